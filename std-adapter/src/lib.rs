@@ -1,0 +1,2 @@
+//! A file-like buffer that starts in RAM and spills to disk.
+#![deny(missing_docs)]

@@ -1,0 +1,1 @@
+//! What checks overspill: models, drivers and conformance checkers, shared by tests, benches and fuzz targets.
