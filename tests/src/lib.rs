@@ -1,1 +1,34 @@
-//! What checks overspill: models, drivers and conformance checkers, shared by tests, benches and fuzz targets.
+//! What checks overspill: models, drivers and conformance checkers, shared by tests and fuzz targets.
+//!
+//! | module | question it answers |
+//! |---|---|
+//! | [`model`] | what is a binary file? |
+//! | [`ops`] | what can be done to one, and how is a sequence of it made from bytes? |
+//! | [`driver`] | do a thing and the model agree after each operation? |
+//! | [`cursors`] | … when the thing is a `Cursor`, over every medium |
+//! | [`conformance`] | does a type keep what a trait of std promises? |
+
+pub mod conformance;
+pub mod cursors;
+pub mod driver;
+pub mod model;
+pub mod ops;
+
+/// What a test printed by a [`Mismatch`](driver::Mismatch) needs.
+pub mod replay {
+    pub use crate::cursors::{CursorSetup, Under::*, run_cursor};
+    pub use crate::ops::Op::*;
+    pub use std::io::SeekFrom::*;
+}
+
+pub use cursors::drive_cursor;
+
+/// proptest's configuration with `cases` cases, or as many as `PROPTEST_CASES` says.
+///
+/// Nothing is written beside the sources on a failure: what it prints is a test, which is a better
+/// place for it.
+pub fn proptest_config(cases: u32) -> proptest::test_runner::Config {
+    let default = proptest::test_runner::Config::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { cases };
+    proptest::test_runner::Config { cases, failure_persistence: None, ..default }
+}
