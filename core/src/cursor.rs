@@ -163,7 +163,7 @@ impl<M: Medium + ?Sized> Cursor<M> {
         if n == 0 && !data.is_empty() {
             return Err(self.full(data));
         }
-        self.position += as_u64(n);
+        self.position = self.position.saturating_add(as_u64(n));
         Ok(n)
     }
 
