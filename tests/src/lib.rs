@@ -6,11 +6,13 @@
 //! | [`ops`] | what can be done to one, and how is a sequence of it made from bytes? |
 //! | [`driver`] | do a thing and the model agree after each operation? |
 //! | [`cursors`] | … when the thing is a `Cursor`, over every medium |
+//! | [`faulty`] | what does a `Cursor` do when its medium fails? |
 //! | [`conformance`] | does a type keep what a trait of std promises? |
 
 pub mod conformance;
 pub mod cursors;
 pub mod driver;
+pub mod faulty;
 pub mod model;
 pub mod ops;
 

@@ -233,7 +233,10 @@ fn a_mismatch_prints_as_a_test() {
     let printed = one_run(Bug::FlushFails, &ops).unwrap_err().to_string();
     let wanted = "    let ops = [\n        Write(3),\n        Seek(End(-1)),\n        Flush,\n        Read(1),\n    ];\n";
     assert!(printed.contains(wanted), "{printed}");
-    assert!(printed.starts_with("step 2, Flush: flush gave Err(Failed(\"flush\")), should be Ok(())"), "{printed}");
+    assert!(
+        printed.starts_with("step 2, Flush: flush gave Err(Failed(\"flush\")), should be Ok(())"),
+        "{printed}"
+    );
 }
 
 #[test]
