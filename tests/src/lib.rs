@@ -7,7 +7,20 @@
 //! | [`driver`] | do a thing and the model agree after each operation? |
 //! | [`cursors`] | … when the thing is a `Cursor`, over every medium |
 //! | [`faulty`] | what does a `Cursor` do when its medium fails? |
-//! | [`conformance`] | does a type keep what a trait of std promises? |
+//! | [`conformance`] | does a type keep what a trait promises? |
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "sizes here are small and made up; a cast that goes wrong fails a test"
+)]
+#![allow(
+    clippy::missing_errors_doc,
+    clippy::must_use_candidate,
+    reason = "for callers who ship this; here a forgotten result is a test that cannot fail, which \
+              the tests of the checkers find"
+)]
 
 pub mod conformance;
 pub mod cursors;

@@ -1,5 +1,6 @@
 //! Can the driver fail? Things with one planted bug each, which it must find, and what it prints
 //! then.
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small made-up sizes")]
 
 use overspill_tests::driver::{Leeway, Mismatch, Pair, Subject, Watch, run};
 use overspill_tests::model::{Model, Refusal};
