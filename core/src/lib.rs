@@ -46,7 +46,7 @@ mod io;
 mod medium;
 
 pub use cursor::{Cursor, CursorError, InvalidSeek, WriteError};
-pub use embedded_io::SeekFrom;
+pub use embedded_io::{self, SeekFrom};
 pub use fixed::Fixed;
 #[cfg(feature = "alloc")]
 pub use growable::AllocError;

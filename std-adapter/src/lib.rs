@@ -1,2 +1,32 @@
-//! A file-like buffer that starts in RAM and spills to disk.
+//! A file-like buffer that starts in RAM and spills pages to disk, under a memory budget shared by
+//! any number of buffers.
+//!
+//! - [`SpillBuffer`]: reads, writes and seeks as a file does.
+//! - [`SpillPool`]: one hard memory budget and one disk limit over thousands of buffers.
+//! - [`Store`]: what lies below; a temp file, unless you say otherwise.
 #![deny(missing_docs)]
+
+mod biased;
+mod budget;
+mod buffer;
+mod buffer_io;
+mod direct;
+mod disk;
+mod error;
+mod frame;
+mod hand_over;
+mod pager;
+mod pool;
+mod slots;
+mod stats;
+mod store;
+mod sync;
+mod table;
+mod temp_file;
+
+pub use buffer::SpillBuffer;
+pub use error::{BuildError, HandOverError, Operation, SpillError};
+pub use pool::{Builder, PoolStats, SpillPool};
+pub use stats::{BufferStats, IoCounts};
+pub use store::{MemoryStore, Store};
+pub use temp_file::TempFileStore;

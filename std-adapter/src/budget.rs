@@ -1,0 +1,92 @@
+//! A limit and what is taken of it. It counts; it knows nothing of what it counts.
+//!
+//! Invariants I2 (memory) and I6 (disk) rest on it: what is taken never passes the limit, not for a
+//! moment, because the sum is checked and taken in one step. A limit that is lowered below what is
+//! taken refuses everything until enough has come back.
+
+use crate::sync::{AtomicU64, Ordering};
+
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// Bytes. Written by whoever sets the limit; may change between any two calls.
+    limit: AtomicU64,
+    /// Bytes taken and not given back.
+    taken: AtomicU64,
+    /// The most that was ever taken, in bytes.
+    high_water: AtomicU64,
+}
+
+/// Not enough is left of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) limit: u64,
+    pub(crate) taken: u64,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: u64) -> Self {
+        Budget { limit: AtomicU64::new(limit), taken: AtomicU64::new(0), high_water: AtomicU64::new(0) }
+    }
+
+    /// Takes `bytes`, all or nothing.
+    pub(crate) fn take(&self, bytes: u64) -> Result<(), Refused> {
+        let mut taken = self.taken.load(Ordering::Relaxed);
+        loop {
+            let limit = self.limit.load(Ordering::Relaxed);
+            let sum = match taken.checked_add(bytes) {
+                Some(sum) if sum <= limit => sum,
+                _ => return Err(Refused { limit, taken }),
+            };
+            // Relaxed: the count orders nothing. What is counted is handed over by locks.
+            match self.taken.compare_exchange_weak(taken, sum, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    if sum > self.high_water.load(Ordering::Relaxed) {
+                        self.high_water.fetch_max(sum, Ordering::Relaxed);
+                    }
+                    return Ok(());
+                }
+                Err(now) => taken = now,
+            }
+        }
+    }
+
+    /// Gives back `bytes` of what was taken.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        let before = self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "I2: {bytes} given back of {before} taken");
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn high_water(&self) -> u64 {
+        self.high_water.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(all(test, not(overspill_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_up_to_the_limit_and_not_a_byte_more() {
+        let budget = Budget::new(10);
+        assert_eq!(budget.take(7), Ok(()));
+        assert_eq!(budget.take(4), Err(Refused { limit: 10, taken: 7 }));
+        assert_eq!(budget.take(3), Ok(()));
+        budget.give_back(10);
+        assert_eq!((budget.taken(), budget.high_water()), (0, 10));
+    }
+
+    #[test]
+    fn a_request_that_would_wrap_is_refused() {
+        let budget = Budget::new(u64::MAX);
+        budget.take(1).unwrap();
+        assert_eq!(budget.take(u64::MAX), Err(Refused { limit: u64::MAX, taken: 1 }));
+    }
+}

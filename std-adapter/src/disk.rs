@@ -1,0 +1,174 @@
+//! The store, its slots and its limit together: where whole transfers happen, and are counted.
+//!
+//! Promises:
+//!
+//! - I6: slots in use never pass the limit; it is checked before a slot is taken.
+//! - I5: no lock is held while the store works.
+//! - A transfer is finished or fails; short ones and interrupted ones are continued here alone.
+
+use crate::budget::Budget;
+use crate::error::{Operation, SpillError};
+use crate::slots::{Returning, Slot, Slots};
+use crate::stats::IoCounts;
+use crate::store::Store;
+use crate::sync::{Arc, Condvar, Mutex, lock};
+use crate::temp_file::NoTempFile;
+use std::io;
+use std::time::Instant;
+
+/// Bytes of freed file that are kept, because writing to blocks that are still there costs a
+/// fifth of writing to fresh ones; what is freed past that goes back to the file system.
+pub(crate) const WARM_MAX: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Disk {
+    store: Box<dyn Store>,
+    quota: Arc<Budget>,
+    state: Mutex<State>,
+    /// Signalled when `cutting` ends.
+    cut: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    slots: Slots,
+    /// The file is being cut to a length: nobody may take a slot past it meanwhile.
+    cutting: bool,
+    /// The store gives blocks in the middle back, as far as is known.
+    frees: bool,
+}
+
+impl Disk {
+    pub(crate) fn new(store: Box<dyn Store>, quota: Arc<Budget>, page_size: usize) -> Self {
+        let state = State { slots: Slots::new(page_size), cutting: false, frees: true };
+        Disk { store, quota, state: Mutex::new(state), cut: Condvar::new() }
+    }
+
+    pub(crate) fn quota(&self) -> &Budget {
+        &self.quota
+    }
+
+    /// A slot that holds `bytes` of a page.
+    pub(crate) fn take(&self, bytes: usize) -> Result<Slot, SpillError> {
+        let mut state = lock(&self.state);
+        while state.cutting {
+            state = self.cut.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        let len = state.slots.class(bytes);
+        self.quota.take(len).map_err(|refused| SpillError::DiskLimit {
+            limit: refused.limit,
+            used: refused.taken,
+            asked: len,
+        })?;
+        let slot = state.slots.take(len).ok_or_else(|| {
+            self.quota.give_back(len);
+            SpillError::TooLarge { position: state.slots.end(), asked: len }
+        })?;
+        let warm = state.slots.warm_bytes();
+        drop(state);
+        // I6: freed blocks that this slot could not use must not add up with it to more than the limit.
+        if warm > 0 && self.quota.taken().saturating_add(warm) > self.quota.limit() {
+            self.trim();
+        }
+        Ok(slot)
+    }
+
+    /// Gives a slot back, and its blocks to the file system if enough has come together.
+    pub(crate) fn free(&self, slot: Slot) {
+        let warm = {
+            let mut state = lock(&self.state);
+            state.slots.free(slot);
+            state.slots.warm_bytes()
+        };
+        self.quota.give_back(slot.len);
+        if warm > WARM_MAX.min(self.quota.limit()) {
+            self.trim();
+        }
+    }
+
+    /// Gives the blocks of all freed slots back to the file system. What the store refuses to give
+    /// back stays usable for further slots.
+    pub(crate) fn trim(&self) {
+        let (cut, returning) = {
+            let mut state = lock(&self.state);
+            if state.cutting {
+                return;
+            }
+            let cut = state.slots.cut();
+            state.cutting = cut.is_some();
+            (cut, if state.frees { state.slots.start_returning() } else { Returning::default() })
+        };
+        let freed: io::Result<()> =
+            returning.extents.iter().try_for_each(|&(offset, len)| self.store.free(offset, len));
+        if let Some(end) = cut {
+            // If it fails the file stays long, which costs room but harms nobody: the slots past
+            // `end` will be written again before they are read.
+            let _ = self.store.cut(end);
+        }
+        let mut state = lock(&self.state);
+        state.frees &= !freed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported);
+        state.slots.returned(returning, freed.is_ok());
+        state.cutting &= cut.is_none();
+        drop(state);
+        if cut.is_some() {
+            self.cut.notify_all();
+        }
+    }
+
+    /// Reads all of `buf` from `offset`.
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8], counts: &mut IoCounts) -> Result<(), SpillError> {
+        let started = Instant::now();
+        let (done, result) =
+            transfer(buf.len(), |done| self.store.read_at(offset + done as u64, &mut buf[done..]));
+        counts.count_read(done, started.elapsed());
+        result.map_err(|source| failed(Operation::Read, offset + done as u64, buf.len() - done, source))
+    }
+
+    /// Writes all of `data` at `offset`, or as much as the store takes: the number of bytes that
+    /// are there now stands beside the result.
+    pub(crate) fn write(
+        &self,
+        offset: u64,
+        data: &[u8],
+        counts: &mut IoCounts,
+    ) -> (usize, Result<(), SpillError>) {
+        let started = Instant::now();
+        let (done, result) =
+            transfer(data.len(), |done| self.store.write_at(offset + done as u64, &data[done..]));
+        counts.count_write(done, started.elapsed());
+        (
+            done,
+            result
+                .map_err(|source| failed(Operation::Write, offset + done as u64, data.len() - done, source)),
+        )
+    }
+}
+
+/// Calls `step` with what is done so far until all `len` bytes are.
+fn transfer(len: usize, mut step: impl FnMut(usize) -> io::Result<usize>) -> (usize, io::Result<()>) {
+    let mut done = 0;
+    while done < len {
+        match step(done) {
+            Ok(0) => return (done, Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(n) => done += n.min(len - done),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (done, Err(error)),
+        }
+    }
+    (done, Ok(()))
+}
+
+fn failed(operation: Operation, offset: u64, len: usize, source: io::Error) -> SpillError {
+    let len = len as u64;
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+            if operation == Operation::Write =>
+        {
+            SpillError::StoreFull { offset, len, source }
+        }
+        _ => match source.downcast::<NoTempFile>() {
+            Ok(NoTempFile { dir, source }) => SpillError::Directory { dir, source },
+            Err(source) => SpillError::Store { operation, offset, len, source },
+        },
+    }
+}

@@ -1,0 +1,184 @@
+//! Frames: the memory that holds pages, charged to the pool's budget, and used again.
+//!
+//! Promises:
+//!
+//! - I2: a frame is charged before it is allocated and credited after it is freed; the charge is the
+//!   length of its one allocation.
+//! - A frame carries its charge with it: wherever it is dropped, the budget gets it back.
+//! - A frame that is given back for recycling stays charged, and is the first to go when memory is
+//!   wanted in another size.
+//!
+//! Frames come in powers of two from [`SMALLEST`] (or the page size, if that is smaller) to the page
+//! size, so that a small body costs little and a recycled frame fits often.
+
+use crate::budget::Budget;
+use crate::sync::{Arc, Mutex, lock};
+
+/// Bytes of the smallest frame, unless pages are smaller.
+const SMALLEST: usize = 256;
+
+/// Memory for one page, or for the beginning of one.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    bytes: Box<[u8]>,
+    /// The budget it is charged to.
+    budget: Arc<Budget>,
+}
+
+impl std::ops::Deref for Frame {
+    type Target = [u8];
+
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl std::ops::DerefMut for Frame {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        let charged = self.bytes.len() as u64;
+        drop(std::mem::take(&mut self.bytes)); // I2: freed first, credited after
+        self.budget.give_back(charged);
+    }
+}
+
+/// Where frames come from and go back to: one per pool.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    budget: Arc<Budget>,
+    page_size: usize,
+    recycled: Mutex<Recycled>,
+}
+
+#[derive(Debug, Default)]
+struct Recycled {
+    /// By the binary logarithm of their length.
+    classes: Vec<Vec<Frame>>,
+    /// The length of all of them together.
+    bytes: u64,
+}
+
+impl Frames {
+    pub(crate) fn new(limit: u64, page_size: usize) -> Self {
+        Frames { budget: Arc::new(Budget::new(limit)), page_size, recycled: Mutex::default() }
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// The length of the frame that `bytes` of a page need; at most a page.
+    pub(crate) fn class(&self, bytes: usize) -> usize {
+        bytes.clamp(SMALLEST.min(self.page_size), self.page_size).next_power_of_two().min(self.page_size)
+    }
+
+    /// A frame of `len` bytes, which must be a class, with anything in it; `None` if the budget or
+    /// the allocator has none.
+    pub(crate) fn take(&self, len: usize) -> Option<Frame> {
+        debug_assert_eq!(len, self.class(len));
+        if let Some(frame) = lock(&self.recycled).pop(len) {
+            return Some(frame);
+        }
+        let charge = len as u64;
+        if self.budget.take(charge).is_err() {
+            lock(&self.recycled).shed(charge)?;
+            self.budget.take(charge).ok()?;
+        }
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(len).is_err() {
+            self.budget.give_back(charge);
+            return None;
+        }
+        bytes.resize(len, 0);
+        Some(Frame { bytes: bytes.into_boxed_slice(), budget: Arc::clone(&self.budget) })
+    }
+
+    /// Keeps `frame` for the next who needs one of its length.
+    pub(crate) fn recycle(&self, frame: Frame) {
+        if self.budget.taken() <= self.budget.limit() {
+            lock(&self.recycled).push(frame);
+        } // otherwise the limit was lowered, and the frame is freed
+    }
+
+    /// Frees what is kept for recycling.
+    pub(crate) fn trim(&self) {
+        let recycled = std::mem::take(&mut *lock(&self.recycled));
+        drop(recycled);
+    }
+
+    /// The bytes that are charged only because they are kept for recycling.
+    pub(crate) fn recycled_bytes(&self) -> u64 {
+        lock(&self.recycled).bytes
+    }
+}
+
+impl Recycled {
+    fn pop(&mut self, len: usize) -> Option<Frame> {
+        let frame = self.classes.get_mut(class_index(len))?.pop()?;
+        self.bytes -= len as u64;
+        Some(frame)
+    }
+
+    fn push(&mut self, frame: Frame) {
+        let class = class_index(frame.len());
+        if self.classes.len() <= class {
+            self.classes.resize_with(class + 1, Vec::new);
+        }
+        self.bytes += frame.len() as u64;
+        self.classes[class].push(frame);
+    }
+
+    /// Frees at least `bytes`, the largest frames first; `None` if there are not so many.
+    fn shed(&mut self, bytes: u64) -> Option<()> {
+        let mut wanted = bytes;
+        if self.bytes < bytes {
+            return None;
+        }
+        for class in self.classes.iter_mut().rev() {
+            while wanted > 0
+                && let Some(frame) = class.pop()
+            {
+                self.bytes -= frame.len() as u64;
+                wanted = wanted.saturating_sub(frame.len() as u64);
+            }
+        }
+        Some(())
+    }
+}
+
+fn class_index(len: usize) -> usize {
+    len.trailing_zeros() as usize
+}
+
+#[cfg(all(test, not(overspill_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_powers_of_two_from_the_smallest_to_the_page() {
+        let frames = Frames::new(0, 4096);
+        assert_eq!([0, 1, 256, 257, 4095, 4096].map(|n| frames.class(n)), [256, 256, 256, 512, 4096, 4096]);
+        assert_eq!([0, 5, 8].map(|n| Frames::new(0, 8).class(n)), [8, 8, 8]);
+    }
+
+    #[test]
+    fn a_recycled_frame_stays_charged_and_makes_room_for_another_size() {
+        let frames = Frames::new(1024, 1024);
+        let small: Vec<_> = (0..4).map(|_| frames.take(256).unwrap()).collect();
+        assert!(frames.take(256).is_none());
+        small.into_iter().for_each(|frame| frames.recycle(frame));
+        assert_eq!((frames.budget().taken(), frames.recycled_bytes()), (1024, 1024));
+
+        let page = frames.take(1024).unwrap();
+        assert_eq!((frames.budget().taken(), frames.recycled_bytes()), (1024, 0));
+        drop(page);
+        assert_eq!(frames.budget().taken(), 0);
+    }
+}

@@ -1,0 +1,563 @@
+//! One buffer's pages as a [`Medium`]: moves bytes between the caller, the frames and the disk.
+//!
+//! Promises:
+//!
+//! - I3: what a call took is in its place before the call returns; a page leaves memory only after
+//!   its bytes have arrived in a slot.
+//! - I4: what is read never depends on where it was.
+//! - I5: the table is never locked while the store works.
+//! - A read never needs room on the disk: if a page cannot leave memory, the read goes past it.
+//!
+//! # Who gets a frame
+//!
+//! While the budget has room, every page does. After that a page in memory makes way only for
+//!
+//! - a page that a sequential pass of small operations comes to: it takes the place of the page that
+//!   passed before it, so that a long pass uses one frame and leaves the others alone;
+//! - a page that was visited more than twice as often, lately, as the coldest of a few in memory.
+//!
+//! Everything else goes straight between the caller and the slot. So crossing the budget moves
+//! nothing, and neither a scan nor scattered accesses wash out what is in use.
+
+use crate::biased::Owner;
+use crate::error::SpillError;
+use crate::frame::Frame;
+use crate::pool::Core;
+use crate::slots::Slot;
+use crate::stats::{BufferStats, IoCounts};
+use crate::sync::Arc;
+use crate::table::{Page, Resident, Table, Where, low_bits};
+use overspill_core::Medium;
+
+/// Visits after which a page may ask for a frame for the first time, and after which again.
+const HOT: u8 = 8;
+
+/// What a hole is lent from.
+static ZEROS: [u8; 4096] = [0; 4096];
+
+/// Bytes that are lent from a spilled page when there is no frame to be had.
+const SCRATCH: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Pager {
+    table: Owner<Table>,
+    pub(crate) core: Arc<Core>,
+    len: u64,
+    /// Where the last access that missed the window ended.
+    last_end: u64,
+    scratch: [u8; SCRATCH],
+    stats: BufferStats,
+}
+
+/// A range within one page.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) index: u64,
+    /// Where in the page it starts, and how long it is, in bytes.
+    pub(crate) at: usize,
+    pub(crate) part: usize,
+}
+
+impl Span {
+    pub(crate) fn end(self) -> usize {
+        self.at + self.part
+    }
+}
+
+/// How an access came to a page that is not in memory.
+#[derive(Clone, Copy)]
+struct Approach {
+    /// It goes on where the last one ended.
+    sequential: bool,
+    /// It wants only a little of the page.
+    small: bool,
+    heat: u8,
+}
+
+impl Pager {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Pager {
+            table: Owner::new(Table::new(core.page_size)),
+            core,
+            len: 0,
+            last_end: 0,
+            scratch: [0; SCRATCH],
+            stats: BufferStats::default(),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> BufferStats {
+        self.stats
+    }
+
+    /// Ends a loan of [`chunk_at`](Medium::chunk_at).
+    #[inline]
+    pub(crate) fn unpin(&mut self) {
+        self.table.unpin();
+    }
+
+    pub(crate) fn io(&mut self) -> &mut IoCounts {
+        &mut self.stats.io
+    }
+
+    #[inline(always)]
+    pub(crate) fn table<R>(&mut self, f: impl FnOnce(&mut Table) -> R) -> R {
+        self.table.with(f)
+    }
+
+    /// The part of `len` bytes at `offset` that lies in one page.
+    pub(crate) fn span(&self, offset: u64, len: usize) -> Span {
+        let page = self.core.page_size;
+        let at = low_bits(offset, page.trailing_zeros());
+        Span { index: offset >> page.trailing_zeros(), at, part: len.min(page - at) }
+    }
+
+    /// Counts the access, and says how it came.
+    fn approach(&mut self, offset: u64, span: Span) -> (Where, Approach) {
+        let continues = offset == self.last_end;
+        self.last_end = offset.saturating_add(span.part as u64);
+        let (place, heat, next) = self.table(|table| {
+            let next = span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
+            (table.locate(span.index), table.touch(span.index), next)
+        });
+        let small = span.part < self.core.page_size / 2;
+        (place, Approach { sequential: continues || next, small, heat })
+    }
+
+    // ---- reading
+
+    #[cold]
+    fn read_slow(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        let want = buf.len().min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
+        let mut done = 0;
+        while done < want {
+            match self.read_some(offset + done as u64, &mut buf[done..want]) {
+                Ok(n) => done += n,
+                Err(error) if done == 0 => return Err(error),
+                // What was read so far is the answer; the next call meets the error again.
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Reads at least one byte of `buf`, which is not empty and ends before the end of the content.
+    fn read_some(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        let span = self.span(offset, buf.len());
+        let (place, approach) = self.approach(offset, span);
+        match place {
+            Where::Spilled { valid, .. } if span.at < valid => {
+                if !self.load(span, approach)? {
+                    return self.read_direct(offset, buf);
+                }
+            }
+            Where::Spilled { .. } | Where::Hole => {
+                buf[..span.part].fill(0);
+                return Ok(span.part);
+            }
+            Where::Memory => {}
+        }
+        let out = &mut buf[..span.part];
+        self.table(|table| {
+            let resident = if approach.small { table.focus(span.index) } else { table.resident(span.index) };
+            if let Some(resident) = resident {
+                resident.read(span.at, out);
+            }
+        });
+        Ok(span.part)
+    }
+
+    /// Brings a spilled page into the window if it deserves a frame; says whether it did.
+    fn load(&mut self, span: Span, approach: Approach) -> Result<bool, SpillError> {
+        let Where::Spilled { slot, valid } = self.table(|table| table.locate(span.index)) else {
+            return Ok(false);
+        };
+        let Some((mut frame, passing)) = self.admit(span, valid, approach) else { return Ok(false) };
+        let core = Arc::clone(&self.core);
+        if let Err(error) = core.disk.read(slot.offset, &mut frame[..valid], &mut self.stats.io) {
+            self.give_frame(frame);
+            return Err(error);
+        }
+        self.table(|table| {
+            table.take(span.index);
+            let resident = Resident { frame, valid, dirty: false, slot: Some(slot) };
+            table.open(span.index, resident, passing);
+        });
+        Ok(true)
+    }
+
+    /// Reads from one page, at least one byte of `buf`, and leaves everything where it is. `buf` is
+    /// not empty and ends before the end of the content.
+    pub(crate) fn peek(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        let span = self.span(offset, buf.len());
+        let out = &mut buf[..span.part];
+        match self.table(|table| table.locate(span.index)) {
+            Where::Spilled { valid, .. } if span.at < valid => return self.read_direct(offset, out),
+            Where::Spilled { .. } | Where::Hole => out.fill(0),
+            Where::Memory => self.table(|table| {
+                if let Some(resident) = table.resident(span.index) {
+                    resident.read(span.at, out);
+                }
+            }),
+        }
+        Ok(span.part)
+    }
+
+    // ---- writing
+
+    #[cold]
+    fn write_slow(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        let mut taken = 0;
+        while taken < data.len() {
+            match self.write_some(offset + taken as u64, &data[taken..]) {
+                Ok(n) => taken += n,
+                Err(error) if taken == 0 => return Err(error),
+                Err(_) => break,
+            }
+            self.len = self.len.max(offset + taken as u64);
+        }
+        Ok(taken)
+    }
+
+    /// Writes at least one byte of `data`, which is not empty.
+    fn write_some(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        let span = self.span(offset, data.len());
+        let (place, approach) = self.approach(offset, span);
+        let in_memory = match place {
+            Where::Memory => self.make_fit(span)?,
+            Where::Spilled { valid, .. } if span.at == 0 && span.part >= valid => {
+                self.open_over(span, approach)
+            }
+            Where::Spilled { .. } => self.load(span, approach)? && self.make_fit(span)?,
+            Where::Hole => self.open_over(span, approach),
+        };
+        if !in_memory {
+            return self.write_direct(offset, data);
+        }
+        let data = &data[..span.part];
+        self.table(|table| {
+            let resident = if approach.small { table.focus(span.index) } else { table.resident(span.index) };
+            if let Some(resident) = resident {
+                resident.write(span.at, data);
+            }
+        });
+        Ok(span.part)
+    }
+
+    /// Opens a window on a page whose old bytes are not needed, if it deserves a frame.
+    fn open_over(&mut self, span: Span, approach: Approach) -> bool {
+        let Some((frame, passing)) = self.admit(span, 0, approach) else { return false };
+        self.table(|table| {
+            let slot = match table.take(span.index) {
+                Page::Spilled { slot, .. } => Some(slot),
+                Page::Hole | Page::Resident(_) => None,
+            };
+            table.open(span.index, Resident { frame, valid: 0, dirty: true, slot }, passing);
+        });
+        true
+    }
+
+    /// Makes sure that the frame of a page in memory reaches to the end of `span`. If there is no
+    /// memory for that, the page leaves for its slot, and the answer is false.
+    fn make_fit(&mut self, span: Span) -> Result<bool, SpillError> {
+        let held = self.table(|table| table.focus(span.index).map_or(0, |resident| resident.frame.len()));
+        if held >= span.end() {
+            return Ok(true);
+        }
+        let Some(mut larger) = self.find_frame(span, span.end()).or_else(|| self.frame_of_coldest(span))
+        else {
+            let frame = self.evict(span.index)?;
+            self.give_frame(frame);
+            return Ok(false);
+        };
+        let smaller = self.table(|table| {
+            table.focus(span.index).map(|resident| {
+                larger[..resident.valid].copy_from_slice(resident.content());
+                std::mem::replace(&mut resident.frame, larger)
+            })
+        });
+        if let Some(frame) = smaller {
+            self.give_frame(frame);
+        }
+        Ok(true)
+    }
+
+    // ---- frames
+
+    /// A frame for a page that is not in memory, if it deserves one, and whether it is only passing.
+    /// It holds `valid` bytes and the end of `span`.
+    fn admit(&mut self, span: Span, valid: usize, approach: Approach) -> Option<(Frame, bool)> {
+        let need = span.end().max(valid);
+        // With room to spare, a large read of a page that is not visited again would only cost a copy.
+        if (approach.small || valid == 0 || approach.heat > 1)
+            && let Some(frame) = self.find_frame(span, need)
+        {
+            return Some((frame, false));
+        }
+        if !approach.small {
+            return None;
+        }
+        if approach.sequential {
+            let victim = self.table(|table| {
+                table
+                    .passing_index()
+                    .or_else(|| table.coldest().map(|(index, _)| index))
+                    .or(table.window_index())
+            });
+            return self.frame_of(victim?, need).map(|frame| (frame, true));
+        }
+        if approach.heat < HOT || !approach.heat.is_multiple_of(HOT) {
+            return None;
+        }
+        let (victim, heat) = self.table(|table| table.coldest())?;
+        if approach.heat < heat.saturating_mul(2).saturating_add(HOT) {
+            return None;
+        }
+        self.frame_of(victim, need).map(|frame| (frame, false))
+    }
+
+    /// A frame of at least `need` bytes that nobody has to make way for. One that the stream is
+    /// likely to fill is preferred, so that a long one does not grow each page step by step.
+    fn find_frame(&mut self, span: Span, need: usize) -> Option<Frame> {
+        let frames = &self.core.frames;
+        let likely = if span.index == 0 { need } else { self.core.page_size };
+        let frame = frames.take(frames.class(likely)).or_else(|| {
+            let least = frames.class(need);
+            if least < likely { frames.take(least) } else { None }
+        })?;
+        self.stats.bytes_resident += frame.len() as u64;
+        Some(frame)
+    }
+
+    /// A frame that reaches to the end of `span`, from a page that is colder than this one.
+    fn frame_of_coldest(&mut self, span: Span) -> Option<Frame> {
+        let (victim, _) = self.table(|table| table.coldest())?;
+        self.frame_of(victim, span.end())
+    }
+
+    /// A frame of at least `need` bytes, by evicting `victim`.
+    fn frame_of(&mut self, victim: u64, need: usize) -> Option<Frame> {
+        // A page that cannot leave stays where it is, and the caller goes straight to the store.
+        let frame = self.evict(victim).ok()?;
+        if frame.len() >= need {
+            return Some(frame);
+        }
+        self.give_frame(frame);
+        let frame = self.core.frames.take(self.core.frames.class(need))?;
+        self.stats.bytes_resident += frame.len() as u64;
+        Some(frame)
+    }
+
+    fn give_frame(&mut self, frame: Frame) {
+        self.stats.bytes_resident -= frame.len() as u64;
+        self.core.frames.recycle(frame);
+    }
+
+    /// Moves a page from memory to its slot, and hands out its frame. This is the one place where a
+    /// page leaves memory: choose where, copy out, only then let go. On an error the page is still
+    /// resident, and nothing else has changed.
+    fn evict(&mut self, index: u64) -> Result<Frame, SpillError> {
+        let Page::Resident(resident) = self.table(|table| table.take(index)) else {
+            unreachable!("only a page in memory is evicted");
+        };
+        match self.write_out(&resident) {
+            Ok(None) => Ok(resident.frame),
+            Ok(Some(slot)) => {
+                if let Some(outgrown) = resident.slot.filter(|&old| old != slot) {
+                    self.free_slot(outgrown);
+                }
+                self.stats.spills += 1;
+                self.table(|table| table.put(index, Page::Spilled { slot, valid: resident.valid }));
+                Ok(resident.frame)
+            }
+            Err(error) => {
+                self.table(|table| table.put(index, Page::Resident(resident)));
+                Err(error)
+            }
+        }
+    }
+
+    /// Copies a page to a slot unless the slot has the same bytes already; returns the slot, if the
+    /// page has any bytes at all.
+    fn write_out(&mut self, resident: &Resident) -> Result<Option<Slot>, SpillError> {
+        if resident.valid == 0 {
+            if let Some(slot) = resident.slot {
+                self.free_slot(slot);
+            }
+            return Ok(None);
+        }
+        let fitting = resident.slot.filter(|slot| slot.len >= resident.valid as u64);
+        if fitting.is_some() && !resident.dirty {
+            return Ok(fitting);
+        }
+        let slot = match fitting {
+            Some(slot) => slot,
+            None => self.take_slot(resident.valid)?,
+        };
+        let core = Arc::clone(&self.core);
+        let (_, written) = core.disk.write(slot.offset, resident.content(), &mut self.stats.io);
+        if written.is_err() && fitting.is_none() {
+            self.free_slot(slot);
+        }
+        written.map(|()| Some(slot))
+    }
+
+    pub(crate) fn count_spills(&mut self, pages: u64) {
+        self.stats.spills += pages;
+    }
+
+    pub(crate) fn take_slot(&mut self, bytes: usize) -> Result<Slot, SpillError> {
+        let slot = self.core.disk.take(bytes)?;
+        self.stats.bytes_spilled += slot.len;
+        Ok(slot)
+    }
+
+    pub(crate) fn free_slot(&mut self, slot: Slot) {
+        self.stats.bytes_spilled -= slot.len;
+        self.core.disk.free(slot);
+    }
+
+    // ---- the whole
+
+    /// Moves every page that is in memory to its slot.
+    pub(crate) fn spill(&mut self) -> Result<(), SpillError> {
+        let mut from = 0;
+        while let Some(index) = self.table(|table| table.next_in_memory(from)) {
+            let frame = self.evict(index)?;
+            self.give_frame(frame);
+            from = index + 1;
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: u64) {
+        let window = self.table(|table| table.cut_window(len));
+        self.dispose(window);
+        for page in self.table(|table| table.truncate(len)) {
+            self.dispose(page);
+        }
+        self.len = len;
+    }
+
+    fn dispose(&mut self, page: Page) {
+        match page {
+            Page::Hole => {}
+            Page::Spilled { slot, .. } => self.free_slot(slot),
+            Page::Resident(resident) => {
+                if let Some(slot) = resident.slot {
+                    self.free_slot(slot);
+                }
+                self.give_frame(resident.frame);
+            }
+        }
+    }
+}
+
+impl Pager {
+    /// See [`SpillBuffer::check_invariants`](crate::SpillBuffer::check_invariants).
+    pub(crate) fn check_invariants(&mut self) {
+        let (len, page_size) = (self.len, self.core.page_size as u64);
+        let (resident, spilled) = self.table(|table| {
+            let (mut resident, mut spilled) = (0, 0);
+            let mut slots = Vec::new();
+            for (index, page) in table.pages() {
+                let (valid, room, slot) = match page {
+                    Page::Hole => continue,
+                    Page::Resident(page) => (page.valid, page.frame.len(), page.slot),
+                    Page::Spilled { slot, valid } => {
+                        (*valid, usize::try_from(slot.len).unwrap(), Some(*slot))
+                    }
+                };
+                assert!(valid <= room, "page {index}: {valid} bytes in {room}");
+                let end = (index * page_size).saturating_add(valid as u64);
+                assert!(valid == 0 || end <= len, "page {index}: content to {end}, past {len}");
+                if let Page::Resident(page) = page {
+                    resident += page.frame.len() as u64;
+                    assert!(page.dirty || page.slot.is_some(), "I1: page {index} is clean and has no slot");
+                }
+                spilled += slot.map_or(0, |slot| slot.len);
+                slots.extend(slot.map(|slot| (slot.offset, slot.len)));
+            }
+            slots.sort_unstable();
+            assert!(slots.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0), "I1: slots overlap");
+            (resident, spilled)
+        });
+        assert_eq!(resident, self.stats.bytes_resident, "I2: frames and their count");
+        assert_eq!(spilled, self.stats.bytes_spilled, "I6: slots and their count");
+        let memory = self.core.frames.budget();
+        assert!(memory.high_water() <= memory.limit(), "I2: the budget was passed");
+    }
+}
+
+impl Drop for Pager {
+    fn drop(&mut self) {
+        self.truncate(0);
+    }
+}
+
+impl Medium for Pager {
+    type Error = SpillError;
+
+    #[inline]
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    #[inline]
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        if self.table(|table| table.read(offset, buf)) {
+            return Ok(buf.len());
+        }
+        self.read_slow(offset, buf)
+    }
+
+    #[inline]
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        if self.table(|table| table.write(offset, data)) {
+            self.len = self.len.max(offset + data.len() as u64);
+            return Ok(data.len());
+        }
+        self.write_slow(offset, data)
+    }
+
+    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], SpillError> {
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(&[]);
+        }
+        let span = self.span(offset, left);
+        let (place, approach) = self.approach(offset, span);
+        let lent = match place {
+            Where::Spilled { valid, .. } if span.at < valid => {
+                let scan = Approach { sequential: true, small: true, ..approach };
+                if !self.load(span, scan)? {
+                    let mut scratch = self.scratch;
+                    let n = span.part.min(SCRATCH);
+                    let n = self.read_direct(offset, &mut scratch[..n])?;
+                    self.scratch = scratch;
+                    return Ok(&self.scratch[..n]);
+                }
+                true
+            }
+            Where::Memory => true,
+            Where::Spilled { .. } | Where::Hole => false,
+        };
+        let zeros = &ZEROS[..span.part.min(ZEROS.len())];
+        if !lent {
+            return Ok(zeros);
+        }
+        let held = self.table.pin().focus(span.index).map_or(&[][..], |resident| resident.content());
+        match held.get(span.at..span.end().min(held.len())) {
+            Some(held) if !held.is_empty() => Ok(held),
+            _ => Ok(zeros),
+        }
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), SpillError> {
+        if len < self.len {
+            self.truncate(len);
+        }
+        self.len = len;
+        Ok(())
+    }
+}

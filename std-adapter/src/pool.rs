@@ -1,0 +1,223 @@
+//! A memory budget, a disk limit and a store, shared by any number of buffers.
+
+use crate::budget::Budget;
+use crate::buffer::SpillBuffer;
+use crate::disk::Disk;
+use crate::error::BuildError;
+use crate::frame::Frames;
+use crate::store::Store;
+use crate::sync::Arc;
+use crate::temp_file::TempFileStore;
+use std::path::PathBuf;
+
+/// Bytes of memory of a pool that was not told otherwise.
+const MEMORY_DEFAULT: usize = 64 << 20;
+
+/// Bytes of a page where the memory budget allows for sixteen of them. A larger page costs more to
+/// move for a small access, a smaller one more system calls for a sequential pass.
+const PAGE_SIZE_DEFAULT: usize = 64 << 10;
+
+/// Bytes of the smallest page that is chosen without being asked for: a file system's block.
+const PAGE_SIZE_CHOSEN_MIN: usize = 4 << 10;
+
+/// Bytes of the largest page that can be asked for.
+pub(crate) const PAGE_SIZE_MAX: usize = 16 << 20;
+
+/// What the buffers of a pool share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) frames: Frames,
+    pub(crate) disk: Disk,
+    pub(crate) page_size: usize,
+    /// Where temp files are made, if the caller chose.
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// One hard memory budget and one disk limit over any number of buffers.
+///
+/// Cloning is cheap, and all clones are the same pool. A pool lives as long as its last clone or
+/// buffer; then its temp file is gone.
+///
+/// The frames of all buffers together never take more memory than the budget, not for a moment.
+/// Beside the frames, a buffer costs some 300 bytes and 64 bytes for each of its pages.
+///
+/// ```
+/// use overspill::SpillPool;
+/// use std::io::Write;
+///
+/// let pool = SpillPool::builder().memory(1 << 20).disk(1 << 30).build()?;
+/// let mut buffers: Vec<_> = (0..100).map(|_| pool.buffer()).collect();
+/// for buffer in &mut buffers {
+///     buffer.write_all(&[7; 50_000])?; // 5 MB in all, of which at most 1 MiB is in RAM
+/// }
+/// assert!(pool.stats().memory_charged <= 1 << 20);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SpillPool {
+    core: Arc<Core>,
+}
+
+/// Describes a [`SpillPool`] to be built; see [`SpillPool::builder`].
+#[derive(Debug)]
+#[must_use]
+pub struct Builder {
+    memory: usize,
+    disk: u64,
+    dir: Option<PathBuf>,
+    page_size: Option<usize>,
+    store: Option<Box<dyn Store>>,
+}
+
+/// A moment in the life of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// Bytes of memory that the frames of all buffers take.
+    pub memory_charged: u64,
+    /// Bytes of memory in frames that no buffer uses, kept to be used again. With
+    /// `memory_charged` they never pass `memory_limit`.
+    pub memory_recycled: u64,
+    /// The most that both were together, in bytes.
+    pub memory_high_water: u64,
+    /// The memory budget, in bytes.
+    pub memory_limit: u64,
+    /// Bytes of the store that the slots of all buffers take.
+    pub disk_used: u64,
+    /// The most that it was, in bytes.
+    pub disk_high_water: u64,
+    /// The disk limit, in bytes.
+    pub disk_limit: u64,
+}
+
+impl SpillPool {
+    /// Describes a pool with 64 MiB of memory, no disk limit, pages of 64 KiB, and a temp file in
+    /// the usual place, to be changed and then built.
+    pub fn builder() -> Builder {
+        Builder { memory: MEMORY_DEFAULT, disk: u64::MAX, dir: None, page_size: None, store: None }
+    }
+
+    /// An empty buffer. Costs no memory of the budget before the first byte, and no file.
+    #[must_use]
+    pub fn buffer(&self) -> SpillBuffer {
+        SpillBuffer::in_core(Arc::clone(&self.core))
+    }
+
+    /// What the pool holds just now. Other threads may have changed it already.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        let (memory, disk) = (self.core.frames.budget(), self.core.disk.quota());
+        let recycled = self.core.frames.recycled_bytes();
+        PoolStats {
+            memory_charged: memory.taken().saturating_sub(recycled),
+            memory_recycled: recycled,
+            memory_high_water: memory.high_water(),
+            memory_limit: memory.limit(),
+            disk_used: disk.taken(),
+            disk_high_water: disk.high_water(),
+            disk_limit: disk.limit(),
+        }
+    }
+
+    /// Frees what the pool keeps only to be used again: frames, and blocks of the temp file.
+    pub fn trim(&self) {
+        self.core.frames.trim();
+        self.core.disk.trim();
+    }
+}
+
+impl Builder {
+    /// The memory budget of all buffers together, in bytes. With 0 everything goes to the store.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// The limit on the room that all buffers together take in the store, in bytes; slots are counted
+    /// whole, in steps of 4 KiB or more. With 0 nothing can be spilled, and what does not fit in the
+    /// budget is refused.
+    pub fn disk(mut self, bytes: u64) -> Self {
+        self.disk = bytes;
+        self
+    }
+
+    /// The directory for the temp file, instead of the usual one. It is not looked at before the first
+    /// byte is spilled; an error then names it, and once it is there, spilling works.
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// The size of a page in bytes: a power of two from 1 to 16 MiB. Without it, 64 KiB or a
+    /// sixteenth of the memory budget, whichever is less, but at least 4 KiB.
+    pub fn page_size(mut self, bytes: usize) -> Self {
+        self.page_size = Some(bytes);
+        self
+    }
+
+    /// A place for spilled pages instead of the temp file.
+    pub fn store(mut self, store: impl Store + 'static) -> Self {
+        self.store = Some(Box::new(store));
+        self
+    }
+
+    /// Builds the pool. No memory is taken and no file is made yet.
+    ///
+    /// # Errors
+    /// If the description cannot be met; the error says what would be.
+    pub fn build(self) -> Result<SpillPool, BuildError> {
+        let page_size = match self.page_size {
+            Some(asked) if !asked.is_power_of_two() || asked > PAGE_SIZE_MAX => {
+                return Err(BuildError::PageSize { asked });
+            }
+            Some(asked) => asked,
+            None => fitting_page_size(self.memory),
+        };
+        let store = self.store.unwrap_or_else(|| match &self.dir {
+            Some(dir) => Box::new(TempFileStore::in_dir(dir)),
+            None => Box::new(TempFileStore::new()),
+        });
+        Ok(SpillPool { core: Arc::new(Core::new(self.memory, self.disk, page_size, store, self.dir)) })
+    }
+}
+
+impl Core {
+    fn new(memory: usize, disk: u64, page_size: usize, store: Box<dyn Store>, dir: Option<PathBuf>) -> Self {
+        Core {
+            frames: Frames::new(memory as u64, page_size),
+            disk: Disk::new(store, Arc::new(Budget::new(disk)), page_size),
+            page_size,
+            dir,
+        }
+    }
+
+    /// A pool for one buffer.
+    pub(crate) fn private(memory: usize) -> Self {
+        Core::new(memory, u64::MAX, fitting_page_size(memory), Box::new(TempFileStore::new()), None)
+    }
+}
+
+fn fitting_page_size(memory: usize) -> usize {
+    let sixteenth = (memory / 16).max(1);
+    (1 << sixteenth.ilog2()).clamp(PAGE_SIZE_CHOSEN_MIN, PAGE_SIZE_DEFAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_small_where_the_budget_is() {
+        let sizes = [0, 1, 4096, 100_000, 1 << 20, 64 << 20].map(fitting_page_size);
+        assert_eq!(sizes, [4096, 4096, 4096, 4096, 65536, 65536]);
+        assert_eq!(fitting_page_size(usize::MAX), 65536);
+    }
+
+    #[test]
+    fn a_page_size_that_cannot_be_is_refused() {
+        for asked in [0, 3, 100, 32 << 20, usize::MAX] {
+            let refused = SpillPool::builder().page_size(asked).build().unwrap_err();
+            assert_eq!(refused, BuildError::PageSize { asked });
+        }
+    }
+}

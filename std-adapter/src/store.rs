@@ -1,0 +1,116 @@
+//! What lies below the pages: bytes at offsets, somewhere that is not the pool's memory.
+//!
+//! A store never knows who is spilling, and never calls back.
+
+use crate::sync::{Mutex, lock};
+use std::io;
+
+/// A place for spilled pages.
+///
+/// All methods take `&self` and may be called from several threads at once, never for overlapping
+/// ranges. Nothing here has a position of its own. What was written is to be read back until it is
+/// freed or cut off; nothing is ever to survive the store's end.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Reads into `buf` from `offset`, and returns how many bytes: short reads are continued, and
+    /// `Ok(0)` means that the store has lost what was written there.
+    ///
+    /// # Errors
+    /// Whatever the store meets. `Interrupted` is tried again.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes from `data` at `offset`, which may lie past everything written so far, and returns
+    /// how many bytes: short writes are continued.
+    ///
+    /// # Errors
+    /// Whatever the store meets. `Interrupted` is tried again; `StorageFull`, `QuotaExceeded` and
+    /// `FileTooLarge` say that there is no room.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize>;
+
+    /// The `len` bytes at `offset` are not needed any more: their room can be used for something
+    /// else. They may be written again later.
+    ///
+    /// # Errors
+    /// Whatever the store meets; the bytes then simply keep their room. `Unsupported` by default.
+    fn free(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Nothing from `len` on is needed any more.
+    ///
+    /// # Errors
+    /// Whatever the store meets; the bytes then simply keep their room. `Unsupported` by default.
+    fn cut(&self, len: u64) -> io::Result<()> {
+        let _ = len;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A store in memory that is charged to nobody: for tests and fuzzing, where no file is wanted.
+///
+/// ```
+/// use overspill::{MemoryStore, SpillPool};
+/// use std::io::Write;
+///
+/// let pool = SpillPool::builder().memory(0).page_size(8).store(MemoryStore::new()).build()?;
+/// let mut buffer = pool.buffer();
+/// buffer.write_all(b"not in a file, and not in the budget either")?;
+/// assert!(buffer.is_spilled());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    bytes: Mutex<Vec<u8>>,
+    /// A write past this offset is refused with `StorageFull`.
+    capacity: Option<u64>,
+}
+
+impl MemoryStore {
+    /// An empty store without a limit of its own.
+    #[must_use]
+    pub fn new() -> Self {
+        MemoryStore::default()
+    }
+
+    /// An empty store that is full at `bytes`, as a disk is: it takes what fits, then refuses.
+    #[must_use]
+    pub fn with_capacity(bytes: u64) -> Self {
+        MemoryStore { bytes: Mutex::default(), capacity: Some(bytes) }
+    }
+}
+
+impl Store for MemoryStore {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let bytes = lock(&self.bytes);
+        let held = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+        let n = held.len().min(buf.len());
+        buf[..n].copy_from_slice(&held[..n]);
+        Ok(n)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let room = self.capacity.unwrap_or(u64::MAX).saturating_sub(offset);
+        let data = &data[..usize::try_from(room).unwrap_or(usize::MAX).min(data.len())];
+        if data.is_empty() {
+            return Err(full());
+        }
+        let start = usize::try_from(offset).map_err(|_| full())?;
+        let end = start.checked_add(data.len()).ok_or_else(full)?;
+        let mut bytes = lock(&self.bytes);
+        if bytes.len() < end {
+            let more = end - bytes.len();
+            bytes.try_reserve(more).map_err(|_| full())?;
+            bytes.resize(end, 0);
+        }
+        bytes[start..end].copy_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn cut(&self, len: u64) -> io::Result<()> {
+        let mut bytes = lock(&self.bytes);
+        bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+        bytes.shrink_to_fit();
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! The atomics, locks and cells this crate uses: std's, or loom's under `cfg(overspill_loom)`.
+//!
+//! Nothing else in the crate names an atomic or a lock, so that the models in `tests/` see every
+//! one of them.
+
+#[cfg(not(overspill_loom))]
+pub(crate) use std::{
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+    sync::{Condvar, Mutex, MutexGuard},
+};
+
+#[cfg(overspill_loom)]
+pub(crate) use loom::{
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+    sync::{Condvar, Mutex, MutexGuard},
+};
+
+/// Never tracked by loom: it synchronises nothing but a value's end.
+pub(crate) use std::sync::{Arc, OnceLock};
+
+/// Locks `mutex`, whatever a thread that panicked while it held it has done.
+///
+/// No critical section of this crate runs foreign code, so none can be left half done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A cell whose every access is a closure, as loom wants it.
+#[derive(Debug)]
+pub(crate) struct Cell<T>(
+    #[cfg(not(overspill_loom))] std::cell::UnsafeCell<T>,
+    #[cfg(overspill_loom)] loom::cell::UnsafeCell<T>,
+);
+
+impl<T> Cell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        #[cfg(not(overspill_loom))]
+        return Cell(std::cell::UnsafeCell::new(value));
+        #[cfg(overspill_loom)]
+        return Cell(loom::cell::UnsafeCell::new(value));
+    }
+
+    /// Calls `f` with the address of the value. loom takes the call for an exclusive access.
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        #[cfg(not(overspill_loom))]
+        return f(self.0.get());
+        #[cfg(overspill_loom)]
+        return self.0.with_mut(f);
+    }
+}

@@ -1,0 +1,381 @@
+//! The page table of one buffer: which page is where. Bookkeeping alone; no I/O, no locks, no budget.
+//!
+//! # States of a page
+//!
+//! | state | where its bytes are | goes to | by |
+//! |---|---|---|---|
+//! | hole | nowhere: all zeros | window, spilled | [`Table::put`] |
+//! | window | the window's frame | resident | [`Table::stash`] |
+//! | | | spilled, hole | [`Table::take`], then the pager |
+//! | resident | a frame | window | [`Table::focus`] |
+//! | | | spilled, hole | [`Table::take`], then the pager |
+//! | spilled | a slot | window, hole | [`Table::take`], then the pager |
+//!
+//! I1: a page that is not a hole is in exactly one of window, resident and spilled. A frame may keep a
+//! slot: if it is clean, the slot holds the same bytes; if it is dirty, the slot only waits to be
+//! written again.
+//!
+//! The bytes of a page past its `valid` are zeros, whatever the frame or the slot has there: so
+//! growing costs nothing, and memory is used again without being cleared.
+
+use crate::frame::Frame;
+use crate::slots::Slot;
+use std::collections::BTreeMap;
+
+/// Pages in one leaf of the table: 16 MiB of content in pages of 64 KiB.
+const LEAF: u64 = 256;
+
+/// How many resident pages are looked at for the coldest.
+const SAMPLE: usize = 8;
+
+/// The bytes of a page that is in memory.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    pub(crate) frame: Frame,
+    /// Bytes that are content; at most the frame's length.
+    pub(crate) valid: usize,
+    /// The frame is newer than the slot, or there is no slot.
+    pub(crate) dirty: bool,
+    pub(crate) slot: Option<Slot>,
+}
+
+impl Resident {
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.frame[..self.valid]
+    }
+
+    /// Copies the page's bytes from `at` on to `out`; what lies past the content is zeros.
+    pub(crate) fn read(&self, at: usize, out: &mut [u8]) {
+        let held = self.content().get(at..).unwrap_or_default();
+        let n = held.len().min(out.len());
+        out[..n].copy_from_slice(&held[..n]);
+        out[n..].fill(0);
+    }
+
+    /// Writes `data` from `at` on, within the frame; a gap before it becomes zeros.
+    pub(crate) fn write(&mut self, at: usize, data: &[u8]) {
+        if at > self.valid {
+            self.frame[self.valid..at].fill(0);
+        }
+        self.frame[at..at + data.len()].copy_from_slice(data);
+        self.valid = self.valid.max(at + data.len());
+        self.dirty = true;
+    }
+}
+
+/// Where the bytes of a page are.
+#[derive(Debug, Default)]
+pub(crate) enum Page {
+    #[default]
+    Hole,
+    Resident(Resident),
+    Spilled {
+        slot: Slot,
+        /// Bytes that are content; at most the slot's length.
+        valid: usize,
+    },
+}
+
+/// What [`Table::locate`] says of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    Hole,
+    /// In memory; [`Table::focus`] makes it the window.
+    Memory,
+    Spilled {
+        slot: Slot,
+        valid: usize,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    page: Page,
+    /// How often the page was sought lately, while it was not the window.
+    heat: u8,
+}
+
+/// The page that the cursor stands on.
+#[derive(Debug)]
+struct Window {
+    index: u64,
+    /// The offset of the page's first byte in the stream.
+    start: u64,
+    resident: Resident,
+    /// It was brought in by a sequential pass, and goes as it came.
+    passing: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    window: Option<Window>,
+    /// By page index / [`LEAF`]; a leaf is as long as its last page needs. The window's entry is a
+    /// hole here.
+    leaves: BTreeMap<u64, Vec<Entry>>,
+    /// The binary logarithm of the page size.
+    shift: u32,
+    /// Where the search for a cold page goes on.
+    hand: u64,
+    /// Touches until all heat is halved.
+    until_cooling: u64,
+}
+
+impl Table {
+    pub(crate) fn new(page_size: usize) -> Self {
+        Table {
+            window: None,
+            leaves: BTreeMap::new(),
+            shift: page_size.trailing_zeros(),
+            hand: 0,
+            until_cooling: 0,
+        }
+    }
+
+    /// Writes all of `data` if it lies in the window and its frame, without a gap; else nothing.
+    #[inline(always)]
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> bool {
+        let Some(window) = &mut self.window else { return false };
+        let resident = &mut window.resident;
+        let Some(at) = distance(window.start, offset, resident.valid) else { return false };
+        let end = at + data.len();
+        let Some(room) = resident.frame.get_mut(at..end) else { return false };
+        room.copy_from_slice(data);
+        resident.valid = resident.valid.max(end);
+        resident.dirty = true;
+        true
+    }
+
+    /// Fills all of `buf` if it lies in the window's content; else nothing.
+    #[inline(always)]
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> bool {
+        let Some(window) = &self.window else { return false };
+        let resident = &window.resident;
+        let Some(at) = distance(window.start, offset, resident.valid) else { return false };
+        let Some(bytes) = resident.content().get(at..at + buf.len()) else { return false };
+        buf.copy_from_slice(bytes);
+        true
+    }
+
+    /// The window's page, if there is a window.
+    pub(crate) fn window_index(&self) -> Option<u64> {
+        self.window.as_ref().map(|window| window.index)
+    }
+
+    /// The index of a window that only passes.
+    pub(crate) fn passing_index(&self) -> Option<u64> {
+        self.window.as_ref().filter(|window| window.passing).map(|window| window.index)
+    }
+
+    pub(crate) fn locate(&self, index: u64) -> Where {
+        if self.window_index() == Some(index) {
+            return Where::Memory;
+        }
+        match self.entry(index).map(|entry| &entry.page) {
+            None | Some(Page::Hole) => Where::Hole,
+            Some(Page::Resident(_)) => Where::Memory,
+            Some(&Page::Spilled { slot, valid }) => Where::Spilled { slot, valid },
+        }
+    }
+
+    /// Makes `index` the window if it is in memory, and gives its bytes.
+    pub(crate) fn focus(&mut self, index: u64) -> Option<&mut Resident> {
+        if self.window_index() != Some(index) {
+            if self.locate(index) != Where::Memory {
+                return None;
+            }
+            if let Page::Resident(resident) = self.take(index) {
+                self.open(index, resident, false);
+            }
+        }
+        self.window.as_mut().map(|window| &mut window.resident)
+    }
+
+    /// The bytes of a page in memory, wherever it is.
+    pub(crate) fn resident(&mut self, index: u64) -> Option<&mut Resident> {
+        if self.window_index() == Some(index) {
+            return self.window.as_mut().map(|window| &mut window.resident);
+        }
+        match &mut self.entry_mut(index)?.page {
+            Page::Resident(resident) => Some(resident),
+            Page::Hole | Page::Spilled { .. } => None,
+        }
+    }
+
+    /// Makes `resident` the window, as page `index`, which must be a hole. The window before it
+    /// stays in memory.
+    pub(crate) fn open(&mut self, index: u64, resident: Resident, passing: bool) {
+        self.stash();
+        debug_assert_eq!(self.locate(index), Where::Hole, "I1");
+        self.window = Some(Window { index, start: index << self.shift, resident, passing });
+    }
+
+    /// Puts the window back among the pages.
+    fn stash(&mut self) {
+        if let Some(window) = self.window.take() {
+            self.put(window.index, Page::Resident(window.resident));
+        }
+    }
+
+    /// Takes a page out, the window too; a hole stays.
+    pub(crate) fn take(&mut self, index: u64) -> Page {
+        if self.window_index() == Some(index)
+            && let Some(window) = self.window.take()
+        {
+            return Page::Resident(window.resident);
+        }
+        self.entry_mut(index).map(|entry| std::mem::take(&mut entry.page)).unwrap_or_default()
+    }
+
+    /// Puts a page where a hole is.
+    pub(crate) fn put(&mut self, index: u64, page: Page) {
+        debug_assert_eq!(self.locate(index), Where::Hole, "I1");
+        let leaf = self.leaves.entry(index / LEAF).or_default();
+        let at = in_leaf(index);
+        if leaf.len() <= at {
+            leaf.resize_with(at + 1, Entry::default);
+        }
+        leaf[at].page = page;
+    }
+
+    fn entry(&self, index: u64) -> Option<&Entry> {
+        self.leaves.get(&(index / LEAF))?.get(in_leaf(index))
+    }
+
+    fn entry_mut(&mut self, index: u64) -> Option<&mut Entry> {
+        self.leaves.get_mut(&(index / LEAF))?.get_mut(in_leaf(index))
+    }
+
+    /// Counts a visit to a page outside the window, and returns how hot that makes it. Now and then
+    /// everything cools, so that what was hot once does not stay.
+    pub(crate) fn touch(&mut self, index: u64) -> u8 {
+        if self.until_cooling == 0 {
+            let mut pages = 0;
+            for entry in self.leaves.values_mut().flatten() {
+                entry.heat /= 2;
+                pages += 1;
+            }
+            self.until_cooling = 8 * (pages + 1);
+        }
+        self.until_cooling -= 1;
+        self.entry_mut(index).map_or(0, |entry| {
+            entry.heat = entry.heat.saturating_add(1);
+            entry.heat
+        })
+    }
+
+    /// The coldest of the next few resident pages other than the window, and its heat.
+    pub(crate) fn coldest(&mut self) -> Option<(u64, u8)> {
+        let mut coldest: Option<(u64, u8)> = None;
+        let mut seen = 0;
+        for range in [self.hand..u64::MAX, 0..self.hand] {
+            for (index, entry) in entries(&self.leaves, range) {
+                if !matches!(entry.page, Page::Resident(_)) {
+                    continue;
+                }
+                if coldest.is_none_or(|(_, heat)| entry.heat < heat) {
+                    coldest = Some((index, entry.heat));
+                }
+                seen += 1;
+                if seen == SAMPLE {
+                    self.hand = index + 1;
+                    return coldest;
+                }
+            }
+        }
+        coldest
+    }
+
+    /// The first page in memory at or after `from`, the window included.
+    pub(crate) fn next_in_memory(&self, from: u64) -> Option<u64> {
+        let stashed = entries(&self.leaves, from..u64::MAX)
+            .find(|(_, entry)| matches!(entry.page, Page::Resident(_)))
+            .map(|(index, _)| index);
+        let window = self.window_index().filter(|&index| index >= from);
+        stashed.into_iter().chain(window).min()
+    }
+
+    /// The first page at or after `from` that is not a hole, the window included.
+    pub(crate) fn next_page(&self, from: u64) -> Option<u64> {
+        let stashed = entries(&self.leaves, from..u64::MAX)
+            .find(|(_, entry)| !matches!(entry.page, Page::Hole))
+            .map(|(index, _)| index);
+        let window = self.window_index().filter(|&index| index >= from);
+        stashed.into_iter().chain(window).min()
+    }
+
+    /// Takes the window out if its page begins at or past `len`.
+    pub(crate) fn cut_window(&mut self, len: u64) -> Page {
+        match self.window.take_if(|window| window.start >= len) {
+            Some(window) => Page::Resident(window.resident),
+            None => Page::Hole,
+        }
+    }
+
+    /// Takes out every page outside the window that begins at or past `len`, and makes zeros of what
+    /// the page before has past it.
+    pub(crate) fn truncate(&mut self, len: u64) -> Vec<Page> {
+        let keep = low_bits(len, self.shift);
+        let last = len >> self.shift;
+        let cut = if keep == 0 { last } else { last + 1 };
+        let mut tail = self.leaves.split_off(&(cut / LEAF));
+        let mut removed = Vec::new();
+        if let Some(mut leaf) = tail.remove(&(cut / LEAF)) {
+            let at = (in_leaf(cut)).min(leaf.len());
+            removed.extend(leaf.drain(at..).map(|entry| entry.page));
+            self.leaves.insert(cut / LEAF, leaf);
+        }
+        removed.extend(tail.into_values().flatten().map(|entry| entry.page));
+        removed.retain(|page| !matches!(page, Page::Hole));
+        if keep > 0 {
+            self.shorten(last, keep);
+        }
+        removed
+    }
+
+    /// Makes zeros of what page `index` has from `keep` on.
+    fn shorten(&mut self, index: u64, keep: usize) {
+        if let Some(resident) = self.resident(index) {
+            resident.valid = resident.valid.min(keep);
+        } else if let Some(Entry { page: Page::Spilled { valid, .. }, .. }) = self.entry_mut(index) {
+            *valid = (*valid).min(keep);
+        }
+    }
+
+    /// All pages, in no order: for checks.
+    pub(crate) fn pages(&mut self) -> impl Iterator<Item = (u64, &Page)> {
+        self.stash();
+        entries(&self.leaves, 0..u64::MAX).map(|(index, entry)| (index, &entry.page))
+    }
+}
+
+/// How far `offset` lies past `start`, if that is at most `most`.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most `most`, a usize")]
+fn distance(start: u64, offset: u64, most: usize) -> Option<usize> {
+    let distance = offset.wrapping_sub(start);
+    (distance <= most as u64).then_some(distance as usize)
+}
+
+/// `offset` modulo a page of `1 << bits` bytes.
+#[expect(clippy::cast_possible_truncation, reason = "less than a page, which fits in memory")]
+pub(crate) fn low_bits(offset: u64, bits: u32) -> usize {
+    (offset & ((1 << bits) - 1)) as usize
+}
+
+/// Where in its leaf a page is.
+fn in_leaf(index: u64) -> usize {
+    (index % LEAF) as usize
+}
+
+/// The entries of pages in `range`, in order.
+fn entries(
+    leaves: &BTreeMap<u64, Vec<Entry>>,
+    range: std::ops::Range<u64>,
+) -> impl Iterator<Item = (u64, &Entry)> {
+    let first = range.start / LEAF;
+    leaves
+        .range(first..)
+        .flat_map(|(&leaf, entries)| (leaf * LEAF..).zip(entries))
+        .skip_while(move |(index, _)| *index < range.start)
+        .take_while(move |(index, _)| *index < range.end)
+}
