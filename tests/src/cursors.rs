@@ -1,8 +1,8 @@
 //! `Cursor` over every medium, as a [`Subject`].
 
 use crate::driver::{Leeway, Mismatch, Pair, Subject, Watch, run};
-use crate::model::{Model, Refusal};
-use crate::ops::{Op, Shape, pattern};
+use crate::model::Model;
+use crate::ops::{Op, Refusal, Shape, pattern};
 use embedded_io::{ErrorKind, ReadExactError};
 use heapless::VecView;
 use overspill_core::{Cursor, Fixed, Medium};
@@ -84,7 +84,7 @@ impl<M: Medium> Subject for Cursor<M> {
         Cursor::is_empty(self)
     }
 
-    fn check_invariants(&self) {
+    fn check_invariants(&mut self) {
         assert_eq!(self.remaining(), self.len().saturating_sub(self.position()), "remaining");
         assert_eq!(self.get_ref().len(), self.len(), "the medium's own length");
     }

@@ -6,6 +6,7 @@
 //! | [`ops`] | what can be done to one, and how is a sequence of it made from bytes? |
 //! | [`driver`] | do a thing and the model agree after each operation? |
 //! | [`cursors`] | … when the thing is a `Cursor`, over every medium |
+//! | [`spills`] | … when the things are `SpillBuffer`s of one pool, under any budget |
 //! | [`faulty`] | what does a `Cursor` do when its medium fails? |
 //! | [`conformance`] | does a type keep what a trait promises? |
 
@@ -28,15 +29,19 @@ pub mod driver;
 pub mod faulty;
 pub mod model;
 pub mod ops;
+pub mod spills;
 
 /// What a test printed by a [`Mismatch`](driver::Mismatch) needs.
 pub mod replay {
     pub use crate::cursors::{CursorSetup, Under::*, run_cursor};
+    pub use crate::driver::Watch::*;
     pub use crate::ops::Op::*;
+    pub use crate::spills::{Below::*, SpillSetup, run_spill};
     pub use std::io::SeekFrom::*;
 }
 
 pub use cursors::drive_cursor;
+pub use spills::drive_spill;
 
 /// proptest's configuration with `cases` cases, or as many as `PROPTEST_CASES` says.
 ///

@@ -1,6 +1,7 @@
-//! The naive truth: a binary file as a `Vec<u8>` and a position. Too simple to be wrong, and held
-//! against a real file by `tests/model_is_a_file.rs`.
+//! The naive truth: a binary file as a `Vec<u8>` and a position, held against a real file by
+//! `tests/model_is_a_file.rs`.
 
+use crate::ops::Refusal;
 use std::io::SeekFrom;
 
 /// A binary file, as Python's `io.BytesIO` has it, that can hold `capacity` bytes.
@@ -9,25 +10,19 @@ pub struct Model {
     content: Vec<u8>,
     position: u64,
     capacity: u64,
-}
-
-/// What a file-like thing may answer instead of doing what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// No room: for not one byte of a write, or for the length asked.
-    Full,
-    /// A seek to before 0 or past `u64::MAX`.
-    OutOfRange,
-    /// The content ended inside a `read_exact`.
-    EndOfFile,
-    /// Anything else, in its own words. The model never says this.
-    Failed(String),
+    /// The last place a seek can go to.
+    last: u64,
 }
 
 impl Model {
     /// Holds `content`, stands at 0, and can grow to `capacity` bytes, which must fit in memory.
     pub fn new(content: Vec<u8>, capacity: u64) -> Self {
-        Model { content, position: 0, capacity }
+        Model { content, position: 0, capacity, last: u64::MAX }
+    }
+
+    /// As a model whose positions, and bytes, end at `last` instead of `u64::MAX`.
+    pub fn ending_at(self, last: u64) -> Self {
+        Model { capacity: self.capacity.min(last), last, ..self }
     }
 
     /// Everything there is.
@@ -60,14 +55,15 @@ impl Model {
         Ok(taken)
     }
 
-    /// Moves; a place before 0 or past `u64::MAX` moves nothing.
+    /// Moves; a place before 0 or past the last moves nothing.
     pub fn seek(&mut self, to: SeekFrom) -> Result<u64, Refusal> {
         let place = match to {
             SeekFrom::Start(place) => i128::from(place),
             SeekFrom::End(offset) => self.content.len() as i128 + i128::from(offset),
             SeekFrom::Current(offset) => i128::from(self.position) + i128::from(offset),
         };
-        self.position = u64::try_from(place).map_err(|_| Refusal::OutOfRange)?;
+        let place = u64::try_from(place).ok().filter(|&place| place <= self.last);
+        self.position = place.ok_or(Refusal::OutOfRange)?;
         Ok(self.position)
     }
 

@@ -1,4 +1,4 @@
-//! The operations, and how they are made: one decoder from bytes, for proptest and the fuzzer alike.
+//! The operations, what may be answered, and how operations are made: one decoder from bytes, for proptest and the fuzzer alike.
 //!
 //! An operation is four bytes, whatever they are, so that both can drop or change one without
 //! disturbing its neighbours. The kind is chosen among those that the run's [`Shape`] leaves
@@ -45,6 +45,19 @@ pub enum Op {
     Renew,
     /// Goes on with subject number so-and-so, modulo how many there are.
     Turn(usize),
+}
+
+/// What a file-like thing may answer instead of doing what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No room: for not one byte of a write, or for the length asked.
+    Full,
+    /// A seek to before 0 or past `u64::MAX`.
+    OutOfRange,
+    /// The content ended inside a `read_exact`.
+    EndOfFile,
+    /// Anything else, in its own words. The model never says this.
+    Failed(String),
 }
 
 /// How many switches there are: one for each kind of [`Op`], and one for `Clear`, `Renew` and `Turn` together.

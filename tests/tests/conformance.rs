@@ -2,6 +2,7 @@
 //! one of those, the checker is wrong.
 
 use embedded_io_adapters::std::ToStd;
+use overspill::{MemoryStore, SpillBuffer, SpillPool};
 use overspill_core::{Cursor, Fixed, Medium};
 use overspill_tests::conformance::{Broken, ROOM, buf_read, medium, read, seek, write};
 use overspill_tests::faulty::{Faults, Faulty};
@@ -120,6 +121,54 @@ fn core_cursor_over_a_vec() -> Result<(), Broken> {
     seek::check(make)?;
     seek::check_gaps(make)?;
     write::check(|| make(b""), |cursor| cursor.inner().get_ref().clone())
+}
+
+// Ours: the spilling buffer, wherever its bytes are.
+
+/// A page size and a budget for which every part of a buffer's work is met.
+const POOLS: [(usize, usize); 7] =
+    [(16, 0), (8, 8), (64, 200), (64, usize::MAX), (4096, 0), (4096, 4096), (4096, usize::MAX)];
+
+fn spilling(page: usize, memory: usize) -> impl Fn(&[u8]) -> SpillBuffer {
+    let builder = SpillPool::builder().page_size(page).memory(memory).store(MemoryStore::new());
+    let pool = builder.build().unwrap();
+    move |content| {
+        let mut buffer = pool.buffer();
+        buffer.write_all(content).unwrap();
+        buffer.rewind().unwrap();
+        buffer
+    }
+}
+
+#[test]
+fn spill_buffer_in_any_pool() -> Result<(), Broken> {
+    for (page, memory) in POOLS {
+        let make = spilling(page, memory);
+        let checks = || {
+            read::check(&make)?;
+            buf_read::check(&make)?;
+            seek::check(&make)?;
+            seek::check_gaps(&make)?;
+            write::check(|| make(b""), content_of)
+        };
+        checks().inspect_err(|_| println!("with pages of {page} bytes in {memory} bytes of memory"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn spill_buffer_over_a_temp_file() -> Result<(), Broken> {
+    let make = |content: &[u8]| {
+        let mut buffer = SpillBuffer::with_budget(0);
+        buffer.write_all(content).unwrap();
+        buffer.rewind().unwrap();
+        buffer
+    };
+    read::check(make)?;
+    buf_read::check(make)?;
+    seek::check(make)?;
+    seek::check_gaps(make)?;
+    write::check(|| make(b""), content_of)
 }
 
 // What lies below the cursor.

@@ -5,7 +5,7 @@ use embedded_io::{Error as _, ErrorKind};
 use overspill_core::{CapacityError, Cursor, CursorError, Fixed, InvalidSeek, Medium, SeekFrom, WriteError};
 use overspill_tests::driver::Subject;
 use overspill_tests::faulty::{Faults, Faulty, FaultyError};
-use overspill_tests::model::Refusal;
+use overspill_tests::ops::Refusal;
 use std::error::Error as _;
 
 /// A cursor over each medium, holding `abc`; the fixed ones have room for eight bytes.

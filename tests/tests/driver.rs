@@ -3,8 +3,8 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small made-up sizes")]
 
 use overspill_tests::driver::{Leeway, Mismatch, Pair, Subject, Watch, run};
-use overspill_tests::model::{Model, Refusal};
-use overspill_tests::ops::{Op, sequences};
+use overspill_tests::model::Model;
+use overspill_tests::ops::{Op, Refusal, sequences};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use std::io::SeekFrom;
@@ -25,6 +25,8 @@ enum Bug {
     ReadToEndLeavesOneByte,
     ReadExactRunsPastEnd,
     FillBufLendsLessTheSecondTime,
+    FillBufLendsOneByte,
+    FillBufLendsNothing,
     RefusedSeekMoves,
     SetLenPullsPositionBack,
     ClearKeepsPosition,
@@ -34,7 +36,7 @@ enum Bug {
     PanicsPastEnd,
 }
 
-const BUGS: [Bug; 16] = [
+const BUGS: [Bug; 18] = [
     Bug::GapKeepsOldBytes,
     Bug::WriteLosesLastByteOfPage,
     Bug::WriteTakesNothingWhenFull,
@@ -44,6 +46,8 @@ const BUGS: [Bug; 16] = [
     Bug::ReadToEndLeavesOneByte,
     Bug::ReadExactRunsPastEnd,
     Bug::FillBufLendsLessTheSecondTime,
+    Bug::FillBufLendsOneByte,
+    Bug::FillBufLendsNothing,
     Bug::RefusedSeekMoves,
     Bug::SetLenPullsPositionBack,
     Bug::ClearKeepsPosition,
@@ -152,8 +156,12 @@ impl Subject for Planted {
     fn fill_buf(&mut self) -> Result<&[u8], Refusal> {
         self.fills += 1;
         let rest = self.inner.rest();
-        let less = self.bug == Bug::FillBufLendsLessTheSecondTime && self.fills.is_multiple_of(2);
-        Ok(if less { &rest[..rest.len() / 2] } else { rest })
+        Ok(match self.bug {
+            Bug::FillBufLendsLessTheSecondTime if self.fills.is_multiple_of(2) => &rest[..rest.len() / 2],
+            Bug::FillBufLendsOneByte => &rest[..rest.len().min(1)],
+            Bug::FillBufLendsNothing => &[],
+            _ => rest,
+        })
     }
 
     fn consume(&mut self, n: usize) {
@@ -241,17 +249,20 @@ fn a_mismatch_prints_as_a_test() {
 }
 
 #[test]
-fn leeway_is_for_short_counts_and_refusals_only() {
-    let ops = [Op::Write(3), Op::Read(1), Op::Seek(SeekFrom::Start(0)), Op::Read(3)];
-    let short = |leeway| {
-        run(&mut [Pair::empty(Planted::new(Bug::ReadStopsBeforeEnd), CAPACITY)], &ops, leeway, Watch::AtEnd)
+fn leeway_is_for_pieces_short_writes_and_refusals_only() {
+    let with = |bug, capacity, ops: &[Op], leeway| {
+        run(&mut [Pair::empty(Planted::new(bug), capacity)], ops, leeway, Watch::AtEnd)
     };
-    assert!(short(Leeway::None).is_err(), "a short read, where counts are exact");
-    assert!(short(Leeway::Short).is_ok(), "a short read, where it may be");
-
-    // A smaller thing than its model: refuses what the model has room for.
+    // A smaller thing than its model: stops short of what the model takes, then refuses.
     let full = [Op::WriteAll(150), Op::Write(60), Op::Write(1), Op::SetLen(400)];
-    let refuses = |leeway| run(&mut [Pair::empty(Planted::new(Bug::None), 300)], &full, leeway, Watch::AtEnd);
-    assert!(refuses(Leeway::Short).is_err(), "a refusal, where there is room");
-    assert!(refuses(Leeway::Refuse).is_ok(), "a refusal, where it may be");
+    assert!(with(Bug::None, 500, &full, Leeway::Pieces).is_err(), "a refusal, where there is room");
+    assert!(with(Bug::None, 500, &full, Leeway::Refuse).is_ok(), "a refusal, where it may be");
+
+    let short_read = [Op::Write(3), Op::Seek(SeekFrom::Start(0)), Op::Read(3)];
+    assert!(with(Bug::ReadStopsBeforeEnd, CAPACITY, &short_read, Leeway::Refuse).is_err());
+
+    let pieces = [Op::Write(3), Op::Seek(SeekFrom::Start(0)), Op::FillBuf(3)];
+    assert!(with(Bug::FillBufLendsOneByte, CAPACITY, &pieces, Leeway::None).is_err());
+    assert!(with(Bug::FillBufLendsOneByte, CAPACITY, &pieces, Leeway::Pieces).is_ok());
+    assert!(with(Bug::FillBufLendsNothing, CAPACITY, &pieces, Leeway::Pieces).is_err());
 }

@@ -1,8 +1,7 @@
 //! Is the model right? It is held against the thing it models: a real file.
 
 use overspill_tests::driver::{Leeway, Pair, Subject, Watch, run};
-use overspill_tests::model::Refusal;
-use overspill_tests::ops::sequences;
+use overspill_tests::ops::{Refusal, sequences};
 use overspill_tests::proptest_config;
 use proptest::prelude::*;
 use std::fs::File;
