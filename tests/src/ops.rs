@@ -116,24 +116,29 @@ impl Shape {
     /// A size: a few pages at most, most often at or next to a page's end.
     fn size(&self, byte: u8) -> usize {
         const PAGES: [usize; 16] = [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 8, 13];
-        let pages = PAGES[usize::from(byte >> 4)];
+        let pages = PAGES[usize::from(byte >> 4)].min(self.pages_max());
         match byte & 15 {
             0..4 => pages * self.page,
             4..6 => pages * self.page + 1,
             6..8 => (pages * self.page).saturating_sub(1),
             8..11 => pages * self.page + self.page / 2,
-            11 => (pages * self.page).saturating_sub(pages),
+            11 => pages * self.page + self.page / 4 + 1,
             _ => usize::from(byte >> 4),
         }
     }
 
-    /// A place from 0: within some forty pages, or at the far end.
+    /// A place from 0: within some forty pages, fewer if they are large, or at the far end.
     fn place(&self, a: u8, b: u8) -> u64 {
         if self.extremes && a >= 248 {
             let far = if a.is_multiple_of(2) { u64::MAX } else { i64::MAX as u64 };
             return far - u64::from(b % 8);
         }
-        (self.size(a) + usize::from(b % 32) * self.page) as u64
+        (self.size(a) + usize::from(b % 32).min(self.pages_max()) * self.page) as u64
+    }
+
+    /// A few large pages are as good as many, and faster.
+    fn pages_max(&self) -> usize {
+        ((64 << 10) / self.page).max(3)
     }
 
     /// A distance in either direction.

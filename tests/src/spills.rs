@@ -38,12 +38,12 @@ pub struct SpillSetup {
 }
 
 impl SpillSetup {
-    /// Page sizes that are worth a run.
-    pub const PAGES: [usize; 5] = [1, 2, 8, 64, 4096];
+    /// Page sizes that are worth a run; the last one has slots of three sizes.
+    pub const PAGES: [usize; 6] = [1, 2, 8, 64, 4096, 16384];
 
     /// Memory budgets that are worth a run with pages of `page` bytes.
-    pub const fn budgets(page: usize) -> [usize; 6] {
-        [0, 1, page, 2 * page, 5 * page, usize::MAX]
+    pub const fn budgets(page: usize) -> [usize; 7] {
+        [0, 1, page, page + page / 2, 2 * page, 5 * page, usize::MAX]
     }
 
     /// Places where content can start, with pages of `page` bytes: no further than what a run may
@@ -56,11 +56,11 @@ impl SpillSetup {
     /// Any bytes at all are a setup.
     pub fn decode([page, memory, disk, below, base, buffers, watch]: [u8; 7]) -> Self {
         let pick = |byte: u8, count: usize| usize::from(byte) % count;
-        let page = Self::PAGES[pick(page, 5)];
+        let page = Self::PAGES[pick(page, 6)];
         let pages = |n: u64| n * page as u64;
         SpillSetup {
             page,
-            memory: Self::budgets(page)[pick(memory, 6)],
+            memory: Self::budgets(page)[pick(memory, 7)],
             disk: [u64::MAX, u64::MAX, u64::MAX, 0, pages(1), pages(7)][pick(disk, 6)],
             // Rarely a file: a run in memory is several times as fast.
             below: match below % 16 {

@@ -33,7 +33,7 @@ macro_rules! buffers_within {
             use super::*;
 
             proptest! {
-                #![proptest_config(proptest_config(192))]
+                #![proptest_config(proptest_config(64))]
 
                 #[test]
                 fn over_memory(case in cases($nth, |setup, _| setup)) {
@@ -80,7 +80,8 @@ buffers_within! {
     no_memory: 0;
     one_byte: 1;
     one_page: 2;
-    two_pages: 3;
-    five_pages: 4;
-    all_the_memory: 5;
+    one_page_and_a_half: 3;
+    two_pages: 4;
+    five_pages: 5;
+    all_the_memory: 6;
 }
