@@ -159,7 +159,9 @@ impl<M: Medium + ?Sized> Cursor<M> {
     ///
     /// # Errors
     /// [`WriteError::Full`] if nothing fits, [`WriteError::Medium`] if the medium failed. In
-    /// either case the position and the content, its length included, are as they were.
+    /// either case the position and the content, its length included, are as they were; only where
+    /// the medium takes the gap, fails at the bytes behind it, and then refuses to be cut back, do
+    /// the gap's zeros stay.
     #[inline]
     pub fn write(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
         if self.position > self.medium.len() || as_u64(data.len()) > u64::MAX - self.position {
@@ -169,7 +171,7 @@ impl<M: Medium + ?Sized> Cursor<M> {
         if n == 0 && !data.is_empty() {
             return Err(self.full(data));
         }
-        self.position += as_u64(n);
+        self.position = self.position.saturating_add(as_u64(n));
         Ok(n)
     }
 

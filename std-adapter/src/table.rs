@@ -432,7 +432,8 @@ fn entries(
     let first = range.start / LEAF;
     leaves
         .range(first..)
-        .flat_map(|(&leaf, entries)| (leaf * LEAF..).zip(entries))
+        // Not `(leaf * LEAF..).zip(entries)`: it would count one past the last page there can be.
+        .flat_map(|(&leaf, entries)| (0..).zip(entries).map(move |(at, entry)| (leaf * LEAF + at, entry)))
         .skip_while(move |(index, _)| *index < range.start)
         .take_while(move |(index, _)| *index < range.end)
 }

@@ -1,4 +1,57 @@
-//! What checks overspill: models, drivers and conformance checkers, shared by tests, benches and fuzz targets.
-#![deny(missing_docs)]
+//! What checks overspill: models, drivers and conformance checkers, shared by tests, benches and
+//! fuzz targets.
+//!
+//! | module | question it answers |
+//! |---|---|
+//! | [`model`] | what is a binary file? |
+//! | [`ops`] | what can be done to one, and how is a sequence of it made from bytes? |
+//! | [`driver`] | do a thing and the model agree after each operation? |
+//! | [`cursors`] | … when the thing is a `Cursor`, over every medium |
+//! | [`spills`] | … when the things are `SpillBuffer`s of one pool, under any budget |
+//! | [`faulty`] | what does a `Cursor` do when its medium fails? |
+//! | [`conformance`] | does a type keep what a trait promises? |
+//! | [`bench`] | who is faster, in one alternating run? |
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "sizes here are small and made up; a cast that goes wrong fails a test"
+)]
+#![allow(
+    clippy::missing_errors_doc,
+    clippy::must_use_candidate,
+    reason = "for callers who ship this; here a forgotten result is a test that cannot fail, which \
+              the tests of the checkers find"
+)]
 
 pub mod bench;
+pub mod conformance;
+pub mod cursors;
+pub mod driver;
+pub mod faulty;
+pub mod model;
+pub mod ops;
+pub mod spills;
+
+/// What a test printed by a [`Mismatch`](driver::Mismatch) needs.
+pub mod replay {
+    pub use crate::cursors::{CursorSetup, Under::*, run_cursor};
+    pub use crate::driver::Watch::*;
+    pub use crate::ops::Op::*;
+    pub use crate::spills::{Below::*, SpillSetup, run_spill};
+    pub use std::io::SeekFrom::*;
+}
+
+pub use cursors::drive_cursor;
+pub use spills::drive_spill;
+
+/// proptest's configuration with `cases` cases, or as many as `PROPTEST_CASES` says.
+///
+/// Nothing is written beside the sources on a failure: what it prints is a test, which is a better
+/// place for it.
+pub fn proptest_config(cases: u32) -> proptest::test_runner::Config {
+    let default = proptest::test_runner::Config::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { cases };
+    proptest::test_runner::Config { cases, failure_persistence: None, ..default }
+}

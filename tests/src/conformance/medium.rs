@@ -1,0 +1,196 @@
+//! What `overspill_core::Medium` promises: the rules that `Cursor` relies on.
+
+use super::{Broken, Outcome, Rule, SIZES, ensure, try_all};
+use embedded_io::{Error as _, ErrorKind};
+use overspill_core::Medium;
+
+/// How many bytes a medium must be able to hold to be checked.
+pub const ROOM: usize = 64;
+
+/// Checks the media that `make` makes, empty ones.
+///
+/// # Errors
+/// With the first rule that is broken.
+pub fn check<M, F>(mut make: F) -> Result<(), Broken>
+where
+    M: Medium,
+    M::Error: 'static,
+    F: FnMut() -> M,
+{
+    try_all(&rules(), &mut make)
+}
+
+/// The rules.
+pub fn rules<M, F>() -> Vec<Rule<F>>
+where
+    M: Medium,
+    M::Error: 'static,
+    F: FnMut() -> M,
+{
+    vec![
+        ("reading at the end or past it gives nothing, and no error", past_end),
+        ("read_at gives what write_at took, from any offset", reads),
+        ("chunk_at lends one byte at least, and the right ones", chunks),
+        ("write_at overwrites before the end, appends at it, or both", writes),
+        ("write_at takes nothing past the end, and changes nothing", no_gaps),
+        ("bytes that set_len adds are zeros, even where others stood", zeros),
+        ("a length that there is no room for is refused, and changes nothing", refusal),
+        ("flush changes nothing", flush),
+    ]
+}
+
+fn held<M: Medium>(medium: &mut M) -> Result<Vec<u8>, M::Error> {
+    let mut all = Vec::new();
+    loop {
+        let mut buf = [0; 16];
+        match medium.read_at(all.len() as u64, &mut buf)? {
+            0 => return Ok(all),
+            n => all.extend_from_slice(&buf[..n]),
+        }
+    }
+}
+
+fn holding<M: Medium>(medium: &mut M, wanted: &[u8], after: &str) -> Outcome
+where
+    M::Error: 'static,
+{
+    let all = held(medium)?;
+    ensure!(all == wanted, "{after} left {all:?}, should be {wanted:?}");
+    ensure!(medium.len() == wanted.len() as u64, "{after} left a length of {}", medium.len());
+    ensure!(medium.is_empty() == wanted.is_empty(), "{after}: is_empty is wrong");
+    Ok(())
+}
+
+fn filled<M: Medium>(mut medium: M, content: &[u8]) -> Result<M, M::Error> {
+    let mut taken = 0;
+    while taken < content.len() {
+        taken += medium.write_at(taken as u64, &content[taken..])?;
+    }
+    Ok(medium)
+}
+
+fn past_end<M: Medium, F: FnMut() -> M>(make: &mut F) -> Outcome
+where
+    M::Error: 'static,
+{
+    for content in [&b""[..], b"abc"] {
+        let mut medium = filled(make(), content)?;
+        let len = medium.len();
+        for offset in [len, len + 1, len + 1000, u64::MAX] {
+            let n = medium.read_at(offset, &mut [0; 4])?;
+            ensure!(n == 0, "read_at({offset}) of {len} bytes gave {n}");
+            let lent = medium.chunk_at(offset)?;
+            ensure!(lent.is_empty(), "chunk_at({offset}) of {len} bytes lent {lent:?}");
+        }
+    }
+    Ok(())
+}
+
+fn reads<M: Medium, F: FnMut() -> M>(make: &mut F) -> Outcome
+where
+    M::Error: 'static,
+{
+    let content: Vec<u8> = (1..=ROOM as u8).collect();
+    let mut medium = filled(make(), &content)?;
+    ensure!(medium.read_at(0, &mut [])? == 0, "an empty read gave something");
+    for offset in 0..content.len() {
+        for size in SIZES {
+            let mut buf = vec![0; size];
+            let n = medium.read_at(offset as u64, &mut buf)?;
+            ensure!((1..=size).contains(&n), "read_at({offset}) of {size} bytes gave {n}");
+            ensure!(content[offset..].starts_with(&buf[..n]), "read_at({offset}) gave {:?}", &buf[..n]);
+        }
+    }
+    Ok(())
+}
+
+fn chunks<M: Medium, F: FnMut() -> M>(make: &mut F) -> Outcome
+where
+    M::Error: 'static,
+{
+    let content: Vec<u8> = (1..=ROOM as u8).collect();
+    let mut medium = filled(make(), &content)?;
+    for offset in 0..content.len() {
+        let lent = medium.chunk_at(offset as u64)?;
+        ensure!(!lent.is_empty(), "chunk_at({offset}) lent nothing");
+        ensure!(content[offset..].starts_with(lent), "chunk_at({offset}) lent {lent:?}");
+    }
+    Ok(())
+}
+
+fn writes<M: Medium, F: FnMut() -> M>(make: &mut F) -> Outcome
+where
+    M::Error: 'static,
+{
+    for (offset, data) in [(0, "XY"), (2, "XYZ"), (4, "XYZ"), (5, "X"), (6, "XY"), (6, "")] {
+        let mut medium = filled(make(), b"abcdef")?;
+        let mut wanted = b"abcdef".to_vec();
+        let taken = medium.write_at(offset, data.as_bytes())?;
+        ensure!(taken <= data.len(), "write_at took {taken} of {} bytes", data.len());
+        ensure!(taken > 0 || data.is_empty(), "write_at({offset}) took nothing where there is room");
+        let end = offset as usize + taken;
+        wanted.resize(wanted.len().max(end), 0);
+        wanted[offset as usize..end].copy_from_slice(&data.as_bytes()[..taken]);
+        holding(&mut medium, &wanted, &format!("write_at({offset}) of {} bytes", data.len()))?;
+    }
+    Ok(())
+}
+
+fn no_gaps<M: Medium, F: FnMut() -> M>(make: &mut F) -> Outcome
+where
+    M::Error: 'static,
+{
+    for offset in [4, 20, u64::MAX - 1, u64::MAX] {
+        let mut medium = filled(make(), b"abc")?;
+        let taken = medium.write_at(offset, b"x")?;
+        ensure!(taken == 0, "write_at({offset}) of 3 bytes took {taken}");
+        holding(&mut medium, b"abc", &format!("write_at({offset})"))?;
+    }
+    Ok(())
+}
+
+fn zeros<M: Medium, F: FnMut() -> M>(make: &mut F) -> Outcome
+where
+    M::Error: 'static,
+{
+    let mut medium = filled(make(), b"abcdef")?;
+    medium.set_len(2)?;
+    holding(&mut medium, b"ab", "set_len(2)")?;
+    medium.set_len(5)?;
+    holding(&mut medium, b"ab\0\0\0", "set_len(5)")?;
+    medium.set_len(5)?;
+    holding(&mut medium, b"ab\0\0\0", "set_len(5) again")?;
+    medium.set_len(0)?;
+    holding(&mut medium, b"", "set_len(0)")?;
+    medium.set_len(ROOM as u64)?;
+    holding(&mut medium, &[0; ROOM], "set_len to all there is room for")
+}
+
+/// A medium that grows may say `OutOfMemory`: what it is too small for is the machine.
+fn refusal<M: Medium, F: FnMut() -> M>(make: &mut F) -> Outcome
+where
+    M::Error: 'static,
+{
+    for len in [u64::MAX, u64::MAX / 2 + 1] {
+        let mut medium = filled(make(), b"abc")?;
+        match medium.set_len(len) {
+            Ok(()) => ensure!(false, "a length of {len} was taken"),
+            Err(error) => {
+                let kind = error.kind();
+                ensure!(matches!(kind, ErrorKind::WriteZero | ErrorKind::OutOfMemory), "no room is {kind:?}");
+            }
+        }
+        holding(&mut medium, b"abc", "a refused set_len")?;
+    }
+    Ok(())
+}
+
+fn flush<M: Medium, F: FnMut() -> M>(make: &mut F) -> Outcome
+where
+    M::Error: 'static,
+{
+    let mut medium = filled(make(), b"abc")?;
+    medium.flush()?;
+    medium.flush()?;
+    holding(&mut medium, b"abc", "flush")
+}

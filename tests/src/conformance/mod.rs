@@ -1,0 +1,85 @@
+//! Does a type keep what a trait promises? One checker for each trait of std, and one for [`Medium`].
+//!
+//! [`Medium`]: overspill_core::Medium
+//!
+//! A checker is a table of rules: a sentence, and a function that tries it on fresh things from a
+//! factory. It is run on std's own types first (`tests/conformance.rs`): if it rejects one of
+//! those, it is the checker that is wrong. And each rule is shown to reject something
+//! (`tests/conformance_can_fail.rs`).
+//!
+//! ```
+//! use overspill_tests::conformance;
+//! use std::io::Cursor;
+//!
+//! conformance::read::check(|content| Cursor::new(content.to_vec()))?;
+//! # Ok::<(), conformance::Broken>(())
+//! ```
+
+pub mod buf_read;
+pub mod medium;
+pub mod read;
+pub mod seek;
+pub mod write;
+
+use std::error::Error;
+use std::fmt;
+
+/// A rule that a type does not keep.
+#[derive(Debug)]
+pub struct Broken {
+    /// The rule, as a sentence.
+    pub rule: &'static str,
+    /// What was seen instead.
+    pub found: Box<dyn Error>,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "broken: {}: {}", self.rule, self.found)
+    }
+}
+
+impl Error for Broken {}
+
+/// What trying a rule gives: an error from the thing itself breaks it too.
+pub type Outcome = Result<(), Box<dyn Error>>;
+
+/// A rule as a sentence, and how to try it with a factory `F`.
+pub type Rule<F> = (&'static str, fn(&mut F) -> Outcome);
+
+/// Tries all `rules`.
+///
+/// # Errors
+/// With the first one that is broken.
+pub fn try_all<F>(rules: &[Rule<F>], factory: &mut F) -> Result<(), Broken> {
+    for &(rule, attempt) in rules {
+        attempt(factory).map_err(|found| Broken { rule, found })?;
+    }
+    Ok(())
+}
+
+/// Ends a rule with what was found, unless the condition holds.
+macro_rules! ensure {
+    ($holds:expr, $($found:tt)+) => {
+        if !$holds {
+            return Err(format!($($found)+).into());
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// Contents that things are made with: none, one byte, lines, and a few thousand bytes of
+/// everything. None is longer than [`LONGEST`].
+pub(crate) fn samples() -> [Vec<u8>; 4] {
+    let mixed = (0..LONGEST).map(|n| (n * 7 + n / 256) as u8).collect();
+    [vec![], vec![b'x'], b"one\ntwo\r\n\nlast, without an end".to_vec(), mixed]
+}
+
+/// The most bytes that a checker asks a thing to hold, gaps included: [`ROOM`].
+const LONGEST: usize = 3000;
+
+/// What a thing of fixed capacity must be able to hold to be checked.
+pub const ROOM: usize = 4096;
+
+/// Sizes of single reads and writes.
+pub(crate) const SIZES: [usize; 7] = [1, 2, 3, 7, 64, 1000, LONGEST + 1];

@@ -1,0 +1,290 @@
+//! `SpillBuffer` under any budget, as a [`Subject`].
+
+use crate::driver::{Leeway, Mismatch, Pair, Subject, Watch, run};
+use crate::model::Model;
+use crate::ops::{Op, Refusal, Shape};
+use overspill::{MemoryStore, SpillBuffer, SpillPool};
+use std::io::{self, BufRead, ErrorKind, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
+
+/// What lies below the pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Below {
+    /// A `MemoryStore`.
+    Memory,
+    /// A `MemoryStore` that is full at so many pages.
+    FullAt(u64),
+    /// A temp file.
+    TempFile,
+}
+
+/// What a run over buffers of one pool starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpillSetup {
+    /// The page size in bytes, a power of two.
+    pub page: usize,
+    /// The memory budget in bytes.
+    pub memory: usize,
+    /// The disk limit in bytes.
+    pub disk: u64,
+    /// The store.
+    pub below: Below,
+    /// Where the content starts: what lies before is a hole that nobody looks at. So positions at
+    /// the far end of `u64` can be compared with a model that has to hold its bytes in memory.
+    pub base: u64,
+    /// How many buffers share the pool.
+    pub buffers: usize,
+    /// When the whole content is looked at.
+    pub watch: Watch,
+}
+
+impl SpillSetup {
+    /// Page sizes that are worth a run; the last one has slots of three sizes.
+    pub const PAGES: [usize; 6] = [1, 2, 8, 64, 4096, 16384];
+
+    /// Memory budgets that are worth a run with pages of `page` bytes.
+    pub const fn budgets(page: usize) -> [usize; 7] {
+        [0, 1, page, page + page / 2, 2 * page, 5 * page, usize::MAX]
+    }
+
+    /// Places where content can start, with pages of `page` bytes: no further than what a run may
+    /// write, and then some of it meets the end of `u64`.
+    pub const fn bases(page: usize) -> [u64; 4] {
+        let span = 50 * page as u64;
+        [0, (1 << 32) - span / 2, i64::MAX as u64 - span / 2, u64::MAX - span]
+    }
+
+    /// Any bytes at all are a setup.
+    pub fn decode([page, memory, disk, below, base, buffers, watch]: [u8; 7]) -> Self {
+        let pick = |byte: u8, count: usize| usize::from(byte) % count;
+        let page = Self::PAGES[pick(page, 6)];
+        let pages = |n: u64| n * page as u64;
+        SpillSetup {
+            page,
+            memory: Self::budgets(page)[pick(memory, 7)],
+            disk: [u64::MAX, u64::MAX, u64::MAX, 0, pages(1), pages(7)][pick(disk, 6)],
+            // Rarely a file: a run in memory is several times as fast.
+            below: match below % 16 {
+                0 => Below::TempFile,
+                1 => Below::FullAt(3),
+                2 => Below::FullAt(11),
+                _ => Below::Memory,
+            },
+            base: if base < 128 { 0 } else { Self::bases(page)[pick(base, 4)] },
+            buffers: 1 + pick(buffers, 3),
+            watch: [Watch::AtEnd, Watch::Every(1), Watch::Every(7)][pick(watch, 3)],
+        }
+    }
+
+    /// What the operations of a run from here look like.
+    pub fn shape(&self, kinds: u32) -> Shape {
+        Shape { page: self.page, kinds, extremes: false }
+    }
+
+    fn pool(&self) -> SpillPool {
+        let builder = SpillPool::builder().memory(self.memory).disk(self.disk).page_size(self.page);
+        let builder = match self.below {
+            Below::Memory => builder.store(MemoryStore::new()),
+            Below::FullAt(pages) => builder.store(MemoryStore::with_capacity(pages * self.page as u64)),
+            Below::TempFile => builder,
+        };
+        builder.build().expect("a setup's page size is a power of two")
+    }
+
+    fn leeway(&self) -> Leeway {
+        let limited = self.disk < u64::MAX || matches!(self.below, Below::FullAt(_));
+        if limited { Leeway::Refuse } else { Leeway::Pieces }
+    }
+}
+
+/// A buffer whose content starts at `base`, and the pool that it came from.
+struct Spilling {
+    buffer: SpillBuffer,
+    pool: SpillPool,
+    base: u64,
+}
+
+impl Spilling {
+    fn new(pool: SpillPool, base: u64) -> Self {
+        let mut spilling = Spilling { buffer: pool.buffer(), pool, base };
+        spilling.start().expect("a hole and a seek need no room");
+        spilling
+    }
+
+    fn start(&mut self) -> Result<(), Refusal> {
+        self.buffer.set_len(self.base).map_err(|error| refusal(error.into()))?;
+        self.buffer.seek(SeekFrom::Start(self.base)).map(drop).map_err(refusal)
+    }
+}
+
+fn refusal(error: io::Error) -> Refusal {
+    match error.kind() {
+        ErrorKind::QuotaExceeded | ErrorKind::StorageFull | ErrorKind::FileTooLarge => Refusal::Full,
+        ErrorKind::WriteZero => Refusal::Failed("write gave Ok(0)".into()),
+        ErrorKind::InvalidInput => Refusal::OutOfRange,
+        ErrorKind::UnexpectedEof => Refusal::EndOfFile,
+        _ => Refusal::Failed(error.to_string()),
+    }
+}
+
+impl Subject for Spilling {
+    fn write(&mut self, data: &[u8]) -> Result<usize, Refusal> {
+        self.buffer.write(data).map_err(refusal)
+    }
+
+    fn write_all(&mut self, data: &[u8]) -> Result<(), Refusal> {
+        self.buffer.write_all(data).map_err(refusal)
+    }
+
+    fn write_vectored(&mut self, slices: [&[u8]; 3]) -> Result<usize, Refusal> {
+        self.buffer.write_vectored(&slices.map(IoSlice::new)).map_err(refusal)
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Refusal> {
+        self.buffer.read(buf).map_err(refusal)
+    }
+
+    fn read_exact(&mut self, buf: &mut [u8]) -> Result<(), Refusal> {
+        self.buffer.read_exact(buf).map_err(refusal)
+    }
+
+    fn read_vectored(&mut self, slices: [&mut [u8]; 3]) -> Result<usize, Refusal> {
+        self.buffer.read_vectored(&mut slices.map(IoSliceMut::new)).map_err(refusal)
+    }
+
+    fn read_to_end(&mut self) -> Result<Vec<u8>, Refusal> {
+        let mut all = Vec::new();
+        self.buffer.read_to_end(&mut all).map(|_| all).map_err(refusal)
+    }
+
+    fn fill_buf(&mut self) -> Result<&[u8], Refusal> {
+        self.buffer.fill_buf().map_err(refusal)
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.buffer.consume(n);
+    }
+
+    /// Before `base` is before 0.
+    fn seek(&mut self, to: SeekFrom) -> Result<u64, Refusal> {
+        let (from, offset) = match to {
+            SeekFrom::Start(place) => {
+                let place = SeekFrom::Start(self.base.checked_add(place).ok_or(Refusal::OutOfRange)?);
+                return self.buffer.seek(place).map(|place| place - self.base).map_err(refusal);
+            }
+            SeekFrom::End(offset) => (self.len(), offset),
+            SeekFrom::Current(offset) => (self.position(), offset),
+        };
+        if self.base > 0 && from.checked_add_signed(offset).is_none() {
+            return Err(Refusal::OutOfRange);
+        }
+        self.buffer.seek(to).map(|place| place - self.base).map_err(refusal)
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), Refusal> {
+        let len = self.base.checked_add(len).ok_or(Refusal::Full)?;
+        self.buffer.set_len(len).map_err(|error| refusal(error.into()))
+    }
+
+    fn clear(&mut self) -> Result<(), Refusal> {
+        self.buffer.clear();
+        assert_eq!((self.buffer.len(), self.buffer.position()), (0, 0), "after clear");
+        self.start()
+    }
+
+    fn flush(&mut self) -> Result<(), Refusal> {
+        self.buffer.flush().map_err(refusal)
+    }
+
+    fn spill(&mut self) -> Result<(), Refusal> {
+        self.buffer.spill().map_err(|error| refusal(error.into()))?;
+        assert_eq!(self.buffer.stats().bytes_resident, 0, "memory is left after spill");
+        Ok(())
+    }
+
+    fn renew(&mut self) -> Result<(), Refusal> {
+        self.buffer = self.pool.buffer();
+        self.start()
+    }
+
+    fn position(&self) -> u64 {
+        self.buffer.position() - self.base
+    }
+
+    fn len(&self) -> u64 {
+        self.buffer.len() - self.base
+    }
+
+    fn is_empty(&self) -> bool {
+        if self.base == 0 { self.buffer.is_empty() } else { self.len() == 0 }
+    }
+
+    fn check_invariants(&mut self) {
+        self.buffer.check_invariants();
+        let pool = self.pool.stats();
+        let kept = pool.memory_charged + pool.memory_recycled;
+        assert!(kept <= pool.memory_limit, "I2: {kept} bytes of {}", pool.memory_limit);
+        assert!(pool.memory_high_water <= pool.memory_limit, "I2: at some moment");
+        assert!(pool.disk_used <= pool.disk_limit, "I6: {} bytes of {}", pool.disk_used, pool.disk_limit);
+        assert!(pool.disk_high_water <= pool.disk_limit, "I6: at some moment");
+    }
+}
+
+/// What is charged to the pool must be what its buffers hold, and nothing once they are gone.
+fn check_accounts(pairs: Vec<Pair<Spilling>>, pool: &SpillPool) -> Result<(), String> {
+    let held = |of: fn(&SpillBuffer) -> u64| pairs.iter().map(|pair| of(&pair.subject.buffer)).sum::<u64>();
+    let resident = held(|buffer| buffer.stats().bytes_resident);
+    let spilled = held(|buffer| buffer.stats().bytes_spilled);
+    let stats = pool.stats();
+    if (stats.memory_charged, stats.disk_used) != (resident, spilled) {
+        return Err(format!("buffers hold {resident} and {spilled} bytes, but {stats:?}"));
+    }
+    drop(pairs);
+    let stats = pool.stats();
+    if (stats.memory_charged, stats.disk_used) != (0, 0) {
+        return Err(format!("all buffers are gone, but {stats:?}"));
+    }
+    Ok(())
+}
+
+/// The file that a buffer becomes must hold what the model holds.
+fn check_hand_over(pair: Pair<Spilling>) -> Result<(), String> {
+    let model = pair.model;
+    let mut file = pair.subject.buffer.into_file().map_err(|failed| format!("into_file: {failed}"))?;
+    let mut all = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut all)).map_err(|error| error.to_string())?;
+    crate::driver::same_bytes("into_file", &all, model.content())
+}
+
+/// Does `ops` to the buffers of a pool and to as many models.
+///
+/// # Errors
+/// Where they differ.
+pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<(), Mismatch> {
+    let pool = setup.pool();
+    // More than any sequence reaches, unless positions end before that.
+    let model = Model::new(Vec::new(), 1 << 40).ending_at(u64::MAX - setup.base);
+    let pair = |_| Pair { subject: Spilling::new(pool.clone(), setup.base), model: model.clone() };
+    let mut pairs: Vec<_> = (0..setup.buffers).map(pair).collect();
+    let at_end = |what: String| Mismatch { ops: ops.to_vec(), what, again: String::new() };
+    run(&mut pairs, ops, setup.leeway(), setup.watch)
+        .and_then(|()| {
+            let handed_over =
+                if setup.below == Below::TempFile && setup.base == 0 { pairs.pop() } else { None };
+            handed_over.map_or(Ok(()), check_hand_over).map_err(at_end)
+        })
+        .and_then(|()| check_accounts(pairs, &pool).map_err(at_end))
+        .map_err(|mismatch| Mismatch { again: format!("run_spill({setup:?}, &ops).unwrap();"), ..mismatch })
+}
+
+/// Any bytes at all are a run: eleven say which, the rest are its operations.
+///
+/// # Panics
+/// Where a buffer and its model differ, with a test to paste.
+pub fn drive_spill(input: &[u8]) {
+    let Some((&setup, rest)) = input.split_first_chunk::<7>() else { return };
+    let Some((&kinds, ops)) = rest.split_first_chunk::<4>() else { return };
+    let setup = SpillSetup::decode(setup);
+    if let Err(mismatch) = run_spill(setup, &setup.shape(u32::from_le_bytes(kinds)).decode(ops)) {
+        panic!("{mismatch}");
+    }
+}
