@@ -33,7 +33,7 @@
 use crate::sync::{Arc, AtomicBool, AtomicU32, Cell, Mutex, MutexGuard, Ordering, lock};
 
 #[derive(Debug)]
-struct Shared<T> {
+struct Shared<T, B> {
     value: Cell<T>,
     /// Odd while the owner is inside without the lock. Written by the owner alone.
     turn: AtomicU32,
@@ -41,13 +41,15 @@ struct Shared<T> {
     claimed: AtomicBool,
     /// Held by every peer inside, and by an owner that found `claimed` raised.
     lock: Mutex<()>,
+    /// What lies beside the value, open to everybody at any time.
+    beside: B,
 }
 
 // SAFETY: `value` is reached only between enter and leave of the protocol above, which lets one
 // thread in at a time and orders each visit before the next; so sharing is sending `T` around.
-unsafe impl<T: Send> Sync for Shared<T> {}
+unsafe impl<T: Send, B: Sync> Sync for Shared<T, B> {}
 
-impl<T> Shared<T> {
+impl<T, B> Shared<T, B> {
     /// Makes `turn` odd if it was even, and even if it was odd. For the owner alone: nobody else
     /// writes it, so no read-modify-write is needed. Released on the way out, so that the peer that
     /// reads the new value (Acquire) sees what was done inside.
@@ -59,48 +61,55 @@ impl<T> Shared<T> {
 
 /// The owner's handle: there is one, and it cannot be cloned.
 #[derive(Debug)]
-pub(crate) struct Owner<T> {
-    shared: Arc<Shared<T>>,
+pub(crate) struct Owner<T, B> {
+    shared: Arc<Shared<T, B>>,
 }
 
 /// A handle for everybody else.
 #[derive(Debug)]
-pub(crate) struct Peer<T> {
-    shared: Arc<Shared<T>>,
+pub(crate) struct Peer<T, B> {
+    shared: Arc<Shared<T, B>>,
 }
 
-impl<T> Clone for Peer<T> {
+impl<T, B> Clone for Peer<T, B> {
     fn clone(&self) -> Self {
         Peer { shared: Arc::clone(&self.shared) }
     }
 }
 
 /// Leaves on drop, so that a panic inside leaves too.
-struct Inside<'a, T> {
-    shared: &'a Shared<T>,
+struct Inside<'a, T, B> {
+    shared: &'a Shared<T, B>,
 }
 
-impl<T> Drop for Inside<'_, T> {
+impl<T, B> Drop for Inside<'_, T, B> {
     #[inline(always)]
     fn drop(&mut self) {
         self.shared.step(Ordering::Release);
     }
 }
 
-impl<T> Owner<T> {
-    pub(crate) fn new(value: T) -> Self {
+impl<T, B> Owner<T, B> {
+    /// A value, and beside it what can be looked at without going in.
+    pub(crate) fn new(value: T, beside: B) -> Self {
         let shared = Shared {
             value: Cell::new(value),
             turn: AtomicU32::new(0),
             claimed: AtomicBool::new(!fences::work()),
             lock: Mutex::new(()),
+            beside,
         };
         Owner { shared: Arc::new(shared) }
     }
 
     /// A handle for others to visit with.
-    pub(crate) fn peer(&self) -> Peer<T> {
+    pub(crate) fn peer(&self) -> Peer<T, B> {
         Peer { shared: Arc::clone(&self.shared) }
+    }
+
+    #[inline]
+    pub(crate) fn beside(&self) -> &B {
+        &self.shared.beside
     }
 
     /// Runs `f` on the value, alone with it; if a peer is inside, waits for it to leave.
@@ -127,7 +136,7 @@ impl<T> Owner<T> {
 
     /// Makes `turn` odd, and looks whether that was in time.
     #[inline(always)]
-    fn enter(&mut self) -> Option<Inside<'_, T>> {
+    fn enter(&mut self) -> Option<Inside<'_, T, B>> {
         let shared = &*self.shared;
         shared.step(Ordering::Relaxed);
         fences::light();
@@ -148,7 +157,7 @@ impl<T> Owner<T> {
     }
 }
 
-impl<T> Peer<T> {
+impl<T, B> Peer<T, B> {
     /// Runs `f` on the value, alone with it, unless the owner or another peer is there just now:
     /// then returns `None` at once. Costs a heavy fence, some microseconds.
     pub(crate) fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
@@ -174,8 +183,12 @@ impl<T> Peer<T> {
     }
 
     /// Whether both handles are of the same value.
-    pub(crate) fn is_of(&self, owner: &Owner<T>) -> bool {
+    pub(crate) fn is_of(&self, owner: &Owner<T, B>) -> bool {
         Arc::ptr_eq(&self.shared, &owner.shared)
+    }
+
+    pub(crate) fn beside(&self) -> &B {
+        &self.shared.beside
     }
 }
 
@@ -186,7 +199,7 @@ struct Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
-    fn new<T>(shared: &'a Shared<T>) -> Option<Self> {
+    fn new<T, B>(shared: &'a Shared<T, B>) -> Option<Self> {
         let guard = match shared.lock.try_lock() {
             Ok(guard) => guard,
             #[cfg(not(overspill_loom))]

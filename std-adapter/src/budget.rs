@@ -14,6 +14,8 @@ pub(crate) struct Budget {
     taken: AtomicU64,
     /// The most that was ever taken, in bytes.
     high_water: AtomicU64,
+    /// The highest that the limit ever was, in bytes.
+    limit_high_water: AtomicU64,
 }
 
 /// Not enough is left of a budget.
@@ -25,7 +27,12 @@ pub(crate) struct Refused {
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Budget { limit: AtomicU64::new(limit), taken: AtomicU64::new(0), high_water: AtomicU64::new(0) }
+        Budget {
+            limit: AtomicU64::new(limit),
+            taken: AtomicU64::new(0),
+            high_water: AtomicU64::new(0),
+            limit_high_water: AtomicU64::new(limit),
+        }
     }
 
     /// Takes `bytes`, all or nothing.
@@ -54,6 +61,21 @@ impl Budget {
     pub(crate) fn give_back(&self, bytes: u64) {
         let before = self.taken.fetch_sub(bytes, Ordering::Relaxed);
         debug_assert!(before >= bytes, "I2: {bytes} given back of {before} taken");
+    }
+
+    /// Takes `bytes` again that were given back too early, whatever the limit.
+    pub(crate) fn retake(&self, bytes: u64) {
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_limit(&self, bytes: u64) {
+        // First, so that who is granted more by the new limit finds it counted.
+        self.limit_high_water.fetch_max(bytes, Ordering::SeqCst);
+        self.limit.store(bytes, Ordering::SeqCst);
+    }
+
+    pub(crate) fn limit_high_water(&self) -> u64 {
+        self.limit_high_water.load(Ordering::SeqCst)
     }
 
     pub(crate) fn limit(&self) -> u64 {

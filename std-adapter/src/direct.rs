@@ -105,7 +105,7 @@ impl Pager {
         let (slot, valid, fresh) = match self.table(|table| table.locate(index)) {
             Where::Spilled { slot, valid } if slot.len >= end as u64 => (slot, valid, false),
             Where::Spilled { slot, valid } => (self.relocate(index, slot, valid)?, valid, false),
-            Where::Hole | Where::Memory => (self.take_slot(self.core.page_size)?, 0, true),
+            Where::Hole | Where::Memory | Where::Leaving => (self.take_slot(self.core.page_size)?, 0, true),
         };
         if at > valid
             && let Err(error) = self.write_zeros(slot.offset + valid as u64, at - valid)
@@ -125,7 +125,7 @@ impl Pager {
             Where::Spilled { slot, .. } => {
                 (slot.offset == offset && slot.len >= part as u64).then_some((slot, false))
             }
-            Where::Memory => None,
+            Where::Memory | Where::Leaving => None,
             Where::Hole => {
                 let slot = self.take_slot(self.core.page_size).ok()?;
                 if slot.offset != offset {
@@ -149,7 +149,7 @@ impl Pager {
                 self.table(|table| {
                     let before = match table.take(index) {
                         Page::Spilled { valid, .. } => valid,
-                        Page::Hole | Page::Resident(_) => 0,
+                        Page::Hole | Page::Resident(_) | Page::Leaving(_) => 0,
                     };
                     table.put(index, Page::Spilled { slot, valid: before.max(at + part) });
                 });

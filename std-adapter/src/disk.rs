@@ -8,7 +8,7 @@
 
 use crate::budget::Budget;
 use crate::error::{Operation, SpillError};
-use crate::slots::{Returning, Slot, Slots};
+use crate::slots::{Returning, Slot, Slots, slot_bytes};
 use crate::stats::IoCounts;
 use crate::store::Store;
 use crate::sync::{Arc, Condvar, Mutex, lock};
@@ -24,6 +24,7 @@ pub(crate) const WARM_MAX: u64 = 1 << 20;
 pub(crate) struct Disk {
     store: Box<dyn Store>,
     quota: Arc<Budget>,
+    page_size: usize,
     state: Mutex<State>,
     /// Signalled when `cutting` ends.
     cut: Condvar,
@@ -41,11 +42,21 @@ struct State {
 impl Disk {
     pub(crate) fn new(store: Box<dyn Store>, quota: Arc<Budget>, page_size: usize) -> Self {
         let state = State { slots: Slots::new(page_size), cutting: false, frees: true };
-        Disk { store, quota, state: Mutex::new(state), cut: Condvar::new() }
+        Disk { store, quota, page_size, state: Mutex::new(state), cut: Condvar::new() }
     }
 
     pub(crate) fn quota(&self) -> &Budget {
         &self.quota
+    }
+
+    pub(crate) fn set_limit(&self, bytes: u64) {
+        self.quota.set_limit(bytes);
+        self.trim();
+    }
+
+    /// The length of the slot that `bytes` of a page need.
+    pub(crate) fn slot_bytes(&self, bytes: usize) -> u64 {
+        slot_bytes(bytes, self.page_size as u64)
     }
 
     /// A slot that holds `bytes` of a page.
@@ -55,11 +66,7 @@ impl Disk {
             state = self.cut.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         let len = state.slots.class(bytes);
-        self.quota.take(len).map_err(|refused| SpillError::DiskLimit {
-            limit: refused.limit,
-            used: refused.taken,
-            asked: len,
-        })?;
+        self.quota.take(len).map_err(|refused| SpillError::disk_limit(refused, len))?;
         let slot = state.slots.take(len).ok_or_else(|| {
             self.quota.give_back(len);
             SpillError::TooLarge { position: state.slots.end(), asked: len }

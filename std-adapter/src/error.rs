@@ -1,5 +1,6 @@
 //! What can go wrong, named so that a program can act on it.
 
+use crate::budget::Refused;
 use std::io;
 use std::path::PathBuf;
 
@@ -108,6 +109,10 @@ pub enum SpillError {
 }
 
 impl SpillError {
+    pub(crate) fn disk_limit(refused: Refused, asked: u64) -> Self {
+        SpillError::DiskLimit { limit: refused.limit, used: refused.taken, asked }
+    }
+
     /// The kind that this error has as an [`io::Error`].
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {

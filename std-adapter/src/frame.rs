@@ -147,9 +147,18 @@ impl Frames {
         Some(Frame { bytes, budget: Arc::clone(&self.budget) })
     }
 
+    pub(crate) fn set_limit(&self, bytes: u64) {
+        self.budget.set_limit(bytes);
+    }
+
+    /// Whether more is charged than the limit, because that was lowered.
+    pub(crate) fn is_over(&self) -> bool {
+        self.budget.taken() > self.budget.limit()
+    }
+
     /// Keeps `frame` for the next who needs one of its length.
     pub(crate) fn recycle(&self, frame: Frame) {
-        if self.budget.taken() <= self.budget.limit() {
+        if !self.is_over() {
             lock(&self.recycled).push(frame);
         } // otherwise the limit was lowered, and the frame is freed
     }

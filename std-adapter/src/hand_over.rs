@@ -117,7 +117,7 @@ impl Pager {
         let len = overspill_core::Medium::len(self);
         file.set_len(len).map_err(|source| target(name, source))?;
         let core = crate::sync::Arc::clone(&self.core);
-        let mut frame = core.take_frame(core.page_size);
+        let mut frame = core.spare_frame(core.page_size);
         let mut block = [0; BLOCK];
         let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(core.page_size));
         let mut from = 0;

@@ -6,10 +6,12 @@
 //! - [`Store`]: what lies below; a temp file, unless you say otherwise.
 #![deny(missing_docs)]
 
+mod account;
 mod biased;
 mod budget;
 mod buffer;
 mod buffer_io;
+mod departure;
 mod direct;
 mod disk;
 mod error;
@@ -18,11 +20,15 @@ mod hand_over;
 mod idle;
 mod pager;
 mod pool;
+mod pressure;
+mod registry;
+mod residency;
 mod slots;
 mod stats;
 mod store;
 mod sync;
 mod table;
+mod taking;
 mod temp_file;
 
 pub use buffer::SpillBuffer;

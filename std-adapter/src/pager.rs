@@ -7,31 +7,21 @@
 //! - I4: what is read never depends on where it was.
 //! - I5: the table is never locked while the store works.
 //! - A read never needs room on the disk: if a page cannot leave memory, the read goes past it.
+//! - What an operation works on is pinned, so that nobody takes it back half-way; nothing stays
+//!   pinned when the call returns.
 //!
-//! # Who gets a frame
-//!
-//! While the budget has room, every page does. After that a page in memory makes way only for
-//!
-//! - a page that a sequential pass of small operations comes to: it takes the place of the page that
-//!   passed before it, so that a long pass uses one frame and leaves the others alone;
-//! - a page that was visited more than twice as often, lately, as the coldest of a few in memory.
-//!
-//! Everything else goes straight between the caller and the slot. So crossing the budget moves
-//! nothing, and neither a scan nor scattered accesses wash out what is in use.
+//! Which page gets a frame is decided in [`residency`](crate::residency).
 
-use crate::biased::Owner;
+use crate::account::Account;
+use crate::departure::Departure;
 use crate::error::SpillError;
-use crate::frame::Frame;
 use crate::idle::Kept;
 use crate::pool::Core;
-use crate::slots::Slot;
 use crate::stats::{BufferStats, IoCounts};
 use crate::sync::Arc;
 use crate::table::{Page, Resident, Table, Where, Window, low_bits};
+use crate::taking::OwnTable;
 use overspill_core::Medium;
-
-/// Visits after which a page may ask for a frame for the first time, and after which again.
-const HOT: u8 = 8;
 
 /// What a hole is lent from.
 static ZEROS: [u8; 4096] = [0; 4096];
@@ -42,7 +32,7 @@ const SCRATCH: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Pager {
     /// There until the drop.
-    table: Option<Owner<Table>>,
+    kept: Option<Kept>,
     pub(crate) core: Arc<Core>,
     len: u64,
     /// Where the last access that missed the window ended.
@@ -50,7 +40,16 @@ pub(crate) struct Pager {
     /// The window while its bytes are lent out: nobody can take it back then.
     lent: Option<Window>,
     scratch: [u8; SCRATCH],
-    stats: BufferStats,
+    /// Pages that this buffer moved to the store itself.
+    pub(crate) spills: u64,
+    io: IoCounts,
+}
+
+/// Where a chunk is lent from.
+enum Chunk {
+    Zeros,
+    Scratch { len: usize },
+    Window,
 }
 
 /// A range within one page.
@@ -70,12 +69,12 @@ impl Span {
 
 /// How an access came to a page that is not in memory.
 #[derive(Clone, Copy)]
-struct Approach {
+pub(crate) struct Approach {
     /// It goes on where the last one ended.
-    sequential: bool,
+    pub(crate) sequential: bool,
     /// It wants only a little of the page.
-    small: bool,
-    heat: u8,
+    pub(crate) small: bool,
+    pub(crate) heat: u8,
 }
 
 impl Approach {
@@ -89,21 +88,34 @@ impl Approach {
 impl Pager {
     #[inline]
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        let page_size = core.page_size;
-        let kept = core.idle.take().unwrap_or_else(|| Kept::new(page_size));
         Pager {
-            table: Some(kept.table),
+            kept: Some(core.open_table()),
             core,
             len: 0,
             last_end: 0,
             lent: None,
             scratch: [0; SCRATCH],
-            stats: BufferStats { bytes_resident: kept.frame_bytes, ..BufferStats::default() },
+            spills: 0,
+            io: IoCounts::default(),
         }
     }
 
     pub(crate) fn stats(&self) -> BufferStats {
-        self.stats
+        let account = self.account();
+        BufferStats {
+            bytes_resident: account.memory.taken(),
+            bytes_spilled: account.disk.taken(),
+            spills: self.spills + account.spills(),
+            io: self.io,
+        }
+    }
+
+    pub(crate) fn own_table(&self) -> &OwnTable {
+        &self.kept.as_ref().expect("the table is there until the drop").table
+    }
+
+    pub(crate) fn account(&self) -> &Account {
+        self.own_table().beside()
     }
 
     /// Ends a loan of [`chunk_at`](Medium::chunk_at). Everything that looks at the table beyond the
@@ -117,7 +129,7 @@ impl Pager {
     /// Reads all of `buf` if it lies in the window, and moves `position` past it; else nothing.
     #[inline(always)]
     pub(crate) fn read_window(&mut self, position: &mut u64, buf: &mut [u8]) -> bool {
-        let Some(table) = &mut self.table else { return false };
+        let Some(Kept { table, .. }) = &mut self.kept else { return false };
         let (offset, len) = (*position, buf.len() as u64);
         table.try_with(|table| table.read(offset, buf, || *position = offset + len)) == Some(true)
     }
@@ -125,7 +137,7 @@ impl Pager {
     /// Writes all of `data` if it lies in the window, and moves `position` past it; else nothing.
     #[inline(always)]
     pub(crate) fn write_window(&mut self, position: &mut u64, data: &[u8]) -> bool {
-        let Some(table) = &mut self.table else { return false };
+        let Some(Kept { table, .. }) = &mut self.kept else { return false };
         let (offset, len) = (*position, &mut self.len);
         let commit = || {
             *position = offset + data.len() as u64;
@@ -135,12 +147,12 @@ impl Pager {
     }
 
     pub(crate) fn io(&mut self) -> &mut IoCounts {
-        &mut self.stats.io
+        &mut self.io
     }
 
     #[inline]
     pub(crate) fn table<R>(&mut self, f: impl FnOnce(&mut Table) -> R) -> R {
-        self.table.as_mut().expect("the table is there until the drop").with(f)
+        self.kept.as_mut().expect("the table is there until the drop").table.with(f)
     }
 
     /// The part of `len` bytes at `offset` that lies in one page.
@@ -150,14 +162,53 @@ impl Pager {
         Span { index: offset >> page.trailing_zeros(), at, part: len.min(page - at) }
     }
 
-    /// Counts the access, and says how it came.
+    /// Pins page `index`, and says where it is once it is not on its way any more.
+    pub(crate) fn hold(&mut self, index: u64) -> Where {
+        match self.table(|table| table.pin(index)) {
+            Where::Leaving => self.settle(index),
+            place => place,
+        }
+    }
+
+    /// Waits until a page that is leaving has left or is back, and says where it is then. Nothing is
+    /// held meanwhile.
+    fn settle(&mut self, index: u64) -> Where {
+        if let Some(departure) = self.table(|table| table.departure(index)) {
+            let page = self.readmit(&departure, departure.wait());
+            self.table(|table| {
+                table.take(index);
+                table.put(index, page);
+            });
+        }
+        self.table(|table| table.locate(index))
+    }
+
+    fn settle_all(&mut self) {
+        while let Some(index) = self.table(|table| table.next_leaving(0)) {
+            self.settle(index);
+        }
+    }
+
+    /// Enters a page that comes back from its departure, if it does, in the account.
+    fn readmit(&self, departure: &Departure, page: Page) -> Page {
+        if let Page::Resident(resident) = &page {
+            self.account().memory.retake(resident.frame.capacity() as u64);
+            if resident.slot.is_none() {
+                self.account().disk.give_back(departure.slot_bytes);
+            }
+        }
+        page
+    }
+
+    /// Pins the page, counts the access, and says how it came.
     fn approach(&mut self, offset: u64, span: Span) -> (Where, Approach) {
         let continues = offset == self.last_end;
         self.last_end = offset.saturating_add(span.part as u64);
         let (place, heat, next) = self.table(|table| {
             let next = span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
-            (table.locate(span.index), table.touch(span.index), next)
+            (table.pin(span.index), table.touch(span.index), next)
         });
+        let place = if place == Where::Leaving { self.settle(span.index) } else { place };
         let small = span.part < self.core.page_size / 2;
         (place, Approach { sequential: continues || next, small, heat })
     }
@@ -167,6 +218,13 @@ impl Pager {
     #[cold]
     fn read_slow(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         self.end_loan();
+        self.shed();
+        let done = self.read_pages(offset, buf);
+        self.finish();
+        done
+    }
+
+    fn read_pages(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let want = buf.len().min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
         let mut done = 0;
         while done < want {
@@ -194,14 +252,12 @@ impl Pager {
                 buf[..span.part].fill(0);
                 return Ok(span.part);
             }
-            Where::Memory => {}
+            Where::Memory | Where::Leaving => {}
         }
         let out = &mut buf[..span.part];
         self.table(|table| {
             let resident = table.visit(span.index, approach.goes_on());
-            if let Some(resident) = resident {
-                resident.read(span.at, out);
-            }
+            resident.expect("I1: a pinned page stays").read(span.at, out);
         });
         Ok(span.part)
     }
@@ -213,7 +269,7 @@ impl Pager {
         };
         let Some((mut frame, passing)) = self.admit(span, valid, approach) else { return Ok(false) };
         let core = Arc::clone(&self.core);
-        if let Err(error) = core.disk.read(slot.offset, frame.first_mut(valid), &mut self.stats.io) {
+        if let Err(error) = core.disk.read(slot.offset, frame.first_mut(valid), &mut self.io) {
             self.give_frame(frame);
             return Err(error);
         }
@@ -230,16 +286,49 @@ impl Pager {
     pub(crate) fn peek(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
         let out = &mut buf[..span.part];
-        match self.table(|table| table.locate(span.index)) {
-            Where::Spilled { valid, .. } if span.at < valid => return self.read_direct(offset, out),
-            Where::Spilled { .. } | Where::Hole => out.fill(0),
-            Where::Memory => self.table(|table| {
-                if let Some(resident) = table.resident(span.index) {
-                    resident.read(span.at, out);
+        let done = match self.hold(span.index) {
+            Where::Spilled { valid, .. } if span.at < valid => self.read_direct(offset, out),
+            Where::Spilled { .. } | Where::Hole => {
+                out.fill(0);
+                Ok(span.part)
+            }
+            Where::Memory | Where::Leaving => {
+                self.table(|table| {
+                    table.resident(span.index).expect("I1: a pinned page stays").read(span.at, out);
+                });
+                Ok(span.part)
+            }
+        };
+        self.finish();
+        done
+    }
+
+    /// The end of an operation: nothing is pinned any more.
+    fn finish(&mut self) {
+        self.table(Table::unpin);
+    }
+
+    /// Brings bytes of `span` to where they can be lent from.
+    fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
+        let (place, approach) = self.approach(offset, span);
+        match place {
+            Where::Spilled { valid, .. } if span.at < valid => {
+                let scan = Approach { sequential: true, small: true, ..approach };
+                if !self.load(span, scan)? {
+                    let mut scratch = self.scratch;
+                    let len = self.read_direct(offset, &mut scratch[..span.part.min(SCRATCH)])?;
+                    self.scratch = scratch;
+                    return Ok(Chunk::Scratch { len });
                 }
-            }),
+            }
+            Where::Memory | Where::Leaving => {}
+            Where::Spilled { .. } | Where::Hole => return Ok(Chunk::Zeros),
         }
-        Ok(span.part)
+        self.lent = self.table(|table| {
+            table.focus(span.index);
+            table.lend()
+        });
+        Ok(Chunk::Window)
     }
 
     // ---- writing
@@ -247,6 +336,13 @@ impl Pager {
     #[cold]
     fn write_slow(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         self.end_loan();
+        self.shed();
+        let taken = self.write_pages(offset, data);
+        self.finish();
+        taken
+    }
+
+    fn write_pages(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         let mut taken = 0;
         while taken < data.len() {
             match self.write_some(offset + taken as u64, &data[taken..]) {
@@ -264,7 +360,7 @@ impl Pager {
         let span = self.span(offset, data.len());
         let (place, approach) = self.approach(offset, span);
         let in_memory = match place {
-            Where::Memory => self.make_fit(span)?,
+            Where::Memory | Where::Leaving => self.make_fit(span)?,
             Where::Spilled { valid, .. } if span.at == 0 && span.part >= valid => {
                 self.open_over(span, approach)
             }
@@ -277,9 +373,7 @@ impl Pager {
         let data = &data[..span.part];
         self.table(|table| {
             let resident = table.visit(span.index, approach.goes_on());
-            if let Some(resident) = resident {
-                resident.write(span.at, data);
-            }
+            resident.expect("I1: a pinned page stays").write(span.at, data);
         });
         Ok(span.part)
     }
@@ -290,176 +384,11 @@ impl Pager {
         self.table(|table| {
             let slot = match table.take(span.index) {
                 Page::Spilled { slot, .. } => Some(slot),
-                Page::Hole | Page::Resident(_) => None,
+                Page::Hole | Page::Resident(_) | Page::Leaving(_) => None,
             };
             table.open(span.index, Resident { frame, valid: 0, dirty: true, slot }, passing);
         });
         true
-    }
-
-    /// Makes sure that the frame of a page in memory reaches to the end of `span`. If there is no
-    /// memory for that, the page leaves for its slot, and the answer is false.
-    fn make_fit(&mut self, span: Span) -> Result<bool, SpillError> {
-        let held =
-            self.table(|table| table.resident(span.index).map_or(0, |resident| resident.frame.capacity()));
-        if held >= span.end() {
-            return Ok(true);
-        }
-        let larger = self.find_frame(self.likely(span, span.end()));
-        let larger = larger.or_else(|| self.find_frame(span.end())).or_else(|| self.frame_of_coldest(span));
-        let Some(mut larger) = larger else {
-            let frame = self.evict(span.index)?;
-            self.give_frame(frame);
-            return Ok(false);
-        };
-        let smaller = self.table(|table| {
-            table.resident(span.index).map(|resident| {
-                larger.write(0, resident.content(), || ());
-                std::mem::replace(&mut resident.frame, larger)
-            })
-        });
-        if let Some(frame) = smaller {
-            self.give_frame(frame);
-        }
-        Ok(true)
-    }
-
-    // ---- frames
-
-    /// A frame for a page that is not in memory, if it deserves one, and whether it is only passing.
-    /// It holds `valid` bytes and the end of `span`.
-    fn admit(&mut self, span: Span, valid: usize, approach: Approach) -> Option<(Frame, bool)> {
-        let need = span.end().max(valid);
-        // With room to spare, a large read of a page that is not visited again would only cost a copy.
-        let worth_it = approach.small || valid == 0 || approach.heat > 1;
-        if worth_it && let Some(frame) = self.find_frame(self.likely(span, need)) {
-            return Some((frame, false));
-        }
-        if !approach.small {
-            return None;
-        }
-        if let Some((victim, passing)) = self.choose_victim(approach)
-            && let Some(frame) = self.frame_of(victim, need)
-        {
-            return Some((frame, passing));
-        }
-        self.find_frame(need).map(|frame| (frame, false))
-    }
-
-    /// The page in memory that is to make way for one that is approached like this, if any is; and
-    /// whether the new one is only passing.
-    fn choose_victim(&mut self, approach: Approach) -> Option<(u64, bool)> {
-        self.table(|table| {
-            if approach.sequential {
-                let before = table.passing_index();
-                let victim = before.or_else(|| Some(table.coldest()?.0)).or_else(|| table.window_index());
-                return victim.map(|victim| (victim, true));
-            }
-            if approach.heat < HOT || !approach.heat.is_multiple_of(HOT) {
-                return None;
-            }
-            let (victim, heat) = table.coldest()?;
-            (approach.heat >= heat.saturating_mul(2).saturating_add(HOT)).then_some((victim, false))
-        })
-    }
-
-    /// How much of its page a span is likely to need in the end: all of it, if the stream is longer
-    /// than a page already, so that a long one does not grow each page step by step.
-    fn likely(&self, span: Span, need: usize) -> usize {
-        if span.index == 0 { need } else { self.core.page_size }
-    }
-
-    /// A frame of at least `bytes` that nobody has to make way for.
-    fn find_frame(&mut self, bytes: usize) -> Option<Frame> {
-        let frame = self.core.take_frame(bytes)?;
-        self.stats.bytes_resident += frame.capacity() as u64;
-        Some(frame)
-    }
-
-    /// A frame that reaches to the end of `span`, from a page that is colder than this one.
-    fn frame_of_coldest(&mut self, span: Span) -> Option<Frame> {
-        let (victim, _) = self.table(|table| table.coldest())?;
-        self.frame_of(victim, span.end())
-    }
-
-    /// A frame of at least `need` bytes, by evicting `victim`.
-    fn frame_of(&mut self, victim: u64, need: usize) -> Option<Frame> {
-        // A page that cannot leave stays where it is, and the caller goes straight to the store.
-        let frame = self.evict(victim).ok()?;
-        if frame.capacity() >= need {
-            return Some(frame);
-        }
-        self.give_frame(frame);
-        self.find_frame(need)
-    }
-
-    fn give_frame(&mut self, frame: Frame) {
-        self.stats.bytes_resident -= frame.capacity() as u64;
-        self.core.frames.recycle(frame);
-    }
-
-    /// Moves a page from memory to its slot, and hands out its frame. This is the one place where a
-    /// page leaves memory: choose where, copy out, only then let go. On an error the page is still
-    /// resident, and nothing else has changed.
-    fn evict(&mut self, index: u64) -> Result<Frame, SpillError> {
-        let Page::Resident(resident) = self.table(|table| table.take(index)) else {
-            unreachable!("only a page in memory is evicted");
-        };
-        match self.write_out(&resident) {
-            Ok(None) => Ok(resident.frame),
-            Ok(Some(slot)) => {
-                if let Some(outgrown) = resident.slot.filter(|&old| old != slot) {
-                    self.free_slot(outgrown);
-                }
-                self.stats.spills += u64::from(resident.dirty);
-                self.table(|table| table.put(index, Page::Spilled { slot, valid: resident.valid }));
-                Ok(resident.frame)
-            }
-            Err(error) => {
-                self.table(|table| table.put(index, Page::Resident(resident)));
-                Err(error)
-            }
-        }
-    }
-
-    /// Copies a page to a slot unless the slot has the same bytes already; returns the slot, if the
-    /// page has any bytes at all.
-    fn write_out(&mut self, resident: &Resident) -> Result<Option<Slot>, SpillError> {
-        if resident.valid == 0 {
-            if let Some(slot) = resident.slot {
-                self.free_slot(slot);
-            }
-            return Ok(None);
-        }
-        let fitting = resident.slot.filter(|slot| slot.len >= resident.valid as u64);
-        if fitting.is_some() && !resident.dirty {
-            return Ok(fitting);
-        }
-        let slot = match fitting {
-            Some(slot) => slot,
-            None => self.take_slot(resident.valid)?,
-        };
-        let core = Arc::clone(&self.core);
-        let (_, written) = core.disk.write(slot.offset, resident.content(), &mut self.stats.io);
-        if written.is_err() && fitting.is_none() {
-            self.free_slot(slot);
-        }
-        written.map(|()| Some(slot))
-    }
-
-    pub(crate) fn count_spills(&mut self, pages: u64) {
-        self.stats.spills += pages;
-    }
-
-    pub(crate) fn take_slot(&mut self, bytes: usize) -> Result<Slot, SpillError> {
-        let slot = self.core.disk.take(bytes)?;
-        self.stats.bytes_spilled += slot.len;
-        Ok(slot)
-    }
-
-    pub(crate) fn free_slot(&mut self, slot: Slot) {
-        self.stats.bytes_spilled -= slot.len;
-        self.core.disk.free(slot);
     }
 
     // ---- the whole
@@ -467,22 +396,28 @@ impl Pager {
     /// Moves every page that is in memory to its slot.
     pub(crate) fn spill(&mut self) -> Result<(), SpillError> {
         self.end_loan();
-        let mut from = 0;
-        while let Some(index) = self.table(|table| table.next_in_memory(from)) {
-            let frame = self.evict(index)?;
-            self.give_frame(frame);
-            from = index + 1;
+        loop {
+            self.settle_all();
+            let Some(mut from) = self.table(|table| table.next_in_memory(0)) else { return Ok(()) };
+            while let Some(index) = self.table(|table| table.next_in_memory(from)) {
+                if let Some(frame) = self.evict(index)? {
+                    self.give_frame(frame);
+                }
+                from = index + 1;
+            }
         }
-        Ok(())
     }
 
     fn truncate(&mut self, len: u64) {
         self.end_loan();
+        // The page that is cut in two stays, and must not be on its way.
+        self.hold(len >> self.core.page_size.trailing_zeros());
         let window = self.table(|table| table.cut_window(len));
         self.dispose(window);
         for page in self.table(|table| table.truncate(len)) {
             self.dispose(page);
         }
+        self.finish();
         self.len = len;
     }
 
@@ -496,6 +431,13 @@ impl Pager {
                 }
                 self.give_frame(resident.frame);
             }
+            Page::Leaving(departure) => match departure.abandon() {
+                Some(page) => {
+                    let page = self.readmit(&departure, page);
+                    self.dispose(page);
+                }
+                None => self.account().disk.give_back(departure.slot_bytes), // the taker frees it
+            },
         }
     }
 }
@@ -505,12 +447,18 @@ impl Pager {
     pub(crate) fn check_invariants(&mut self) {
         self.end_loan();
         let (len, page_size) = (self.len, self.core.page_size as u64);
-        let (resident, spilled) = self.table(|table| {
+        let peer = self.own_table().peer();
+        let account = peer.beside();
+        self.table(|table| {
             let (mut resident, mut spilled) = (0, 0);
             let mut slots = Vec::new();
             for (index, page) in table.pages() {
                 let (valid, room, slot) = match page {
                     Page::Hole => continue,
+                    Page::Leaving(departure) => {
+                        spilled += departure.slot_bytes;
+                        continue;
+                    }
                     Page::Resident(page) => (page.valid, page.frame.capacity(), page.slot),
                     Page::Spilled { slot, valid } => {
                         (*valid, usize::try_from(slot.len).unwrap(), Some(*slot))
@@ -528,24 +476,21 @@ impl Pager {
             }
             slots.sort_unstable();
             assert!(slots.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0), "I1: slots overlap");
-            (resident, spilled)
+            assert_eq!(resident, account.memory.taken(), "I2: frames and their count");
+            assert_eq!(spilled, account.disk.taken(), "I6: slots and their count");
         });
-        assert_eq!(resident, self.stats.bytes_resident, "I2: frames and their count");
-        assert_eq!(spilled, self.stats.bytes_spilled, "I6: slots and their count");
-        let memory = self.core.frames.budget();
-        assert!(memory.high_water() <= memory.limit(), "I2: the budget was passed");
+        self.core.check_budget();
     }
 }
 
 impl Drop for Pager {
     fn drop(&mut self) {
         self.end_loan();
-        let frame_bytes = self.table(Table::retire).unwrap_or_else(|| {
+        if !self.table(Table::retire) {
             self.truncate(0);
-            0
-        });
-        if let Some(table) = self.table.take() {
-            self.core.idle.keep(Kept { table, frame_bytes: frame_bytes as u64 }, &self.core.frames);
+        }
+        if let Some(kept) = self.kept.take() {
+            self.core.close_table(kept);
         }
     }
 }
@@ -581,35 +526,20 @@ impl Medium for Pager {
             return Ok(&[]);
         }
         let span = self.span(offset, left);
-        let (place, approach) = self.approach(offset, span);
-        let lent = match place {
-            Where::Spilled { valid, .. } if span.at < valid => {
-                let scan = Approach { sequential: true, small: true, ..approach };
-                if !self.load(span, scan)? {
-                    let mut scratch = self.scratch;
-                    let n = span.part.min(SCRATCH);
-                    let n = self.read_direct(offset, &mut scratch[..n])?;
-                    self.scratch = scratch;
-                    return Ok(&self.scratch[..n]);
-                }
-                true
-            }
-            Where::Memory => true,
-            Where::Spilled { .. } | Where::Hole => false,
-        };
+        let chunk = self.lend(offset, span);
+        self.finish();
         let zeros = &ZEROS[..span.part.min(ZEROS.len())];
-        if !lent {
-            return Ok(zeros);
-        }
-        self.lent = self.table(|table| {
-            table.focus(span.index);
-            table.lend()
-        });
-        let held = self.lent.as_ref().map_or(&[][..], Window::content);
-        match held.get(span.at..span.end().min(held.len())) {
-            Some(held) if !held.is_empty() => Ok(held),
-            _ => Ok(zeros),
-        }
+        Ok(match chunk? {
+            Chunk::Zeros => zeros,
+            Chunk::Scratch { len } => &self.scratch[..len],
+            Chunk::Window => {
+                let held = self.lent.as_ref().map_or(&[][..], Window::content);
+                match held.get(span.at..span.end().min(held.len())) {
+                    Some(held) if !held.is_empty() => held,
+                    _ => zeros,
+                }
+            }
+        })
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), SpillError> {

@@ -4,8 +4,9 @@ use crate::budget::Budget;
 use crate::buffer::SpillBuffer;
 use crate::disk::Disk;
 use crate::error::BuildError;
-use crate::frame::{Frame, Frames};
+use crate::frame::Frames;
 use crate::idle::Idle;
+use crate::registry::Registry;
 use crate::store::Store;
 use crate::sync::Arc;
 use crate::temp_file::TempFileStore;
@@ -30,6 +31,8 @@ pub(crate) struct Core {
     pub(crate) frames: Frames,
     pub(crate) disk: Disk,
     pub(crate) idle: Idle,
+    /// None in a pool for one buffer: there is nobody to take from.
+    pub(crate) registry: Option<Registry>,
     pub(crate) page_size: usize,
     /// Where temp files are made, if the caller chose.
     pub(crate) dir: Option<PathBuf>,
@@ -121,9 +124,32 @@ impl SpillPool {
         }
     }
 
+    /// Changes the memory budget. Lowering it frees what is only kept to be used again, and moves pages
+    /// to the store until what is charged is within the new limit. What cannot leave just now, because
+    /// it is in use or the store refuses, does so later, when its buffer is used; until then nobody
+    /// gets more. Raising it takes effect at once: pages that are in use come back to RAM.
+    pub fn set_memory_limit(&self, bytes: usize) {
+        self.core.set_memory_limit(bytes as u64);
+    }
+
+    /// Changes the disk limit. Lowering it below what is used loses nothing: what is there stays, and
+    /// nothing more is taken before enough is freed.
+    pub fn set_disk_limit(&self, bytes: u64) {
+        self.core.disk.set_limit(bytes);
+    }
+
+    /// Checks every invariant of the pool as a whole. For tests, while no operation is under way.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        self.core.check_quiet();
+    }
+
     /// Frees what the pool keeps only to be used again: frames, and blocks of the temp file.
     pub fn trim(&self) {
-        self.core.idle.clear();
+        self.core.drop_kept();
         self.core.frames.trim();
         self.core.disk.trim();
     }
@@ -190,20 +216,17 @@ impl Core {
             frames: Frames::new(memory as u64, page_size),
             disk: Disk::new(store, Arc::new(Budget::new(disk)), page_size),
             idle: Idle::default(),
+            registry: Some(Registry::default()),
             page_size,
             dir,
         }
     }
 
-    /// A frame for `bytes` of a page, if the budget has it, or has it once nothing is kept for later.
-    pub(crate) fn take_frame(&self, bytes: usize) -> Option<Frame> {
-        let len = self.frames.class(bytes);
-        self.frames.take(len).or_else(|| if self.idle.clear() { self.frames.take(len) } else { None })
-    }
-
     /// A pool for one buffer.
     pub(crate) fn private(memory: usize) -> Self {
-        Core::new(memory, u64::MAX, fitting_page_size(memory), Box::new(TempFileStore::new()), None)
+        let store = Box::new(TempFileStore::new());
+        let core = Core::new(memory, u64::MAX, fitting_page_size(memory), store, None);
+        Core { registry: None, ..core }
     }
 }
 

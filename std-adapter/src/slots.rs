@@ -23,6 +23,11 @@ pub(crate) struct Slot {
     pub(crate) len: u64,
 }
 
+/// The length of the slot that `bytes` of a page need, where pages have `page` bytes.
+pub(crate) fn slot_bytes(bytes: usize, page: u64) -> u64 {
+    (bytes as u64).clamp(BLOCK.min(page), page).next_power_of_two()
+}
+
 /// Freed slots of one length.
 #[derive(Debug, Default)]
 struct Free {
@@ -83,7 +88,7 @@ impl Slots {
 
     /// The length of the slot that `bytes` of a page need.
     pub(crate) fn class(&self, bytes: usize) -> u64 {
-        (bytes as u64).clamp(self.block, self.page).next_power_of_two()
+        slot_bytes(bytes, self.page)
     }
 
     fn order(&self, len: u64) -> usize {

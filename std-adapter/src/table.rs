@@ -9,18 +9,25 @@
 //! | | | spilled, hole | [`Table::take`], then the pager |
 //! | resident | a frame | window | [`Table::focus`] |
 //! | | | spilled, hole | [`Table::take`], then the pager |
+//! | window, resident | a frame | leaving, spilled, hole | a taker, see [`taking`](crate::taking) |
+//! | leaving | with a taker | spilled, resident | the owner, once the taker is done |
 //! | spilled | a slot | window, hole | [`Table::take`], then the pager |
 //!
-//! I1: a page that is not a hole is in exactly one of window, resident and spilled. A frame may keep a
+//! I1: a page that is not a hole is in exactly one of window, resident, leaving and spilled. A frame may keep a
 //! slot: if it is clean, the slot holds the same bytes; if it is dirty, the slot only waits to be
 //! written again.
+//!
+//! What the owner's current operation works on is pinned: nobody takes it back meanwhile. Any other
+//! page in memory may be leaving or spilled each time the owner looks.
 //!
 //! The bytes of a page past its `valid` are zeros, whatever the frame or the slot has there: so
 //! growing costs nothing, and memory is used again without being cleared.
 
+use crate::departure::Departure;
 use crate::frame::Frame;
 use crate::idle::KEPT_FRAME_MAX;
 use crate::slots::Slot;
+use crate::sync::Arc;
 use std::collections::BTreeMap;
 
 /// Pages in one leaf of the table: 16 MiB of content in pages of 64 KiB.
@@ -84,6 +91,7 @@ pub(crate) enum Page {
         /// Bytes that are content; at most the slot's length.
         valid: usize,
     },
+    Leaving(Arc<Departure>),
 }
 
 /// What [`Table::locate`] says of a page.
@@ -96,6 +104,8 @@ pub(crate) enum Where {
         slot: Slot,
         valid: usize,
     },
+    /// On its way to the store; [`Table::departure`] says when it is there.
+    Leaving,
 }
 
 #[derive(Debug, Default)]
@@ -128,6 +138,8 @@ pub(crate) struct Table {
     hand: u64,
     /// Touches until all heat is halved.
     until_cooling: u64,
+    /// The page that the owner's current operation works on.
+    pinned: Option<u64>,
 }
 
 impl Table {
@@ -138,7 +150,23 @@ impl Table {
             shift: page_size.trailing_zeros(),
             hand: 0,
             until_cooling: 0,
+            pinned: None,
         }
+    }
+
+    /// Keeps page `index` from being taken back until [`Table::unpin`], and says where it is. One page
+    /// is pinned at a time.
+    pub(crate) fn pin(&mut self, index: u64) -> Where {
+        self.pinned = Some(index);
+        self.locate(index)
+    }
+
+    pub(crate) fn unpin(&mut self) {
+        self.pinned = None;
+    }
+
+    pub(crate) fn is_pinned(&self, index: u64) -> bool {
+        self.pinned == Some(index)
     }
 
     /// Writes all of `data` if it lies in the window and its frame, without a gap; else nothing.
@@ -192,6 +220,7 @@ impl Table {
             None | Some(Page::Hole) => Where::Hole,
             Some(Page::Resident(_)) => Where::Memory,
             Some(&Page::Spilled { slot, valid }) => Where::Spilled { slot, valid },
+            Some(Page::Leaving(_)) => Where::Leaving,
         }
     }
 
@@ -220,7 +249,15 @@ impl Table {
         }
         match &mut self.entry_mut(index)?.page {
             Page::Resident(resident) => Some(resident),
-            Page::Hole | Page::Spilled { .. } => None,
+            Page::Hole | Page::Spilled { .. } | Page::Leaving(_) => None,
+        }
+    }
+
+    /// The departure of a page that is leaving.
+    pub(crate) fn departure(&self, index: u64) -> Option<Arc<Departure>> {
+        match &self.entry(index)?.page {
+            Page::Leaving(departure) => Some(Arc::clone(departure)),
+            Page::Hole | Page::Resident(_) | Page::Spilled { .. } => None,
         }
     }
 
@@ -232,27 +269,24 @@ impl Table {
         self.window = Some(Window { index, start: index << self.shift, resident, passing });
     }
 
-    /// Makes the table as good as new if the first page is all there is, in a small frame without a
-    /// slot: the frame stays, empty, and its capacity is the answer. Else changes nothing.
-    pub(crate) fn retire(&mut self) -> Option<usize> {
+    /// Makes the table as good as new, if the first page is all there is, in a small frame without a
+    /// slot: the frame stays, empty. Else changes nothing, and says so.
+    pub(crate) fn retire(&mut self) -> bool {
         if !self.leaves.is_empty() {
-            return None;
+            return false;
         }
-        let frame_bytes = match &mut self.window {
-            None => 0,
-            Some(window) => {
-                let bytes = window.resident.frame.capacity();
-                if window.index != 0 || window.resident.slot.is_some() || bytes > KEPT_FRAME_MAX {
-                    return None;
-                }
-                window.resident.valid = 0;
-                window.passing = false;
-                bytes
+        if let Some(window) = &mut self.window {
+            let bytes = window.resident.frame.capacity();
+            if window.index != 0 || window.resident.slot.is_some() || bytes > KEPT_FRAME_MAX {
+                return false;
             }
-        };
+            window.resident.valid = 0;
+            window.passing = false;
+        }
         self.hand = 0;
         self.until_cooling = 0;
-        Some(frame_bytes)
+        self.pinned = None;
+        true
     }
 
     /// Takes the window out whole, so that its bytes can be lent; [`Table::reopen`] puts it back.
@@ -281,6 +315,15 @@ impl Table {
             return Page::Resident(window.resident);
         }
         self.entry_mut(index).map(|entry| std::mem::take(&mut entry.page)).unwrap_or_default()
+    }
+
+    /// Takes a page out if it is in memory.
+    pub(crate) fn take_resident(&mut self, index: u64) -> Option<Resident> {
+        self.resident(index)?;
+        match self.take(index) {
+            Page::Resident(resident) => Some(resident),
+            Page::Hole | Page::Spilled { .. } | Page::Leaving(_) => None,
+        }
     }
 
     /// Puts a page where a hole is.
@@ -320,13 +363,14 @@ impl Table {
         })
     }
 
-    /// The coldest of the next few resident pages other than the window, and its heat.
+    /// The coldest of the next few resident pages other than the window and the pinned page, and its
+    /// heat.
     pub(crate) fn coldest(&mut self) -> Option<(u64, u8)> {
         let mut coldest: Option<(u64, u8)> = None;
         let mut seen = 0;
         for range in [self.hand..u64::MAX, 0..self.hand] {
             for (index, entry) in entries(&self.leaves, range) {
-                if !matches!(entry.page, Page::Resident(_)) {
+                if !matches!(entry.page, Page::Resident(_)) || self.pinned == Some(index) {
                     continue;
                 }
                 if coldest.is_none_or(|(_, heat)| entry.heat < heat) {
@@ -344,20 +388,27 @@ impl Table {
 
     /// The first page in memory at or after `from`, the window included.
     pub(crate) fn next_in_memory(&self, from: u64) -> Option<u64> {
-        let stashed = entries(&self.leaves, from..u64::MAX)
-            .find(|(_, entry)| matches!(entry.page, Page::Resident(_)))
-            .map(|(index, _)| index);
+        let stashed = self.next_stashed(from, |page| matches!(page, Page::Resident(_)));
         let window = self.window_index().filter(|&index| index >= from);
         stashed.into_iter().chain(window).min()
     }
 
     /// The first page at or after `from` that is not a hole, the window included.
     pub(crate) fn next_page(&self, from: u64) -> Option<u64> {
-        let stashed = entries(&self.leaves, from..u64::MAX)
-            .find(|(_, entry)| !matches!(entry.page, Page::Hole))
-            .map(|(index, _)| index);
+        let stashed = self.next_stashed(from, |page| !matches!(page, Page::Hole));
         let window = self.window_index().filter(|&index| index >= from);
         stashed.into_iter().chain(window).min()
+    }
+
+    /// The first page at or after `from` that is leaving.
+    pub(crate) fn next_leaving(&self, from: u64) -> Option<u64> {
+        self.next_stashed(from, |page| matches!(page, Page::Leaving(_)))
+    }
+
+    fn next_stashed(&self, from: u64, is_sought: impl Fn(&Page) -> bool) -> Option<u64> {
+        entries(&self.leaves, from..u64::MAX)
+            .find(|(_, entry)| is_sought(&entry.page))
+            .map(|(index, _)| index)
     }
 
     /// Takes the window out if its page begins at or past `len`.

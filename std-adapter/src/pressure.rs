@@ -1,0 +1,164 @@
+//! Where frames come from when memory is short, and go when its limit is lowered.
+//!
+//! | turn | source | who decides |
+//! |---|---|---|
+//! | 1 | recycled frames, and what the budget has left | [`Frames::take`](crate::frame::Frames::take) |
+//! | 2 | the frames of kept tables | [`Core::spare_frame`] |
+//! | 3 | another buffer | [`Registry::find_giver`] |
+//! | 4 | a page of the asker's own | the pager |
+//! | 5 | none: straight to the store | the pager |
+
+use crate::account::Account;
+use crate::frame::Frame;
+use crate::idle::Kept;
+use crate::pool::Core;
+use crate::registry::{Ask, Reach, Registry};
+use crate::table::Table;
+use crate::taking::{OwnTable, Taken};
+
+/// Attempts in vain to take a page back, after which the asker looks elsewhere.
+const MISSES_MAX: u32 = 4;
+
+/// Rounds over all tables to get below a lowered limit at once; what is in use just now follows at its
+/// owner's next access outside the window.
+const ROUNDS_MAX: u32 = 4;
+
+impl Core {
+    /// A table for a new buffer.
+    #[inline]
+    pub(crate) fn open_table(&self) -> Kept {
+        self.idle.take().unwrap_or_else(|| {
+            let table = OwnTable::new(Table::new(self.page_size), Account::new());
+            let place = self.registry.as_ref().map(|registry| registry.register(&table));
+            Kept { table, place }
+        })
+    }
+
+    /// Takes back the table of a buffer that is gone. It has no pages but for an empty small frame.
+    pub(crate) fn close_table(&self, kept: Kept) {
+        kept.table.beside().reset();
+        if let Some(kept) = self.idle.keep(kept, &self.frames) {
+            self.drop_table(&kept);
+        }
+    }
+
+    fn drop_table(&self, kept: &Kept) {
+        if let (Some(registry), Some(place)) = (&self.registry, kept.place) {
+            registry.unregister(place);
+        }
+    }
+
+    /// Lets all kept tables go; says whether there were frames among them.
+    pub(crate) fn drop_kept(&self) -> bool {
+        let mut bytes = 0;
+        for kept in self.idle.take_all() {
+            bytes += kept.table.beside().memory.taken();
+            self.drop_table(&kept);
+        }
+        bytes > 0
+    }
+
+    /// A frame of `len` bytes that no page has to make way for.
+    pub(crate) fn spare_frame(&self, len: usize) -> Option<Frame> {
+        self.frames.take(len).or_else(|| if self.drop_kept() { self.frames.take(len) } else { None })
+    }
+
+    /// A frame for `bytes` of a page of `asker`, which has frames of `held` bytes.
+    pub(crate) fn take_frame(
+        &self,
+        bytes: usize,
+        held: u64,
+        reach: Reach,
+        asker: &OwnTable,
+    ) -> Option<Frame> {
+        let len = self.frames.class(bytes);
+        if let Some(frame) = self.spare_frame(len) {
+            return Some(frame);
+        }
+        let registry = self.registry.as_ref().filter(|_| reach > Reach::Spare)?;
+        let (share, limit) = (self.fair_share(), self.frames.budget().limit());
+        self.frame_of_other(registry, &Ask { held, wanted: len as u64, share, limit, reach }, asker)
+    }
+
+    #[cold]
+    fn frame_of_other(&self, registry: &Registry, ask: &Ask, asker: &OwnTable) -> Option<Frame> {
+        let len = self.frames.class(usize::try_from(ask.wanted).ok()?);
+        let mut misses = 0;
+        while misses < MISSES_MAX {
+            let giver = registry.find_giver(ask, asker)?;
+            match self.take_back(&giver) {
+                Taken::Frame(frame) if frame.capacity() == len && !self.frames.is_over() => return Some(frame),
+                Taken::Frame(frame) => {
+                    // Too small, or too large: what the budget gets of it may do, with that of others.
+                    self.frames.recycle(frame);
+                    if let Some(frame) = self.spare_frame(len) {
+                        return Some(frame);
+                    }
+                }
+                Taken::Nothing => misses += 1,
+                Taken::Stuck => return None,
+            }
+        }
+        None
+    }
+
+    /// What each buffer may hold without giving to others while it is in use, in bytes.
+    fn fair_share(&self) -> u64 {
+        let tables = self.registry.as_ref().map_or(1, Registry::len);
+        self.frames.budget().limit() / (tables.saturating_sub(self.idle.len()) as u64).max(1)
+    }
+
+    /// Changes the memory limit, and takes back what is above it, as far as it is not in use just now.
+    pub(crate) fn set_memory_limit(&self, bytes: u64) {
+        self.frames.set_limit(bytes);
+        if self.frames.is_over() {
+            self.drop_kept();
+            self.frames.trim();
+            self.take_back_all_over();
+        }
+    }
+
+    /// Takes pages back from the buffers that hold more than their fair share. While the budget is
+    /// passed there is at least one.
+    fn take_back_all_over(&self) {
+        let Some(registry) = &self.registry else { return };
+        let share = self.fair_share();
+        for _ in 0..ROUNDS_MAX {
+            for table in registry.tables() {
+                while self.frames.is_over() && table.beside().memory.taken() > share {
+                    match self.take_back(&table) {
+                        Taken::Frame(frame) => self.frames.recycle(frame),
+                        Taken::Nothing => break,
+                        Taken::Stuck => return,
+                    }
+                }
+            }
+            if !self.frames.is_over() {
+                return;
+            }
+        }
+    }
+
+    /// Checks what can be checked while other threads are at work.
+    ///
+    /// # Panics
+    /// If it does not hold.
+    pub(crate) fn check_budget(&self) {
+        let memory = self.frames.budget();
+        assert!(memory.high_water() <= memory.limit_high_water(), "I2: the budget was passed");
+    }
+
+    /// Checks that every byte is accounted for, while no operation is under way.
+    ///
+    /// # Panics
+    /// If one is not.
+    pub(crate) fn check_quiet(&self) {
+        self.check_budget();
+        let Some(registry) = &self.registry else { return };
+        let held: u64 = registry.tables().iter().map(|table| table.beside().memory.taken()).sum();
+        let memory = self.frames.budget().taken();
+        assert_eq!(held + self.frames.recycled_bytes(), memory, "I2: frames and what is charged");
+        let slots: u64 = registry.tables().iter().map(|table| table.beside().disk.taken()).sum();
+        assert_eq!(slots, self.disk.quota().taken(), "I6: slots and what is charged");
+    }
+}

@@ -1,0 +1,183 @@
+//! The tables of a pool, and who gives when memory is short.
+//!
+//! Promises:
+//!
+//! - A buffer whose frames are within its fair share (the limit divided by the number of buffers)
+//!   gives only if it is idle, and only to a buffer that holds little.
+//! - Memory flows from who holds more to who holds less, never back: the giver still holds at least
+//!   as much as the asker after it. So no two buffers take the same frame from each other in turn.
+//! - A search looks at a bounded number of tables, and goes on the next time where it ended.
+//!
+//! # Who gives
+//!
+//! | rule | gives | to |
+//! |---|---|---|
+//! | [`larger`](Ask::may_take_from_larger) | the largest of a few that hold more than their share | any that holds less |
+//! | [`idle`](Ask::may_take_from_idle) | one that was not visited since the last round | one with less than its share, or an eighth of the limit |
+//!
+//! The first rule keeps a huge buffer from starving small ones; the second keeps many idle ones from
+//! starving a few active ones. Its bound keeps a huge one from washing out the idle ones: what it wants
+//! more than that it takes from itself.
+
+use crate::sync::{Mutex, lock};
+use crate::taking::{OwnTable, PeerTable};
+
+/// Tables that are looked at to find the largest.
+const SAMPLE: usize = 32;
+
+/// Tables that are looked at to find any.
+const SEARCH_MAX: usize = 1 << 10;
+
+/// An asker may take from idle buffers until it holds the limit divided by this, if its share is less.
+const IDLE_GIVE_PARTS: u64 = 8;
+
+/// Where a table is in the registry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place(usize);
+
+/// How much trouble a frame is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reach {
+    /// What nobody uses.
+    Spare,
+    /// And what buffers hold that hold more than their share.
+    Larger,
+    /// And what idle buffers hold.
+    Idle,
+}
+
+/// Somebody asks for memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    /// Bytes that the asker holds already.
+    pub(crate) held: u64,
+    /// Bytes that it wants beside them.
+    pub(crate) wanted: u64,
+    /// The fair share of each buffer.
+    pub(crate) share: u64,
+    /// The limit of the pool.
+    pub(crate) limit: u64,
+    pub(crate) reach: Reach,
+}
+
+impl Ask {
+    fn may_take_from_larger(&self, held: u64) -> bool {
+        self.reach >= Reach::Larger && held > self.share && held >= self.held + 2 * self.wanted
+    }
+
+    fn may_take_from_idle(&self) -> bool {
+        let most = self.share.max(self.limit / IDLE_GIVE_PARTS);
+        self.reach >= Reach::Idle && self.held + self.wanted <= most
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    clock: Mutex<Clock>,
+}
+
+#[derive(Debug, Default)]
+struct Clock {
+    entries: Vec<Option<Entry>>,
+    /// Indices of entries that are `None`.
+    vacant: Vec<usize>,
+    /// Where the next search starts.
+    hand: usize,
+    /// Who gave last because it held more than its share: likely to do so still.
+    giver: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    table: PeerTable,
+    /// The owner's turn when the hand was here last.
+    turn: u32,
+}
+
+impl Entry {
+    fn held(&self) -> u64 {
+        self.table.beside().memory.taken()
+    }
+
+    /// Whether the owner has not been inside since the last call.
+    fn is_idle(&mut self) -> bool {
+        let turn = self.table.turn();
+        std::mem::replace(&mut self.turn, turn) == turn
+    }
+}
+
+impl Registry {
+    pub(crate) fn register(&self, table: &OwnTable) -> Place {
+        let entry = Some(Entry { table: table.peer(), turn: 0 });
+        let mut clock = lock(&self.clock);
+        match clock.vacant.pop() {
+            Some(place) => {
+                clock.entries[place] = entry;
+                Place(place)
+            }
+            None => {
+                clock.entries.push(entry);
+                Place(clock.entries.len() - 1)
+            }
+        }
+    }
+
+    pub(crate) fn unregister(&self, Place(place): Place) {
+        let mut clock = lock(&self.clock);
+        clock.entries[place] = None;
+        clock.vacant.push(place);
+    }
+
+    /// The number of tables.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.clock).len()
+    }
+
+    /// Somebody to take a page back from.
+    pub(crate) fn find_giver(&self, ask: &Ask, asker: &OwnTable) -> Option<PeerTable> {
+        lock(&self.clock).find_giver(ask, asker)
+    }
+
+    /// All tables, as they are now.
+    pub(crate) fn tables(&self) -> Vec<PeerTable> {
+        lock(&self.clock).entries.iter().flatten().map(|entry| entry.table.clone()).collect()
+    }
+}
+
+impl Clock {
+    fn len(&self) -> usize {
+        self.entries.len() - self.vacant.len()
+    }
+
+    fn find_giver(&mut self, ask: &Ask, asker: &OwnTable) -> Option<PeerTable> {
+        let is_asker = |entry: &Entry| entry.table.is_of(asker);
+        if let Some(Some(entry)) = self.entries.get(self.giver)
+            && ask.may_take_from_larger(entry.held())
+            && !is_asker(entry)
+        {
+            return Some(entry.table.clone());
+        }
+        let (mut largest, mut largest_held, mut idle) = (None, 0, None);
+        for step in 0..self.entries.len().min(SEARCH_MAX) {
+            if step >= SAMPLE && (largest.is_some() || idle.is_some()) {
+                break;
+            }
+            let at = self.hand % self.entries.len();
+            self.hand = at + 1;
+            let Some(entry) = &mut self.entries[at] else { continue };
+            let (held, is_idle) = (entry.held(), entry.is_idle());
+            if held == 0 || is_asker(entry) {
+                continue;
+            }
+            if held > largest_held && ask.may_take_from_larger(held) {
+                (largest, largest_held) = (Some(at), held);
+            }
+            if is_idle && idle.is_none() && ask.may_take_from_idle() {
+                idle = Some(at);
+            }
+        }
+        self.giver = largest.unwrap_or(self.giver);
+        let found = self.entries.get(largest.or(idle)?)?.as_ref()?;
+        Some(found.table.clone())
+    }
+}
