@@ -18,6 +18,8 @@ mod error;
 mod frame;
 mod hand_over;
 mod idle;
+#[cfg(all(test, overspill_loom))]
+mod models;
 mod pager;
 mod pool;
 mod pressure;

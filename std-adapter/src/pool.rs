@@ -149,9 +149,7 @@ impl SpillPool {
 
     /// Frees what the pool keeps only to be used again: frames, and blocks of the temp file.
     pub fn trim(&self) {
-        self.core.drop_kept();
-        self.core.frames.trim();
-        self.core.disk.trim();
+        self.core.trim();
     }
 }
 
@@ -211,7 +209,13 @@ impl Builder {
 }
 
 impl Core {
-    fn new(memory: usize, disk: u64, page_size: usize, store: Box<dyn Store>, dir: Option<PathBuf>) -> Self {
+    pub(crate) fn new(
+        memory: usize,
+        disk: u64,
+        page_size: usize,
+        store: Box<dyn Store>,
+        dir: Option<PathBuf>,
+    ) -> Self {
         Core {
             frames: Frames::new(memory as u64, page_size),
             disk: Disk::new(store, Arc::new(Budget::new(disk)), page_size),

@@ -58,6 +58,12 @@ impl Core {
         bytes > 0
     }
 
+    pub(crate) fn trim(&self) {
+        self.drop_kept();
+        self.frames.trim();
+        self.disk.trim();
+    }
+
     /// A frame of `len` bytes that no page has to make way for.
     pub(crate) fn spare_frame(&self, len: usize) -> Option<Frame> {
         self.frames.take(len).or_else(|| if self.drop_kept() { self.frames.take(len) } else { None })

@@ -1,0 +1,243 @@
+//! loom models: every interleaving, within a bound on preemptions, of what threads do to a pool.
+//!
+//! `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs them;
+//! `.ci/weaken-pool` weakens an ordering or a lock at a time, and expects one of them to fail.
+
+use crate::biased::Owner;
+use crate::budget::Budget;
+use crate::frame::Frames;
+use crate::pager::Pager;
+use crate::pool::Core;
+use crate::store::Store;
+use crate::sync::Arc;
+use crate::taking::{PeerTable, Taken};
+use loom::thread;
+use overspill_core::Medium;
+use std::io;
+
+/// Bytes of a page: the content of all models fits in two.
+const PAGE: usize = 8;
+
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 10_000;
+    builder.check(model);
+}
+
+// ---- the lock biased to its owner
+
+/// Guards: the owner and a peer are never inside together, and each sees what the other did there.
+#[test]
+fn owner_and_peer_take_turns() {
+    explore(4, || {
+        let mut owner = Owner::new(0, ());
+        let peer = owner.peer();
+        let visitor = thread::spawn(move || peer.try_with(|n| *n += 1).map_or(0, |()| 1));
+        let quick = owner.try_with(|n| *n += 1).map_or(0, |()| 1);
+        owner.with(|n| *n += 1);
+        let visits = visitor.join().unwrap();
+        assert_eq!(owner.with(|n| *n), quick + 1 + visits);
+    });
+}
+
+/// Guards: two peers at the same door go in one after the other.
+#[test]
+fn peers_take_turns() {
+    explore(3, || {
+        let mut owner = Owner::new(0, ());
+        let visitors = [owner.peer(), owner.peer()]
+            .map(|peer| thread::spawn(move || peer.try_with(|n| *n += 1).map_or(0, |()| 1)));
+        owner.with(|n| *n += 1);
+        let visits: i32 = visitors.into_iter().map(|visitor| visitor.join().unwrap()).sum();
+        assert_eq!(owner.with(|n| *n), 1 + visits);
+    });
+}
+
+// ---- the budget and the free list
+
+/// Guards I2: whoever asks at the same moment, what is granted never passes the limit.
+#[test]
+fn a_budget_is_never_passed() {
+    explore(4, || {
+        let budget = Arc::new(Budget::new(10));
+        let takers = [6, 4].map(|bytes| {
+            let budget = Arc::clone(&budget);
+            thread::spawn(move || {
+                let granted = budget.take(bytes).is_ok();
+                assert!(budget.taken() <= 10);
+                if granted {
+                    budget.give_back(bytes);
+                }
+            })
+        });
+        let granted = budget.take(5).is_ok();
+        takers.into_iter().for_each(|taker| taker.join().unwrap());
+        assert_eq!(budget.taken(), if granted { 5 } else { 0 });
+        assert!(budget.high_water() <= 10);
+    });
+}
+
+/// Guards: a recycled frame is handed out once, and stays charged all the way.
+#[test]
+fn a_recycled_frame_has_one_taker() {
+    explore(3, || {
+        let frames = Arc::new(Frames::new(PAGE as u64, PAGE));
+        frames.recycle(frames.take(PAGE).unwrap());
+        let other = Arc::clone(&frames);
+        let taker = thread::spawn(move || {
+            let frame = other.take(PAGE);
+            let got = frame.is_some();
+            frame.into_iter().for_each(|frame| other.recycle(frame));
+            got
+        });
+        let frame = frames.take(PAGE);
+        assert!(frame.is_some() || taker.join().unwrap(), "one of two gets it");
+        assert!(frames.budget().high_water() <= PAGE as u64);
+    });
+}
+
+// ---- taking a page back
+
+/// A store that loom does not look into: slots never overlap, so there is nothing to order.
+#[derive(Debug, Default)]
+struct Shelf {
+    bytes: std::sync::Mutex<Vec<u8>>,
+    refuses: bool,
+}
+
+impl Store for Shelf {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let at = usize::try_from(offset).unwrap();
+        buf.copy_from_slice(&self.bytes.lock().unwrap()[at..at + buf.len()]);
+        Ok(buf.len())
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        if self.refuses {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let (at, mut bytes) = (usize::try_from(offset).unwrap(), self.bytes.lock().unwrap());
+        if bytes.len() < at + data.len() {
+            bytes.resize(at + data.len(), 0);
+        }
+        bytes[at..at + data.len()].copy_from_slice(data);
+        Ok(data.len())
+    }
+}
+
+/// A buffer of two pages, `[1; 8]` and `[2; 8]`, the second of which is the window; and somebody who
+/// takes one page back meanwhile, the first unless that is in use.
+fn against_a_taker(refuses: bool, owner: impl Fn(Pager) -> Option<Pager> + Sync + Send + 'static) {
+    explore(2, move || {
+        let store = Box::new(Shelf { refuses, ..Shelf::default() });
+        let core = Arc::new(Core::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
+        let mut pager = Pager::new(Arc::clone(&core));
+        pager.write_at(0, &[1; PAGE]).unwrap();
+        pager.write_at(PAGE as u64, &[2; PAGE]).unwrap();
+        let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&core));
+        let taker = thread::spawn(move || take_one(&theirs, &peer, refuses));
+        let left = owner(pager);
+        taker.join().unwrap();
+        if let Some(mut pager) = left {
+            pager.check_invariants();
+        }
+        core.trim();
+        core.check_quiet();
+        assert_eq!((core.frames.budget().taken(), core.disk.quota().taken()), (0, 0));
+    });
+}
+
+fn take_one(core: &Core, peer: &PeerTable, refuses: bool) {
+    match core.take_back(peer) {
+        Taken::Frame(frame) => {
+            // The owner has abandoned a page that could not be written, or nothing was to be written.
+            assert!(!refuses || frame.capacity() == PAGE);
+            core.frames.recycle(frame);
+        }
+        Taken::Nothing => {}
+        Taken::Stuck => assert!(refuses),
+    }
+}
+
+fn content(pager: &mut Pager) -> Vec<u8> {
+    let mut bytes = vec![9; usize::try_from(pager.len()).unwrap()];
+    let (mut at, len) = (0, bytes.len());
+    while at < len {
+        at += pager.read_at(at as u64, &mut bytes[at..]).unwrap();
+    }
+    bytes
+}
+
+fn two_pages(first: u8, second: u8) -> Vec<u8> {
+    [[first; PAGE], [second; PAGE]].concat()
+}
+
+/// Guards I4: what is read does not depend on a page being on its way.
+#[test]
+fn a_page_is_taken_while_its_owner_reads() {
+    against_a_taker(false, |mut pager| {
+        assert_eq!(content(&mut pager), two_pages(1, 2));
+        None
+    });
+}
+
+/// Guards I1: what is written while the page leaves is not lost with the frame.
+#[test]
+fn a_page_is_taken_while_its_owner_writes() {
+    against_a_taker(false, |mut pager| {
+        assert_eq!(pager.write_at(2, &[7; 3]).unwrap(), 3);
+        let mut wanted = two_pages(1, 2);
+        wanted[2..5].fill(7);
+        assert_eq!(content(&mut pager), wanted);
+        None
+    });
+}
+
+/// Guards: the window is taken as well, and the owner's shortest way in notices.
+#[test]
+fn the_window_is_taken_while_its_owner_writes() {
+    against_a_taker(false, |mut pager| {
+        pager.set_len(PAGE as u64).unwrap();
+        let mut position = 3;
+        if !pager.write_window(&mut position, &[7]) {
+            pager.write_at(position, &[7]).unwrap();
+        }
+        let mut wanted = vec![1; PAGE];
+        wanted[3] = 7;
+        assert_eq!(content(&mut pager), wanted);
+        None
+    });
+}
+
+/// Guards: a page that is cut off, or cut in two, while it leaves. What is past the cut reads as zeros.
+#[test]
+fn a_page_is_taken_while_its_owner_truncates() {
+    against_a_taker(false, |mut pager| {
+        pager.set_len(3).unwrap();
+        pager.set_len(5).unwrap();
+        assert_eq!(content(&mut pager), [1, 1, 1, 0, 0]);
+        None
+    });
+}
+
+/// Guards: a buffer dropped while its page leaves. The taker frees the slot that nobody needs.
+#[test]
+fn a_page_is_taken_while_its_owner_is_dropped() {
+    against_a_taker(false, |_| None);
+}
+
+/// Guards I3: a page that the store refuses comes back, and the owner finds it.
+#[test]
+fn a_page_that_cannot_be_written_comes_back() {
+    against_a_taker(true, |mut pager| {
+        assert_eq!(content(&mut pager), two_pages(1, 2));
+        Some(pager)
+    });
+}
+
+/// Guards: a page that the store refuses, of a buffer that is gone by then.
+#[test]
+fn a_page_that_cannot_be_written_of_a_buffer_that_is_dropped() {
+    against_a_taker(true, |_| None);
+}
