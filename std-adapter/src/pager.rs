@@ -338,7 +338,7 @@ impl Pager {
         if !approach.small {
             return None;
         }
-        if let Some((victim, passing)) = self.choose_victim(approach)
+        if let Some((victim, passing)) = self.choose_victim(span.index, approach)
             && let Some(frame) = self.frame_of(victim, need)
         {
             return Some((frame, passing));
@@ -346,19 +346,19 @@ impl Pager {
         self.find_frame(need).map(|frame| (frame, false))
     }
 
-    /// The page in memory that is to make way for one that is approached like this, if any is; and
+    /// The page in memory that is to make way for page `index`, approached like this, if any is; and
     /// whether the new one is only passing.
-    fn choose_victim(&mut self, approach: Approach) -> Option<(u64, bool)> {
+    fn choose_victim(&mut self, index: u64, approach: Approach) -> Option<(u64, bool)> {
         self.table(|table| {
             if approach.sequential {
                 let before = table.passing_index();
-                let victim = before.or_else(|| Some(table.coldest()?.0)).or_else(|| table.window_index());
+                let victim = before.or_else(|| Some(table.coldest(index)?.0)).or_else(|| table.window_index());
                 return victim.map(|victim| (victim, true));
             }
             if approach.heat < HOT || !approach.heat.is_multiple_of(HOT) {
                 return None;
             }
-            let (victim, heat) = table.coldest()?;
+            let (victim, heat) = table.coldest(index)?;
             (approach.heat >= heat.saturating_mul(2).saturating_add(HOT)).then_some((victim, false))
         })
     }
@@ -378,7 +378,7 @@ impl Pager {
 
     /// A frame that reaches to the end of `span`, from a page that is colder than this one.
     fn frame_of_coldest(&mut self, span: Span) -> Option<Frame> {
-        let (victim, _) = self.table(|table| table.coldest())?;
+        let (victim, _) = self.table(|table| table.coldest(span.index))?;
         self.frame_of(victim, span.end())
     }
 

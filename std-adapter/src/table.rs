@@ -320,13 +320,13 @@ impl Table {
         })
     }
 
-    /// The coldest of the next few resident pages other than the window, and its heat.
-    pub(crate) fn coldest(&mut self) -> Option<(u64, u8)> {
+    /// The coldest of the next few resident pages other than the window and `except`, and its heat.
+    pub(crate) fn coldest(&mut self, except: u64) -> Option<(u64, u8)> {
         let mut coldest: Option<(u64, u8)> = None;
         let mut seen = 0;
         for range in [self.hand..u64::MAX, 0..self.hand] {
             for (index, entry) in entries(&self.leaves, range) {
-                if !matches!(entry.page, Page::Resident(_)) {
+                if index == except || !matches!(entry.page, Page::Resident(_)) {
                     continue;
                 }
                 if coldest.is_none_or(|(_, heat)| entry.heat < heat) {
