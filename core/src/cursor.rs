@@ -106,6 +106,12 @@ impl<M: ?Sized> Cursor<M> {
         &self.medium
     }
 
+    /// The position and the medium, to be changed together.
+    #[inline]
+    pub const fn split_mut(&mut self) -> (&mut u64, &mut M) {
+        (&mut self.position, &mut self.medium)
+    }
+
     /// The medium, to be changed. The position stays where it is.
     #[inline]
     pub const fn get_mut(&mut self) -> &mut M {

@@ -18,9 +18,10 @@
 //! | peer | enter | take `lock`; raise `claimed`; heavy fence; if `turn` is odd: give up |
 //! | peer | leave | lower `claimed` (Release); give `lock` back |
 //!
-//! The light fence is a compiler fence where the heavy one is `membarrier`, which runs a full fence
-//! on every processor that runs a thread of this process; elsewhere both are full fences. Either
-//! way the fences forbid that the owner reads `claimed` as lowered *and* the peer reads `turn` as
+//! On Linux the light fence is a compiler fence, and the heavy one is `membarrier`, which runs a full
+//! fence on every processor that runs a thread of this process; where a sandbox forbids it, `claimed`
+//! is never lowered, so that the owner always takes the lock. Elsewhere both are full fences. Either
+//! way they forbid that the owner reads `claimed` as lowered *and* the peer reads `turn` as
 //! even: at most one of them goes in. Neither waits for the other outside `lock`, which the owner
 //! only meets while a peer is inside.
 //!
@@ -46,12 +47,20 @@ struct Shared<T> {
 // thread in at a time and orders each visit before the next; so sharing is sending `T` around.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
+impl<T> Shared<T> {
+    /// Makes `turn` odd if it was even, and even if it was odd. For the owner alone: nobody else
+    /// writes it, so no read-modify-write is needed. Released on the way out, so that the peer that
+    /// reads the new value (Acquire) sees what was done inside.
+    #[inline(always)]
+    fn step(&self, ordering: Ordering) {
+        self.turn.store(self.turn.load(Ordering::Relaxed).wrapping_add(1), ordering);
+    }
+}
+
 /// The owner's handle: there is one, and it cannot be cloned.
 #[derive(Debug)]
 pub(crate) struct Owner<T> {
     shared: Arc<Shared<T>>,
-    /// The owner has entered without the lock and not left, see [`Owner::pin`].
-    pinned: bool,
 }
 
 /// A handle for everybody else.
@@ -69,28 +78,24 @@ impl<T> Clone for Peer<T> {
 /// Leaves on drop, so that a panic inside leaves too.
 struct Inside<'a, T> {
     shared: &'a Shared<T>,
-    /// The value of `turn` outside, once we are back there.
-    even: u32,
 }
 
 impl<T> Drop for Inside<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Release: what was done inside is seen by the peer that reads this value (Acquire).
-        self.shared.turn.store(self.even, Ordering::Release);
+        self.shared.step(Ordering::Release);
     }
 }
 
 impl<T> Owner<T> {
     pub(crate) fn new(value: T) -> Self {
-        fences::prepare();
         let shared = Shared {
             value: Cell::new(value),
             turn: AtomicU32::new(0),
-            claimed: AtomicBool::new(false),
+            claimed: AtomicBool::new(!fences::work()),
             lock: Mutex::new(()),
         };
-        Owner { shared: Arc::new(shared), pinned: false }
+        Owner { shared: Arc::new(shared) }
     }
 
     /// A handle for others to visit with.
@@ -98,9 +103,8 @@ impl<T> Owner<T> {
         Peer { shared: Arc::clone(&self.shared) }
     }
 
-    /// Runs `f` on the value, alone with it. Costs two stores and a load, unless a peer is inside:
-    /// then it waits for that peer to leave. Ends a [`pin`](Owner::pin).
-    #[inline(always)]
+    /// Runs `f` on the value, alone with it; if a peer is inside, waits for it to leave.
+    #[inline]
     pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
         let Some(inside) = self.enter() else { return self.with_locked(f) };
         // SAFETY: `enter` has let us in, and `inside` keeps peers out until it is dropped, after
@@ -110,43 +114,24 @@ impl<T> Owner<T> {
         result
     }
 
-    /// Enters and stays inside until the next call of [`with`](Owner::with) or
-    /// [`unpin`](Owner::unpin), so that a part of the value can be lent out meanwhile.
-    #[inline]
-    pub(crate) fn pin(&mut self) -> &mut T {
-        loop {
-            // Forgotten, so that we do not leave.
-            if self.enter().map(core::mem::forget).is_some() {
-                self.pinned = true;
-                // SAFETY: we are inside, and stay there: `turn` is odd until `with` or `unpin` makes
-                // it even, which take `&mut self` and so come after the last use of this borrow.
-                return self.shared.value.with_mut(|value| unsafe { &mut *value });
-            }
-            // A peer is inside. It holds the lock, and it leaves before it lets it go.
-            drop(lock(&self.shared.lock));
-        }
+    /// Runs `f` on the value, alone with it, unless a peer is inside: then returns `None` at once.
+    /// Costs two stores and two loads.
+    #[inline(always)]
+    pub(crate) fn try_with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let inside = self.enter()?;
+        // SAFETY: as in `with`.
+        let result = inside.shared.value.with_mut(|value| f(unsafe { &mut *value }));
+        drop(inside);
+        Some(result)
     }
 
-    /// Ends a [`pin`](Owner::pin), if there is one.
-    #[inline]
-    pub(crate) fn unpin(&mut self) {
-        if self.pinned {
-            self.with(|_| ());
-        }
-    }
-
+    /// Makes `turn` odd, and looks whether that was in time.
     #[inline(always)]
     fn enter(&mut self) -> Option<Inside<'_, T>> {
         let shared = &*self.shared;
-        // Nobody else writes `turn`, so reading it back is reading our own last store.
-        let turn = shared.turn.load(Ordering::Relaxed);
-        if self.pinned {
-            self.pinned = false;
-            return Some(Inside { shared, even: turn.wrapping_add(1) });
-        }
-        shared.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
+        shared.step(Ordering::Relaxed);
         fences::light();
-        let inside = Inside { shared, even: turn.wrapping_add(2) };
+        let inside = Inside { shared };
         // Acquire: what the last peer did is seen, since it lowered `claimed` after it.
         if shared.claimed.load(Ordering::Acquire) { None } else { Some(inside) }
     }
@@ -216,7 +201,7 @@ impl<'a> Claim<'a> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         // Release: an owner that reads this (Acquire) sees all that was done inside.
-        self.claimed.store(false, Ordering::Release);
+        self.claimed.store(!fences::work(), Ordering::Release);
     }
 }
 
@@ -225,7 +210,10 @@ impl Drop for Claim<'_> {
 mod fences {
     use crate::sync::{Ordering, fence};
 
-    pub(super) fn prepare() {}
+    /// Whether `heavy` can be relied on.
+    pub(super) fn work() -> bool {
+        true
+    }
 
     #[inline(always)]
     pub(super) fn light() {
@@ -240,47 +228,31 @@ mod fences {
 /// A compiler fence for the owner, `membarrier(2)` for the peer.
 #[cfg(all(target_os = "linux", not(overspill_loom)))]
 mod fences {
-    use crate::sync::{AtomicU32, Ordering, fence};
+    use crate::sync::{OnceLock, Ordering, fence};
 
     /// From linux/membarrier.h; libc has no names for them on every target.
     const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
     const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
-
-    const UNKNOWN: u32 = 0;
-    const ASYMMETRIC: u32 = 1;
-    /// The kernel is older than 4.14, or a sandbox forbids the call: full fences on both sides.
-    const SYMMETRIC: u32 = 2;
-
-    /// Decided once, before the first owner exists; so both sides always agree.
-    static MODE: AtomicU32 = AtomicU32::new(UNKNOWN);
 
     fn membarrier(command: libc::c_int) -> bool {
         // SAFETY: the call takes two integers and touches no memory of ours.
         unsafe { libc::syscall(libc::SYS_membarrier, command, 0) == 0 }
     }
 
-    pub(super) fn prepare() {
-        if MODE.load(Ordering::Relaxed) == UNKNOWN {
-            // Registering twice does no harm, so two threads may race here: both find the same.
-            let mode = if membarrier(REGISTER_PRIVATE_EXPEDITED) { ASYMMETRIC } else { SYMMETRIC };
-            MODE.store(mode, Ordering::Relaxed);
-        }
+    /// Whether `heavy` can be relied on: Linux 4.14 and no sandbox that forbids the call.
+    pub(super) fn work() -> bool {
+        static REGISTERED: OnceLock<bool> = OnceLock::new();
+        *REGISTERED.get_or_init(|| membarrier(REGISTER_PRIVATE_EXPEDITED))
     }
 
     #[inline(always)]
     pub(super) fn light() {
-        if MODE.load(Ordering::Relaxed) == ASYMMETRIC {
-            core::sync::atomic::compiler_fence(Ordering::SeqCst);
-        } else {
-            fence(Ordering::SeqCst);
-        }
+        core::sync::atomic::compiler_fence(Ordering::SeqCst);
     }
 
     pub(super) fn heavy() {
         fence(Ordering::SeqCst);
-        if MODE.load(Ordering::Relaxed) == ASYMMETRIC {
-            // It cannot fail once registered; if it could, going on would be a data race.
-            assert!(membarrier(PRIVATE_EXPEDITED), "membarrier failed after it was registered");
-        }
+        // It cannot fail once registered; if it could, going on would be a data race.
+        assert!(!work() || membarrier(PRIVATE_EXPEDITED), "membarrier failed after it was registered");
     }
 }

@@ -21,10 +21,59 @@ impl From<WriteError<SpillError>> for SpillError {
     }
 }
 
+/// The window first, with nothing else in the way: that is what small operations cost. What misses
+/// it goes through the cursor.
+impl SpillBuffer {
+    #[inline(always)]
+    fn read_window(&mut self, buf: &mut [u8]) -> bool {
+        let (position, pager) = self.cursor.split_mut();
+        pager.read_window(position, buf)
+    }
+
+    #[inline(always)]
+    fn write_window(&mut self, data: &[u8]) -> bool {
+        let (position, pager) = self.cursor.split_mut();
+        pager.write_window(position, data)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_exact_slow(&mut self, mut buf: &mut [u8]) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.cursor.read(buf)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => buf = &mut buf[n..],
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_slow(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.cursor.write(data).map_err(|error| SpillError::from(error).into())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_all_slow(&mut self, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            // Never 0 for a write of at least one byte.
+            data = &data[self.write_slow(data)?..];
+        }
+        Ok(())
+    }
+}
+
 impl Read for SpillBuffer {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(self.cursor.read(buf)?)
+        if self.read_window(buf) { Ok(buf.len()) } else { Ok(self.cursor.read(buf)?) }
+    }
+
+    #[inline]
+    fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        if self.read_window(buf) { Ok(()) } else { self.read_exact_slow(buf) }
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
@@ -83,14 +132,19 @@ impl BufRead for SpillBuffer {
     #[inline]
     fn consume(&mut self, n: usize) {
         self.cursor.consume(n);
-        self.cursor.get_mut().unpin();
+        self.cursor.get_mut().end_loan();
     }
 }
 
 impl Write for SpillBuffer {
     #[inline]
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.cursor.write(data).map_err(|error| SpillError::from(error).into())
+        if self.write_window(data) { Ok(data.len()) } else { self.write_slow(data) }
+    }
+
+    #[inline]
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        if self.write_window(data) { Ok(()) } else { self.write_all_slow(data) }
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {

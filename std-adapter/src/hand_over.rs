@@ -113,12 +113,13 @@ fn target(path: &Path, source: io::Error) -> SpillError {
 impl Pager {
     /// Writes the content to `file`, which is empty; `name` is for errors.
     fn copy_to(&mut self, file: &File, name: &Path) -> Result<(), SpillError> {
+        self.end_loan();
         let len = overspill_core::Medium::len(self);
         file.set_len(len).map_err(|source| target(name, source))?;
         let core = crate::sync::Arc::clone(&self.core);
-        let mut frame = core.frames.take(core.frames.class(core.page_size));
+        let mut frame = core.take_frame(core.page_size);
         let mut block = [0; BLOCK];
-        let room = frame.as_deref_mut().unwrap_or(&mut block);
+        let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(core.page_size));
         let mut from = 0;
         while let Some(index) = self.table(|table| table.next_page(from)) {
             let start = index * core.page_size as u64;

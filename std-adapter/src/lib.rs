@@ -15,6 +15,7 @@ mod disk;
 mod error;
 mod frame;
 mod hand_over;
+mod idle;
 mod pager;
 mod pool;
 mod slots;

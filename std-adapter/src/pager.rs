@@ -22,11 +22,12 @@
 use crate::biased::Owner;
 use crate::error::SpillError;
 use crate::frame::Frame;
+use crate::idle::Kept;
 use crate::pool::Core;
 use crate::slots::Slot;
 use crate::stats::{BufferStats, IoCounts};
 use crate::sync::Arc;
-use crate::table::{Page, Resident, Table, Where, low_bits};
+use crate::table::{Page, Resident, Table, Where, Window, low_bits};
 use overspill_core::Medium;
 
 /// Visits after which a page may ask for a frame for the first time, and after which again.
@@ -40,11 +41,14 @@ const SCRATCH: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Pager {
-    table: Owner<Table>,
+    /// There until the drop.
+    table: Option<Owner<Table>>,
     pub(crate) core: Arc<Core>,
     len: u64,
     /// Where the last access that missed the window ended.
     last_end: u64,
+    /// The window while its bytes are lent out: nobody can take it back then.
+    lent: Option<Window>,
     scratch: [u8; SCRATCH],
     stats: BufferStats,
 }
@@ -74,15 +78,27 @@ struct Approach {
     heat: u8,
 }
 
+impl Approach {
+    /// More of the same is to be expected in this page: it deserves the window. A single visit does
+    /// not, since moving the window costs more than the visit.
+    fn goes_on(self) -> bool {
+        self.sequential && self.small
+    }
+}
+
 impl Pager {
+    #[inline]
     pub(crate) fn new(core: Arc<Core>) -> Self {
+        let page_size = core.page_size;
+        let kept = core.idle.take().unwrap_or_else(|| Kept::new(page_size));
         Pager {
-            table: Owner::new(Table::new(core.page_size)),
+            table: Some(kept.table),
             core,
             len: 0,
             last_end: 0,
+            lent: None,
             scratch: [0; SCRATCH],
-            stats: BufferStats::default(),
+            stats: BufferStats { bytes_resident: kept.frame_bytes, ..BufferStats::default() },
         }
     }
 
@@ -90,19 +106,41 @@ impl Pager {
         self.stats
     }
 
-    /// Ends a loan of [`chunk_at`](Medium::chunk_at).
-    #[inline]
-    pub(crate) fn unpin(&mut self) {
-        self.table.unpin();
+    /// Ends a loan of [`chunk_at`](Medium::chunk_at). Everything that looks at the table beyond the
+    /// window does this first.
+    pub(crate) fn end_loan(&mut self) {
+        if let Some(window) = self.lent.take() {
+            self.table(|table| table.reopen(window));
+        }
+    }
+
+    /// Reads all of `buf` if it lies in the window, and moves `position` past it; else nothing.
+    #[inline(always)]
+    pub(crate) fn read_window(&mut self, position: &mut u64, buf: &mut [u8]) -> bool {
+        let Some(table) = &mut self.table else { return false };
+        let (offset, len) = (*position, buf.len() as u64);
+        table.try_with(|table| table.read(offset, buf, || *position = offset + len)) == Some(true)
+    }
+
+    /// Writes all of `data` if it lies in the window, and moves `position` past it; else nothing.
+    #[inline(always)]
+    pub(crate) fn write_window(&mut self, position: &mut u64, data: &[u8]) -> bool {
+        let Some(table) = &mut self.table else { return false };
+        let (offset, len) = (*position, &mut self.len);
+        let commit = || {
+            *position = offset + data.len() as u64;
+            *len = (*len).max(*position);
+        };
+        table.try_with(|table| table.write(offset, data, commit)) == Some(true)
     }
 
     pub(crate) fn io(&mut self) -> &mut IoCounts {
         &mut self.stats.io
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn table<R>(&mut self, f: impl FnOnce(&mut Table) -> R) -> R {
-        self.table.with(f)
+        self.table.as_mut().expect("the table is there until the drop").with(f)
     }
 
     /// The part of `len` bytes at `offset` that lies in one page.
@@ -128,6 +166,7 @@ impl Pager {
 
     #[cold]
     fn read_slow(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        self.end_loan();
         let want = buf.len().min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
         let mut done = 0;
         while done < want {
@@ -159,7 +198,7 @@ impl Pager {
         }
         let out = &mut buf[..span.part];
         self.table(|table| {
-            let resident = if approach.small { table.focus(span.index) } else { table.resident(span.index) };
+            let resident = table.visit(span.index, approach.goes_on());
             if let Some(resident) = resident {
                 resident.read(span.at, out);
             }
@@ -174,7 +213,7 @@ impl Pager {
         };
         let Some((mut frame, passing)) = self.admit(span, valid, approach) else { return Ok(false) };
         let core = Arc::clone(&self.core);
-        if let Err(error) = core.disk.read(slot.offset, &mut frame[..valid], &mut self.stats.io) {
+        if let Err(error) = core.disk.read(slot.offset, frame.first_mut(valid), &mut self.stats.io) {
             self.give_frame(frame);
             return Err(error);
         }
@@ -207,6 +246,7 @@ impl Pager {
 
     #[cold]
     fn write_slow(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        self.end_loan();
         let mut taken = 0;
         while taken < data.len() {
             match self.write_some(offset + taken as u64, &data[taken..]) {
@@ -236,7 +276,7 @@ impl Pager {
         }
         let data = &data[..span.part];
         self.table(|table| {
-            let resident = if approach.small { table.focus(span.index) } else { table.resident(span.index) };
+            let resident = table.visit(span.index, approach.goes_on());
             if let Some(resident) = resident {
                 resident.write(span.at, data);
             }
@@ -260,19 +300,21 @@ impl Pager {
     /// Makes sure that the frame of a page in memory reaches to the end of `span`. If there is no
     /// memory for that, the page leaves for its slot, and the answer is false.
     fn make_fit(&mut self, span: Span) -> Result<bool, SpillError> {
-        let held = self.table(|table| table.focus(span.index).map_or(0, |resident| resident.frame.len()));
+        let held =
+            self.table(|table| table.resident(span.index).map_or(0, |resident| resident.frame.capacity()));
         if held >= span.end() {
             return Ok(true);
         }
-        let Some(mut larger) = self.find_frame(span, span.end()).or_else(|| self.frame_of_coldest(span))
-        else {
+        let larger = self.find_frame(self.likely(span, span.end()));
+        let larger = larger.or_else(|| self.find_frame(span.end())).or_else(|| self.frame_of_coldest(span));
+        let Some(mut larger) = larger else {
             let frame = self.evict(span.index)?;
             self.give_frame(frame);
             return Ok(false);
         };
         let smaller = self.table(|table| {
-            table.focus(span.index).map(|resident| {
-                larger[..resident.valid].copy_from_slice(resident.content());
+            table.resident(span.index).map(|resident| {
+                larger.write(0, resident.content(), || ());
                 std::mem::replace(&mut resident.frame, larger)
             })
         });
@@ -289,49 +331,54 @@ impl Pager {
     fn admit(&mut self, span: Span, valid: usize, approach: Approach) -> Option<(Frame, bool)> {
         let need = span.end().max(valid);
         // With room to spare, a large read of a page that is not visited again would only cost a copy.
-        if (approach.small || valid == 0 || approach.heat > 1)
-            && let Some(frame) = self.find_frame(span, need)
-        {
+        let worth_it = approach.small || valid == 0 || approach.heat > 1;
+        if worth_it && let Some(frame) = self.find_frame(self.likely(span, need)) {
             return Some((frame, false));
         }
         if !approach.small {
             return None;
         }
-        if approach.sequential {
-            let victim = self.table(|table| {
-                table
-                    .passing_index()
-                    .or_else(|| table.coldest().map(|(index, _)| index))
-                    .or(table.window_index())
-            });
-            return self.frame_of(victim?, need).map(|frame| (frame, true));
+        if let Some((victim, passing)) = self.choose_victim(span.index, approach)
+            && let Some(frame) = self.frame_of(victim, need)
+        {
+            return Some((frame, passing));
         }
-        if approach.heat < HOT || !approach.heat.is_multiple_of(HOT) {
-            return None;
-        }
-        let (victim, heat) = self.table(|table| table.coldest())?;
-        if approach.heat < heat.saturating_mul(2).saturating_add(HOT) {
-            return None;
-        }
-        self.frame_of(victim, need).map(|frame| (frame, false))
+        self.find_frame(need).map(|frame| (frame, false))
     }
 
-    /// A frame of at least `need` bytes that nobody has to make way for. One that the stream is
-    /// likely to fill is preferred, so that a long one does not grow each page step by step.
-    fn find_frame(&mut self, span: Span, need: usize) -> Option<Frame> {
-        let frames = &self.core.frames;
-        let likely = if span.index == 0 { need } else { self.core.page_size };
-        let frame = frames.take(frames.class(likely)).or_else(|| {
-            let least = frames.class(need);
-            if least < likely { frames.take(least) } else { None }
-        })?;
-        self.stats.bytes_resident += frame.len() as u64;
+    /// The page in memory that is to make way for page `index`, approached like this, if any is; and
+    /// whether the new one is only passing.
+    fn choose_victim(&mut self, index: u64, approach: Approach) -> Option<(u64, bool)> {
+        self.table(|table| {
+            if approach.sequential {
+                let before = table.passing_index();
+                let victim = before.or_else(|| Some(table.coldest(index)?.0)).or_else(|| table.window_index());
+                return victim.map(|victim| (victim, true));
+            }
+            if approach.heat < HOT || !approach.heat.is_multiple_of(HOT) {
+                return None;
+            }
+            let (victim, heat) = table.coldest(index)?;
+            (approach.heat >= heat.saturating_mul(2).saturating_add(HOT)).then_some((victim, false))
+        })
+    }
+
+    /// How much of its page a span is likely to need in the end: all of it, if the stream is longer
+    /// than a page already, so that a long one does not grow each page step by step.
+    fn likely(&self, span: Span, need: usize) -> usize {
+        if span.index == 0 { need } else { self.core.page_size }
+    }
+
+    /// A frame of at least `bytes` that nobody has to make way for.
+    fn find_frame(&mut self, bytes: usize) -> Option<Frame> {
+        let frame = self.core.take_frame(bytes)?;
+        self.stats.bytes_resident += frame.capacity() as u64;
         Some(frame)
     }
 
     /// A frame that reaches to the end of `span`, from a page that is colder than this one.
     fn frame_of_coldest(&mut self, span: Span) -> Option<Frame> {
-        let (victim, _) = self.table(|table| table.coldest())?;
+        let (victim, _) = self.table(|table| table.coldest(span.index))?;
         self.frame_of(victim, span.end())
     }
 
@@ -339,17 +386,15 @@ impl Pager {
     fn frame_of(&mut self, victim: u64, need: usize) -> Option<Frame> {
         // A page that cannot leave stays where it is, and the caller goes straight to the store.
         let frame = self.evict(victim).ok()?;
-        if frame.len() >= need {
+        if frame.capacity() >= need {
             return Some(frame);
         }
         self.give_frame(frame);
-        let frame = self.core.frames.take(self.core.frames.class(need))?;
-        self.stats.bytes_resident += frame.len() as u64;
-        Some(frame)
+        self.find_frame(need)
     }
 
     fn give_frame(&mut self, frame: Frame) {
-        self.stats.bytes_resident -= frame.len() as u64;
+        self.stats.bytes_resident -= frame.capacity() as u64;
         self.core.frames.recycle(frame);
     }
 
@@ -366,7 +411,7 @@ impl Pager {
                 if let Some(outgrown) = resident.slot.filter(|&old| old != slot) {
                     self.free_slot(outgrown);
                 }
-                self.stats.spills += 1;
+                self.stats.spills += u64::from(resident.dirty);
                 self.table(|table| table.put(index, Page::Spilled { slot, valid: resident.valid }));
                 Ok(resident.frame)
             }
@@ -421,6 +466,7 @@ impl Pager {
 
     /// Moves every page that is in memory to its slot.
     pub(crate) fn spill(&mut self) -> Result<(), SpillError> {
+        self.end_loan();
         let mut from = 0;
         while let Some(index) = self.table(|table| table.next_in_memory(from)) {
             let frame = self.evict(index)?;
@@ -431,6 +477,7 @@ impl Pager {
     }
 
     fn truncate(&mut self, len: u64) {
+        self.end_loan();
         let window = self.table(|table| table.cut_window(len));
         self.dispose(window);
         for page in self.table(|table| table.truncate(len)) {
@@ -456,6 +503,7 @@ impl Pager {
 impl Pager {
     /// See [`SpillBuffer::check_invariants`](crate::SpillBuffer::check_invariants).
     pub(crate) fn check_invariants(&mut self) {
+        self.end_loan();
         let (len, page_size) = (self.len, self.core.page_size as u64);
         let (resident, spilled) = self.table(|table| {
             let (mut resident, mut spilled) = (0, 0);
@@ -463,7 +511,7 @@ impl Pager {
             for (index, page) in table.pages() {
                 let (valid, room, slot) = match page {
                     Page::Hole => continue,
-                    Page::Resident(page) => (page.valid, page.frame.len(), page.slot),
+                    Page::Resident(page) => (page.valid, page.frame.capacity(), page.slot),
                     Page::Spilled { slot, valid } => {
                         (*valid, usize::try_from(slot.len).unwrap(), Some(*slot))
                     }
@@ -472,7 +520,7 @@ impl Pager {
                 let end = (index * page_size).saturating_add(valid as u64);
                 assert!(valid == 0 || end <= len, "page {index}: content to {end}, past {len}");
                 if let Page::Resident(page) = page {
-                    resident += page.frame.len() as u64;
+                    resident += page.frame.capacity() as u64;
                     assert!(page.dirty || page.slot.is_some(), "I1: page {index} is clean and has no slot");
                 }
                 spilled += slot.map_or(0, |slot| slot.len);
@@ -491,7 +539,14 @@ impl Pager {
 
 impl Drop for Pager {
     fn drop(&mut self) {
-        self.truncate(0);
+        self.end_loan();
+        let frame_bytes = self.table(Table::retire).unwrap_or_else(|| {
+            self.truncate(0);
+            0
+        });
+        if let Some(table) = self.table.take() {
+            self.core.idle.keep(Kept { table, frame_bytes: frame_bytes as u64 }, &self.core.frames);
+        }
     }
 }
 
@@ -505,7 +560,7 @@ impl Medium for Pager {
 
     #[inline]
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
-        if self.table(|table| table.read(offset, buf)) {
+        if self.read_window(&mut { offset }, buf) {
             return Ok(buf.len());
         }
         self.read_slow(offset, buf)
@@ -513,14 +568,14 @@ impl Medium for Pager {
 
     #[inline]
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
-        if self.table(|table| table.write(offset, data)) {
-            self.len = self.len.max(offset + data.len() as u64);
+        if self.write_window(&mut { offset }, data) {
             return Ok(data.len());
         }
         self.write_slow(offset, data)
     }
 
     fn chunk_at(&mut self, offset: u64) -> Result<&[u8], SpillError> {
+        self.end_loan();
         let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
         if left == 0 {
             return Ok(&[]);
@@ -546,7 +601,11 @@ impl Medium for Pager {
         if !lent {
             return Ok(zeros);
         }
-        let held = self.table.pin().focus(span.index).map_or(&[][..], |resident| resident.content());
+        self.lent = self.table(|table| {
+            table.focus(span.index);
+            table.lend()
+        });
+        let held = self.lent.as_ref().map_or(&[][..], Window::content);
         match held.get(span.at..span.end().min(held.len())) {
             Some(held) if !held.is_empty() => Ok(held),
             _ => Ok(zeros),

@@ -4,7 +4,8 @@ use crate::budget::Budget;
 use crate::buffer::SpillBuffer;
 use crate::disk::Disk;
 use crate::error::BuildError;
-use crate::frame::Frames;
+use crate::frame::{Frame, Frames};
+use crate::idle::Idle;
 use crate::store::Store;
 use crate::sync::Arc;
 use crate::temp_file::TempFileStore;
@@ -28,6 +29,7 @@ pub(crate) const PAGE_SIZE_MAX: usize = 16 << 20;
 pub(crate) struct Core {
     pub(crate) frames: Frames,
     pub(crate) disk: Disk,
+    pub(crate) idle: Idle,
     pub(crate) page_size: usize,
     /// Where temp files are made, if the caller chose.
     pub(crate) dir: Option<PathBuf>,
@@ -107,7 +109,7 @@ impl SpillPool {
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         let (memory, disk) = (self.core.frames.budget(), self.core.disk.quota());
-        let recycled = self.core.frames.recycled_bytes();
+        let recycled = self.core.frames.recycled_bytes() + self.core.idle.bytes();
         PoolStats {
             memory_charged: memory.taken().saturating_sub(recycled),
             memory_recycled: recycled,
@@ -121,6 +123,7 @@ impl SpillPool {
 
     /// Frees what the pool keeps only to be used again: frames, and blocks of the temp file.
     pub fn trim(&self) {
+        self.core.idle.clear();
         self.core.frames.trim();
         self.core.disk.trim();
     }
@@ -186,9 +189,16 @@ impl Core {
         Core {
             frames: Frames::new(memory as u64, page_size),
             disk: Disk::new(store, Arc::new(Budget::new(disk)), page_size),
+            idle: Idle::default(),
             page_size,
             dir,
         }
+    }
+
+    /// A frame for `bytes` of a page, if the budget has it, or has it once nothing is kept for later.
+    pub(crate) fn take_frame(&self, bytes: usize) -> Option<Frame> {
+        let len = self.frames.class(bytes);
+        self.frames.take(len).or_else(|| if self.idle.clear() { self.frames.take(len) } else { None })
     }
 
     /// A pool for one buffer.

@@ -19,6 +19,7 @@
 //! growing costs nothing, and memory is used again without being cleared.
 
 use crate::frame::Frame;
+use crate::idle::KEPT_FRAME_MAX;
 use crate::slots::Slot;
 use std::collections::BTreeMap;
 
@@ -32,16 +33,24 @@ const SAMPLE: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Resident {
     pub(crate) frame: Frame,
-    /// Bytes that are content; at most the frame's length.
+    /// Bytes that are content; at most what was ever written to the frame.
     pub(crate) valid: usize,
     /// The frame is newer than the slot, or there is no slot.
     pub(crate) dirty: bool,
     pub(crate) slot: Option<Slot>,
 }
 
-impl Resident {
+impl Window {
+    /// The content of the page that the window is on.
     pub(crate) fn content(&self) -> &[u8] {
-        &self.frame[..self.valid]
+        self.resident.content()
+    }
+}
+
+impl Resident {
+    #[inline(always)]
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.frame.bytes()[..self.valid]
     }
 
     /// Copies the page's bytes from `at` on to `out`; what lies past the content is zeros.
@@ -55,9 +64,10 @@ impl Resident {
     /// Writes `data` from `at` on, within the frame; a gap before it becomes zeros.
     pub(crate) fn write(&mut self, at: usize, data: &[u8]) {
         if at > self.valid {
-            self.frame[self.valid..at].fill(0);
+            self.frame.first_mut(at)[self.valid..].fill(0);
         }
-        self.frame[at..at + data.len()].copy_from_slice(data);
+        let written = self.frame.write(at, data, || ());
+        debug_assert!(written, "the frame reaches to {}", at + data.len());
         self.valid = self.valid.max(at + data.len());
         self.dirty = true;
     }
@@ -97,7 +107,7 @@ struct Entry {
 
 /// The page that the cursor stands on.
 #[derive(Debug)]
-struct Window {
+pub(crate) struct Window {
     index: u64,
     /// The offset of the page's first byte in the stream.
     start: u64,
@@ -132,26 +142,34 @@ impl Table {
     }
 
     /// Writes all of `data` if it lies in the window and its frame, without a gap; else nothing.
+    /// Calls `commit` before the copy, see [`Frame::write`].
     #[inline(always)]
-    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> bool {
-        let Some(window) = &mut self.window else { return false };
-        let resident = &mut window.resident;
-        let Some(at) = distance(window.start, offset, resident.valid) else { return false };
-        let end = at + data.len();
-        let Some(room) = resident.frame.get_mut(at..end) else { return false };
-        room.copy_from_slice(data);
-        resident.valid = resident.valid.max(end);
-        resident.dirty = true;
-        true
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8], commit: impl FnOnce()) -> bool {
+        let Some(Window { start, resident: Resident { frame, valid, dirty, .. }, .. }) = &mut self.window
+        else {
+            return false;
+        };
+        let Some(at) = distance(*start, offset, *valid) else { return false };
+        frame.write(at, data, || {
+            *valid = (*valid).max(at + data.len());
+            *dirty = true;
+            commit();
+        })
     }
 
     /// Fills all of `buf` if it lies in the window's content; else nothing.
+    /// Calls `commit` before the copy, see [`Frame::write`].
     #[inline(always)]
-    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> bool {
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8], commit: impl FnOnce()) -> bool {
         let Some(window) = &self.window else { return false };
         let resident = &window.resident;
         let Some(at) = distance(window.start, offset, resident.valid) else { return false };
-        let Some(bytes) = resident.content().get(at..at + buf.len()) else { return false };
+        let end = at + buf.len();
+        if end > resident.valid {
+            return false;
+        }
+        let Some(bytes) = resident.frame.bytes().get(at..end) else { return false };
+        commit();
         buf.copy_from_slice(bytes);
         true
     }
@@ -190,6 +208,11 @@ impl Table {
         self.window.as_mut().map(|window| &mut window.resident)
     }
 
+    /// The bytes of a page in memory, which becomes the window if it is to stay.
+    pub(crate) fn visit(&mut self, index: u64, stays: bool) -> Option<&mut Resident> {
+        if stays { self.focus(index) } else { self.resident(index) }
+    }
+
     /// The bytes of a page in memory, wherever it is.
     pub(crate) fn resident(&mut self, index: u64) -> Option<&mut Resident> {
         if self.window_index() == Some(index) {
@@ -207,6 +230,40 @@ impl Table {
         self.stash();
         debug_assert_eq!(self.locate(index), Where::Hole, "I1");
         self.window = Some(Window { index, start: index << self.shift, resident, passing });
+    }
+
+    /// Makes the table as good as new if the first page is all there is, in a small frame without a
+    /// slot: the frame stays, empty, and its capacity is the answer. Else changes nothing.
+    pub(crate) fn retire(&mut self) -> Option<usize> {
+        if !self.leaves.is_empty() {
+            return None;
+        }
+        let frame_bytes = match &mut self.window {
+            None => 0,
+            Some(window) => {
+                let bytes = window.resident.frame.capacity();
+                if window.index != 0 || window.resident.slot.is_some() || bytes > KEPT_FRAME_MAX {
+                    return None;
+                }
+                window.resident.valid = 0;
+                window.passing = false;
+                bytes
+            }
+        };
+        self.hand = 0;
+        self.until_cooling = 0;
+        Some(frame_bytes)
+    }
+
+    /// Takes the window out whole, so that its bytes can be lent; [`Table::reopen`] puts it back.
+    pub(crate) fn lend(&mut self) -> Option<Window> {
+        self.window.take()
+    }
+
+    /// Puts a window back that was lent. There is none meanwhile.
+    pub(crate) fn reopen(&mut self, window: Window) {
+        debug_assert!(self.window.is_none(), "I1");
+        self.window = Some(window);
     }
 
     /// Puts the window back among the pages.
@@ -263,13 +320,13 @@ impl Table {
         })
     }
 
-    /// The coldest of the next few resident pages other than the window, and its heat.
-    pub(crate) fn coldest(&mut self) -> Option<(u64, u8)> {
+    /// The coldest of the next few resident pages other than the window and `except`, and its heat.
+    pub(crate) fn coldest(&mut self, except: u64) -> Option<(u64, u8)> {
         let mut coldest: Option<(u64, u8)> = None;
         let mut seen = 0;
         for range in [self.hand..u64::MAX, 0..self.hand] {
             for (index, entry) in entries(&self.leaves, range) {
-                if !matches!(entry.page, Page::Resident(_)) {
+                if index == except || !matches!(entry.page, Page::Resident(_)) {
                     continue;
                 }
                 if coldest.is_none_or(|(_, heat)| entry.heat < heat) {

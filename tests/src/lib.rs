@@ -1,4 +1,5 @@
-//! What checks overspill: models, drivers and conformance checkers, shared by tests and fuzz targets.
+//! What checks overspill: models, drivers and conformance checkers, shared by tests, benches and
+//! fuzz targets.
 //!
 //! | module | question it answers |
 //! |---|---|
@@ -9,6 +10,7 @@
 //! | [`spills`] | … when the things are `SpillBuffer`s of one pool, under any budget |
 //! | [`faulty`] | what does a thing do when what lies below it fails? |
 //! | [`conformance`] | does a type keep what a trait promises? |
+//! | [`bench`] | who is faster, in one alternating run? |
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -23,6 +25,7 @@
               the tests of the checkers find"
 )]
 
+pub mod bench;
 pub mod conformance;
 pub mod cursors;
 pub mod driver;

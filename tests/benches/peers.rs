@@ -1,0 +1,350 @@
+//! `SpillBuffer` against what people use today, in one alternating run.
+//!
+//! `cargo bench -p overspill-tests --bench peers` runs everything;
+//! `cargo bench -p overspill-tests --bench peers -- bodies` what has `bodies` in its name.
+#![allow(missing_docs)]
+
+use overspill::{SpillBuffer, SpillPool};
+use overspill_tests::bench::{Contender, Row, alternate};
+use std::fs::File;
+use std::hint::black_box;
+use std::io::{BufReader, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
+use std::time::{Duration, Instant};
+use tempfile::SpooledTempFile;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    if args.first().is_some_and(|arg| arg == "child-peak") {
+        return peak_child();
+    }
+    let cases: [(&str, fn()); 8] = [
+        ("ram", in_ram),
+        ("recycled", recycled_frames),
+        ("bodies", bodies),
+        ("spilled-bodies", spilled_bodies),
+        ("random", random),
+        ("crossing", crossing),
+        ("spill", spilled_streams),
+        ("peak", peak_memory),
+    ];
+    Row::print_header();
+    for (name, case) in cases {
+        if args.is_empty() || args.iter().any(|arg| arg == name) {
+            case();
+        }
+    }
+}
+
+fn timed(f: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    f();
+    started.elapsed()
+}
+
+/// Bytes that differ from page to page.
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i ^ (i >> 9)) as u8).collect()
+}
+
+fn write_chunks(file: &mut impl Write, data: &[u8], total: usize, chunk: usize) {
+    let mut left = total;
+    while left > 0 {
+        for piece in data.chunks(chunk).take(left.div_ceil(chunk)) {
+            file.write_all(piece).unwrap();
+            left -= piece.len();
+        }
+    }
+}
+
+fn read_chunks(file: &mut impl Read, buf: &mut [u8], total: usize) {
+    for _ in 0..total / buf.len() {
+        file.read_exact(buf).unwrap();
+        black_box(&buf);
+    }
+}
+
+/// Writes `total` bytes in chunks into something new, goes back, and reads them: both parts timed.
+fn write_read<F: Read + Write + Seek>(
+    make: impl FnOnce() -> F,
+    data: &[u8],
+    total: usize,
+    chunk: usize,
+) -> [Duration; 2] {
+    let mut buf = vec![0; chunk];
+    let mut made = None;
+    let write = timed(|| write_chunks(made.insert(make()), data, total, chunk));
+    let mut made = made.unwrap();
+    made.rewind().unwrap();
+    let read = timed(|| read_chunks(&mut made, &mut buf, total));
+    [write, read]
+}
+
+fn print_write_read(case: &str, rival: &str, ours: [Duration; 2], theirs: [Duration; 2], target: f64) {
+    Row::times(format!("{case}, write"), rival, ours[0], theirs[0], target).print();
+    Row::times(format!("{case}, read"), rival, ours[1], theirs[1], target).print();
+}
+
+fn in_ram() {
+    let data = bytes(MIB);
+    for chunk in [16, 64, 512, 4 * KIB, 64 * KIB, MIB] {
+        let total = 4 * MIB;
+        let medians = alternate(
+            31,
+            &mut [
+                Contender::new("overspill", || {
+                    write_read(|| SpillBuffer::with_budget(64 * MIB), &data, total, chunk)
+                }),
+                Contender::new("SpooledTempFile", || {
+                    write_read(|| SpooledTempFile::new(64 * MIB), &data, total, chunk)
+                }),
+                Contender::new("Cursor<Vec<u8>>", || {
+                    write_read(|| Cursor::new(Vec::new()), &data, total, chunk)
+                }),
+            ],
+        );
+        let case = format!("in RAM, 4 MiB by {chunk}");
+        print_write_read(&case, "SpooledTempFile", medians[0], medians[1], 1.0);
+        print_write_read(&case, "Cursor<Vec<u8>>", medians[0], medians[2], 0.9);
+    }
+}
+
+fn recycled_frames() {
+    let data = bytes(MIB);
+    let pool = SpillPool::builder().memory(80 * MIB).build().unwrap();
+    let medians = alternate(
+        9,
+        &mut [
+            Contender::new("overspill", || {
+                let mut buffer = pool.buffer();
+                [timed(|| write_chunks(&mut buffer, &data, 64 * MIB, 64 * KIB))]
+            }),
+            Contender::new("Cursor<Vec<u8>>", || {
+                let mut vec = Cursor::new(Vec::new());
+                [timed(|| write_chunks(&mut vec, &data, 64 * MIB, 64 * KIB))]
+            }),
+        ],
+    );
+    Row::times("recycled frames, 64 MiB by 64 KiB", "Cursor<Vec<u8>>", medians[0][0], medians[1][0], 3.0)
+        .print();
+}
+
+fn body<F: Read + Write + Seek>(mut file: F, data: &[u8], buf: &mut [u8]) {
+    file.write_all(data).unwrap();
+    file.rewind().unwrap();
+    file.read_exact(buf).unwrap();
+    black_box(&buf);
+}
+
+fn bodies() {
+    let pool = SpillPool::builder().memory(64 * MIB).build().unwrap();
+    for len in [200, KIB, 8 * KIB] {
+        let data = bytes(len);
+        let (mut ours, mut theirs) = (vec![0; len], vec![0; len]);
+        let medians = alternate(
+            31,
+            &mut [
+                Contender::new("overspill", || {
+                    [timed(|| (0..5000).for_each(|_| body(pool.buffer(), &data, &mut ours)))]
+                }),
+                Contender::new("SpooledTempFile", || {
+                    [timed(|| (0..5000).for_each(|_| body(SpooledTempFile::new(MIB), &data, &mut theirs)))]
+                }),
+            ],
+        );
+        let case = format!("5000 bodies of {len}");
+        Row::times(case, "SpooledTempFile", medians[0][0], medians[1][0], 0.9).print();
+    }
+}
+
+fn spilled_bodies() {
+    let pool = SpillPool::builder().memory(4 * KIB).build().unwrap();
+    let data = bytes(64 * KIB);
+    for chunk in [64 * KIB, 4 * KIB] {
+        let run = |make: &dyn Fn() -> Box<dyn ReadWriteSeek>| {
+            let mut buf = vec![0; chunk];
+            [timed(|| {
+                for _ in 0..300 {
+                    let mut file = make();
+                    write_chunks(&mut file, &data, data.len(), chunk);
+                    file.rewind().unwrap();
+                    read_chunks(&mut file, &mut buf, data.len());
+                }
+            })]
+        };
+        let medians = alternate(
+            9,
+            &mut [
+                Contender::new("overspill", || run(&|| Box::new(pool.buffer()))),
+                Contender::new("SpooledTempFile", || run(&|| Box::new(SpooledTempFile::new(4 * KIB)))),
+            ],
+        );
+        let case = format!("300 bodies of 64 KiB by {chunk}, 4 KiB budget");
+        Row::times(case, "SpooledTempFile", medians[0][0], medians[1][0], 3.0).print();
+    }
+}
+
+trait ReadWriteSeek: Read + Write + Seek {}
+impl<T: Read + Write + Seek> ReadWriteSeek for T {}
+
+/// A generator good enough to choose places: Marsaglia's xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+/// Reads and writes 64 bytes, in turn, at places chosen by `place`.
+fn scattered(file: &mut (impl Read + Write + Seek), ops: u32, mut place: impl FnMut() -> u64) -> Duration {
+    let mut buf = [7; 64];
+    timed(|| {
+        for op in 0..ops {
+            file.seek(SeekFrom::Start(place())).unwrap();
+            if op % 2 == 0 {
+                file.read_exact(&mut buf).unwrap();
+            } else {
+                file.write_all(&buf).unwrap();
+            }
+        }
+    })
+}
+
+fn random() {
+    const TOTAL: usize = 64 * MIB;
+    const OPS: u32 = 200_000;
+    let data = bytes(MIB);
+    let pages = (TOTAL / (64 * KIB)) as u64;
+    let uniform = |random: &mut Random| random.below((TOTAL / 64) as u64) * 64;
+    // Every tenth page is hot, so that the hot ones are not just those that came first.
+    let skewed = move |random: &mut Random| {
+        let page = if random.below(10) < 9 { random.below(pages / 10) * 10 } else { random.below(pages) };
+        page * 64 * KIB as u64 + random.below(1024) * 64
+    };
+    let places: [(&str, f64, &dyn Fn(&mut Random) -> u64); 2] =
+        [("uniform", 1.2, &uniform), ("90 % in 10 % of the pages", 5.0, &skewed)];
+    for (name, target, place) in places {
+        let mut ours = SpillBuffer::with_budget(16 * MIB);
+        let mut theirs = SpooledTempFile::new(16 * MIB);
+        write_chunks(&mut ours, &data, TOTAL, 64 * KIB);
+        write_chunks(&mut theirs, &data, TOTAL, 64 * KIB);
+        let (mut our_random, mut their_random) =
+            (Random(88_172_645_463_325_252), Random(88_172_645_463_325_252));
+        let medians = alternate(
+            9,
+            &mut [
+                Contender::new("overspill", || [scattered(&mut ours, OPS, || place(&mut our_random))]),
+                Contender::new("SpooledTempFile", || {
+                    [scattered(&mut theirs, OPS, || place(&mut their_random))]
+                }),
+            ],
+        );
+        let case = format!("random 64 B, {name}");
+        Row::times(case, "SpooledTempFile", medians[0][0], medians[1][0], target).print();
+    }
+}
+
+fn crossing() {
+    let data = bytes(64 * KIB);
+    let worst = |file: &mut dyn Write| {
+        [(0..1280).map(|_| timed(|| file.write_all(&data).unwrap())).skip(960).max().unwrap()]
+    };
+    let medians = alternate(
+        5,
+        &mut [
+            Contender::new("overspill", || worst(&mut SpillBuffer::with_budget(64 * MIB))),
+            Contender::new("SpooledTempFile", || worst(&mut SpooledTempFile::new(64 * MIB))),
+        ],
+    );
+    Row::times("worst 64 KiB write crossing 64 MiB", "SpooledTempFile", medians[0][0], medians[1][0], 10.0)
+        .print();
+}
+
+/// A temp file behind std's buffers, written and then read.
+fn buffered_file(data: &[u8], total: usize, chunk: usize) -> [Duration; 2] {
+    let mut writer = BufWriter::new(tempfile::tempfile().unwrap());
+    let write = timed(|| {
+        write_chunks(&mut writer, data, total, chunk);
+        writer.flush().unwrap();
+    });
+    let mut file: File = writer.into_inner().unwrap();
+    file.rewind().unwrap();
+    let mut reader = BufReader::new(file);
+    let mut buf = vec![0; chunk];
+    [write, timed(|| read_chunks(&mut reader, &mut buf, total))]
+}
+
+fn spilled_streams() {
+    let total = 256 * MIB;
+    let data = bytes(MIB);
+    let ours = |chunk| write_read(|| SpillBuffer::with_budget(16 * MIB), &data, total, chunk);
+    let medians = alternate(
+        3,
+        &mut [
+            Contender::new("overspill", || ours(64)),
+            Contender::new("SpooledTempFile", || {
+                write_read(|| SpooledTempFile::new(16 * MIB), &data, total, 64)
+            }),
+            Contender::new("BufWriter/BufReader", || buffered_file(&data, total, 64)),
+        ],
+    );
+    let case = "256 MiB over 16 MiB by 64";
+    print_write_read(case, "SpooledTempFile", medians[0], medians[1], 15.0);
+    print_write_read(case, "BufWriter/Reader", medians[0], medians[2], 1.0);
+    for chunk in [64 * KIB, MIB] {
+        let medians = alternate(
+            9,
+            &mut [
+                Contender::new("overspill", || ours(chunk)),
+                Contender::new("temp file", || {
+                    write_read(|| tempfile::tempfile().unwrap(), &data, total, chunk)
+                }),
+            ],
+        );
+        print_write_read(
+            &format!("256 MiB over 16 MiB by {chunk}"),
+            "temp file",
+            medians[0],
+            medians[1],
+            1.0,
+        );
+    }
+}
+
+/// The child's whole life is one stream of 1 GiB through a budget of 64 MiB.
+fn peak_child() {
+    let data = bytes(64 * KIB);
+    let mut buffer = SpillBuffer::with_budget(64 * MIB);
+    write_chunks(&mut buffer, &data, 1024 * MIB, 64);
+    buffer.rewind().unwrap();
+    read_chunks(&mut buffer, &mut [0; 4096], 1024 * MIB);
+    println!("{}", peak_resident_kib());
+}
+
+/// The most memory that this process ever had resident, in KiB; Linux only.
+fn peak_resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
+}
+
+fn peak_memory() {
+    let child =
+        std::process::Command::new(std::env::current_exe().unwrap()).arg("child-peak").output().unwrap();
+    let kib: f64 = String::from_utf8_lossy(&child.stdout).trim().parse().unwrap_or(0.0);
+    let allowed = (68 * KIB) as f64;
+    Row {
+        case: "peak KiB, 1 GiB over 64 MiB".into(),
+        rival: "64 + 4 MiB".into(),
+        ours: kib,
+        theirs: allowed,
+        target: 1.0,
+    }
+    .print();
+}
