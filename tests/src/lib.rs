@@ -40,7 +40,7 @@ pub mod replay {
     pub use crate::driver::Watch::*;
     pub use crate::faulty::Faults::*;
     pub use crate::ops::Op::*;
-    pub use crate::spills::{Below::*, SpillSetup, run_spill};
+    pub use crate::spills::{Below::*, SpillSetup, run_spill, run_spill_threads};
     pub use std::io::SeekFrom::*;
 }
 

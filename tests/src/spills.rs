@@ -283,6 +283,14 @@ fn check_hand_over(pair: Pair<Spilling>) -> Result<(), String> {
     crate::driver::same_bytes("into_file", &all, model.content())
 }
 
+/// Empty buffers of `pool`, and a model of each.
+fn pairs(setup: SpillSetup, pool: &SpillPool, plan: &Arc<FaultPlan>) -> Vec<Pair<Spilling>> {
+    // More than any sequence reaches, unless positions end before that.
+    let model = Model::new(Vec::new(), 1 << 40).ending_at(u64::MAX - setup.base);
+    let subject = || Spilling::new(pool.clone(), Arc::clone(plan), setup.base);
+    (0..setup.buffers).map(|_| Pair { subject: subject(), model: model.clone() }).collect()
+}
+
 /// Does `ops` to the buffers of a pool and to as many models; returns how many calls of the store
 /// failed as planned.
 ///
@@ -290,11 +298,7 @@ fn check_hand_over(pair: Pair<Spilling>) -> Result<(), String> {
 /// Where they differ.
 pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<usize, Mismatch> {
     let (pool, plan) = setup.pool();
-    // More than any sequence reaches, unless positions end before that.
-    let model = Model::new(Vec::new(), 1 << 40).ending_at(u64::MAX - setup.base);
-    let subject = || Spilling::new(pool.clone(), Arc::clone(&plan), setup.base);
-    let pair = |_| Pair { subject: subject(), model: model.clone() };
-    let mut pairs: Vec<_> = (0..setup.buffers).map(pair).collect();
+    let mut pairs = pairs(setup, &pool, &plan);
     let at_end = |what: String| Mismatch { ops: ops.to_vec(), what, again: String::new() };
     run(&mut pairs, ops, setup.leeway(), setup.watch)
         .and_then(|()| {
@@ -305,6 +309,33 @@ pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<usize, Mismatch> {
         .and_then(|()| check_accounts(pairs, &pool).map_err(at_end))
         .map(|()| plan.failed())
         .map_err(|mismatch| Mismatch { again: format!("run_spill({setup:?}, &ops).unwrap();"), ..mismatch })
+}
+
+/// Does each of `sequences` on a thread of its own, to buffers of its own, all of one pool.
+///
+/// # Errors
+/// Where a buffer and its model differ. The operations that are printed are those of one thread;
+/// whether they fail again is up to the others.
+pub fn run_spill_threads(setup: SpillSetup, sequences: &[Vec<Op>]) -> Result<(), Mismatch> {
+    let (pool, plan) = setup.pool();
+    let again = || format!("run_spill_threads({setup:?}, &[ops.to_vec(), ops.to_vec()]).unwrap();");
+    let mut left = Vec::new();
+    std::thread::scope(|scope| {
+        let start = |ops: &'_ Vec<Op>| {
+            let (mut pairs, ops) = (pairs(setup, &pool, &plan), ops.clone());
+            scope.spawn(move || run(&mut pairs, &ops, setup.leeway(), setup.watch).map(|()| pairs))
+        };
+        let threads: Vec<_> = sequences.iter().map(start).collect();
+        threads.into_iter().try_for_each(|thread| {
+            left.extend(thread.join().expect("the runner catches panics")?);
+            Ok(())
+        })
+    })
+    .and_then(|()| {
+        let at_end = |what| Mismatch { ops: Vec::new(), what, again: String::new() };
+        check_accounts(left, &pool).map_err(at_end)
+    })
+    .map_err(|mismatch| Mismatch { again: again(), ..mismatch })
 }
 
 /// Any bytes at all are a run: eleven say which, the rest are its operations.
