@@ -20,15 +20,19 @@
 //! nothing, and neither a scan nor scattered accesses wash out what is in use.
 
 use crate::biased::Owner;
+use crate::disk;
 use crate::error::SpillError;
 use crate::frame::Frame;
 use crate::idle::Kept;
+use crate::own_file::OwnFile;
 use crate::pool::Core;
 use crate::slots::Slot;
-use crate::stats::{BufferStats, IoCounts};
+use crate::stats::BufferStats;
+use crate::store::Store;
 use crate::sync::Arc;
 use crate::table::{Page, Resident, Table, Where, Window, low_bits};
 use overspill_core::Medium;
+use std::path::Path;
 
 /// Visits after which a page may ask for a frame for the first time, and after which again.
 const HOT: u8 = 8;
@@ -44,6 +48,8 @@ pub(crate) struct Pager {
     /// There until the drop.
     table: Option<Owner<Table>>,
     pub(crate) core: Arc<Core>,
+    /// Where its pages go instead of the pool's store, if it is to be persisted.
+    own: Option<Arc<OwnFile>>,
     len: u64,
     /// Where the last access that missed the window ended.
     last_end: u64,
@@ -94,6 +100,7 @@ impl Pager {
         Pager {
             table: Some(kept.table),
             core,
+            own: None,
             len: 0,
             last_end: 0,
             lent: None,
@@ -132,10 +139,6 @@ impl Pager {
             *len = (*len).max(*position);
         };
         table.try_with(|table| table.write(offset, data, commit)) == Some(true)
-    }
-
-    pub(crate) fn io(&mut self) -> &mut IoCounts {
-        &mut self.stats.io
     }
 
     #[inline]
@@ -212,8 +215,7 @@ impl Pager {
             return Ok(false);
         };
         let Some((mut frame, passing)) = self.admit(span, valid, approach) else { return Ok(false) };
-        let core = Arc::clone(&self.core);
-        if let Err(error) = core.disk.read(slot.offset, frame.first_mut(valid), &mut self.stats.io) {
+        if let Err(error) = self.read_store(slot.offset, frame.first_mut(valid)) {
             self.give_frame(frame);
             return Err(error);
         }
@@ -352,7 +354,8 @@ impl Pager {
         self.table(|table| {
             if approach.sequential {
                 let before = table.passing_index();
-                let victim = before.or_else(|| Some(table.coldest(index)?.0)).or_else(|| table.window_index());
+                let victim =
+                    before.or_else(|| Some(table.coldest(index)?.0)).or_else(|| table.window_index());
                 return victim.map(|victim| (victim, true));
             }
             if approach.heat < HOT || !approach.heat.is_multiple_of(HOT) {
@@ -405,7 +408,7 @@ impl Pager {
         let Page::Resident(resident) = self.table(|table| table.take(index)) else {
             unreachable!("only a page in memory is evicted");
         };
-        match self.write_out(&resident) {
+        match self.write_out(index, &resident) {
             Ok(None) => Ok(resident.frame),
             Ok(Some(slot)) => {
                 if let Some(outgrown) = resident.slot.filter(|&old| old != slot) {
@@ -424,7 +427,7 @@ impl Pager {
 
     /// Copies a page to a slot unless the slot has the same bytes already; returns the slot, if the
     /// page has any bytes at all.
-    fn write_out(&mut self, resident: &Resident) -> Result<Option<Slot>, SpillError> {
+    fn write_out(&mut self, index: u64, resident: &Resident) -> Result<Option<Slot>, SpillError> {
         if resident.valid == 0 {
             if let Some(slot) = resident.slot {
                 self.free_slot(slot);
@@ -437,10 +440,9 @@ impl Pager {
         }
         let slot = match fitting {
             Some(slot) => slot,
-            None => self.take_slot(resident.valid)?,
+            None => self.take_slot(index, resident.valid)?,
         };
-        let core = Arc::clone(&self.core);
-        let (_, written) = core.disk.write(slot.offset, resident.content(), &mut self.stats.io);
+        let (_, written) = self.write_store(slot.offset, resident.content());
         if written.is_err() && fitting.is_none() {
             self.free_slot(slot);
         }
@@ -451,15 +453,59 @@ impl Pager {
         self.stats.spills += pages;
     }
 
-    pub(crate) fn take_slot(&mut self, bytes: usize) -> Result<Slot, SpillError> {
-        let slot = self.core.disk.take(bytes)?;
+    /// A slot for `bytes` of page `index`.
+    pub(crate) fn take_slot(&mut self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
+        let slot = match &self.own {
+            Some(own) => own.take(index),
+            None => self.core.disk.take(bytes),
+        }?;
         self.stats.bytes_spilled += slot.len;
         Ok(slot)
     }
 
     pub(crate) fn free_slot(&mut self, slot: Slot) {
         self.stats.bytes_spilled -= slot.len;
-        self.core.disk.free(slot);
+        match &self.own {
+            Some(own) => own.free(slot),
+            None => self.core.disk.free(slot),
+        }
+    }
+
+    pub(crate) fn read_store(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), SpillError> {
+        disk::read(store(&self.core, self.own.as_deref()), offset, buf, &mut self.stats.io)
+    }
+
+    /// See [`disk::write`].
+    pub(crate) fn write_store(&mut self, offset: u64, data: &[u8]) -> (usize, Result<(), SpillError>) {
+        disk::write(store(&self.core, self.own.as_deref()), offset, data, &mut self.stats.io)
+    }
+
+    /// Spills to a file in `dir` that can become the final one. Only for an empty buffer.
+    pub(crate) fn spill_beside(&mut self, dir: &Path) {
+        debug_assert_eq!(self.len, 0);
+        let quota = Arc::clone(self.core.disk.quota());
+        self.own = Some(Arc::new(OwnFile::new(dir, quota, self.core.page_size)));
+    }
+
+    pub(crate) fn own_file(&self) -> Option<Arc<OwnFile>> {
+        self.own.clone()
+    }
+
+    /// What the slots have past the content of their pages, as offsets and lengths in a file where
+    /// each page lies in its place.
+    pub(crate) fn slack(&mut self) -> Vec<(u64, u64)> {
+        let page_size = self.core.page_size as u64;
+        self.table(|table| {
+            let mut slack = Vec::new();
+            for (index, page) in table.pages() {
+                if let Page::Spilled { valid, .. } = page
+                    && (*valid as u64) < page_size
+                {
+                    slack.push((index * page_size + *valid as u64, page_size - *valid as u64));
+                }
+            }
+            slack
+        })
     }
 
     // ---- the whole
@@ -535,6 +581,11 @@ impl Pager {
         let memory = self.core.frames.budget();
         assert!(memory.high_water() <= memory.limit(), "I2: the budget was passed");
     }
+}
+
+/// Where a buffer's slots are.
+fn store<'a>(core: &'a Core, own: Option<&'a OwnFile>) -> &'a dyn Store {
+    own.map_or_else(|| core.disk.store(), OwnFile::store)
 }
 
 impl Drop for Pager {
