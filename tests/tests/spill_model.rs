@@ -34,7 +34,7 @@ macro_rules! buffers_within {
             use super::*;
 
             proptest! {
-                #![proptest_config(proptest_config(64))]
+                #![proptest_config(proptest_config(40))]
 
                 #[test]
                 fn over_memory(case in cases($nth, |setup, _| setup)) {

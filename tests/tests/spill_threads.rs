@@ -28,7 +28,7 @@ fn check(setup: SpillSetup, sequences: &[Vec<Op>]) -> Result<(), TestCaseError> 
 }
 
 proptest! {
-    #![proptest_config(proptest_config(48))]
+    #![proptest_config(proptest_config(32))]
 
     #[test]
     fn four_threads_share_a_few_small_pages((setup, sequences) in cases(8, 5, Below::Memory)) {
