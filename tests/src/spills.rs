@@ -77,7 +77,8 @@ impl SpillSetup {
             },
             base: if base < 128 { 0 } else { Self::bases(page)[pick(base, 4)] },
             buffers: 1 + pick(buffers, 3),
-            watch: [Watch::AtEnd, Watch::Every(1), Watch::Every(7)][pick(watch, 3)],
+            // Large contents are looked at less often, or looking is all that a fuzzer does.
+            watch: [Watch::AtEnd, Watch::Every(1 + page / 512), Watch::Every(7 + page / 256)][pick(watch, 3)],
         }
     }
 
