@@ -30,7 +30,8 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
 fn sources(under: &str) -> Vec<Source> {
     let mut paths = Vec::new();
     files(&root().join(under), &mut paths);
-    let sources: Vec<_> = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")).map(read).collect();
+    let sources: Vec<_> =
+        paths.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")).map(read).collect();
     assert!(!sources.is_empty(), "nothing under {under}");
     sources
 }
@@ -44,15 +45,18 @@ fn read(path: &PathBuf) -> Source {
 /// The code of a file: no comments, nothing behind its tests' beginning.
 fn code(text: &str) -> String {
     let before_tests = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-    let before_tests = before_tests.split("#[cfg(all(test, not(overspill_loom)))]\nmod tests").next().unwrap();
+    let before_tests =
+        before_tests.split("#[cfg(all(test, not(overspill_loom)))]\nmod tests").next().unwrap();
     let lines = before_tests.lines().map(|line| line.split("//").next().unwrap());
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The files in `sources` that have one of `words`, but for those whose path ends in one of `except`.
 fn offenders<'a>(sources: &'a [Source], words: &[&str], except: &[&str]) -> Vec<&'a str> {
-    let allowed = |path: &str| except.iter().any(|end| path.ends_with(end) || path.contains(&format!("{end}/")));
-    let bad = |source: &&Source| !allowed(&source.path) && words.iter().any(|word| source.code.contains(word));
+    let allowed =
+        |path: &str| except.iter().any(|end| path.ends_with(end) || path.contains(&format!("{end}/")));
+    let bad =
+        |source: &&Source| !allowed(&source.path) && words.iter().any(|word| source.code.contains(word));
     sources.iter().filter(bad).map(|source| &*source.path).collect()
 }
 
@@ -77,14 +81,20 @@ fn the_rules_bite() {
 fn unsafe_stands_where_it_may() {
     let words = ["unsafe {", "unsafe fn", "unsafe impl", "allow(unsafe_code)"];
     none(&offenders(&sources("core/src"), &words, &["ring/raw.rs"]), "unsafe in core is for ring/raw.rs");
-    none(&offenders(&sources("std-adapter/src"), &words, &["biased.rs"]), "unsafe in std-adapter is for biased.rs");
+    none(
+        &offenders(&sources("std-adapter/src"), &words, &["biased.rs"]),
+        "unsafe in std-adapter is for biased.rs",
+    );
 }
 
 /// What goes around the shim is not seen by the models.
 #[test]
 fn atomics_and_locks_come_from_the_shim() {
     let words = ["std::sync", "core::sync", "std::thread", "loom::"];
-    none(&offenders(&sources("std-adapter/src"), &words, &["sync.rs", "biased.rs", "src/bin"]), "use crate::sync");
+    none(
+        &offenders(&sources("std-adapter/src"), &words, &["sync.rs", "biased.rs", "src/bin"]),
+        "use crate::sync",
+    );
     none(&offenders(&sources("core/src"), &words, &["sync.rs"]), "use crate::sync");
     // The two lines of biased.rs that may: a compiler fence, and the error of a lock that is taken.
     let biased = read(&root().join("std-adapter/src/biased.rs"));
@@ -108,7 +118,9 @@ fn what_is_below_does_not_look_up() {
         picked
     };
     for source in only(&["src/store.rs", "src/temp_file.rs"]) {
-        for word in ["crate::table", "crate::pager", "crate::budget", "crate::buffer", "crate::frame", "crate::pool"] {
+        for word in
+            ["crate::table", "crate::pager", "crate::budget", "crate::buffer", "crate::frame", "crate::pool"]
+        {
             assert!(!source.code.contains(word), "{} knows of {word}", source.path);
         }
     }
@@ -123,7 +135,10 @@ fn what_is_below_does_not_look_up() {
 #[test]
 fn core_has_no_std_and_no_alloc_of_its_own() {
     none(&offenders(&sources("core/src"), &["std::", "extern crate std"], &[]), "core is no_std");
-    none(&offenders(&sources("core/src"), &["alloc::"], &["growable.rs", "lib.rs"]), "alloc is for its feature");
+    none(
+        &offenders(&sources("core/src"), &["alloc::"], &["growable.rs", "lib.rs"]),
+        "alloc is for its feature",
+    );
 }
 
 /// A plain user pays for no runtime; one bench must not compile the world.
@@ -131,7 +146,9 @@ fn core_has_no_std_and_no_alloc_of_its_own() {
 fn the_libraries_stay_light() {
     let heavy = ["tokio", "hyper", "http", "async-std", "smol", "zstd", "lz4", "aes", "chacha"];
     let rivals = ["rtrb", "ringbuf", "bbqueue", "embassy", "criterion", "proptest"];
-    for (manifest, features) in [("core/Cargo.toml", "default = []"), ("std-adapter/Cargo.toml", "default = []")] {
+    for (manifest, features) in
+        [("core/Cargo.toml", "default = []"), ("std-adapter/Cargo.toml", "default = []")]
+    {
         let text = fs::read_to_string(root().join(manifest)).unwrap();
         assert!(text.contains(features), "{manifest}: default features are empty");
         for name in heavy.iter().chain(&rivals) {
