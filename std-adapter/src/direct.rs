@@ -6,7 +6,6 @@
 use crate::error::SpillError;
 use crate::pager::Pager;
 use crate::slots::Slot;
-use crate::sync::Arc;
 use crate::table::{Page, Where};
 
 /// The most pages that are moved in one call.
@@ -54,8 +53,7 @@ impl Pager {
             }
             (slot.offset + span.at as u64, len)
         });
-        let core = Arc::clone(&self.core);
-        core.disk.read(start, &mut buf[..len], self.io())?;
+        self.read_store(start, &mut buf[..len])?;
         Ok(len)
     }
 
@@ -63,8 +61,7 @@ impl Pager {
     /// either and lie beside it in the store. Returns how much was taken, at least one byte.
     pub(crate) fn write_direct(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         let run = self.plan_run(offset, data)?;
-        let core = Arc::clone(&self.core);
-        let (written, result) = core.disk.write(run.offset, &data[..run.len], self.io());
+        let (written, result) = self.write_store(run.offset, &data[..run.len]);
         self.settle_run(&run, offset, written);
         if written == 0 {
             result?;
@@ -105,7 +102,7 @@ impl Pager {
         let (slot, valid, fresh) = match self.table(|table| table.locate(index)) {
             Where::Spilled { slot, valid } if slot.len >= end as u64 => (slot, valid, false),
             Where::Spilled { slot, valid } => (self.relocate(index, slot, valid)?, valid, false),
-            Where::Hole | Where::Memory | Where::Leaving => (self.take_slot(self.core.page_size)?, 0, true),
+            Where::Hole | Where::Memory | Where::Leaving => (self.take_slot(index, self.core.page_size)?, 0, true),
         };
         if at > valid
             && let Err(error) = self.write_zeros(slot.offset + valid as u64, at - valid)
@@ -127,7 +124,7 @@ impl Pager {
             }
             Where::Memory | Where::Leaving => None,
             Where::Hole => {
-                let slot = self.take_slot(self.core.page_size).ok()?;
+                let slot = self.take_slot(index, self.core.page_size).ok()?;
                 if slot.offset != offset {
                     self.free_slot(slot);
                     return None;
@@ -164,7 +161,7 @@ impl Pager {
 
     /// Moves a spilled page to a slot as long as a page.
     fn relocate(&mut self, index: u64, from: Slot, valid: usize) -> Result<Slot, SpillError> {
-        let to = self.take_slot(self.core.page_size)?;
+        let to = self.take_slot(index, self.core.page_size)?;
         if let Err(error) = self.copy_slot(from, to, valid) {
             self.free_slot(to);
             return Err(error);
@@ -178,21 +175,19 @@ impl Pager {
     }
 
     fn copy_slot(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), SpillError> {
-        let core = Arc::clone(&self.core);
         let mut block = [0; BLOCK];
         for done in (0..len).step_by(BLOCK) {
             let block = &mut block[..BLOCK.min(len - done)];
-            core.disk.read(from.offset + done as u64, block, self.io())?;
-            core.disk.write(to.offset + done as u64, block, self.io()).1?;
+            self.read_store(from.offset + done as u64, block)?;
+            self.write_store(to.offset + done as u64, block).1?;
         }
         Ok(())
     }
 
     fn write_zeros(&mut self, offset: u64, len: usize) -> Result<(), SpillError> {
-        let core = Arc::clone(&self.core);
         for done in (0..len).step_by(BLOCK) {
             let zeros = &[0; BLOCK][..BLOCK.min(len - done)];
-            core.disk.write(offset + done as u64, zeros, self.io()).1?;
+            self.write_store(offset + done as u64, zeros).1?;
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ impl Disk {
         Disk { store, quota, page_size, state: Mutex::new(state), cut: Condvar::new() }
     }
 
-    pub(crate) fn quota(&self) -> &Budget {
+    pub(crate) fn quota(&self) -> &Arc<Budget> {
         &self.quota
     }
 
@@ -66,7 +66,7 @@ impl Disk {
             state = self.cut.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         let len = state.slots.class(bytes);
-        self.quota.take(len).map_err(|refused| SpillError::disk_limit(refused, len))?;
+        take_quota(&self.quota, len)?;
         let slot = state.slots.take(len).ok_or_else(|| {
             self.quota.give_back(len);
             SpillError::TooLarge { position: state.slots.end(), asked: len }
@@ -122,33 +122,42 @@ impl Disk {
         }
     }
 
-    /// Reads all of `buf` from `offset`.
-    pub(crate) fn read(&self, offset: u64, buf: &mut [u8], counts: &mut IoCounts) -> Result<(), SpillError> {
-        let started = Instant::now();
-        let (done, result) =
-            transfer(buf.len(), |done| self.store.read_at(offset + done as u64, &mut buf[done..]));
-        counts.count_read(done, started.elapsed());
-        result.map_err(|source| failed(Operation::Read, offset + done as u64, buf.len() - done, source))
+    /// The store, for [`read`] and [`write`].
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
     }
+}
 
-    /// Writes all of `data` at `offset`, or as much as the store takes: the number of bytes that
-    /// are there now stands beside the result.
-    pub(crate) fn write(
-        &self,
-        offset: u64,
-        data: &[u8],
-        counts: &mut IoCounts,
-    ) -> (usize, Result<(), SpillError>) {
-        let started = Instant::now();
-        let (done, result) =
-            transfer(data.len(), |done| self.store.write_at(offset + done as u64, &data[done..]));
-        counts.count_write(done, started.elapsed());
-        (
-            done,
-            result
-                .map_err(|source| failed(Operation::Write, offset + done as u64, data.len() - done, source)),
-        )
-    }
+/// Takes `len` bytes of the disk limit.
+pub(crate) fn take_quota(quota: &Budget, len: u64) -> Result<(), SpillError> {
+    quota.take(len).map_err(|refused| SpillError::disk_limit(refused, len))
+}
+
+/// Reads all of `buf` from `offset`.
+pub(crate) fn read(
+    store: &dyn Store,
+    offset: u64,
+    buf: &mut [u8],
+    counts: &mut IoCounts,
+) -> Result<(), SpillError> {
+    let started = Instant::now();
+    let (done, result) = transfer(buf.len(), |done| store.read_at(offset + done as u64, &mut buf[done..]));
+    counts.count_read(done, started.elapsed());
+    result.map_err(|source| failed(Operation::Read, offset + done as u64, buf.len() - done, source))
+}
+
+/// Writes all of `data` at `offset`, or as much as the store takes: the number of bytes that are there
+/// now stands beside the result.
+pub(crate) fn write(
+    store: &dyn Store,
+    offset: u64,
+    data: &[u8],
+    counts: &mut IoCounts,
+) -> (usize, Result<(), SpillError>) {
+    let started = Instant::now();
+    let (done, result) = transfer(data.len(), |done| store.write_at(offset + done as u64, &data[done..]));
+    counts.count_write(done, started.elapsed());
+    (done, result.map_err(|source| failed(Operation::Write, offset + done as u64, data.len() - done, source)))
 }
 
 /// Calls `step` with what is done so far until all `len` bytes are.

@@ -3,6 +3,7 @@
 use crate::buffer::SpillBuffer;
 use crate::error::{HandOverError, SpillError};
 use crate::pager::Pager;
+use crate::pool::SpillPool;
 use crate::temp_file;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -10,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 /// Room to move a page through when there is no frame.
 const BLOCK: usize = 4096;
+
+/// How the names begin that files have before they get their own.
+const PREFIX: &str = ".overspill-";
 
 impl SpillBuffer {
     /// Makes an unnamed file of the content, in the pool's directory, at the buffer's position. Holes
@@ -50,7 +54,7 @@ impl SpillBuffer {
     /// buffer is in the error, with all its bytes.
     #[expect(clippy::result_large_err, reason = "the error is the buffer itself, moved and not copied")]
     pub fn persist(mut self, path: impl AsRef<Path>) -> Result<File, HandOverError> {
-        match self.copy_to_named(path.as_ref()) {
+        match self.put_under(path.as_ref()) {
             Ok(file) => Ok(file),
             Err(error) => Err(HandOverError { error, buffer: self }),
         }
@@ -67,27 +71,72 @@ impl SpillBuffer {
         Ok(file)
     }
 
-    fn copy_to_named(&mut self, path: &Path) -> Result<File, SpillError> {
+    fn put_under(&mut self, path: &Path) -> Result<File, SpillError> {
         let failed = |source| target(path, source);
         let position = self.position();
-        let dir = match path.parent() {
-            Some(dir) if dir != Path::new("") => dir,
-            _ => Path::new("."),
+        let dir = directory_of(path);
+        let copy = named_file(dir, path).map_err(failed)?;
+        let pager = self.cursor.get_mut();
+        let mut made = match pager.link_own_file(dir, path, &copy)? {
+            Some(linked) => linked,
+            None => {
+                pager.copy_to(copy.as_file(), path)?;
+                copy
+            }
         };
-        let mut made = named_file(dir, path).map_err(failed)?;
-        self.cursor.get_mut().copy_to(made.as_file(), path)?;
         made.as_file().sync_all().map_err(failed)?;
         made.as_file_mut().seek(SeekFrom::Start(position)).map_err(failed)?;
         let file = made.persist(path).map_err(|refused| failed(refused.error))?;
+        if let Some(own) = pager.own_file() {
+            own.let_go();
+        }
         sync_dir(dir).map_err(failed)?;
         Ok(file)
+    }
+}
+
+impl SpillPool {
+    /// An empty buffer that is meant to be [persisted](SpillBuffer::persist) as `path`: what it spills
+    /// goes to an unnamed file of its own in that directory, each byte to its final place, so that
+    /// persisting writes what is still in memory and gives the file its name, instead of copying.
+    ///
+    /// It can be persisted elsewhere, or not at all, like any other buffer. Its pages count against
+    /// the memory budget and the disk limit of the pool. Linking takes a file system with
+    /// `O_TMPFILE`, as Linux's usual ones; on others the content is copied.
+    ///
+    /// ```
+    /// use overspill::SpillPool;
+    /// use std::io::Write;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("upload.bin");
+    /// let pool = SpillPool::builder().memory(64 << 10).build()?;
+    /// let mut upload = pool.buffer_beside(&path);
+    /// upload.write_all(&[7; 1_000_000])?;
+    /// upload.persist(&path)?; // no second copy of what was spilled
+    /// # assert_eq!(std::fs::read(&path)?, [7; 1_000_000]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn buffer_beside(&self, path: impl AsRef<Path>) -> SpillBuffer {
+        let mut buffer = self.buffer();
+        buffer.cursor.get_mut().spill_beside(directory_of(path.as_ref()));
+        buffer
+    }
+}
+
+/// The directory that `path` lies in.
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
     }
 }
 
 /// A file in `dir` under a name that nobody knows, with the permissions that `path` is to have.
 fn named_file(dir: &Path, path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".overspill-");
+    builder.prefix(PREFIX);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -111,6 +160,27 @@ fn target(path: &Path, source: io::Error) -> SpillError {
 }
 
 impl Pager {
+    /// Makes the buffer's own file, if it has one, into the content, and gives it a name in `dir` that
+    /// nobody knows, with the permissions of `model`. `None` if that cannot be done here.
+    fn link_own_file(
+        &mut self,
+        dir: &Path,
+        path: &Path,
+        model: &tempfile::NamedTempFile,
+    ) -> Result<Option<tempfile::NamedTempFile>, SpillError> {
+        let failed = |source| target(path, source);
+        let Some(own) = self.own_file() else { return Ok(None) };
+        self.spill()?;
+        let slack = self.slack();
+        let Some(file) = own.finish(overspill_core::Medium::len(self), &slack).map_err(failed)? else {
+            return Ok(None);
+        };
+        let permissions = model.as_file().metadata().map_err(failed)?.permissions();
+        file.set_permissions(permissions).map_err(failed)?;
+        // Another file system, or one that cannot name what was made without a name: copied instead.
+        Ok(link(file, dir).ok())
+    }
+
     /// Writes the content to `file`, which is empty; `name` is for errors.
     fn copy_to(&mut self, file: &File, name: &Path) -> Result<(), SpillError> {
         self.end_loan();
@@ -138,6 +208,23 @@ impl Pager {
         }
         Ok(())
     }
+}
+
+/// Gives an unnamed file a name in `dir`.
+#[cfg(target_os = "linux")]
+fn link(file: &File, dir: &Path) -> io::Result<tempfile::NamedTempFile> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    use std::os::fd::AsRawFd;
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    tempfile::Builder::new().prefix(PREFIX).make_in(dir, |name| {
+        linkat(CWD, &unnamed, CWD, name, AtFlags::SYMLINK_FOLLOW)?;
+        file.try_clone()
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn link(_: &File, _: &Path) -> io::Result<tempfile::NamedTempFile> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(unix)]

@@ -16,12 +16,14 @@ use crate::account::Account;
 use crate::departure::Departure;
 use crate::error::SpillError;
 use crate::idle::Kept;
+use crate::own_file::OwnFile;
 use crate::pool::Core;
 use crate::stats::{BufferStats, IoCounts};
 use crate::sync::Arc;
 use crate::table::{Page, Resident, Table, Where, Window, low_bits};
 use crate::taking::OwnTable;
 use overspill_core::Medium;
+use std::path::Path;
 
 /// What a hole is lent from.
 static ZEROS: [u8; 4096] = [0; 4096];
@@ -42,7 +44,7 @@ pub(crate) struct Pager {
     scratch: [u8; SCRATCH],
     /// Pages that this buffer moved to the store itself.
     pub(crate) spills: u64,
-    io: IoCounts,
+    pub(crate) io: IoCounts,
 }
 
 /// Where a chunk is lent from.
@@ -144,10 +146,6 @@ impl Pager {
             *len = (*len).max(*position);
         };
         table.try_with(|table| table.write(offset, data, commit)) == Some(true)
-    }
-
-    pub(crate) fn io(&mut self) -> &mut IoCounts {
-        &mut self.io
     }
 
     #[inline]
@@ -268,8 +266,7 @@ impl Pager {
             return Ok(false);
         };
         let Some((mut frame, passing)) = self.admit(span, valid, approach) else { return Ok(false) };
-        let core = Arc::clone(&self.core);
-        if let Err(error) = core.disk.read(slot.offset, frame.first_mut(valid), &mut self.io) {
+        if let Err(error) = self.read_store(slot.offset, frame.first_mut(valid)) {
             self.give_frame(frame);
             return Err(error);
         }
@@ -431,14 +428,49 @@ impl Pager {
                 }
                 self.give_frame(resident.frame);
             }
-            Page::Leaving(departure) => match departure.abandon() {
-                Some(page) => {
-                    let page = self.readmit(&departure, page);
-                    self.dispose(page);
+            Page::Leaving(departure) => {
+                // In a file of its own the page has one place, which may be written again at once.
+                let has_own = self.account().own().is_some();
+                let page = if has_own { Some(departure.wait()) } else { departure.abandon() };
+                match page {
+                    Some(page) => {
+                        let page = self.readmit(&departure, page);
+                        self.dispose(page);
+                    }
+                    None => self.account().disk.give_back(departure.slot_bytes), // the taker frees it
                 }
-                None => self.account().disk.give_back(departure.slot_bytes), // the taker frees it
-            },
+            }
         }
+    }
+
+    // ---- a file of its own
+
+    /// Spills to a file in `dir` that can become the final one. Only for an empty buffer.
+    pub(crate) fn spill_beside(&mut self, dir: &Path) {
+        debug_assert_eq!(self.len, 0);
+        let quota = Arc::clone(self.core.disk.quota());
+        self.account().set_own(OwnFile::new(dir, quota, self.core.page_size));
+    }
+
+    pub(crate) fn own_file(&self) -> Option<Arc<OwnFile>> {
+        self.account().own().cloned()
+    }
+
+    /// What the slots have past the content of their pages, as offsets and lengths in a file where
+    /// each page lies in its place.
+    pub(crate) fn slack(&mut self) -> Vec<(u64, u64)> {
+        let page_size = self.core.page_size as u64;
+        self.table(|table| {
+            let mut slack = Vec::new();
+            for (index, page) in table.pages() {
+                if let Page::Spilled { valid, .. } = page
+                    && (*valid as u64) < page_size
+                {
+                    slack.push((index * page_size + *valid as u64, page_size - *valid as u64));
+                }
+            }
+            slack
+        })
     }
 }
 

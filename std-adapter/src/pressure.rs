@@ -37,7 +37,9 @@ impl Core {
     /// Takes back the table of a buffer that is gone. It has no pages but for an empty small frame.
     pub(crate) fn close_table(&self, kept: Kept) {
         kept.table.beside().reset();
-        if let Some(kept) = self.idle.keep(kept, &self.frames) {
+        let has_own = kept.table.beside().own().is_some();
+        let dropped = if has_own { Some(kept) } else { self.idle.keep(kept, &self.frames) };
+        if let Some(kept) = dropped {
             self.drop_table(&kept);
         }
     }

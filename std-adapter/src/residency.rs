@@ -10,12 +10,13 @@
 //! Everything else goes straight between the caller and the slot. So crossing the budget moves
 //! nothing, and neither a scan nor scattered accesses wash out what is in use.
 
+use crate::disk::{self, take_quota};
 use crate::error::SpillError;
 use crate::frame::Frame;
+use crate::home::Home;
 use crate::pager::{Approach, Pager, Span};
 use crate::registry::Reach;
 use crate::slots::Slot;
-use crate::sync::Arc;
 use crate::table::{Page, Resident};
 
 /// Visits after which a page may ask for a frame for the first time, and after which again.
@@ -162,7 +163,7 @@ impl Pager {
     /// then let go. On an error the page is still resident, and nothing else has changed.
     pub(crate) fn evict(&mut self, index: u64) -> Result<Option<Frame>, SpillError> {
         let Some(resident) = self.table(|table| table.take_resident(index)) else { return Ok(None) };
-        match self.write_out(&resident) {
+        match self.write_out(index, &resident) {
             Ok(None) => Ok(Some(resident.frame)),
             Ok(Some(slot)) => {
                 if let Some(outgrown) = resident.slot.filter(|&old| old != slot) {
@@ -181,7 +182,7 @@ impl Pager {
 
     /// Copies a page to a slot unless the slot has the same bytes already; returns the slot, if the
     /// page has any bytes at all.
-    fn write_out(&mut self, resident: &Resident) -> Result<Option<Slot>, SpillError> {
+    fn write_out(&mut self, index: u64, resident: &Resident) -> Result<Option<Slot>, SpillError> {
         if resident.valid == 0 {
             if let Some(slot) = resident.slot {
                 self.free_slot(slot);
@@ -194,10 +195,9 @@ impl Pager {
         }
         let slot = match fitting {
             Some(slot) => slot,
-            None => self.take_slot(resident.valid)?,
+            None => self.take_slot(index, resident.valid)?,
         };
-        let core = Arc::clone(&self.core);
-        let (_, written) = core.disk.write(slot.offset, resident.content(), self.io());
+        let (_, written) = self.write_store(slot.offset, resident.content());
         if written.is_err() && fitting.is_none() {
             self.free_slot(slot);
         }
@@ -208,14 +208,37 @@ impl Pager {
         self.spills += pages;
     }
 
-    pub(crate) fn take_slot(&mut self, bytes: usize) -> Result<Slot, SpillError> {
-        let (asked, account) = (self.core.disk.slot_bytes(bytes), &self.account().disk);
-        account.take(asked).map_err(|refused| SpillError::disk_limit(refused, asked))?;
-        self.core.disk.take(bytes).inspect_err(|_| account.give_back(asked))
+    // ---- slots
+
+    fn home(&self) -> Home<'_> {
+        Home { disk: &self.core.disk, own: self.account().own().map(|own| &**own) }
+    }
+
+    /// A slot for `bytes` of page `index`.
+    pub(crate) fn take_slot(&mut self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
+        let (home, account) = (self.home(), &self.account().disk);
+        let asked = home.slot_bytes(bytes);
+        take_quota(account, asked)?;
+        home.take(index, bytes).inspect_err(|_| account.give_back(asked))
     }
 
     pub(crate) fn free_slot(&self, slot: Slot) {
         self.account().disk.give_back(slot.len);
-        self.core.disk.free(slot);
+        self.home().free(slot);
+    }
+
+    pub(crate) fn read_store(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), SpillError> {
+        let mut counts = self.io;
+        let read = disk::read(self.home().store(), offset, buf, &mut counts);
+        self.io = counts;
+        read
+    }
+
+    /// See [`disk::write`].
+    pub(crate) fn write_store(&mut self, offset: u64, data: &[u8]) -> (usize, Result<(), SpillError>) {
+        let mut counts = self.io;
+        let written = disk::write(self.home().store(), offset, data, &mut counts);
+        self.io = counts;
+        written
     }
 }

@@ -13,11 +13,15 @@
 use crate::account::Account;
 use crate::biased::{Owner, Peer};
 use crate::departure::{Departure, Underway};
+use crate::disk::{self, Disk};
 use crate::error::SpillError;
 use crate::frame::Frame;
+use crate::home::Home;
+use crate::own_file::OwnFile;
 use crate::pool::Core;
 use crate::slots::Slot;
 use crate::stats::IoCounts;
+use crate::sync::Arc;
 use crate::table::{Page, Table};
 
 /// A buffer's table and what lies beside it, in the hands of the buffer.
@@ -39,98 +43,92 @@ pub(crate) enum Taken {
 
 /// What a table gives up at once.
 #[derive(Debug)]
-enum Surrendered {
-    /// The bytes are in a slot already, or there are none: then the slot is to be freed.
-    Frame(Frame, Option<Slot>),
-    /// The bytes are still to be written; the slot that they have outgrown is to be freed.
-    Leaving(Underway, Option<Slot>),
+struct Surrendered {
+    what: What,
+    /// A slot that is not needed any more.
+    outgrown: Option<Slot>,
+    /// Where the buffer has its slots. Told here, since the table may be another buffer's by the time
+    /// that the page has arrived.
+    own: Option<Arc<OwnFile>>,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A frame whose bytes are in a slot already, or that had none.
+    Frame(Frame),
+    /// Page `index`, whose bytes are still to be written.
+    Leaving { index: u64, underway: Underway },
 }
 
 impl Table {
-    /// Lets the coldest page go, the window only if there is no other. `slot_bytes` says how long
-    /// the slot for so many bytes would be.
-    fn surrender(&mut self, account: &Account, slot_bytes: impl Fn(usize) -> u64) -> Option<Surrendered> {
+    /// Lets the coldest page go, the window only if there is no other.
+    fn surrender(&mut self, account: &Account, disk: &Disk) -> Option<Surrendered> {
         let window = self.window_index().filter(|&index| !self.is_pinned(index));
         let index = self.coldest().map(|(index, _)| index).or(window)?;
-        let Page::Resident(mut resident) = self.take(index) else { return None };
+        let own = account.own().cloned();
+        let mut resident = self.take_resident(index)?;
         let frame_bytes = resident.frame.capacity() as u64;
-        let surrendered = if resident.valid == 0 {
-            account.disk.give_back(bytes_of(resident.slot));
-            Surrendered::Frame(resident.frame, resident.slot)
+        let (what, outgrown) = if resident.valid == 0 {
+            (What::Frame(resident.frame), resident.slot)
         } else if let Some(slot) = resident.slot.filter(|_| !resident.dirty) {
             self.put(index, Page::Spilled { slot, valid: resident.valid });
-            Surrendered::Frame(resident.frame, None)
+            (What::Frame(resident.frame), None)
         } else {
+            let home = Home { disk, own: own.as_deref() };
             let fitting = resident.slot.filter(|slot| slot.len >= resident.valid as u64);
-            let needed = fitting.map_or_else(|| slot_bytes(resident.valid), |slot| slot.len);
+            let needed = fitting.map_or_else(|| home.slot_bytes(resident.valid), |slot| slot.len);
             if fitting.is_none() && account.disk.take(needed).is_err() {
                 self.put(index, Page::Resident(resident));
                 return None;
             }
             let outgrown = std::mem::replace(&mut resident.slot, fitting).filter(|_| fitting.is_none());
-            account.disk.give_back(bytes_of(outgrown));
             let (departure, underway) = Departure::start(resident, needed);
             self.put(index, Page::Leaving(departure));
             account.count_spill();
-            Surrendered::Leaving(underway, outgrown)
+            (What::Leaving { index, underway }, outgrown)
         };
+        account.disk.give_back(outgrown.map_or(0, |slot| slot.len));
         account.memory.give_back(frame_bytes);
-        Some(surrendered)
+        Some(Surrendered { what, outgrown, own })
     }
-}
-
-fn bytes_of(slot: Option<Slot>) -> u64 {
-    slot.map_or(0, |slot| slot.len)
 }
 
 impl Core {
     /// Takes a frame back from a buffer, whose page goes to its slot.
     pub(crate) fn take_back(&self, from: &PeerTable) -> Taken {
-        let slot_bytes = |bytes| self.disk.slot_bytes(bytes);
-        match from.try_with(|table| table.surrender(from.beside(), slot_bytes)).flatten() {
-            None => Taken::Nothing,
-            Some(Surrendered::Frame(frame, slot)) => {
-                self.free_slots(slot);
-                Taken::Frame(frame)
-            }
-            Some(Surrendered::Leaving(underway, outgrown)) => {
-                self.free_slots(outgrown);
-                self.carry_out(underway)
-            }
+        let surrendered = from.try_with(|table| table.surrender(from.beside(), &self.disk)).flatten();
+        let Some(Surrendered { what, outgrown, own }) = surrendered else { return Taken::Nothing };
+        let home = Home { disk: &self.disk, own: own.as_deref() };
+        outgrown.into_iter().for_each(|slot| home.free(slot));
+        match what {
+            What::Frame(frame) => Taken::Frame(frame),
+            What::Leaving { index, underway } => carry_out(home, index, underway),
         }
     }
+}
 
-    fn carry_out(&self, underway: Underway) -> Taken {
-        match self.write_leaving(&underway) {
-            Ok(slot) => {
-                let (frame, unwanted) = underway.land(slot);
-                self.free_slots(unwanted);
-                Taken::Frame(frame)
-            }
-            Err(_) => match underway.give_up() {
-                Some(unwanted) => {
-                    self.free_slots(unwanted.slot);
-                    Taken::Frame(unwanted.frame)
-                }
-                None => Taken::Stuck,
-            },
-        }
-    }
+/// Writes a page that has left its table, and tells its owner.
+fn carry_out(home: Home<'_>, index: u64, underway: Underway) -> Taken {
+    let (frame, unwanted) = match write_leaving(home, index, &underway) {
+        Ok(slot) => underway.land(slot),
+        Err(_) => match underway.give_up() {
+            Some(unwanted) => (unwanted.frame, unwanted.slot),
+            None => return Taken::Stuck,
+        },
+    };
+    unwanted.into_iter().for_each(|slot| home.free(slot));
+    Taken::Frame(frame)
+}
 
-    fn write_leaving(&self, underway: &Underway) -> Result<Slot, SpillError> {
-        let resident = underway.resident();
-        let slot = match resident.slot {
-            Some(slot) => slot,
-            None => self.disk.take(resident.valid)?,
-        };
-        let (_, written) = self.disk.write(slot.offset, resident.content(), &mut IoCounts::default());
-        if written.is_err() && resident.slot.is_none() {
-            self.disk.free(slot);
-        }
-        written.map(|()| slot)
+fn write_leaving(home: Home<'_>, index: u64, underway: &Underway) -> Result<Slot, SpillError> {
+    let resident = underway.resident();
+    let slot = match resident.slot {
+        Some(slot) => slot,
+        None => home.take(index, resident.valid)?,
+    };
+    let (_, written) = disk::write(home.store(), slot.offset, resident.content(), &mut IoCounts::default());
+    if written.is_err() && resident.slot.is_none() {
+        home.free(slot);
     }
-
-    fn free_slots(&self, slots: impl IntoIterator<Item = Slot>) {
-        slots.into_iter().for_each(|slot| self.disk.free(slot));
-    }
+    written.map(|()| slot)
 }

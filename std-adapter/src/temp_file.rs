@@ -59,7 +59,7 @@ impl TempFileStore {
         TempFileStore { dir: Some(dir.into()), ..TempFileStore::new() }
     }
 
-    fn file(&self) -> io::Result<&File> {
+    pub(crate) fn file(&self) -> io::Result<&File> {
         match self.file.get() {
             Some(file) => Ok(file),
             None => self.make(),

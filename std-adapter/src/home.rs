@@ -1,0 +1,39 @@
+//! Where a buffer's slots are: in the pool's store, or in a file of its own.
+
+use crate::disk::Disk;
+use crate::error::SpillError;
+use crate::own_file::OwnFile;
+use crate::slots::Slot;
+use crate::store::Store;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Home<'a> {
+    pub(crate) disk: &'a Disk,
+    pub(crate) own: Option<&'a OwnFile>,
+}
+
+impl<'a> Home<'a> {
+    /// The length of the slot that `bytes` of a page need.
+    pub(crate) fn slot_bytes(self, bytes: usize) -> u64 {
+        self.own.map_or_else(|| self.disk.slot_bytes(bytes), OwnFile::slot_bytes)
+    }
+
+    /// A slot for `bytes` of page `index`.
+    pub(crate) fn take(self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
+        match self.own {
+            Some(own) => own.take(index),
+            None => self.disk.take(bytes),
+        }
+    }
+
+    pub(crate) fn free(self, slot: Slot) {
+        match self.own {
+            Some(own) => own.free(slot),
+            None => self.disk.free(slot),
+        }
+    }
+
+    pub(crate) fn store(self) -> &'a dyn Store {
+        self.own.map_or_else(|| self.disk.store(), OwnFile::store)
+    }
+}

@@ -1,0 +1,92 @@
+//! A temp file that becomes the final one: for a buffer that is to be persisted.
+//!
+//! Each page lies where it will lie in the end, so that handing the content over means writing what
+//! is still in memory and giving the file a name: nothing is copied.
+//!
+//! Promises:
+//!
+//! - What is read back is what was written, as with any store: pages that were freed may hold anything.
+//! - When [`finish`](OwnFile::finish) succeeds, the file is the content and nothing else.
+//! - Once [`let_go`](OwnFile::let_go) was called the file is somebody else's, and never touched again.
+
+use crate::budget::Budget;
+use crate::disk::take_quota;
+use crate::error::SpillError;
+use crate::slots::Slot;
+use crate::store::Store;
+use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::temp_file::TempFileStore;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+#[derive(Debug)]
+pub(crate) struct OwnFile {
+    store: TempFileStore,
+    /// The disk limit that it counts against: the pool's.
+    quota: Arc<Budget>,
+    page_size: u64,
+    /// The file has bytes in a hole that could not be cleared.
+    spoiled: AtomicBool,
+    /// The file has been handed over.
+    gone: AtomicBool,
+}
+
+impl OwnFile {
+    /// A file in `dir`, made when the first page is spilled.
+    pub(crate) fn new(dir: &Path, quota: Arc<Budget>, page_size: usize) -> Self {
+        OwnFile {
+            store: TempFileStore::in_dir(dir),
+            quota,
+            page_size: page_size as u64,
+            spoiled: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    pub(crate) fn slot_bytes(&self) -> u64 {
+        self.page_size
+    }
+
+    /// The place of page `index`.
+    pub(crate) fn take(&self, index: u64) -> Result<Slot, SpillError> {
+        let len = self.page_size;
+        let refused = || SpillError::TooLarge { position: u64::MAX, asked: len };
+        let offset = index.checked_mul(len).ok_or_else(refused)?;
+        take_quota(&self.quota, len)?;
+        Ok(Slot { offset, len })
+    }
+
+    /// Takes the place of a page back, and clears it: it may be a hole in the end.
+    pub(crate) fn free(&self, slot: Slot) {
+        self.quota.give_back(slot.len);
+        if !self.gone.load(Ordering::Relaxed) && self.store.free(slot.offset, slot.len).is_err() {
+            self.spoiled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes the file as long as the content, with zeros where `zeros` says: `(offset, len)` of what
+    /// pages have past their content. `None` if the file cannot be made into the content, or was
+    /// never made; it still serves as a store then.
+    pub(crate) fn finish(&self, len: u64, zeros: &[(u64, u64)]) -> io::Result<Option<&File>> {
+        if self.spoiled.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        for &(offset, len) in zeros {
+            if self.store.free(offset, len).is_err() {
+                return Ok(None);
+            }
+        }
+        self.store.cut(len)?;
+        self.store.file().map(Some)
+    }
+
+    /// Never touches the file again.
+    pub(crate) fn let_go(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}

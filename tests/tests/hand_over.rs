@@ -1,0 +1,199 @@
+//! Does the whole content arrive, under the right name, and does nothing get lost if it cannot?
+#![allow(missing_docs)]
+
+use overspill::{MemoryStore, SpillBuffer, SpillError, SpillPool};
+use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+const KIB: usize = 1 << 10;
+
+/// A content with everything in it that pages can be: full, cut, overwritten, holes, a partial end.
+fn fill(buffer: &mut SpillBuffer) -> Vec<u8> {
+    let text: Vec<u8> = (0..200 * KIB).map(|i| (i / 7 ^ i) as u8).collect();
+    buffer.write_all(&text).unwrap();
+    let mut model = text;
+    // Bytes that were on disk once, and must be zeros now.
+    buffer.set_len(70_001).unwrap();
+    model.truncate(70_001);
+    buffer.set_len(150_000).unwrap();
+    model.resize(150_000, 0);
+    buffer.seek(SeekFrom::Start(180_000)).unwrap();
+    buffer.write_all(b"after a gap").unwrap();
+    model.resize(180_000, 0);
+    model.extend(b"after a gap");
+    buffer.seek(SeekFrom::Start(1000)).unwrap();
+    buffer.write_all(&[9; 5000]).unwrap();
+    model[1000..6000].fill(9);
+    model
+}
+
+/// Buffers under all budgets that make a difference, meant for `path` or not.
+fn buffers(path: &Path) -> Vec<SpillBuffer> {
+    let pools = [0, 4 * KIB, 64 * KIB, 1 << 30].map(|memory| {
+        SpillPool::builder().memory(memory).page_size(4 * KIB).dir(path.parent().unwrap()).build().unwrap()
+    });
+    let beside = pools.iter().map(|pool| pool.buffer_beside(path));
+    let elsewhere = pools.iter().map(|pool| pool.buffer_beside("/dev/shm/elsewhere"));
+    pools.iter().map(SpillPool::buffer).chain(beside).chain(elsewhere).collect()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn persist_puts_the_content_under_the_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("content");
+    for (case, mut buffer) in buffers(&path).into_iter().enumerate() {
+        let model = fill(&mut buffer);
+        let position = buffer.position();
+        let mut file = buffer.persist(&path).unwrap();
+        assert!(fs::read(&path).unwrap() == model, "case {case}");
+        assert_eq!(file.stream_position().unwrap(), position);
+        assert_eq!(names(dir.path()), ["content"]);
+    }
+}
+
+/// The buffer's end frees its slots. Where they were in the file that now has a name, that would
+/// have punched holes into it.
+#[test]
+fn the_end_of_the_pool_does_not_touch_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("content");
+    let pool = SpillPool::builder().memory(0).page_size(4 * KIB).build().unwrap();
+    let mut buffer = pool.buffer_beside(&path);
+    let model = fill(&mut buffer);
+    let file = buffer.persist(&path).unwrap();
+    assert_eq!(pool.stats().disk_used, 0, "the file is not the pool's any more");
+    drop((file, pool));
+    assert!(fs::read(&path).unwrap() == model);
+}
+
+#[test]
+fn into_file_gives_the_content_at_the_position() {
+    let dir = tempfile::tempdir().unwrap();
+    for (case, mut buffer) in buffers(&dir.path().join("content")).into_iter().enumerate() {
+        let model = fill(&mut buffer);
+        let position = buffer.position();
+        let mut file = buffer.into_file().unwrap();
+        assert_eq!(file.stream_position().unwrap(), position);
+        file.rewind().unwrap();
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).unwrap();
+        assert!(content == model, "case {case}");
+        assert!(names(dir.path()).is_empty());
+    }
+}
+
+#[test]
+fn an_empty_buffer_makes_an_empty_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("empty");
+    for buffer in buffers(&path) {
+        buffer.persist(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+}
+
+/// A peer's `into_file` lost the bytes when the disk was full. Here the error carries the buffer.
+#[test]
+fn what_cannot_be_handed_over_comes_back_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("missing").join("content");
+    for mut buffer in buffers(&dir.path().join("content")) {
+        let model = fill(&mut buffer);
+        let position = buffer.position();
+        let mut failed = buffer.persist(&path).unwrap_err();
+        assert!(matches!(&failed.error, SpillError::Target { path: named, .. } if *named == path));
+        assert!(failed.to_string().contains("missing/content"), "{failed}");
+        assert_eq!(failed.buffer.position(), position);
+        failed.buffer.rewind().unwrap();
+        let mut content = Vec::new();
+        failed.buffer.read_to_end(&mut content).unwrap();
+        assert!(content == model);
+        // And once more, where it can be done.
+        failed.buffer.persist(dir.path().join("content")).unwrap();
+        assert!(fs::read(dir.path().join("content")).unwrap() == model);
+    }
+}
+
+/// A directory cannot be replaced by a file: by then everything was written beside it, and has to go.
+#[test]
+fn a_target_that_is_a_directory_is_refused_and_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("folder");
+    fs::create_dir(&path).unwrap();
+    for mut buffer in buffers(&path) {
+        let model = fill(&mut buffer);
+        let mut failed = buffer.persist(&path).unwrap_err();
+        assert_eq!(names(dir.path()), ["folder"]);
+        let mut content = Vec::new();
+        failed.buffer.rewind().unwrap();
+        failed.buffer.read_to_end(&mut content).unwrap();
+        assert!(content == model);
+    }
+}
+
+#[test]
+fn into_file_works_over_any_store() {
+    let pool = SpillPool::builder().memory(0).page_size(16).store(MemoryStore::new()).build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(b"never was in a file").unwrap();
+    let mut file = buffer.into_file().unwrap();
+    file.rewind().unwrap();
+    let mut content = String::new();
+    file.read_to_string(&mut content).unwrap();
+    assert_eq!(content, "never was in a file");
+}
+
+/// A gap of a tebibyte is copied as a gap.
+#[test]
+fn holes_stay_holes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sparse");
+    for mut buffer in buffers(&path) {
+        buffer.seek(SeekFrom::Start(1 << 40)).unwrap();
+        buffer.write_all(b"far").unwrap();
+        buffer.persist(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), (1 << 40) + 3);
+    }
+}
+
+#[cfg(unix)]
+mod permissions {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn a_new_file_has_the_mode_of_a_new_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let usual = dir.path().join("usual");
+        fs::File::create(&usual).unwrap();
+        let path = dir.path().join("content");
+        for mut buffer in buffers(&path) {
+            fill(&mut buffer);
+            buffer.persist(&path).unwrap();
+            assert_eq!(mode(&path), mode(&usual));
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_replaced_file_passes_its_mode_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("content");
+        for mut buffer in buffers(&path) {
+            fs::write(&path, "old").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            fill(&mut buffer);
+            buffer.persist(&path).unwrap();
+            assert_eq!(mode(&path), 0o640);
+        }
+    }
+}
