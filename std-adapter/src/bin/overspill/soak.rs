@@ -1,0 +1,111 @@
+//! Input, taken in to its end.
+
+use crate::failure::{self, Failure};
+use crate::progress::Progress;
+use crate::target::{Old, Place};
+use overspill::{SpillBuffer, SpillPool};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// Bytes that are moved at a time: several pages, so that they go past the cache in one call, and
+/// few enough to stay in the processor's.
+pub(crate) const BLOCK: usize = 256 << 10;
+
+/// A buffer being filled, and what belongs to it.
+pub(crate) struct Soak<'a> {
+    pub(crate) pool: &'a SpillPool,
+    /// For messages.
+    pub(crate) dir: Option<&'a Path>,
+    pub(crate) progress: &'a mut Progress,
+}
+
+impl Soak<'_> {
+    /// Takes in all of standard input, behind what `place` wants kept. Returns the buffer, and how
+    /// many bytes of it are old.
+    pub(crate) fn input(&mut self, place: Option<&mut Place>) -> Result<(SpillBuffer, u64), Failure> {
+        let mut buffer = self.pool.buffer();
+        let old = place.and_then(|place| Some((place.old.as_mut()?, &place.path, &place.shown)));
+        let Some((old, path, shown)) = old else {
+            self.standard_input(&mut buffer)?;
+            return Ok((buffer, 0));
+        };
+        self.take(&mut old.file, shown, &mut buffer)?;
+        let old_len = buffer.len();
+        self.standard_input(&mut buffer)?;
+        if old.is_outdated(path) {
+            return self.behind_current(path, shown, buffer, old_len);
+        }
+        Ok((buffer, old_len))
+    }
+
+    fn standard_input(&mut self, buffer: &mut SpillBuffer) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::at("read", Path::new("standard input"), &error, TRY_AGAIN);
+        let mut stdin = unbuffered_stdin().map_err(failed)?;
+        self.progress.expect(&stdin);
+        self.take(&mut stdin, Path::new("standard input"), buffer)
+    }
+
+    /// The file was changed while the input came in: what it holds now is put before the input.
+    fn behind_current(
+        &mut self,
+        path: &Path,
+        shown: &Path,
+        mut buffer: SpillBuffer,
+        outdated: u64,
+    ) -> Result<(SpillBuffer, u64), Failure> {
+        let mut whole = self.pool.buffer();
+        match Old::open(path) {
+            Ok(mut old) => self.take(&mut old.file, shown, &mut whole)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Failure::at("read", shown, &error, TRY_AGAIN)),
+        }
+        let old_len = whole.len();
+        let sought = buffer.seek(SeekFrom::Start(outdated));
+        sought.map_err(|error| failure::of_buffer(error, buffer.len(), self.dir))?;
+        self.take(&mut buffer, Path::new("the input again"), &mut whole)?;
+        Ok((whole, old_len))
+    }
+
+    /// Moves all of `from` to the end of `buffer`.
+    fn take(&mut self, from: &mut impl Read, name: &Path, buffer: &mut SpillBuffer) -> Result<(), Failure> {
+        let mut block = vec![0; BLOCK];
+        loop {
+            // Up to a boundary of blocks, and so of pages: a whole page can go past the cache.
+            let past = usize::try_from(buffer.len() % BLOCK as u64).unwrap_or(0);
+            let read = fill(from, &mut block[past..]);
+            let n = read.map_err(|error| Failure::at("read", name, &error, TRY_AGAIN))?;
+            if n == 0 {
+                return Ok(());
+            }
+            let written = buffer.write_all(&block[past..past + n]);
+            written.map_err(|error| failure::of_buffer(error, buffer.len(), self.dir))?;
+            self.progress.soaked(n);
+        }
+    }
+}
+
+const TRY_AGAIN: &str = "nothing was written; try again";
+
+/// Reads until `block` is full or the input ends: a pipe gives 64 KiB at a time at best.
+fn fill(from: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < block.len() {
+        match from.read(&mut block[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Standard input without std's buffer, which would hold bytes twice.
+fn unbuffered_stdin() -> io::Result<File> {
+    #[cfg(unix)]
+    let handle = std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?;
+    #[cfg(windows)]
+    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdin()).try_clone_to_owned()?;
+    Ok(File::from(handle))
+}
