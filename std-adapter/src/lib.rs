@@ -16,6 +16,7 @@ mod error;
 mod frame;
 mod hand_over;
 mod idle;
+mod in_place;
 mod own_file;
 mod pager;
 mod pool;
