@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// Input is kept in memory up to a budget, and beyond that in an unnamed temporary file. The
 /// process stays within the budget and a few MiB, however much comes.
 #[derive(Debug, Parser)]
-#[command(name = "overspill", version, after_help = BRIEF, after_long_help = MANUAL)]
+#[command(name = "overspill", version, override_usage = USAGE, after_help = BRIEF, after_long_help = MANUAL)]
 pub(crate) struct Args {
     /// Keep up to SIZE of the input in memory; with 0 all of it goes to disk
     #[arg(short, long, value_name = "SIZE", default_value = "64M", value_parser = memory_size)]
@@ -54,6 +54,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) progress: bool,
 }
+
+const USAGE: &str = "producer | overspill [OPTIONS]";
 
 const BRIEF: &str = "SIZE is a number of bytes, or has a unit: 64M, 1.5G, 10MB.
 'overspill --help' is the manual.";

@@ -2,7 +2,7 @@
 
 use overspill::SpillError;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -81,7 +81,13 @@ pub(crate) fn of_spill(error: &SpillError, len: u64, dir: Option<&Path>) -> Fail
             reason(source)
         ),
         SpillError::Target { path, source } => {
-            format!("cannot write {}: {}; it is as it was", path.display(), reason(source))
+            let advice = match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some room there",
+                ErrorKind::PermissionDenied => "make its directory writable",
+                _ => "see to that",
+            };
+            let reason = reason(source);
+            format!("cannot write {}: {reason}; it is as it was: {advice}, then run it again", path.display())
         }
         other => format!("cannot keep the input: {other}"),
     })

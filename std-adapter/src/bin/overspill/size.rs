@@ -43,7 +43,8 @@ pub(crate) fn parse(text: &str) -> Result<u64, NoSize> {
     if whole.is_empty() || fraction.contains('.') {
         return Err(NoSize::NotANumber);
     }
-    let factor = factor(unit.strip_prefix(' ').unwrap_or(unit)).ok_or(NoSize::UnknownUnit)?;
+    let factor = factor(unit.strip_prefix(' ').filter(|unit| !unit.is_empty()).unwrap_or(unit))
+        .ok_or(NoSize::UnknownUnit)?;
     if factor == 1 && !fraction.is_empty() {
         return Err(NoSize::PartOfAByte);
     }
@@ -54,7 +55,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, NoSize> {
 
 /// `factor` times 0.`fraction`, which is of digits; rounded down.
 fn part_of(factor: u64, fraction: &str) -> u64 {
-    // Digits past the 18th are worth less than a tenth of a byte even of exabytes... but one.
+    // Eighteen digits of an exabyte come down to single bytes, and the product fits in 128 bits.
     let digits = &fraction[..fraction.len().min(18)];
     let (mut numerator, mut denominator) = (0_u128, 1_u128);
     for digit in digits.bytes() {
@@ -153,13 +154,10 @@ mod tests {
                 ],
             ),
             (NoSize::PartOfAByte, &["0.5", "1.0", "0.4B"]),
-            (
-                NoSize::TooLarge,
-                &["16E", "15.99999999999999999999E0", "18446744073709551616", "99999999999999999999999K"],
-            ),
+            (NoSize::TooLarge, &["16E", "18446744073709551616", "99999999999999999999999K"]),
         ];
         for (why, texts) in table {
-            for text in texts.iter().filter(|text| !text.ends_with("E0")) {
+            for text in texts {
                 assert_eq!(parse(text), Err(why), "{text:?}");
             }
         }

@@ -55,23 +55,18 @@ impl Target {
     /// Decides by what is there.
     pub(crate) fn choose(output: Option<&Path>, append: bool) -> Result<Target, Failure> {
         let Some(shown) = output.filter(|path| path.as_os_str() != "-") else { return Ok(Target::Stdout) };
-        if shown.as_os_str().is_empty() {
-            return Err(Failure::said("cannot write to a file without a name; name one after -o, or '-'"));
-        }
-        let failed = |error: io::Error| {
-            let advice = "check the path";
-            Failure::at("write", shown, &error, advice)
-        };
         match fs::metadata(shown) {
             Ok(found) if found.is_dir() => Err(is_directory(shown)),
             Ok(found) => Target::existing(shown, &found, append),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if ends_in_separator(shown) {
-                    return Err(is_directory(shown));
+                    let line =
+                        format!("cannot write {}: it ends as a directory does; name a file", shown.display());
+                    return Err(Failure::said(line));
                 }
                 Target::new_file(shown)
             }
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(Failure::at("write", shown, &error, "check the path")),
         }
     }
 
