@@ -2,7 +2,7 @@
 
 use crate::failure::{self, Failure};
 use crate::progress::Progress;
-use crate::soak::BLOCK;
+use crate::soak::{BLOCK, widen};
 use crate::target::{Place, Target, open_stream};
 use overspill::SpillBuffer;
 use std::fs::File;
@@ -53,6 +53,9 @@ fn copy(mut buffer: SpillBuffer, out: &mut File, name: &Path, dir: Option<&Path>
     loop {
         let n = buffer.read(&mut block).map_err(of_buffer)?;
         if n == 0 {
+            // Dropped, the buffer would give back its room on the disk piece by piece; the process is
+            // about to end, and the kernel then frees the file as a whole.
+            std::mem::forget(buffer);
             return Ok(());
         }
         out.write_all(&block[..n]).map_err(|error| cannot_write(name, &error))?;
@@ -75,5 +78,7 @@ fn unbuffered_stdout() -> io::Result<File> {
     let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
     #[cfg(windows)]
     let handle = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned()?;
-    Ok(File::from(handle))
+    let file = File::from(handle);
+    widen(&file);
+    Ok(file)
 }
