@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 /// be too, and cost sixteen times the system calls.
 const BLOCK: usize = 64 << 10;
 
-/// How the names begin that files have before they get their own.
-
 impl SpillBuffer {
     /// Makes an unnamed file of the content, in the pool's directory, at the buffer's position. Holes
     /// stay holes.
@@ -135,7 +133,10 @@ impl Pager {
     fn put_own_file(&mut self, coming: &Coming, path: &Path) -> Result<Option<File>, SpillError> {
         let failed = |source| target(path, source);
         let Some(own) = self.own_file() else { return Ok(None) };
-        self.spill()?;
+        // What is in memory may be more than the disk limit allows; that is no limit on the target.
+        if self.spill().is_err() {
+            return Ok(None);
+        }
         let slack = self.slack();
         let Some(file) = own.finish(overspill_core::Medium::len(self), &slack).map_err(failed)? else {
             return Ok(None);

@@ -481,6 +481,10 @@ fn a_full_disk_is_named_and_the_file_untouched() {
         "{mount} head -c 3M /dev/urandom | $OVERSPILL -m 64K -o full/file; status=$?; cat full/*; exit $status"
     );
     let output = in_own_mounts(dir.path(), &below_target);
+    assert_says(&output, &["full", "No space left", "--dir"]);
+    assert_eq!(output.stdout, b"old\n");
+    let only_target = below_target.replace("-m 64K", "-m 64K --dir .");
+    let output = in_own_mounts(dir.path(), &only_target);
     assert_says(&output, &["full/file", "No space left", "as it was"]);
     assert_eq!(output.stdout, b"old\n");
 }
@@ -530,10 +534,12 @@ fn a_signal_leaves_the_file_and_nothing_else() {
     let input = noise(8 << 20);
     for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1), ("KILL", 9)] {
         // Some die while they soak up, some while they write, some not at all.
-        for wait in [0, 2, 5, 10, 20, 40] {
+        for (round, wait) in [0, 0, 2, 2, 5, 5, 10, 20, 40].into_iter().enumerate() {
             fs::write(&file, "old").unwrap();
-            let mut child =
-                overspill(dir.path(), &["-o", "file", "-m", "64K", "--dir", "spilled"]).spawn().unwrap();
+            // By turns in a directory of its own, and beside the file.
+            let place: &[&str] = if round % 2 == 0 { &["--dir", "spilled"] } else { &[] };
+            let args = [&["-o", "file", "-m", "64K"], place].concat();
+            let mut child = overspill(dir.path(), &args).spawn().unwrap();
             let mut stdin = child.stdin.take().unwrap();
             stdin.write_all(&input).unwrap();
             if wait > 0 {

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "SIZE", value_parser = size::parse)]
     pub(crate) disk: Option<u64>,
 
-    /// Make the temporary file in DIR [default: TMPDIR or /tmp; see ENVIRONMENT]
+    /// Make the temporary file in DIR [default: with -o, beside FILE; else see ENVIRONMENT]
     #[arg(short = 'T', long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 
@@ -82,8 +82,9 @@ EXAMPLES
 
 FILES
   With -o, a regular file is written under no name beside FILE, synced to disk, and put in FILE's
-  place by a rename. Readers see the old content or the new, never a mixture, also after a crash.
-  Until then FILE is not touched.
+  place by a rename. What does not fit in memory goes there at once; with --dir it goes to DIR
+  first, and is copied in the end. Readers see the old content or the new, never a mixture, also
+  after a crash. Until then FILE is not touched.
 
   A symbolic link is followed: the file that it points to is replaced, and the link stays.
   A link that points nowhere gets the file that it points to.
@@ -104,9 +105,10 @@ FILES
   Empty input makes an empty file.
 
 ENVIRONMENT
-  TMPDIR  The directory of the temporary file, unless --dir is given. If it is not set, /tmp.
-          A temporary directory that is itself in memory (tmpfs) is passed over for the first of
-          /var/tmp, /usr/tmp and the current directory that is on a disk. --dir is taken as it is.
+  TMPDIR  The directory of the temporary file, unless it is beside FILE or --dir is given. If it
+          is not set, /tmp. A temporary directory that is itself in memory (tmpfs) is passed over
+          for the first of /var/tmp, /usr/tmp and the current directory that is on a disk. --dir is
+          taken as it is.
 
 SIGNALS
   Any signal that ends the process, SIGKILL too, leaves FILE as it was and nothing on the disk:

@@ -50,7 +50,8 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
-/// What to say of an error of the buffer, once it holds `len` bytes. `dir` is the choice of the caller.
+/// What to say of an error of the buffer, once it holds `len` bytes. `dir` is where it spills, if
+/// that is known.
 pub(crate) fn of_buffer(error: io::Error, len: u64, dir: Option<&Path>) -> Failure {
     match error.downcast::<SpillError>() {
         Ok(error) => of_spill(&error, len, dir),

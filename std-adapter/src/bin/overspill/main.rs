@@ -41,15 +41,19 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Failure> {
     let mut target = Target::choose(args.output.as_deref(), args.append)?;
     let pool = pool(args)?;
-    let dir = args.dir.as_deref();
     let mut progress = Progress::new(args.progress);
     let place = match &mut target {
         Target::File(place) => Some(place),
         Target::Stdout | Target::Stream { .. } => None,
     };
+    let path = place.as_ref().map(|place| place.path.clone());
+    // A directory that was asked for is taken, though the file then costs a copy.
+    let beside = path.filter(|_| args.dir.is_none());
+    let dir = args.dir.clone().or_else(|| Some(target::parent(beside.as_ref()?).to_owned()));
+    let dir = dir.as_deref();
 
     let start = Instant::now();
-    let (buffer, old) = Soak { pool: &pool, dir, progress: &mut progress }.input(place)?;
+    let (buffer, old) = Soak { pool: &pool, beside, dir, progress: &mut progress }.input(place)?;
     let mut report = Report::new(&pool, &buffer, old, start.elapsed());
 
     let start = Instant::now();

@@ -6,7 +6,7 @@ use crate::target::{Old, Place};
 use overspill::{SpillBuffer, SpillPool};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes that are moved at a time: several pages, so that they go past the cache in one call, and
 /// few enough to stay in the processor's.
@@ -15,7 +15,9 @@ pub(crate) const BLOCK: usize = 256 << 10;
 /// A buffer being filled, and what belongs to it.
 pub(crate) struct Soak<'a> {
     pub(crate) pool: &'a SpillPool,
-    /// For messages.
+    /// The file that the content will be, if what is spilled may go to its directory.
+    pub(crate) beside: Option<PathBuf>,
+    /// Where it goes as far as that is known, for messages.
     pub(crate) dir: Option<&'a Path>,
     pub(crate) progress: &'a mut Progress,
 }
@@ -24,7 +26,7 @@ impl Soak<'_> {
     /// Takes in all of standard input, behind what `place` wants kept. Returns the buffer, and how
     /// many bytes of it are old.
     pub(crate) fn input(&mut self, place: Option<&mut Place>) -> Result<(SpillBuffer, u64), Failure> {
-        let mut buffer = self.pool.buffer();
+        let mut buffer = self.buffer();
         let old = place.and_then(|place| Some((place.old.as_mut()?, &place.path, &place.shown)));
         let Some((old, path, shown)) = old else {
             self.standard_input(&mut buffer)?;
@@ -37,6 +39,14 @@ impl Soak<'_> {
             return self.behind_current(path, shown, buffer, old_len);
         }
         Ok((buffer, old_len))
+    }
+
+    /// An empty one, from which a file can be made without copying if it is to be one.
+    fn buffer(&self) -> SpillBuffer {
+        match &self.beside {
+            Some(path) => self.pool.buffer_beside(path),
+            None => self.pool.buffer(),
+        }
     }
 
     fn standard_input(&mut self, buffer: &mut SpillBuffer) -> Result<(), Failure> {
@@ -54,7 +64,7 @@ impl Soak<'_> {
         mut buffer: SpillBuffer,
         outdated: u64,
     ) -> Result<(SpillBuffer, u64), Failure> {
-        let mut whole = self.pool.buffer();
+        let mut whole = self.buffer();
         match Old::open(path) {
             Ok(mut old) => self.take(&mut old.file, shown, &mut whole)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
