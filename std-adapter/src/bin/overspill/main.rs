@@ -12,6 +12,7 @@
 //! the input in, [`pour`] hands it over. What goes wrong is a [`failure`], in one line.
 
 mod args;
+mod block;
 mod failure;
 mod pour;
 mod progress;

@@ -1,8 +1,9 @@
 //! The content, handed over to where it goes.
 
+use crate::block::Block;
 use crate::failure::{self, Failure};
 use crate::progress::Progress;
-use crate::soak::{BLOCK, widen};
+use crate::soak::widen;
 use crate::target::{Place, Target, open_stream};
 use overspill::SpillBuffer;
 use std::fs::File;
@@ -49,9 +50,10 @@ fn copy(mut buffer: SpillBuffer, out: &mut File, name: &Path, dir: Option<&Path>
     let len = buffer.len();
     let of_buffer = |error| failure::of_buffer(error, len, dir);
     buffer.seek(SeekFrom::Start(0)).map_err(of_buffer)?;
-    let mut block = vec![0; BLOCK];
+    let mut block = Block::new();
+    let block = block.bytes();
     loop {
-        let n = buffer.read(&mut block).map_err(of_buffer)?;
+        let n = buffer.read(block).map_err(of_buffer)?;
         if n == 0 {
             // Dropped, the buffer would give back its room on the disk piece by piece; the process is
             // about to end, and the kernel then frees the file as a whole.

@@ -1,5 +1,6 @@
 //! Input, taken in to its end.
 
+use crate::block::{BLOCK, Block};
 use crate::failure::{self, Failure};
 use crate::progress::Progress;
 use crate::target::{Old, Place};
@@ -7,10 +8,6 @@ use overspill::{SpillBuffer, SpillPool};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-
-/// Bytes that are moved at a time: several pages, so that they go past the cache in one call, and
-/// few enough to stay in the processor's.
-pub(crate) const BLOCK: usize = 256 << 10;
 
 /// A buffer being filled, and what belongs to it.
 pub(crate) struct Soak<'a> {
@@ -79,7 +76,8 @@ impl Soak<'_> {
 
     /// Moves all of `from` to the end of `buffer`.
     fn take(&mut self, from: &mut impl Read, name: &Path, buffer: &mut SpillBuffer) -> Result<(), Failure> {
-        let mut block = vec![0; BLOCK];
+        let mut block = Block::new();
+        let block = block.bytes();
         loop {
             // Up to a boundary of blocks, and so of pages: a whole page can go past the cache.
             let past = usize::try_from(buffer.len() % BLOCK as u64).unwrap_or(0);
