@@ -147,7 +147,7 @@ pub trait Subject {
 }
 
 /// How far a thing may stray from the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leeway {
     /// Not at all: counts and refusals are the model's.
     None,
@@ -156,6 +156,18 @@ pub enum Leeway {
     /// As `Pieces`, and what needs room may be refused where the model has room; a write may stop
     /// short then, but not before one byte. Reading needs no room.
     Refuse,
+    /// As `Refuse`, and what may need the store may fail, reading included. It loses nothing then.
+    Fail,
+}
+
+impl Leeway {
+    fn excuses(self, refusal: &Refusal) -> bool {
+        match refusal {
+            Refusal::Full => self >= Leeway::Refuse,
+            Refusal::Failed(_) => self >= Leeway::Fail,
+            Refusal::OutOfRange | Refusal::EndOfFile => false,
+        }
+    }
 }
 
 /// When the whole content is compared. Reading it moves a window and recycles frames, so a run
@@ -294,21 +306,24 @@ impl<S: Subject> Pair<S> {
             Op::Read(n) => {
                 let mut buf = vec![0xEE; n];
                 let got = subject.read(&mut buf);
-                self.was_read(&buf, got)
+                self.was_read(&buf, got, leeway)
             }
             Op::ReadVectored(sizes) => {
                 let mut buf = vec![0xEE; sizes.iter().sum()];
                 let (first, rest) = buf.split_at_mut(sizes[0]);
                 let (second, third) = rest.split_at_mut(sizes[1]);
                 let got = subject.read_vectored([first, second, third]);
-                self.was_read(&buf, got)
+                self.was_read(&buf, got, leeway)
             }
-            Op::ReadExact(n) => self.read_exact(n),
-            Op::ReadToEnd => {
-                let all = subject.read_to_end().map_err(|refusal| format!("refused: {refusal:?}"))?;
-                same_bytes("read_to_end", &all, model.rest())?;
-                self.advance(all.len())
-            }
+            Op::ReadExact(n) => self.read_exact(n, leeway),
+            Op::ReadToEnd => match subject.read_to_end() {
+                Err(refusal) if leeway.excuses(&refusal) => self.follow("read_to_end"),
+                got => {
+                    let all = got.map_err(|refusal| format!("refused: {refusal:?}"))?;
+                    same_bytes("read_to_end", &all, model.rest())?;
+                    self.advance(all.len())
+                }
+            },
             Op::FillBuf(n) => self.fill_and_consume(n, leeway),
             Op::Seek(to) => same("seek", &subject.seek(to), &model.seek(to)),
             Op::SetPosition(to) => {
@@ -333,7 +348,7 @@ impl<S: Subject> Pair<S> {
             }
             Op::Flush => same("flush", &subject.flush(), &Ok(())),
             Op::Spill => match subject.spill() {
-                Err(Refusal::Full) if leeway == Leeway::Refuse => Ok(()),
+                Err(refusal) if leeway.excuses(&refusal) => Ok(()),
                 got => same("spill", &got, &Ok(())),
             },
             Op::Turn(_) => Ok(()),
@@ -342,9 +357,9 @@ impl<S: Subject> Pair<S> {
 
     /// What one `write` took: the model takes the same, if that is within the leeway.
     fn written(&mut self, data: &[u8], got: Result<usize, Refusal>, leeway: Leeway) -> Result<(), String> {
-        let offered = match got {
-            Err(Refusal::Full) if leeway == Leeway::Refuse => return Ok(()),
-            Ok(n @ 1..) if leeway == Leeway::Refuse => data.get(..n).unwrap_or(data),
+        let offered = match &got {
+            Err(refusal) if leeway.excuses(refusal) => return Ok(()),
+            Ok(n @ 1..) if leeway >= Leeway::Refuse => data.get(..*n).unwrap_or(data),
             _ => data,
         };
         same("write", &got, &self.model.write(offered))
@@ -358,42 +373,56 @@ impl<S: Subject> Pair<S> {
         let taken = taken.ok_or("write_all moved further than it was given bytes")?;
         same("write_all", &Ok(taken.len()), &self.model.write(taken))?;
         match got {
-            Err(Refusal::Full) if leeway == Leeway::Refuse => Ok(()),
+            Err(refusal) if leeway.excuses(&refusal) => Ok(()),
             got => same("write_all", &got, &self.model.write(&data[taken.len()..]).map(drop)),
         }?;
         same("bytes that write_all took", &self.subject.position(), &self.model.position())
     }
 
-    fn was_read(&mut self, buf: &[u8], got: Result<usize, Refusal>) -> Result<(), String> {
-        let there = &self.model.rest()[..buf.len().min(self.model.rest().len())];
+    fn was_read(&mut self, buf: &[u8], got: Result<usize, Refusal>, leeway: Leeway) -> Result<(), String> {
+        let mut there = &self.model.rest()[..buf.len().min(self.model.rest().len())];
+        match &got {
+            Err(refusal) if leeway.excuses(refusal) => return Ok(()),
+            Ok(n @ 1..) if leeway >= Leeway::Fail => there = there.get(..*n).unwrap_or(there),
+            _ => {}
+        }
         same("read", &got, &Ok(there.len()))?;
         same_bytes("read", &buf[..there.len()], there)?;
         self.advance(there.len())
     }
 
-    fn read_exact(&mut self, n: usize) -> Result<(), String> {
+    fn read_exact(&mut self, n: usize, leeway: Leeway) -> Result<(), String> {
         let mut buf = vec![0xEE; n];
-        let rest = self.model.rest();
-        match (self.subject.read_exact(&mut buf), rest.get(..n)) {
+        let got = self.subject.read_exact(&mut buf);
+        match (got, self.model.rest().get(..n)) {
             (Ok(()), Some(there)) => {
                 same_bytes("read_exact", &buf, there)?;
                 self.advance(n)
             }
-            // How far it got is nobody's promise, but not past the end.
-            (Err(Refusal::EndOfFile), None) => {
-                let (before, now) = (self.model.position(), self.subject.position());
-                if !(before..=before + rest.len() as u64).contains(&now) {
-                    return Err(format!("read_exact moved from {before} to {now}, past the end"));
-                }
-                self.model.seek(SeekFrom::Start(now)).map(drop).map_err(|refusal| format!("{refusal:?}"))
-            }
+            (Err(Refusal::EndOfFile), None) => self.follow("read_exact"),
+            (Err(refusal), _) if leeway.excuses(&refusal) => self.follow("read_exact"),
             (got, there) => Err(format!("read_exact gave {got:?}, {:?} bytes there", there.map(<[u8]>::len))),
         }
     }
 
+    /// How far a read of many bytes got before it failed is nobody's promise, but not past the end.
+    fn follow(&mut self, what: &str) -> Result<(), String> {
+        let (before, now) = (self.model.position(), self.subject.position());
+        if !(before..=before + self.model.rest().len() as u64).contains(&now) {
+            return Err(format!("{what} moved from {before} to {now}, past the end"));
+        }
+        self.model.seek(SeekFrom::Start(now)).map(drop).map_err(|refusal| format!("{refusal:?}"))
+    }
+
     fn fill_and_consume(&mut self, n: usize, leeway: Leeway) -> Result<(), String> {
-        let first = self.subject.fill_buf().map_err(|refusal| format!("refused: {refusal:?}"))?.to_vec();
-        let lent = self.subject.fill_buf().map_err(|refusal| format!("refused: {refusal:?}"))?;
+        let first = match self.subject.fill_buf() {
+            Err(refusal) if leeway.excuses(&refusal) => return Ok(()),
+            got => got.map_err(|refusal| format!("fill_buf refused: {refusal:?}"))?.to_vec(),
+        };
+        let lent = match self.subject.fill_buf() {
+            Err(refusal) if leeway.excuses(&refusal) => return Ok(()),
+            got => got.map_err(|refusal| format!("fill_buf the second time refused: {refusal:?}"))?,
+        };
         // More is as good: what was seen the first time is still there.
         same_bytes("fill_buf the second time", &lent[..lent.len().min(first.len())], &first)?;
         let rest = self.model.rest();
@@ -413,7 +442,7 @@ impl<S: Subject> Pair<S> {
     ) -> Result<(), String> {
         let grows = len > self.model.content().len() as u64;
         match got {
-            Err(Refusal::Full) if grows && leeway == Leeway::Refuse => Ok(()),
+            Err(refusal) if grows && leeway.excuses(&refusal) => Ok(()),
             got => same(what, &got, &self.model.set_len(len)),
         }
     }

@@ -8,7 +8,7 @@
 //! | [`driver`] | do a thing and the model agree after each operation? |
 //! | [`cursors`] | … when the thing is a `Cursor`, over every medium |
 //! | [`spills`] | … when the things are `SpillBuffer`s of one pool, under any budget |
-//! | [`faulty`] | what does a `Cursor` do when its medium fails? |
+//! | [`faulty`] | what does a thing do when what lies below it fails? |
 //! | [`conformance`] | does a type keep what a trait promises? |
 //! | [`bench`] | who is faster, in one alternating run? |
 
@@ -38,8 +38,9 @@ pub mod spills;
 pub mod replay {
     pub use crate::cursors::{CursorSetup, Under::*, run_cursor};
     pub use crate::driver::Watch::*;
+    pub use crate::faulty::Faults::*;
     pub use crate::ops::Op::*;
-    pub use crate::spills::{Below::*, SpillSetup, run_spill};
+    pub use crate::spills::{Below::*, SpillSetup, run_spill, run_spill_threads};
     pub use std::io::SeekFrom::*;
 }
 

@@ -1,10 +1,12 @@
 //! `SpillBuffer` under any budget, as a [`Subject`].
 
 use crate::driver::{Leeway, Mismatch, Pair, Subject, Watch, run};
+use crate::faulty::{FaultPlan, Faults, FaultyStore};
 use crate::model::Model;
 use crate::ops::{Op, Refusal, Shape};
 use overspill::{MemoryStore, SpillBuffer, SpillPool};
 use std::io::{self, BufRead, ErrorKind, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 /// What lies below the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub enum Below {
     Memory,
     /// A `MemoryStore` that is full at so many pages.
     FullAt(u64),
+    /// A `FaultyStore`.
+    Failing(Faults),
     /// A temp file.
     TempFile,
 }
@@ -67,11 +71,14 @@ impl SpillSetup {
                 0 => Below::TempFile,
                 1 => Below::FullAt(3),
                 2 => Below::FullAt(11),
+                3 => Below::Failing(Faults::Once(usize::from(watch / 3))),
+                4 => Below::Failing(Faults::From(usize::from(watch / 3))),
                 _ => Below::Memory,
             },
             base: if base < 128 { 0 } else { Self::bases(page)[pick(base, 4)] },
             buffers: 1 + pick(buffers, 3),
-            watch: [Watch::AtEnd, Watch::Every(1), Watch::Every(7)][pick(watch, 3)],
+            // Large contents are looked at less often, or looking is all that a fuzzer does.
+            watch: [Watch::AtEnd, Watch::Every(1 + page / 512), Watch::Every(7 + page / 256)][pick(watch, 3)],
         }
     }
 
@@ -80,19 +87,28 @@ impl SpillSetup {
         Shape { page: self.page, kinds, extremes: false }
     }
 
-    fn pool(&self) -> SpillPool {
+    fn pool(&self) -> (SpillPool, Arc<FaultPlan>) {
         let builder = SpillPool::builder().memory(self.memory).disk(self.disk).page_size(self.page);
+        let (faulty, plan) = FaultyStore::new(match self.below {
+            Below::Failing(faults) => faults,
+            _ => Faults::Never,
+        });
         let builder = match self.below {
             Below::Memory => builder.store(MemoryStore::new()),
             Below::FullAt(pages) => builder.store(MemoryStore::with_capacity(pages * self.page as u64)),
+            Below::Failing(_) => builder.store(faulty),
             Below::TempFile => builder,
         };
-        builder.build().expect("a setup's page size is a power of two")
+        (builder.build().expect("a setup's page size is a power of two"), plan)
     }
 
     fn leeway(&self) -> Leeway {
-        let limited = self.disk < u64::MAX || matches!(self.below, Below::FullAt(_));
-        if limited { Leeway::Refuse } else { Leeway::Pieces }
+        match self.below {
+            Below::Failing(_) => Leeway::Fail,
+            Below::FullAt(_) => Leeway::Refuse,
+            _ if self.disk < u64::MAX => Leeway::Refuse,
+            _ => Leeway::Pieces,
+        }
     }
 }
 
@@ -100,12 +116,13 @@ impl SpillSetup {
 struct Spilling {
     buffer: SpillBuffer,
     pool: SpillPool,
+    plan: Arc<FaultPlan>,
     base: u64,
 }
 
 impl Spilling {
-    fn new(pool: SpillPool, base: u64) -> Self {
-        let mut spilling = Spilling { buffer: pool.buffer(), pool, base };
+    fn new(pool: SpillPool, plan: Arc<FaultPlan>, base: u64) -> Self {
+        let mut spilling = Spilling { buffer: pool.buffer(), pool, plan, base };
         spilling.start().expect("a hole and a seek need no room");
         spilling
     }
@@ -218,6 +235,18 @@ impl Subject for Spilling {
         if self.base == 0 { self.buffer.is_empty() } else { self.len() == 0 }
     }
 
+    /// What a failed call has left can be read once the store works again.
+    fn content(&mut self) -> Result<Vec<u8>, Refusal> {
+        let plan = Arc::clone(&self.plan);
+        plan.paused(|| {
+            let position = self.position();
+            self.set_position(0)?;
+            let all = self.read_to_end()?;
+            self.set_position(position)?;
+            Ok(all)
+        })
+    }
+
     fn check_invariants(&mut self) {
         self.buffer.check_invariants();
         let pool = self.pool.stats();
@@ -255,16 +284,22 @@ fn check_hand_over(pair: Pair<Spilling>) -> Result<(), String> {
     crate::driver::same_bytes("into_file", &all, model.content())
 }
 
-/// Does `ops` to the buffers of a pool and to as many models.
+/// Empty buffers of `pool`, and a model of each.
+fn pairs(setup: SpillSetup, pool: &SpillPool, plan: &Arc<FaultPlan>) -> Vec<Pair<Spilling>> {
+    // More than any sequence reaches, unless positions end before that.
+    let model = Model::new(Vec::new(), 1 << 40).ending_at(u64::MAX - setup.base);
+    let subject = || Spilling::new(pool.clone(), Arc::clone(plan), setup.base);
+    (0..setup.buffers).map(|_| Pair { subject: subject(), model: model.clone() }).collect()
+}
+
+/// Does `ops` to the buffers of a pool and to as many models; returns how many calls of the store
+/// failed as planned.
 ///
 /// # Errors
 /// Where they differ.
-pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<(), Mismatch> {
-    let pool = setup.pool();
-    // More than any sequence reaches, unless positions end before that.
-    let model = Model::new(Vec::new(), 1 << 40).ending_at(u64::MAX - setup.base);
-    let pair = |_| Pair { subject: Spilling::new(pool.clone(), setup.base), model: model.clone() };
-    let mut pairs: Vec<_> = (0..setup.buffers).map(pair).collect();
+pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<usize, Mismatch> {
+    let (pool, plan) = setup.pool();
+    let mut pairs = pairs(setup, &pool, &plan);
     let at_end = |what: String| Mismatch { ops: ops.to_vec(), what, again: String::new() };
     run(&mut pairs, ops, setup.leeway(), setup.watch)
         .and_then(|()| {
@@ -273,7 +308,35 @@ pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<(), Mismatch> {
             handed_over.map_or(Ok(()), check_hand_over).map_err(at_end)
         })
         .and_then(|()| check_accounts(pairs, &pool).map_err(at_end))
+        .map(|()| plan.failed())
         .map_err(|mismatch| Mismatch { again: format!("run_spill({setup:?}, &ops).unwrap();"), ..mismatch })
+}
+
+/// Does each of `sequences` on a thread of its own, to buffers of its own, all of one pool.
+///
+/// # Errors
+/// Where a buffer and its model differ. The operations that are printed are those of one thread;
+/// whether they fail again is up to the others.
+pub fn run_spill_threads(setup: SpillSetup, sequences: &[Vec<Op>]) -> Result<(), Mismatch> {
+    let (pool, plan) = setup.pool();
+    let again = || format!("run_spill_threads({setup:?}, &[ops.to_vec(), ops.to_vec()]).unwrap();");
+    let mut left = Vec::new();
+    std::thread::scope(|scope| {
+        let start = |ops: &'_ Vec<Op>| {
+            let (mut pairs, ops) = (pairs(setup, &pool, &plan), ops.clone());
+            scope.spawn(move || run(&mut pairs, &ops, setup.leeway(), setup.watch).map(|()| pairs))
+        };
+        let threads: Vec<_> = sequences.iter().map(start).collect();
+        threads.into_iter().try_for_each(|thread| {
+            left.extend(thread.join().expect("the runner catches panics")?);
+            Ok(())
+        })
+    })
+    .and_then(|()| {
+        let at_end = |what| Mismatch { ops: Vec::new(), what, again: String::new() };
+        check_accounts(left, &pool).map_err(at_end)
+    })
+    .map_err(|mismatch| Mismatch { again: again(), ..mismatch })
 }
 
 /// Any bytes at all are a run: eleven say which, the rest are its operations.

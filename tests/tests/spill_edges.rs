@@ -1,12 +1,204 @@
-//! The edges of `SpillBuffer` by hand, and the bugs that its model has found.
+//! The edges of `SpillBuffer` by hand: the far end of `u64`, what a refusal says and leaves behind,
+//! and the bugs that the model has found.
 
-use overspill_tests::replay::*;
+use overspill::{MemoryStore, Operation, SpillBuffer, SpillError, SpillPool};
+use overspill_tests::faulty::{Faults, FaultyStore};
+use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
+
+/// A pool with pages of 8 bytes, no memory, and a disk of so many bytes.
+fn pool_on_disk(disk: u64) -> SpillPool {
+    let builder = SpillPool::builder().memory(0).page_size(8).disk(disk);
+    builder.store(MemoryStore::new()).build().unwrap()
+}
+
+fn content(buffer: &mut SpillBuffer) -> Vec<u8> {
+    let mut all = Vec::new();
+    buffer.rewind().unwrap();
+    buffer.read_to_end(&mut all).unwrap();
+    all
+}
+
+/// What is inside an [`io::Error`] that came from a buffer.
+fn inner(error: io::Error) -> SpillError {
+    error.downcast().expect("an error of a buffer holds a SpillError")
+}
+
+// The far end of u64.
+
+#[test]
+fn the_longest_content_costs_nothing_until_it_is_written() {
+    let pool = SpillPool::builder().build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.set_len(u64::MAX).unwrap();
+    assert_eq!((buffer.len(), buffer.position()), (u64::MAX, 0));
+    assert_eq!((pool.stats().memory_high_water, pool.stats().disk_high_water), (0, 0));
+
+    buffer.seek(SeekFrom::End(-3)).unwrap();
+    let mut tail = [7; 8];
+    assert_eq!(buffer.read(&mut tail).unwrap(), 3);
+    assert_eq!(tail, [0, 0, 0, 7, 7, 7, 7, 7]);
+    assert_eq!(buffer.read(&mut tail).unwrap(), 0);
+
+    buffer.rewind().unwrap();
+    let mut all = b"kept".to_vec();
+    assert_eq!(buffer.read_to_end(&mut all).unwrap_err().kind(), ErrorKind::OutOfMemory);
+    assert_eq!((all, buffer.position()), (b"kept".to_vec(), 0), "nothing has moved");
+}
+
+#[test]
+fn a_write_past_the_last_position_is_too_large_and_changes_nothing() {
+    let mut buffer = SpillBuffer::new();
+    buffer.write_all(b"abc").unwrap();
+    buffer.seek(SeekFrom::Start(u64::MAX)).unwrap();
+    let refused = buffer.write(b"four").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::FileTooLarge);
+    assert!(matches!(inner(refused), SpillError::TooLarge { position: u64::MAX, asked: 4 }));
+    assert_eq!((buffer.len(), buffer.position()), (3, u64::MAX));
+
+    buffer.seek(SeekFrom::Current(-2)).unwrap();
+    assert_eq!(buffer.write(b"four").unwrap(), 2, "what can be counted is taken");
+    buffer.set_len(3).unwrap();
+    assert_eq!(content(&mut buffer), b"abc");
+}
+
+#[test]
+fn a_seek_out_of_range_says_from_where_and_moves_nothing() {
+    let mut buffer = SpillBuffer::new();
+    buffer.write_all(b"abc").unwrap();
+    for (to, from, offset) in [(SeekFrom::End(-4), 3, -4), (SeekFrom::Current(i64::MIN), 3, i64::MIN)] {
+        let refused = buffer.seek(to).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        let SpillError::Seek(seek) = inner(refused) else { panic!("{to:?}: not a seek's error") };
+        assert_eq!((seek.from, seek.offset, buffer.position()), (from, offset, 3));
+    }
+}
+
+#[test]
+fn consuming_past_the_end_is_a_seek_forward() {
+    let mut buffer = SpillBuffer::new();
+    buffer.write_all(b"abc").unwrap();
+    buffer.rewind().unwrap();
+    assert_eq!(buffer.fill_buf().unwrap(), b"abc");
+    buffer.consume(5);
+    assert_eq!(buffer.fill_buf().unwrap(), b"");
+    buffer.write_all(b"x").unwrap();
+    assert_eq!(content(&mut buffer), b"abc\0\0x");
+}
+
+// Refusals, and what becomes of them.
+
+#[test]
+fn the_disk_limit_says_what_it_is_and_ends_when_others_make_room() {
+    let pool = pool_on_disk(32);
+    let mut other = pool.buffer();
+    other.write_all(&[1; 24]).unwrap();
+    let mut buffer = pool.buffer();
+    assert_eq!(buffer.write(&[2; 20]).unwrap(), 8, "a short count first");
+
+    let refused = buffer.write(&[2; 12]).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
+    let SpillError::DiskLimit { limit, used, asked, .. } = inner(refused) else { panic!("another error") };
+    assert_eq!((limit, used, asked), (32, 32, 8));
+    assert_eq!((buffer.len(), buffer.position()), (8, 8), "the refused bytes left no trace");
+
+    drop(other);
+    buffer.write_all(&[2; 12]).unwrap();
+    assert_eq!(content(&mut buffer), [2; 20]);
+}
+
+#[test]
+fn a_disk_limit_of_nothing_leaves_the_memory() {
+    let builder = SpillPool::builder().memory(16).page_size(8).disk(0).store(MemoryStore::new());
+    let pool = builder.build().unwrap();
+    let mut buffer = pool.buffer();
+    assert_eq!(buffer.write(&[1; 20]).unwrap(), 16);
+    assert_eq!(buffer.write(&[1; 4]).unwrap_err().kind(), ErrorKind::QuotaExceeded);
+    assert_eq!(buffer.spill().unwrap_err().kind(), ErrorKind::QuotaExceeded);
+    assert_eq!(content(&mut buffer), [1; 16]);
+    assert!(!buffer.is_spilled());
+}
+
+#[test]
+fn a_full_store_is_not_the_disk_limit() {
+    let builder = SpillPool::builder().memory(0).page_size(8).store(MemoryStore::with_capacity(12));
+    let pool = builder.build().unwrap();
+    let mut buffer = pool.buffer();
+    assert_eq!(buffer.write(&[3; 20]).unwrap(), 12);
+    let refused = buffer.write(&[3; 8]).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::StorageFull);
+    let SpillError::StoreFull { offset, source, .. } = inner(refused) else { panic!("another error") };
+    assert_eq!((offset, source.kind()), (12, ErrorKind::StorageFull));
+    assert_eq!(content(&mut buffer), [3; 12]);
+}
+
+#[test]
+fn a_failing_store_is_named_with_what_it_was_doing_and_where() {
+    let (store, _) = FaultyStore::new(Faults::Once(1));
+    let pool = SpillPool::builder().memory(0).page_size(8).store(store).build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[4; 8]).unwrap();
+    buffer.seek(SeekFrom::Start(2)).unwrap();
+    let failed = buffer.read(&mut [0; 5]).unwrap_err();
+    assert_eq!(
+        failed.to_string(),
+        "the store failed: cannot read 5 bytes at its offset 2: call 1 was planned to fail"
+    );
+    let SpillError::Store { operation, offset, len, .. } = inner(failed) else { panic!("another error") };
+    assert_eq!((operation, offset, len), (Operation::Read, 2, 5));
+    assert_eq!(buffer.position(), 2);
+    assert_eq!(content(&mut buffer), [4; 8], "it works again");
+}
+
+// Giving back.
+
+#[test]
+fn clearing_and_cutting_give_the_disk_back() {
+    let pool = pool_on_disk(u64::MAX);
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[5; 64]).unwrap();
+    assert_eq!((pool.stats().disk_used, buffer.stats().bytes_spilled), (64, 64));
+    buffer.set_len(20).unwrap();
+    assert_eq!(pool.stats().disk_used, 24, "pages are kept whole");
+    buffer.clear();
+    assert_eq!((pool.stats().disk_used, buffer.len(), buffer.position()), (0, 0, 0));
+    assert!(!buffer.is_spilled());
+}
+
+#[test]
+fn a_target_that_cannot_be_written_gives_the_buffer_back() {
+    let mut buffer = SpillBuffer::with_budget(0);
+    buffer.write_all(b"still here").unwrap();
+    buffer.seek(SeekFrom::Start(5)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("missing").join("file");
+    let refused = buffer.persist(&path).unwrap_err();
+    assert!(refused.to_string().contains(path.to_str().unwrap()), "{refused}");
+    assert_eq!(refused.error.kind(), ErrorKind::NotFound);
+    let mut buffer = refused.buffer;
+    assert_eq!(buffer.position(), 5);
+    assert_eq!(content(&mut buffer), b"still here");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left beside the target");
+}
+
+#[test]
+fn debug_tells_where_the_bytes_are_and_reads_none_of_them() {
+    let pool = pool_on_disk(u64::MAX);
+    let mut buffer = pool.buffer();
+    buffer.write_all(b"secret!!").unwrap();
+    let printed = format!("{buffer:?}");
+    assert!(printed.contains("len: 8") && printed.contains("bytes_spilled: 8"), "{printed}");
+    assert!(!printed.contains("secret") && !printed.contains("115"), "{printed}");
+    assert_eq!(buffer.stats().io.reads, 0);
+}
+
+// Bugs that were found, each with its story.
 
 /// Pages of one byte exist, and then the last page has the number `u64::MAX`. The walk over a
 /// table's entries was believed to count no further than the entries there are; but it paired them
 /// with an open range, which counts one ahead, and overflowed behind the last page.
 #[test]
 fn the_last_page_there_can_be_is_walked_over() {
+    use overspill_tests::replay::*;
     let ops = [Seek(Start(27)), WriteVectored([15, 0, 13])];
     let setup = SpillSetup {
         page: 1,

@@ -1,6 +1,7 @@
 //! Does a `SpillBuffer` do what a binary file does, wherever its bytes are? (I4)
 
 use overspill_tests::driver::Watch;
+use overspill_tests::faulty::Faults;
 use overspill_tests::ops::{Op, sequences};
 use overspill_tests::proptest_config;
 use overspill_tests::spills::{Below, SpillSetup, run_spill};
@@ -23,7 +24,7 @@ fn cases(nth: usize, change: fn(SpillSetup, u8) -> SpillSetup) -> impl Strategy<
 }
 
 fn check((setup, ops): Case) -> Result<(), TestCaseError> {
-    run_spill(setup, &ops).map_err(|mismatch| TestCaseError::fail(mismatch.to_string()))
+    run_spill(setup, &ops).map(drop).map_err(|mismatch| TestCaseError::fail(mismatch.to_string()))
 }
 
 /// One test for each budget, so that a failure names it.
@@ -33,7 +34,7 @@ macro_rules! buffers_within {
             use super::*;
 
             proptest! {
-                #![proptest_config(proptest_config(64))]
+                #![proptest_config(proptest_config(40))]
 
                 #[test]
                 fn over_memory(case in cases($nth, |setup, _| setup)) {
@@ -59,6 +60,17 @@ macro_rules! buffers_within {
                 #[test]
                 fn over_a_store_that_fills_up(case in cases($nth, |setup, any| SpillSetup {
                     below: Below::FullAt(u64::from(any % 16)),
+                    ..setup
+                })) {
+                    check(case)?;
+                }
+
+                #[test]
+                fn over_a_store_that_fails(case in cases($nth, |setup, any| SpillSetup {
+                    below: Below::Failing(match any % 2 {
+                        0 => Faults::Once(usize::from(any / 2)),
+                        _ => Faults::From(usize::from(any / 2)),
+                    }),
                     ..setup
                 })) {
                     check(case)?;

@@ -1,0 +1,47 @@
+//! Do buffers of one pool on different threads stay out of each other's bytes?
+//!
+//! Each thread drives buffers of its own against models of its own; the pool's frames, slots and
+//! budget are all they share, and there is too little memory for all of them.
+
+use overspill_tests::driver::Watch;
+use overspill_tests::ops::{Op, sequences};
+use overspill_tests::proptest_config;
+use overspill_tests::spills::{Below, SpillSetup, run_spill_threads};
+use proptest::prelude::*;
+
+/// A setup, and what each of four threads does in it.
+fn cases(page: usize, pages: usize, below: Below) -> impl Strategy<Value = (SpillSetup, Vec<Vec<Op>>)> {
+    let setup = SpillSetup {
+        page,
+        memory: page * pages,
+        disk: u64::MAX,
+        below,
+        base: 0,
+        buffers: 2,
+        watch: Watch::Every(7),
+    };
+    (Just(setup), prop::collection::vec(sequences(page, false, 120), 4))
+}
+
+fn check(setup: SpillSetup, sequences: &[Vec<Op>]) -> Result<(), TestCaseError> {
+    run_spill_threads(setup, sequences).map_err(|mismatch| TestCaseError::fail(mismatch.to_string()))
+}
+
+proptest! {
+    #![proptest_config(proptest_config(32))]
+
+    #[test]
+    fn four_threads_share_a_few_small_pages((setup, sequences) in cases(8, 5, Below::Memory)) {
+        check(setup, &sequences)?;
+    }
+
+    #[test]
+    fn four_threads_share_a_temp_file((setup, sequences) in cases(4096, 3, Below::TempFile)) {
+        check(setup, &sequences)?;
+    }
+
+    #[test]
+    fn four_threads_share_slots_of_many_sizes((setup, sequences) in cases(16384, 2, Below::Memory)) {
+        check(setup, &sequences)?;
+    }
+}
