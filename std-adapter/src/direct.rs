@@ -102,7 +102,9 @@ impl Pager {
         let (slot, valid, fresh) = match self.table(|table| table.locate(index)) {
             Where::Spilled { slot, valid } if slot.len >= end as u64 => (slot, valid, false),
             Where::Spilled { slot, valid } => (self.relocate(index, slot, valid)?, valid, false),
-            Where::Hole | Where::Memory | Where::Leaving => (self.take_slot(index, self.core.page_size)?, 0, true),
+            Where::Hole | Where::Memory | Where::Leaving => {
+                (self.take_slot(index, self.core.page_size)?, 0, true)
+            }
         };
         if at > valid
             && let Err(error) = self.write_zeros(slot.offset + valid as u64, at - valid)

@@ -25,6 +25,7 @@ mod frame;
 mod hand_over;
 mod home;
 mod idle;
+mod in_place;
 #[cfg(all(test, overspill_loom))]
 mod models;
 mod own_file;

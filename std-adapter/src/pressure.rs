@@ -95,7 +95,9 @@ impl Core {
         while misses < MISSES_MAX {
             let giver = registry.find_giver(ask, asker)?;
             match self.take_back(&giver) {
-                Taken::Frame(frame) if frame.capacity() == len && !self.frames.is_over() => return Some(frame),
+                Taken::Frame(frame) if frame.capacity() == len && !self.frames.is_over() => {
+                    return Some(frame);
+                }
                 Taken::Frame(frame) => {
                     // Too small, or too large: what the budget gets of it may do, with that of others.
                     self.frames.recycle(frame);
