@@ -19,6 +19,9 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name == ".git" {
+            continue; // a file in a linked work tree, and that names a path
+        }
         if path.is_dir() && !name.starts_with('.') && !["target", "artifacts", "corpus"].contains(&&*name) {
             files(&path, found);
         } else if path.is_file() {
