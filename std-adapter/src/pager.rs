@@ -134,9 +134,11 @@ impl Pager {
     pub(crate) fn write_window(&mut self, position: &mut u64, data: &[u8]) -> bool {
         let Some(table) = &mut self.table else { return false };
         let (offset, len) = (*position, &mut self.len);
+        // The last page there can be ends one byte past what can be counted.
+        let Some(end) = offset.checked_add(data.len() as u64) else { return false };
         let commit = || {
-            *position = offset + data.len() as u64;
-            *len = (*len).max(*position);
+            *position = end;
+            *len = (*len).max(end);
         };
         table.try_with(|table| table.write(offset, data, commit)) == Some(true)
     }
