@@ -2,6 +2,7 @@
 
 use crate::buffer::SpillBuffer;
 use crate::error::{HandOverError, SpillError};
+use crate::in_place::{Coming, parent, sync_name};
 use crate::pager::Pager;
 use crate::pool::SpillPool;
 use crate::temp_file;
@@ -9,11 +10,9 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Room to move a page through when there is no frame.
-const BLOCK: usize = 4096;
-
-/// How the names begin that files have before they get their own.
-const PREFIX: &str = ".overspill-";
+/// The most room to move a page through when there is no frame. It is beside the budget: 4 KiB would
+/// be too, and cost sixteen times the system calls.
+const BLOCK: usize = 64 << 10;
 
 impl SpillBuffer {
     /// Makes an unnamed file of the content, in the pool's directory, at the buffer's position. Holes
@@ -31,11 +30,16 @@ impl SpillBuffer {
     }
 
     /// Puts the content under the name `path`, whole or not at all: it is written to a file without
-    /// that name, synced, and renamed; what stood under the name is replaced in one step. Returns
+    /// that name, synced, and given the name; what stood under the name is replaced in one step. Returns
     /// the file, open for reading and writing at the buffer's position.
     ///
-    /// A file that is replaced passes on its permissions; a new one gets the usual ones for a new
-    /// file. If `path` is a symbolic link, the link is replaced, not its target.
+    /// A file that is replaced passes on its permissions, and its owner and group as far as the
+    /// system allows; a new one gets the usual ones for a new file. If `path` is a symbolic link,
+    /// the link is replaced, not its target.
+    ///
+    /// Until then the new file has no name where the platform can make such a file (Linux, on most
+    /// file systems): nothing is left of it if the process is killed. Elsewhere it is hidden under a
+    /// name beside `path` that begins with `.overspill-`.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -74,23 +78,17 @@ impl SpillBuffer {
     fn put_under(&mut self, path: &Path) -> Result<File, SpillError> {
         let failed = |source| target(path, source);
         let position = self.position();
-        let dir = directory_of(path);
-        let copy = named_file(dir, path).map_err(failed)?;
+        let coming = Coming::to(path).map_err(failed)?;
         let pager = self.cursor.get_mut();
-        let mut made = match pager.link_own_file(dir, path, &copy)? {
-            Some(linked) => linked,
+        let mut file = match pager.put_own_file(&coming, path)? {
+            Some(file) => file,
             None => {
-                pager.copy_to(copy.as_file(), path)?;
-                copy
+                pager.copy_to(coming.file(), path)?;
+                coming.arrive().map_err(failed)?
             }
         };
-        made.as_file().sync_all().map_err(failed)?;
-        made.as_file_mut().seek(SeekFrom::Start(position)).map_err(failed)?;
-        let file = made.persist(path).map_err(|refused| failed(refused.error))?;
-        if let Some(own) = pager.own_file() {
-            own.let_go();
-        }
-        sync_dir(dir).map_err(failed)?;
+        sync_name(path).map_err(failed)?;
+        file.seek(SeekFrom::Start(position)).map_err(failed)?;
         Ok(file)
     }
 }
@@ -120,39 +118,9 @@ impl SpillPool {
     #[must_use]
     pub fn buffer_beside(&self, path: impl AsRef<Path>) -> SpillBuffer {
         let mut buffer = self.buffer();
-        buffer.cursor.get_mut().spill_beside(directory_of(path.as_ref()));
+        buffer.cursor.get_mut().spill_beside(parent(path.as_ref()));
         buffer
     }
-}
-
-/// The directory that `path` lies in.
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(dir) if dir != Path::new("") => dir,
-        _ => Path::new("."),
-    }
-}
-
-/// A file in `dir` under a name that nobody knows, with the permissions that `path` is to have.
-fn named_file(dir: &Path, path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(PREFIX);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The umask takes its part of it when the file is made.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let made = builder.tempfile_in(dir)?;
-    if let Ok(replaced) = std::fs::metadata(path) {
-        made.as_file().set_permissions(replaced.permissions())?;
-    }
-    Ok(made)
-}
-
-/// Makes a rename in `dir` durable.
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 fn target(path: &Path, source: io::Error) -> SpillError {
@@ -160,25 +128,25 @@ fn target(path: &Path, source: io::Error) -> SpillError {
 }
 
 impl Pager {
-    /// Makes the buffer's own file, if it has one, into the content, and gives it a name in `dir` that
-    /// nobody knows, with the permissions of `model`. `None` if that cannot be done here.
-    fn link_own_file(
-        &mut self,
-        dir: &Path,
-        path: &Path,
-        model: &tempfile::NamedTempFile,
-    ) -> Result<Option<tempfile::NamedTempFile>, SpillError> {
+    /// Makes the buffer's own file, if it has one, into the content, and puts it where `coming` was
+    /// to go. `None` if that cannot be done here.
+    fn put_own_file(&mut self, coming: &Coming, path: &Path) -> Result<Option<File>, SpillError> {
         let failed = |source| target(path, source);
         let Some(own) = self.own_file() else { return Ok(None) };
-        self.spill()?;
+        // What is in memory may be more than the disk limit allows; that is no limit on the target.
+        if self.spill().is_err() {
+            return Ok(None);
+        }
         let slack = self.slack();
         let Some(file) = own.finish(overspill_core::Medium::len(self), &slack).map_err(failed)? else {
             return Ok(None);
         };
-        let permissions = model.as_file().metadata().map_err(failed)?.permissions();
-        file.set_permissions(permissions).map_err(failed)?;
-        // Another file system, or one that cannot name what was made without a name: copied instead.
-        Ok(link(file, dir).ok())
+        let handed_over = file.try_clone().map_err(failed)?;
+        if coming.arrive_as(file).map_err(failed)?.is_none() {
+            return Ok(None);
+        }
+        own.let_go();
+        Ok(Some(handed_over))
     }
 
     /// Writes the content to `file`, which is empty; `name` is for errors.
@@ -208,23 +176,6 @@ impl Pager {
         }
         Ok(())
     }
-}
-
-/// Gives an unnamed file a name in `dir`.
-#[cfg(target_os = "linux")]
-fn link(file: &File, dir: &Path) -> io::Result<tempfile::NamedTempFile> {
-    use rustix::fs::{AtFlags, CWD, linkat};
-    use std::os::fd::AsRawFd;
-    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-    tempfile::Builder::new().prefix(PREFIX).make_in(dir, |name| {
-        linkat(CWD, &unnamed, CWD, name, AtFlags::SYMLINK_FOLLOW)?;
-        file.try_clone()
-    })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn link(_: &File, _: &Path) -> io::Result<tempfile::NamedTempFile> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(unix)]

@@ -4,6 +4,12 @@
 //! - [`SpillBuffer`]: reads, writes and seeks as a file does.
 //! - [`SpillPool`]: one hard memory budget and one disk limit over thousands of buffers.
 //! - [`Store`]: what lies below; a temp file, unless you say otherwise.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `cli` | the `overspill` command, and what it depends on |
 #![deny(missing_docs)]
 
 mod biased;
@@ -16,6 +22,7 @@ mod error;
 mod frame;
 mod hand_over;
 mod idle;
+mod in_place;
 mod own_file;
 mod pager;
 mod pool;
@@ -32,3 +39,8 @@ pub use pool::{Builder, PoolStats, SpillPool};
 pub use stats::{BufferStats, IoCounts};
 pub use store::{MemoryStore, Store};
 pub use temp_file::TempFileStore;
+
+/// The README's code, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,0 +1,177 @@
+//! The command line, and the manual.
+
+use crate::failure::Failure;
+use crate::size;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser};
+use std::path::PathBuf;
+
+/// Soaks up standard input to its end, then writes it out.
+///
+/// Nothing is written before the input has ended, so the file that a pipeline reads can be the file
+/// that it writes: `sort f | overspill -o f`.
+///
+/// Input is kept in memory up to a budget, and beyond that in an unnamed temporary file. The
+/// process stays within the budget and a few MiB, however much comes.
+#[derive(Debug, Parser)]
+#[command(name = "overspill", version, override_usage = USAGE, after_help = BRIEF, after_long_help = MANUAL)]
+pub(crate) struct Args {
+    /// Keep up to SIZE of the input in memory; with 0 all of it goes to disk
+    #[arg(short, long, value_name = "SIZE", default_value = "64M", value_parser = memory_size)]
+    pub(crate) memory: usize,
+
+    /// Take up to SIZE on disk, and fail beyond that [default: no limit]
+    #[arg(short, long, value_name = "SIZE", value_parser = size::parse)]
+    pub(crate) disk: Option<u64>,
+
+    /// Make the temporary file in DIR [default: with -o, beside FILE; else see ENVIRONMENT]
+    #[arg(short = 'T', long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Write to FILE, which appears whole or not at all [default: standard output]
+    ///
+    /// A file that is replaced passes on its mode, and its owner where that is allowed. `-` is
+    /// standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Put the input behind what is in FILE already, in one step
+    #[arg(short, long, requires = "output")]
+    pub(crate) append: bool,
+
+    /// Tell on standard error, at the end, what was kept where
+    #[arg(long)]
+    pub(crate) stats: bool,
+
+    /// As --stats, but as one JSON object on one line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Show progress on standard error, terminal or not
+    ///
+    /// On a terminal it is shown anyway when the job takes more than a moment. Elsewhere it is a
+    /// line every second, and only with this option.
+    #[arg(long)]
+    pub(crate) progress: bool,
+}
+
+const USAGE: &str = "producer | overspill [OPTIONS]";
+
+const BRIEF: &str = "SIZE is a number of bytes, or has a unit: 64M, 1.5G, 10MB.
+'overspill --help' is the manual.";
+
+const MANUAL: &str = "\
+SIZES
+  A number of bytes, perhaps with a unit: K, M, G, T, P or E, alone or as KiB, MiB, ..., are
+  powers of 1024; KB, MB, ... are powers of 1000. Fractions are allowed before a unit: 1.5G.
+
+EXAMPLES
+  sort -u words | overspill -o words
+      Sorts a file in place.
+
+  pg_dump app | overspill --memory 256M | ssh backup 'cat > app.sql'
+      Lets the database go before the network has caught up: the dump is complete on this side
+      before its first byte is sent.
+
+  sed s/old/new/ config | overspill -o config && systemctl reload app
+      Nobody ever sees half a config, and a failure leaves the old one. (To keep it also when sed
+      fails, set the shell's pipefail and check before you write.)
+
+  make 2>&1 | overspill --append -o build.log --stats
+      Adds the output of one run to a log as one piece.
+
+FILES
+  With -o, a regular file is written under no name beside FILE, synced to disk, and put in FILE's
+  place by a rename. What does not fit in memory goes there at once; with --dir it goes to DIR
+  first, and is copied in the end. Readers see the old content or the new, never a mixture, also
+  after a crash. Until then FILE is not touched.
+
+  A symbolic link is followed: the file that it points to is replaced, and the link stays.
+  A link that points nowhere gets the file that it points to.
+  A file with other hard links is replaced under this name only; the others keep the old content.
+  The mode is kept. The owner and group are kept where the system allows it (root may); where it
+  does not, set-user-ID and set-group-ID are dropped. ACLs and extended attributes are not kept.
+  A new file gets the usual mode, 0666 less the umask.
+  A read-only file is refused, although a rename could replace it.
+  Devices, FIFOs and the like (/dev/null, /dev/fd/3, >(command)) are written to as they are.
+
+  With --append, a regular file is replaced by a copy of itself followed by the input, all in the
+  same way; the copy counts as input against --memory and --disk. A file that is not there yet is
+  made. Devices, FIFOs and the like are simply written to.
+
+  What is checked before any input is read: that FILE is not a directory, that it can be written,
+  and that a file can be made in its directory and in DIR.
+
+  Empty input makes an empty file.
+
+ENVIRONMENT
+  TMPDIR  The directory of the temporary file, unless it is beside FILE or --dir is given. If it
+          is not set, /tmp. A temporary directory that is itself in memory (tmpfs) is passed over
+          for the first of /var/tmp, /usr/tmp and the current directory that is on a disk. --dir is
+          taken as it is.
+
+SIGNALS
+  Any signal that ends the process, SIGKILL too, leaves FILE as it was and nothing on the disk:
+  neither the temporary file nor the new FILE has a name before it is complete. (Where the file
+  system cannot make a file without a name, as NFS cannot, a hidden file .overspill-* may be left
+  beside FILE by a signal that comes while it is written.)
+
+EXIT STATUS
+  0    All input was written.
+  1    Something failed; one line on standard error says what, and what to do. FILE is as it was.
+  141  Whoever reads the output closed it early; nothing is said. (The shell reports the same for
+       a command that SIGPIPE ended.)";
+
+/// The command line, or what to say about it.
+pub(crate) fn parse() -> Result<Args, Failure> {
+    let parsed = Args::command().try_get_matches();
+    let args = parsed.and_then(|matches| Args::from_arg_matches(&matches)).map_err(|error| refuse(&error))?;
+    if args.append && args.output.as_deref().is_some_and(|path| path.as_os_str() == "-") {
+        return Err(Failure::said("--append needs a file, and -o - is standard output; name a file"));
+    }
+    Ok(args)
+}
+
+/// Puts what clap has to say on one line. Help and version are no failures, and end the process.
+fn refuse(error: &clap::Error) -> Failure {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(operand)) = error.get(ContextKind::InvalidArg)
+        && !operand.starts_with('-')
+    {
+        return Failure::said(format!(
+            "unexpected operand '{operand}'; to write to that file, say -o {operand}"
+        ));
+    }
+    let text = error.render().to_string();
+    let mut paragraphs = text.trim().split("\n\n");
+    let what = paragraphs.next().unwrap_or_default();
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
+    let tip = tip.unwrap_or("'overspill --help' tells more");
+    let line = format!("{what}; {tip}");
+    Failure::said(line.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+fn memory_size(text: &str) -> Result<usize, size::NoSize> {
+    size::parse(text)?.try_into().map_err(|_| size::NoSize::TooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_manual_fits_a_terminal() {
+        for line in MANUAL.lines().chain(BRIEF.lines()) {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Sizes as people write them: `64M`, `1.5G`, `10MB`.
+//!
+//! The units are those of dd and of GNU's tools: a letter alone, or with `iB`, is a power of 1024, a
+//! letter with `B` is a power of 1000. The published parsers take the two for the same, or take
+//! `1e+`, `_1` and `1 0` for numbers, or make a budget of 0 from `0.4`; a wrong budget is
+//! found out late, so this one takes what is clear and nothing else.
+
+use std::fmt;
+
+/// Why a text is not a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSize {
+    NotANumber,
+    UnknownUnit,
+    PartOfAByte,
+    TooLarge,
+}
+
+impl fmt::Display for NoSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NoSize::NotANumber => "not a size; write a number and perhaps a unit, such as 64M or 1.5G",
+            NoSize::UnknownUnit => {
+                "unknown unit; K, M, G, T, P, E (or KiB, MiB, ...) are powers of 1024, KB, MB, ... of 1000"
+            }
+            NoSize::PartOfAByte => "not a whole number of bytes; write 0.5M, not 0.5",
+            NoSize::TooLarge => "too large; the most is 18446744073709551615 bytes, just under 16E",
+        })
+    }
+}
+
+impl std::error::Error for NoSize {}
+
+/// The number of bytes that `text` stands for; what a fraction leaves of a byte is dropped.
+pub(crate) fn parse(text: &str) -> Result<u64, NoSize> {
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    let (number, unit) = text.split_at(text.find(|c| !is_number(c)).unwrap_or(text.len()));
+    let (whole, fraction) = match number.split_once('.') {
+        Some((_, "")) => return Err(NoSize::NotANumber),
+        Some(parts) => parts,
+        None => (number, ""),
+    };
+    if whole.is_empty() || fraction.contains('.') {
+        return Err(NoSize::NotANumber);
+    }
+    let factor = factor(unit.strip_prefix(' ').filter(|unit| !unit.is_empty()).unwrap_or(unit))
+        .ok_or(NoSize::UnknownUnit)?;
+    if factor == 1 && !fraction.is_empty() {
+        return Err(NoSize::PartOfAByte);
+    }
+    let whole: u64 = whole.parse().map_err(|_| NoSize::TooLarge)?;
+    let bytes = whole.checked_mul(factor).ok_or(NoSize::TooLarge)?;
+    bytes.checked_add(part_of(factor, fraction)).ok_or(NoSize::TooLarge)
+}
+
+/// `factor` times 0.`fraction`, which is of digits; rounded down.
+fn part_of(factor: u64, fraction: &str) -> u64 {
+    // Eighteen digits of an exabyte come down to single bytes, and the product fits in 128 bits.
+    let digits = &fraction[..fraction.len().min(18)];
+    let (mut numerator, mut denominator) = (0_u128, 1_u128);
+    for digit in digits.bytes() {
+        numerator = numerator * 10 + u128::from(digit - b'0');
+        denominator *= 10;
+    }
+    let part = u128::from(factor) * numerator / denominator;
+    u64::try_from(part).unwrap_or(u64::MAX)
+}
+
+/// The bytes in a unit; the empty unit is a byte.
+fn factor(unit: &str) -> Option<u64> {
+    let mut letters = unit.chars();
+    let Some(letter) = letters.next().map(|c| c.to_ascii_uppercase()) else { return Some(1) };
+    let rest = letters.as_str();
+    if letter == 'B' {
+        return rest.is_empty().then_some(1);
+    }
+    let power = 1 + u32::try_from("KMGTPE".find(letter)?).ok()?;
+    match rest.to_ascii_lowercase().as_str() {
+        "" | "ib" => 1024_u64.checked_pow(power),
+        "b" => 1000_u64.checked_pow(power),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_dd_reads_them() {
+        let table = [
+            ("0", 0),
+            ("007", 7),
+            ("512B", 512),
+            ("512b", 512),
+            ("1K", 1024),
+            ("1k", 1024),
+            ("1KiB", 1024),
+            ("1kib", 1024),
+            ("1KB", 1000),
+            ("1kB", 1000),
+            ("64M", 64 << 20),
+            ("64 M", 64 << 20),
+            ("64MiB", 64 << 20),
+            ("64MB", 64_000_000),
+            ("10G", 10 << 30),
+            ("1T", 1 << 40),
+            ("1P", 1 << 50),
+            ("1E", 1 << 60),
+            ("1EB", 1_000_000_000_000_000_000),
+            ("1.5G", 3 << 29),
+            ("0.5K", 512),
+            ("0.0001K", 0),
+            ("1.9999999999999999999999999K", 2047),
+            ("15.9999999999999999E", u64::MAX - 115),
+            ("18446744073709551615", u64::MAX),
+        ];
+        for (text, bytes) in table {
+            assert_eq!(parse(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_says_why() {
+        let table = [
+            (
+                NoSize::NotANumber,
+                &["", " ", "K", "M64", "-1", "-1K", "+1", "1.", ".5K", "1..5K", "1.5.5K", "inf", "NaN"][..],
+            ),
+            (
+                NoSize::UnknownUnit,
+                &[
+                    "1Z",
+                    "1KK",
+                    "1Ki",
+                    "1KBs",
+                    "1MiBx",
+                    "1 ",
+                    "1  K",
+                    "1K ",
+                    "1 0",
+                    "1,5K",
+                    "1_000",
+                    "0x10",
+                    "1e3",
+                    "1E3",
+                    "1e+",
+                    "1%",
+                    "1\u{212a}",
+                    "1\u{663}",
+                    "1M\0",
+                    "64Mbit",
+                    "1BB",
+                ],
+            ),
+            (NoSize::PartOfAByte, &["0.5", "1.0", "0.4B"]),
+            (NoSize::TooLarge, &["16E", "18446744073709551616", "99999999999999999999999K"]),
+        ];
+        for (why, texts) in table {
+            for text in texts {
+                assert_eq!(parse(text), Err(why), "{text:?}");
+            }
+        }
+    }
+
+    /// Every multiple that fits is exact, and the first that does not is refused.
+    #[test]
+    fn units_are_exact_up_to_the_end() {
+        let letters = ["K", "M", "G", "T", "P", "E"];
+        for (power, letter) in (1..).zip(letters) {
+            for (suffix, base) in [("", 1024_u64), ("iB", 1024), ("B", 1000)] {
+                let factor = base.pow(power);
+                let most = u64::MAX / factor;
+                for n in [0, 1, 2, most / 2, most - 1, most] {
+                    assert_eq!(parse(&format!("{n}{letter}{suffix}")), Ok(n * factor), "{n}{letter}{suffix}");
+                }
+                assert_eq!(parse(&format!("{}{letter}{suffix}", most + 1)), Err(NoSize::TooLarge));
+            }
+        }
+    }
+
+    /// No text of up to four of the characters that matter makes the parser panic, and each that
+    /// it takes is a number before a unit.
+    #[test]
+    fn every_short_text_is_a_size_or_refused() {
+        let alphabet = ['0', '9', '.', '-', ' ', 'K', 'e', 'i', 'B', '\u{e9}'];
+        for code in 0..alphabet.len().pow(5) {
+            let mut text = String::new();
+            let mut left = code;
+            while left > 0 {
+                text.push(alphabet[left % alphabet.len()]);
+                left /= alphabet.len();
+            }
+            if parse(&text).is_ok() {
+                assert!(text.starts_with(['0', '9']) && !text.contains(['-', '\u{e9}']), "{text:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A file that has no name before it is whole.
+//!
+//! Promises:
+//!
+//! - Where the platform can make a file without a name in the target's directory (Linux, on most file
+//!   systems), a process that ends while the file is written leaves nothing, SIGKILL included.
+//!   Elsewhere the file has a hidden name meanwhile, which is removed on any return but not by a
+//!   signal.
+//! - The name that was asked for goes from the old file to the new one in one step.
+//! - A file that is replaced passes on its mode, and its owner and group as far as the system
+//!   allows. Where it does not, set-user-ID and set-group-ID are not passed on either: they would
+//!   speak for somebody else.
+
+use std::fs::{File, Metadata, Permissions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file on its way to the name `path`.
+#[derive(Debug)]
+pub(crate) struct Coming {
+    path: PathBuf,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    #[cfg(target_os = "linux")]
+    Unnamed(File),
+    Hidden(tempfile::NamedTempFile),
+}
+
+impl Coming {
+    /// An empty file on the file system of `path`, with the mode and owner that it is to have there.
+    pub(crate) fn to(path: &Path) -> io::Result<Self> {
+        let dir = parent(path);
+        let coming = Coming { path: path.to_owned(), how: How::make(dir)? };
+        if let Ok(replaced) = std::fs::metadata(path) {
+            take_after(&replaced, coming.file())?;
+        }
+        Ok(coming)
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        match &self.how {
+            #[cfg(target_os = "linux")]
+            How::Unnamed(file) => file,
+            How::Hidden(file) => file.as_file(),
+        }
+    }
+
+    /// Syncs the file and puts it under its name.
+    pub(crate) fn arrive(self) -> io::Result<File> {
+        self.file().sync_all()?;
+        match self.how {
+            #[cfg(target_os = "linux")]
+            How::Unnamed(file) => {
+                put(&file, &self.path)?;
+                Ok(file)
+            }
+            How::Hidden(file) => file.persist(&self.path).map_err(|refused| refused.error),
+        }
+    }
+
+    /// Syncs `file`, which is whole and has no name, and puts it under this name instead, with the
+    /// mode and owner that this file has. `None` if it cannot be linked there, as from another file
+    /// system: then everything is as it was.
+    pub(crate) fn arrive_as(&self, file: &File) -> io::Result<Option<()>> {
+        #[cfg(target_os = "linux")]
+        {
+            take_after(&self.file().metadata()?, file)?;
+            file.sync_all()?;
+            Ok(put(file, &self.path).ok())
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = file;
+            Ok(None)
+        }
+    }
+}
+
+impl How {
+    #[cfg(target_os = "linux")]
+    fn make(dir: &Path) -> io::Result<Self> {
+        use rustix::{fs::OFlags, io::Errno};
+        use std::os::unix::fs::OpenOptionsExt;
+        const TMPFILE: i32 = OFlags::TMPFILE.bits().cast_signed();
+        if !Path::new(OWN_DESCRIPTORS).exists() {
+            return How::make_hidden(dir);
+        }
+        match File::options().read(true).write(true).custom_flags(TMPFILE).open(dir) {
+            Ok(file) => Ok(How::Unnamed(file)),
+            // What kernels and file systems say that know nothing of it: each takes the flag for another.
+            Err(error)
+                if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL]
+                    .contains(&Errno::from_io_error(&error).unwrap_or(Errno::IO)) =>
+            {
+                How::make_hidden(dir)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn make(dir: &Path) -> io::Result<Self> {
+        How::make_hidden(dir)
+    }
+
+    fn make_hidden(dir: &Path) -> io::Result<Self> {
+        let mut builder = hidden();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // The umask takes its part of it when the file is made.
+            builder.permissions(Permissions::from_mode(0o666));
+        }
+        builder.tempfile_in(dir).map(How::Hidden)
+    }
+}
+
+fn hidden() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".overspill-");
+    builder
+}
+
+#[cfg(target_os = "linux")]
+const OWN_DESCRIPTORS: &str = "/proc/self/fd";
+
+/// Gives `file`, which has no name, the name `path`.
+///
+/// Linux links a file to a free name only. Where the name is taken, the file gets a hidden one first,
+/// and is renamed: it is whole by then, and has that name for some microseconds.
+#[cfg(target_os = "linux")]
+fn put(file: &File, path: &Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    use std::os::fd::AsRawFd;
+    let descriptor = Path::new(OWN_DESCRIPTORS).join(file.as_raw_fd().to_string());
+    let link = |name: &Path| linkat(CWD, &descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW);
+    match link(path) {
+        Err(rustix::io::Errno::EXIST) => {
+            let linked = hidden().make_in(parent(path), |name| Ok(link(name)?))?;
+            linked.persist(path).map_err(|refused| refused.error)
+        }
+        done => Ok(done?),
+    }
+}
+
+/// Gives `file` the owner, group and mode of what it is to replace.
+fn take_after(replaced: &Metadata, file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        const SET_ID: u32 = 0o6000;
+        // The owner before the mode: a change of owner drops the bits that speak for the old one.
+        let mode = replaced.permissions().mode();
+        let mode = if take_owner(replaced, file)? { mode } else { mode & !SET_ID };
+        file.set_permissions(Permissions::from_mode(mode))
+    }
+    #[cfg(not(unix))]
+    file.set_permissions(replaced.permissions())
+}
+
+/// Says whether both owner and group are now those of `replaced`.
+#[cfg(unix)]
+fn take_owner(replaced: &Metadata, file: &File) -> io::Result<bool> {
+    use rustix::fs::{Gid, Uid, fchown};
+    use std::os::unix::fs::MetadataExt;
+    let made = file.metadata()?;
+    if (made.uid(), made.gid()) == (replaced.uid(), replaced.gid()) {
+        return Ok(true);
+    }
+    let group = Some(Gid::from_raw(replaced.gid()));
+    if fchown(file, Some(Uid::from_raw(replaced.uid())), group).is_ok() {
+        return Ok(true);
+    }
+    // One may give a file to another group that one is in, if not to another user.
+    let _ = fchown(file, None, group);
+    Ok(false)
+}
+
+/// The directory that `path` names a file in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes a change of the name `path` durable. In a directory in which one may make files but which one
+/// may not read, it is as durable as the file system makes it.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match File::open(parent(path)) {
+        Ok(dir) => dir.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
+}
