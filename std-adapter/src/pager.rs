@@ -142,7 +142,7 @@ impl Pager {
     pub(crate) fn write_window(&mut self, position: &mut u64, data: &[u8]) -> bool {
         let Some(Kept { table, .. }) = &mut self.kept else { return false };
         let (offset, len) = (*position, &mut self.len);
-        // The last page's frame reaches one byte further than positions do.
+        // The last page there can be ends one byte past what can be counted.
         let Some(end) = offset.checked_add(data.len() as u64) else { return false };
         let commit = || {
             *position = end;
