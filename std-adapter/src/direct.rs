@@ -125,9 +125,7 @@ impl Pager {
                 (slot.offset == offset && slot.len >= part as u64).then_some((slot, false))
             }
             Where::Memory | Where::Leaving => None,
-            Where::Hole => {
-                self.take_slot_at(index, offset).map(|slot| (slot, true))
-            }
+            Where::Hole => self.take_slot_at(index, offset).map(|slot| (slot, true)),
         }
     }
 

@@ -166,7 +166,9 @@ pub(crate) fn read(
     counts: &mut IoCounts,
 ) -> Result<(), SpillError> {
     let started = Instant::now();
-    let (done, result) = transfer(buf.len(), io::ErrorKind::InvalidData, |done| store.read_at(offset + done as u64, &mut buf[done..]));
+    let (done, result) = transfer(buf.len(), io::ErrorKind::InvalidData, |done| {
+        store.read_at(offset + done as u64, &mut buf[done..])
+    });
     counts.count_read(done, started.elapsed());
     result.map_err(|source| failed(Operation::Read, offset + done as u64, buf.len() - done, source))
 }
@@ -180,7 +182,9 @@ pub(crate) fn write(
     counts: &mut IoCounts,
 ) -> (usize, Result<(), SpillError>) {
     let started = Instant::now();
-    let (done, result) = transfer(data.len(), io::ErrorKind::WriteZero, |done| store.write_at(offset + done as u64, &data[done..]));
+    let (done, result) = transfer(data.len(), io::ErrorKind::WriteZero, |done| {
+        store.write_at(offset + done as u64, &data[done..])
+    });
     counts.count_write(done, started.elapsed());
     (done, result.map_err(|source| failed(Operation::Write, offset + done as u64, data.len() - done, source)))
 }

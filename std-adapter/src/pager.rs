@@ -495,7 +495,10 @@ impl Pager {
                     }
                     View::Resident(page) => {
                         resident += page.frame.capacity() as u64;
-                        assert!(page.dirty || page.slot.is_some(), "I1: page {index} is clean without a slot");
+                        assert!(
+                            page.dirty || page.slot.is_some(),
+                            "I1: page {index} is clean without a slot"
+                        );
                         (page.valid, page.frame.capacity() as u64, page.slot)
                     }
                     View::Spilled { slot, valid } => (valid, slot.len, Some(slot)),
