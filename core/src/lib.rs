@@ -1,4 +1,38 @@
-//! A seekable cursor over any medium, for machines with nothing but memory.
+//! A seekable cursor over any medium of fixed capacity, for machines with nothing but memory.
+//!
+//! [`Cursor`] is a binary file's interface (position, seek, gaps, truncation) over anything that
+//! implements [`Medium`]: bytes at offsets. The same cursor serves the `overspill` crate, whose
+//! medium moves its pages from RAM to disk.
+//!
+//! What this crate promises:
+//!
+//! - It never allocates, unless feature `alloc` adds [`Medium`] for `Vec<u8>`.
+//! - It never panics, whatever its input.
+//! - Positions and lengths are `u64` on every target; none is truncated on a 32-bit machine.
+//! - A fixed medium has a length apart from its capacity: the end of the file is where writing
+//!   stopped, not where the memory stops.
+//!
+//! ```
+//! use overspill_core::{Cursor, Fixed, SeekFrom};
+//!
+//! let mut file = Cursor::new(Fixed::new([0u8; 64]));
+//! file.write(b"header")?;
+//! file.seek(SeekFrom::Start(10)).unwrap(); // past the end: the gap reads as zeros
+//! file.write(b"body")?;
+//! assert_eq!(file.len(), 14);
+//!
+//! file.rewind();
+//! let mut head = [0; 12];
+//! file.read(&mut head)?;
+//! assert_eq!(&head, b"header\0\0\0\0bo");
+//! # Ok::<(), overspill_core::WriteError<overspill_core::CapacityError>>(())
+//! ```
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `alloc` | [`Medium`] for `alloc::vec::Vec<u8>` |
 #![no_std]
 #![deny(missing_docs)]
 
@@ -7,3 +41,15 @@ extern crate alloc;
 
 pub mod ring;
 mod sync;
+mod cursor;
+mod fixed;
+mod growable;
+mod io;
+mod medium;
+
+pub use cursor::{Cursor, CursorError, InvalidSeek, WriteError};
+pub use embedded_io::SeekFrom;
+pub use fixed::Fixed;
+#[cfg(feature = "alloc")]
+pub use growable::AllocError;
+pub use medium::{CapacityError, Medium};

@@ -1,0 +1,325 @@
+//! A position on a medium, with the semantics of a binary file: written once, for every medium.
+//!
+//! Promises, the negative ones included:
+//!
+//! - A seek never touches the medium; past the end it succeeds, and only a write makes the gap real.
+//! - A failed call moves nothing and loses nothing. A short count moves by exactly that count.
+//! - `set_len` never moves the position, even if it cuts below it.
+//! - `write` of at least one byte never returns `Ok(0)`.
+
+use crate::medium::{Medium, as_u64};
+use core::fmt;
+use embedded_io::{Error as _, ErrorKind, SeekFrom};
+
+/// A seekable cursor over a [`Medium`].
+///
+/// It behaves as a file opened in binary mode, and as Python's `io.BytesIO`: seeking past the end
+/// is allowed, reading there gives nothing, and writing there fills the gap with zeros. A failed
+/// call leaves everything as it was.
+///
+/// Every call costs the medium's own plus a few comparisons. See the [crate's page](crate) for an
+/// example.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor<M: ?Sized> {
+    /// Where the next read or write starts: any `u64`, past the end too.
+    position: u64,
+    medium: M,
+}
+
+/// A write was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriteError<E> {
+    /// Not one byte of it fits at this position.
+    Full {
+        /// Where the write would have started.
+        position: u64,
+        /// How many bytes were refused: all that were given.
+        refused: usize,
+    },
+    /// The medium failed.
+    Medium(E),
+}
+
+/// A seek to before 0 or past `u64::MAX`. The position has not moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidSeek {
+    /// What the offset was counted from: the position, or the length.
+    pub from: u64,
+    /// The offset that leads out of range.
+    pub offset: i64,
+}
+
+/// Everything that can go wrong with a [`Cursor`]: the error of its `embedded-io` traits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CursorError<E> {
+    /// See [`WriteError::Full`].
+    Full {
+        /// Where the write would have started.
+        position: u64,
+        /// How many bytes were refused: all that were given.
+        refused: usize,
+    },
+    /// See [`InvalidSeek`].
+    InvalidSeek(InvalidSeek),
+    /// The medium failed.
+    Medium(E),
+}
+
+impl<M> Cursor<M> {
+    /// Stands at position 0 of `medium`.
+    pub const fn new(medium: M) -> Self {
+        Cursor { position: 0, medium }
+    }
+
+    /// Gives the medium back.
+    pub fn into_inner(self) -> M {
+        self.medium
+    }
+}
+
+impl<M: ?Sized> Cursor<M> {
+    /// Where the next read or write starts, in bytes from the beginning.
+    #[inline]
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Moves to `position`, which may lie past the end.
+    #[inline]
+    pub const fn set_position(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// Moves to the beginning.
+    #[inline]
+    pub const fn rewind(&mut self) {
+        self.position = 0;
+    }
+
+    /// The medium.
+    #[inline]
+    pub const fn get_ref(&self) -> &M {
+        &self.medium
+    }
+
+    /// The medium, to be changed. The position stays where it is.
+    #[inline]
+    pub const fn get_mut(&mut self) -> &mut M {
+        &mut self.medium
+    }
+}
+
+impl<M: Medium + ?Sized> Cursor<M> {
+    /// The number of bytes in the medium.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.medium.len()
+    }
+
+    /// Whether the medium holds nothing.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.medium.is_empty()
+    }
+
+    /// How many bytes lie between the position and the end: 0 at the end and past it.
+    #[inline]
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.len().saturating_sub(self.position)
+    }
+
+    /// Reads into `buf` and moves past what was read; `Ok(0)` at the end, past it, or if `buf` is
+    /// empty. May give fewer bytes than there are.
+    ///
+    /// # Errors
+    /// Those of the medium; the position has not moved.
+    #[inline]
+    pub fn read(&mut self, buf: &mut [u8]) -> Result<usize, M::Error> {
+        let n = self.medium.read_at(self.position, buf)?;
+        self.position = self.position.saturating_add(as_u64(n));
+        Ok(n)
+    }
+
+    /// Writes from `data` and moves past what was taken, at least one byte of it; `Ok(0)` only if
+    /// `data` is empty, which changes nothing. A gap between the end and the position becomes
+    /// zeros.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`] if nothing fits, [`WriteError::Medium`] if the medium failed. In
+    /// either case the position and the content, its length included, are as they were.
+    #[inline]
+    pub fn write(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
+        if self.position > self.medium.len() || as_u64(data.len()) > u64::MAX - self.position {
+            return self.write_at_the_edges(data);
+        }
+        let n = self.medium.write_at(self.position, data).map_err(WriteError::Medium)?;
+        if n == 0 && !data.is_empty() {
+            return Err(self.full(data));
+        }
+        self.position += as_u64(n);
+        Ok(n)
+    }
+
+    /// The rare writes: past the end, where a gap has to be filled first, and up to `u64::MAX`,
+    /// where no more can be counted.
+    #[cold]
+    fn write_at_the_edges(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let countable = usize::try_from(u64::MAX - self.position).unwrap_or(usize::MAX);
+        let fits = data.get(..countable).unwrap_or(data);
+        let end = self.medium.len();
+        if self.position > end {
+            self.medium.set_len(self.position).map_err(|error| match error.kind() {
+                ErrorKind::WriteZero => self.full(data),
+                _ => WriteError::Medium(error),
+            })?;
+        }
+        let written = match self.medium.write_at(self.position, fits) {
+            Ok(0) => Err(self.full(data)),
+            other => other.map_err(WriteError::Medium),
+        };
+        if written.is_err() && self.position > end {
+            // Cutting off the zeros that were just added takes no room. Should it fail all the
+            // same, they stay: zeros past the old end are the only trace, and the write's own
+            // error says more than this one's would.
+            let _ = self.medium.set_len(end);
+        }
+        let n = written?;
+        self.position = self.position.saturating_add(as_u64(n));
+        Ok(n)
+    }
+
+    #[cold]
+    fn full<E>(&self, data: &[u8]) -> WriteError<E> {
+        WriteError::Full { position: self.position, refused: data.len() }
+    }
+
+    /// Moves to a place counted from the beginning, the end or the position, and returns it in
+    /// bytes from the beginning. Past the end is allowed.
+    ///
+    /// # Errors
+    /// [`InvalidSeek`] if the place is before 0 or past `u64::MAX`.
+    #[inline]
+    pub fn seek(&mut self, to: SeekFrom) -> Result<u64, InvalidSeek> {
+        let (from, offset) = match to {
+            SeekFrom::Start(position) => {
+                self.position = position;
+                return Ok(position);
+            }
+            SeekFrom::End(offset) => (self.medium.len(), offset),
+            SeekFrom::Current(offset) => (self.position, offset),
+        };
+        self.position = from.checked_add_signed(offset).ok_or(InvalidSeek { from, offset })?;
+        Ok(self.position)
+    }
+
+    /// Lends the bytes at the position, as many as lie in one piece; none at the end or past it.
+    /// [`consume`](Cursor::consume) then moves past those that were used.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    #[inline]
+    pub fn fill_buf(&mut self) -> Result<&[u8], M::Error> {
+        self.medium.chunk_at(self.position)
+    }
+
+    /// Moves past `n` bytes that [`fill_buf`](Cursor::fill_buf) lent. More than it lent is a seek
+    /// forward; the position stops at `u64::MAX`.
+    #[inline]
+    pub fn consume(&mut self, n: usize) {
+        self.position = self.position.saturating_add(as_u64(n));
+    }
+
+    /// Cuts the content to `len` bytes, or adds zeros up to it. The position stays, even past the
+    /// new end.
+    ///
+    /// # Errors
+    /// Those of the medium; nothing has changed.
+    #[inline]
+    pub fn set_len(&mut self, len: u64) -> Result<(), M::Error> {
+        self.medium.set_len(len)
+    }
+
+    /// Cuts or extends the content to the position, as Python's `truncate()` does.
+    ///
+    /// # Errors
+    /// Those of the medium; nothing has changed.
+    #[inline]
+    pub fn truncate(&mut self) -> Result<(), M::Error> {
+        self.medium.set_len(self.position)
+    }
+
+    /// Hands what was written to whatever lies below the medium.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    #[inline]
+    pub fn flush(&mut self) -> Result<(), M::Error> {
+        self.medium.flush()
+    }
+}
+
+fn fmt_full(f: &mut fmt::Formatter<'_>, position: u64, refused: usize) -> fmt::Result {
+    write!(f, "no room at position {position}: {refused} bytes refused")
+}
+
+impl<E: fmt::Display> fmt::Display for WriteError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WriteError::Full { position, refused } => fmt_full(f, *position, *refused),
+            WriteError::Medium(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: core::error::Error> core::error::Error for WriteError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            WriteError::Full { .. } => None,
+            WriteError::Medium(error) => error.source(),
+        }
+    }
+}
+
+impl fmt::Display for InvalidSeek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a seek by {} from {} leads out of 0..={}", self.offset, self.from, u64::MAX)
+    }
+}
+
+impl core::error::Error for InvalidSeek {}
+
+impl<E: fmt::Display> fmt::Display for CursorError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CursorError::Full { position, refused } => fmt_full(f, *position, *refused),
+            CursorError::InvalidSeek(error) => error.fmt(f),
+            CursorError::Medium(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: core::error::Error> core::error::Error for CursorError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            CursorError::Medium(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+/// So that `?` carries a medium's own error out of a function that also writes.
+impl<E: embedded_io::Error> From<E> for WriteError<E> {
+    fn from(error: E) -> Self {
+        WriteError::Medium(error)
+    }
+}

@@ -1,0 +1,122 @@
+//! Memory that somebody else owns or that is part of a value: it cannot grow, but it has a length.
+
+use crate::medium::{CapacityError, Medium, as_u64, copy, tail, tail_mut};
+
+/// Fixed memory with a length of its own, apart from its capacity.
+///
+/// `S` is the storage: an array, a `&mut [u8]`, or anything else that lends its bytes. The first
+/// [`len`](Medium::len) bytes are content, the rest is room. Costs one `usize` beside the storage.
+///
+/// ```
+/// use overspill_core::{Cursor, Fixed, Medium};
+///
+/// let mut memory = [0xFF; 8];
+/// let mut file = Cursor::new(Fixed::new(&mut memory[..]));
+/// assert_eq!(file.write(b"ten letter"), Ok(8)); // takes what fits
+/// assert!(file.write(b"er").is_err());          // then says that it is full
+/// assert_eq!(file.get_ref().as_slice(), b"ten lett");
+///
+/// let mut record = Fixed::filled(*b"already here"); // content from the start
+/// assert_eq!(record.len(), 12);
+/// record.set_len(7)?;
+/// assert_eq!(record.as_slice(), b"already");
+/// # Ok::<(), overspill_core::CapacityError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fixed<S> {
+    storage: S,
+    /// Content is `..len`. At most the storage's length, unless the storage lends a shorter slice
+    /// than it once did; every access allows for that.
+    len: usize,
+}
+
+impl<S> Fixed<S> {
+    /// Takes `storage` as room for content still to come: the length is 0.
+    pub const fn new(storage: S) -> Self {
+        Fixed { storage, len: 0 }
+    }
+
+    /// Gives the storage back. Its first `len` bytes are the content.
+    pub fn into_inner(self) -> S {
+        self.storage
+    }
+}
+
+impl<S: AsRef<[u8]>> Fixed<S> {
+    /// Takes `storage` as content: the length is its capacity, and can be cut.
+    pub fn filled(storage: S) -> Self {
+        let len = storage.as_ref().len();
+        Fixed { storage, len }
+    }
+
+    /// Takes the first `len` bytes of `storage` as content, the rest as room.
+    ///
+    /// # Errors
+    /// If `storage` is shorter than `len`.
+    pub fn with_len(storage: S, len: usize) -> Result<Self, CapacityError> {
+        let capacity = storage.as_ref().len();
+        if len > capacity {
+            return Err(CapacityError { asked: as_u64(len), capacity: as_u64(capacity) });
+        }
+        Ok(Fixed { storage, len })
+    }
+
+    /// The longest that the content can be, in bytes.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.storage.as_ref().len()
+    }
+
+    /// The content.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        let bytes = self.storage.as_ref();
+        bytes.get(..self.len).unwrap_or(bytes)
+    }
+}
+
+impl<S: AsRef<[u8]> + AsMut<[u8]>> Medium for Fixed<S> {
+    type Error = CapacityError;
+
+    #[inline]
+    fn len(&self) -> u64 {
+        as_u64(self.as_slice().len())
+    }
+
+    #[inline]
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, CapacityError> {
+        Ok(copy(tail(self.as_slice(), offset), buf))
+    }
+
+    #[inline]
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, CapacityError> {
+        if offset > Medium::len(self) {
+            return Ok(0);
+        }
+        let room = tail_mut(self.storage.as_mut(), offset);
+        let taken = copy(data, room);
+        // `offset` is at most `len`, a usize, so the sum is at most the storage's length.
+        let end = usize::try_from(offset).unwrap_or(usize::MAX).saturating_add(taken);
+        self.len = self.len.max(end);
+        Ok(taken)
+    }
+
+    #[inline]
+    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], CapacityError> {
+        Ok(tail(self.as_slice(), offset))
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), CapacityError> {
+        let capacity = self.capacity();
+        let refused = CapacityError { asked: len, capacity: as_u64(capacity) };
+        let new = usize::try_from(len).map_err(|_| refused)?;
+        if new > capacity {
+            return Err(refused);
+        }
+        if let Some(added) = self.storage.as_mut().get_mut(self.len..new) {
+            added.fill(0);
+        }
+        self.len = new;
+        Ok(())
+    }
+}

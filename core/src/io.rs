@@ -1,0 +1,87 @@
+//! The cursor as `embedded-io` sees it.
+
+use crate::cursor::{Cursor, CursorError, InvalidSeek, WriteError};
+use crate::medium::Medium;
+use embedded_io::{BufRead, Error, ErrorKind, ErrorType, Read, Seek, SeekFrom, Write};
+
+impl<E: Error> Error for CursorError<E> {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            CursorError::Full { .. } => ErrorKind::WriteZero,
+            CursorError::InvalidSeek(_) => ErrorKind::InvalidInput,
+            CursorError::Medium(error) => error.kind(),
+        }
+    }
+}
+
+impl<E: Error> Error for WriteError<E> {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            WriteError::Full { .. } => ErrorKind::WriteZero,
+            WriteError::Medium(error) => error.kind(),
+        }
+    }
+}
+
+impl Error for InvalidSeek {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
+}
+
+impl<E> From<WriteError<E>> for CursorError<E> {
+    fn from(error: WriteError<E>) -> Self {
+        match error {
+            WriteError::Full { position, refused } => CursorError::Full { position, refused },
+            WriteError::Medium(error) => CursorError::Medium(error),
+        }
+    }
+}
+
+impl<E> From<InvalidSeek> for CursorError<E> {
+    fn from(error: InvalidSeek) -> Self {
+        CursorError::InvalidSeek(error)
+    }
+}
+
+impl<M: Medium + ?Sized> ErrorType for Cursor<M> {
+    type Error = CursorError<M::Error>;
+}
+
+impl<M: Medium + ?Sized> Read for Cursor<M> {
+    #[inline]
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        Cursor::read(self, buf).map_err(CursorError::Medium)
+    }
+}
+
+impl<M: Medium + ?Sized> BufRead for Cursor<M> {
+    #[inline]
+    fn fill_buf(&mut self) -> Result<&[u8], Self::Error> {
+        Cursor::fill_buf(self).map_err(CursorError::Medium)
+    }
+
+    #[inline]
+    fn consume(&mut self, n: usize) {
+        Cursor::consume(self, n);
+    }
+}
+
+impl<M: Medium + ?Sized> Write for Cursor<M> {
+    #[inline]
+    fn write(&mut self, data: &[u8]) -> Result<usize, Self::Error> {
+        Ok(Cursor::write(self, data)?)
+    }
+
+    #[inline]
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        Cursor::flush(self).map_err(CursorError::Medium)
+    }
+}
+
+impl<M: Medium + ?Sized> Seek for Cursor<M> {
+    #[inline]
+    fn seek(&mut self, to: SeekFrom) -> Result<u64, Self::Error> {
+        Ok(Cursor::seek(self, to)?)
+    }
+}
