@@ -115,9 +115,7 @@ impl<const WORDS: usize> LogRing<WORDS> {
     /// come back by [`rejoin`](LogConsumer::rejoin).
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     pub fn try_split(&self) -> Option<(LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>)> {
-        if self.taken.swap(true, Acquire) {
-            return None;
-        }
+        self.taken.compare_exchange(false, true, Acquire, Relaxed).ok()?;
         Some(self.open())
     }
 

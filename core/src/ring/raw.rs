@@ -152,9 +152,7 @@ pub(super) fn ends<R: AnyRing>(ring: &mut R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>
 #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
 pub(super) fn try_ends<R: AnyRing>(ring: &R) -> Option<(WriteEnd<'_, R>, ReadEnd<'_, R>)> {
     // Acquire, with the Release in `rejoin`: what the ends before did to the ring has happened.
-    if ring.shared().taken().swap(true, Acquire) {
-        return None;
-    }
+    ring.shared().taken().compare_exchange(false, true, Acquire, Relaxed).ok()?;
     Some(open(ring))
 }
 
@@ -225,10 +223,10 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         self.known()
     }
 
-    /// Bytes in the ring now, by a fresh look.
+    /// Bytes in the ring now, by a fresh look. Relaxed: a count gives no right to any byte.
     #[inline]
     pub(super) fn used(&self) -> usize {
-        self.span().distance(self.ring.shared().read().load(Acquire), self.write)
+        self.span().distance(self.ring.shared().read().load(Relaxed), self.write)
     }
 
     /// Writes one byte, if there is room.
@@ -287,8 +285,7 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
 
     /// Puts the write index at the first byte of the memory, if the ring is empty: everything is contiguous then.
     pub(super) fn rebase_if_empty(&mut self) {
-        if self.used() == 0 {
-            self.room(self.span().capacity());
+        if self.room(self.span().capacity()) == self.span().capacity() {
             self.base = self.span().base_at(self.write);
             // Relaxed: the next write index publishes it (R6).
             self.ring.shared().base().store(self.base, Relaxed);
@@ -371,10 +368,10 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         self.known()
     }
 
-    /// Bytes in the ring now, by a fresh look.
+    /// Bytes in the ring now, by a fresh look. Relaxed: a count gives no right to any byte.
     #[inline]
     pub(super) fn used(&self) -> usize {
-        self.span().distance(self.read, self.ring.shared().write().load(Acquire))
+        self.span().distance(self.read, self.ring.shared().write().load(Relaxed))
     }
 
     /// Reads one byte, if there is one.
@@ -491,7 +488,7 @@ mod waker {
     use core::task::Waker;
 
     use crate::sync::AtomicU8;
-    use crate::sync::Ordering::{AcqRel, Acquire, Release};
+    use crate::sync::Ordering::{Acquire, Relaxed, Release};
     use crate::sync::const_fn;
 
     #[cfg(not(overspill_loom))]
@@ -544,7 +541,7 @@ mod waker {
 
         /// Puts `waker` in, in place of the one before. For the waiting end only.
         pub(crate) fn register(&self, waker: &Waker) {
-            if self.state.compare_exchange(FREE, REGISTERING, Acquire, Acquire).is_err() {
+            if self.state.compare_exchange(FREE, REGISTERING, Acquire, Relaxed).is_err() {
                 // The other end is waking whom it finds at this moment: be woken as well, and ask again.
                 waker.wake_by_ref();
                 return;
@@ -557,7 +554,7 @@ mod waker {
                     None => *slot = Some(waker.clone()),
                 }
             });
-            if self.state.compare_exchange(REGISTERING, FREE, AcqRel, Acquire).is_err() {
+            if self.state.compare_exchange(REGISTERING, FREE, Release, Relaxed).is_err() {
                 // A wake-up came meanwhile and left it to us.
                 let waker = self.take();
                 self.state.store(FREE, Release);
@@ -569,7 +566,7 @@ mod waker {
 
         /// Takes the waker out and wakes it. For the waking end only.
         pub(crate) fn wake(&self) {
-            if self.state.fetch_or(WAKING, AcqRel) == FREE {
+            if self.state.fetch_or(WAKING, Acquire) == FREE {
                 let waker = self.take();
                 self.state.fetch_and(!WAKING, Release);
                 if let Some(waker) = waker {
