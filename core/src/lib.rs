@@ -39,13 +39,13 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
-pub mod ring;
-mod sync;
 mod cursor;
 mod fixed;
 mod growable;
 mod io;
 mod medium;
+pub mod ring;
+mod sync;
 
 pub use cursor::{Cursor, CursorError, InvalidSeek, WriteError};
 pub use embedded_io::SeekFrom;

@@ -23,33 +23,26 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     /// Reads one byte, or `None` if there is none.
     #[inline]
     pub fn pop(&mut self) -> Option<u8> {
-        self.end.read_byte()
+        self.end.read_byte(true)
     }
 
     /// Fills as much of `buf` as there are bytes for, in at most two copies, and says how much: all of it,
     /// unless the ring is empty afterwards.
     #[inline]
     pub fn pop_slice(&mut self, buf: &mut [u8]) -> usize {
-        let count = self.peek_slice(buf);
-        self.end.commit(count);
-        count
+        self.end.read(buf, true)
     }
 
     /// The next byte, left in the ring, or `None` if there is none.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
-        self.end.peek_byte()
+        self.end.read_byte(false)
     }
 
     /// As [`pop_slice`](Self::pop_slice), but the bytes stay in the ring.
     #[inline]
     pub fn peek_slice(&mut self, buf: &mut [u8]) -> usize {
-        let count = buf.len().min(self.end.available(buf.len()));
-        if count > 0 {
-            let (filled, _) = buf.split_at_mut_checked(count).unwrap_or_default();
-            self.end.get(0, filled);
-        }
-        count
+        self.end.read(buf, false)
     }
 
     /// Throws up to `count` bytes away, and says how many there were.

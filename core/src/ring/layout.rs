@@ -33,6 +33,9 @@ pub(super) mod sealed {
 
     /// The parts that both ends know. Who stores which: the proofs at the top of `raw.rs`.
     pub trait Shared: Send + Sync {
+        /// Whether the ends keep copies of the indices, because fetching them from another core is dear.
+        const CACHED: bool;
+
         /// Index of the next byte to be written. Stored by the write end.
         fn write(&self) -> &AtomicUsize;
         /// Index of the next byte to be read. Stored by the read end.
@@ -141,6 +144,8 @@ impl sealed::Layout for Packed {
 }
 
 impl Shared for PackedShared {
+    const CACHED: bool = false;
+
     #[inline(always)]
     fn write(&self) -> &AtomicUsize {
         &self.write
@@ -219,6 +224,8 @@ impl sealed::Layout for Padded {
 }
 
 impl Shared for PaddedShared {
+    const CACHED: bool = true;
+
     #[inline(always)]
     fn write(&self) -> &AtomicUsize {
         &self.writer.0.write
@@ -253,6 +260,8 @@ impl Shared for PaddedShared {
 /// Forwards the parts that every layout has to an inner one.
 macro_rules! forward_parts {
     () => {
+        const CACHED: bool = S::CACHED;
+
         #[inline(always)]
         fn write(&self) -> &AtomicUsize {
             self.inner.write()

@@ -51,13 +51,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     /// unless the ring is full afterwards.
     #[inline]
     pub fn push_slice(&mut self, bytes: &[u8]) -> usize {
-        let count = bytes.len().min(self.end.room(bytes.len()));
-        if count > 0 {
-            let (taken, _) = bytes.split_at_checked(count).unwrap_or_default();
-            self.end.put(0, taken);
-            self.end.commit(count);
-        }
-        count
+        self.end.write(bytes)
     }
 
     /// All the free bytes, to be filled in place; they may wrap, so they are two slices.

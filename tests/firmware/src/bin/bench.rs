@@ -30,8 +30,8 @@ fn measure(timer: &mut SYST, mut work: impl FnMut()) -> u32 {
     }
     let after = SYST::get_current();
     timer.disable_counter();
-    // The counter counts down; 1.6 ticks to an instruction.
-    before.wrapping_sub(after) * 10 / 16 / PAIRS
+    // The counter of 24 bits counts down, 1.6 ticks to an instruction; it may not have left zero before `before`.
+    (before.wrapping_sub(after) & 0x00ff_ffff) * 10 / 16 / PAIRS
 }
 
 fn overspill(timer: &mut SYST, from: &[u8], to: &mut [u8]) -> u32 {
