@@ -13,7 +13,9 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use loom::sync::Notify;
 use loom::thread;
-use overspill_core::ring::{Consumer, GrantError, LogRing, Producer, Ring, TakeError, Waking, rejoin};
+use overspill_core::ring::{
+    Consumer, GrantError, Layout, LogRing, Packed, Padded, Producer, Ring, TakeError, Waking, rejoin,
+};
 
 /// loom's threads want `'static`; what an execution leaks is a few hundred bytes.
 fn forever<T>(value: T) -> &'static mut T {
@@ -26,15 +28,25 @@ fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
     builder.check(f);
 }
 
-fn split<const N: usize>() -> (Producer<'static, Ring<N>>, Consumer<'static, Ring<N>>) {
-    forever(Ring::<N>::new()).split()
+type Ends<const N: usize, L> = (Producer<'static, Ring<N, L>>, Consumer<'static, Ring<N, L>>);
+
+fn split<const N: usize, L: Layout>() -> Ends<N, L> {
+    forever(Ring::<N, L>::new()).split()
+}
+
+/// Runs a model with ends that cache indices, and with ends that do not.
+macro_rules! either_layout {
+    ($preemptions:expr, $body:ident) => {
+        model($preemptions, $body::<Packed>);
+        model($preemptions, $body::<Padded>);
+    };
 }
 
 /// Weakening either index's Release or Acquire lets a byte be read before it is written, or overwritten before it is read.
 #[test]
 fn bytes_against_bytes() {
-    model(3, || {
-        let (mut producer, mut consumer) = split::<2>();
+    fn bytes_and_bytes<L: Layout + 'static>() {
+        let (mut producer, mut consumer) = split::<2, L>();
         let writer = thread::spawn(move || {
             for byte in 0..4 {
                 while producer.push(byte).is_err() {
@@ -52,14 +64,15 @@ fn bytes_against_bytes() {
             assert_eq!(got, byte);
         }
         writer.join().unwrap();
-    });
+    }
+    either_layout!(3, bytes_and_bytes);
 }
 
 /// As above for slices that wrap, of a capacity that is no power of two.
 #[test]
 fn slices_against_slices() {
-    model(2, || {
-        let (mut producer, mut consumer) = split::<3>();
+    fn slices_and_slices<L: Layout + 'static>() {
+        let (mut producer, mut consumer) = split::<3, L>();
         let writer = thread::spawn(move || {
             let mut rest: &[u8] = &[0, 1, 2, 3, 4, 5, 6];
             while !rest.is_empty() {
@@ -83,14 +96,15 @@ fn slices_against_slices() {
             }
         }
         writer.join().unwrap();
-    });
+    }
+    either_layout!(2, slices_and_slices);
 }
 
 /// A contiguous grant moves the base when the ring is empty; the reader must not find bytes by the old one.
 #[test]
 fn grants_against_grants() {
-    model(3, || {
-        let (mut producer, mut consumer) = split::<2>();
+    fn grants_and_grants<L: Layout + 'static>() {
+        let (mut producer, mut consumer) = split::<2, L>();
         let writer = thread::spawn(move || {
             producer.push(0).unwrap();
             loop {
@@ -123,14 +137,15 @@ fn grants_against_grants() {
             }
         }
         writer.join().unwrap();
-    });
+    }
+    either_layout!(3, grants_and_grants);
 }
 
 /// Who sees the producer closed and then reads to the end has read everything.
 #[test]
 fn close_against_read() {
-    model(3, || {
-        let (mut producer, mut consumer) = split::<2>();
+    fn close_and_read<L: Layout + 'static>() {
+        let (mut producer, mut consumer) = split::<2, L>();
         let writer = thread::spawn(move || {
             producer.push(7).unwrap();
             producer.close();
@@ -140,14 +155,15 @@ fn close_against_read() {
             assert_eq!(consumer.pop(), None);
         }
         writer.join().unwrap();
-    });
+    }
+    either_layout!(3, close_and_read);
 }
 
 /// Who sees the consumer closed sees all the room that it made.
 #[test]
 fn close_against_write() {
-    model(3, || {
-        let (mut producer, mut consumer) = split::<1>();
+    fn close_and_write<L: Layout + 'static>() {
+        let (mut producer, mut consumer) = split::<1, L>();
         producer.push(7).unwrap();
         let reader = thread::spawn(move || {
             assert_eq!(consumer.pop(), Some(7));
@@ -157,7 +173,8 @@ fn close_against_write() {
             assert_eq!(producer.push(8), Ok(()));
         }
         reader.join().unwrap();
-    });
+    }
+    either_layout!(3, close_and_write);
 }
 
 /// Two threads want to split: one gets it, and what it did is there for the one that splits it again.

@@ -2,6 +2,9 @@
 //!
 //! For rings with the layout `Waking`. A wake-up is never lost: see `wake.rs`. All of it may be used from an
 //! interrupt, if the executor's waker may.
+//!
+//! If one end waits for `n` bytes and the other for `m` free ones, `n + m` must be at most one more than the capacity,
+//! or a fill between the two has both wait for ever.
 
 use core::convert::Infallible;
 use core::future::poll_fn;
