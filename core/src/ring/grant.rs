@@ -140,6 +140,7 @@ impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
 
     /// Hands the first `count` bytes to the consumer, at most all of them, and gives the producer back.
     /// `commit(0)` is how to give up.
+    #[must_use = "dropping it closes that side"]
     pub fn commit(mut self, count: usize) -> Producer<'a, R> {
         self.producer.end.commit(count.min(self.len));
         self.producer
@@ -166,6 +167,7 @@ impl<'a, R: AnyRing> OwnedReadGrant<'a, R> {
 
     /// Gives the first `count` bytes back to the producer, at most all of them, and gives the consumer back.
     /// `commit(0)` is how to give up.
+    #[must_use = "dropping it closes that side"]
     pub fn commit(mut self, count: usize) -> Consumer<'a, R> {
         self.consumer.end.commit(count.min(self.len));
         self.consumer

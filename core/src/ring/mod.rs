@@ -288,7 +288,6 @@ whole_ring!(<L: Layout> SliceRing<'_, L>);
 /// # Errors
 ///
 /// Both handles come back if they are of two different rings.
-#[expect(clippy::type_complexity, reason = "what was refused is what was given")]
 pub fn rejoin<'a, R: AnyRing>(
     producer: Producer<'a, R>,
     consumer: Consumer<'a, R>,

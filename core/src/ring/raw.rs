@@ -19,7 +19,7 @@
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
-use core::ptr::{self, NonNull};
+use core::ptr;
 use core::slice;
 
 use super::AnyRing;
@@ -53,7 +53,7 @@ impl<const N: usize> Owned<N> {
 
 /// The bytes of a ring over somebody else's memory.
 pub(super) struct Borrowed<'m> {
-    start: NonNull<u8>,
+    start: *mut u8,
     len: usize,
     watch: Watch,
     memory: PhantomData<&'m mut [u8]>,
@@ -68,14 +68,13 @@ impl<'m> Borrowed<'m> {
     const_fn! {
         pub(super) fn new(memory: &'m mut [u8]) -> Self {
             let len = memory.len();
-            let start = NonNull::from_mut(memory).cast();
-            Borrowed { start, len, watch: Watch::new(len), memory: PhantomData }
+            Borrowed { start: memory.as_mut_ptr(), len, watch: Watch::new(len), memory: PhantomData }
         }
     }
 
     #[inline(always)]
     pub(super) fn bytes(&self) -> Bytes<'_> {
-        Bytes { start: self.start.as_ptr(), span: Span::erased(self.len), watch: &self.watch }
+        Bytes { start: self.start, span: Span::erased(self.len), watch: &self.watch }
     }
 }
 
