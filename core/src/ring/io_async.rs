@@ -13,6 +13,7 @@ use core::task::{Context, Poll};
 use embedded_io_async::{BufRead, Read, Write};
 
 use super::layout::{Shared as _, Wakes};
+use super::sealed::Token;
 use super::{AnyRing, Closed, Consumer, Producer};
 
 impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
@@ -21,7 +22,7 @@ impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
     /// `least`, not at the first byte.
     pub fn poll_readable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
         let least = least.min(self.capacity());
-        let Some(waiters) = self.end.ring().shared().waiters() else { return Poll::Ready(0) };
+        let Some(waiters) = self.end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
         for armed in [false, true] {
             if armed {
                 waiters.reader.arm(least.max(1), context.waker());
@@ -50,7 +51,7 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
     /// `least`, not at the first byte.
     pub fn poll_writable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
         let least = least.min(self.capacity());
-        let Some(waiters) = self.end.ring().shared().waiters() else { return Poll::Ready(0) };
+        let Some(waiters) = self.end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
         for armed in [false, true] {
             if armed {
                 waiters.writer.arm(least.max(1), context.waker());

@@ -44,8 +44,9 @@
 //! | closed | either | Release | the other | Acquire | what was written before is seen, and read |
 //! | taken | `try_split`, `rejoin` | Acquire, Release | | | the next pair sees what the last one did |
 //!
-//! Each handle keeps its own index and what it last saw of the other's, and looks again only when the ring
-//! seems full or empty: an idea of rtrb's and of Rigtorp's queue. The overwriting ring has a table of its own in
+//! With [`Padded`] each handle keeps copies of its own index and of what it last saw of the other's, and looks again only
+//! when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With [`Packed`], for one core, a copy would
+//! only cost. The overwriting ring has a table of its own in
 //! [`LogRing`]'s module, the wake-ups have theirs in `wake.rs`. Every ordering is held by a loom model that fails
 //! without it.
 
@@ -83,15 +84,20 @@ pub use bytes::{Readable, Writable};
 
 use crate::sync::const_fn;
 use layout::Shared as _;
+use sealed::Token;
 
 pub(crate) mod sealed {
     use super::layout::{Layout, sealed::Shared};
     use super::raw::Bytes;
 
+    /// What only this crate can make. Who has a type parameter can call the methods of its bounds, of a sealed trait
+    /// too; the indices are not for everybody.
+    pub struct Token;
+
     pub trait AnyRing {
         type Layout: Layout;
         type Shared: Shared;
-        fn shared(&self) -> &Self::Shared;
+        fn shared(&self, token: Token) -> &Self::Shared;
         fn bytes(&self) -> Bytes<'_>;
     }
 }
@@ -145,7 +151,7 @@ impl<const N: usize, L: Layout> sealed::AnyRing for Ring<N, L> {
     type Shared = L::Shared;
 
     #[inline(always)]
-    fn shared(&self) -> &L::Shared {
+    fn shared(&self, _: sealed::Token) -> &L::Shared {
         &self.shared
     }
 
@@ -190,7 +196,7 @@ impl<L: Layout> sealed::AnyRing for SliceRing<'_, L> {
     type Shared = L::Shared;
 
     #[inline(always)]
-    fn shared(&self) -> &L::Shared {
+    fn shared(&self, _: sealed::Token) -> &L::Shared {
         &self.shared
     }
 
@@ -299,7 +305,7 @@ pub fn rejoin<'a, R: AnyRing>(
 /// Bytes in a ring, by whoever looks. Between the two loads either index may move, so it is a guess, clamped.
 fn fill<R: AnyRing>(ring: &R) -> usize {
     use crate::sync::Ordering::Relaxed;
-    let (shared, span) = (ring.shared(), ring.bytes().span());
+    let (shared, span) = (ring.shared(Token), ring.bytes().span());
     let read = shared.read().load(Relaxed);
     let write = shared.write().load(Relaxed);
     span.distance(read, write).min(span.capacity())

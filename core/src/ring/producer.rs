@@ -5,6 +5,7 @@ use core::fmt;
 use super::grant::{GrantError, OwnedWriteGrant, WriteGrant, fits};
 use super::layout::Shared as _;
 use super::raw::WriteEnd;
+use super::sealed::Token;
 use super::{AnyRing, KeepsHighWater};
 
 /// A byte that was not taken because the ring is full.
@@ -171,7 +172,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
 
 /// The high-water mark of a ring that keeps one.
 pub(super) fn mark<R: AnyRing>(ring: &R) -> usize {
-    ring.shared().high_water().map_or(0, |mark| mark.load(crate::sync::Ordering::Relaxed))
+    ring.shared(Token).high_water().map_or(0, |mark| mark.load(crate::sync::Ordering::Relaxed))
 }
 
 impl<R: AnyRing> fmt::Debug for Producer<'_, R> {

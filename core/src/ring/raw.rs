@@ -25,6 +25,7 @@ use core::slice;
 use super::AnyRing;
 use super::index::Span;
 use super::layout::Shared as _;
+use super::sealed::Token;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Watch, const_fn, spin_loop};
 
@@ -143,7 +144,7 @@ impl Bytes<'_> {
 pub(super) fn ends<R: AnyRing>(ring: &mut R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
     let ring = &*ring;
     // A handle of an earlier split that was leaked or dropped is beyond reach now.
-    ring.shared().taken().store(false, Relaxed);
+    ring.shared(Token).taken().store(false, Relaxed);
     open(ring)
 }
 
@@ -151,13 +152,13 @@ pub(super) fn ends<R: AnyRing>(ring: &mut R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>
 #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
 pub(super) fn try_ends<R: AnyRing>(ring: &R) -> Option<(WriteEnd<'_, R>, ReadEnd<'_, R>)> {
     // Acquire, with the Release in `rejoin`: what the ends before did to the ring has happened.
-    ring.shared().taken().compare_exchange(false, true, Acquire, Relaxed).ok()?;
+    ring.shared(Token).taken().compare_exchange(false, true, Acquire, Relaxed).ok()?;
     Some(open(ring))
 }
 
 /// Both ends of a ring, as the last ones left it. The caller holds it exclusively, or has taken the flag (R1).
 fn open<R: AnyRing>(ring: &R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
-    let shared = ring.shared();
+    let shared = ring.shared(Token);
     shared.write_closed().store(false, Relaxed);
     shared.read_closed().store(false, Relaxed);
     let write = shared.write().load(Relaxed);
@@ -179,7 +180,7 @@ pub(super) fn rejoin<'a, R: AnyRing>(
     }
     let ring = write.ring;
     drop((write, read));
-    ring.shared().taken().store(false, Release);
+    ring.shared(Token).taken().store(false, Release);
     Ok(())
 }
 
@@ -211,13 +212,13 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// Index of the next byte to write. Relaxed: this end stored it (R2).
     #[inline(always)]
     fn index(&self) -> usize {
-        if R::Shared::CACHED { self.write } else { self.ring.shared().write().load(Relaxed) }
+        if R::Shared::CACHED { self.write } else { self.ring.shared(Token).write().load(Relaxed) }
     }
 
     /// Where `index` is in memory. Relaxed: this end stored the base (R2).
     #[inline(always)]
     fn place(&self, index: usize) -> usize {
-        let base = if R::Shared::CACHED { self.base } else { self.ring.shared().base().load(Relaxed) };
+        let base = if R::Shared::CACHED { self.base } else { self.ring.shared(Token).base().load(Relaxed) };
         self.span().place(index, base)
     }
 
@@ -233,7 +234,7 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     fn look(&mut self, want: usize) -> (usize, usize) {
         let (span, write) = (self.span(), self.index());
         if !R::Shared::CACHED || span.distance(write, self.stop) < want {
-            let read = self.ring.shared().read().load(Acquire);
+            let read = self.ring.shared(Token).read().load(Acquire);
             self.stop = span.advance(read, span.capacity());
         }
         (write, span.distance(write, self.stop))
@@ -248,7 +249,7 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// Bytes in the ring now, by a fresh look. Relaxed: a count gives no right to any byte.
     #[inline]
     pub(super) fn used(&self) -> usize {
-        self.span().distance(self.ring.shared().read().load(Relaxed), self.index())
+        self.span().distance(self.ring.shared(Token).read().load(Relaxed), self.index())
     }
 
     /// Writes one byte, if there is room.
@@ -327,7 +328,7 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         if room == self.span().capacity() {
             self.base = self.span().base_at(write);
             // Relaxed: the next write index publishes it (R6).
-            self.ring.shared().base().store(self.base, Relaxed);
+            self.ring.shared(Token).base().store(self.base, Relaxed);
         }
     }
 
@@ -344,7 +345,7 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// Moves the write index from `write`, where it is, on by `count`, at most what is [`known`](Self::known) (R3).
     #[inline(always)]
     fn publish(&mut self, write: usize, count: usize) {
-        let (shared, span) = (self.ring.shared(), self.span());
+        let (shared, span) = (self.ring.shared(Token), self.span());
         let write = span.advance(write, count);
         if R::Shared::CACHED {
             self.write = write;
@@ -358,15 +359,15 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// Whether the other end is closed.
     #[inline]
     pub(super) fn other_closed(&self) -> bool {
-        self.ring.shared().read_closed().load(Acquire)
+        self.ring.shared(Token).read_closed().load(Acquire)
     }
 }
 
 impl<R: AnyRing> Drop for WriteEnd<'_, R> {
     fn drop(&mut self) {
         // Release: whoever sees it sees all that was written before.
-        self.ring.shared().write_closed().store(true, Release);
-        self.ring.shared().wake_reader(|| usize::MAX);
+        self.ring.shared(Token).write_closed().store(true, Release);
+        self.ring.shared(Token).wake_reader(|| usize::MAX);
     }
 }
 
@@ -395,13 +396,13 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// Index of the next byte to read. Relaxed: this end stored it (R2).
     #[inline(always)]
     fn index(&self) -> usize {
-        if R::Shared::CACHED { self.read } else { self.ring.shared().read().load(Relaxed) }
+        if R::Shared::CACHED { self.read } else { self.ring.shared(Token).read().load(Relaxed) }
     }
 
     /// Where `index` is in memory, for the bytes known of. Relaxed: their base has been published (R6).
     #[inline(always)]
     fn place(&self, index: usize) -> usize {
-        let base = if R::Shared::CACHED { self.base } else { self.ring.shared().base().load(Relaxed) };
+        let base = if R::Shared::CACHED { self.base } else { self.ring.shared(Token).base().load(Relaxed) };
         self.span().place(index, base)
     }
 
@@ -415,7 +416,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// Between cores it looks at the other end only if those are fewer than `want`.
     #[inline(always)]
     fn look(&mut self, want: usize) -> (usize, usize) {
-        let (span, shared, read) = (self.span(), self.ring.shared(), self.index());
+        let (span, shared, read) = (self.span(), self.ring.shared(Token), self.index());
         if !R::Shared::CACHED || span.distance(read, self.seen) < want {
             self.seen = shared.write().load(Acquire);
             if R::Shared::CACHED {
@@ -434,7 +435,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// Bytes in the ring now, by a fresh look. Relaxed: a count gives no right to any byte.
     #[inline]
     pub(super) fn used(&self) -> usize {
-        self.span().distance(self.index(), self.ring.shared().write().load(Relaxed))
+        self.span().distance(self.index(), self.ring.shared(Token).write().load(Relaxed))
     }
 
     /// The next byte, if there is one; takes it out if `take`.
@@ -530,7 +531,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// Moves the read index from `read`, where it is, on by `count`, at most what is [`known`](Self::known) (R3).
     #[inline(always)]
     fn publish(&mut self, read: usize, count: usize) {
-        let (shared, span) = (self.ring.shared(), self.span());
+        let (shared, span) = (self.ring.shared(Token), self.span());
         let read = span.advance(read, count);
         if R::Shared::CACHED {
             self.read = read;
@@ -543,14 +544,14 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// Whether the other end is closed. If so, all that it wrote is visible to the next look.
     #[inline]
     pub(super) fn other_closed(&self) -> bool {
-        self.ring.shared().write_closed().load(Acquire)
+        self.ring.shared(Token).write_closed().load(Acquire)
     }
 }
 
 impl<R: AnyRing> Drop for ReadEnd<'_, R> {
     fn drop(&mut self) {
-        self.ring.shared().read_closed().store(true, Release);
-        self.ring.shared().wake_writer(|| usize::MAX);
+        self.ring.shared(Token).read_closed().store(true, Release);
+        self.ring.shared(Token).wake_writer(|| usize::MAX);
     }
 }
 
