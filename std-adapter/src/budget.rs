@@ -63,11 +63,6 @@ impl Budget {
         debug_assert!(before >= bytes, "I2: {bytes} given back of {before} taken");
     }
 
-    /// Takes `bytes` again that were given back too early, whatever the limit.
-    pub(crate) fn retake(&self, bytes: u64) {
-        self.taken.fetch_add(bytes, Ordering::Relaxed);
-    }
-
     pub(crate) fn set_limit(&self, bytes: u64) {
         // First, so that who is granted more by the new limit finds it counted.
         self.limit_high_water.fetch_max(bytes, Ordering::SeqCst);

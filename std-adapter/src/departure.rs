@@ -10,13 +10,18 @@
 //! | underway | in the frame, with the taker | landed | [`Underway::land`] |
 //! | | | returned | dropping [`Underway`]: the write failed, or panicked |
 //! | | | abandoned | [`Departure::abandon`]: the owner does not need the page any more |
-//! | landed | in a slot | settled | [`Departure::wait`] or [`Departure::abandon`] |
+//! | landed | in a slot | settled | [`Departure::try_settle`] or [`Departure::abandon`] |
 //! | returned | in the frame again | settled | the same |
 //! | abandoned | needed by nobody | | what the taker ends with is disposed of by the taker |
 //!
 //! I1: the bytes are in one place in each state. I3: a page that could not be written comes back. A
 //! taker never waits for an owner; an owner waits for a taker's one write at the most.
+//!
+//! While it is underway, the frame and the slot that it will need count in its buffer's account. Who
+//! ends that state corrects the account: the taker, unless the owner has abandoned the page. For then
+//! the table may be another buffer's already.
 
+use crate::account::Account;
 use crate::frame::Frame;
 use crate::slots::Slot;
 use crate::sync::{Arc, Condvar, Mutex, lock};
@@ -27,8 +32,9 @@ pub(crate) struct Departure {
     state: Mutex<State>,
     /// Signalled when a departure that is not abandoned ends.
     ended: Condvar,
-    /// Bytes of the slot that the owner's account was charged for.
+    /// Bytes of the slot that the page will have, and of the frame that it has.
     pub(crate) slot_bytes: u64,
+    pub(crate) frame_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -41,40 +47,54 @@ enum State {
 }
 
 impl Departure {
-    /// A page that is to leave: one half for the table, one for the taker.
+    /// A page that is to leave: one half for the table, one for the taker. The account has been
+    /// charged for a slot of `slot_bytes`.
     pub(crate) fn start(resident: Resident, slot_bytes: u64) -> (Arc<Departure>, Underway) {
-        let departure =
-            Arc::new(Departure { state: Mutex::new(State::Underway), ended: Condvar::new(), slot_bytes });
+        let departure = Arc::new(Departure {
+            state: Mutex::new(State::Underway),
+            ended: Condvar::new(),
+            slot_bytes,
+            frame_bytes: resident.frame.capacity() as u64,
+        });
         (Arc::clone(&departure), Underway { departure, resident: Some(resident) })
     }
 
-    /// For the owner: waits for the end, and gives the page as it is then, spilled or resident.
-    pub(crate) fn wait(&self) -> Page {
+    /// For the owner: waits for the end.
+    pub(crate) fn await_end(&self) {
         let mut state = lock(&self.state);
         while matches!(*state, State::Underway) {
             state = self.ended.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
-        settle(&mut state)
+    }
+
+    /// The page, if the departure has ended.
+    pub(crate) fn try_settle(&self) -> Option<Page> {
+        let mut state = lock(&self.state);
+        (!matches!(*state, State::Underway)).then(|| settle(&mut state))
     }
 
     /// For the owner: the page is not needed any more. If the departure has ended already, the page
-    /// is given, to be disposed of.
-    pub(crate) fn abandon(&self) -> Option<Page> {
+    /// is given, to be disposed of; if not, the taker does that.
+    pub(crate) fn abandon(&self, account: &Account) -> Option<Page> {
         let mut state = lock(&self.state);
         if matches!(*state, State::Underway) {
             *state = State::Abandoned;
+            account.memory.give_back(self.frame_bytes);
+            account.disk.give_back(self.slot_bytes);
             return None;
         }
         Some(settle(&mut state))
     }
 
-    /// For the taker: tells the end to the owner; or, if nobody wants to know, gives it back.
-    fn end(&self, with: State) -> Option<State> {
+    /// For the taker: tells the end to the owner, and corrects the account; or, if the owner has
+    /// abandoned the page, gives it back.
+    fn end(&self, with: State, correct: impl FnOnce()) -> Option<State> {
         let mut state = lock(&self.state);
         if matches!(*state, State::Abandoned) {
             return Some(with);
         }
         *state = with;
+        correct();
         drop(state);
         self.ended.notify_all();
         None
@@ -89,7 +109,7 @@ fn settle(state: &mut State) -> Page {
     }
 }
 
-/// The taker's half. Dropped before it has landed, it gives the page back to its owner.
+/// The taker's half. Dropped before it has landed, as when the store panics, it gives the page back.
 #[derive(Debug)]
 pub(crate) struct Underway {
     departure: Arc<Departure>,
@@ -104,20 +124,24 @@ impl Underway {
 
     /// The bytes have arrived in `slot`. Gives the frame; and the slot too, if the owner does not
     /// need the page any more.
-    pub(crate) fn land(mut self, slot: Slot) -> (Frame, Option<Slot>) {
+    pub(crate) fn land(mut self, slot: Slot, account: &Account) -> (Frame, Option<Slot>) {
         let resident = self.resident.take().expect("a page lands once");
-        let unwanted = self.departure.end(State::Landed { slot, valid: resident.valid });
+        let landed = State::Landed { slot, valid: resident.valid };
+        let correct = || account.memory.give_back(self.departure.frame_bytes);
+        let unwanted = self.departure.end(landed, correct);
         (resident.frame, unwanted.map(|_| slot))
     }
 
     /// The bytes cannot be written: gives the page back. If its owner does not need it any more, it
     /// is given to the caller, to be disposed of.
-    pub(crate) fn give_up(mut self) -> Option<Resident> {
-        self.give_back()
+    pub(crate) fn give_up(mut self, account: &Account) -> Option<Resident> {
+        let resident = self.resident.take()?;
+        let unused = if resident.slot.is_none() { self.departure.slot_bytes } else { 0 };
+        self.give_back(resident, || account.disk.give_back(unused))
     }
 
-    fn give_back(&mut self) -> Option<Resident> {
-        match self.departure.end(State::Returned(self.resident.take()?)) {
+    fn give_back(&mut self, resident: Resident, correct: impl FnOnce()) -> Option<Resident> {
+        match self.departure.end(State::Returned(resident), correct) {
             Some(State::Returned(resident)) => Some(resident),
             _ => None,
         }
@@ -126,8 +150,10 @@ impl Underway {
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        // Only a store that panicked leads here with the page still there. The frame of an abandoned
-        // page is freed then; its slot, if it had one, stays taken, which harms nobody's bytes.
-        drop(self.give_back());
+        // Only a store that panicked leads here with the page still there. Its slot stays taken in the
+        // account, and if the owner has abandoned the page, in the store: room lost, but no byte.
+        if let Some(resident) = self.resident.take() {
+            drop(self.give_back(resident, || ()));
+        }
     }
 }

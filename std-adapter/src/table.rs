@@ -270,6 +270,14 @@ impl Table {
         }
     }
 
+    /// Puts a page that was leaving in its place again, if its departure has ended.
+    pub(crate) fn readmit(&mut self, index: u64) {
+        if let Some(page) = self.departure(index).and_then(|departure| departure.try_settle()) {
+            self.take(index);
+            self.put(index, page);
+        }
+    }
+
     /// Makes `resident` the window, as page `index`, which must be a hole. The window before it
     /// stays in memory.
     pub(crate) fn open(&mut self, index: u64, resident: Resident, passing: bool) {

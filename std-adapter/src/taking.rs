@@ -67,11 +67,12 @@ impl Table {
         let index = self.coldest().map(|(index, _)| index).or(window)?;
         let own = account.own().cloned();
         let mut resident = self.take_resident(index)?;
-        let frame_bytes = resident.frame.capacity() as u64;
         let (what, outgrown) = if resident.valid == 0 {
+            account.memory.give_back(resident.frame.capacity() as u64);
             (What::Frame(resident.frame), resident.slot)
         } else if let Some(slot) = resident.slot.filter(|_| !resident.dirty) {
             self.put(index, Page::Spilled { slot, valid: resident.valid });
+            account.memory.give_back(resident.frame.capacity() as u64);
             (What::Frame(resident.frame), None)
         } else {
             let home = Home { disk, own: own.as_deref() };
@@ -88,7 +89,6 @@ impl Table {
             (What::Leaving { index, underway }, outgrown)
         };
         account.disk.give_back(outgrown.map_or(0, |slot| slot.len));
-        account.memory.give_back(frame_bytes);
         Some(Surrendered { what, outgrown, own })
     }
 }
@@ -102,22 +102,29 @@ impl Core {
         outgrown.into_iter().for_each(|slot| home.free(slot));
         match what {
             What::Frame(frame) => Taken::Frame(frame),
-            What::Leaving { index, underway } => carry_out(home, index, underway),
+            What::Leaving { index, underway } => match carry_out(home, index, underway, from.beside()) {
+                Some(frame) => Taken::Frame(frame),
+                None => {
+                    // So that it can be taken again; if the owner is inside, it finds the page itself.
+                    from.try_with(|table| table.readmit(index));
+                    Taken::Stuck
+                }
+            },
         }
     }
 }
 
-/// Writes a page that has left its table, and tells its owner.
-fn carry_out(home: Home<'_>, index: u64, underway: Underway) -> Taken {
+/// Writes a page that has left its table, and tells its owner. `None` if the page is its owner's again.
+fn carry_out(home: Home<'_>, index: u64, underway: Underway, account: &Account) -> Option<Frame> {
     let (frame, unwanted) = match write_leaving(home, index, &underway) {
-        Ok(slot) => underway.land(slot),
-        Err(_) => match underway.give_up() {
-            Some(unwanted) => (unwanted.frame, unwanted.slot),
-            None => return Taken::Stuck,
-        },
+        Ok(slot) => underway.land(slot, account),
+        Err(_) => {
+            let abandoned = underway.give_up(account)?;
+            (abandoned.frame, abandoned.slot)
+        }
     };
     unwanted.into_iter().for_each(|slot| home.free(slot));
-    Taken::Frame(frame)
+    Some(frame)
 }
 
 fn write_leaving(home: Home<'_>, index: u64, underway: &Underway) -> Result<Slot, SpillError> {

@@ -1,0 +1,374 @@
+//! The pool under load: each case a figure and its target.
+//!
+//! `cargo run --release -p overspill-tests --bin load` runs everything;
+//! `cargo run --release -p overspill-tests --bin load -- active lowered` what has one of these names.
+//! Each case runs in a process of its own, so that one's memory is not another's. Linux only: the
+//! figures come from `/proc`.
+#![allow(missing_docs, clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+
+use overspill::{SpillBuffer, SpillPool};
+use overspill_tests::bench::median;
+use std::io::{Read, Seek, Write};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::SpooledTempFile;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+type Case = (&'static str, fn());
+
+const CASES: [Case; 8] = [
+    ("ten-thousand", ten_thousand),
+    ("small", hundred_thousand_small),
+    ("active", idle_and_active),
+    ("huge", huge_beside_small),
+    ("lowered", limit_lowered),
+    ("dropped", all_dropped),
+    ("threads", two_threads),
+    ("shared", shared_against_private),
+];
+
+/// What only serves as a part of a case: prints the seconds it took.
+const PARTS: [Case; 2] = [("ours", || ten_thousand_ours(false)), ("spooled", ten_thousand_spooled)];
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [child, name] = &args[..]
+        && child == "child"
+    {
+        let (_, case) = CASES.iter().chain(&PARTS).find(|(case, _)| case == name).expect("a case");
+        return case();
+    }
+    println!("{:<66} {:>12} {:>16}", "case", "figure", "target");
+    for (name, _) in CASES {
+        if args.is_empty() || args.iter().any(|arg| arg == name) {
+            print!("{}", run(name));
+        }
+    }
+}
+
+/// Runs a case in a process that may open many files, and returns what it prints.
+fn run(name: &str) -> String {
+    let program = std::env::current_exe().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 20000; exec \"$0\" child \"$1\""]).arg(program).arg(name);
+    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{name} failed");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn at_most(what: &str, figure: f64, target: f64, unit: &str) {
+    verdict(what, figure, &format!("<= {target:.0} {unit}"), figure <= target);
+}
+
+fn at_least(what: &str, figure: f64, target: f64, unit: &str) {
+    verdict(what, figure, &format!(">= {target:.2} {unit}"), figure >= target);
+}
+
+fn verdict(what: &str, figure: f64, target: &str, met: bool) {
+    println!("{what:<66} {figure:>12.2} {target:>16}{}", if met { "" } else { "  MISSED" });
+}
+
+// ---- what the system says
+
+/// A figure of `/proc/self/status`: in KiB, if it is of memory.
+fn status(name: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).expect("a line of that name");
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn peak_mib() -> f64 {
+    status("VmHWM:") / 1024.0
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The blocks of the unnamed files that this process has open, in bytes.
+fn temp_file_bytes() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let is_unnamed = |path: &std::path::Path| {
+        std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().ends_with(" (deleted)"))
+    };
+    let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten().map(|entry| entry.path());
+    files.filter(|path| is_unnamed(path)).map(|path| std::fs::metadata(path).unwrap().blocks() * 512).sum()
+}
+
+fn timed(f: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    f();
+    started.elapsed()
+}
+
+fn pool(memory: usize) -> SpillPool {
+    SpillPool::builder().memory(memory).build().unwrap()
+}
+
+// ---- bodies of known content
+
+fn piece(body: usize, at: usize, out: &mut [u8]) {
+    let seed = (body as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    for (i, word) in out.chunks_mut(8).enumerate() {
+        let bytes = (seed ^ (at / 8 + i) as u64).to_le_bytes();
+        word.copy_from_slice(&bytes[..word.len()]);
+    }
+}
+
+fn fill(file: &mut impl Write, body: usize, len: usize, chunk: usize) {
+    let mut data = vec![0; chunk];
+    for at in (0..len).step_by(chunk) {
+        let data = &mut data[..chunk.min(len - at)];
+        piece(body, at, data);
+        file.write_all(data).unwrap();
+    }
+}
+
+fn verify(file: &mut (impl Read + Seek), body: usize, len: usize, chunk: usize) {
+    let (mut wanted, mut found) = (vec![0; chunk], vec![0; chunk]);
+    file.rewind().unwrap();
+    for at in (0..len).step_by(chunk) {
+        let n = chunk.min(len - at);
+        piece(body, at, &mut wanted[..n]);
+        file.read_exact(&mut found[..n]).unwrap();
+        assert!(wanted[..n] == found[..n], "body {body} differs past {at}");
+    }
+}
+
+fn fill_all(buffers: &mut [SpillBuffer], len: usize, chunk: usize) {
+    for (body, buffer) in buffers.iter_mut().enumerate() {
+        buffer.rewind().unwrap();
+        fill(buffer, body, len, chunk);
+    }
+}
+
+fn verify_all(buffers: &mut [SpillBuffer], len: usize, chunk: usize) {
+    buffers.iter_mut().enumerate().for_each(|(body, buffer)| verify(buffer, body, len, chunk));
+}
+
+fn buffers(pool: &SpillPool, count: usize) -> Vec<SpillBuffer> {
+    (0..count).map(|_| pool.buffer()).collect()
+}
+
+// ---- the cases
+
+const BODIES: usize = 10_000;
+const BODY: usize = 64 * KIB;
+const CHUNK: usize = 8 * KIB;
+
+/// Two threads fill half of the bodies each, and then verify them.
+fn fill_and_verify<F: Read + Write + Seek + Send>(mut bodies: Vec<F>) -> Vec<F> {
+    let half = bodies.len() / 2;
+    let (front, back) = bodies.split_at_mut(half);
+    thread::scope(|scope| {
+        for (first, part) in [(0, front), (half, back)] {
+            scope.spawn(move || {
+                for (i, body) in part.iter_mut().enumerate() {
+                    fill(body, first + i, BODY, CHUNK);
+                }
+                for (i, body) in part.iter_mut().enumerate() {
+                    verify(body, first + i, BODY, CHUNK);
+                }
+            });
+        }
+    });
+    bodies
+}
+
+fn ten_thousand_ours(with_figures: bool) {
+    let before = descriptors();
+    let pool = pool(64 * MIB);
+    let mut bodies = Vec::new();
+    let took = timed(|| bodies = fill_and_verify(buffers(&pool, BODIES)));
+    if with_figures {
+        at_most("10,000 x 64 KiB, limit 64 MiB: peak resident", peak_mib(), 80.0, "MiB");
+        at_most("10,000 x 64 KiB: further descriptors", (descriptors() - before) as f64, 3.0, "");
+    } else {
+        println!("{}", took.as_secs_f64());
+    }
+}
+
+fn ten_thousand_spooled() {
+    let limit = 6 * KIB + KIB / 2;
+    let mut bodies = Vec::new();
+    let took = timed(|| bodies = fill_and_verify((0..BODIES).map(|_| SpooledTempFile::new(limit)).collect()));
+    println!("{}", took.as_secs_f64());
+}
+
+fn ten_thousand() {
+    ten_thousand_ours(true);
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..3 {
+        for (times, (name, _)) in times.iter_mut().zip(PARTS) {
+            times.push(Duration::from_secs_f64(run(name).trim().parse().unwrap()));
+        }
+    }
+    let [ours, theirs] = times.map(|mut times| median(&mut times).as_secs_f64());
+    at_least("10,000 x 64 KiB: speed against SpooledTempFile", theirs / ours, 3.0, "x");
+}
+
+fn hundred_thousand_small() {
+    let pool = pool(64 * MIB);
+    let mut buffers = buffers(&pool, 100_000);
+    fill_all(&mut buffers, 600, 600);
+    verify_all(&mut buffers, 600, 600);
+    let spilled = buffers.iter().filter(|buffer| buffer.is_spilled()).count();
+    at_most("100,000 x 600 bytes, limit 64 MiB: spilled", spilled as f64, 0.0, "");
+    at_most("100,000 x 600 bytes: peak resident", peak_mib(), 96.0, "MiB");
+}
+
+/// Ten buffers, each written and verified three times over.
+fn ten_active(pool: &SpillPool) -> Duration {
+    let mut buffers = buffers(pool, 10);
+    timed(|| {
+        for _ in 0..3 {
+            fill_all(&mut buffers, 4 * MIB, CHUNK);
+            verify_all(&mut buffers, 4 * MIB, CHUNK);
+        }
+    })
+}
+
+fn idle_and_active() {
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        alone.push(ten_active(&pool(64 * MIB)));
+        let pool = pool(64 * MIB);
+        let mut idle = buffers(&pool, 9000);
+        fill_all(&mut idle, 8 * KIB, CHUNK);
+        beside.push(ten_active(&pool));
+        verify_all(&mut idle, 8 * KIB, CHUNK);
+    }
+    let ratio = median(&mut alone).as_secs_f64() / median(&mut beside).as_secs_f64();
+    at_least("10 active of 4 MiB beside 9,000 idle: speed against alone", ratio, 0.5, "x");
+}
+
+fn huge_beside_small() {
+    const SMALL: usize = 32 * KIB;
+    let pool = pool(64 * MIB);
+    let mut small = buffers(&pool, 1000);
+    let done = AtomicBool::new(false);
+    let (mut rounds, mut late) = (0, 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut huge = pool.buffer();
+            fill(&mut huge, 0, 4096 * MIB, 64 * KIB);
+            verify(&mut huge, 0, 4096 * MIB, 64 * KIB);
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            let before: Vec<u64> = small.iter().map(|buffer| buffer.stats().spills).collect();
+            fill_all(&mut small, SMALL, 4 * KIB);
+            verify_all(&mut small, SMALL, 4 * KIB);
+            let spilled = small.iter().zip(before).filter(|(buffer, before)| buffer.stats().spills > *before);
+            late += if rounds == 0 { 0 } else { spilled.count() };
+            rounds += 1;
+        }
+    });
+    assert!(rounds > 1, "the small ones had no time for a second round");
+    at_most("1,000 x 32 KiB beside one of 4 GiB: spilled after round one", late as f64, 0.0, "");
+}
+
+/// Half of the load of [`limit_lowered`].
+fn keep_busy(pool: &SpillPool, first: usize, filled: &AtomicU64, stop: &AtomicBool) {
+    let mut buffers = buffers(pool, 500);
+    while !stop.load(Ordering::Relaxed) {
+        for (body, buffer) in buffers.iter_mut().enumerate() {
+            buffer.rewind().unwrap();
+            fill(buffer, first + body, 512 * KIB, CHUNK);
+            filled.fetch_add(1, Ordering::Relaxed);
+        }
+        for (body, buffer) in buffers.iter_mut().enumerate() {
+            verify(buffer, first + body, 512 * KIB, CHUNK);
+        }
+    }
+}
+
+fn limit_lowered() {
+    let pool = pool(256 * MIB);
+    let (filled, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let mut took = Duration::MAX;
+    thread::scope(|scope| {
+        let busy: Vec<_> = [0, 1000]
+            .map(|first| {
+                scope.spawn({
+                    let (pool, filled, stop) = (&pool, &filled, &stop);
+                    move || keep_busy(pool, first, filled, stop)
+                })
+            })
+            .into();
+        while filled.load(Ordering::Relaxed) < 1000 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        took = timed(|| {
+            pool.set_memory_limit(32 * MIB);
+            let charged = || pool.stats().memory_charged + pool.stats().memory_recycled;
+            while charged() > 32 * MIB as u64 {
+                thread::sleep(Duration::from_micros(100));
+            }
+        });
+        thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+        busy.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+    at_most("limit lowered from 256 to 32 MiB under load: kept after", took.as_secs_f64() * 1e3, 100.0, "ms");
+}
+
+fn all_dropped() {
+    let threads = status("Threads:");
+    let pool = pool(4 * MIB);
+    let mut buffers = buffers(&pool, 1000);
+    fill_all(&mut buffers, 64 * KIB, CHUNK);
+    assert!(temp_file_bytes() > 0, "nothing was spilled");
+    drop(buffers);
+    let stats = pool.stats();
+    at_most("all buffers dropped: charged", stats.memory_charged as f64, 0.0, "bytes");
+    at_most("all buffers dropped: disk used", stats.disk_used as f64, 0.0, "bytes");
+    at_most("all buffers dropped: blocks of the file", temp_file_bytes() as f64, 0.0, "bytes");
+    at_most("all buffers dropped: threads left", status("Threads:") - threads, 0.0, "");
+}
+
+fn in_ram(pool: &SpillPool, rounds: usize, chunk: usize) {
+    let data = vec![7; chunk];
+    let mut buf = vec![0; chunk];
+    for _ in 0..rounds {
+        let mut buffer = pool.buffer();
+        (0..MIB / chunk).for_each(|_| buffer.write_all(&data).unwrap());
+        buffer.rewind().unwrap();
+        (0..MIB / chunk).for_each(|_| buffer.read_exact(&mut buf).unwrap());
+    }
+}
+
+fn two_threads() {
+    for (chunk, rounds) in [(64, 20), (4 * KIB, 200)] {
+        let pool = pool(64 * MIB);
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        for _ in 0..11 {
+            one.push(timed(|| in_ram(&pool, rounds, chunk)));
+            two.push(timed(|| {
+                thread::scope(|scope| {
+                    (0..2).for_each(|_| drop(scope.spawn(|| in_ram(&pool, rounds, chunk))));
+                });
+            }));
+        }
+        let ratio = 2.0 * median(&mut one).as_secs_f64() / median(&mut two).as_secs_f64();
+        at_least(&format!("two threads, a buffer each, by {chunk}: against one"), ratio, 1.8, "x");
+    }
+}
+
+fn shared_against_private() {
+    for chunk in [16, 64] {
+        let (shared, private) = (pool(64 * MIB), pool(64 * MIB));
+        let _others = buffers(&shared, 100);
+        let (mut ours, mut alone) = (Vec::new(), Vec::new());
+        for _ in 0..31 {
+            ours.push(timed(|| in_ram(&shared, 2, chunk)));
+            alone.push(timed(|| in_ram(&private, 2, chunk)));
+        }
+        let ratio = median(&mut alone).as_secs_f64() / median(&mut ours).as_secs_f64();
+        at_least(&format!("in a shared pool, by {chunk}: against a private one"), ratio, 0.95, "x");
+    }
+}
