@@ -147,7 +147,7 @@ impl Disk {
         self.trim();
     }
 
-    /// The store, for [`read`] and [`write`].
+    /// The store, for [`read`] and [`write()`].
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.store
     }

@@ -246,7 +246,7 @@ impl Pager {
         read
     }
 
-    /// See [`disk::write`].
+    /// See [`disk::write()`].
     pub(crate) fn write_store(&mut self, offset: u64, data: &[u8]) -> (usize, Result<(), SpillError>) {
         let mut counts = self.io;
         let written = disk::write(self.home().store(), offset, data, &mut counts);

@@ -10,7 +10,7 @@
 //! | [`spills`] | … when the things are `SpillBuffer`s of one pool, under any budget |
 //! | [`faulty`] | what does a thing do when what lies below it fails? |
 //! | [`conformance`] | does a type keep what a trait promises? |
-//! | [`bench`] | who is faster, in one alternating run? |
+//! | [`mod@bench`] | who is faster, in one alternating run? |
 
 #![allow(
     clippy::cast_possible_truncation,
