@@ -155,7 +155,7 @@ impl Core {
     /// If it does not hold.
     pub(crate) fn check_budget(&self) {
         let memory = self.frames.budget();
-        assert!(memory.high_water() <= memory.limit_high_water(), "I2: the budget was passed");
+        assert!(memory.high_water() <= self.frames.limit_max(), "I2: the budget was passed");
     }
 
     /// Checks that every byte is accounted for, while no operation is under way.
