@@ -1,4 +1,7 @@
-//! A seekable cursor over any medium of fixed capacity, for machines with nothing but memory.
+//! A seekable cursor over any medium of fixed capacity, and a lock-free byte ring, for machines with
+//! nothing but memory.
+//!
+//! [`ring`] is the queue for interrupt handlers, DMA and threads: see its page.
 //!
 //! [`Cursor`] is a binary file's interface (position, seek, gaps, truncation) over anything that
 //! implements [`Medium`]: bytes at offsets. The same cursor serves the `overspill` crate, whose
@@ -33,6 +36,12 @@
 //! | feature | adds |
 //! |---|---|
 //! | `alloc` | [`Medium`] for `alloc::vec::Vec<u8>` |
+//! | `std` | conversions between std's and embedded-io's types; implies `alloc` |
+//! | `async` | wake-ups ([`ring::Waking`]) and `embedded-io-async` |
+//! | `bytes` | `bytes::Buf` and `bytes::BufMut` for the ring |
+//! | `defmt` | `defmt::Format` |
+//! | `portable-atomic` | atomics for targets without compare-and-swap |
+//! | `critical-section` | the same, swapping in a critical section |
 #![no_std]
 #![deny(missing_docs)]
 
@@ -44,6 +53,8 @@ mod fixed;
 mod growable;
 mod io;
 mod medium;
+pub mod ring;
+mod sync;
 
 pub use cursor::{Cursor, CursorError, InvalidSeek, WriteError};
 pub use embedded_io::{self, SeekFrom};

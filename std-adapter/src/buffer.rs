@@ -62,7 +62,7 @@ impl SpillBuffer {
 
     /// An empty buffer with a budget of `bytes` of its own. With 0, everything goes to the file.
     ///
-    /// Buffers that are to share a budget come from a [`SpillPool`].
+    /// Buffers that are to share a budget come from a [`SpillPool`](crate::SpillPool).
     #[must_use]
     pub fn with_budget(bytes: usize) -> Self {
         SpillBuffer::in_core(Arc::new(Core::private(bytes)))

@@ -4,14 +4,14 @@
 //! the file is one system call.
 
 use crate::error::SpillError;
-use crate::pager::Pager;
+use crate::pager::{Pager, ZEROS};
 use crate::slots::Slot;
 use crate::table::{Page, Where};
 
 /// The most pages that are moved in one call.
 const RUN: u32 = 64;
 
-/// Zeros for gaps, and room to move a page through when there is no frame.
+/// Room to move a page through when there is no frame.
 const BLOCK: usize = 4096;
 
 /// A run of pages being written, whose slots lie side by side.
@@ -125,14 +125,7 @@ impl Pager {
                 (slot.offset == offset && slot.len >= part as u64).then_some((slot, false))
             }
             Where::Memory | Where::Leaving => None,
-            Where::Hole => {
-                let slot = self.take_slot(index, self.core.page_size).ok()?;
-                if slot.offset != offset {
-                    self.free_slot(slot);
-                    return None;
-                }
-                Some((slot, true))
-            }
+            Where::Hole => self.take_slot_at(index, offset).map(|slot| (slot, true)),
         }
     }
 
@@ -177,9 +170,18 @@ impl Pager {
     }
 
     fn copy_slot(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), SpillError> {
+        let mut frame = self.core.spare_frame(self.core.frames.class(len));
         let mut block = [0; BLOCK];
-        for done in (0..len).step_by(BLOCK) {
-            let block = &mut block[..BLOCK.min(len - done)];
+        let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity()));
+        let copied = self.copy_through(room, from, to, len);
+        frame.into_iter().for_each(|frame| self.core.frames.recycle(frame));
+        copied
+    }
+
+    fn copy_through(&mut self, room: &mut [u8], from: Slot, to: Slot, len: usize) -> Result<(), SpillError> {
+        let step = room.len();
+        for done in (0..len).step_by(step) {
+            let block = &mut room[..step.min(len - done)];
             self.read_store(from.offset + done as u64, block)?;
             self.write_store(to.offset + done as u64, block).1?;
         }
@@ -187,8 +189,8 @@ impl Pager {
     }
 
     fn write_zeros(&mut self, offset: u64, len: usize) -> Result<(), SpillError> {
-        for done in (0..len).step_by(BLOCK) {
-            let zeros = &[0; BLOCK][..BLOCK.min(len - done)];
+        for done in (0..len).step_by(ZEROS.len()) {
+            let zeros = &ZEROS[..ZEROS.len().min(len - done)];
             self.write_store(offset + done as u64, zeros).1?;
         }
         Ok(())

@@ -41,7 +41,7 @@ struct State {
     reached: u64,
     /// The file is being cut to a length: nobody may take a slot past it meanwhile.
     cutting: bool,
-    /// The store gives blocks in the middle back, as far as is known.
+    /// The store gave blocks in the middle back whenever it was asked.
     frees: bool,
 }
 
@@ -82,11 +82,16 @@ impl Disk {
         state.in_use += 1;
         state.reached = state.reached.max(state.slots.end());
         drop(state);
-        // I6: freed blocks that this slot could not use must not add up with it to more than the limit.
+        self.trim_for_quota(warm);
+        Ok(slot)
+    }
+
+    /// I6: freed blocks that a slot just taken could not use must not add up with it to more than the
+    /// limit.
+    fn trim_for_quota(&self, warm: u64) {
         if warm > 0 && self.quota.taken().saturating_add(warm) > self.quota.limit() {
             self.trim();
         }
-        Ok(slot)
     }
 
     /// Gives a slot back, and its blocks to the file system if enough has come together.
@@ -104,8 +109,25 @@ impl Disk {
         }
     }
 
-    /// Gives the blocks of all freed slots back to the file system. What the store refuses to give
-    /// back stays usable for further slots.
+    /// A slot as long as a page, if the one at `offset` can be had.
+    pub(crate) fn take_at(&self, offset: u64) -> Option<Slot> {
+        let mut state = lock(&self.state);
+        if state.cutting {
+            return None;
+        }
+        let slot = state.slots.take_at(offset)?;
+        if self.quota.take(slot.len).is_err() {
+            state.slots.free(slot);
+            return None;
+        }
+        let warm = state.slots.warm_bytes();
+        drop(state);
+        self.trim_for_quota(warm);
+        Some(slot)
+    }
+
+    /// Gives the blocks of all freed slots back to the file system: off the end first, and then out of
+    /// the middle. What the store refuses to give back stays usable for further slots.
     pub(crate) fn trim(&self) {
         let (cut, returning) = {
             let mut state = lock(&self.state);
@@ -116,24 +138,27 @@ impl Disk {
             state.cutting = cut.is_some();
             (cut, if state.frees { state.slots.start_returning() } else { Returning::default() })
         };
-        let freed: io::Result<()> =
-            returning.extents.iter().try_for_each(|&(offset, len)| self.store.free(offset, len));
         if let Some(end) = cut {
             // If it fails the file stays long, which costs room but harms nobody: the slots past
             // `end` will be written again before they are read.
             let _ = self.store.cut(end);
-        }
-        let mut state = lock(&self.state);
-        state.frees &= !freed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported);
-        state.slots.returned(returning, freed.is_ok());
-        state.cutting &= cut.is_none();
-        drop(state);
-        if cut.is_some() {
+            lock(&self.state).cutting = false;
             self.cut.notify_all();
         }
+        let freed: io::Result<()> =
+            returning.extents.iter().try_for_each(|&(offset, len)| self.store.free(offset, len));
+        let mut state = lock(&self.state);
+        state.frees &= freed.is_ok();
+        state.slots.returned(returning, freed.is_ok());
     }
 
-    /// The store, for [`read`] and [`write`].
+    /// As [`trim`](Disk::trim), even if the store refused before.
+    pub(crate) fn trim_again(&self) {
+        lock(&self.state).frees = true;
+        self.trim();
+    }
+
+    /// The store, for [`read`] and [`write()`].
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.store
     }
@@ -152,7 +177,9 @@ pub(crate) fn read(
     counts: &mut IoCounts,
 ) -> Result<(), SpillError> {
     let started = Instant::now();
-    let (done, result) = transfer(buf.len(), |done| store.read_at(offset + done as u64, &mut buf[done..]));
+    let (done, result) = transfer(buf.len(), io::ErrorKind::InvalidData, |done| {
+        store.read_at(offset + done as u64, &mut buf[done..])
+    });
     counts.count_read(done, started.elapsed());
     result.map_err(|source| failed(Operation::Read, offset + done as u64, buf.len() - done, source))
 }
@@ -166,17 +193,25 @@ pub(crate) fn write(
     counts: &mut IoCounts,
 ) -> (usize, Result<(), SpillError>) {
     let started = Instant::now();
-    let (done, result) = transfer(data.len(), |done| store.write_at(offset + done as u64, &data[done..]));
+    let (done, result) = transfer(data.len(), io::ErrorKind::WriteZero, |done| {
+        store.write_at(offset + done as u64, &data[done..])
+    });
     counts.count_write(done, started.elapsed());
     (done, result.map_err(|source| failed(Operation::Write, offset + done as u64, data.len() - done, source)))
 }
 
 /// Calls `step` with what is done so far until all `len` bytes are.
-fn transfer(len: usize, mut step: impl FnMut(usize) -> io::Result<usize>) -> (usize, io::Result<()>) {
+///
+/// `none` is the error if a step moves nothing. It must not be taken for the end of the content.
+fn transfer(
+    len: usize,
+    none: io::ErrorKind,
+    mut step: impl FnMut(usize) -> io::Result<usize>,
+) -> (usize, io::Result<()>) {
     let mut done = 0;
     while done < len {
         match step(done) {
-            Ok(0) => return (done, Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) => return (done, Err(none.into())),
             Ok(n) => done += n.min(len - done),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return (done, Err(error)),

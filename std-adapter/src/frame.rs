@@ -15,6 +15,7 @@
 
 use crate::budget::Budget;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+use aligned_vec::{AVec, ConstAlign};
 
 /// Bytes of the smallest frame, unless pages are smaller.
 const SMALLEST: usize = 256;
@@ -24,12 +25,20 @@ const FINE_MAX: usize = 4096;
 
 const SIZES_PER_DOUBLING: usize = 4;
 
+/// Frames begin at a cache line. The kernel copies into memory that does not many times more slowly:
+/// 64 KiB from the page cache took 28 µs instead of 3 where it was measured, 16 bytes past a line, which
+/// is where the allocator puts it.
+const ALIGN: usize = 64;
+
+/// What fresh memory is cleared from, where it has to be.
+static ZEROS: [u8; 4096] = [0; 4096];
+
 /// Memory for one page, or for the beginning of one.
 #[derive(Debug)]
 pub(crate) struct Frame {
     /// As long as it was ever written, so that fresh memory need not be cleared first. Its capacity
     /// is charged, and never changes.
-    bytes: Vec<u8>,
+    bytes: AVec<u8, ConstAlign<ALIGN>>,
     /// The budget it is charged to.
     budget: Arc<Budget>,
 }
@@ -88,8 +97,9 @@ impl Frame {
     /// The first `len` bytes, at most the capacity, with anything in them.
     pub(crate) fn first_mut(&mut self, len: usize) -> &mut [u8] {
         debug_assert!(len <= self.capacity());
-        if self.bytes.len() < len {
-            self.bytes.resize(len, 0);
+        while self.bytes.len() < len {
+            let more = ZEROS.len().min(len - self.bytes.len());
+            self.bytes.extend_from_slice(&ZEROS[..more]);
         }
         &mut self.bytes[..len]
     }
@@ -98,7 +108,7 @@ impl Frame {
 impl Drop for Frame {
     fn drop(&mut self) {
         let charged = self.capacity() as u64;
-        drop(std::mem::take(&mut self.bytes)); // I2: freed first, credited after
+        drop(std::mem::replace(&mut self.bytes, AVec::new(ALIGN))); // I2: freed first, credited after
         self.budget.give_back(charged);
     }
 }
@@ -150,10 +160,11 @@ impl Frames {
         }
         let charge = len as u64;
         if self.budget.take(charge).is_err() {
-            lock(&self.recycled).shed(charge)?;
+            let missing = (self.budget.taken() + charge).saturating_sub(self.budget.limit());
+            lock(&self.recycled).shed(missing)?;
             self.budget.take(charge).ok()?;
         }
-        let mut bytes = Vec::new();
+        let mut bytes = AVec::new(ALIGN);
         if bytes.try_reserve_exact(len).is_err() {
             self.budget.give_back(charge);
             return None;
@@ -269,5 +280,26 @@ mod tests {
         assert_eq!((frames.budget().taken(), frames.recycled_bytes()), (1024, 0));
         drop(page);
         assert_eq!(frames.budget().taken(), 0);
+    }
+
+    /// The frames that the first page outgrew were worth a page only together with what was left of
+    /// the budget; as nobody added the two up, the next page found no memory.
+    #[test]
+    fn recycled_frames_make_room_together_with_what_is_left() {
+        let frames = Frames::new(2048, 1024);
+        let outgrown = [256, 512].map(|len| frames.take(len).unwrap());
+        let page = frames.take(1024).unwrap();
+        outgrown.into_iter().for_each(|frame| frames.recycle(frame));
+        assert!(frames.take(1024).is_some());
+        drop(page);
+    }
+
+    #[test]
+    fn frames_begin_at_a_cache_line() {
+        let frames = Frames::new(1 << 20, 4096);
+        let all: Vec<_> = [256, 512, 1024, 4096].map(|len| frames.take(len).unwrap()).into();
+        for mut frame in all {
+            assert_eq!(frame.first_mut(1).as_ptr().align_offset(ALIGN), 0);
+        }
     }
 }

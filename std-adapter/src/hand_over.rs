@@ -136,9 +136,9 @@ impl Pager {
             return Ok(None);
         }
         let slack = self.slack();
-        let Some(file) = own.finish(overspill_core::Medium::len(self), &slack).map_err(failed)? else {
-            return Ok(None);
-        };
+        // A file that cannot be finished may still be read, and so copied.
+        let finished = own.finish(overspill_core::Medium::len(self), &slack).ok().flatten();
+        let Some(file) = finished else { return Ok(None) };
         let handed_over = file.try_clone().map_err(failed)?;
         if coming.arrive_as(file).map_err(failed)?.is_none() {
             return Ok(None);

@@ -26,6 +26,14 @@ impl<'a> Home<'a> {
         }
     }
 
+    /// A slot as long as a page for page `index`, if the one at `offset` can be had.
+    pub(crate) fn take_at(self, index: u64, offset: u64) -> Option<Slot> {
+        match self.own {
+            Some(own) => own.take(index).ok(), // where page `index` is, and so at `offset`
+            None => self.disk.take_at(offset),
+        }
+    }
+
     pub(crate) fn free(self, slot: Slot) {
         match self.own {
             Some(own) => own.free(slot),
@@ -34,6 +42,6 @@ impl<'a> Home<'a> {
     }
 
     pub(crate) fn store(self) -> &'a dyn Store {
-        self.own.map_or_else(|| self.disk.store(), OwnFile::store)
+        self.own.map_or_else(|| self.disk.store(), |own| own as &dyn Store)
     }
 }

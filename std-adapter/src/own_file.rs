@@ -20,6 +20,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+/// Files end here: their offsets are signed.
+const END_MAX: u64 = i64::MAX as u64;
+
 #[derive(Debug)]
 pub(crate) struct OwnFile {
     store: TempFileStore,
@@ -44,10 +47,6 @@ impl OwnFile {
         }
     }
 
-    pub(crate) fn store(&self) -> &dyn Store {
-        &self.store
-    }
-
     pub(crate) fn slot_bytes(&self) -> u64 {
         self.page_size
     }
@@ -56,28 +55,29 @@ impl OwnFile {
     pub(crate) fn take(&self, index: u64) -> Result<Slot, SpillError> {
         let len = self.page_size;
         let refused = || SpillError::TooLarge { position: u64::MAX, asked: len };
-        let offset = index.checked_mul(len).ok_or_else(refused)?;
+        let offset = index.checked_mul(len).filter(|&offset| offset <= END_MAX - len).ok_or_else(refused)?;
         take_quota(&self.quota, len)?;
         Ok(Slot { offset, len })
     }
 
     /// Takes the place of a page back, and clears it: it may be a hole in the end.
     pub(crate) fn free(&self, slot: Slot) {
-        self.quota.give_back(slot.len);
-        if !self.gone.load(Ordering::Relaxed) && self.store.free(slot.offset, slot.len).is_err() {
+        let holds = self.store.is_made() && !self.gone.load(Ordering::Relaxed);
+        if holds && Store::free(&self.store, slot.offset, slot.len).is_err() {
             self.spoiled.store(true, Ordering::Relaxed);
         }
+        self.quota.give_back(slot.len);
     }
 
     /// Makes the file as long as the content, with zeros where `zeros` says: `(offset, len)` of what
-    /// pages have past their content. `None` if the file cannot be made into the content, or was
-    /// never made; it still serves as a store then.
+    /// pages have past their content. `None` if it cannot be made into the content; it still serves
+    /// as a store then.
     pub(crate) fn finish(&self, len: u64, zeros: &[(u64, u64)]) -> io::Result<Option<&File>> {
         if self.spoiled.load(Ordering::Relaxed) {
             return Ok(None);
         }
         for &(offset, len) in zeros {
-            if self.store.free(offset, len).is_err() {
+            if Store::free(&self.store, offset, len).is_err() {
                 return Ok(None);
             }
         }
@@ -87,6 +87,21 @@ impl OwnFile {
 
     /// Never touches the file again.
     pub(crate) fn let_go(&self) {
+        self.spoiled.store(true, Ordering::Relaxed);
         self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The pages, while the file is ours.
+impl Store for OwnFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.store.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the file has been handed over"));
+        }
+        self.store.write_at(offset, data)
     }
 }

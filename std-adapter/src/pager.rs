@@ -19,13 +19,17 @@ use crate::own_file::OwnFile;
 use crate::pool::Core;
 use crate::stats::{BufferStats, IoCounts};
 use crate::sync::Arc;
-use crate::table::{Page, Resident, Table, Where, Window, low_bits};
+use crate::table::{Page, Resident, Table, View, Where, Window, low_bits};
 use crate::taking::OwnTable;
 use overspill_core::Medium;
 use std::path::Path;
 
-/// What a hole is lent from.
-static ZEROS: [u8; 4096] = [0; 4096];
+/// What a hole is lent from, and gaps are written from.
+pub(crate) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Bytes that are lent from a spilled page when there is no frame to be had: beside the budget, and
+/// only for who reads by `fill_buf` then.
+const SCRATCH: usize = 4 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Pager {
@@ -47,11 +51,9 @@ pub(crate) struct Rare {
     /// The window while its bytes are lent out: nobody can take it back then.
     lent: Option<Window>,
     /// What is lent where there is no frame.
-    scratch: Scratch,
+    scratch: Option<Box<[u8; SCRATCH]>>,
     pub(crate) io: IoCounts,
 }
-
-type Scratch = [u8; 32];
 
 /// Where a chunk is lent from.
 enum Chunk {
@@ -151,9 +153,11 @@ impl Pager {
     pub(crate) fn write_window(&mut self, position: &mut u64, data: &[u8]) -> bool {
         let Some(Kept { table, .. }) = &mut self.kept else { return false };
         let (offset, len) = (*position, &mut self.len);
+        // The last page there can be ends one byte past what can be counted.
+        let Some(end) = offset.checked_add(data.len() as u64) else { return false };
         let commit = || {
-            *position = offset + data.len() as u64;
-            *len = (*len).max(*position);
+            *position = end;
+            *len = (*len).max(end);
         };
         table.try_with(|table| table.write(offset, data, commit)) == Some(true)
     }
@@ -312,11 +316,10 @@ impl Pager {
             Where::Spilled { valid, .. } if span.at < valid => {
                 let scan = Approach { sequential: true, small: true, ..approach };
                 if !self.load(span, scan)? {
-                    let mut scratch = Scratch::default();
-                    let part = span.part.min(scratch.len());
-                    let len = self.read_direct(offset, &mut scratch[..part])?;
-                    self.rare().scratch = scratch;
-                    return Ok(Chunk::Scratch { len });
+                    let mut scratch = self.rare().scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
+                    let read = self.read_direct(offset, &mut scratch[..span.part.min(SCRATCH)]);
+                    self.rare().scratch = Some(scratch);
+                    return Ok(Chunk::Scratch { len: read? });
                 }
             }
             Where::Memory | Where::Leaving => {}
@@ -461,13 +464,13 @@ impl Pager {
         let page_size = self.core.page_size as u64;
         self.table(|table| {
             let mut slack = Vec::new();
-            for (index, page) in table.pages() {
-                if let Page::Spilled { valid, .. } = page
-                    && (*valid as u64) < page_size
+            table.for_each(|index, place| {
+                if let View::Spilled { valid, .. } = place
+                    && (valid as u64) < page_size
                 {
-                    slack.push((index * page_size + *valid as u64, page_size - *valid as u64));
+                    slack.push((index * page_size + valid as u64, page_size - valid as u64));
                 }
-            }
+            });
             slack
         })
     }
@@ -483,30 +486,30 @@ impl Pager {
         self.table(|table| {
             let (mut resident, mut spilled, mut leaving) = (0, 0, (0, 0));
             let mut slots = Vec::new();
-            for (index, page) in table.pages() {
-                let (valid, room, slot) = match page {
-                    Page::Hole => continue,
-                    Page::Leaving(departure) => {
+            table.for_each(|index, view| {
+                let (valid, room, slot) = match view {
+                    View::Leaving(departure) => {
                         // Its taker corrects the account at any moment.
                         leaving.0 += departure.frame_bytes;
                         leaving.1 += departure.slot_bytes;
-                        continue;
+                        return;
                     }
-                    Page::Resident(page) => (page.valid, page.frame.capacity(), page.slot),
-                    Page::Spilled { slot, valid } => {
-                        (*valid, usize::try_from(slot.len).unwrap(), Some(*slot))
+                    View::Resident(page) => {
+                        resident += page.frame.capacity() as u64;
+                        assert!(
+                            page.dirty || page.slot.is_some(),
+                            "I1: page {index} is clean without a slot"
+                        );
+                        (page.valid, page.frame.capacity() as u64, page.slot)
                     }
+                    View::Spilled { slot, valid } => (valid, slot.len, Some(slot)),
                 };
-                assert!(valid <= room, "page {index}: {valid} bytes in {room}");
+                assert!(valid as u64 <= room, "page {index}: {valid} bytes in {room}");
                 let end = (index * page_size).saturating_add(valid as u64);
                 assert!(valid == 0 || end <= len, "page {index}: content to {end}, past {len}");
-                if let Page::Resident(page) = page {
-                    resident += page.frame.capacity() as u64;
-                    assert!(page.dirty || page.slot.is_some(), "I1: page {index} is clean and has no slot");
-                }
                 spilled += slot.map_or(0, |slot| slot.len);
                 slots.extend(slot.map(|slot| (slot.offset, slot.len)));
-            }
+            });
             slots.sort_unstable();
             assert!(slots.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0), "I1: slots overlap");
             let (frames, slots) = (account.memory.taken(), account.disk.taken());
@@ -520,6 +523,9 @@ impl Pager {
 impl Drop for Pager {
     fn drop(&mut self) {
         self.end_loan();
+        if let Some(own) = self.account().own() {
+            own.let_go(); // nobody will look at it any more: no use in clearing it page by page
+        }
         if !self.table(Table::retire) {
             self.truncate(0);
         }
@@ -565,7 +571,7 @@ impl Medium for Pager {
         let zeros = &ZEROS[..span.part.min(ZEROS.len())];
         Ok(match chunk? {
             Chunk::Zeros => zeros,
-            Chunk::Scratch { len } => &self.rare().scratch[..len],
+            Chunk::Scratch { len } => self.rare().scratch.as_ref().map_or(&[], |scratch| &scratch[..len]),
             Chunk::Window => {
                 let held = self.rare().lent.as_ref().map_or(&[][..], Window::content);
                 match held.get(span.at..span.end().min(held.len())) {

@@ -45,7 +45,7 @@ pub(crate) struct Core {
 /// buffer; then its temp file is gone.
 ///
 /// The frames of all buffers together never take more memory than the budget, not for a moment.
-/// Beside the frames, a buffer costs some 300 bytes and 64 bytes for each of its pages.
+/// Beside the frames, a buffer costs some 300 bytes and 80 bytes for each of its pages.
 ///
 /// ```
 /// use overspill::SpillPool;

@@ -63,7 +63,7 @@ impl Core {
     pub(crate) fn trim(&self) {
         self.drop_kept();
         self.frames.trim();
-        self.disk.trim();
+        self.disk.trim_again();
     }
 
     /// A frame of `len` bytes that no page has to make way for.

@@ -25,7 +25,7 @@ const HOT: u8 = 8;
 impl Approach {
     /// The page was sought often enough to ask for a frame, and not just now.
     fn is_hot(self) -> bool {
-        self.heat >= HOT && self.heat.is_multiple_of(HOT)
+        self.heat >= HOT && (self.heat.is_multiple_of(HOT) || self.heat == u8::MAX)
     }
 
     /// How much trouble a frame for the page is worth. A fresh page that is written whole is written
@@ -223,6 +223,18 @@ impl Pager {
         home.take(index, bytes).inspect_err(|_| account.give_back(asked))
     }
 
+    /// A slot as long as a page for page `index`, if the one at `offset` can be had.
+    pub(crate) fn take_slot_at(&mut self, index: u64, offset: u64) -> Option<Slot> {
+        let (home, account) = (self.home(), &self.account().disk);
+        let asked = self.core.page_size as u64;
+        account.take(asked).ok()?;
+        let slot = home.take_at(index, offset);
+        if slot.is_none() {
+            account.give_back(asked);
+        }
+        slot
+    }
+
     pub(crate) fn free_slot(&self, slot: Slot) {
         self.account().disk.give_back(slot.len);
         self.home().free(slot);
@@ -235,7 +247,7 @@ impl Pager {
         read
     }
 
-    /// See [`disk::write`].
+    /// See [`disk::write()`].
     pub(crate) fn write_store(&mut self, offset: u64, data: &[u8]) -> (usize, Result<(), SpillError>) {
         let mut counts = self.rare().io;
         let written = disk::write(self.home().store(), offset, data, &mut counts);

@@ -44,6 +44,10 @@ impl Free {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.warm.is_empty() && self.cold.is_empty()
+    }
+
     fn put(&mut self, offset: u64, warm: bool) {
         if warm {
             self.warm.insert(offset)
@@ -117,6 +121,20 @@ impl Slots {
             self.warm += if warm { half } else { 0 };
         }
         Some(Slot { offset, len })
+    }
+
+    /// The slot of one page at `offset`, if it is free or the next that the file would grow by.
+    pub(crate) fn take_at(&mut self, offset: u64) -> Option<Slot> {
+        let top = self.free.len() - 1;
+        match self.free[top].remove(offset) {
+            Some(true) => self.warm -= self.page,
+            Some(false) => {}
+            None if offset == self.end && self.free[top].is_empty() => {
+                self.end = self.end.checked_add(self.page)?;
+            }
+            None => return None,
+        }
+        Some(Slot { offset, len: self.page })
     }
 
     /// The smallest free slot of at least `order`: warm ones of any size before cold ones.
@@ -262,6 +280,21 @@ mod tests {
         let mut slots = Slots::new(8);
         let offsets: Vec<u64> = (0..5).map(|_| slots.take(8).unwrap().offset).collect();
         assert_eq!(offsets, [0, 8, 16, 24, 32]);
+    }
+
+    #[test]
+    fn a_slot_at_a_place_is_had_if_it_is_free_or_next() {
+        let mut slots = Slots::new(4096);
+        assert_eq!(slots.take_at(4096), None, "a gap would be nobody's");
+        let a = slots.take_at(0).unwrap();
+        let b = slots.take_at(4096).unwrap();
+        assert_eq!(slots.take_at(4096), None);
+        slots.free(a);
+        assert_eq!(slots.take_at(8192), None, "a free slot is used before the file grows");
+        assert_eq!(slots.take_at(0), Some(a));
+        slots.free(a);
+        slots.free(b);
+        assert_eq!((slots.warm_bytes(), slots.cut()), (8192, Some(0)));
     }
 
     #[test]

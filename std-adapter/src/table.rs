@@ -36,6 +36,9 @@ const LEAF: u64 = 256;
 /// How many resident pages are looked at for the coldest.
 const SAMPLE: usize = 8;
 
+/// How many pages are looked at to find them: few of a large table may be in memory.
+const LOOK_MAX: usize = 1 << 10;
+
 /// The bytes of a page that is in memory.
 #[derive(Debug)]
 pub(crate) struct Resident {
@@ -92,6 +95,12 @@ pub(crate) enum Page {
         valid: usize,
     },
     Leaving(Arc<Departure>),
+}
+
+impl Page {
+    fn is_there(&self) -> bool {
+        !matches!(self, Page::Hole)
+    }
 }
 
 /// What [`Table::locate`] says of a page.
@@ -180,7 +189,7 @@ impl Table {
         let Some(at) = distance(*start, offset, *valid) else { return false };
         frame.write(at, data, || {
             *valid = (*valid).max(at + data.len());
-            *dirty = true;
+            *dirty |= !data.is_empty();
             commit();
         })
     }
@@ -375,9 +384,14 @@ impl Table {
     /// heat.
     pub(crate) fn coldest(&mut self) -> Option<(u64, u8)> {
         let mut coldest: Option<(u64, u8)> = None;
-        let mut seen = 0;
+        let (mut seen, mut looked_at) = (0, 0);
         for range in [self.hand..u64::MAX, 0..self.hand] {
             for (index, entry) in entries(&self.leaves, range) {
+                looked_at += 1;
+                if seen == SAMPLE || looked_at == LOOK_MAX {
+                    self.hand = index;
+                    return coldest;
+                }
                 if !matches!(entry.page, Page::Resident(_)) || self.pinned == Some(index) {
                     continue;
                 }
@@ -385,10 +399,6 @@ impl Table {
                     coldest = Some((index, entry.heat));
                 }
                 seen += 1;
-                if seen == SAMPLE {
-                    self.hand = index + 1;
-                    return coldest;
-                }
             }
         }
         coldest
@@ -436,12 +446,13 @@ impl Table {
         let mut tail = self.leaves.split_off(&(cut / LEAF));
         let mut removed = Vec::new();
         if let Some(mut leaf) = tail.remove(&(cut / LEAF)) {
-            let at = (in_leaf(cut)).min(leaf.len());
-            removed.extend(leaf.drain(at..).map(|entry| entry.page));
-            self.leaves.insert(cut / LEAF, leaf);
+            let at = in_leaf(cut).min(leaf.len());
+            removed.extend(leaf.drain(at..).map(|entry| entry.page).filter(Page::is_there));
+            if !leaf.is_empty() {
+                self.leaves.insert(cut / LEAF, leaf);
+            }
         }
-        removed.extend(tail.into_values().flatten().map(|entry| entry.page));
-        removed.retain(|page| !matches!(page, Page::Hole));
+        removed.extend(tail.into_values().flatten().map(|entry| entry.page).filter(Page::is_there));
         if keep > 0 {
             self.shorten(last, keep);
         }
@@ -457,11 +468,27 @@ impl Table {
         }
     }
 
-    /// All pages, in no order: for checks.
-    pub(crate) fn pages(&mut self) -> impl Iterator<Item = (u64, &Page)> {
-        self.stash();
-        entries(&self.leaves, 0..u64::MAX).map(|(index, entry)| (index, &entry.page))
+    /// Shows every page that is not a hole, the window first.
+    pub(crate) fn for_each(&self, mut f: impl FnMut(u64, View<'_>)) {
+        if let Some(window) = &self.window {
+            f(window.index, View::Resident(&window.resident));
+        }
+        for (index, entry) in entries(&self.leaves, 0..u64::MAX) {
+            match &entry.page {
+                Page::Hole => {}
+                Page::Resident(resident) => f(index, View::Resident(resident)),
+                Page::Leaving(departure) => f(index, View::Leaving(departure)),
+                &Page::Spilled { slot, valid } => f(index, View::Spilled { slot, valid }),
+            }
+        }
     }
+}
+
+/// What [`Table::for_each`] shows of a page.
+pub(crate) enum View<'a> {
+    Resident(&'a Resident),
+    Leaving(&'a Departure),
+    Spilled { slot: Slot, valid: usize },
 }
 
 /// How far `offset` lies past `start`, if that is at most `most`.
@@ -491,8 +518,10 @@ fn entries(
     let first = range.start / LEAF;
     leaves
         .range(first..)
-        // Not `(leaf * LEAF..).zip(entries)`: it would count one past the last page there can be.
-        .flat_map(|(&leaf, entries)| (0..).zip(entries).map(move |(at, entry)| (leaf * LEAF + at, entry)))
-        .skip_while(move |(index, _)| *index < range.start)
+        .flat_map(move |(&leaf, entries)| {
+            let skipped = if leaf == first { in_leaf(range.start).min(entries.len()) } else { 0 };
+            // Not `(leaf * LEAF..).zip(entries)`: it would count one past the last page there can be.
+            (skipped as u64..).zip(&entries[skipped..]).map(move |(at, entry)| (leaf * LEAF + at, entry))
+        })
         .take_while(move |(index, _)| *index < range.end)
 }

@@ -66,6 +66,11 @@ impl TempFileStore {
         }
     }
 
+    /// Whether there is a file yet.
+    pub(crate) fn is_made(&self) -> bool {
+        self.file.get().is_some()
+    }
+
     #[cold]
     fn make(&self) -> io::Result<&File> {
         let _making = lock(&self.making);

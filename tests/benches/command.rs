@@ -3,6 +3,7 @@
 //! `cargo bench -p overspill-tests --bench command` takes 2 GiB of input and thrice that of disk under the
 //! temp directory; `-- 256M` takes less. Skipped, and said so, where there is no `sponge` (moreutils).
 #![allow(missing_docs)]
+#![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
 use overspill_tests::bench::{Contender, Row, alternate};
 use std::cell::Cell;

@@ -3,6 +3,7 @@
 //! `cargo bench -p overspill-tests --bench peers` runs everything;
 //! `cargo bench -p overspill-tests --bench peers -- bodies` what has `bodies` in its name.
 #![allow(missing_docs)]
+#![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
 use overspill::{SpillBuffer, SpillPool};
 use overspill_tests::bench::{Contender, Row, alternate};
@@ -227,7 +228,8 @@ fn random() {
         let page = if random.below(10) < 9 { random.below(pages / 10) * 10 } else { random.below(pages) };
         page * 64 * KIB as u64 + random.below(1024) * 64
     };
-    let places: [(&str, f64, &dyn Fn(&mut Random) -> u64); 2] =
+    type Place<'a> = &'a dyn Fn(&mut Random) -> u64;
+    let places: [(&str, f64, Place<'_>); 2] =
         [("uniform", 1.2, &uniform), ("90 % in 10 % of the pages", 5.0, &skewed)];
     for (name, target, place) in places {
         let mut ours = SpillBuffer::with_budget(16 * MIB);

@@ -10,7 +10,7 @@
 //! | [`spills`] | … when the things are `SpillBuffer`s of one pool, under any budget |
 //! | [`faulty`] | what does a thing do when what lies below it fails? |
 //! | [`conformance`] | does a type keep what a trait promises? |
-//! | [`bench`] | who is faster, in one alternating run? |
+//! | [`mod@bench`] | who is faster, in one alternating run? |
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -32,6 +32,7 @@ pub mod driver;
 pub mod faulty;
 pub mod model;
 pub mod ops;
+mod ring_driver;
 pub mod spills;
 
 /// What a test printed by a [`Mismatch`](driver::Mismatch) needs.
@@ -45,6 +46,7 @@ pub mod replay {
 }
 
 pub use cursors::drive_cursor;
+pub use ring_driver::drive_ring;
 pub use spills::drive_spill;
 
 /// proptest's configuration with `cases` cases, or as many as `PROPTEST_CASES` says.

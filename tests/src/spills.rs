@@ -328,7 +328,7 @@ pub fn run_spill_threads(setup: SpillSetup, sequences: &[Vec<Op>]) -> Result<(),
         };
         let threads: Vec<_> = sequences.iter().map(start).collect();
         threads.into_iter().try_for_each(|thread| {
-            left.extend(thread.join().expect("the runner catches panics")?);
+            left.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
             Ok(())
         })
     })

@@ -1,5 +1,6 @@
 //! Does the whole content arrive, under the right name, and does nothing get lost if it cannot?
 #![allow(missing_docs)]
+#![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
 use overspill::{MemoryStore, SpillBuffer, SpillError, SpillPool};
 use std::fs;
@@ -10,7 +11,7 @@ const KIB: usize = 1 << 10;
 
 /// A content with everything in it that pages can be: full, cut, overwritten, holes, a partial end.
 fn fill(buffer: &mut SpillBuffer) -> Vec<u8> {
-    let text: Vec<u8> = (0..200 * KIB).map(|i| (i / 7 ^ i) as u8).collect();
+    let text: Vec<u8> = (0..200 * KIB).map(|i| ((i / 7) ^ i) as u8).collect();
     buffer.write_all(&text).unwrap();
     let mut model = text;
     // Bytes that were on disk once, and must be zeros now.

@@ -1,6 +1,7 @@
 //! What is left, and what is held, when things end: in good order, by SIGKILL, or not at all.
 #![cfg(target_os = "linux")]
 #![allow(missing_docs)]
+#![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
 use overspill::{SpillBuffer, SpillError, SpillPool};
 use std::fs;
@@ -23,7 +24,7 @@ fn spilling_pool(dir: &Path) -> SpillPool {
     SpillPool::builder().memory(8 << 10).page_size(4 << 10).dir(dir).build().unwrap()
 }
 
-/// Ten thousand spilled SpooledTempFiles are ten thousand descriptors; a pool has one.
+/// Ten thousand spilled `SpooledTempFile`s are ten thousand descriptors; a pool has one.
 #[test]
 fn a_thousand_spilled_buffers_share_one_descriptor_and_no_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -211,3 +211,19 @@ fn the_last_page_there_can_be_is_walked_over() {
     };
     run_spill(setup, &ops).unwrap();
 }
+
+/// The last page ends at 2⁶⁴, and positions end one byte before that. Writing into the window was
+/// believed to need no look at the position, since a frame ends where its page does; but in the last
+/// page the frame has room for that one byte more, and the position wrapped to 0.
+#[test]
+fn the_byte_that_cannot_be_counted_is_not_written_into_the_window() {
+    let mut buffer = SpillBuffer::new();
+    buffer.seek(SeekFrom::Start(u64::MAX - 5)).unwrap();
+    buffer.write_all(b"abc").unwrap();
+    assert_eq!(buffer.write(b"def").unwrap(), 2, "as many as can be counted");
+    assert_eq!((buffer.position(), buffer.len()), (u64::MAX, u64::MAX));
+    buffer.seek(SeekFrom::End(-5)).unwrap();
+    let mut tail = [0; 8];
+    assert_eq!(buffer.read(&mut tail).unwrap(), 5);
+    assert_eq!(&tail[..5], b"abcde");
+}

@@ -19,6 +19,9 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name == ".git" {
+            continue; // a file in a linked work tree, and that names a path
+        }
         if path.is_dir() && !name.starts_with('.') && !["target", "artifacts", "corpus"].contains(&&*name) {
             files(&path, found);
         } else if path.is_file() {
@@ -95,7 +98,8 @@ fn atomics_and_locks_come_from_the_shim() {
         &offenders(&sources("std-adapter/src"), &words, &["sync.rs", "biased.rs", "models.rs", "src/bin"]),
         "use crate::sync",
     );
-    none(&offenders(&sources("core/src"), &words, &["sync.rs"]), "use crate::sync");
+    // The ring's cell is loom's where its accesses are: in the file with `unsafe`.
+    none(&offenders(&sources("core/src"), &words, &["sync.rs", "ring/raw.rs"]), "use crate::sync");
     // The two lines of biased.rs that may: a compiler fence, and the error of a lock that is taken.
     let biased = read(&root().join("std-adapter/src/biased.rs"));
     assert_eq!(biased.code.matches("std::sync").count() + biased.code.matches("core::sync").count(), 2);
@@ -134,7 +138,8 @@ fn what_is_below_does_not_look_up() {
 /// `core` runs where there is nothing.
 #[test]
 fn core_has_no_std_and_no_alloc_of_its_own() {
-    none(&offenders(&sources("core/src"), &["std::", "extern crate std"], &[]), "core is no_std");
+    // Under loom, the shim is a test's.
+    none(&offenders(&sources("core/src"), &["std::", "extern crate std"], &["sync.rs"]), "core is no_std");
     none(
         &offenders(&sources("core/src"), &["alloc::"], &["growable.rs", "lib.rs"]),
         "alloc is for its feature",

@@ -1,0 +1,80 @@
+//! `bytes::Buf` and `bytes::BufMut`.
+//!
+//! Their contract wants a number of remaining bytes that does not change by itself, which a ring's does. So they are
+//! implemented by views that hold on to what there was when they were made; what is advanced over is
+//! committed at once.
+
+use bytes::Buf;
+
+use super::raw::{ReadEnd, WriteEnd};
+use super::{AnyRing, Consumer, Producer};
+
+impl<'a, R: AnyRing> Consumer<'a, R> {
+    /// The bytes that are in the ring now, as a `bytes::Buf`.
+    pub fn as_buf(&mut self) -> Readable<'_, 'a, R> {
+        let len = self.end.available(self.capacity());
+        Readable { end: &mut self.end, len }
+    }
+}
+
+impl<'a, R: AnyRing> Producer<'a, R> {
+    /// The bytes that are free now, as a `bytes::BufMut`.
+    pub fn as_buf_mut(&mut self) -> Writable<'_, 'a, R> {
+        let len = self.end.room(self.capacity());
+        Writable { end: &mut self.end, len }
+    }
+}
+
+/// The bytes that were in the ring when [`Consumer::as_buf`] was called.
+pub struct Readable<'g, 'a, R: AnyRing> {
+    end: &'g mut ReadEnd<'a, R>,
+    len: usize,
+}
+
+impl<R: AnyRing> Buf for Readable<'_, '_, R> {
+    fn remaining(&self) -> usize {
+        self.len
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.end.filled(self.len).0
+    }
+
+    /// Takes `count` bytes out of the ring; more than remain are as many as remain.
+    fn advance(&mut self, count: usize) {
+        self.len -= self.end.commit(count.min(self.len));
+    }
+}
+
+/// The bytes that were free when [`Producer::as_buf_mut`] was called.
+pub struct Writable<'g, 'a, R: AnyRing> {
+    end: &'g mut WriteEnd<'a, R>,
+    len: usize,
+}
+
+/// What `BufMut`, implemented where the `unsafe` is, asks for.
+impl<R: AnyRing> Writable<'_, '_, R> {
+    pub(super) fn left(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn first(&mut self) -> &mut [u8] {
+        self.end.free(self.len).0
+    }
+
+    pub(super) fn take(&mut self, count: usize) {
+        self.len -= self.end.commit(count.min(self.len));
+    }
+}
+
+impl<R: AnyRing> core::fmt::Debug for Readable<'_, '_, R> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Readable").field("remaining", &self.len).finish_non_exhaustive()
+    }
+}
+
+impl<R: AnyRing> core::fmt::Debug for Writable<'_, '_, R> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Writable").field("remaining", &self.len).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,163 @@
+//! The end that reads.
+
+use core::fmt;
+
+use super::grant::{GrantError, OwnedReadGrant, ReadGrant, fits};
+use super::raw::ReadEnd;
+use super::{AnyRing, KeepsHighWater};
+
+/// The end of a ring that reads. There is one; it may be sent elsewhere; dropping it [closes](Consumer::close) it.
+pub struct Consumer<'a, R: AnyRing> {
+    pub(super) end: ReadEnd<'a, R>,
+}
+
+impl<'a, R: AnyRing> Consumer<'a, R> {
+    pub(super) fn new(end: ReadEnd<'a, R>) -> Self {
+        Consumer { end }
+    }
+
+    pub(super) fn into_end(self) -> ReadEnd<'a, R> {
+        self.end
+    }
+
+    /// Reads one byte, or `None` if there is none.
+    #[inline]
+    pub fn pop(&mut self) -> Option<u8> {
+        self.end.read_byte(true)
+    }
+
+    /// Fills as much of `buf` as there are bytes for, in at most two copies, and says how much: all of it,
+    /// unless the ring is empty afterwards.
+    #[inline]
+    pub fn pop_slice(&mut self, buf: &mut [u8]) -> usize {
+        self.end.read(buf, true)
+    }
+
+    /// The next byte, left in the ring, or `None` if there is none.
+    #[inline]
+    pub fn peek(&mut self) -> Option<u8> {
+        self.end.read_byte(false)
+    }
+
+    /// As [`pop_slice`](Self::pop_slice), but the bytes stay in the ring.
+    #[inline]
+    pub fn peek_slice(&mut self, buf: &mut [u8]) -> usize {
+        self.end.read(buf, false)
+    }
+
+    /// Throws up to `count` bytes away, and says how many there were.
+    pub fn skip(&mut self, count: usize) -> usize {
+        self.end.available(count);
+        self.end.commit(count)
+    }
+
+    /// All the bytes in the ring, to be read in place; they may wrap, so they are two slices.
+    ///
+    /// ```
+    /// use overspill_core::ring::Ring;
+    ///
+    /// let mut ring = Ring::<8>::new();
+    /// let (mut producer, mut consumer) = ring.split();
+    /// producer.push_slice(b"abc");
+    /// let grant = consumer.grant();
+    /// assert_eq!(grant.as_slices().0, b"abc");
+    /// grant.commit(2);
+    /// assert_eq!(consumer.pop(), Some(b'c'));
+    /// ```
+    pub fn grant(&mut self) -> ReadGrant<'_, 'a, R> {
+        let len = self.end.available(self.capacity());
+        ReadGrant::new(&mut self.end, len)
+    }
+
+    /// Exactly `count` bytes, in two slices where they wrap.
+    ///
+    /// # Errors
+    ///
+    /// [`GrantError::TooLarge`] if `count` is above the capacity, so that waiting is in vain;
+    /// [`GrantError::NotNow`] if there are fewer at the moment.
+    pub fn grant_exact(&mut self, count: usize) -> Result<ReadGrant<'_, 'a, R>, GrantError> {
+        fits(count, self.capacity(), self.end.available(count))?;
+        Ok(ReadGrant::new(&mut self.end, count))
+    }
+
+    /// The bytes in front of the wrap in one piece, in a grant that owns this end and gives it back on commit: it may
+    /// outlive the function that starts a transfer. Empty only if the ring is.
+    pub fn into_grant(mut self) -> OwnedReadGrant<'a, R> {
+        self.end.available(self.capacity());
+        let len = self.end.filled(self.capacity()).0.len();
+        OwnedReadGrant::new(self, len)
+    }
+
+    /// Bytes that the ring can hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.end.ring().bytes().span().capacity()
+    }
+
+    /// Bytes in the ring. May rise at any moment; does not fall until you read.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.end.used()
+    }
+
+    /// Whether there is nothing to read. If true, it may turn false at any moment. If false, it stays false until you
+    /// read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is no room. If true, it stays true until you read. If false, it may turn true at any moment.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len() == self.capacity()
+    }
+
+    /// Whether there are at least `count` bytes. If true, it stays true until you read. If false, it may turn true at
+    /// any moment, unless `count` is above the capacity.
+    #[must_use]
+    pub fn is_readable(&self, count: usize) -> bool {
+        self.len() >= count
+    }
+
+    /// Whether the producer is closed: nothing more comes than what is in the ring. If true, it stays true until the
+    /// ring is split again. If false, it may turn true at any moment.
+    ///
+    /// To find the end of the stream, ask this *first* and then read to the last byte: the producer may have
+    /// written between a read and this question.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.end.other_closed()
+    }
+
+    /// Nothing more will be read.
+    ///
+    /// The same as dropping it, under the name that says why.
+    pub fn close(self) {}
+
+    /// The most bytes that were ever in the ring at once. See [`HighWater`](super::HighWater).
+    #[must_use]
+    pub fn high_water(&self) -> usize
+    where
+        R::Layout: KeepsHighWater,
+    {
+        super::producer::mark(self.end.ring())
+    }
+}
+
+impl<R: AnyRing> fmt::Debug for Consumer<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("capacity", &self.capacity())
+            .field("len", &self.len())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<R: AnyRing> defmt::Format for Consumer<'_, R> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Consumer {{ capacity: {=usize}, len: {=usize} }}", self.capacity(), self.len());
+    }
+}

@@ -1,0 +1,366 @@
+//! Packets: records that are written whole and read whole, or not at all.
+//!
+//! A record is its length (seven bits to a byte, the lowest first, as in LEB128) followed by its bytes, published by one
+//! store of the write index: the consumer never sees half of one. Records of up to 127 bytes cost one byte more.
+
+use core::fmt;
+
+use super::grant::{GrantError, fits};
+use super::layout::Layout;
+use super::raw::{self, ReadEnd, WriteEnd};
+use super::{AnyRing, Ring, SliceRing};
+use crate::sync::const_fn;
+
+/// A ring of records. A type of its own, so that nobody writes bytes between them.
+///
+/// ```
+/// use overspill_core::ring::{Frames, Ring};
+///
+/// let mut frames = Frames::<Ring<16>>::new();
+/// let (mut producer, mut consumer) = frames.split();
+/// producer.push(b"hello").unwrap();
+/// producer.push(b"").unwrap();
+/// assert!(producer.push(b"a long record").is_err()); // refused whole
+///
+/// let mut buf = [0; 16];
+/// assert_eq!(consumer.pop(&mut buf), Ok(Some(5)));
+/// assert_eq!(consumer.pop(&mut buf), Ok(Some(0)));
+/// assert_eq!(consumer.pop(&mut buf), Ok(None));
+/// ```
+#[derive(Debug)]
+pub struct Frames<R: AnyRing> {
+    ring: R,
+}
+
+impl<const N: usize, L: Layout> Frames<Ring<N, L>> {
+    const_fn! {
+        /// An empty ring of `N` bytes, the records' lengths among them.
+        #[must_use]
+        pub fn new() -> Self {
+            Frames { ring: Ring::new() }
+        }
+    }
+}
+
+impl<const N: usize, L: Layout> Default for Frames<Ring<N, L>> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'m, L: Layout> Frames<SliceRing<'m, L>> {
+    const_fn! {
+        /// An empty ring in `memory`, the records' lengths included.
+        #[must_use]
+        pub fn over(memory: &'m mut [u8]) -> Self {
+            Frames { ring: SliceRing::new(memory) }
+        }
+    }
+}
+
+impl<R: AnyRing> Frames<R> {
+    /// The two ends, for as long as the ring is borrowed; as [`Ring::split`].
+    pub fn split(&mut self) -> (FrameProducer<'_, R>, FrameConsumer<'_, R>) {
+        let (write, read) = raw::ends(&mut self.ring);
+        (FrameProducer { end: write }, FrameConsumer { end: read })
+    }
+
+    /// The two ends of a shared ring, or `None` if they are out already; as [`Ring::try_split`].
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+    pub fn try_split(&self) -> Option<(FrameProducer<'_, R>, FrameConsumer<'_, R>)> {
+        let (write, read) = raw::try_ends(&self.ring)?;
+        Some((FrameProducer { end: write }, FrameConsumer { end: read }))
+    }
+}
+
+/// Longest header: a `usize`, seven bits to a byte.
+const HEADER_MAX: usize = usize::BITS.div_ceil(7) as usize;
+
+/// Bytes that the length of a record takes.
+fn header_len(len: usize) -> usize {
+    let bits = usize::BITS - len.leading_zeros();
+    bits.div_ceil(7).max(1) as usize
+}
+
+/// The largest record in `capacity` bytes, or `None` if not even an empty one fits.
+fn largest(capacity: usize) -> Option<usize> {
+    let without = capacity.checked_sub(1)?;
+    // The header of the result is no longer than that of `without`; it may be one shorter at a power of 128.
+    (1..=header_len(without)).find_map(|header| {
+        let len = capacity.checked_sub(header)?;
+        (header_len(len) <= header).then_some(len)
+    })
+}
+
+/// Writes `len` to all of `header`, with leading zeros where it is longer than it need be.
+fn encode(header: &mut [u8], len: usize) {
+    let count = header.len();
+    for (i, byte) in header.iter_mut().enumerate() {
+        let more = if i + 1 < count { 0x80 } else { 0 };
+        // What is shifted out of a usize is zero.
+        let shift = u32::try_from(7 * i).unwrap_or(u32::MAX);
+        let [low, ..] = len.checked_shr(shift).unwrap_or(0).to_le_bytes();
+        *byte = low & 0x7f | more;
+    }
+}
+
+/// The end that writes records.
+pub struct FrameProducer<'a, R: AnyRing> {
+    end: WriteEnd<'a, R>,
+}
+
+impl<'a, R: AnyRing> FrameProducer<'a, R> {
+    /// Writes one record.
+    ///
+    /// # Errors
+    ///
+    /// [`GrantError::TooLarge`] if it can never fit, with the length that can; [`GrantError::NotNow`] if there is less
+    /// room at the moment, with the length that there is room for.
+    pub fn push(&mut self, record: &[u8]) -> Result<(), GrantError> {
+        let mut grant = self.grant(record.len())?;
+        grant.end.put(grant.header, record);
+        grant.finish(record.len());
+        Ok(())
+    }
+
+    /// Room for a record of up to `len` bytes, to be filled in place.
+    ///
+    /// # Errors
+    ///
+    /// As for [`push`](Self::push).
+    pub fn grant(&mut self, len: usize) -> Result<FrameGrant<'_, 'a, R>, GrantError> {
+        let header = header_len(len);
+        let limit = self.largest();
+        let fit = |room: usize| fits(len, limit, room.saturating_sub(header));
+        // A record of no bytes needs room for its header, which `fits` does not know of.
+        let room = self.end.room(len.saturating_add(header));
+        if room < header {
+            return Err(match fit(0) {
+                Err(error) => error,
+                Ok(()) if self.capacity() < header => GrantError::TooLarge { limit },
+                Ok(()) => GrantError::NotNow { available: 0 },
+            });
+        }
+        fit(room)?;
+        Ok(FrameGrant { end: &mut self.end, header, len })
+    }
+
+    /// Length of the largest record that an empty ring takes.
+    #[must_use]
+    pub fn largest(&self) -> usize {
+        largest(self.capacity()).unwrap_or(0)
+    }
+
+    fn capacity(&self) -> usize {
+        self.end.ring().bytes().span().capacity()
+    }
+
+    /// Whether the consumer is closed. If true, it stays true until the ring is split again. If false, it may turn true
+    /// at any moment.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.end.other_closed()
+    }
+
+    /// Nothing more will be written; the same as dropping it.
+    pub fn close(self) {}
+}
+
+/// Room for a record. Dropped uncommitted it changes nothing.
+#[must_use = "dropped uncommitted it changes nothing"]
+pub struct FrameGrant<'g, 'a, R: AnyRing> {
+    end: &'g mut WriteEnd<'a, R>,
+    header: usize,
+    len: usize,
+}
+
+impl<R: AnyRing> FrameGrant<'_, '_, R> {
+    /// The bytes, in two pieces where they wrap. They hold leftovers.
+    #[must_use]
+    pub fn as_mut_slices(&mut self) -> (&mut [u8], &mut [u8]) {
+        let (first, second) = self.end.free(self.header + self.len);
+        let in_first = self.header.min(first.len());
+        let (_, rest) = first.split_at_mut_checked(in_first).unwrap_or_default();
+        let (_, second) = second.split_at_mut_checked(self.header - in_first).unwrap_or_default();
+        if rest.is_empty() { (second, &mut []) } else { (rest, second) }
+    }
+
+    /// Bytes granted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it is a record of no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Publishes the first `len` bytes as one record, at most all of them.
+    pub fn commit(mut self, len: usize) {
+        self.finish(len);
+    }
+
+    fn finish(&mut self, len: usize) {
+        let len = len.min(self.len);
+        let mut header = [0; HEADER_MAX];
+        if let Some(header) = header.get_mut(..self.header) {
+            encode(header, len);
+            self.end.put(0, header);
+            self.end.commit(self.header + len);
+        }
+    }
+}
+
+/// A buffer that is too short for the next record. The record is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct FrameTooLong {
+    /// Bytes of the record.
+    pub len: usize,
+}
+
+impl fmt::Display for FrameTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the next record has {} bytes", self.len)
+    }
+}
+
+impl core::error::Error for FrameTooLong {}
+
+/// The end that reads records.
+pub struct FrameConsumer<'a, R: AnyRing> {
+    end: ReadEnd<'a, R>,
+}
+
+impl<'a, R: AnyRing> FrameConsumer<'a, R> {
+    /// Reads the next record into `buf` and says how long it is, or `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameTooLong`] if `buf` is too short: the record stays, for a longer buffer or for [`peek`](Self::peek).
+    pub fn pop(&mut self, buf: &mut [u8]) -> Result<Option<usize>, FrameTooLong> {
+        let Some(frame) = self.peek() else { return Ok(None) };
+        let Some(buf) = buf.get_mut(..frame.len) else { return Err(FrameTooLong { len: frame.len }) };
+        frame.end.get(frame.header, buf);
+        let len = frame.len;
+        frame.release();
+        Ok(Some(len))
+    }
+
+    /// The next record, to be read in place, or `None` if there is none. It stays until it is
+    /// [released](Frame::release).
+    pub fn peek(&mut self) -> Option<Frame<'_, 'a, R>> {
+        // Indices are published at the ends of records only: where there is a byte, there is a record.
+        self.end.available(1);
+        let mut len = 0_usize;
+        let mut header = 0;
+        loop {
+            let mut byte = [0];
+            if !self.end.get(header, &mut byte) {
+                return None;
+            }
+            let shift = u32::try_from(7 * header).unwrap_or(u32::MAX);
+            len |= usize::from(byte[0] & 0x7f).checked_shl(shift).unwrap_or(0);
+            header += 1;
+            if byte[0] & 0x80 == 0 {
+                break;
+            }
+        }
+        Some(Frame { end: &mut self.end, header, len })
+    }
+
+    /// Whether the producer is closed: nothing more comes than what is in the ring. If true, it stays true until the
+    /// ring is split again. If false, it may turn true at any moment. Ask this before the last read, not after.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.end.other_closed()
+    }
+
+    /// Nothing more will be read; the same as dropping it.
+    pub fn close(self) {}
+}
+
+/// A record in the ring.
+#[must_use = "it stays in the ring until it is released"]
+pub struct Frame<'g, 'a, R: AnyRing> {
+    end: &'g mut ReadEnd<'a, R>,
+    header: usize,
+    len: usize,
+}
+
+impl<R: AnyRing> Frame<'_, '_, R> {
+    /// The bytes of the record, in two pieces where they wrap.
+    #[must_use]
+    pub fn as_slices(&self) -> (&[u8], &[u8]) {
+        let (first, second) = self.end.filled(self.header + self.len);
+        let in_first = self.header.min(first.len());
+        let (_, rest) = first.split_at_checked(in_first).unwrap_or_default();
+        let (_, second) = second.split_at_checked(self.header - in_first).unwrap_or_default();
+        if rest.is_empty() { (second, &[]) } else { (rest, second) }
+    }
+
+    /// Bytes of the record.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it is a record of no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes the record out of the ring.
+    pub fn release(self) {
+        self.end.commit(self.header + self.len);
+    }
+}
+
+/// Shows nothing but the name: the contents are the caller's.
+macro_rules! debug_opaque {
+    ($($name:ident<$($lifetime:lifetime),+>),+) => {$(
+        impl<R: AnyRing> fmt::Debug for $name<$($lifetime,)+ R> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+
+debug_opaque!(FrameProducer<'_>, FrameConsumer<'_>, FrameGrant<'_, '_>, Frame<'_, '_>);
+
+#[cfg(test)]
+mod tests {
+    use super::{HEADER_MAX, encode, header_len, largest};
+
+    /// Records just below and above 127 bytes are where lengths of lengths go wrong.
+    #[test]
+    fn the_largest_record_fits_with_its_header_and_one_more_does_not() {
+        assert_eq!(largest(0), None);
+        for capacity in 1..40_000 {
+            let len = largest(capacity).unwrap();
+            assert!(header_len(len) + len <= capacity, "{capacity}");
+            assert!(header_len(len + 1) + len + 1 > capacity, "{capacity}");
+        }
+    }
+
+    #[test]
+    fn a_longer_header_means_the_same_length() {
+        for len in [0, 1, 127, 128, 16_383, 16_384, usize::MAX] {
+            for width in header_len(len)..=HEADER_MAX {
+                let mut header = [0; HEADER_MAX];
+                encode(&mut header[..width], len);
+                let decoded = header[..width]
+                    .iter()
+                    .enumerate()
+                    .fold(0, |sum, (i, byte)| sum | (usize::from(byte & 0x7f) << (7 * i)));
+                assert_eq!(decoded, len);
+                assert!(header[..width - 1].iter().all(|byte| byte & 0x80 != 0));
+                assert!(header[width - 1] & 0x80 == 0);
+            }
+        }
+    }
+}

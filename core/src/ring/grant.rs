@@ -1,0 +1,188 @@
+//! Bytes of the ring handed out in place, without a copy.
+//!
+//! A grant that is dropped uncommitted changes nothing. Committing more than was granted commits what was granted.
+
+use core::fmt;
+
+use super::raw::{ReadEnd, WriteEnd};
+use super::{AnyRing, Consumer, Producer};
+
+/// Why there is no grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum GrantError {
+    /// It can never fit, however long one waits.
+    TooLarge {
+        /// The most bytes that can ever be granted.
+        limit: usize,
+    },
+    /// It does not fit now, but will once the other end has moved on.
+    NotNow {
+        /// Bytes that would have been granted.
+        available: usize,
+    },
+}
+
+impl fmt::Display for GrantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GrantError::TooLarge { limit } => write!(f, "more than the {limit} bytes that can ever fit"),
+            GrantError::NotNow { available } => write!(f, "only {available} bytes are available now"),
+        }
+    }
+}
+
+impl core::error::Error for GrantError {}
+
+/// Whether `count` fits into what is `available` now, or will ever fit.
+#[inline]
+pub(super) fn fits(count: usize, limit: usize, available: usize) -> Result<(), GrantError> {
+    if count <= available {
+        Ok(())
+    } else if count > limit {
+        Err(GrantError::TooLarge { limit })
+    } else {
+        Err(GrantError::NotNow { available })
+    }
+}
+
+/// Free bytes, to be written in place.
+#[must_use = "dropped uncommitted it changes nothing"]
+pub struct WriteGrant<'g, 'a, R: AnyRing> {
+    end: &'g mut WriteEnd<'a, R>,
+    len: usize,
+}
+
+impl<'g, 'a, R: AnyRing> WriteGrant<'g, 'a, R> {
+    pub(super) fn new(end: &'g mut WriteEnd<'a, R>, len: usize) -> Self {
+        WriteGrant { end, len }
+    }
+
+    /// The bytes: those before the wrap, and those after it (empty if there is none within). They hold
+    /// leftovers.
+    #[must_use]
+    pub fn as_mut_slices(&mut self) -> (&mut [u8], &mut [u8]) {
+        self.end.free(self.len)
+    }
+
+    /// Bytes granted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is granted: the ring is full.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Hands the first `count` bytes to the consumer, at most all of them.
+    pub fn commit(self, count: usize) {
+        self.end.commit(count.min(self.len));
+    }
+}
+
+/// Filled bytes, to be read in place.
+#[must_use = "dropped uncommitted it changes nothing"]
+pub struct ReadGrant<'g, 'a, R: AnyRing> {
+    end: &'g mut ReadEnd<'a, R>,
+    len: usize,
+}
+
+impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
+    pub(super) fn new(end: &'g mut ReadEnd<'a, R>, len: usize) -> Self {
+        ReadGrant { end, len }
+    }
+
+    /// The bytes: those before the wrap, and those after it (empty if there is none within). The first is empty only
+    /// if the grant is.
+    #[must_use]
+    pub fn as_slices(&self) -> (&[u8], &[u8]) {
+        self.end.filled(self.len)
+    }
+
+    /// Bytes granted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is granted: the ring is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Gives the first `count` bytes back to the producer, at most all of them.
+    pub fn commit(self, count: usize) {
+        self.end.commit(count.min(self.len));
+    }
+}
+
+/// Free bytes in one piece, together with the end that writes them. Dropping it closes the producer.
+#[must_use = "dropping it closes the producer"]
+pub struct OwnedWriteGrant<'a, R: AnyRing> {
+    producer: Producer<'a, R>,
+    len: usize,
+}
+
+impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
+    pub(super) fn new(producer: Producer<'a, R>, len: usize) -> Self {
+        OwnedWriteGrant { producer, len }
+    }
+
+    /// The bytes. They stay where they are while the grant lives, even if it is moved or leaked.
+    #[must_use]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.producer.end.free(self.len).0
+    }
+
+    /// Hands the first `count` bytes to the consumer, at most all of them, and gives the producer back.
+    /// `commit(0)` is how to give up.
+    #[must_use = "dropping it closes that side"]
+    pub fn commit(mut self, count: usize) -> Producer<'a, R> {
+        self.producer.end.commit(count.min(self.len));
+        self.producer
+    }
+}
+
+/// Filled bytes in one piece, together with the end that reads them. Dropping it closes the consumer.
+#[must_use = "dropping it closes the consumer"]
+pub struct OwnedReadGrant<'a, R: AnyRing> {
+    consumer: Consumer<'a, R>,
+    len: usize,
+}
+
+impl<'a, R: AnyRing> OwnedReadGrant<'a, R> {
+    pub(super) fn new(consumer: Consumer<'a, R>, len: usize) -> Self {
+        OwnedReadGrant { consumer, len }
+    }
+
+    /// The bytes. They stay where they are while the grant lives, even if it is moved or leaked.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        self.consumer.end.filled(self.len).0
+    }
+
+    /// Gives the first `count` bytes back to the producer, at most all of them, and gives the consumer back.
+    /// `commit(0)` is how to give up.
+    #[must_use = "dropping it closes that side"]
+    pub fn commit(mut self, count: usize) -> Consumer<'a, R> {
+        self.consumer.end.commit(count.min(self.len));
+        self.consumer
+    }
+}
+
+/// Shows how many bytes are granted, not the bytes.
+macro_rules! debug_grant {
+    ($($name:ident<$($lifetime:lifetime),+>),+) => {$(
+        impl<R: AnyRing> fmt::Debug for $name<$($lifetime,)+ R> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).field("len", &self.len).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+
+debug_grant!(WriteGrant<'_, '_>, ReadGrant<'_, '_>, OwnedWriteGrant<'_>, OwnedReadGrant<'_>);

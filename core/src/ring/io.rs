@@ -1,0 +1,116 @@
+//! `embedded-io`.
+//!
+//! Its `read` and `write` block by contract: where there is nothing to read, or no room, they spin until the other
+//! end has moved on or is closed. Whoever must not wait asks `read_ready` and `write_ready` first, or uses the
+//! inherent methods, which never wait. On a single core, spinning in an interrupt for the code that it
+//! interrupted is for ever.
+
+use core::convert::Infallible;
+use core::fmt;
+
+use embedded_io::{BufRead, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
+
+use super::{AnyRing, Consumer, Producer};
+use crate::sync::spin_loop;
+
+/// The consumer is closed and the ring is full: nothing more can ever be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the consumer is closed")
+    }
+}
+
+impl core::error::Error for Closed {}
+
+impl embedded_io::Error for Closed {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::BrokenPipe
+    }
+}
+
+impl<R: AnyRing> ErrorType for Producer<'_, R> {
+    type Error = Closed;
+}
+
+impl<R: AnyRing> ErrorType for Consumer<'_, R> {
+    type Error = Infallible;
+}
+
+impl<R: AnyRing> Write for Producer<'_, R> {
+    /// Waits for room, and writes as much as there is. Fails only if the consumer is closed and the ring full.
+    fn write(&mut self, buf: &[u8]) -> Result<usize, Closed> {
+        loop {
+            let count = self.push_slice(buf);
+            if count > 0 || buf.is_empty() {
+                return Ok(count);
+            }
+            if self.is_closed() {
+                return self.write_after_close(buf);
+            }
+            spin_loop();
+        }
+    }
+
+    /// Nothing to do: what is written is in the ring.
+    fn flush(&mut self) -> Result<(), Closed> {
+        Ok(())
+    }
+}
+
+impl<R: AnyRing> Producer<'_, R> {
+    /// The consumer may have read between the last try and its close.
+    pub(super) fn write_after_close(&mut self, buf: &[u8]) -> Result<usize, Closed> {
+        match self.push_slice(buf) {
+            0 => Err(Closed),
+            count => Ok(count),
+        }
+    }
+}
+
+impl<R: AnyRing> WriteReady for Producer<'_, R> {
+    /// Whether `write` returns at once. If true, it stays true until you write. If false, it may turn true at any moment.
+    fn write_ready(&mut self) -> Result<bool, Closed> {
+        Ok(self.is_writable(1) || self.is_closed())
+    }
+}
+
+impl<R: AnyRing> Read for Consumer<'_, R> {
+    /// Waits for bytes, and reads as many as there are. `Ok(0)` if the producer is closed and all is read.
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.fill_buf()?;
+        Ok(self.pop_slice(buf))
+    }
+}
+
+impl<R: AnyRing> BufRead for Consumer<'_, R> {
+    /// Waits for bytes. Empty if the producer is closed and all is read.
+    fn fill_buf(&mut self) -> Result<&[u8], Infallible> {
+        while self.end.available(1) == 0 {
+            if self.is_closed() {
+                // The producer may have written between the last look and its close.
+                self.end.available(1);
+                break;
+            }
+            spin_loop();
+        }
+        Ok(self.end.filled(self.end.known()).0)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.end.commit(amount);
+    }
+}
+
+impl<R: AnyRing> ReadReady for Consumer<'_, R> {
+    /// Whether `read` returns at once. If true, it stays true until you read. If false, it may turn true at any moment.
+    fn read_ready(&mut self) -> Result<bool, Infallible> {
+        Ok(self.is_readable(1) || self.is_closed())
+    }
+}

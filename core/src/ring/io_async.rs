@@ -1,0 +1,110 @@
+//! Waiting without blocking: wake-ups at a threshold, and `embedded-io-async`.
+//!
+//! For rings with the layout `Waking`. A wake-up is never lost: see `wake.rs`. All of it may be used from an
+//! interrupt, if the executor's waker may.
+//!
+//! If one end waits for `n` bytes and the other for `m` free ones, `n + m` must be at most one more than the capacity,
+//! or a fill between the two has both wait for ever.
+
+use core::convert::Infallible;
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+
+use embedded_io_async::{BufRead, Read, Write};
+
+use super::layout::{Shared as _, Wakes};
+use super::sealed::Token;
+use super::{AnyRing, Closed, Consumer, Producer};
+
+impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
+    /// Ready with the number of bytes there are, once those are at least `least` (capped at the capacity) or the
+    /// producer is closed. Until then the waker of the last call is woken at the write that brings the number to
+    /// `least`, not at the first byte.
+    pub fn poll_readable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
+        let least = least.min(self.capacity());
+        let Some(waiters) = self.end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
+        for armed in [false, true] {
+            if armed {
+                waiters.reader.arm(least.max(1), context.waker());
+            }
+            // Closed first: what was written before is seen by the look after it.
+            let closed = self.is_closed();
+            let available = self.end.available(least);
+            if available >= least || closed {
+                waiters.reader.disarm();
+                return Poll::Ready(available);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Waits for at least `least` bytes, or for the producer to close; says how many there are.
+    /// See [`poll_readable`](Self::poll_readable). Dropping the future loses nothing.
+    pub async fn readable(&mut self, least: usize) -> usize {
+        poll_fn(|context| self.poll_readable(context, least)).await
+    }
+}
+
+impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
+    /// Ready with the number of free bytes, once those are at least `least` (capped at the capacity) or the
+    /// consumer is closed. Until then the waker of the last call is woken at the read that brings the number to
+    /// `least`, not at the first byte.
+    pub fn poll_writable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
+        let least = least.min(self.capacity());
+        let Some(waiters) = self.end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
+        for armed in [false, true] {
+            if armed {
+                waiters.writer.arm(least.max(1), context.waker());
+            }
+            let closed = self.is_closed();
+            let room = self.end.room(least);
+            if room >= least || closed {
+                waiters.writer.disarm();
+                return Poll::Ready(room);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Waits for at least `least` free bytes, or for the consumer to close; says how many there are.
+    /// See [`poll_writable`](Self::poll_writable). Dropping the future loses nothing.
+    pub async fn writable(&mut self, least: usize) -> usize {
+        poll_fn(|context| self.poll_writable(context, least)).await
+    }
+}
+
+impl<R: AnyRing<Layout: Wakes>> Read for Consumer<'_, R> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.readable(1).await;
+        Ok(self.pop_slice(buf))
+    }
+}
+
+impl<R: AnyRing<Layout: Wakes>> BufRead for Consumer<'_, R> {
+    async fn fill_buf(&mut self) -> Result<&[u8], Infallible> {
+        self.readable(1).await;
+        Ok(self.end.filled(self.end.known()).0)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.end.commit(amount);
+    }
+}
+
+impl<R: AnyRing<Layout: Wakes>> Write for Producer<'_, R> {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, Closed> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.writable(1).await;
+        self.write_after_close(buf)
+    }
+
+    /// Nothing to do: what is written is in the ring.
+    async fn flush(&mut self) -> Result<(), Closed> {
+        Ok(())
+    }
+}

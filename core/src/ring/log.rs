@@ -1,0 +1,382 @@
+//! The ring that overwrites its oldest records, split, without a lock.
+//!
+//! The producer never waits and never fails for want of room; the consumer reads whole records, or learns exactly how many it
+//! lost. The bytes are atomic words, so that a word which is read while it is overwritten is old or new but never a data
+//! race; a record of which that may have happened is discarded before anybody sees it.
+//!
+//! The idea is the sequence lock's (H.-J. Boehm, "Can seqlocks get along with programming language memory models?",
+//! 2012), with the tail as the sequence number.
+//!
+//! | step | producer | consumer |
+//! |---|---|---|
+//! | 1 | `tail_open` := behind the records that make room (Relaxed) | `head` (Acquire): a record, or nothing new |
+//! | 2 | fence (Release) | the record's words (Relaxed) |
+//! | 3 | the counts of what was overwritten, the words (Relaxed) | fence (Acquire) |
+//! | 4 | `tail_done` := `tail_open` (Release) | `tail_open` (Relaxed): not past the record? then it is whole |
+//! | 5 | `head` := behind the record (Release) | past it: the counts, valid if `tail_done` (Acquire, before) is `tail_open` (after) |
+//!
+//! A word of step 3 read in the consumer's step 2 makes the two fences synchronise, so that step 4 sees the tail that
+//! went with it.
+
+use core::fmt;
+
+#[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+use crate::sync::AtomicBool;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{AtomicU32, AtomicUsize, fence};
+
+/// Bytes to a word.
+const WORD: usize = size_of::<u32>();
+
+/// A ring of `WORDS` words of four bytes, a power of two, that drops its oldest records to make room for new ones.
+///
+/// A record takes a word for its length, and its bytes rounded up to words. For a log that is read when there is
+/// time, a flight recorder, samples of which only the latest matter.
+///
+/// ```
+/// use overspill_core::ring::{LogRing, TakeError};
+///
+/// let mut log = LogRing::<8>::new(); // room for two records of up to 12 bytes
+/// let (mut producer, mut consumer) = log.split();
+/// for line in [b"boot", b"init", b"ping", b"pong", b"done"] {
+///     producer.push(line).unwrap();
+/// }
+///
+/// let mut buf = [0; 12];
+/// let Err(TakeError::Lost(lost)) = consumer.take(&mut buf) else { panic!("five do not fit") };
+/// assert_eq!((lost.records, lost.bytes), (1, 4));
+/// assert_eq!(consumer.take(&mut buf), Ok(Some(4)));
+/// assert_eq!(&buf[..4], b"init");
+/// ```
+pub struct LogRing<const WORDS: usize> {
+    /// Behind the newest record, counted in words. Positions count freely.
+    head: AtomicUsize,
+    /// The oldest record that will not be overwritten before the next change of this.
+    tail_open: AtomicUsize,
+    /// As `tail_open`, once the counts that belong to it are stored.
+    tail_done: AtomicUsize,
+    /// Records before `tail_done`, since ever.
+    records: AtomicUsize,
+    /// Their bytes.
+    bytes: AtomicUsize,
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+    taken: AtomicBool,
+    words: [AtomicU32; WORDS],
+}
+
+impl<const WORDS: usize> LogRing<WORDS> {
+    /// Length in bytes of the longest record.
+    pub const RECORD_MAX: usize = (WORDS - 1) * WORD;
+
+    const MASK: usize = {
+        assert!(WORDS.is_power_of_two(), "a LogRing has a power of two of words");
+        WORDS - 1
+    };
+
+    /// An empty log. A `WORDS` that is no power of two does not compile.
+    #[cfg(not(overspill_loom))]
+    #[must_use]
+    pub const fn new() -> Self {
+        LogRing {
+            head: AtomicUsize::new(0),
+            tail_open: AtomicUsize::new(0),
+            tail_done: AtomicUsize::new(0),
+            records: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            #[cfg(any(target_has_atomic = "8", feature = "portable-atomic"))]
+            taken: AtomicBool::new(false),
+            words: [const { AtomicU32::new(0) }; WORDS],
+        }
+    }
+
+    /// An empty log, for loom.
+    #[cfg(overspill_loom)]
+    #[must_use]
+    pub fn new() -> Self {
+        LogRing {
+            head: AtomicUsize::new(0),
+            tail_open: AtomicUsize::new(0),
+            tail_done: AtomicUsize::new(0),
+            records: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            taken: AtomicBool::new(false),
+            words: core::array::from_fn(|_| AtomicU32::new(0)),
+        }
+    }
+
+    /// The two ends, for as long as the log is borrowed. The consumer begins with the oldest record there is.
+    pub fn split(&mut self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
+        #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+        self.taken.store(false, Relaxed);
+        self.open()
+    }
+
+    /// The two ends of a shared log, such as a `static`, or `None` if they are out: once and for all, unless they
+    /// come back by [`rejoin`](LogConsumer::rejoin).
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+    pub fn try_split(&self) -> Option<(LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>)> {
+        self.taken.compare_exchange(false, true, Acquire, Relaxed).ok()?;
+        Some(self.open())
+    }
+
+    fn open(&self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
+        let tail = self.tail_open.load(Relaxed);
+        let records = self.records.load(Relaxed);
+        let bytes = self.bytes.load(Relaxed);
+        let head = self.head.load(Relaxed);
+        let producer = LogProducer { log: self, head, tail, records, bytes };
+        (producer, LogConsumer { log: self, next: tail, records, bytes })
+    }
+
+    /// The word at a position. `MASK` keeps it below `WORDS`.
+    #[inline(always)]
+    fn word(&self, position: usize) -> Option<&AtomicU32> {
+        self.words.get(position & Self::MASK)
+    }
+
+    #[inline(always)]
+    fn load(&self, position: usize) -> u32 {
+        self.word(position).map_or(0, |word| word.load(Relaxed))
+    }
+
+    #[inline(always)]
+    fn store(&self, position: usize, value: u32) {
+        if let Some(word) = self.word(position) {
+            word.store(value, Relaxed);
+        }
+    }
+}
+
+impl<const WORDS: usize> Default for LogRing<WORDS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Words that a record of `len` bytes takes.
+const fn words_of(len: usize) -> usize {
+    1 + len.div_ceil(WORD)
+}
+
+/// A record that is longer than the log can ever hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct RecordTooLong {
+    /// Length in bytes of the longest record.
+    pub limit: usize,
+}
+
+impl fmt::Display for RecordTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the log takes records of up to {} bytes", self.limit)
+    }
+}
+
+impl core::error::Error for RecordTooLong {}
+
+/// The end that writes.
+pub struct LogProducer<'a, const WORDS: usize> {
+    log: &'a LogRing<WORDS>,
+    head: usize,
+    tail: usize,
+    records: usize,
+    bytes: usize,
+}
+
+impl<const WORDS: usize> LogProducer<'_, WORDS> {
+    /// Writes a record in place of the oldest ones, as many as it takes. Waits for nobody: loads and stores, as many as
+    /// the log has words at most.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordTooLong`] if it is longer than [`LogRing::RECORD_MAX`]; nothing is overwritten then.
+    pub fn push(&mut self, record: &[u8]) -> Result<(), RecordTooLong> {
+        let limit = LogRing::<WORDS>::RECORD_MAX;
+        let Ok(len) = u32::try_from(record.len()) else { return Err(RecordTooLong { limit }) };
+        if record.len() > limit {
+            return Err(RecordTooLong { limit });
+        }
+        let log = self.log;
+        let words = words_of(record.len());
+        let old_tail = self.tail;
+        while self.head.wrapping_sub(self.tail) + words > WORDS {
+            self.forget_oldest();
+        }
+        if self.tail != old_tail {
+            log.tail_open.store(self.tail, Relaxed);
+            fence(Release);
+            log.records.store(self.records, Relaxed);
+            log.bytes.store(self.bytes, Relaxed);
+            log.tail_done.store(self.tail, Release);
+        }
+        log.store(self.head, len);
+        let mut position = self.head;
+        for chunk in record.chunks(WORD) {
+            position = position.wrapping_add(1);
+            let mut word = [0; WORD];
+            chunk.iter().zip(&mut word).for_each(|(from, to)| *to = *from);
+            log.store(position, u32::from_le_bytes(word));
+        }
+        self.head = self.head.wrapping_add(words);
+        log.head.store(self.head, Release);
+        Ok(())
+    }
+
+    /// Moves the tail behind the oldest record.
+    fn forget_oldest(&mut self) {
+        // A length below `WORDS * WORD`, written by this end.
+        let len = self.log.load(self.tail) as usize;
+        self.tail = self.tail.wrapping_add(words_of(len));
+        self.records = self.records.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(len);
+    }
+}
+
+/// What was overwritten before it was read.
+///
+/// Counted modulo 2^32 on 32-bit machines, where the consumer must look at least once in 2^31 words (8 GiB) of log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Lost {
+    /// Records.
+    pub records: usize,
+    /// Bytes of those records.
+    pub bytes: usize,
+}
+
+/// Why no record was taken, although there are some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum TakeError {
+    /// Records before the next one are gone. Said once; the next call goes on behind them.
+    Lost(Lost),
+    /// The buffer is too short for the next record, which is still there.
+    TooLong {
+        /// Bytes of the record.
+        len: usize,
+    },
+}
+
+impl fmt::Display for TakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TakeError::Lost(lost) => {
+                write!(f, "{} records of {} bytes were overwritten", lost.records, lost.bytes)
+            }
+            TakeError::TooLong { len } => write!(f, "the next record has {len} bytes"),
+        }
+    }
+}
+
+impl core::error::Error for TakeError {}
+
+/// The end that reads.
+pub struct LogConsumer<'a, const WORDS: usize> {
+    log: &'a LogRing<WORDS>,
+    /// Position of the next record.
+    next: usize,
+    /// Records before `next`, since ever: read, or known to be lost.
+    records: usize,
+    /// Their bytes.
+    bytes: usize,
+}
+
+impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
+    /// Reads the next record into `buf` and says how long it is, or `None` if there is nothing to read at this moment:
+    /// all is read, or the producer is just making room.
+    ///
+    /// Waits for nobody, and begins nothing again: safe in an interrupt that interrupts the producer.
+    ///
+    /// # Errors
+    ///
+    /// [`TakeError::Lost`] if records were overwritten since the last call, with the exact count;
+    /// [`TakeError::TooLong`] if `buf` is too short. What `buf` holds is unspecified then.
+    pub fn take(&mut self, buf: &mut [u8]) -> Result<Option<usize>, TakeError> {
+        if self.next == self.log.head.load(Acquire) {
+            return Ok(None);
+        }
+        let len = self.log.load(self.next) as usize;
+        // While nothing says that the header is whole, it is only a number.
+        let fits = buf.get_mut(..len.min(LogRing::<WORDS>::RECORD_MAX));
+        let too_long = fits.is_none();
+        if let Some(buf) = fits {
+            self.copy(buf);
+        }
+        fence(Acquire);
+        if self.is_behind(self.log.tail_open.load(Relaxed)) {
+            return self.catch_up();
+        }
+        if too_long {
+            return Err(TakeError::TooLong { len });
+        }
+        self.next = self.next.wrapping_add(words_of(len));
+        self.records = self.records.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(len);
+        Ok(Some(len))
+    }
+
+    /// Copies the words behind the header, which may be in the midst of being overwritten.
+    fn copy(&self, buf: &mut [u8]) {
+        let mut position = self.next;
+        for chunk in buf.chunks_mut(WORD) {
+            position = position.wrapping_add(1);
+            let word = self.log.load(position).to_le_bytes();
+            chunk.iter_mut().zip(word).for_each(|(to, from)| *to = from);
+        }
+    }
+
+    /// Whether the next record is before the tail: gone, or going.
+    fn is_behind(&self, tail: usize) -> bool {
+        let behind = tail.wrapping_sub(self.next);
+        behind != 0 && behind <= usize::MAX / 2
+    }
+
+    /// Goes to the oldest record there is and says what lay between.
+    fn catch_up(&mut self) -> Result<Option<usize>, TakeError> {
+        let log = self.log;
+        let tail = log.tail_done.load(Acquire);
+        let records = log.records.load(Relaxed);
+        let bytes = log.bytes.load(Relaxed);
+        fence(Acquire);
+        if log.tail_open.load(Relaxed) != tail {
+            // The counts are changing. Whoever changes them may be waiting for us to return.
+            return Ok(None);
+        }
+        let lost =
+            Lost { records: records.wrapping_sub(self.records), bytes: bytes.wrapping_sub(self.bytes) };
+        (self.next, self.records, self.bytes) = (tail, records, bytes);
+        Err(TakeError::Lost(lost))
+    }
+
+    /// Ends the split of a shared log, so that it may be [split](LogRing::try_split) again.
+    ///
+    /// # Errors
+    ///
+    /// Both ends come back if they are of two different logs.
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+    pub fn rejoin(self, producer: LogProducer<'a, WORDS>) -> Result<(), (LogProducer<'a, WORDS>, Self)> {
+        if !core::ptr::eq(self.log, producer.log) {
+            return Err((producer, self));
+        }
+        self.log.taken.store(false, Release);
+        Ok(())
+    }
+}
+
+impl<const WORDS: usize> fmt::Debug for LogRing<WORDS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogRing").field("words", &WORDS).finish_non_exhaustive()
+    }
+}
+
+impl<const WORDS: usize> fmt::Debug for LogProducer<'_, WORDS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogProducer").field("words", &WORDS).finish_non_exhaustive()
+    }
+}
+
+impl<const WORDS: usize> fmt::Debug for LogConsumer<'_, WORDS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogConsumer").field("words", &WORDS).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,341 @@
+//! A lock-free byte queue between one producer and one consumer: an interrupt handler and the main loop, a DMA
+//! channel and a driver, two threads.
+//!
+//! Promises: no call waits, except the blocking traits of `embedded-io`. No call allocates or panics. Every byte
+//! of the capacity is usable, whatever the capacity. Unread bytes are never overwritten (for that see
+//! [`LogRing`]). A byte that was taken is read once, in order. Plain use needs loads and stores only, no
+//! compare-and-swap.
+//!
+//! Not promised: nobody is woken, unless the layout is `Waking` (feature `async`). Nothing is fair: a
+//! producer that never stops leaves a slow consumer behind a full ring.
+//!
+//! ```
+//! use overspill_core::ring::Ring;
+//!
+//! let mut ring = Ring::<8>::new();
+//! let (mut producer, mut consumer) = ring.split();
+//!
+//! assert_eq!(producer.push_slice(b"0123456789"), 8); // every one of the 8 bytes
+//! let mut out = [0; 5];
+//! assert_eq!(consumer.pop_slice(&mut out), 5);
+//! assert_eq!(&out, b"01234");
+//! assert_eq!(producer.push_slice(b"89"), 2); // across the wrap
+//! assert_eq!(consumer.pop(), Some(b'5'));
+//! ```
+//!
+//! # States
+//!
+//! | from | to | by |
+//! |---|---|---|
+//! | whole | split, borrowed | [`Ring::split`], until both handles are gone |
+//! | whole | split, shared | [`Ring::try_split`] |
+//! | split, shared | whole | [`rejoin`] with both handles |
+//! | open | producer's side closed | dropping or [closing](Producer::close) the producer; what was written is still read |
+//! | open | consumer's side closed | dropping or [closing](Consumer::close) the consumer |
+//! | either closed | open | the next split; the bytes within stay |
+//!
+//! # Orderings
+//!
+//! | what | stored by | how | loaded by | how | so that |
+//! |---|---|---|---|---|---|
+//! | write index | producer | Release | consumer | Acquire | the bytes are written before they are read |
+//! | read index | consumer | Release | producer | Acquire | the bytes are read before they are overwritten |
+//! | base | producer, ring empty | Relaxed | consumer, after the write index | Relaxed | the write index publishes it |
+//! | closed | either | Release | the other | Acquire | what was written before is seen, and read |
+//! | taken | `try_split`, `rejoin` | Acquire, Release | | | the next pair sees what the last one did |
+//!
+//! With [`Padded`] each handle keeps copies of its own index and of what it last saw of the other's, and looks again only
+//! when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With [`Packed`], for one core, a copy would
+//! only cost. The overwriting ring has a table of its own in
+//! [`LogRing`]'s module, the wake-ups have theirs in `wake.rs`. Every ordering is held by a loom model that fails
+//! without it.
+
+mod consumer;
+mod frame;
+mod grant;
+mod index;
+mod io;
+#[cfg(feature = "async")]
+mod io_async;
+mod layout;
+mod log;
+mod producer;
+mod raw;
+#[cfg(feature = "async")]
+mod wake;
+
+#[cfg(feature = "bytes")]
+mod bytes;
+
+use core::fmt;
+
+pub use consumer::Consumer;
+pub use frame::{Frame, FrameConsumer, FrameGrant, FrameProducer, FrameTooLong, Frames};
+pub use grant::{GrantError, OwnedReadGrant, OwnedWriteGrant, ReadGrant, WriteGrant};
+pub use io::Closed;
+pub use layout::{HighWater, KeepsHighWater, Layout, Packed, Padded};
+#[cfg(feature = "async")]
+pub use layout::{Wakes, Waking};
+pub use log::{LogConsumer, LogProducer, LogRing, Lost, RecordTooLong, TakeError};
+pub use producer::{Full, Producer};
+
+#[cfg(feature = "bytes")]
+pub use bytes::{Readable, Writable};
+
+use crate::sync::const_fn;
+use layout::Shared as _;
+use sealed::Token;
+
+pub(crate) mod sealed {
+    use super::layout::{Layout, sealed::Shared};
+    use super::raw::Bytes;
+
+    /// What only this crate can make. Who has a type parameter can call the methods of its bounds, of a sealed trait
+    /// too; the indices are not for everybody.
+    pub struct Token;
+
+    pub trait AnyRing {
+        type Layout: Layout;
+        type Shared: Shared;
+        fn shared(&self, token: Token) -> &Self::Shared;
+        fn bytes(&self) -> Bytes<'_>;
+    }
+}
+
+/// What a [`Producer`] and a [`Consumer`] are the ends of: a [`Ring`], or a [`SliceRing`].
+pub trait AnyRing: sealed::AnyRing + Sync {}
+
+impl<R: sealed::AnyRing + Sync> AnyRing for R {}
+
+/// A byte queue of `N` bytes, all of them usable; `N` may be anything, 0 included. A power of two saves an
+/// instruction or two per call.
+///
+/// It holds its bytes itself and its constructor is `const`, so it can be a `static` (see
+/// [`try_split`](Ring::try_split)). `L` says how the indices lie in memory: [`Packed`] is 16 bytes beside the `N` on a
+/// 32-bit machine, [`Padded`] is faster between threads.
+pub struct Ring<const N: usize, L: Layout = Packed> {
+    shared: L::Shared,
+    bytes: raw::Owned<N>,
+}
+
+impl<const N: usize, L: Layout> Ring<N, L> {
+    const_fn! {
+        /// An empty ring.
+        ///
+        /// ```
+        /// use overspill_core::ring::{Padded, Ring};
+        ///
+        /// static FOR_INTERRUPTS: Ring<64> = Ring::new();
+        /// static BETWEEN_THREADS: Ring<65536, Padded> = Ring::new();
+        /// assert_eq!(FOR_INTERRUPTS.capacity() + BETWEEN_THREADS.capacity(), 65600);
+        /// ```
+        #[must_use]
+        pub fn new() -> Self {
+            #[cfg(not(overspill_loom))]
+            let shared = L::NEW;
+            #[cfg(overspill_loom)]
+            let shared = L::fresh();
+            Ring { shared, bytes: raw::Owned::new() }
+        }
+    }
+}
+
+impl<const N: usize, L: Layout> Default for Ring<N, L> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize, L: Layout> sealed::AnyRing for Ring<N, L> {
+    type Layout = L;
+    type Shared = L::Shared;
+
+    #[inline(always)]
+    fn shared(&self, _: sealed::Token) -> &L::Shared {
+        &self.shared
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> raw::Bytes<'_> {
+        self.bytes.bytes()
+    }
+}
+
+/// A byte queue over borrowed memory: the capacity is the length of the slice, and no longer part of the type.
+///
+/// ```
+/// use overspill_core::ring::SliceRing;
+///
+/// let mut memory = [0; 100];
+/// let mut ring: SliceRing = SliceRing::new(&mut memory[..60]);
+/// let (mut producer, mut consumer) = ring.split();
+/// assert_eq!(producer.push_slice(&[7; 100]), 60);
+/// assert_eq!(consumer.pop(), Some(7));
+/// ```
+pub struct SliceRing<'m, L: Layout = Packed> {
+    shared: L::Shared,
+    bytes: raw::Borrowed<'m>,
+}
+
+impl<'m, L: Layout> SliceRing<'m, L> {
+    const_fn! {
+        /// An empty ring in `memory`; what is there is overwritten in time.
+        #[must_use]
+        pub fn new(memory: &'m mut [u8]) -> Self {
+            #[cfg(not(overspill_loom))]
+            let shared = L::NEW;
+            #[cfg(overspill_loom)]
+            let shared = L::fresh();
+            SliceRing { shared, bytes: raw::Borrowed::new(memory) }
+        }
+    }
+}
+
+impl<L: Layout> sealed::AnyRing for SliceRing<'_, L> {
+    type Layout = L;
+    type Shared = L::Shared;
+
+    #[inline(always)]
+    fn shared(&self, _: sealed::Token) -> &L::Shared {
+        &self.shared
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> raw::Bytes<'_> {
+        self.bytes.bytes()
+    }
+}
+
+/// The methods of both kinds of ring.
+macro_rules! whole_ring {
+    ($($generics:tt)*) => {
+        impl $($generics)* {
+            /// Bytes that the ring can hold.
+            #[must_use]
+            pub fn capacity(&self) -> usize {
+                sealed::AnyRing::bytes(self).span().capacity()
+            }
+
+            /// Bytes in the ring. While it is split, a guess: either end may have moved on since.
+            #[must_use]
+            pub fn len(&self) -> usize {
+                fill(self)
+            }
+
+            /// Whether there are no bytes in the ring; see [`len`](Self::len).
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// The two ends, for as long as the ring is borrowed. What is in the ring stays in it, and both sides are
+            /// open.
+            ///
+            /// Needs no atomics but loads and stores. On a microcontroller borrow it from a `static mut` local of
+            /// `#[entry]` or `#[init]`, or from a `StaticCell`, to have ends for ever.
+            pub fn split(&mut self) -> (Producer<'_, Self>, Consumer<'_, Self>) {
+                let (write, read) = raw::ends(self);
+                (Producer::new(write), Consumer::new(read))
+            }
+
+            /// The two ends of a shared ring, such as a `static`, or `None` if they are out already.
+            ///
+            /// They are out until both come back by [`rejoin`], even if one is dropped. Swaps one byte, once;
+            /// targets without compare-and-swap need the feature `critical-section` (or `portable-atomic`) for that.
+            ///
+            /// ```
+            /// use overspill_core::ring::{Ring, rejoin};
+            ///
+            /// static RING: Ring<64> = Ring::new();
+            ///
+            /// let (producer, consumer) = RING.try_split().expect("the first to ask");
+            /// assert!(RING.try_split().is_none());
+            /// assert!(rejoin(producer, consumer).is_ok());
+            /// assert!(RING.try_split().is_some());
+            /// ```
+            #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+            pub fn try_split(&self) -> Option<(Producer<'_, Self>, Consumer<'_, Self>)> {
+                let (write, read) = raw::try_ends(self)?;
+                Some((Producer::new(write), Consumer::new(read)))
+            }
+
+            /// Writes all of `bytes`, in place of the oldest bytes in the ring where it must, and says how many of
+            /// those (and of `bytes` itself, where it is longer than the ring) are lost: the overwriting ring
+            /// of a single owner. For one that is split see [`LogRing`].
+            ///
+            /// ```
+            /// use overspill_core::ring::Ring;
+            ///
+            /// let mut history = Ring::<4>::new();
+            /// assert_eq!(history.push_overwriting(b"abc"), 0);
+            /// assert_eq!(history.push_overwriting(b"def"), 2);
+            /// let mut last = [0; 4];
+            /// history.split().1.pop_slice(&mut last);
+            /// assert_eq!(&last, b"cdef");
+            /// ```
+            pub fn push_overwriting(&mut self, bytes: &[u8]) -> usize {
+                let (mut producer, mut consumer) = self.split();
+                let kept = bytes.len().min(producer.capacity());
+                let cut = bytes.len() - kept;
+                let free = producer.capacity() - producer.len();
+                let skipped = consumer.skip(kept.saturating_sub(free));
+                producer.push_slice(bytes.get(cut..).unwrap_or_default());
+                skipped + cut
+            }
+        }
+    };
+}
+
+whole_ring!(<const N: usize, L: Layout> Ring<N, L>);
+whole_ring!(<L: Layout> SliceRing<'_, L>);
+
+/// Ends the split of a shared ring: it may be [split](Ring::try_split) again, and what is in it stays.
+///
+/// # Errors
+///
+/// Both handles come back if they are of two different rings.
+pub fn rejoin<'a, R: AnyRing>(
+    producer: Producer<'a, R>,
+    consumer: Consumer<'a, R>,
+) -> Result<(), (Producer<'a, R>, Consumer<'a, R>)> {
+    raw::rejoin(producer.into_end(), consumer.into_end())
+        .map_err(|(write, read)| (Producer::new(write), Consumer::new(read)))
+}
+
+/// Bytes in a ring, by whoever looks. Between the two loads either index may move, so it is a guess, clamped.
+fn fill<R: AnyRing>(ring: &R) -> usize {
+    use crate::sync::Ordering::Relaxed;
+    let (shared, span) = (ring.shared(Token), ring.bytes().span());
+    let read = shared.read().load(Relaxed);
+    let write = shared.write().load(Relaxed);
+    span.distance(read, write).min(span.capacity())
+}
+
+impl<const N: usize, L: Layout> fmt::Debug for Ring<N, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("capacity", &N).field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl<L: Layout> fmt::Debug for SliceRing<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SliceRing")
+            .field("capacity", &self.capacity())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<const N: usize, L: Layout> defmt::Format for Ring<N, L> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Ring {{ capacity: {=usize}, len: {=usize} }}", N, self.len());
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<L: Layout> defmt::Format for SliceRing<'_, L> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "SliceRing {{ capacity: {=usize}, len: {=usize} }}", self.capacity(), self.len());
+    }
+}

@@ -1,0 +1,193 @@
+//! The end that writes.
+
+use core::fmt;
+
+use super::grant::{GrantError, OwnedWriteGrant, WriteGrant, fits};
+use super::layout::Shared as _;
+use super::raw::WriteEnd;
+use super::sealed::Token;
+use super::{AnyRing, KeepsHighWater};
+
+/// A byte that was not taken because the ring is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Full(
+    /// The byte.
+    pub u8,
+);
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ring is full")
+    }
+}
+
+impl core::error::Error for Full {}
+
+/// The end of a ring that writes. There is one; it may be sent elsewhere; dropping it [closes](Producer::close) it.
+pub struct Producer<'a, R: AnyRing> {
+    pub(super) end: WriteEnd<'a, R>,
+}
+
+impl<'a, R: AnyRing> Producer<'a, R> {
+    pub(super) fn new(end: WriteEnd<'a, R>) -> Self {
+        Producer { end }
+    }
+
+    pub(super) fn into_end(self) -> WriteEnd<'a, R> {
+        self.end
+    }
+
+    /// Writes one byte.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] gives it back if there is no room.
+    #[inline]
+    pub fn push(&mut self, byte: u8) -> Result<(), Full> {
+        if self.end.write_byte(byte) { Ok(()) } else { Err(Full(byte)) }
+    }
+
+    /// Writes as many of `bytes` as there is room for, in at most two copies, and says how many: all of them,
+    /// unless the ring is full afterwards.
+    #[inline]
+    pub fn push_slice(&mut self, bytes: &[u8]) -> usize {
+        self.end.write(bytes)
+    }
+
+    /// All the free bytes, to be filled in place; they may wrap, so they are two slices.
+    ///
+    /// ```
+    /// use overspill_core::ring::Ring;
+    ///
+    /// let mut ring = Ring::<8>::new();
+    /// let (mut producer, mut consumer) = ring.split();
+    /// let mut grant = producer.grant();
+    /// grant.as_mut_slices().0[..3].copy_from_slice(b"abc");
+    /// grant.commit(3);
+    /// assert_eq!(consumer.pop(), Some(b'a'));
+    /// ```
+    pub fn grant(&mut self) -> WriteGrant<'_, 'a, R> {
+        let len = self.end.room(self.capacity());
+        WriteGrant::new(&mut self.end, len)
+    }
+
+    /// Exactly `count` free bytes, in two slices where they wrap.
+    ///
+    /// # Errors
+    ///
+    /// [`GrantError::TooLarge`] if `count` is above the capacity, so that waiting is in vain;
+    /// [`GrantError::NotNow`] if there is less room at the moment.
+    pub fn grant_exact(&mut self, count: usize) -> Result<WriteGrant<'_, 'a, R>, GrantError> {
+        fits(count, self.capacity(), self.end.room(count))?;
+        Ok(WriteGrant::new(&mut self.end, count))
+    }
+
+    /// Exactly `count` free bytes in one piece, all in the grant's first slice, for a DMA channel or a parser.
+    ///
+    /// An empty ring grants anything up to its capacity, wherever it was written last. A ring that holds bytes
+    /// grants what is free in front of its next wrap: on `NotNow`, wait for more to be read; once all is, it fits.
+    ///
+    /// # Errors
+    ///
+    /// As for [`grant_exact`](Self::grant_exact).
+    pub fn grant_contiguous(&mut self, count: usize) -> Result<WriteGrant<'_, 'a, R>, GrantError> {
+        self.reserve_contiguous(count)?;
+        Ok(WriteGrant::new(&mut self.end, count))
+    }
+
+    /// As [`grant_contiguous`](Self::grant_contiguous), but the grant owns this end and gives it back on commit: it may
+    /// outlive the function that starts a transfer, in a `static` for example.
+    ///
+    /// # Errors
+    ///
+    /// As for [`grant_exact`](Self::grant_exact), with the producer.
+    pub fn into_grant(mut self, count: usize) -> Result<OwnedWriteGrant<'a, R>, (Self, GrantError)> {
+        match self.reserve_contiguous(count) {
+            Ok(()) => Ok(OwnedWriteGrant::new(self, count)),
+            Err(error) => Err((self, error)),
+        }
+    }
+
+    fn reserve_contiguous(&mut self, count: usize) -> Result<(), GrantError> {
+        self.end.room(count);
+        if self.end.contiguous() < count && count <= self.capacity() {
+            self.end.rebase_if_empty();
+        }
+        fits(count, self.capacity(), self.end.contiguous())
+    }
+
+    /// Bytes that the ring can hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.end.ring().bytes().span().capacity()
+    }
+
+    /// Bytes in the ring. May fall at any moment; does not rise until you write.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.end.used()
+    }
+
+    /// Whether all has been read. If true, it stays true until you write. If false, it may turn true at any moment.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is no room. If true, it may turn false at any moment. If false, it stays false until you write.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len() == self.capacity()
+    }
+
+    /// Whether at least `count` bytes are free. If true, it stays true until you write. If false, it may turn true at
+    /// any moment, unless `count` is above the capacity.
+    #[must_use]
+    pub fn is_writable(&self, count: usize) -> bool {
+        self.capacity() - self.len() >= count
+    }
+
+    /// Whether the consumer is closed: what is in the ring will not be read. If true, it stays true until the ring
+    /// is split again. If false, it may turn true at any moment.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.end.other_closed()
+    }
+
+    /// Nothing more will be written. The consumer reads what is there, and then sees the end.
+    ///
+    /// The same as dropping it, under the name that says why.
+    pub fn close(self) {}
+
+    /// The most bytes that were ever in the ring at once. See [`HighWater`](super::HighWater).
+    #[must_use]
+    pub fn high_water(&self) -> usize
+    where
+        R::Layout: KeepsHighWater,
+    {
+        mark(self.end.ring())
+    }
+}
+
+/// The high-water mark of a ring that keeps one.
+pub(super) fn mark<R: AnyRing>(ring: &R) -> usize {
+    ring.shared(Token).high_water().map_or(0, |mark| mark.load(crate::sync::Ordering::Relaxed))
+}
+
+impl<R: AnyRing> fmt::Debug for Producer<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("capacity", &self.capacity())
+            .field("len", &self.len())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<R: AnyRing> defmt::Format for Producer<'_, R> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Producer {{ capacity: {=usize}, len: {=usize} }}", self.capacity(), self.len());
+    }
+}

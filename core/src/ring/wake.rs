@@ -1,0 +1,65 @@
+//! Wake-ups at a threshold, without a lost one.
+//!
+//! The end that waits *arms* and then looks again; the end that moves an index stores it and then looks whether
+//! the other is armed. Between the store and the look stands a sequentially consistent fence on either side, so
+//! at least one of the two sees what the other stored: either the waiting end finds the bytes, or the
+//! moving end finds it armed (Dekker's pattern).
+
+use core::task::Waker;
+
+use super::raw::WakerCell;
+use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use crate::sync::{AtomicUsize, const_fn, fence};
+
+/// Who waits at either end.
+pub struct Waiters {
+    pub(super) reader: Waiter,
+    pub(super) writer: Waiter,
+}
+
+impl Waiters {
+    const_fn! {
+        pub(super) fn new() -> Self {
+            Waiters { reader: Waiter::new(), writer: Waiter::new() }
+        }
+    }
+}
+
+/// One end's wait.
+pub(super) struct Waiter {
+    /// How many bytes are waited for; 0: nobody waits. Stored by the waiting end only.
+    least: AtomicUsize,
+    waker: WakerCell,
+}
+
+impl Waiter {
+    const_fn! {
+        fn new() -> Self {
+            Waiter { least: AtomicUsize::new(0), waker: WakerCell::new() }
+        }
+    }
+
+    /// To be woken once there are `least` bytes (at least 1). The caller must look again after this.
+    pub(super) fn arm(&self, least: usize, waker: &Waker) {
+        self.waker.register(waker);
+        // Release: who sees the threshold finds the waker.
+        self.least.store(least, Release);
+        fence(SeqCst);
+    }
+
+    /// No more wake-ups wanted. One may still be under way.
+    pub(super) fn disarm(&self) {
+        if self.least.load(Relaxed) != 0 {
+            self.least.store(0, Relaxed);
+        }
+    }
+
+    /// To be called after the index is stored, with a count that is never too low.
+    pub(super) fn notify(&self, count: impl Fn() -> usize) {
+        fence(SeqCst);
+        let least = self.least.load(Acquire);
+        if least != 0 && count() >= least {
+            self.waker.wake();
+        }
+    }
+}

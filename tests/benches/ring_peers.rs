@@ -1,0 +1,273 @@
+//! The ring against its rivals: two pinned threads, a ring of 64 KiB, items of 1 B to 16 KiB.
+//!
+//! `cargo bench -p overspill-tests --bench ring_peers`, with ` -- 1 64` behind it for those rows only.
+//!
+//! All take turns in every round, so that whatever the machine is doing meets all alike, and what is compared is the
+//! median of the rounds. Each is used as its authors would for bytes: slices where it has them, grants where it has
+//! those, bytes otherwise; the row of 1 B uses the call for one element where there is one. Who finds the queue
+//! full or empty spins.
+
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use overspill_core::ring::{Padded, Ring};
+
+const CAPACITY: usize = 65536;
+const ITEMS: [usize; 6] = [1, 16, 64, 1024, 4096, 16384];
+/// Many short rounds rather than a few long ones: on a virtual machine the distance between two cores changes by the
+/// second, and with it every figure by up to ten.
+const ROUNDS: usize = 41;
+/// What one timed transfer should take: long enough to make starting two threads negligible.
+const RUN: Duration = Duration::from_millis(8);
+
+/// Pins the calling thread, where the platform lets us.
+fn pin(core: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        let mut set = rustix::thread::CpuSet::new();
+        set.set(core);
+        if rustix::thread::sched_setaffinity(None, &set).is_err() {
+            eprintln!("core {core} is not ours: not pinned");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = core;
+}
+
+/// Runs the two sides on two cores, and says how long it took from the common start to the end of the last.
+fn race(produce: impl FnOnce() + Send, consume: impl FnOnce() + Send) -> Duration {
+    let here = AtomicUsize::new(0);
+    // Spinning, so that neither begins while the other is still being woken.
+    let meet = || {
+        here.fetch_add(1, Ordering::AcqRel);
+        while here.load(Ordering::Acquire) < 2 {
+            spin_loop();
+        }
+    };
+    thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            pin(0);
+            meet();
+            let begin = Instant::now();
+            produce();
+            begin
+        });
+        pin(1);
+        meet();
+        consume();
+        let end = Instant::now();
+        end - producer.join().expect("the producer does not panic")
+    })
+}
+
+/// Moves `total` bytes in items of `item`, each side calling until an item is through.
+fn slices(
+    item: usize,
+    total: usize,
+    mut write: impl FnMut(&[u8]) -> usize + Send,
+    mut read: impl FnMut(&mut [u8]) -> usize + Send,
+) -> Duration {
+    let source = vec![0x5a_u8; item];
+    race(
+        move || {
+            for _ in 0..total / item {
+                let mut rest = black_box(&source[..]);
+                while !rest.is_empty() {
+                    match write(rest) {
+                        0 => spin_loop(),
+                        count => rest = &rest[count..],
+                    }
+                }
+            }
+        },
+        move || {
+            let mut sink = vec![0_u8; item];
+            for _ in 0..total / item {
+                let mut rest = &mut sink[..];
+                while !rest.is_empty() {
+                    match read(rest) {
+                        0 => spin_loop(),
+                        count => rest = &mut rest[count..],
+                    }
+                }
+                black_box(&sink);
+            }
+        },
+    )
+}
+
+/// Moves `total` bytes one by one.
+fn bytes(
+    total: usize,
+    mut write: impl FnMut(u8) -> bool + Send,
+    mut read: impl FnMut() -> Option<u8> + Send,
+) -> Duration {
+    race(
+        move || {
+            for _ in 0..total {
+                while !write(black_box(0x5a)) {
+                    spin_loop();
+                }
+            }
+        },
+        move || {
+            for _ in 0..total {
+                loop {
+                    if let Some(byte) = read() {
+                        black_box(byte);
+                        break;
+                    }
+                    spin_loop();
+                }
+            }
+        },
+    )
+}
+
+fn overspill(item: usize, total: usize) -> Duration {
+    let mut ring = Box::new(Ring::<CAPACITY, Padded>::new());
+    let (mut producer, mut consumer) = ring.split();
+    if item == 1 {
+        bytes(total, move |byte| producer.push(byte).is_ok(), move || consumer.pop())
+    } else {
+        slices(item, total, move |from| producer.push_slice(from), move |to| consumer.pop_slice(to))
+    }
+}
+
+fn rtrb(item: usize, total: usize) -> Duration {
+    let (mut producer, mut consumer) = ::rtrb::RingBuffer::<u8>::new(CAPACITY);
+    if item == 1 {
+        bytes(total, move |byte| producer.push(byte).is_ok(), move || consumer.pop().ok())
+    } else {
+        slices(
+            item,
+            total,
+            move |from| producer.push_partial_slice(from).0.len(),
+            move |to| consumer.pop_partial_slice(to).0.len(),
+        )
+    }
+}
+
+fn ringbuf(item: usize, total: usize) -> Duration {
+    use ::ringbuf::traits::{Consumer, Producer, Split};
+    let (mut producer, mut consumer) = ::ringbuf::HeapRb::<u8>::new(CAPACITY).split();
+    if item == 1 {
+        bytes(total, move |byte| producer.try_push(byte).is_ok(), move || consumer.try_pop())
+    } else {
+        slices(item, total, move |from| producer.push_slice(from), move |to| consumer.pop_slice(to))
+    }
+}
+
+fn heapless(item: usize, total: usize) -> Duration {
+    // One slot stays empty; a power of two is the faster type.
+    let mut queue = Box::new(::heapless::spsc::Queue::<u8, CAPACITY>::new());
+    let (mut producer, mut consumer) = queue.split();
+    if item == 1 {
+        return bytes(total, move |byte| producer.enqueue(byte).is_ok(), move || consumer.dequeue());
+    }
+    slices(
+        item,
+        total,
+        move |from| from.iter().take_while(|byte| producer.enqueue(**byte).is_ok()).count(),
+        move |to| {
+            let mut count = 0;
+            for slot in to {
+                let Some(byte) = consumer.dequeue() else { break };
+                *slot = byte;
+                count += 1;
+            }
+            count
+        },
+    )
+}
+
+fn bbqueue(item: usize, total: usize) -> Duration {
+    let queue = Box::new(::bbqueue::nicknames::Churrasco::<CAPACITY>::new());
+    let (producer, consumer) = (queue.stream_producer(), queue.stream_consumer());
+    slices(
+        item,
+        total,
+        move |from| {
+            let Ok(mut grant) = producer.grant_max_remaining(from.len()) else { return 0 };
+            let count = grant.len();
+            grant.copy_from_slice(&from[..count]);
+            grant.commit(count);
+            count
+        },
+        move |to| {
+            let Ok(grant) = consumer.read() else { return 0 };
+            let count = grant.len().min(to.len());
+            to[..count].copy_from_slice(&grant[..count]);
+            grant.release(count);
+            count
+        },
+    )
+}
+
+fn embassy_pipe(item: usize, total: usize) -> Duration {
+    use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+    let mut pipe = Box::new(embassy_sync::pipe::Pipe::<CriticalSectionRawMutex, CAPACITY>::new());
+    let (reader, writer) = pipe.split();
+    slices(
+        item,
+        total,
+        move |from| writer.try_write(from).unwrap_or(0),
+        move |to| reader.try_read(to).unwrap_or(0),
+    )
+}
+
+type Transfer = fn(usize, usize) -> Duration;
+
+const QUEUES: [(&str, Transfer); 6] = [
+    ("overspill", overspill),
+    ("rtrb", rtrb),
+    ("ringbuf", ringbuf),
+    ("heapless", heapless),
+    ("bbqueue", bbqueue),
+    ("embassy Pipe", embassy_pipe),
+];
+
+/// How many bytes this queue moves in about [`RUN`], in whole items.
+fn calibrate(transfer: Transfer, item: usize) -> usize {
+    let mut total = 64 * CAPACITY.max(item);
+    loop {
+        let took = transfer(item, total);
+        if took >= RUN / 2 || total >= 1 << 32 {
+            return total / item * item;
+        }
+        total *= 2;
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    println!("MB/s between two threads, ring of {CAPACITY} bytes, medians of {ROUNDS} alternating rounds\n");
+    print!("| item |");
+    QUEUES.iter().for_each(|(name, _)| print!(" {name} |"));
+    println!(" overspill / best rival |");
+    println!("|---:|{}---:|", "---:|".repeat(QUEUES.len()));
+    let wanted: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    for item in ITEMS.into_iter().filter(|item| wanted.is_empty() || wanted.contains(item)) {
+        let totals = QUEUES.map(|(_, transfer)| calibrate(transfer, item));
+        let mut rates = QUEUES.map(|_| Vec::new());
+        for round in 0..ROUNDS {
+            // Whoever goes first goes first in the next round only after all others have.
+            for turn in 0..QUEUES.len() {
+                let at = (round + turn) % QUEUES.len();
+                let took = QUEUES[at].1(item, totals[at]);
+                rates[at].push(totals[at] as f64 / took.as_secs_f64() / 1e6);
+            }
+        }
+        let medians = rates.map(median);
+        let best = medians[1..].iter().copied().fold(0.0, f64::max);
+        print!("| {item} |");
+        medians.iter().for_each(|rate| print!(" {rate:.0} |"));
+        println!(" {:.2} |", medians[0] / best);
+    }
+}

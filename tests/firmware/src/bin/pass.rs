@@ -1,0 +1,191 @@
+//! An interrupt produces, the main loop consumes, and every byte is verified; the cursor keeps a transcript of it.
+//!
+//! The system timer interrupts every few hundred instructions, wherever the main loop happens to be, in the midst of
+//! a read included. The stream is a generator's, so that a byte lost, doubled or swapped is noticed at once.
+#![no_std]
+#![no_main]
+
+use core::cell::RefCell;
+
+use cortex_m::interrupt::Mutex;
+use cortex_m::peripheral::syst::SystClkSource;
+use cortex_m_rt::{entry, exception};
+use cortex_m_semihosting::hprintln;
+use overspill_core::ring::{HighWater, LogProducer, LogRing, Producer, Ring, TakeError};
+use overspill_core::{Cursor, Fixed, SeekFrom};
+use overspill_firmware::exit;
+
+type Queue = Ring<37, HighWater>;
+
+/// What the interrupt owns. Handed over in a critical section, once; used in the handler only.
+struct Source {
+    producer: Producer<'static, Queue>,
+    log: LogProducer<'static, 64>,
+    stream: Stream,
+    ticks: u32,
+}
+
+static SOURCE: Mutex<RefCell<Option<Source>>> = Mutex::new(RefCell::new(None));
+static QUEUE: Queue = Ring::new();
+static LOG: LogRing<64> = LogRing::new();
+
+const BYTES: usize = 20_000;
+
+/// A linear congruential generator (the constants are Knuth's), as a stream of bytes.
+#[derive(Clone)]
+struct Stream(u32);
+
+impl Stream {
+    fn peek(&self) -> u8 {
+        self.0.to_le_bytes()[3]
+    }
+
+    fn step(&mut self) {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    }
+}
+
+#[exception]
+fn SysTick() {
+    cortex_m::interrupt::free(|section| {
+        if let Some(source) = SOURCE.borrow(section).borrow_mut().as_mut() {
+            source.tick();
+        }
+    });
+}
+
+impl Source {
+    /// One burst: a single byte, a slice, or a grant, of changing length.
+    fn tick(&mut self) {
+        self.ticks += 1;
+        let want = (self.ticks % 23) as usize;
+        match self.ticks % 3 {
+            0 => {
+                if self.producer.push(self.stream.peek()).is_ok() {
+                    self.stream.step();
+                }
+            }
+            1 => {
+                let mut burst = [0; 23];
+                let mut ahead = self.stream.clone();
+                for byte in &mut burst[..want] {
+                    *byte = ahead.peek();
+                    ahead.step();
+                }
+                for _ in 0..self.producer.push_slice(&burst[..want]) {
+                    self.stream.step();
+                }
+            }
+            _ => {
+                let mut grant = self.producer.grant();
+                let len = grant.len().min(want);
+                let (first, second) = grant.as_mut_slices();
+                for byte in first.iter_mut().chain(second).take(len) {
+                    *byte = self.stream.peek();
+                    self.stream.step();
+                }
+                grant.commit(len);
+            }
+        }
+        let _ = self.log.push(&self.ticks.to_le_bytes());
+    }
+}
+
+#[entry]
+fn main() -> ! {
+    let passed = run();
+    if passed {
+        hprintln!("PASS");
+    }
+    exit(passed)
+}
+
+/// Says what went wrong, and that it did.
+macro_rules! check {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            hprintln!($($message)+);
+            return false;
+        }
+    };
+}
+
+fn run() -> bool {
+    let Some(mut system) = cortex_m::Peripherals::take() else { return false };
+    let Some((producer, mut consumer)) = QUEUE.try_split() else { return false };
+    let Some((log_producer, mut log)) = LOG.try_split() else { return false };
+    check!(QUEUE.try_split().is_none(), "a ring was split twice");
+
+    let seed = Stream(2026);
+    let source = Source { producer, log: log_producer, stream: seed.clone(), ticks: 0 };
+    cortex_m::interrupt::free(|section| SOURCE.borrow(section).replace(Some(source)));
+    system.SYST.set_clock_source(SystClkSource::Core);
+    system.SYST.set_reload(1_500);
+    system.SYST.clear_current();
+    system.SYST.enable_interrupt();
+    system.SYST.enable_counter();
+
+    let mut transcript = Cursor::new(Fixed::new([0_u8; BYTES]));
+    let mut expected = seed.clone();
+    let mut buf = [0; 29];
+    let mut received = 0;
+    while received < BYTES {
+        let want = (received % buf.len()).min(BYTES - received) + 1;
+        let count = consumer.pop_slice(&mut buf[..want.min(BYTES - received)]);
+        for byte in &buf[..count] {
+            check!(*byte == expected.peek(), "byte {} is wrong", received);
+            expected.step();
+            received += 1;
+        }
+        check!(transcript.write(&buf[..count]) == Ok(count) || count == 0, "the transcript is full");
+    }
+    let high_water = consumer.high_water();
+    check!(high_water > 0 && high_water <= 37, "a high-water mark of {}", high_water);
+
+    check!(check_log(&mut log), "the log lied");
+    check!(check_transcript(&mut transcript, seed), "the transcript differs");
+    hprintln!("{} bytes through {:?}, high water {}", received, QUEUE, high_water);
+    true
+}
+
+/// The log overran long ago: what is left counts up without a gap, from where the losses end.
+fn check_log(log: &mut overspill_core::ring::LogConsumer<'_, 64>) -> bool {
+    cortex_m::interrupt::disable();
+    let mut record = [0; 4];
+    let Err(TakeError::Lost(lost)) = log.take(&mut record) else { return false };
+    let mut next = lost.records as u32 + 1;
+    let mut records = 0;
+    while let Ok(Some(4)) = log.take(&mut record) {
+        if u32::from_le_bytes(record) != next {
+            return false;
+        }
+        next += 1;
+        records += 1;
+    }
+    lost.bytes == 4 * lost.records && records == 32
+}
+
+/// The same bytes again, from the cursor, in another step.
+fn check_transcript(transcript: &mut Cursor<Fixed<[u8; BYTES]>>, mut expected: Stream) -> bool {
+    if transcript.seek(SeekFrom::Start(0)) != Ok(0) {
+        return false;
+    }
+    let mut buf = [0; 64];
+    let mut seen = 0;
+    while let Ok(count @ 1..) = transcript.read(&mut buf) {
+        for byte in &buf[..count] {
+            if *byte != expected.peek() {
+                return false;
+            }
+            expected.step();
+            seen += 1;
+        }
+    }
+    seen == BYTES
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    hprintln!("{}", info);
+    exit(false)
+}

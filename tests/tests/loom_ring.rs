@@ -1,0 +1,372 @@
+//! Every interleaving of every pair of operations that race, and every value that a weak memory model lets a load
+//! see: loom models of the ring that ships.
+//!
+//! `RUSTFLAGS="--cfg overspill_loom" cargo test --release -p overspill-tests --test loom_ring`
+//!
+//! Plain bytes are watched one by one (`core/src/sync.rs`), so that a byte which is read and written without an order
+//! between the two is found even where its value happens to be right. `.ci/weaken` weakens each ordering in turn and
+//! expects one of these to fail.
+#![cfg(overspill_loom)]
+
+use std::sync::Arc as StdArc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::sync::Notify;
+use loom::thread;
+use overspill_core::ring::{
+    Consumer, GrantError, Layout, LogRing, Packed, Padded, Producer, Ring, TakeError, Waking, rejoin,
+};
+
+/// loom's threads want `'static`; what an execution leaks is a few hundred bytes.
+fn forever<T>(value: T) -> &'static mut T {
+    Box::leak(Box::new(value))
+}
+
+fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(f);
+}
+
+type Ends<const N: usize, L> = (Producer<'static, Ring<N, L>>, Consumer<'static, Ring<N, L>>);
+
+fn split<const N: usize, L: Layout>() -> Ends<N, L> {
+    forever(Ring::<N, L>::new()).split()
+}
+
+/// Runs a model with ends that cache indices, and with ends that do not.
+macro_rules! either_layout {
+    ($preemptions:expr, $body:ident) => {
+        model($preemptions, $body::<Packed>);
+        model($preemptions, $body::<Padded>);
+    };
+}
+
+/// Weakening either index's Release or Acquire lets a byte be read before it is written, or overwritten before it is read.
+#[test]
+fn bytes_against_bytes() {
+    fn bytes_and_bytes<L: Layout + 'static>() {
+        let (mut producer, mut consumer) = split::<2, L>();
+        let writer = thread::spawn(move || {
+            for byte in 0..4 {
+                while producer.push(byte).is_err() {
+                    thread::yield_now();
+                }
+            }
+        });
+        for byte in 0..4 {
+            let got = loop {
+                match consumer.pop() {
+                    Some(got) => break got,
+                    None => thread::yield_now(),
+                }
+            };
+            assert_eq!(got, byte);
+        }
+        writer.join().unwrap();
+    }
+    either_layout!(3, bytes_and_bytes);
+}
+
+/// As above for slices that wrap, of a capacity that is no power of two.
+#[test]
+fn slices_against_slices() {
+    fn slices_and_slices<L: Layout + 'static>() {
+        let (mut producer, mut consumer) = split::<3, L>();
+        let writer = thread::spawn(move || {
+            let mut rest: &[u8] = &[0, 1, 2, 3, 4, 5, 6];
+            while !rest.is_empty() {
+                let count = producer.push_slice(&rest[..rest.len().min(2)]);
+                rest = &rest[count..];
+                if count == 0 {
+                    thread::yield_now();
+                }
+            }
+        });
+        let mut expected = 0;
+        while expected < 7 {
+            let mut buf = [0; 2];
+            let count = consumer.pop_slice(&mut buf);
+            for byte in &buf[..count] {
+                assert_eq!(*byte, expected);
+                expected += 1;
+            }
+            if count == 0 {
+                thread::yield_now();
+            }
+        }
+        writer.join().unwrap();
+    }
+    either_layout!(2, slices_and_slices);
+}
+
+/// A contiguous grant moves the base when the ring is empty; the reader must not find bytes by the old one.
+#[test]
+fn grants_against_grants() {
+    fn grants_and_grants<L: Layout + 'static>() {
+        let (mut producer, mut consumer) = split::<2, L>();
+        let writer = thread::spawn(move || {
+            producer.push(0).unwrap();
+            loop {
+                match producer.grant_contiguous(2) {
+                    Ok(mut grant) => {
+                        grant.as_mut_slices().0.copy_from_slice(&[1, 2]);
+                        grant.commit(2);
+                        break;
+                    }
+                    Err(GrantError::NotNow { .. }) => thread::yield_now(),
+                    Err(GrantError::TooLarge { .. }) => unreachable!("two bytes fit into two"),
+                }
+            }
+            while producer.push(3).is_err() {
+                thread::yield_now();
+            }
+        });
+        let mut expected = 0;
+        while expected < 4 {
+            let grant = consumer.grant();
+            let (first, second) = grant.as_slices();
+            for byte in first.iter().chain(second) {
+                assert_eq!(*byte, expected);
+                expected += 1;
+            }
+            let len = grant.len();
+            grant.commit(len);
+            if len == 0 {
+                thread::yield_now();
+            }
+        }
+        writer.join().unwrap();
+    }
+    either_layout!(3, grants_and_grants);
+}
+
+/// Who sees the producer closed and then reads to the end has read everything.
+#[test]
+fn close_against_read() {
+    fn close_and_read<L: Layout + 'static>() {
+        let (mut producer, mut consumer) = split::<2, L>();
+        let writer = thread::spawn(move || {
+            producer.push(7).unwrap();
+            producer.close();
+        });
+        if consumer.is_closed() {
+            assert_eq!(consumer.pop(), Some(7));
+            assert_eq!(consumer.pop(), None);
+        }
+        writer.join().unwrap();
+    }
+    either_layout!(3, close_and_read);
+}
+
+/// Who sees the consumer closed sees all the room that it made.
+#[test]
+fn close_against_write() {
+    fn close_and_write<L: Layout + 'static>() {
+        let (mut producer, mut consumer) = split::<1, L>();
+        producer.push(7).unwrap();
+        let reader = thread::spawn(move || {
+            assert_eq!(consumer.pop(), Some(7));
+            consumer.close();
+        });
+        if producer.is_closed() {
+            assert_eq!(producer.push(8), Ok(()));
+        }
+        reader.join().unwrap();
+    }
+    either_layout!(3, close_and_write);
+}
+
+/// Two threads want to split: one gets it, and what it did is there for the one that splits it again.
+#[test]
+fn split_against_split_and_rejoin() {
+    model(3, || {
+        let ring: &'static Ring<2> = forever(Ring::new());
+        let visit = move || {
+            let Some((mut producer, mut consumer)) = ring.try_split() else { return 0 };
+            let before = consumer.len();
+            assert_eq!(producer.push(before as u8), Ok(()));
+            assert_eq!(consumer.peek(), Some(0));
+            assert!(rejoin(producer, consumer).is_ok());
+            1
+        };
+        let other = thread::spawn(visit);
+        let mine = visit();
+        let visits = mine + other.join().unwrap();
+        assert!(visits > 0);
+        let (_producer, consumer) = ring.try_split().expect("both are back");
+        assert_eq!(consumer.len(), visits);
+    });
+}
+
+/// Wakes a loom thread.
+struct Unpark(Notify);
+
+impl Wake for Unpark {
+    fn wake(self: StdArc<Self>) {
+        self.0.notify();
+    }
+}
+
+/// Runs `poll` until it is ready, sleeping in between; loom finds the deadlock if a wake-up is lost.
+fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    let unpark = StdArc::new(Unpark(Notify::new()));
+    let waker = Waker::from(unpark.clone());
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(value) = poll(&mut context) {
+            return value;
+        }
+        // Who finds the other end waking is woken at once, and must let it go on.
+        thread::yield_now();
+        unpark.0.wait();
+    }
+}
+
+/// The reader falls asleep while the writer writes what it waits for.
+#[test]
+fn waiting_for_bytes_against_write() {
+    model(3, || {
+        let (mut producer, mut consumer) = forever(Ring::<4, Waking>::new()).split();
+        let writer = thread::spawn(move || {
+            producer.push(1).unwrap();
+            producer.push(2).unwrap();
+            std::mem::forget(producer);
+        });
+        let readable = block_on(|context| consumer.poll_readable(context, 2));
+        assert_eq!(readable, 2);
+        writer.join().unwrap();
+    });
+}
+
+/// The writer falls asleep while the reader makes the room that it waits for, twice, with a waker each time.
+#[test]
+fn waiting_for_room_against_read() {
+    model(2, || {
+        let (mut producer, mut consumer) = forever(Ring::<1, Waking>::new()).split();
+        producer.push(0).unwrap();
+        let reader = thread::spawn(move || {
+            for expected in 0..2 {
+                let got = loop {
+                    match consumer.pop() {
+                        Some(got) => break got,
+                        None => thread::yield_now(),
+                    }
+                };
+                assert_eq!(got, expected);
+            }
+            std::mem::forget(consumer);
+        });
+        for byte in 1..3 {
+            block_on(|context| producer.poll_writable(context, 1));
+            producer.push(byte).unwrap();
+        }
+        reader.join().unwrap();
+    });
+}
+
+/// The reader falls asleep while the writer goes away.
+#[test]
+fn waiting_against_close() {
+    model(3, || {
+        let (producer, mut consumer) = forever(Ring::<2, Waking>::new()).split();
+        let writer = thread::spawn(move || producer.close());
+        assert_eq!(block_on(|context| consumer.poll_readable(context, 1)), 0);
+        writer.join().unwrap();
+    });
+}
+
+/// A poll with another waker replaces the one before, while the writer wakes whichever it finds.
+#[test]
+fn another_waker_against_wake() {
+    model(3, || {
+        let (mut producer, mut consumer) = forever(Ring::<2, Waking>::new()).split();
+        let writer = thread::spawn(move || {
+            producer.push(1).unwrap();
+            producer.push(2).unwrap();
+            std::mem::forget(producer);
+        });
+        let first = Waker::from(StdArc::new(Unpark(Notify::new())));
+        let _ = consumer.poll_readable(&mut Context::from_waker(&first), 1);
+        assert_eq!(block_on(|context| consumer.poll_readable(context, 2)), 2);
+        writer.join().unwrap();
+    });
+}
+
+/// Record number `n`: its length differs from its neighbours', and each of its words says which it is.
+fn record(n: u8) -> Vec<u8> {
+    vec![n; if n % 2 == 0 { 5 } else { 8 }]
+}
+
+/// Reads until record `last` and checks that every record is whole, in order, or counted as lost.
+fn read_log(mut take: impl FnMut(&mut [u8]) -> Result<Option<usize>, TakeError>, last: u8) {
+    let mut next = 0;
+    while next <= last {
+        let mut buf = [0; 8];
+        match take(&mut buf) {
+            Ok(Some(len)) => {
+                assert_eq!(&buf[..len], record(next));
+                next += 1;
+            }
+            Ok(None) => thread::yield_now(),
+            Err(TakeError::Lost(lost)) => {
+                assert!(lost.records > 0);
+                let gone = next..next + lost.records as u8;
+                assert_eq!(lost.bytes, gone.clone().map(|n| record(n).len()).sum::<usize>());
+                next = gone.end;
+            }
+            Err(TakeError::TooLong { len }) => panic!("a torn length of {len} came out"),
+        }
+    }
+}
+
+/// The producer overwrites the very record that the consumer reads.
+#[test]
+fn overwriting_against_reading() {
+    model(2, || {
+        let (mut producer, mut consumer) = forever(LogRing::<4>::new()).split();
+        producer.push(&record(0)).unwrap();
+        let writer = thread::spawn(move || {
+            producer.push(&record(1)).unwrap();
+            producer.push(&record(2)).unwrap();
+        });
+        read_log(|buf| consumer.take(buf), 2);
+        writer.join().unwrap();
+    });
+}
+
+/// The producer overwrites while the consumer counts what it lost.
+#[test]
+fn overwriting_against_counting() {
+    model(2, || {
+        let (mut producer, mut consumer) = forever(LogRing::<4>::new()).split();
+        producer.push(&record(0)).unwrap();
+        producer.push(&record(1)).unwrap();
+        let writer = thread::spawn(move || {
+            producer.push(&record(2)).unwrap();
+            producer.push(&record(3)).unwrap();
+        });
+        read_log(|buf| consumer.take(buf), 3);
+        writer.join().unwrap();
+    });
+}
+
+/// As for the ring: what one pair of ends wrote is there for the next.
+#[test]
+fn log_split_against_split_and_rejoin() {
+    model(3, || {
+        let log: &'static LogRing<8> = forever(LogRing::new());
+        let visit = move || {
+            let Some((mut producer, consumer)) = log.try_split() else { return 0 };
+            producer.push(b"x").unwrap();
+            assert!(consumer.rejoin(producer).is_ok());
+            1
+        };
+        let other = thread::spawn(visit);
+        let visits = visit() + other.join().unwrap();
+        let (_, mut consumer) = log.try_split().expect("both are back");
+        let mut buf = [0; 1];
+        let records = (0..).take_while(|_| consumer.take(&mut buf) == Ok(Some(1))).count();
+        assert_eq!(records, visits);
+    });
+}
