@@ -45,6 +45,13 @@ struct State {
     frees: bool,
 }
 
+impl State {
+    fn count_taken(&mut self) {
+        self.in_use += 1;
+        self.reached = self.reached.max(self.slots.end());
+    }
+}
+
 impl Disk {
     pub(crate) fn new(store: Box<dyn Store>, quota: Arc<Budget>, page_size: usize) -> Self {
         let state =
@@ -79,8 +86,7 @@ impl Disk {
             SpillError::TooLarge { position: state.slots.end(), asked: len }
         })?;
         let warm = state.slots.warm_bytes();
-        state.in_use += 1;
-        state.reached = state.reached.max(state.slots.end());
+        state.count_taken();
         drop(state);
         self.trim_for_quota(warm);
         Ok(slot)
@@ -121,6 +127,7 @@ impl Disk {
             return None;
         }
         let warm = state.slots.warm_bytes();
+        state.count_taken();
         drop(state);
         self.trim_for_quota(warm);
         Some(slot)

@@ -15,7 +15,7 @@
 
 use crate::budget::Budget;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
-use aligned_vec::{AVec, ConstAlign};
+use aligned_vec::{AVec, RuntimeAlign};
 
 /// Bytes of the smallest frame, unless pages are smaller.
 const SMALLEST: usize = 256;
@@ -25,10 +25,14 @@ const FINE_MAX: usize = 4096;
 
 const SIZES_PER_DOUBLING: usize = 4;
 
-/// Frames begin at a cache line. The kernel copies into memory that does not many times more slowly:
+/// Where frames of [`FINE_MAX`] and more begin: at a cache line. The kernel copies into memory that does not many times more slowly:
 /// 64 KiB from the page cache took 28 µs instead of 3 where it was measured, 16 bytes past a line, which
 /// is where the allocator puts it.
 const ALIGN: usize = 64;
+
+/// Frames below [`FINE_MAX`] begin wherever the allocator puts them: a line more for each would be a tenth
+/// of a small body.
+const ALIGN_SMALL: usize = 1;
 
 /// What fresh memory is cleared from, where it has to be.
 static ZEROS: [u8; 4096] = [0; 4096];
@@ -38,7 +42,7 @@ static ZEROS: [u8; 4096] = [0; 4096];
 pub(crate) struct Frame {
     /// As long as it was ever written, so that fresh memory need not be cleared first. Its capacity
     /// is charged, and never changes.
-    bytes: AVec<u8, ConstAlign<ALIGN>>,
+    bytes: AVec<u8, RuntimeAlign>,
     /// The budget it is charged to.
     budget: Arc<Budget>,
 }
@@ -164,7 +168,7 @@ impl Frames {
             lock(&self.recycled).shed(missing)?;
             self.budget.take(charge).ok()?;
         }
-        let mut bytes = AVec::new(ALIGN);
+        let mut bytes = AVec::new(if len < FINE_MAX { ALIGN_SMALL } else { ALIGN });
         if bytes.try_reserve_exact(len).is_err() {
             self.budget.give_back(charge);
             return None;
@@ -295,9 +299,9 @@ mod tests {
     }
 
     #[test]
-    fn frames_begin_at_a_cache_line() {
-        let frames = Frames::new(1 << 20, 4096);
-        let all: Vec<_> = [256, 512, 1024, 4096].map(|len| frames.take(len).unwrap()).into();
+    fn large_frames_begin_at_a_cache_line() {
+        let frames = Frames::new(1 << 20, 16384);
+        let all: Vec<_> = [4096, 8192, 16384, 4096].map(|len| frames.take(len).unwrap()).into();
         for mut frame in all {
             assert_eq!(frame.first_mut(1).as_ptr().align_offset(ALIGN), 0);
         }

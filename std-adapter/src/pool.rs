@@ -117,6 +117,8 @@ pub struct PoolStats {
     pub disk_high_water: u64,
     /// The disk limit, in bytes.
     pub disk_limit: u64,
+    /// The buffers that there are.
+    pub buffers: usize,
 }
 
 impl SpillPool {
@@ -151,6 +153,7 @@ impl SpillPool {
             disk_used: disk.taken(),
             disk_high_water: disk.high_water(),
             disk_limit: disk.limit(),
+            buffers: self.core.buffers(),
         }
     }
 

@@ -70,6 +70,16 @@ fn a_limit_that_cannot_be_kept_is_kept_later() {
     assert_content(&mut buffer, 8, 3);
 }
 
+/// Guards: tables that are only kept for the next buffer are no buffers, and take no share.
+#[test]
+fn buffers_are_counted() {
+    let pool = pool(64);
+    let some: Vec<_> = (0..5).map(|i| stream(&pool, 1, i)).collect();
+    assert_eq!(pool.stats().buffers, 5);
+    drop(some);
+    assert_eq!(pool.stats().buffers, 0);
+}
+
 /// Guards: a huge buffer does not push small ones to the disk.
 #[test]
 fn a_small_body_never_spills_because_of_a_huge_one() {

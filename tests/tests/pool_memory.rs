@@ -1,6 +1,7 @@
 //! Is what is charged what is allocated? A counting allocator knows.
 //!
-//! Frames are the only blocks of a pool that are aligned to a cache line. Their sum has to be the charge, to the byte, after every step.
+//! Frames are the only blocks of the test that are aligned to a cache line, and the only ones of plain
+//! bytes from 256 to 4096. Their sum has to be the charge, to the byte, after every step.
 
 use overspill::{SpillBuffer, SpillPool};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -15,7 +16,10 @@ struct Counting;
 const PAGE: usize = 1 << 15;
 
 fn is_frame(layout: Layout) -> bool {
-    layout.align() == 64 && (256..=PAGE).contains(&layout.size())
+    match layout.align() {
+        1 => (256..4096).contains(&layout.size()),
+        align => align == 64,
+    }
 }
 
 fn count(layout: Layout, sign: i64) {
