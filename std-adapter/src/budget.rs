@@ -14,8 +14,6 @@ pub(crate) struct Budget {
     taken: AtomicU64,
     /// The most that was ever taken, in bytes.
     high_water: AtomicU64,
-    /// The highest that the limit ever was, in bytes.
-    limit_high_water: AtomicU64,
 }
 
 /// Not enough is left of a budget.
@@ -27,12 +25,7 @@ pub(crate) struct Refused {
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Budget {
-            limit: AtomicU64::new(limit),
-            taken: AtomicU64::new(0),
-            high_water: AtomicU64::new(0),
-            limit_high_water: AtomicU64::new(limit),
-        }
+        Budget { limit: AtomicU64::new(limit), taken: AtomicU64::new(0), high_water: AtomicU64::new(0) }
     }
 
     /// Takes `bytes`, all or nothing.
@@ -64,13 +57,7 @@ impl Budget {
     }
 
     pub(crate) fn set_limit(&self, bytes: u64) {
-        // First, so that who is granted more by the new limit finds it counted.
-        self.limit_high_water.fetch_max(bytes, Ordering::SeqCst);
-        self.limit.store(bytes, Ordering::SeqCst);
-    }
-
-    pub(crate) fn limit_high_water(&self) -> u64 {
-        self.limit_high_water.load(Ordering::SeqCst)
+        self.limit.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn limit(&self) -> u64 {

@@ -17,7 +17,9 @@ use std::io;
 use std::time::Instant;
 
 /// Bytes of freed file that are kept, because writing to blocks that are still there costs a
-/// fifth of writing to fresh ones; what is freed past that goes back to the file system.
+/// fifth of writing to fresh ones; what is freed past that goes back to the file system. When the last
+/// slot is freed, all does, unless the file was never longer: then one small body after another uses
+/// the same blocks.
 pub(crate) const WARM_MAX: u64 = 1 << 20;
 
 #[derive(Debug)]
@@ -33,15 +35,27 @@ pub(crate) struct Disk {
 #[derive(Debug)]
 struct State {
     slots: Slots,
+    /// Slots that are taken.
+    in_use: u64,
+    /// The end of the slots at its furthest, since none was in use.
+    reached: u64,
     /// The file is being cut to a length: nobody may take a slot past it meanwhile.
     cutting: bool,
     /// The store gave blocks in the middle back whenever it was asked.
     frees: bool,
 }
 
+impl State {
+    fn count_taken(&mut self) {
+        self.in_use += 1;
+        self.reached = self.reached.max(self.slots.end());
+    }
+}
+
 impl Disk {
     pub(crate) fn new(store: Box<dyn Store>, quota: Arc<Budget>, page_size: usize) -> Self {
-        let state = State { slots: Slots::new(page_size), cutting: false, frees: true };
+        let state =
+            State { slots: Slots::new(page_size), in_use: 0, reached: 0, cutting: false, frees: true };
         Disk { store, quota, page_size, state: Mutex::new(state), cut: Condvar::new() }
     }
 
@@ -72,6 +86,7 @@ impl Disk {
             SpillError::TooLarge { position: state.slots.end(), asked: len }
         })?;
         let warm = state.slots.warm_bytes();
+        state.count_taken();
         drop(state);
         self.trim_for_quota(warm);
         Ok(slot)
@@ -87,13 +102,15 @@ impl Disk {
 
     /// Gives a slot back, and its blocks to the file system if enough has come together.
     pub(crate) fn free(&self, slot: Slot) {
-        let warm = {
+        let (warm, keep) = {
             let mut state = lock(&self.state);
             state.slots.free(slot);
-            state.slots.warm_bytes()
+            state.in_use -= 1;
+            let is_done = state.in_use == 0 && std::mem::take(&mut state.reached) > WARM_MAX;
+            (state.slots.warm_bytes(), if is_done { 0 } else { WARM_MAX })
         };
         self.quota.give_back(slot.len);
-        if warm > WARM_MAX.min(self.quota.limit()) {
+        if warm > keep.min(self.quota.limit()) {
             self.trim();
         }
     }
@@ -110,6 +127,7 @@ impl Disk {
             return None;
         }
         let warm = state.slots.warm_bytes();
+        state.count_taken();
         drop(state);
         self.trim_for_quota(warm);
         Some(slot)

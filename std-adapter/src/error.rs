@@ -33,7 +33,7 @@ impl std::fmt::Display for Operation {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpillError {
-    /// The disk limit of the pool leaves no room. Kind: `QuotaExceeded`.
+    /// The disk limit of the pool, or of the buffer, leaves no room. Kind: `QuotaExceeded`.
     ///
     /// Dropping, clearing or truncating other buffers of the pool makes room.
     #[error(
@@ -170,6 +170,13 @@ pub enum BuildError {
     PageSize {
         /// What was asked for, in bytes.
         asked: usize,
+    },
+
+    /// The memory fraction is not between 0 and 1.
+    #[error("a memory fraction of {asked} was asked; it must be between 0 and 1")]
+    MemoryFraction {
+        /// What was asked for, as text.
+        asked: String,
     },
 }
 

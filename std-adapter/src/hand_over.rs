@@ -21,7 +21,6 @@ impl SpillBuffer {
     /// # Errors
     /// If the file cannot be made or written, or a page cannot be read back. The buffer is in the
     /// error, with all its bytes.
-    #[expect(clippy::result_large_err, reason = "the error is the buffer itself, moved and not copied")]
     pub fn into_file(mut self) -> Result<File, HandOverError> {
         match self.copy_to_unnamed() {
             Ok(file) => Ok(file),
@@ -56,7 +55,6 @@ impl SpillBuffer {
     /// # Errors
     /// If the file cannot be made, written, synced or renamed, or a page cannot be read back. The
     /// buffer is in the error, with all its bytes.
-    #[expect(clippy::result_large_err, reason = "the error is the buffer itself, moved and not copied")]
     pub fn persist(mut self, path: impl AsRef<Path>) -> Result<File, HandOverError> {
         match self.put_under(path.as_ref()) {
             Ok(file) => Ok(file),

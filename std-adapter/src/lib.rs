@@ -26,6 +26,8 @@ mod hand_over;
 mod home;
 mod idle;
 mod in_place;
+mod limits;
+mod machine;
 #[cfg(all(test, overspill_loom))]
 mod models;
 mod own_file;
@@ -44,6 +46,7 @@ mod temp_file;
 
 pub use buffer::SpillBuffer;
 pub use error::{BuildError, HandOverError, Operation, SpillError};
+pub use limits::BufferBuilder;
 pub use pool::{Builder, PoolStats, SpillPool};
 pub use stats::{BufferStats, IoCounts};
 pub use store::{MemoryStore, Store};

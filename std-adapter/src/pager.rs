@@ -39,11 +39,19 @@ pub(crate) struct Pager {
     len: u64,
     /// Where the last access that missed the window ended.
     last_end: u64,
-    /// The window while its bytes are lent out: nobody can take it back then.
-    lent: Option<Window>,
-    scratch: Option<Box<[u8; SCRATCH]>>,
+    /// Made when it is needed, since of many small buffers each byte counts.
+    rare: Option<Box<Rare>>,
     /// Pages that this buffer moved to the store itself.
     pub(crate) spills: u64,
+}
+
+/// What a buffer needs that has lent a chunk, or that has spilled.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// The window while its bytes are lent out: nobody can take it back then.
+    lent: Option<Window>,
+    /// What is lent where there is no frame.
+    scratch: Option<Box<[u8; SCRATCH]>>,
     pub(crate) io: IoCounts,
 }
 
@@ -90,16 +98,7 @@ impl Approach {
 impl Pager {
     #[inline]
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Pager {
-            kept: Some(core.open_table()),
-            core,
-            len: 0,
-            last_end: 0,
-            lent: None,
-            scratch: None,
-            spills: 0,
-            io: IoCounts::default(),
-        }
+        Pager { kept: Some(core.open_table()), core, len: 0, last_end: 0, rare: None, spills: 0 }
     }
 
     pub(crate) fn stats(&self) -> BufferStats {
@@ -108,7 +107,18 @@ impl Pager {
             bytes_resident: account.memory.taken(),
             bytes_spilled: account.disk.taken(),
             spills: self.spills + account.spills(),
-            io: self.io,
+            io: self.rare.as_ref().map_or_else(IoCounts::default, |rare| rare.io),
+        }
+    }
+
+    /// Sets limits below the pool's. Only for an empty buffer.
+    pub(crate) fn limit(&mut self, memory: u64, disk: u64) {
+        debug_assert_eq!(self.len, 0);
+        self.account().memory.set_limit(memory);
+        self.account().disk.set_limit(disk);
+        // It may have started with a frame of the buffer before.
+        if self.account().memory.taken() > memory {
+            self.truncate(0);
         }
     }
 
@@ -123,7 +133,9 @@ impl Pager {
     /// Ends a loan of [`chunk_at`](Medium::chunk_at). Everything that looks at the table beyond the
     /// window does this first.
     pub(crate) fn end_loan(&mut self) {
-        if let Some(window) = self.lent.take() {
+        if let Some(rare) = &mut self.rare
+            && let Some(window) = rare.lent.take()
+        {
             self.table(|table| table.reopen(window));
         }
     }
@@ -148,6 +160,10 @@ impl Pager {
             *len = (*len).max(end);
         };
         table.try_with(|table| table.write(offset, data, commit)) == Some(true)
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     #[inline]
@@ -300,16 +316,16 @@ impl Pager {
             Where::Spilled { valid, .. } if span.at < valid => {
                 let scan = Approach { sequential: true, small: true, ..approach };
                 if !self.load(span, scan)? {
-                    let mut scratch = self.scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
+                    let mut scratch = self.rare().scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
                     let read = self.read_direct(offset, &mut scratch[..span.part.min(SCRATCH)]);
-                    self.scratch = Some(scratch);
+                    self.rare().scratch = Some(scratch);
                     return Ok(Chunk::Scratch { len: read? });
                 }
             }
             Where::Memory | Where::Leaving => {}
             Where::Spilled { .. } | Where::Hole => return Ok(Chunk::Zeros),
         }
-        self.lent = self.table(|table| {
+        self.rare().lent = self.table(|table| {
             table.focus(span.index);
             table.lend()
         });
@@ -555,9 +571,9 @@ impl Medium for Pager {
         let zeros = &ZEROS[..span.part.min(ZEROS.len())];
         Ok(match chunk? {
             Chunk::Zeros => zeros,
-            Chunk::Scratch { len } => self.scratch.as_ref().map_or(&[], |scratch| &scratch[..len]),
+            Chunk::Scratch { len } => self.rare().scratch.as_ref().map_or(&[], |scratch| &scratch[..len]),
             Chunk::Window => {
-                let held = self.lent.as_ref().map_or(&[][..], Window::content);
+                let held = self.rare().lent.as_ref().map_or(&[][..], Window::content);
                 match held.get(span.at..span.end().min(held.len())) {
                     Some(held) if !held.is_empty() => held,
                     _ => zeros,

@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::error::BuildError;
 use crate::frame::Frames;
 use crate::idle::Idle;
+use crate::machine;
 use crate::registry::Registry;
 use crate::store::Store;
 use crate::sync::Arc;
@@ -67,11 +68,34 @@ pub struct SpillPool {
 #[derive(Debug)]
 #[must_use]
 pub struct Builder {
-    memory: usize,
+    memory: Memory,
     disk: u64,
     dir: Option<PathBuf>,
     page_size: Option<usize>,
     store: Option<Box<dyn Store>>,
+}
+
+/// How the memory budget was described.
+#[derive(Clone, Copy, Debug)]
+enum Memory {
+    Bytes(usize),
+    /// Of what the process may use.
+    Fraction(f64),
+}
+
+impl Memory {
+    fn bytes(self) -> Result<usize, BuildError> {
+        match self {
+            Memory::Bytes(bytes) => Ok(bytes),
+            Memory::Fraction(fraction) if !(0.0..=1.0).contains(&fraction) => {
+                Err(BuildError::MemoryFraction { asked: fraction.to_string() })
+            }
+            Memory::Fraction(fraction) => {
+                Ok(machine::memory_bytes()
+                    .map_or(MEMORY_DEFAULT, |bytes| machine::fraction_of(bytes, fraction)))
+            }
+        }
+    }
 }
 
 /// A moment in the life of a pool.
@@ -93,13 +117,21 @@ pub struct PoolStats {
     pub disk_high_water: u64,
     /// The disk limit, in bytes.
     pub disk_limit: u64,
+    /// The buffers that there are.
+    pub buffers: usize,
 }
 
 impl SpillPool {
     /// Describes a pool with 64 MiB of memory, no disk limit, pages of 64 KiB, and a temp file in
     /// the usual place, to be changed and then built.
     pub fn builder() -> Builder {
-        Builder { memory: MEMORY_DEFAULT, disk: u64::MAX, dir: None, page_size: None, store: None }
+        Builder {
+            memory: Memory::Bytes(MEMORY_DEFAULT),
+            disk: u64::MAX,
+            dir: None,
+            page_size: None,
+            store: None,
+        }
     }
 
     /// An empty buffer. Costs no memory of the budget before the first byte, and no file.
@@ -121,6 +153,7 @@ impl SpillPool {
             disk_used: disk.taken(),
             disk_high_water: disk.high_water(),
             disk_limit: disk.limit(),
+            buffers: self.core.buffers(),
         }
     }
 
@@ -156,7 +189,18 @@ impl SpillPool {
 impl Builder {
     /// The memory budget of all buffers together, in bytes. With 0 everything goes to the store.
     pub fn memory(mut self, bytes: usize) -> Self {
-        self.memory = bytes;
+        self.memory = Memory::Bytes(bytes);
+        self
+    }
+
+    /// The memory budget as a fraction, between 0 and 1, of what the process may use: the lowest limit
+    /// of its control groups (version 2 or 1), or the machine's memory, as it is when the pool is built.
+    /// Where the system says neither, the budget stays at 64 MiB.
+    ///
+    /// A container's limit covers the page cache of the temp file too, but that goes when memory is
+    /// wanted; so a quarter is a fair share for a program that does other things as well.
+    pub fn memory_fraction(mut self, fraction: f64) -> Self {
+        self.memory = Memory::Fraction(fraction);
         self
     }
 
@@ -193,18 +237,19 @@ impl Builder {
     /// # Errors
     /// If the description cannot be met; the error says what would be.
     pub fn build(self) -> Result<SpillPool, BuildError> {
+        let memory = self.memory.bytes()?;
         let page_size = match self.page_size {
             Some(asked) if !asked.is_power_of_two() || asked > PAGE_SIZE_MAX => {
                 return Err(BuildError::PageSize { asked });
             }
             Some(asked) => asked,
-            None => fitting_page_size(self.memory),
+            None => fitting_page_size(memory),
         };
         let store = self.store.unwrap_or_else(|| match &self.dir {
             Some(dir) => Box::new(TempFileStore::in_dir(dir)),
             None => Box::new(TempFileStore::new()),
         });
-        Ok(SpillPool { core: Arc::new(Core::new(self.memory, self.disk, page_size, store, self.dir)) })
+        Ok(SpillPool { core: Arc::new(Core::new(memory, self.disk, page_size, store, self.dir)) })
     }
 }
 

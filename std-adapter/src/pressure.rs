@@ -112,10 +112,14 @@ impl Core {
         None
     }
 
+    /// The number of buffers. Other threads may have changed it already.
+    pub(crate) fn buffers(&self) -> usize {
+        self.registry.as_ref().map_or(1, Registry::len).saturating_sub(self.idle.len())
+    }
+
     /// What each buffer may hold without giving to others while it is in use, in bytes.
     fn fair_share(&self) -> u64 {
-        let tables = self.registry.as_ref().map_or(1, Registry::len);
-        self.frames.budget().limit() / (tables.saturating_sub(self.idle.len()) as u64).max(1)
+        self.frames.budget().limit() / (self.buffers() as u64).max(1)
     }
 
     /// Changes the memory limit, and takes back what is above it, as far as it is not in use just now.
@@ -155,7 +159,7 @@ impl Core {
     /// If it does not hold.
     pub(crate) fn check_budget(&self) {
         let memory = self.frames.budget();
-        assert!(memory.high_water() <= memory.limit_high_water(), "I2: the budget was passed");
+        assert!(memory.high_water() <= self.frames.limit_max(), "I2: the budget was passed");
     }
 
     /// Checks that every byte is accounted for, while no operation is under way.

@@ -50,7 +50,8 @@ impl Pager {
         if held >= span.end() {
             return Ok(true);
         }
-        let larger = self.find_frame(self.likely(span, span.end()), Reach::Idle);
+        // Twice as large if there is room to spare, so that growing copies each byte once or twice.
+        let larger = self.find_frame(self.likely(span, span.end().max(2 * held)), Reach::Spare);
         let larger = larger
             .or_else(|| self.find_frame(span.end(), Reach::Idle))
             .or_else(|| self.frame_of_coldest(span));
@@ -240,17 +241,17 @@ impl Pager {
     }
 
     pub(crate) fn read_store(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), SpillError> {
-        let mut counts = self.io;
+        let mut counts = self.rare().io;
         let read = disk::read(self.home().store(), offset, buf, &mut counts);
-        self.io = counts;
+        self.rare().io = counts;
         read
     }
 
     /// See [`disk::write()`].
     pub(crate) fn write_store(&mut self, offset: u64, data: &[u8]) -> (usize, Result<(), SpillError>) {
-        let mut counts = self.io;
+        let mut counts = self.rare().io;
         let written = disk::write(self.home().store(), offset, data, &mut counts);
-        self.io = counts;
+        self.rare().io = counts;
         written
     }
 }

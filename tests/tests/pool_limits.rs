@@ -1,0 +1,149 @@
+//! Guards the limits of a pool and of its buffers, and who gives when memory is short.
+
+use overspill::{BuildError, MemoryStore, SpillBuffer, SpillError, SpillPool};
+use std::io::{Read, Seek, Write};
+
+const PAGE: usize = 4096;
+
+fn pool(pages: usize) -> SpillPool {
+    let store = MemoryStore::new();
+    SpillPool::builder().memory(pages * PAGE).page_size(PAGE).store(store).build().unwrap()
+}
+
+/// A buffer of so many pages, written by half pages, as a stream comes in.
+fn stream(pool: &SpillPool, pages: usize, byte: u8) -> SpillBuffer {
+    let mut buffer = pool.buffer();
+    (0..4 * pages).for_each(|_| buffer.write_all(&[byte; PAGE / 4]).unwrap());
+    buffer
+}
+
+fn assert_content(buffer: &mut SpillBuffer, pages: usize, byte: u8) {
+    let mut found = Vec::new();
+    buffer.rewind().unwrap();
+    buffer.read_to_end(&mut found).unwrap();
+    assert!(found == vec![byte; pages * PAGE], "the content is as it was written");
+}
+
+/// Guards: lowering the limit moves pages out of idle buffers at once, and loses nothing.
+#[test]
+fn a_lowered_limit_is_kept_at_once() {
+    let pool = pool(64);
+    let mut buffers: Vec<_> = (0..8).map(|i| stream(&pool, 8, i)).collect();
+    assert_eq!(pool.stats().memory_charged, 64 * PAGE as u64);
+    for pages in [40, 10, 1, 0] {
+        pool.set_memory_limit(pages * PAGE);
+        let stats = pool.stats();
+        assert!(stats.memory_charged + stats.memory_recycled <= (pages * PAGE) as u64, "{pages} pages");
+    }
+    for (buffer, i) in buffers.iter_mut().zip(0..) {
+        assert_content(buffer, 8, i);
+        buffer.check_invariants();
+    }
+    pool.check_invariants();
+}
+
+/// Guards: with the limit raised again, pages in use come back to memory.
+#[test]
+fn a_raised_limit_brings_pages_back() {
+    let pool = pool(0);
+    let mut buffer = stream(&pool, 4, 7);
+    assert_eq!(buffer.stats().bytes_resident, 0);
+    pool.set_memory_limit(64 * PAGE);
+    let mut piece = [0; 64];
+    buffer.rewind().unwrap();
+    (0..4 * PAGE / 64).for_each(|_| buffer.read_exact(&mut piece).unwrap());
+    assert_eq!(buffer.stats().bytes_resident, 4 * PAGE as u64);
+}
+
+/// Guards: pages that cannot leave, because the disk limit refuses, stay, and go when it is raised.
+#[test]
+fn a_limit_that_cannot_be_kept_is_kept_later() {
+    let pool = pool(8);
+    let mut buffer = stream(&pool, 8, 3);
+    pool.set_disk_limit(0);
+    pool.set_memory_limit(2 * PAGE);
+    assert_eq!(pool.stats().memory_charged, 8 * PAGE as u64, "nowhere to go");
+    assert_content(&mut buffer, 8, 3);
+    pool.set_disk_limit(u64::MAX);
+    pool.set_memory_limit(2 * PAGE);
+    assert!(pool.stats().memory_charged <= 2 * PAGE as u64);
+    assert_content(&mut buffer, 8, 3);
+}
+
+/// Guards: tables that are only kept for the next buffer are no buffers, and take no share.
+#[test]
+fn buffers_are_counted() {
+    let pool = pool(64);
+    let some: Vec<_> = (0..5).map(|i| stream(&pool, 1, i)).collect();
+    assert_eq!(pool.stats().buffers, 5);
+    drop(some);
+    assert_eq!(pool.stats().buffers, 0);
+}
+
+/// Guards: a huge buffer does not push small ones to the disk.
+#[test]
+fn a_small_body_never_spills_because_of_a_huge_one() {
+    let pool = pool(32);
+    let huge = stream(&pool, 100, 1);
+    let small: Vec<_> = (0..15).map(|i| stream(&pool, 1, i)).collect();
+    assert!(small.iter().all(|small| small.stats().spills == 0), "each is within its fair share");
+    drop(huge);
+    pool.check_invariants();
+}
+
+/// Guards: idle buffers that filled the budget give to one that is in use.
+#[test]
+fn idle_buffers_do_not_starve_an_active_one() {
+    let pool = pool(64);
+    let mut idle: Vec<_> = (0..64).map(|i| stream(&pool, 1, i)).collect();
+    let mut active = stream(&pool, 8, 99);
+    assert_eq!(active.stats().bytes_resident, 8 * PAGE as u64, "an eighth of the limit");
+    assert_content(&mut active, 8, 99);
+    idle.iter_mut().zip(0..).for_each(|(buffer, i)| assert_content(buffer, 1, i));
+}
+
+/// Guards: a stream larger than its share uses frames of its own before it washes out idle buffers.
+#[test]
+fn a_long_stream_does_not_wash_out_idle_buffers() {
+    let pool = pool(64);
+    let idle: Vec<_> = (0..48).map(|i| stream(&pool, 1, i)).collect();
+    let _long = stream(&pool, 500, 99);
+    let spilled = idle.iter().filter(|buffer| buffer.is_spilled()).count();
+    assert_eq!(spilled, 0, "16 pages were free, which is more than an eighth");
+}
+
+/// Guards: the limits of one buffer hold within the pool's.
+#[test]
+fn a_buffer_has_limits_of_its_own() {
+    let pool = pool(64);
+    drop(stream(&pool, 1, 0)); // leaves a table with a frame
+    let mut buffer = pool.buffer_builder().memory(2 * PAGE).disk(3 * PAGE as u64).build();
+    let mut taken = 0;
+    let refused = loop {
+        match buffer.write(&[1; PAGE / 2]) {
+            Ok(n) => taken += n,
+            Err(error) => break error,
+        }
+        assert!(buffer.stats().bytes_resident <= 2 * PAGE as u64);
+        assert!(buffer.stats().bytes_spilled <= 3 * PAGE as u64);
+    };
+    assert!(taken >= 3 * PAGE, "{taken}");
+    let refused = refused.downcast::<SpillError>().unwrap();
+    assert!(matches!(refused, SpillError::DiskLimit { limit, .. } if limit == 3 * PAGE as u64));
+    assert_content(&mut buffer, taken / PAGE, 1);
+    drop(buffer);
+    let mut next = stream(&pool, 10, 5);
+    assert_eq!(next.stats().bytes_resident, 10 * PAGE as u64, "the next buffer is free of them");
+    assert_content(&mut next, 10, 5);
+}
+
+#[test]
+fn a_pool_is_sized_from_the_machine() {
+    let half = SpillPool::builder().memory_fraction(0.5).build().unwrap().stats().memory_limit;
+    let all = SpillPool::builder().memory_fraction(1.0).build().unwrap().stats().memory_limit;
+    assert!(half > 0 && half.abs_diff(all / 2) < 2, "{half} of {all}");
+    for asked in [-0.1, 1.5, f64::NAN] {
+        let refused = SpillPool::builder().memory_fraction(asked).build().unwrap_err();
+        assert!(matches!(refused, BuildError::MemoryFraction { .. }), "{refused}");
+    }
+}

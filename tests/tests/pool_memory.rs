@@ -1,0 +1,89 @@
+//! Is what is charged what is allocated? A counting allocator knows.
+//!
+//! Frames are the only blocks of the test that are aligned to a cache line, and the only ones of plain
+//! bytes from 256 to 4096. Their sum has to be the charge, to the byte, after every step.
+
+use overspill::{SpillBuffer, SpillPool};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Bytes of blocks that can only be frames.
+static FRAMES: AtomicI64 = AtomicI64::new(0);
+
+struct Counting;
+
+const PAGE: usize = 1 << 15;
+
+fn is_frame(layout: Layout) -> bool {
+    match layout.align() {
+        1 => (256..4096).contains(&layout.size()),
+        align => align == 64,
+    }
+}
+
+fn count(layout: Layout, sign: i64) {
+    if is_frame(layout) {
+        FRAMES.fetch_add(sign * i64::try_from(layout.size()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout, 1);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count(layout, -1);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Guards I2: growth, eviction, read-back, recycled frames, taking back and limits that move.
+#[test]
+fn what_is_charged_is_what_is_allocated() {
+    let before = FRAMES.load(Ordering::Relaxed);
+    let pool = SpillPool::builder().memory(10 * PAGE).page_size(PAGE).build().unwrap();
+    let check = |step: &str| {
+        let stats = pool.stats();
+        let charged = i64::try_from(stats.memory_charged + stats.memory_recycled).unwrap();
+        assert_eq!(FRAMES.load(Ordering::Relaxed) - before, charged, "{step}");
+        assert!(charged <= i64::try_from(stats.memory_limit).unwrap(), "{step}: past the limit");
+    };
+    let mut buffers: Vec<SpillBuffer> = (0..20).map(|_| pool.buffer()).collect();
+    let mut piece = [7; 200];
+    for round in 0..200 {
+        for (i, buffer) in buffers.iter_mut().enumerate() {
+            if (round + i) % 3 > 0 {
+                buffer.write_all(&piece).unwrap();
+                check("growing");
+            }
+        }
+    }
+    assert!(buffers.iter().any(SpillBuffer::is_spilled), "there was not enough memory");
+    for buffer in &mut buffers {
+        buffer.seek(SeekFrom::Start(100)).unwrap();
+        buffer.read_exact(&mut piece).unwrap();
+        check("reading back");
+    }
+    for limit in [3 * PAGE, 0, 20 * PAGE] {
+        pool.set_memory_limit(limit);
+        check("the limit has moved");
+        buffers.iter_mut().for_each(|buffer| buffer.write_all(&piece).unwrap());
+        check("writing after that");
+    }
+    buffers.truncate(3);
+    check("most are dropped");
+    drop(buffers);
+    pool.trim();
+    check("all are dropped");
+    assert_eq!(FRAMES.load(Ordering::Relaxed), before);
+}
