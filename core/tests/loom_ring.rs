@@ -1,7 +1,7 @@
 //! Every interleaving of every pair of operations that race, and every value that a weak memory model lets a load
 //! see: loom models of the ring that ships.
 //!
-//! `RUSTFLAGS="--cfg overspill_loom" cargo test --release -p overspill-tests --test loom_ring`
+//! `RUSTFLAGS="--cfg overspill_loom" cargo test --release -p overspill-core --features async --test loom_ring`
 //!
 //! Plain bytes are watched one by one (`core/src/sync.rs`), so that a byte which is read and written without an order
 //! between the two is found even where its value happens to be right. `.ci/weaken` weakens each ordering in turn and
