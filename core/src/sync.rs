@@ -6,14 +6,14 @@
 #[cfg(all(not(overspill_loom), not(feature = "portable-atomic")))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, fence};
 #[cfg(overspill_loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, fence};
+pub(crate) use modelled::{AtomicBool, AtomicU32, AtomicUsize, fence};
 #[cfg(all(not(overspill_loom), feature = "portable-atomic"))]
 pub(crate) use portable_atomic::{AtomicBool, AtomicU32, AtomicUsize, fence};
 
 #[cfg(all(feature = "async", not(overspill_loom), not(feature = "portable-atomic")))]
 pub(crate) use core::sync::atomic::AtomicU8;
 #[cfg(all(feature = "async", overspill_loom))]
-pub(crate) use loom::sync::atomic::AtomicU8;
+pub(crate) use modelled::AtomicU8;
 #[cfg(all(feature = "async", not(overspill_loom), feature = "portable-atomic"))]
 pub(crate) use portable_atomic::AtomicU8;
 
@@ -23,6 +23,32 @@ pub(crate) use core::sync::atomic::Ordering;
 pub(crate) use core::hint::spin_loop;
 #[cfg(overspill_loom)]
 pub(crate) use loom::hint::spin_loop;
+
+#[cfg(overspill_loom)]
+mod modelled;
+#[cfg(overspill_loom)]
+pub(crate) use modelled::Watch;
+
+#[cfg(all(feature = "async", overspill_loom))]
+pub(crate) use loom::cell::UnsafeCell as Cell;
+#[cfg(all(feature = "async", not(overspill_loom)))]
+pub(crate) use plain::Cell;
+
+/// An `UnsafeCell` with the face of loom's.
+#[cfg(all(feature = "async", not(overspill_loom)))]
+mod plain {
+    pub(crate) struct Cell<T>(core::cell::UnsafeCell<T>);
+
+    impl<T> Cell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Cell(core::cell::UnsafeCell::new(value))
+        }
+
+        pub(crate) fn with_mut<U>(&self, f: impl FnOnce(*mut T) -> U) -> U {
+            f(self.0.get())
+        }
+    }
+}
 
 /// Declares a constructor `const`, except for loom, whose atomics register themselves at run time.
 macro_rules! const_fn {
@@ -35,10 +61,7 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
-/// Tells loom which bytes of plain memory are read and written, one by one. Nothing at all otherwise.
-///
-/// Grants hand out slices, which loom cannot see; so each byte has a shadow cell here, touched whenever
-/// its byte may be.
+/// Tells loom which bytes of plain memory are read and written; nothing at all otherwise.
 #[cfg(not(overspill_loom))]
 pub(crate) struct Watch;
 
@@ -53,30 +76,4 @@ impl Watch {
 
     #[inline(always)]
     pub(crate) fn writes(&self, _at: usize, _len: usize) {}
-}
-
-#[cfg(overspill_loom)]
-pub(crate) use watched::Watch;
-
-#[cfg(overspill_loom)]
-mod watched {
-    extern crate std;
-    use self::std::vec::Vec;
-    use loom::cell::UnsafeCell;
-
-    pub(crate) struct Watch(Vec<UnsafeCell<()>>);
-
-    impl Watch {
-        pub(crate) fn new(len: usize) -> Self {
-            Watch((0..len).map(|_| UnsafeCell::new(())).collect())
-        }
-
-        pub(crate) fn reads(&self, at: usize, len: usize) {
-            self.0.iter().skip(at).take(len).for_each(|byte| byte.with(|_| ()));
-        }
-
-        pub(crate) fn writes(&self, at: usize, len: usize) {
-            self.0.iter().skip(at).take(len).for_each(|byte| byte.with_mut(|_| ()));
-        }
-    }
 }

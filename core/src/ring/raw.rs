@@ -579,26 +579,8 @@ pub(super) use waker::WakerCell;
 mod waker {
     use core::task::Waker;
 
-    use crate::sync::AtomicU8;
     use crate::sync::Ordering::{Acquire, Relaxed, Release};
-    use crate::sync::const_fn;
-
-    #[cfg(not(overspill_loom))]
-    struct Cell<T>(core::cell::UnsafeCell<T>);
-
-    #[cfg(not(overspill_loom))]
-    impl<T> Cell<T> {
-        const fn new(value: T) -> Self {
-            Cell(core::cell::UnsafeCell::new(value))
-        }
-
-        fn with_mut<U>(&self, f: impl FnOnce(*mut T) -> U) -> U {
-            f(self.0.get())
-        }
-    }
-
-    #[cfg(overspill_loom)]
-    use loom::cell::UnsafeCell as Cell;
+    use crate::sync::{AtomicU8, Cell, const_fn};
 
     const FREE: u8 = 0;
     const REGISTERING: u8 = 1;

@@ -8,7 +8,7 @@
 use core::task::Waker;
 
 use super::raw::WakerCell;
-use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::sync::{AtomicUsize, const_fn, fence};
 
 /// Who waits at either end.
@@ -42,8 +42,9 @@ impl Waiter {
     /// To be woken once there are `least` bytes (at least 1). The caller must look again after this.
     pub(super) fn arm(&self, least: usize, waker: &Waker) {
         self.waker.register(waker);
-        // Release: who sees the threshold finds the waker.
-        self.least.store(least, Release);
+        // Relaxed: if the other end's fence comes after this one, it sees the threshold, and its `wake` comes after
+        // `register` in the order of the cell's changes; if before, the caller's look sees what it stored.
+        self.least.store(least, Relaxed);
         fence(SeqCst);
     }
 
@@ -57,7 +58,8 @@ impl Waiter {
     /// To be called after the index is stored, with a count that is never too low.
     pub(super) fn notify(&self, count: impl Fn() -> usize) {
         fence(SeqCst);
-        let least = self.least.load(Acquire);
+        // Relaxed: see `arm`. A threshold that is seen early wakes nobody, and who armed it looks again.
+        let least = self.least.load(Relaxed);
         if least != 0 && count() >= least {
             self.waker.wake();
         }

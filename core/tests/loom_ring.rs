@@ -1,11 +1,11 @@
 //! Every interleaving of every pair of operations that race, and every value that a weak memory model lets a load
 //! see: loom models of the ring that ships.
 //!
-//! `RUSTFLAGS="--cfg overspill_loom" cargo test --release -p overspill-tests --test loom_ring`
+//! `RUSTFLAGS="--cfg overspill_loom" cargo test --release -p overspill-core --features async --test loom_ring`
 //!
 //! Plain bytes are watched one by one (`core/src/sync.rs`), so that a byte which is read and written without an order
 //! between the two is found even where its value happens to be right. `.ci/weaken` weakens each ordering in turn and
-//! expects one of these to fail.
+//! expects one of these to fail: one whose name begins with `log_` if it is the log ring's.
 #![cfg(overspill_loom)]
 
 use std::sync::Arc as StdArc;
@@ -322,7 +322,7 @@ fn read_log(mut take: impl FnMut(&mut [u8]) -> Result<Option<usize>, TakeError>,
 
 /// The producer overwrites the very record that the consumer reads.
 #[test]
-fn overwriting_against_reading() {
+fn log_overwriting_against_reading() {
     model(2, || {
         let (mut producer, mut consumer) = forever(LogRing::<4>::new()).split();
         producer.push(&record(0)).unwrap();
@@ -337,7 +337,7 @@ fn overwriting_against_reading() {
 
 /// The producer overwrites while the consumer counts what it lost.
 #[test]
-fn overwriting_against_counting() {
+fn log_overwriting_against_counting() {
     model(2, || {
         let (mut producer, mut consumer) = forever(LogRing::<4>::new()).split();
         producer.push(&record(0)).unwrap();
