@@ -4,8 +4,8 @@
 
 use core::hint::black_box;
 
-use cortex_m_rt::entry;
 use bbqueue::nicknames::Churrasco;
+use cortex_m_rt::entry;
 
 #[entry]
 fn main() -> ! {
