@@ -29,6 +29,11 @@ fn cursor() {
 }
 
 #[test]
+fn ring() {
+    replay("ring", overspill_tests::drive_ring);
+}
+
+#[test]
 fn spill() {
     replay("spill", overspill_tests::drive_spill);
 }
@@ -39,6 +44,7 @@ fn any_bytes_are_a_run() {
     for byte in [0, 1, 0x55, 0xFF] {
         for len in 0..40 {
             overspill_tests::drive_cursor(&vec![byte; len]);
+            overspill_tests::drive_ring(&vec![byte; len]);
             overspill_tests::drive_spill(&vec![byte; len]);
         }
     }
