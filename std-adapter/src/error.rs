@@ -165,7 +165,7 @@ pub enum BuildError {
     /// The page size is not a power of two between 1 byte and 16 MiB.
     #[error(
         "a page size of {asked} bytes was asked; it must be a power of two from 1 to {}",
-        crate::pool::PAGE_SIZE_MAX
+        crate::frame::PAGE_SIZE_MAX
     )]
     PageSize {
         /// What was asked for, in bytes.

@@ -17,6 +17,9 @@ use crate::budget::Budget;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 use aligned_vec::{AVec, RuntimeAlign};
 
+/// Bytes of the largest page that can be asked for.
+pub(crate) const PAGE_SIZE_MAX: usize = 16 << 20;
+
 /// Bytes of the smallest frame, unless pages are smaller.
 const SMALLEST: usize = 256;
 

@@ -4,7 +4,7 @@ use crate::budget::Budget;
 use crate::buffer::SpillBuffer;
 use crate::disk::Disk;
 use crate::error::BuildError;
-use crate::frame::Frames;
+use crate::frame::{Frames, PAGE_SIZE_MAX};
 use crate::idle::Idle;
 use crate::machine;
 use crate::registry::Registry;
@@ -22,9 +22,6 @@ const PAGE_SIZE_DEFAULT: usize = 64 << 10;
 
 /// Bytes of the smallest page that is chosen without being asked for: a file system's block.
 const PAGE_SIZE_CHOSEN_MIN: usize = 4 << 10;
-
-/// Bytes of the largest page that can be asked for.
-pub(crate) const PAGE_SIZE_MAX: usize = 16 << 20;
 
 /// What the buffers of a pool share.
 #[derive(Debug)]
