@@ -181,7 +181,7 @@ fn two_pages(first: u8, second: u8) -> Vec<u8> {
 fn a_page_is_taken_while_its_owner_reads() {
     against_a_taker(false, |mut pager| {
         assert_eq!(content(&mut pager), two_pages(1, 2));
-        None
+        Some(pager)
     });
 }
 
@@ -221,6 +221,15 @@ fn a_page_is_taken_while_its_owner_truncates() {
         pager.set_len(5).unwrap();
         assert_eq!(content(&mut pager), [1, 1, 1, 0, 0]);
         None
+    });
+}
+
+/// Guards: a page that is not needed any more leaves the account at once, whoever has its frame.
+#[test]
+fn a_page_is_taken_while_its_owner_clears() {
+    against_a_taker(false, |mut pager| {
+        pager.set_len(0).unwrap();
+        Some(pager)
     });
 }
 
