@@ -54,7 +54,8 @@ impl SpillBuffer {
     ///
     /// # Errors
     /// If the file cannot be made, written, synced or renamed, or a page cannot be read back. The
-    /// buffer is in the error, with all its bytes.
+    /// buffer is in the error, with all its bytes. One error comes late: if only the directory cannot
+    /// be synced, the whole content has the name already, but a crash of the machine may undo that.
     pub fn persist(mut self, path: impl AsRef<Path>) -> Result<File, HandOverError> {
         match self.put_under(path.as_ref()) {
             Ok(file) => Ok(file),
