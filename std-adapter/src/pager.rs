@@ -415,8 +415,8 @@ impl Pager {
         self.hold(len >> self.core.page_size.trailing_zeros());
         let window = self.table(|table| table.cut_window(len));
         self.dispose(window);
-        for page in self.table(|table| table.truncate(len)) {
-            self.dispose(page);
+        while let Some(pages) = self.table(|table| table.truncate(len)) {
+            pages.into_iter().for_each(|page| self.dispose(page));
         }
         self.finish();
         self.len = len;

@@ -437,26 +437,30 @@ impl Table {
         }
     }
 
-    /// Takes out every page outside the window that begins at or past `len`, and makes zeros of what
-    /// the page before has past it.
-    pub(crate) fn truncate(&mut self, len: u64) -> Vec<Page> {
+    /// Takes out pages outside the window that begin at or past `len`, a leaf at a time, so that a large
+    /// table needs no memory to get smaller. `None` once there are none; what the page before has past
+    /// `len` is zeros then.
+    pub(crate) fn truncate(&mut self, len: u64) -> Option<Vec<Page>> {
         let keep = low_bits(len, self.shift);
         let last = len >> self.shift;
         let cut = if keep == 0 { last } else { last + 1 };
-        let mut tail = self.leaves.split_off(&(cut / LEAF));
-        let mut removed = Vec::new();
-        if let Some(mut leaf) = tail.remove(&(cut / LEAF)) {
-            let at = in_leaf(cut).min(leaf.len());
-            removed.extend(leaf.drain(at..).map(|entry| entry.page).filter(Page::is_there));
-            if !leaf.is_empty() {
-                self.leaves.insert(cut / LEAF, leaf);
+        if let Some(mut leaf) = self.leaves.last_entry()
+            && *leaf.key() >= cut / LEAF
+        {
+            let at = if *leaf.key() == cut / LEAF { in_leaf(cut) } else { 0 };
+            let entries = leaf.get_mut();
+            if at < entries.len() {
+                let removed = entries.drain(at..).map(|entry| entry.page).filter(Page::is_there).collect();
+                if entries.is_empty() {
+                    leaf.remove();
+                }
+                return Some(removed);
             }
         }
-        removed.extend(tail.into_values().flatten().map(|entry| entry.page).filter(Page::is_there));
         if keep > 0 {
             self.shorten(last, keep);
         }
-        removed
+        None
     }
 
     /// Makes zeros of what page `index` has from `keep` on.
