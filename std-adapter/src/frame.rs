@@ -28,9 +28,9 @@ const FINE_MAX: usize = 4096;
 
 const SIZES_PER_DOUBLING: usize = 4;
 
-/// Where frames of [`FINE_MAX`] and more begin: at a cache line. The kernel copies into memory that does not many times more slowly:
-/// 64 KiB from the page cache took 28 µs instead of 3 where it was measured, 16 bytes past a line, which
-/// is where the allocator puts it.
+/// Where frames of [`FINE_MAX`] and more begin: at a cache line. The kernel copies many times more
+/// slowly into memory that does not: 64 KiB from the page cache took 28 µs instead of 3 where it was
+/// measured, 16 bytes past a line, which is where the allocator puts it.
 const ALIGN: usize = 64;
 
 /// Frames below [`FINE_MAX`] begin wherever the allocator puts them: a line more for each would be a tenth
