@@ -7,6 +7,7 @@
 //! - A transfer is finished or fails; short ones and interrupted ones are continued here alone.
 
 use crate::budget::Budget;
+use crate::contained::Contained;
 use crate::error::{Operation, SpillError};
 use crate::slots::{Returning, Slot, Slots, slot_bytes};
 use crate::stats::IoCounts;
@@ -24,7 +25,7 @@ pub(crate) const WARM_MAX: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Disk {
-    store: Box<dyn Store>,
+    store: Contained,
     quota: Arc<Budget>,
     page_size: usize,
     state: Mutex<State>,
@@ -54,6 +55,7 @@ impl State {
 
 impl Disk {
     pub(crate) fn new(store: Box<dyn Store>, quota: Arc<Budget>, page_size: usize) -> Self {
+        let store = Contained(store);
         let state =
             State { slots: Slots::new(page_size), in_use: 0, reached: 0, cutting: false, frees: true };
         Disk { store, quota, page_size, state: Mutex::new(state), cut: Condvar::new() }
@@ -167,7 +169,7 @@ impl Disk {
 
     /// The store, for [`read`] and [`write()`].
     pub(crate) fn store(&self) -> &dyn Store {
-        &*self.store
+        &self.store
     }
 }
 

@@ -17,6 +17,7 @@ mod biased;
 mod budget;
 mod buffer;
 mod buffer_io;
+mod contained;
 mod departure;
 mod direct;
 mod disk;

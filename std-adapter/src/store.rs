@@ -10,6 +10,9 @@ use std::io;
 /// All methods take `&self` and may be called from several threads at once, never for overlapping
 /// ranges. Nothing here has a position of its own. What was written is to be read back until it is
 /// freed or cut off; nothing is ever to survive the store's end.
+///
+/// A panic of a method is taken for an error of kind `Other` with the panic's message: what was accepted
+/// before is safe, and the buffers stay usable, as after any other error.
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// Reads into `buf` from `offset`, and returns how many bytes: short reads are continued, and
     /// `Ok(0)` means that the store has lost what was written there.
