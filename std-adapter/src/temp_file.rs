@@ -117,7 +117,8 @@ impl Store for TempFileStore {
         {
             use rustix::fs::{FallocateFlags, fallocate};
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            Ok(fallocate(self.file()?, flags, offset, len)?)
+            let file = self.file()?;
+            Ok(rustix::io::retry_on_intr(|| fallocate(file, flags, offset, len))?)
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         {
