@@ -9,6 +9,8 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `testing` | the module `testing`: stores that fail as planned |
+//! | `arbitrary` | `testing`, and plans made from a fuzzer's bytes |
 //! | `cli` | the `overspill` command, and what it depends on |
 #![deny(missing_docs)]
 
@@ -44,6 +46,8 @@ mod sync;
 mod table;
 mod taking;
 mod temp_file;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use buffer::SpillBuffer;
 pub use error::{BuildError, HandOverError, Operation, SpillError};

@@ -15,6 +15,10 @@ pub(crate) use loom::{
     sync::{Condvar, Mutex, MutexGuard},
 };
 
+/// Not for models: they have no time.
+#[cfg(feature = "testing")]
+pub(crate) use std::thread::sleep;
+
 /// Never tracked by loom: it synchronises nothing but a value's end.
 pub(crate) use std::sync::{Arc, OnceLock};
 

@@ -161,7 +161,7 @@ pub enum Leeway {
 }
 
 impl Leeway {
-    fn excuses(self, refusal: &Refusal) -> bool {
+    pub(crate) fn excuses(self, refusal: &Refusal) -> bool {
         match refusal {
             Refusal::Full => self >= Leeway::Refuse,
             Refusal::Failed(_) => self >= Leeway::Fail,
@@ -197,16 +197,16 @@ impl<S: Subject> Pair<S> {
 }
 
 /// Where thing and model parted. Printed, it is a test.
-pub struct Mismatch {
+pub struct Mismatch<O = Op> {
     /// The operations of the run.
-    pub ops: Vec<Op>,
+    pub ops: Vec<O>,
     /// What the thing did, and what it should have done.
     pub what: String,
     /// The expression that repeats the run, with `&ops` for the operations.
     pub again: String,
 }
 
-impl fmt::Display for Mismatch {
+impl<O: fmt::Debug> fmt::Display for Mismatch<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.what)?;
         writeln!(f, "#[test]\nfn a_name_for_it() {{")?;
@@ -221,13 +221,13 @@ impl fmt::Display for Mismatch {
 }
 
 /// The same, so that `unwrap` prints the test too.
-impl fmt::Debug for Mismatch {
+impl<O: fmt::Debug> fmt::Debug for Mismatch<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl std::error::Error for Mismatch {}
+impl<O: fmt::Debug> std::error::Error for Mismatch<O> {}
 
 /// Does `ops` to the pairs, to the first until [`Op::Turn`] says otherwise, and compares.
 ///
@@ -258,7 +258,7 @@ pub fn run<S: Subject>(
 }
 
 /// A panic is a finding like any other; its own message has gone to standard error.
-fn guarded(step: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+pub(crate) fn guarded(step: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or(panic.downcast_ref::<&str>().copied());
@@ -287,7 +287,7 @@ fn same<T: PartialEq + fmt::Debug>(what: &str, got: &T, want: &T) -> Result<(), 
 }
 
 impl<S: Subject> Pair<S> {
-    fn step(&mut self, op: Op, step: usize, leeway: Leeway) -> Result<(), String> {
+    pub(crate) fn step(&mut self, op: Op, step: usize, leeway: Leeway) -> Result<(), String> {
         let (subject, model) = (&mut self.subject, &mut self.model);
         match op {
             Op::Write(n) => {
@@ -452,13 +452,13 @@ impl<S: Subject> Pair<S> {
         self.model.seek(SeekFrom::Current(by)).map(drop).map_err(|refusal| format!("{refusal:?}"))
     }
 
-    fn emptied(&mut self) -> Result<(), String> {
+    pub(crate) fn emptied(&mut self) -> Result<(), String> {
         let emptied = self.model.set_len(0).and_then(|()| self.model.seek(SeekFrom::Start(0)));
         emptied.map(drop).map_err(|refusal| format!("{refusal:?}"))
     }
 
     /// What must agree after every operation.
-    fn compare(&mut self, look: bool) -> Result<(), String> {
+    pub(crate) fn compare(&mut self, look: bool) -> Result<(), String> {
         let want = self.model.content();
         self.subject.check_invariants();
         same("position", &self.subject.position(), &self.model.position())?;

@@ -1,11 +1,10 @@
-//! A medium and a store that fail when they are told to. Faults are counted, not sampled: a test lets call 0
-//! fail, then call 1, and so on until a run has none, each time once and each time for good.
+//! A medium that fails when it is told to. Faults are counted, not sampled: a test lets call 0 fail,
+//! then call 1, and so on until a run has none, each time once and each time for good.
+//!
+//! The store that does the same is public: `overspill::testing`.
 
-use overspill::{MemoryStore, Store};
 use overspill_core::Medium;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::{fmt, io};
+use std::fmt;
 
 /// Which calls fail. Only calls that may fail are counted: `len` and `is_empty` are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,84 +124,5 @@ impl<E: embedded_io::Error> embedded_io::Error for FaultyError<E> {
             FaultyError::Planned(_) => embedded_io::ErrorKind::TimedOut,
             FaultyError::Inner(error) => error.kind(),
         }
-    }
-}
-
-/// A store in memory, but for the reads and writes that fail. A failed call never reaches it.
-#[derive(Debug)]
-pub struct FaultyStore {
-    inner: MemoryStore,
-    plan: Arc<FaultPlan>,
-}
-
-/// What a [`FaultyStore`] does, seen from outside.
-#[derive(Debug)]
-pub struct FaultPlan {
-    faults: Faults,
-    /// Reads and writes so far, but for those during a pause.
-    calls: AtomicUsize,
-    /// Those of them that failed.
-    failed: AtomicUsize,
-    paused: AtomicBool,
-}
-
-impl FaultyStore {
-    /// An empty store that fails as `faults` says, and a handle to watch it by.
-    pub fn new(faults: Faults) -> (Self, Arc<FaultPlan>) {
-        let plan = Arc::new(FaultPlan {
-            faults,
-            calls: AtomicUsize::new(0),
-            failed: AtomicUsize::new(0),
-            paused: AtomicBool::new(false),
-        });
-        (FaultyStore { inner: MemoryStore::new(), plan: Arc::clone(&plan) }, plan)
-    }
-}
-
-impl FaultPlan {
-    /// How many calls have failed.
-    pub fn failed(&self) -> usize {
-        self.failed.load(Ordering::Relaxed)
-    }
-
-    /// Runs `look`, in which nothing fails and nothing is counted.
-    pub fn paused<R>(&self, look: impl FnOnce() -> R) -> R {
-        self.paused.store(true, Ordering::Relaxed);
-        let seen = look();
-        self.paused.store(false, Ordering::Relaxed);
-        seen
-    }
-
-    fn call(&self) -> io::Result<()> {
-        if self.paused.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        if self.faults.hit(call) {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            return Err(io::Error::other(format!("call {call} was planned to fail")));
-        }
-        Ok(())
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl Store for FaultyStore {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.plan.call()?;
-        self.inner.read_at(offset, buf)
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        self.plan.call()?;
-        self.inner.write_at(offset, data)
-    }
-
-    fn free(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.inner.free(offset, len)
-    }
-
-    fn cut(&self, len: u64) -> io::Result<()> {
-        self.inner.cut(len)
     }
 }

@@ -8,6 +8,7 @@
 //! | [`driver`] | do a thing and the model agree after each operation? |
 //! | [`cursors`] | … when the thing is a `Cursor`, over every medium |
 //! | [`spills`] | … when the things are `SpillBuffer`s of one pool, under any budget |
+//! | [`pools`] | … whose limits move, and whose store fails in any one call |
 //! | [`faulty`] | what does a thing do when what lies below it fails? |
 //! | [`conformance`] | does a type keep what a trait promises? |
 //! | [`mod@bench`] | who is faster, in one alternating run? |
@@ -32,6 +33,7 @@ pub mod driver;
 pub mod faulty;
 pub mod model;
 pub mod ops;
+pub mod pools;
 mod ring_driver;
 pub mod spills;
 
@@ -39,13 +41,16 @@ pub mod spills;
 pub mod replay {
     pub use crate::cursors::{CursorSetup, Under::*, run_cursor};
     pub use crate::driver::Watch::*;
-    pub use crate::faulty::Faults::*;
     pub use crate::ops::Op::*;
+    pub use crate::pools::{After::*, PoolOp::*, PoolSetup, run_pool};
     pub use crate::spills::{Below::*, SpillSetup, run_spill, run_spill_threads};
+    pub use overspill::testing::{Call, Failure, Fault};
+    pub use std::io::ErrorKind;
     pub use std::io::SeekFrom::*;
 }
 
 pub use cursors::drive_cursor;
+pub use pools::drive_pool;
 pub use ring_driver::drive_ring;
 pub use spills::drive_spill;
 

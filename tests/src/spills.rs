@@ -1,12 +1,13 @@
 //! `SpillBuffer` under any budget, as a [`Subject`].
 
 use crate::driver::{Leeway, Mismatch, Pair, Subject, Watch, run};
-use crate::faulty::{FaultPlan, Faults, FaultyStore};
 use crate::model::Model;
 use crate::ops::{Op, Refusal, Shape};
+use arbitrary::{Arbitrary, Unstructured};
+use overspill::testing::{Fault, FaultPlan, FaultStore, Faults};
 use overspill::{MemoryStore, SpillBuffer, SpillPool};
+use std::cell::Cell;
 use std::io::{self, BufRead, ErrorKind, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::sync::Arc;
 
 /// What lies below the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +16,8 @@ pub enum Below {
     Memory,
     /// A `MemoryStore` that is full at so many pages.
     FullAt(u64),
-    /// A `FaultyStore`.
-    Failing(Faults),
+    /// A `MemoryStore` with a fault.
+    Failing(Fault),
     /// A temp file.
     TempFile,
 }
@@ -71,8 +72,7 @@ impl SpillSetup {
                 0 => Below::TempFile,
                 1 => Below::FullAt(3),
                 2 => Below::FullAt(11),
-                3 => Below::Failing(Faults::Once(usize::from(watch / 3))),
-                4 => Below::Failing(Faults::From(usize::from(watch / 3))),
+                3..6 => Below::Failing(any_fault([watch / 3, below / 16, buffers / 3])),
                 _ => Below::Memory,
             },
             base: if base < 128 { 0 } else { Self::bases(page)[pick(base, 4)] },
@@ -87,19 +87,16 @@ impl SpillSetup {
         Shape { page: self.page, kinds, extremes: false }
     }
 
-    fn pool(&self) -> (SpillPool, Arc<FaultPlan>) {
+    fn pool(&self) -> (SpillPool, Faults) {
         let builder = SpillPool::builder().memory(self.memory).disk(self.disk).page_size(self.page);
-        let (faulty, plan) = FaultyStore::new(match self.below {
-            Below::Failing(faults) => faults,
-            _ => Faults::Never,
-        });
-        let builder = match self.below {
-            Below::Memory => builder.store(MemoryStore::new()),
-            Below::FullAt(pages) => builder.store(MemoryStore::with_capacity(pages * self.page as u64)),
-            Below::Failing(_) => builder.store(faulty),
-            Below::TempFile => builder,
+        let (inner, plan) = match self.below {
+            Below::FullAt(pages) => (MemoryStore::with_capacity(pages * self.page as u64), FaultPlan::new()),
+            Below::Failing(fault) => (MemoryStore::new(), fault.into()),
+            Below::Memory | Below::TempFile => (MemoryStore::new(), FaultPlan::new()),
         };
-        (builder.build().expect("a setup's page size is a power of two"), plan)
+        let (store, faults) = FaultStore::new(inner, plan);
+        let builder = if self.below == Below::TempFile { builder } else { builder.store(store) };
+        (builder.build().expect("a setup's page size is a power of two"), faults)
     }
 
     fn leeway(&self) -> Leeway {
@@ -112,69 +109,90 @@ impl SpillSetup {
     }
 }
 
+/// A fault in one of the first 64 calls, from any bytes.
+pub(crate) fn any_fault(bytes: [u8; 3]) -> Fault {
+    Fault::arbitrary(&mut Unstructured::new(&bytes)).expect("three bytes are enough for a fault")
+}
+
 /// A buffer whose content starts at `base`, and the pool that it came from.
-struct Spilling {
-    buffer: SpillBuffer,
-    pool: SpillPool,
-    plan: Arc<FaultPlan>,
+pub(crate) struct Spilling {
+    pub(crate) buffer: SpillBuffer,
+    pub(crate) pool: SpillPool,
+    faults: Faults,
     base: u64,
+    pub(crate) refusals: Refusals,
+    /// The pool's limits change, and may be below what is held already.
+    pub(crate) limits_move: bool,
+}
+
+/// Makes refusals of errors, and counts those that name the memory, the disk or the store.
+#[derive(Default)]
+pub(crate) struct Refusals(Cell<u64>);
+
+impl Refusals {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.get()
+    }
+
+    pub(crate) fn of(&self, error: impl Into<io::Error>) -> Refusal {
+        let error = error.into();
+        let refusal = match error.kind() {
+            ErrorKind::InvalidInput => return Refusal::OutOfRange,
+            ErrorKind::UnexpectedEof => return Refusal::EndOfFile,
+            ErrorKind::QuotaExceeded | ErrorKind::StorageFull | ErrorKind::FileTooLarge => Refusal::Full,
+            _ => Refusal::Failed(error.to_string()),
+        };
+        self.0.set(self.0.get() + 1);
+        refusal
+    }
 }
 
 impl Spilling {
-    fn new(pool: SpillPool, plan: Arc<FaultPlan>, base: u64) -> Self {
-        let mut spilling = Spilling { buffer: pool.buffer(), pool, plan, base };
+    pub(crate) fn new(pool: SpillPool, faults: Faults, base: u64) -> Self {
+        let (buffer, refusals) = (pool.buffer(), Refusals::default());
+        let mut spilling = Spilling { buffer, pool, faults, base, refusals, limits_move: false };
         spilling.start().expect("a hole and a seek need no room");
         spilling
     }
 
     fn start(&mut self) -> Result<(), Refusal> {
-        self.buffer.set_len(self.base).map_err(|error| refusal(error.into()))?;
-        self.buffer.seek(SeekFrom::Start(self.base)).map(drop).map_err(refusal)
-    }
-}
-
-fn refusal(error: io::Error) -> Refusal {
-    match error.kind() {
-        ErrorKind::QuotaExceeded | ErrorKind::StorageFull | ErrorKind::FileTooLarge => Refusal::Full,
-        ErrorKind::WriteZero => Refusal::Failed("write gave Ok(0)".into()),
-        ErrorKind::InvalidInput => Refusal::OutOfRange,
-        ErrorKind::UnexpectedEof => Refusal::EndOfFile,
-        _ => Refusal::Failed(error.to_string()),
+        self.buffer.set_len(self.base).map_err(|error| self.refusals.of(error))?;
+        self.buffer.seek(SeekFrom::Start(self.base)).map(drop).map_err(|error| self.refusals.of(error))
     }
 }
 
 impl Subject for Spilling {
     fn write(&mut self, data: &[u8]) -> Result<usize, Refusal> {
-        self.buffer.write(data).map_err(refusal)
+        self.buffer.write(data).map_err(|error| self.refusals.of(error))
     }
 
     fn write_all(&mut self, data: &[u8]) -> Result<(), Refusal> {
-        self.buffer.write_all(data).map_err(refusal)
+        self.buffer.write_all(data).map_err(|error| self.refusals.of(error))
     }
 
     fn write_vectored(&mut self, slices: [&[u8]; 3]) -> Result<usize, Refusal> {
-        self.buffer.write_vectored(&slices.map(IoSlice::new)).map_err(refusal)
+        self.buffer.write_vectored(&slices.map(IoSlice::new)).map_err(|error| self.refusals.of(error))
     }
 
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Refusal> {
-        self.buffer.read(buf).map_err(refusal)
+        self.buffer.read(buf).map_err(|error| self.refusals.of(error))
     }
 
     fn read_exact(&mut self, buf: &mut [u8]) -> Result<(), Refusal> {
-        self.buffer.read_exact(buf).map_err(refusal)
+        self.buffer.read_exact(buf).map_err(|error| self.refusals.of(error))
     }
 
     fn read_vectored(&mut self, slices: [&mut [u8]; 3]) -> Result<usize, Refusal> {
-        self.buffer.read_vectored(&mut slices.map(IoSliceMut::new)).map_err(refusal)
+        self.buffer.read_vectored(&mut slices.map(IoSliceMut::new)).map_err(|error| self.refusals.of(error))
     }
 
     fn read_to_end(&mut self) -> Result<Vec<u8>, Refusal> {
         let mut all = Vec::new();
-        self.buffer.read_to_end(&mut all).map(|_| all).map_err(refusal)
+        self.buffer.read_to_end(&mut all).map(|_| all).map_err(|error| self.refusals.of(error))
     }
 
     fn fill_buf(&mut self) -> Result<&[u8], Refusal> {
-        self.buffer.fill_buf().map_err(refusal)
+        self.buffer.fill_buf().map_err(|error| self.refusals.of(error))
     }
 
     fn consume(&mut self, n: usize) {
@@ -186,7 +204,11 @@ impl Subject for Spilling {
         let (from, offset) = match to {
             SeekFrom::Start(place) => {
                 let place = SeekFrom::Start(self.base.checked_add(place).ok_or(Refusal::OutOfRange)?);
-                return self.buffer.seek(place).map(|place| place - self.base).map_err(refusal);
+                return self
+                    .buffer
+                    .seek(place)
+                    .map(|place| place - self.base)
+                    .map_err(|error| self.refusals.of(error));
             }
             SeekFrom::End(offset) => (self.len(), offset),
             SeekFrom::Current(offset) => (self.position(), offset),
@@ -194,12 +216,12 @@ impl Subject for Spilling {
         if self.base > 0 && from.checked_add_signed(offset).is_none() {
             return Err(Refusal::OutOfRange);
         }
-        self.buffer.seek(to).map(|place| place - self.base).map_err(refusal)
+        self.buffer.seek(to).map(|place| place - self.base).map_err(|error| self.refusals.of(error))
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), Refusal> {
         let len = self.base.checked_add(len).ok_or(Refusal::Full)?;
-        self.buffer.set_len(len).map_err(|error| refusal(error.into()))
+        self.buffer.set_len(len).map_err(|error| self.refusals.of(error))
     }
 
     fn clear(&mut self) -> Result<(), Refusal> {
@@ -209,11 +231,11 @@ impl Subject for Spilling {
     }
 
     fn flush(&mut self) -> Result<(), Refusal> {
-        self.buffer.flush().map_err(refusal)
+        self.buffer.flush().map_err(|error| self.refusals.of(error))
     }
 
     fn spill(&mut self) -> Result<(), Refusal> {
-        self.buffer.spill().map_err(|error| refusal(error.into()))?;
+        self.buffer.spill().map_err(|error| self.refusals.of(error))?;
         assert_eq!(self.buffer.stats().bytes_resident, 0, "memory is left after spill");
         Ok(())
     }
@@ -237,8 +259,8 @@ impl Subject for Spilling {
 
     /// What a failed call has left can be read once the store works again.
     fn content(&mut self) -> Result<Vec<u8>, Refusal> {
-        let plan = Arc::clone(&self.plan);
-        plan.paused(|| {
+        let faults = self.faults.clone();
+        faults.paused(|| {
             let position = self.position();
             self.set_position(0)?;
             let all = self.read_to_end()?;
@@ -249,6 +271,9 @@ impl Subject for Spilling {
 
     fn check_invariants(&mut self) {
         self.buffer.check_invariants();
+        if self.limits_move {
+            return;
+        }
         let pool = self.pool.stats();
         let kept = pool.memory_charged + pool.memory_recycled;
         assert!(kept <= pool.memory_limit, "I2: {kept} bytes of {}", pool.memory_limit);
@@ -259,7 +284,7 @@ impl Subject for Spilling {
 }
 
 /// What is charged to the pool must be what its buffers hold, and nothing once they are gone.
-fn check_accounts(pairs: Vec<Pair<Spilling>>, pool: &SpillPool) -> Result<(), String> {
+pub(crate) fn check_accounts(pairs: Vec<Pair<Spilling>>, pool: &SpillPool) -> Result<(), String> {
     let held = |of: fn(&SpillBuffer) -> u64| pairs.iter().map(|pair| of(&pair.subject.buffer)).sum::<u64>();
     let resident = held(|buffer| buffer.stats().bytes_resident);
     let spilled = held(|buffer| buffer.stats().bytes_spilled);
@@ -285,10 +310,10 @@ fn check_hand_over(pair: Pair<Spilling>) -> Result<(), String> {
 }
 
 /// Empty buffers of `pool`, and a model of each.
-fn pairs(setup: SpillSetup, pool: &SpillPool, plan: &Arc<FaultPlan>) -> Vec<Pair<Spilling>> {
+fn pairs(setup: SpillSetup, pool: &SpillPool, faults: &Faults) -> Vec<Pair<Spilling>> {
     // More than any sequence reaches, unless positions end before that.
     let model = Model::new(Vec::new(), 1 << 40).ending_at(u64::MAX - setup.base);
-    let subject = || Spilling::new(pool.clone(), Arc::clone(plan), setup.base);
+    let subject = || Spilling::new(pool.clone(), faults.clone(), setup.base);
     (0..setup.buffers).map(|_| Pair { subject: subject(), model: model.clone() }).collect()
 }
 
@@ -297,9 +322,9 @@ fn pairs(setup: SpillSetup, pool: &SpillPool, plan: &Arc<FaultPlan>) -> Vec<Pair
 ///
 /// # Errors
 /// Where they differ.
-pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<usize, Mismatch> {
-    let (pool, plan) = setup.pool();
-    let mut pairs = pairs(setup, &pool, &plan);
+pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<u64, Mismatch> {
+    let (pool, faults) = setup.pool();
+    let mut pairs = pairs(setup, &pool, &faults);
     let at_end = |what: String| Mismatch { ops: ops.to_vec(), what, again: String::new() };
     run(&mut pairs, ops, setup.leeway(), setup.watch)
         .and_then(|()| {
@@ -308,7 +333,7 @@ pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<usize, Mismatch> {
             handed_over.map_or(Ok(()), check_hand_over).map_err(at_end)
         })
         .and_then(|()| check_accounts(pairs, &pool).map_err(at_end))
-        .map(|()| plan.failed())
+        .map(|()| faults.failed())
         .map_err(|mismatch| Mismatch { again: format!("run_spill({setup:?}, &ops).unwrap();"), ..mismatch })
 }
 
@@ -318,12 +343,12 @@ pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<usize, Mismatch> {
 /// Where a buffer and its model differ. The operations that are printed are those of one thread;
 /// whether they fail again is up to the others.
 pub fn run_spill_threads(setup: SpillSetup, sequences: &[Vec<Op>]) -> Result<(), Mismatch> {
-    let (pool, plan) = setup.pool();
+    let (pool, faults) = setup.pool();
     let again = || format!("run_spill_threads({setup:?}, &[ops.to_vec(), ops.to_vec()]).unwrap();");
     let mut left = Vec::new();
     std::thread::scope(|scope| {
         let start = |ops: &'_ Vec<Op>| {
-            let (mut pairs, ops) = (pairs(setup, &pool, &plan), ops.clone());
+            let (mut pairs, ops) = (pairs(setup, &pool, &faults), ops.clone());
             scope.spawn(move || run(&mut pairs, &ops, setup.leeway(), setup.watch).map(|()| pairs))
         };
         let threads: Vec<_> = sequences.iter().map(start).collect();

@@ -1,8 +1,8 @@
 //! The edges of `SpillBuffer` by hand: the far end of `u64`, what a refusal says and leaves behind,
 //! and the bugs that the model has found.
 
+use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
 use overspill::{MemoryStore, Operation, SpillBuffer, SpillError, SpillPool};
-use overspill_tests::faulty::{Faults, FaultyStore};
 use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
 
 /// A pool with pages of 8 bytes, no memory, and a disk of so many bytes.
@@ -133,7 +133,10 @@ fn a_full_store_is_not_the_disk_limit() {
 
 #[test]
 fn a_failing_store_is_named_with_what_it_was_doing_and_where() {
-    let (store, _) = FaultyStore::new(Faults::Once(1));
+    let (store, _) = FaultStore::new(
+        MemoryStore::new(),
+        Fault::once(0, Failure::Error(ErrorKind::TimedOut)).on(Call::Read),
+    );
     let pool = SpillPool::builder().memory(0).page_size(8).store(store).build().unwrap();
     let mut buffer = pool.buffer();
     buffer.write_all(&[4; 8]).unwrap();
@@ -141,7 +144,7 @@ fn a_failing_store_is_named_with_what_it_was_doing_and_where() {
     let failed = buffer.read(&mut [0; 5]).unwrap_err();
     assert_eq!(
         failed.to_string(),
-        "the store failed: cannot read 5 bytes at its offset 2: call 1 was planned to fail"
+        "the store failed: cannot read 5 bytes at its offset 2: a fault was planned here: timed out"
     );
     let SpillError::Store { operation, offset, len, .. } = inner(failed) else { panic!("another error") };
     assert_eq!((operation, offset, len), (Operation::Read, 2, 5));
@@ -226,4 +229,54 @@ fn the_byte_that_cannot_be_counted_is_not_written_into_the_window() {
     let mut tail = [0; 8];
     assert_eq!(buffer.read(&mut tail).unwrap(), 5);
     assert_eq!(&tail[..5], b"abcde");
+}
+
+/// A page that has outgrown its slot of 4 KiB is moved to a longer one. If the move fails, the longer
+/// slot has to go back; no test failed when it did not, since none had a page with slots of several
+/// lengths over a store that fails.
+#[test]
+fn a_page_that_cannot_move_to_a_longer_slot_takes_no_room() {
+    for call in [Call::Read, Call::Write] {
+        let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+        let pool = SpillPool::builder().memory(4096).page_size(16 << 10).store(store).build().unwrap();
+        let mut buffer = pool.buffer();
+        buffer.write_all(&[1; 3000]).unwrap();
+        buffer.spill().unwrap();
+        pool.set_memory_limit(0);
+        faults.set(Fault::once(0, Failure::io()).on(call));
+        assert!(buffer.write(&[2; 9000]).is_err(), "{call:?}");
+        assert_eq!((faults.failed(), pool.stats().disk_used), (1, 4096));
+        buffer.check_invariants();
+        pool.check_invariants();
+        buffer.write_all(&[2; 9000]).unwrap();
+        assert!(content(&mut buffer) == [vec![1; 3000], vec![2; 9000]].concat());
+        assert_eq!(pool.stats().disk_used, 16 << 10);
+    }
+}
+
+/// A store is foreign code, and was believed to return. One that panicked while the file was being cut
+/// left a flag behind for which everybody waited who wanted a slot; one that panicked while a page was
+/// being written out took the page with it.
+#[test]
+fn a_store_that_panics_is_a_store_that_fails() {
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+    let pool = SpillPool::builder().memory(8).page_size(8).store(store).build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(b"in memory").unwrap();
+    buffer.rewind().unwrap();
+
+    faults.set(Fault::once(0, Failure::Panic).on(Call::Write));
+    let failed = buffer.spill().unwrap_err();
+    assert!(failed.to_string().ends_with("the store panicked: a panic was planned here"), "{failed}");
+    assert_eq!(content(&mut buffer), b"in memory");
+
+    faults.set(Fault::once(0, Failure::Panic).on(Call::Cut));
+    buffer.spill().unwrap();
+    buffer.clear();
+    pool.trim();
+    assert_eq!(faults.failed(), 1);
+    buffer.write_all(&[6; 50]).unwrap(); // waited for ever
+    assert_eq!(content(&mut buffer), [6; 50]);
+    buffer.check_invariants();
+    pool.check_invariants();
 }

@@ -1,7 +1,7 @@
 //! Does a `SpillBuffer` do what a binary file does, wherever its bytes are? (I4)
 
+use overspill::testing::{Failure, Fault};
 use overspill_tests::driver::Watch;
-use overspill_tests::faulty::Faults;
 use overspill_tests::ops::{Op, sequences};
 use overspill_tests::proptest_config;
 use overspill_tests::spills::{Below, SpillSetup, run_spill};
@@ -68,8 +68,8 @@ macro_rules! buffers_within {
                 #[test]
                 fn over_a_store_that_fails(case in cases($nth, |setup, any| SpillSetup {
                     below: Below::Failing(match any % 2 {
-                        0 => Faults::Once(usize::from(any / 2)),
-                        _ => Faults::From(usize::from(any / 2)),
+                        0 => Fault::once(u64::from(any / 2), Failure::io()),
+                        _ => Fault::lasting(u64::from(any / 2), Failure::io()),
                     }),
                     ..setup
                 })) {

@@ -1,0 +1,61 @@
+//! A small pool that needs no file system, described by a value.
+
+use super::{Fault, FaultPlan, FaultStore, Faults};
+use crate::pool::SpillPool;
+use crate::store::MemoryStore;
+
+/// A pool over a [`MemoryStore`], with pages so small that every boundary is near, and with planned
+/// faults.
+///
+/// Nothing of it depends on the machine, the clock or the file system; but
+/// [`into_file`](crate::SpillBuffer::into_file) and [`persist`](crate::SpillBuffer::persist) make files
+/// here as well.
+///
+/// ```
+/// use overspill::testing::PoolPlan;
+/// use std::io::Write;
+///
+/// let (pool, faults) = PoolPlan::default().pool(); // pages of 8 bytes, none of them in memory
+/// pool.buffer().write_all(b"to the store")?;
+/// assert_eq!((faults.calls() > 0, faults.failed()), (true, 0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolPlan {
+    /// The size of a page in bytes, a power of two up to 16 MiB.
+    pub page_size: usize,
+    /// The memory budget in bytes.
+    pub memory: usize,
+    /// The disk limit in bytes.
+    pub disk: u64,
+    /// What the store does wrong.
+    pub faults: FaultPlan,
+}
+
+impl PoolPlan {
+    /// This fault, too.
+    #[must_use]
+    pub fn with(mut self, fault: Fault) -> Self {
+        self.faults = self.faults.with(fault);
+        self
+    }
+
+    /// The pool, and the handle of its store's faults.
+    ///
+    /// # Panics
+    /// If `page_size` is none.
+    #[must_use]
+    pub fn pool(self) -> (SpillPool, Faults) {
+        let (store, faults) = FaultStore::new(MemoryStore::new(), self.faults);
+        let builder = SpillPool::builder().memory(self.memory).disk(self.disk).page_size(self.page_size);
+        let pool = builder.store(store).build();
+        (pool.unwrap_or_else(|error| panic!("a pool was planned that cannot be: {error}")), faults)
+    }
+}
+
+/// Pages of 8 bytes, no memory, no disk limit, no faults.
+impl Default for PoolPlan {
+    fn default() -> Self {
+        PoolPlan { page_size: 8, memory: 0, disk: u64::MAX, faults: FaultPlan::new() }
+    }
+}

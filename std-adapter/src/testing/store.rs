@@ -1,0 +1,349 @@
+//! The store that fails as planned, and the handle to steer it by.
+
+use super::plan::{Call, Failure, FaultPlan};
+use crate::store::{MemoryStore, Store};
+use crate::sync::{Arc, Mutex, lock, sleep};
+use crate::temp_file::NoTempFile;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What stands in bytes that were freed, where the store below has no use for them: so that a read of
+/// them shows.
+const POISON: [u8; 4096] = [0xDB; 4096];
+
+const INTERRUPTED: Failure = Failure::Error(io::ErrorKind::Interrupted);
+
+/// Any store, but for the calls that fail as its [`FaultPlan`] says. A failed call never reaches the
+/// store below.
+///
+/// It opens itself as [`TempFileStore`](crate::TempFileStore) does, before the first other call; a
+/// failed [`Call::Open`] is a [`SpillError::Directory`](crate::SpillError::Directory), as there. Bytes
+/// that are freed are overwritten if the store below cannot free them.
+///
+/// ```
+/// use overspill::testing::{Call, Failure, Fault, FaultStore};
+/// use overspill::{MemoryStore, SpillPool};
+/// use std::io::{Read, Seek, Write};
+///
+/// let (store, faults) =
+///     FaultStore::new(MemoryStore::new(), Fault::lasting(1, Failure::full()).on(Call::Write));
+/// let pool = SpillPool::builder().memory(0).page_size(8).store(store).build()?;
+/// let mut buffer = pool.buffer();
+/// buffer.write_all(b"accepted")?;
+/// assert!(buffer.write_all(b"too much").is_err());
+///
+/// faults.lift(); // somebody has made room
+/// buffer.write_all(b" and more")?;
+/// let mut content = String::new();
+/// buffer.rewind()?;
+/// buffer.read_to_string(&mut content)?;
+/// assert_eq!(content, "accepted and more");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FaultStore<S = MemoryStore> {
+    inner: S,
+    faults: Faults,
+}
+
+/// A [`FaultStore`], seen and steered from outside. Clones are the same.
+///
+/// Threads may call the store meanwhile: what is told may have changed already, and what is changed
+/// holds for calls that begin afterwards.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    state: Arc<Mutex<State>>,
+}
+
+/// A call that a [`FaultStore`] got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record {
+    /// Its kind.
+    pub call: Call,
+    /// Where in the store, in bytes; of a cut, where it ends then. 0 of an opening.
+    pub offset: u64,
+    /// How many bytes. 0 of a cut and an opening.
+    pub len: u64,
+    /// What was done to it.
+    pub failure: Option<Failure>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    plan: FaultPlan,
+    /// By kind, in the order of [`Call::ALL`].
+    calls: [u64; Call::ALL.len()],
+    failed: u64,
+    is_open: bool,
+    is_paused: bool,
+    /// The last call was interrupted.
+    was_interrupted: bool,
+    records: Vec<Record>,
+}
+
+impl State {
+    /// Counts a call, and says what becomes of it and how long it takes.
+    fn count(&mut self, call: Call, offset: u64, len: u64) -> (Option<Failure>, Duration) {
+        if self.is_paused {
+            return (None, Duration::ZERO);
+        }
+        let (of_kind, of_all) = (self.calls[call as usize], self.calls.iter().sum());
+        self.calls[call as usize] += 1;
+        let mut hits = self.plan.faults.iter().filter_map(|fault| fault.hit(call, of_kind, of_all));
+        let failure = hits.find(|&failure| !(self.was_interrupted && failure == INTERRUPTED));
+        self.was_interrupted = failure == Some(INTERRUPTED);
+        self.failed += u64::from(failure.is_some());
+        if self.plan.is_recording {
+            self.records.push(Record { call, offset, len, failure });
+        }
+        let delays = self.plan.delays.iter().filter(|(of, _)| *of == call);
+        (failure, delays.map(|(_, by)| *by).sum())
+    }
+}
+
+impl<S: Store> FaultStore<S> {
+    /// `inner`, but for what `plan` says; and the handle to watch and steer it by.
+    #[must_use]
+    pub fn new(inner: S, plan: impl Into<FaultPlan>) -> (Self, Faults) {
+        let state = State { plan: plan.into(), ..State::default() };
+        let faults = Faults { state: Arc::new(Mutex::new(state)) };
+        (FaultStore { inner, faults: faults.clone() }, faults)
+    }
+
+    /// Lets a call happen to as many of `len` bytes as it may; opens the store first.
+    fn call<R>(
+        &self,
+        call: Call,
+        offset: u64,
+        len: usize,
+        on_inner: impl FnOnce(&S, usize) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.open()?;
+        let most = self.faults.meet(call, offset, len as u64)?;
+        on_inner(&self.inner, most.min(len))
+    }
+
+    fn open(&self) -> io::Result<()> {
+        if lock(&self.faults.state).is_open {
+            return Ok(());
+        }
+        self.faults.meet(Call::Open, 0, 0).map_err(|source| {
+            io::Error::new(source.kind(), NoTempFile { dir: PathBuf::from("a fault store"), source })
+        })?;
+        let mut state = lock(&self.faults.state);
+        state.is_open = !state.is_paused; // a pause leaves no trace
+        Ok(())
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<S: Store> Store for FaultStore<S> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.call(Call::Read, offset, buf.len(), |inner, most| inner.read_at(offset, &mut buf[..most]))
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        self.call(Call::Write, offset, data.len(), |inner, most| match &data[..most] {
+            [] => Ok(0),
+            data => inner.write_at(offset, data),
+        })
+    }
+
+    fn free(&self, offset: u64, len: u64) -> io::Result<()> {
+        let bytes = usize::try_from(len).unwrap_or(usize::MAX);
+        self.call(Call::Free, offset, bytes, |inner, _| match inner.free(offset, len) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => poison(inner, offset, len),
+            freed => freed,
+        })
+    }
+
+    fn cut(&self, len: u64) -> io::Result<()> {
+        self.call(Call::Cut, len, 0, |inner, _| inner.cut(len))
+    }
+}
+
+/// Overwrites bytes that nobody needs any more.
+fn poison(store: &impl Store, mut offset: u64, mut len: u64) -> io::Result<()> {
+    while len > 0 {
+        let step = usize::try_from(len).map_or(POISON.len(), |len| len.min(POISON.len()));
+        match store.write_at(offset, &POISON[..step])? as u64 {
+            0 => break,
+            n => (offset, len) = (offset + n, len - n),
+        }
+    }
+    Ok(())
+}
+
+impl Faults {
+    /// Waits as long as the call takes, and gives the error that it meets, or the most bytes that it
+    /// may move.
+    fn meet(&self, call: Call, offset: u64, len: u64) -> io::Result<usize> {
+        let (failure, delay) = lock(&self.state).count(call, offset, len);
+        if delay > Duration::ZERO {
+            sleep(delay);
+        }
+        match failure {
+            None => Ok(usize::MAX),
+            Some(Failure::Short(most)) => Ok(most),
+            Some(Failure::Error(kind)) => {
+                Err(io::Error::new(kind, format!("a fault was planned here: {kind}")))
+            }
+            Some(Failure::Os(number)) => Err(io::Error::from_raw_os_error(number)),
+            Some(Failure::Panic) => panic!("a panic was planned here"),
+        }
+    }
+
+    /// How many calls there were, of all kinds, failed ones included. Calls during a
+    /// [pause](Faults::paused) are not counted anywhere.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        lock(&self.state).calls.iter().sum()
+    }
+
+    /// How many calls of this kind there were, failed ones included.
+    #[must_use]
+    pub fn calls_of(&self, call: Call) -> u64 {
+        lock(&self.state).calls[call as usize]
+    }
+
+    /// How many calls did not do what they were asked, short ones included.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        lock(&self.state).failed
+    }
+
+    /// The calls since the last time this was asked, if the plan is [recording](FaultPlan::recording).
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        std::mem::take(&mut lock(&self.state).records)
+    }
+
+    /// Follows this plan from now on, and counts from 0. The store stays open if it was.
+    pub fn set(&self, plan: impl Into<FaultPlan>) {
+        let mut state = lock(&self.state);
+        *state = State {
+            plan: plan.into(),
+            is_open: state.is_open,
+            is_paused: state.is_paused,
+            ..State::default()
+        };
+    }
+
+    /// Nothing fails any more, and nothing is slow. Counting and recording go on.
+    pub fn lift(&self) {
+        let mut state = lock(&self.state);
+        state.plan.faults.clear();
+        state.plan.delays.clear();
+    }
+
+    /// Runs `look`, in which nothing fails, nothing is slow and nothing is counted: to look at what a
+    /// failure has left.
+    pub fn paused<R>(&self, look: impl FnOnce() -> R) -> R {
+        /// Ends the pause, also if `look` panics.
+        struct Pause<'a>(&'a Faults, bool);
+        impl Drop for Pause<'_> {
+            fn drop(&mut self) {
+                lock(&self.0.state).is_paused = self.1;
+            }
+        }
+        let before = std::mem::replace(&mut lock(&self.state).is_paused, true);
+        let _pause = Pause(self, before);
+        look()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Fault;
+    use super::*;
+    use std::io::ErrorKind;
+    use std::time::Instant;
+
+    fn kind<T>(result: io::Result<T>) -> Option<ErrorKind> {
+        result.err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn each_kind_of_call_fails_at_its_number_and_never_reaches_what_is_below() {
+        for (nth, call) in (0..).zip(Call::ALL) {
+            let (store, faults) = FaultStore::new(MemoryStore::new(), Fault::once(nth, Failure::full()));
+            let mut buf = [0; 4];
+            // Opening is number 0, and is tried again before the next call, which then is number 2.
+            let results = [
+                kind(store.read_at(0, &mut buf)),
+                kind(store.write_at(0, b"data")),
+                kind(store.free(0, 2)),
+                kind(store.cut(3)),
+            ];
+            let failing = results.map(|kind| kind == Some(ErrorKind::StorageFull));
+            let mut wanted = [false; 4];
+            wanted[usize::try_from(nth).unwrap().saturating_sub(1)] = true;
+            assert_eq!((failing, faults.failed()), (wanted, 1), "{call:?}");
+            assert_eq!(faults.calls(), 5);
+        }
+    }
+
+    #[test]
+    fn short_means_so_many_bytes_and_nothing_is_zero_bytes() {
+        let (store, faults) = FaultStore::new(MemoryStore::new(), Fault::lasting(0, Failure::Short(3)));
+        assert_eq!(store.write_at(0, b"abcdef").unwrap(), 3);
+        assert_eq!(store.read_at(1, &mut [0; 6]).unwrap(), 2, "what is there is less");
+        faults.set(Fault::lasting(0, Failure::Short(0)));
+        assert_eq!(store.write_at(0, b"abcdef").unwrap(), 0);
+        assert_eq!(store.read_at(0, &mut [0; 6]).unwrap(), 0);
+        store.cut(0).unwrap();
+        assert_eq!((faults.calls(), faults.failed()), (3, 2), "counted anew, and a cut is never short");
+    }
+
+    #[test]
+    fn an_interruption_never_comes_twice_in_a_row() {
+        let interrupted = Failure::Error(ErrorKind::Interrupted);
+        let (store, faults) = FaultStore::new(MemoryStore::new(), Fault::lasting(0, interrupted));
+        let tries: Vec<bool> = (0..6).map(|_| store.write_at(0, b"x").is_ok()).collect();
+        // The opening is interrupted, then done; then the first write is interrupted, and so on.
+        assert_eq!(tries, [false, false, true, false, true, false]);
+        assert_eq!((faults.calls_of(Call::Open), faults.calls_of(Call::Write)), (2, 5));
+    }
+
+    #[test]
+    fn a_pause_leaves_no_trace() {
+        let plan = FaultPlan::from(Fault::lasting(0, Failure::io())).recording();
+        let (store, faults) = FaultStore::new(MemoryStore::new(), plan);
+        faults.paused(|| store.write_at(0, b"seen").unwrap());
+        assert_eq!((faults.calls(), faults.failed(), faults.records()), (0, 0, vec![]));
+        assert!(store.write_at(0, b"x").is_err());
+        assert_eq!(faults.records().len(), 1);
+        assert!(std::panic::catch_unwind(|| faults.paused(|| panic!("in a pause"))).is_err());
+        assert!(store.write_at(0, b"x").is_err(), "the pause is over");
+        faults.lift();
+        store.write_at(0, b"x").unwrap();
+        assert_eq!((faults.calls(), faults.failed()), (4, 2));
+    }
+
+    #[test]
+    fn what_was_seen_is_told() {
+        let plan = FaultPlan::new().with(Fault::once(1, Failure::Short(2))).recording();
+        let (store, faults) = FaultStore::new(MemoryStore::new(), plan);
+        assert_eq!(store.write_at(8, b"abcd").unwrap(), 2);
+        store.free(8, 2).unwrap();
+        let seen: Vec<_> = faults.records().iter().map(|r| (r.call, r.offset, r.len, r.failure)).collect();
+        let short = Some(Failure::Short(2));
+        assert_eq!(seen, [(Call::Open, 0, 0, None), (Call::Write, 8, 4, short), (Call::Free, 8, 2, None)]);
+        let mut freed = [0; 2];
+        store.read_at(8, &mut freed).unwrap();
+        assert_eq!(freed, [0xDB; 2], "what is freed shows");
+    }
+
+    #[test]
+    fn a_slow_call_takes_its_time_and_another_does_not() {
+        let by = Duration::from_millis(30);
+        let (store, _) = FaultStore::new(MemoryStore::new(), FaultPlan::new().slow(Call::Read, by));
+        let started = Instant::now();
+        store.write_at(0, b"x").unwrap();
+        assert!(started.elapsed() < by);
+        store.read_at(0, &mut [0]).unwrap();
+        assert!(started.elapsed() >= by);
+    }
+}

@@ -1,0 +1,290 @@
+//! A whole pool as a thing to be driven: several buffers in turn, limits that move, and a store that
+//! fails in any one call.
+//!
+//! Promises, beside those of the [`driver`](crate::driver):
+//!
+//! - After each operation the pool's and the buffer's invariants are checked; after one in which a call
+//!   of the store failed, the whole content of every buffer, too.
+//! - An operation may be refused for want of room only where there is a limit, and for a failing store
+//!   only if a call has failed during it.
+//! - Once the fault is [lifted](After::Lifted), what was refused is asked again, and has to be done.
+
+use crate::driver::{Leeway, Mismatch, Pair, Watch, guarded, same_bytes};
+use crate::model::Model;
+use crate::ops::{Op, Shape};
+use crate::spills::{Spilling, any_fault, check_accounts};
+use overspill::testing::{Fault, FaultPlan, Faults, PoolPlan};
+use overspill::{HandOverError, SpillBuffer, SpillPool};
+use proptest::prelude::*;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+
+/// One thing done to a pool, or to the buffer whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolOp {
+    /// To the buffer.
+    Do(Op),
+    /// The memory budget changes, to so many bytes.
+    MemoryLimit(usize),
+    /// The disk limit changes, to so many bytes.
+    DiskLimit(u64),
+    /// The pool gives back what it only keeps.
+    Trim,
+    /// The buffer becomes an unnamed file, and a fresh one takes its place.
+    IntoFile,
+    /// The buffer becomes a file with a name, and one that will be such a file takes its place.
+    Persist,
+    /// A fresh buffer takes its place, with a memory and a disk limit of its own, in bytes.
+    Limited(usize, u64),
+}
+
+/// What becomes of the fault once it was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It stays to the end, if it is a lasting one.
+    GoesOn,
+    /// It goes away with the first operation that meets it.
+    Lifted,
+}
+
+/// What a run over a pool starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSetup {
+    /// The page size in bytes, a power of two.
+    pub page: usize,
+    /// The memory budget in bytes.
+    pub memory: usize,
+    /// The disk limit in bytes.
+    pub disk: u64,
+    /// How many buffers there are.
+    pub buffers: usize,
+    /// What the store does wrong.
+    pub fault: Option<Fault>,
+    /// And what becomes of that.
+    pub after: After,
+    /// When contents are looked at, though nothing has failed.
+    pub watch: Watch,
+}
+
+impl PoolSetup {
+    /// Any bytes at all are a setup.
+    pub fn decode([page, memory, disk, buffers, watch, fault @ ..]: [u8; 8]) -> Self {
+        let page = [1, 2, 8, 8, 64, 64, 4096, 16384][usize::from(page % 8)];
+        PoolSetup {
+            page,
+            memory: usize::from(memory % 24) * page / 2,
+            disk: if disk < 192 { u64::MAX } else { u64::from(disk % 16) * page as u64 },
+            buffers: 1 + usize::from(buffers % 5),
+            fault: (buffers >= 64).then(|| any_fault(fault)),
+            after: if buffers < 160 { After::Lifted } else { After::GoesOn },
+            watch: [Watch::AtEnd, Watch::Every(5), Watch::Every(16)][usize::from(watch % 3)],
+        }
+    }
+
+    /// The operations that `bytes` stand for, four bytes each; with `files`, contents become files.
+    pub fn ops(&self, kinds: u32, files: bool, bytes: &[u8]) -> Vec<PoolOp> {
+        let shape = Shape { page: self.page, kinds, extremes: false };
+        bytes.chunks_exact(4).map(|record| any_op(shape, files, record)).collect()
+    }
+
+    fn plan(&self) -> PoolPlan {
+        let faults = self.fault.map_or_else(FaultPlan::new, FaultPlan::from);
+        PoolPlan { page_size: self.page, memory: self.memory, disk: self.disk, faults }
+    }
+}
+
+fn any_op(shape: Shape, files: bool, record: &[u8]) -> PoolOp {
+    let (kind, a, b) = (record[0], record[1], record[2]);
+    let half_pages = |byte: u8| usize::from(byte) * shape.page / 2;
+    let pages = |byte: u8| if byte < 128 { u64::MAX } else { u64::from(byte % 16) * shape.page as u64 };
+    // A quarter is the pool's; and of that most changes the turn, or there is nothing to take and give.
+    match kind {
+        ..192 => shape.decode(record).first().map_or(PoolOp::Trim, |&op| PoolOp::Do(op)),
+        192..232 => PoolOp::Do(Op::Turn(usize::from(a))),
+        232..238 => PoolOp::MemoryLimit(half_pages(a % 24)),
+        238..242 => PoolOp::DiskLimit(pages(a)),
+        242..247 => PoolOp::Trim,
+        247..250 => PoolOp::Limited(half_pages(a % 16), pages(b)),
+        250..253 if files => PoolOp::Persist,
+        250.. if files => PoolOp::IntoFile,
+        250.. => PoolOp::Do(Op::Spill),
+    }
+}
+
+/// Any sequence of at most `most` operations for `setup`, with any swarm.
+pub fn pool_sequences(setup: PoolSetup, most: usize) -> impl Strategy<Value = Vec<PoolOp>> {
+    let kinds = prop_oneof![1 => Just(0), 4 => any::<u32>()];
+    let records = prop::collection::vec(any::<[u8; 4]>(), most / 2..=most);
+    (kinds, records).prop_map(move |(kinds, records)| setup.ops(kinds, true, records.as_flattened()))
+}
+
+struct Run {
+    setup: PoolSetup,
+    pool: SpillPool,
+    faults: Faults,
+    pairs: Vec<Pair<Spilling>>,
+    turn: usize,
+    /// Some buffer, or the pool, has a disk limit.
+    is_limited: bool,
+    /// Where contents get names; made when it is needed.
+    dir: Option<tempfile::TempDir>,
+}
+
+/// Does `ops` to the buffers of a pool and to as many models; returns how many calls of the store
+/// failed as planned.
+///
+/// # Errors
+/// Where they differ, or an invariant does not hold.
+pub fn run_pool(setup: PoolSetup, ops: &[PoolOp]) -> Result<u64, Mismatch<PoolOp>> {
+    let mut run = Run::new(setup);
+    let done = ops.iter().enumerate().try_for_each(|(step, &op)| {
+        guarded(|| run.one(op, step)).map_err(|what| format!("step {step}, {op:?}: {what}"))
+    });
+    let faults = run.faults.clone();
+    let done = done.and_then(|()| guarded(|| run.end()).map_err(|what| format!("at the end: {what}")));
+    done.map(|()| faults.failed()).map_err(|what| Mismatch {
+        ops: ops.to_vec(),
+        what,
+        again: format!("run_pool({setup:?}, &ops).unwrap();"),
+    })
+}
+
+impl Run {
+    fn new(setup: PoolSetup) -> Self {
+        let (pool, faults) = setup.plan().pool();
+        let model = Model::new(Vec::new(), 1 << 40); // more than any sequence reaches
+        let pair = |_| {
+            let mut subject = Spilling::new(pool.clone(), faults.clone(), 0);
+            subject.limits_move = true;
+            Pair { subject, model: model.clone() }
+        };
+        let pairs = (0..setup.buffers).map(pair).collect();
+        Run { setup, pool, faults, pairs, turn: 0, is_limited: setup.disk < u64::MAX, dir: None }
+    }
+
+    /// One operation, and all that has to hold after it.
+    fn one(&mut self, op: PoolOp, step: usize) -> Result<(), String> {
+        let failed = self.faults.failed();
+        let refused = self.attempt(op, step, self.leeway())?;
+        if self.faults.failed() == failed {
+            if refused && !self.is_limited {
+                return Err("refused, though nothing has failed and nothing is full".into());
+            }
+            let look = matches!(self.setup.watch, Watch::Every(n) if step.is_multiple_of(n.max(1)));
+            return self.pairs[self.turn].compare(look).map(|()| self.pool.check_invariants());
+        }
+        self.check()?;
+        if self.setup.after == After::Lifted {
+            self.faults.lift();
+            if refused && self.attempt(op, step, self.leeway())? && !self.is_limited {
+                return Err("refused again, though the fault is lifted".into());
+            }
+        }
+        self.check()
+    }
+
+    /// Says whether it was refused, for whatever reason.
+    fn attempt(&mut self, op: PoolOp, step: usize, leeway: Leeway) -> Result<bool, String> {
+        let pair = &mut self.pairs[self.turn];
+        let refusals = pair.subject.refusals.count();
+        match op {
+            PoolOp::Do(Op::Turn(n)) => {
+                self.turn = n % self.pairs.len();
+                return Ok(false);
+            }
+            PoolOp::Do(op) => pair.step(op, step, leeway)?,
+            PoolOp::MemoryLimit(bytes) => self.pool.set_memory_limit(bytes),
+            PoolOp::DiskLimit(bytes) => {
+                self.pool.set_disk_limit(bytes);
+                self.is_limited |= bytes < u64::MAX;
+            }
+            PoolOp::Trim => self.pool.trim(),
+            PoolOp::IntoFile => self.hand_over(SpillBuffer::into_file, self.pool.buffer(), leeway)?,
+            PoolOp::Persist => self.persist(leeway)?,
+            PoolOp::Limited(memory, disk) => {
+                pair.subject.buffer = self.pool.buffer_builder().memory(memory).disk(disk).build();
+                pair.emptied()?;
+                self.is_limited |= disk < u64::MAX;
+            }
+        }
+        Ok(self.pairs[self.turn].subject.refusals.count() > refusals)
+    }
+
+    fn leeway(&self) -> Leeway {
+        // `one` finds a refusal for which there was no reason.
+        if self.setup.fault.is_some() { Leeway::Fail } else { Leeway::Refuse }
+    }
+
+    fn persist(&mut self, leeway: Leeway) -> Result<(), String> {
+        let made = self.dir.take().map_or_else(quick_dir, Ok);
+        let dir = self.dir.insert(made.map_err(|error| error.to_string())?);
+        let path = dir.path().join("content");
+        let next = self.pool.buffer_beside(&path);
+        self.hand_over(|buffer| buffer.persist(&path), next, leeway)
+    }
+
+    /// The file must be the content, at the buffer's position; or the buffer comes back.
+    fn hand_over(
+        &mut self,
+        how: impl FnOnce(SpillBuffer) -> Result<File, HandOverError>,
+        next: SpillBuffer,
+        leeway: Leeway,
+    ) -> Result<(), String> {
+        let pair = &mut self.pairs[self.turn];
+        let buffer = std::mem::replace(&mut pair.subject.buffer, next);
+        let mut file = match how(buffer) {
+            Ok(file) => file,
+            Err(HandOverError { error, buffer }) => {
+                pair.subject.buffer = buffer;
+                let refusal = pair.subject.refusals.of(error);
+                return if leeway.excuses(&refusal) { Ok(()) } else { Err(format!("refused: {refusal:?}")) };
+            }
+        };
+        let mut content = Vec::new();
+        let position = file.stream_position().map_err(|error| error.to_string())?;
+        file.rewind().and_then(|()| file.read_to_end(&mut content)).map_err(|error| error.to_string())?;
+        same_bytes("the file", &content, pair.model.content())?;
+        if position != pair.model.position() {
+            return Err(format!("the file stands at {position}, not at {}", pair.model.position()));
+        }
+        pair.emptied()
+    }
+
+    /// Every content, every account.
+    fn check(&mut self) -> Result<(), String> {
+        let Run { faults, pairs, pool, .. } = self;
+        faults.paused(|| {
+            for (n, pair) in pairs.iter_mut().enumerate() {
+                pair.compare(true).map_err(|what| format!("buffer {n}: {what}"))?;
+            }
+            pool.check_invariants();
+            Ok(())
+        })
+    }
+
+    fn end(mut self) -> Result<(), String> {
+        self.check()?;
+        check_accounts(self.pairs, &self.pool)?;
+        self.pool.trim();
+        self.pool.check_invariants();
+        Ok(())
+    }
+}
+
+/// A directory in memory, if there is such a thing: each file that gets a name is synced first.
+fn quick_dir() -> io::Result<tempfile::TempDir> {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
+}
+
+/// Any bytes at all are a run: twelve say which, the rest are its operations.
+///
+/// # Panics
+/// Where a buffer and its model differ, or an invariant does not hold, with a test to paste.
+pub fn drive_pool(input: &[u8]) {
+    let Some((&setup, rest)) = input.split_first_chunk::<8>() else { return };
+    let Some((&kinds, ops)) = rest.split_first_chunk::<4>() else { return };
+    let setup = PoolSetup::decode(setup);
+    if let Err(mismatch) = run_pool(setup, &setup.ops(u32::from_le_bytes(kinds), false, ops)) {
+        panic!("{mismatch}");
+    }
+}
