@@ -14,6 +14,7 @@
 //! allocator's memory.
 
 use crate::budget::Budget;
+use crate::copy::{append, copy};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 use aligned_vec::{AVec, RuntimeAlign};
 
@@ -28,9 +29,9 @@ const FINE_MAX: usize = 4096;
 
 const SIZES_PER_DOUBLING: usize = 4;
 
-/// Where frames of [`FINE_MAX`] and more begin: at a cache line. The kernel copies many times more
-/// slowly into memory that does not: 64 KiB from the page cache took 28 µs instead of 3 where it was
-/// measured, 16 bytes past a line, which is where the allocator puts it.
+/// Where frames of [`FINE_MAX`] and more begin: at a cache line. The kernel meets the trap that
+/// [`copy`](crate::copy) describes too when it copies from the page cache, which begins at a page of the machine, to
+/// a little past one, which is where the allocator puts large vectors: 64 KiB took 28 µs instead of 3.
 const ALIGN: usize = 64;
 
 /// Frames below [`FINE_MAX`] begin wherever the allocator puts them: a line more for each would be a tenth
@@ -63,42 +64,34 @@ impl Frame {
         self.bytes.capacity()
     }
 
-    /// Writes `data` from `at` on, which must not lie past what was ever written; false, and
-    /// nothing written, if it does or if the frame is too small.
-    ///
-    /// Calls `commit` once it is sure that everything will be written, and before it is: so that no
-    /// register has to be kept across the copy, which is a third of the cost of a small write.
+    /// The `len` bytes from `at` on, if all of them were ever written.
     #[inline(always)]
-    pub(crate) fn write(&mut self, at: usize, data: &[u8], commit: impl FnOnce()) -> bool {
-        let end = at + data.len();
-        if let Some(room) = self.bytes.get_mut(at..end) {
-            commit();
-            room.copy_from_slice(data);
-            return true;
-        }
-        if end > self.bytes.capacity() {
-            return false;
-        }
-        if at < self.bytes.len() {
-            return self.write_across(at, data, commit);
-        }
-        let appends = at == self.bytes.len();
+    pub(crate) fn written_mut(&mut self, at: usize, len: usize) -> Option<&mut [u8]> {
+        self.bytes.get_mut(at..)?.get_mut(..len)
+    }
+
+    /// Writes `data` from `at` on, if that is where nothing was ever written and the frame is large enough;
+    /// else does nothing, and returns false.
+    #[inline(always)]
+    pub(crate) fn append(&mut self, at: usize, data: &[u8], commit: impl FnOnce()) -> bool {
+        let appends = at == self.bytes.len() && data.len() <= self.bytes.capacity() - self.bytes.len();
         if appends {
             commit();
-            self.bytes.extend_from_slice(data); // within the capacity: allocates nothing
+            append(&mut self.bytes, data); // within the capacity: allocates nothing
         }
         appends
     }
 
-    /// A write that begins on what was written before and ends past it.
-    #[cold]
-    fn write_across(&mut self, at: usize, data: &[u8], commit: impl FnOnce()) -> bool {
-        commit();
-        let over = &mut self.bytes[at..];
-        let (first, rest) = data.split_at(over.len());
-        over.copy_from_slice(first);
-        self.bytes.extend_from_slice(rest);
-        true
+    /// Writes `data` from `at` on, which must not lie past what was ever written; false, and
+    /// nothing written, if it does or if the frame is too small.
+    pub(crate) fn write(&mut self, at: usize, data: &[u8]) -> bool {
+        let written = self.bytes.len();
+        if at > written || at + data.len() > self.capacity() {
+            return false;
+        }
+        let (over, further) = data.split_at(data.len().min(written - at));
+        copy(&mut self.bytes[at..at + over.len()], over);
+        further.is_empty() || self.append(written, further, || ())
     }
 
     /// The first `len` bytes, at most the capacity, with anything in them.

@@ -20,6 +20,7 @@ mod budget;
 mod buffer;
 mod buffer_io;
 mod contained;
+mod copy;
 mod departure;
 mod direct;
 mod disk;

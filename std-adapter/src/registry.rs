@@ -90,8 +90,6 @@ struct Clock {
 #[derive(Debug)]
 struct Entry {
     table: PeerTable,
-    /// The owner's turn when the hand was here last.
-    turn: u32,
 }
 
 impl Entry {
@@ -100,15 +98,14 @@ impl Entry {
     }
 
     /// Whether the owner has not been inside since the last call.
-    fn is_idle(&mut self) -> bool {
-        let turn = self.table.turn();
-        std::mem::replace(&mut self.turn, turn) == turn
+    fn is_idle(&self) -> bool {
+        !self.table.was_visited()
     }
 }
 
 impl Registry {
     pub(crate) fn register(&self, table: &OwnTable) -> Place {
-        let entry = Some(Entry { table: table.peer(), turn: 0 });
+        let entry = Some(Entry { table: table.peer() });
         let mut clock = lock(&self.clock);
         match clock.vacant.pop() {
             Some(place) => {
@@ -164,7 +161,7 @@ impl Clock {
             }
             let at = self.hand % self.entries.len();
             self.hand = at + 1;
-            let Some(entry) = &mut self.entries[at] else { continue };
+            let Some(entry) = &self.entries[at] else { continue };
             let (held, is_idle) = (entry.held(), entry.is_idle());
             if held == 0 || is_asker(entry) {
                 continue;

@@ -63,7 +63,7 @@ impl Pager {
         };
         let smaller = self.table(|table| {
             let resident = table.resident(span.index).expect("I1: a pinned page stays");
-            larger.write(0, resident.content(), || ());
+            larger.write(0, resident.content());
             std::mem::replace(&mut resident.frame, larger)
         });
         self.give_frame(smaller);

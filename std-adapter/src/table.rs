@@ -23,6 +23,7 @@
 //! The bytes of a page past its `valid` are zeros, whatever the frame or the slot has there: so
 //! growing costs nothing, and memory is used again without being cleared.
 
+use crate::copy::copy;
 use crate::departure::Departure;
 use crate::frame::Frame;
 use crate::idle::KEPT_FRAME_MAX;
@@ -67,7 +68,7 @@ impl Resident {
     pub(crate) fn read(&self, at: usize, out: &mut [u8]) {
         let held = self.content().get(at..).unwrap_or_default();
         let n = held.len().min(out.len());
-        out[..n].copy_from_slice(&held[..n]);
+        copy(&mut out[..n], &held[..n]);
         out[n..].fill(0);
     }
 
@@ -76,10 +77,10 @@ impl Resident {
         if at > self.valid {
             self.frame.first_mut(at)[self.valid..].fill(0);
         }
-        let written = self.frame.write(at, data, || ());
+        let written = self.frame.write(at, data);
         debug_assert!(written, "the frame reaches to {}", at + data.len());
         self.valid = self.valid.max(at + data.len());
-        self.dirty = true;
+        self.dirty |= !data.is_empty();
     }
 }
 
@@ -178,37 +179,41 @@ impl Table {
         self.pinned == Some(index)
     }
 
-    /// Writes all of `data` if it lies in the window and its frame, without a gap; else nothing.
-    /// Calls `commit` before the copy, see [`Frame::write`].
+    /// Where `len` bytes for `offset` go, if they lie in the window, without a gap, and on bytes that its
+    /// frame has. They are content from now on.
     #[inline(always)]
-    pub(crate) fn write(&mut self, offset: u64, data: &[u8], commit: impl FnOnce()) -> bool {
+    pub(crate) fn room(&mut self, offset: u64, len: usize) -> Option<&mut [u8]> {
+        let Window { start, resident: Resident { frame, valid, dirty, .. }, .. } = self.window.as_mut()?;
+        let at = distance(*start, offset, *valid)?;
+        let room = frame.written_mut(at, len)?;
+        *valid = (*valid).max(at + len);
+        *dirty |= len > 0;
+        Some(room)
+    }
+
+    /// Writes all of `data` if it goes on at the end of the window's content, and its frame has room there
+    /// that was never written; else nothing.
+    #[inline(always)]
+    pub(crate) fn append(&mut self, offset: u64, data: &[u8], commit: impl FnOnce()) -> bool {
         let Some(Window { start, resident: Resident { frame, valid, dirty, .. }, .. }) = &mut self.window
         else {
             return false;
         };
-        let Some(at) = distance(*start, offset, *valid) else { return false };
-        frame.write(at, data, || {
-            *valid = (*valid).max(at + data.len());
-            *dirty |= !data.is_empty();
-            commit();
-        })
+        let at = *valid;
+        offset.wrapping_sub(*start) == at as u64
+            && frame.append(at, data, || {
+                *valid = at + data.len();
+                *dirty |= !data.is_empty();
+                commit();
+            })
     }
 
-    /// Fills all of `buf` if it lies in the window's content; else nothing.
-    /// Calls `commit` before the copy, see [`Frame::write`].
+    /// The `len` bytes at `offset`, if they lie in the window's content.
     #[inline(always)]
-    pub(crate) fn read(&self, offset: u64, buf: &mut [u8], commit: impl FnOnce()) -> bool {
-        let Some(window) = &self.window else { return false };
-        let resident = &window.resident;
-        let Some(at) = distance(window.start, offset, resident.valid) else { return false };
-        let end = at + buf.len();
-        if end > resident.valid {
-            return false;
-        }
-        let Some(bytes) = resident.frame.bytes().get(at..end) else { return false };
-        commit();
-        buf.copy_from_slice(bytes);
-        true
+    pub(crate) fn content(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let Window { start, resident, .. } = self.window.as_ref()?;
+        let at = distance(*start, offset, resident.valid)?;
+        resident.content().get(at..)?.get(..len)
     }
 
     /// The window's page, if there is a window.
