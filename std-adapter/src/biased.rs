@@ -222,27 +222,27 @@ impl Drop for Claim<'_> {
 
 /// Full fences on both sides: right everywhere, and the only kind that loom knows.
 #[cfg(any(overspill_loom, not(target_os = "linux")))]
-mod fences {
+pub(crate) mod fences {
     use crate::sync::{Ordering, fence};
 
     /// Whether `heavy` can be relied on.
-    pub(super) fn work() -> bool {
+    pub(crate) fn work() -> bool {
         true
     }
 
     #[inline(always)]
-    pub(super) fn light() {
+    pub(crate) fn light() {
         fence(Ordering::SeqCst);
     }
 
-    pub(super) fn heavy() {
+    pub(crate) fn heavy() {
         fence(Ordering::SeqCst);
     }
 }
 
 /// A compiler fence for the owner, `membarrier(2)` for the peer.
 #[cfg(all(target_os = "linux", not(overspill_loom)))]
-mod fences {
+pub(crate) mod fences {
     use crate::sync::{OnceLock, Ordering, fence};
 
     /// From linux/membarrier.h; libc has no names for them on every target.
@@ -255,17 +255,17 @@ mod fences {
     }
 
     /// Whether `heavy` can be relied on: Linux 4.14 and no sandbox that forbids the call.
-    pub(super) fn work() -> bool {
+    pub(crate) fn work() -> bool {
         static REGISTERED: OnceLock<bool> = OnceLock::new();
         *REGISTERED.get_or_init(|| membarrier(REGISTER_PRIVATE_EXPEDITED))
     }
 
     #[inline(always)]
-    pub(super) fn light() {
+    pub(crate) fn light() {
         core::sync::atomic::compiler_fence(Ordering::SeqCst);
     }
 
-    pub(super) fn heavy() {
+    pub(crate) fn heavy() {
         fence(Ordering::SeqCst);
         // It cannot fail once registered; if it could, going on would be a data race.
         assert!(!work() || membarrier(PRIVATE_EXPEDITED), "membarrier failed after it was registered");

@@ -30,20 +30,31 @@ impl Budget {
 
     /// Takes `bytes`, all or nothing.
     pub(crate) fn take(&self, bytes: u64) -> Result<(), Refused> {
+        self.take_between(bytes, bytes).map(drop)
+    }
+
+    /// Takes `bytes`, or what is left if that is less; says how much.
+    pub(crate) fn take_up_to(&self, bytes: u64) -> u64 {
+        self.take_between(0, bytes).unwrap_or(0)
+    }
+
+    /// Takes as much as there is, at least `least` bytes and at most `most`; says how much.
+    fn take_between(&self, least: u64, most: u64) -> Result<u64, Refused> {
         let mut taken = self.taken.load(Ordering::Relaxed);
         loop {
             let limit = self.limit.load(Ordering::Relaxed);
-            let sum = match taken.checked_add(bytes) {
-                Some(sum) if sum <= limit => sum,
-                _ => return Err(Refused { limit, taken }),
-            };
+            let bytes = most.min(limit.saturating_sub(taken));
+            if bytes < least {
+                return Err(Refused { limit, taken });
+            }
+            let sum = taken + bytes;
             // Relaxed: the count orders nothing. What is counted is handed over by locks.
             match self.taken.compare_exchange_weak(taken, sum, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => {
                     if sum > self.high_water.load(Ordering::Relaxed) {
                         self.high_water.fetch_max(sum, Ordering::Relaxed);
                     }
-                    return Ok(());
+                    return Ok(bytes);
                 }
                 Err(now) => taken = now,
             }
@@ -85,6 +96,16 @@ mod tests {
         assert_eq!(budget.take(3), Ok(()));
         budget.give_back(10);
         assert_eq!((budget.taken(), budget.high_water()), (0, 10));
+    }
+
+    #[test]
+    fn takes_what_is_left() {
+        let budget = Budget::new(10);
+        assert_eq!([7, 7, 7].map(|bytes| budget.take_up_to(bytes)), [7, 3, 0]);
+        budget.set_limit(4);
+        assert_eq!(budget.take_up_to(1), 0);
+        assert_eq!(budget.take(1), Err(Refused { limit: 4, taken: 10 }));
+        assert_eq!(budget.take(0), Ok(()), "nothing is always to be had");
     }
 
     #[test]

@@ -5,8 +5,10 @@ use crate::pager::Pager;
 use crate::pool::Core;
 use crate::stats::BufferStats;
 use crate::sync::Arc;
+use crate::waiting::Room;
 use overspill_core::Cursor;
 use std::fmt;
+use std::task::{Context, Poll};
 
 /// Bytes of memory of a buffer that was not told otherwise.
 const BUDGET_DEFAULT: usize = 8 << 20;
@@ -108,6 +110,7 @@ impl SpillBuffer {
     pub fn clear(&mut self) {
         // Cutting cannot fail: it only gives back.
         let _ = self.cursor.set_len(0);
+        self.cursor.get_mut().leave_queue();
         self.cursor.rewind();
     }
 
@@ -120,9 +123,57 @@ impl SpillBuffer {
     /// Moves everything that is in memory to the store now, and gives the memory back to the pool.
     ///
     /// # Errors
-    /// If the disk limit or the store refuses: what did not move is still in memory.
+    /// If the disk limit or the store refuses: what did not move is still in memory. Where room is
+    /// waited for ([`WhenFull`](crate::WhenFull)), that is after the wait.
     pub fn spill(&mut self) -> Result<(), SpillError> {
-        self.cursor.get_mut().spill()
+        self.cursor.get_mut().with_patience(Pager::spill)
+    }
+
+    /// Waits, without blocking the thread, for what a write or [`spill`](SpillBuffer::spill) was
+    /// refused with [`SpillError::DiskLimit`]: until it is worth trying again. For callers that may not
+    /// block, in pools and buffers that [fail](crate::WhenFull::Fail) at the limit.
+    ///
+    /// It is ready when as much of the disk as was asked has been set aside for this buffer, or when
+    /// memory came free; the write tried again may still be refused, and then this is to be awaited
+    /// again, with the buffer's turn in the queue kept. If nothing was refused since the last
+    /// success, it is ready at once. So is it the first time, for the sake of what came free meanwhile.
+    ///
+    /// Dropping the future before it is ready leaves the queue. What was set aside is given up by the
+    /// next success, by cutting or [clearing](SpillBuffer::clear) the buffer, or by dropping it; until then nobody else has it, so try soon. It needs no runtime, and
+    /// has no deadline: take your runtime's.
+    ///
+    /// A refusal for the buffer's own disk limit ([`LimitScope::Buffer`](crate::LimitScope)) is not waited
+    /// for: then, too, it is ready at once.
+    ///
+    /// ```
+    /// use overspill::{LimitScope, SpillBuffer, SpillError};
+    /// use std::io::{self, Write};
+    ///
+    /// /// Whether others can make room.
+    /// fn may_pass(error: &io::Error) -> bool {
+    ///     let error = error.get_ref().and_then(|error| error.downcast_ref());
+    ///     matches!(error, Some(SpillError::DiskLimit { scope: LimitScope::Pool, .. }))
+    /// }
+    ///
+    /// async fn write_all(buffer: &mut SpillBuffer, mut data: &[u8]) -> io::Result<()> {
+    ///     while !data.is_empty() {
+    ///         match buffer.write(data) {
+    ///             Ok(taken) => data = &data[taken..],
+    ///             Err(error) if may_pass(&error) => buffer.room().await,
+    ///             Err(error) => return Err(error),
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn room(&mut self) -> Room<'_> {
+        Room { pager: self.cursor.get_mut(), is_done: false }
+    }
+
+    /// [`room`](SpillBuffer::room) for implementors of `poll_write` and the like. A caller that gives up
+    /// after `Pending` drops or [clears](SpillBuffer::clear) the buffer, or else keeps its turn.
+    pub fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.cursor.get_mut().poll_room(context)
     }
 
     /// Where the bytes are, and what it took to put them there.

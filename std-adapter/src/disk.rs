@@ -6,9 +6,9 @@
 //! - I5: no lock is held while the store works.
 //! - A transfer is finished or fails; short ones and interrupted ones are continued here alone.
 
-use crate::budget::Budget;
 use crate::contained::Contained;
-use crate::error::{Operation, SpillError};
+use crate::error::{LimitScope, Operation, SpillError};
+use crate::quota::{Place, Quota};
 use crate::slots::{Returning, Slot, Slots, slot_bytes};
 use crate::stats::IoCounts;
 use crate::store::Store;
@@ -26,7 +26,7 @@ pub(crate) const WARM_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Disk {
     store: Contained,
-    quota: Arc<Budget>,
+    quota: Arc<Quota>,
     page_size: usize,
     state: Mutex<State>,
     /// Signalled when `cutting` ends.
@@ -54,14 +54,14 @@ impl State {
 }
 
 impl Disk {
-    pub(crate) fn new(store: Box<dyn Store>, quota: Arc<Budget>, page_size: usize) -> Self {
+    pub(crate) fn new(store: Box<dyn Store>, quota: Arc<Quota>, page_size: usize) -> Self {
         let store = Contained(store);
         let state =
             State { slots: Slots::new(page_size), in_use: 0, reached: 0, cutting: false, frees: true };
         Disk { store, quota, page_size, state: Mutex::new(state), cut: Condvar::new() }
     }
 
-    pub(crate) fn quota(&self) -> &Arc<Budget> {
+    pub(crate) fn quota(&self) -> &Arc<Quota> {
         &self.quota
     }
 
@@ -75,14 +75,14 @@ impl Disk {
         slot_bytes(bytes, self.page_size as u64)
     }
 
-    /// A slot that holds `bytes` of a page.
-    pub(crate) fn take(&self, bytes: usize) -> Result<Slot, SpillError> {
+    /// A slot that holds `bytes` of a page, paid for with what `place` was granted first.
+    pub(crate) fn take(&self, bytes: usize, place: Option<&Place>) -> Result<Slot, SpillError> {
         let mut state = lock(&self.state);
         while state.cutting {
             state = self.cut.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         let len = state.slots.class(bytes);
-        take_quota(&self.quota, len)?;
+        take_quota(&self.quota, len, place)?;
         let slot = state.slots.take(len).ok_or_else(|| {
             self.quota.give_back(len);
             SpillError::TooLarge { position: state.slots.end(), asked: len }
@@ -124,7 +124,7 @@ impl Disk {
             return None;
         }
         let slot = state.slots.take_at(offset)?;
-        if self.quota.take(slot.len).is_err() {
+        if self.quota.take(slot.len, None).is_err() {
             state.slots.free(slot);
             return None;
         }
@@ -173,9 +173,9 @@ impl Disk {
     }
 }
 
-/// Takes `len` bytes of the disk limit.
-pub(crate) fn take_quota(quota: &Budget, len: u64) -> Result<(), SpillError> {
-    quota.take(len).map_err(|refused| SpillError::disk_limit(refused, len))
+/// Takes `len` bytes of the pool's disk limit.
+pub(crate) fn take_quota(quota: &Quota, len: u64, place: Option<&Place>) -> Result<(), SpillError> {
+    quota.take(len, place).map_err(|refused| SpillError::disk_limit(refused, len, LimitScope::Pool))
 }
 
 /// Reads all of `buf` from `offset`.

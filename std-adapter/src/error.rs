@@ -3,6 +3,7 @@
 use crate::budget::Refused;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What was being done to the store when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,38 @@ impl std::fmt::Display for Operation {
     }
 }
 
+/// Whose limit was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LimitScope {
+    /// That of all buffers of the pool together.
+    Pool,
+    /// That of the one buffer.
+    Buffer,
+}
+
+impl LimitScope {
+    fn advice(self) -> &'static str {
+        match self {
+            LimitScope::Pool => "drop or truncate other buffers, or raise the limit",
+            LimitScope::Buffer => "truncate the buffer, or give the next one a higher limit",
+        }
+    }
+}
+
+impl std::fmt::Display for LimitScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            LimitScope::Pool => "of the pool",
+            LimitScope::Buffer => "of the buffer",
+        })
+    }
+}
+
+fn after(waited: Duration) -> String {
+    if waited.is_zero() { String::new() } else { format!(" (room was waited for, {waited:.1?} in vain)") }
+}
+
 /// An operation on a [`SpillBuffer`](crate::SpillBuffer) failed.
 ///
 /// Whatever the variant, nothing that was accepted before is lost, the position has moved by
@@ -35,18 +68,23 @@ impl std::fmt::Display for Operation {
 pub enum SpillError {
     /// The disk limit of the pool, or of the buffer, leaves no room. Kind: `QuotaExceeded`.
     ///
-    /// Dropping, clearing or truncating other buffers of the pool makes room.
+    /// Dropping, clearing or truncating buffers of the pool makes room below the pool's limit; see
+    /// also [`WhenFull`](crate::WhenFull).
     #[error(
-        "disk limit reached: {asked} more bytes asked, {used} of {limit} used; \
-         drop or truncate other buffers, or raise the limit"
+        "disk limit {scope} reached{}: {asked} more bytes asked, {used} of {limit} used; {}",
+        after(*waited), scope.advice()
     )]
     DiskLimit {
         /// The limit, in bytes.
         limit: u64,
-        /// How much of it is used by all buffers together, in bytes.
+        /// How much of it is used, in bytes; what is set aside for others that wait is counted.
         used: u64,
         /// How much more was asked, in bytes.
         asked: u64,
+        /// Whose limit it is.
+        scope: LimitScope,
+        /// How long room was waited for in vain; zero if nobody waited.
+        waited: Duration,
     },
 
     /// The store below is full: the disk, a quota of the file system, or the size limit of files.
@@ -109,8 +147,9 @@ pub enum SpillError {
 }
 
 impl SpillError {
-    pub(crate) fn disk_limit(refused: Refused, asked: u64) -> Self {
-        SpillError::DiskLimit { limit: refused.limit, used: refused.taken, asked }
+    pub(crate) fn disk_limit(refused: Refused, asked: u64, scope: LimitScope) -> Self {
+        let (limit, used) = (refused.limit, refused.taken);
+        SpillError::DiskLimit { limit, used, asked, scope, waited: Duration::ZERO }
     }
 
     /// The kind that this error has as an [`io::Error`].

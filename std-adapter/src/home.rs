@@ -3,6 +3,7 @@
 use crate::disk::Disk;
 use crate::error::SpillError;
 use crate::own_file::OwnFile;
+use crate::quota::Place;
 use crate::slots::Slot;
 use crate::store::Store;
 
@@ -18,18 +19,18 @@ impl<'a> Home<'a> {
         self.own.map_or_else(|| self.disk.slot_bytes(bytes), OwnFile::slot_bytes)
     }
 
-    /// A slot for `bytes` of page `index`.
-    pub(crate) fn take(self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
+    /// A slot for `bytes` of page `index`, paid for with what `place` was granted first.
+    pub(crate) fn take(self, index: u64, bytes: usize, place: Option<&Place>) -> Result<Slot, SpillError> {
         match self.own {
-            Some(own) => own.take(index),
-            None => self.disk.take(bytes),
+            Some(own) => own.take(index, place),
+            None => self.disk.take(bytes, place),
         }
     }
 
     /// A slot as long as a page for page `index`, if the one at `offset` can be had.
     pub(crate) fn take_at(self, index: u64, offset: u64) -> Option<Slot> {
         match self.own {
-            Some(own) => own.take(index).ok(), // where page `index` is, and so at `offset`
+            Some(own) => own.take(index, None).ok(), // where page `index` is, and so at `offset`
             None => self.disk.take_at(offset),
         }
     }

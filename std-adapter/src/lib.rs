@@ -38,6 +38,7 @@ mod own_file;
 mod pager;
 mod pool;
 mod pressure;
+mod quota;
 mod registry;
 mod residency;
 mod slots;
@@ -49,14 +50,16 @@ mod taking;
 mod temp_file;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod waiting;
 
 pub use buffer::SpillBuffer;
-pub use error::{BuildError, HandOverError, Operation, SpillError};
+pub use error::{BuildError, HandOverError, LimitScope, Operation, SpillError};
 pub use limits::BufferBuilder;
 pub use pool::{Builder, PoolStats, SpillPool};
 pub use stats::{BufferStats, IoCounts};
 pub use store::{MemoryStore, Store};
 pub use temp_file::TempFileStore;
+pub use waiting::{Room, WhenFull};
 
 /// The README's code, run as a test.
 #[cfg(doctest)]

@@ -2,6 +2,7 @@
 
 use crate::buffer::SpillBuffer;
 use crate::pool::SpillPool;
+use crate::waiting::WhenFull;
 
 /// Describes a buffer with limits of its own; see [`SpillPool::buffer_builder`].
 #[derive(Debug)]
@@ -10,6 +11,7 @@ pub struct BufferBuilder<'a> {
     pool: &'a SpillPool,
     memory: u64,
     disk: u64,
+    when_full: Option<WhenFull>,
 }
 
 impl SpillPool {
@@ -27,7 +29,7 @@ impl SpillPool {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn buffer_builder(&self) -> BufferBuilder<'_> {
-        BufferBuilder { pool: self, memory: u64::MAX, disk: u64::MAX }
+        BufferBuilder { pool: self, memory: u64::MAX, disk: u64::MAX, when_full: None }
     }
 }
 
@@ -38,9 +40,18 @@ impl BufferBuilder<'_> {
         self
     }
 
-    /// The most room that the buffer may take in the store, in bytes; counted as the pool's is.
+    /// The most room that the buffer may take in the store, in bytes; counted as the pool's is. What
+    /// would pass it fails at once, whatever [`when_full`](BufferBuilder::when_full) says: only the
+    /// buffer itself could make room, and it would be waiting.
     pub fn disk(mut self, bytes: u64) -> Self {
         self.disk = bytes;
+        self
+    }
+
+    /// What a call on this buffer does that needs more of the disk than the pool's limit leaves, instead
+    /// of what the pool's other buffers do.
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = Some(when_full);
         self
     }
 
@@ -49,6 +60,9 @@ impl BufferBuilder<'_> {
     pub fn build(self) -> SpillBuffer {
         let mut buffer = self.pool.buffer();
         buffer.cursor.get_mut().limit(self.memory, self.disk);
+        if let Some(when_full) = self.when_full {
+            buffer.cursor.get_mut().set_when_full(when_full);
+        }
         buffer
     }
 }

@@ -8,12 +8,16 @@ use crate::budget::Budget;
 use crate::frame::Frames;
 use crate::pager::Pager;
 use crate::pool::Core;
+use crate::quota::{Place, Quota};
 use crate::store::Store;
-use crate::sync::Arc;
+use crate::sync::{Arc, ThreadWaker, park_until};
 use crate::taking::{PeerTable, Taken};
+use crate::waiting::WhenFull;
 use loom::thread;
 use overspill_core::Medium;
 use std::io;
+use std::task::Context;
+use std::time::Duration;
 
 /// Bytes of a page: the content of all models fits in two.
 const PAGE: usize = 8;
@@ -97,6 +101,112 @@ fn a_recycled_frame_has_one_taker() {
         frame.into_iter().for_each(|frame| frames.recycle(frame));
         assert_eq!(frames.recycled_bytes(), frames.budget().taken());
         assert!(frames.budget().high_water() <= PAGE as u64);
+    });
+}
+
+// ---- waiting for room
+
+/// Blocks as [`Pager::with_patience`] does. If a wake-up is lost, nobody is left to run, and loom says so.
+fn await_turn(place: &Place) {
+    let waker = ThreadWaker::waker();
+    while place.poll(&Context::from_waker(&waker)).is_pending() {
+        park_until(None);
+    }
+}
+
+fn full_quota() -> Arc<Quota> {
+    let quota = Arc::new(Quota::new(10));
+    quota.take(10, None).unwrap();
+    quota
+}
+
+/// Guards: who waits is told of what others give back, piece by piece, and has it for itself.
+#[test]
+fn what_comes_free_wakes_who_waits() {
+    explore(3, || {
+        let quota = full_quota();
+        let theirs = Arc::clone(&quota);
+        let freer = thread::spawn(move || {
+            theirs.give_back(4);
+            theirs.give_back(3);
+        });
+        let place = quota.enter(6);
+        await_turn(&place);
+        quota.take(6, Some(&place)).unwrap();
+        drop(place);
+        freer.join().unwrap();
+        assert_eq!((quota.taken(), quota.set_aside(), quota.high_water()), (9, 0, 10));
+    });
+}
+
+/// Guards: a limit that is raised wakes who waits.
+#[test]
+fn a_raised_limit_wakes_who_waits() {
+    explore(3, || {
+        let quota = full_quota();
+        let theirs = Arc::clone(&quota);
+        let raiser = thread::spawn(move || theirs.set_limit(16));
+        let place = quota.enter(6);
+        await_turn(&place);
+        quota.take(6, Some(&place)).unwrap();
+        raiser.join().unwrap();
+    });
+}
+
+/// Guards: who leaves the queue passes its turn, and what it was granted, to the next.
+#[test]
+fn who_leaves_the_queue_passes_its_turn_on() {
+    explore(2, || {
+        let quota = full_quota();
+        let first = quota.enter(6);
+        let second = quota.enter(5);
+        let theirs = Arc::clone(&quota);
+        let freer = thread::spawn(move || theirs.give_back(5));
+        let leaver = thread::spawn(move || drop(first));
+        await_turn(&second);
+        quota.take(5, Some(&second)).unwrap();
+        freer.join().unwrap();
+        leaver.join().unwrap();
+        drop(second);
+        assert_eq!((quota.taken(), quota.set_aside()), (10, 0));
+    });
+}
+
+/// Guards: memory that comes free wakes who waits for disk, since it may do instead.
+#[test]
+fn memory_that_comes_free_wakes_who_waits() {
+    explore(3, || {
+        let (quota, memory) = (full_quota(), Arc::new(Budget::new(PAGE as u64)));
+        memory.take(PAGE as u64).unwrap();
+        let (theirs, freed) = (Arc::clone(&quota), Arc::clone(&memory));
+        let freer = thread::spawn(move || {
+            freed.give_back(PAGE as u64);
+            theirs.stir();
+        });
+        let place = quota.enter(6);
+        while memory.take(PAGE as u64).is_err() {
+            await_turn(&place);
+        }
+        freer.join().unwrap();
+    });
+}
+
+/// Guards: a buffer that waits for room while another goes, as a whole.
+#[test]
+fn a_buffer_waits_for_another_to_go() {
+    explore(2, || {
+        let store = Box::new(Shelf::default());
+        let core = Core::new(0, PAGE as u64, PAGE, store, None);
+        let patient = WhenFull::Wait { at_most: Duration::MAX };
+        let core = Arc::new(Core { when_full: patient, ..core });
+        let mut before = Pager::new(Arc::clone(&core));
+        before.write_at(0, &[1; PAGE]).unwrap();
+        let mut pager = Pager::new(Arc::clone(&core));
+        let goer = thread::spawn(move || drop(before));
+        assert_eq!(pager.write_at(0, &[2; PAGE]).unwrap(), PAGE);
+        goer.join().unwrap();
+        assert_eq!(content(&mut pager), [2; PAGE]);
+        core.check_quiet();
     });
 }
 

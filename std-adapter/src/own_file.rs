@@ -9,9 +9,9 @@
 //! - When [`finish`](OwnFile::finish) succeeds, the file is the content and nothing else.
 //! - Once [`let_go`](OwnFile::let_go) was called the file is somebody else's, and never touched again.
 
-use crate::budget::Budget;
 use crate::disk::take_quota;
 use crate::error::SpillError;
+use crate::quota::{Place, Quota};
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::sync::{Arc, AtomicBool, Ordering};
@@ -27,7 +27,7 @@ const END_MAX: u64 = i64::MAX as u64;
 pub(crate) struct OwnFile {
     store: TempFileStore,
     /// The disk limit that it counts against: the pool's.
-    quota: Arc<Budget>,
+    quota: Arc<Quota>,
     page_size: u64,
     /// The file has bytes in a hole that could not be cleared.
     spoiled: AtomicBool,
@@ -37,7 +37,7 @@ pub(crate) struct OwnFile {
 
 impl OwnFile {
     /// A file in `dir`, made when the first page is spilled.
-    pub(crate) fn new(dir: &Path, quota: Arc<Budget>, page_size: usize) -> Self {
+    pub(crate) fn new(dir: &Path, quota: Arc<Quota>, page_size: usize) -> Self {
         OwnFile {
             store: TempFileStore::in_dir(dir),
             quota,
@@ -51,12 +51,12 @@ impl OwnFile {
         self.page_size
     }
 
-    /// The place of page `index`.
-    pub(crate) fn take(&self, index: u64) -> Result<Slot, SpillError> {
+    /// The place of page `index`, paid for with what `place` in the queue was granted first.
+    pub(crate) fn take(&self, index: u64, place: Option<&Place>) -> Result<Slot, SpillError> {
         let len = self.page_size;
         let refused = || SpillError::TooLarge { position: u64::MAX, asked: len };
         let offset = index.checked_mul(len).filter(|&offset| offset <= END_MAX - len).ok_or_else(refused)?;
-        take_quota(&self.quota, len)?;
+        take_quota(&self.quota, len, place)?;
         Ok(Slot { offset, len })
     }
 

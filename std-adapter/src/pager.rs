@@ -22,6 +22,7 @@ use crate::stats::{BufferStats, IoCounts};
 use crate::sync::Arc;
 use crate::table::{Page, Resident, Table, View, Where, Window, low_bits};
 use crate::taking::OwnTable;
+use crate::waiting::Patience;
 use overspill_core::Medium;
 use std::path::Path;
 
@@ -54,6 +55,7 @@ pub(crate) struct Rare {
     /// What is lent where there is no frame.
     scratch: Option<Box<[u8; SCRATCH]>>,
     pub(crate) io: IoCounts,
+    pub(crate) patience: Option<Box<Patience>>,
 }
 
 /// Where a chunk is lent from.
@@ -181,6 +183,14 @@ impl Pager {
 
     pub(crate) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    pub(crate) fn rare_ref(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    pub(crate) fn rare_if_any(&mut self) -> Option<&mut Rare> {
+        self.rare.as_deref_mut()
     }
 
     #[inline]
@@ -353,11 +363,13 @@ impl Pager {
 
     #[cold]
     fn write_slow(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
-        self.end_loan();
-        self.shed();
-        let taken = self.write_pages(offset, data);
-        self.finish();
-        taken
+        self.with_patience(|pager| {
+            pager.end_loan();
+            pager.shed();
+            let taken = pager.write_pages(offset, data);
+            pager.finish();
+            taken
+        })
     }
 
     fn write_pages(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
@@ -414,6 +426,15 @@ impl Pager {
     /// Moves every page that is in memory to its slot.
     pub(crate) fn spill(&mut self) -> Result<(), SpillError> {
         self.end_loan();
+        let before = self.account().memory.taken();
+        let spilled = self.move_all_out();
+        if self.account().memory.taken() < before {
+            self.core.disk.quota().stir();
+        }
+        spilled
+    }
+
+    fn move_all_out(&mut self) -> Result<(), SpillError> {
         loop {
             self.settle_all();
             let Some(mut from) = self.table(|table| table.next_in_memory(0)) else { return Ok(()) };
@@ -428,6 +449,7 @@ impl Pager {
 
     fn truncate(&mut self, len: u64) {
         self.end_loan();
+        let before = self.held();
         // The page that is cut in two stays, and must not be on its way.
         self.hold(len >> self.core.page_size.trailing_zeros());
         let window = self.table(|table| table.cut_window(len));
@@ -437,6 +459,17 @@ impl Pager {
         }
         self.finish();
         self.len = len;
+        // A gap that could not be written is cut off again: nothing has come free, and who waits, this
+        // buffer perhaps, need not look.
+        if self.held() < before {
+            self.leave_queue();
+            self.core.disk.quota().stir();
+        }
+    }
+
+    /// Bytes of frames and slots.
+    fn held(&self) -> u64 {
+        self.account().memory.taken() + self.account().disk.taken()
     }
 
     fn dispose(&mut self, page: Page) {

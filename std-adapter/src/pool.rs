@@ -1,16 +1,17 @@
 //! A memory budget, a disk limit and a store, shared by any number of buffers.
 
-use crate::budget::Budget;
 use crate::buffer::SpillBuffer;
 use crate::disk::Disk;
 use crate::error::BuildError;
 use crate::frame::{Frames, PAGE_SIZE_MAX};
 use crate::idle::Idle;
 use crate::machine;
+use crate::quota::Quota;
 use crate::registry::Registry;
 use crate::store::Store;
 use crate::sync::Arc;
 use crate::temp_file::TempFileStore;
+use crate::waiting::WhenFull;
 use std::path::PathBuf;
 
 /// Bytes of memory of a pool that was not told otherwise.
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     /// None in a pool for one buffer: there is nobody to take from.
     pub(crate) registry: Option<Registry>,
     pub(crate) page_size: usize,
+    pub(crate) when_full: WhenFull,
     /// Where temp files are made, if the caller chose.
     pub(crate) dir: Option<PathBuf>,
 }
@@ -69,6 +71,7 @@ pub struct Builder {
     disk: u64,
     dir: Option<PathBuf>,
     page_size: Option<usize>,
+    when_full: WhenFull,
     store: Option<Box<dyn Store>>,
 }
 
@@ -108,7 +111,8 @@ pub struct PoolStats {
     pub memory_high_water: u64,
     /// The memory budget, in bytes.
     pub memory_limit: u64,
-    /// Bytes of the store that the slots of all buffers take.
+    /// Bytes of the store that the slots of all buffers take, or that are set aside for buffers that
+    /// wait for room.
     pub disk_used: u64,
     /// The most that it was, in bytes.
     pub disk_high_water: u64,
@@ -127,6 +131,7 @@ impl SpillPool {
             disk: u64::MAX,
             dir: None,
             page_size: None,
+            when_full: WhenFull::Fail,
             store: None,
         }
     }
@@ -223,6 +228,30 @@ impl Builder {
         self
     }
 
+    /// What a call does that needs more of the disk than its limit leaves. It fails, unless said
+    /// otherwise here, or by [`BufferBuilder::when_full`](crate::BufferBuilder::when_full) for one
+    /// buffer.
+    ///
+    /// ```
+    /// use overspill::{SpillPool, WhenFull};
+    /// use std::io::Write;
+    /// use std::time::Duration;
+    ///
+    /// let patient = WhenFull::Wait { at_most: Duration::from_secs(10) };
+    /// let pool = SpillPool::builder().memory(0).disk(64 << 10).when_full(patient).build()?;
+    /// let mut first = pool.buffer();
+    /// first.write_all(&[1; 64 << 10])?; // all there is
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| drop(first));
+    ///     pool.buffer().write_all(&[2; 64 << 10]) // once the first is gone
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
     /// A place for spilled pages instead of the temp file.
     pub fn store(mut self, store: impl Store + 'static) -> Self {
         self.store = Some(Box::new(store));
@@ -246,7 +275,8 @@ impl Builder {
             Some(dir) => Box::new(TempFileStore::in_dir(dir)),
             None => Box::new(TempFileStore::new()),
         });
-        Ok(SpillPool { core: Arc::new(Core::new(memory, self.disk, page_size, store, self.dir)) })
+        let core = Core::new(memory, self.disk, page_size, store, self.dir);
+        Ok(SpillPool { core: Arc::new(Core { when_full: self.when_full, ..core }) })
     }
 }
 
@@ -260,10 +290,11 @@ impl Core {
     ) -> Self {
         Core {
             frames: Frames::new(memory as u64, page_size),
-            disk: Disk::new(store, Arc::new(Budget::new(disk)), page_size),
+            disk: Disk::new(store, Arc::new(Quota::new(disk)), page_size),
             idle: Idle::default(),
             registry: Some(Registry::default()),
             page_size,
+            when_full: WhenFull::Fail,
             dir,
         }
     }

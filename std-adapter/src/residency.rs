@@ -10,8 +10,8 @@
 //! Everything else goes straight between the caller and the slot. So crossing the budget moves
 //! nothing, and neither a scan nor scattered accesses wash out what is in use.
 
-use crate::disk::{self, take_quota};
-use crate::error::SpillError;
+use crate::disk;
+use crate::error::{LimitScope, SpillError};
 use crate::frame::Frame;
 use crate::home::Home;
 use crate::pager::{Approach, Pager, Span};
@@ -219,8 +219,9 @@ impl Pager {
     pub(crate) fn take_slot(&mut self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
         let (home, account) = (self.home(), &self.account().disk);
         let asked = home.slot_bytes(bytes);
-        take_quota(account, asked)?;
-        home.take(index, bytes).inspect_err(|_| account.give_back(asked))
+        let refused = |refused| SpillError::disk_limit(refused, asked, LimitScope::Buffer);
+        account.take(asked).map_err(refused)?;
+        home.take(index, bytes, self.place()).inspect_err(|_| account.give_back(asked))
     }
 
     /// A slot as long as a page for page `index`, if the one at `offset` can be had.

@@ -3,6 +3,14 @@
 //! Nothing else in the crate names an atomic or a lock, so that the models in `tests/` see every
 //! one of them.
 
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+#[cfg(overspill_loom)]
+use loom::thread;
+#[cfg(not(overspill_loom))]
+use std::thread;
+
 #[cfg(not(overspill_loom))]
 pub(crate) use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence},
@@ -27,6 +35,36 @@ pub(crate) use std::sync::{Arc, OnceLock};
 /// No critical section of this crate runs foreign code, so none can be left half done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A thread, as a waker that unparks it.
+pub(crate) struct ThreadWaker(thread::Thread);
+
+impl ThreadWaker {
+    /// Wakes the current thread out of [`park_until`].
+    pub(crate) fn waker() -> Waker {
+        Waker::from(Arc::new(ThreadWaker(thread::current())))
+    }
+}
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits until somebody wakes this thread, or for no reason; false, and no wait, past the deadline. In
+/// the models no time passes.
+pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
+    #[cfg(not(overspill_loom))]
+    if let Some(deadline) = deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        thread::park_timeout(left);
+        return !left.is_zero();
+    }
+    let _ = deadline;
+    thread::park();
+    true
 }
 
 /// A cell whose every access is a closure, as loom wants it.

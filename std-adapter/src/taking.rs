@@ -131,7 +131,7 @@ fn write_leaving(home: Home<'_>, index: u64, underway: &Underway) -> Result<Slot
     let resident = underway.resident();
     let slot = match resident.slot {
         Some(slot) => slot,
-        None => home.take(index, resident.valid)?,
+        None => home.take(index, resident.valid, None)?,
     };
     let (_, written) = disk::write(home.store(), slot.offset, resident.content(), &mut IoCounts::default());
     if written.is_err() && resident.slot.is_none() {

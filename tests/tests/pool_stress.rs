@@ -7,7 +7,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "sizes here are small and made up")]
 
-use overspill::{MemoryStore, SpillBuffer, SpillPool};
+use overspill::{MemoryStore, SpillBuffer, SpillPool, WhenFull};
 use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -190,6 +190,15 @@ fn over_a_temp_file() {
     let until = Instant::now() + Duration::from_secs(seconds());
     let pool = SpillPool::builder().memory(4096).page_size(PAGE as usize).build().unwrap();
     stress(&pool, seed(), until);
+}
+
+/// Writers that wait for each other's room, a few in vain.
+#[test]
+fn over_a_disk_limit_that_is_waited_for() {
+    let until = Instant::now() + Duration::from_secs(seconds());
+    let builder = SpillPool::builder().memory(4096).page_size(PAGE as usize).store(MemoryStore::new());
+    let when_full = WhenFull::Wait { at_most: Duration::from_millis(2) };
+    stress(&builder.when_full(when_full).build().unwrap(), seed(), until);
 }
 
 /// A disk that is full at some point: what cannot leave comes back to its owner.

@@ -1,0 +1,351 @@
+//! Guards what happens at the disk limit: the typed error at once, or a wait that ends when room comes, in
+//! turn, or at its deadline; with nothing lost either way.
+
+use overspill::{LimitScope, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
+use std::io::{self, Read, Seek, Write};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PAGE: usize = 4096;
+
+/// Long enough that a test that needs it fails, and says so, instead of hanging.
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(50);
+
+fn wait(at_most: Duration) -> WhenFull {
+    WhenFull::Wait { at_most }
+}
+
+/// So many pages of memory and of disk.
+fn pool(memory: usize, disk: usize, when_full: WhenFull) -> SpillPool {
+    let builder = SpillPool::builder().memory(memory * PAGE).disk((disk * PAGE) as u64).page_size(PAGE);
+    builder.store(MemoryStore::new()).when_full(when_full).build().unwrap()
+}
+
+fn filled(pool: &SpillPool, pages: usize, byte: u8) -> SpillBuffer {
+    let mut buffer = pool.buffer();
+    buffer.write_all(&vec![byte; pages * PAGE]).unwrap();
+    buffer
+}
+
+fn content(buffer: &mut SpillBuffer) -> Vec<u8> {
+    let mut found = Vec::new();
+    buffer.rewind().unwrap();
+    buffer.read_to_end(&mut found).unwrap();
+    found
+}
+
+/// What was refused: whose limit, and how long room was waited for.
+fn refusal(result: io::Result<()>) -> (LimitScope, Duration) {
+    match result.unwrap_err().downcast().unwrap() {
+        SpillError::DiskLimit { scope, waited, .. } => (scope, waited),
+        other => panic!("another error: {other}"),
+    }
+}
+
+/// Runs `write_all` of so many pages in a thread; what comes of it is sent.
+fn write_beside(pool: &SpillPool, pages: usize, byte: u8) -> mpsc::Receiver<io::Result<SpillBuffer>> {
+    let (sender, receiver) = mpsc::channel();
+    let mut buffer = pool.buffer();
+    thread::spawn(move || {
+        let written = buffer.write_all(&vec![byte; pages * PAGE]);
+        sender.send(written.map(|()| buffer)).unwrap();
+    });
+    receiver
+}
+
+fn assert_waits<T>(receiver: &mpsc::Receiver<T>) {
+    assert!(receiver.recv_timeout(SHORT).is_err(), "it did not wait");
+}
+
+/// A write beside that gets what it waits for once `make_room` has run.
+fn assert_ended_by(pool: &SpillPool, make_room: impl FnOnce()) {
+    let waiting = write_beside(pool, 1, 9);
+    assert_waits(&waiting);
+    make_room();
+    let mut written = waiting.recv_timeout(LONG / 2).expect("nobody woke it").unwrap();
+    assert_eq!(content(&mut written), [9; PAGE]);
+    drop(written);
+    pool.check_invariants();
+}
+
+#[test]
+fn without_a_policy_it_fails_at_once() {
+    let pool = pool(0, 2, WhenFull::Fail);
+    let mut full = filled(&pool, 2, 1);
+    assert_eq!(refusal(pool.buffer().write_all(&[2])), (LimitScope::Pool, Duration::ZERO));
+    assert_eq!(content(&mut full), [1; 2 * PAGE]);
+}
+
+#[test]
+fn a_wait_ends_at_its_deadline() {
+    let pool = pool(1, 2, wait(SHORT));
+    let mut full = filled(&pool, 3, 1);
+    let started = Instant::now();
+    let (scope, waited) = refusal(full.write_all(&[2; 2 * PAGE]));
+    assert_eq!(scope, LimitScope::Pool);
+    assert!(waited >= SHORT && started.elapsed() >= waited, "{waited:?}");
+    assert_eq!(content(&mut full), [1; 3 * PAGE], "nothing is lost");
+    full.check_invariants();
+    pool.check_invariants();
+    // And it is usable as soon as there is room.
+    full.set_len(PAGE as u64).unwrap();
+    full.seek(io::SeekFrom::End(0)).unwrap();
+    full.write_all(&[3; 2 * PAGE]).unwrap();
+    assert_eq!(content(&mut full)[PAGE..], [3; 2 * PAGE]);
+}
+
+#[test]
+fn a_wait_ends_when_another_buffer_gives_room() {
+    let pool = pool(0, 2, wait(LONG));
+    let one = filled(&pool, 2, 1);
+    assert_ended_by(&pool, || drop(one));
+    let mut two = filled(&pool, 2, 1);
+    assert_ended_by(&pool, || two.clear());
+    let mut three = filled(&pool, 2, 1);
+    assert_ended_by(&pool, || three.set_len(PAGE as u64).unwrap());
+}
+
+#[test]
+fn a_wait_ends_when_the_limit_is_raised() {
+    let pool = pool(0, 2, wait(LONG));
+    let _full = filled(&pool, 2, 1);
+    assert_ended_by(&pool, || pool.set_disk_limit(3 * PAGE as u64));
+}
+
+/// A pool without a disk is a memory budget that writers wait for.
+#[test]
+fn a_wait_ends_when_memory_comes_free() {
+    let pool = pool(2, 0, wait(LONG));
+    let one = filled(&pool, 2, 1);
+    assert_ended_by(&pool, || drop(one));
+    // A small frame that goes with its table, without a look at the pool.
+    let small: Vec<_> = (0..2).map(|byte| filled(&pool, 1, byte)).collect();
+    assert_ended_by(&pool, || drop(small));
+    let _two = filled(&pool, 2, 1);
+    assert_ended_by(&pool, || pool.set_memory_limit(3 * PAGE));
+}
+
+/// `write_all` goes on where it was, as often as room comes; `write` says how much it took.
+#[test]
+fn a_write_goes_on_page_by_page() {
+    let pool = pool(0, 4, wait(LONG));
+    let others: Vec<_> = (0..3).map(|byte| filled(&pool, 1, byte)).collect();
+    assert_eq!(pool.buffer().write(&[1; 4 * PAGE]).unwrap(), PAGE, "what fits, without a wait");
+    let waiting = write_beside(&pool, 4, 7);
+    for other in others {
+        assert_waits(&waiting);
+        drop(other);
+    }
+    assert_eq!(content(&mut waiting.recv_timeout(LONG / 2).unwrap().unwrap()), [7; 4 * PAGE]);
+}
+
+/// Only the buffer itself could make room below its own limit.
+#[test]
+fn a_buffers_own_limit_is_not_waited_for() {
+    let pool = pool(0, 8, wait(LONG));
+    let mut buffer = pool.buffer_builder().disk(PAGE as u64).build();
+    assert_eq!(refusal(buffer.write_all(&[1; 2 * PAGE])), (LimitScope::Buffer, Duration::ZERO));
+    assert_eq!(content(&mut buffer), [1; PAGE]);
+}
+
+#[test]
+fn a_buffer_has_a_policy_of_its_own() {
+    let patient = pool(0, 1, wait(LONG));
+    let _full = filled(&patient, 1, 1);
+    let mut hasty = patient.buffer_builder().when_full(WhenFull::Fail).build();
+    assert_eq!(refusal(hasty.write_all(&[1])).1, Duration::ZERO);
+
+    let hasty = pool(0, 1, WhenFull::Fail);
+    let _full = filled(&hasty, 1, 1);
+    let mut patient = hasty.buffer_builder().when_full(wait(SHORT)).build();
+    assert!(refusal(patient.write_all(&[1])).1 >= SHORT);
+}
+
+#[test]
+fn spilling_on_request_waits_too() {
+    let pool = pool(2, 1, wait(LONG));
+    let mut resident = filled(&pool, 1, 1);
+    let mut full = filled(&pool, 1, 2);
+    full.spill().unwrap();
+    let spilling = thread::spawn(move || resident.spill().map(|()| resident));
+    thread::sleep(SHORT);
+    assert!(!spilling.is_finished());
+    drop(full);
+    let mut resident = spilling.join().unwrap().unwrap();
+    assert_eq!((resident.stats().bytes_resident, content(&mut resident)), (0, vec![1; PAGE]));
+}
+
+/// A large asker waits for slots that come free one small one at a time; small askers that come later do
+/// not get them first.
+#[test]
+fn who_comes_first_is_served_first() {
+    let store = MemoryStore::new();
+    let builder = SpillPool::builder().memory(0).page_size(8 * PAGE).disk(8 * PAGE as u64).store(store);
+    let pool = builder.when_full(wait(LONG)).build().unwrap();
+    // Eight small slots: pages that were spilled from memory, as far as they were filled.
+    pool.set_memory_limit(8 * PAGE);
+    let mut small: Vec<_> = (0..8u8)
+        .map(|byte| {
+            let mut buffer = pool.buffer();
+            buffer.write_all(&[byte; PAGE]).unwrap();
+            buffer.spill().unwrap();
+            buffer
+        })
+        .collect();
+    pool.set_memory_limit(0);
+    assert_eq!(pool.stats().disk_used, 8 * PAGE as u64);
+    let large = write_beside(&pool, 8, 9);
+    assert_waits(&large);
+    let late = write_beside(&pool, 1, 9);
+    while let Some(one) = small.pop() {
+        assert!(late.try_recv().is_err() && large.try_recv().is_err());
+        drop(one);
+    }
+    let written = large.recv_timeout(LONG / 2).expect("the large one was starved").unwrap();
+    assert_waits(&late);
+    drop(written);
+    late.recv_timeout(LONG / 2).unwrap().unwrap();
+}
+
+/// More than the whole limit can only be had from a raised one: nobody else waits for that.
+#[test]
+fn who_asks_for_too_much_is_passed_over() {
+    let pool = pool(0, 1, wait(LONG));
+    let full = filled(&pool, 1, 1);
+    pool.set_disk_limit(PAGE as u64 / 2);
+    let too_much = write_beside(&pool, 1, 2);
+    assert_waits(&too_much);
+    drop(full);
+    assert_waits(&too_much);
+    assert_eq!(pool.stats().disk_used, 0, "nothing is set aside for it");
+    pool.set_disk_limit(PAGE as u64);
+    too_much.recv_timeout(LONG / 2).unwrap().unwrap();
+}
+
+/// More writers than room, all of which give it back when they are done: each gets its turn.
+#[test]
+fn many_writers_take_turns() {
+    let pool = pool(1, 4, wait(LONG));
+    thread::scope(|scope| {
+        for byte in 0..8 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for _ in 0..100 {
+                    assert_eq!(content(&mut filled(pool, 1, byte)), [byte; PAGE]);
+                }
+            });
+        }
+    });
+    pool.check_invariants();
+    pool.trim();
+    assert_eq!((pool.stats().disk_used, pool.stats().memory_charged), (0, 0));
+}
+
+/// Two buffers that could not spill woke each other, and themselves, each time that they found so: memory
+/// might have come free. They went on beyond their deadlines, for ever.
+#[test]
+fn who_waits_in_vain_does_not_keep_others_awake() {
+    let pool = pool(4, 0, wait(SHORT));
+    let buffers = [1, 2].map(|byte| filled(&pool, 2, byte));
+    let spilling =
+        buffers.map(|mut buffer| thread::spawn(move || refusal(buffer.spill().map_err(io::Error::from))));
+    for spilling in spilling {
+        assert!(spilling.join().unwrap().1 < LONG / 2);
+    }
+}
+
+// ---- without blocking
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Bell {
+    fn rung(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+fn poll(future: impl Future<Output = ()>, bell: &Arc<Bell>) -> Poll<()> {
+    let waker = Waker::from(Arc::clone(bell));
+    pin!(future).poll(&mut Context::from_waker(&waker))
+}
+
+#[test]
+fn a_future_waits_without_a_thread() {
+    let pool = pool(0, 1, WhenFull::Fail);
+    let full = filled(&pool, 1, 1);
+    let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
+    assert_eq!(poll(buffer.room(), &bell), Poll::Ready(()), "nothing was refused");
+    refusal(buffer.write_all(&[2; PAGE]));
+    assert_eq!(poll(buffer.room(), &bell), Poll::Ready(()), "once more, for what came free meanwhile");
+    refusal(buffer.write_all(&[2; PAGE]));
+    {
+        let mut room = pin!(buffer.room());
+        assert_eq!(poll(room.as_mut(), &bell), Poll::Pending);
+        assert_eq!(bell.rung(), 0);
+        drop(full);
+        assert_eq!(bell.rung(), 1);
+        assert_eq!(poll(room, &bell), Poll::Ready(()));
+    }
+    refusal(pool.buffer().write_all(&[3])); // it has been set aside
+    buffer.write_all(&[2; PAGE]).unwrap();
+    assert_eq!(content(&mut buffer), [2; PAGE]);
+    drop(buffer);
+    pool.check_invariants();
+}
+
+/// The gap before a write that is refused is cut off again, which looked as if the buffer had made room: its
+/// turn was gone, and it was told to try again at once, and again.
+#[test]
+fn a_refusal_beyond_a_gap_is_waited_for_too() {
+    let pool = pool(0, 1, WhenFull::Fail);
+    let full = filled(&pool, 1, 1);
+    let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
+    buffer.seek(io::SeekFrom::Start(10)).unwrap();
+    refusal(buffer.write_all(&[2]));
+    assert_eq!(poll(buffer.room(), &bell), Poll::Ready(()));
+    refusal(buffer.write_all(&[2]));
+    let mut room = Box::pin(buffer.room());
+    assert_eq!(poll(room.as_mut(), &bell), Poll::Pending);
+    drop(full);
+    assert_eq!((bell.rung(), poll(room.as_mut(), &bell)), (1, Poll::Ready(())));
+    drop(room);
+    buffer.write_all(&[2]).unwrap();
+    assert_eq!(content(&mut buffer), [[0; 10].as_slice(), &[2]].concat());
+}
+
+#[test]
+fn a_dropped_future_leaves_the_queue() {
+    let pool = pool(0, 2, WhenFull::Fail);
+    let (one, two) = (filled(&pool, 1, 1), filled(&pool, 1, 1));
+    let bells = [(); 2].map(|()| Arc::new(Bell::default()));
+    let [mut first, mut second] = [(); 2].map(|()| pool.buffer());
+    for (buffer, bell) in [(&mut first, &bells[0]), (&mut second, &bells[1])] {
+        refusal(buffer.write_all(&[2]));
+        assert_eq!(poll(buffer.room(), bell), Poll::Ready(()));
+        refusal(buffer.write_all(&[2]));
+    }
+    let mut waiting = Box::pin(second.room());
+    assert_eq!(poll(waiting.as_mut(), &bells[1]), Poll::Pending);
+    assert_eq!(poll(first.room(), &bells[0]), Poll::Pending); // and dropped with that
+    drop(one);
+    assert_eq!([bells[0].rung(), bells[1].rung()], [0, 1], "the turn is the second's");
+    refusal(first.write_all(&[4])); // what came free is set aside for the second
+    drop(waiting); // before it was told
+    first.write_all(&[4]).unwrap();
+    drop((two, first, second));
+    assert_eq!(pool.stats().disk_used, 0);
+}
