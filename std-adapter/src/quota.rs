@@ -30,7 +30,7 @@
 
 use crate::biased::fences;
 use crate::budget::{Budget, Refused};
-use crate::sync::{Arc, AtomicU32, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 
@@ -38,7 +38,7 @@ use std::task::{Context, Poll, Waker};
 pub(crate) struct Quota {
     budget: Budget,
     /// How many are in `queue.waiting`. Written with the queue locked, read without.
-    waiting: AtomicU32,
+    waiting: AtomicU64,
     queue: Mutex<Queue>,
 }
 
@@ -65,7 +65,7 @@ struct Waiting {
 
 impl Quota {
     pub(crate) fn new(limit: u64) -> Self {
-        Quota { budget: Budget::new(limit), waiting: AtomicU32::new(0), queue: Mutex::default() }
+        Quota { budget: Budget::new(limit), waiting: AtomicU64::new(0), queue: Mutex::default() }
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -158,7 +158,7 @@ impl Quota {
     }
 
     fn note_waiting(&self, queue: &Queue) {
-        self.waiting.store(u32::try_from(queue.waiting.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.waiting.store(queue.waiting.len() as u64, Ordering::Relaxed);
     }
 
     /// Bytes that are set aside for those who wait, or were served and have not used them.
