@@ -13,7 +13,7 @@ pub(crate) struct Account {
     pub(crate) memory: Budget,
     /// The slots of its pages, and those that pages on their way to the store will have.
     pub(crate) disk: Budget,
-    /// Pages that others have moved to the store, so far.
+    /// Pages of it that went to the store, so far.
     spills: AtomicU64,
     /// Where its pages go instead of the pool's store, if it is to be persisted. Set while the buffer
     /// is empty.
@@ -35,8 +35,9 @@ impl Account {
         self.spills.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count_spill(&self) {
-        self.spills.fetch_add(1, Ordering::Relaxed);
+    /// Says whether they are the first.
+    pub(crate) fn count_spills(&self, pages: u64) -> bool {
+        pages > 0 && self.spills.fetch_add(pages, Ordering::Relaxed) == 0
     }
 
     pub(crate) fn own(&self) -> Option<&Arc<OwnFile>> {

@@ -109,6 +109,16 @@ fn settle(state: &mut State) -> Page {
     }
 }
 
+/// What the taker has when a page has landed.
+#[derive(Debug)]
+pub(crate) struct Landed {
+    pub(crate) frame: Frame,
+    /// The slot, if the owner does not need the page any more.
+    pub(crate) unwanted: Option<Slot>,
+    /// Nothing of the buffer went to the store before.
+    pub(crate) is_first: bool,
+}
+
 /// The taker's half. Dropped before it has landed, as when the store panics, it gives the page back.
 #[derive(Debug)]
 pub(crate) struct Underway {
@@ -122,14 +132,17 @@ impl Underway {
         self.resident.as_ref().expect("it is there until the page has landed")
     }
 
-    /// The bytes have arrived in `slot`. Gives the frame; and the slot too, if the owner does not
-    /// need the page any more.
-    pub(crate) fn land(mut self, slot: Slot, account: &Account) -> (Frame, Option<Slot>) {
+    /// The bytes have arrived in `slot`.
+    pub(crate) fn land(mut self, slot: Slot, account: &Account) -> Landed {
         let resident = self.resident.take().expect("a page lands once");
         let landed = State::Landed { slot, valid: resident.valid };
-        let correct = || account.memory.give_back(self.departure.frame_bytes);
-        let unwanted = self.departure.end(landed, correct);
-        (resident.frame, unwanted.map(|_| slot))
+        let mut is_first = false;
+        let correct = || {
+            account.memory.give_back(self.departure.frame_bytes);
+            is_first = account.count_spills(1);
+        };
+        let unwanted = self.departure.end(landed, correct).map(|_| slot);
+        Landed { frame: resident.frame, unwanted, is_first }
     }
 
     /// The bytes cannot be written: gives the page back. If its owner does not need it any more, it

@@ -6,7 +6,9 @@
 use crate::error::SpillError;
 use crate::pager::{Pager, ZEROS};
 use crate::slots::Slot;
+use crate::stats::SpillReason;
 use crate::table::{Page, Where};
+use crate::tally::Way;
 
 /// The most pages that are moved in one call.
 const RUN: u32 = 64;
@@ -53,7 +55,7 @@ impl Pager {
             }
             (slot.offset + span.at as u64, len)
         });
-        self.read_store(start, &mut buf[..len])?;
+        self.read_store(Way::Direct, start, &mut buf[..len])?;
         Ok(len)
     }
 
@@ -61,7 +63,7 @@ impl Pager {
     /// either and lie beside it in the store. Returns how much was taken, at least one byte.
     pub(crate) fn write_direct(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         let run = self.plan_run(offset, data)?;
-        let (written, result) = self.write_store(run.offset, &data[..run.len]);
+        let (written, result) = self.write_store(Way::Direct, run.offset, &data[..run.len]);
         self.settle_run(&run, offset, written);
         if written == 0 {
             result?;
@@ -133,6 +135,7 @@ impl Pager {
     fn settle_run(&mut self, run: &Run, offset: u64, written: usize) {
         let mut at = self.span(offset, 0).at;
         let mut left = written;
+        let mut pages = 0;
         for page in 0..run.pages {
             let slot = run.slots[page as usize];
             let part = left.min(self.core.page_size - at);
@@ -145,13 +148,14 @@ impl Pager {
                     };
                     table.put(index, Page::Spilled { slot, valid: before.max(at + part) });
                 });
-                self.count_spills(1);
+                pages += 1;
             } else if run.fresh >> page & 1 == 1 {
                 self.free_slot(slot);
             }
             left -= part;
             at = 0;
         }
+        self.count_spills(SpillReason::Direct, pages, written);
     }
 
     /// Moves a spilled page to a slot as long as a page.
@@ -182,8 +186,8 @@ impl Pager {
         let step = room.len();
         for done in (0..len).step_by(step) {
             let block = &mut room[..step.min(len - done)];
-            self.read_store(from.offset + done as u64, block)?;
-            self.write_store(to.offset + done as u64, block).1?;
+            self.read_store(Way::Paged, from.offset + done as u64, block)?;
+            self.write_store(Way::Paged, to.offset + done as u64, block).1?;
         }
         Ok(())
     }
@@ -191,7 +195,7 @@ impl Pager {
     fn write_zeros(&mut self, offset: u64, len: usize) -> Result<(), SpillError> {
         for done in (0..len).step_by(ZEROS.len()) {
             let zeros = &ZEROS[..ZEROS.len().min(len - done)];
-            self.write_store(offset + done as u64, zeros).1?;
+            self.write_store(Way::Paged, offset + done as u64, zeros).1?;
         }
         Ok(())
     }

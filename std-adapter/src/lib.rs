@@ -11,6 +11,8 @@
 //! |---|---|
 //! | `testing` | the module `testing`: stores that fail as planned |
 //! | `arbitrary` | `testing`, and plans made from a fuzzer's bytes |
+//! | `tracing` | each [`Event`] as an event of the `tracing` crate, target `overspill` |
+//! | `metrics` | `SpillPool::record_metrics`, for the `metrics` crate |
 //! | `cli` | the `overspill` command, and what it depends on |
 #![deny(missing_docs)]
 
@@ -25,6 +27,7 @@ mod departure;
 mod direct;
 mod disk;
 mod error;
+mod events;
 mod frame;
 mod hand_over;
 mod home;
@@ -39,6 +42,8 @@ mod pager;
 mod pool;
 mod pressure;
 mod quota;
+#[cfg(feature = "metrics")]
+mod recording;
 mod registry;
 mod residency;
 mod slots;
@@ -47,6 +52,7 @@ mod store;
 mod sync;
 mod table;
 mod taking;
+mod tally;
 mod temp_file;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -54,9 +60,10 @@ mod waiting;
 
 pub use buffer::SpillBuffer;
 pub use error::{BuildError, HandOverError, LimitScope, Operation, SpillError};
+pub use events::Event;
 pub use limits::BufferBuilder;
-pub use pool::{Builder, PoolStats, SpillPool};
-pub use stats::{BufferStats, IoCounts};
+pub use pool::{Builder, SpillPool};
+pub use stats::{BufferStats, IoCounts, PoolStats, RefusalCounts, SpillCounts, SpillReason};
 pub use store::{MemoryStore, Store};
 pub use temp_file::TempFileStore;
 pub use waiting::{Room, WhenFull};

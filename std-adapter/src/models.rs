@@ -9,6 +9,7 @@ use crate::frame::Frames;
 use crate::pager::Pager;
 use crate::pool::Core;
 use crate::quota::{Place, Quota};
+use crate::stats::SpillReason;
 use crate::store::Store;
 use crate::sync::{Arc, ThreadWaker, park_until};
 use crate::taking::{PeerTable, Taken};
@@ -262,7 +263,7 @@ fn against_a_taker(refuses: bool, owner: impl Fn(Pager) -> Option<Pager> + Sync 
 }
 
 fn take_one(core: &Core, peer: &PeerTable, refuses: bool) {
-    match core.take_back(peer) {
+    match core.take_back(peer, SpillReason::TakenBack) {
         Taken::Frame(frame) => {
             // The owner has abandoned a page that could not be written, or nothing was to be written.
             assert!(!refuses || frame.capacity() == PAGE);

@@ -18,10 +18,11 @@ use crate::error::SpillError;
 use crate::idle::Kept;
 use crate::own_file::OwnFile;
 use crate::pool::Core;
-use crate::stats::{BufferStats, IoCounts};
+use crate::stats::{BufferStats, IoCounts, SpillReason};
 use crate::sync::Arc;
 use crate::table::{Page, Resident, Table, View, Where, Window, low_bits};
 use crate::taking::OwnTable;
+use crate::tally::Way;
 use crate::waiting::Patience;
 use overspill_core::Medium;
 use std::path::Path;
@@ -43,8 +44,6 @@ pub(crate) struct Pager {
     last_end: u64,
     /// Made when it is needed, since of many small buffers each byte counts.
     rare: Option<Box<Rare>>,
-    /// Pages that this buffer moved to the store itself.
-    pub(crate) spills: u64,
 }
 
 /// What a buffer needs that has lent a chunk, or that has spilled.
@@ -101,7 +100,7 @@ impl Approach {
 impl Pager {
     #[inline]
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Pager { kept: Some(core.open_table()), core, len: 0, last_end: 0, rare: None, spills: 0 }
+        Pager { kept: Some(core.open_table()), core, len: 0, last_end: 0, rare: None }
     }
 
     pub(crate) fn stats(&self) -> BufferStats {
@@ -109,7 +108,7 @@ impl Pager {
         BufferStats {
             bytes_resident: account.memory.taken(),
             bytes_spilled: account.disk.taken(),
-            spills: self.spills + account.spills(),
+            spills: account.spills(),
             io: self.rare.as_ref().map_or_else(IoCounts::default, |rare| rare.io),
         }
     }
@@ -297,7 +296,7 @@ impl Pager {
             return Ok(false);
         };
         let Some((mut frame, passing)) = self.admit(span, valid, approach) else { return Ok(false) };
-        if let Err(error) = self.read_store(slot.offset, frame.first_mut(valid)) {
+        if let Err(error) = self.read_store(Way::Paged, slot.offset, frame.first_mut(valid)) {
             self.give_frame(frame);
             return Err(error);
         }
@@ -439,7 +438,7 @@ impl Pager {
             self.settle_all();
             let Some(mut from) = self.table(|table| table.next_in_memory(0)) else { return Ok(()) };
             while let Some(index) = self.table(|table| table.next_in_memory(from)) {
-                if let Some(frame) = self.evict(index)? {
+                if let Some(frame) = self.evict(index, SpillReason::Requested)? {
                     self.give_frame(frame);
                 }
                 from = index + 1;

@@ -3,13 +3,16 @@
 use crate::buffer::SpillBuffer;
 use crate::disk::Disk;
 use crate::error::BuildError;
+use crate::events::{Event, Listener, Listeners};
 use crate::frame::{Frames, PAGE_SIZE_MAX};
 use crate::idle::Idle;
 use crate::machine;
 use crate::quota::Quota;
 use crate::registry::Registry;
+use crate::stats::PoolStats;
 use crate::store::Store;
 use crate::sync::Arc;
+use crate::tally::Tally;
 use crate::temp_file::TempFileStore;
 use crate::waiting::WhenFull;
 use std::path::PathBuf;
@@ -30,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) frames: Frames,
     pub(crate) disk: Disk,
     pub(crate) idle: Idle,
+    pub(crate) tally: Tally,
+    pub(crate) listeners: Listeners,
     /// None in a pool for one buffer: there is nobody to take from.
     pub(crate) registry: Option<Registry>,
     pub(crate) page_size: usize,
@@ -72,6 +77,8 @@ pub struct Builder {
     dir: Option<PathBuf>,
     page_size: Option<usize>,
     when_full: WhenFull,
+    name: String,
+    on_event: Option<Listener>,
     store: Option<Box<dyn Store>>,
 }
 
@@ -98,30 +105,6 @@ impl Memory {
     }
 }
 
-/// A moment in the life of a pool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PoolStats {
-    /// Bytes of memory that the frames of all buffers take.
-    pub memory_charged: u64,
-    /// Bytes of memory in frames that no buffer uses, kept to be used again. With
-    /// `memory_charged` they never pass `memory_limit`.
-    pub memory_recycled: u64,
-    /// The most that both were together, in bytes.
-    pub memory_high_water: u64,
-    /// The memory budget, in bytes.
-    pub memory_limit: u64,
-    /// Bytes of the store that the slots of all buffers take, or that are set aside for buffers that
-    /// wait for room.
-    pub disk_used: u64,
-    /// The most that it was, in bytes.
-    pub disk_high_water: u64,
-    /// The disk limit, in bytes.
-    pub disk_limit: u64,
-    /// The buffers that there are.
-    pub buffers: usize,
-}
-
 impl SpillPool {
     /// Describes a pool with 64 MiB of memory, no disk limit, pages of 64 KiB, and a temp file in
     /// the usual place, to be changed and then built.
@@ -132,6 +115,8 @@ impl SpillPool {
             dir: None,
             page_size: None,
             when_full: WhenFull::Fail,
+            name: String::new(),
+            on_event: None,
             store: None,
         }
     }
@@ -142,12 +127,13 @@ impl SpillPool {
         SpillBuffer::in_core(Arc::clone(&self.core))
     }
 
-    /// What the pool holds just now. Other threads may have changed it already.
+    /// What the pool holds just now, and what has happened in it since it was built. Other threads may
+    /// have changed it already. Costs two short locks.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         let (memory, disk) = (self.core.frames.budget(), self.core.disk.quota());
         let recycled = self.core.frames.recycled_bytes() + self.core.idle.bytes();
-        PoolStats {
+        let mut stats = PoolStats {
             memory_charged: memory.taken().saturating_sub(recycled),
             memory_recycled: recycled,
             memory_high_water: memory.high_water(),
@@ -156,7 +142,11 @@ impl SpillPool {
             disk_high_water: disk.high_water(),
             disk_limit: disk.limit(),
             buffers: self.core.buffers(),
-        }
+            waiting: disk.waiting(),
+            ..PoolStats::default()
+        };
+        self.core.tally.fill_in(&mut stats);
+        stats
     }
 
     /// Changes the memory budget. Lowering it frees what is only kept to be used again, and moves pages
@@ -171,6 +161,12 @@ impl SpillPool {
     /// nothing more is taken before enough is freed.
     pub fn set_disk_limit(&self, bytes: u64) {
         self.core.disk.set_limit(bytes);
+    }
+
+    /// The name that the pool was [built](Builder::name) with; empty without one.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.core.listeners.name()
     }
 
     /// Checks every invariant of the pool as a whole. For tests, while no operation is under way.
@@ -252,6 +248,39 @@ impl Builder {
         self
     }
 
+    /// A name, for those who look at more than one pool: it is in what `tracing` and `metrics` are told.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Calls `listener` for each [`Event`]: when a buffer spills for the first time, and when a request is
+    /// refused. Replaces the listener before.
+    ///
+    /// It is called in the thread, and in the middle of the call, that the event happened in, with nothing
+    /// locked; so it should be quick, and may look at the pool, but not wait for it. A panic in it is reported
+    /// as usual, and goes no further.
+    ///
+    /// ```
+    /// use overspill::{Event, SpillPool};
+    /// use std::io::Write;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    ///
+    /// static SPILLED: AtomicUsize = AtomicUsize::new(0);
+    /// let pool = SpillPool::builder().memory(0).on_event(|event| {
+    ///     if let Event::FirstSpill { .. } = event {
+    ///         SPILLED.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// });
+    /// pool.build()?.buffer().write_all(b"to the disk, since there is no memory")?;
+    /// assert_eq!(SPILLED.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.on_event = Some(Listener(Box::new(listener)));
+        self
+    }
+
     /// A place for spilled pages instead of the temp file.
     pub fn store(mut self, store: impl Store + 'static) -> Self {
         self.store = Some(Box::new(store));
@@ -276,7 +305,8 @@ impl Builder {
             None => Box::new(TempFileStore::new()),
         });
         let core = Core::new(memory, self.disk, page_size, store, self.dir);
-        Ok(SpillPool { core: Arc::new(Core { when_full: self.when_full, ..core }) })
+        let listeners = Listeners::new(self.name.into(), self.on_event);
+        Ok(SpillPool { core: Arc::new(Core { when_full: self.when_full, listeners, ..core }) })
     }
 }
 
@@ -292,6 +322,8 @@ impl Core {
             frames: Frames::new(memory as u64, page_size),
             disk: Disk::new(store, Arc::new(Quota::new(disk)), page_size),
             idle: Idle::default(),
+            tally: Tally::default(),
+            listeners: Listeners::default(),
             registry: Some(Registry::default()),
             page_size,
             when_full: WhenFull::Fail,

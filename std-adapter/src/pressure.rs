@@ -13,6 +13,7 @@ use crate::frame::Frame;
 use crate::idle::Kept;
 use crate::pool::Core;
 use crate::registry::{Ask, Reach, Registry};
+use crate::stats::SpillReason;
 use crate::table::Table;
 use crate::taking::{OwnTable, Taken};
 
@@ -95,7 +96,7 @@ impl Core {
         let mut misses = 0;
         while misses < MISSES_MAX {
             let giver = registry.find_giver(ask, asker)?;
-            match self.take_back(&giver) {
+            match self.take_back(&giver, SpillReason::TakenBack) {
                 Taken::Frame(frame) if frame.capacity() == len && !self.frames.is_over() => {
                     return Some(frame);
                 }
@@ -142,7 +143,7 @@ impl Core {
         for _ in 0..ROUNDS_MAX {
             for table in registry.tables() {
                 while self.frames.is_over() && table.beside().memory.taken() > share {
-                    match self.take_back(&table) {
+                    match self.take_back(&table, SpillReason::LimitLowered) {
                         Taken::Frame(frame) => self.frames.recycle(frame),
                         Taken::Nothing => break,
                         Taken::Stuck => return,

@@ -81,6 +81,11 @@ impl Quota {
         self.budget.high_water()
     }
 
+    /// How many wait. May change at any moment.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Takes `bytes`, all or nothing, starting with what `place` was granted.
     pub(crate) fn take(&self, bytes: u64, place: Option<&Place>) -> Result<(), Refused> {
         let granted = place.map_or(0, |place| place.redeem(bytes));

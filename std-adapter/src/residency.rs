@@ -12,12 +12,15 @@
 
 use crate::disk;
 use crate::error::{LimitScope, SpillError};
+use crate::events::Event;
 use crate::frame::Frame;
 use crate::home::Home;
 use crate::pager::{Approach, Pager, Span};
 use crate::registry::Reach;
 use crate::slots::Slot;
+use crate::stats::{IoCounts, SpillReason};
 use crate::table::{Page, Resident};
+use crate::tally::Way;
 
 /// Visits after which a page may ask for a frame for the first time, and after which again.
 const HOT: u8 = 8;
@@ -56,7 +59,7 @@ impl Pager {
             .or_else(|| self.find_frame(span.end(), Reach::Idle))
             .or_else(|| self.frame_of_coldest(span));
         let Some(mut larger) = larger else {
-            if let Some(frame) = self.evict(span.index)? {
+            if let Some(frame) = self.evict(span.index, SpillReason::Evicted)? {
                 self.give_frame(frame);
             }
             return Ok(false);
@@ -136,7 +139,7 @@ impl Pager {
     /// A frame of at least `need` bytes, by evicting `victim`.
     fn frame_of(&mut self, victim: u64, need: usize) -> Option<Frame> {
         // A page that cannot leave stays where it is, and the caller goes straight to the store.
-        let frame = self.evict(victim).ok()??;
+        let frame = self.evict(victim, SpillReason::Evicted).ok()??;
         if frame.capacity() >= need {
             return Some(frame);
         }
@@ -153,7 +156,7 @@ impl Pager {
     pub(crate) fn shed(&mut self) {
         while self.core.frames.is_over()
             && let Some((victim, _)) = self.table(|table| table.coldest())
-            && let Ok(Some(frame)) = self.evict(victim)
+            && let Ok(Some(frame)) = self.evict(victim, SpillReason::LimitLowered)
         {
             self.give_frame(frame);
         }
@@ -162,7 +165,7 @@ impl Pager {
     /// Moves a page from memory to its slot, and hands out its frame; `None` if it is not in memory any
     /// more. This is the one place where an owner lets a page leave memory: choose where, copy out, only
     /// then let go. On an error the page is still resident, and nothing else has changed.
-    pub(crate) fn evict(&mut self, index: u64) -> Result<Option<Frame>, SpillError> {
+    pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<Frame>, SpillError> {
         let Some(resident) = self.table(|table| table.take_resident(index)) else { return Ok(None) };
         match self.write_out(index, &resident) {
             Ok(None) => Ok(Some(resident.frame)),
@@ -170,9 +173,11 @@ impl Pager {
                 if let Some(outgrown) = resident.slot.filter(|&old| old != slot) {
                     self.free_slot(outgrown);
                 }
-                self.count_spills(u64::from(resident.dirty));
-                self.table(|table| table.put(index, Page::Spilled { slot, valid: resident.valid }));
-                Ok(Some(resident.frame))
+                let Resident { frame, valid, dirty, .. } = resident;
+                self.table(|table| table.put(index, Page::Spilled { slot, valid }));
+                self.core.tally.count_eviction();
+                self.count_spills(reason, u64::from(dirty), valid);
+                Ok(Some(frame))
             }
             Err(error) => {
                 self.table(|table| table.put(index, Page::Resident(resident)));
@@ -198,15 +203,19 @@ impl Pager {
             Some(slot) => slot,
             None => self.take_slot(index, resident.valid)?,
         };
-        let (_, written) = self.write_store(slot.offset, resident.content());
+        let (_, written) = self.write_store(Way::Paged, slot.offset, resident.content());
         if written.is_err() && fitting.is_none() {
             self.free_slot(slot);
         }
         written.map(|()| Some(slot))
     }
 
-    pub(crate) fn count_spills(&mut self, pages: u64) {
-        self.spills += pages;
+    /// Counts pages whose bytes, so many in all, have gone to the store, and tells of a buffer's first.
+    pub(crate) fn count_spills(&self, reason: SpillReason, pages: u64, bytes: usize) {
+        self.core.tally.count_spills(reason, pages);
+        if self.account().count_spills(pages) {
+            self.core.listeners.tell(&Event::FirstSpill { reason, bytes: bytes as u64 });
+        }
     }
 
     // ---- slots
@@ -241,18 +250,30 @@ impl Pager {
         self.home().free(slot);
     }
 
-    pub(crate) fn read_store(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), SpillError> {
-        let mut counts = self.rare().io;
+    /// See [`disk::read`].
+    pub(crate) fn read_store(&mut self, way: Way, offset: u64, buf: &mut [u8]) -> Result<(), SpillError> {
+        let mut counts = IoCounts::default();
         let read = disk::read(self.home().store(), offset, buf, &mut counts);
-        self.rare().io = counts;
+        self.count_io(way, counts);
         read
     }
 
     /// See [`disk::write()`].
-    pub(crate) fn write_store(&mut self, offset: u64, data: &[u8]) -> (usize, Result<(), SpillError>) {
-        let mut counts = self.rare().io;
+    pub(crate) fn write_store(
+        &mut self,
+        way: Way,
+        offset: u64,
+        data: &[u8],
+    ) -> (usize, Result<(), SpillError>) {
+        let mut counts = IoCounts::default();
         let written = disk::write(self.home().store(), offset, data, &mut counts);
-        self.rare().io = counts;
+        self.count_io(way, counts);
         written
+    }
+
+    fn count_io(&mut self, way: Way, counts: IoCounts) {
+        self.core.tally.count_io(way, &counts);
+        let rare = self.rare();
+        rare.io = rare.io + counts;
     }
 }

@@ -1,5 +1,7 @@
 //! What happened, for people to look at. Nothing in the crate decides anything by it.
 
+use std::fmt;
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// Transfers to and from the store.
@@ -32,6 +34,35 @@ impl IoCounts {
     }
 }
 
+impl Add for IoCounts {
+    type Output = IoCounts;
+
+    fn add(self, other: IoCounts) -> IoCounts {
+        IoCounts {
+            reads: self.reads + other.reads,
+            read_bytes: self.read_bytes + other.read_bytes,
+            writes: self.writes + other.writes,
+            written_bytes: self.written_bytes + other.written_bytes,
+            time: self.time + other.time,
+        }
+    }
+}
+
+/// What happened between two moments: the later less the earlier. Stops at 0.
+impl Sub for IoCounts {
+    type Output = IoCounts;
+
+    fn sub(self, other: IoCounts) -> IoCounts {
+        IoCounts {
+            reads: self.reads.saturating_sub(other.reads),
+            read_bytes: self.read_bytes.saturating_sub(other.read_bytes),
+            writes: self.writes.saturating_sub(other.writes),
+            written_bytes: self.written_bytes.saturating_sub(other.written_bytes),
+            time: self.time.saturating_sub(other.time),
+        }
+    }
+}
+
 /// Where the bytes of one buffer are, and what it took to put them there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,4 +76,133 @@ pub struct BufferStats {
     pub spills: u64,
     /// Transfers to and from the store.
     pub io: IoCounts,
+}
+
+/// A moment in the life of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// Bytes of memory that the frames of all buffers take.
+    pub memory_charged: u64,
+    /// Bytes of memory in frames that no buffer uses, kept to be used again. With
+    /// `memory_charged` they never pass `memory_limit`.
+    pub memory_recycled: u64,
+    /// The most that both were together, in bytes.
+    pub memory_high_water: u64,
+    /// The memory budget, in bytes.
+    pub memory_limit: u64,
+    /// Bytes of the store that the slots of all buffers take, or that are set aside for buffers that
+    /// wait for room.
+    pub disk_used: u64,
+    /// The most that it was, in bytes.
+    pub disk_high_water: u64,
+    /// The disk limit, in bytes.
+    pub disk_limit: u64,
+    /// The buffers that there are.
+    pub buffers: usize,
+    /// Pages whose bytes went to the store, by reason.
+    pub spills: SpillCounts,
+    /// Pages with content that gave up their frame, whether they had to be written or were in the store
+    /// already.
+    pub evictions: u64,
+    /// Frames that were taken back from a buffer, for another or because the limit was lowered.
+    pub takings: u64,
+    /// All transfers to and from the store, those for taking pages back included.
+    pub io: IoCounts,
+    /// Those of them that went straight between a caller's bytes and the store, past all frames.
+    pub direct_io: IoCounts,
+    /// Requests that failed for want of room.
+    pub refused: RefusalCounts,
+    /// Calls that blocked to wait for room, and are done with that.
+    pub waits: u64,
+    /// Those of them that waited in vain, and failed.
+    pub waits_in_vain: u64,
+    /// The time that all of them waited together.
+    pub wait_time: Duration,
+    /// How many wait for room just now, blocked or not.
+    pub waiting: u64,
+}
+
+/// Why a page's bytes went to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SpillReason {
+    /// It made way for another page of its buffer, or there was no memory for it to grow.
+    Evicted,
+    /// Another buffer of the pool needed its frame more.
+    TakenBack,
+    /// It was written past memory: there was none to be had, or the piece was large.
+    Direct,
+    /// [`SpillBuffer::spill`](crate::SpillBuffer::spill) was called, or
+    /// [`persist`](crate::SpillBuffer::persist) of a buffer that spills beside its final file.
+    Requested,
+    /// The memory limit was lowered.
+    LimitLowered,
+}
+
+impl SpillReason {
+    /// A short name, as events and metrics have it: `evicted`, `taken_back`, and so on.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SpillReason::Evicted => "evicted",
+            SpillReason::TakenBack => "taken_back",
+            SpillReason::Direct => "direct",
+            SpillReason::Requested => "requested",
+            SpillReason::LimitLowered => "limit_lowered",
+        }
+    }
+}
+
+impl fmt::Display for SpillReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Pages whose bytes went to the store, by [`SpillReason`]. A page that goes there again is counted again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpillCounts {
+    /// See [`SpillReason::Evicted`].
+    pub evicted: u64,
+    /// See [`SpillReason::TakenBack`].
+    pub taken_back: u64,
+    /// See [`SpillReason::Direct`].
+    pub direct: u64,
+    /// See [`SpillReason::Requested`].
+    pub requested: u64,
+    /// See [`SpillReason::LimitLowered`].
+    pub limit_lowered: u64,
+}
+
+impl SpillCounts {
+    /// Each reason, and the pages that it moved.
+    #[must_use]
+    pub fn by_reason(&self) -> [(SpillReason, u64); 5] {
+        [
+            (SpillReason::Evicted, self.evicted),
+            (SpillReason::TakenBack, self.taken_back),
+            (SpillReason::Direct, self.direct),
+            (SpillReason::Requested, self.requested),
+            (SpillReason::LimitLowered, self.limit_lowered),
+        ]
+    }
+
+    /// All of them together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_reason().iter().map(|(_, pages)| pages).sum()
+    }
+}
+
+/// Requests that failed for want of room. A write that took some bytes before it met the end of the room
+/// is not among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RefusalCounts {
+    /// With [`SpillError::DiskLimit`](crate::SpillError::DiskLimit).
+    pub disk_limit: u64,
+    /// With [`SpillError::StoreFull`](crate::SpillError::StoreFull).
+    pub store_full: u64,
 }

@@ -12,17 +12,19 @@
 
 use crate::account::Account;
 use crate::biased::{Owner, Peer};
-use crate::departure::{Departure, Underway};
+use crate::departure::{Departure, Landed, Underway};
 use crate::disk::{self, Disk};
 use crate::error::SpillError;
+use crate::events::Event;
 use crate::frame::Frame;
 use crate::home::Home;
 use crate::own_file::OwnFile;
 use crate::pool::Core;
 use crate::slots::Slot;
-use crate::stats::IoCounts;
+use crate::stats::{IoCounts, SpillReason};
 use crate::sync::Arc;
 use crate::table::{Page, Table};
+use crate::tally::Way;
 
 /// A buffer's table and what lies beside it, in the hands of the buffer.
 pub(crate) type OwnTable = Owner<Table, Account>;
@@ -54,8 +56,10 @@ struct Surrendered {
 
 #[derive(Debug)]
 enum What {
-    /// A frame whose bytes are in a slot already, or that had none.
-    Frame(Frame),
+    /// A frame that had no bytes.
+    Empty(Frame),
+    /// A frame whose bytes are in a slot already.
+    Clean(Frame),
     /// Page `index`, whose bytes are still to be written.
     Leaving { index: u64, underway: Underway },
 }
@@ -69,11 +73,11 @@ impl Table {
         let mut resident = self.take_resident(index)?;
         let (what, outgrown) = if resident.valid == 0 {
             account.memory.give_back(resident.frame.capacity() as u64);
-            (What::Frame(resident.frame), resident.slot)
+            (What::Empty(resident.frame), resident.slot)
         } else if let Some(slot) = resident.slot.filter(|_| !resident.dirty) {
             self.put(index, Page::Spilled { slot, valid: resident.valid });
             account.memory.give_back(resident.frame.capacity() as u64);
-            (What::Frame(resident.frame), None)
+            (What::Clean(resident.frame), None)
         } else {
             let home = Home { disk, own: own.as_deref() };
             let fitting = resident.slot.filter(|slot| slot.len >= resident.valid as u64);
@@ -85,7 +89,6 @@ impl Table {
             let outgrown = std::mem::replace(&mut resident.slot, fitting).filter(|_| fitting.is_none());
             let (departure, underway) = Departure::start(resident, needed);
             self.put(index, Page::Leaving(departure));
-            account.count_spill();
             (What::Leaving { index, underway }, outgrown)
         };
         account.disk.give_back(outgrown.map_or(0, |slot| slot.len));
@@ -95,47 +98,71 @@ impl Table {
 
 impl Core {
     /// Takes a frame back from a buffer, whose page goes to its slot.
-    pub(crate) fn take_back(&self, from: &PeerTable) -> Taken {
+    pub(crate) fn take_back(&self, from: &PeerTable, reason: SpillReason) -> Taken {
         let surrendered = from.try_with(|table| table.surrender(from.beside(), &self.disk)).flatten();
         let Some(Surrendered { what, outgrown, own }) = surrendered else { return Taken::Nothing };
         let home = Home { disk: &self.disk, own: own.as_deref() };
         outgrown.into_iter().for_each(|slot| home.free(slot));
-        match what {
-            What::Frame(frame) => Taken::Frame(frame),
-            What::Leaving { index, underway } => match carry_out(home, index, underway, from.beside()) {
-                Some(frame) => Taken::Frame(frame),
-                None => {
+        let frame = match what {
+            What::Empty(frame) => frame,
+            What::Clean(frame) => {
+                self.tally.count_eviction();
+                frame
+            }
+            What::Leaving { index, underway } => {
+                let Some(frame) = self.carry_out(home, index, underway, from.beside(), reason) else {
                     // So that it can be taken again; if the owner is inside, it finds the page itself.
                     from.try_with(|table| table.readmit(index));
-                    Taken::Stuck
+                    return Taken::Stuck;
+                };
+                frame
+            }
+        };
+        self.tally.count_taking();
+        Taken::Frame(frame)
+    }
+
+    /// Writes a page that has left its table, and tells its owner. `None` if the page is its owner's again.
+    fn carry_out(
+        &self,
+        home: Home<'_>,
+        index: u64,
+        underway: Underway,
+        account: &Account,
+        reason: SpillReason,
+    ) -> Option<Frame> {
+        let bytes = underway.resident().valid as u64;
+        let (frame, unwanted) = match self.write_leaving(home, index, &underway) {
+            Ok(slot) => {
+                let Landed { frame, unwanted, is_first } = underway.land(slot, account);
+                self.tally.count_eviction();
+                self.tally.count_spills(reason, 1);
+                if is_first {
+                    self.listeners.tell(&Event::FirstSpill { reason, bytes });
                 }
-            },
-        }
+                (frame, unwanted)
+            }
+            Err(_) => {
+                let abandoned = underway.give_up(account)?;
+                (abandoned.frame, abandoned.slot)
+            }
+        };
+        unwanted.into_iter().for_each(|slot| home.free(slot));
+        Some(frame)
     }
-}
 
-/// Writes a page that has left its table, and tells its owner. `None` if the page is its owner's again.
-fn carry_out(home: Home<'_>, index: u64, underway: Underway, account: &Account) -> Option<Frame> {
-    let (frame, unwanted) = match write_leaving(home, index, &underway) {
-        Ok(slot) => underway.land(slot, account),
-        Err(_) => {
-            let abandoned = underway.give_up(account)?;
-            (abandoned.frame, abandoned.slot)
+    fn write_leaving(&self, home: Home<'_>, index: u64, underway: &Underway) -> Result<Slot, SpillError> {
+        let resident = underway.resident();
+        let slot = match resident.slot {
+            Some(slot) => slot,
+            None => home.take(index, resident.valid, None)?,
+        };
+        let mut counts = IoCounts::default();
+        let (_, written) = disk::write(home.store(), slot.offset, resident.content(), &mut counts);
+        self.tally.count_io(Way::Paged, &counts);
+        if written.is_err() && resident.slot.is_none() {
+            home.free(slot);
         }
-    };
-    unwanted.into_iter().for_each(|slot| home.free(slot));
-    Some(frame)
-}
-
-fn write_leaving(home: Home<'_>, index: u64, underway: &Underway) -> Result<Slot, SpillError> {
-    let resident = underway.resident();
-    let slot = match resident.slot {
-        Some(slot) => slot,
-        None => home.take(index, resident.valid, None)?,
-    };
-    let (_, written) = disk::write(home.store(), slot.offset, resident.content(), &mut IoCounts::default());
-    if written.is_err() && resident.slot.is_none() {
-        home.free(slot);
+        written.map(|()| slot)
     }
-    written.map(|()| slot)
 }

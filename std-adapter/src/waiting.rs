@@ -9,6 +9,7 @@
 //!   the buffer itself, which waits.
 
 use crate::error::{LimitScope, SpillError};
+use crate::events::Event;
 use crate::pager::Pager;
 use crate::quota::Place;
 use crate::sync::{ThreadWaker, park_until};
@@ -93,10 +94,35 @@ impl Pager {
             match attempt(self) {
                 Ok(done) => {
                     self.leave_queue();
+                    self.note_end(wait, false);
                     return Ok(done);
                 }
-                Err(error) => self.await_room(error, &mut wait)?,
+                Err(error) => {
+                    if let Err(error) = self.await_room(error, &mut wait) {
+                        self.note_end(wait, true);
+                        self.note_refused(&error);
+                        return Err(error);
+                    }
+                }
             }
+        }
+    }
+
+    fn note_end(&self, wait: Option<Wait>, in_vain: bool) {
+        if let Some(wait) = wait {
+            self.core.tally.count_wait(wait.began.elapsed(), in_vain);
+        }
+    }
+
+    #[cold]
+    fn note_refused(&self, error: &SpillError) {
+        match error {
+            SpillError::DiskLimit { .. } => self.core.tally.count_refused_by_limit(),
+            SpillError::StoreFull { .. } => self.core.tally.count_refused_by_store(),
+            _ => return,
+        }
+        if let Some(event) = Event::of_refusal(error) {
+            self.core.listeners.tell(&event);
         }
     }
 
@@ -107,7 +133,7 @@ impl Pager {
             return Err(error);
         };
         let WhenFull::Wait { at_most } = self.when_full() else {
-            self.note_refusal(asked);
+            self.note_asked(asked);
             return Err(error);
         };
         let wait = *wait.get_or_insert_with(|| Wait::of_at_most(at_most));
@@ -140,7 +166,7 @@ impl Pager {
     }
 
     /// For [`poll_room`](Pager::poll_room), if there is going to be one.
-    fn note_refusal(&mut self, asked: u64) {
+    fn note_asked(&mut self, asked: u64) {
         self.patience().asked = Some(asked);
         if let Some(place) = self.place() {
             place.ask(asked);

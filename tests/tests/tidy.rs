@@ -159,6 +159,11 @@ fn the_libraries_stay_light() {
         for name in heavy.iter().chain(&rivals) {
             assert!(!text.lines().any(|line| line.starts_with(name)), "{manifest} depends on {name}");
         }
+        for line in
+            text.lines().filter(|line| ["tracing =", "metrics ="].iter().any(|name| line.starts_with(name)))
+        {
+            assert!(line.contains("optional = true") || line.contains("[\"dep:"), "{manifest}: {line}");
+        }
     }
 }
 

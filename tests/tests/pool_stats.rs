@@ -1,0 +1,364 @@
+//! Guards what a pool tells of itself: each number is checked against what was made to happen.
+
+use overspill::{Event, LimitScope, MemoryStore, SpillBuffer, SpillPool, SpillReason, WhenFull};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const PAGE: usize = 4096;
+const PAGE_BYTES: u64 = PAGE as u64;
+
+type Events = Arc<Mutex<Vec<Event>>>;
+
+/// A pool of so many pages of memory and of disk, and the events that it told.
+fn listened(memory: usize, disk: u64, store: MemoryStore) -> (SpillPool, Events) {
+    let events = Events::default();
+    let told = Arc::clone(&events);
+    let builder = SpillPool::builder().memory(memory * PAGE).disk(disk * PAGE_BYTES).page_size(PAGE);
+    let builder = builder.store(store).on_event(move |event| told.lock().unwrap().push(event.clone()));
+    (builder.build().unwrap(), events)
+}
+
+fn pool(memory: usize) -> SpillPool {
+    listened(memory, 1 << 20, MemoryStore::new()).0
+}
+
+/// Written by quarters of a page, as a stream comes in.
+fn stream(pool: &SpillPool, pages: usize) -> SpillBuffer {
+    let mut buffer = pool.buffer();
+    (0..4 * pages).for_each(|_| buffer.write_all(&[7; PAGE / 4]).unwrap());
+    buffer
+}
+
+/// The one reason that has been counted, and how often.
+fn only_reason(pool: &SpillPool) -> (SpillReason, u64) {
+    let counts = pool.stats().spills;
+    let mut counted = counts.by_reason().into_iter().filter(|(_, pages)| *pages > 0);
+    let only = counted.next().expect("nothing was spilled");
+    assert_eq!(counted.next(), None);
+    assert_eq!(only.1, counts.total());
+    only
+}
+
+#[test]
+fn a_new_pool_has_done_nothing() {
+    let stats = pool(4).stats();
+    assert_eq!((stats.spills.total(), stats.evictions, stats.takings, stats.waits), (0, 0, 0, 0));
+    assert_eq!((stats.io, stats.direct_io, stats.refused), Default::default());
+}
+
+#[test]
+fn pages_that_make_way_for_their_own_buffer() {
+    let pool = pool(2);
+    let mut buffer = stream(&pool, 10);
+    assert_eq!(only_reason(&pool), (SpillReason::Evicted, 8));
+    let stats = pool.stats();
+    assert_eq!((stats.evictions, stats.takings), (8, 0));
+    assert_eq!((stats.io.writes, stats.io.written_bytes), (8, 8 * PAGE_BYTES));
+    assert_eq!((stats.io, stats.direct_io), (buffer.stats().io, Default::default()));
+    assert!(stats.io.time > Duration::ZERO);
+
+    // Read again by small pieces, each page comes back through a frame; clean pages go without a write.
+    buffer.rewind().unwrap();
+    (0..40).for_each(|_| buffer.read_exact(&mut [0; PAGE / 4]).unwrap());
+    let again = pool.stats();
+    let paged = again.io - again.direct_io;
+    assert!(paged.reads >= 8 && paged.read_bytes == paged.reads * PAGE_BYTES, "{again:?}");
+    assert!(again.evictions > again.spills.total(), "{again:?}");
+}
+
+#[test]
+fn pages_that_are_taken_back() {
+    let pool = pool(16);
+    let huge = stream(&pool, 16);
+    let mut small = pool.buffer();
+    small.write_all(&[1; PAGE]).unwrap();
+    assert_eq!(only_reason(&pool), (SpillReason::TakenBack, 1));
+    let stats = pool.stats();
+    assert_eq!((stats.takings, stats.evictions), (1, 1));
+    // The taker's transfer is no buffer's own; it was counted nowhere.
+    assert_eq!((stats.io.writes, stats.io.written_bytes), (1, PAGE_BYTES));
+    assert_eq!((huge.stats().io.writes, small.stats().io.writes), (0, 0));
+    assert_eq!((huge.stats().spills, small.stats().spills), (1, 0));
+}
+
+#[test]
+fn bytes_that_go_past_memory() {
+    let pool = pool(0);
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[7; 8 * PAGE]).unwrap();
+    assert_eq!(only_reason(&pool), (SpillReason::Direct, 8));
+    buffer.seek(SeekFrom::Start(100)).unwrap();
+    buffer.read_exact(&mut [0; 64]).unwrap();
+    let stats = pool.stats();
+    assert_eq!((stats.direct_io.reads, stats.direct_io.read_bytes), (1, 64));
+    assert_eq!((stats.direct_io.writes, stats.direct_io.written_bytes), (1, 8 * PAGE_BYTES));
+    assert_eq!((stats.io, stats.evictions), (stats.direct_io, 0));
+}
+
+#[test]
+fn pages_that_are_spilled_on_request_and_for_a_lowered_limit() {
+    let by_request = pool(4);
+    let mut buffer = stream(&by_request, 3);
+    buffer.spill().unwrap();
+    assert_eq!(only_reason(&by_request), (SpillReason::Requested, 3));
+
+    let by_limit = pool(4);
+    let _buffer = stream(&by_limit, 4);
+    by_limit.set_memory_limit(PAGE);
+    assert_eq!(only_reason(&by_limit), (SpillReason::LimitLowered, 3));
+    assert_eq!(by_limit.stats().takings, 3);
+}
+
+/// What is done in memory alone is counted nowhere.
+#[test]
+fn memory_alone_leaves_no_trace() {
+    let (pool, events) = listened(8, 8, MemoryStore::new());
+    drop(stream(&pool, 4));
+    assert_eq!((pool.stats().io, pool.stats().evictions), Default::default());
+    assert_eq!(events.lock().unwrap().len(), 0);
+}
+
+// ---- events
+
+/// Fields as they are printed, since the variants cannot be made here.
+fn printed(events: &Events) -> Vec<String> {
+    events.lock().unwrap().drain(..).map(|event| format!("{event:?}")).collect()
+}
+
+#[test]
+fn each_buffer_tells_of_its_first_spill_once() {
+    let (pool, events) = listened(2, 1 << 10, MemoryStore::new());
+    let mut one = stream(&pool, 8);
+    let first = format!("FirstSpill {{ reason: Evicted, bytes: {PAGE} }}");
+    assert_eq!(printed(&events), [first]);
+    one.spill().unwrap();
+    one.write_all(&[1; 10 * PAGE]).unwrap();
+    assert!(printed(&events).is_empty());
+    drop(one);
+    // The next one, on the same table.
+    let mut two = pool.buffer();
+    two.write_all(b"two").unwrap();
+    two.spill().unwrap();
+    assert_eq!(printed(&events), ["FirstSpill { reason: Requested, bytes: 3 }"]);
+}
+
+#[test]
+fn a_first_spill_by_another_is_told_too() {
+    let (pool, events) = listened(16, 1 << 10, MemoryStore::new());
+    let mut huge = stream(&pool, 16);
+    let _small = stream(&pool, 1);
+    let first = format!("FirstSpill {{ reason: TakenBack, bytes: {PAGE} }}");
+    assert_eq!(printed(&events), [first]);
+    huge.spill().unwrap();
+    assert!(printed(&events).is_empty(), "it was not its first");
+}
+
+#[test]
+fn each_refusal_is_told_and_counted() {
+    let (pool, events) = listened(0, 2, MemoryStore::new());
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[1; 2 * PAGE]).unwrap();
+    printed(&events);
+    for _ in 0..2 {
+        buffer.write_all(&[1]).unwrap_err();
+    }
+    let refused = &events.lock().unwrap().clone()[..];
+    assert!(
+        matches!(refused, [
+            Event::DiskLimit { limit, used, asked: PAGE_BYTES, scope: LimitScope::Pool, waited: Duration::ZERO, .. },
+            Event::DiskLimit { .. },
+        ] if *limit == 2 * PAGE_BYTES && limit == used),
+        "{refused:?}"
+    );
+    assert_eq!((pool.stats().refused.disk_limit, pool.stats().refused.store_full), (2, 0));
+
+    let (pool, events) = listened(0, 9, MemoryStore::with_capacity(PAGE_BYTES));
+    pool.buffer().write_all(&[1; 2 * PAGE]).unwrap_err();
+    assert_eq!(printed(&events)[1], format!("StoreFull {{ offset: {PAGE}, len: {PAGE} }}"));
+    assert_eq!((pool.stats().refused.disk_limit, pool.stats().refused.store_full), (0, 1));
+}
+
+#[test]
+fn waits_are_counted() {
+    let at_most = Duration::from_millis(20);
+    let builder = SpillPool::builder().memory(0).disk(PAGE_BYTES).page_size(PAGE).store(MemoryStore::new());
+    let pool = builder.when_full(WhenFull::Wait { at_most }).build().unwrap();
+    let mut full = pool.buffer();
+    full.write_all(&[1; PAGE]).unwrap();
+    assert_eq!((pool.stats().waits, pool.stats().waiting), (0, 0));
+    full.write_all(&[1]).unwrap_err();
+    let stats = pool.stats();
+    assert_eq!((stats.waits, stats.waits_in_vain, stats.waiting, stats.refused.disk_limit), (1, 1, 0, 1));
+    assert!(stats.wait_time >= at_most);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            // Each attempt waits for a moment; one of them is met by the room.
+            let mut buffer = pool.buffer();
+            while buffer.write(&[2]).is_err() {}
+        });
+        while pool.stats().waiting == 0 {
+            std::thread::yield_now();
+        }
+        full.clear();
+        waiting.join().unwrap();
+    });
+    let stats = pool.stats();
+    assert!(stats.waits >= 2 && stats.waits - stats.waits_in_vain <= 1, "{stats:?}");
+}
+
+/// A listener may look at the pool, use it, and even panic.
+#[test]
+fn a_listener_is_on_its_own() {
+    let pool = Arc::new(Mutex::new(None::<SpillPool>));
+    let seen = Arc::clone(&pool);
+    let listener = move |_: &Event| {
+        let pool = seen.lock().unwrap().take().expect("told once");
+        assert_eq!(pool.stats().spills.total(), 1);
+        pool.buffer().write_all(&[1; 2 * PAGE]).unwrap();
+        panic!("on purpose");
+    };
+    let built =
+        SpillPool::builder().memory(PAGE).page_size(PAGE).store(MemoryStore::new()).on_event(listener);
+    let built = built.build().unwrap();
+    *pool.lock().unwrap() = Some(built.clone());
+    let mut buffer = built.buffer();
+    buffer.write_all(&[5; PAGE]).unwrap();
+    buffer.spill().unwrap();
+    let mut found = Vec::new();
+    buffer.rewind().unwrap();
+    buffer.read_to_end(&mut found).unwrap();
+    assert_eq!(found, [5; PAGE]);
+    buffer.check_invariants();
+    built.check_invariants();
+}
+
+// ---- tracing
+
+/// Keeps the events, each as its fields in turn.
+#[derive(Clone, Default)]
+struct Traced(Arc<Mutex<Vec<String>>>);
+
+impl tracing::field::Visit for Traced {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn Debug) {
+        let mut events = self.0.lock().unwrap();
+        events.last_mut().unwrap().push_str(&format!(" {field}={value:?}"));
+    }
+}
+
+impl tracing::Subscriber for Traced {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "overspill"
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.0.lock().unwrap().push(event.metadata().level().to_string());
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn events_are_traced() {
+    let traced = Traced::default();
+    tracing::subscriber::with_default(traced.clone(), || {
+        let builder = SpillPool::builder().memory(0).disk(PAGE_BYTES).page_size(PAGE).name("uploads");
+        let pool = builder.store(MemoryStore::new()).build().unwrap();
+        pool.buffer().write_all(&[1; 2 * PAGE]).unwrap_err();
+    });
+    let events = traced.0.lock().unwrap();
+    assert_eq!(
+        *events,
+        [
+            r#"DEBUG message=a buffer spills for the first time pool="uploads" reason=direct bytes=4096"#,
+            r#"WARN message=disk limit reached pool="uploads" limit=4096 used=4096 asked=4096 scope=of the pool waited=0ns"#,
+        ]
+    );
+}
+
+// ---- metrics
+
+/// Values by name and labels.
+#[derive(Default)]
+struct Recorded(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Recorded {
+    fn value(&self, key: &metrics::Key) -> Arc<AtomicU64> {
+        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let name = format!("{}{{{}}}", key.name(), labels.join(","));
+        Arc::clone(self.0.lock().unwrap().entry(name).or_default())
+    }
+
+    fn get(&self, name: &str) -> u64 {
+        self.0.lock().unwrap()[name].load(Ordering::Relaxed)
+    }
+}
+
+impl metrics::Recorder for Recorded {
+    fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        metrics::Counter::from_arc(self.value(key))
+    }
+
+    /// Gauges are kept as the bits of their numbers.
+    fn register_gauge(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::from_arc(self.value(key))
+    }
+
+    fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
+}
+
+#[test]
+fn statistics_are_recorded() {
+    let builder = SpillPool::builder().memory(2 * PAGE).disk(9 * PAGE_BYTES).page_size(PAGE).name("uploads");
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let mut buffer = stream(&pool, 10);
+    buffer.write_all(&[1; 4 * PAGE]).unwrap_err();
+    let recorded = Recorded::default();
+    metrics::with_local_recorder(&recorded, || {
+        pool.record_metrics();
+        pool.record_metrics(); // nothing is counted twice
+    });
+    let stats = pool.stats();
+    let nanos = u64::try_from((stats.io - stats.direct_io).time.as_nanos()).unwrap();
+    for (name, wanted) in [
+        ("overspill_spills_total{pool=uploads,reason=evicted}", stats.spills.evicted),
+        ("overspill_spills_total{pool=uploads,reason=direct}", stats.spills.direct),
+        ("overspill_evictions_total{pool=uploads}", stats.evictions),
+        ("overspill_refused_total{pool=uploads,cause=disk_limit}", 1),
+        ("overspill_store_writes_total{pool=uploads,way=direct}", stats.direct_io.writes),
+        (
+            "overspill_store_written_bytes_total{pool=uploads,way=paged}",
+            (stats.io - stats.direct_io).written_bytes,
+        ),
+        ("overspill_store_nanoseconds_total{pool=uploads,way=paged}", nanos),
+        ("overspill_memory_bytes{pool=uploads,state=limit}", (2.0 * PAGE as f64).to_bits()),
+        ("overspill_memory_bytes{pool=uploads,state=charged}", (stats.memory_charged as f64).to_bits()),
+        ("overspill_disk_bytes{pool=uploads,state=used}", (stats.disk_used as f64).to_bits()),
+        ("overspill_buffers{pool=uploads}", 1_f64.to_bits()),
+    ] {
+        assert_eq!(recorded.get(name), wanted, "{name}");
+    }
+    assert!(stats.spills.evicted > 0 && stats.disk_used > 0);
+}
