@@ -12,8 +12,22 @@ pub(crate) struct Budget {
     limit: AtomicU64,
     /// Bytes taken and not given back.
     taken: AtomicU64,
-    /// The most that was ever taken, in bytes.
-    high_water: AtomicU64,
+}
+
+/// The most that a sum ever was.
+#[derive(Debug, Default)]
+pub(crate) struct HighWater(AtomicU64);
+
+impl HighWater {
+    pub(crate) fn note(&self, sum: u64) {
+        if sum > self.get() {
+            self.0.fetch_max(sum, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Not enough is left of a budget.
@@ -25,21 +39,22 @@ pub(crate) struct Refused {
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Budget { limit: AtomicU64::new(limit), taken: AtomicU64::new(0), high_water: AtomicU64::new(0) }
+        Budget { limit: AtomicU64::new(limit), taken: AtomicU64::new(0) }
     }
 
-    /// Takes `bytes`, all or nothing.
-    pub(crate) fn take(&self, bytes: u64) -> Result<(), Refused> {
-        self.take_between(bytes, bytes).map(drop)
+    /// Takes `bytes`, all or nothing; says how much is taken then.
+    pub(crate) fn take(&self, bytes: u64) -> Result<u64, Refused> {
+        self.take_between(bytes, bytes).map(|(_, taken)| taken)
     }
 
-    /// Takes `bytes`, or what is left if that is less; says how much.
-    pub(crate) fn take_up_to(&self, bytes: u64) -> u64 {
-        self.take_between(0, bytes).unwrap_or(0)
+    /// Takes `bytes`, or what is left if that is less; says how much that was, and how much is taken then.
+    pub(crate) fn take_up_to(&self, bytes: u64) -> (u64, u64) {
+        self.take_between(0, bytes).unwrap_or_default()
     }
 
-    /// Takes as much as there is, at least `least` bytes and at most `most`; says how much.
-    fn take_between(&self, least: u64, most: u64) -> Result<u64, Refused> {
+    /// Takes as much as there is, at least `least` bytes and at most `most`; says how much that was, and how
+    /// much is taken then.
+    fn take_between(&self, least: u64, most: u64) -> Result<(u64, u64), Refused> {
         let mut taken = self.taken.load(Ordering::Relaxed);
         loop {
             let limit = self.limit.load(Ordering::Relaxed);
@@ -50,12 +65,7 @@ impl Budget {
             let sum = taken + bytes;
             // Relaxed: the count orders nothing. What is counted is handed over by locks.
             match self.taken.compare_exchange_weak(taken, sum, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => {
-                    if sum > self.high_water.load(Ordering::Relaxed) {
-                        self.high_water.fetch_max(sum, Ordering::Relaxed);
-                    }
-                    return Ok(bytes);
-                }
+                Ok(_) => return Ok((bytes, sum)),
                 Err(now) => taken = now,
             }
         }
@@ -78,10 +88,6 @@ impl Budget {
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
-
-    pub(crate) fn high_water(&self) -> u64 {
-        self.high_water.load(Ordering::Relaxed)
-    }
 }
 
 #[cfg(all(test, not(overspill_loom)))]
@@ -91,21 +97,21 @@ mod tests {
     #[test]
     fn takes_up_to_the_limit_and_not_a_byte_more() {
         let budget = Budget::new(10);
-        assert_eq!(budget.take(7), Ok(()));
+        assert_eq!(budget.take(7), Ok(7));
         assert_eq!(budget.take(4), Err(Refused { limit: 10, taken: 7 }));
-        assert_eq!(budget.take(3), Ok(()));
+        assert_eq!(budget.take(3), Ok(10));
         budget.give_back(10);
-        assert_eq!((budget.taken(), budget.high_water()), (0, 10));
+        assert_eq!(budget.taken(), 0);
     }
 
     #[test]
     fn takes_what_is_left() {
         let budget = Budget::new(10);
-        assert_eq!([7, 7, 7].map(|bytes| budget.take_up_to(bytes)), [7, 3, 0]);
+        assert_eq!([7, 7, 7].map(|bytes| budget.take_up_to(bytes)), [(7, 7), (3, 10), (0, 10)]);
         budget.set_limit(4);
-        assert_eq!(budget.take_up_to(1), 0);
+        assert_eq!(budget.take_up_to(1), (0, 10));
         assert_eq!(budget.take(1), Err(Refused { limit: 4, taken: 10 }));
-        assert_eq!(budget.take(0), Ok(()), "nothing is always to be had");
+        assert_eq!(budget.take(0), Ok(10), "nothing is always to be had");
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! more than its bytes, and a recycled frame fits often. Finer sizes above it would fragment the
 //! allocator's memory.
 
-use crate::budget::Budget;
+use crate::budget::{Budget, HighWater};
 use crate::copy::{append, copy};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 use aligned_vec::{AVec, RuntimeAlign};
@@ -29,14 +29,13 @@ const FINE_MAX: usize = 4096;
 
 const SIZES_PER_DOUBLING: usize = 4;
 
-/// Where frames of [`FINE_MAX`] and more begin: at a cache line. The kernel meets the trap that
-/// [`copy`](crate::copy) describes too when it copies from the page cache, which begins at a page of the machine, to
-/// a little past one, which is where the allocator puts large vectors: 64 KiB took 28 µs instead of 3.
-const ALIGN: usize = 64;
+/// Frames of this and more begin at a cache line. The allocator puts those 16 bytes past a page of the
+/// machine, and there the kernel meets the trap that [`copy`](crate::copy) describes whenever it copies from the
+/// page cache: 64 KiB took 28 µs instead of 3. Smaller ones lie anywhere, and one in 256 of them there; asking
+/// for their alignment would leave holes between them, a quarter of all memory.
+const ALIGNED_MIN: usize = 128 << 10;
 
-/// Frames below [`FINE_MAX`] begin wherever the allocator puts them: a line more for each would be a tenth
-/// of a small body.
-const ALIGN_SMALL: usize = 1;
+const ALIGN: usize = 64;
 
 /// What fresh memory is cleared from, where it has to be.
 static ZEROS: [u8; 4096] = [0; 4096];
@@ -117,6 +116,8 @@ impl Drop for Frame {
 #[derive(Debug)]
 pub(crate) struct Frames {
     budget: Arc<Budget>,
+    /// Of what is charged.
+    high_water: HighWater,
     /// The highest that the limit ever was, in bytes.
     limit_max: AtomicU64,
     page_size: usize,
@@ -135,6 +136,7 @@ impl Frames {
     pub(crate) fn new(limit: u64, page_size: usize) -> Self {
         Frames {
             budget: Arc::new(Budget::new(limit)),
+            high_water: HighWater::default(),
             limit_max: AtomicU64::new(limit),
             page_size,
             recycled: Mutex::default(),
@@ -159,18 +161,24 @@ impl Frames {
             return Some(frame);
         }
         let charge = len as u64;
-        if self.budget.take(charge).is_err() {
-            let missing = (self.budget.taken() + charge).saturating_sub(self.budget.limit());
-            lock(&self.recycled).shed(missing)?;
-            self.budget.take(charge).ok()?;
-        }
-        let mut bytes = AVec::new(if len < FINE_MAX { ALIGN_SMALL } else { ALIGN });
+        let charged = self.budget.take(charge).or_else(|refused| {
+            let missing = (refused.taken + charge).saturating_sub(refused.limit);
+            lock(&self.recycled).shed(missing).ok_or(refused)?;
+            self.budget.take(charge)
+        });
+        self.high_water.note(charged.ok()?);
+        let mut bytes = AVec::new(if len < ALIGNED_MIN { 1 } else { ALIGN });
         if bytes.try_reserve_exact(len).is_err() {
             self.budget.give_back(charge);
             return None;
         }
         debug_assert_eq!(bytes.capacity(), len, "I2: what is allocated is what is charged");
         Some(Frame { bytes, budget: Arc::clone(&self.budget) })
+    }
+
+    /// The most that was ever charged, in bytes.
+    pub(crate) fn high_water(&self) -> u64 {
+        self.high_water.get()
     }
 
     pub(crate) fn set_limit(&self, bytes: u64) {
@@ -296,9 +304,9 @@ mod tests {
 
     #[test]
     fn large_frames_begin_at_a_cache_line() {
-        let frames = Frames::new(1 << 20, 16384);
-        let all: Vec<_> = [4096, 8192, 16384, 4096].map(|len| frames.take(len).unwrap()).into();
-        for mut frame in all {
+        let frames = Frames::new(1 << 20, 1 << 19);
+        for len in [ALIGNED_MIN, 2 * ALIGNED_MIN, ALIGNED_MIN] {
+            let mut frame = frames.take(len).unwrap();
             assert_eq!(frame.first_mut(1).as_ptr().align_offset(ALIGN), 0);
         }
     }

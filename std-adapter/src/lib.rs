@@ -47,6 +47,7 @@ mod recording;
 mod registry;
 mod residency;
 mod slots;
+mod stash;
 mod stats;
 mod store;
 mod sync;

@@ -49,7 +49,7 @@ pub(crate) struct Core {
 /// buffer; then its temp file is gone.
 ///
 /// The frames of all buffers together never take more memory than the budget, not for a moment.
-/// Beside the frames, a buffer costs some 300 bytes and 80 bytes for each of its pages.
+/// Beside the frames, a buffer costs some 250 bytes and 90 bytes for each page but one.
 ///
 /// ```
 /// use overspill::SpillPool;
@@ -136,7 +136,7 @@ impl SpillPool {
         let mut stats = PoolStats {
             memory_charged: memory.taken().saturating_sub(recycled),
             memory_recycled: recycled,
-            memory_high_water: memory.high_water(),
+            memory_high_water: self.core.frames.high_water(),
             memory_limit: memory.limit(),
             disk_used: disk.taken(),
             disk_high_water: disk.high_water(),

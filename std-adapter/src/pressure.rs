@@ -161,8 +161,7 @@ impl Core {
     /// # Panics
     /// If it does not hold.
     pub(crate) fn check_budget(&self) {
-        let memory = self.frames.budget();
-        assert!(memory.high_water() <= self.frames.limit_max(), "I2: the budget was passed");
+        assert!(self.frames.high_water() <= self.frames.limit_max(), "I2: the budget was passed");
     }
 
     /// Checks that every byte is accounted for, while no operation is under way.

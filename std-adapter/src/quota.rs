@@ -29,7 +29,7 @@
 //! the heavy fence is not to be had, who frees always goes through the queue's lock.
 
 use crate::biased::fences;
-use crate::budget::{Budget, Refused};
+use crate::budget::{Budget, HighWater, Refused};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
@@ -37,6 +37,7 @@ use std::task::{Context, Poll, Waker};
 #[derive(Debug)]
 pub(crate) struct Quota {
     budget: Budget,
+    high_water: HighWater,
     /// How many are in `queue.waiting`. Written with the queue locked, read without.
     waiting: AtomicU64,
     queue: Mutex<Queue>,
@@ -65,7 +66,12 @@ struct Waiting {
 
 impl Quota {
     pub(crate) fn new(limit: u64) -> Self {
-        Quota { budget: Budget::new(limit), waiting: AtomicU64::new(0), queue: Mutex::default() }
+        Quota {
+            budget: Budget::new(limit),
+            high_water: HighWater::default(),
+            waiting: AtomicU64::new(0),
+            queue: Mutex::default(),
+        }
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -78,7 +84,7 @@ impl Quota {
     }
 
     pub(crate) fn high_water(&self) -> u64 {
-        self.budget.high_water()
+        self.high_water.get()
     }
 
     /// How many wait. May change at any moment.
@@ -89,11 +95,18 @@ impl Quota {
     /// Takes `bytes`, all or nothing, starting with what `place` was granted.
     pub(crate) fn take(&self, bytes: u64, place: Option<&Place>) -> Result<(), Refused> {
         let granted = place.map_or(0, |place| place.redeem(bytes));
-        self.budget.take(bytes - granted).inspect_err(|_| {
-            if let Some(place) = place {
-                place.keep(granted);
+        match self.budget.take(bytes - granted) {
+            Ok(taken) => {
+                self.high_water.note(taken);
+                Ok(())
             }
-        })
+            Err(refused) => {
+                if let Some(place) = place {
+                    place.keep(granted);
+                }
+                Err(refused)
+            }
+        }
     }
 
     /// Gives back `bytes` of what was taken, to whoever waits for it.
@@ -147,7 +160,9 @@ impl Quota {
                 self.budget.give_back(std::mem::take(&mut waiting.granted)); // the limit was lowered
                 continue;
             }
-            waiting.granted += self.budget.take_up_to(waiting.asked - waiting.granted);
+            let (more, taken) = self.budget.take_up_to(waiting.asked - waiting.granted);
+            self.high_water.note(taken);
+            waiting.granted += more;
             if waiting.granted < waiting.asked {
                 break;
             }

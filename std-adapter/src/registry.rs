@@ -21,6 +21,7 @@
 
 use crate::sync::{Mutex, lock};
 use crate::taking::{OwnTable, PeerTable};
+use std::num::NonZeroUsize;
 
 /// Tables that are looked at to find the largest.
 const SAMPLE: usize = 32;
@@ -31,9 +32,9 @@ const SEARCH_MAX: usize = 1 << 10;
 /// An asker may take from idle buffers until it holds the limit divided by this, if its share is less.
 const IDLE_GIVE_PARTS: u64 = 8;
 
-/// Where a table is in the registry.
+/// Where a table is in the registry: its index and one, so that no place takes no room.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place(usize);
+pub(crate) struct Place(NonZeroUsize);
 
 /// How much trouble a frame is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,22 +108,20 @@ impl Registry {
     pub(crate) fn register(&self, table: &OwnTable) -> Place {
         let entry = Some(Entry { table: table.peer() });
         let mut clock = lock(&self.clock);
-        match clock.vacant.pop() {
-            Some(place) => {
-                clock.entries[place] = entry;
-                Place(place)
-            }
-            None => {
-                clock.entries.push(entry);
-                Place(clock.entries.len() - 1)
-            }
+        let at = clock.vacant.pop().unwrap_or(clock.entries.len());
+        if at < clock.entries.len() {
+            clock.entries[at] = entry;
+        } else {
+            clock.entries.push(entry);
         }
+        Place(NonZeroUsize::MIN.saturating_add(at))
     }
 
     pub(crate) fn unregister(&self, Place(place): Place) {
+        let at = place.get() - 1;
         let mut clock = lock(&self.clock);
-        clock.entries[place] = None;
-        clock.vacant.push(place);
+        clock.entries[at] = None;
+        clock.vacant.push(at);
     }
 
     /// The number of tables.

@@ -28,17 +28,8 @@ use crate::departure::Departure;
 use crate::frame::Frame;
 use crate::idle::KEPT_FRAME_MAX;
 use crate::slots::Slot;
+use crate::stash::Stash;
 use crate::sync::Arc;
-use std::collections::BTreeMap;
-
-/// Pages in one leaf of the table: 16 MiB of content in pages of 64 KiB.
-const LEAF: u64 = 256;
-
-/// How many resident pages are looked at for the coldest.
-const SAMPLE: usize = 8;
-
-/// How many pages are looked at to find them: few of a large table may be in memory.
-const LOOK_MAX: usize = 1 << 10;
 
 /// The bytes of a page that is in memory.
 #[derive(Debug)]
@@ -98,12 +89,6 @@ pub(crate) enum Page {
     Leaving(Arc<Departure>),
 }
 
-impl Page {
-    fn is_there(&self) -> bool {
-        !matches!(self, Page::Hole)
-    }
-}
-
 /// What [`Table::locate`] says of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Where {
@@ -118,17 +103,9 @@ pub(crate) enum Where {
     Leaving,
 }
 
-#[derive(Debug, Default)]
-struct Entry {
-    page: Page,
-    /// How often the page was sought lately, while it was not the window.
-    heat: u8,
-}
-
 /// The page that the cursor stands on.
 #[derive(Debug)]
 pub(crate) struct Window {
-    index: u64,
     /// The offset of the page's first byte in the stream.
     start: u64,
     resident: Resident,
@@ -139,29 +116,17 @@ pub(crate) struct Window {
 #[derive(Debug)]
 pub(crate) struct Table {
     window: Option<Window>,
-    /// By page index / [`LEAF`]; a leaf is as long as its last page needs. The window's entry is a
-    /// hole here.
-    leaves: BTreeMap<u64, Vec<Entry>>,
+    /// All other pages; the window's is a hole here.
+    stash: Stash,
     /// The binary logarithm of the page size.
     shift: u32,
-    /// Where the search for a cold page goes on.
-    hand: u64,
-    /// Touches until all heat is halved.
-    until_cooling: u64,
     /// The page that the owner's current operation works on.
     pinned: Option<u64>,
 }
 
 impl Table {
     pub(crate) fn new(page_size: usize) -> Self {
-        Table {
-            window: None,
-            leaves: BTreeMap::new(),
-            shift: page_size.trailing_zeros(),
-            hand: 0,
-            until_cooling: 0,
-            pinned: None,
-        }
+        Table { window: None, stash: Stash::default(), shift: page_size.trailing_zeros(), pinned: None }
     }
 
     /// Keeps page `index` from being taken back until [`Table::unpin`], and says where it is. One page
@@ -218,19 +183,19 @@ impl Table {
 
     /// The window's page, if there is a window.
     pub(crate) fn window_index(&self) -> Option<u64> {
-        self.window.as_ref().map(|window| window.index)
+        self.window.as_ref().map(|window| window.start >> self.shift)
     }
 
     /// The index of a window that only passes.
     pub(crate) fn passing_index(&self) -> Option<u64> {
-        self.window.as_ref().filter(|window| window.passing).map(|window| window.index)
+        self.window_index().filter(|_| self.window.as_ref().is_some_and(|window| window.passing))
     }
 
     pub(crate) fn locate(&self, index: u64) -> Where {
         if self.window_index() == Some(index) {
             return Where::Memory;
         }
-        match self.entry(index).map(|entry| &entry.page) {
+        match self.stash.page(index) {
             None | Some(Page::Hole) => Where::Hole,
             Some(Page::Resident(_)) => Where::Memory,
             Some(&Page::Spilled { slot, valid }) => Where::Spilled { slot, valid },
@@ -261,7 +226,7 @@ impl Table {
         if self.window_index() == Some(index) {
             return self.window.as_mut().map(|window| &mut window.resident);
         }
-        match &mut self.entry_mut(index)?.page {
+        match self.stash.page_mut(index)? {
             Page::Resident(resident) => Some(resident),
             Page::Hole | Page::Spilled { .. } | Page::Leaving(_) => None,
         }
@@ -269,7 +234,7 @@ impl Table {
 
     /// The departure of a page that is leaving.
     pub(crate) fn departure(&self, index: u64) -> Option<Arc<Departure>> {
-        match &self.entry(index)?.page {
+        match self.stash.page(index)? {
             Page::Leaving(departure) => Some(Arc::clone(departure)),
             Page::Hole | Page::Resident(_) | Page::Spilled { .. } => None,
         }
@@ -288,25 +253,23 @@ impl Table {
     pub(crate) fn open(&mut self, index: u64, resident: Resident, passing: bool) {
         self.stash();
         debug_assert_eq!(self.locate(index), Where::Hole, "I1");
-        self.window = Some(Window { index, start: index << self.shift, resident, passing });
+        self.window = Some(Window { start: index << self.shift, resident, passing });
     }
 
     /// Makes the table as good as new, if the first page is all there is, in a small frame without a
     /// slot: the frame stays, empty. Else changes nothing, and says so.
     pub(crate) fn retire(&mut self) -> bool {
-        if !self.leaves.is_empty() {
+        if !self.stash.is_empty() {
             return false;
         }
         if let Some(window) = &mut self.window {
             let bytes = window.resident.frame.capacity();
-            if window.index != 0 || window.resident.slot.is_some() || bytes > KEPT_FRAME_MAX {
+            if window.start != 0 || window.resident.slot.is_some() || bytes > KEPT_FRAME_MAX {
                 return false;
             }
             window.resident.valid = 0;
             window.passing = false;
         }
-        self.hand = 0;
-        self.until_cooling = 0;
         self.pinned = None;
         true
     }
@@ -325,7 +288,7 @@ impl Table {
     /// Puts the window back among the pages.
     fn stash(&mut self) {
         if let Some(window) = self.window.take() {
-            self.put(window.index, Page::Resident(window.resident));
+            self.put(window.start >> self.shift, Page::Resident(window.resident));
         }
     }
 
@@ -336,7 +299,7 @@ impl Table {
         {
             return Page::Resident(window.resident);
         }
-        self.entry_mut(index).map(|entry| std::mem::take(&mut entry.page)).unwrap_or_default()
+        self.stash.page_mut(index).map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes a page out if it is in memory.
@@ -351,62 +314,18 @@ impl Table {
     /// Puts a page where a hole is.
     pub(crate) fn put(&mut self, index: u64, page: Page) {
         debug_assert_eq!(self.locate(index), Where::Hole, "I1");
-        let leaf = self.leaves.entry(index / LEAF).or_default();
-        let at = in_leaf(index);
-        if leaf.len() <= at {
-            leaf.resize_with(at + 1, Entry::default);
-        }
-        leaf[at].page = page;
+        self.stash.put(index, page);
     }
 
-    fn entry(&self, index: u64) -> Option<&Entry> {
-        self.leaves.get(&(index / LEAF))?.get(in_leaf(index))
-    }
-
-    fn entry_mut(&mut self, index: u64) -> Option<&mut Entry> {
-        self.leaves.get_mut(&(index / LEAF))?.get_mut(in_leaf(index))
-    }
-
-    /// Counts a visit to a page outside the window, and returns how hot that makes it. Now and then
-    /// everything cools, so that what was hot once does not stay.
+    /// Counts a visit to a page outside the window, and returns how hot that makes it.
     pub(crate) fn touch(&mut self, index: u64) -> u8 {
-        if self.until_cooling == 0 {
-            let mut pages = 0;
-            for entry in self.leaves.values_mut().flatten() {
-                entry.heat /= 2;
-                pages += 1;
-            }
-            self.until_cooling = 8 * (pages + 1);
-        }
-        self.until_cooling -= 1;
-        self.entry_mut(index).map_or(0, |entry| {
-            entry.heat = entry.heat.saturating_add(1);
-            entry.heat
-        })
+        self.stash.touch(index)
     }
 
     /// The coldest of the next few resident pages other than the window and the pinned page, and its
     /// heat.
     pub(crate) fn coldest(&mut self) -> Option<(u64, u8)> {
-        let mut coldest: Option<(u64, u8)> = None;
-        let (mut seen, mut looked_at) = (0, 0);
-        for range in [self.hand..u64::MAX, 0..self.hand] {
-            for (index, entry) in entries(&self.leaves, range) {
-                looked_at += 1;
-                if seen == SAMPLE || looked_at == LOOK_MAX {
-                    self.hand = index;
-                    return coldest;
-                }
-                if !matches!(entry.page, Page::Resident(_)) || self.pinned == Some(index) {
-                    continue;
-                }
-                if coldest.is_none_or(|(_, heat)| entry.heat < heat) {
-                    coldest = Some((index, entry.heat));
-                }
-                seen += 1;
-            }
-        }
-        coldest
+        self.stash.coldest(self.pinned)
     }
 
     /// The first page in memory at or after `from`, the window included.
@@ -429,9 +348,7 @@ impl Table {
     }
 
     fn next_stashed(&self, from: u64, is_sought: impl Fn(&Page) -> bool) -> Option<u64> {
-        entries(&self.leaves, from..u64::MAX)
-            .find(|(_, entry)| is_sought(&entry.page))
-            .map(|(index, _)| index)
+        self.stash.pages(from).find(|(_, page)| is_sought(page)).map(|(index, _)| index)
     }
 
     /// Takes the window out if its page begins at or past `len`.
@@ -449,18 +366,9 @@ impl Table {
         let keep = low_bits(len, self.shift);
         let last = len >> self.shift;
         let cut = if keep == 0 { last } else { last + 1 };
-        if let Some(mut leaf) = self.leaves.last_entry()
-            && *leaf.key() >= cut / LEAF
-        {
-            let at = if *leaf.key() == cut / LEAF { in_leaf(cut) } else { 0 };
-            let entries = leaf.get_mut();
-            if at < entries.len() {
-                let removed = entries.drain(at..).map(|entry| entry.page).filter(Page::is_there).collect();
-                if entries.is_empty() {
-                    leaf.remove();
-                }
-                return Some(removed);
-            }
+        let removed = self.stash.cut_leaf(cut);
+        if removed.is_some() {
+            return removed;
         }
         if keep > 0 {
             self.shorten(last, keep);
@@ -472,7 +380,7 @@ impl Table {
     fn shorten(&mut self, index: u64, keep: usize) {
         if let Some(resident) = self.resident(index) {
             resident.valid = resident.valid.min(keep);
-        } else if let Some(Entry { page: Page::Spilled { valid, .. }, .. }) = self.entry_mut(index) {
+        } else if let Some(Page::Spilled { valid, .. }) = self.stash.page_mut(index) {
             *valid = (*valid).min(keep);
         }
     }
@@ -480,10 +388,10 @@ impl Table {
     /// Shows every page that is not a hole, the window first.
     pub(crate) fn for_each(&self, mut f: impl FnMut(u64, View<'_>)) {
         if let Some(window) = &self.window {
-            f(window.index, View::Resident(&window.resident));
+            f(window.start >> self.shift, View::Resident(&window.resident));
         }
-        for (index, entry) in entries(&self.leaves, 0..u64::MAX) {
-            match &entry.page {
+        for (index, page) in self.stash.pages(0) {
+            match page {
                 Page::Hole => {}
                 Page::Resident(resident) => f(index, View::Resident(resident)),
                 Page::Leaving(departure) => f(index, View::Leaving(departure)),
@@ -512,25 +420,4 @@ fn distance(start: u64, offset: u64, most: usize) -> Option<usize> {
 #[expect(clippy::cast_possible_truncation, reason = "less than a page, which fits in memory")]
 pub(crate) fn low_bits(offset: u64, bits: u32) -> usize {
     (offset & ((1 << bits) - 1)) as usize
-}
-
-/// Where in its leaf a page is.
-fn in_leaf(index: u64) -> usize {
-    (index % LEAF) as usize
-}
-
-/// The entries of pages in `range`, in order.
-fn entries(
-    leaves: &BTreeMap<u64, Vec<Entry>>,
-    range: std::ops::Range<u64>,
-) -> impl Iterator<Item = (u64, &Entry)> {
-    let first = range.start / LEAF;
-    leaves
-        .range(first..)
-        .flat_map(move |(&leaf, entries)| {
-            let skipped = if leaf == first { in_leaf(range.start).min(entries.len()) } else { 0 };
-            // Not `(leaf * LEAF..).zip(entries)`: it would count one past the last page there can be.
-            (skipped as u64..).zip(&entries[skipped..]).map(move |(at, entry)| (leaf * LEAF + at, entry))
-        })
-        .take_while(move |(index, _)| *index < range.end)
 }
