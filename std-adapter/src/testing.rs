@@ -76,7 +76,7 @@
 //! `fuzz/fuzz_targets/example_format.rs` in this crate's repository is such a target, whole.
 
 #[cfg(feature = "arbitrary")]
-mod arbitrary;
+mod from_bytes;
 mod plan;
 mod pool;
 mod store;

@@ -54,6 +54,20 @@ pub use pools::drive_pool;
 pub use ring_driver::drive_ring;
 pub use spills::drive_spill;
 
+/// The program of `src/bin/ordeal.rs`, which lies at `program`, with its arguments.
+pub fn ordeal(program: &str, scenario: &str, dir: &std::path::Path) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command.arg(scenario).arg(dir);
+    command
+}
+
+/// Says that a test is skipped here: on the real standard error, which `cargo test` does not hold back
+/// as it does what `eprintln!` prints.
+pub fn skip(test: &str, why: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
+
 /// proptest's configuration with `cases` cases, or as many as `PROPTEST_CASES` says.
 ///
 /// Nothing is written beside the sources on a failure: what it prints is a test, which is a better

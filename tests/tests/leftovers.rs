@@ -4,6 +4,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
 use overspill::{SpillBuffer, SpillError, SpillPool};
+use overspill_tests::{ordeal, skip};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, Write};
 use std::path::Path;
@@ -70,20 +71,30 @@ fn freed_space_goes_back_to_the_file_system() {
     assert_eq!(blocks_in(dir.path()), 0);
 }
 
-/// Runs as a child only: spills for ever, and says when it has begun.
-#[test]
-#[ignore = "the child of the test below"]
-fn spill_for_ever() {
-    let Some(dir) = std::env::var_os("OVERSPILL_KILL_DIR") else { return };
-    let pool = spilling_pool(Path::new(&dir));
-    let target = Path::new(&dir).join("target");
-    for round in 0.. {
-        let mut buffer = if round % 2 == 0 { pool.buffer() } else { pool.buffer_beside(&target) };
-        for _ in 0..16 {
-            buffer.write_all(&[7; 50_000]).unwrap();
+/// Blocks of the file system of `dir` that nobody has.
+fn blocks_free(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).unwrap().f_bfree
+}
+
+/// Kills a process in the middle of it, `rounds` times, and looks at what is left in `dir`.
+fn kill(dir: &Path, rounds: u64) {
+    let mut state = 1_u64;
+    for round in 0..rounds {
+        let mut command = ordeal(env!("CARGO_BIN_EXE_ordeal"), "for-ever", dir);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("spilled")), "the child spilled");
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        std::thread::sleep(Duration::from_micros((state >> 33) % 8000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // A file that was put under a free name just then is there, whole.
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            assert!(path.file_name().unwrap().to_str().unwrap().starts_with("whole-"), "{path:?} is left");
+            assert!(fs::read(&path).unwrap() == [7; 100_000], "round {round}: {path:?} is not whole");
+            fs::remove_file(path).unwrap();
         }
-        assert!(buffer.is_spilled());
-        println!("spilled");
     }
 }
 
@@ -91,20 +102,34 @@ fn spill_for_ever() {
 #[test]
 fn nothing_is_left_after_sigkill() {
     let dir = tempfile::tempdir().unwrap();
-    for round in 0..10u64 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "spill_for_ever", "--ignored", "--nocapture"])
-            .env("OVERSPILL_KILL_DIR", dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("spilled")), "the child spilled");
-        std::thread::sleep(Duration::from_micros(137 * round));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(count(dir.path()), 0, "round {round}");
+    kill(dir.path(), 50);
+}
+
+/// The same on a file system that nobody else writes to, so that its free blocks can be counted.
+#[test]
+fn no_block_is_held_after_sigkill() {
+    let dir = tempfile::tempdir().unwrap();
+    let may = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none"]).arg(dir.path()).output();
+    if !may.is_ok_and(|output| output.status.success()) {
+        return skip("no_block_is_held_after_sigkill", "mounting takes root, or CAP_SYS_ADMIN");
+    }
+    let line = "mount -t tmpfs -o size=64M none \"$DIR\"; exec \"$TEST\" --exact kill_and_count --ignored";
+    let mut shell = Command::new("unshare");
+    shell.args(["-m", "sh", "-e", "-c", line]).env("DIR", dir.path());
+    let output = shell.env("TEST", std::env::current_exe().unwrap()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "the child of the test above, with a file system of its own"]
+fn kill_and_count() {
+    let Some(dir) = std::env::var_os("DIR") else { return };
+    let dir = Path::new(&dir);
+    let before = blocks_free(dir);
+    for _ in 0..10 {
+        kill(dir, 5);
+        assert_eq!(blocks_free(dir), before, "blocks that nobody can reach are held");
     }
 }
 

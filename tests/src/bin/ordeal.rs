@@ -1,0 +1,290 @@
+//! A program that keeps its data, whatever the machine does to it: `ordeal SCENARIO DIR`.
+//!
+//! The tests in `real_faults.rs` and `leftovers.rs` run it where the disk is full, where descriptors
+//! have run out, under a tracer that makes system calls fail, and kill it. What fails it tries again; after
+//! each failure it looks at everything. It ends with 0, and the number of failures that it met, or with a
+//! panic that says what was lost.
+#![allow(missing_docs, clippy::cast_possible_truncation)]
+
+#[cfg(target_os = "linux")]
+fn main() {
+    linux::main();
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("for Linux only");
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use overspill::{SpillBuffer, SpillError, SpillPool};
+    use overspill_tests::ops::pattern;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use std::fs;
+    use std::io::{self, Read, Seek, SeekFrom, Write};
+    use std::path::Path;
+    use std::process::Command;
+
+    const KIB: usize = 1 << 10;
+    const PAGE: usize = 4 * KIB;
+
+    /// Attempts before something counts as failing for good. No test lets more calls fail in a row.
+    const TRIES: usize = 30;
+
+    pub(crate) fn main() {
+        // A mark in a tracer's log: what comes before is the loader's.
+        let _ = std::os::unix::process::parent_id();
+        let args: Vec<String> = std::env::args().skip(1).collect();
+        let [scenario, dir] = &args[..] else { panic!("ordeal SCENARIO DIR") };
+        let dir = Path::new(dir);
+        let failures = match &**scenario {
+            "spill" => spill(dir),
+            "persist" => persist(dir),
+            "fill" => fill(dir),
+            "read-only" => read_only(dir),
+            "descriptors" => descriptors(dir),
+            "for-ever" => for_ever(dir),
+            _ => panic!("no such scenario"),
+        };
+        println!("{failures} failures");
+    }
+
+    fn pool(dir: &Path, memory: usize) -> SpillPool {
+        SpillPool::builder().memory(memory).page_size(PAGE).dir(dir).build().unwrap()
+    }
+
+    /// What `look` finds, or that nothing is there: a failure on the way is not the question.
+    fn insisting<T>(look: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        let settled = |found: &io::Result<T>| {
+            found.as_ref().err().is_none_or(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        (0..TRIES).map(|_| look()).find(settled).expect("failures end")
+    }
+
+    /// A buffer and what it must hold.
+    struct Kept {
+        buffer: SpillBuffer,
+        model: Vec<u8>,
+        failures: usize,
+    }
+
+    impl Kept {
+        fn new(buffer: SpillBuffer) -> Self {
+            Kept { buffer, model: Vec::new(), failures: 0 }
+        }
+
+        /// Writes `len` bytes at `at`, as often as it takes.
+        fn write(&mut self, at: usize, len: usize) {
+            let data = pattern(at + len, len);
+            self.model.resize(self.model.len().max(at + len), 0);
+            let mut done = 0;
+            let mut tries = 0;
+            while done < len {
+                self.buffer.seek(SeekFrom::Start((at + done) as u64)).unwrap();
+                match self.buffer.write(&data[done..]) {
+                    Ok(taken) => {
+                        self.model[at + done..][..taken].copy_from_slice(&data[done..][..taken]);
+                        done += taken;
+                    }
+                    Err(error) => {
+                        // What lies behind has not been reached: the model is ahead there.
+                        let len = self.model.len().min(self.buffer.len() as usize);
+                        let ahead = self.model.split_off(len);
+                        self.failed(&error);
+                        self.model.extend(ahead);
+                        tries += 1;
+                        assert!(tries < TRIES, "writing {len} bytes at {at} still fails: {error}");
+                    }
+                }
+            }
+        }
+
+        /// Does something as often as it takes.
+        fn insist(&mut self, what: &str, mut act: impl FnMut(&mut SpillBuffer) -> Result<(), SpillError>) {
+            for _ in 0..TRIES {
+                match act(&mut self.buffer) {
+                    Ok(()) => return,
+                    Err(error) => self.failed(&error.into()),
+                }
+            }
+            panic!("{what} still fails");
+        }
+
+        fn cut(&mut self, len: usize) {
+            self.insist("set_len", |buffer| buffer.set_len(len as u64));
+            self.model.truncate(len);
+        }
+
+        /// Counts a failure, and looks at what it has left, as far as that can be read now.
+        fn failed(&mut self, error: &io::Error) {
+            self.failures += 1;
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<SpillError>());
+            assert!(inner.is_some(), "an error that says nothing: {error}");
+            let _ = self.try_check();
+        }
+
+        fn try_check(&mut self) -> io::Result<()> {
+            let mut content = Vec::new();
+            self.buffer.rewind()?;
+            self.buffer.read_to_end(&mut content)?;
+            assert!(content == self.model, "{} bytes, of {}, or others", content.len(), self.model.len());
+            self.buffer.check_invariants();
+            Ok(())
+        }
+
+        /// Everything is there, sooner or later.
+        fn check(&mut self) {
+            for _ in 0..TRIES {
+                match self.try_check() {
+                    Ok(()) => return,
+                    Err(_) => self.failures += 1,
+                }
+            }
+            panic!("the content cannot be read");
+        }
+    }
+
+    /// Everything a pool does to its file, in few calls.
+    fn spill(dir: &Path) -> usize {
+        let pool = pool(dir, 2 * PAGE);
+        let (mut a, mut b) = (Kept::new(pool.buffer()), Kept::new(pool.buffer()));
+        a.write(0, 5 * PAGE);
+        b.write(0, 3 * PAGE);
+        a.write(20 * KIB, 100); // a page of memory, or its beginning
+        a.write(7000, 3000); // over two pages on disk
+        b.insist("spill", SpillBuffer::spill);
+        a.check();
+        b.check();
+        a.write(30 * KIB, 500); // after a gap
+        b.cut(0); // in the middle of the file
+        pool.trim();
+        a.cut(10_000); // and at its end
+        pool.trim();
+        b.write(0, 2 * PAGE + 10);
+        a.write(10_000, 4000);
+        a.insist("spill", SpillBuffer::spill);
+        a.check();
+        b.check();
+        pool.check_invariants();
+        let failures = a.failures + b.failures;
+        drop((a, b));
+        assert_eq!((pool.stats().memory_charged, pool.stats().disk_used), (0, 0));
+        failures
+    }
+
+    /// Puts content under a name: where its file lies already, and where it has to be copied; where the
+    /// name is free, and where it is taken.
+    fn persist(dir: &Path) -> usize {
+        let path = dir.join("target");
+        let pool = pool(dir, 2 * PAGE);
+        let mut failures = 0;
+        for (round, buffer) in [pool.buffer_beside(&path), pool.buffer()].into_iter().enumerate() {
+            let before = insisting(|| fs::read(&path)).ok();
+            let mut kept = Kept::new(buffer);
+            kept.write(0, 4 * PAGE + 300 * round);
+            kept.write(100, 50);
+            let arrived = (0..TRIES).any(|_| {
+                let buffer = std::mem::take(&mut kept.buffer);
+                let Err(failed) = buffer.persist(&path) else { return true };
+                kept.buffer = failed.buffer;
+                kept.failed(&failed.error.into());
+                let stands = insisting(|| fs::read(&path)).ok();
+                assert!(stands == before || stands.as_ref() == Some(&kept.model), "neither old nor new");
+                false
+            });
+            assert!(arrived, "persist still fails");
+            assert!(insisting(|| fs::read(&path)).unwrap() == kept.model);
+            failures += kept.failures;
+        }
+        let names: Vec<_> =
+            insisting(|| fs::read_dir(dir)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["target"]);
+        failures
+    }
+
+    /// Writes until the disk, or what a file may have of it, is full; makes room; goes on.
+    fn fill(dir: &Path) -> usize {
+        let pool = pool(dir, 16 * PAGE);
+        let mut first = Kept::new(pool.buffer());
+        first.write(0, 300 * KIB);
+        let mut second = Kept::new(pool.buffer());
+        let refused = loop {
+            let data = pattern(second.model.len(), 3 * PAGE + 5);
+            match second.buffer.write(&data) {
+                Ok(taken) => second.model.extend(&data[..taken]),
+                Err(error) => break error,
+            }
+            assert!(second.model.len() < 16 << 20, "nothing is ever full");
+        };
+        let error = refused.downcast::<SpillError>().unwrap();
+        assert!(matches!(error, SpillError::StoreFull { .. }), "{error}");
+        println!("{error}, after {} KiB", (first.model.len() + second.model.len()) / KIB);
+        assert!(first.model.len() + second.model.len() > 700 * KIB, "full too early");
+        first.check();
+        second.check();
+        pool.check_invariants();
+
+        drop(first);
+        let end = second.model.len();
+        second.write(end, 200 * KIB);
+        second.write(end / 2, 50 * KIB);
+        second.check();
+        pool.check_invariants();
+        1 + second.failures
+    }
+
+    /// What must be refused is, and costs nothing; once `mend` has run, it is done.
+    fn refused_at_first(dir: &Path, mend: impl FnOnce()) -> usize {
+        let pool = pool(dir, 2 * PAGE);
+        let mut kept = Kept::new(pool.buffer());
+        kept.write(0, PAGE);
+        for _ in 0..3 {
+            let refused = kept.buffer.spill().unwrap_err();
+            assert!(
+                matches!(&refused, SpillError::Directory { dir: named, .. } if named == dir),
+                "{refused}"
+            );
+            println!("{refused}");
+            kept.failed(&refused.into());
+        }
+        kept.check();
+        mend();
+        kept.write(PAGE, 10 * PAGE);
+        assert!(kept.buffer.is_spilled());
+        kept.check();
+        kept.failures
+    }
+
+    fn read_only(dir: &Path) -> usize {
+        refused_at_first(dir, || {
+            let mended = Command::new("mount").args(["-o", "remount,rw"]).arg(dir).status();
+            assert!(mended.unwrap().success());
+        })
+    }
+
+    fn descriptors(dir: &Path) -> usize {
+        let before = getrlimit(Resource::Nofile);
+        // Standard input, output and error are open.
+        setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before }).unwrap();
+        refused_at_first(dir, || setrlimit(Resource::Nofile, before).unwrap())
+    }
+
+    /// Spills, and puts whole files under free names, until it is killed.
+    fn for_ever(dir: &Path) -> usize {
+        let pool = pool(dir, 2 * PAGE);
+        for round in 0_usize.. {
+            let path = dir.join(format!("whole-{round}"));
+            let mut buffer = if round % 2 == 0 { pool.buffer() } else { pool.buffer_beside(&path) };
+            for _ in 0..4 {
+                buffer.write_all(&[7; 25_000]).unwrap();
+            }
+            println!("spilled");
+            if round % 4 > 1 {
+                buffer.persist(&path).unwrap();
+                fs::remove_file(&path).unwrap();
+            }
+        }
+        0
+    }
+}
