@@ -542,12 +542,12 @@ fn a_signal_leaves_the_file_and_nothing_else() {
             let mut child = overspill(dir.path(), &args).spawn().unwrap();
             let mut stdin = child.stdin.take().unwrap();
             stdin.write_all(&input).unwrap();
-            if wait > 0 {
-                drop(stdin);
-                std::thread::sleep(Duration::from_millis(wait));
-            }
+            // Without a wait, the input has not ended when the signal comes.
+            let stdin = (wait == 0).then_some(stdin);
+            std::thread::sleep(Duration::from_millis(wait));
             let killed = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
             assert!(killed.unwrap().success());
+            drop(stdin); // or a child that was started with the signal ignored would wait for ever
             let status = child.wait().unwrap();
             let content = fs::read(&file).unwrap();
             if status.success() {
