@@ -24,6 +24,7 @@
 use crate::account::Account;
 use crate::frame::Frame;
 use crate::slots::Slot;
+use crate::sums::PageSums;
 use crate::sync::{Arc, Condvar, Mutex, lock};
 use crate::table::{Page, Resident};
 
@@ -40,7 +41,7 @@ pub(crate) struct Departure {
 #[derive(Debug)]
 enum State {
     Underway,
-    Landed { slot: Slot, valid: usize },
+    Landed { slot: Slot, valid: usize, sums: Option<PageSums> },
     Returned(Resident),
     Abandoned,
     Settled,
@@ -67,8 +68,8 @@ impl Departure {
         }
     }
 
-    /// The page, if the departure has ended.
-    pub(crate) fn try_settle(&self) -> Option<Page> {
+    /// The page, and its sums if it has new ones, if the departure has ended.
+    pub(crate) fn try_settle(&self) -> Option<(Page, Option<PageSums>)> {
         let mut state = lock(&self.state);
         (!matches!(*state, State::Underway)).then(|| settle(&mut state))
     }
@@ -83,7 +84,7 @@ impl Departure {
             account.disk.give_back(self.slot_bytes);
             return None;
         }
-        Some(settle(&mut state))
+        Some(settle(&mut state).0)
     }
 
     /// For the taker: tells the end to the owner, and corrects the account; or, if the owner has
@@ -101,10 +102,10 @@ impl Departure {
     }
 }
 
-fn settle(state: &mut State) -> Page {
+fn settle(state: &mut State) -> (Page, Option<PageSums>) {
     match std::mem::replace(state, State::Settled) {
-        State::Landed { slot, valid } => Page::Spilled { slot, valid },
-        State::Returned(resident) => Page::Resident(resident),
+        State::Landed { slot, valid, sums } => (Page::Spilled { slot, valid }, sums),
+        State::Returned(resident) => (Page::Resident(resident), None),
         State::Underway | State::Abandoned | State::Settled => unreachable!("a departure ends once"),
     }
 }
@@ -132,10 +133,10 @@ impl Underway {
         self.resident.as_ref().expect("it is there until the page has landed")
     }
 
-    /// The bytes have arrived in `slot`.
-    pub(crate) fn land(mut self, slot: Slot, account: &Account) -> Landed {
+    /// The bytes have arrived in `slot`, and have these sums if the pool keeps any.
+    pub(crate) fn land(mut self, slot: Slot, sums: Option<PageSums>, account: &Account) -> Landed {
         let resident = self.resident.take().expect("a page lands once");
-        let landed = State::Landed { slot, valid: resident.valid };
+        let landed = State::Landed { slot, valid: resident.valid, sums };
         let mut is_first = false;
         let correct = || {
             account.memory.give_back(self.departure.frame_bytes);

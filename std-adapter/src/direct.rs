@@ -55,15 +55,14 @@ impl Pager {
             }
             (slot.offset + span.at as u64, len)
         });
-        self.read_store(Way::Direct, start, &mut buf[..len])?;
-        Ok(len)
+        self.read_spilled(Way::Direct, offset, start, &mut buf[..len])
     }
 
     /// Writes to a page that is not in memory, and to the pages after it as far as they are not
     /// either and lie beside it in the store. Returns how much was taken, at least one byte.
     pub(crate) fn write_direct(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         let run = self.plan_run(offset, data)?;
-        let (written, result) = self.write_store(Way::Direct, run.offset, &data[..run.len]);
+        let (written, result) = self.write_spilled(Way::Direct, offset, run.offset, &data[..run.len]);
         self.settle_run(&run, offset, written);
         if written == 0 {
             result?;
@@ -109,10 +108,10 @@ impl Pager {
             }
         };
         if at > valid
-            && let Err(error) = self.write_zeros(slot.offset + valid as u64, at - valid)
+            && let Err(error) = self.write_zeros(index, slot, valid, at)
         {
             if fresh {
-                self.free_slot(slot);
+                self.free_fresh(index, slot);
             }
             return Err(error);
         }
@@ -150,7 +149,7 @@ impl Pager {
                 });
                 pages += 1;
             } else if run.fresh >> page & 1 == 1 {
-                self.free_slot(slot);
+                self.free_fresh(run.first + u64::from(page), slot);
             }
             left -= part;
             at = 0;
@@ -158,10 +157,17 @@ impl Pager {
         self.count_spills(SpillReason::Direct, pages, written);
     }
 
-    /// Moves a spilled page to a slot as long as a page.
+    /// Gives back a slot that was taken for page `index`, which is still a hole.
+    fn free_fresh(&mut self, index: u64, slot: Slot) {
+        self.table(|table| table.sums.forget(index));
+        self.free_slot(slot);
+    }
+
+    /// Moves a spilled page to a slot as long as a page. Its sums move along, and what they cover.
     fn relocate(&mut self, index: u64, from: Slot, valid: usize) -> Result<Slot, SpillError> {
         let to = self.take_slot(index, self.core.page_size)?;
-        if let Err(error) = self.copy_slot(from, to, valid) {
+        let len = self.covered(index, valid);
+        if let Err(error) = self.copy_slot(from, to, len) {
             self.free_slot(to);
             return Err(error);
         }
@@ -192,10 +198,16 @@ impl Pager {
         Ok(())
     }
 
-    fn write_zeros(&mut self, offset: u64, len: usize) -> Result<(), SpillError> {
-        for done in (0..len).step_by(ZEROS.len()) {
-            let zeros = &ZEROS[..ZEROS.len().min(len - done)];
-            self.write_store(Way::Paged, offset + done as u64, zeros).1?;
+    /// Fills page `index` with zeros from `valid`, the end of its content, to `end`.
+    fn write_zeros(&mut self, index: u64, slot: Slot, valid: usize, end: usize) -> Result<(), SpillError> {
+        let start = index * self.core.page_size as u64;
+        let mut at = valid;
+        while at < end {
+            let zeros = &ZEROS[..ZEROS.len().min(end - at)];
+            let (written, result) =
+                self.write_spilled(Way::Paged, start + at as u64, slot.offset + at as u64, zeros);
+            result?;
+            at += written;
         }
         Ok(())
     }

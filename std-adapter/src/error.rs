@@ -58,8 +58,9 @@ fn after(waited: Duration) -> String {
 
 /// An operation on a [`SpillBuffer`](crate::SpillBuffer) failed.
 ///
-/// Whatever the variant, nothing that was accepted before is lost, the position has moved by
-/// exactly what the call took, and the buffer stays usable.
+/// Whatever the variant, nothing that was accepted before is lost by it, the position has moved by
+/// exactly what the call took, and the buffer stays usable. What the store itself has lost is
+/// [`Corrupted`](SpillError::Corrupted).
 ///
 /// As an [`io::Error`] it has the [`io::ErrorKind`] given with each variant, and itself as the inner
 /// error, so that [`io::Error::downcast`] gives it back.
@@ -112,6 +113,24 @@ pub enum SpillError {
         source: io::Error,
     },
 
+    /// What was read back from the store is not what was written there: it was changed below, or lost.
+    /// Kind: `InvalidData`. Only a pool with [`Checksums`](crate::Checksums) can tell.
+    ///
+    /// The bytes are gone; nothing else is. Everything beside them can be read and written, and they can
+    /// be cut off, or overwritten as a whole: then all is well again. A write of a part of them is refused.
+    #[error(
+        "{len} bytes at position {position} were changed in the store, at its offset {offset}: \
+         they do not have their checksum; overwrite or cut off all of them"
+    )]
+    Corrupted {
+        /// Where in the content they start, in bytes.
+        position: u64,
+        /// Where in the store, in bytes.
+        offset: u64,
+        /// How many bytes have that checksum together.
+        len: u64,
+    },
+
     /// No temp file could be made in the directory. Kind: that of the source.
     ///
     /// It is tried again each time one is needed.
@@ -162,6 +181,7 @@ impl SpillError {
             | SpillError::Directory { source, .. }
             | SpillError::Target { source, .. } => source.kind(),
             SpillError::TooLarge { .. } => io::ErrorKind::FileTooLarge,
+            SpillError::Corrupted { .. } => io::ErrorKind::InvalidData,
             SpillError::Seek(_) => io::ErrorKind::InvalidInput,
         }
     }

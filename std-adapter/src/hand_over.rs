@@ -136,6 +136,11 @@ impl Pager {
         if self.spill().is_err() {
             return Ok(None);
         }
+        if self.has_sums() {
+            // What lies in the file is handed over as it is: so it is looked at before.
+            self.for_each_piece(|_, _| Ok(()))?;
+            self.fit_sums()?; // what is behind the content is about to be cleared
+        }
         let slack = self.slack();
         // A file that cannot be finished may still be read, and so copied.
         let finished = own.finish(overspill_core::Medium::len(self), &slack).ok().flatten();
@@ -150,9 +155,17 @@ impl Pager {
 
     /// Writes the content to `file`, which is empty; `name` is for errors.
     fn copy_to(&mut self, file: &File, name: &Path) -> Result<(), SpillError> {
+        file.set_len(overspill_core::Medium::len(self)).map_err(|source| target(name, source))?;
+        self.for_each_piece(|at, piece| write_all_at(file, piece, at).map_err(|source| target(name, source)))
+    }
+
+    /// Shows the content of all pages in turn, in pieces, with the position of each.
+    fn for_each_piece(
+        &mut self,
+        mut f: impl FnMut(u64, &[u8]) -> Result<(), SpillError>,
+    ) -> Result<(), SpillError> {
         self.end_loan();
         let len = overspill_core::Medium::len(self);
-        file.set_len(len).map_err(|source| target(name, source))?;
         let core = crate::sync::Arc::clone(&self.core);
         let mut frame = core.spare_frame(core.page_size);
         let mut block = [0; BLOCK];
@@ -165,7 +178,7 @@ impl Pager {
             while at < end {
                 let n = room.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
                 let n = self.peek(at, &mut room[..n])?;
-                write_all_at(file, &room[..n], at).map_err(|source| target(name, source))?;
+                f(at, &room[..n])?;
                 at += n as u64;
             }
             from = index + 1;

@@ -296,9 +296,18 @@ impl Pager {
             return Ok(false);
         };
         let Some((mut frame, passing)) = self.admit(span, valid, approach) else { return Ok(false) };
-        if let Err(error) = self.read_store(Way::Paged, slot.offset, frame.first_mut(valid)) {
-            self.give_frame(frame);
-            return Err(error);
+        let offset = span.index * self.core.page_size as u64;
+        match self.read_spilled(Way::Paged, offset, slot.offset, frame.first_mut(valid)) {
+            Ok(n) if n == valid => {}
+            // Some of it cannot be had. Whoever does not want that need not know.
+            Ok(_) | Err(SpillError::Corrupted { .. }) => {
+                self.give_frame(frame);
+                return Ok(false);
+            }
+            Err(error) => {
+                self.give_frame(frame);
+                return Err(error);
+            }
         }
         self.table(|table| {
             table.take(span.index);
@@ -343,7 +352,9 @@ impl Pager {
                 let scan = Approach { sequential: true, small: true, ..approach };
                 if !self.load(span, scan)? {
                     let mut scratch = self.rare().scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
-                    let read = self.read_direct(offset, &mut scratch[..span.part.min(SCRATCH)]);
+                    // To the end of a block: what has one sum is read once.
+                    let len = span.part.min(SCRATCH - span.at % SCRATCH);
+                    let read = self.read_direct(offset, &mut scratch[..len]);
                     self.rare().scratch = Some(scratch);
                     return Ok(Chunk::Scratch { len: read? });
                 }
@@ -529,7 +540,7 @@ impl Pager {
     /// See [`SpillBuffer::check_invariants`](crate::SpillBuffer::check_invariants).
     pub(crate) fn check_invariants(&mut self) {
         self.end_loan();
-        let (len, page_size) = (self.len, self.core.page_size as u64);
+        let (len, page_size, has_sums) = (self.len, self.core.page_size as u64, self.has_sums());
         let peer = self.own_table().peer();
         let account = peer.beside();
         self.table(|table| {
@@ -556,9 +567,17 @@ impl Pager {
                 assert!(valid as u64 <= room, "page {index}: {valid} bytes in {room}");
                 let end = (index * page_size).saturating_add(valid as u64);
                 assert!(valid == 0 || end <= len, "page {index}: content to {end}, past {len}");
+                let is_clean = !matches!(view, View::Resident(page) if page.dirty);
+                let covered = table.sums.covered(index);
+                assert!(
+                    !has_sums || !is_clean || covered >= valid,
+                    "page {index}: sums of {covered} of {valid} bytes"
+                );
                 spilled += slot.map_or(0, |slot| slot.len);
                 slots.extend(slot.map(|slot| (slot.offset, slot.len)));
             });
+            let of_holes = table.sums.pages().find(|&index| table.locate(index) == Where::Hole);
+            assert_eq!(of_holes, None, "a hole has sums");
             slots.sort_unstable();
             assert!(slots.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0), "I1: slots overlap");
             let (frames, slots) = (account.memory.taken(), account.disk.taken());

@@ -11,6 +11,7 @@ use crate::quota::Quota;
 use crate::registry::Registry;
 use crate::stats::PoolStats;
 use crate::store::Store;
+use crate::sums::Checksums;
 use crate::sync::Arc;
 use crate::tally::Tally;
 use crate::temp_file::TempFileStore;
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) registry: Option<Registry>,
     pub(crate) page_size: usize,
     pub(crate) when_full: WhenFull,
+    pub(crate) checksums: Checksums,
     /// Where temp files are made, if the caller chose.
     pub(crate) dir: Option<PathBuf>,
 }
@@ -79,6 +81,7 @@ pub struct Builder {
     when_full: WhenFull,
     name: String,
     on_event: Option<Listener>,
+    checksums: Checksums,
     store: Option<Box<dyn Store>>,
 }
 
@@ -117,6 +120,7 @@ impl SpillPool {
             when_full: WhenFull::Fail,
             name: String::new(),
             on_event: None,
+            checksums: Checksums::Off,
             store: None,
         }
     }
@@ -281,6 +285,20 @@ impl Builder {
         self
     }
 
+    /// Whether what is read back from the store is checked. [`Checksums`] says what that costs, and why
+    /// it is off unless asked for.
+    ///
+    /// ```
+    /// use overspill::{Checksums, SpillPool};
+    ///
+    /// let pool = SpillPool::builder().checksums(Checksums::On).build()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn checksums(mut self, checksums: Checksums) -> Self {
+        self.checksums = checksums;
+        self
+    }
+
     /// A place for spilled pages instead of the temp file.
     pub fn store(mut self, store: impl Store + 'static) -> Self {
         self.store = Some(Box::new(store));
@@ -306,7 +324,8 @@ impl Builder {
         });
         let core = Core::new(memory, self.disk, page_size, store, self.dir);
         let listeners = Listeners::new(self.name.into(), self.on_event);
-        Ok(SpillPool { core: Arc::new(Core { when_full: self.when_full, listeners, ..core }) })
+        let (when_full, checksums) = (self.when_full, self.checksums);
+        Ok(SpillPool { core: Arc::new(Core { when_full, checksums, listeners, ..core }) })
     }
 }
 
@@ -327,6 +346,7 @@ impl Core {
             registry: Some(Registry::default()),
             page_size,
             when_full: WhenFull::Fail,
+            checksums: Checksums::Off,
             dir,
         }
     }

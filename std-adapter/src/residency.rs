@@ -168,7 +168,10 @@ impl Pager {
     pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<Frame>, SpillError> {
         let Some(resident) = self.table(|table| table.take_resident(index)) else { return Ok(None) };
         match self.write_out(index, &resident) {
-            Ok(None) => Ok(Some(resident.frame)),
+            Ok(None) => {
+                self.table(|table| table.sums.forget(index));
+                Ok(Some(resident.frame))
+            }
             Ok(Some(slot)) => {
                 if let Some(outgrown) = resident.slot.filter(|&old| old != slot) {
                     self.free_slot(outgrown);
@@ -206,6 +209,9 @@ impl Pager {
         let (_, written) = self.write_store(Way::Paged, slot.offset, resident.content());
         if written.is_err() && fitting.is_none() {
             self.free_slot(slot);
+        }
+        if written.is_ok() {
+            self.note_sums(index, resident.content());
         }
         written.map(|()| Some(slot))
     }

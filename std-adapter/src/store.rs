@@ -26,7 +26,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// Whatever the store meets. `Interrupted` is tried again; `StorageFull`, `QuotaExceeded` and
-    /// `FileTooLarge` say that there is no room.
+    /// `FileTooLarge` say that there is no room. After an error, what lies there should be as it was: with
+    /// [`Checksums`](crate::Checksums), what a failed call has changed is found to be corrupted.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize>;
 
     /// The `len` bytes at `offset` are not needed any more: their room can be used for something

@@ -29,6 +29,7 @@ use crate::frame::Frame;
 use crate::idle::KEPT_FRAME_MAX;
 use crate::slots::Slot;
 use crate::stash::Stash;
+use crate::sums::Sums;
 use crate::sync::Arc;
 
 /// The bytes of a page that is in memory.
@@ -122,11 +123,19 @@ pub(crate) struct Table {
     shift: u32,
     /// The page that the owner's current operation works on.
     pinned: Option<u64>,
+    /// Of what is spilled, if the pool keeps any.
+    pub(crate) sums: Sums,
 }
 
 impl Table {
     pub(crate) fn new(page_size: usize) -> Self {
-        Table { window: None, stash: Stash::default(), shift: page_size.trailing_zeros(), pinned: None }
+        Table {
+            window: None,
+            stash: Stash::default(),
+            shift: page_size.trailing_zeros(),
+            pinned: None,
+            sums: Sums::default(),
+        }
     }
 
     /// Keeps page `index` from being taken back until [`Table::unpin`], and says where it is. One page
@@ -242,9 +251,12 @@ impl Table {
 
     /// Puts a page that was leaving in its place again, if its departure has ended.
     pub(crate) fn readmit(&mut self, index: u64) {
-        if let Some(page) = self.departure(index).and_then(|departure| departure.try_settle()) {
+        if let Some((page, sums)) = self.departure(index).and_then(|departure| departure.try_settle()) {
             self.take(index);
             self.put(index, page);
+            if let Some(sums) = sums {
+                self.sums.put(index, sums);
+            }
         }
     }
 
@@ -373,6 +385,7 @@ impl Table {
         if keep > 0 {
             self.shorten(last, keep);
         }
+        self.sums.cut(cut);
         None
     }
 

@@ -72,6 +72,7 @@ impl Table {
         let own = account.own().cloned();
         let mut resident = self.take_resident(index)?;
         let (what, outgrown) = if resident.valid == 0 {
+            self.sums.forget(index);
             account.memory.give_back(resident.frame.capacity() as u64);
             (What::Empty(resident.frame), resident.slot)
         } else if let Some(slot) = resident.slot.filter(|_| !resident.dirty) {
@@ -134,7 +135,8 @@ impl Core {
         let bytes = underway.resident().valid as u64;
         let (frame, unwanted) = match self.write_leaving(home, index, &underway) {
             Ok(slot) => {
-                let Landed { frame, unwanted, is_first } = underway.land(slot, account);
+                let sums = self.checksums.of_page(underway.resident().content());
+                let Landed { frame, unwanted, is_first } = underway.land(slot, sums, account);
                 self.tally.count_eviction();
                 self.tally.count_spills(reason, 1);
                 if is_first {

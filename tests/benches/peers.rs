@@ -5,7 +5,7 @@
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
-use overspill::{SpillBuffer, SpillPool};
+use overspill::{Checksums, SpillBuffer, SpillPool};
 use overspill_tests::bench::{Contender, Row, alternate};
 use std::fs::File;
 use std::hint::black_box;
@@ -21,7 +21,7 @@ fn main() {
     if args.first().is_some_and(|arg| arg == "child-peak") {
         return peak_child();
     }
-    let cases: [(&str, fn()); 8] = [
+    let cases: [(&str, fn()); 9] = [
         ("ram", in_ram),
         ("recycled", recycled_frames),
         ("bodies", bodies),
@@ -29,6 +29,7 @@ fn main() {
         ("random", random),
         ("crossing", crossing),
         ("spill", spilled_streams),
+        ("checksums", checksums),
         ("peak", peak_memory),
     ];
     Row::print_header();
@@ -323,6 +324,36 @@ fn spilled_streams() {
             1.0,
         );
     }
+}
+
+/// What checking costs: ours against ours without. The aim is what it would take to be on by default.
+fn checksums() {
+    const AIM: f64 = 0.9;
+    let total = 256 * MIB;
+    let data = bytes(MIB);
+    let pools = [Checksums::On, Checksums::Off]
+        .map(|checksums| SpillPool::builder().memory(16 * MIB).checksums(checksums).build().unwrap());
+    for (chunk, rounds) in [(64, 3), (64 * KIB, 9), (MIB, 9)] {
+        let run = |pool: &SpillPool| write_read(|| pool.buffer(), &data, total, chunk);
+        let medians = alternate(
+            rounds,
+            &mut [Contender::new("with", || run(&pools[0])), Contender::new("without", || run(&pools[1]))],
+        );
+        let case = format!("checksums, 256 MiB over 16 MiB by {chunk}");
+        print_write_read(&case, "without", medians[0], medians[1], AIM);
+    }
+    let mut random = Random(1);
+    let places: Vec<u64> = (0..50_000).map(|_| random.below((64 * MIB / 64) as u64) * 64).collect();
+    let mut buffers = pools.each_ref().map(SpillPool::buffer);
+    buffers.iter_mut().for_each(|buffer| write_chunks(buffer, &data, 64 * MIB, MIB));
+    let [with, without] = &mut buffers;
+    let run = |buffer: &mut SpillBuffer| {
+        let mut places = places.iter();
+        [scattered(buffer, places.len() as u32, || *places.next().unwrap())]
+    };
+    let medians =
+        alternate(9, &mut [Contender::new("with", || run(with)), Contender::new("without", || run(without))]);
+    Row::times("checksums, random 64 B", "without", medians[0][0], medians[1][0], AIM).print();
 }
 
 /// The child's whole life is one stream of 1 GiB through a budget of 64 MiB.

@@ -44,6 +44,7 @@ pub mod replay {
     pub use crate::ops::Op::*;
     pub use crate::pools::{After::*, PoolOp::*, PoolSetup, run_pool};
     pub use crate::spills::{Below::*, SpillSetup, run_spill, run_spill_threads};
+    pub use overspill::Checksums::*;
     pub use overspill::testing::{Call, Failure, Fault};
     pub use std::io::ErrorKind;
     pub use std::io::SeekFrom::*;

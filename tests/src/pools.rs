@@ -14,7 +14,7 @@ use crate::model::Model;
 use crate::ops::{Op, Shape};
 use crate::spills::{Spilling, any_fault, check_accounts};
 use overspill::testing::{Fault, FaultPlan, Faults, PoolPlan};
-use overspill::{HandOverError, SpillBuffer, SpillPool};
+use overspill::{Checksums, HandOverError, SpillBuffer, SpillPool};
 use proptest::prelude::*;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -56,6 +56,8 @@ pub struct PoolSetup {
     pub memory: usize,
     /// The disk limit in bytes.
     pub disk: u64,
+    /// Whether what is read back is checked.
+    pub checksums: Checksums,
     /// How many buffers there are.
     pub buffers: usize,
     /// What the store does wrong.
@@ -69,11 +71,13 @@ pub struct PoolSetup {
 impl PoolSetup {
     /// Any bytes at all are a setup.
     pub fn decode([page, memory, disk, buffers, watch, fault @ ..]: [u8; 8]) -> Self {
+        let checksums = if page < 128 { Checksums::Off } else { Checksums::On };
         let page = [1, 2, 8, 8, 64, 64, 4096, 16384][usize::from(page % 8)];
         PoolSetup {
             page,
             memory: usize::from(memory % 24) * page / 2,
             disk: if disk < 192 { u64::MAX } else { u64::from(disk % 16) * page as u64 },
+            checksums,
             buffers: 1 + usize::from(buffers % 5),
             fault: (buffers >= 64).then(|| any_fault(fault)),
             after: if buffers < 160 { After::Lifted } else { After::GoesOn },
@@ -89,7 +93,8 @@ impl PoolSetup {
 
     fn plan(&self) -> PoolPlan {
         let faults = self.fault.map_or_else(FaultPlan::new, FaultPlan::from);
-        PoolPlan { page_size: self.page, memory: self.memory, disk: self.disk, faults }
+        let PoolSetup { page: page_size, memory, disk, checksums, .. } = *self;
+        PoolPlan { page_size, memory, disk, checksums, faults }
     }
 }
 

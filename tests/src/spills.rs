@@ -5,7 +5,7 @@ use crate::model::Model;
 use crate::ops::{Op, Refusal, Shape};
 use arbitrary::{Arbitrary, Unstructured};
 use overspill::testing::{Fault, FaultPlan, FaultStore, Faults};
-use overspill::{MemoryStore, SpillBuffer, SpillPool};
+use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool};
 use std::cell::Cell;
 use std::io::{self, BufRead, ErrorKind, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 
@@ -36,6 +36,8 @@ pub struct SpillSetup {
     /// Where the content starts: what lies before is a hole that nobody looks at. So positions at
     /// the far end of `u64` can be compared with a model that has to hold its bytes in memory.
     pub base: u64,
+    /// Whether what is read back is checked.
+    pub checksums: Checksums,
     /// How many buffers share the pool.
     pub buffers: usize,
     /// When the whole content is looked at.
@@ -61,6 +63,7 @@ impl SpillSetup {
     /// Any bytes at all are a setup.
     pub fn decode([page, memory, disk, below, base, buffers, watch]: [u8; 7]) -> Self {
         let pick = |byte: u8, count: usize| usize::from(byte) % count;
+        let checksums = if page < 128 { Checksums::Off } else { Checksums::On };
         let page = Self::PAGES[pick(page, 6)];
         let pages = |n: u64| n * page as u64;
         SpillSetup {
@@ -76,6 +79,7 @@ impl SpillSetup {
                 _ => Below::Memory,
             },
             base: if base < 128 { 0 } else { Self::bases(page)[pick(base, 4)] },
+            checksums,
             buffers: 1 + pick(buffers, 3),
             // Large contents are looked at less often, or looking is all that a fuzzer does.
             watch: [Watch::AtEnd, Watch::Every(1 + page / 512), Watch::Every(7 + page / 256)][pick(watch, 3)],
@@ -89,6 +93,7 @@ impl SpillSetup {
 
     fn pool(&self) -> (SpillPool, Faults) {
         let builder = SpillPool::builder().memory(self.memory).disk(self.disk).page_size(self.page);
+        let builder = builder.checksums(self.checksums);
         let (inner, plan) = match self.below {
             Below::FullAt(pages) => (MemoryStore::with_capacity(pages * self.page as u64), FaultPlan::new()),
             Below::Failing(fault) => (MemoryStore::new(), fault.into()),

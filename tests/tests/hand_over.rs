@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
-use overspill::{MemoryStore, SpillBuffer, SpillError, SpillPool};
+use overspill::{Checksums, MemoryStore, SpillBuffer, SpillError, SpillPool};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -31,9 +31,14 @@ fn fill(buffer: &mut SpillBuffer) -> Vec<u8> {
 
 /// Buffers under all budgets that make a difference, meant for `path` or not.
 fn buffers(path: &Path) -> Vec<SpillBuffer> {
-    let pools = [0, 4 * KIB, 64 * KIB, 1 << 30].map(|memory| {
-        SpillPool::builder().memory(memory).page_size(4 * KIB).dir(path.parent().unwrap()).build().unwrap()
-    });
+    let pool = |memory, page, checksums| {
+        let builder = SpillPool::builder().memory(memory).page_size(page).checksums(checksums);
+        builder.dir(path.parent().unwrap()).build().unwrap()
+    };
+    let memories = [0, 4 * KIB, 64 * KIB, 1 << 30];
+    let plain = memories.map(|memory| pool(memory, 4 * KIB, Checksums::Off));
+    let checked = memories.map(|memory| pool(memory, 16 * KIB, Checksums::On));
+    let pools = [plain, checked].concat();
     let beside = pools.iter().map(|pool| pool.buffer_beside(path));
     let elsewhere = pools.iter().map(|pool| pool.buffer_beside("/dev/shm/elsewhere"));
     pools.iter().map(SpillPool::buffer).chain(beside).chain(elsewhere).collect()

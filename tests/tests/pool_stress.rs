@@ -7,7 +7,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "sizes here are small and made up")]
 
-use overspill::{MemoryStore, SpillBuffer, SpillPool, WhenFull};
+use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool, WhenFull};
 use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -188,7 +188,8 @@ fn over_a_store_in_memory() {
 #[test]
 fn over_a_temp_file() {
     let until = Instant::now() + Duration::from_secs(seconds());
-    let pool = SpillPool::builder().memory(4096).page_size(PAGE as usize).build().unwrap();
+    let builder = SpillPool::builder().memory(4096).page_size(PAGE as usize);
+    let pool = builder.checksums(Checksums::On).build().unwrap();
     stress(&pool, seed(), until);
 }
 
@@ -206,6 +207,7 @@ fn over_a_disk_limit_that_is_waited_for() {
 fn over_a_store_that_is_full() {
     let until = Instant::now() + Duration::from_secs(seconds());
     let store = MemoryStore::with_capacity(60 * PAGE);
-    let pool = SpillPool::builder().memory(8192).page_size(PAGE as usize).store(store).build().unwrap();
+    let builder = SpillPool::builder().memory(8192).page_size(PAGE as usize).store(store);
+    let pool = builder.checksums(Checksums::On).build().unwrap();
     stress(&pool, seed(), until);
 }

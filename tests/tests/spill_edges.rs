@@ -209,6 +209,7 @@ fn the_last_page_there_can_be_is_walked_over() {
         disk: u64::MAX,
         below: Memory,
         base: u64::MAX - 50,
+        checksums: Off,
         buffers: 1,
         watch: AtEnd,
     };

@@ -10,6 +10,7 @@
 //!
 //! Pasted from a failure, a test goes to `spill_edges.rs`, with its story.
 
+use overspill::Checksums;
 use overspill::testing::{Failure, Fault};
 use overspill_tests::driver::Watch;
 use overspill_tests::ops::{Op, sequences};
@@ -32,6 +33,7 @@ fn setup(page: usize, half_pages: usize, buffers: usize) -> PoolSetup {
         page,
         memory: half_pages * page / 2,
         disk: u64::MAX,
+        checksums: Checksums::Off,
         buffers,
         fault: None,
         after: After::Lifted,
@@ -68,7 +70,10 @@ fn named_sequences() -> Vec<(&'static str, PoolSetup, Vec<PoolOp>)> {
     use PoolOp::{DiskLimit, Do, IntoFile, Limited, MemoryLimit, Persist, Trim};
     let at = |place| Do(Seek(Start(place)));
     let (none, one, few) = (setup(PAGE, 0, 1), setup(PAGE, 2, 1), setup(PAGE, 6, 1));
-    let (shared, slots) = (setup(PAGE, 8, 4), setup(16 << 10, 1, 1));
+    // A small write reads first where it is checked.
+    let checked = |setup| PoolSetup { checksums: Checksums::On, ..setup };
+    let (none, few, slots) = (checked(none), checked(few), checked(setup(16 << 10, 1, 1)));
+    let shared = checked(setup(PAGE, 8, 4));
     let small = |n| (0..n).map(|_| Do(Write(3))).collect::<Vec<_>>();
     vec![
         (
@@ -309,7 +314,8 @@ fn nothing_is_lost(failure: Failure) {
     let mut runner = TestRunner::deterministic();
     for n in 0..proptest_config(100).cases as usize {
         let (page, half_pages, buffers) = ([1, 8, 64][n % 3], [0, 2, 5, 9][n % 4], 1 + n % 4);
-        let setup = setup(page, half_pages, buffers);
+        let checksums = if n % 2 == 0 { Checksums::Off } else { Checksums::On };
+        let setup = PoolSetup { checksums, ..setup(page, half_pages, buffers) };
         let ops = pool_sequences(setup, 60).new_tree(&mut runner).expect("no filters").current();
         places += fail_everywhere(setup, &ops, failure);
     }
@@ -337,19 +343,28 @@ nothing_is_lost_when_every_call! {
 }
 
 /// The same few sequences each time: the faults are what varies.
-fn fixed_sequences(page: usize) -> Vec<Vec<Op>> {
+fn fixed_sequences(page: usize, ops: usize) -> Vec<Vec<Op>> {
     let mut runner = TestRunner::deterministic();
-    (0..5).map(|_| sequences(page, false, 150).new_tree(&mut runner).unwrap().current()).collect()
+    (0..5).map(|_| sequences(page, false, ops).new_tree(&mut runner).unwrap().current()).collect()
 }
 
 /// Nobody looks, nothing is lifted: looking moves pages, and so may hide what is wrong.
 fn nothing_is_lost_unwatched(pages: usize, fault: fn(u64, Failure) -> Fault) {
     let mut places = 0;
-    for page in [1, 8, 512] {
-        let (disk, below) = (u64::MAX, Below::Memory);
-        let setup =
-            SpillSetup { page, memory: pages * page, disk, below, base: 0, buffers: 2, watch: Watch::AtEnd };
-        for ops in fixed_sequences(page) {
+    let runs = [(1, Checksums::Off, 150), (8, Checksums::On, 150), (512, Checksums::Off, 150)];
+    // Two blocks to a page have all kinds of places where a small write reads first, and many: a short run.
+    for (page, checksums, ops) in runs.into_iter().chain([(8192, Checksums::On, 20)]) {
+        let setup = SpillSetup {
+            page,
+            memory: pages * page,
+            disk: u64::MAX,
+            below: Below::Memory,
+            base: 0,
+            checksums,
+            buffers: 2,
+            watch: Watch::AtEnd,
+        };
+        for ops in fixed_sequences(page, ops) {
             for n in 0.. {
                 let below = Below::Failing(fault(n, Failure::io()));
                 let failed = run_spill(SpillSetup { below, ..setup }, &ops);

@@ -1,5 +1,6 @@
 //! Does a `SpillBuffer` do what a binary file does, wherever its bytes are? (I4)
 
+use overspill::Checksums;
 use overspill::testing::{Failure, Fault};
 use overspill_tests::driver::Watch;
 use overspill_tests::ops::{Op, sequences};
@@ -14,11 +15,12 @@ type Case = (SpillSetup, Vec<Op>);
 /// `change` makes it.
 fn cases(nth: usize, change: fn(SpillSetup, u8) -> SpillSetup) -> impl Strategy<Value = Case> {
     let watch = select(vec![Watch::AtEnd, Watch::Every(1), Watch::Every(7)]);
-    let setup = (select(&SpillSetup::PAGES), 1..=3usize, watch, any::<u8>());
-    setup.prop_flat_map(move |(page, buffers, watch, any)| {
+    let checksums = select(vec![Checksums::Off, Checksums::On]);
+    let setup = (select(&SpillSetup::PAGES), 1..=3usize, watch, checksums, any::<u8>());
+    setup.prop_flat_map(move |(page, buffers, watch, checksums, any)| {
         let memory = SpillSetup::budgets(page)[nth];
         let below = Below::Memory;
-        let setup = SpillSetup { page, memory, disk: u64::MAX, below, base: 0, buffers, watch };
+        let setup = SpillSetup { page, memory, disk: u64::MAX, below, base: 0, checksums, buffers, watch };
         (Just(change(setup, any)), sequences(page, false, 64))
     })
 }

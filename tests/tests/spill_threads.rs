@@ -3,6 +3,7 @@
 //! Each thread drives buffers of its own against models of its own; the pool's frames, slots and
 //! budget are all they share, and there is too little memory for all of them.
 
+use overspill::Checksums;
 use overspill_tests::driver::Watch;
 use overspill_tests::ops::{Op, sequences};
 use overspill_tests::proptest_config;
@@ -17,6 +18,7 @@ fn cases(page: usize, pages: usize, below: Below) -> impl Strategy<Value = (Spil
         disk: u64::MAX,
         below,
         base: 0,
+        checksums: Checksums::On,
         buffers: 2,
         watch: Watch::Every(7),
     };

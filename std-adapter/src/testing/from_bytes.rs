@@ -4,6 +4,7 @@
 //! most plans are small: a fault in one of the first calls is worth more than one that is never met.
 
 use super::{Call, Failure, Fault, FaultPlan, PoolPlan};
+use crate::sums::Checksums;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use std::io::ErrorKind;
 
@@ -51,7 +52,7 @@ impl<'a> Arbitrary<'a> for FaultPlan {
     }
 }
 
-/// Pages of 1 to 64 bytes, at most eight of them in memory, and mostly no disk limit.
+/// Pages of 1 to 64 bytes, at most eight of them in memory, mostly no disk limit, checksums or not.
 impl<'a> Arbitrary<'a> for PoolPlan {
     fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
         let [page, memory, disk] = <[u8; 3]>::arbitrary(input)?;
@@ -59,7 +60,8 @@ impl<'a> Arbitrary<'a> for PoolPlan {
         let disk = if disk < 192 { u64::MAX } else { u64::from(disk % 16) * page_size as u64 };
         // Whole pages mostly, and sometimes a part of one.
         let memory = usize::from(memory % 16) * page_size / 2;
-        Ok(PoolPlan { page_size, memory, disk, faults: FaultPlan::arbitrary(input)? })
+        let checksums = if page < 128 { Checksums::Off } else { Checksums::On };
+        Ok(PoolPlan { page_size, memory, disk, checksums, faults: FaultPlan::arbitrary(input)? })
     }
 }
 
@@ -82,6 +84,7 @@ mod tests {
             let plan = PoolPlan::arbitrary(&mut Unstructured::new(&bytes)).unwrap();
             seen.insert(format!("pages of {}", plan.page_size));
             seen.insert(format!("{} faults", plan.faults.faults.len()));
+            seen.insert(format!("checksums {:?}", plan.checksums));
             seen.insert(format!("limited: {}", plan.disk < u64::MAX));
             for fault in &plan.faults.faults {
                 let printed = format!("{fault:?}");
@@ -92,8 +95,8 @@ mod tests {
             let (pool, _) = plan.pool();
             drop(pool);
         }
-        // 7 page sizes, 0 to 3 faults, limited or not, once or lasting, on five kinds of calls or all.
-        assert_eq!(seen.len(), 7 + 4 + 2 + 2 + 6, "{seen:?}");
+        // 7 page sizes, 0 to 3 faults, checked or not, limited or not, once or lasting, on five kinds of calls or all.
+        assert_eq!(seen.len(), 7 + 4 + 2 + 2 + 2 + 6, "{seen:?}");
     }
 
     #[test]

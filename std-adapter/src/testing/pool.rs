@@ -3,6 +3,7 @@
 use super::{Fault, FaultPlan, FaultStore, Faults};
 use crate::pool::SpillPool;
 use crate::store::MemoryStore;
+use crate::sums::Checksums;
 
 /// A pool over a [`MemoryStore`], with pages so small that every boundary is near, and with planned
 /// faults.
@@ -28,6 +29,8 @@ pub struct PoolPlan {
     pub memory: usize,
     /// The disk limit in bytes.
     pub disk: u64,
+    /// Whether what is read back is checked. A small write reads the rest of its block then.
+    pub checksums: Checksums,
     /// What the store does wrong.
     pub faults: FaultPlan,
 }
@@ -48,14 +51,15 @@ impl PoolPlan {
     pub fn pool(self) -> (SpillPool, Faults) {
         let (store, faults) = FaultStore::new(MemoryStore::new(), self.faults);
         let builder = SpillPool::builder().memory(self.memory).disk(self.disk).page_size(self.page_size);
-        let pool = builder.store(store).build();
+        let pool = builder.checksums(self.checksums).store(store).build();
         (pool.unwrap_or_else(|error| panic!("a pool was planned that cannot be: {error}")), faults)
     }
 }
 
-/// Pages of 8 bytes, no memory, no disk limit, no faults.
+/// Pages of 8 bytes, no memory, no disk limit, no checksums, no faults.
 impl Default for PoolPlan {
     fn default() -> Self {
-        PoolPlan { page_size: 8, memory: 0, disk: u64::MAX, faults: FaultPlan::new() }
+        let (checksums, faults) = (Checksums::Off, FaultPlan::new());
+        PoolPlan { page_size: 8, memory: 0, disk: u64::MAX, checksums, faults }
     }
 }
