@@ -13,6 +13,7 @@ use crate::events::Event;
 use crate::pager::Pager;
 use crate::quota::Place;
 use crate::sync::{ThreadWaker, park_until};
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -215,7 +216,6 @@ impl Pager {
 }
 
 /// Waits for room for what a buffer was refused; see [`SpillBuffer::room`](crate::SpillBuffer::room).
-#[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Room<'a> {
     pub(crate) pager: &'a mut Pager,
@@ -229,6 +229,13 @@ impl Future for Room<'_> {
         let polled = self.pager.poll_room(context);
         self.is_done = polled.is_ready();
         polled
+    }
+}
+
+/// Tells nothing of the buffer, and never reads its data.
+impl fmt::Debug for Room<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").field("is_done", &self.is_done).finish_non_exhaustive()
     }
 }
 
