@@ -4,7 +4,10 @@
 //! for the table, and for the one small frame it had. So a table that is done is kept, and its frame
 //! with it if that is small: the next body is then written without a look at the pool at all. A kept
 //! table stays in the registry; whoever takes its frame back takes an empty page.
+//!
+//! The one that came last lies apart, where one exchange gets it instead of a mutex's two.
 
+use crate::biased::TryLock;
 use crate::frame::Frames;
 use crate::registry::Place;
 use crate::sync::{Mutex, lock};
@@ -28,7 +31,9 @@ pub(crate) struct Kept {
 /// Kept tables have no pages, but for an empty frame to start with.
 #[derive(Debug, Default)]
 pub(crate) struct Idle {
-    kept: Mutex<All>,
+    /// The one that came last, unless it found another here.
+    last: TryLock<Option<Kept>>,
+    others: Mutex<All>,
 }
 
 #[derive(Debug, Default)]
@@ -39,21 +44,46 @@ struct All {
     frame_bytes: u64,
 }
 
+impl Kept {
+    /// Bytes of its frame. Whoever needs memory may take that at any time.
+    fn frame_bytes(&self) -> u64 {
+        self.table.beside().memory.taken()
+    }
+}
+
 impl Idle {
     #[inline]
     pub(crate) fn take(&self) -> Option<Kept> {
-        let mut all = lock(&self.kept);
+        self.last.try_with(Option::take).flatten().or_else(|| self.take_other())
+    }
+
+    fn take_other(&self) -> Option<Kept> {
+        let mut all = lock(&self.others);
         let (kept, frame_bytes) = all.tables.pop()?;
         all.frame_bytes -= frame_bytes;
         Some(kept)
     }
 
     /// Keeps a table; or gives it back, if enough are kept or the budget was lowered.
+    #[inline]
     pub(crate) fn keep(&self, kept: Kept, frames: &Frames) -> Option<Kept> {
-        let bytes = kept.table.beside().memory.taken();
-        let mut all = lock(&self.kept);
+        if frames.is_over() {
+            return Some(kept);
+        }
+        let mut kept = Some(kept);
+        self.last.try_with(|last| {
+            if last.is_none() {
+                *last = kept.take();
+            }
+        });
+        kept.and_then(|kept| self.keep_other(kept))
+    }
+
+    fn keep_other(&self, kept: Kept) -> Option<Kept> {
+        let bytes = kept.frame_bytes();
+        let mut all = lock(&self.others);
         let frame_bytes = all.frame_bytes + bytes;
-        if frames.is_over() || all.tables.len() >= KEPT_MAX || frame_bytes > KEPT_BYTES_MAX {
+        if all.tables.len() >= KEPT_MAX || frame_bytes > KEPT_BYTES_MAX {
             return Some(kept);
         }
         all.frame_bytes = frame_bytes;
@@ -61,18 +91,23 @@ impl Idle {
         None
     }
 
-    /// Takes all tables out.
+    /// Takes all tables out, but for one that is coming or going just now.
     pub(crate) fn take_all(&self) -> impl Iterator<Item = Kept> {
-        std::mem::take(&mut *lock(&self.kept)).tables.into_iter().map(|(kept, _)| kept)
+        let others = std::mem::take(&mut *lock(&self.others));
+        let last = self.last.try_with(Option::take).flatten();
+        last.into_iter().chain(others.tables.into_iter().map(|(kept, _)| kept))
     }
 
-    /// The number of tables.
+    /// The number of tables, but for one that is coming or going just now.
     pub(crate) fn len(&self) -> usize {
-        lock(&self.kept).tables.len()
+        let last = self.last.try_with(|last| last.is_some()).unwrap_or_default();
+        lock(&self.others).tables.len() + usize::from(last)
     }
 
     /// Bytes that are charged only because their frames are kept.
     pub(crate) fn bytes(&self) -> u64 {
-        lock(&self.kept).tables.iter().map(|(kept, _)| kept.table.beside().memory.taken()).sum()
+        let last = self.last.try_with(|last| last.as_ref().map(Kept::frame_bytes)).flatten();
+        let others: u64 = lock(&self.others).tables.iter().map(|(kept, _)| kept.frame_bytes()).sum();
+        last.unwrap_or_default() + others
     }
 }

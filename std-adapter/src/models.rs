@@ -3,7 +3,7 @@
 //! `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs them;
 //! `.ci/weaken-pool` weakens an ordering or a lock at a time, and expects one of them to fail.
 
-use crate::biased::Owner;
+use crate::biased::{Owner, TryLock};
 use crate::budget::Budget;
 use crate::frame::Frames;
 use crate::pager::Pager;
@@ -43,6 +43,21 @@ fn owner_and_peer_take_turns() {
         owner.with(|n| *n += 1);
         let visits = visitor.join().unwrap();
         assert_eq!(owner.with(|n| *n), quick + 1 + visits);
+    });
+}
+
+/// Guards: a lock that nobody waits for lets one in at a time, and shows it what the last one did.
+#[test]
+fn one_at_a_time_tries_and_gets_in() {
+    explore(4, || {
+        let lock = Arc::new(TryLock::<u32>::default());
+        let visit = |lock: &TryLock<u32>| lock.try_with(|n| *n += 1).map_or(0, |()| 1);
+        let visitors = [0, 1].map(|_| {
+            let lock = Arc::clone(&lock);
+            thread::spawn(move || visit(&lock))
+        });
+        let visits = visit(&lock) + visitors.into_iter().map(|visitor| visitor.join().unwrap()).sum::<u32>();
+        assert_eq!(lock.try_with(|n| *n), Some(visits));
     });
 }
 

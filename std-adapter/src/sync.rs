@@ -74,6 +74,12 @@ pub(crate) struct Cell<T>(
     #[cfg(overspill_loom)] loom::cell::UnsafeCell<T>,
 );
 
+impl<T: Default> Default for Cell<T> {
+    fn default() -> Self {
+        Cell::new(T::default())
+    }
+}
+
 impl<T> Cell<T> {
     pub(crate) fn new(value: T) -> Self {
         #[cfg(not(overspill_loom))]
