@@ -1,6 +1,6 @@
 //! The ring against its rivals: two pinned threads, a ring of 64 KiB, items of 1 B to 16 KiB.
 //!
-//! `cargo bench -p overspill-tests --bench ring_peers`, with ` -- 1 64` behind it for those rows only.
+//! `cargo bench -p overspill-tests --bench ring_peers`, with ` -- 1 64 rtrb` behind it for those rows and that rival only.
 //!
 //! All take turns in every round, so that whatever the machine is doing meets all alike, and what is compared is the
 //! median of the rounds. Each is used as its authors would for bytes: slices where it has them, grants where it has
@@ -39,11 +39,11 @@ fn pin(core: usize) {
 /// Runs the two sides on two cores, and says how long it took from the common start to the end of the last.
 fn race(produce: impl FnOnce() + Send, consume: impl FnOnce() + Send) -> Duration {
     let here = AtomicUsize::new(0);
-    // Spinning, so that neither begins while the other is still being woken.
+    // Both awake first. Yielding, or under a real-time policy the one could keep the other off its core for ever.
     let meet = || {
         here.fetch_add(1, Ordering::AcqRel);
         while here.load(Ordering::Acquire) < 2 {
-            spin_loop();
+            thread::yield_now();
         }
     };
     thread::scope(|scope| {
@@ -247,24 +247,31 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() {
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let (items, names): (Vec<_>, Vec<_>) =
+        arguments.iter().partition(|argument| argument.parse::<usize>().is_ok());
+    let wanted = |choice: &[&String], name: &str| choice.is_empty() || choice.iter().any(|one| *one == name);
+    let queues: Vec<_> =
+        QUEUES.iter().filter(|(name, _)| *name == QUEUES[0].0 || wanted(&names, name)).collect();
+
     println!("MB/s between two threads, ring of {CAPACITY} bytes, medians of {ROUNDS} alternating rounds\n");
     print!("| item |");
-    QUEUES.iter().for_each(|(name, _)| print!(" {name} |"));
+    queues.iter().for_each(|(name, _)| print!(" {name} |"));
     println!(" overspill / best rival |");
-    println!("|---:|{}---:|", "---:|".repeat(QUEUES.len()));
-    let wanted: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    for item in ITEMS.into_iter().filter(|item| wanted.is_empty() || wanted.contains(item)) {
-        let totals = QUEUES.map(|(_, transfer)| calibrate(transfer, item));
-        let mut rates = QUEUES.map(|_| Vec::new());
+    println!("|---:|{}---:|", "---:|".repeat(queues.len()));
+    for item in ITEMS.into_iter().filter(|item| wanted(&items, &item.to_string())) {
+        let totals: Vec<_> = queues.iter().map(|(_, transfer)| calibrate(*transfer, item)).collect();
+        let mut rates = vec![Vec::new(); queues.len()];
         for round in 0..ROUNDS {
             // Whoever goes first goes first in the next round only after all others have.
-            for turn in 0..QUEUES.len() {
-                let at = (round + turn) % QUEUES.len();
-                let took = QUEUES[at].1(item, totals[at]);
+            for turn in 0..queues.len() {
+                let at = (round + turn) % queues.len();
+                let took = queues[at].1(item, totals[at]);
                 rates[at].push(totals[at] as f64 / took.as_secs_f64() / 1e6);
             }
         }
-        let medians = rates.map(median);
+        let medians: Vec<_> = rates.into_iter().map(median).collect();
         let best = medians[1..].iter().copied().fold(0.0, f64::max);
         print!("| {item} |");
         medians.iter().for_each(|rate| print!(" {rate:.0} |"));
