@@ -1,34 +1,41 @@
 //! Where an index stands: position arithmetic as pure functions, without memory or atomics.
 //!
-//! An index must tell a full ring from an empty one although both have the same place in memory. Two
-//! schemes do that for every byte of the capacity, and do not break when the index type overflows:
+//! An index must tell a full ring from an empty one although both have the same place in memory: it counts laps
+//! around the memory too. It breaks for no capacity when the index type overflows:
 //!
-//! | capacity | an index counts | place of an index |
+//! | capacity | an index is | place of an index |
 //! |---|---|---|
-//! | power of two, known when compiled | freely, modulo 2^bits of `usize` (a multiple of the capacity) | mask |
-//! | any other | modulo twice the capacity | compare and subtract |
+//! | power of two, known when compiled | the bytes so far, modulo 2^bits of `usize` | the low bits |
+//! | any other | the laps so far, modulo 4, in the two highest bits; the place in the others | those others |
 //!
-//! Index 0 is not always at the first byte of the memory: `base` says which index is (see
-//! [`Span::base_at`]).
+//! The write index is at most one lap ahead of the read index, but for a *jump*: to have the whole memory in one piece,
+//! the write end of an empty ring moves its index to the first place of the lap after the next. Who finds the two more
+//! than the capacity apart knows by that, and what became of the read index ([`Span::jump`]): nothing else tells it.
+//! So the two are at most three laps apart, of which four can be told apart.
 
 /// The index arithmetic of one capacity, 0 included.
-///
-/// `capacity` is at most `isize::MAX` (it is the length of a slice), so twice of it fits in a `usize`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
+    /// At most [`Span::CAPACITY_MAX`].
     capacity: usize,
-    /// Whether indices count freely. Constant wherever the capacity is.
+    /// Whether indices count bytes. Constant wherever the capacity is.
     masked: bool,
 }
 
 impl Span {
+    /// How far the indices of one place in two laps are apart, where they do not count bytes: four laps fit.
+    const LAP: usize = 1 << (usize::BITS - 2);
+
+    /// The largest capacity: half a lap, so that a lap more shows in a distance. 512 MiB on a 32-bit machine.
+    pub(crate) const CAPACITY_MAX: usize = Self::LAP / 2;
+
     /// The span of a capacity known when compiled: the choice of the scheme costs nothing.
     #[inline(always)]
     pub(crate) const fn fixed(capacity: usize) -> Self {
         Span { capacity, masked: capacity.is_power_of_two() }
     }
 
-    /// The span of a capacity known only when running: modulo twice the capacity, whatever it is.
+    /// The span of a capacity known only when running: laps and places, whatever it is.
     #[inline(always)]
     pub(crate) const fn erased(capacity: usize) -> Self {
         Span { capacity, masked: false }
@@ -39,46 +46,63 @@ impl Span {
         self.capacity
     }
 
-    /// How far `to` is ahead of `from`, 0 to the capacity for the two indices of a ring.
+    /// How far the indices of one place in two laps are apart.
+    #[inline(always)]
+    const fn lap(self) -> usize {
+        if self.masked { self.capacity } else { Self::LAP }
+    }
+
+    /// The place in memory of `index`, below the capacity (0 for a capacity of 0).
+    #[inline(always)]
+    pub(crate) const fn place(self, index: usize) -> usize {
+        index & (self.lap() - 1)
+    }
+
+    /// How far `to` is ahead of `from`, 0 to the capacity, if there is no jump between them; more than the capacity
+    /// if there is.
     #[inline(always)]
     pub(crate) const fn distance(self, from: usize, to: usize) -> usize {
         let ahead = to.wrapping_sub(from);
-        if self.masked || to >= from { ahead } else { ahead.wrapping_add(2 * self.capacity) }
+        if self.masked || ahead <= self.capacity {
+            ahead
+        } else {
+            ahead.wrapping_sub(self.lap() - self.capacity)
+        }
     }
 
     /// The index `count` ahead of `index`; `count` is at most the capacity.
     #[inline(always)]
     pub(crate) const fn advance(self, index: usize, count: usize) -> usize {
         let ahead = index.wrapping_add(count);
-        if self.masked {
-            return ahead;
-        }
-        // An index is below twice the capacity, so that what is left of this round is positive; asking
-        // for it first keeps the sum from overflowing for capacities near isize::MAX.
-        let left = 2 * self.capacity - index;
-        if count < left { ahead } else { count - left }
-    }
-
-    /// The place in memory of `index`, below the capacity (0 for a capacity of 0).
-    #[inline(always)]
-    pub(crate) const fn place(self, index: usize, base: usize) -> usize {
-        if self.masked {
-            return index.wrapping_sub(base) & (self.capacity - 1);
-        }
-        let index = self.base_at(index);
-        if index >= base { index - base } else { index.wrapping_sub(base).wrapping_add(self.capacity) }
-    }
-
-    /// The base that puts `index` at the first byte of the memory.
-    #[inline(always)]
-    pub(crate) const fn base_at(self, index: usize) -> usize {
-        if self.masked {
-            index & (self.capacity - 1)
-        } else if index >= self.capacity {
-            index - self.capacity
+        if self.masked || self.place(index) + count < self.capacity {
+            ahead
         } else {
-            index
+            ahead.wrapping_add(self.lap() - self.capacity)
         }
+    }
+
+    /// The index of the same place one lap before `index`.
+    #[inline(always)]
+    pub(crate) const fn lap_before(self, index: usize) -> usize {
+        index.wrapping_sub(self.lap())
+    }
+
+    /// Where `index` jumps to: the first place of the lap after the next.
+    #[inline(always)]
+    pub(crate) const fn jump(self, index: usize) -> usize {
+        (index | (self.lap() - 1)).wrapping_add(1 + self.lap())
+    }
+
+    /// The read index, to where the write index has jumped if it has, and the bytes from there to the write index.
+    #[inline(always)]
+    pub(crate) const fn settle(self, read: usize, write: usize) -> (usize, usize) {
+        let used = self.distance(read, write);
+        if used <= self.capacity {
+            return (read, used);
+        }
+        rare();
+        let read = self.jump(read);
+        (read, self.distance(read, write))
     }
 
     /// `count` bytes from `place` on, cut at the end of the memory: how many before the cut.
@@ -89,11 +113,16 @@ impl Span {
     }
 }
 
+/// Whoever calls this does so rarely: the compiler keeps it out of the way.
+#[cold]
+#[inline(always)]
+pub(crate) const fn rare() {}
+
 #[cfg(test)]
 mod tests {
     use super::Span;
 
-    /// Every index that the scheme can reach, by walking a whole round one by one from `start`.
+    /// Every index that the scheme can reach, by walking one by one from `start`.
     fn walk(span: Span, start: usize, steps: usize, mut visit: impl FnMut(usize, usize)) {
         let mut index = start;
         for step in 0..steps {
@@ -104,17 +133,22 @@ mod tests {
 
     fn check(span: Span, start: usize) {
         let capacity = span.capacity();
-        walk(span, start, 4 * capacity, |step, read| {
-            for base_step in 0..capacity {
-                let base = span.base_at(span.advance(start, base_step));
-                assert_eq!(span.place(read, base), (step + capacity - base_step) % capacity);
-            }
+        walk(span, start, 9 * capacity, |step, read| {
+            let place = span.place(read);
+            assert_eq!(place, step % capacity);
             for used in 0..=capacity {
                 let write = span.advance(read, used);
                 assert_eq!(span.distance(read, write), used, "{span:?} {read} + {used}");
+                assert_eq!(span.settle(read, write), (read, used));
                 assert_eq!(write == read, used == 0);
             }
-            let place = span.place(read, span.base_at(start));
+            for used in 0..=capacity {
+                let jumped = span.jump(read);
+                assert_eq!(span.place(jumped), 0);
+                let write = span.advance(jumped, used);
+                assert!(span.distance(read, write) > capacity, "{span:?} {read}, jumped, + {used}");
+                assert_eq!(span.settle(read, write), (jumped, used));
+            }
             for count in 0..=capacity {
                 let before = span.before_wrap(place, count);
                 assert!(before <= count && place + before <= capacity);
@@ -124,7 +158,7 @@ mod tests {
     }
 
     /// Indices that wrap at a round number broke other queues for capacities that do not divide it, after
-    /// hours: so every small capacity, every index, every fill, through several rounds.
+    /// hours: so every small capacity, every index, every fill, with and without a jump, through several rounds.
     #[test]
     fn every_small_capacity_counts_right_in_both_schemes() {
         for capacity in 1..=24 {
@@ -133,9 +167,9 @@ mod tests {
         }
     }
 
-    /// A freely counting index passes the end of `usize`: 2^32 bytes come in minutes on a small machine.
+    /// A counting index passes the end of `usize`: 2^32 bytes come in minutes on a small machine.
     #[test]
-    fn free_counting_indices_pass_the_end_of_usize() {
+    fn counting_indices_pass_the_end_of_usize() {
         for capacity in [1_usize, 2, 4, 8, 16] {
             check(Span::fixed(capacity), 0_usize.wrapping_sub(2 * capacity));
         }
@@ -144,19 +178,24 @@ mod tests {
     #[test]
     fn a_capacity_of_nothing_stays_at_the_first_place() {
         for span in [Span::fixed(0), Span::erased(0)] {
-            assert_eq!((span.distance(0, 0), span.place(0, 0), span.before_wrap(0, 0)), (0, 0, 0));
-            assert_eq!(span.advance(0, 0), 0);
+            assert_eq!((span.settle(0, 0).1, span.place(0), span.before_wrap(0, 0)), (0, 0, 0));
         }
     }
 
     /// Length arithmetic that overflowed once said yes to a grant of `usize::MAX` bytes.
     #[test]
     fn the_largest_capacity_does_not_overflow() {
-        let capacity = isize::MAX.unsigned_abs();
-        let span = Span::erased(capacity);
-        let last = 2 * capacity - 1;
-        assert_eq!(span.advance(last, capacity), capacity - 1);
-        assert_eq!(span.distance(last, capacity - 1), capacity);
-        assert_eq!(span.place(last, capacity - 1), 0);
+        let capacity = Span::CAPACITY_MAX;
+        for span in [Span::erased(capacity), Span::fixed(capacity), Span::erased(capacity - 1)] {
+            let capacity = span.capacity();
+            for start in [0, capacity - 1, 0_usize.wrapping_sub(span.lap())] {
+                for used in [0, 1, capacity - 1, capacity] {
+                    let write = span.advance(start, used);
+                    assert_eq!(span.settle(start, write), (start, used));
+                    let jumped = span.jump(start);
+                    assert_eq!(span.settle(start, span.advance(jumped, used)), (jumped, used));
+                }
+            }
+        }
     }
 }

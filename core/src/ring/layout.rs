@@ -2,7 +2,7 @@
 //!
 //! | layout | bytes on a 32-bit machine | for |
 //! |---|---|---|
-//! | [`Packed`] | 16 | microcontrollers (the default) |
+//! | [`Packed`] | 12 | microcontrollers (the default) |
 //! | [`Padded`] | two cache lines | threads on machines with caches |
 //! | [`HighWater`] | 4 more | knowing how close to full it came |
 //! | `Waking` (feature `async`) | 32 more | wake-ups |
@@ -40,8 +40,6 @@ pub(super) mod sealed {
         fn write(&self) -> &AtomicUsize;
         /// Index of the next byte to be read. Stored by the read end.
         fn read(&self) -> &AtomicUsize;
-        /// The index that stands at the first byte of the memory. Stored by the write end, while empty.
-        fn base(&self) -> &AtomicUsize;
         /// Nothing more will be written. Stored by the write end.
         fn write_closed(&self) -> &AtomicBool;
         /// Nothing more will be read. Stored by the read end.
@@ -111,14 +109,13 @@ macro_rules! fresh {
     };
 }
 
-/// Everything side by side: 16 bytes on a 32-bit machine. For one core, or when memory is dear.
+/// Everything side by side: 12 bytes on a 32-bit machine. For one core, or when memory is dear.
 #[derive(Debug)]
 pub struct Packed;
 
 pub struct PackedShared {
     write: AtomicUsize,
     read: AtomicUsize,
-    base: AtomicUsize,
     write_closed: AtomicBool,
     read_closed: AtomicBool,
     taken: AtomicBool,
@@ -130,7 +127,6 @@ impl PackedShared {
             PackedShared {
                 write: AtomicUsize::new(0),
                 read: AtomicUsize::new(0),
-                base: AtomicUsize::new(0),
                 write_closed: AtomicBool::new(false),
                 read_closed: AtomicBool::new(false),
                 taken: AtomicBool::new(false),
@@ -154,11 +150,6 @@ impl Shared for PackedShared {
     #[inline(always)]
     fn read(&self) -> &AtomicUsize {
         &self.read
-    }
-
-    #[inline(always)]
-    fn base(&self) -> &AtomicUsize {
-        &self.base
     }
 
     #[inline(always)]
@@ -191,7 +182,6 @@ struct Line<T>(T);
 
 struct WriterLine {
     write: AtomicUsize,
-    base: AtomicUsize,
     closed: AtomicBool,
     taken: AtomicBool,
 }
@@ -212,7 +202,6 @@ impl PaddedShared {
             PaddedShared {
                 writer: Line(WriterLine {
                     write: AtomicUsize::new(0),
-                    base: AtomicUsize::new(0),
                     closed: AtomicBool::new(false),
                     taken: AtomicBool::new(false),
                 }),
@@ -237,11 +226,6 @@ impl Shared for PaddedShared {
     #[inline(always)]
     fn read(&self) -> &AtomicUsize {
         &self.reader.0.read
-    }
-
-    #[inline(always)]
-    fn base(&self) -> &AtomicUsize {
-        &self.writer.0.base
     }
 
     #[inline(always)]
@@ -273,11 +257,6 @@ macro_rules! forward_parts {
         #[inline(always)]
         fn read(&self) -> &AtomicUsize {
             self.inner.read()
-        }
-
-        #[inline(always)]
-        fn base(&self) -> &AtomicUsize {
-            self.inner.base()
         }
 
         #[inline(always)]

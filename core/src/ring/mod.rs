@@ -40,13 +40,13 @@
 //! |---|---|---|---|---|---|
 //! | write index | producer | Release | consumer | Acquire | the bytes are written before they are read |
 //! | read index | consumer | Release | producer | Acquire | the bytes are read before they are overwritten |
-//! | base | producer, ring empty | Relaxed | consumer, after the write index | Relaxed | the write index publishes it |
+//! | either index, jumping | its end, ring empty | Relaxed | the other | Acquire | nothing: it hands over no byte |
 //! | closed | either | Release | the other | Acquire | what was written before is seen, and read |
 //! | taken | `try_split`, `rejoin` | Acquire, Release | | | the next pair sees what the last one did |
 //!
 //! With [`Padded`] each handle keeps copies of its own index and of what it last saw of the other's, and looks again only
 //! when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With [`Packed`], for one core, a copy would
-//! only cost. The overwriting ring has a table of its own in
+//! only cost. `index.rs` says what an index is, and what a jump. The overwriting ring has a table of its own in
 //! [`LogRing`]'s module, the wake-ups have theirs in `wake.rs`. Every ordering is held by a loom model that fails
 //! without it.
 
@@ -107,11 +107,11 @@ pub trait AnyRing: sealed::AnyRing + Sync {}
 
 impl<R: sealed::AnyRing + Sync> AnyRing for R {}
 
-/// A byte queue of `N` bytes, all of them usable; `N` may be anything, 0 included. A power of two saves an
-/// instruction or two per call.
+/// A byte queue of `N` bytes, all of them usable; `N` may be anything from 0 to an eighth of the address space (more does
+/// not compile: 512 MiB on a 32-bit machine). A power of two saves some ten instructions per call.
 ///
 /// It holds its bytes itself and its constructor is `const`, so it can be a `static` (see
-/// [`try_split`](Ring::try_split)). `L` says how the indices lie in memory: [`Packed`] is 16 bytes beside the `N` on a
+/// [`try_split`](Ring::try_split)). `L` says how the indices lie in memory: [`Packed`] is 12 bytes beside the `N` on a
 /// 32-bit machine, [`Padded`] is faster between threads.
 pub struct Ring<const N: usize, L: Layout = Packed> {
     shared: L::Shared,
@@ -161,7 +161,8 @@ impl<const N: usize, L: Layout> sealed::AnyRing for Ring<N, L> {
     }
 }
 
-/// A byte queue over borrowed memory: the capacity is the length of the slice, and no longer part of the type.
+/// A byte queue over borrowed memory: the capacity is the length of the slice, and no longer part of the type. Of a slice
+/// longer than an eighth of the address space (512 MiB on a 32-bit machine) it uses that much.
 ///
 /// ```
 /// use overspill_core::ring::SliceRing;
@@ -308,7 +309,7 @@ fn fill<R: AnyRing>(ring: &R) -> usize {
     let (shared, span) = (ring.shared(Token), ring.bytes().span());
     let read = shared.read().load(Relaxed);
     let write = shared.write().load(Relaxed);
-    span.distance(read, write).min(span.capacity())
+    span.settle(read, write).1.min(span.capacity())
 }
 
 impl<const N: usize, L: Layout> fmt::Debug for Ring<N, L> {

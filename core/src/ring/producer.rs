@@ -112,7 +112,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     fn reserve_contiguous(&mut self, count: usize) -> Result<(), GrantError> {
         self.end.room(count);
         if self.end.contiguous() < count && count <= self.capacity() {
-            self.end.rebase_if_empty();
+            self.end.jump_if_empty();
         }
         fits(count, self.capacity(), self.end.contiguous())
     }

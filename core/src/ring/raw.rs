@@ -4,15 +4,17 @@
 //!
 //! - **R1** There is at most one [`WriteEnd`] and one [`ReadEnd`] of a ring at a time ([`ends`] holds the ring
 //!   exclusively, [`try_ends`] holds the flag `taken`), and what they do to the ring takes `&mut self`.
-//! - **R2** Only the write end stores the write index and the base; only the read end stores the read index.
-//! - **R3** `read ≤ write ≤ read + capacity`: each end moves its index only over bytes that it owns.
-//! - **R4** The write end owns the bytes from `write` to `stop`. `stop` is one capacity ahead of a read index that
+//! - **R2** Only the write end stores the write index; only the read end stores the read index.
+//! - **R3** `read ≤ write ≤ read + capacity`, `read` having jumped where `write` has (R6): each end moves its index
+//!   only over bytes that it owns.
+//! - **R4** The write end owns the bytes from `write` to one capacity ahead of `seen`. `seen` is a read index that
 //!   was loaded with Acquire, so that the reads which the read end made before storing it (Release) are over.
 //! - **R5** The read end owns the bytes from `read` to `seen`. `seen` is a write index that was loaded with
 //!   Acquire, so that the writes which the write end made before storing it (Release) have happened.
-//! - **R6** The base changes only while the ring is empty, by the write end having seen (Acquire) a read index equal
-//!   to its own; the new base is published by the next write index. So it is constant while there are bytes,
-//!   and a base loaded after a write index that shows bytes is the base of those bytes.
+//! - **R6** The write index jumps ([`Span::jump`]) only while the ring is empty, the write end having seen (Acquire) a read
+//!   index equal to its own; and only away from a place that is not the first, so not again before bytes were written,
+//!   and read by a read end that has followed. Each end takes the two indices through [`Span::settle`], which has
+//!   the read index follow: over no byte, so that neither jump hands anything over or needs an ordering.
 //! - **R7** A [`Bytes`] points to `capacity` bytes, initialised and alive while the ring is borrowed, which nobody
 //!   reaches but the ends.
 #![allow(unsafe_code)]
@@ -23,7 +25,7 @@ use core::ptr;
 use core::slice;
 
 use super::AnyRing;
-use super::index::Span;
+use super::index::{Span, rare};
 use super::layout::Shared as _;
 use super::sealed::Token;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
@@ -42,6 +44,7 @@ unsafe impl<const N: usize> Sync for Owned<N> {}
 impl<const N: usize> Owned<N> {
     const_fn! {
         pub(super) fn new() -> Self {
+            const { assert!(N <= Span::CAPACITY_MAX, "a ring takes no more than an eighth of the address space") }
             Owned { bytes: UnsafeCell::new([0; N]), watch: Watch::new(N) }
         }
     }
@@ -68,7 +71,7 @@ unsafe impl Sync for Borrowed<'_> {}
 impl<'m> Borrowed<'m> {
     const_fn! {
         pub(super) fn new(memory: &'m mut [u8]) -> Self {
-            let len = memory.len();
+            let len = if memory.len() < Span::CAPACITY_MAX { memory.len() } else { Span::CAPACITY_MAX };
             Borrowed { start: memory.as_mut_ptr(), len, watch: Watch::new(len), memory: PhantomData }
         }
     }
@@ -113,11 +116,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// Fills `to` with the bytes from `place` on, going on at the first byte after the last.
-    ///
-    /// # Safety
-    ///
-    /// As for [`copy_in`](Bytes::copy_in).
+    /// Fills `to` with the bytes from `place` on, going on at the first byte after the last. Safety: as for `copy_in`.
     #[inline(always)]
     unsafe fn copy_out(self, place: usize, to: &mut [u8]) {
         let before = self.span.before_wrap(place, to.len());
@@ -163,10 +162,9 @@ fn open<R: AnyRing>(ring: &R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
     shared.read_closed().store(false, Relaxed);
     let write = shared.write().load(Relaxed);
     let read = shared.read().load(Relaxed);
-    let base = shared.base().load(Relaxed);
-    let span = ring.bytes().span();
-    let stop = span.advance(read, span.capacity());
-    (WriteEnd { ring, write, stop, base }, ReadEnd { ring, read, seen: write, base })
+    // Nothing is known of, so the first look is a fresh one, and follows a jump of the last write end.
+    let full = ring.bytes().span().lap_before(write);
+    (WriteEnd { ring, write, seen: full }, ReadEnd { ring, read, seen: read })
 }
 
 /// Gives the ring back, so that [`try_ends`] may split it again, or both ends if they are of two rings.
@@ -192,10 +190,8 @@ pub(super) struct WriteEnd<'a, R: AnyRing> {
     ring: &'a R,
     /// If cached, the shared write index: of the next byte to write.
     write: usize,
-    /// Index before which bytes may be written without another look at the read index (R4).
-    stop: usize,
-    /// If cached, the shared base, which only this end changes.
-    base: usize,
+    /// If cached, the read index when last looked at: one capacity from it may be written without another look (R4).
+    seen: usize,
 }
 
 impl<'a, R: AnyRing> WriteEnd<'a, R> {
@@ -215,29 +211,36 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         if R::Shared::CACHED { self.write } else { self.ring.shared(Token).write().load(Relaxed) }
     }
 
-    /// Where `index` is in memory. Relaxed: this end stored the base (R2).
+    /// The read index now. Acquire: what is before it is read (R4).
     #[inline(always)]
-    fn place(&self, index: usize) -> usize {
-        let base = if R::Shared::CACHED { self.base } else { self.ring.shared(Token).base().load(Relaxed) };
-        self.span().place(index, base)
-    }
-
-    /// The free bytes known of, without a look at the other end.
-    #[inline(always)]
-    fn known(&self) -> usize {
-        self.span().distance(self.index(), self.stop)
+    fn fresh(&self) -> usize {
+        self.ring.shared(Token).read().load(Acquire)
     }
 
     /// The index of the next byte to write, and how many may be written, at least those that are known of.
     /// Between cores it looks at the other end only if those are fewer than `want`.
     #[inline(always)]
     fn look(&mut self, want: usize) -> (usize, usize) {
-        let (span, write) = (self.span(), self.index());
-        if !R::Shared::CACHED || span.distance(write, self.stop) < want {
-            let read = self.ring.shared(Token).read().load(Acquire);
-            self.stop = span.advance(read, span.capacity());
+        let (write, room) = self.known();
+        if !R::Shared::CACHED || room >= want {
+            return (write, room);
         }
-        (write, span.distance(write, self.stop))
+        let used;
+        (self.seen, used) = self.span().settle(self.fresh(), write);
+        (write, self.span().capacity() - used)
+    }
+
+    /// The index of the next byte to write, and how many are known to be free: between cores without a look at the
+    /// other end.
+    #[inline(always)]
+    fn known(&self) -> (usize, usize) {
+        let (span, write) = (self.span(), self.index());
+        let used = if R::Shared::CACHED {
+            span.distance(self.seen, write)
+        } else {
+            span.settle(self.fresh(), write).1
+        };
+        (write, span.capacity() - used)
     }
 
     /// How many bytes may be written, by a look at the other end if fewer than `want` are known of.
@@ -249,19 +252,26 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// Bytes in the ring now, by a fresh look. Relaxed: a count gives no right to any byte.
     #[inline]
     pub(super) fn used(&self) -> usize {
-        self.span().distance(self.ring.shared(Token).read().load(Relaxed), self.index())
+        self.span().settle(self.ring.shared(Token).read().load(Relaxed), self.index()).1
     }
 
     /// Writes one byte, if there is room.
     #[inline(always)]
     pub(super) fn write_byte(&mut self, byte: u8) -> bool {
-        let (write, room) = self.look(1);
-        if room == 0 {
-            return false;
+        let (span, write) = (self.span(), self.index());
+        let read = if R::Shared::CACHED { self.seen } else { self.fresh() };
+        // One comparison where there is room; full, and jumped, are told apart here.
+        if span.distance(read, write) >= span.capacity() {
+            rare();
+            let (read, used) = span.settle(if R::Shared::CACHED { self.fresh() } else { read }, write);
+            self.seen = read;
+            if used == span.capacity() {
+                return false;
+            }
         }
-        let (bytes, place) = (self.ring.bytes(), self.place(write));
+        let (bytes, place) = (self.ring.bytes(), span.place(write));
         bytes.watch.writes(place, 1);
-        // SAFETY: there is room for a byte, so `write` is before `stop`: this end owns it (R4), and `place`
+        // SAFETY: there is room for the byte at `write`, so that this end owns it (R4), and `place`
         // is below the capacity (R7).
         unsafe { bytes.start.wrapping_add(place).write(byte) };
         self.publish(write, 1);
@@ -275,9 +285,9 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         let count = from.len().min(room);
         let Some(from) = from.get(..count) else { return 0 };
         if count > 0 {
-            // SAFETY: there is room for `count` bytes, so that they are before `stop`: this end owns them (R4);
+            // SAFETY: there is room for `count` bytes from `write` on, so that this end owns them (R4);
             // `place` is below the capacity, since there is any room.
-            unsafe { self.ring.bytes().copy_in(self.place(write), from) };
+            unsafe { self.ring.bytes().copy_in(self.span().place(write), from) };
             self.publish(write, count);
         }
         count
@@ -287,13 +297,13 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// nothing done, if they do not all fit there.
     #[inline(always)]
     pub(super) fn put(&mut self, offset: usize, from: &[u8]) -> bool {
-        let known = self.known();
+        let (write, known) = self.known();
         if offset > known || from.len() > known - offset {
             return false;
         }
         let bytes = self.ring.bytes();
-        let place = self.place(bytes.span.advance(self.index(), offset));
-        // SAFETY: `offset + from.len()` bytes from `write` on are before `stop`, so this end owns them (R4);
+        let place = bytes.span.place(bytes.span.advance(write, offset));
+        // SAFETY: there is room for `offset + from.len()` bytes from `write` on, so that this end owns them (R4);
         // `place` is below the capacity, or `from` is empty.
         unsafe { bytes.copy_in(place, from) };
         true
@@ -303,8 +313,9 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     #[inline]
     pub(super) fn free(&mut self, len: usize) -> (&mut [u8], &mut [u8]) {
         let bytes = self.ring.bytes();
-        let len = len.min(self.known());
-        let place = self.place(self.index());
+        let (index, known) = self.known();
+        let len = len.min(known);
+        let place = bytes.span.place(index);
         let [first, second] = bytes.pieces(place, len);
         bytes.watch.writes(place, first.1);
         bytes.watch.writes(0, second.1);
@@ -319,25 +330,30 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// How many of the free bytes that are known of lie before the end of the memory.
     #[inline]
     pub(super) fn contiguous(&self) -> usize {
-        self.span().before_wrap(self.place(self.index()), self.known())
+        let (write, known) = self.known();
+        self.span().before_wrap(self.span().place(write), known)
     }
 
-    /// Puts the write index at the first byte of the memory, if the ring is empty: everything is contiguous then.
-    pub(super) fn rebase_if_empty(&mut self) {
-        let (write, room) = self.look(self.span().capacity());
-        if room == self.span().capacity() {
-            self.base = self.span().base_at(write);
-            // Relaxed: the next write index publishes it (R6).
-            self.ring.shared(Token).base().store(self.base, Relaxed);
+    /// Moves the write index to the first byte of the memory, if the ring is empty: everything is contiguous then.
+    pub(super) fn jump_if_empty(&mut self) {
+        let span = self.span();
+        let (write, room) = self.look(span.capacity());
+        if room == span.capacity() && span.place(write) != 0 {
+            let write = span.jump(write);
+            self.write = write;
+            self.seen = write;
+            // Relaxed: it hands over no byte (R6).
+            self.ring.shared(Token).write().store(write, Relaxed);
         }
     }
 
     /// Hands the first `count` of the free bytes that are known of to the other end; at most all of them.
     #[inline(always)]
     pub(super) fn commit(&mut self, count: usize) -> usize {
-        let count = count.min(self.known());
+        let (index, known) = self.known();
+        let count = count.min(known);
         if count > 0 {
-            self.publish(self.index(), count);
+            self.publish(index, count);
         }
         count
     }
@@ -350,10 +366,11 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         if R::Shared::CACHED {
             self.write = write;
         }
-        shared.note_fill(|| span.distance(shared.read().load(Relaxed), write));
+        let used = || span.settle(shared.read().load(Relaxed), write).1;
+        shared.note_fill(used);
         // Release: the bytes are written before anybody sees that there are any (R5).
         shared.write().store(write, Release);
-        shared.wake_reader(|| span.distance(shared.read().load(Relaxed), write));
+        shared.wake_reader(used);
     }
 
     /// Whether the other end is closed.
@@ -376,10 +393,8 @@ pub(super) struct ReadEnd<'a, R: AnyRing> {
     ring: &'a R,
     /// If cached, the shared read index: of the next byte to read.
     read: usize,
-    /// Index before which bytes may be read without another look at the write index (R5).
+    /// If cached, the write index when last looked at: before it bytes may be read without another look (R5).
     seen: usize,
-    /// If cached, the base of the bytes from `read` to `seen` (R6).
-    base: usize,
 }
 
 impl<'a, R: AnyRing> ReadEnd<'a, R> {
@@ -399,31 +414,36 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         if R::Shared::CACHED { self.read } else { self.ring.shared(Token).read().load(Relaxed) }
     }
 
-    /// Where `index` is in memory, for the bytes known of. Relaxed: their base has been published (R6).
+    /// The write index now. Acquire: what is before it is written (R5).
     #[inline(always)]
-    fn place(&self, index: usize) -> usize {
-        let base = if R::Shared::CACHED { self.base } else { self.ring.shared(Token).base().load(Relaxed) };
-        self.span().place(index, base)
-    }
-
-    /// The bytes known of, without a look at the other end.
-    #[inline(always)]
-    pub(super) fn known(&self) -> usize {
-        self.span().distance(self.index(), self.seen)
+    fn fresh(&self) -> usize {
+        self.ring.shared(Token).write().load(Acquire)
     }
 
     /// The index of the next byte to read, and how many may be read, at least those that are known of.
     /// Between cores it looks at the other end only if those are fewer than `want`.
     #[inline(always)]
     fn look(&mut self, want: usize) -> (usize, usize) {
-        let (span, shared, read) = (self.span(), self.ring.shared(Token), self.index());
-        if !R::Shared::CACHED || span.distance(read, self.seen) < want {
-            self.seen = shared.write().load(Acquire);
-            if R::Shared::CACHED {
-                self.base = shared.base().load(Relaxed);
-            }
+        let (read, available) = self.known();
+        if !R::Shared::CACHED || available >= want {
+            return (read, available);
         }
-        (read, span.distance(read, self.seen))
+        self.seen = self.fresh();
+        let (read, available) = self.span().settle(read, self.seen);
+        self.read = read;
+        (read, available)
+    }
+
+    /// The index of the next byte to read, and how many are known to be there: between cores without a look at the
+    /// other end.
+    #[inline(always)]
+    fn known(&self) -> (usize, usize) {
+        let (span, read) = (self.span(), self.index());
+        if R::Shared::CACHED {
+            (read, span.distance(read, self.seen))
+        } else {
+            span.settle(read, self.fresh())
+        }
     }
 
     /// How many bytes may be read, by a look at the other end if fewer than `want` are known of.
@@ -435,20 +455,30 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// Bytes in the ring now, by a fresh look. Relaxed: a count gives no right to any byte.
     #[inline]
     pub(super) fn used(&self) -> usize {
-        self.span().distance(self.index(), self.ring.shared(Token).write().load(Relaxed))
+        self.span().settle(self.index(), self.ring.shared(Token).write().load(Relaxed)).1
     }
 
     /// The next byte, if there is one; takes it out if `take`.
     #[inline(always)]
     pub(super) fn read_byte(&mut self, take: bool) -> Option<u8> {
-        if R::Shared::CACHED && self.known() == 0 {
-            self.pause();
+        let (span, mut read) = (self.span(), self.index());
+        let mut write = if R::Shared::CACHED { self.seen } else { self.fresh() };
+        // One comparison where there are bytes; empty (which is -1 here), and jumped, are told apart here.
+        if span.distance(read, write).wrapping_sub(1) >= span.capacity() {
+            rare();
+            if R::Shared::CACHED {
+                self.pause();
+                write = self.fresh();
+                self.seen = write;
+            }
+            let available;
+            (read, available) = span.settle(read, write);
+            self.read = read;
+            if available == 0 {
+                return None;
+            }
         }
-        let (read, available) = self.look(1);
-        if available == 0 {
-            return None;
-        }
-        let (bytes, place) = (self.ring.bytes(), self.place(read));
+        let (bytes, place) = (self.ring.bytes(), span.place(read));
         bytes.watch.reads(place, 1);
         // SAFETY: a byte is available, so `read` is before `seen`: this end owns it (R5), and `place` is below
         // the capacity (R7).
@@ -477,7 +507,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         if count > 0 {
             // SAFETY: `count` bytes are available, so that they are before `seen`: this end owns them (R5);
             // `place` is below the capacity, since there are any bytes.
-            unsafe { self.ring.bytes().copy_out(self.place(read), to) };
+            unsafe { self.ring.bytes().copy_out(self.span().place(read), to) };
             if take {
                 self.publish(read, count);
             }
@@ -489,12 +519,12 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// nothing done, if there are not as many.
     #[inline(always)]
     pub(super) fn get(&mut self, offset: usize, to: &mut [u8]) -> bool {
-        let known = self.known();
+        let (read, known) = self.known();
         if offset > known || to.len() > known - offset {
             return false;
         }
         let bytes = self.ring.bytes();
-        let place = self.place(bytes.span.advance(self.index(), offset));
+        let place = bytes.span.place(bytes.span.advance(read, offset));
         // SAFETY: `offset + to.len()` bytes from `read` on are before `seen`, so this end owns them (R5);
         // `place` is below the capacity, or `to` is empty.
         unsafe { bytes.copy_out(place, to) };
@@ -505,8 +535,9 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     #[inline]
     pub(super) fn filled(&self, len: usize) -> (&[u8], &[u8]) {
         let bytes = self.ring.bytes();
-        let len = len.min(self.known());
-        let place = self.place(self.index());
+        let (index, known) = self.known();
+        let len = len.min(known);
+        let place = bytes.span.place(index);
         let [first, second] = bytes.pieces(place, len);
         bytes.watch.reads(place, first.1);
         bytes.watch.reads(0, second.1);
@@ -521,9 +552,10 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// Gives the first `count` of the bytes that are known of back to the other end; at most all of them.
     #[inline(always)]
     pub(super) fn commit(&mut self, count: usize) -> usize {
-        let count = count.min(self.known());
+        let (index, known) = self.known();
+        let count = count.min(known);
         if count > 0 {
-            self.publish(self.index(), count);
+            self.publish(index, count);
         }
         count
     }
@@ -538,7 +570,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         }
         // Release: the bytes are read before anybody may overwrite them (R4).
         shared.read().store(read, Release);
-        shared.wake_writer(|| span.capacity() - span.distance(read, shared.write().load(Relaxed)));
+        shared.wake_writer(|| span.capacity() - span.settle(read, shared.write().load(Relaxed)).1);
     }
 
     /// Whether the other end is closed. If so, all that it wrote is visible to the next look.

@@ -198,9 +198,7 @@ fn main() -> ! {
     for size in (0..SIZES.len()).filter(behind) {
         hprintln!("behind at {} B: {} to {}", SIZES[size], counts[0][size], best(size));
     }
-    // Known: single bytes lose to a queue that has no grants, and so no base to add. No further than this.
-    let passed = counts[0][0] <= 42 && (1..SIZES.len()).all(|size| !behind(&size));
-    exit(passed)
+    exit((0..SIZES.len()).all(|size| !behind(&size)))
 }
 
 #[panic_handler]
