@@ -11,7 +11,7 @@
 
 #[cfg(feature = "async")]
 use super::wake::Waiters;
-use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed, const_fn};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed, const_fn, spin_loop};
 
 /// How the indices of a ring lie in memory, and what else they do: a choice made by type, free when running.
 pub trait Layout: sealed::Layout {}
@@ -171,10 +171,26 @@ impl Shared for PackedShared {
 /// What either end writes on cache lines of its own, so that neither takes the other's line away by writing.
 /// For threads on machines with caches; costs two lines and their alignment.
 ///
-/// The ends cache the indices, and [`pop`](super::Consumer::pop) pauses for some tens of nanoseconds before it looks for
-/// more than it knows of, so that single bytes come in batches: a look takes the other core's cache line away.
+/// The ends cache the indices. A read of up to 4 KiB that has caught up with the writer pauses, once, before it looks for
+/// more: 24 turns of a spin loop, about half a microsecond. A look takes the other core's cache line away, so that who
+/// looks at once gets the bytes one by one, and slowly.
 #[derive(Debug)]
 pub struct Padded;
+
+/// Turns of a spin loop: half a microsecond on an AMD EPYC. loom need not be told so often.
+const TURNS: usize = if cfg!(overspill_loom) { 1 } else { 24 };
+
+/// The longest read that pauses: a longer copy takes longer than the pause, which then only costs.
+pub(super) const PAUSED_MAX: usize = 4096;
+
+/// Lets the other core write more before this one takes its cache line away by looking. Measured between two cores, it
+/// brings up to four times as many single bytes per second, and a tenth more in items of [`PAUSED_MAX`].
+#[inline(always)]
+pub(super) fn pause() {
+    for _ in 0..TURNS {
+        spin_loop();
+    }
+}
 
 /// 128 bytes: x86-64 fetches lines of 64 in pairs, and some aarch64 machines have lines of 128.
 #[repr(align(128))]

@@ -26,10 +26,10 @@ use core::slice;
 
 use super::AnyRing;
 use super::index::{Span, rare};
-use super::layout::Shared as _;
+use super::layout::{PAUSED_MAX, Shared as _, pause};
 use super::sealed::Token;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::{Watch, const_fn, spin_loop};
+use crate::sync::{Watch, const_fn};
 
 /// The bytes of a ring that holds them itself.
 pub(super) struct Owned<const N: usize> {
@@ -164,7 +164,7 @@ fn open<R: AnyRing>(ring: &R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
     let read = shared.read().load(Relaxed);
     // Nothing is known of, so the first look is a fresh one, and follows a jump of the last write end.
     let full = ring.bytes().span().lap_before(write);
-    (WriteEnd { ring, write, seen: full }, ReadEnd { ring, read, seen: read })
+    (WriteEnd { ring, write, seen: full }, ReadEnd { ring, read, seen: read, paused: read })
 }
 
 /// Gives the ring back, so that [`try_ends`] may split it again, or both ends if they are of two rings.
@@ -395,6 +395,8 @@ pub(super) struct ReadEnd<'a, R: AnyRing> {
     read: usize,
     /// If cached, the write index when last looked at: before it bytes may be read without another look (R5).
     seen: usize,
+    /// If cached, the read index at the last [`pause`](Self::pause).
+    paused: usize,
 }
 
 impl<'a, R: AnyRing> ReadEnd<'a, R> {
@@ -489,18 +491,21 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         Some(byte)
     }
 
-    /// Lets the other core write more than one byte before this one takes its cache lines away by looking: measured
-    /// with single bytes between two cores, it more than doubles their number per second.
+    /// [Pauses](pause), once each time that all that was known of is read.
     #[inline(always)]
-    fn pause(&self) {
-        for _ in 0..3 {
-            spin_loop();
+    fn pause(&mut self) {
+        if self.paused != self.read {
+            self.paused = self.read;
+            pause();
         }
     }
 
     /// Fills as much of `to` as there are bytes for, and says how much; takes them out if `take`.
     #[inline(always)]
     pub(super) fn read(&mut self, to: &mut [u8], take: bool) -> usize {
+        if R::Shared::CACHED && to.len() <= PAUSED_MAX && self.known().1 == 0 {
+            self.pause();
+        }
         let (read, available) = self.look(to.len());
         let count = to.len().min(available);
         let Some(to) = to.get_mut(..count) else { return 0 };
