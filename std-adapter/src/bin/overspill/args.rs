@@ -1,9 +1,9 @@
 //! The command line, and the manual.
 
-use crate::failure::Failure;
-use crate::size;
+use super::size;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Soaks up standard input to its end, then writes it out.
@@ -122,28 +122,38 @@ EXIT STATUS
   141  Whoever reads the output closed it early; nothing is said. (The shell reports the same for
        a command that SIGPIPE ended.)";
 
-/// The command line, or what to say about it.
-pub(crate) fn parse() -> Result<Args, Failure> {
-    let parsed = Args::command().try_get_matches();
-    let args = parsed.and_then(|matches| Args::from_arg_matches(&matches)).map_err(|error| refuse(&error))?;
+/// Why there are no arguments.
+#[derive(Debug)]
+pub(crate) enum NoArgs {
+    /// Help or the version was asked for, and is in here.
+    Shown(Box<clap::Error>),
+    /// The line to say.
+    Refused(String),
+}
+
+/// Reads a command line, the program's name first.
+pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Args, NoArgs> {
+    let parsed = Args::command().try_get_matches_from(line);
+    let args = parsed.and_then(|matches| Args::from_arg_matches(&matches)).map_err(refuse)?;
     if args.append && args.output.as_deref().is_some_and(|path| path.as_os_str() == "-") {
-        return Err(Failure::said("--append needs a file, and -o - is standard output; name a file"));
+        let line = "--append needs a file, and -o - is standard output; name a file";
+        return Err(NoArgs::Refused(line.to_owned()));
     }
     Ok(args)
 }
 
-/// Puts what clap has to say on one line. Help and version are no failures, and end the process.
-fn refuse(error: &clap::Error) -> Failure {
+/// Puts what clap has to say on one line.
+fn refuse(error: clap::Error) -> NoArgs {
     if !error.use_stderr() {
-        error.exit();
+        return NoArgs::Shown(Box::new(error));
     }
     if error.kind() == ErrorKind::UnknownArgument
         && let Some(ContextValue::String(operand)) = error.get(ContextKind::InvalidArg)
         && !operand.starts_with('-')
     {
-        return Failure::said(format!(
+        return NoArgs::Refused(one_line(&format!(
             "unexpected operand '{operand}'; to write to that file, say -o {operand}"
-        ));
+        )));
     }
     let text = error.render().to_string();
     let mut paragraphs = text.trim().split("\n\n");
@@ -151,8 +161,11 @@ fn refuse(error: &clap::Error) -> Failure {
     let what = what.strip_prefix("error: ").unwrap_or(what);
     let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
     let tip = tip.unwrap_or("'overspill --help' tells more");
-    let line = format!("{what}; {tip}");
-    Failure::said(line.split_whitespace().collect::<Vec<_>>().join(" "))
+    NoArgs::Refused(one_line(&format!("{what}; {tip}")))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn memory_size(text: &str) -> Result<usize, size::NoSize> {

@@ -21,7 +21,7 @@ mod size;
 mod soak;
 mod target;
 
-use args::Args;
+use args::{Args, NoArgs};
 use failure::Failure;
 use overspill::SpillPool;
 use progress::Progress;
@@ -33,10 +33,12 @@ use std::time::Instant;
 use target::Target;
 
 fn main() -> ExitCode {
-    match args::parse().and_then(|args| run(&args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    let done = match args::parse(std::env::args_os()) {
+        Ok(args) => run(&args),
+        Err(NoArgs::Shown(asked_for)) => asked_for.exit(),
+        Err(NoArgs::Refused(line)) => Err(Failure::Said(line)),
+    };
+    done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }
 
 fn run(args: &Args) -> Result<(), Failure> {

@@ -53,16 +53,11 @@ pub(crate) fn parse(text: &str) -> Result<u64, NoSize> {
     bytes.checked_add(part_of(factor, fraction)).ok_or(NoSize::TooLarge)
 }
 
-/// `factor` times 0.`fraction`, which is of digits; rounded down.
+/// `factor` times 0.`fraction`, which is of digits; rounded down, however many they are.
 fn part_of(factor: u64, fraction: &str) -> u64 {
-    // Eighteen digits of an exabyte come down to single bytes, and the product fits in 128 bits.
-    let digits = &fraction[..fraction.len().min(18)];
-    let (mut numerator, mut denominator) = (0_u128, 1_u128);
-    for digit in digits.bytes() {
-        numerator = numerator * 10 + u128::from(digit - b'0');
-        denominator *= 10;
-    }
-    let part = u128::from(factor) * numerator / denominator;
+    // From the last digit on: a fraction of a byte that is dropped on the way cannot make a whole one.
+    let add = |part, digit| (u128::from(factor) * u128::from(digit - b'0') + part) / 10;
+    let part = fraction.bytes().rev().fold(0_u128, add);
     u64::try_from(part).unwrap_or(u64::MAX)
 }
 
@@ -161,6 +156,14 @@ mod tests {
                 assert_eq!(parse(text), Err(why), "{text:?}");
             }
         }
+    }
+
+    /// Eighteen digits of a fraction were believed to come down to single bytes of any unit; but E has
+    /// more than 10¹⁸ of them, and the digits behind can make one more.
+    #[test]
+    fn digits_without_end_are_exact() {
+        assert_eq!(parse("0.2444444444000122077302035E"), Ok(281_825_256_630_446_824));
+        assert_eq!(parse(&format!("0.{}E", "9".repeat(5000))), Ok((1 << 60) - 1));
     }
 
     /// Every multiple that fits is exact, and the first that does not is refused.
