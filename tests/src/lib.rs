@@ -27,9 +27,12 @@
 )]
 
 pub mod bench;
+#[cfg(unix)] // where a command line is bytes
+mod command_line;
 pub mod conformance;
 pub mod cursors;
 pub mod driver;
+mod example;
 pub mod faulty;
 pub mod model;
 pub mod ops;
@@ -50,7 +53,10 @@ pub mod replay {
     pub use std::io::SeekFrom::*;
 }
 
+#[cfg(unix)]
+pub use command_line::{drive_args, drive_size};
 pub use cursors::drive_cursor;
+pub use example::drive_example;
 pub use pools::drive_pool;
 pub use ring_driver::drive_ring;
 pub use spills::drive_spill;

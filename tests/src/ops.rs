@@ -152,6 +152,32 @@ impl Shape {
     }
 }
 
+impl Op {
+    /// The bytes that it may move, or that looking at the content may move because of it.
+    pub fn effort(&self) -> usize {
+        match *self {
+            Op::Write(n) | Op::WriteAll(n) | Op::Read(n) | Op::ReadExact(n) | Op::FillBuf(n) => n,
+            Op::WriteVectored(sizes) | Op::ReadVectored(sizes) => sizes.iter().sum(),
+            Op::Seek(SeekFrom::Start(place)) | Op::SetPosition(place) | Op::SetLen(place) => {
+                usize::try_from(place / 8).unwrap_or(usize::MAX)
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// The first of `ops`, as many as a fuzzer's run should do: 128, and what moves 32 KiB together. What
+/// takes longer finds no more in one run, and less in an hour.
+pub fn affordable<O>(mut ops: Vec<O>, effort: impl Fn(&O) -> usize) -> Vec<O> {
+    const OPS_MAX: usize = 128;
+    const EFFORT_MAX: usize = 32 << 10;
+    let mut left = EFFORT_MAX;
+    let spent = |op: &O| left.checked_sub(effort(op)).map(|rest| left = rest).is_none();
+    let first = ops.iter().position(spent).unwrap_or(ops.len());
+    ops.truncate(first.min(OPS_MAX));
+    ops
+}
+
 /// Any sequence of at most `most` operations, with any swarm.
 pub fn sequences(page: usize, extremes: bool, most: usize) -> impl Strategy<Value = Vec<Op>> {
     // Both as bytes, so that a failure shrinks by whole operations and towards small numbers.

@@ -2,7 +2,7 @@
 
 use crate::driver::{Leeway, Mismatch, Pair, Subject, Watch, run};
 use crate::model::Model;
-use crate::ops::{Op, Refusal, Shape};
+use crate::ops::{Op, Refusal, Shape, affordable};
 use arbitrary::{Arbitrary, Unstructured};
 use overspill::testing::{Fault, FaultPlan, FaultStore, Faults};
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool};
@@ -60,19 +60,18 @@ impl SpillSetup {
         [0, (1 << 32) - span / 2, i64::MAX as u64 - span / 2, u64::MAX - span]
     }
 
-    /// Any bytes at all are a setup.
+    /// Any bytes at all are a setup, and one that is quick to run: nothing of it is in a file.
     pub fn decode([page, memory, disk, below, base, buffers, watch]: [u8; 7]) -> Self {
         let pick = |byte: u8, count: usize| usize::from(byte) % count;
         let checksums = if page < 128 { Checksums::Off } else { Checksums::On };
-        let page = Self::PAGES[pick(page, 6)];
+        // The last has slots of two sizes.
+        let page = [1, 2, 8, 64, 8, 8192][pick(page, 6)];
         let pages = |n: u64| n * page as u64;
         SpillSetup {
             page,
             memory: Self::budgets(page)[pick(memory, 7)],
             disk: [u64::MAX, u64::MAX, u64::MAX, 0, pages(1), pages(7)][pick(disk, 6)],
-            // Rarely a file: a run in memory is several times as fast.
             below: match below % 16 {
-                0 => Below::TempFile,
                 1 => Below::FullAt(3),
                 2 => Below::FullAt(11),
                 3..6 => Below::Failing(any_fault([watch / 3, below / 16, buffers / 3])),
@@ -81,8 +80,8 @@ impl SpillSetup {
             base: if base < 128 { 0 } else { Self::bases(page)[pick(base, 4)] },
             checksums,
             buffers: 1 + pick(buffers, 3),
-            // Large contents are looked at less often, or looking is all that a fuzzer does.
-            watch: [Watch::AtEnd, Watch::Every(1 + page / 512), Watch::Every(7 + page / 256)][pick(watch, 3)],
+            // Seldom, or looking is all that a fuzzer does.
+            watch: [Watch::AtEnd, Watch::Every(6), Watch::Every(25)][pick(watch, 3)],
         }
     }
 
@@ -125,6 +124,9 @@ pub(crate) struct Spilling {
     pub(crate) pool: SpillPool,
     faults: Faults,
     base: u64,
+    page: usize,
+    /// Operations since its invariants were checked.
+    unchecked: u64,
     pub(crate) refusals: Refusals,
     /// The pool's limits change, and may be below what is held already.
     pub(crate) limits_move: bool,
@@ -153,9 +155,10 @@ impl Refusals {
 }
 
 impl Spilling {
-    pub(crate) fn new(pool: SpillPool, faults: Faults, base: u64) -> Self {
+    pub(crate) fn new(pool: SpillPool, faults: Faults, page: usize, base: u64) -> Self {
         let (buffer, refusals) = (pool.buffer(), Refusals::default());
-        let mut spilling = Spilling { buffer, pool, faults, base, refusals, limits_move: false };
+        let mut spilling =
+            Spilling { buffer, pool, faults, base, page, unchecked: 0, refusals, limits_move: false };
         spilling.start().expect("a hole and a seek need no room");
         spilling
     }
@@ -274,8 +277,15 @@ impl Subject for Spilling {
         })
     }
 
+    /// It visits all pages: where there are many, that is not done after every operation.
     fn check_invariants(&mut self) {
-        self.buffer.check_invariants();
+        const PAGES_QUICK: u64 = 32;
+        self.unchecked += 1;
+        let pages = self.len() / self.page as u64;
+        if self.unchecked * PAGES_QUICK >= pages {
+            self.unchecked = 0;
+            self.buffer.check_invariants();
+        }
         if self.limits_move {
             return;
         }
@@ -289,7 +299,8 @@ impl Subject for Spilling {
 }
 
 /// What is charged to the pool must be what its buffers hold, and nothing once they are gone.
-pub(crate) fn check_accounts(pairs: Vec<Pair<Spilling>>, pool: &SpillPool) -> Result<(), String> {
+pub(crate) fn check_accounts(mut pairs: Vec<Pair<Spilling>>, pool: &SpillPool) -> Result<(), String> {
+    pairs.iter_mut().for_each(|pair| pair.subject.buffer.check_invariants());
     let held = |of: fn(&SpillBuffer) -> u64| pairs.iter().map(|pair| of(&pair.subject.buffer)).sum::<u64>();
     let resident = held(|buffer| buffer.stats().bytes_resident);
     let spilled = held(|buffer| buffer.stats().bytes_spilled);
@@ -318,7 +329,7 @@ fn check_hand_over(pair: Pair<Spilling>) -> Result<(), String> {
 fn pairs(setup: SpillSetup, pool: &SpillPool, faults: &Faults) -> Vec<Pair<Spilling>> {
     // More than any sequence reaches, unless positions end before that.
     let model = Model::new(Vec::new(), 1 << 40).ending_at(u64::MAX - setup.base);
-    let subject = || Spilling::new(pool.clone(), faults.clone(), setup.base);
+    let subject = || Spilling::new(pool.clone(), faults.clone(), setup.page, setup.base);
     (0..setup.buffers).map(|_| Pair { subject: subject(), model: model.clone() }).collect()
 }
 
@@ -377,7 +388,8 @@ pub fn drive_spill(input: &[u8]) {
     let Some((&setup, rest)) = input.split_first_chunk::<7>() else { return };
     let Some((&kinds, ops)) = rest.split_first_chunk::<4>() else { return };
     let setup = SpillSetup::decode(setup);
-    if let Err(mismatch) = run_spill(setup, &setup.shape(u32::from_le_bytes(kinds)).decode(ops)) {
+    let ops = affordable(setup.shape(u32::from_le_bytes(kinds)).decode(ops), Op::effort);
+    if let Err(mismatch) = run_spill(setup, &ops) {
         panic!("{mismatch}");
     }
 }

@@ -1,6 +1,8 @@
 //! Do the fuzzer's inputs still pass? Every seed, and every finding that still lies in its
 //! artifacts, is replayed without a fuzzer.
 
+#![cfg(unix)] // where a command line is bytes
+
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
@@ -23,19 +25,39 @@ fn replay(target: &str, drive: fn(&[u8])) {
     }
 }
 
-#[test]
-fn cursor() {
-    replay("cursor", overspill_tests::drive_cursor);
+/// A test for each target, and a list of all of them.
+macro_rules! targets {
+    ($($target:ident: $drive:ident;)*) => {
+        $(
+            #[test]
+            fn $target() {
+                replay(stringify!($target), overspill_tests::$drive);
+            }
+        )*
+
+        const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($target), overspill_tests::$drive)),*];
+    };
 }
 
-#[test]
-fn ring() {
-    replay("ring", overspill_tests::drive_ring);
+targets! {
+    cursor: drive_cursor;
+    ring: drive_ring;
+    spill: drive_spill;
+    pool: drive_pool;
+    args: drive_args;
+    size: drive_size;
+    example_format: drive_example;
 }
 
+/// A target that is not replayed here would rot.
 #[test]
-fn spill() {
-    replay("spill", overspill_tests::drive_spill);
+fn every_target_is_replayed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/fuzz_targets");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let target = path.file_stem().unwrap().to_str().unwrap();
+        assert!(TARGETS.iter().any(|(name, _)| *name == target), "{target} is not replayed");
+    }
 }
 
 /// A decoder that panics on short or odd input would be found as a bug of what it drives.
@@ -43,9 +65,7 @@ fn spill() {
 fn any_bytes_are_a_run() {
     for byte in [0, 1, 0x55, 0xFF] {
         for len in 0..40 {
-            overspill_tests::drive_cursor(&vec![byte; len]);
-            overspill_tests::drive_ring(&vec![byte; len]);
-            overspill_tests::drive_spill(&vec![byte; len]);
+            TARGETS.iter().for_each(|(_, drive)| drive(&vec![byte; len]));
         }
     }
 }

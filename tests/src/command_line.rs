@@ -1,0 +1,278 @@
+//! The `overspill` command's reading of its line, beside a naive reading of the same.
+//!
+//! The command is a program, and none of it can be called from outside; so the two files that read the
+//! line are compiled here a second time, as they are.
+
+#[allow(dead_code)]
+#[path = "../../std-adapter/src/bin/overspill/args.rs"]
+mod args;
+#[allow(dead_code)]
+#[path = "../../std-adapter/src/bin/overspill/size.rs"]
+mod size;
+
+use args::{Args, NoArgs};
+use indicatif::BinaryBytes;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// What the text of a size must be, by arithmetic on its decimal digits.
+fn naive_size(text: &str) -> Option<u64> {
+    let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (whole, rest) = text.split_at(digits_end);
+    let (fraction, unit) = match rest.strip_prefix('.') {
+        Some(rest) => {
+            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            (Some(rest[..end].to_owned()), &rest[end..])
+        }
+        None => (None, rest),
+    };
+    let unit = match unit.strip_prefix(' ') {
+        Some("") => return None,
+        Some(unit) => unit,
+        None => unit,
+    };
+    let unit = unit.chars().map(|c| c.to_ascii_lowercase()).collect::<String>();
+    let mut factor: u64 = 1;
+    if !["", "b"].contains(&&*unit) {
+        let base = if unit.len() == 2 { 1000 } else { 1024 };
+        let power = "kmgtpe".find(unit.chars().next()?)?;
+        if !["", "b", "ib"].contains(&&unit[1..]) {
+            return None;
+        }
+        (0..=power).for_each(|_| factor *= base);
+    }
+    if whole.is_empty() || fraction.as_deref() == Some("") || (fraction.is_some() && factor == 1) {
+        return None;
+    }
+    let fraction = fraction.unwrap_or_default();
+    times(&format!("{whole}{fraction}"), factor, fraction.len()).parse().ok()
+}
+
+/// `digits` times `factor`, without its last `cut` digits: as on paper.
+fn times(digits: &str, factor: u64, cut: usize) -> String {
+    let mut product = Vec::new();
+    let mut carry = 0_u128;
+    for digit in digits.bytes().rev() {
+        carry += u128::from(digit - b'0') * u128::from(factor);
+        product.push(b'0' + (carry % 10) as u8);
+        carry /= 10;
+    }
+    let product: String =
+        product[cut.min(product.len())..].iter().rev().map(|&digit| char::from(digit)).collect();
+    format!("{carry}{product}")
+}
+
+/// Any text is a size or not, for the command as on paper; and what it prints as a size is one.
+///
+/// # Panics
+/// Where they differ.
+pub fn drive_size(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let size = size::parse(&text);
+    assert_eq!(size.ok(), naive_size(&text), "{text:?}");
+    if let Err(why) = size {
+        assert!(!why.to_string().contains('\n'), "{text:?}: {why:?} takes more than one line");
+    }
+    let bytes = input.first_chunk().map_or(input.len() as u64, |first: &[u8; 8]| u64::from_le_bytes(*first));
+    let printed = BinaryBytes(bytes).to_string();
+    match size::parse(&printed) {
+        // Two decimals are printed, of up to 1024.
+        Ok(read) => {
+            assert!(read.abs_diff(bytes) <= bytes / 100, "{bytes} is printed as {printed}, which is {read}");
+        }
+        Err(why) => {
+            assert!(why == size::NoSize::TooLarge && bytes > u64::MAX / 1001 * 1000, "{printed}: {why}");
+        }
+    }
+}
+
+/// What a command line asks for.
+#[derive(Debug, Default, PartialEq)]
+struct Asked {
+    memory: Option<OsString>,
+    disk: Option<OsString>,
+    dir: Option<OsString>,
+    output: Option<OsString>,
+    append: bool,
+    stats: bool,
+    json: bool,
+    progress: bool,
+}
+
+/// How the line must be read; `None` if it must be refused.
+fn naive_line(line: &[OsString]) -> Option<Asked> {
+    let mut asked = Asked::default();
+    let mut rest = line.iter().peekable();
+    // A value of its own may not look like an option, but for a lone dash.
+    let is_value = |next: &&OsString| !next.as_bytes().starts_with(b"-") || next.as_bytes() == b"-";
+    while let Some(arg) = rest.next() {
+        let mut arg = arg.as_bytes();
+        if arg == b"--" {
+            return if rest.next().is_none() { asked.fit() } else { None };
+        }
+        if let Some(long) = arg.strip_prefix(b"--") {
+            let (name, value) = match long.iter().position(|&c| c == b'=') {
+                Some(at) => (&long[..at], Some(OsStr::from_bytes(&long[at + 1..]).to_owned())),
+                None => (long, None),
+            };
+            match asked.flag(name) {
+                Some(flag) if value.is_none() && !*flag => *flag = true,
+                Some(_) => return None,
+                None => {
+                    let place = asked.place(name).filter(|place| place.is_none())?;
+                    *place = Some(value.or_else(|| rest.next_if(is_value).cloned())?);
+                }
+            }
+            continue;
+        }
+        arg = arg.strip_prefix(b"-").filter(|cluster| !cluster.is_empty())?;
+        while let Some((letter, behind)) = arg.split_first() {
+            if *letter == b'a' {
+                asked.append = !std::mem::replace(&mut asked.append, true);
+                asked.append.then_some(())?;
+                arg = behind;
+                continue;
+            }
+            let name: &[u8] = match letter {
+                b'm' => b"memory",
+                b'd' => b"disk",
+                b'T' => b"dir",
+                b'o' => b"output",
+                _ => return None,
+            };
+            let place = asked.place(name).filter(|place| place.is_none())?;
+            *place = Some(if behind.is_empty() {
+                rest.next_if(is_value).cloned()?
+            } else {
+                OsStr::from_bytes(behind.strip_prefix(b"=").unwrap_or(behind)).to_owned()
+            });
+            break;
+        }
+    }
+    asked.fit()
+}
+
+impl Asked {
+    fn flag(&mut self, name: &[u8]) -> Option<&mut bool> {
+        match name {
+            b"append" => Some(&mut self.append),
+            b"stats" => Some(&mut self.stats),
+            b"json" => Some(&mut self.json),
+            b"progress" => Some(&mut self.progress),
+            _ => None,
+        }
+    }
+
+    fn place(&mut self, name: &[u8]) -> Option<&mut Option<OsString>> {
+        match name {
+            b"memory" => Some(&mut self.memory),
+            b"disk" => Some(&mut self.disk),
+            b"dir" => Some(&mut self.dir),
+            b"output" => Some(&mut self.output),
+            _ => None,
+        }
+    }
+
+    /// Itself, if it makes sense as a whole.
+    fn fit(self) -> Option<Self> {
+        let is_size = |text: &Option<OsString>| {
+            text.as_ref().is_none_or(|text| text.to_str().is_some_and(|text| naive_size(text).is_some()))
+        };
+        let is_path = |path: &Option<OsString>| path.as_ref().is_none_or(|path| !path.is_empty());
+        let fits = is_size(&self.memory)
+            && is_size(&self.disk)
+            && is_path(&self.dir)
+            && is_path(&self.output)
+            && (!self.append || self.output.as_ref().is_some_and(|path| path != "-"));
+        fits.then_some(self)
+    }
+
+    /// What the command has to make of it.
+    fn is(&self, args: &Args) -> bool {
+        let size = |text: &Option<OsString>| text.as_ref().and_then(|text| naive_size(text.to_str()?));
+        args.memory as u64 == size(&self.memory).unwrap_or(64 << 20)
+            && args.disk == size(&self.disk)
+            && args.dir.as_ref().map(|dir| dir.as_os_str()) == self.dir.as_deref()
+            && args.output.as_ref().map(|path| path.as_os_str()) == self.output.as_deref()
+            && (args.append, args.stats, args.json, args.progress)
+                == (self.append, self.stats, self.json, self.progress)
+    }
+}
+
+/// Words that a line is likely to be made of.
+const WORDS: [&str; 32] = [
+    "-m",
+    "--memory",
+    "-d",
+    "--disk",
+    "-T",
+    "--dir",
+    "-o",
+    "--output",
+    "-a",
+    "--append",
+    "--stats",
+    "--json",
+    "--progress",
+    "--",
+    "-",
+    "",
+    "64K",
+    "1.5G",
+    "0",
+    "16E",
+    "file",
+    "-m4k",
+    "-aofile",
+    "-ad1",
+    "-d=2M",
+    "--memory=0",
+    "--disk=",
+    "--output=-",
+    "--append=yes",
+    "--mem",
+    "-x",
+    "-5",
+];
+
+/// Words from the list, and words of any bytes, as the input says.
+fn words(mut input: &[u8]) -> Vec<OsString> {
+    const WORDS_MAX: usize = 16;
+    let mut line = Vec::new();
+    while let Some((&first, rest)) = input.split_first() {
+        input = rest;
+        if let Some(word) = WORDS.get(usize::from(first)) {
+            line.push(OsString::from(word));
+        } else {
+            let len = usize::from(first % 16).min(input.len());
+            let (word, rest) = input.split_at(len);
+            line.push(OsString::from_vec(word.iter().copied().filter(|&byte| byte != 0).collect()));
+            input = rest;
+        }
+        if line.len() == WORDS_MAX {
+            break;
+        }
+    }
+    line
+}
+
+/// Any command line is understood, or refused in one line, as a naive reading of it says.
+///
+/// # Panics
+/// Where they differ.
+pub fn drive_args(input: &[u8]) {
+    let line = words(input);
+    let naive = naive_line(&line);
+    let program = std::iter::once(OsString::from("overspill"));
+    match args::parse(program.chain(line.iter().cloned())) {
+        Ok(args) => {
+            assert!(naive.as_ref().is_some_and(|asked| asked.is(&args)), "{line:?}: {args:?}, {naive:?}");
+        }
+        // Asked for in the middle of anything; what stands around it does not matter.
+        Err(NoArgs::Shown(_)) => {}
+        Err(NoArgs::Refused(said)) => {
+            assert!(naive.is_none(), "{line:?} is refused: {said}");
+            assert!(!said.trim().is_empty() && !said.contains('\n'), "{line:?}: {said:?} is not one line");
+        }
+    }
+}
