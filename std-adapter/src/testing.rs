@@ -9,6 +9,12 @@
 //! | see in which order a program reads and writes | [`FaultPlan::recording`] |
 //! | give a fuzz target a small pool whose every boundary is near | [`PoolPlan`] |
 //!
+//! What is not a store's matter no plan can reach: the file that a buffer becomes
+//! ([`into_file`](crate::SpillBuffer::into_file), [`persist`](crate::SpillBuffer::persist)) is made, synced and
+//! named by the system alone, and so is the own file of a buffer that spills beside its target. There,
+//! `strace -e inject=fsync:error=EIO` is the tool; `tests/tests/real_faults.rs` in this crate's repository shows
+//! how.
+//!
 //! # Every call fails once
 //!
 //! Faults are best counted, not sampled: let call 0 fail, then call 1, and so on, until a run has met

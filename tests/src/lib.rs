@@ -9,6 +9,8 @@
 //! | [`cursors`] | … when the thing is a `Cursor`, over every medium |
 //! | [`spills`] | … when the things are `SpillBuffer`s of one pool, under any budget |
 //! | [`pools`] | … whose limits move, and whose store fails in any one call |
+//! | [`drive_args`], [`drive_size`] | does the command read its line as a naive reading says? |
+//! | [`drive_example`] | how is something of one's own fuzzed over a pool with faults? |
 //! | [`faulty`] | what does a thing do when what lies below it fails? |
 //! | [`conformance`] | does a type keep what a trait promises? |
 //! | [`mod@bench`] | who is faster, in one alternating run? |

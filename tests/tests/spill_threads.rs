@@ -4,6 +4,7 @@
 //! budget are all they share, and there is too little memory for all of them.
 
 use overspill::Checksums;
+use overspill::testing::{Failure, Fault};
 use overspill_tests::driver::Watch;
 use overspill_tests::ops::{Op, sequences};
 use overspill_tests::proptest_config;
@@ -44,6 +45,17 @@ proptest! {
 
     #[test]
     fn four_threads_share_slots_of_many_sizes((setup, sequences) in cases(16384, 2, Below::Memory)) {
+        check(setup, &sequences)?;
+    }
+
+    /// The store fails for whoever comes to it, a taker of somebody else's page included.
+    #[test]
+    fn four_threads_share_a_store_that_fails(
+        (setup, sequences) in (0..200_u64, any::<bool>()).prop_flat_map(|(n, lasting)| {
+            let fault = if lasting { Fault::lasting } else { Fault::once };
+            cases(8, 5, Below::Failing(fault(n, Failure::io())))
+        })
+    ) {
         check(setup, &sequences)?;
     }
 }

@@ -77,7 +77,8 @@ struct State {
     calls: [u64; Call::ALL.len()],
     failed: u64,
     is_open: bool,
-    is_paused: bool,
+    /// Who looks without meeting faults: none is met by anybody then.
+    pauses: usize,
     /// The last call was interrupted.
     was_interrupted: bool,
     records: Vec<Record>,
@@ -86,7 +87,7 @@ struct State {
 impl State {
     /// Counts a call, and says what becomes of it and how long it takes.
     fn count(&mut self, call: Call, offset: u64, len: u64) -> (Option<Failure>, Duration) {
-        if self.is_paused {
+        if self.pauses > 0 {
             return (None, Duration::ZERO);
         }
         let (of_kind, of_all) = (self.calls[call as usize], self.calls.iter().sum());
@@ -133,7 +134,7 @@ impl<S: Store> FaultStore<S> {
             io::Error::new(source.kind(), NoTempFile { dir: PathBuf::from("a fault store"), source })
         })?;
         let mut state = lock(&self.faults.state);
-        state.is_open = !state.is_paused; // a pause leaves no trace
+        state.is_open = state.pauses == 0; // a pause leaves no trace
         Ok(())
     }
 }
@@ -223,12 +224,8 @@ impl Faults {
     /// Follows this plan from now on, and counts from 0. The store stays open if it was.
     pub fn set(&self, plan: impl Into<FaultPlan>) {
         let mut state = lock(&self.state);
-        *state = State {
-            plan: plan.into(),
-            is_open: state.is_open,
-            is_paused: state.is_paused,
-            ..State::default()
-        };
+        let (is_open, pauses) = (state.is_open, state.pauses);
+        *state = State { plan: plan.into(), is_open, pauses, ..State::default() };
     }
 
     /// Nothing fails any more, and nothing is slow. Counting and recording go on.
@@ -239,17 +236,16 @@ impl Faults {
     }
 
     /// Runs `look`, in which nothing fails, nothing is slow and nothing is counted: to look at what a
-    /// failure has left.
+    /// failure has left. That holds for all threads until `look` has returned, or panicked.
     pub fn paused<R>(&self, look: impl FnOnce() -> R) -> R {
-        /// Ends the pause, also if `look` panics.
-        struct Pause<'a>(&'a Faults, bool);
+        struct Pause<'a>(&'a Faults);
         impl Drop for Pause<'_> {
             fn drop(&mut self) {
-                lock(&self.0.state).is_paused = self.1;
+                lock(&self.0.state).pauses -= 1;
             }
         }
-        let before = std::mem::replace(&mut lock(&self.state).is_paused, true);
-        let _pause = Pause(self, before);
+        lock(&self.state).pauses += 1;
+        let _pause = Pause(self);
         look()
     }
 }
@@ -317,6 +313,10 @@ mod tests {
         assert_eq!(faults.records().len(), 1);
         assert!(std::panic::catch_unwind(|| faults.paused(|| panic!("in a pause"))).is_err());
         assert!(store.write_at(0, b"x").is_err(), "the pause is over");
+        faults.paused(|| {
+            faults.paused(|| ());
+            store.write_at(0, b"x").expect("another pause that ends does not end this one");
+        });
         faults.lift();
         store.write_at(0, b"x").unwrap();
         assert_eq!((faults.calls(), faults.failed()), (4, 2));
