@@ -120,7 +120,7 @@ fn fail_each(scenario: &str, call: &str, ways: &[&str]) -> usize {
 /// A scenario, a call by its name in the kernel, and the ways in which it may fail.
 type Case = (&'static str, &'static str, &'static [&'static str]);
 
-const CALLS: [Case; 12] = [
+const CALLS: [Case; 13] = [
     ("spill", "pwrite64", &["error=ENOSPC", "error=EIO", "error=EINTR", "retval=0"]),
     ("spill", "pread64", &["error=EIO", "error=EINTR", "retval=0"]),
     ("spill", "fallocate", &["error=EOPNOTSUPP", "error=EIO", "error=EINTR"]),
@@ -128,6 +128,7 @@ const CALLS: [Case; 12] = [
     ("spill", "openat", &["error=EMFILE", "error=EACCES", "error=EOPNOTSUPP"]),
     ("spill", "fchmod", &["error=EIO"]),
     ("persist", "pwrite64", &["error=ENOSPC", "error=EINTR"]),
+    ("persist", "fallocate", &["error=EOPNOTSUPP", "error=EIO"]),
     ("persist", "ftruncate", &["error=EFBIG"]),
     ("persist", "fsync", &["error=EIO"]),
     ("persist", "linkat", &["error=EIO", "error=EPERM"]),

@@ -182,7 +182,7 @@ mod linux {
         for (round, buffer) in [pool.buffer_beside(&path), pool.buffer()].into_iter().enumerate() {
             let before = insisting(|| fs::read(&path)).ok();
             let mut kept = Kept::new(buffer);
-            kept.write(0, 4 * PAGE + 300 * round);
+            kept.write(0, 4 * PAGE + 300 * (round + 1)); // a last page that is cut
             kept.write(100, 50);
             let arrived = (0..TRIES).any(|_| {
                 let buffer = std::mem::take(&mut kept.buffer);
