@@ -350,11 +350,11 @@ fn log_overwriting_against_reading() {
     });
 }
 
-/// The producer overwrites while the consumer counts what it lost.
+/// The producer overwrites while the consumer counts what it lost, in a log whose places are no mask of its counts.
 #[test]
 fn log_overwriting_against_counting() {
     model(2, || {
-        let (mut producer, mut consumer) = forever(LogRing::<4>::new()).split();
+        let (mut producer, mut consumer) = forever(LogRing::<5>::new()).split();
         producer.push(&record(0)).unwrap();
         producer.push(&record(1)).unwrap();
         let writer = thread::spawn(move || {
@@ -362,6 +362,24 @@ fn log_overwriting_against_counting() {
             producer.push(&record(3)).unwrap();
         });
         read_log(|buf| consumer.take(buf), 3);
+        writer.join().unwrap();
+    });
+}
+
+/// As for the ring: who sees the producer closed and then reads to the end has read everything.
+#[test]
+fn log_close_against_read() {
+    model(3, || {
+        let (mut producer, mut consumer) = forever(LogRing::<4>::new()).split();
+        let writer = thread::spawn(move || {
+            producer.push(b"last").unwrap();
+            producer.close();
+        });
+        if consumer.is_closed() {
+            let mut buf = [0; 4];
+            assert_eq!(consumer.take(&mut buf), Ok(Some(4)));
+            assert_eq!(consumer.take(&mut buf), Ok(None));
+        }
         writer.join().unwrap();
     });
 }

@@ -134,7 +134,7 @@ fn frames_come_whole_and_in_order() {
 
 #[test]
 fn a_log_is_whole_or_counted() {
-    let mut log = LogRing::<64>::new();
+    let mut log = LogRing::<61>::new();
     let (mut producer, mut consumer) = log.split();
     const RECORDS: usize = 50_000;
     let record = |n: usize| vec![byte(n); 4 + n % 40];

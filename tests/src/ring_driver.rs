@@ -49,7 +49,12 @@ pub fn drive_ring(script: &[u8]) {
         }
         9 => frames(&mut Frames::<Ring<16>>::new(), &mut script),
         10 => frames(&mut Frames::<Ring<137, Padded>>::new(), &mut script),
-        _ => log(&mut script),
+        _ => match script.next().unwrap_or(0) % 4 {
+            0 => log::<8>(&mut script),
+            1 => log::<1>(&mut script),
+            2 => log::<5>(&mut script),
+            _ => log::<11>(&mut script),
+        },
     }
 }
 
@@ -254,10 +259,9 @@ fn frames<R: AnyRing>(frames: &mut Frames<R>, script: &mut Script<'_>) {
     }
 }
 
-fn log(script: &mut Script<'_>) {
-    const WORDS: usize = 8;
-    let mut log = LogRing::<WORDS>::new();
-    let (mut producer, mut consumer) = log.split();
+fn log<const WORDS: usize>(script: &mut Script<'_>) {
+    let log = LogRing::<WORDS>::new();
+    let (mut producer, mut consumer) = log.try_split().expect("nobody has them");
     let mut model: VecDeque<Vec<u8>> = VecDeque::new();
     let (mut fresh, mut lost_records, mut lost_bytes) = (0, 0, 0);
     let words =
@@ -266,6 +270,16 @@ fn log(script: &mut Script<'_>) {
     let mut read: VecDeque<Vec<u8>> = VecDeque::new();
     while let Some(step) = script.next() {
         let len = script.next().unwrap_or(0) % 40;
+        if step % 32 == 31 {
+            assert!(!producer.is_closed() && !consumer.is_closed());
+            assert!(consumer.rejoin(producer).is_ok());
+            (producer, consumer) = log.try_split().expect("both are back");
+            // The new consumer begins with the oldest record there is.
+            read.append(&mut model);
+            model.append(&mut read);
+            (lost_records, lost_bytes) = (0, 0);
+            continue;
+        }
         if step % 2 == 0 {
             let record = make(&mut fresh, len);
             if producer.push(&record).is_err() {

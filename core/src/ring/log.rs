@@ -11,24 +11,25 @@
 //! |---|---|---|
 //! | 1 | `tail_open` := behind the records that make room (Relaxed) | `head` (Acquire): a record, or nothing new |
 //! | 2 | fence (Release) | the record's words (Relaxed) |
-//! | 3 | the counts of what was overwritten, the words (Relaxed) | fence (Acquire) |
+//! | 3 | the tail's place, the counts of what was overwritten, the words (Relaxed) | fence (Acquire) |
 //! | 4 | `tail_done` := `tail_open` (Release) | `tail_open` (Relaxed): not past the record? then it is whole |
-//! | 5 | `head` := behind the record (Release) | past it: the counts, valid if `tail_done` (Acquire, before) is `tail_open` (after) |
+//! | 5 | `head` := behind the record (Release) | past it: place and counts, valid if `tail_done` (Acquire, before) is `tail_open` (after) |
 //!
 //! A word of step 3 read in the consumer's step 2 makes the two fences synchronise, so that step 4 sees the tail that
 //! went with it.
+//!
+//! Either end says that it is closed as the ring's ends do: who sees (Acquire) the producer closed (Release) finds all that
+//! it wrote. The producer learns nothing from a closed consumer but that, so Relaxed is enough there.
 
 use core::fmt;
 
-#[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-use crate::sync::AtomicBool;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::{AtomicU32, AtomicUsize, fence};
+use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, fence};
 
 /// Bytes to a word.
 const WORD: usize = size_of::<u32>();
 
-/// A ring of `WORDS` words of four bytes, a power of two, that drops its oldest records to make room for new ones.
+/// A ring of `WORDS` words of four bytes, one at least, that drops its oldest records to make room for new ones.
 ///
 /// A record takes a word for its length, and its bytes rounded up to words. For a log that is read when there is
 /// time, a flight recorder, samples of which only the latest matter.
@@ -49,16 +50,20 @@ const WORD: usize = size_of::<u32>();
 /// assert_eq!(&buf[..4], b"init");
 /// ```
 pub struct LogRing<const WORDS: usize> {
-    /// Behind the newest record, counted in words. Positions count freely.
+    /// Behind the newest record, counted in words since ever, modulo 2^bits of `usize`.
     head: AtomicUsize,
     /// The oldest record that will not be overwritten before the next change of this.
     tail_open: AtomicUsize,
     /// As `tail_open`, once the counts that belong to it are stored.
     tail_done: AtomicUsize,
+    /// Where the record at `tail_done` begins in memory.
+    tail_place: AtomicUsize,
     /// Records before `tail_done`, since ever.
     records: AtomicUsize,
     /// Their bytes.
     bytes: AtomicUsize,
+    producer_closed: AtomicBool,
+    consumer_closed: AtomicBool,
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     taken: AtomicBool,
     words: [AtomicU32; WORDS],
@@ -66,14 +71,12 @@ pub struct LogRing<const WORDS: usize> {
 
 impl<const WORDS: usize> LogRing<WORDS> {
     /// Length in bytes of the longest record.
-    pub const RECORD_MAX: usize = (WORDS - 1) * WORD;
-
-    const MASK: usize = {
-        assert!(WORDS.is_power_of_two(), "a LogRing has a power of two of words");
-        WORDS - 1
+    pub const RECORD_MAX: usize = {
+        assert!(WORDS > 0, "a record takes a word at least");
+        (WORDS - 1) * WORD
     };
 
-    /// An empty log. A `WORDS` that is no power of two does not compile.
+    /// An empty log. Without a word for a record it does not compile.
     #[cfg(not(overspill_loom))]
     #[must_use]
     pub const fn new() -> Self {
@@ -81,8 +84,11 @@ impl<const WORDS: usize> LogRing<WORDS> {
             head: AtomicUsize::new(0),
             tail_open: AtomicUsize::new(0),
             tail_done: AtomicUsize::new(0),
+            tail_place: AtomicUsize::new(0),
             records: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            producer_closed: AtomicBool::new(false),
+            consumer_closed: AtomicBool::new(false),
             #[cfg(any(target_has_atomic = "8", feature = "portable-atomic"))]
             taken: AtomicBool::new(false),
             words: [const { AtomicU32::new(0) }; WORDS],
@@ -97,14 +103,18 @@ impl<const WORDS: usize> LogRing<WORDS> {
             head: AtomicUsize::new(0),
             tail_open: AtomicUsize::new(0),
             tail_done: AtomicUsize::new(0),
+            tail_place: AtomicUsize::new(0),
             records: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            producer_closed: AtomicBool::new(false),
+            consumer_closed: AtomicBool::new(false),
             taken: AtomicBool::new(false),
             words: core::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 
-    /// The two ends, for as long as the log is borrowed. The consumer begins with the oldest record there is.
+    /// The two ends, for as long as the log is borrowed. The consumer begins with the oldest record there is, and both
+    /// sides are open.
     pub fn split(&mut self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
         #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
         self.taken.store(false, Relaxed);
@@ -120,30 +130,45 @@ impl<const WORDS: usize> LogRing<WORDS> {
     }
 
     fn open(&self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
-        let tail = self.tail_open.load(Relaxed);
+        self.producer_closed.store(false, Relaxed);
+        self.consumer_closed.store(false, Relaxed);
+        let tail = Position { count: self.tail_open.load(Relaxed), place: self.tail_place.load(Relaxed) };
         let records = self.records.load(Relaxed);
         let bytes = self.bytes.load(Relaxed);
-        let head = self.head.load(Relaxed);
+        let head = tail.ahead::<WORDS>(self.head.load(Relaxed).wrapping_sub(tail.count));
         let producer = LogProducer { log: self, head, tail, records, bytes };
         (producer, LogConsumer { log: self, next: tail, records, bytes })
     }
 
-    /// The word at a position. `MASK` keeps it below `WORDS`.
     #[inline(always)]
-    fn word(&self, position: usize) -> Option<&AtomicU32> {
-        self.words.get(position & Self::MASK)
+    fn load(&self, at: Position) -> u32 {
+        self.words.get(at.place).map_or(0, |word| word.load(Relaxed))
     }
 
     #[inline(always)]
-    fn load(&self, position: usize) -> u32 {
-        self.word(position).map_or(0, |word| word.load(Relaxed))
-    }
-
-    #[inline(always)]
-    fn store(&self, position: usize, value: u32) {
-        if let Some(word) = self.word(position) {
+    fn store(&self, at: Position, value: u32) {
+        if let Some(word) = self.words.get(at.place) {
             word.store(value, Relaxed);
         }
+    }
+}
+
+/// A word of the log: the how manyth since ever, and where it is in memory, which is the count modulo the capacity as
+/// long as the count does not overflow.
+#[derive(Clone, Copy)]
+struct Position {
+    count: usize,
+    /// Below the capacity.
+    place: usize,
+}
+
+impl Position {
+    /// The position so many words later, at most the capacity.
+    #[inline(always)]
+    const fn ahead<const WORDS: usize>(self, words: usize) -> Self {
+        let left = WORDS - self.place;
+        let place = if words < left { self.place + words } else { words - left };
+        Position { count: self.count.wrapping_add(words), place }
     }
 }
 
@@ -174,11 +199,11 @@ impl fmt::Display for RecordTooLong {
 
 impl core::error::Error for RecordTooLong {}
 
-/// The end that writes.
+/// The end that writes. Dropping it [closes](LogProducer::close) it.
 pub struct LogProducer<'a, const WORDS: usize> {
     log: &'a LogRing<WORDS>,
-    head: usize,
-    tail: usize,
+    head: Position,
+    tail: Position,
     records: usize,
     bytes: usize,
 }
@@ -198,27 +223,28 @@ impl<const WORDS: usize> LogProducer<'_, WORDS> {
         }
         let log = self.log;
         let words = words_of(record.len());
-        let old_tail = self.tail;
-        while self.head.wrapping_sub(self.tail) + words > WORDS {
+        let old_tail = self.tail.count;
+        while self.head.count.wrapping_sub(self.tail.count) + words > WORDS {
             self.forget_oldest();
         }
-        if self.tail != old_tail {
-            log.tail_open.store(self.tail, Relaxed);
+        if self.tail.count != old_tail {
+            log.tail_open.store(self.tail.count, Relaxed);
             fence(Release);
+            log.tail_place.store(self.tail.place, Relaxed);
             log.records.store(self.records, Relaxed);
             log.bytes.store(self.bytes, Relaxed);
-            log.tail_done.store(self.tail, Release);
+            log.tail_done.store(self.tail.count, Release);
         }
         log.store(self.head, len);
         let mut position = self.head;
         for chunk in record.chunks(WORD) {
-            position = position.wrapping_add(1);
+            position = position.ahead::<WORDS>(1);
             let mut word = [0; WORD];
             chunk.iter().zip(&mut word).for_each(|(from, to)| *to = *from);
             log.store(position, u32::from_le_bytes(word));
         }
-        self.head = self.head.wrapping_add(words);
-        log.head.store(self.head, Release);
+        self.head = self.head.ahead::<WORDS>(words);
+        log.head.store(self.head.count, Release);
         Ok(())
     }
 
@@ -226,9 +252,40 @@ impl<const WORDS: usize> LogProducer<'_, WORDS> {
     fn forget_oldest(&mut self) {
         // A length below `WORDS * WORD`, written by this end.
         let len = self.log.load(self.tail) as usize;
-        self.tail = self.tail.wrapping_add(words_of(len));
+        self.tail = self.tail.ahead::<WORDS>(words_of(len));
         self.records = self.records.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add(len);
+    }
+
+    /// Whether the consumer is closed: what is written will be read by nobody before the log is split again. If true, it
+    /// stays true until then. If false, it may turn true at any moment.
+    ///
+    /// ```
+    /// use overspill_core::ring::LogRing;
+    ///
+    /// let mut log = LogRing::<10>::new();
+    /// let (producer, consumer) = log.split();
+    /// assert!(!producer.is_closed());
+    /// consumer.close();
+    /// assert!(producer.is_closed());
+    /// drop(producer);
+    /// let (producer, _consumer) = log.split();
+    /// assert!(!producer.is_closed());
+    /// ```
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.log.consumer_closed.load(Relaxed)
+    }
+
+    /// Nothing more will be written. The consumer reads what is there, and then sees the end.
+    ///
+    /// The same as dropping it, under the name that says why.
+    pub fn close(self) {}
+}
+
+impl<const WORDS: usize> Drop for LogProducer<'_, WORDS> {
+    fn drop(&mut self) {
+        self.log.producer_closed.store(true, Release);
     }
 }
 
@@ -270,11 +327,11 @@ impl fmt::Display for TakeError {
 
 impl core::error::Error for TakeError {}
 
-/// The end that reads.
+/// The end that reads. Dropping it [closes](LogConsumer::close) it.
 pub struct LogConsumer<'a, const WORDS: usize> {
     log: &'a LogRing<WORDS>,
-    /// Position of the next record.
-    next: usize,
+    /// Of the next record.
+    next: Position,
     /// Records before `next`, since ever: read, or known to be lost.
     records: usize,
     /// Their bytes.
@@ -292,7 +349,7 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
     /// [`TakeError::Lost`] if records were overwritten since the last call, with the exact count;
     /// [`TakeError::TooLong`] if `buf` is too short. What `buf` holds is unspecified then.
     pub fn take(&mut self, buf: &mut [u8]) -> Result<Option<usize>, TakeError> {
-        if self.next == self.log.head.load(Acquire) {
+        if self.next.count == self.log.head.load(Acquire) {
             return Ok(None);
         }
         let len = self.log.load(self.next) as usize;
@@ -309,7 +366,7 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
         if too_long {
             return Err(TakeError::TooLong { len });
         }
-        self.next = self.next.wrapping_add(words_of(len));
+        self.next = self.next.ahead::<WORDS>(words_of(len));
         self.records = self.records.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add(len);
         Ok(Some(len))
@@ -319,7 +376,7 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
     fn copy(&self, buf: &mut [u8]) {
         let mut position = self.next;
         for chunk in buf.chunks_mut(WORD) {
-            position = position.wrapping_add(1);
+            position = position.ahead::<WORDS>(1);
             let word = self.log.load(position).to_le_bytes();
             chunk.iter_mut().zip(word).for_each(|(to, from)| *to = from);
         }
@@ -327,7 +384,7 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
 
     /// Whether the next record is before the tail: gone, or going.
     fn is_behind(&self, tail: usize) -> bool {
-        let behind = tail.wrapping_sub(self.next);
+        let behind = tail.wrapping_sub(self.next.count);
         behind != 0 && behind <= usize::MAX / 2
     }
 
@@ -335,6 +392,7 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
     fn catch_up(&mut self) -> Result<Option<usize>, TakeError> {
         let log = self.log;
         let tail = log.tail_done.load(Acquire);
+        let place = log.tail_place.load(Relaxed);
         let records = log.records.load(Relaxed);
         let bytes = log.bytes.load(Relaxed);
         fence(Acquire);
@@ -344,9 +402,37 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
         }
         let lost =
             Lost { records: records.wrapping_sub(self.records), bytes: bytes.wrapping_sub(self.bytes) };
-        (self.next, self.records, self.bytes) = (tail, records, bytes);
+        (self.next, self.records, self.bytes) = (Position { count: tail, place }, records, bytes);
         Err(TakeError::Lost(lost))
     }
+
+    /// Whether the producer is closed: nothing more comes than what is in the log. If true, it stays true until the log
+    /// is split again. If false, it may turn true at any moment.
+    ///
+    /// To find the end, ask this *first* and then read to the last record: the producer may have written between a
+    /// [`take`](Self::take) and this question.
+    ///
+    /// ```
+    /// use overspill_core::ring::LogRing;
+    ///
+    /// let mut log = LogRing::<10>::new();
+    /// let (mut producer, mut consumer) = log.split();
+    /// producer.push(b"the last one").unwrap();
+    /// assert!(!consumer.is_closed());
+    /// producer.close();
+    /// assert!(consumer.is_closed());
+    /// assert_eq!(consumer.take(&mut [0; 12]), Ok(Some(12)));
+    /// assert_eq!(consumer.take(&mut [0; 12]), Ok(None)); // and never more
+    /// ```
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.log.producer_closed.load(Acquire)
+    }
+
+    /// Nothing more will be read.
+    ///
+    /// The same as dropping it, under the name that says why.
+    pub fn close(self) {}
 
     /// Ends the split of a shared log, so that it may be [split](LogRing::try_split) again.
     ///
@@ -358,8 +444,16 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
         if !core::ptr::eq(self.log, producer.log) {
             return Err((producer, self));
         }
-        self.log.taken.store(false, Release);
+        let log = self.log;
+        drop((self, producer));
+        log.taken.store(false, Release);
         Ok(())
+    }
+}
+
+impl<const WORDS: usize> Drop for LogConsumer<'_, WORDS> {
+    fn drop(&mut self) {
+        self.log.consumer_closed.store(true, Relaxed);
     }
 }
 

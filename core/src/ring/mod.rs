@@ -34,6 +34,8 @@
 //! | open | consumer's side closed | dropping or [closing](Consumer::close) the consumer |
 //! | either closed | open | the next split; the bytes within stay |
 //!
+//! A [`LogRing`] has the same states, and its consumer the method [`rejoin`](LogConsumer::rejoin).
+//!
 //! # Orderings
 //!
 //! | what | stored by | how | loaded by | how | so that |
