@@ -42,15 +42,18 @@ const INSIDE: u8 = 1;
 /// The owner was inside since somebody asked.
 const VISITED: u8 = 2;
 
+/// In this order: what each visit stores to lies neither at the end, nor in one cache line with what another
+/// buffer stores to, as the allocator puts one of these behind another.
 #[derive(Debug)]
+#[repr(C)]
 struct Shared<T, B> {
-    value: Cell<T>,
     /// [`AWAY`], [`INSIDE`] or [`VISITED`]. Stored by the owner; others only change [`VISITED`] to [`AWAY`].
     presence: AtomicU8,
     /// True while a peer that holds `lock` is inside, or is about to look whether it may be.
     claimed: AtomicBool,
     /// Held by every peer inside, and by an owner that found `claimed` raised.
     lock: Mutex<()>,
+    value: Cell<T>,
     /// What lies beside the value, open to everybody at any time.
     beside: B,
 }

@@ -101,7 +101,7 @@ impl Pager {
     /// for that.
     fn slot_to_write(&mut self, index: u64, at: usize, end: usize) -> Result<(Slot, bool), SpillError> {
         let (slot, valid, fresh) = match self.table(|table| table.locate(index)) {
-            Where::Spilled { slot, valid } if slot.len >= end as u64 => (slot, valid, false),
+            Where::Spilled { slot, valid } if slot.len() >= end as u64 => (slot, valid, false),
             Where::Spilled { slot, valid } => (self.relocate(index, slot, valid)?, valid, false),
             Where::Hole | Where::Memory | Where::Leaving => {
                 (self.take_slot(index, self.core.page_size)?, 0, true)
@@ -123,7 +123,7 @@ impl Pager {
     fn slot_beside(&mut self, index: u64, offset: u64, part: usize) -> Option<(Slot, bool)> {
         match self.table(|table| table.locate(index)) {
             Where::Spilled { slot, .. } => {
-                (slot.offset == offset && slot.len >= part as u64).then_some((slot, false))
+                (slot.offset == offset && slot.len() >= part as u64).then_some((slot, false))
             }
             Where::Memory | Where::Leaving => None,
             Where::Hole => self.take_slot_at(index, offset).map(|slot| (slot, true)),

@@ -111,7 +111,7 @@ impl Disk {
             let is_done = state.in_use == 0 && std::mem::take(&mut state.reached) > WARM_MAX;
             (state.slots.warm_bytes(), if is_done { 0 } else { WARM_MAX })
         };
-        self.quota.give_back(slot.len);
+        self.quota.give_back(slot.len());
         if warm > keep.min(self.quota.limit()) {
             self.trim();
         }
@@ -124,7 +124,7 @@ impl Disk {
             return None;
         }
         let slot = state.slots.take_at(offset)?;
-        if self.quota.take(slot.len, None).is_err() {
+        if self.quota.take(slot.len(), None).is_err() {
             state.slots.free(slot);
             return None;
         }

@@ -57,16 +57,16 @@ impl OwnFile {
         let refused = || SpillError::TooLarge { position: u64::MAX, asked: len };
         let offset = index.checked_mul(len).filter(|&offset| offset <= END_MAX - len).ok_or_else(refused)?;
         take_quota(&self.quota, len, place)?;
-        Ok(Slot { offset, len })
+        Ok(Slot::new(offset, len))
     }
 
     /// Takes the place of a page back, and clears it: it may be a hole in the end.
     pub(crate) fn free(&self, slot: Slot) {
         let holds = self.store.is_made() && !self.gone.load(Ordering::Relaxed);
-        if holds && Store::free(&self.store, slot.offset, slot.len).is_err() {
+        if holds && Store::free(&self.store, slot.offset, slot.len()).is_err() {
             self.spoiled.store(true, Ordering::Relaxed);
         }
-        self.quota.give_back(slot.len);
+        self.quota.give_back(slot.len());
     }
 
     /// Makes the file as long as the content, with zeros where `zeros` says: `(offset, len)` of what

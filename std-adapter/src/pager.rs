@@ -49,12 +49,18 @@ pub(crate) struct Pager {
 /// What a buffer needs that has lent a chunk, or that has spilled.
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
-    /// The window while its bytes are lent out: nobody can take it back then.
-    lent: Option<Window>,
-    /// What is lent where there is no frame.
-    scratch: Option<Box<[u8; SCRATCH]>>,
+    loan: Option<Box<Loan>>,
     pub(crate) io: IoCounts,
     pub(crate) patience: Option<Box<Patience>>,
+}
+
+/// What [`chunk_at`](Medium::chunk_at) lends.
+#[derive(Debug, Default)]
+struct Loan {
+    /// The window while its bytes are lent out: nobody can take it back then.
+    window: Option<Window>,
+    /// What is lent where there is no frame.
+    scratch: Option<Box<[u8; SCRATCH]>>,
 }
 
 /// Where a chunk is lent from.
@@ -136,7 +142,8 @@ impl Pager {
     /// window does this first.
     pub(crate) fn end_loan(&mut self) {
         if let Some(rare) = &mut self.rare
-            && let Some(window) = rare.lent.take()
+            && let Some(loan) = &mut rare.loan
+            && let Some(window) = loan.window.take()
         {
             self.table(|table| table.reopen(window));
         }
@@ -344,6 +351,10 @@ impl Pager {
         self.table(Table::unpin);
     }
 
+    fn loan(&mut self) -> &mut Loan {
+        self.rare().loan.get_or_insert_default()
+    }
+
     /// Brings bytes of `span` to where they can be lent from.
     fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
         let (place, approach) = self.approach(offset, span);
@@ -351,18 +362,18 @@ impl Pager {
             Where::Spilled { valid, .. } if span.at < valid => {
                 let scan = Approach { sequential: true, small: true, ..approach };
                 if !self.load(span, scan)? {
-                    let mut scratch = self.rare().scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
+                    let mut scratch = self.loan().scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
                     // To the end of a block: what has one sum is read once.
                     let len = span.part.min(SCRATCH - span.at % SCRATCH);
                     let read = self.read_direct(offset, &mut scratch[..len]);
-                    self.rare().scratch = Some(scratch);
+                    self.loan().scratch = Some(scratch);
                     return Ok(Chunk::Scratch { len: read? });
                 }
             }
             Where::Memory | Where::Leaving => {}
             Where::Spilled { .. } | Where::Hole => return Ok(Chunk::Zeros),
         }
-        self.rare().lent = self.table(|table| {
+        self.loan().window = self.table(|table| {
             table.focus(span.index);
             table.lend()
         });
@@ -562,7 +573,7 @@ impl Pager {
                         );
                         (page.valid, page.frame.capacity() as u64, page.slot)
                     }
-                    View::Spilled { slot, valid } => (valid, slot.len, Some(slot)),
+                    View::Spilled { slot, valid } => (valid, slot.len(), Some(slot)),
                 };
                 assert!(valid as u64 <= room, "page {index}: {valid} bytes in {room}");
                 let end = (index * page_size).saturating_add(valid as u64);
@@ -573,8 +584,8 @@ impl Pager {
                     !has_sums || !is_clean || covered >= valid,
                     "page {index}: sums of {covered} of {valid} bytes"
                 );
-                spilled += slot.map_or(0, |slot| slot.len);
-                slots.extend(slot.map(|slot| (slot.offset, slot.len)));
+                spilled += slot.map_or(0, |slot| slot.len());
+                slots.extend(slot.map(|slot| (slot.offset, slot.len())));
             });
             let of_holes = table.sums.pages().find(|&index| table.locate(index) == Where::Hole);
             assert_eq!(of_holes, None, "a hole has sums");
@@ -639,9 +650,9 @@ impl Medium for Pager {
         let zeros = &ZEROS[..span.part.min(ZEROS.len())];
         Ok(match chunk? {
             Chunk::Zeros => zeros,
-            Chunk::Scratch { len } => self.rare().scratch.as_ref().map_or(&[], |scratch| &scratch[..len]),
+            Chunk::Scratch { len } => self.loan().scratch.as_ref().map_or(&[], |scratch| &scratch[..len]),
             Chunk::Window => {
-                let held = self.rare().lent.as_ref().map_or(&[][..], Window::content);
+                let held = self.loan().window.as_ref().map_or(&[][..], Window::content);
                 match held.get(span.at..span.end().min(held.len())) {
                     Some(held) if !held.is_empty() => held,
                     _ => zeros,

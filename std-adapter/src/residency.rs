@@ -198,7 +198,7 @@ impl Pager {
             }
             return Ok(None);
         }
-        let fitting = resident.slot.filter(|slot| slot.len >= resident.valid as u64);
+        let fitting = resident.slot.filter(|slot| slot.len() >= resident.valid as u64);
         if fitting.is_some() && !resident.dirty {
             return Ok(fitting);
         }
@@ -252,7 +252,7 @@ impl Pager {
     }
 
     pub(crate) fn free_slot(&self, slot: Slot) {
-        self.account().disk.give_back(slot.len);
+        self.account().disk.give_back(slot.len());
         self.home().free(slot);
     }
 

@@ -12,6 +12,7 @@
 //! A slot's length is a power of two from one block to one page. Freed buddies merge, up to a page.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
 /// Bytes of the smallest slot, unless pages are smaller: what a file system allocates at the least.
 const BLOCK: u64 = 4096;
@@ -20,7 +21,20 @@ const BLOCK: u64 = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) offset: u64,
-    pub(crate) len: u64,
+    /// So that no slot takes no room of its own beside this, millions of times.
+    len: NonZeroU64,
+}
+
+impl Slot {
+    /// `len` is at least one byte.
+    pub(crate) fn new(offset: u64, len: u64) -> Self {
+        debug_assert!(len > 0);
+        Slot { offset, len: NonZeroU64::MIN.saturating_add(len.saturating_sub(1)) }
+    }
+
+    pub(crate) fn len(self) -> u64 {
+        self.len.get()
+    }
 }
 
 /// The length of the slot that `bytes` of a page need, where pages have `page` bytes.
@@ -120,7 +134,7 @@ impl Slots {
             self.free[at].put(offset + half, warm);
             self.warm += if warm { half } else { 0 };
         }
-        Some(Slot { offset, len })
+        Some(Slot::new(offset, len))
     }
 
     /// The slot of one page at `offset`, if it is free or the next that the file would grow by.
@@ -134,7 +148,7 @@ impl Slots {
             }
             None => return None,
         }
-        Some(Slot { offset, len: self.page })
+        Some(Slot::new(offset, self.page))
     }
 
     /// The smallest free slot of at least `order`: warm ones of any size before cold ones.
@@ -151,9 +165,9 @@ impl Slots {
 
     fn put_back(&mut self, slot: Slot, warm: bool) {
         let mut offset = slot.offset;
-        let mut order = self.order(slot.len);
+        let mut order = self.order(slot.len());
         let mut warm_merged = warm;
-        let mut warm_bytes = if warm { slot.len } else { 0 };
+        let mut warm_bytes = if warm { slot.len() } else { 0 };
         while order + 1 < self.free.len() {
             let len = self.block << order;
             let Some(buddy_warm) = self.free[order].remove(offset ^ len) else { break };
@@ -181,7 +195,7 @@ impl Slots {
         for order in 0..self.free.len() {
             let len = self.block << order;
             slots.extend(
-                std::mem::take(&mut self.free[order].warm).into_iter().map(|offset| Slot { offset, len }),
+                std::mem::take(&mut self.free[order].warm).into_iter().map(|offset| Slot::new(offset, len)),
             );
         }
         self.warm = 0;
@@ -189,8 +203,8 @@ impl Slots {
         let mut extents: Vec<(u64, u64)> = Vec::new();
         for slot in &slots {
             match extents.last_mut() {
-                Some((offset, len)) if *offset + *len == slot.offset => *len += slot.len,
-                _ => extents.push((slot.offset, slot.len)),
+                Some((offset, len)) if *offset + *len == slot.offset => *len += slot.len(),
+                _ => extents.push((slot.offset, slot.len())),
             }
         }
         Returning { extents, slots }
@@ -264,7 +278,7 @@ mod tests {
             }
             let mut blocks = free_blocks(&slots);
             for slot in &taken {
-                blocks.extend((0..slot.len / BLOCK).map(|i| slot.offset + i * BLOCK));
+                blocks.extend((0..slot.len() / BLOCK).map(|i| slot.offset + i * BLOCK));
             }
             blocks.sort_unstable();
             let all: Vec<u64> = (0..slots.end() / BLOCK).map(|i| i * BLOCK).collect();

@@ -81,8 +81,8 @@ impl Table {
             (What::Clean(resident.frame), None)
         } else {
             let home = Home { disk, own: own.as_deref() };
-            let fitting = resident.slot.filter(|slot| slot.len >= resident.valid as u64);
-            let needed = fitting.map_or_else(|| home.slot_bytes(resident.valid), |slot| slot.len);
+            let fitting = resident.slot.filter(|slot| slot.len() >= resident.valid as u64);
+            let needed = fitting.map_or_else(|| home.slot_bytes(resident.valid), |slot| slot.len());
             if fitting.is_none() && account.disk.take(needed).is_err() {
                 self.put(index, Page::Resident(resident));
                 return None;
@@ -92,7 +92,7 @@ impl Table {
             self.put(index, Page::Leaving(departure));
             (What::Leaving { index, underway }, outgrown)
         };
-        account.disk.give_back(outgrown.map_or(0, |slot| slot.len));
+        account.disk.give_back(outgrown.map_or(0, |slot| slot.len()));
         Some(Surrendered { what, outgrown, own })
     }
 }

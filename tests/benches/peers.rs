@@ -358,7 +358,7 @@ fn checksums() {
 
 /// The child's whole life is one stream of 1 GiB through a budget of 64 MiB.
 fn peak_child() {
-    let data = bytes(64 * KIB);
+    let data = bytes(4 * KIB);
     let mut buffer = SpillBuffer::with_budget(64 * MIB);
     write_chunks(&mut buffer, &data, 1024 * MIB, 64);
     buffer.rewind().unwrap();
