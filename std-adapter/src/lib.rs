@@ -17,6 +17,7 @@
 #![deny(missing_docs)]
 
 mod account;
+mod audit;
 mod biased;
 mod budget;
 mod buffer;
@@ -34,6 +35,7 @@ mod hand_over;
 mod home;
 mod idle;
 mod in_place;
+mod lending;
 mod limits;
 mod machine;
 #[cfg(all(test, overspill_loom))]

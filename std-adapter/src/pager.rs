@@ -16,11 +16,12 @@ use crate::account::Account;
 use crate::copy::copy;
 use crate::error::SpillError;
 use crate::idle::Kept;
+use crate::lending::Loan;
 use crate::own_file::OwnFile;
 use crate::pool::Core;
 use crate::stats::{BufferStats, IoCounts, SpillReason};
 use crate::sync::Arc;
-use crate::table::{Page, Resident, Table, View, Where, Window, low_bits};
+use crate::table::{Page, Resident, Table, View, Where, low_bits};
 use crate::taking::OwnTable;
 use crate::tally::Way;
 use crate::waiting::Patience;
@@ -29,10 +30,6 @@ use std::path::Path;
 
 /// What a hole is lent from, and gaps are written from.
 pub(crate) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
-/// Bytes that are lent from a spilled page when there is no frame to be had: beside the budget, and
-/// only for who reads by `fill_buf` then.
-const SCRATCH: usize = 4 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Pager {
@@ -49,25 +46,9 @@ pub(crate) struct Pager {
 /// What a buffer needs that has lent a chunk, or that has spilled.
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
-    loan: Option<Box<Loan>>,
+    pub(crate) loan: Option<Box<Loan>>,
     pub(crate) io: IoCounts,
     pub(crate) patience: Option<Box<Patience>>,
-}
-
-/// What [`chunk_at`](Medium::chunk_at) lends.
-#[derive(Debug, Default)]
-struct Loan {
-    /// The window while its bytes are lent out: nobody can take it back then.
-    window: Option<Window>,
-    /// What is lent where there is no frame.
-    scratch: Option<Box<[u8; SCRATCH]>>,
-}
-
-/// Where a chunk is lent from.
-enum Chunk {
-    Zeros,
-    Scratch { len: usize },
-    Window,
 }
 
 /// A range within one page.
@@ -136,17 +117,6 @@ impl Pager {
 
     pub(crate) fn account(&self) -> &Account {
         self.own_table().beside()
-    }
-
-    /// Ends a loan of [`chunk_at`](Medium::chunk_at). Everything that looks at the table beyond the
-    /// window does this first.
-    pub(crate) fn end_loan(&mut self) {
-        if let Some(rare) = &mut self.rare
-            && let Some(loan) = &mut rare.loan
-            && let Some(window) = loan.window.take()
-        {
-            self.table(|table| table.reopen(window));
-        }
     }
 
     /// Reads all of `buf` if it lies in the window, and moves `position` past it; else nothing.
@@ -236,7 +206,7 @@ impl Pager {
     }
 
     /// Pins the page, counts the access, and says how it came.
-    fn approach(&mut self, offset: u64, span: Span) -> (Where, Approach) {
+    pub(crate) fn approach(&mut self, offset: u64, span: Span) -> (Where, Approach) {
         let continues = offset == self.last_end;
         self.last_end = offset.saturating_add(span.part as u64);
         let (place, heat, next) = self.table(|table| {
@@ -298,7 +268,7 @@ impl Pager {
     }
 
     /// Brings a spilled page into the window if it deserves a frame; says whether it did.
-    fn load(&mut self, span: Span, approach: Approach) -> Result<bool, SpillError> {
+    pub(crate) fn load(&mut self, span: Span, approach: Approach) -> Result<bool, SpillError> {
         let Where::Spilled { slot, valid } = self.table(|table| table.locate(span.index)) else {
             return Ok(false);
         };
@@ -347,37 +317,8 @@ impl Pager {
     }
 
     /// The end of an operation: nothing is pinned any more.
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.table(Table::unpin);
-    }
-
-    fn loan(&mut self) -> &mut Loan {
-        self.rare().loan.get_or_insert_default()
-    }
-
-    /// Brings bytes of `span` to where they can be lent from.
-    fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
-        let (place, approach) = self.approach(offset, span);
-        match place {
-            Where::Spilled { valid, .. } if span.at < valid => {
-                let scan = Approach { sequential: true, small: true, ..approach };
-                if !self.load(span, scan)? {
-                    let mut scratch = self.loan().scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
-                    // To the end of a block: what has one sum is read once.
-                    let len = span.part.min(SCRATCH - span.at % SCRATCH);
-                    let read = self.read_direct(offset, &mut scratch[..len]);
-                    self.loan().scratch = Some(scratch);
-                    return Ok(Chunk::Scratch { len: read? });
-                }
-            }
-            Where::Memory | Where::Leaving => {}
-            Where::Spilled { .. } | Where::Hole => return Ok(Chunk::Zeros),
-        }
-        self.loan().window = self.table(|table| {
-            table.focus(span.index);
-            table.lend()
-        });
-        Ok(Chunk::Window)
     }
 
     // ---- writing
@@ -547,58 +488,6 @@ impl Pager {
     }
 }
 
-impl Pager {
-    /// See [`SpillBuffer::check_invariants`](crate::SpillBuffer::check_invariants).
-    pub(crate) fn check_invariants(&mut self) {
-        self.end_loan();
-        let (len, page_size, has_sums) = (self.len, self.core.page_size as u64, self.has_sums());
-        let peer = self.own_table().peer();
-        let account = peer.beside();
-        self.table(|table| {
-            let (mut resident, mut spilled, mut leaving) = (0, 0, (0, 0));
-            let mut slots = Vec::new();
-            table.for_each(|index, view| {
-                let (valid, room, slot) = match view {
-                    View::Leaving(departure) => {
-                        // Its taker corrects the account at any moment.
-                        leaving.0 += departure.frame_bytes;
-                        leaving.1 += departure.slot_bytes;
-                        return;
-                    }
-                    View::Resident(page) => {
-                        resident += page.frame.capacity() as u64;
-                        assert!(
-                            page.dirty || page.slot.is_some(),
-                            "I1: page {index} is clean without a slot"
-                        );
-                        (page.valid, page.frame.capacity() as u64, page.slot)
-                    }
-                    View::Spilled { slot, valid } => (valid, slot.len(), Some(slot)),
-                };
-                assert!(valid as u64 <= room, "page {index}: {valid} bytes in {room}");
-                let end = (index * page_size).saturating_add(valid as u64);
-                assert!(valid == 0 || end <= len, "page {index}: content to {end}, past {len}");
-                let is_clean = !matches!(view, View::Resident(page) if page.dirty);
-                let covered = table.sums.covered(index);
-                assert!(
-                    !has_sums || !is_clean || covered >= valid,
-                    "page {index}: sums of {covered} of {valid} bytes"
-                );
-                spilled += slot.map_or(0, |slot| slot.len());
-                slots.extend(slot.map(|slot| (slot.offset, slot.len())));
-            });
-            let of_holes = table.sums.pages().find(|&index| table.locate(index) == Where::Hole);
-            assert_eq!(of_holes, None, "a hole has sums");
-            slots.sort_unstable();
-            assert!(slots.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0), "I1: slots overlap");
-            let (frames, slots) = (account.memory.taken(), account.disk.taken());
-            assert!((resident..=resident + leaving.0).contains(&frames), "I2: {frames} for {resident}");
-            assert!((spilled..=spilled + leaving.1).contains(&slots), "I6: {slots} for {spilled}");
-        });
-        self.core.check_budget();
-    }
-}
-
 impl Drop for Pager {
     fn drop(&mut self) {
         self.end_loan();
@@ -639,26 +528,7 @@ impl Medium for Pager {
     }
 
     fn chunk_at(&mut self, offset: u64) -> Result<&[u8], SpillError> {
-        self.end_loan();
-        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
-        if left == 0 {
-            return Ok(&[]);
-        }
-        let span = self.span(offset, left);
-        let chunk = self.lend(offset, span);
-        self.finish();
-        let zeros = &ZEROS[..span.part.min(ZEROS.len())];
-        Ok(match chunk? {
-            Chunk::Zeros => zeros,
-            Chunk::Scratch { len } => self.loan().scratch.as_ref().map_or(&[], |scratch| &scratch[..len]),
-            Chunk::Window => {
-                let held = self.loan().window.as_ref().map_or(&[][..], Window::content);
-                match held.get(span.at..span.end().min(held.len())) {
-                    Some(held) if !held.is_empty() => held,
-                    _ => zeros,
-                }
-            }
-        })
+        self.lend_chunk(offset)
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), SpillError> {

@@ -282,6 +282,7 @@ impl Table {
             window.resident.valid = 0;
             window.passing = false;
         }
+        self.sums.cut(0); // those of a page that a taker could not write after all
         self.pinned = None;
         true
     }
