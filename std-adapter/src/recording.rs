@@ -2,6 +2,7 @@
 
 use crate::pool::SpillPool;
 use crate::stats::{IoCounts, PoolStats};
+use crate::tally::nanos;
 use metrics::{counter, gauge};
 
 impl SpillPool {
@@ -68,26 +69,24 @@ fn record_counters(pool: &str, stats: &PoolStats) {
     for (cause, requests) in refused {
         counter!("overspill_refused_total", "pool" => pool.to_owned(), "cause" => cause).absolute(requests);
     }
-    let nanos = u64::try_from(stats.wait_time.as_nanos()).unwrap_or(u64::MAX);
     for (name, count) in [
         ("overspill_evictions_total", stats.evictions),
         ("overspill_takings_total", stats.takings),
         ("overspill_waits_total", stats.waits),
         ("overspill_waits_in_vain_total", stats.waits_in_vain),
-        ("overspill_wait_nanoseconds_total", nanos),
+        ("overspill_wait_nanoseconds_total", nanos(stats.wait_time)),
     ] {
         counter!(name, "pool" => pool.to_owned()).absolute(count);
     }
 }
 
 fn record_io(pool: &str, way: &'static str, io: &IoCounts) {
-    let nanos = u64::try_from(io.time.as_nanos()).unwrap_or(u64::MAX);
     for (name, count) in [
         ("overspill_store_reads_total", io.reads),
         ("overspill_store_read_bytes_total", io.read_bytes),
         ("overspill_store_writes_total", io.writes),
         ("overspill_store_written_bytes_total", io.written_bytes),
-        ("overspill_store_nanoseconds_total", nanos),
+        ("overspill_store_nanoseconds_total", nanos(io.time)),
     ] {
         counter!(name, "pool" => pool.to_owned(), "way" => way).absolute(count);
     }

@@ -67,7 +67,8 @@ impl Count {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+/// `time` in nanoseconds, up to what can be counted.
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
