@@ -48,6 +48,8 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+#[doc(hidden)]
+pub mod copy;
 mod cursor;
 mod fixed;
 mod growable;

@@ -136,3 +136,23 @@ fn a_log_counts_exactly_what_it_lost() {
     }
     assert_eq!(consumer.take(&mut buf), Ok(None));
 }
+
+/// AMD's `rep movsb` copies twenty times more slowly where the destination begins 1 to 31 bytes past the source, modulo 4 KiB:
+/// one item of 16 KiB in ten took 8 µs instead of 0.7. Such a copy goes in pieces now: many distances, across the wrap, in and out.
+#[test]
+fn long_copies_are_whole_however_far_apart_they_begin() {
+    const LEN: usize = 3 * 4096 + 100;
+    let from: Vec<u8> = (0..=250).cycle().take(LEN).collect();
+    let mut room = vec![0; LEN + 4096];
+    let mut to = vec![0; LEN];
+    for at in (0..4096).filter(|at| at % 16 < 2 || at % 61 == 0) {
+        let mut ring: SliceRing<'_, Padded> = SliceRing::new(&mut room[at..at + LEN]);
+        let (mut producer, mut consumer) = ring.split();
+        for len in [LEN, 5000, 2049, LEN] {
+            assert_eq!(producer.push_slice(&from[..len]), len);
+            to.fill(0);
+            assert_eq!(consumer.pop_slice(&mut to), len);
+            assert!(to[..len] == from[..len], "{len} bytes, {at}");
+        }
+    }
+}

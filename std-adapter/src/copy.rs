@@ -1,25 +1,12 @@
-//! Copying between a caller's bytes and a frame.
-//!
-//! C libraries copy more than 2 KiB with the instruction `rep movsb`, which on AMD processors since Zen 3
-//! takes twenty times as long when the destination begins a little past the source, modulo 4 KiB
-//! (<https://sourceware.org/bugzilla/show_bug.cgi?id=30994>). Large vectors begin 16 bytes past a page of
-//! the machine, so a frame that begins at one meets this: 64 KiB took 36 µs instead of 1.4 where it was
-//! measured.
+//! Copying between a caller's bytes and a frame, around a trap of some processors: see `overspill_core`'s `copy.rs`.
 
 use aligned_vec::{AVec, RuntimeAlign};
-
-/// Bytes up to which no `rep movsb` is used.
-const PIECE: usize = 2 << 10;
-
-/// How far past the source, modulo a page of the machine, is too near: all that was slow was less.
-const NEAR: usize = 32;
-
-const MACHINE_PAGE: usize = 4 << 10;
+use overspill_core::copy::{PIECE, is_slow};
 
 /// Copies `from` to `to`, which are equally long.
 #[inline(always)]
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
-    if from.len() > PIECE && is_slow(to.as_ptr(), from.as_ptr()) {
+    if is_slow(to.as_ptr(), from.as_ptr(), from.len()) {
         copy_in_pieces(to, from);
     } else {
         to.copy_from_slice(from);
@@ -29,7 +16,7 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
 /// Copies `from` to the end of `to`.
 #[inline(always)]
 pub(crate) fn append(to: &mut AVec<u8, RuntimeAlign>, from: &[u8]) {
-    if from.len() > PIECE && is_slow(to.as_ptr().wrapping_add(to.len()), from.as_ptr()) {
+    if is_slow(to.as_ptr().wrapping_add(to.len()), from.as_ptr(), from.len()) {
         append_in_pieces(to, from);
     } else {
         to.extend_from_slice(from);
@@ -42,11 +29,6 @@ fn append_in_pieces(to: &mut AVec<u8, RuntimeAlign>, from: &[u8]) {
     from.chunks(PIECE).for_each(|piece| to.extend_from_slice(piece));
 }
 
-#[inline]
-fn is_slow(to: *const u8, from: *const u8) -> bool {
-    cfg!(target_arch = "x86_64") && (1..NEAR).contains(&(to.addr().wrapping_sub(from.addr()) % MACHINE_PAGE))
-}
-
 #[cold]
 #[inline(never)]
 fn copy_in_pieces(to: &mut [u8], from: &[u8]) {
@@ -57,7 +39,11 @@ fn copy_in_pieces(to: &mut [u8], from: &[u8]) {
 
 #[cfg(all(test, not(overspill_loom)))]
 mod tests {
+    use overspill_core::copy::NEAR;
+
     use super::*;
+
+    const MACHINE_PAGE: usize = 4 << 10;
 
     #[test]
     fn copies_the_same_however_far_the_bytes_are_apart() {
@@ -67,7 +53,7 @@ mod tests {
         let mut slow = 0;
         for at in 0..MACHINE_PAGE {
             let to = &mut room[at..at + len];
-            let is_slow = is_slow(to.as_ptr(), from.as_ptr());
+            let is_slow = is_slow(to.as_ptr(), from.as_ptr(), len);
             slow += usize::from(is_slow);
             if is_slow || at % 97 == 0 {
                 to.fill(0);
@@ -76,5 +62,17 @@ mod tests {
             }
         }
         assert_eq!(slow, if cfg!(target_arch = "x86_64") { NEAR - 1 } else { 0 });
+    }
+
+    #[test]
+    fn appends_the_same_however_far_the_bytes_are_apart() {
+        let from: Vec<u8> = (0..=250).cycle().take(2 * PIECE + 5).collect();
+        for past in [0, 1, NEAR - 1, NEAR] {
+            let mut to = AVec::with_capacity(MACHINE_PAGE, MACHINE_PAGE + NEAR + from.len());
+            let before = (from.as_ptr().addr() + past) % MACHINE_PAGE;
+            to.resize(before, 9);
+            append(&mut to, &from);
+            assert!(to[..before].iter().all(|byte| *byte == 9) && to[before..] == from[..], "{past}");
+        }
     }
 }

@@ -26,8 +26,9 @@ use core::slice;
 
 use super::AnyRing;
 use super::index::{Span, rare};
-use super::layout::{PAUSED_MAX, Shared as _, pause};
+use super::layout::{GIVEN_BACK_MAX, PAUSED_MAX, Shared as _, pause};
 use super::sealed::Token;
+use crate::copy::{PIECE, is_slow};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Watch, const_fn};
 
@@ -103,40 +104,49 @@ impl Bytes<'_> {
     /// `place` is below the capacity, `from` no longer than it (or empty), and the caller owns the bytes.
     #[inline(always)]
     unsafe fn copy_in(self, place: usize, from: &[u8]) {
-        let before = self.span.before_wrap(place, from.len());
-        let after = from.len() - before;
-        self.watch.writes(place, before);
-        self.watch.writes(0, after);
-        // SAFETY: `place + before` is at most the capacity (`before_wrap`), so it is within the memory (R7);
-        // `from` cannot overlap bytes that the caller owns exclusively.
-        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), self.start.wrapping_add(place), before) };
-        if after > 0 {
-            // SAFETY: `after` is less than `from.len()`, which is at most the capacity; as above.
-            unsafe { ptr::copy_nonoverlapping(from.as_ptr().wrapping_add(before), self.start, after) };
+        let [first, second] = self.pieces(place, from.len(), Watch::writes);
+        // SAFETY: `first` is within the memory (`pieces`); `from` cannot overlap bytes that the caller owns exclusively.
+        unsafe { copy(from.as_ptr(), first.0, first.1) };
+        if second.1 > 0 {
+            // SAFETY: as above; the two pieces are as long as `from`.
+            unsafe { copy(from.as_ptr().wrapping_add(first.1), second.0, second.1) };
         }
     }
 
     /// Fills `to` with the bytes from `place` on, going on at the first byte after the last. Safety: as for `copy_in`.
     #[inline(always)]
     unsafe fn copy_out(self, place: usize, to: &mut [u8]) {
-        let before = self.span.before_wrap(place, to.len());
-        let after = to.len() - before;
-        self.watch.reads(place, before);
-        self.watch.reads(0, after);
+        let [first, second] = self.pieces(place, to.len(), Watch::reads);
         // SAFETY: as in `copy_in`, the other way.
-        unsafe { ptr::copy_nonoverlapping(self.start.wrapping_add(place), to.as_mut_ptr(), before) };
-        if after > 0 {
+        unsafe { copy(first.0, to.as_mut_ptr(), first.1) };
+        if second.1 > 0 {
             // SAFETY: as in `copy_in`, the other way.
-            unsafe { ptr::copy_nonoverlapping(self.start, to.as_mut_ptr().wrapping_add(before), after) };
+            unsafe { copy(second.0, to.as_mut_ptr().wrapping_add(first.1), second.1) };
         }
     }
 
-    /// The two pieces of `len` bytes from `place` on, as raw parts: before the wrap, and after it.
+    /// The two pieces of `len` bytes from `place` on, as raw parts: before the wrap, and after it. Within the memory (R7)
+    /// if `place` is below the capacity and `len` at most that (`before_wrap`). Has the caller's `touch` watched.
     #[inline(always)]
-    fn pieces(self, place: usize, len: usize) -> [(*mut u8, usize); 2] {
+    fn pieces(self, place: usize, len: usize, touch: fn(&Watch, usize, usize)) -> [(*mut u8, usize); 2] {
         let before = self.span.before_wrap(place, len);
+        touch(self.watch, place, before);
+        touch(self.watch, 0, len - before);
         [(self.start.wrapping_add(place), before), (self.start, len - before)]
     }
+}
+
+/// Copies `len` bytes, around a trap of some processors. Safety: as for [`ptr::copy_nonoverlapping`].
+#[inline(always)]
+unsafe fn copy(mut from: *const u8, mut to: *mut u8, mut len: usize) {
+    while is_slow(to, from, len) {
+        rare();
+        // SAFETY: `PIECE` is less than `len`: a part of what the caller vouches for.
+        unsafe { ptr::copy_nonoverlapping(from, to, PIECE) };
+        (from, to, len) = (from.wrapping_add(PIECE), to.wrapping_add(PIECE), len - PIECE);
+    }
+    // SAFETY: what is left of what the caller vouches for.
+    unsafe { ptr::copy_nonoverlapping(from, to, len) };
 }
 
 /// Splits a ring that is borrowed exclusively: no other end of it can be alive.
@@ -315,11 +325,8 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         let bytes = self.ring.bytes();
         let (index, known) = self.known();
         let len = len.min(known);
-        let place = bytes.span.place(index);
-        let [first, second] = bytes.pieces(place, len);
-        bytes.watch.writes(place, first.1);
-        bytes.watch.writes(0, second.1);
-        // SAFETY: within the memory (`before_wrap`), initialised (R7), and owned by this end (R4), which is
+        let [first, second] = bytes.pieces(bytes.span.place(index), len, Watch::writes);
+        // SAFETY: within the memory (`pieces`), initialised (R7), and owned by this end (R4), which is
         // borrowed for as long as the slice.
         let first = unsafe { slice::from_raw_parts_mut(first.0, first.1) };
         // SAFETY: as above; `len` is at most the capacity, so that the pieces do not overlap.
@@ -506,16 +513,18 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         if R::Shared::CACHED && to.len() <= PAUSED_MAX && self.known().1 == 0 {
             self.pause();
         }
-        let (read, available) = self.look(to.len());
+        let (mut read, available) = self.look(to.len());
         let count = to.len().min(available);
         let Some(to) = to.get_mut(..count) else { return 0 };
-        if count > 0 {
-            // SAFETY: `count` bytes are available, so that they are before `seen`: this end owns them (R5);
-            // `place` is below the capacity, since there are any bytes.
-            unsafe { self.ring.bytes().copy_out(self.span().place(read), to) };
+        // What is read is given back soon, between cores: the other end may be waiting for it.
+        for piece in to.chunks_mut(if R::Shared::CACHED && take { GIVEN_BACK_MAX } else { usize::MAX }) {
+            // SAFETY: `piece` is of the `count` bytes that are available, so that it is before `seen`: this end owns
+            // it (R5); `place` is below the capacity, since there are any bytes.
+            unsafe { self.ring.bytes().copy_out(self.span().place(read), piece) };
             if take {
-                self.publish(read, count);
+                self.publish(read, piece.len());
             }
+            read = self.span().advance(read, piece.len());
         }
         count
     }
@@ -542,11 +551,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         let bytes = self.ring.bytes();
         let (index, known) = self.known();
         let len = len.min(known);
-        let place = bytes.span.place(index);
-        let [first, second] = bytes.pieces(place, len);
-        bytes.watch.reads(place, first.1);
-        bytes.watch.reads(0, second.1);
-        // SAFETY: within the memory (`before_wrap`), initialised (R7), and owned by this end (R5), which gives
+        let [first, second] = bytes.pieces(bytes.span.place(index), len, Watch::reads);
+        // SAFETY: within the memory (`pieces`), initialised (R7), and owned by this end (R5), which gives
         // nothing back while it is borrowed.
         let first = unsafe { slice::from_raw_parts(first.0, first.1) };
         // SAFETY: as above.
@@ -610,10 +616,7 @@ unsafe impl<R: AnyRing> ::bytes::BufMut for super::bytes::Writable<'_, '_, R> {
 }
 
 #[cfg(feature = "async")]
-pub(super) use waker::WakerCell;
-
-#[cfg(feature = "async")]
-mod waker {
+pub(super) mod waker {
     use core::task::Waker;
 
     use crate::sync::Ordering::{Acquire, Relaxed, Release};

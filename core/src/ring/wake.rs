@@ -7,7 +7,7 @@
 
 use core::task::Waker;
 
-use super::raw::WakerCell;
+use super::raw::waker::WakerCell;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::sync::{AtomicUsize, const_fn, fence};
 
