@@ -40,6 +40,10 @@ impl Store for Contained {
         contain(|| self.0.write_at(offset, data))
     }
 
+    fn write_vectored_at(&self, offset: u64, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        contain(|| self.0.write_vectored_at(offset, parts))
+    }
+
     fn free(&self, offset: u64, len: u64) -> io::Result<()> {
         contain(|| self.0.free(offset, len))
     }
@@ -80,6 +84,7 @@ mod tests {
         let said = |result: io::Result<usize>| result.unwrap_err().to_string();
         assert_eq!(said(store.read_at(0, &mut [])), "the store panicked: while reading");
         assert_eq!(said(store.write_at(3, &[])), "the store panicked: while writing at 3");
+        assert_eq!(said(store.write_vectored_at(4, &[])), "the store panicked: while writing at 4");
         assert_eq!(said(store.free(0, 1).map(|()| 0)), "the store panicked: without a message");
         store.cut(0).unwrap();
     }

@@ -14,7 +14,7 @@ use crate::stats::IoCounts;
 use crate::store::Store;
 use crate::sync::{Arc, Condvar, Mutex, lock};
 use crate::temp_file::NoTempFile;
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::Instant;
 
 /// Bytes of freed file that are kept, because writing to blocks that are still there costs a
@@ -207,6 +207,25 @@ pub(crate) fn write(
     });
     counts.count_write(done, started.elapsed());
     (done, result.map_err(|source| failed(Operation::Write, offset + done as u64, data.len() - done, source)))
+}
+
+/// As [`write()`], from several parts that are to lie one behind the other.
+pub(crate) fn write_parts(
+    store: &dyn Store,
+    offset: u64,
+    mut parts: &mut [IoSlice<'_>],
+    counts: &mut IoCounts,
+) -> (usize, Result<(), SpillError>) {
+    let started = Instant::now();
+    let len = parts.iter().map(|part| part.len()).sum();
+    let mut before = 0;
+    let (done, result) = transfer(len, io::ErrorKind::WriteZero, |done| {
+        IoSlice::advance_slices(&mut parts, done - before);
+        before = done;
+        store.write_vectored_at(offset + done as u64, parts)
+    });
+    counts.count_write(done, started.elapsed());
+    (done, result.map_err(|source| failed(Operation::Write, offset + done as u64, len - done, source)))
 }
 
 /// Calls `step` with what is done so far until all `len` bytes are.

@@ -193,7 +193,12 @@ impl Frames {
 
     /// Whether more is charged than the limit, because that was lowered.
     pub(crate) fn is_over(&self) -> bool {
-        self.budget.taken() > self.budget.limit()
+        self.over() > 0
+    }
+
+    /// Bytes that are charged past the limit.
+    pub(crate) fn over(&self) -> u64 {
+        self.budget.taken().saturating_sub(self.budget.limit())
     }
 
     /// Keeps `frame` for the next who needs one of its length.

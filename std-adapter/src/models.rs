@@ -258,6 +258,15 @@ impl Store for Shelf {
 /// A buffer of two pages, `[1; 8]` and `[2; 8]`, the second of which is the window; and somebody who
 /// takes one page back meanwhile, the first unless that is in use.
 fn against_a_taker(refuses: bool, owner: impl Fn(Pager) -> Option<Pager> + Sync + Send + 'static) {
+    against_a_taker_of(1, refuses, owner);
+}
+
+/// The same, but for up to `most` pages that are taken in one go.
+fn against_a_taker_of(
+    most: usize,
+    refuses: bool,
+    owner: impl Fn(Pager) -> Option<Pager> + Sync + Send + 'static,
+) {
     explore(2, move || {
         let store = Box::new(Shelf { refuses, ..Shelf::default() });
         let core = Arc::new(Core::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
@@ -265,7 +274,7 @@ fn against_a_taker(refuses: bool, owner: impl Fn(Pager) -> Option<Pager> + Sync 
         pager.write_at(0, &[1; PAGE]).unwrap();
         pager.write_at(PAGE as u64, &[2; PAGE]).unwrap();
         let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&core));
-        let taker = thread::spawn(move || take_one(&theirs, &peer, refuses));
+        let taker = thread::spawn(move || take_back(&theirs, &peer, most, refuses));
         let left = owner(pager);
         taker.join().unwrap();
         if let Some(mut pager) = left {
@@ -277,12 +286,15 @@ fn against_a_taker(refuses: bool, owner: impl Fn(Pager) -> Option<Pager> + Sync 
     });
 }
 
-fn take_one(core: &Core, peer: &PeerTable, refuses: bool) {
-    match core.take_back(peer, SpillReason::TakenBack) {
-        Taken::Frame(frame) => {
-            // The owner has abandoned a page that could not be written, or nothing was to be written.
-            assert!(!refuses || frame.capacity() == PAGE);
-            core.frames.recycle(frame);
+fn take_back(core: &Core, peer: &PeerTable, most: usize, refuses: bool) {
+    match core.take_back(peer, SpillReason::TakenBack, most) {
+        Taken::Frames(frames) => {
+            assert!((1..=most).contains(&frames.len()));
+            for frame in frames {
+                // The owner has abandoned a page that could not be written, or nothing was to be written.
+                assert!(!refuses || frame.capacity() == PAGE);
+                core.frames.recycle(frame);
+            }
         }
         Taken::Nothing => {}
         Taken::Stuck => assert!(refuses),
@@ -378,4 +390,29 @@ fn a_page_that_cannot_be_written_comes_back() {
 #[test]
 fn a_page_that_cannot_be_written_of_a_buffer_that_is_dropped() {
     against_a_taker(true, |_| None);
+}
+
+/// Guards I1: two pages that leave together, in one write, and arrive one after the other.
+#[test]
+fn both_pages_are_taken_while_their_owner_writes() {
+    against_a_taker_of(2, false, |mut pager| {
+        let mut at = 6;
+        while at < 9 {
+            at += pager.write_at(at as u64, &[7; 3][at - 6..]).unwrap();
+        }
+        let mut wanted = two_pages(1, 2);
+        wanted[6..9].fill(7);
+        assert_eq!(content(&mut pager), wanted);
+        None
+    });
+}
+
+/// Guards I3: two pages that the store refuses together, one of which its owner does not need any more.
+#[test]
+fn both_pages_are_refused_while_their_owner_truncates() {
+    against_a_taker_of(2, true, |mut pager| {
+        pager.set_len(PAGE as u64).unwrap();
+        assert_eq!(content(&mut pager), [1; PAGE]);
+        Some(pager)
+    });
 }

@@ -85,6 +85,13 @@ impl OwnFile {
         self.store.file().map(Some)
     }
 
+    fn check_is_ours(&self) -> io::Result<()> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the file has been handed over"));
+        }
+        Ok(())
+    }
+
     /// Never touches the file again.
     pub(crate) fn let_go(&self) {
         self.spoiled.store(true, Ordering::Relaxed);
@@ -99,9 +106,12 @@ impl Store for OwnFile {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        if self.gone.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the file has been handed over"));
-        }
+        self.check_is_ours()?;
         self.store.write_at(offset, data)
+    }
+
+    fn write_vectored_at(&self, offset: u64, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.check_is_ours()?;
+        self.store.write_vectored_at(offset, parts)
     }
 }

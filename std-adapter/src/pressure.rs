@@ -15,7 +15,7 @@ use crate::pool::Core;
 use crate::registry::{Ask, Reach, Registry};
 use crate::stats::SpillReason;
 use crate::table::Table;
-use crate::taking::{OwnTable, Taken};
+use crate::taking::{OwnTable, PeerTable, Taken};
 
 /// Attempts in vain to take a page back, after which the asker looks elsewhere.
 const MISSES_MAX: u32 = 4;
@@ -23,6 +23,10 @@ const MISSES_MAX: u32 = 4;
 /// Rounds over all tables to get below a lowered limit at once; what is in use just now follows at its
 /// owner's next access outside the window.
 const ROUNDS_MAX: u32 = 4;
+
+/// Pages that are taken from one buffer in one go when the limit is lowered. Two threads that write to one file get in each
+/// other's way at each call, and a call for 16 pages of 64 KiB takes a fifth less time than 16 calls.
+const PAGES_AT_ONCE: usize = 16;
 
 impl Core {
     /// A table for a new buffer.
@@ -96,11 +100,12 @@ impl Core {
         let mut misses = 0;
         while misses < MISSES_MAX {
             let giver = registry.find_giver(ask, asker)?;
-            match self.take_back(&giver, SpillReason::TakenBack) {
-                Taken::Frame(frame) if frame.capacity() == len && !self.frames.is_over() => {
-                    return Some(frame);
-                }
-                Taken::Frame(frame) => {
+            match self.take_back(&giver, SpillReason::TakenBack, 1) {
+                Taken::Frames(mut frames) => {
+                    let frame = frames.pop()?;
+                    if frame.capacity() == len && !self.frames.is_over() {
+                        return Some(frame);
+                    }
                     // Too small, or too large: what the budget gets of it may do, with that of others.
                     self.frames.recycle(frame);
                     if let Some(frame) = self.spare_frame(len) {
@@ -142,16 +147,30 @@ impl Core {
         let share = self.fair_share();
         for _ in 0..ROUNDS_MAX {
             for table in registry.tables() {
-                while self.frames.is_over() && table.beside().memory.taken() > share {
-                    match self.take_back(&table, SpillReason::LimitLowered) {
-                        Taken::Frame(frame) => self.frames.recycle(frame),
-                        Taken::Nothing => break,
-                        Taken::Stuck => return,
-                    }
+                if !self.take_back_over(&table, share) {
+                    return;
                 }
             }
             if !self.frames.is_over() {
                 return;
+            }
+        }
+    }
+
+    /// Takes back from one buffer what it holds past `share`, as far as the budget is passed. False if the store refuses.
+    fn take_back_over(&self, table: &PeerTable, share: u64) -> bool {
+        loop {
+            let over = table.beside().memory.taken().saturating_sub(share).min(self.frames.over());
+            // Pages, since a frame is at most as long as one.
+            let most =
+                usize::try_from(over).unwrap_or(usize::MAX).div_ceil(self.page_size).min(PAGES_AT_ONCE);
+            if most == 0 {
+                return true;
+            }
+            match self.take_back(table, SpillReason::LimitLowered, most) {
+                Taken::Frames(frames) => frames.into_iter().for_each(|frame| self.frames.recycle(frame)),
+                Taken::Nothing => return true,
+                Taken::Stuck => return false,
             }
         }
     }

@@ -3,7 +3,7 @@
 //! A store never knows who is spilling, and never calls back.
 
 use crate::sync::{Mutex, lock};
-use std::io;
+use std::io::{self, IoSlice};
 
 /// A place for spilled pages.
 ///
@@ -29,6 +29,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// `FileTooLarge` say that there is no room. After an error, what lies there should be as it was: with
     /// [`Checksums`](crate::Checksums), what a failed call has changed is found to be corrupted.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize>;
+
+    /// Writes from `parts`, one behind the other, as [`write_at`](Store::write_at) does from one piece: for pages that lie side
+    /// by side in the store, but not in memory. Writes the first that is not empty, by default.
+    ///
+    /// # Errors
+    /// As [`write_at`](Store::write_at).
+    fn write_vectored_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let first = parts.iter().find(|part| !part.is_empty());
+        self.write_at(offset, first.map_or(&[], |part| part))
+    }
 
     /// The `len` bytes at `offset` are not needed any more: their room can be used for something
     /// else. They may be written again later.

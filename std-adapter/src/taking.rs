@@ -13,18 +13,16 @@
 use crate::account::Account;
 use crate::biased::{Owner, Peer};
 use crate::departure::{Departure, Landed, Underway};
-use crate::disk::{self, Disk};
-use crate::error::SpillError;
+use crate::disk;
 use crate::events::Event;
 use crate::frame::Frame;
 use crate::home::Home;
-use crate::own_file::OwnFile;
 use crate::pool::Core;
 use crate::slots::Slot;
 use crate::stats::{IoCounts, SpillReason};
-use crate::sync::Arc;
 use crate::table::{Page, Table};
 use crate::tally::Way;
+use std::io::IoSlice;
 
 /// A buffer's table and what lies beside it, in the hands of the buffer.
 pub(crate) type OwnTable = Owner<Table, Account>;
@@ -35,8 +33,8 @@ pub(crate) type PeerTable = Peer<Table, Account>;
 /// What came of an attempt.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// A frame, still charged to the pool, with anything in it.
-    Frame(Frame),
+    /// Frames, at least one, still charged to the pool, with anything in them.
+    Frames(Vec<Frame>),
     /// The table was in use, or had nothing to give.
     Nothing,
     /// The store refuses: no use in trying another.
@@ -49,9 +47,6 @@ struct Surrendered {
     what: What,
     /// A slot that is not needed any more.
     outgrown: Option<Slot>,
-    /// Where the buffer has its slots. Told here, since the table may be another buffer's by the time
-    /// that the page has arrived.
-    own: Option<Arc<OwnFile>>,
 }
 
 #[derive(Debug)]
@@ -60,16 +55,40 @@ enum What {
     Empty(Frame),
     /// A frame whose bytes are in a slot already.
     Clean(Frame),
-    /// Page `index`, whose bytes are still to be written.
-    Leaving { index: u64, underway: Underway },
+    /// A page whose bytes are still to be written.
+    Leaving(Leaving),
+}
+
+/// Page `index`, on its way.
+#[derive(Debug)]
+struct Leaving {
+    index: u64,
+    underway: Underway,
+}
+
+/// A page on its way that knows where to.
+#[derive(Debug)]
+struct Placed {
+    leaving: Leaving,
+    slot: Slot,
+}
+
+impl Placed {
+    fn content(&self) -> &[u8] {
+        self.leaving.underway.resident().content()
+    }
+
+    /// Whether both can be written in one go: nothing is between them in the store.
+    fn is_beside(&self, next: &Placed) -> bool {
+        self.slot.offset + self.content().len() as u64 == next.slot.offset
+    }
 }
 
 impl Table {
     /// Lets the coldest page go, the window only if there is no other.
-    fn surrender(&mut self, account: &Account, disk: &Disk) -> Option<Surrendered> {
+    fn surrender(&mut self, account: &Account, home: Home<'_>) -> Option<Surrendered> {
         let window = self.window_index().filter(|&index| !self.is_pinned(index));
         let index = self.coldest().map(|(index, _)| index).or(window)?;
-        let own = account.own().cloned();
         let mut resident = self.take_resident(index)?;
         let (what, outgrown) = if resident.valid == 0 {
             self.sums.forget(index);
@@ -80,7 +99,6 @@ impl Table {
             account.memory.give_back(resident.frame.capacity() as u64);
             (What::Clean(resident.frame), None)
         } else {
-            let home = Home { disk, own: own.as_deref() };
             let fitting = resident.slot.filter(|slot| slot.len() >= resident.valid as u64);
             let needed = fitting.map_or_else(|| home.slot_bytes(resident.valid), |slot| slot.len());
             if fitting.is_none() && account.disk.take(needed).is_err() {
@@ -90,81 +108,133 @@ impl Table {
             let outgrown = std::mem::replace(&mut resident.slot, fitting).filter(|_| fitting.is_none());
             let (departure, underway) = Departure::start(resident, needed);
             self.put(index, Page::Leaving(departure));
-            (What::Leaving { index, underway }, outgrown)
+            (What::Leaving(Leaving { index, underway }), outgrown)
         };
         account.disk.give_back(outgrown.map_or(0, |slot| slot.len()));
-        Some(Surrendered { what, outgrown, own })
+        Some(Surrendered { what, outgrown })
     }
 }
 
 impl Core {
-    /// Takes a frame back from a buffer, whose page goes to its slot.
-    pub(crate) fn take_back(&self, from: &PeerTable, reason: SpillReason) -> Taken {
-        let surrendered = from.try_with(|table| table.surrender(from.beside(), &self.disk)).flatten();
-        let Some(Surrendered { what, outgrown, own }) = surrendered else { return Taken::Nothing };
+    /// Takes up to `most` frames back from a buffer, whose pages go to their slots: those that lie side by side in one
+    /// call of the store.
+    pub(crate) fn take_back(&self, from: &PeerTable, reason: SpillReason, most: usize) -> Taken {
+        let surrendered = from.try_with(|table| {
+            // Where the buffer has its slots: to be known now, since the table may be another buffer's by the time that
+            // the pages have arrived.
+            let own = from.beside().own().cloned();
+            let home = Home { disk: &self.disk, own: own.as_deref() };
+            let pages = std::iter::from_fn(|| table.surrender(from.beside(), home));
+            (pages.take(most).collect::<Vec<_>>(), own)
+        });
+        let (surrendered, own) = surrendered.unwrap_or_default();
         let home = Home { disk: &self.disk, own: own.as_deref() };
-        outgrown.into_iter().for_each(|slot| home.free(slot));
-        let frame = match what {
-            What::Empty(frame) => frame,
-            What::Clean(frame) => {
-                self.tally.count_eviction();
-                frame
+        let (mut frames, mut leaving) = (Vec::new(), Vec::new());
+        let is_empty = surrendered.is_empty();
+        for Surrendered { what, outgrown } in surrendered {
+            outgrown.into_iter().for_each(|slot| home.free(slot));
+            match what {
+                What::Empty(frame) => frames.push(frame),
+                What::Clean(frame) => {
+                    self.tally.count_eviction();
+                    frames.push(frame);
+                }
+                What::Leaving(page) => leaving.push(page),
             }
-            What::Leaving { index, underway } => {
-                let Some(frame) = self.carry_out(home, index, underway, from.beside(), reason) else {
-                    // So that it can be taken again; if the owner is inside, it finds the page itself.
-                    from.try_with(|table| table.readmit(index));
-                    return Taken::Stuck;
-                };
-                frame
-            }
-        };
-        self.tally.count_taking();
-        Taken::Frame(frame)
+        }
+        self.carry_out(home, leaving, from, reason, &mut frames);
+        frames.iter().for_each(|_| self.tally.count_taking());
+        match frames {
+            _ if is_empty => Taken::Nothing,
+            none if none.is_empty() => Taken::Stuck,
+            frames => Taken::Frames(frames),
+        }
     }
 
-    /// Writes a page that has left its table, and tells its owner. `None` if the page is its owner's again.
+    /// Writes pages that have left their table, and tells their owner. Their frames are added to `frames`, but for those
+    /// that are their owner's again.
     fn carry_out(
         &self,
         home: Home<'_>,
-        index: u64,
-        underway: Underway,
-        account: &Account,
+        leaving: Vec<Leaving>,
+        from: &PeerTable,
         reason: SpillReason,
-    ) -> Option<Frame> {
-        let bytes = underway.resident().valid as u64;
-        let (frame, unwanted) = match self.write_leaving(home, index, &underway) {
-            Ok(slot) => {
-                let sums = self.checksums.of_page(underway.resident().content());
-                let Landed { frame, unwanted, is_first } = underway.land(slot, sums, account);
-                self.tally.count_eviction();
-                self.tally.count_spills(reason, 1);
-                if is_first {
-                    self.listeners.tell(&Event::FirstSpill { reason, bytes });
-                }
-                (frame, unwanted)
+        frames: &mut Vec<Frame>,
+    ) {
+        let mut placed = Vec::with_capacity(leaving.len());
+        for leaving in leaving {
+            let resident = leaving.underway.resident();
+            match resident.slot.map_or_else(|| home.take(leaving.index, resident.valid, None), Ok) {
+                Ok(slot) => placed.push(Placed { leaving, slot }),
+                Err(_) => frames.extend(self.give_up(home, leaving, from)),
             }
-            Err(_) => {
-                let abandoned = underway.give_up(account)?;
-                (abandoned.frame, abandoned.slot)
+        }
+        placed.sort_unstable_by_key(|page| page.slot.offset);
+        let mut arrived = Vec::with_capacity(placed.len());
+        for run in placed.chunk_by(Placed::is_beside) {
+            let mut written = self.write_run(home, run);
+            for page in run {
+                arrived.push(written >= page.content().len());
+                written = written.saturating_sub(page.content().len());
             }
-        };
-        unwanted.into_iter().for_each(|slot| home.free(slot));
-        Some(frame)
+        }
+        for (Placed { leaving, slot }, has_arrived) in placed.into_iter().zip(arrived) {
+            if has_arrived {
+                frames.push(self.land(home, leaving.underway, slot, from.beside(), reason));
+                continue;
+            }
+            if leaving.underway.resident().slot.is_none() {
+                home.free(slot);
+            }
+            frames.extend(self.give_up(home, leaving, from));
+        }
     }
 
-    fn write_leaving(&self, home: Home<'_>, index: u64, underway: &Underway) -> Result<Slot, SpillError> {
-        let resident = underway.resident();
-        let slot = match resident.slot {
-            Some(slot) => slot,
-            None => home.take(index, resident.valid, None)?,
-        };
+    /// Writes pages that lie side by side, and says how many bytes of them are there now.
+    fn write_run(&self, home: Home<'_>, run: &[Placed]) -> usize {
         let mut counts = IoCounts::default();
-        let (_, written) = disk::write(home.store(), slot.offset, resident.content(), &mut counts);
+        let (written, _) = match run {
+            [] => return 0,
+            [page] => disk::write(home.store(), page.slot.offset, page.content(), &mut counts),
+            [first, ..] => {
+                let mut parts: Vec<_> = run.iter().map(|page| IoSlice::new(page.content())).collect();
+                disk::write_parts(home.store(), first.slot.offset, &mut parts, &mut counts)
+            }
+        };
         self.tally.count_io(Way::Paged, &counts);
-        if written.is_err() && resident.slot.is_none() {
-            home.free(slot);
+        written
+    }
+
+    fn land(
+        &self,
+        home: Home<'_>,
+        underway: Underway,
+        slot: Slot,
+        account: &Account,
+        reason: SpillReason,
+    ) -> Frame {
+        let bytes = underway.resident().valid as u64;
+        let sums = self.checksums.of_page(underway.resident().content());
+        let Landed { frame, unwanted, is_first } = underway.land(slot, sums, account);
+        self.tally.count_eviction();
+        self.tally.count_spills(reason, 1);
+        if is_first {
+            self.listeners.tell(&Event::FirstSpill { reason, bytes });
         }
-        written.map(|()| slot)
+        unwanted.into_iter().for_each(|slot| home.free(slot));
+        frame
+    }
+
+    /// Gives a page that could not be written back to its owner, unless that does not need it any more: then there is a
+    /// frame.
+    fn give_up(&self, home: Home<'_>, leaving: Leaving, from: &PeerTable) -> Option<Frame> {
+        let Leaving { index, underway } = leaving;
+        let Some(abandoned) = underway.give_up(from.beside()) else {
+            // So that it can be taken again; if the owner is inside, it finds the page itself.
+            from.try_with(|table| table.readmit(index));
+            return None;
+        };
+        abandoned.slot.into_iter().for_each(|slot| home.free(slot));
+        Some(abandoned.frame)
     }
 }

@@ -101,6 +101,11 @@ impl Store for TempFileStore {
         std::os::unix::fs::FileExt::write_at(self.file()?, data, offset)
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn write_vectored_at(&self, offset: u64, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(self.file()?, parts, offset)?)
+    }
+
     #[cfg(windows)]
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         std::os::windows::fs::FileExt::seek_read(self.file()?, buf, offset)

@@ -13,7 +13,8 @@ pub enum Call {
     Open,
     /// [`Store::read_at`](crate::Store::read_at).
     Read,
-    /// [`Store::write_at`](crate::Store::write_at).
+    /// [`Store::write_at`](crate::Store::write_at), or
+    /// [`Store::write_vectored_at`](crate::Store::write_vectored_at).
     Write,
     /// [`Store::free`](crate::Store::free): blocks in the middle are given back.
     Free,

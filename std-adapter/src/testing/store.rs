@@ -4,7 +4,7 @@ use super::plan::{Call, Failure, FaultPlan};
 use crate::store::{MemoryStore, Store};
 use crate::sync::{Arc, Mutex, lock, sleep};
 use crate::temp_file::NoTempFile;
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -152,6 +152,14 @@ impl<S: Store> Store for FaultStore<S> {
         })
     }
 
+    fn write_vectored_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        self.call(Call::Write, offset, len, |inner, most| match &up_to(most, parts)[..] {
+            [] => Ok(0),
+            parts => inner.write_vectored_at(offset, parts),
+        })
+    }
+
     fn free(&self, offset: u64, len: u64) -> io::Result<()> {
         let bytes = usize::try_from(len).unwrap_or(usize::MAX);
         self.call(Call::Free, offset, bytes, |inner, _| match inner.free(offset, len) {
@@ -163,6 +171,16 @@ impl<S: Store> Store for FaultStore<S> {
     fn cut(&self, len: u64) -> io::Result<()> {
         self.call(Call::Cut, len, 0, |inner, _| inner.cut(len))
     }
+}
+
+/// The first `most` bytes of `parts`, without empty ones.
+fn up_to<'a>(mut most: usize, parts: &'a [IoSlice<'_>]) -> Vec<IoSlice<'a>> {
+    let cut = parts.iter().map(|part| {
+        let len = most.min(part.len());
+        most -= len;
+        IoSlice::new(&part[..len])
+    });
+    cut.filter(|part| !part.is_empty()).collect()
 }
 
 /// Overwrites bytes that nobody needs any more.
@@ -291,6 +309,21 @@ mod tests {
         assert_eq!(store.read_at(0, &mut [0; 6]).unwrap(), 0);
         store.cut(0).unwrap();
         assert_eq!((faults.calls(), faults.failed()), (3, 2), "counted anew, and a cut is never short");
+    }
+
+    #[test]
+    fn a_write_of_several_parts_is_one_write_and_may_end_in_any() {
+        let parts = [&b"ab"[..], b"", b"cdef", b"g"].map(IoSlice::new);
+        for most in 0..=7 {
+            let (store, faults) =
+                FaultStore::new(MemoryStore::new(), Fault::once(0, Failure::Short(most)).on(Call::Write));
+            let n = store.write_vectored_at(1, &parts).unwrap();
+            // The store below takes one part at a time.
+            assert_eq!(n, most.min(2));
+            let taken: Vec<u8> = up_to(most, &parts).iter().flat_map(|part| part.to_vec()).collect();
+            assert_eq!(taken, b"abcdefg"[..most]);
+            assert_eq!((faults.calls_of(Call::Write), faults.failed()), (1, 1));
+        }
     }
 
     #[test]
