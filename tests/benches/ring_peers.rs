@@ -234,7 +234,7 @@ const QUEUES: [(&str, Transfer); 6] = [
 
 /// How many bytes this queue moves in about [`RUN`], in whole items.
 fn calibrate(transfer: Transfer, item: usize) -> usize {
-    let mut total = 64 * CAPACITY.max(item);
+    let mut total = 4 * CAPACITY.max(item);
     loop {
         let took = transfer(item, total);
         if took >= RUN / 2 || total >= 1 << 32 {
