@@ -1,0 +1,304 @@
+//! What rings, their ends, their grants and their errors say of themselves, in every layout.
+#![allow(missing_docs, clippy::cast_possible_truncation)]
+
+use embedded_io::{BufRead, Read, ReadReady, Write, WriteReady};
+use overspill_core::ring::{
+    AnyRing, Closed, Consumer, FrameTooLong, Frames, GrantError, HighWater, LogRing, Lost, Packed, Padded,
+    Producer, RecordTooLong, Ring, SliceRing, TakeError, Waking, rejoin,
+};
+
+/// What both ends say of a ring of four bytes, at each fill, wherever it stands.
+fn ends_count<R: AnyRing>(producer: &mut Producer<'_, R>, consumer: &mut Consumer<'_, R>) {
+    for start in 0..9 {
+        for fill in 0..=4_usize {
+            assert_eq!((producer.capacity(), consumer.capacity()), (4, 4));
+            assert_eq!((producer.len(), consumer.len()), (fill, fill), "{start}");
+            assert_eq!((producer.is_empty(), consumer.is_empty()), (fill == 0, fill == 0));
+            assert_eq!((producer.is_full(), consumer.is_full()), (fill == 4, fill == 4));
+            for count in 0..=5 {
+                assert_eq!(producer.is_writable(count), count <= 4 - fill);
+                assert_eq!(consumer.is_readable(count), count <= fill);
+            }
+            assert_eq!(consumer.peek(), (fill > 0).then_some(start), "a look takes nothing out");
+            assert_eq!(producer.push(start + fill as u8).is_ok(), fill < 4);
+        }
+        let mut all = [0; 5];
+        assert_eq!(consumer.peek_slice(&mut all), 4);
+        assert_eq!(consumer.skip(3), 3);
+        assert_eq!(consumer.pop(), Some(start + 3));
+        assert_eq!((consumer.pop(), consumer.skip(1)), (None, 0));
+        // From here on it stands one further.
+        assert!(producer.push(0).is_ok() && consumer.pop().is_some());
+    }
+}
+
+#[test]
+fn both_ends_count_alike_in_every_layout() {
+    fn check<R: AnyRing>((mut producer, mut consumer): (Producer<'_, R>, Consumer<'_, R>)) {
+        ends_count(&mut producer, &mut consumer);
+    }
+    check(Ring::<4>::new().split());
+    check(Ring::<4, Padded>::default().split());
+    check(Ring::<4, HighWater<Padded>>::new().split());
+    check(Ring::<4, Waking<HighWater>>::new().split());
+    check(Ring::<4, HighWater<Waking<Padded>>>::new().split());
+    let mut memory = [7; 4];
+    check(SliceRing::<Packed>::new(&mut memory).split());
+    check(SliceRing::<Padded>::new(&mut memory).split());
+}
+
+#[test]
+fn a_whole_ring_says_what_is_in_it() {
+    let mut ring = Ring::<3>::new();
+    assert!((ring.capacity(), ring.len(), ring.is_empty()) == (3, 0, true));
+    assert_eq!(ring.push_overwriting(b"ab"), 0);
+    assert!((ring.len(), ring.is_empty()) == (2, false));
+    assert_eq!(format!("{ring:?}"), "Ring { capacity: 3, len: 2, .. }");
+    // Four of the ten fit with nothing, three do: the two that were there are lost, and seven of these.
+    assert_eq!(ring.push_overwriting(b"0123456789"), 9);
+    assert_eq!(ring.push_overwriting(b""), 0);
+    let mut last = [0; 3];
+    assert_eq!(ring.split().1.pop_slice(&mut last), 3);
+    assert_eq!(&last, b"789");
+
+    let mut memory = [0; 5];
+    let mut ring: SliceRing = SliceRing::new(&mut memory);
+    assert_eq!(ring.push_overwriting(b"abcd"), 0);
+    assert_eq!(format!("{ring:?}"), "SliceRing { capacity: 5, len: 4, .. }");
+    assert!((ring.capacity(), ring.len(), ring.is_empty()) == (5, 4, false));
+    let (producer, consumer) = ring.split();
+    assert_eq!(format!("{producer:?}"), "Producer { capacity: 5, len: 4, closed: false, .. }");
+    assert_eq!(format!("{consumer:?}"), "Consumer { capacity: 5, len: 4, closed: false, .. }");
+}
+
+#[test]
+fn each_end_learns_that_the_other_is_closed() {
+    fn check<R: AnyRing>((producer, mut consumer): (Producer<'_, R>, Consumer<'_, R>)) {
+        assert!(!producer.is_closed() && !consumer.is_closed());
+        let mut producer = producer;
+        producer.push(9).unwrap();
+        producer.close();
+        assert!(consumer.is_closed());
+        assert_eq!(consumer.pop(), Some(9), "what was written before is still read");
+    }
+    let (mut one, mut two) = (Ring::<4>::new(), Ring::<4, Padded>::new());
+    check(one.split());
+    check(two.split());
+    let (producer, consumer) = one.split();
+    assert!(!producer.is_closed(), "open again");
+    consumer.close();
+    assert!(producer.is_closed());
+    assert_eq!(format!("{producer:?}"), "Producer { capacity: 4, len: 0, closed: true, .. }");
+}
+
+#[test]
+fn the_high_water_mark_is_the_most_there_ever_was() {
+    let mut ring = Ring::<8, HighWater<Padded>>::new();
+    let (mut producer, mut consumer) = ring.split();
+    assert_eq!((producer.high_water(), consumer.high_water()), (0, 0));
+    producer.push_slice(b"abcde");
+    consumer.skip(4);
+    producer.push_slice(b"fg");
+    assert_eq!((producer.high_water(), consumer.high_water()), (5, 5));
+    producer.push_slice(b"hijkl");
+    assert_eq!((producer.high_water(), consumer.high_water()), (8, 8));
+}
+
+#[test]
+fn grants_say_how_long_they_are_and_change_nothing_until_committed() {
+    let mut ring = Ring::<6>::new();
+    let (mut producer, mut consumer) = ring.split();
+    for _ in 0..20 {
+        let mut grant = producer.grant();
+        assert_eq!((grant.len(), grant.is_empty()), (6, false));
+        let (first, second) = grant.as_mut_slices();
+        assert_eq!(first.len() + second.len(), 6);
+        first.fill(1);
+        second.fill(2);
+        drop(grant);
+        assert!(consumer.grant().is_empty());
+        let mut grant = producer.grant_exact(5).unwrap();
+        assert_eq!(format!("{grant:?}"), "WriteGrant { len: 5, .. }");
+        let (first, second) = grant.as_mut_slices();
+        first.iter_mut().chain(second).zip(1..).for_each(|(byte, n)| *byte = n);
+        grant.commit(usize::MAX); // no more than was granted
+        assert_eq!(producer.grant_exact(1).unwrap().len(), 1);
+        assert_eq!(producer.grant_exact(2).unwrap_err(), GrantError::NotNow { available: 1 });
+        assert_eq!(producer.grant_exact(7).unwrap_err(), GrantError::TooLarge { limit: 6 });
+        assert_eq!(consumer.grant_exact(6).unwrap_err(), GrantError::NotNow { available: 5 });
+        assert_eq!(consumer.grant_exact(7).unwrap_err(), GrantError::TooLarge { limit: 6 });
+
+        let grant = consumer.grant_exact(4).unwrap();
+        assert_eq!((grant.len(), grant.is_empty()), (4, false));
+        assert_eq!(format!("{grant:?}"), "ReadGrant { len: 4, .. }");
+        assert_eq!([grant.as_slices().0, grant.as_slices().1].concat(), [1, 2, 3, 4]);
+        grant.commit(3);
+        assert_eq!((consumer.pop(), consumer.pop(), consumer.pop()), (Some(4), Some(5), None));
+    }
+    producer.push_slice(b"abcdef");
+    let grant = producer.grant();
+    assert_eq!((grant.len(), grant.is_empty()), (0, true));
+    drop(grant);
+    consumer.skip(6);
+
+    let mut grant = producer.into_grant(6).expect("empty");
+    assert_eq!(format!("{grant:?}"), "OwnedWriteGrant { len: 6, .. }");
+    grant.as_mut_slice().copy_from_slice(b"ghijkl");
+    let producer = grant.commit(5);
+    let (producer, error) = producer.into_grant(6).unwrap_err();
+    assert_eq!(error, GrantError::NotNow { available: 1 });
+    let (_producer, error) = producer.into_grant(9).unwrap_err();
+    assert_eq!(error, GrantError::TooLarge { limit: 6 });
+    let grant = consumer.into_grant();
+    assert_eq!(format!("{grant:?}"), "OwnedReadGrant { len: 5, .. }");
+    assert_eq!(grant.as_slice(), b"ghijk");
+    assert_eq!(grant.commit(4).pop(), Some(b'k'));
+}
+
+/// A record of `len` bytes, each its number.
+fn record(len: usize) -> Vec<u8> {
+    (0..len).map(|n| n as u8).collect()
+}
+
+#[test]
+fn frames_are_whole_in_place_too_wherever_they_begin() {
+    let mut memory = [0; 307];
+    let mut frames: Frames<SliceRing<'_>> = Frames::over(&mut memory);
+    let (mut producer, mut consumer) = frames.split();
+    assert_eq!(producer.largest(), 305);
+    for len in (0..=305).chain([0, 1, 126, 127, 128, 129, 305, 3, 300]) {
+        let mut grant = producer.grant(len).expect("empty");
+        assert_eq!((grant.len(), grant.is_empty()), (len, len == 0));
+        let (first, second) = grant.as_mut_slices();
+        assert_eq!(first.len() + second.len(), len);
+        first.iter_mut().chain(second).zip(record(len)).for_each(|(to, byte)| *to = byte);
+        let kept = len - len / 3;
+        grant.commit(kept);
+        let frame = consumer.peek().expect("one");
+        assert_eq!((frame.len(), frame.is_empty()), (kept, kept == 0));
+        assert_eq!([frame.as_slices().0, frame.as_slices().1].concat(), record(kept), "{len}");
+        drop(frame);
+        let mut short = vec![0; kept.saturating_sub(1)];
+        if kept > 0 {
+            assert_eq!(consumer.pop(&mut short), Err(FrameTooLong { len: kept }));
+        }
+        if len % 2 == 0 {
+            consumer.peek().expect("still there").release();
+        } else {
+            let mut all = [0; 400];
+            assert_eq!(consumer.pop(&mut all), Ok(Some(kept)));
+            assert_eq!(all[..kept], record(kept));
+        }
+        assert!(consumer.peek().is_none());
+        assert_eq!(consumer.pop(&mut []), Ok(None));
+    }
+    assert_eq!(producer.push(&record(306)), Err(GrantError::TooLarge { limit: 305 }));
+    producer.push(&record(200)).unwrap();
+    // 105 bytes are left, one of them for the length.
+    assert_eq!(producer.push(&record(105)), Err(GrantError::NotNow { available: 104 }));
+    assert_eq!(producer.push(&record(104)), Ok(()));
+    assert!(!producer.is_closed() && !consumer.is_closed());
+    producer.close();
+    assert!(consumer.is_closed());
+}
+
+/// A record of no bytes still has a length to be written, for which a ring of none has no room, ever.
+#[test]
+fn a_frame_that_can_never_fit_is_told_from_one_that_does_not_now() {
+    let mut none = Frames::<Ring<0>>::default();
+    assert_eq!(none.split().0.push(b""), Err(GrantError::TooLarge { limit: 0 }));
+    let mut one = Frames::<Ring<1>>::new();
+    let (mut producer, consumer) = one.split();
+    assert_eq!((producer.push(b""), producer.largest()), (Ok(()), 0));
+    assert_eq!(producer.push(b""), Err(GrantError::NotNow { available: 0 }));
+    assert_eq!(producer.push(b"a"), Err(GrantError::TooLarge { limit: 0 }));
+    consumer.close();
+    assert!(producer.is_closed());
+
+    let shared = Frames::<Ring<8>>::new();
+    let (mut producer, mut consumer) = shared.try_split().expect("the first");
+    assert!(shared.try_split().is_none());
+    producer.push(b"abc").unwrap();
+    assert_eq!(format!("{producer:?} {consumer:?}"), "FrameProducer { .. } FrameConsumer { .. }");
+    assert_eq!(format!("{:?}", producer.grant(1).unwrap()), "FrameGrant { .. }");
+    assert_eq!(format!("{:?}", consumer.peek().unwrap()), "Frame { .. }");
+}
+
+#[test]
+fn a_log_and_its_ends_say_what_they_are() {
+    let mut log = LogRing::<16>::default();
+    assert_eq!(format!("{log:?}"), "LogRing { words: 16, .. }");
+    let (mut producer, consumer) = log.split();
+    assert_eq!(format!("{producer:?}"), "LogProducer { words: 16, .. }");
+    assert_eq!(format!("{consumer:?}"), "LogConsumer { words: 16, .. }");
+    assert!(!producer.is_closed() && !consumer.is_closed());
+    consumer.close();
+    assert!(producer.is_closed());
+    assert_eq!(producer.push(b"nobody reads it"), Ok(()));
+    drop(producer);
+    let (producer, consumer) = log.split();
+    producer.close();
+    assert!(consumer.is_closed());
+
+    let (one, two) = (LogRing::<16>::new(), LogRing::<16>::new());
+    let (producer, _kept) = one.try_split().unwrap();
+    let (_also_kept, consumer) = two.try_split().unwrap();
+    assert!(consumer.rejoin(producer).is_err(), "of two logs");
+}
+
+#[test]
+fn errors_say_what_would_have_worked() {
+    let said = [
+        GrantError::TooLarge { limit: 6 }.to_string(),
+        GrantError::NotNow { available: 5 }.to_string(),
+        FrameTooLong { len: 7 }.to_string(),
+        RecordTooLong { limit: 8 }.to_string(),
+        TakeError::TooLong { len: 9 }.to_string(),
+        TakeError::Lost(Lost { records: 2, bytes: 10 }).to_string(),
+        Ring::<0>::new().split().0.push(1).unwrap_err().to_string(),
+        Closed.to_string(),
+    ];
+    assert_eq!(
+        said,
+        [
+            "more than the 6 bytes that can ever fit",
+            "only 5 bytes are available now",
+            "the next record has 7 bytes",
+            "the log takes records of up to 8 bytes",
+            "the next record has 9 bytes",
+            "2 records of 10 bytes were overwritten",
+            "the ring is full",
+            "the consumer is closed",
+        ]
+    );
+}
+
+#[test]
+fn the_traits_of_embedded_io_take_nothing_for_nothing() {
+    let mut ring = Ring::<4, Padded>::new();
+    let (mut producer, mut consumer) = ring.split();
+    assert_eq!((producer.write(b""), consumer.read(&mut [])), (Ok(0), Ok(0)), "at once, though it is empty");
+    assert_eq!((producer.write(b"abcdef"), producer.flush()), (Ok(4), Ok(())));
+    assert_eq!(consumer.fill_buf(), Ok(&b"abcd"[..]));
+    consumer.consume(3);
+    assert_eq!(consumer.read(&mut [0; 9]), Ok(1));
+    assert!(!consumer.read_ready().unwrap() && producer.write_ready().unwrap());
+    assert_eq!(producer.write(b"ghij"), Ok(4));
+    assert!(consumer.read_ready().unwrap() && !producer.write_ready().unwrap());
+    drop(consumer);
+    assert!(producer.write_ready().unwrap(), "it will not wait for who is gone");
+    assert_eq!(producer.write(b"k"), Err(Closed));
+    assert_eq!(producer.write(b""), Ok(0));
+}
+
+#[test]
+fn handles_that_come_back_can_be_taken_again() {
+    let ring = Ring::<4, Padded>::new();
+    for _ in 0..3 {
+        let (mut producer, consumer) = ring.try_split().expect("they are back");
+        producer.push(1).unwrap();
+        assert!(ring.try_split().is_none());
+        assert!(rejoin(producer, consumer).is_ok());
+    }
+    assert_eq!(ring.len(), 3, "what is in it stays");
+}
