@@ -587,6 +587,70 @@ fn json_is_one_object_that_adds_up() {
     assert!(told["disk_limit_bytes"].is_null());
 }
 
+/// A terminal: what the user has, and what the command gets.
+fn terminal() -> (fs::File, fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::os::unix::ffi::OsStrExt;
+    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&user).unwrap();
+    unlockpt(&user).unwrap();
+    let name = ptsname(&user, Vec::new()).unwrap();
+    let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+    (user.into(), fs::File::options().read(true).write(true).open(path).unwrap())
+}
+
+/// Reads what `child` shows on the terminal until it has ended, and asserts that it succeeded.
+fn shown(user: &mut fs::File, mut child: Child) -> String {
+    let (mut shown, mut some) = (Vec::new(), [0; 4096]);
+    // The end of a terminal that nobody has open is an error.
+    while let Ok(n @ 1..) = user.read(&mut some) {
+        shown.extend_from_slice(&some[..n]);
+    }
+    assert!(child.wait().unwrap().success());
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
+/// On a terminal there is a bar: of what is known to come, or of what has come. It told nothing before a quarter of a mebibyte
+/// had come, however long that took.
+#[test]
+fn a_terminal_shows_a_bar() {
+    let dir = TempDir::new().unwrap();
+    let on_terminal = |script: &str| {
+        let (mut user, end) = terminal();
+        let mut command = Command::new("bash");
+        command.args(["-c", script]).current_dir(dir.path()).env("OVERSPILL", OVERSPILL).env("TERM", "xterm");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(end).spawn().unwrap();
+        drop(command); // it has the terminal open
+        shown(&mut user, child)
+    };
+    let piped = on_terminal("{ echo 1; sleep 0.3; echo 2; } | $OVERSPILL --progress -o file");
+    assert!(piped.contains("2 B soaked up") && piped.contains("4 B soaked up"), "{piped:?}");
+    assert!(piped.contains("writing 4 B to file"), "{piped:?}");
+    assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"1\n2\n");
+    let from_file = on_terminal("$OVERSPILL --progress -o copy <file");
+    assert!(from_file.contains("4 B of 4 B"), "{from_file:?}");
+    // Without being asked, only when it takes long enough.
+    assert_eq!(on_terminal("echo 1 | $OVERSPILL -o file"), "");
+    let slow = on_terminal("{ echo 1; sleep 0.7; echo 2; } | $OVERSPILL -o file");
+    assert!(slow.contains("4 B soaked up"), "{slow:?}");
+}
+
+/// Who calls it without input sits before a silent terminal, unless it says what it waits for. The end of the input was looked
+/// for twice, and so had to be typed twice.
+#[test]
+fn who_types_the_input_is_told_how_to_end_it() {
+    let dir = TempDir::new().unwrap();
+    let (mut user, end) = terminal();
+    let mut command = overspill(dir.path(), &["-o", "file"]);
+    command.stdin(end.try_clone().unwrap()).stdout(Stdio::null()).stderr(end);
+    let child = command.spawn().unwrap();
+    drop(command);
+    user.write_all(b"typed\n\x04").unwrap();
+    let said = shown(&mut user, child);
+    assert!(said.contains("overspill: reading from the terminal; end with Ctrl-D"), "{said:?}");
+    assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"typed\n");
+}
+
 /// Guards what people read, and that it does not mix with the output.
 #[test]
 fn stats_and_progress_go_to_standard_error() {

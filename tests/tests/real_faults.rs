@@ -120,13 +120,14 @@ fn fail_each(scenario: &str, call: &str, ways: &[&str]) -> usize {
 /// A scenario, a call by its name in the kernel, and the ways in which it may fail.
 type Case = (&'static str, &'static str, &'static [&'static str]);
 
-const CALLS: [Case; 13] = [
+const CALLS: [Case; 14] = [
     ("spill", "pwrite64", &["error=ENOSPC", "error=EIO", "error=EINTR", "retval=0"]),
     ("spill", "pread64", &["error=EIO", "error=EINTR", "retval=0"]),
     ("spill", "fallocate", &["error=EOPNOTSUPP", "error=EIO", "error=EINTR"]),
     ("spill", "ftruncate", &["error=EIO", "error=EINTR"]),
     ("spill", "openat", &["error=EMFILE", "error=EACCES", "error=EOPNOTSUPP"]),
     ("spill", "fchmod", &["error=EIO"]),
+    ("lower", "pwritev", &["error=ENOSPC", "error=EIO", "error=EINTR", "retval=0"]),
     ("persist", "pwrite64", &["error=ENOSPC", "error=EINTR"]),
     ("persist", "fallocate", &["error=EOPNOTSUPP", "error=EIO"]),
     ("persist", "ftruncate", &["error=EFBIG"]),

@@ -40,6 +40,7 @@ mod linux {
         let dir = Path::new(dir);
         let failures = match &**scenario {
             "spill" => spill(dir),
+            "lower" => lower(dir),
             "persist" => persist(dir),
             "fill" => fill(dir),
             "read-only" => read_only(dir),
@@ -166,6 +167,26 @@ mod linux {
         a.insist("spill", SpillBuffer::spill);
         a.check();
         b.check();
+        pool.check_invariants();
+        let failures = a.failures + b.failures;
+        drop((a, b));
+        assert_eq!((pool.stats().memory_charged, pool.stats().disk_used), (0, 0));
+        failures
+    }
+
+    /// Lowers the limit below what is in memory, so that pages leave together; those that cannot do so later.
+    fn lower(dir: &Path) -> usize {
+        let pool = pool(dir, 64 * PAGE);
+        let (mut a, mut b) = (Kept::new(pool.buffer()), Kept::new(pool.buffer()));
+        for round in 0..3 {
+            pool.set_memory_limit(64 * PAGE);
+            a.write(round * PAGE, 10 * PAGE);
+            b.write(100 + round * 5 * PAGE, 4 * PAGE);
+            pool.set_memory_limit(2 * PAGE);
+            a.check();
+            b.check();
+            assert!(pool.stats().memory_charged <= 2 * PAGE as u64);
+        }
         pool.check_invariants();
         let failures = a.failures + b.failures;
         drop((a, b));

@@ -50,7 +50,7 @@ impl Progress {
             input.metadata().ok().filter(std::fs::Metadata::is_file).map(|found| found.len() + self.done);
     }
 
-    /// So many bytes more are in the buffer.
+    /// So many bytes more have come.
     pub(crate) fn soaked(&mut self, bytes: usize) {
         self.done += bytes as u64;
         match &self.how {
@@ -102,6 +102,7 @@ impl Progress {
             bar.set_style(style);
         }
         bar.set_position(self.done);
+        bar.tick(); // at once: the next bytes may be long in coming
         bar
     }
 }

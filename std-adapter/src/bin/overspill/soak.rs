@@ -81,33 +81,36 @@ impl Soak<'_> {
         loop {
             // Up to a boundary of blocks, and so of pages: a whole page can go past the cache.
             let past = usize::try_from(buffer.len() % BLOCK as u64).unwrap_or(0);
-            let read = fill(from, &mut block[past..]);
-            let n = read.map_err(|error| Failure::at("read", name, &error, TRY_AGAIN))?;
-            if n == 0 {
-                return Ok(());
-            }
+            let read = self.fill(from, &mut block[past..]);
+            let (n, has_ended) = read.map_err(|error| Failure::at("read", name, &error, TRY_AGAIN))?;
             let written = buffer.write_all(&block[past..past + n]);
             written.map_err(|error| failure::of_buffer(error, buffer.len(), self.dir))?;
-            self.progress.soaked(n);
+            if has_ended {
+                return Ok(());
+            }
         }
+    }
+
+    /// Reads until `block` is full or the input ends, since a pipe gives 64 KiB at a time at best; says how much that
+    /// was, and whether the input has ended. After that it is not read again: on a terminal it would go on.
+    fn fill(&mut self, from: &mut impl Read, block: &mut [u8]) -> io::Result<(usize, bool)> {
+        let mut filled = 0;
+        while filled < block.len() {
+            match from.read(&mut block[filled..]) {
+                Ok(0) => return Ok((filled, true)),
+                Ok(n) => {
+                    filled += n;
+                    self.progress.soaked(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((filled, false))
     }
 }
 
 const TRY_AGAIN: &str = "nothing was written; try again";
-
-/// Reads until `block` is full or the input ends: a pipe gives 64 KiB at a time at best.
-fn fill(from: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < block.len() {
-        match from.read(&mut block[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
 
 /// Standard input without std's buffer, which would hold bytes twice.
 fn unbuffered_stdin() -> io::Result<File> {
