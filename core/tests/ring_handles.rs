@@ -246,6 +246,51 @@ fn a_log_and_its_ends_say_what_they_are() {
     assert!(consumer.rejoin(producer).is_err(), "of two logs");
 }
 
+/// A record as long as the log can hold fits to the last word, and records that fit together lose none.
+#[test]
+fn a_log_takes_what_it_has_words_for() {
+    assert_eq!((LogRing::<1>::RECORD_MAX, LogRing::<16>::RECORD_MAX), (0, 60));
+    let mut log = LogRing::<16>::new();
+    let (mut producer, mut consumer) = log.split();
+    let mut buf = [0; 64];
+    for round in 0..20 {
+        for n in 0..4 {
+            producer.push(&[n; 12]).unwrap(); // four words with its length
+        }
+        for n in 0..4 {
+            assert_eq!(consumer.take(&mut buf), Ok(Some(12)), "round {round}");
+            assert_eq!(buf[..12], [n; 12]);
+        }
+        for len in [60, 59, 0, 57] {
+            producer.push(&record(len)).unwrap();
+            assert_eq!(consumer.take(&mut buf), Ok(Some(len)));
+            assert_eq!(buf[..len], record(len));
+        }
+        for len in [61, 62, 64] {
+            assert_eq!(producer.push(&record(len)), Err(RecordTooLong { limit: 60 }));
+        }
+        assert_eq!(consumer.take(&mut buf), Ok(None));
+        producer.push(b"abc").unwrap(); // so that the next round begins at another word
+        assert_eq!(consumer.take(&mut [0; 2]), Err(TakeError::TooLong { len: 3 }));
+        assert_eq!(consumer.take(&mut buf[..3]), Ok(Some(3)));
+    }
+}
+
+#[test]
+fn the_faces_of_bytes_tell_how_much_is_left() {
+    use bytes::{Buf, BufMut};
+    let mut ring = Ring::<8>::new();
+    let (mut producer, mut consumer) = ring.split();
+    let mut writable = producer.as_buf_mut();
+    writable.put_slice(b"abc");
+    assert_eq!(
+        (writable.remaining_mut(), format!("{writable:?}")),
+        (5, "Writable { remaining: 5, .. }".into())
+    );
+    let mut readable = consumer.as_buf();
+    assert_eq!((readable.get_u8(), format!("{readable:?}")), (b'a', "Readable { remaining: 2, .. }".into()));
+}
+
 #[test]
 fn errors_say_what_would_have_worked() {
     let said = [

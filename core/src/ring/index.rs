@@ -186,6 +186,7 @@ mod tests {
     #[test]
     fn the_largest_capacity_does_not_overflow() {
         let capacity = Span::CAPACITY_MAX;
+        assert_eq!(capacity, usize::MAX / 8 + 1, "as much as the documentation of the rings says");
         for span in [Span::erased(capacity), Span::fixed(capacity), Span::erased(capacity - 1)] {
             let capacity = span.capacity();
             for start in [0, capacity - 1, 0_usize.wrapping_sub(span.lap())] {

@@ -1,0 +1,151 @@
+//! Who is woken, when, and by what: each wake-up counted, in one thread and every layout that wakes.
+#![allow(missing_docs)]
+
+use core::future::Future;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+use embedded_io_async::{BufRead, Read, Write};
+use overspill_core::ring::{AnyRing, Closed, Consumer, HighWater, Padded, Producer, Ring, Wakes, Waking};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Count {
+    fn take(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+fn counted() -> (Arc<Count>, Waker) {
+    let count = Arc::new(Count::default());
+    (Arc::clone(&count), Waker::from(count))
+}
+
+fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Both ends of a ring of eight bytes wait, at each threshold, from each place.
+fn wakes_at_the_threshold<R: AnyRing<Layout: Wakes>>(
+    (mut producer, mut consumer): (Producer<'_, R>, Consumer<'_, R>),
+) {
+    let (count, waker) = counted();
+    let mut context = Context::from_waker(&waker);
+    for least in 1..=8 {
+        assert_eq!(consumer.poll_readable(&mut context, least), Poll::Pending);
+        for _ in 1..least {
+            producer.push(1).unwrap();
+            assert_eq!(count.take(), 0, "below {least}");
+        }
+        producer.push(2).unwrap();
+        assert_eq!(count.take(), 1, "at {least}");
+        assert_eq!(consumer.poll_readable(&mut context, least), Poll::Ready(least));
+        let rest = 8 - least;
+        assert_eq!(producer.push_slice(&[3; 9]), rest);
+        assert_eq!(count.take(), 0, "nobody waits any more");
+
+        assert_eq!(producer.poll_writable(&mut context, least), Poll::Pending);
+        for _ in 1..least {
+            consumer.pop().unwrap();
+            assert_eq!(count.take(), 0, "below {least}");
+        }
+        consumer.pop().unwrap();
+        assert_eq!(count.take(), 1, "at {least}");
+        assert_eq!(producer.poll_writable(&mut context, least), Poll::Ready(least));
+        assert_eq!(consumer.skip(9), rest);
+        assert_eq!(count.take(), 0, "nobody waits any more");
+        // From here on it stands one further.
+        assert!(producer.push(0).is_ok() && consumer.pop().is_some());
+    }
+    assert_eq!(consumer.poll_readable(&mut context, 0), Poll::Ready(0), "nothing is there at once");
+    assert!(producer.poll_writable(&mut context, 0).is_ready(), "with as much as is known of");
+    assert_eq!(producer.poll_writable(&mut context, 100), Poll::Ready(8), "capped at the capacity");
+}
+
+#[test]
+fn each_layout_wakes_at_the_threshold_and_only_then() {
+    wakes_at_the_threshold(Ring::<8, Waking>::new().split());
+    wakes_at_the_threshold(Ring::<8, Waking<Padded>>::new().split());
+    wakes_at_the_threshold(Ring::<8, Waking<HighWater>>::new().split());
+    wakes_at_the_threshold(Ring::<8, HighWater<Waking<Padded>>>::new().split());
+}
+
+#[test]
+fn the_mark_is_kept_below_and_above_the_wakers() {
+    let (mut above, mut below) = (Ring::<8, HighWater<Waking>>::new(), Ring::<8, Waking<HighWater>>::new());
+    let (mut producer, consumer) = above.split();
+    producer.push_slice(b"abc");
+    assert_eq!((producer.high_water(), consumer.high_water()), (3, 3));
+    let (mut producer, consumer) = below.split();
+    producer.push_slice(b"abcd");
+    assert_eq!((producer.high_water(), consumer.high_water()), (4, 4));
+}
+
+#[test]
+fn the_last_waker_is_the_one_that_is_woken_and_once() {
+    let ((first, one), (second, two)) = (counted(), counted());
+    let mut ring = Ring::<8, Waking>::new();
+    let (mut producer, mut consumer) = ring.split();
+    assert_eq!(consumer.poll_readable(&mut Context::from_waker(&one), 1), Poll::Pending);
+    assert_eq!(consumer.poll_readable(&mut Context::from_waker(&two), 1), Poll::Pending);
+    producer.push_slice(b"ab");
+    producer.push_slice(b"cd");
+    assert_eq!((first.take(), second.take()), (0, 1), "once, until it asks again");
+    assert_eq!(Arc::strong_count(&first), 2, "the ring has let go of it");
+}
+
+#[test]
+fn the_close_of_either_end_wakes_the_other() {
+    let (count, waker) = counted();
+    let mut context = Context::from_waker(&waker);
+    let mut ring = Ring::<4, Waking<Padded>>::new();
+    let (mut producer, mut consumer) = ring.split();
+    producer.push(9).unwrap();
+    assert_eq!(consumer.poll_readable(&mut context, 3), Poll::Pending);
+    drop(producer);
+    assert_eq!(count.take(), 1);
+    assert_eq!(consumer.poll_readable(&mut context, 3), Poll::Ready(1), "what there is");
+    drop(consumer);
+    let (mut producer, consumer) = ring.split();
+    assert_eq!(producer.push_slice(b"abc"), 3);
+    assert_eq!(producer.poll_writable(&mut context, 2), Poll::Pending);
+    drop(consumer);
+    assert_eq!(count.take(), 1);
+    assert_eq!(producer.poll_writable(&mut context, 2), Poll::Ready(0));
+    assert_eq!(poll_once(Write::write(&mut producer, b"x")), Poll::Ready(Err(Closed)));
+}
+
+#[test]
+fn futures_are_ready_when_there_is_something_and_not_before() {
+    let mut ring = Ring::<4, Waking>::new();
+    let (mut producer, mut consumer) = ring.split();
+    let mut buf = [0; 8];
+    assert_eq!(poll_once(consumer.readable(1)), Poll::Pending);
+    assert_eq!(poll_once(Read::read(&mut consumer, &mut buf)), Poll::Pending);
+    assert_eq!(
+        poll_once(Read::read(&mut consumer, &mut [])),
+        Poll::Ready(Ok(0)),
+        "nothing for nothing, at once"
+    );
+    assert_eq!(poll_once(producer.writable(3)), Poll::Ready(4));
+    assert_eq!(poll_once(Write::write(&mut producer, b"abcdef")), Poll::Ready(Ok(4)));
+    assert_eq!(poll_once(Write::write(&mut producer, b"ef")), Poll::Pending);
+    assert_eq!(poll_once(Write::write(&mut producer, b"")), Poll::Ready(Ok(0)));
+    assert_eq!(poll_once(Write::flush(&mut producer)), Poll::Ready(Ok(())));
+    assert_eq!(poll_once(producer.writable(1)), Poll::Pending);
+    assert_eq!(poll_once(consumer.readable(2)), Poll::Ready(4));
+    assert_eq!(poll_once(BufRead::fill_buf(&mut consumer)), Poll::Ready(Ok(&b"abcd"[..])));
+    BufRead::consume(&mut consumer, 3);
+    assert_eq!(poll_once(producer.writable(1)), Poll::Ready(3));
+    assert_eq!(poll_once(Read::read(&mut consumer, &mut buf)), Poll::Ready(Ok(1)));
+    assert_eq!(buf[0], b'd');
+}
