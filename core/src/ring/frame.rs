@@ -334,7 +334,8 @@ debug_opaque!(FrameProducer<'_>, FrameConsumer<'_>, FrameGrant<'_, '_>, Frame<'_
 
 #[cfg(test)]
 mod tests {
-    use super::{HEADER_MAX, encode, header_len, largest};
+    use super::{HEADER_MAX, encode, header_len, largest, raw};
+    use crate::ring::{Layout, Packed, Padded, Ring};
 
     /// Records just below and above 127 bytes are where lengths of lengths go wrong.
     #[test]
@@ -362,5 +363,38 @@ mod tests {
                 assert!(header[width - 1] & 0x80 == 0);
             }
         }
+    }
+
+    /// The ends check for themselves what records never ask of them: bytes that are not theirs.
+    fn ends_keep_to_what_they_own<L: Layout>() {
+        let mut ring = Ring::<8, L>::new();
+        for _ in 0..10 {
+            let (mut write, mut read) = raw::ends(&mut ring);
+            assert_eq!(write.room(8), 8);
+            for (offset, len, fits) in
+                [(0, 8, true), (8, 0, true), (4, 4, true), (0, 9, false), (4, 5, false), (9, 0, false)]
+            {
+                assert_eq!(write.put(offset, &[0; 9][..len]), fits, "{len} bytes at {offset}");
+            }
+            assert!(!write.put(usize::MAX, b"a"));
+            assert!(write.put(2, b"cde") && write.put(0, b"ab"));
+            assert_eq!((write.commit(5), read.available(5)), (5, 5));
+            for (offset, len, fits) in
+                [(0, 5, true), (5, 0, true), (3, 2, true), (0, 6, false), (3, 3, false), (6, 0, false)]
+            {
+                let mut to = [0; 6];
+                let to = &mut to[..len];
+                assert_eq!(read.get(offset, to), fits, "{len} bytes at {offset}");
+                assert!(!fits || *to == b"abcde"[offset..offset + len]);
+            }
+            assert!(!read.get(usize::MAX, &mut [0]));
+            assert_eq!(read.commit(9), 5, "no more than is known of");
+        }
+    }
+
+    #[test]
+    fn ends_keep_to_what_they_own_in_either_layout() {
+        ends_keep_to_what_they_own::<Packed>();
+        ends_keep_to_what_they_own::<Padded>();
     }
 }
