@@ -115,6 +115,16 @@ mod tests {
     }
 
     #[test]
+    fn the_high_water_mark_never_falls() {
+        let mark = HighWater::default();
+        let marks = [3, 0, 5, 4, 5, 9].map(|sum| {
+            mark.note(sum);
+            mark.get()
+        });
+        assert_eq!(marks, [3, 3, 5, 5, 5, 9]);
+    }
+
+    #[test]
     fn a_request_that_would_wrap_is_refused() {
         let budget = Budget::new(u64::MAX);
         budget.take(1).unwrap();

@@ -325,4 +325,57 @@ mod tests {
         slots.free(c);
         assert_eq!(slots.take(4096).unwrap(), c, "warm before cold");
     }
+
+    #[test]
+    fn warm_slots_of_any_length_come_before_cold_ones() {
+        let mut slots = Slots::new(16 << 10);
+        let [cold, long, kept] = [4096, 8192, 4096].map(|len| slots.take(len).unwrap());
+        assert_eq!((cold.offset, long.offset, kept.offset), (0, 8192, 4096));
+        slots.free(cold);
+        let returning = slots.start_returning();
+        slots.returned(returning, true);
+        slots.free(long);
+        assert_eq!(slots.warm_bytes(), 8192);
+        assert_eq!(slots.take(4096).unwrap().offset, 8192, "a part of the warm one, though a cold one fits");
+        assert_eq!(slots.warm_bytes(), 4096);
+        assert_eq!(slots.cut(), None, "something is in use at the end");
+    }
+
+    #[test]
+    fn what_touches_goes_back_together_and_what_does_not_apart() {
+        let mut slots = Slots::new(4096);
+        let taken: Vec<Slot> = (0..7).map(|_| slots.take(4096).unwrap()).collect();
+        for n in [0, 1, 3, 5] {
+            slots.free(taken[n]);
+        }
+        let returning = slots.start_returning();
+        assert_eq!(returning.extents, [(0, 8192), (3 * 4096, 4096), (5 * 4096, 4096)]);
+        slots.returned(returning, true);
+        assert_eq!((slots.warm_bytes(), slots.cut()), (0, None));
+        // The last two pages are free now, one warm and one cold; two that are not at the end stay.
+        slots.free(taken[6]);
+        slots.free(taken[4]);
+        assert_eq!(slots.warm_bytes(), 2 * 4096);
+        assert_eq!(slots.cut(), Some(3 * 4096));
+        assert_eq!((slots.warm_bytes(), slots.end()), (0, 3 * 4096));
+        slots.free(taken[2]);
+        assert_eq!((slots.warm_bytes(), slots.cut()), (4096, Some(0)));
+    }
+
+    #[test]
+    fn a_buddy_that_is_half_warm_is_warm_as_a_whole() {
+        let mut slots = Slots::new(8192);
+        let [low, high] = [4096; 2].map(|len| slots.take(len).unwrap());
+        slots.free(low);
+        let returning = slots.start_returning();
+        slots.returned(returning, true);
+        slots.free(high);
+        assert_eq!(slots.warm_bytes(), 8192);
+        let [low, high] = [4096; 2].map(|len| slots.take(len).unwrap());
+        slots.free(high);
+        let returning = slots.start_returning();
+        slots.returned(returning, true);
+        slots.free(low);
+        assert_eq!((slots.warm_bytes(), slots.cut(), slots.warm_bytes()), (8192, Some(0), 0));
+    }
 }
