@@ -130,9 +130,10 @@ impl Bytes<'_> {
     #[inline(always)]
     fn pieces(self, place: usize, len: usize, touch: fn(&Watch, usize, usize)) -> [(*mut u8, usize); 2] {
         let before = self.span.before_wrap(place, len);
+        let after = len - before;
         touch(self.watch, place, before);
-        touch(self.watch, 0, len - before);
-        [(self.start.wrapping_add(place), before), (self.start, len - before)]
+        touch(self.watch, 0, after);
+        [(self.start.wrapping_add(place), before), (self.start, after)]
     }
 }
 
@@ -347,8 +348,7 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         let (write, room) = self.look(span.capacity());
         if room == span.capacity() && span.place(write) != 0 {
             let write = span.jump(write);
-            self.write = write;
-            self.seen = write;
+            (self.write, self.seen) = (write, write);
             // Relaxed: it hands over no byte (R6).
             self.ring.shared(Token).write().store(write, Relaxed);
         }
