@@ -349,3 +349,24 @@ fn a_dropped_future_leaves_the_queue() {
     drop((two, first, second));
     assert_eq!(pool.stats().disk_used, 0);
 }
+
+/// Who polls by hand keeps its turn between two polls, until the buffer is gone.
+#[test]
+fn who_polls_by_hand_keeps_its_turn() {
+    let pool = pool(0, 1, WhenFull::Fail);
+    let full = filled(&pool, 1, 1);
+    let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
+    let waker = Waker::from(Arc::clone(&bell));
+    let mut context = Context::from_waker(&waker);
+    assert_eq!(buffer.poll_room(&mut context), Poll::Ready(()), "nothing was refused");
+    for polled in [Poll::Ready(()), Poll::Pending] {
+        refusal(buffer.write_all(&[2]));
+        assert_eq!(buffer.poll_room(&mut context), polled);
+    }
+    drop(full);
+    assert_eq!(bell.rung(), 1);
+    refusal(pool.buffer().write_all(&[3])); // it has been set aside
+    drop(buffer);
+    pool.buffer().write_all(&[3]).unwrap();
+    assert_eq!(pool.stats().waiting, 0);
+}
