@@ -170,23 +170,28 @@ impl Core {
             }
         }
         placed.sort_unstable_by_key(|page| page.slot.offset);
-        let mut arrived = Vec::with_capacity(placed.len());
-        for run in placed.chunk_by(Placed::is_beside) {
-            let mut written = self.write_run(home, run);
+        let mut placed = placed.into_iter().peekable();
+        while let Some(first) = placed.next() {
+            let mut run = vec![first];
+            while let Some(next) = placed.next_if(|next| run.last().is_some_and(|last| last.is_beside(next)))
+            {
+                run.push(next);
+            }
+            let mut written = self.write_run(home, &run);
+            // At once, since their owner may be waiting for them.
             for page in run {
-                arrived.push(written >= page.content().len());
+                let has_arrived = written >= page.content().len();
                 written = written.saturating_sub(page.content().len());
+                let Placed { leaving, slot } = page;
+                if has_arrived {
+                    frames.push(self.land(home, leaving.underway, slot, from.beside(), reason));
+                    continue;
+                }
+                if leaving.underway.resident().slot.is_none() {
+                    home.free(slot);
+                }
+                frames.extend(self.give_up(home, leaving, from));
             }
-        }
-        for (Placed { leaving, slot }, has_arrived) in placed.into_iter().zip(arrived) {
-            if has_arrived {
-                frames.push(self.land(home, leaving.underway, slot, from.beside(), reason));
-                continue;
-            }
-            if leaving.underway.resident().slot.is_none() {
-                home.free(slot);
-            }
-            frames.extend(self.give_up(home, leaving, from));
         }
     }
 
