@@ -138,7 +138,8 @@ fn a_log_counts_exactly_what_it_lost() {
 }
 
 /// AMD's `rep movsb` copies twenty times more slowly where the destination begins 1 to 31 bytes past the source, modulo 4 KiB:
-/// one item of 16 KiB in ten took 8 µs instead of 0.7. Such a copy goes in pieces now: many distances, across the wrap, in and out.
+/// in a process whose vectors happened to lie so, each item of 16 KiB took 8 µs instead of 0.8. Such a copy goes in pieces
+/// now: many distances, across the wrap, in and out.
 #[test]
 fn long_copies_are_whole_however_far_apart_they_begin() {
     const LEN: usize = 3 * 4096 + 100;
