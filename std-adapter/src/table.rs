@@ -32,6 +32,9 @@ use crate::stash::Stash;
 use crate::sums::Sums;
 use crate::sync::Arc;
 
+#[cfg(all(test, not(overspill_loom)))]
+mod tests;
+
 /// The bytes of a page that is in memory.
 #[derive(Debug)]
 pub(crate) struct Resident {
