@@ -165,19 +165,23 @@ impl<T, B> Peer<T, B> {
     /// Runs `f` on the value, alone with it, unless the owner or another peer is there just now:
     /// then returns `None` at once. Costs a heavy fence, some microseconds.
     pub(crate) fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let shared = &*self.shared;
-        let claim = Claim::new(shared)?;
+        let claim = Claim::new(&self.shared)?;
         fences::heavy();
-        // Acquire: what the owner did inside is seen, since it left after it.
-        if shared.presence.load(Ordering::Acquire) == INSIDE {
-            return None;
+        claim.visit(f)
+    }
+
+    /// As [`try_with`](Peer::try_with) on one after the other, but for one heavy fence together: what came of
+    /// it where there was nobody. An owner may have to wait until all before it are visited.
+    pub(crate) fn try_with_each<'a, R>(
+        peers: &'a [Self],
+        mut f: impl FnMut(&'a Self, &mut T) -> R,
+    ) -> Vec<R> {
+        let claim = |peer: &'a Self| Some((peer, Claim::new(&peer.shared)?));
+        let claims: Vec<_> = peers.iter().filter_map(claim).collect();
+        if !claims.is_empty() {
+            fences::heavy();
         }
-        // SAFETY: `claimed` was raised before the heavy fence and nobody was inside after it, so an
-        // owner that enters from now on reads `claimed` as raised and turns to the lock, which the
-        // claim holds until it is dropped, after `f` has returned. Other peers need the lock too.
-        let result = shared.value.with_mut(|value| f(unsafe { &mut *value }));
-        drop(claim);
-        Some(result)
+        claims.into_iter().filter_map(|(peer, claim)| claim.visit(|value| f(peer, value))).collect()
     }
 
     /// Whether the owner has been inside since the last time this was asked, or is there now.
@@ -238,13 +242,14 @@ impl Drop for Raised<'_> {
 }
 
 /// A peer's raised flag and the lock behind it, taken back in the opposite order.
-struct Claim<'a> {
-    claimed: &'a AtomicBool,
+struct Claim<'a, T, B> {
+    shared: &'a Shared<T, B>,
     _guard: MutexGuard<'a, ()>,
 }
 
-impl<'a> Claim<'a> {
-    fn new<T, B>(shared: &'a Shared<T, B>) -> Option<Self> {
+impl<'a, T, B> Claim<'a, T, B> {
+    /// To be followed by a heavy fence.
+    fn new(shared: &'a Shared<T, B>) -> Option<Self> {
         let guard = match shared.lock.try_lock() {
             Ok(guard) => guard,
             #[cfg(not(overspill_loom))]
@@ -252,14 +257,28 @@ impl<'a> Claim<'a> {
             Err(_) => return None,
         };
         shared.claimed.store(true, Ordering::Relaxed);
-        Some(Claim { claimed: &shared.claimed, _guard: guard })
+        Some(Claim { shared, _guard: guard })
+    }
+
+    /// Runs `f` on the value, unless the owner is inside. A heavy fence has gone before.
+    fn visit<R>(self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        // Acquire: what the owner did inside is seen, since it left after it.
+        if self.shared.presence.load(Ordering::Acquire) == INSIDE {
+            return None;
+        }
+        // SAFETY: `claimed` was raised before the heavy fence and nobody was inside after it, so an
+        // owner that enters from now on reads `claimed` as raised and turns to the lock, which the
+        // claim holds until it is dropped, after `f` has returned. Other peers need the lock too.
+        let result = self.shared.value.with_mut(|value| f(unsafe { &mut *value }));
+        drop(self);
+        Some(result)
     }
 }
 
-impl Drop for Claim<'_> {
+impl<T, B> Drop for Claim<'_, T, B> {
     fn drop(&mut self) {
         // Release: an owner that reads this (Acquire) sees all that was done inside.
-        self.claimed.store(!fences::work(), Ordering::Release);
+        self.shared.claimed.store(!fences::work(), Ordering::Release);
     }
 }
 

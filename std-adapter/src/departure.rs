@@ -15,7 +15,7 @@
 //! | abandoned | needed by nobody | | what the taker ends with is disposed of by the taker |
 //!
 //! I1: the bytes are in one place in each state. I3: a page that could not be written comes back. A
-//! taker never waits for an owner; an owner waits for what a taker took in one visit to be written at the most.
+//! taker never waits for an owner; an owner waits for what a taker took in one go to be written at the most.
 //!
 //! While it is underway, the frame and the slot that it will need count in its buffer's account. Who
 //! ends that state corrects the account: the taker, unless the owner has abandoned the page. For then

@@ -3,7 +3,7 @@
 //! `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs them;
 //! `.ci/weaken-pool` weakens an ordering or a lock at a time, and expects one of them to fail.
 
-use crate::biased::{Owner, TryLock};
+use crate::biased::{Owner, Peer, TryLock};
 use crate::budget::Budget;
 use crate::frame::Frames;
 use crate::pager::Pager;
@@ -71,6 +71,19 @@ fn peers_take_turns() {
         owner.with(|n| *n += 1);
         let visits: i32 = visitors.into_iter().map(|visitor| visitor.join().unwrap()).sum();
         assert_eq!(owner.with(|n| *n), 1 + visits);
+    });
+}
+
+/// Guards: who goes to several for one fence is alone with each of them as well.
+#[test]
+fn a_peer_of_two_takes_turns_with_both_owners() {
+    explore(3, || {
+        let mut owners = [Owner::new(0, ()), Owner::new(0, ())];
+        let peers = [owners[1].peer(), owners[0].peer()];
+        let visitor = thread::spawn(move || Peer::try_with_each(&peers, |_, n| *n += 1).len());
+        let quick = owners.iter_mut().filter_map(|owner| owner.try_with(|n| *n += 1)).count();
+        let visits = visitor.join().unwrap();
+        assert_eq!(owners.map(|mut owner| owner.with(|n| *n)).iter().sum::<usize>(), quick + visits);
     });
 }
 
@@ -274,7 +287,7 @@ fn against_a_taker_of(
         pager.write_at(0, &[1; PAGE]).unwrap();
         pager.write_at(PAGE as u64, &[2; PAGE]).unwrap();
         let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&core));
-        let taker = thread::spawn(move || take_back(&theirs, &peer, most, refuses));
+        let taker = thread::spawn(move || take_back(&theirs, &[peer], most, refuses));
         let left = owner(pager);
         taker.join().unwrap();
         if let Some(mut pager) = left {
@@ -286,10 +299,10 @@ fn against_a_taker_of(
     });
 }
 
-fn take_back(core: &Core, peer: &PeerTable, most: usize, refuses: bool) {
-    match core.take_back(peer, SpillReason::TakenBack, most) {
+fn take_back(core: &Core, peers: &[PeerTable], most: usize, refuses: bool) {
+    match core.take_back(peers, SpillReason::TakenBack, most) {
         Taken::Frames(frames) => {
-            assert!((1..=most).contains(&frames.len()));
+            assert!((1..=most * peers.len()).contains(&frames.len()));
             for frame in frames {
                 // The owner has abandoned a page that could not be written, or nothing was to be written.
                 assert!(!refuses || frame.capacity() == PAGE);
@@ -414,5 +427,42 @@ fn both_pages_are_refused_while_their_owner_truncates() {
         pager.set_len(PAGE as u64).unwrap();
         assert_eq!(content(&mut pager), [1; PAGE]);
         Some(pager)
+    });
+}
+
+/// A buffer of one page, `[1; 8]`, another, `[2; 8]`, and somebody who takes back both in one go.
+fn two_against_a_taker(refuses: bool, owner: impl Fn([Pager; 2]) + Sync + Send + 'static) {
+    explore(2, move || {
+        let store = Box::new(Shelf { refuses, ..Shelf::default() });
+        let core = Arc::new(Core::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
+        let mut pagers = [Pager::new(Arc::clone(&core)), Pager::new(Arc::clone(&core))];
+        pagers[0].write_at(0, &[1; PAGE]).unwrap();
+        pagers[1].write_at(0, &[2; PAGE]).unwrap();
+        let (peers, theirs) = (pagers.each_ref().map(|pager| pager.own_table().peer()), Arc::clone(&core));
+        let taker = thread::spawn(move || take_back(&theirs, &peers, 1, refuses));
+        owner(pagers);
+        taker.join().unwrap();
+        core.trim();
+        core.check_quiet();
+        assert_eq!((core.frames.budget().taken(), core.disk.quota().taken()), (0, 0));
+    });
+}
+
+/// Guards I1: pages of two buffers that leave together, in one write, while one is written to and the other read.
+#[test]
+fn pages_of_two_are_taken_while_their_owners_go_on() {
+    two_against_a_taker(false, |[mut first, mut second]| {
+        assert_eq!(first.write_at(2, &[7; 3]).unwrap(), 3);
+        assert_eq!(content(&mut second), [2; PAGE]);
+        assert_eq!(content(&mut first), [1, 1, 7, 7, 7, 1, 1, 1]);
+    });
+}
+
+/// Guards I3: pages of two buffers that the store refuses together, when one of the buffers is gone.
+#[test]
+fn pages_of_two_are_refused_while_one_of_them_is_dropped() {
+    two_against_a_taker(true, |[first, mut second]| {
+        drop(first);
+        assert_eq!(content(&mut second), [2; PAGE]);
     });
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 1 | recycled frames, and what the budget has left | [`Frames::take`](crate::frame::Frames::take) |
 //! | 2 | the frames of kept tables | [`Core::spare_frame`] |
-//! | 3 | another buffer | [`Registry::find_giver`] |
+//! | 3 | other buffers | [`Registry::find_givers`] |
 //! | 4 | a page of the asker's own | the pager |
 //! | 5 | none: straight to the store | the pager |
 
@@ -91,7 +91,8 @@ impl Core {
         }
         let registry = self.registry.as_ref().filter(|_| reach > Reach::Spare)?;
         let (share, limit) = (self.fair_share(), self.frames.budget().limit());
-        self.frame_of_other(registry, &Ask { held, wanted: len as u64, share, limit, reach }, asker)
+        let (wanted, page) = (len as u64, self.page_size as u64);
+        self.frame_of_other(registry, &Ask { held, wanted, share, limit, page, reach }, asker)
     }
 
     #[cold]
@@ -99,16 +100,18 @@ impl Core {
         let len = self.frames.class(usize::try_from(ask.wanted).ok()?);
         let mut misses = 0;
         while misses < MISSES_MAX {
-            let giver = registry.find_giver(ask, asker)?;
-            match self.take_back(&giver, SpillReason::TakenBack, 1) {
+            let givers = registry.find_givers(ask, asker);
+            if givers.is_empty() {
+                return None;
+            }
+            match self.take_back(&givers, SpillReason::TakenBack, 1) {
                 Taken::Frames(mut frames) => {
-                    let frame = frames.pop()?;
-                    if frame.capacity() == len && !self.frames.is_over() {
-                        return Some(frame);
-                    }
-                    // Too small, or too large: what the budget gets of it may do, with that of others.
-                    self.frames.recycle(frame);
-                    if let Some(frame) = self.spare_frame(len) {
+                    let fitting = frames.iter().position(|frame| frame.capacity() == len);
+                    let fitting = fitting.filter(|_| !self.frames.is_over()).map(|at| frames.swap_remove(at));
+                    // The others are for the next who asks; and if all are too small, or too large, what the
+                    // budget gets of them may do, with that of others.
+                    frames.into_iter().for_each(|frame| self.frames.recycle(frame));
+                    if let Some(frame) = fitting.or_else(|| self.spare_frame(len)) {
                         return Some(frame);
                     }
                 }
@@ -121,7 +124,8 @@ impl Core {
 
     /// The number of buffers. Other threads may have changed it already.
     pub(crate) fn buffers(&self) -> usize {
-        self.registry.as_ref().map_or(1, Registry::len).saturating_sub(self.idle.len())
+        let tables = self.registry.as_ref().map_or(1, Registry::len);
+        usize::try_from(tables).unwrap_or(usize::MAX).saturating_sub(self.idle.len())
     }
 
     /// What each buffer may hold without giving to others while it is in use, in bytes.
@@ -167,7 +171,7 @@ impl Core {
             if most == 0 {
                 return true;
             }
-            match self.take_back(table, SpillReason::LimitLowered, most) {
+            match self.take_back(std::slice::from_ref(table), SpillReason::LimitLowered, most) {
                 Taken::Frames(frames) => frames.into_iter().for_each(|frame| self.frames.recycle(frame)),
                 Taken::Nothing => return true,
                 Taken::Stuck => return false,

@@ -13,17 +13,17 @@
 //! | rule | gives | to |
 //! |---|---|---|
 //! | [`larger`](Ask::may_take_from_larger) | the largest of a few that hold more than their share | any that holds less |
-//! | [`idle`](Ask::may_take_from_idle) | one that was not visited since the last round | one with less than its share, or an eighth of the limit |
+//! | [`idle`](Ask::may_take_from_idle) | some that were not visited since the last round | one with less than its share, or an eighth of the limit |
 //!
 //! The first rule keeps a huge buffer from starving small ones; the second keeps many idle ones from
 //! starving a few active ones. Its bound keeps a huge one from washing out the idle ones: what it wants
 //! more than that it takes from itself.
 
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::taking::{OwnTable, PeerTable};
 use std::num::NonZeroUsize;
 
-/// Tables that are looked at to find the largest.
+/// Tables that are looked at to find the largest, and those that are idle.
 const SAMPLE: usize = 32;
 
 /// Tables that are looked at to find any.
@@ -31,6 +31,14 @@ const SEARCH_MAX: usize = 1 << 10;
 
 /// An asker may take from idle buffers until it holds the limit divided by this, if its share is less.
 const IDLE_GIVE_PARTS: u64 = 8;
+
+/// How many times as much as the asker wants idle buffers give at once, a page each: the rest waits for the next who
+/// asks. Each by itself would cost a heavy fence, some 20 µs on a virtual machine, and a call of the store, in which two
+/// threads get in each other's way.
+const GIVEN_TIMES: u64 = 8;
+
+/// What idle buffers give at once is at most the limit divided by this, unless the asker wants more.
+const GIVEN_PARTS: u64 = 64;
 
 /// Where a table is in the registry: its index and one, so that no place takes no room.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +66,8 @@ pub(crate) struct Ask {
     pub(crate) share: u64,
     /// The limit of the pool.
     pub(crate) limit: u64,
+    /// The length of a page.
+    pub(crate) page: u64,
     pub(crate) reach: Reach,
 }
 
@@ -70,11 +80,21 @@ impl Ask {
         let most = self.share.max(self.limit / IDLE_GIVE_PARTS);
         self.reach >= Reach::Idle && self.held + self.wanted <= most
     }
+
+    /// How much idle buffers are to give at once, in bytes.
+    fn of_idle(&self) -> u64 {
+        if !self.may_take_from_idle() {
+            return 0;
+        }
+        self.wanted.saturating_mul(GIVEN_TIMES).min(self.limit / GIVEN_PARTS).max(self.wanted)
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     clock: Mutex<Clock>,
+    /// The number of tables. Changed while the clock is locked; read by whoever asks for memory.
+    len: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +134,7 @@ impl Registry {
         } else {
             clock.entries.push(entry);
         }
+        self.len.fetch_add(1, Ordering::Relaxed);
         Place(NonZeroUsize::MIN.saturating_add(at))
     }
 
@@ -122,16 +143,17 @@ impl Registry {
         let mut clock = lock(&self.clock);
         clock.entries[at] = None;
         clock.vacant.push(at);
+        self.len.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The number of tables.
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.clock).len()
+    pub(crate) fn len(&self) -> u64 {
+        self.len.load(Ordering::Relaxed)
     }
 
-    /// Somebody to take a page back from.
-    pub(crate) fn find_giver(&self, ask: &Ask, asker: &OwnTable) -> Option<PeerTable> {
-        lock(&self.clock).find_giver(ask, asker)
+    /// Whom to take a page each back from: nobody, one, or several that are idle.
+    pub(crate) fn find_givers(&self, ask: &Ask, asker: &OwnTable) -> Vec<PeerTable> {
+        lock(&self.clock).find_givers(ask, asker)
     }
 
     /// All tables, as they are now.
@@ -141,21 +163,18 @@ impl Registry {
 }
 
 impl Clock {
-    fn len(&self) -> usize {
-        self.entries.len() - self.vacant.len()
-    }
-
-    fn find_giver(&mut self, ask: &Ask, asker: &OwnTable) -> Option<PeerTable> {
+    fn find_givers(&mut self, ask: &Ask, asker: &OwnTable) -> Vec<PeerTable> {
         let is_asker = |entry: &Entry| entry.table.is_of(asker);
         if let Some(Some(entry)) = self.entries.get(self.giver)
             && ask.may_take_from_larger(entry.held())
             && !is_asker(entry)
         {
-            return Some(entry.table.clone());
+            return vec![entry.table.clone()];
         }
-        let (mut largest, mut largest_held, mut idle) = (None, 0, None);
+        let (mut largest, mut largest_held) = (None, 0);
+        let (mut idle, mut missing) = (Vec::new(), ask.of_idle());
         for step in 0..self.entries.len().min(SEARCH_MAX) {
-            if step >= SAMPLE && (largest.is_some() || idle.is_some()) {
+            if step >= SAMPLE && (largest.is_some() || !idle.is_empty()) {
                 break;
             }
             let at = self.hand % self.entries.len();
@@ -168,12 +187,13 @@ impl Clock {
             if held > largest_held && ask.may_take_from_larger(held) {
                 (largest, largest_held) = (Some(at), held);
             }
-            if is_idle && idle.is_none() && ask.may_take_from_idle() {
-                idle = Some(at);
+            if is_idle && missing > 0 {
+                missing = missing.saturating_sub(held.min(ask.page));
+                idle.push(entry.table.clone());
             }
         }
-        self.giver = largest.unwrap_or(self.giver);
-        let found = self.entries.get(largest.or(idle)?)?.as_ref()?;
-        Some(found.table.clone())
+        let Some(largest) = largest else { return idle };
+        self.giver = largest;
+        self.entries[largest].iter().map(|entry| entry.table.clone()).collect()
     }
 }

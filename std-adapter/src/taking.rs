@@ -17,9 +17,11 @@ use crate::disk;
 use crate::events::Event;
 use crate::frame::Frame;
 use crate::home::Home;
+use crate::own_file::OwnFile;
 use crate::pool::Core;
 use crate::slots::Slot;
 use crate::stats::{IoCounts, SpillReason};
+use crate::sync::Arc;
 use crate::table::{Page, Table};
 use crate::tally::Way;
 use std::io::IoSlice;
@@ -56,31 +58,52 @@ enum What {
     /// A frame whose bytes are in a slot already.
     Clean(Frame),
     /// A page whose bytes are still to be written.
-    Leaving(Leaving),
+    Leaving { index: u64, underway: Underway },
+}
+
+/// Whom pages are taken from.
+#[derive(Debug)]
+struct Giver<'a> {
+    table: &'a PeerTable,
+    /// Where the buffer has its slots: known from the visit, since the table may be another buffer's by the time
+    /// that the pages have arrived.
+    own: Option<Arc<OwnFile>>,
+}
+
+impl Giver<'_> {
+    fn home<'b>(&'b self, core: &'b Core) -> Home<'b> {
+        Home { disk: &core.disk, own: self.own.as_deref() }
+    }
+
+    fn account(&self) -> &Account {
+        self.table.beside()
+    }
 }
 
 /// Page `index`, on its way.
 #[derive(Debug)]
-struct Leaving {
+struct Leaving<'a> {
+    giver: &'a Giver<'a>,
     index: u64,
     underway: Underway,
 }
 
 /// A page on its way that knows where to.
 #[derive(Debug)]
-struct Placed {
-    leaving: Leaving,
+struct Placed<'a> {
+    leaving: Leaving<'a>,
     slot: Slot,
 }
 
-impl Placed {
+impl Placed<'_> {
     fn content(&self) -> &[u8] {
         self.leaving.underway.resident().content()
     }
 
-    /// Whether both can be written in one go: nothing is between them in the store.
-    fn is_beside(&self, next: &Placed) -> bool {
-        self.slot.offset + self.content().len() as u64 == next.slot.offset
+    /// Whether both can be written in one go: they go to the same file, and nothing is between them there.
+    fn is_beside(&self, next: &Placed<'_>) -> bool {
+        let file = |page: &Placed<'_>| page.leaving.giver.own.as_ref().map(Arc::as_ptr);
+        file(self) == file(next) && self.slot.offset + self.content().len() as u64 == next.slot.offset
     }
 }
 
@@ -108,7 +131,7 @@ impl Table {
             let outgrown = std::mem::replace(&mut resident.slot, fitting).filter(|_| fitting.is_none());
             let (departure, underway) = Departure::start(resident, needed);
             self.put(index, Page::Leaving(departure));
-            (What::Leaving(Leaving { index, underway }), outgrown)
+            (What::Leaving { index, underway }, outgrown)
         };
         account.disk.give_back(outgrown.map_or(0, |slot| slot.len()));
         Some(Surrendered { what, outgrown })
@@ -116,33 +139,32 @@ impl Table {
 }
 
 impl Core {
-    /// Takes up to `most` frames back from a buffer, whose pages go to their slots: those that lie side by side in one
-    /// call of the store.
-    pub(crate) fn take_back(&self, from: &PeerTable, reason: SpillReason, most: usize) -> Taken {
-        let surrendered = from.try_with(|table| {
-            // Where the buffer has its slots: to be known now, since the table may be another buffer's by the time that
-            // the pages have arrived.
-            let own = from.beside().own().cloned();
-            let home = Home { disk: &self.disk, own: own.as_deref() };
-            let pages = std::iter::from_fn(|| table.surrender(from.beside(), home));
-            (pages.take(most).collect::<Vec<_>>(), own)
+    /// Takes up to `most` frames back from each of some buffers, whose pages go to their slots: those that lie side by
+    /// side in one call of the store.
+    pub(crate) fn take_back(&self, from: &[PeerTable], reason: SpillReason, most: usize) -> Taken {
+        let visited = PeerTable::try_with_each(from, |peer, table| {
+            let giver = Giver { table: peer, own: peer.beside().own().cloned() };
+            let pages = std::iter::from_fn(|| table.surrender(peer.beside(), giver.home(self)));
+            let surrendered: Vec<_> = pages.take(most).collect();
+            (giver, surrendered)
         });
-        let (surrendered, own) = surrendered.unwrap_or_default();
-        let home = Home { disk: &self.disk, own: own.as_deref() };
-        let (mut frames, mut leaving) = (Vec::new(), Vec::new());
-        let is_empty = surrendered.is_empty();
-        for Surrendered { what, outgrown } in surrendered {
-            outgrown.into_iter().for_each(|slot| home.free(slot));
-            match what {
-                What::Empty(frame) => frames.push(frame),
-                What::Clean(frame) => {
-                    self.tally.count_eviction();
-                    frames.push(frame);
+        let (givers, surrendered): (Vec<_>, Vec<_>) = visited.into_iter().unzip();
+        let (mut frames, mut leaving, mut is_empty) = (Vec::new(), Vec::new(), true);
+        for (giver, surrendered) in givers.iter().zip(surrendered) {
+            for Surrendered { what, outgrown } in surrendered {
+                is_empty = false;
+                outgrown.into_iter().for_each(|slot| giver.home(self).free(slot));
+                match what {
+                    What::Empty(frame) => frames.push(frame),
+                    What::Clean(frame) => {
+                        self.tally.count_eviction();
+                        frames.push(frame);
+                    }
+                    What::Leaving { index, underway } => leaving.push(Leaving { giver, index, underway }),
                 }
-                What::Leaving(page) => leaving.push(page),
             }
         }
-        self.carry_out(home, leaving, from, reason, &mut frames);
+        self.carry_out(leaving, reason, &mut frames);
         frames.iter().for_each(|_| self.tally.count_taking());
         match frames {
             _ if is_empty => Taken::Nothing,
@@ -151,22 +173,16 @@ impl Core {
         }
     }
 
-    /// Writes pages that have left their table, and tells their owner. Their frames are added to `frames`, but for those
-    /// that are their owner's again.
-    fn carry_out(
-        &self,
-        home: Home<'_>,
-        leaving: Vec<Leaving>,
-        from: &PeerTable,
-        reason: SpillReason,
-        frames: &mut Vec<Frame>,
-    ) {
+    /// Writes pages that have left their tables, and tells their owners. Their frames are added to `frames`, but for
+    /// those that are their owner's again.
+    fn carry_out(&self, leaving: Vec<Leaving<'_>>, reason: SpillReason, frames: &mut Vec<Frame>) {
         let mut placed = Vec::with_capacity(leaving.len());
         for leaving in leaving {
             let resident = leaving.underway.resident();
-            match resident.slot.map_or_else(|| home.take(leaving.index, resident.valid, None), Ok) {
+            let take = || leaving.giver.home(self).take(leaving.index, resident.valid, None);
+            match resident.slot.map_or_else(take, Ok) {
                 Ok(slot) => placed.push(Placed { leaving, slot }),
-                Err(_) => frames.extend(self.give_up(home, leaving, from)),
+                Err(_) => frames.extend(self.give_up(leaving)),
             }
         }
         placed.sort_unstable_by_key(|page| page.slot.offset);
@@ -177,69 +193,64 @@ impl Core {
             {
                 run.push(next);
             }
-            let mut written = self.write_run(home, &run);
-            // At once, since their owner may be waiting for them.
+            let mut written = self.write_run(&run);
+            // At once, since their owners may be waiting for them.
             for page in run {
                 let has_arrived = written >= page.content().len();
                 written = written.saturating_sub(page.content().len());
                 let Placed { leaving, slot } = page;
                 if has_arrived {
-                    frames.push(self.land(home, leaving.underway, slot, from.beside(), reason));
+                    frames.push(self.land(leaving, slot, reason));
                     continue;
                 }
                 if leaving.underway.resident().slot.is_none() {
-                    home.free(slot);
+                    leaving.giver.home(self).free(slot);
                 }
-                frames.extend(self.give_up(home, leaving, from));
+                frames.extend(self.give_up(leaving));
             }
         }
     }
 
     /// Writes pages that lie side by side, and says how many bytes of them are there now.
-    fn write_run(&self, home: Home<'_>, run: &[Placed]) -> usize {
+    fn write_run(&self, run: &[Placed<'_>]) -> usize {
+        let Some(first) = run.first() else { return 0 };
+        let (store, offset) = (first.leaving.giver.home(self).store(), first.slot.offset);
         let mut counts = IoCounts::default();
         let (written, _) = match run {
-            [] => return 0,
-            [page] => disk::write(home.store(), page.slot.offset, page.content(), &mut counts),
-            [first, ..] => {
-                let mut parts: Vec<_> = run.iter().map(|page| IoSlice::new(page.content())).collect();
-                disk::write_parts(home.store(), first.slot.offset, &mut parts, &mut counts)
+            [page] => disk::write(store, offset, page.content(), &mut counts),
+            pages => {
+                let mut parts: Vec<_> = pages.iter().map(|page| IoSlice::new(page.content())).collect();
+                disk::write_parts(store, offset, &mut parts, &mut counts)
             }
         };
         self.tally.count_io(Way::Paged, &counts);
         written
     }
 
-    fn land(
-        &self,
-        home: Home<'_>,
-        underway: Underway,
-        slot: Slot,
-        account: &Account,
-        reason: SpillReason,
-    ) -> Frame {
+    fn land(&self, leaving: Leaving<'_>, slot: Slot, reason: SpillReason) -> Frame {
+        let Leaving { giver, underway, .. } = leaving;
         let bytes = underway.resident().valid as u64;
         let sums = self.checksums.of_page(underway.resident().content());
-        let Landed { frame, unwanted, is_first } = underway.land(slot, sums, account);
+        let Landed { frame, unwanted, is_first } = underway.land(slot, sums, giver.account());
         self.tally.count_eviction();
         self.tally.count_spills(reason, 1);
         if is_first {
             self.listeners.tell(&Event::FirstSpill { reason, bytes });
         }
-        unwanted.into_iter().for_each(|slot| home.free(slot));
+        unwanted.into_iter().for_each(|slot| giver.home(self).free(slot));
         frame
     }
 
     /// Gives a page that could not be written back to its owner, unless that does not need it any more: then there is a
     /// frame.
-    fn give_up(&self, home: Home<'_>, leaving: Leaving, from: &PeerTable) -> Option<Frame> {
-        let Leaving { index, underway } = leaving;
-        let Some(abandoned) = underway.give_up(from.beside()) else {
+    fn give_up(&self, leaving: Leaving<'_>) -> Option<Frame> {
+        let Leaving { giver, index, underway } = leaving;
+        let Some(abandoned) = underway.give_up(giver.account()) else {
             // So that it can be taken again; if the owner is inside, it finds the page itself.
-            from.try_with(|table| table.readmit(index));
+            giver.table.try_with(|table| table.readmit(index));
             return None;
         };
-        abandoned.slot.into_iter().for_each(|slot| home.free(slot));
+        abandoned.slot.into_iter().for_each(|slot| giver.home(self).free(slot));
         Some(abandoned.frame)
     }
 }

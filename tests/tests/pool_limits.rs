@@ -24,6 +24,11 @@ fn assert_content(buffer: &mut SpillBuffer, pages: usize, byte: u8) {
     assert!(found == vec![byte; pages * PAGE], "the content is as it was written");
 }
 
+/// What the content of buffer `i` is made of.
+fn mark(i: usize) -> u8 {
+    i.to_le_bytes()[0]
+}
+
 /// Guards: lowering the limit moves pages out of idle buffers at once, and loses nothing.
 #[test]
 fn a_lowered_limit_is_kept_at_once() {
@@ -110,6 +115,49 @@ fn a_long_stream_does_not_wash_out_idle_buffers() {
     let _long = stream(&pool, 500, 99);
     let spilled = idle.iter().filter(|buffer| buffer.is_spilled()).count();
     assert_eq!(spilled, 0, "16 pages were free, which is more than an eighth");
+}
+
+/// Guards: idle buffers give several at a time, in one write if their slots are side by side, to an active one;
+/// and what is given for later is little, so that a long stream does not get more in this way.
+#[test]
+fn idle_buffers_give_together_and_not_too_much() {
+    const PAGES: usize = 1024;
+    let pool = pool(PAGES);
+    let mut idle: Vec<_> = (0..PAGES).map(|i| stream(&pool, 1, mark(i))).collect();
+    let mut long = stream(&pool, 16, 99);
+    let stats = pool.stats();
+    let at_once = (PAGES / 64) as u64;
+    assert!((16..16 + at_once).contains(&stats.takings), "as many as are needed, and a few: {stats:?}");
+    assert!(stats.io.writes <= stats.takings / 3, "not each by itself: {stats:?}");
+    (0..PAGES).for_each(|_| long.write_all(&[99; PAGE]).unwrap());
+    let most = PAGES as u64 / 8 + at_once;
+    assert!(pool.stats().takings <= most, "an eighth of the limit: {:?}", pool.stats());
+    pool.check_invariants();
+    idle.iter_mut().enumerate().for_each(|(i, buffer)| assert_content(buffer, 1, mark(i)));
+    assert_content(&mut long, 16 + PAGES, 99);
+}
+
+/// Guards: pages that leave together go each to the file of its buffer, whichever that is.
+#[test]
+fn what_is_given_together_goes_to_the_file_of_each() {
+    const PAGES: usize = 512;
+    let dir = tempfile::tempdir().unwrap();
+    let pool = SpillPool::builder().memory(PAGES * PAGE).page_size(PAGE).build().unwrap();
+    let names: Vec<_> = (0..PAGES).map(|i| dir.path().join(i.to_string())).collect();
+    let mut idle = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        let mut buffer = if i % 3 == 0 { pool.buffer_beside(name) } else { pool.buffer() };
+        buffer.write_all(&[mark(i); PAGE]).unwrap();
+        idle.push(buffer);
+    }
+    let mut active = stream(&pool, 48, 99);
+    assert!(pool.stats().takings >= 48, "{:?}", pool.stats());
+    assert_content(&mut active, 48, 99);
+    idle.iter_mut().enumerate().for_each(|(i, buffer)| assert_content(buffer, 1, mark(i)));
+    for (i, (buffer, name)) in idle.into_iter().zip(&names).enumerate().step_by(3) {
+        buffer.persist(name).unwrap();
+        assert!(std::fs::read(name).unwrap() == [mark(i); PAGE], "{i}");
+    }
 }
 
 /// Guards: the limits of one buffer hold within the pool's.
