@@ -90,7 +90,8 @@ impl Budget {
     }
 }
 
-#[cfg(all(test, not(overspill_loom)))]
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
 

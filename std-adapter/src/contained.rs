@@ -53,7 +53,8 @@ impl Store for Contained {
     }
 }
 
-#[cfg(all(test, not(overspill_loom)))]
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
 

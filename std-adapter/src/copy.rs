@@ -37,7 +37,8 @@ fn copy_in_pieces(to: &mut [u8], from: &[u8]) {
     }
 }
 
-#[cfg(all(test, not(overspill_loom)))]
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
 mod tests {
     use overspill_core::copy::NEAR;
 

@@ -265,7 +265,8 @@ fn class_index(len: usize) -> usize {
     len.ilog2() as usize * SIZES_PER_DOUBLING + (len - (1 << len.ilog2())) / step(len)
 }
 
-#[cfg(all(test, not(overspill_loom)))]
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
 

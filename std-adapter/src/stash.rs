@@ -201,7 +201,8 @@ fn in_leaf(index: u64) -> usize {
     (index % LEAF) as usize
 }
 
-#[cfg(all(test, not(overspill_loom)))]
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
     use crate::frame::Frames;
@@ -303,6 +304,19 @@ mod tests {
         stash.put(2500, resident(&frames));
         let found: Vec<_> = (0..3).map(|_| stash.coldest(None)).collect();
         assert_eq!(found, [None, None, Some((2500, 0))], "a thousand and a bit at a time");
+    }
+
+    /// Most buffers have one page, and none has more than a leaf's in its first.
+    #[test]
+    fn a_leaf_has_room_for_one_page_and_then_for_twice_as_many_up_to_all() {
+        let mut leaf = Vec::new();
+        let lens = [1, 2, 2, 3, 4, 5, 100, 101, 200, 201, 256];
+        let rooms = lens.map(|len| {
+            lengthen(&mut leaf, len);
+            assert_eq!(leaf.len(), len);
+            leaf.capacity()
+        });
+        assert_eq!(rooms, [1, 2, 2, 4, 4, 8, 100, 200, 200, 256, 256]);
     }
 
     #[test]

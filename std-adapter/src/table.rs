@@ -32,9 +32,6 @@ use crate::stash::Stash;
 use crate::sums::Sums;
 use crate::sync::Arc;
 
-#[cfg(all(test, not(overspill_loom)))]
-mod tests;
-
 /// The bytes of a page that is in memory.
 #[derive(Debug)]
 pub(crate) struct Resident {
@@ -438,3 +435,7 @@ fn distance(start: u64, offset: u64, most: usize) -> Option<usize> {
 pub(crate) fn low_bits(offset: u64, bits: u32) -> usize {
     (offset & ((1 << bits) - 1)) as usize
 }
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests;
