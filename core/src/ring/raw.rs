@@ -402,7 +402,7 @@ pub(super) struct ReadEnd<'a, R: AnyRing> {
     read: usize,
     /// If cached, the write index when last looked at: before it bytes may be read without another look (R5).
     seen: usize,
-    /// If cached, the read index at the last [`pause`](Self::pause).
+    /// If cached, the read index when it was last found that all is read: see [`pause`](Self::pause).
     paused: usize,
 }
 
@@ -476,7 +476,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         if span.distance(read, write).wrapping_sub(1) >= span.capacity() {
             rare();
             if R::Shared::CACHED {
-                self.pause();
+                self.pause(1);
                 write = self.fresh();
                 self.seen = write;
             }
@@ -498,11 +498,11 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         Some(byte)
     }
 
-    /// [Pauses](pause), once each time that all that was known of is read.
+    /// [Pauses](pause) once all that was known of is read: a short read before its first look, a longer one before others.
     #[inline(always)]
-    fn pause(&mut self) {
-        if self.paused != self.read {
-            self.paused = self.read;
+    fn pause(&mut self, want: usize) {
+        let is_first = core::mem::replace(&mut self.paused, self.read) != self.read;
+        if is_first == (want <= PAUSED_MAX) {
             pause();
         }
     }
@@ -510,8 +510,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// Fills as much of `to` as there are bytes for, and says how much; takes them out if `take`.
     #[inline(always)]
     pub(super) fn read(&mut self, to: &mut [u8], take: bool) -> usize {
-        if R::Shared::CACHED && to.len() <= PAUSED_MAX && self.known().1 == 0 {
-            self.pause();
+        if R::Shared::CACHED && self.known().1 == 0 {
+            self.pause(to.len());
         }
         let (mut read, available) = self.look(to.len());
         let count = to.len().min(available);
