@@ -15,7 +15,8 @@
 
 use crate::budget::{Budget, HighWater};
 use crate::copy::{append, copy};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+use crate::recycled::Recycled;
+use crate::sync::{Arc, AtomicU64, Ordering};
 use aligned_vec::{AVec, RuntimeAlign};
 
 /// Bytes of the largest page that can be asked for.
@@ -121,15 +122,7 @@ pub(crate) struct Frames {
     /// The highest that the limit ever was, in bytes.
     limit_max: AtomicU64,
     page_size: usize,
-    recycled: Mutex<Recycled>,
-}
-
-#[derive(Debug, Default)]
-struct Recycled {
-    /// By [`class_index`] of their capacity.
-    classes: Vec<Vec<Frame>>,
-    /// The capacity of all of them together.
-    bytes: u64,
+    recycled: Recycled,
 }
 
 impl Frames {
@@ -139,7 +132,7 @@ impl Frames {
             high_water: HighWater::default(),
             limit_max: AtomicU64::new(limit),
             page_size,
-            recycled: Mutex::default(),
+            recycled: Recycled::default(),
         }
     }
 
@@ -157,13 +150,13 @@ impl Frames {
     /// the allocator has none.
     pub(crate) fn take(&self, len: usize) -> Option<Frame> {
         debug_assert_eq!(len, self.class(len));
-        if let Some(frame) = lock(&self.recycled).pop(len) {
+        if let Some(frame) = self.recycled.pop(len) {
             return Some(frame);
         }
         let charge = len as u64;
         let charged = self.budget.take(charge).or_else(|refused| {
             let missing = (refused.taken + charge).saturating_sub(refused.limit);
-            lock(&self.recycled).shed(missing).ok_or(refused)?;
+            self.recycled.shed(missing).ok_or(refused)?;
             self.budget.take(charge)
         });
         self.high_water.note(charged.ok()?);
@@ -204,53 +197,18 @@ impl Frames {
     /// Keeps `frame` for the next who needs one of its length.
     pub(crate) fn recycle(&self, frame: Frame) {
         if !self.is_over() {
-            lock(&self.recycled).push(frame);
+            self.recycled.push(frame);
         } // otherwise the limit was lowered, and the frame is freed
     }
 
     /// Frees what is kept for recycling.
     pub(crate) fn trim(&self) {
-        let recycled = std::mem::take(&mut *lock(&self.recycled));
-        drop(recycled);
+        self.recycled.trim();
     }
 
     /// The bytes that are charged only because they are kept for recycling.
     pub(crate) fn recycled_bytes(&self) -> u64 {
-        lock(&self.recycled).bytes
-    }
-}
-
-impl Recycled {
-    fn pop(&mut self, len: usize) -> Option<Frame> {
-        let frame = self.classes.get_mut(class_index(len))?.pop()?;
-        self.bytes -= len as u64;
-        Some(frame)
-    }
-
-    fn push(&mut self, frame: Frame) {
-        let class = class_index(frame.capacity());
-        if self.classes.len() <= class {
-            self.classes.resize_with(class + 1, Vec::new);
-        }
-        self.bytes += frame.capacity() as u64;
-        self.classes[class].push(frame);
-    }
-
-    /// Frees at least `bytes`, the largest frames first; `None` if there are not so many.
-    fn shed(&mut self, bytes: u64) -> Option<()> {
-        let mut wanted = bytes;
-        if self.bytes < bytes {
-            return None;
-        }
-        for class in self.classes.iter_mut().rev() {
-            while wanted > 0
-                && let Some(frame) = class.pop()
-            {
-                self.bytes -= frame.capacity() as u64;
-                wanted = wanted.saturating_sub(frame.capacity() as u64);
-            }
-        }
-        Some(())
+        self.recycled.bytes()
     }
 }
 
@@ -261,7 +219,7 @@ fn step(len: usize) -> usize {
 }
 
 /// In the order of the sizes.
-fn class_index(len: usize) -> usize {
+pub(crate) fn class_index(len: usize) -> usize {
     len.ilog2() as usize * SIZES_PER_DOUBLING + (len - (1 << len.ilog2())) / step(len)
 }
 

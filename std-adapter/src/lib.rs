@@ -47,6 +47,7 @@ mod pressure;
 mod quota;
 #[cfg(feature = "metrics")]
 mod recording;
+mod recycled;
 mod registry;
 mod residency;
 mod slots;

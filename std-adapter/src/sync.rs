@@ -37,6 +37,25 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// A number that is this thread's own, or nearly: threads that run at the same time differ in it, until there were very
+/// many.
+#[cfg(not(overspill_loom))]
+pub(crate) fn thread_number() -> usize {
+    use std::sync::atomic::AtomicUsize;
+
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+    // A buffer may be dropped while its thread ends.
+    NUMBER.try_with(|number| *number).unwrap_or_default()
+}
+
+/// loom's own number of the thread, which is the same in each run of a model; it tells that to those who print it alone.
+#[cfg(overspill_loom)]
+pub(crate) fn thread_number() -> usize {
+    let printed = format!("{:?}", thread::current().id());
+    printed.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("a number in parentheses")
+}
+
 /// A thread, as a waker that unparks it.
 pub(crate) struct ThreadWaker(thread::Thread);
 
