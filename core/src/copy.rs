@@ -23,3 +23,22 @@ pub fn is_slow(to: *const u8, from: *const u8, len: usize) -> bool {
         && len > PIECE
         && (1..NEAR).contains(&(to.addr().wrapping_sub(from.addr()) % MACHINE_PAGE))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_copy_to_a_little_past_the_source_is_slow() {
+        let start = core::ptr::without_provenance::<u8>(5 * MACHINE_PAGE + 7);
+        let is_slow_by = |bytes: isize, len| is_slow(start.wrapping_offset(bytes), start, len);
+        for pages in [-1, 0, 2] {
+            let past = |bytes: usize| (pages * MACHINE_PAGE as isize) + bytes as isize;
+            for bytes in [1, 7, NEAR - 1] {
+                assert_eq!(is_slow_by(past(bytes), PIECE + 1), cfg!(target_arch = "x86_64"), "{bytes}");
+                assert!(!is_slow_by(past(bytes), PIECE), "short");
+            }
+            assert!([0, NEAR, MACHINE_PAGE - 1].iter().all(|&bytes| !is_slow_by(past(bytes), PIECE + 1)));
+        }
+    }
+}

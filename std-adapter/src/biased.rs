@@ -25,7 +25,7 @@
 //! is never lowered, so that the owner always takes the lock. Elsewhere both are full fences. Either
 //! way they forbid that the owner reads `claimed` as lowered *and* the peer finds nobody inside: at most one of
 //! them goes in. Neither waits for the other outside `lock`, which the owner only meets while a peer is
-//! inside.
+//! inside, or on its way through several.
 //!
 //! The owner only ever stores to `presence`, and never reads it: two visits in a row then need not wait
 //! for each other's stores, which a counter of visits would make them do, at a third of the cost of a

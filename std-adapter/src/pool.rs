@@ -132,7 +132,7 @@ impl SpillPool {
     }
 
     /// What the pool holds just now, and what has happened in it since it was built. Other threads may
-    /// have changed it already. Costs two short locks.
+    /// have changed it already. Costs a few short locks.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         let (memory, disk) = (self.core.frames.budget(), self.core.disk.quota());

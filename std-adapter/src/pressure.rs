@@ -110,9 +110,14 @@ impl Core {
                     let fitting = fitting.filter(|_| !self.frames.is_over()).map(|at| frames.swap_remove(at));
                     // The others are for the next who asks; and if all are too small, or too large, what the
                     // budget gets of them may do, with that of others.
+                    let is_more = !frames.is_empty();
                     frames.into_iter().for_each(|frame| self.frames.recycle(frame));
-                    if let Some(frame) = fitting.or_else(|| self.spare_frame(len)) {
-                        return Some(frame);
+                    let frame = fitting.or_else(|| self.spare_frame(len));
+                    if is_more {
+                        self.disk.quota().stir();
+                    }
+                    if frame.is_some() {
+                        return frame;
                     }
                 }
                 Taken::Nothing => misses += 1,

@@ -23,18 +23,16 @@ impl Recycled {
     }
 
     pub(crate) fn push(&self, frame: Frame) {
-        if let Some(list) = self.own_first().next() {
-            lock(list).push(frame);
-        }
+        lock(&self.lists[thread_number() % LISTS]).push(frame);
     }
 
-    /// Frees at least `bytes`, the largest frames of each list first; `None` if there are not so many.
-    pub(crate) fn shed(&self, bytes: u64) -> Option<()> {
+    /// Frees at least `bytes`, the largest frames of each list first, or nothing if there are not so many. Another thread
+    /// may do the same meanwhile.
+    pub(crate) fn shed(&self, bytes: u64) {
         let mut wanted = bytes;
         if self.bytes() >= bytes {
             self.own_first().for_each(|list| wanted = wanted.saturating_sub(lock(list).shed(wanted)));
         }
-        (wanted == 0).then_some(())
     }
 
     /// Frees all.
@@ -156,10 +154,11 @@ mod tests {
         let recycled = Recycled::default();
         let frames = Frames::new(1 << 20, 1024);
         [256, 512, 1024, 512].map(|len| frames.take(len).unwrap()).into_iter().for_each(|f| recycled.push(f));
-        assert_eq!(recycled.shed(2305), None);
-        assert_eq!((recycled.shed(0), recycled.bytes()), (Some(()), 2304));
-        assert_eq!((recycled.shed(1), recycled.bytes()), (Some(()), 1280), "the one of 1024");
-        assert_eq!((recycled.shed(1024), recycled.bytes()), (Some(()), 256), "both of 512");
+        let left = [2305, 0, 1, 1024].map(|bytes| {
+            recycled.shed(bytes);
+            recycled.bytes()
+        });
+        assert_eq!(left, [2304, 2304, 1280, 256], "there are not so many; none; that of 1024; both of 512");
         recycled.trim();
         assert_eq!((recycled.bytes(), frames.budget().taken()), (0, 0));
     }

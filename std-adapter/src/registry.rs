@@ -3,7 +3,8 @@
 //! Promises:
 //!
 //! - A buffer whose frames are within its fair share (the limit divided by the number of buffers)
-//!   gives only if it is idle, and only to a buffer that holds little.
+//!   gives only if it is idle, and only when a buffer that holds little asks. What several give beyond
+//!   that one's need, at most a 64th of the limit, is for whoever asks next.
 //! - Memory flows from who holds more to who holds less, never back: the giver still holds at least
 //!   as much as the asker after it. So no two buffers take the same frame from each other in turn.
 //! - A search looks at a bounded number of tables, and goes on the next time where it ended.

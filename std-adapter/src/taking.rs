@@ -2,8 +2,8 @@
 //!
 //! Promises:
 //!
-//! - I5: the owner is kept out of its table only while the page changes its state, never while the
-//!   store works.
+//! - I5: the owner is kept out of its table only while pages change their state, its own and those of
+//!   others that are taken in the same go, never while the store works.
 //! - I3: a page that cannot be written comes back to its owner.
 //! - I6: neither the pool's disk limit nor that of the buffer is passed.
 //! - The taker waits for no owner. A page that its owner works on just now, or has lent, stays.
@@ -100,10 +100,14 @@ impl Placed<'_> {
         self.leaving.underway.resident().content()
     }
 
+    /// The file that it goes to, if that is not the pool's.
+    fn file(&self) -> Option<*const OwnFile> {
+        self.leaving.giver.own.as_ref().map(Arc::as_ptr)
+    }
+
     /// Whether both can be written in one go: they go to the same file, and nothing is between them there.
     fn is_beside(&self, next: &Placed<'_>) -> bool {
-        let file = |page: &Placed<'_>| page.leaving.giver.own.as_ref().map(Arc::as_ptr);
-        file(self) == file(next) && self.slot.offset + self.content().len() as u64 == next.slot.offset
+        self.file() == next.file() && self.slot.offset + self.content().len() as u64 == next.slot.offset
     }
 }
 
@@ -150,6 +154,7 @@ impl Core {
         });
         let (givers, surrendered): (Vec<_>, Vec<_>) = visited.into_iter().unzip();
         let (mut frames, mut leaving, mut is_empty) = (Vec::new(), Vec::new(), true);
+        let mut first_spills = Vec::new();
         for (giver, surrendered) in givers.iter().zip(surrendered) {
             for Surrendered { what, outgrown } in surrendered {
                 is_empty = false;
@@ -164,8 +169,12 @@ impl Core {
                 }
             }
         }
-        self.carry_out(leaving, reason, &mut frames);
+        self.carry_out(leaving, reason, &mut frames, &mut first_spills);
         frames.iter().for_each(|_| self.tally.count_taking());
+        // With nothing on its way any more: who listens may use any buffer.
+        for bytes in first_spills {
+            self.listeners.tell(&Event::FirstSpill { reason, bytes });
+        }
         match frames {
             _ if is_empty => Taken::Nothing,
             none if none.is_empty() => Taken::Stuck,
@@ -174,8 +183,14 @@ impl Core {
     }
 
     /// Writes pages that have left their tables, and tells their owners. Their frames are added to `frames`, but for
-    /// those that are their owner's again.
-    fn carry_out(&self, leaving: Vec<Leaving<'_>>, reason: SpillReason, frames: &mut Vec<Frame>) {
+    /// those that are their owner's again; and to `first_spills` the bytes of those that are the first of their buffer.
+    fn carry_out(
+        &self,
+        leaving: Vec<Leaving<'_>>,
+        reason: SpillReason,
+        frames: &mut Vec<Frame>,
+        first_spills: &mut Vec<u64>,
+    ) {
         let mut placed = Vec::with_capacity(leaving.len());
         for leaving in leaving {
             let resident = leaving.underway.resident();
@@ -185,7 +200,7 @@ impl Core {
                 Err(_) => frames.extend(self.give_up(leaving)),
             }
         }
-        placed.sort_unstable_by_key(|page| page.slot.offset);
+        placed.sort_unstable_by_key(|page| (page.file(), page.slot.offset));
         let mut placed = placed.into_iter().peekable();
         while let Some(first) = placed.next() {
             let mut run = vec![first];
@@ -200,7 +215,7 @@ impl Core {
                 written = written.saturating_sub(page.content().len());
                 let Placed { leaving, slot } = page;
                 if has_arrived {
-                    frames.push(self.land(leaving, slot, reason));
+                    frames.push(self.land(leaving, slot, reason, first_spills));
                     continue;
                 }
                 if leaving.underway.resident().slot.is_none() {
@@ -227,16 +242,20 @@ impl Core {
         written
     }
 
-    fn land(&self, leaving: Leaving<'_>, slot: Slot, reason: SpillReason) -> Frame {
+    fn land(
+        &self,
+        leaving: Leaving<'_>,
+        slot: Slot,
+        reason: SpillReason,
+        first_spills: &mut Vec<u64>,
+    ) -> Frame {
         let Leaving { giver, underway, .. } = leaving;
         let bytes = underway.resident().valid as u64;
         let sums = self.checksums.of_page(underway.resident().content());
         let Landed { frame, unwanted, is_first } = underway.land(slot, sums, giver.account());
         self.tally.count_eviction();
         self.tally.count_spills(reason, 1);
-        if is_first {
-            self.listeners.tell(&Event::FirstSpill { reason, bytes });
-        }
+        first_spills.extend(is_first.then_some(bytes));
         unwanted.into_iter().for_each(|slot| giver.home(self).free(slot));
         frame
     }

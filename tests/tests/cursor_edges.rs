@@ -407,6 +407,8 @@ fn the_error_kinds_of_embedded_io() {
 
     let mut failing = Cursor::new(Faulty::new(Vec::new(), Faults::From(0)));
     assert_eq!(Write::flush(&mut failing).unwrap_err().kind(), ErrorKind::TimedOut, "the medium's own kind");
+    let mut medium = Faulty::new(Vec::new(), Faults::From(0));
+    assert!(Cursor::new(&mut medium).flush().is_err() && medium.has_failed(), "a borrowed one is asked too");
     assert_eq!(Write::write(&mut failing, b"x").unwrap_err().kind(), ErrorKind::TimedOut);
 }
 

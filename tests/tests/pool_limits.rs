@@ -129,7 +129,7 @@ fn idle_buffers_give_together_and_not_too_much() {
     let at_once = (PAGES / 64) as u64;
     assert!((16..16 + at_once).contains(&stats.takings), "as many as are needed, and a few: {stats:?}");
     assert!(stats.io.writes <= stats.takings / 3, "not each by itself: {stats:?}");
-    (0..PAGES).for_each(|_| long.write_all(&[99; PAGE]).unwrap());
+    (0..4 * PAGES).for_each(|_| long.write_all(&[99; PAGE / 4]).unwrap());
     let most = PAGES as u64 / 8 + at_once;
     assert!(pool.stats().takings <= most, "an eighth of the limit: {:?}", pool.stats());
     pool.check_invariants();

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::thread;
 use std::time::Duration;
 
 const PAGE: usize = 4096;
@@ -234,6 +235,42 @@ fn a_listener_is_on_its_own() {
     assert_eq!(found, [5; PAGE]);
     buffer.check_invariants();
     built.check_invariants();
+}
+
+/// Pages of several buffers left together, and each buffer's first spill was told as soon as its page had arrived. A
+/// listener that wrote to one of the others then waited for a page that only its own thread could write: for ever.
+#[test]
+fn a_listener_may_use_a_buffer_whose_page_leaves_in_the_same_go() {
+    const PAGES: usize = 512;
+    let log = Arc::new(OnceLock::<Mutex<SpillBuffer>>::new());
+    let theirs = Arc::clone(&log);
+    let listener = move |_: &Event| {
+        if let Some(log) = theirs.get() {
+            let mut log = log.lock().unwrap();
+            log.rewind().unwrap();
+            log.write_all(b"spilled").unwrap();
+        }
+    };
+    let store = MemoryStore::new();
+    let pool = SpillPool::builder().memory(PAGES * PAGE).page_size(PAGE).store(store).on_event(listener);
+    let pool = pool.build().unwrap();
+    let mut idle: Vec<_> = (0..PAGES).map(|_| pool.buffer()).collect();
+    idle.iter_mut().for_each(|buffer| buffer.write_all(&[3; PAGE]).unwrap());
+    log.set(Mutex::new(idle.swap_remove(2))).unwrap();
+    let (done, is_done) = mpsc::channel();
+    let asker = thread::spawn(move || {
+        let mut active = pool.buffer();
+        (0..128).for_each(|_| active.write_all(&[7; PAGE / 4]).unwrap());
+        assert!(pool.stats().takings > pool.stats().io.writes, "several at a time");
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_secs(60)).expect("nobody waits for himself");
+    asker.join().unwrap();
+    let mut log = log.get().unwrap().lock().unwrap();
+    let mut found = [0; 7];
+    log.rewind().unwrap();
+    log.read_exact(&mut found).unwrap();
+    assert_eq!(&found, b"spilled");
 }
 
 // ---- tracing

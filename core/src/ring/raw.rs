@@ -175,7 +175,7 @@ fn open<R: AnyRing>(ring: &R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
     let read = shared.read().load(Relaxed);
     // Nothing is known of, so the first look is a fresh one, and follows a jump of the last write end.
     let full = ring.bytes().span().lap_before(write);
-    (WriteEnd { ring, write, seen: full }, ReadEnd { ring, read, seen: read, paused: read })
+    (WriteEnd { ring, write, seen: full }, ReadEnd { ring, read, seen: read, paused: usize::MAX })
 }
 
 /// Gives the ring back, so that [`try_ends`] may split it again, or both ends if they are of two rings.

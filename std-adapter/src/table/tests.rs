@@ -303,6 +303,16 @@ fn a_cut_takes_out_what_begins_past_it_and_shortens_what_it_goes_through() {
 }
 
 #[test]
+fn a_cut_leaves_the_window_alone_unless_it_goes_through_it() {
+    let frames = frames();
+    let mut table = table(&frames);
+    for len in [13, 8, 0] {
+        cut(&mut table, len);
+        assert_eq!(table.content(8, 5), Some(&b"windo"[..]), "{len}: it is cut by itself");
+    }
+}
+
+#[test]
 fn a_table_with_nothing_but_a_small_first_page_is_as_good_as_new() {
     let frames = frames();
     let mut table = Table::new(PAGE);
