@@ -162,26 +162,21 @@ impl<T, B> Owner<T, B> {
 }
 
 impl<T, B> Peer<T, B> {
-    /// Runs `f` on the value, alone with it, unless the owner or another peer is there just now:
-    /// then returns `None` at once. Costs a heavy fence, some microseconds.
-    pub(crate) fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let claim = Claim::new(&self.shared)?;
-        fences::heavy();
-        claim.visit(f)
-    }
-
-    /// As [`try_with`](Peer::try_with) on one after the other, but for one heavy fence together: what came of
-    /// it where there was nobody. An owner may have to wait until all before it are visited.
-    pub(crate) fn try_with_each<'a, R>(
-        peers: &'a [Self],
-        mut f: impl FnMut(&'a Self, &mut T) -> R,
-    ) -> Vec<R> {
-        let claim = |peer: &'a Self| Some((peer, Claim::new(&peer.shared)?));
-        let claims: Vec<_> = peers.iter().filter_map(claim).collect();
+    /// Runs `f` on one value after the other, alone with it, each with the key that stands beside it; but for those
+    /// where the owner or another peer is just now, which are passed by at once. What came of the others. Costs one
+    /// heavy fence for all, some microseconds. An owner may have to wait until all before it are visited.
+    pub(crate) fn try_with_each<'a, K, R>(
+        peers: impl Iterator<Item = (K, &'a Self)>,
+        mut f: impl FnMut(K, &mut T) -> R,
+    ) -> Vec<R>
+    where
+        Self: 'a,
+    {
+        let claims: Vec<_> = peers.filter_map(|(key, peer)| Some((key, Claim::new(&peer.shared)?))).collect();
         if !claims.is_empty() {
             fences::heavy();
         }
-        claims.into_iter().filter_map(|(peer, claim)| claim.visit(|value| f(peer, value))).collect()
+        claims.into_iter().filter_map(|(key, claim)| claim.visit(|value| f(key, value))).collect()
     }
 
     /// Whether the owner has been inside since the last time this was asked, or is there now.

@@ -32,13 +32,18 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 
 // ---- the lock biased to its owner
 
+/// Adds one to each value where nobody else is, and says to how many.
+fn visit(peers: &[Peer<usize, ()>]) -> usize {
+    Peer::try_with_each(peers.iter().map(|peer| ((), peer)), |(), n| *n += 1).len()
+}
+
 /// Guards: the owner and a peer are never inside together, and each sees what the other did there.
 #[test]
 fn owner_and_peer_take_turns() {
     explore(4, || {
         let mut owner = Owner::new(0, ());
         let peer = owner.peer();
-        let visitor = thread::spawn(move || peer.try_with(|n| *n += 1).map_or(0, |()| 1));
+        let visitor = thread::spawn(move || visit(&[peer]));
         let quick = owner.try_with(|n| *n += 1).map_or(0, |()| 1);
         owner.with(|n| *n += 1);
         let visits = visitor.join().unwrap();
@@ -66,10 +71,9 @@ fn one_at_a_time_tries_and_gets_in() {
 fn peers_take_turns() {
     explore(3, || {
         let mut owner = Owner::new(0, ());
-        let visitors = [owner.peer(), owner.peer()]
-            .map(|peer| thread::spawn(move || peer.try_with(|n| *n += 1).map_or(0, |()| 1)));
+        let visitors = [owner.peer(), owner.peer()].map(|peer| thread::spawn(move || visit(&[peer])));
         owner.with(|n| *n += 1);
-        let visits: i32 = visitors.into_iter().map(|visitor| visitor.join().unwrap()).sum();
+        let visits: usize = visitors.into_iter().map(|visitor| visitor.join().unwrap()).sum();
         assert_eq!(owner.with(|n| *n), 1 + visits);
     });
 }
@@ -80,7 +84,7 @@ fn a_peer_of_two_takes_turns_with_both_owners() {
     explore(3, || {
         let mut owners = [Owner::new(0, ()), Owner::new(0, ())];
         let peers = [owners[1].peer(), owners[0].peer()];
-        let visitor = thread::spawn(move || Peer::try_with_each(&peers, |_, n| *n += 1).len());
+        let visitor = thread::spawn(move || visit(&peers));
         let quick = owners.iter_mut().filter_map(|owner| owner.try_with(|n| *n += 1)).count();
         let visits = visitor.join().unwrap();
         assert_eq!(owners.map(|mut owner| owner.with(|n| *n)).iter().sum::<usize>(), quick + visits);

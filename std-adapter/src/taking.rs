@@ -24,6 +24,7 @@ use crate::stats::{IoCounts, SpillReason};
 use crate::sync::Arc;
 use crate::table::{Page, Table};
 use crate::tally::Way;
+use std::cell::RefCell;
 use std::io::IoSlice;
 
 /// A buffer's table and what lies beside it, in the hands of the buffer.
@@ -68,6 +69,8 @@ struct Giver<'a> {
     /// Where the buffer has its slots: known from the visit, since the table may be another buffer's by the time
     /// that the pages have arrived.
     own: Option<Arc<OwnFile>>,
+    /// Its pages that could not be written, and are its again.
+    returned: RefCell<Vec<u64>>,
 }
 
 impl Giver<'_> {
@@ -146,8 +149,9 @@ impl Core {
     /// Takes up to `most` frames back from each of some buffers, whose pages go to their slots: those that lie side by
     /// side in one call of the store.
     pub(crate) fn take_back(&self, from: &[PeerTable], reason: SpillReason, most: usize) -> Taken {
-        let visited = PeerTable::try_with_each(from, |peer, table| {
-            let giver = Giver { table: peer, own: peer.beside().own().cloned() };
+        let visited = PeerTable::try_with_each(from.iter().map(|peer| (peer, peer)), |peer, table| {
+            let own = peer.beside().own().cloned();
+            let giver = Giver { table: peer, own, returned: RefCell::default() };
             let pages = std::iter::from_fn(|| table.surrender(peer.beside(), giver.home(self)));
             let surrendered: Vec<_> = pages.take(most).collect();
             (giver, surrendered)
@@ -170,6 +174,11 @@ impl Core {
             }
         }
         self.carry_out(leaving, reason, &mut frames, &mut first_spills);
+        // So that they can be taken again; an owner that is inside finds them itself.
+        let returned = givers.iter().filter(|giver| !giver.returned.borrow().is_empty());
+        PeerTable::try_with_each(returned.map(|giver| (giver, giver.table)), |giver, table| {
+            giver.returned.borrow().iter().for_each(|&index| table.readmit(index));
+        });
         frames.iter().for_each(|_| self.tally.count_taking());
         // With nothing on its way any more: who listens may use any buffer.
         for bytes in first_spills {
@@ -265,8 +274,7 @@ impl Core {
     fn give_up(&self, leaving: Leaving<'_>) -> Option<Frame> {
         let Leaving { giver, index, underway } = leaving;
         let Some(abandoned) = underway.give_up(giver.account()) else {
-            // So that it can be taken again; if the owner is inside, it finds the page itself.
-            giver.table.try_with(|table| table.readmit(index));
+            giver.returned.borrow_mut().push(index);
             return None;
         };
         abandoned.slot.into_iter().for_each(|slot| giver.home(self).free(slot));
