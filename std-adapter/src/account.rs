@@ -4,8 +4,7 @@
 //! it is inside the table; so whoever is inside sees counts that fit the pages.
 
 use crate::budget::Budget;
-use crate::own_file::OwnFile;
-use crate::sync::{Arc, AtomicU64, OnceLock, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 #[derive(Debug)]
 pub(crate) struct Account {
@@ -15,20 +14,12 @@ pub(crate) struct Account {
     pub(crate) disk: Budget,
     /// Pages of it that went to the store, so far.
     spills: AtomicU64,
-    /// Where its pages go instead of the pool's store, if it is to be persisted. Set while the buffer
-    /// is empty.
-    own: OnceLock<Arc<OwnFile>>,
 }
 
 impl Account {
     /// An account that nothing but the pool limits.
     pub(crate) fn new() -> Self {
-        Account {
-            memory: Budget::new(u64::MAX),
-            disk: Budget::new(u64::MAX),
-            spills: AtomicU64::new(0),
-            own: OnceLock::new(),
-        }
+        Account { memory: Budget::new(u64::MAX), disk: Budget::new(u64::MAX), spills: AtomicU64::new(0) }
     }
 
     pub(crate) fn spills(&self) -> u64 {
@@ -40,18 +31,7 @@ impl Account {
         pages > 0 && self.spills.fetch_add(pages, Ordering::Relaxed) == 0
     }
 
-    pub(crate) fn own(&self) -> Option<&Arc<OwnFile>> {
-        self.own.get()
-    }
-
-    /// For the owner of an empty buffer.
-    pub(crate) fn set_own(&self, own: OwnFile) {
-        let set = self.own.set(Arc::new(own));
-        debug_assert!(set.is_ok(), "a buffer is given a file of its own once");
-    }
-
-    /// As new: for the next buffer, of which there can be none with a file of this one. The bytes held
-    /// stay.
+    /// As new, for the next buffer. The bytes held stay.
     pub(crate) fn reset(&self) {
         self.memory.set_limit(u64::MAX);
         self.disk.set_limit(u64::MAX);

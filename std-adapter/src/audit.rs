@@ -1,8 +1,7 @@
 //! Recounts what can be recounted, and compares it with what is noted. For tests.
 
-use crate::pager::Pager;
-use crate::pool::Core;
-use crate::table::{View, Where};
+use crate::page::{View, Where};
+use crate::pager_state::Pager;
 use overspill_core::Medium;
 
 impl Pager {
@@ -11,7 +10,7 @@ impl Pager {
         self.end_loan();
         let (len, page_size, has_sums) = (self.len(), self.core.page_size as u64, self.has_sums());
         let peer = self.own_table().peer();
-        let account = peer.beside();
+        let account = &peer.beside().account;
         self.table(|table| {
             let (mut resident, mut spilled, mut leaving) = (0, 0, (0, 0));
             let mut slots = Vec::new();
@@ -54,30 +53,5 @@ impl Pager {
             assert!((spilled..=spilled + leaving.1).contains(&slots), "I6: {slots} for {spilled}");
         });
         self.core.check_budget();
-    }
-}
-
-impl Core {
-    /// Checks what can be checked while other threads are at work.
-    ///
-    /// # Panics
-    /// If it does not hold.
-    pub(crate) fn check_budget(&self) {
-        assert!(self.frames.high_water() <= self.frames.limit_max(), "I2: the budget was passed");
-    }
-
-    /// Checks that every byte is accounted for, while no operation is under way.
-    ///
-    /// # Panics
-    /// If one is not.
-    pub(crate) fn check_quiet(&self) {
-        self.check_budget();
-        let Some(registry) = &self.registry else { return };
-        let held: u64 = registry.tables().iter().map(|table| table.beside().memory.taken()).sum();
-        let memory = self.frames.budget().taken();
-        assert_eq!(held + self.frames.recycled_bytes(), memory, "I2: frames and what is charged");
-        let slots: u64 = registry.tables().iter().map(|table| table.beside().disk.taken()).sum();
-        let quota = self.disk.quota();
-        assert_eq!(slots + quota.set_aside(), quota.taken(), "I6: slots and what is charged");
     }
 }

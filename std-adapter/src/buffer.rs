@@ -1,11 +1,11 @@
 //! The file-like object itself: a cursor over pages.
 
 use crate::error::SpillError;
-use crate::pager::Pager;
-use crate::pool::Core;
+use crate::pager_state::Pager;
+use crate::pool_state::Core;
+use crate::room::Room;
 use crate::stats::BufferStats;
 use crate::sync::Arc;
-use crate::waiting::Room;
 use overspill_core::Cursor;
 use std::fmt;
 use std::task::{Context, Poll};

@@ -11,9 +11,10 @@
 //! See [`sums`](crate::sums) for the rules.
 
 use crate::error::SpillError;
-use crate::pager::{Pager, Span};
+use crate::page::View;
+use crate::pager_state::Pager;
+use crate::span::Span;
 use crate::sums::{BLOCK, Checksums, sum};
-use crate::table::View;
 use crate::tally::Way;
 
 /// How many sums are compared at a time: those of a page of 64 KiB.

@@ -23,10 +23,10 @@
 
 use crate::account::Account;
 use crate::frame::Frame;
+use crate::resident::Resident;
 use crate::slots::Slot;
 use crate::sums::PageSums;
 use crate::sync::{Arc, Condvar, Mutex, lock};
-use crate::table::{Page, Resident};
 
 #[derive(Debug)]
 pub(crate) struct Departure {
@@ -41,10 +41,18 @@ pub(crate) struct Departure {
 #[derive(Debug)]
 enum State {
     Underway,
-    Landed { slot: Slot, valid: usize, sums: Option<PageSums> },
-    Returned(Resident),
+    Ended(Outcome),
     Abandoned,
     Settled,
+}
+
+/// What became of a page that was to leave.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Its bytes are in a slot, and have these sums if the pool keeps any.
+    Landed { slot: Slot, valid: usize, sums: Option<PageSums> },
+    /// It could not be written.
+    Returned(Resident),
 }
 
 impl Departure {
@@ -68,15 +76,15 @@ impl Departure {
         }
     }
 
-    /// The page, and its sums if it has new ones, if the departure has ended.
-    pub(crate) fn try_settle(&self) -> Option<(Page, Option<PageSums>)> {
+    /// What became of the page, if the departure has ended. It is told once.
+    pub(crate) fn try_settle(&self) -> Option<Outcome> {
         let mut state = lock(&self.state);
         (!matches!(*state, State::Underway)).then(|| settle(&mut state))
     }
 
     /// For the owner: the page is not needed any more. If the departure has ended already, the page
     /// is given, to be disposed of; if not, the taker does that.
-    pub(crate) fn abandon(&self, account: &Account) -> Option<Page> {
+    pub(crate) fn abandon(&self, account: &Account) -> Option<Outcome> {
         let mut state = lock(&self.state);
         if matches!(*state, State::Underway) {
             *state = State::Abandoned;
@@ -84,17 +92,17 @@ impl Departure {
             account.disk.give_back(self.slot_bytes);
             return None;
         }
-        Some(settle(&mut state).0)
+        Some(settle(&mut state))
     }
 
     /// For the taker: tells the end to the owner, and corrects the account; or, if the owner has
     /// abandoned the page, gives it back.
-    fn end(&self, with: State, correct: impl FnOnce()) -> Option<State> {
+    fn end(&self, with: Outcome, correct: impl FnOnce()) -> Option<Outcome> {
         let mut state = lock(&self.state);
         if matches!(*state, State::Abandoned) {
             return Some(with);
         }
-        *state = with;
+        *state = State::Ended(with);
         correct();
         drop(state);
         self.ended.notify_all();
@@ -102,10 +110,9 @@ impl Departure {
     }
 }
 
-fn settle(state: &mut State) -> (Page, Option<PageSums>) {
+fn settle(state: &mut State) -> Outcome {
     match std::mem::replace(state, State::Settled) {
-        State::Landed { slot, valid, sums } => (Page::Spilled { slot, valid }, sums),
-        State::Returned(resident) => (Page::Resident(resident), None),
+        State::Ended(outcome) => outcome,
         State::Underway | State::Abandoned | State::Settled => unreachable!("a departure ends once"),
     }
 }
@@ -136,7 +143,7 @@ impl Underway {
     /// The bytes have arrived in `slot`, and have these sums if the pool keeps any.
     pub(crate) fn land(mut self, slot: Slot, sums: Option<PageSums>, account: &Account) -> Landed {
         let resident = self.resident.take().expect("a page lands once");
-        let landed = State::Landed { slot, valid: resident.valid, sums };
+        let landed = Outcome::Landed { slot, valid: resident.valid, sums };
         let mut is_first = false;
         let correct = || {
             account.memory.give_back(self.departure.frame_bytes);
@@ -155,8 +162,8 @@ impl Underway {
     }
 
     fn give_back(&mut self, resident: Resident, correct: impl FnOnce()) -> Option<Resident> {
-        match self.departure.end(State::Returned(resident), correct) {
-            Some(State::Returned(resident)) => Some(resident),
+        match self.departure.end(Outcome::Returned(resident), correct) {
+            Some(Outcome::Returned(resident)) => Some(resident),
             _ => None,
         }
     }

@@ -4,10 +4,11 @@
 //! the file is one system call.
 
 use crate::error::SpillError;
-use crate::pager::{Pager, ZEROS};
+use crate::page::{Page, Where};
+use crate::pager_state::Pager;
 use crate::slots::Slot;
+use crate::span::ZEROS;
 use crate::stats::SpillReason;
-use crate::table::{Page, Where};
 use crate::tally::Way;
 
 /// The most pages that are moved in one call.

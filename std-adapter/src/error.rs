@@ -1,6 +1,5 @@
 //! What can go wrong, named so that a program can act on it.
 
-use crate::budget::Refused;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -166,8 +165,7 @@ pub enum SpillError {
 }
 
 impl SpillError {
-    pub(crate) fn disk_limit(refused: Refused, asked: u64, scope: LimitScope) -> Self {
-        let (limit, used) = (refused.limit, refused.taken);
+    pub(crate) fn disk_limit(limit: u64, used: u64, asked: u64, scope: LimitScope) -> Self {
         SpillError::DiskLimit { limit, used, asked, scope, waited: Duration::ZERO }
     }
 
@@ -197,50 +195,5 @@ impl From<SpillError> for io::Error {
 impl overspill_core::embedded_io::Error for SpillError {
     fn kind(&self) -> overspill_core::embedded_io::ErrorKind {
         SpillError::kind(self).into()
-    }
-}
-
-/// The content could not be handed over: here it is again, whole.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}")]
-pub struct HandOverError {
-    /// What went wrong.
-    #[source]
-    pub error: SpillError,
-    /// The buffer, with all its bytes and its position.
-    pub buffer: crate::SpillBuffer,
-}
-
-impl From<HandOverError> for io::Error {
-    fn from(failed: HandOverError) -> Self {
-        failed.error.into()
-    }
-}
-
-/// A pool cannot be built as described.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The page size is not a power of two between 1 byte and 16 MiB.
-    #[error(
-        "a page size of {asked} bytes was asked; it must be a power of two from 1 to {}",
-        crate::frame::PAGE_SIZE_MAX
-    )]
-    PageSize {
-        /// What was asked for, in bytes.
-        asked: usize,
-    },
-
-    /// The memory fraction is not between 0 and 1.
-    #[error("a memory fraction of {asked} was asked; it must be between 0 and 1")]
-    MemoryFraction {
-        /// What was asked for, as text.
-        asked: String,
-    },
-}
-
-impl From<BuildError> for io::Error {
-    fn from(error: BuildError) -> Self {
-        io::Error::new(io::ErrorKind::InvalidInput, error)
     }
 }

@@ -8,13 +8,10 @@
 //! The one that came last lies apart, where one exchange gets it instead of a mutex's two.
 
 use crate::biased::TryLock;
-use crate::frame::Frames;
+use crate::frame_pool::Frames;
+use crate::member::OwnTable;
 use crate::registry::Place;
 use crate::sync::{Mutex, lock};
-use crate::taking::OwnTable;
-
-/// Bytes of the largest frame that stays with its table. It is charged to an empty buffer.
-pub(crate) const KEPT_FRAME_MAX: usize = 8 << 10;
 
 /// How many tables are kept at the most, and how many bytes of frames with them.
 const KEPT_MAX: usize = 1 << 10;
@@ -47,7 +44,7 @@ struct All {
 impl Kept {
     /// Bytes of its frame. Whoever needs memory may take that at any time.
     fn frame_bytes(&self) -> u64 {
-        self.table.beside().memory.taken()
+        self.table.beside().account.memory.taken()
     }
 }
 

@@ -6,22 +6,12 @@
 //! - Whatever looks at the table beyond the window ends the loan first.
 
 use crate::error::SpillError;
-use crate::pager::{Approach, Pager, Span, ZEROS};
-use crate::table::{Where, Window};
+use crate::loan::{Loan, SCRATCH};
+use crate::page::Where;
+use crate::pager_state::Pager;
+use crate::span::{Approach, Span, ZEROS};
+use crate::table::Window;
 use overspill_core::Medium;
-
-/// Bytes that are lent from a spilled page when there is no frame to be had: beside the budget, and
-/// only for who reads by `fill_buf` then.
-const SCRATCH: usize = 4 << 10;
-
-/// What [`chunk_at`](overspill_core::Medium::chunk_at) lends.
-#[derive(Debug, Default)]
-pub(crate) struct Loan {
-    /// The window while its bytes are lent out: nobody can take it back then.
-    window: Option<Window>,
-    /// What is lent where there is no frame.
-    scratch: Option<Box<[u8; SCRATCH]>>,
-}
 
 /// Where a chunk is lent from.
 enum Chunk {

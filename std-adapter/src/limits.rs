@@ -2,7 +2,7 @@
 
 use crate::buffer::SpillBuffer;
 use crate::pool::SpillPool;
-use crate::waiting::WhenFull;
+use crate::when_full::WhenFull;
 
 /// Describes a buffer with limits of its own; see [`SpillPool::buffer_builder`].
 #[derive(Debug)]

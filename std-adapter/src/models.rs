@@ -5,15 +5,16 @@
 
 use crate::biased::{Owner, Peer, TryLock};
 use crate::budget::Budget;
-use crate::frame::Frames;
-use crate::pager::Pager;
-use crate::pool::Core;
+use crate::frame_pool::Frames;
+use crate::member::PeerTable;
+use crate::pager_state::Pager;
+use crate::pool_state::Core;
 use crate::quota::{Place, Quota};
 use crate::stats::SpillReason;
 use crate::store::Store;
 use crate::sync::{Arc, ThreadWaker, park_until};
-use crate::taking::{PeerTable, Taken};
-use crate::waiting::WhenFull;
+use crate::taking::Taken;
+use crate::when_full::WhenFull;
 use loom::thread;
 use overspill_core::Medium;
 use std::io;

@@ -9,7 +9,6 @@
 //! - When [`finish`](OwnFile::finish) succeeds, the file is the content and nothing else.
 //! - Once [`let_go`](OwnFile::let_go) was called the file is somebody else's, and never touched again.
 
-use crate::disk::take_quota;
 use crate::error::SpillError;
 use crate::quota::{Place, Quota};
 use crate::slots::Slot;
@@ -56,7 +55,7 @@ impl OwnFile {
         let len = self.page_size;
         let refused = || SpillError::TooLarge { position: u64::MAX, asked: len };
         let offset = index.checked_mul(len).filter(|&offset| offset <= END_MAX - len).ok_or_else(refused)?;
-        take_quota(&self.quota, len, place)?;
+        self.quota.take_for_slot(len, place)?;
         Ok(Slot::new(offset, len))
     }
 

@@ -12,113 +12,22 @@
 //!
 //! Which page gets a frame is decided in [`residency`](crate::residency).
 
-use crate::account::Account;
 use crate::copy::copy;
 use crate::error::SpillError;
 use crate::idle::Kept;
-use crate::lending::Loan;
 use crate::own_file::OwnFile;
-use crate::pool::Core;
-use crate::stats::{BufferStats, IoCounts, SpillReason};
+use crate::page::{Page, View, Where};
+use crate::pager_state::Pager;
+use crate::resident::Resident;
+use crate::span::{Approach, Span};
+use crate::stats::SpillReason;
 use crate::sync::Arc;
-use crate::table::{Page, Resident, Table, View, Where, low_bits};
-use crate::taking::OwnTable;
+use crate::table::Table;
 use crate::tally::Way;
-use crate::waiting::Patience;
 use overspill_core::Medium;
 use std::path::Path;
 
-/// What a hole is lent from, and gaps are written from.
-pub(crate) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
-#[derive(Debug)]
-pub(crate) struct Pager {
-    /// There until the drop.
-    kept: Option<Kept>,
-    pub(crate) core: Arc<Core>,
-    len: u64,
-    /// Where the last access that missed the window ended.
-    last_end: u64,
-    /// Made when it is needed, since of many small buffers each byte counts.
-    rare: Option<Box<Rare>>,
-}
-
-/// What a buffer needs that has lent a chunk, or that has spilled.
-#[derive(Debug, Default)]
-pub(crate) struct Rare {
-    pub(crate) loan: Option<Box<Loan>>,
-    pub(crate) io: IoCounts,
-    pub(crate) patience: Option<Box<Patience>>,
-}
-
-/// A range within one page.
-#[derive(Clone, Copy)]
-pub(crate) struct Span {
-    pub(crate) index: u64,
-    /// Where in the page it starts, and how long it is, in bytes.
-    pub(crate) at: usize,
-    pub(crate) part: usize,
-}
-
-impl Span {
-    pub(crate) fn end(self) -> usize {
-        self.at + self.part
-    }
-}
-
-/// How an access came to a page that is not in memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Approach {
-    /// It goes on where the last one ended.
-    pub(crate) sequential: bool,
-    /// It wants only a little of the page.
-    pub(crate) small: bool,
-    pub(crate) heat: u8,
-}
-
-impl Approach {
-    /// More of the same is to be expected in this page: it deserves the window. A single visit does
-    /// not, since moving the window costs more than the visit.
-    fn goes_on(self) -> bool {
-        self.sequential && self.small
-    }
-}
-
 impl Pager {
-    #[inline]
-    pub(crate) fn new(core: Arc<Core>) -> Self {
-        Pager { kept: Some(core.open_table()), core, len: 0, last_end: 0, rare: None }
-    }
-
-    pub(crate) fn stats(&self) -> BufferStats {
-        let account = self.account();
-        BufferStats {
-            bytes_resident: account.memory.taken(),
-            bytes_spilled: account.disk.taken(),
-            spills: account.spills(),
-            io: self.rare.as_ref().map_or_else(IoCounts::default, |rare| rare.io),
-        }
-    }
-
-    /// Sets limits below the pool's. Only for an empty buffer.
-    pub(crate) fn limit(&mut self, memory: u64, disk: u64) {
-        debug_assert_eq!(self.len, 0);
-        self.account().memory.set_limit(memory);
-        self.account().disk.set_limit(disk);
-        // It may have started with a frame of the buffer before.
-        if self.account().memory.taken() > memory {
-            self.truncate(0);
-        }
-    }
-
-    pub(crate) fn own_table(&self) -> &OwnTable {
-        &self.kept.as_ref().expect("the table is there until the drop").table
-    }
-
-    pub(crate) fn account(&self) -> &Account {
-        self.own_table().beside()
-    }
-
     /// Reads all of `buf` if it lies in the window, and moves `position` past it; else nothing.
     ///
     /// This and [`Pager::write_window`] copy last, so that no register has to be kept across the call of
@@ -155,30 +64,6 @@ impl Pager {
             table.append(offset, data, moves)
         });
         written == Some(true)
-    }
-
-    pub(crate) fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
-    }
-
-    pub(crate) fn rare_ref(&self) -> Option<&Rare> {
-        self.rare.as_deref()
-    }
-
-    pub(crate) fn rare_if_any(&mut self) -> Option<&mut Rare> {
-        self.rare.as_deref_mut()
-    }
-
-    #[inline]
-    pub(crate) fn table<R>(&mut self, f: impl FnOnce(&mut Table) -> R) -> R {
-        self.kept.as_mut().expect("the table is there until the drop").table.with(f)
-    }
-
-    /// The part of `len` bytes at `offset` that lies in one page.
-    pub(crate) fn span(&self, offset: u64, len: usize) -> Span {
-        let page = self.core.page_size;
-        let at = low_bits(offset, page.trailing_zeros());
-        Span { index: offset >> page.trailing_zeros(), at, part: len.min(page - at) }
     }
 
     /// Pins page `index`, and says where it is once it is not on its way any more.
@@ -409,7 +294,7 @@ impl Pager {
         }
     }
 
-    fn truncate(&mut self, len: u64) {
+    pub(crate) fn truncate(&mut self, len: u64) {
         self.end_loan();
         let before = self.held();
         // The page that is cut in two stays, and must not be on its way.
@@ -446,12 +331,12 @@ impl Pager {
             }
             Page::Leaving(departure) => {
                 // In a file of its own the page has one place, which may be written again at once.
-                let has_own = self.account().own().is_some();
+                let has_own = self.own().is_some();
                 if has_own {
                     departure.await_end();
                 }
-                if let Some(page) = departure.abandon(self.account()) {
-                    self.dispose(page);
+                if let Some(outcome) = departure.abandon(self.account()) {
+                    self.dispose(outcome.into());
                 }
             }
         }
@@ -463,11 +348,7 @@ impl Pager {
     pub(crate) fn spill_beside(&mut self, dir: &Path) {
         debug_assert_eq!(self.len, 0);
         let quota = Arc::clone(self.core.disk.quota());
-        self.account().set_own(OwnFile::new(dir, quota, self.core.page_size));
-    }
-
-    pub(crate) fn own_file(&self) -> Option<Arc<OwnFile>> {
-        self.account().own().cloned()
+        self.own_table().beside().set_own(OwnFile::new(dir, quota, self.core.page_size));
     }
 
     /// What the slots have past the content of their pages, as offsets and lengths in a file where
@@ -485,21 +366,6 @@ impl Pager {
             });
             slack
         })
-    }
-}
-
-impl Drop for Pager {
-    fn drop(&mut self) {
-        self.end_loan();
-        if let Some(own) = self.account().own() {
-            own.let_go(); // nobody will look at it any more: no use in clearing it page by page
-        }
-        if !self.table(Table::retire) {
-            self.truncate(0);
-        }
-        if let Some(kept) = self.kept.take() {
-            self.core.close_table(kept);
-        }
     }
 }
 

@@ -2,20 +2,20 @@
 //!
 //! | turn | source | who decides |
 //! |---|---|---|
-//! | 1 | recycled frames, and what the budget has left | [`Frames::take`](crate::frame::Frames::take) |
+//! | 1 | recycled frames, and what the budget has left | [`Frames::take`](crate::frame_pool::Frames::take) |
 //! | 2 | the frames of kept tables | [`Core::spare_frame`] |
 //! | 3 | other buffers | [`Registry::find_givers`] |
 //! | 4 | a page of the asker's own | the pager |
 //! | 5 | none: straight to the store | the pager |
 
-use crate::account::Account;
 use crate::frame::Frame;
 use crate::idle::Kept;
-use crate::pool::Core;
+use crate::member::{Member, OwnTable, PeerTable};
+use crate::pool_state::Core;
 use crate::registry::{Ask, Reach, Registry};
 use crate::stats::SpillReason;
 use crate::table::Table;
-use crate::taking::{OwnTable, PeerTable, Taken};
+use crate::taking::Taken;
 
 /// Attempts in vain to take a page back, after which the asker looks elsewhere.
 const MISSES_MAX: u32 = 4;
@@ -33,7 +33,7 @@ impl Core {
     #[inline]
     pub(crate) fn open_table(&self) -> Kept {
         self.idle.take().unwrap_or_else(|| {
-            let table = OwnTable::new(Table::new(self.page_size), Account::new());
+            let table = OwnTable::new(Table::new(self.page_size), Member::new());
             let place = self.registry.as_ref().map(|registry| registry.register(&table));
             Kept { table, place }
         })
@@ -41,7 +41,7 @@ impl Core {
 
     /// Takes back the table of a buffer that is gone. It has no pages but for an empty small frame.
     pub(crate) fn close_table(&self, kept: Kept) {
-        kept.table.beside().reset();
+        kept.table.beside().account.reset();
         let has_own = kept.table.beside().own().is_some();
         let dropped = if has_own { Some(kept) } else { self.idle.keep(kept, &self.frames) };
         if let Some(kept) = dropped {
@@ -60,7 +60,7 @@ impl Core {
     pub(crate) fn drop_kept(&self) -> bool {
         let mut bytes = 0;
         for kept in self.idle.take_all() {
-            bytes += kept.table.beside().memory.taken();
+            bytes += kept.table.beside().account.memory.taken();
             self.drop_table(&kept);
         }
         bytes > 0
@@ -169,7 +169,7 @@ impl Core {
     /// Takes back from one buffer what it holds past `share`, as far as the budget is passed. False if the store refuses.
     fn take_back_over(&self, table: &PeerTable, share: u64) -> bool {
         loop {
-            let over = table.beside().memory.taken().saturating_sub(share).min(self.frames.over());
+            let over = table.beside().account.memory.taken().saturating_sub(share).min(self.frames.over());
             // Pages, since a frame is at most as long as one.
             let most =
                 usize::try_from(over).unwrap_or(usize::MAX).div_ceil(self.page_size).min(PAGES_AT_ONCE);

@@ -30,6 +30,7 @@
 
 use crate::biased::fences;
 use crate::budget::{Budget, HighWater, Refused};
+use crate::error::{LimitScope, SpillError};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
@@ -107,6 +108,13 @@ impl Quota {
                 Err(refused)
             }
         }
+    }
+
+    /// As [`take`](Quota::take), for a slot of `len` bytes; the error says that it is the pool's limit.
+    pub(crate) fn take_for_slot(&self, len: u64, place: Option<&Place>) -> Result<(), SpillError> {
+        let refused =
+            |refused: Refused| SpillError::disk_limit(refused.limit, refused.taken, len, LimitScope::Pool);
+        self.take(len, place).map_err(refused)
     }
 
     /// Gives back `bytes` of what was taken, to whoever waits for it.

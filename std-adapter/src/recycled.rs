@@ -5,7 +5,8 @@
 //! anything new is allocated. With one list for all, two threads that made and dropped buffers of a pool got 1.4 times
 //! as much done as one; with these 1.8.
 
-use crate::frame::{Frame, class_index};
+use crate::frame::Frame;
+use crate::size_class::class_index;
 use crate::sync::{Mutex, lock, thread_number};
 
 /// A pool for one buffer pays for each of them too. loom has enough with two.
@@ -98,7 +99,7 @@ impl List {
 #[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
-    use crate::frame::Frames;
+    use crate::frame_pool::Frames;
 
     const LEN: usize = 8;
 

@@ -20,8 +20,8 @@
 //! starving a few active ones. Its bound keeps a huge one from washing out the idle ones: what it wants
 //! more than that it takes from itself.
 
+use crate::member::{OwnTable, PeerTable};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
-use crate::taking::{OwnTable, PeerTable};
 use std::num::NonZeroUsize;
 
 /// Tables that are looked at to find the largest, and those that are idle.
@@ -116,7 +116,7 @@ struct Entry {
 
 impl Entry {
     fn held(&self) -> u64 {
-        self.table.beside().memory.taken()
+        self.table.beside().account.memory.taken()
     }
 
     /// Whether the owner has not been inside since the last call.

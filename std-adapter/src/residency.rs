@@ -10,16 +10,16 @@
 //! Everything else goes straight between the caller and the slot. So crossing the budget moves
 //! nothing, and neither a scan nor scattered accesses wash out what is in use.
 
-use crate::disk;
-use crate::error::{LimitScope, SpillError};
+use crate::error::SpillError;
 use crate::events::Event;
 use crate::frame::Frame;
-use crate::home::Home;
-use crate::pager::{Approach, Pager, Span};
+use crate::page::Page;
+use crate::pager_state::Pager;
 use crate::registry::Reach;
+use crate::resident::Resident;
 use crate::slots::Slot;
-use crate::stats::{IoCounts, SpillReason};
-use crate::table::{Page, Resident};
+use crate::span::{Approach, Span};
+use crate::stats::SpillReason;
 use crate::tally::Way;
 
 /// Visits after which a page may ask for a frame for the first time, and after which again.
@@ -222,64 +222,5 @@ impl Pager {
         if self.account().count_spills(pages) {
             self.core.listeners.tell(&Event::FirstSpill { reason, bytes: bytes as u64 });
         }
-    }
-
-    // ---- slots
-
-    fn home(&self) -> Home<'_> {
-        Home { disk: &self.core.disk, own: self.account().own().map(|own| &**own) }
-    }
-
-    /// A slot for `bytes` of page `index`.
-    pub(crate) fn take_slot(&mut self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
-        let (home, account) = (self.home(), &self.account().disk);
-        let asked = home.slot_bytes(bytes);
-        let refused = |refused| SpillError::disk_limit(refused, asked, LimitScope::Buffer);
-        account.take(asked).map_err(refused)?;
-        home.take(index, bytes, self.place()).inspect_err(|_| account.give_back(asked))
-    }
-
-    /// A slot as long as a page for page `index`, if the one at `offset` can be had.
-    pub(crate) fn take_slot_at(&mut self, index: u64, offset: u64) -> Option<Slot> {
-        let (home, account) = (self.home(), &self.account().disk);
-        let asked = self.core.page_size as u64;
-        account.take(asked).ok()?;
-        let slot = home.take_at(index, offset);
-        if slot.is_none() {
-            account.give_back(asked);
-        }
-        slot
-    }
-
-    pub(crate) fn free_slot(&self, slot: Slot) {
-        self.account().disk.give_back(slot.len());
-        self.home().free(slot);
-    }
-
-    /// See [`disk::read`].
-    pub(crate) fn read_store(&mut self, way: Way, offset: u64, buf: &mut [u8]) -> Result<(), SpillError> {
-        let mut counts = IoCounts::default();
-        let read = disk::read(self.home().store(), offset, buf, &mut counts);
-        self.count_io(way, counts);
-        read
-    }
-
-    /// See [`disk::write()`].
-    pub(crate) fn write_store(
-        &mut self,
-        way: Way,
-        offset: u64,
-        data: &[u8],
-    ) -> (usize, Result<(), SpillError>) {
-        let mut counts = IoCounts::default();
-        let written = disk::write(self.home().store(), offset, data, &mut counts);
-        self.count_io(way, counts);
-        written
-    }
-
-    fn count_io(&mut self, way: Way, counts: IoCounts) {
-        self.core.tally.count_io(way, &counts);
-        let rare = self.rare();
-        rare.io = rare.io + counts;
     }
 }

@@ -1,7 +1,7 @@
 //! The pages of one buffer that are not its window, by index: a sparse array, and nothing at all for a
 //! buffer of one page in memory.
 
-use crate::table::Page;
+use crate::page::Page;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -205,9 +205,9 @@ fn in_leaf(index: u64) -> usize {
 #[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
-    use crate::frame::Frames;
+    use crate::frame_pool::Frames;
+    use crate::resident::Resident;
     use crate::slots::Slot;
-    use crate::table::Resident;
 
     fn spilled(mark: u64) -> Page {
         Page::Spilled { slot: Slot::new(mark, 1), valid: 1 }

@@ -23,85 +23,18 @@
 //! The bytes of a page past its `valid` are zeros, whatever the frame or the slot has there: so
 //! growing costs nothing, and memory is used again without being cleared.
 
-use crate::copy::copy;
-use crate::departure::Departure;
-use crate::frame::Frame;
-use crate::idle::KEPT_FRAME_MAX;
-use crate::slots::Slot;
+use crate::departure::{Departure, Outcome};
+use crate::page::{Page, View, Where};
+use crate::resident::Resident;
 use crate::stash::Stash;
 use crate::sums::Sums;
 use crate::sync::Arc;
-
-/// The bytes of a page that is in memory.
-#[derive(Debug)]
-pub(crate) struct Resident {
-    pub(crate) frame: Frame,
-    /// Bytes that are content; at most what was ever written to the frame.
-    pub(crate) valid: usize,
-    /// The frame is newer than the slot, or there is no slot.
-    pub(crate) dirty: bool,
-    pub(crate) slot: Option<Slot>,
-}
 
 impl Window {
     /// The content of the page that the window is on.
     pub(crate) fn content(&self) -> &[u8] {
         self.resident.content()
     }
-}
-
-impl Resident {
-    #[inline(always)]
-    pub(crate) fn content(&self) -> &[u8] {
-        &self.frame.bytes()[..self.valid]
-    }
-
-    /// Copies the page's bytes from `at` on to `out`; what lies past the content is zeros.
-    pub(crate) fn read(&self, at: usize, out: &mut [u8]) {
-        let held = self.content().get(at..).unwrap_or_default();
-        let n = held.len().min(out.len());
-        copy(&mut out[..n], &held[..n]);
-        out[n..].fill(0);
-    }
-
-    /// Writes `data` from `at` on, within the frame; a gap before it becomes zeros.
-    pub(crate) fn write(&mut self, at: usize, data: &[u8]) {
-        if at > self.valid {
-            self.frame.first_mut(at)[self.valid..].fill(0);
-        }
-        let written = self.frame.write(at, data);
-        debug_assert!(written, "the frame reaches to {}", at + data.len());
-        self.valid = self.valid.max(at + data.len());
-        self.dirty |= !data.is_empty();
-    }
-}
-
-/// Where the bytes of a page are.
-#[derive(Debug, Default)]
-pub(crate) enum Page {
-    #[default]
-    Hole,
-    Resident(Resident),
-    Spilled {
-        slot: Slot,
-        /// Bytes that are content; at most the slot's length.
-        valid: usize,
-    },
-    Leaving(Arc<Departure>),
-}
-
-/// What [`Table::locate`] says of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Where {
-    Hole,
-    /// In memory; [`Table::focus`] makes it the window.
-    Memory,
-    Spilled {
-        slot: Slot,
-        valid: usize,
-    },
-    /// On its way to the store; [`Table::departure`] says when it is there.
-    Leaving,
 }
 
 /// The page that the cursor stands on.
@@ -113,6 +46,9 @@ pub(crate) struct Window {
     /// It was brought in by a sequential pass, and goes as it came.
     passing: bool,
 }
+
+/// Bytes of the largest frame that stays with a table that is retired. It is charged to an empty buffer.
+pub(crate) const KEPT_FRAME_MAX: usize = 8 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -251,12 +187,18 @@ impl Table {
 
     /// Puts a page that was leaving in its place again, if its departure has ended.
     pub(crate) fn readmit(&mut self, index: u64) {
-        if let Some((page, sums)) = self.departure(index).and_then(|departure| departure.try_settle()) {
-            self.take(index);
-            self.put(index, page);
-            if let Some(sums) = sums {
-                self.sums.put(index, sums);
+        let Some(outcome) = self.departure(index).and_then(|departure| departure.try_settle()) else {
+            return;
+        };
+        self.take(index);
+        match outcome {
+            Outcome::Landed { slot, valid, sums } => {
+                self.put(index, Page::Spilled { slot, valid });
+                if let Some(sums) = sums {
+                    self.sums.put(index, sums);
+                }
             }
+            Outcome::Returned(resident) => self.put(index, Page::Resident(resident)),
         }
     }
 
@@ -413,13 +355,6 @@ impl Table {
             }
         }
     }
-}
-
-/// What [`Table::for_each`] shows of a page.
-pub(crate) enum View<'a> {
-    Resident(&'a Resident),
-    Leaving(&'a Departure),
-    Spilled { slot: Slot, valid: usize },
 }
 
 /// How far `offset` lies past `start`, if that is at most `most`.

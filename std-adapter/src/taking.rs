@@ -11,27 +11,22 @@
 //! Who gives to whom is decided in [`registry`](crate::registry).
 
 use crate::account::Account;
-use crate::biased::{Owner, Peer};
 use crate::departure::{Departure, Landed, Underway};
-use crate::disk;
 use crate::events::Event;
 use crate::frame::Frame;
 use crate::home::Home;
+use crate::member::PeerTable;
 use crate::own_file::OwnFile;
-use crate::pool::Core;
+use crate::page::Page;
+use crate::pool_state::Core;
 use crate::slots::Slot;
 use crate::stats::{IoCounts, SpillReason};
 use crate::sync::Arc;
-use crate::table::{Page, Table};
+use crate::table::Table;
 use crate::tally::Way;
+use crate::transfer;
 use std::cell::RefCell;
 use std::io::IoSlice;
-
-/// A buffer's table and what lies beside it, in the hands of the buffer.
-pub(crate) type OwnTable = Owner<Table, Account>;
-
-/// The same, in the hands of somebody else.
-pub(crate) type PeerTable = Peer<Table, Account>;
 
 /// What came of an attempt.
 #[derive(Debug)]
@@ -79,7 +74,7 @@ impl Giver<'_> {
     }
 
     fn account(&self) -> &Account {
-        self.table.beside()
+        &self.table.beside().account
     }
 }
 
@@ -152,7 +147,7 @@ impl Core {
         let visited = PeerTable::try_with_each(from.iter().map(|peer| (peer, peer)), |peer, table| {
             let own = peer.beside().own().cloned();
             let giver = Giver { table: peer, own, returned: RefCell::default() };
-            let pages = std::iter::from_fn(|| table.surrender(peer.beside(), giver.home(self)));
+            let pages = std::iter::from_fn(|| table.surrender(giver.account(), giver.home(self)));
             let surrendered: Vec<_> = pages.take(most).collect();
             (giver, surrendered)
         });
@@ -241,10 +236,10 @@ impl Core {
         let (store, offset) = (first.leaving.giver.home(self).store(), first.slot.offset);
         let mut counts = IoCounts::default();
         let (written, _) = match run {
-            [page] => disk::write(store, offset, page.content(), &mut counts),
+            [page] => transfer::write(store, offset, page.content(), &mut counts),
             pages => {
                 let mut parts: Vec<_> = pages.iter().map(|page| IoSlice::new(page.content())).collect();
-                disk::write_parts(store, offset, &mut parts, &mut counts)
+                transfer::write_parts(store, offset, &mut parts, &mut counts)
             }
         };
         self.tally.count_io(Way::Paged, &counts);

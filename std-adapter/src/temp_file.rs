@@ -9,7 +9,7 @@
 //! - Without a directory of the caller's choice, the file is on a disk if any of the usual
 //!   directories is: a temp directory in RAM (tmpfs) would hold in memory what left it.
 
-use crate::Store;
+use crate::store::Store;
 use crate::sync::{Mutex, OnceLock, lock};
 use std::fs::File;
 use std::io;

@@ -10,47 +10,13 @@
 
 use crate::error::{LimitScope, SpillError};
 use crate::events::Event;
-use crate::pager::Pager;
+use crate::pager_state::Pager;
+use crate::patience::Patience;
 use crate::quota::Place;
 use crate::sync::{ThreadWaker, park_until};
-use std::fmt;
-use std::pin::Pin;
+use crate::when_full::WhenFull;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-
-/// What a call does that needs more of the disk than the pool's limit leaves.
-///
-/// A full disk is another matter: that is [`SpillError::StoreFull`], at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WhenFull {
-    /// It fails with [`SpillError::DiskLimit`].
-    #[default]
-    Fail,
-    /// It blocks its thread until there is room, and fails with [`SpillError::DiskLimit`], which tells
-    /// how long it waited, if there is none in time.
-    ///
-    /// Room comes from other threads: they drop, clear or truncate buffers of the pool, or raise its
-    /// limits. If all who could do so wait themselves, all wait in vain. First come, first served: what
-    /// comes free is set aside for who has waited longest.
-    ///
-    /// Nothing is waited for by a write that took some bytes already: it returns their number. So
-    /// `write_all` waits for as long as this each time that it gets no further. A read never waits.
-    Wait {
-        /// The longest that one call waits. [`Duration::MAX`] is for ever.
-        at_most: Duration,
-    },
-}
-
-/// What a buffer needs that was refused, or that has a policy of its own.
-#[derive(Debug, Default)]
-pub(crate) struct Patience {
-    /// Instead of the pool's.
-    when_full: Option<WhenFull>,
-    /// Bytes that were asked and refused, if nothing was granted since.
-    asked: Option<u64>,
-    place: Option<Place>,
-}
 
 /// One call's wait: when it began, and when it has to end, if ever.
 #[derive(Clone, Copy)]
@@ -211,39 +177,6 @@ impl Pager {
                 self.line_up(asked);
                 Poll::Ready(())
             }
-        }
-    }
-}
-
-/// Waits for room for what a buffer was refused; see [`SpillBuffer::room`](crate::SpillBuffer::room).
-#[must_use = "a future does nothing unless it is polled"]
-pub struct Room<'a> {
-    pub(crate) pager: &'a mut Pager,
-    pub(crate) is_done: bool,
-}
-
-impl Future for Room<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let polled = self.pager.poll_room(context);
-        self.is_done = polled.is_ready();
-        polled
-    }
-}
-
-/// Tells nothing of the buffer, and never reads its data.
-impl fmt::Debug for Room<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Room").field("is_done", &self.is_done).finish_non_exhaustive()
-    }
-}
-
-/// Who does not wait any more leaves the queue.
-impl Drop for Room<'_> {
-    fn drop(&mut self) {
-        if !self.is_done {
-            self.pager.leave_queue();
         }
     }
 }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::account::Account;
 use crate::departure::Underway;
-use crate::frame::Frames;
+use crate::frame_pool::Frames;
+use crate::slots::Slot;
 use crate::sums::PageSums;
 
 const PAGE: usize = 8;

@@ -1,8 +1,8 @@
 //! A small pool that needs no file system, described by a value.
 
 use super::{Fault, FaultPlan, FaultStore, Faults};
+use crate::memory_store::MemoryStore;
 use crate::pool::SpillPool;
-use crate::store::MemoryStore;
 use crate::sums::Checksums;
 
 /// A pool over a [`MemoryStore`], with pages so small that every boundary is near, and with planned

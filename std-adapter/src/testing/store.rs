@@ -1,7 +1,8 @@
 //! The store that fails as planned, and the handle to steer it by.
 
 use super::plan::{Call, Failure, FaultPlan};
-use crate::store::{MemoryStore, Store};
+use crate::memory_store::MemoryStore;
+use crate::store::Store;
 use crate::sync::{Arc, Mutex, lock, sleep};
 use crate::temp_file::NoTempFile;
 use std::io::{self, IoSlice};

@@ -1,0 +1,50 @@
+//! The lengths that frames come in.
+//!
+//! Powers of two from [`SMALLEST`] (or the page size, if that is smaller) to the page size, and below [`FINE_MAX`] four
+//! sizes to each doubling: a small body costs at most a quarter more than its bytes, and a recycled frame fits
+//! often. Finer sizes above it would fragment the allocator's memory.
+
+/// Bytes of the largest page that can be asked for.
+pub(crate) const PAGE_SIZE_MAX: usize = 16 << 20;
+
+/// Bytes of the smallest frame, unless pages are smaller.
+const SMALLEST: usize = 256;
+
+/// Frames below this come in finer sizes: a page of the machine.
+const FINE_MAX: usize = 4096;
+
+const SIZES_PER_DOUBLING: usize = 4;
+
+/// The length of the frame that `bytes` of a page need, where pages have `page_size` bytes; at most a page.
+pub(crate) fn size_class(bytes: usize, page_size: usize) -> usize {
+    let bytes = bytes.clamp(SMALLEST.min(page_size), page_size);
+    bytes.next_multiple_of(step(bytes)).min(page_size)
+}
+
+/// What sizes between the power of two at or below `len` and the next are multiples of.
+fn step(len: usize) -> usize {
+    let power = 1 << len.ilog2();
+    if len < FINE_MAX { (power / SIZES_PER_DOUBLING).max(1) } else { power }
+}
+
+/// In the order of the sizes.
+pub(crate) fn class_index(len: usize) -> usize {
+    len.ilog2() as usize * SIZES_PER_DOUBLING + (len - (1 << len.ilog2())) / step(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_a_quarter_apart_from_the_smallest_to_the_page() {
+        let class = |bytes| size_class(bytes, 16384);
+        assert_eq!([0, 1, 256, 257, 4095, 4096].map(class), [256, 256, 256, 320, 4096, 4096]);
+        assert_eq!([4097, 8193, 99999].map(class), [8192, 16384, 16384]);
+        assert_eq!([512, 513, 641, 769, 897].map(class), [512, 640, 768, 896, 1024]);
+        let mut lens: Vec<_> = (0..=16384).map(class).collect();
+        lens.dedup();
+        assert!(lens.is_sorted() && lens.windows(2).all(|two| class_index(two[0]) < class_index(two[1])));
+        assert_eq!([0, 5, 8].map(|bytes| size_class(bytes, 8)), [8, 8, 8]);
+    }
+}
