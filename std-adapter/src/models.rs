@@ -3,18 +3,18 @@
 //! `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs them;
 //! `.ci/weaken-pool` weakens an ordering or a lock at a time, and expects one of them to fail.
 
-use crate::biased::{Owner, Peer, TryLock};
-use crate::budget::Budget;
-use crate::frame_pool::Frames;
-use crate::member::PeerTable;
-use crate::pager_state::Pager;
-use crate::pool_state::Core;
-use crate::quota::{Place, Quota};
-use crate::stats::SpillReason;
-use crate::store::Store;
+use crate::disk::quota::{Place, Quota};
+use crate::disk::store::Store;
+use crate::memory::budget::Budget;
+use crate::memory::frame_pool::Frames;
+use crate::observe::stats::SpillReason;
+use crate::pager::state::Pager;
+use crate::pool::member::PeerTable;
+use crate::pool::reclaim::Taken;
+use crate::pool::state::Core;
+use crate::pool::when_full::WhenFull;
+use crate::sync::biased::{Owner, Peer, TryLock};
 use crate::sync::{Arc, ThreadWaker, park_until};
-use crate::taking::Taken;
-use crate::when_full::WhenFull;
 use loom::thread;
 use overspill_core::Medium;
 use std::io;

@@ -4,7 +4,7 @@
 //! most plans are small: a fault in one of the first calls is worth more than one that is never met.
 
 use super::{Call, Failure, Fault, FaultPlan, PoolPlan};
-use crate::sums::Checksums;
+use crate::pages::sums::Checksums;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use std::io::ErrorKind;
 

@@ -1,9 +1,9 @@
 //! A small pool that needs no file system, described by a value.
 
 use super::{Fault, FaultPlan, FaultStore, Faults};
-use crate::memory_store::MemoryStore;
-use crate::pool::SpillPool;
-use crate::sums::Checksums;
+use crate::api::pool::SpillPool;
+use crate::disk::memory_store::MemoryStore;
+use crate::pages::sums::Checksums;
 
 /// A pool over a [`MemoryStore`], with pages so small that every boundary is near, and with planned
 /// faults.

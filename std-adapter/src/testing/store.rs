@@ -1,10 +1,10 @@
 //! The store that fails as planned, and the handle to steer it by.
 
 use super::plan::{Call, Failure, FaultPlan};
-use crate::memory_store::MemoryStore;
-use crate::store::Store;
+use crate::disk::memory_store::MemoryStore;
+use crate::disk::store::Store;
+use crate::disk::temp_file::NoTempFile;
 use crate::sync::{Arc, Mutex, lock, sleep};
-use crate::temp_file::NoTempFile;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::time::Duration;

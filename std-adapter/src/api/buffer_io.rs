@@ -1,0 +1,184 @@
+//! The buffer as std sees it.
+
+use crate::api::buffer::SpillBuffer;
+use crate::error::SpillError;
+use overspill_core::WriteError;
+use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
+
+/// Bytes that `read_to_end` takes at a time: cleared and filled while they are in the cache.
+const READ_TO_END_STEP: usize = 256 << 10;
+
+impl From<WriteError<SpillError>> for SpillError {
+    fn from(error: WriteError<SpillError>) -> Self {
+        match error {
+            WriteError::Medium(error) => error,
+            // The pages refuse with errors of their own; what is left is the end of all positions.
+            WriteError::Full { position, refused } => {
+                SpillError::TooLarge { position, asked: refused as u64 }
+            }
+            _ => SpillError::TooLarge { position: u64::MAX, asked: 0 },
+        }
+    }
+}
+
+/// The window first, with nothing else in the way: that is what small operations cost. What misses
+/// it goes through the cursor.
+impl SpillBuffer {
+    #[inline(always)]
+    fn read_window(&mut self, buf: &mut [u8]) -> bool {
+        let (position, pager) = self.cursor.split_mut();
+        pager.read_window(position, buf)
+    }
+
+    #[inline(always)]
+    fn write_window(&mut self, data: &[u8]) -> bool {
+        let (position, pager) = self.cursor.split_mut();
+        pager.write_window(position, data)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_exact_slow(&mut self, mut buf: &mut [u8]) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.cursor.read(buf)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => buf = &mut buf[n..],
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_slow(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.cursor.write(data).map_err(|error| SpillError::from(error).into())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_all_slow(&mut self, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            // Never 0 for a write of at least one byte.
+            data = &data[self.write_slow(data)?..];
+        }
+        Ok(())
+    }
+}
+
+impl Read for SpillBuffer {
+    #[inline]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.read_window(buf) { Ok(buf.len()) } else { Ok(self.cursor.read(buf)?) }
+    }
+
+    #[inline]
+    fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        if self.read_window(buf) { Ok(()) } else { self.read_exact_slow(buf) }
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let mut done = 0;
+        for buf in bufs {
+            match self.cursor.read(buf) {
+                Ok(n) => {
+                    done += n;
+                    if n < buf.len() {
+                        break;
+                    }
+                }
+                Err(error) if done == 0 => return Err(error.into()),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Reserves once, and then reads straight into the vector.
+    fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let start = buf.len();
+        let left = usize::try_from(self.cursor.remaining()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        buf.try_reserve(left).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        while self.cursor.remaining() > 0 {
+            let at = buf.len();
+            let step = READ_TO_END_STEP.min(start + left - at);
+            buf.resize(at + step, 0);
+            let read = self.cursor.read(&mut buf[at..]);
+            buf.truncate(at + *read.as_ref().unwrap_or(&0));
+            read?;
+        }
+        Ok(buf.len() - start)
+    }
+
+    fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
+        let mut bytes = Vec::new();
+        self.read_to_end(&mut bytes)?;
+        let text =
+            String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if buf.is_empty() {
+            *buf = text;
+            return Ok(buf.len());
+        }
+        buf.push_str(&text);
+        Ok(text.len())
+    }
+}
+
+impl BufRead for SpillBuffer {
+    #[inline]
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        Ok(self.cursor.fill_buf()?)
+    }
+
+    #[inline]
+    fn consume(&mut self, n: usize) {
+        self.cursor.consume(n);
+        self.cursor.get_mut().end_loan();
+    }
+}
+
+impl Write for SpillBuffer {
+    #[inline]
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.write_window(data) { Ok(data.len()) } else { self.write_slow(data) }
+    }
+
+    #[inline]
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        if self.write_window(data) { Ok(()) } else { self.write_all_slow(data) }
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut done = 0;
+        for data in bufs {
+            match self.write(data) {
+                Ok(n) => {
+                    done += n;
+                    if n < data.len() {
+                        break;
+                    }
+                }
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Does nothing: what was written can be read already, and nothing is made durable.
+    #[inline]
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for SpillBuffer {
+    #[inline]
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.cursor.seek(to.into()).map_err(|error| SpillError::from(error).into())
+    }
+
+    #[inline]
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.position())
+    }
+}

@@ -1,0 +1,93 @@
+//! A pool's statistics for the `metrics` crate's recorder.
+
+use crate::api::pool::SpillPool;
+use crate::observe::counters::nanos;
+use crate::observe::stats::{IoCounts, PoolStats};
+use metrics::{counter, gauge};
+
+impl SpillPool {
+    /// Hands what [`stats`](SpillPool::stats) says just now to the recorder of the `metrics` crate. Call it
+    /// as often as you want fresh figures, such as before each scrape: nothing is recorded otherwise, and so
+    /// recording costs nothing in between.
+    ///
+    /// Each has the label `pool`, the pool's [name](crate::Builder::name). Counters are set to their absolute
+    /// value, so calling this too often counts nothing twice; pools of one name overwrite each other's.
+    ///
+    /// | gauges | |
+    /// |---|---|
+    /// | `overspill_memory_bytes` | label `state`: `charged`, `recycled`, `high_water`, `limit` |
+    /// | `overspill_disk_bytes` | label `state`: `used`, `high_water`, `limit` (none: 2⁶⁴) |
+    /// | `overspill_buffers`, `overspill_waiting` | how many there are, and how many of them wait for room |
+    ///
+    /// | counters | |
+    /// |---|---|
+    /// | `overspill_spills_total` | pages; label `reason`, a [`SpillReason`](crate::SpillReason) |
+    /// | `overspill_evictions_total`, `overspill_takings_total` | pages, frames |
+    /// | `overspill_store_reads_total`, `overspill_store_writes_total` | transfers; label `way`: `paged`, `direct` |
+    /// | `overspill_store_read_bytes_total`, `overspill_store_written_bytes_total` | bytes; the same label |
+    /// | `overspill_store_nanoseconds_total` | time in the store; the same label |
+    /// | `overspill_refused_total` | requests; label `cause`: `disk_limit`, `store_full` |
+    /// | `overspill_waits_total`, `overspill_waits_in_vain_total`, `overspill_wait_nanoseconds_total` | for room |
+    pub fn record_metrics(&self) {
+        let pool = self.name().to_owned();
+        let stats = self.stats();
+        record_gauges(&pool, &stats);
+        record_counters(&pool, &stats);
+        let paged = stats.io - stats.direct_io;
+        for (way, io) in [("paged", paged), ("direct", stats.direct_io)] {
+            record_io(&pool, way, &io);
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a recorder's gauges are floating")]
+fn record_gauges(pool: &str, stats: &PoolStats) {
+    let memory = [
+        ("charged", stats.memory_charged),
+        ("recycled", stats.memory_recycled),
+        ("high_water", stats.memory_high_water),
+        ("limit", stats.memory_limit),
+    ];
+    for (state, bytes) in memory {
+        gauge!("overspill_memory_bytes", "pool" => pool.to_owned(), "state" => state).set(bytes as f64);
+    }
+    let disk =
+        [("used", stats.disk_used), ("high_water", stats.disk_high_water), ("limit", stats.disk_limit)];
+    for (state, bytes) in disk {
+        gauge!("overspill_disk_bytes", "pool" => pool.to_owned(), "state" => state).set(bytes as f64);
+    }
+    gauge!("overspill_buffers", "pool" => pool.to_owned()).set(stats.buffers as f64);
+    gauge!("overspill_waiting", "pool" => pool.to_owned()).set(stats.waiting as f64);
+}
+
+fn record_counters(pool: &str, stats: &PoolStats) {
+    for (reason, pages) in stats.spills.by_reason() {
+        let reason = reason.as_str();
+        counter!("overspill_spills_total", "pool" => pool.to_owned(), "reason" => reason).absolute(pages);
+    }
+    let refused = [("disk_limit", stats.refused.disk_limit), ("store_full", stats.refused.store_full)];
+    for (cause, requests) in refused {
+        counter!("overspill_refused_total", "pool" => pool.to_owned(), "cause" => cause).absolute(requests);
+    }
+    for (name, count) in [
+        ("overspill_evictions_total", stats.evictions),
+        ("overspill_takings_total", stats.takings),
+        ("overspill_waits_total", stats.waits),
+        ("overspill_waits_in_vain_total", stats.waits_in_vain),
+        ("overspill_wait_nanoseconds_total", nanos(stats.wait_time)),
+    ] {
+        counter!(name, "pool" => pool.to_owned()).absolute(count);
+    }
+}
+
+fn record_io(pool: &str, way: &'static str, io: &IoCounts) {
+    for (name, count) in [
+        ("overspill_store_reads_total", io.reads),
+        ("overspill_store_read_bytes_total", io.read_bytes),
+        ("overspill_store_writes_total", io.writes),
+        ("overspill_store_written_bytes_total", io.written_bytes),
+        ("overspill_store_nanoseconds_total", nanos(io.time)),
+    ] {
+        counter!(name, "pool" => pool.to_owned(), "way" => way).absolute(count);
+    }
+}

@@ -1,0 +1,92 @@
+//! A store whose panics are errors.
+//!
+//! A store is foreign code, called in the middle of moving a page. Were a panic to pass through there,
+//! a page that is on its way would be lost, what it had been charged would never be given back, and who
+//! waits for it would wait for ever. So it ends here: the operation fails like any other, and its caller
+//! decides.
+
+use crate::disk::store::Store;
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+#[derive(Debug)]
+pub(crate) struct Contained(pub(crate) Box<dyn Store>);
+
+/// What a half-done call has left in the store is the store's own matter: it is called again only as
+/// after any other error.
+fn contain<R>(call: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let message = message(&*panic);
+        // Foreign code again, if its drop panics.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
+        Err(io::Error::other(format!("the store panicked: {message}")))
+    })
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "without a message".to_owned())
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Store for Contained {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        contain(|| self.0.read_at(offset, buf))
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        contain(|| self.0.write_at(offset, data))
+    }
+
+    fn write_vectored_at(&self, offset: u64, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        contain(|| self.0.write_vectored_at(offset, parts))
+    }
+
+    fn free(&self, offset: u64, len: u64) -> io::Result<()> {
+        contain(|| self.0.free(offset, len))
+    }
+
+    fn cut(&self, len: u64) -> io::Result<()> {
+        contain(|| self.0.cut(len))
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Panicking;
+
+    impl Store for Panicking {
+        fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
+            panic!("while reading")
+        }
+
+        fn write_at(&self, offset: u64, _: &[u8]) -> io::Result<usize> {
+            panic!("while writing at {offset}")
+        }
+
+        fn free(&self, _: u64, _: u64) -> io::Result<()> {
+            std::panic::panic_any(7)
+        }
+
+        fn cut(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_error_that_says_so() {
+        let store = Contained(Box::new(Panicking));
+        let said = |result: io::Result<usize>| result.unwrap_err().to_string();
+        assert_eq!(said(store.read_at(0, &mut [])), "the store panicked: while reading");
+        assert_eq!(said(store.write_at(3, &[])), "the store panicked: while writing at 3");
+        assert_eq!(said(store.write_vectored_at(4, &[])), "the store panicked: while writing at 4");
+        assert_eq!(said(store.free(0, 1).map(|()| 0)), "the store panicked: without a message");
+        store.cut(0).unwrap();
+    }
+}

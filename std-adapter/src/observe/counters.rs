@@ -1,0 +1,160 @@
+//! What happened in a pool, counted by whoever did it. Nothing in the crate decides anything by it.
+//!
+//! Counted is only what comes with a transfer to or from the store, or with a page that leaves memory,
+//! and once for each: a count costs a few nanoseconds where the thing counted costs hundreds. Counts are
+//! relaxed, so two of them read together may be of slightly different moments.
+
+use crate::observe::stats::{IoCounts, PoolStats, RefusalCounts, SpillCounts, SpillReason};
+use crate::sync::{AtomicU64, Ordering};
+use std::time::Duration;
+
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    evicted: Count,
+    taken_back: Count,
+    direct: Count,
+    requested: Count,
+    limit_lowered: Count,
+    evictions: Count,
+    takings: Count,
+    /// Between frames and slots.
+    paged_io: IoTally,
+    /// Between callers' bytes and slots.
+    direct_io: IoTally,
+    refused_disk_limit: Count,
+    refused_store_full: Count,
+    waits: Count,
+    waits_in_vain: Count,
+    wait_nanos: Count,
+}
+
+#[derive(Debug, Default)]
+struct IoTally {
+    reads: Count,
+    read_bytes: Count,
+    writes: Count,
+    written_bytes: Count,
+    nanos: Count,
+}
+
+/// What a transfer was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Between a frame, or a block beside the frames, and a slot.
+    Paged,
+    /// Between the caller's bytes and a slot, past all frames.
+    Direct,
+}
+
+#[derive(Debug)]
+struct Count(AtomicU64);
+
+impl Default for Count {
+    fn default() -> Self {
+        Count(AtomicU64::new(0))
+    }
+}
+
+impl Count {
+    fn add(&self, n: u64) {
+        if n > 0 {
+            self.0.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// `time` in nanoseconds, up to what can be counted.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl IoTally {
+    fn add(&self, counts: &IoCounts) {
+        self.reads.add(counts.reads);
+        self.read_bytes.add(counts.read_bytes);
+        self.writes.add(counts.writes);
+        self.written_bytes.add(counts.written_bytes);
+        self.nanos.add(nanos(counts.time));
+    }
+
+    fn get(&self) -> IoCounts {
+        IoCounts {
+            reads: self.reads.get(),
+            read_bytes: self.read_bytes.get(),
+            writes: self.writes.get(),
+            written_bytes: self.written_bytes.get(),
+            time: Duration::from_nanos(self.nanos.get()),
+        }
+    }
+}
+
+impl Tally {
+    /// Pages whose bytes went to the store.
+    pub(crate) fn count_spills(&self, reason: SpillReason, pages: u64) {
+        match reason {
+            SpillReason::Evicted => &self.evicted,
+            SpillReason::TakenBack => &self.taken_back,
+            SpillReason::Direct => &self.direct,
+            SpillReason::Requested => &self.requested,
+            SpillReason::LimitLowered => &self.limit_lowered,
+        }
+        .add(pages);
+    }
+
+    /// A page with content has left memory.
+    pub(crate) fn count_eviction(&self) {
+        self.evictions.add(1);
+    }
+
+    /// A frame was taken back from a buffer.
+    pub(crate) fn count_taking(&self) {
+        self.takings.add(1);
+    }
+
+    pub(crate) fn count_io(&self, way: Way, counts: &IoCounts) {
+        match way {
+            Way::Paged => self.paged_io.add(counts),
+            Way::Direct => self.direct_io.add(counts),
+        }
+    }
+
+    pub(crate) fn count_refused_by_limit(&self) {
+        self.refused_disk_limit.add(1);
+    }
+
+    pub(crate) fn count_refused_by_store(&self) {
+        self.refused_store_full.add(1);
+    }
+
+    pub(crate) fn count_wait(&self, time: Duration, in_vain: bool) {
+        self.waits.add(1);
+        self.waits_in_vain.add(u64::from(in_vain));
+        self.wait_nanos.add(nanos(time));
+    }
+
+    /// Fills in what is counted here.
+    pub(crate) fn fill_in(&self, stats: &mut PoolStats) {
+        stats.spills = SpillCounts {
+            evicted: self.evicted.get(),
+            taken_back: self.taken_back.get(),
+            direct: self.direct.get(),
+            requested: self.requested.get(),
+            limit_lowered: self.limit_lowered.get(),
+        };
+        stats.evictions = self.evictions.get();
+        stats.takings = self.takings.get();
+        stats.direct_io = self.direct_io.get();
+        stats.io = self.paged_io.get() + stats.direct_io;
+        stats.refused = RefusalCounts {
+            disk_limit: self.refused_disk_limit.get(),
+            store_full: self.refused_store_full.get(),
+        };
+        stats.waits = self.waits.get();
+        stats.waits_in_vain = self.waits_in_vain.get();
+        stats.wait_time = Duration::from_nanos(self.wait_nanos.get());
+    }
+}

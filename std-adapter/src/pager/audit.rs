@@ -1,0 +1,57 @@
+//! Recounts what can be recounted, and compares it with what is noted. For tests.
+
+use crate::pager::state::Pager;
+use crate::pages::page::{View, Where};
+use overspill_core::Medium;
+
+impl Pager {
+    /// See [`SpillBuffer::check_invariants`](crate::SpillBuffer::check_invariants).
+    pub(crate) fn check_invariants(&mut self) {
+        self.end_loan();
+        let (len, page_size, has_sums) = (self.len(), self.core.page_size as u64, self.has_sums());
+        let peer = self.own_table().peer();
+        let account = &peer.beside().account;
+        self.table(|table| {
+            let (mut resident, mut spilled, mut leaving) = (0, 0, (0, 0));
+            let mut slots = Vec::new();
+            table.for_each(|index, view| {
+                let (valid, room, slot) = match view {
+                    View::Leaving(departure) => {
+                        // Its taker corrects the account at any moment.
+                        leaving.0 += departure.frame_bytes;
+                        leaving.1 += departure.slot_bytes;
+                        return;
+                    }
+                    View::Resident(page) => {
+                        resident += page.frame.capacity() as u64;
+                        assert!(
+                            page.dirty || page.slot.is_some(),
+                            "I1: page {index} is clean without a slot"
+                        );
+                        (page.valid, page.frame.capacity() as u64, page.slot)
+                    }
+                    View::Spilled { slot, valid } => (valid, slot.len(), Some(slot)),
+                };
+                assert!(valid as u64 <= room, "page {index}: {valid} bytes in {room}");
+                let end = (index * page_size).saturating_add(valid as u64);
+                assert!(valid == 0 || end <= len, "page {index}: content to {end}, past {len}");
+                let is_clean = !matches!(view, View::Resident(page) if page.dirty);
+                let covered = table.sums.covered(index);
+                assert!(
+                    !has_sums || !is_clean || covered >= valid,
+                    "page {index}: sums of {covered} of {valid} bytes"
+                );
+                spilled += slot.map_or(0, |slot| slot.len());
+                slots.extend(slot.map(|slot| (slot.offset, slot.len())));
+            });
+            let of_holes = table.sums.pages().find(|&index| table.locate(index) == Where::Hole);
+            assert_eq!(of_holes, None, "a hole has sums");
+            slots.sort_unstable();
+            assert!(slots.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0), "I1: slots overlap");
+            let (frames, slots) = (account.memory.taken(), account.disk.taken());
+            assert!((resident..=resident + leaving.0).contains(&frames), "I2: {frames} for {resident}");
+            assert!((spilled..=spilled + leaving.1).contains(&slots), "I6: {slots} for {spilled}");
+        });
+        self.core.check_budget();
+    }
+}

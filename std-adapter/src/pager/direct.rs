@@ -1,0 +1,215 @@
+//! Transfers between the caller's bytes and the slots, past all frames.
+//!
+//! Pages whose slots lie side by side are moved in one call: a megabyte written to a fresh part of
+//! the file is one system call.
+
+use crate::disk::slots::Slot;
+use crate::error::SpillError;
+use crate::observe::counters::Way;
+use crate::observe::stats::SpillReason;
+use crate::pager::span::ZEROS;
+use crate::pager::state::Pager;
+use crate::pages::page::{Page, Where};
+
+/// The most pages that are moved in one call.
+const RUN: u32 = 64;
+
+/// Room to move a page through when there is no frame.
+const BLOCK: usize = 4096;
+
+/// A run of pages being written, whose slots lie side by side.
+struct Run {
+    first: u64,
+    /// Where in the store the run's first byte goes.
+    offset: u64,
+    /// Slot of each page; the low bits of `fresh` say which were taken for this write.
+    slots: [Slot; RUN as usize],
+    fresh: u64,
+    pages: u32,
+    /// Bytes of the caller's that belong to it.
+    len: usize,
+}
+
+impl Pager {
+    /// Reads from a spilled page, at a place that has content, and from the pages after it as far as
+    /// they lie beside it in the store.
+    pub(crate) fn read_direct(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        let page = self.core.page_size;
+        let span = self.span(offset, buf.len());
+        let (start, len) = self.table(|table| {
+            let Where::Spilled { slot, valid } = table.locate(span.index) else { return (0, 0) };
+            let mut len = span.part.min(valid.saturating_sub(span.at));
+            let (mut index, mut next) = (span.index, slot.offset + page as u64);
+            // A page that ends early is the last of a run: what follows in its slot is not content.
+            while len < buf.len() && (span.at + len).is_multiple_of(page) && len > 0 {
+                index += 1;
+                match table.locate(index) {
+                    Where::Spilled { slot, valid } if slot.offset == next => {
+                        len += valid.min(buf.len() - len);
+                        next = slot.offset + page as u64;
+                        if valid < page {
+                            break;
+                        }
+                    }
+                    _ => break,
+                }
+            }
+            (slot.offset + span.at as u64, len)
+        });
+        self.read_spilled(Way::Direct, offset, start, &mut buf[..len])
+    }
+
+    /// Writes to a page that is not in memory, and to the pages after it as far as they are not
+    /// either and lie beside it in the store. Returns how much was taken, at least one byte.
+    pub(crate) fn write_direct(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        let run = self.plan_run(offset, data)?;
+        let (written, result) = self.write_spilled(Way::Direct, offset, run.offset, &data[..run.len]);
+        self.settle_run(&run, offset, written);
+        if written == 0 {
+            result?;
+        }
+        Ok(written)
+    }
+
+    fn plan_run(&mut self, offset: u64, data: &[u8]) -> Result<Run, SpillError> {
+        let page = self.core.page_size;
+        let span = self.span(offset, data.len());
+        let (slot, fresh) = self.slot_to_write(span.index, span.at, span.end())?;
+        let mut run = Run {
+            first: span.index,
+            offset: slot.offset + span.at as u64,
+            slots: [slot; RUN as usize],
+            fresh: u64::from(fresh),
+            pages: 1,
+            len: span.part,
+        };
+        let mut next = slot.offset + page as u64;
+        while run.len < data.len() && run.pages < RUN {
+            let part = page.min(data.len() - run.len);
+            let index = run.first + u64::from(run.pages);
+            // No room for a page further on ends the run; the pages before it are written all the same.
+            let Some((slot, fresh)) = self.slot_beside(index, next, part) else { break };
+            run.slots[run.pages as usize] = slot;
+            run.fresh |= u64::from(fresh) << run.pages;
+            run.pages += 1;
+            run.len += part;
+            next += page as u64;
+        }
+        Ok(run)
+    }
+
+    /// The slot of page `index`, ready to be written from `at` to `end`, and whether it was taken
+    /// for that.
+    fn slot_to_write(&mut self, index: u64, at: usize, end: usize) -> Result<(Slot, bool), SpillError> {
+        let (slot, valid, fresh) = match self.table(|table| table.locate(index)) {
+            Where::Spilled { slot, valid } if slot.len() >= end as u64 => (slot, valid, false),
+            Where::Spilled { slot, valid } => (self.relocate(index, slot, valid)?, valid, false),
+            Where::Hole | Where::Memory | Where::Leaving => {
+                (self.take_slot(index, self.core.page_size)?, 0, true)
+            }
+        };
+        if at > valid
+            && let Err(error) = self.write_zeros(index, slot, valid, at)
+        {
+            if fresh {
+                self.free_fresh(index, slot);
+            }
+            return Err(error);
+        }
+        Ok((slot, fresh))
+    }
+
+    /// The slot of a page that is not in memory if it lies at `offset`, for `part` bytes from its
+    /// beginning.
+    fn slot_beside(&mut self, index: u64, offset: u64, part: usize) -> Option<(Slot, bool)> {
+        match self.table(|table| table.locate(index)) {
+            Where::Spilled { slot, .. } => {
+                (slot.offset == offset && slot.len() >= part as u64).then_some((slot, false))
+            }
+            Where::Memory | Where::Leaving => None,
+            Where::Hole => self.take_slot_at(index, offset).map(|slot| (slot, true)),
+        }
+    }
+
+    /// Notes in the table what was written; slots that were taken in vain are given back.
+    fn settle_run(&mut self, run: &Run, offset: u64, written: usize) {
+        let mut at = self.span(offset, 0).at;
+        let mut left = written;
+        let mut pages = 0;
+        for page in 0..run.pages {
+            let slot = run.slots[page as usize];
+            let part = left.min(self.core.page_size - at);
+            if part > 0 {
+                let index = run.first + u64::from(page);
+                self.table(|table| {
+                    let before = match table.take(index) {
+                        Page::Spilled { valid, .. } => valid,
+                        Page::Hole | Page::Resident(_) | Page::Leaving(_) => 0,
+                    };
+                    table.put(index, Page::Spilled { slot, valid: before.max(at + part) });
+                });
+                pages += 1;
+            } else if run.fresh >> page & 1 == 1 {
+                self.free_fresh(run.first + u64::from(page), slot);
+            }
+            left -= part;
+            at = 0;
+        }
+        self.count_spills(SpillReason::Direct, pages, written);
+    }
+
+    /// Gives back a slot that was taken for page `index`, which is still a hole.
+    fn free_fresh(&mut self, index: u64, slot: Slot) {
+        self.table(|table| table.sums.forget(index));
+        self.free_slot(slot);
+    }
+
+    /// Moves a spilled page to a slot as long as a page. Its sums move along, and what they cover.
+    fn relocate(&mut self, index: u64, from: Slot, valid: usize) -> Result<Slot, SpillError> {
+        let to = self.take_slot(index, self.core.page_size)?;
+        let len = self.covered(index, valid);
+        if let Err(error) = self.copy_slot(from, to, len) {
+            self.free_slot(to);
+            return Err(error);
+        }
+        self.table(|table| {
+            table.take(index);
+            table.put(index, Page::Spilled { slot: to, valid });
+        });
+        self.free_slot(from);
+        Ok(to)
+    }
+
+    fn copy_slot(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), SpillError> {
+        let mut frame = self.core.spare_frame(self.core.frames.class(len));
+        let mut block = [0; BLOCK];
+        let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity()));
+        let copied = self.copy_through(room, from, to, len);
+        frame.into_iter().for_each(|frame| self.core.frames.recycle(frame));
+        copied
+    }
+
+    fn copy_through(&mut self, room: &mut [u8], from: Slot, to: Slot, len: usize) -> Result<(), SpillError> {
+        let step = room.len();
+        for done in (0..len).step_by(step) {
+            let block = &mut room[..step.min(len - done)];
+            self.read_store(Way::Paged, from.offset + done as u64, block)?;
+            self.write_store(Way::Paged, to.offset + done as u64, block).1?;
+        }
+        Ok(())
+    }
+
+    /// Fills page `index` with zeros from `valid`, the end of its content, to `end`.
+    fn write_zeros(&mut self, index: u64, slot: Slot, valid: usize, end: usize) -> Result<(), SpillError> {
+        let start = index * self.core.page_size as u64;
+        let mut at = valid;
+        while at < end {
+            let zeros = &ZEROS[..ZEROS.len().min(end - at)];
+            let (written, result) =
+                self.write_spilled(Way::Paged, start + at as u64, slot.offset + at as u64, zeros);
+            result?;
+            at += written;
+        }
+        Ok(())
+    }
+}

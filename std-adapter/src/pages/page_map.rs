@@ -1,0 +1,338 @@
+//! The pages of one buffer that are not its window, by index: a sparse array, and nothing at all for a
+//! buffer of one page in memory.
+
+use crate::pages::page::Page;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Pages in one leaf: 16 MiB of content in pages of 64 KiB.
+const LEAF: u64 = 256;
+
+/// How many resident pages are looked at for the coldest.
+const SAMPLE: usize = 8;
+
+/// How many pages are looked at to find them: few of a large table may be in memory.
+const LOOK_MAX: usize = 1 << 10;
+
+#[derive(Debug, Default)]
+pub(crate) struct Stash {
+    /// None while there are no entries.
+    leaves: Option<Box<Leaves>>,
+}
+
+#[derive(Debug, Default)]
+struct Leaves {
+    /// The leaf of the first pages, which is all that most buffers have. Each leaf is as long as its last page
+    /// needs.
+    first: Vec<Entry>,
+    /// The other leaves, by page index / [`LEAF`].
+    further: BTreeMap<u64, Vec<Entry>>,
+    /// Where the search for a cold page goes on.
+    hand: u64,
+    /// Touches until all heat is halved.
+    until_cooling: u64,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    page: Page,
+    /// How often the page was sought lately, while it was not the window.
+    heat: u8,
+}
+
+impl Stash {
+    /// Whether no page was put here since the last of them was cut off.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.leaves.is_none()
+    }
+
+    pub(crate) fn page(&self, index: u64) -> Option<&Page> {
+        let leaf = self.leaves.as_ref()?.leaf(index)?;
+        leaf.get(in_leaf(index)).map(|entry| &entry.page)
+    }
+
+    pub(crate) fn page_mut(&mut self, index: u64) -> Option<&mut Page> {
+        self.entry_mut(index).map(|entry| &mut entry.page)
+    }
+
+    fn entry_mut(&mut self, index: u64) -> Option<&mut Entry> {
+        let leaves = self.leaves.as_mut()?;
+        let leaf =
+            if index < LEAF { Some(&mut leaves.first) } else { leaves.further.get_mut(&(index / LEAF)) };
+        leaf?.get_mut(in_leaf(index))
+    }
+
+    /// Puts a page where a hole is.
+    pub(crate) fn put(&mut self, index: u64, page: Page) {
+        let leaves = self.leaves.get_or_insert_default();
+        let leaf =
+            if index < LEAF { &mut leaves.first } else { leaves.further.entry(index / LEAF).or_default() };
+        let at = in_leaf(index);
+        if at >= leaf.len() {
+            lengthen(leaf, at + 1);
+        }
+        leaf[at].page = page;
+    }
+
+    /// Counts a visit to a page, and returns how hot that makes it. Now and then everything cools, so that
+    /// what was hot once does not stay.
+    pub(crate) fn touch(&mut self, index: u64) -> u8 {
+        let Some(leaves) = &mut self.leaves else { return 0 };
+        if leaves.until_cooling == 0 {
+            leaves.cool();
+        }
+        leaves.until_cooling -= 1;
+        self.entry_mut(index).map_or(0, |entry| {
+            entry.heat = entry.heat.saturating_add(1);
+            entry.heat
+        })
+    }
+
+    /// The coldest of the next few resident pages other than the pinned one, and its heat.
+    pub(crate) fn coldest(&mut self, pinned: Option<u64>) -> Option<(u64, u8)> {
+        let leaves = self.leaves.as_mut()?;
+        let mut coldest: Option<(u64, u8)> = None;
+        let (mut seen, mut looked_at, mut hand) = (0, 0, leaves.hand);
+        'search: for range in [hand..u64::MAX, 0..hand] {
+            for (index, entry) in leaves.entries(range) {
+                looked_at += 1;
+                if seen == SAMPLE || looked_at == LOOK_MAX {
+                    hand = index;
+                    break 'search;
+                }
+                if !matches!(entry.page, Page::Resident(_)) || pinned == Some(index) {
+                    continue;
+                }
+                if coldest.is_none_or(|(_, heat)| entry.heat < heat) {
+                    coldest = Some((index, entry.heat));
+                }
+                seen += 1;
+            }
+        }
+        leaves.hand = hand;
+        coldest
+    }
+
+    /// The pages from `from` on, holes included, in order.
+    pub(crate) fn pages(&self, from: u64) -> impl Iterator<Item = (u64, &Page)> {
+        let entries = self.leaves.iter().flat_map(move |leaves| leaves.entries(from..u64::MAX));
+        entries.map(|(index, entry)| (index, &entry.page))
+    }
+
+    /// Takes out the pages of the last leaf that are at or past `cut`, without the holes; `None` if there
+    /// are no entries.
+    pub(crate) fn cut_leaf(&mut self, cut: u64) -> Option<Vec<Page>> {
+        let leaves = self.leaves.as_mut()?;
+        let removed = leaves.cut_further(cut).or_else(|| leaves.cut_first(cut));
+        if leaves.first.is_empty() && leaves.further.is_empty() {
+            self.leaves = None;
+        }
+        removed
+    }
+}
+
+impl Leaves {
+    fn leaf(&self, index: u64) -> Option<&Vec<Entry>> {
+        if index < LEAF { Some(&self.first) } else { self.further.get(&(index / LEAF)) }
+    }
+
+    fn cool(&mut self) {
+        let mut pages = 0;
+        for entry in self.further.values_mut().chain([&mut self.first]).flatten() {
+            entry.heat /= 2;
+            pages += 1;
+        }
+        self.until_cooling = 8 * (pages + 1);
+    }
+
+    /// The entries of pages in `range`, in order.
+    fn entries(&self, range: Range<u64>) -> impl Iterator<Item = (u64, &Entry)> {
+        let start = range.start / LEAF;
+        let first = (start == 0).then_some((0, &self.first));
+        let further = self.further.range(start..).map(|(&leaf, entries)| (leaf, entries));
+        first
+            .into_iter()
+            .chain(further)
+            .flat_map(move |(leaf, entries)| {
+                let skipped = if leaf == start { in_leaf(range.start).min(entries.len()) } else { 0 };
+                // Not `(leaf * LEAF..).zip(entries)`: it would count one past the last page there can be.
+                (skipped as u64..).zip(&entries[skipped..]).map(move |(at, entry)| (leaf * LEAF + at, entry))
+            })
+            .take_while(move |(index, _)| *index < range.end)
+    }
+
+    fn cut_further(&mut self, cut: u64) -> Option<Vec<Page>> {
+        let mut last = self.further.last_entry().filter(|leaf| *leaf.key() >= cut / LEAF)?;
+        let at = if *last.key() == cut / LEAF { in_leaf(cut) } else { 0 };
+        let removed = cut_at(last.get_mut(), at);
+        if last.get().is_empty() {
+            last.remove();
+        }
+        removed
+    }
+
+    fn cut_first(&mut self, cut: u64) -> Option<Vec<Page>> {
+        let removed = if cut < LEAF { cut_at(&mut self.first, in_leaf(cut)) } else { None };
+        if self.first.is_empty() {
+            self.first = Vec::new();
+        }
+        removed
+    }
+}
+
+fn cut_at(leaf: &mut Vec<Entry>, at: usize) -> Option<Vec<Page>> {
+    if at >= leaf.len() {
+        return None;
+    }
+    Some(leaf.drain(at..).map(|entry| entry.page).filter(|page| !matches!(page, Page::Hole)).collect())
+}
+
+/// Makes room for `len` entries: for exactly one at first, since most buffers have no more.
+fn lengthen(leaf: &mut Vec<Entry>, len: usize) {
+    if len > leaf.capacity() {
+        let room = (2 * leaf.capacity()).clamp(len, in_leaf(u64::MAX) + 1);
+        leaf.reserve_exact(room - leaf.len());
+    }
+    leaf.resize_with(len, Entry::default);
+}
+
+/// Where in its leaf a page is.
+fn in_leaf(index: u64) -> usize {
+    (index % LEAF) as usize
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use crate::disk::slots::Slot;
+    use crate::memory::frame_pool::Frames;
+    use crate::pages::resident::Resident;
+
+    fn spilled(mark: u64) -> Page {
+        Page::Spilled { slot: Slot::new(mark, 1), valid: 1 }
+    }
+
+    fn mark(page: &Page) -> Option<u64> {
+        if let Page::Spilled { slot, .. } = page { Some(slot.offset) } else { None }
+    }
+
+    fn resident(frames: &Frames) -> Page {
+        Page::Resident(Resident { frame: frames.take(8).unwrap(), valid: 0, dirty: false, slot: None })
+    }
+
+    /// Around the borders of leaves, the first and the last of them included.
+    const PLACES: [u64; 14] =
+        [0, 1, 7, 254, 255, 256, 257, 511, 512, 600, 70_000, u64::MAX - 256, u64::MAX - 255, u64::MAX];
+
+    #[test]
+    fn a_sparse_array_is_a_map_of_what_was_put_and_not_cut() {
+        let (mut stash, mut model) = (Stash::default(), BTreeMap::new());
+        let mut seed = 7_u64;
+        for round in 1..1000 {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let place = PLACES[(seed >> 33) as usize % PLACES.len()];
+            match (seed >> 60, stash.page_mut(place)) {
+                (0..2, _) => {
+                    let mut removed = Vec::new();
+                    while let Some(pages) = stash.cut_leaf(place) {
+                        removed.extend(pages.iter().map(|page| mark(page).expect("holes are left out")));
+                    }
+                    removed.sort_unstable();
+                    let mut cut: Vec<u64> = model.split_off(&place).into_values().collect();
+                    cut.sort_unstable();
+                    assert_eq!(removed, cut, "{place} in round {round}");
+                }
+                (2..4, Some(page)) => {
+                    *page = Page::Hole;
+                    model.remove(&place);
+                }
+                _ => {
+                    stash.put(place, spilled(round));
+                    model.insert(place, round);
+                }
+            }
+            for from in PLACES {
+                assert_eq!(stash.page(from).and_then(mark), model.get(&from).copied());
+                let pages = stash.pages(from).filter_map(|(index, page)| Some((index, mark(page)?)));
+                // What is listed ends before the last page there can be, which no buffer has.
+                let wanted = model.range(from..u64::MAX).map(|(&index, &mark)| (index, mark));
+                assert!(pages.eq(wanted), "from {from} in round {round}");
+            }
+            assert!(!stash.is_empty() || model.is_empty());
+        }
+        while stash.cut_leaf(0).is_some() {}
+        assert!(stash.is_empty() && stash.page(0).is_none() && stash.page_mut(0).is_none());
+        assert_eq!((stash.touch(0), stash.coldest(None)), (0, None));
+    }
+
+    #[test]
+    fn the_coldest_of_the_next_few_makes_way_and_all_have_their_turn() {
+        let frames = Frames::new(1 << 20, 8);
+        let mut stash = Stash::default();
+        for index in (0..40).chain(300..310) {
+            stash.put(index, if index % 2 == 0 { resident(&frames) } else { spilled(index) });
+        }
+        let all: Vec<u64> = (0..40).chain(300..310).step_by(2).collect();
+        // Alike warm: the first of each sample, round and round.
+        let turns: Vec<u64> = (0..4).map(|_| stash.coldest(None).unwrap().0).collect();
+        assert_eq!(turns, [all[0], all[8], all[16], all[24]]);
+        for index in 0..40 {
+            for _ in 0..5 {
+                stash.touch(index);
+            }
+        }
+        stash.touch(300);
+        // One of the cold ones, whatever the hand stands on; the pinned one never.
+        for _ in 0..4 {
+            let (index, heat) = (0..4).filter_map(|_| stash.coldest(Some(302))).min_by_key(|c| c.1).unwrap();
+            assert!((304..310).contains(&index) && heat == 0, "{index} of heat {heat}");
+        }
+        let mut one = Stash::default();
+        one.put(5, resident(&frames));
+        assert_eq!(
+            (one.coldest(Some(5)), one.coldest(None), one.coldest(Some(4))),
+            (None, Some((5, 0)), Some((5, 0)))
+        );
+    }
+
+    #[test]
+    fn a_search_for_the_coldest_ends_among_many_that_are_not_in_memory() {
+        let frames = Frames::new(1 << 20, 8);
+        let mut stash = Stash::default();
+        (0..3000).for_each(|index| stash.put(index, spilled(index)));
+        stash.put(2500, resident(&frames));
+        let found: Vec<_> = (0..3).map(|_| stash.coldest(None)).collect();
+        assert_eq!(found, [None, None, Some((2500, 0))], "a thousand and a bit at a time");
+    }
+
+    /// Most buffers have one page, and none has more than a leaf's in its first.
+    #[test]
+    fn a_leaf_has_room_for_one_page_and_then_for_twice_as_many_up_to_all() {
+        let mut leaf = Vec::new();
+        let lens = [1, 2, 2, 3, 4, 5, 100, 101, 200, 201, 256];
+        let rooms = lens.map(|len| {
+            lengthen(&mut leaf, len);
+            assert_eq!(leaf.len(), len);
+            leaf.capacity()
+        });
+        assert_eq!(rooms, [1, 2, 2, 4, 4, 8, 100, 200, 200, 256, 256]);
+    }
+
+    #[test]
+    fn what_was_hot_once_cools() {
+        let mut stash = Stash::default();
+        stash.put(3, spilled(3));
+        // Four entries, three of them holes: all heat is halved every forty visits.
+        let heats: Vec<u8> = (0..42).map(|_| stash.touch(3)).collect();
+        assert_eq!((heats[0], heats[39], heats[40], heats[41]), (1, 40, 21, 22));
+        assert_eq!(stash.touch(99), 0, "no page is there");
+        let mut large = Stash::default();
+        (0..600).for_each(|index| large.put(index, spilled(index)));
+        assert_eq!((0..300).map(|_| large.touch(1)).last(), Some(255), "as hot as can be");
+        for _ in 300..8 * 601 {
+            large.touch(599);
+        }
+        assert_eq!(large.touch(1), 128, "in every leaf");
+    }
+}

@@ -1,0 +1,45 @@
+//! The bytes of a page in memory.
+//!
+//! The bytes past `valid` are zeros, whatever the frame has there: so growing costs nothing, and memory is used again
+//! without being cleared.
+
+use crate::disk::slots::Slot;
+use crate::memory::copy::copy;
+use crate::memory::frame::Frame;
+
+/// The bytes of a page that is in memory.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    pub(crate) frame: Frame,
+    /// Bytes that are content; at most what was ever written to the frame.
+    pub(crate) valid: usize,
+    /// The frame is newer than the slot, or there is no slot.
+    pub(crate) dirty: bool,
+    pub(crate) slot: Option<Slot>,
+}
+
+impl Resident {
+    #[inline(always)]
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.frame.bytes()[..self.valid]
+    }
+
+    /// Copies the page's bytes from `at` on to `out`; what lies past the content is zeros.
+    pub(crate) fn read(&self, at: usize, out: &mut [u8]) {
+        let held = self.content().get(at..).unwrap_or_default();
+        let n = held.len().min(out.len());
+        copy(&mut out[..n], &held[..n]);
+        out[n..].fill(0);
+    }
+
+    /// Writes `data` from `at` on, within the frame; a gap before it becomes zeros.
+    pub(crate) fn write(&mut self, at: usize, data: &[u8]) {
+        if at > self.valid {
+            self.frame.first_mut(at)[self.valid..].fill(0);
+        }
+        let written = self.frame.write(at, data);
+        debug_assert!(written, "the frame reaches to {}", at + data.len());
+        self.valid = self.valid.max(at + data.len());
+        self.dirty |= !data.is_empty();
+    }
+}

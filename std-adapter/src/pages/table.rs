@@ -1,0 +1,376 @@
+//! The page table of one buffer: which page is where. Bookkeeping alone; no I/O, no locks, no budget.
+//!
+//! # States of a page
+//!
+//! | state | where its bytes are | goes to | by |
+//! |---|---|---|---|
+//! | hole | nowhere: all zeros | window, spilled | [`Table::put`] |
+//! | window | the window's frame | resident | [`Table::stash`] |
+//! | | | spilled, hole | [`Table::take`], then the pager |
+//! | resident | a frame | window | [`Table::focus`] |
+//! | | | spilled, hole | [`Table::take`], then the pager |
+//! | window, resident | a frame | leaving, spilled, hole | a taker, see [`taking`](crate::pool::reclaim) |
+//! | leaving | with a taker | spilled, resident | the owner, once the taker is done |
+//! | spilled | a slot | window, hole | [`Table::take`], then the pager |
+//!
+//! I1: a page that is not a hole is in exactly one of window, resident, leaving and spilled. A frame may keep a
+//! slot: if it is clean, the slot holds the same bytes; if it is dirty, the slot only waits to be
+//! written again.
+//!
+//! What the owner's current operation works on is pinned: nobody takes it back meanwhile. Any other
+//! page in memory may be leaving or spilled each time the owner looks.
+//!
+//! The bytes of a page past its `valid` are zeros, whatever the frame or the slot has there: so
+//! growing costs nothing, and memory is used again without being cleared.
+
+use crate::pages::page::{Page, View, Where};
+use crate::pages::page_map::Stash;
+use crate::pages::resident::Resident;
+use crate::pages::sums::Sums;
+use crate::pages::transit::{Departure, Outcome};
+use crate::sync::Arc;
+
+impl Window {
+    /// The content of the page that the window is on.
+    pub(crate) fn content(&self) -> &[u8] {
+        self.resident.content()
+    }
+}
+
+/// The page that the cursor stands on.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// The offset of the page's first byte in the stream.
+    start: u64,
+    resident: Resident,
+    /// It was brought in by a sequential pass, and goes as it came.
+    passing: bool,
+}
+
+/// Bytes of the largest frame that stays with a table that is retired. It is charged to an empty buffer.
+pub(crate) const KEPT_FRAME_MAX: usize = 8 << 10;
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    window: Option<Window>,
+    /// All other pages; the window's is a hole here.
+    stash: Stash,
+    /// The binary logarithm of the page size.
+    shift: u32,
+    /// The page that the owner's current operation works on.
+    pinned: Option<u64>,
+    /// Of what is spilled, if the pool keeps any.
+    pub(crate) sums: Sums,
+}
+
+impl Table {
+    pub(crate) fn new(page_size: usize) -> Self {
+        Table {
+            window: None,
+            stash: Stash::default(),
+            shift: page_size.trailing_zeros(),
+            pinned: None,
+            sums: Sums::default(),
+        }
+    }
+
+    /// Keeps page `index` from being taken back until [`Table::unpin`], and says where it is. One page
+    /// is pinned at a time.
+    pub(crate) fn pin(&mut self, index: u64) -> Where {
+        self.pinned = Some(index);
+        self.locate(index)
+    }
+
+    pub(crate) fn unpin(&mut self) {
+        self.pinned = None;
+    }
+
+    pub(crate) fn is_pinned(&self, index: u64) -> bool {
+        self.pinned == Some(index)
+    }
+
+    /// Where `len` bytes for `offset` go, if they lie in the window, without a gap, and on bytes that its
+    /// frame has. They are content from now on.
+    #[inline(always)]
+    pub(crate) fn room(&mut self, offset: u64, len: usize) -> Option<&mut [u8]> {
+        let Window { start, resident: Resident { frame, valid, dirty, .. }, .. } = self.window.as_mut()?;
+        let at = distance(*start, offset, *valid)?;
+        let room = frame.written_mut(at, len)?;
+        *valid = (*valid).max(at + len);
+        *dirty |= len > 0;
+        Some(room)
+    }
+
+    /// Writes all of `data` if it goes on at the end of the window's content, and its frame has room there
+    /// that was never written; else nothing.
+    #[inline(always)]
+    pub(crate) fn append(&mut self, offset: u64, data: &[u8], commit: impl FnOnce()) -> bool {
+        let Some(Window { start, resident: Resident { frame, valid, dirty, .. }, .. }) = &mut self.window
+        else {
+            return false;
+        };
+        let at = *valid;
+        offset.wrapping_sub(*start) == at as u64
+            && frame.append(at, data, || {
+                *valid = at + data.len();
+                *dirty |= !data.is_empty();
+                commit();
+            })
+    }
+
+    /// The `len` bytes at `offset`, if they lie in the window's content.
+    #[inline(always)]
+    pub(crate) fn content(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let Window { start, resident, .. } = self.window.as_ref()?;
+        let at = distance(*start, offset, resident.valid)?;
+        resident.content().get(at..)?.get(..len)
+    }
+
+    /// The window's page, if there is a window.
+    pub(crate) fn window_index(&self) -> Option<u64> {
+        self.window.as_ref().map(|window| window.start >> self.shift)
+    }
+
+    /// The index of a window that only passes.
+    pub(crate) fn passing_index(&self) -> Option<u64> {
+        self.window_index().filter(|_| self.window.as_ref().is_some_and(|window| window.passing))
+    }
+
+    pub(crate) fn locate(&self, index: u64) -> Where {
+        if self.window_index() == Some(index) {
+            return Where::Memory;
+        }
+        match self.stash.page(index) {
+            None | Some(Page::Hole) => Where::Hole,
+            Some(Page::Resident(_)) => Where::Memory,
+            Some(&Page::Spilled { slot, valid }) => Where::Spilled { slot, valid },
+            Some(Page::Leaving(_)) => Where::Leaving,
+        }
+    }
+
+    /// Makes `index` the window if it is in memory, and gives its bytes.
+    pub(crate) fn focus(&mut self, index: u64) -> Option<&mut Resident> {
+        if self.window_index() != Some(index) {
+            if self.locate(index) != Where::Memory {
+                return None;
+            }
+            if let Page::Resident(resident) = self.take(index) {
+                self.open(index, resident, false);
+            }
+        }
+        self.window.as_mut().map(|window| &mut window.resident)
+    }
+
+    /// The bytes of a page in memory, which becomes the window if it is to stay.
+    pub(crate) fn visit(&mut self, index: u64, stays: bool) -> Option<&mut Resident> {
+        if stays { self.focus(index) } else { self.resident(index) }
+    }
+
+    /// The bytes of a page in memory, wherever it is.
+    pub(crate) fn resident(&mut self, index: u64) -> Option<&mut Resident> {
+        if self.window_index() == Some(index) {
+            return self.window.as_mut().map(|window| &mut window.resident);
+        }
+        match self.stash.page_mut(index)? {
+            Page::Resident(resident) => Some(resident),
+            Page::Hole | Page::Spilled { .. } | Page::Leaving(_) => None,
+        }
+    }
+
+    /// The departure of a page that is leaving.
+    pub(crate) fn departure(&self, index: u64) -> Option<Arc<Departure>> {
+        match self.stash.page(index)? {
+            Page::Leaving(departure) => Some(Arc::clone(departure)),
+            Page::Hole | Page::Resident(_) | Page::Spilled { .. } => None,
+        }
+    }
+
+    /// Puts a page that was leaving in its place again, if its departure has ended.
+    pub(crate) fn readmit(&mut self, index: u64) {
+        let Some(outcome) = self.departure(index).and_then(|departure| departure.try_settle()) else {
+            return;
+        };
+        self.take(index);
+        match outcome {
+            Outcome::Landed { slot, valid, sums } => {
+                self.put(index, Page::Spilled { slot, valid });
+                if let Some(sums) = sums {
+                    self.sums.put(index, sums);
+                }
+            }
+            Outcome::Returned(resident) => self.put(index, Page::Resident(resident)),
+        }
+    }
+
+    /// Makes `resident` the window, as page `index`, which must be a hole. The window before it
+    /// stays in memory.
+    pub(crate) fn open(&mut self, index: u64, resident: Resident, passing: bool) {
+        self.stash();
+        debug_assert_eq!(self.locate(index), Where::Hole, "I1");
+        self.window = Some(Window { start: index << self.shift, resident, passing });
+    }
+
+    /// Makes the table as good as new, if the first page is all there is, in a small frame without a
+    /// slot: the frame stays, empty. Else changes nothing, and says so.
+    pub(crate) fn retire(&mut self) -> bool {
+        if !self.stash.is_empty() {
+            return false;
+        }
+        if let Some(window) = &mut self.window {
+            let bytes = window.resident.frame.capacity();
+            if window.start != 0 || window.resident.slot.is_some() || bytes > KEPT_FRAME_MAX {
+                return false;
+            }
+            window.resident.valid = 0;
+            window.passing = false;
+        }
+        self.sums.cut(0); // those of a page that a taker could not write after all
+        self.pinned = None;
+        true
+    }
+
+    /// Takes the window out whole, so that its bytes can be lent; [`Table::reopen`] puts it back.
+    pub(crate) fn lend(&mut self) -> Option<Window> {
+        self.window.take()
+    }
+
+    /// Puts a window back that was lent. There is none meanwhile.
+    pub(crate) fn reopen(&mut self, window: Window) {
+        debug_assert!(self.window.is_none(), "I1");
+        self.window = Some(window);
+    }
+
+    /// Puts the window back among the pages.
+    fn stash(&mut self) {
+        if let Some(window) = self.window.take() {
+            self.put(window.start >> self.shift, Page::Resident(window.resident));
+        }
+    }
+
+    /// Takes a page out, the window too; a hole stays.
+    pub(crate) fn take(&mut self, index: u64) -> Page {
+        if self.window_index() == Some(index)
+            && let Some(window) = self.window.take()
+        {
+            return Page::Resident(window.resident);
+        }
+        self.stash.page_mut(index).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Takes a page out if it is in memory.
+    pub(crate) fn take_resident(&mut self, index: u64) -> Option<Resident> {
+        self.resident(index)?;
+        match self.take(index) {
+            Page::Resident(resident) => Some(resident),
+            Page::Hole | Page::Spilled { .. } | Page::Leaving(_) => None,
+        }
+    }
+
+    /// Puts a page where a hole is.
+    pub(crate) fn put(&mut self, index: u64, page: Page) {
+        debug_assert_eq!(self.locate(index), Where::Hole, "I1");
+        self.stash.put(index, page);
+    }
+
+    /// Counts a visit to a page outside the window, and returns how hot that makes it.
+    pub(crate) fn touch(&mut self, index: u64) -> u8 {
+        self.stash.touch(index)
+    }
+
+    /// The coldest of the next few resident pages other than the window and the pinned page, and its
+    /// heat.
+    pub(crate) fn coldest(&mut self) -> Option<(u64, u8)> {
+        self.stash.coldest(self.pinned)
+    }
+
+    /// The first page in memory at or after `from`, the window included.
+    pub(crate) fn next_in_memory(&self, from: u64) -> Option<u64> {
+        let stashed = self.next_stashed(from, |page| matches!(page, Page::Resident(_)));
+        let window = self.window_index().filter(|&index| index >= from);
+        stashed.into_iter().chain(window).min()
+    }
+
+    /// The first page at or after `from` that is not a hole, the window included.
+    pub(crate) fn next_page(&self, from: u64) -> Option<u64> {
+        let stashed = self.next_stashed(from, |page| !matches!(page, Page::Hole));
+        let window = self.window_index().filter(|&index| index >= from);
+        stashed.into_iter().chain(window).min()
+    }
+
+    /// The first page at or after `from` that is leaving.
+    pub(crate) fn next_leaving(&self, from: u64) -> Option<u64> {
+        self.next_stashed(from, |page| matches!(page, Page::Leaving(_)))
+    }
+
+    fn next_stashed(&self, from: u64, is_sought: impl Fn(&Page) -> bool) -> Option<u64> {
+        self.stash.pages(from).find(|(_, page)| is_sought(page)).map(|(index, _)| index)
+    }
+
+    /// Takes the window out if its page begins at or past `len`.
+    pub(crate) fn cut_window(&mut self, len: u64) -> Page {
+        match self.window.take_if(|window| window.start >= len) {
+            Some(window) => Page::Resident(window.resident),
+            None => Page::Hole,
+        }
+    }
+
+    /// Takes out pages outside the window that begin at or past `len`, a leaf at a time, so that a large
+    /// table needs no memory to get smaller. `None` once there are none; what the page before has past
+    /// `len` is zeros then.
+    pub(crate) fn truncate(&mut self, len: u64) -> Option<Vec<Page>> {
+        let keep = low_bits(len, self.shift);
+        let last = len >> self.shift;
+        let cut = if keep == 0 { last } else { last + 1 };
+        let removed = self.stash.cut_leaf(cut);
+        if removed.is_some() {
+            return removed;
+        }
+        if keep > 0 {
+            self.shorten(last, keep);
+        }
+        self.sums.cut(cut);
+        None
+    }
+
+    /// Makes zeros of what page `index` has from `keep` on.
+    fn shorten(&mut self, index: u64, keep: usize) {
+        if let Some(resident) = self.resident(index) {
+            resident.valid = resident.valid.min(keep);
+        } else if let Some(Page::Spilled { valid, .. }) = self.stash.page_mut(index) {
+            *valid = (*valid).min(keep);
+        }
+    }
+
+    /// Shows every page that is not a hole, the window first.
+    pub(crate) fn for_each(&self, mut f: impl FnMut(u64, View<'_>)) {
+        if let Some(window) = &self.window {
+            f(window.start >> self.shift, View::Resident(&window.resident));
+        }
+        for (index, page) in self.stash.pages(0) {
+            match page {
+                Page::Hole => {}
+                Page::Resident(resident) => f(index, View::Resident(resident)),
+                Page::Leaving(departure) => f(index, View::Leaving(departure)),
+                &Page::Spilled { slot, valid } => f(index, View::Spilled { slot, valid }),
+            }
+        }
+    }
+}
+
+/// How far `offset` lies past `start`, if that is at most `most`.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most `most`, a usize")]
+fn distance(start: u64, offset: u64, most: usize) -> Option<usize> {
+    let distance = offset.wrapping_sub(start);
+    (distance <= most as u64).then_some(distance as usize)
+}
+
+/// `offset` modulo a page of `1 << bits` bytes.
+#[expect(clippy::cast_possible_truncation, reason = "less than a page, which fits in memory")]
+pub(crate) fn low_bits(offset: u64, bits: u32) -> usize {
+    (offset & ((1 << bits) - 1)) as usize
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests;

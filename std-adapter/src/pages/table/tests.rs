@@ -1,0 +1,372 @@
+use super::*;
+use crate::disk::slots::Slot;
+use crate::memory::frame_pool::Frames;
+use crate::pages::sums::PageSums;
+use crate::pages::transit::Underway;
+use crate::pages::usage::Account;
+
+const PAGE: usize = 8;
+
+fn frames() -> Frames {
+    Frames::new(1 << 20, PAGE)
+}
+
+fn slot(at: u64) -> Slot {
+    Slot::new(at * PAGE as u64, PAGE as u64)
+}
+
+fn spilled(at: u64, valid: usize) -> Page {
+    Page::Spilled { slot: slot(at), valid }
+}
+
+/// A page that was never spilled.
+fn resident(frames: &Frames, text: &[u8]) -> Resident {
+    let mut resident = Resident { frame: frames.take(PAGE).unwrap(), valid: 0, dirty: false, slot: None };
+    resident.write(0, text);
+    resident
+}
+
+/// One page in each state but leaving: the window is page 1, of 5 bytes.
+fn table(frames: &Frames) -> Table {
+    let mut table = Table::new(PAGE);
+    table.put(0, Page::Resident(resident(frames, b"resident")));
+    table.put(2, spilled(2, 6));
+    table.open(1, resident(frames, b"windo"), false);
+    table
+}
+
+/// Makes page `index` leave, and gives the taker's half.
+fn depart(table: &mut Table, index: u64) -> Underway {
+    let (departure, underway) = Departure::start(table.take_resident(index).unwrap(), PAGE as u64);
+    table.put(index, Page::Leaving(departure));
+    underway
+}
+
+/// Charged for one page that leaves.
+fn account() -> Account {
+    let account = Account::new();
+    account.memory.take(PAGE as u64).unwrap();
+    account.disk.take(PAGE as u64).unwrap();
+    account
+}
+
+/// Cuts what is not the window at `len`, and says how many pages that took out.
+fn cut(table: &mut Table, len: u64) -> usize {
+    std::iter::from_fn(|| table.truncate(len)).map(|pages| pages.len()).sum()
+}
+
+fn read(resident: &Resident, at: usize, len: usize) -> Vec<u8> {
+    let mut out = vec![0xEE; len];
+    resident.read(at, &mut out);
+    out
+}
+
+#[test]
+fn what_lies_past_the_content_of_a_page_is_zeros_whatever_the_frame_has() {
+    let frames = frames();
+    let mut page = resident(&frames, b"old page");
+    page.valid = 2;
+    assert_eq!((read(&page, 0, 8), read(&page, 1, 2)), (b"ol\0\0\0\0\0\0".to_vec(), b"l\0".to_vec()));
+    assert_eq!((read(&page, 2, 2), read(&page, 7, 1)), (vec![0; 2], vec![0]));
+    page.write(4, b"x");
+    assert_eq!((page.valid, page.content()), (5, &b"ol\0\0x"[..]), "the gap too");
+    page.write(1, b"L");
+    assert_eq!((page.valid, page.content()), (5, &b"oL\0\0x"[..]), "and nothing is cut off");
+    page.write(5, b"y");
+    assert_eq!(page.content(), b"oL\0\0xy", "no gap, no zeros");
+}
+
+#[test]
+fn a_page_is_dirty_once_bytes_are_written_and_not_before() {
+    let frames = frames();
+    let mut page = resident(&frames, b"");
+    page.write(0, b"");
+    assert!(!page.dirty);
+    page.write(0, b"a");
+    page.write(0, b"");
+    assert!(page.dirty);
+}
+
+#[test]
+fn room_is_in_the_window_without_a_gap_where_the_frame_was_written() {
+    let frames = frames();
+    let mut table = Table::new(PAGE);
+    assert!(table.room(0, 1).is_none(), "there is no window");
+    let mut page = resident(&frames, b"123456");
+    (page.valid, page.dirty) = (4, false);
+    table.open(2, page, false);
+    let state = |table: &mut Table| {
+        let page = table.resident(2).unwrap();
+        (page.valid, page.dirty)
+    };
+    for (offset, len) in [(15, 1), (0, 1), (21, 1), (22, 0), (24, 0), (u64::MAX, 0), (20, 3), (16, 7)] {
+        assert!(table.room(offset, len).is_none(), "{len} at {offset}");
+    }
+    assert_eq!(table.room(18, 0), Some(&mut [][..]));
+    assert_eq!(state(&mut table), (4, false), "nothing was asked for");
+    table.room(17, 2).unwrap().copy_from_slice(b"AB");
+    assert_eq!(state(&mut table), (4, true));
+    table.room(20, 2).unwrap().copy_from_slice(b"CD");
+    assert_eq!(state(&mut table), (6, true));
+    assert_eq!(table.content(16, 6), Some(&b"1AB4CD"[..]));
+    table.room(16, 0).unwrap();
+    assert!(table.resident(2).unwrap().dirty, "as it was");
+}
+
+#[test]
+fn an_append_goes_on_at_the_end_of_the_window_or_does_nothing() {
+    let frames = frames();
+    let mut table = Table::new(PAGE);
+    assert!(!table.append(0, b"x", || panic!("there is no window")));
+    table.open(1, resident(&frames, b""), false);
+    for (offset, data) in [(7, &b"x"[..]), (9, b"x"), (0, b""), (8, b"123456789")] {
+        assert!(!table.append(offset, data, || panic!("not at the end, or too long")), "{offset}");
+    }
+    assert!(table.append(8, b"", || ()) && !table.resident(1).unwrap().dirty);
+    let mut commits = 0;
+    assert!(table.append(8, b"123", || commits += 1) && table.append(11, b"45678", || commits += 1));
+    assert_eq!((commits, table.content(8, 8)), (2, Some(&b"12345678"[..])));
+    assert!(table.append(16, b"", || ()) && table.resident(1).unwrap().dirty, "still");
+    table.resident(1).unwrap().valid = 3;
+    assert!(!table.append(11, b"x", || panic!("the frame was written there")));
+}
+
+#[test]
+fn content_is_what_lies_in_the_window_whole() {
+    let frames = frames();
+    assert!(Table::new(PAGE).content(0, 0).is_none());
+    let table = table(&frames);
+    assert_eq!(table.content(8, 5), Some(&b"windo"[..]));
+    assert_eq!((table.content(10, 2), table.content(13, 0)), (Some(&b"nd"[..]), Some(&b""[..])));
+    for (offset, len) in [(7, 1), (0, 8), (8, 6), (13, 1), (14, 0), (u64::MAX, 1)] {
+        assert_eq!(table.content(offset, len), None, "{len} at {offset}");
+    }
+}
+
+#[test]
+fn each_page_is_where_it_was_put() {
+    let frames = frames();
+    let mut table = table(&frames);
+    let wanted =
+        [Where::Memory, Where::Memory, Where::Spilled { slot: slot(2), valid: 6 }, Where::Hole, Where::Hole];
+    assert_eq!([0, 1, 2, 3, 1 << 40].map(|index| table.locate(index)), wanted);
+    let underway = depart(&mut table, 0);
+    assert_eq!((table.locate(0), table.pin(0)), (Where::Leaving, Where::Leaving));
+    assert_eq!([0, 1].map(|index| table.is_pinned(index)), [true, false]);
+    assert_eq!((table.pin(2), table.is_pinned(0), table.is_pinned(2)), (wanted[2], false, true));
+    table.unpin();
+    assert!(!table.is_pinned(2));
+    drop(underway);
+}
+
+#[test]
+fn the_page_in_focus_is_the_window_and_the_one_before_stays() {
+    let frames = frames();
+    let mut table = table(&frames);
+    assert!(table.focus(2).is_none() && table.focus(3).is_none(), "not in memory");
+    assert_eq!(table.window_index(), Some(1));
+    assert_eq!(table.focus(1).unwrap().content(), b"windo");
+    assert_eq!(table.focus(0).unwrap().content(), b"resident");
+    assert_eq!((table.window_index(), table.content(0, 8)), (Some(0), Some(&b"resident"[..])));
+    assert_eq!((table.locate(1), table.resident(1).unwrap().content()), (Where::Memory, &b"windo"[..]));
+    assert_eq!(table.visit(1, false).unwrap().content(), b"windo");
+    assert_eq!(table.window_index(), Some(0), "it was not to stay");
+    assert_eq!(table.visit(1, true).unwrap().content(), b"windo");
+    assert_eq!(table.window_index(), Some(1));
+    assert!([2, 3].iter().all(|&index| table.resident(index).is_none()));
+}
+
+#[test]
+fn a_window_passes_until_it_is_another() {
+    let frames = frames();
+    let mut table = table(&frames);
+    assert_eq!(table.passing_index(), None);
+    table.open(5, resident(&frames, b"5"), true);
+    assert_eq!((table.passing_index(), table.locate(1)), (Some(5), Where::Memory));
+    table.focus(5).unwrap();
+    assert_eq!(table.passing_index(), Some(5));
+    table.focus(1).unwrap();
+    table.focus(5).unwrap();
+    assert_eq!(table.passing_index(), None, "it came back to stay");
+}
+
+#[test]
+fn a_page_that_is_taken_out_leaves_a_hole() {
+    let frames = frames();
+    let mut table = table(&frames);
+    assert!(table.take_resident(2).is_none() && table.take_resident(9).is_none());
+    assert_eq!(table.locate(2), Where::Spilled { slot: slot(2), valid: 6 }, "it stays");
+    assert_eq!(table.take_resident(1).unwrap().content(), b"windo");
+    assert_eq!((table.window_index(), table.locate(1)), (None, Where::Hole));
+    assert!(matches!(table.take(0), Page::Resident(page) if page.content() == b"resident"));
+    assert!(matches!(table.take(2), Page::Spilled { valid: 6, .. }));
+    assert!([0, 1, 2, 9].iter().all(|&index| matches!(table.take(index), Page::Hole)));
+}
+
+#[test]
+fn a_window_that_is_lent_is_in_nobodys_way_and_comes_back() {
+    let frames = frames();
+    let mut table = table(&frames);
+    let window = table.lend().unwrap();
+    assert_eq!((window.content(), table.locate(1)), (&b"windo"[..], Where::Hole));
+    assert!(table.lend().is_none());
+    table.reopen(window);
+    assert_eq!(table.window_index(), Some(1));
+}
+
+#[test]
+fn neither_the_window_nor_the_pinned_page_is_the_coldest() {
+    let frames = frames();
+    let mut table = table(&frames);
+    table.put(3, Page::Resident(resident(&frames, b"3")));
+    assert_eq!((table.touch(0), table.touch(0), table.touch(3), table.touch(1)), (1, 2, 1, 1));
+    assert_eq!(table.coldest(), Some((3, 1)));
+    table.pin(3);
+    assert_eq!(table.coldest(), Some((0, 2)));
+    table.pin(0);
+    table.take(3);
+    assert_eq!(table.coldest(), None);
+}
+
+#[test]
+fn a_search_finds_the_first_page_at_or_after_a_place() {
+    let frames = frames();
+    let mut table = Table::new(PAGE);
+    assert_eq!((table.next_in_memory(0), table.next_page(0), table.next_leaving(0)), (None, None, None));
+    for index in [4, 6, 400] {
+        table.put(index, Page::Resident(resident(&frames, b"x")));
+    }
+    table.put(2, spilled(2, 1));
+    table.open(5, resident(&frames, b"window"), false);
+    let underway = depart(&mut table, 6);
+    let found = |from| (table.next_page(from), table.next_in_memory(from), table.next_leaving(from));
+    assert_eq!(found(0), (Some(2), Some(4), Some(6)));
+    assert_eq!(found(3), (Some(4), Some(4), Some(6)));
+    assert_eq!(found(5), (Some(5), Some(5), Some(6)));
+    assert_eq!(found(6), (Some(6), Some(400), Some(6)));
+    assert_eq!(found(7), (Some(400), Some(400), None));
+    assert_eq!(found(401), (None, None, None));
+    drop(underway);
+}
+
+#[test]
+fn a_departure_that_has_ended_puts_the_page_in_its_place_again() {
+    let frames = frames();
+    let account = account();
+    let mut table = table(&frames);
+    let underway = depart(&mut table, 0);
+    assert!(table.departure(0).is_some());
+    assert!([1, 2, 9].iter().all(|&index| table.departure(index).is_none()));
+    table.readmit(0);
+    assert_eq!(table.locate(0), Where::Leaving, "not yet");
+    underway.land(slot(7), Some(PageSums::of(b"resident")), &account);
+    table.readmit(0);
+    assert_eq!(table.locate(0), Where::Spilled { slot: slot(7), valid: 8 });
+    assert_eq!(table.sums.covered(0), 8);
+    table.readmit(0);
+    table.readmit(1);
+    assert_eq!(
+        (table.locate(0), table.window_index()),
+        (Where::Spilled { slot: slot(7), valid: 8 }, Some(1))
+    );
+
+    let underway = depart(&mut table, 1);
+    account.memory.take(PAGE as u64).unwrap();
+    assert!(underway.give_up(&account).is_none(), "it is its owner's");
+    table.readmit(1);
+    assert_eq!(table.resident(1).unwrap().content(), b"windo");
+}
+
+#[test]
+fn a_cut_takes_out_what_begins_past_it_and_shortens_what_it_goes_through() {
+    let frames = frames();
+    let mut table = table(&frames);
+    table.sums.put(2, PageSums::of(b"spill!"));
+    table.sums.put(3, PageSums::of(b"3"));
+    assert!(matches!(table.cut_window(9), Page::Hole), "it begins before");
+    table.put(3, spilled(3, 1));
+    table.put(300, spilled(300, 1));
+    assert_eq!(cut(&mut table, 19), 2);
+    assert_eq!(table.locate(2), Where::Spilled { slot: slot(2), valid: 3 });
+    assert_eq!(table.sums.pages().collect::<Vec<_>>(), [2], "what is left of it has sums still");
+
+    assert_eq!(cut(&mut table, 24), 0, "at a border");
+    assert_eq!(table.locate(2), Where::Spilled { slot: slot(2), valid: 3 }, "and never longer");
+    assert_eq!(cut(&mut table, 16), 1);
+    assert_eq!(table.sums.pages().count(), 0);
+    assert_eq!(cut(&mut table, 10), 0);
+    assert_eq!(table.content(8, 2), Some(&b"wi"[..]), "the window");
+    assert!(matches!(table.cut_window(8), Page::Resident(page) if page.content() == b"wi"));
+    assert_eq!(cut(&mut table, 3), 0);
+    assert_eq!(table.resident(0).unwrap().content(), b"res");
+    assert_eq!(cut(&mut table, 0), 1);
+    assert_eq!(table.next_page(0), None);
+}
+
+#[test]
+fn a_cut_leaves_the_window_alone_unless_it_goes_through_it() {
+    let frames = frames();
+    let mut table = table(&frames);
+    for len in [13, 8, 0] {
+        cut(&mut table, len);
+        assert_eq!(table.content(8, 5), Some(&b"windo"[..]), "{len}: it is cut by itself");
+    }
+}
+
+#[test]
+fn a_table_with_nothing_but_a_small_first_page_is_as_good_as_new() {
+    let frames = frames();
+    let mut table = Table::new(PAGE);
+    assert!(table.retire(), "it is new");
+    table.open(0, resident(&frames, b"abc"), true);
+    table.pin(0);
+    table.sums.put(0, PageSums::of(b"abc"));
+    assert!(table.retire());
+    assert_eq!((table.content(0, 0), table.content(0, 1)), (Some(&b""[..]), None));
+    assert_eq!((table.passing_index(), table.is_pinned(0), table.sums.covered(0)), (None, false, 0));
+
+    let window = |table: &mut Table| table.resident(0).unwrap().valid;
+    table.resident(0).unwrap().write(0, b"abc");
+    table.resident(0).unwrap().slot = Some(slot(0));
+    assert!(!table.retire() && window(&mut table) == 3, "the slot would be lost");
+    table.resident(0).unwrap().slot = None;
+    table.put(1, spilled(1, 1));
+    assert!(!table.retire() && window(&mut table) == 3, "and so would the page");
+    assert_eq!(cut(&mut table, 0), 1, "all but the window");
+    assert!(table.retire());
+    let mut second = Table::new(PAGE);
+    second.open(1, resident(&frames, b"abc"), false);
+    assert!(!second.retire(), "not the first page");
+    for (bytes, is_kept) in [(KEPT_FRAME_MAX, true), (2 * KEPT_FRAME_MAX, false)] {
+        let frames = Frames::new(1 << 20, bytes);
+        let mut table = Table::new(bytes);
+        let frame = frames.take(bytes).unwrap();
+        table.open(0, Resident { frame, valid: 0, dirty: false, slot: None }, false);
+        assert_eq!(table.retire(), is_kept, "a frame of {bytes}");
+    }
+}
+
+#[test]
+fn all_pages_are_shown_the_window_first_and_no_hole() {
+    let frames = frames();
+    let mut table = table(&frames);
+    table.put(4, Page::Resident(resident(&frames, b"4")));
+    let underway = depart(&mut table, 4);
+    table.take(0);
+    let mut shown = Vec::new();
+    table.for_each(|index, view| {
+        shown.push(match view {
+            View::Resident(page) => (index, "resident", page.valid as u64),
+            View::Leaving(departure) => (index, "leaving", departure.frame_bytes),
+            View::Spilled { slot, valid } => (index, "spilled", slot.offset + valid as u64),
+        });
+    });
+    assert_eq!(shown, [(1, "resident", 5), (2, "spilled", 2 * 8 + 6), (4, "leaving", 8)]);
+    drop(underway);
+}
+
+#[test]
+fn an_offset_modulo_a_page_is_less_than_one() {
+    assert_eq!([0, 7, 8, 13, u64::MAX].map(|offset| low_bits(offset, 3)), [0, 7, 0, 5, 7]);
+    assert_eq!(low_bits(5, 0), 0);
+}

@@ -1,0 +1,86 @@
+//! What the buffers of a pool share.
+
+use crate::disk::quota::Quota;
+use crate::disk::slotted_store::Disk;
+use crate::disk::store::Store;
+use crate::disk::temp_file::TempFileStore;
+use crate::memory::frame_pool::Frames;
+use crate::observe::counters::Tally;
+use crate::observe::events::Listeners;
+use crate::pages::sums::Checksums;
+use crate::pool::registry::Registry;
+use crate::pool::table_cache::Idle;
+use crate::pool::when_full::WhenFull;
+use crate::sync::Arc;
+use std::path::PathBuf;
+
+/// Bytes of a page where the memory budget allows for sixteen of them. A larger page costs more to
+/// move for a small access, a smaller one more system calls for a sequential pass.
+const PAGE_SIZE_DEFAULT: usize = 64 << 10;
+
+/// Bytes of the smallest page that is chosen without being asked for: a file system's block.
+const PAGE_SIZE_CHOSEN_MIN: usize = 4 << 10;
+
+/// What the buffers of a pool share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) frames: Frames,
+    pub(crate) disk: Disk,
+    pub(crate) idle: Idle,
+    pub(crate) tally: Tally,
+    pub(crate) listeners: Listeners,
+    /// None in a pool for one buffer: there is nobody to take from.
+    pub(crate) registry: Option<Registry>,
+    pub(crate) page_size: usize,
+    pub(crate) when_full: WhenFull,
+    pub(crate) checksums: Checksums,
+    /// Where temp files are made, if the caller chose.
+    pub(crate) dir: Option<PathBuf>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        memory: usize,
+        disk: u64,
+        page_size: usize,
+        store: Box<dyn Store>,
+        dir: Option<PathBuf>,
+    ) -> Self {
+        Core {
+            frames: Frames::new(memory as u64, page_size),
+            disk: Disk::new(store, Arc::new(Quota::new(disk)), page_size),
+            idle: Idle::default(),
+            tally: Tally::default(),
+            listeners: Listeners::default(),
+            registry: Some(Registry::default()),
+            page_size,
+            when_full: WhenFull::Fail,
+            checksums: Checksums::Off,
+            dir,
+        }
+    }
+
+    /// A pool for one buffer.
+    pub(crate) fn private(memory: usize) -> Self {
+        let store = Box::new(TempFileStore::new());
+        let core = Core::new(memory, u64::MAX, fitting_page_size(memory), store, None);
+        Core { registry: None, ..core }
+    }
+}
+
+pub(crate) fn fitting_page_size(memory: usize) -> usize {
+    let sixteenth = (memory / 16).max(1);
+    (1 << sixteenth.ilog2()).clamp(PAGE_SIZE_CHOSEN_MIN, PAGE_SIZE_DEFAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_small_where_the_budget_is() {
+        let sizes = [0, 1, 4096, 100_000, 1 << 20, 64 << 20].map(fitting_page_size);
+        assert_eq!(sizes, [4096, 4096, 4096, 4096, 65536, 65536]);
+        assert_eq!(fitting_page_size(usize::MAX), 65536);
+    }
+}
