@@ -7,18 +7,18 @@ use std::time::Duration;
 /// What was being done to the store when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Operation {
+pub enum StoreOperation {
     /// Bytes were being read back.
     Read,
     /// Bytes were being written.
     Write,
 }
 
-impl std::fmt::Display for Operation {
+impl std::fmt::Display for StoreOperation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Operation::Read => "read",
-            Operation::Write => "write",
+            StoreOperation::Read => "read",
+            StoreOperation::Write => "write",
         })
     }
 }
@@ -26,27 +26,27 @@ impl std::fmt::Display for Operation {
 /// Whose limit was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LimitScope {
+pub enum DiskLimitScope {
     /// That of all buffers of the pool together.
     Pool,
     /// That of the one buffer.
     Buffer,
 }
 
-impl LimitScope {
+impl DiskLimitScope {
     fn advice(self) -> &'static str {
         match self {
-            LimitScope::Pool => "drop or truncate other buffers, or raise the limit",
-            LimitScope::Buffer => "truncate the buffer, or give the next one a higher limit",
+            DiskLimitScope::Pool => "drop or truncate other buffers, or raise the limit",
+            DiskLimitScope::Buffer => "truncate the buffer, or give the next one a higher limit",
         }
     }
 }
 
-impl std::fmt::Display for LimitScope {
+impl std::fmt::Display for DiskLimitScope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            LimitScope::Pool => "of the pool",
-            LimitScope::Buffer => "of the buffer",
+            DiskLimitScope::Pool => "of the pool",
+            DiskLimitScope::Buffer => "of the buffer",
         })
     }
 }
@@ -71,7 +71,7 @@ pub enum SpillError {
     /// Dropping, clearing or truncating buffers of the pool makes room below the pool's limit; see
     /// also [`WhenFull`](crate::WhenFull).
     #[error(
-        "disk limit {scope} reached{}: {asked} more bytes asked, {used} of {limit} used; {}",
+        "disk limit {scope} reached{}: {requested} more bytes requested, {used} of {limit} used; {}",
         after(*waited), scope.advice()
     )]
     DiskLimit {
@@ -80,9 +80,9 @@ pub enum SpillError {
         /// How much of it is used, in bytes; what is set aside for others that wait is counted.
         used: u64,
         /// How much more was asked, in bytes.
-        asked: u64,
+        requested: u64,
         /// Whose limit it is.
-        scope: LimitScope,
+        scope: DiskLimitScope,
         /// How long room was waited for in vain; zero if nobody waited.
         waited: Duration,
     },
@@ -103,7 +103,7 @@ pub enum SpillError {
     #[error("the store failed: cannot {operation} {len} bytes at its offset {offset}: {source}")]
     Store {
         /// What was being done.
-        operation: Operation,
+        operation: StoreOperation,
         /// Where in the store, in bytes.
         offset: u64,
         /// How many bytes were still to be moved.
@@ -142,12 +142,12 @@ pub enum SpillError {
     },
 
     /// A position past `u64::MAX` would be needed. Kind: `FileTooLarge`.
-    #[error("cannot take {asked} bytes at position {position}: positions end at {}", u64::MAX)]
+    #[error("cannot take {requested} bytes at position {position}: positions end at {}", u64::MAX)]
     TooLarge {
         /// Where the bytes would have started.
         position: u64,
         /// How many bytes there were.
-        asked: u64,
+        requested: u64,
     },
 
     /// A seek would have led before 0 or past `u64::MAX`. Kind: `InvalidInput`.
@@ -165,8 +165,8 @@ pub enum SpillError {
 }
 
 impl SpillError {
-    pub(crate) fn disk_limit(limit: u64, used: u64, asked: u64, scope: LimitScope) -> Self {
-        SpillError::DiskLimit { limit, used, asked, scope, waited: Duration::ZERO }
+    pub(crate) fn disk_limit(limit: u64, used: u64, requested: u64, scope: DiskLimitScope) -> Self {
+        SpillError::DiskLimit { limit, used, requested, scope, waited: Duration::ZERO }
     }
 
     /// The kind that this error has as an [`io::Error`].

@@ -32,14 +32,14 @@ pub mod testing;
 
 pub use api::buffer::SpillBuffer;
 pub use api::buffer_builder::BufferBuilder;
-pub use api::persist::HandOverError;
+pub use api::persist::PersistError;
 pub use api::pool::SpillPool;
-pub use api::pool_builder::{BuildError, Builder};
-pub use api::writable::Room;
+pub use api::pool_builder::{BuildError, PoolBuilder};
+pub use api::writable::Writable;
 pub use disk::memory_store::MemoryStore;
 pub use disk::store::Store;
 pub use disk::temp_file::TempFileStore;
-pub use error::{LimitScope, Operation, SpillError};
+pub use error::{DiskLimitScope, SpillError, StoreOperation};
 pub use observe::events::Event;
 pub use observe::stats::{BufferStats, IoCounts, PoolStats, RefusalCounts, SpillCounts, SpillReason};
 pub use pages::sums::Checksums;

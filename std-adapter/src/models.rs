@@ -3,15 +3,15 @@
 //! `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs them;
 //! `.ci/weaken-pool` weakens an ordering or a lock at a time, and expects one of them to fail.
 
-use crate::disk::quota::{Place, Quota};
+use crate::disk::quota::{Quota, Ticket};
 use crate::disk::store::Store;
 use crate::memory::budget::Budget;
-use crate::memory::frame_pool::Frames;
+use crate::memory::frame_pool::FramePool;
 use crate::observe::stats::SpillReason;
 use crate::pager::state::Pager;
 use crate::pool::member::PeerTable;
-use crate::pool::reclaim::Taken;
-use crate::pool::state::Core;
+use crate::pool::reclaim::Reclaimed;
+use crate::pool::state::PoolState;
 use crate::pool::when_full::WhenFull;
 use crate::sync::biased::{Owner, Peer, TryLock};
 use crate::sync::{Arc, ThreadWaker, park_until};
@@ -102,17 +102,17 @@ fn a_budget_is_never_passed() {
         let takers = [6, 4].map(|bytes| {
             let budget = Arc::clone(&budget);
             thread::spawn(move || {
-                let granted = budget.take(bytes);
+                let granted = budget.reserve(bytes);
                 assert!(granted.is_err() || granted.unwrap() <= 10);
-                assert!(budget.taken() <= 10);
+                assert!(budget.used() <= 10);
                 if granted.is_ok() {
-                    budget.give_back(bytes);
+                    budget.release(bytes);
                 }
             })
         });
-        let granted = budget.take(5).is_ok();
+        let granted = budget.reserve(5).is_ok();
         takers.into_iter().for_each(|taker| taker.join().unwrap());
-        assert_eq!(budget.taken(), if granted { 5 } else { 0 });
+        assert_eq!(budget.used(), if granted { 5 } else { 0 });
     });
 }
 
@@ -120,37 +120,37 @@ fn a_budget_is_never_passed() {
 #[test]
 fn a_recycled_frame_has_one_taker() {
     explore(3, || {
-        let frames = Arc::new(Frames::new(PAGE as u64, PAGE));
-        frames.recycle(frames.take(PAGE).unwrap());
+        let frames = Arc::new(FramePool::new(PAGE as u64, PAGE));
+        frames.recycle(frames.acquire(PAGE).unwrap());
         let other = Arc::clone(&frames);
         let taker = thread::spawn(move || {
-            let frame = other.take(PAGE);
+            let frame = other.acquire(PAGE);
             let got = frame.is_some();
             frame.into_iter().for_each(|frame| other.recycle(frame));
             got
         });
-        let frame = frames.take(PAGE);
+        let frame = frames.acquire(PAGE);
         let got = taker.join().unwrap();
         assert!(frame.is_some() || got, "one of two gets it");
         frame.into_iter().for_each(|frame| frames.recycle(frame));
-        assert_eq!(frames.recycled_bytes(), frames.budget().taken());
+        assert_eq!(frames.recycled_bytes(), frames.budget().used());
         assert!(frames.high_water() <= PAGE as u64);
     });
 }
 
 // ---- waiting for room
 
-/// Blocks as [`Pager::with_patience`] does. If a wake-up is lost, nobody is left to run, and loom says so.
-fn await_turn(place: &Place) {
+/// Blocks as [`Pager::retry_after_waits`] does. If a wake-up is lost, nobody is left to run, and loom says so.
+fn await_turn(ticket: &Ticket) {
     let waker = ThreadWaker::waker();
-    while place.poll(&Context::from_waker(&waker)).is_pending() {
+    while ticket.poll(&Context::from_waker(&waker)).is_pending() {
         park_until(None);
     }
 }
 
 fn full_quota() -> Arc<Quota> {
     let quota = Arc::new(Quota::new(10));
-    quota.take(10, None).unwrap();
+    quota.reserve(10, None).unwrap();
     quota
 }
 
@@ -161,15 +161,15 @@ fn what_comes_free_wakes_who_waits() {
         let quota = full_quota();
         let theirs = Arc::clone(&quota);
         let freer = thread::spawn(move || {
-            theirs.give_back(4);
-            theirs.give_back(3);
+            theirs.release(4);
+            theirs.release(3);
         });
-        let place = quota.enter(6);
-        await_turn(&place);
-        quota.take(6, Some(&place)).unwrap();
-        drop(place);
+        let ticket = quota.enter(6);
+        await_turn(&ticket);
+        quota.reserve(6, Some(&ticket)).unwrap();
+        drop(ticket);
         freer.join().unwrap();
-        assert_eq!((quota.taken(), quota.set_aside(), quota.high_water()), (9, 0, 10));
+        assert_eq!((quota.used(), quota.set_aside(), quota.high_water()), (9, 0, 10));
     });
 }
 
@@ -180,9 +180,9 @@ fn a_raised_limit_wakes_who_waits() {
         let quota = full_quota();
         let theirs = Arc::clone(&quota);
         let raiser = thread::spawn(move || theirs.set_limit(16));
-        let place = quota.enter(6);
-        await_turn(&place);
-        quota.take(6, Some(&place)).unwrap();
+        let ticket = quota.enter(6);
+        await_turn(&ticket);
+        quota.reserve(6, Some(&ticket)).unwrap();
         raiser.join().unwrap();
     });
 }
@@ -195,14 +195,14 @@ fn who_leaves_the_queue_passes_its_turn_on() {
         let first = quota.enter(6);
         let second = quota.enter(5);
         let theirs = Arc::clone(&quota);
-        let freer = thread::spawn(move || theirs.give_back(5));
+        let freer = thread::spawn(move || theirs.release(5));
         let leaver = thread::spawn(move || drop(first));
         await_turn(&second);
-        quota.take(5, Some(&second)).unwrap();
+        quota.reserve(5, Some(&second)).unwrap();
         freer.join().unwrap();
         leaver.join().unwrap();
         drop(second);
-        assert_eq!((quota.taken(), quota.set_aside()), (10, 0));
+        assert_eq!((quota.used(), quota.set_aside()), (10, 0));
     });
 }
 
@@ -211,15 +211,15 @@ fn who_leaves_the_queue_passes_its_turn_on() {
 fn memory_that_comes_free_wakes_who_waits() {
     explore(3, || {
         let (quota, memory) = (full_quota(), Arc::new(Budget::new(PAGE as u64)));
-        memory.take(PAGE as u64).unwrap();
+        memory.reserve(PAGE as u64).unwrap();
         let (theirs, freed) = (Arc::clone(&quota), Arc::clone(&memory));
         let freer = thread::spawn(move || {
-            freed.give_back(PAGE as u64);
-            theirs.stir();
+            freed.release(PAGE as u64);
+            theirs.wake_waiters();
         });
-        let place = quota.enter(6);
-        while memory.take(PAGE as u64).is_err() {
-            await_turn(&place);
+        let ticket = quota.enter(6);
+        while memory.reserve(PAGE as u64).is_err() {
+            await_turn(&ticket);
         }
         freer.join().unwrap();
     });
@@ -230,17 +230,17 @@ fn memory_that_comes_free_wakes_who_waits() {
 fn a_buffer_waits_for_another_to_go() {
     explore(2, || {
         let store = Box::new(Shelf::default());
-        let core = Core::new(0, PAGE as u64, PAGE, store, None);
+        let pool = PoolState::new(0, PAGE as u64, PAGE, store, None);
         let patient = WhenFull::Wait { at_most: Duration::MAX };
-        let core = Arc::new(Core { when_full: patient, ..core });
-        let mut before = Pager::new(Arc::clone(&core));
+        let pool = Arc::new(PoolState { when_full: patient, ..pool });
+        let mut before = Pager::new(Arc::clone(&pool));
         before.write_at(0, &[1; PAGE]).unwrap();
-        let mut pager = Pager::new(Arc::clone(&core));
+        let mut pager = Pager::new(Arc::clone(&pool));
         let goer = thread::spawn(move || drop(before));
         assert_eq!(pager.write_at(0, &[2; PAGE]).unwrap(), PAGE);
         goer.join().unwrap();
         assert_eq!(content(&mut pager), [2; PAGE]);
-        core.check_quiet();
+        pool.check_quiet();
     });
 }
 
@@ -287,35 +287,35 @@ fn against_a_taker_of(
 ) {
     explore(2, move || {
         let store = Box::new(Shelf { refuses, ..Shelf::default() });
-        let core = Arc::new(Core::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
-        let mut pager = Pager::new(Arc::clone(&core));
+        let pool = Arc::new(PoolState::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
+        let mut pager = Pager::new(Arc::clone(&pool));
         pager.write_at(0, &[1; PAGE]).unwrap();
         pager.write_at(PAGE as u64, &[2; PAGE]).unwrap();
-        let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&core));
-        let taker = thread::spawn(move || take_back(&theirs, &[peer], most, refuses));
+        let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&pool));
+        let taker = thread::spawn(move || reclaim(&theirs, &[peer], most, refuses));
         let left = owner(pager);
         taker.join().unwrap();
         if let Some(mut pager) = left {
             pager.check_invariants();
         }
-        core.trim();
-        core.check_quiet();
-        assert_eq!((core.frames.budget().taken(), core.disk.quota().taken()), (0, 0));
+        pool.trim();
+        pool.check_quiet();
+        assert_eq!((pool.frames.budget().used(), pool.disk.quota().used()), (0, 0));
     });
 }
 
-fn take_back(core: &Core, peers: &[PeerTable], most: usize, refuses: bool) {
-    match core.take_back(peers, SpillReason::TakenBack, most) {
-        Taken::Frames(frames) => {
+fn reclaim(pool: &PoolState, peers: &[PeerTable], most: usize, refuses: bool) {
+    match pool.reclaim(peers, SpillReason::Reclaimed, most) {
+        Reclaimed::FramePool(frames) => {
             assert!((1..=most * peers.len()).contains(&frames.len()));
             for frame in frames {
                 // The owner has abandoned a page that could not be written, or nothing was to be written.
                 assert!(!refuses || frame.capacity() == PAGE);
-                core.frames.recycle(frame);
+                pool.frames.recycle(frame);
             }
         }
-        Taken::Nothing => {}
-        Taken::Stuck => assert!(refuses),
+        Reclaimed::Nothing => {}
+        Reclaimed::StoreRefused => assert!(refuses),
     }
 }
 
@@ -439,17 +439,17 @@ fn both_pages_are_refused_while_their_owner_truncates() {
 fn two_against_a_taker(refuses: bool, owner: impl Fn([Pager; 2]) + Sync + Send + 'static) {
     explore(2, move || {
         let store = Box::new(Shelf { refuses, ..Shelf::default() });
-        let core = Arc::new(Core::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
-        let mut pagers = [Pager::new(Arc::clone(&core)), Pager::new(Arc::clone(&core))];
+        let pool = Arc::new(PoolState::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
+        let mut pagers = [Pager::new(Arc::clone(&pool)), Pager::new(Arc::clone(&pool))];
         pagers[0].write_at(0, &[1; PAGE]).unwrap();
         pagers[1].write_at(0, &[2; PAGE]).unwrap();
-        let (peers, theirs) = (pagers.each_ref().map(|pager| pager.own_table().peer()), Arc::clone(&core));
-        let taker = thread::spawn(move || take_back(&theirs, &peers, 1, refuses));
+        let (peers, theirs) = (pagers.each_ref().map(|pager| pager.own_table().peer()), Arc::clone(&pool));
+        let taker = thread::spawn(move || reclaim(&theirs, &peers, 1, refuses));
         owner(pagers);
         taker.join().unwrap();
-        core.trim();
-        core.check_quiet();
-        assert_eq!((core.frames.budget().taken(), core.disk.quota().taken()), (0, 0));
+        pool.trim();
+        pool.check_quiet();
+        assert_eq!((pool.frames.budget().used(), pool.disk.quota().used()), (0, 0));
     });
 }
 

@@ -101,25 +101,25 @@ struct Asked {
 
 /// How the line must be read; `None` if it must be refused.
 fn naive_line(line: &[OsString]) -> Option<Asked> {
-    let mut asked = Asked::default();
+    let mut requested = Asked::default();
     let mut rest = line.iter().peekable();
     // A value of its own may not look like an option, but for a lone dash.
     let is_value = |next: &&OsString| !next.as_bytes().starts_with(b"-") || next.as_bytes() == b"-";
     while let Some(arg) = rest.next() {
         let mut arg = arg.as_bytes();
         if arg == b"--" {
-            return if rest.next().is_none() { asked.fit() } else { None };
+            return if rest.next().is_none() { requested.fit() } else { None };
         }
         if let Some(long) = arg.strip_prefix(b"--") {
             let (name, value) = match long.iter().position(|&c| c == b'=') {
                 Some(at) => (&long[..at], Some(OsStr::from_bytes(&long[at + 1..]).to_owned())),
                 None => (long, None),
             };
-            match asked.flag(name) {
+            match requested.flag(name) {
                 Some(flag) if value.is_none() && !*flag => *flag = true,
                 Some(_) => return None,
                 None => {
-                    let place = asked.place(name).filter(|place| place.is_none())?;
+                    let place = requested.place(name).filter(|place| place.is_none())?;
                     *place = Some(value.or_else(|| rest.next_if(is_value).cloned())?);
                 }
             }
@@ -128,8 +128,8 @@ fn naive_line(line: &[OsString]) -> Option<Asked> {
         arg = arg.strip_prefix(b"-").filter(|cluster| !cluster.is_empty())?;
         while let Some((letter, behind)) = arg.split_first() {
             if *letter == b'a' {
-                asked.append = !std::mem::replace(&mut asked.append, true);
-                asked.append.then_some(())?;
+                requested.append = !std::mem::replace(&mut requested.append, true);
+                requested.append.then_some(())?;
                 arg = behind;
                 continue;
             }
@@ -140,7 +140,7 @@ fn naive_line(line: &[OsString]) -> Option<Asked> {
                 b'o' => b"output",
                 _ => return None,
             };
-            let place = asked.place(name).filter(|place| place.is_none())?;
+            let place = requested.place(name).filter(|place| place.is_none())?;
             *place = Some(if behind.is_empty() {
                 rest.next_if(is_value).cloned()?
             } else {
@@ -149,7 +149,7 @@ fn naive_line(line: &[OsString]) -> Option<Asked> {
             break;
         }
     }
-    asked.fit()
+    requested.fit()
 }
 
 impl Asked {
@@ -266,7 +266,10 @@ pub fn drive_args(input: &[u8]) {
     let program = std::iter::once(OsString::from("overspill"));
     match args::parse(program.chain(line.iter().cloned())) {
         Ok(args) => {
-            assert!(naive.as_ref().is_some_and(|asked| asked.is(&args)), "{line:?}: {args:?}, {naive:?}");
+            assert!(
+                naive.as_ref().is_some_and(|requested| requested.is(&args)),
+                "{line:?}: {args:?}, {naive:?}"
+            );
         }
         // Asked for in the middle of anything; what stands around it does not matter.
         Err(NoArgs::Shown(_)) => {}

@@ -14,7 +14,7 @@ use crate::model::Model;
 use crate::ops::{Op, Shape, affordable};
 use crate::spills::{Spilling, any_fault, check_accounts};
 use overspill::testing::{Fault, FaultPlan, Faults, PoolPlan};
-use overspill::{Checksums, HandOverError, SpillBuffer, SpillPool};
+use overspill::{Checksums, PersistError, SpillBuffer, SpillPool};
 use proptest::prelude::*;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -224,14 +224,14 @@ impl Run {
         let made = self.dir.take().map_or_else(quick_dir, Ok);
         let dir = self.dir.insert(made.map_err(|error| error.to_string())?);
         let path = dir.path().join("content");
-        let next = self.pool.buffer_beside(&path);
+        let next = self.pool.buffer_for(&path);
         self.hand_over(|buffer| buffer.persist(&path), next, leeway)
     }
 
     /// The file must be the content, at the buffer's position; or the buffer comes back.
     fn hand_over(
         &mut self,
-        how: impl FnOnce(SpillBuffer) -> Result<File, HandOverError>,
+        how: impl FnOnce(SpillBuffer) -> Result<File, PersistError>,
         next: SpillBuffer,
         leeway: Leeway,
     ) -> Result<(), String> {
@@ -239,7 +239,7 @@ impl Run {
         let buffer = std::mem::replace(&mut pair.subject.buffer, next);
         let mut file = match how(buffer) {
             Ok(file) => file,
-            Err(HandOverError { error, buffer }) => {
+            Err(PersistError { error, buffer }) => {
                 pair.subject.buffer = buffer;
                 let refusal = pair.subject.refusals.of(error);
                 return if leeway.excuses(&refusal) { Ok(()) } else { Err(format!("refused: {refusal:?}")) };

@@ -244,7 +244,7 @@ impl Subject for Spilling {
 
     fn spill(&mut self) -> Result<(), Refusal> {
         self.buffer.spill().map_err(|error| self.refusals.of(error))?;
-        assert_eq!(self.buffer.stats().bytes_resident, 0, "memory is left after spill");
+        assert_eq!(self.buffer.stats().memory_used, 0, "memory is left after spill");
         Ok(())
     }
 
@@ -290,7 +290,7 @@ impl Subject for Spilling {
             return;
         }
         let pool = self.pool.stats();
-        let kept = pool.memory_charged + pool.memory_recycled;
+        let kept = pool.memory_used + pool.memory_recycled;
         assert!(kept <= pool.memory_limit, "I2: {kept} bytes of {}", pool.memory_limit);
         assert!(pool.memory_high_water <= pool.memory_limit, "I2: at some moment");
         assert!(pool.disk_used <= pool.disk_limit, "I6: {} bytes of {}", pool.disk_used, pool.disk_limit);
@@ -302,15 +302,15 @@ impl Subject for Spilling {
 pub(crate) fn check_accounts(mut pairs: Vec<Pair<Spilling>>, pool: &SpillPool) -> Result<(), String> {
     pairs.iter_mut().for_each(|pair| pair.subject.buffer.check_invariants());
     let held = |of: fn(&SpillBuffer) -> u64| pairs.iter().map(|pair| of(&pair.subject.buffer)).sum::<u64>();
-    let resident = held(|buffer| buffer.stats().bytes_resident);
-    let spilled = held(|buffer| buffer.stats().bytes_spilled);
+    let resident = held(|buffer| buffer.stats().memory_used);
+    let spilled = held(|buffer| buffer.stats().disk_used);
     let stats = pool.stats();
-    if (stats.memory_charged, stats.disk_used) != (resident, spilled) {
+    if (stats.memory_used, stats.disk_used) != (resident, spilled) {
         return Err(format!("buffers hold {resident} and {spilled} bytes, but {stats:?}"));
     }
     drop(pairs);
     let stats = pool.stats();
-    if (stats.memory_charged, stats.disk_used) != (0, 0) {
+    if (stats.memory_used, stats.disk_used) != (0, 0) {
         return Err(format!("all buffers are gone, but {stats:?}"));
     }
     Ok(())

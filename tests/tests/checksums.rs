@@ -437,12 +437,12 @@ fn what_was_bad_does_not_become_good_by_being_moved() {
         let mut content = content(2 * BLOCK);
         let pool = pool(PAGE, PAGE, &store);
         let mut buffer = spilled(&pool, &content);
-        assert_eq!(buffer.stats().bytes_spilled, 2 * BLOCK as u64);
+        assert_eq!(buffer.stats().disk_used, 2 * BLOCK as u64);
         pool.set_memory_limit(0);
         store.flip(bad, 0);
         buffer.seek(SeekFrom::Start(3 * BLOCK as u64)).unwrap();
         buffer.write_all(b"far").unwrap();
-        assert_eq!(buffer.stats().bytes_spilled, PAGE as u64, "it was moved");
+        assert_eq!(buffer.stats().disk_used, PAGE as u64, "it was moved");
         content.resize(3 * BLOCK, 0);
         content.extend(b"far");
         let at = buffer_place(&mut buffer, bad);
@@ -464,7 +464,7 @@ fn a_page_that_was_cut_can_be_moved() {
     content.truncate(BLOCK + 100);
     buffer.seek(SeekFrom::Start(3 * BLOCK as u64)).unwrap();
     buffer.write_all(b"far").unwrap();
-    assert_eq!(buffer.stats().bytes_spilled, PAGE as u64, "it was moved");
+    assert_eq!(buffer.stats().disk_used, PAGE as u64, "it was moved");
     content.resize(3 * BLOCK, 0);
     content.extend(b"far");
     is_well(&mut buffer, &content);
@@ -563,7 +563,7 @@ mod beside {
 
     fn beside(path: &Path, memory: usize) -> SpillBuffer {
         let builder = SpillPool::builder().memory(memory).page_size(PAGE).checksums(Checksums::On);
-        builder.build().unwrap().buffer_beside(path)
+        builder.build().unwrap().buffer_for(path)
     }
 
     #[test]

@@ -142,10 +142,10 @@ fn a_gap_that_leaves_no_room_for_a_byte_is_not_made() {
 #[test]
 fn a_vec_too_long_for_memory_is_an_error_of_its_own() {
     let mut file = Cursor::new(b"abc".to_vec());
-    let asked = u64::MAX / 2;
-    let refused = file.set_len(asked).unwrap_err();
-    assert_eq!((refused.asked, refused.kind()), (asked, ErrorKind::OutOfMemory));
-    file.set_position(asked);
+    let requested = u64::MAX / 2;
+    let refused = file.set_len(requested).unwrap_err();
+    assert_eq!((refused.asked, refused.kind()), (requested, ErrorKind::OutOfMemory));
+    file.set_position(requested);
     assert_eq!(file.write(b"x"), Err(WriteError::Medium(refused)), "the gap needs as much");
     assert_eq!(file.get_ref(), b"abc");
 }

@@ -3,7 +3,7 @@
 
 use overspill::testing::{Call, Failure, Fault, FaultStore};
 use overspill::{
-    BuildError, LimitScope, MemoryStore, SpillBuffer, SpillError, SpillPool, Store, TempFileStore,
+    BuildError, DiskLimitScope, MemoryStore, SpillBuffer, SpillError, SpillPool, Store, TempFileStore,
 };
 use overspill_core::embedded_io::Error as _;
 use overspill_core::{CapacityError, Cursor, CursorError, Fixed, InvalidSeek, Medium, SeekFrom, WriteError};
@@ -21,23 +21,23 @@ fn invalid_seek() -> InvalidSeek {
     cursor.seek(SeekFrom::Current(-6)).unwrap_err()
 }
 
-fn limit(scope: LimitScope, waited: Duration) -> SpillError {
-    SpillError::DiskLimit { limit: 10, used: 9, asked: 4, scope, waited }
+fn limit(scope: DiskLimitScope, waited: Duration) -> SpillError {
+    SpillError::DiskLimit { limit: 10, used: 9, requested: 4, scope, waited }
 }
 
 fn table() -> [(SpillError, ErrorKind, &'static str); 9] {
     let corrupted = SpillError::Corrupted { position: 1, offset: 2, len: 3 };
     [
         (
-            limit(LimitScope::Pool, Duration::ZERO),
+            limit(DiskLimitScope::Pool, Duration::ZERO),
             ErrorKind::QuotaExceeded,
-            "disk limit of the pool reached: 4 more bytes asked, 9 of 10 used; drop or truncate other buffers, \
+            "disk limit of the pool reached: 4 more bytes requested, 9 of 10 used; drop or truncate other buffers, \
              or raise the limit",
         ),
         (
-            limit(LimitScope::Buffer, Duration::from_millis(1500)),
+            limit(DiskLimitScope::Buffer, Duration::from_millis(1500)),
             ErrorKind::QuotaExceeded,
-            "disk limit of the buffer reached (room was waited for, 1.5s in vain): 4 more bytes asked, 9 of 10 \
+            "disk limit of the buffer reached (room was waited for, 1.5s in vain): 4 more bytes requested, 9 of 10 \
              used; truncate the buffer, or give the next one a higher limit",
         ),
         (
@@ -46,7 +46,12 @@ fn table() -> [(SpillError, ErrorKind, &'static str); 9] {
             "the store is full: cannot write 8 bytes at its offset 7: permission denied",
         ),
         (
-            SpillError::Store { operation: overspill::Operation::Read, offset: 7, len: 8, source: source() },
+            SpillError::Store {
+                operation: overspill::StoreOperation::Read,
+                offset: 7,
+                len: 8,
+                source: source(),
+            },
             ErrorKind::PermissionDenied,
             "the store failed: cannot read 8 bytes at its offset 7: permission denied",
         ),
@@ -62,7 +67,7 @@ fn table() -> [(SpillError, ErrorKind, &'static str); 9] {
             "cannot make a temp file in some/where: permission denied; make the directory usable, or choose another",
         ),
         (
-            SpillError::TooLarge { position: 5, asked: 6 },
+            SpillError::TooLarge { position: 5, requested: 6 },
             ErrorKind::FileTooLarge,
             "cannot take 6 bytes at position 5: positions end at 18446744073709551615",
         ),
@@ -96,12 +101,12 @@ fn each_says_what_it_was_and_keeps_its_kind_and_source() {
 #[test]
 fn a_pool_that_cannot_be_built_says_what_could() {
     let refused = io::Error::from(SpillPool::builder().page_size(100).build().unwrap_err());
-    let text = "a page size of 100 bytes was asked; it must be a power of two from 1 to 16777216";
+    let text = "a page size of 100 bytes was requested; it must be a power of two from 1 to 16777216";
     assert_eq!((refused.kind(), refused.to_string()), (ErrorKind::InvalidInput, text.to_owned()));
     for fraction in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
         let refused = SpillPool::builder().memory_fraction(fraction).build().unwrap_err();
-        assert_eq!(refused, BuildError::MemoryFraction { asked: fraction.to_string() });
-        assert!(refused.to_string().ends_with("was asked; it must be between 0 and 1"), "{refused}");
+        assert_eq!(refused, BuildError::MemoryFraction { requested: fraction.to_string() });
+        assert!(refused.to_string().ends_with("was requested; it must be between 0 and 1"), "{refused}");
     }
 }
 
@@ -164,8 +169,8 @@ impl Store for Plain {
 #[test]
 fn a_store_need_not_do_more_than_read_and_write() {
     let store = Plain(MemoryStore::new());
-    assert_eq!(store.free(0, 1).unwrap_err().kind(), ErrorKind::Unsupported);
-    assert_eq!(store.cut(0).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(store.discard(0, 1).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(store.set_len(0).unwrap_err().kind(), ErrorKind::Unsupported);
     let parts = [&b""[..], b"ab", b"c"].map(IoSlice::new);
     assert_eq!(store.write_vectored_at(3, &parts).unwrap(), 2, "the first that is not empty");
     assert_eq!(store.write_vectored_at(5, &[]).ok(), None, "nothing is taken of nothing");
@@ -192,9 +197,9 @@ fn nothing_shows_content_when_it_is_printed() {
     let pool = SpillPool::builder().memory(1 << 20).on_event(|_| ()).build().unwrap();
     let mut buffer = pool.buffer();
     buffer.write_all(b"secret").unwrap();
-    let printed = format!("{pool:?} {buffer:?}") + &format!("{:?}", buffer.room());
+    let printed = format!("{pool:?} {buffer:?}") + &format!("{:?}", buffer.writable());
     assert!(!printed.contains("secret") && !printed.contains("115, 101, 99, 114, 101, 116"), "{printed}");
-    assert!(printed.ends_with("Room { is_done: false, .. }"), "{printed}");
+    assert!(printed.ends_with("Writable { is_done: false, .. }"), "{printed}");
     assert!(printed.contains("Listener"));
 }
 

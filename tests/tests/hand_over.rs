@@ -39,8 +39,8 @@ fn buffers(path: &Path) -> Vec<SpillBuffer> {
     let plain = memories.map(|memory| pool(memory, 4 * KIB, Checksums::Off));
     let checked = memories.map(|memory| pool(memory, 16 * KIB, Checksums::On));
     let pools = [plain, checked].concat();
-    let beside = pools.iter().map(|pool| pool.buffer_beside(path));
-    let elsewhere = pools.iter().map(|pool| pool.buffer_beside("/dev/shm/elsewhere"));
+    let beside = pools.iter().map(|pool| pool.buffer_for(path));
+    let elsewhere = pools.iter().map(|pool| pool.buffer_for("/dev/shm/elsewhere"));
     pools.iter().map(SpillPool::buffer).chain(beside).chain(elsewhere).collect()
 }
 
@@ -69,7 +69,7 @@ fn the_end_of_the_pool_does_not_touch_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("content");
     let pool = SpillPool::builder().memory(0).page_size(4 * KIB).build().unwrap();
-    let mut buffer = pool.buffer_beside(&path);
+    let mut buffer = pool.buffer_for(&path);
     let model = fill(&mut buffer);
     let file = buffer.persist(&path).unwrap();
     assert_eq!(pool.stats().disk_used, 0, "the file is not the pool's any more");

@@ -34,11 +34,11 @@ fn mark(i: usize) -> u8 {
 fn a_lowered_limit_is_kept_at_once() {
     let pool = pool(64);
     let mut buffers: Vec<_> = (0..8).map(|i| stream(&pool, 8, i)).collect();
-    assert_eq!(pool.stats().memory_charged, 64 * PAGE as u64);
+    assert_eq!(pool.stats().memory_used, 64 * PAGE as u64);
     for pages in [40, 10, 1, 0] {
         pool.set_memory_limit(pages * PAGE);
         let stats = pool.stats();
-        assert!(stats.memory_charged + stats.memory_recycled <= (pages * PAGE) as u64, "{pages} pages");
+        assert!(stats.memory_used + stats.memory_recycled <= (pages * PAGE) as u64, "{pages} pages");
     }
     for (buffer, i) in buffers.iter_mut().zip(0..) {
         assert_content(buffer, 8, i);
@@ -52,12 +52,12 @@ fn a_lowered_limit_is_kept_at_once() {
 fn a_raised_limit_brings_pages_back() {
     let pool = pool(0);
     let mut buffer = stream(&pool, 4, 7);
-    assert_eq!(buffer.stats().bytes_resident, 0);
+    assert_eq!(buffer.stats().memory_used, 0);
     pool.set_memory_limit(64 * PAGE);
     let mut piece = [0; 64];
     buffer.rewind().unwrap();
     (0..4 * PAGE / 64).for_each(|_| buffer.read_exact(&mut piece).unwrap());
-    assert_eq!(buffer.stats().bytes_resident, 4 * PAGE as u64);
+    assert_eq!(buffer.stats().memory_used, 4 * PAGE as u64);
 }
 
 /// Guards: pages that cannot leave, because the disk limit refuses, stay, and go when it is raised.
@@ -67,11 +67,11 @@ fn a_limit_that_cannot_be_kept_is_kept_later() {
     let mut buffer = stream(&pool, 8, 3);
     pool.set_disk_limit(0);
     pool.set_memory_limit(2 * PAGE);
-    assert_eq!(pool.stats().memory_charged, 8 * PAGE as u64, "nowhere to go");
+    assert_eq!(pool.stats().memory_used, 8 * PAGE as u64, "nowhere to go");
     assert_content(&mut buffer, 8, 3);
     pool.set_disk_limit(u64::MAX);
     pool.set_memory_limit(2 * PAGE);
-    assert!(pool.stats().memory_charged <= 2 * PAGE as u64);
+    assert!(pool.stats().memory_used <= 2 * PAGE as u64);
     assert_content(&mut buffer, 8, 3);
 }
 
@@ -102,7 +102,7 @@ fn idle_buffers_do_not_starve_an_active_one() {
     let pool = pool(64);
     let mut idle: Vec<_> = (0..64).map(|i| stream(&pool, 1, i)).collect();
     let mut active = stream(&pool, 8, 99);
-    assert_eq!(active.stats().bytes_resident, 8 * PAGE as u64, "an eighth of the limit");
+    assert_eq!(active.stats().memory_used, 8 * PAGE as u64, "an eighth of the limit");
     assert_content(&mut active, 8, 99);
     idle.iter_mut().zip(0..).for_each(|(buffer, i)| assert_content(buffer, 1, i));
 }
@@ -127,11 +127,11 @@ fn idle_buffers_give_together_and_not_too_much() {
     let mut long = stream(&pool, 16, 99);
     let stats = pool.stats();
     let at_once = (PAGES / 64) as u64;
-    assert!((16..16 + at_once).contains(&stats.takings), "as many as are needed, and a few: {stats:?}");
-    assert!(stats.io.writes <= stats.takings / 3, "not each by itself: {stats:?}");
+    assert!((16..16 + at_once).contains(&stats.reclaims), "as many as are needed, and a few: {stats:?}");
+    assert!(stats.io.writes <= stats.reclaims / 3, "not each by itself: {stats:?}");
     (0..4 * PAGES).for_each(|_| long.write_all(&[99; PAGE / 4]).unwrap());
     let most = PAGES as u64 / 8 + at_once;
-    assert!(pool.stats().takings <= most, "an eighth of the limit: {:?}", pool.stats());
+    assert!(pool.stats().reclaims <= most, "an eighth of the limit: {:?}", pool.stats());
     pool.check_invariants();
     idle.iter_mut().enumerate().for_each(|(i, buffer)| assert_content(buffer, 1, mark(i)));
     assert_content(&mut long, 16 + PAGES, 99);
@@ -146,12 +146,12 @@ fn what_is_given_together_goes_to_the_file_of_each() {
     let names: Vec<_> = (0..PAGES).map(|i| dir.path().join(i.to_string())).collect();
     let mut idle = Vec::new();
     for (i, name) in names.iter().enumerate() {
-        let mut buffer = if i % 3 == 0 { pool.buffer_beside(name) } else { pool.buffer() };
+        let mut buffer = if i % 3 == 0 { pool.buffer_for(name) } else { pool.buffer() };
         buffer.write_all(&[mark(i); PAGE]).unwrap();
         idle.push(buffer);
     }
     let mut active = stream(&pool, 48, 99);
-    assert!(pool.stats().takings >= 48, "{:?}", pool.stats());
+    assert!(pool.stats().reclaims >= 48, "{:?}", pool.stats());
     assert_content(&mut active, 48, 99);
     idle.iter_mut().enumerate().for_each(|(i, buffer)| assert_content(buffer, 1, mark(i)));
     for (i, (buffer, name)) in idle.into_iter().zip(&names).enumerate().step_by(3) {
@@ -172,8 +172,8 @@ fn a_buffer_has_limits_of_its_own() {
             Ok(n) => taken += n,
             Err(error) => break error,
         }
-        assert!(buffer.stats().bytes_resident <= 2 * PAGE as u64);
-        assert!(buffer.stats().bytes_spilled <= 3 * PAGE as u64);
+        assert!(buffer.stats().memory_used <= 2 * PAGE as u64);
+        assert!(buffer.stats().disk_used <= 3 * PAGE as u64);
     };
     assert!(taken >= 3 * PAGE, "{taken}");
     let refused = refused.downcast::<SpillError>().unwrap();
@@ -181,7 +181,7 @@ fn a_buffer_has_limits_of_its_own() {
     assert_content(&mut buffer, taken / PAGE, 1);
     drop(buffer);
     let mut next = stream(&pool, 10, 5);
-    assert_eq!(next.stats().bytes_resident, 10 * PAGE as u64, "the next buffer is free of them");
+    assert_eq!(next.stats().memory_used, 10 * PAGE as u64, "the next buffer is free of them");
     assert_content(&mut next, 10, 5);
 }
 
@@ -190,8 +190,8 @@ fn a_pool_is_sized_from_the_machine() {
     let half = SpillPool::builder().memory_fraction(0.5).build().unwrap().stats().memory_limit;
     let all = SpillPool::builder().memory_fraction(1.0).build().unwrap().stats().memory_limit;
     assert!(half > 0 && half.abs_diff(all / 2) < 2, "{half} of {all}");
-    for asked in [-0.1, 1.5, f64::NAN] {
-        let refused = SpillPool::builder().memory_fraction(asked).build().unwrap_err();
+    for requested in [-0.1, 1.5, f64::NAN] {
+        let refused = SpillPool::builder().memory_fraction(requested).build().unwrap_err();
         assert!(matches!(refused, BuildError::MemoryFraction { .. }), "{refused}");
     }
 }

@@ -1,6 +1,6 @@
 //! Guards what a pool tells of itself: each number is checked against what was made to happen.
 
-use overspill::{Event, LimitScope, MemoryStore, SpillBuffer, SpillPool, SpillReason, WhenFull};
+use overspill::{DiskLimitScope, Event, MemoryStore, SpillBuffer, SpillPool, SpillReason, WhenFull};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -47,7 +47,7 @@ fn only_reason(pool: &SpillPool) -> (SpillReason, u64) {
 #[test]
 fn a_new_pool_has_done_nothing() {
     let stats = pool(4).stats();
-    assert_eq!((stats.spills.total(), stats.evictions, stats.takings, stats.waits), (0, 0, 0, 0));
+    assert_eq!((stats.spills.total(), stats.evictions, stats.reclaims, stats.waits), (0, 0, 0, 0));
     assert_eq!((stats.io, stats.direct_io, stats.refused), Default::default());
 }
 
@@ -57,7 +57,7 @@ fn pages_that_make_way_for_their_own_buffer() {
     let mut buffer = stream(&pool, 10);
     assert_eq!(only_reason(&pool), (SpillReason::Evicted, 8));
     let stats = pool.stats();
-    assert_eq!((stats.evictions, stats.takings), (8, 0));
+    assert_eq!((stats.evictions, stats.reclaims), (8, 0));
     assert_eq!((stats.io.writes, stats.io.written_bytes), (8, 8 * PAGE_BYTES));
     assert_eq!((stats.io, stats.direct_io), (buffer.stats().io, Default::default()));
     assert!(stats.io.time > Duration::ZERO);
@@ -77,9 +77,9 @@ fn pages_that_are_taken_back() {
     let huge = stream(&pool, 16);
     let mut small = pool.buffer();
     small.write_all(&[1; PAGE]).unwrap();
-    assert_eq!(only_reason(&pool), (SpillReason::TakenBack, 1));
+    assert_eq!(only_reason(&pool), (SpillReason::Reclaimed, 1));
     let stats = pool.stats();
-    assert_eq!((stats.takings, stats.evictions), (1, 1));
+    assert_eq!((stats.reclaims, stats.evictions), (1, 1));
     // The taker's transfer is no buffer's own; it was counted nowhere.
     assert_eq!((stats.io.writes, stats.io.written_bytes), (1, PAGE_BYTES));
     assert_eq!((huge.stats().io.writes, small.stats().io.writes), (0, 0));
@@ -111,7 +111,7 @@ fn pages_that_are_spilled_on_request_and_for_a_lowered_limit() {
     let _buffer = stream(&by_limit, 4);
     by_limit.set_memory_limit(PAGE);
     assert_eq!(only_reason(&by_limit), (SpillReason::LimitLowered, 3));
-    assert_eq!(by_limit.stats().takings, 3);
+    assert_eq!(by_limit.stats().reclaims, 3);
 }
 
 /// What is done in memory alone is counted nowhere.
@@ -152,7 +152,7 @@ fn a_first_spill_by_another_is_told_too() {
     let (pool, events) = listened(16, 1 << 10, MemoryStore::new());
     let mut huge = stream(&pool, 16);
     let _small = stream(&pool, 1);
-    let first = format!("FirstSpill {{ reason: TakenBack, bytes: {PAGE} }}");
+    let first = format!("FirstSpill {{ reason: Reclaimed, bytes: {PAGE} }}");
     assert_eq!(printed(&events), [first]);
     huge.spill().unwrap();
     assert!(printed(&events).is_empty(), "it was not its first");
@@ -170,7 +170,7 @@ fn each_refusal_is_told_and_counted() {
     let refused = &events.lock().unwrap().clone()[..];
     assert!(
         matches!(refused, [
-            Event::DiskLimit { limit, used, asked: PAGE_BYTES, scope: LimitScope::Pool, waited: Duration::ZERO, .. },
+            Event::DiskLimit { limit, used, requested: PAGE_BYTES, scope: DiskLimitScope::Pool, waited: Duration::ZERO, .. },
             Event::DiskLimit { .. },
         ] if *limit == 2 * PAGE_BYTES && limit == used),
         "{refused:?}"
@@ -190,10 +190,10 @@ fn waits_are_counted() {
     let pool = builder.when_full(WhenFull::Wait { at_most }).build().unwrap();
     let mut full = pool.buffer();
     full.write_all(&[1; PAGE]).unwrap();
-    assert_eq!((pool.stats().waits, pool.stats().waiting), (0, 0));
+    assert_eq!((pool.stats().waits, pool.stats().waiters), (0, 0));
     full.write_all(&[1]).unwrap_err();
     let stats = pool.stats();
-    assert_eq!((stats.waits, stats.waits_in_vain, stats.waiting, stats.refused.disk_limit), (1, 1, 0, 1));
+    assert_eq!((stats.waits, stats.waits_timed_out, stats.waiters, stats.refused.disk_limit), (1, 1, 0, 1));
     assert!(stats.wait_time >= at_most);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
@@ -201,14 +201,14 @@ fn waits_are_counted() {
             let mut buffer = pool.buffer();
             while buffer.write(&[2]).is_err() {}
         });
-        while pool.stats().waiting == 0 {
+        while pool.stats().waiters == 0 {
             std::thread::yield_now();
         }
         full.clear();
         waiting.join().unwrap();
     });
     let stats = pool.stats();
-    assert!(stats.waits >= 2 && stats.waits - stats.waits_in_vain <= 1, "{stats:?}");
+    assert!(stats.waits >= 2 && stats.waits - stats.waits_timed_out <= 1, "{stats:?}");
 }
 
 /// A listener may look at the pool, use it, and even panic.
@@ -261,7 +261,7 @@ fn a_listener_may_use_a_buffer_whose_page_leaves_in_the_same_go() {
     let asker = thread::spawn(move || {
         let mut active = pool.buffer();
         (0..128).for_each(|_| active.write_all(&[7; PAGE / 4]).unwrap());
-        assert!(pool.stats().takings > pool.stats().io.writes, "several at a time");
+        assert!(pool.stats().reclaims > pool.stats().io.writes, "several at a time");
         done.send(()).unwrap();
     });
     is_done.recv_timeout(Duration::from_secs(60)).expect("nobody waits for himself");
@@ -322,7 +322,7 @@ fn events_are_traced() {
         *events,
         [
             r#"DEBUG message=a buffer spills for the first time pool="uploads" reason=direct bytes=4096"#,
-            r#"WARN message=disk limit reached pool="uploads" limit=4096 used=4096 asked=4096 scope=of the pool waited=0ns"#,
+            r#"WARN message=disk limit reached pool="uploads" limit=4096 used=4096 requested=4096 scope=of the pool waited=0ns"#,
         ]
     );
 }
@@ -384,14 +384,14 @@ fn statistics_are_recorded() {
         ("overspill_spills_total{pool=uploads,reason=direct}", stats.spills.direct),
         ("overspill_evictions_total{pool=uploads}", stats.evictions),
         ("overspill_refused_total{pool=uploads,cause=disk_limit}", 1),
-        ("overspill_store_writes_total{pool=uploads,way=direct}", stats.direct_io.writes),
+        ("overspill_store_writes_total{pool=uploads,path=direct}", stats.direct_io.writes),
         (
-            "overspill_store_written_bytes_total{pool=uploads,way=paged}",
+            "overspill_store_written_bytes_total{pool=uploads,path=paged}",
             (stats.io - stats.direct_io).written_bytes,
         ),
-        ("overspill_store_nanoseconds_total{pool=uploads,way=paged}", nanos),
+        ("overspill_store_nanoseconds_total{pool=uploads,path=paged}", nanos),
         ("overspill_memory_bytes{pool=uploads,state=limit}", (2.0 * PAGE as f64).to_bits()),
-        ("overspill_memory_bytes{pool=uploads,state=charged}", (stats.memory_charged as f64).to_bits()),
+        ("overspill_memory_bytes{pool=uploads,state=charged}", (stats.memory_used as f64).to_bits()),
         ("overspill_disk_bytes{pool=uploads,state=used}", (stats.disk_used as f64).to_bits()),
         ("overspill_buffers{pool=uploads}", 1_f64.to_bits()),
     ] {

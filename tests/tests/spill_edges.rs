@@ -2,7 +2,7 @@
 //! and the bugs that the model has found.
 
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
-use overspill::{MemoryStore, Operation, SpillBuffer, SpillError, SpillPool};
+use overspill::{MemoryStore, SpillBuffer, SpillError, SpillPool, StoreOperation};
 use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
 
 /// A pool with pages of 8 bytes, no memory, and a disk of so many bytes.
@@ -52,7 +52,7 @@ fn a_write_past_the_last_position_is_too_large_and_changes_nothing() {
     buffer.seek(SeekFrom::Start(u64::MAX)).unwrap();
     let refused = buffer.write(b"four").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::FileTooLarge);
-    assert!(matches!(inner(refused), SpillError::TooLarge { position: u64::MAX, asked: 4 }));
+    assert!(matches!(inner(refused), SpillError::TooLarge { position: u64::MAX, requested: 4 }));
     assert_eq!((buffer.len(), buffer.position()), (3, u64::MAX));
 
     buffer.seek(SeekFrom::Current(-2)).unwrap();
@@ -97,8 +97,10 @@ fn the_disk_limit_says_what_it_is_and_ends_when_others_make_room() {
 
     let refused = buffer.write(&[2; 12]).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
-    let SpillError::DiskLimit { limit, used, asked, .. } = inner(refused) else { panic!("another error") };
-    assert_eq!((limit, used, asked), (32, 32, 8));
+    let SpillError::DiskLimit { limit, used, requested, .. } = inner(refused) else {
+        panic!("another error")
+    };
+    assert_eq!((limit, used, requested), (32, 32, 8));
     assert_eq!((buffer.len(), buffer.position()), (8, 8), "the refused bytes left no trace");
 
     drop(other);
@@ -147,7 +149,7 @@ fn a_failing_store_is_named_with_what_it_was_doing_and_where() {
         "the store failed: cannot read 5 bytes at its offset 2: a fault was planned here: timed out"
     );
     let SpillError::Store { operation, offset, len, .. } = inner(failed) else { panic!("another error") };
-    assert_eq!((operation, offset, len), (Operation::Read, 2, 5));
+    assert_eq!((operation, offset, len), (StoreOperation::Read, 2, 5));
     assert_eq!(buffer.position(), 2);
     assert_eq!(content(&mut buffer), [4; 8], "it works again");
 }
@@ -159,7 +161,7 @@ fn clearing_and_cutting_give_the_disk_back() {
     let pool = pool_on_disk(u64::MAX);
     let mut buffer = pool.buffer();
     buffer.write_all(&[5; 64]).unwrap();
-    assert_eq!((pool.stats().disk_used, buffer.stats().bytes_spilled), (64, 64));
+    assert_eq!((pool.stats().disk_used, buffer.stats().disk_used), (64, 64));
     buffer.set_len(20).unwrap();
     assert_eq!(pool.stats().disk_used, 24, "pages are kept whole");
     buffer.clear();
@@ -189,7 +191,7 @@ fn debug_tells_where_the_bytes_are_and_reads_none_of_them() {
     let mut buffer = pool.buffer();
     buffer.write_all(b"secret!!").unwrap();
     let printed = format!("{buffer:?}");
-    assert!(printed.contains("len: 8") && printed.contains("bytes_spilled: 8"), "{printed}");
+    assert!(printed.contains("len: 8") && printed.contains("disk_used: 8"), "{printed}");
     assert!(!printed.contains("secret") && !printed.contains("115"), "{printed}");
     assert_eq!(buffer.stats().io.reads, 0);
 }
@@ -271,7 +273,7 @@ fn a_store_that_panics_is_a_store_that_fails() {
     assert!(failed.to_string().ends_with("the store panicked: a panic was planned here"), "{failed}");
     assert_eq!(content(&mut buffer), b"in memory");
 
-    faults.set(Fault::once(0, Failure::Panic).on(Call::Cut));
+    faults.set(Fault::once(0, Failure::Panic).on(Call::SetLen));
     buffer.spill().unwrap();
     buffer.clear();
     pool.trim();

@@ -1,7 +1,7 @@
 //! Guards what happens at the disk limit: the typed error at once, or a wait that ends when room comes, in
 //! turn, or at its deadline; with nothing lost either way.
 
-use overspill::{LimitScope, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
+use overspill::{DiskLimitScope, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
 use std::io::{self, Read, Seek, Write};
 use std::pin::pin;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ fn content(buffer: &mut SpillBuffer) -> Vec<u8> {
 }
 
 /// What was refused: whose limit, and how long room was waited for.
-fn refusal(result: io::Result<()>) -> (LimitScope, Duration) {
+fn refusal(result: io::Result<()>) -> (DiskLimitScope, Duration) {
     match result.unwrap_err().downcast().unwrap() {
         SpillError::DiskLimit { scope, waited, .. } => (scope, waited),
         other => panic!("another error: {other}"),
@@ -78,7 +78,7 @@ fn assert_ended_by(pool: &SpillPool, make_room: impl FnOnce()) {
 fn without_a_policy_it_fails_at_once() {
     let pool = pool(0, 2, WhenFull::Fail);
     let mut full = filled(&pool, 2, 1);
-    assert_eq!(refusal(pool.buffer().write_all(&[2])), (LimitScope::Pool, Duration::ZERO));
+    assert_eq!(refusal(pool.buffer().write_all(&[2])), (DiskLimitScope::Pool, Duration::ZERO));
     assert_eq!(content(&mut full), [1; 2 * PAGE]);
 }
 
@@ -88,7 +88,7 @@ fn a_wait_ends_at_its_deadline() {
     let mut full = filled(&pool, 3, 1);
     let started = Instant::now();
     let (scope, waited) = refusal(full.write_all(&[2; 2 * PAGE]));
-    assert_eq!(scope, LimitScope::Pool);
+    assert_eq!(scope, DiskLimitScope::Pool);
     assert!(waited >= SHORT && started.elapsed() >= waited, "{waited:?}");
     assert_eq!(content(&mut full), [1; 3 * PAGE], "nothing is lost");
     full.check_invariants();
@@ -150,7 +150,7 @@ fn a_write_goes_on_page_by_page() {
 fn a_buffers_own_limit_is_not_waited_for() {
     let pool = pool(0, 8, wait(LONG));
     let mut buffer = pool.buffer_builder().disk(PAGE as u64).build();
-    assert_eq!(refusal(buffer.write_all(&[1; 2 * PAGE])), (LimitScope::Buffer, Duration::ZERO));
+    assert_eq!(refusal(buffer.write_all(&[1; 2 * PAGE])), (DiskLimitScope::Buffer, Duration::ZERO));
     assert_eq!(content(&mut buffer), [1; PAGE]);
 }
 
@@ -178,7 +178,7 @@ fn spilling_on_request_waits_too() {
     assert!(!spilling.is_finished());
     drop(full);
     let mut resident = spilling.join().unwrap().unwrap();
-    assert_eq!((resident.stats().bytes_resident, content(&mut resident)), (0, vec![1; PAGE]));
+    assert_eq!((resident.stats().memory_used, content(&mut resident)), (0, vec![1; PAGE]));
 }
 
 /// A large asker waits for slots that come free one small one at a time; small askers that come later do
@@ -244,7 +244,7 @@ fn many_writers_take_turns() {
     });
     pool.check_invariants();
     pool.trim();
-    assert_eq!((pool.stats().disk_used, pool.stats().memory_charged), (0, 0));
+    assert_eq!((pool.stats().disk_used, pool.stats().memory_used), (0, 0));
 }
 
 /// Two buffers that could not spill woke each other, and themselves, each time that they found so: memory
@@ -288,12 +288,12 @@ fn a_future_waits_without_a_thread() {
     let pool = pool(0, 1, WhenFull::Fail);
     let full = filled(&pool, 1, 1);
     let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
-    assert_eq!(poll(buffer.room(), &bell), Poll::Ready(()), "nothing was refused");
+    assert_eq!(poll(buffer.writable(), &bell), Poll::Ready(()), "nothing was refused");
     refusal(buffer.write_all(&[2; PAGE]));
-    assert_eq!(poll(buffer.room(), &bell), Poll::Ready(()), "once more, for what came free meanwhile");
+    assert_eq!(poll(buffer.writable(), &bell), Poll::Ready(()), "once more, for what came free meanwhile");
     refusal(buffer.write_all(&[2; PAGE]));
     {
-        let mut room = pin!(buffer.room());
+        let mut room = pin!(buffer.writable());
         assert_eq!(poll(room.as_mut(), &bell), Poll::Pending);
         assert_eq!(bell.rung(), 0);
         drop(full);
@@ -316,9 +316,9 @@ fn a_refusal_beyond_a_gap_is_waited_for_too() {
     let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
     buffer.seek(io::SeekFrom::Start(10)).unwrap();
     refusal(buffer.write_all(&[2]));
-    assert_eq!(poll(buffer.room(), &bell), Poll::Ready(()));
+    assert_eq!(poll(buffer.writable(), &bell), Poll::Ready(()));
     refusal(buffer.write_all(&[2]));
-    let mut room = Box::pin(buffer.room());
+    let mut room = Box::pin(buffer.writable());
     assert_eq!(poll(room.as_mut(), &bell), Poll::Pending);
     drop(full);
     assert_eq!((bell.rung(), poll(room.as_mut(), &bell)), (1, Poll::Ready(())));
@@ -335,12 +335,12 @@ fn a_dropped_future_leaves_the_queue() {
     let [mut first, mut second] = [(); 2].map(|()| pool.buffer());
     for (buffer, bell) in [(&mut first, &bells[0]), (&mut second, &bells[1])] {
         refusal(buffer.write_all(&[2]));
-        assert_eq!(poll(buffer.room(), bell), Poll::Ready(()));
+        assert_eq!(poll(buffer.writable(), bell), Poll::Ready(()));
         refusal(buffer.write_all(&[2]));
     }
-    let mut waiting = Box::pin(second.room());
+    let mut waiting = Box::pin(second.writable());
     assert_eq!(poll(waiting.as_mut(), &bells[1]), Poll::Pending);
-    assert_eq!(poll(first.room(), &bells[0]), Poll::Pending); // and dropped with that
+    assert_eq!(poll(first.writable(), &bells[0]), Poll::Pending); // and dropped with that
     drop(one);
     assert_eq!([bells[0].rung(), bells[1].rung()], [0, 1], "the turn is the second's");
     refusal(first.write_all(&[4])); // what came free is set aside for the second
@@ -358,15 +358,15 @@ fn who_polls_by_hand_keeps_its_turn() {
     let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
     let waker = Waker::from(Arc::clone(&bell));
     let mut context = Context::from_waker(&waker);
-    assert_eq!(buffer.poll_room(&mut context), Poll::Ready(()), "nothing was refused");
+    assert_eq!(buffer.poll_writable(&mut context), Poll::Ready(()), "nothing was refused");
     for polled in [Poll::Ready(()), Poll::Pending] {
         refusal(buffer.write_all(&[2]));
-        assert_eq!(buffer.poll_room(&mut context), polled);
+        assert_eq!(buffer.poll_writable(&mut context), polled);
     }
     drop(full);
     assert_eq!(bell.rung(), 1);
     refusal(pool.buffer().write_all(&[3])); // it has been set aside
     drop(buffer);
     pool.buffer().write_all(&[3]).unwrap();
-    assert_eq!(pool.stats().waiting, 0);
+    assert_eq!(pool.stats().waiters, 0);
 }

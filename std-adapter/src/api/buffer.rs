@@ -1,10 +1,10 @@
 //! The file-like object itself: a cursor over pages.
 
-use crate::api::writable::Room;
+use crate::api::writable::Writable;
 use crate::error::SpillError;
 use crate::observe::stats::BufferStats;
 use crate::pager::state::Pager;
-use crate::pool::state::Core;
+use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use overspill_core::Cursor;
 use std::fmt;
@@ -67,11 +67,11 @@ impl SpillBuffer {
     /// Buffers that are to share a budget come from a [`SpillPool`](crate::SpillPool).
     #[must_use]
     pub fn with_budget(bytes: usize) -> Self {
-        SpillBuffer::in_core(Arc::new(Core::private(bytes)))
+        SpillBuffer::in_pool(Arc::new(PoolState::private(bytes)))
     }
 
-    pub(crate) fn in_core(core: Arc<Core>) -> Self {
-        SpillBuffer { cursor: Cursor::new(Pager::new(core)) }
+    pub(crate) fn in_pool(pool: Arc<PoolState>) -> Self {
+        SpillBuffer { cursor: Cursor::new(Pager::new(pool)) }
     }
 
     /// The number of bytes in the buffer, wherever they are.
@@ -117,7 +117,7 @@ impl SpillBuffer {
     /// Whether the buffer has taken room in the store: some of its bytes are there, or a copy is.
     #[must_use]
     pub fn is_spilled(&self) -> bool {
-        self.stats().bytes_spilled > 0
+        self.stats().disk_used > 0
     }
 
     /// Moves everything that is in memory to the store now, and gives the memory back to the pool.
@@ -126,7 +126,7 @@ impl SpillBuffer {
     /// If the disk limit or the store refuses: what did not move is still in memory. Where room is
     /// waited for ([`WhenFull`](crate::WhenFull)), that is after the wait.
     pub fn spill(&mut self) -> Result<(), SpillError> {
-        self.cursor.get_mut().with_patience(Pager::spill)
+        self.cursor.get_mut().retry_after_waits(Pager::spill)
     }
 
     /// Waits, without blocking the thread, for what a write or [`spill`](SpillBuffer::spill) was
@@ -142,38 +142,38 @@ impl SpillBuffer {
     /// next success, by cutting or [clearing](SpillBuffer::clear) the buffer, or by dropping it; until then nobody else has it, so try soon. It needs no runtime, and
     /// has no deadline: take your runtime's.
     ///
-    /// A refusal for the buffer's own disk limit ([`LimitScope::Buffer`](crate::LimitScope)) is not waited
+    /// A refusal for the buffer's own disk limit ([`DiskLimitScope::Buffer`](crate::DiskLimitScope)) is not waited
     /// for: then, too, it is ready at once.
     ///
     /// ```
-    /// use overspill::{LimitScope, SpillBuffer, SpillError};
+    /// use overspill::{DiskLimitScope, SpillBuffer, SpillError};
     /// use std::io::{self, Write};
     ///
     /// /// Whether others can make room.
     /// fn may_pass(error: &io::Error) -> bool {
     ///     let error = error.get_ref().and_then(|error| error.downcast_ref());
-    ///     matches!(error, Some(SpillError::DiskLimit { scope: LimitScope::Pool, .. }))
+    ///     matches!(error, Some(SpillError::DiskLimit { scope: DiskLimitScope::Pool, .. }))
     /// }
     ///
     /// async fn write_all(buffer: &mut SpillBuffer, mut data: &[u8]) -> io::Result<()> {
     ///     while !data.is_empty() {
     ///         match buffer.write(data) {
     ///             Ok(taken) => data = &data[taken..],
-    ///             Err(error) if may_pass(&error) => buffer.room().await,
+    ///             Err(error) if may_pass(&error) => buffer.writable().await,
     ///             Err(error) => return Err(error),
     ///         }
     ///     }
     ///     Ok(())
     /// }
     /// ```
-    pub fn room(&mut self) -> Room<'_> {
-        Room { pager: self.cursor.get_mut(), is_done: false }
+    pub fn writable(&mut self) -> Writable<'_> {
+        Writable { pager: self.cursor.get_mut(), is_done: false }
     }
 
-    /// [`room`](SpillBuffer::room) for implementors of `poll_write` and the like. A caller that gives up
+    /// [`room`](SpillBuffer::writable) for implementors of `poll_write` and the like. A caller that gives up
     /// after `Pending` drops or [clears](SpillBuffer::clear) the buffer, or else keeps its turn.
-    pub fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.cursor.get_mut().poll_room(context)
+    pub fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.cursor.get_mut().poll_writable(context)
     }
 
     /// Where the bytes are, and what it took to put them there.
@@ -205,8 +205,8 @@ impl fmt::Debug for SpillBuffer {
         f.debug_struct("SpillBuffer")
             .field("len", &self.len())
             .field("position", &self.position())
-            .field("bytes_resident", &stats.bytes_resident)
-            .field("bytes_spilled", &stats.bytes_spilled)
+            .field("memory_used", &stats.memory_used)
+            .field("disk_used", &stats.disk_used)
             .finish_non_exhaustive()
     }
 }

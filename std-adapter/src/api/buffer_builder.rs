@@ -24,7 +24,7 @@ impl SpillPool {
     /// let pool = SpillPool::builder().memory(1 << 20).build()?;
     /// let mut upload = pool.buffer_builder().memory(64 << 10).disk(256 << 10).build();
     /// upload.write_all(&[7; 200_000])?;
-    /// assert!(upload.stats().bytes_resident <= 64 << 10);
+    /// assert!(upload.stats().memory_used <= 64 << 10);
     /// assert!(upload.write_all(&[7; 500_000]).is_err()); // more than both together
     /// # Ok::<(), std::io::Error>(())
     /// ```

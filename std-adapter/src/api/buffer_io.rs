@@ -14,14 +14,14 @@ impl From<WriteError<SpillError>> for SpillError {
             WriteError::Medium(error) => error,
             // The pages refuse with errors of their own; what is left is the end of all positions.
             WriteError::Full { position, refused } => {
-                SpillError::TooLarge { position, asked: refused as u64 }
+                SpillError::TooLarge { position, requested: refused as u64 }
             }
-            _ => SpillError::TooLarge { position: u64::MAX, asked: 0 },
+            _ => SpillError::TooLarge { position: u64::MAX, requested: 0 },
         }
     }
 }
 
-/// The window first, with nothing else in the way: that is what small operations cost. What misses
+/// The window first, with nothing else in the path: that is what small operations cost. What misses
 /// it goes through the cursor.
 impl SpillBuffer {
     #[inline(always)]

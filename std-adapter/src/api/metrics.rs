@@ -10,20 +10,20 @@ impl SpillPool {
     /// as often as you want fresh figures, such as before each scrape: nothing is recorded otherwise, and so
     /// recording costs nothing in between.
     ///
-    /// Each has the label `pool`, the pool's [name](crate::Builder::name). Counters are set to their absolute
+    /// Each has the label `pool`, the pool's [name](crate::PoolBuilder::name). Counters are set to their absolute
     /// value, so calling this too often counts nothing twice; pools of one name overwrite each other's.
     ///
     /// | gauges | |
     /// |---|---|
     /// | `overspill_memory_bytes` | label `state`: `charged`, `recycled`, `high_water`, `limit` |
     /// | `overspill_disk_bytes` | label `state`: `used`, `high_water`, `limit` (none: 2⁶⁴) |
-    /// | `overspill_buffers`, `overspill_waiting` | how many there are, and how many of them wait for room |
+    /// | `overspill_buffers`, `overspill_waiters` | how many there are, and how many of them wait for room |
     ///
     /// | counters | |
     /// |---|---|
     /// | `overspill_spills_total` | pages; label `reason`, a [`SpillReason`](crate::SpillReason) |
-    /// | `overspill_evictions_total`, `overspill_takings_total` | pages, frames |
-    /// | `overspill_store_reads_total`, `overspill_store_writes_total` | transfers; label `way`: `paged`, `direct` |
+    /// | `overspill_evictions_total`, `overspill_reclaims_total` | pages, frames |
+    /// | `overspill_store_reads_total`, `overspill_store_writes_total` | transfers; label `path`: `paged`, `direct` |
     /// | `overspill_store_read_bytes_total`, `overspill_store_written_bytes_total` | bytes; the same label |
     /// | `overspill_store_nanoseconds_total` | time in the store; the same label |
     /// | `overspill_refused_total` | requests; label `cause`: `disk_limit`, `store_full` |
@@ -34,8 +34,8 @@ impl SpillPool {
         record_gauges(&pool, &stats);
         record_counters(&pool, &stats);
         let paged = stats.io - stats.direct_io;
-        for (way, io) in [("paged", paged), ("direct", stats.direct_io)] {
-            record_io(&pool, way, &io);
+        for (path, io) in [("paged", paged), ("direct", stats.direct_io)] {
+            record_io(&pool, path, &io);
         }
     }
 }
@@ -43,7 +43,7 @@ impl SpillPool {
 #[expect(clippy::cast_precision_loss, reason = "a recorder's gauges are floating")]
 fn record_gauges(pool: &str, stats: &PoolStats) {
     let memory = [
-        ("charged", stats.memory_charged),
+        ("charged", stats.memory_used),
         ("recycled", stats.memory_recycled),
         ("high_water", stats.memory_high_water),
         ("limit", stats.memory_limit),
@@ -57,7 +57,7 @@ fn record_gauges(pool: &str, stats: &PoolStats) {
         gauge!("overspill_disk_bytes", "pool" => pool.to_owned(), "state" => state).set(bytes as f64);
     }
     gauge!("overspill_buffers", "pool" => pool.to_owned()).set(stats.buffers as f64);
-    gauge!("overspill_waiting", "pool" => pool.to_owned()).set(stats.waiting as f64);
+    gauge!("overspill_waiters", "pool" => pool.to_owned()).set(stats.waiters as f64);
 }
 
 fn record_counters(pool: &str, stats: &PoolStats) {
@@ -71,16 +71,16 @@ fn record_counters(pool: &str, stats: &PoolStats) {
     }
     for (name, count) in [
         ("overspill_evictions_total", stats.evictions),
-        ("overspill_takings_total", stats.takings),
+        ("overspill_reclaims_total", stats.reclaims),
         ("overspill_waits_total", stats.waits),
-        ("overspill_waits_in_vain_total", stats.waits_in_vain),
+        ("overspill_waits_in_vain_total", stats.waits_timed_out),
         ("overspill_wait_nanoseconds_total", nanos(stats.wait_time)),
     ] {
         counter!(name, "pool" => pool.to_owned()).absolute(count);
     }
 }
 
-fn record_io(pool: &str, way: &'static str, io: &IoCounts) {
+fn record_io(pool: &str, path: &'static str, io: &IoCounts) {
     for (name, count) in [
         ("overspill_store_reads_total", io.reads),
         ("overspill_store_read_bytes_total", io.read_bytes),
@@ -88,6 +88,6 @@ fn record_io(pool: &str, way: &'static str, io: &IoCounts) {
         ("overspill_store_written_bytes_total", io.written_bytes),
         ("overspill_store_nanoseconds_total", nanos(io.time)),
     ] {
-        counter!(name, "pool" => pool.to_owned(), "way" => way).absolute(count);
+        counter!(name, "pool" => pool.to_owned(), "path" => path).absolute(count);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::api::buffer::SpillBuffer;
 use crate::api::pool::SpillPool;
-use crate::disk::atomic_file::{Coming, parent, sync_name};
+use crate::disk::atomic_file::{AtomicFile, parent, sync_name};
 use crate::disk::temp_file;
 use crate::error::SpillError;
 use crate::pager::export::target;
@@ -17,10 +17,10 @@ impl SpillBuffer {
     /// # Errors
     /// If the file cannot be made or written, or a page cannot be read back. The buffer is in the
     /// error, with all its bytes.
-    pub fn into_file(mut self) -> Result<File, HandOverError> {
+    pub fn into_file(mut self) -> Result<File, PersistError> {
         match self.copy_to_unnamed() {
             Ok(file) => Ok(file),
-            Err(error) => Err(HandOverError { error, buffer: self }),
+            Err(error) => Err(PersistError { error, buffer: self }),
         }
     }
 
@@ -52,17 +52,17 @@ impl SpillBuffer {
     /// If the file cannot be made, written, synced or renamed, or a page cannot be read back. The
     /// buffer is in the error, with all its bytes. One error comes late: if only the directory cannot
     /// be synced, the whole content has the name already, but a crash of the machine may undo that.
-    pub fn persist(mut self, path: impl AsRef<Path>) -> Result<File, HandOverError> {
+    pub fn persist(mut self, path: impl AsRef<Path>) -> Result<File, PersistError> {
         match self.put_under(path.as_ref()) {
             Ok(file) => Ok(file),
-            Err(error) => Err(HandOverError { error, buffer: self }),
+            Err(error) => Err(PersistError { error, buffer: self }),
         }
     }
 
     fn copy_to_unnamed(&mut self) -> Result<File, SpillError> {
         let position = self.position();
         let pager = self.cursor.get_mut();
-        let dir = pager.core.dir.clone().unwrap_or_else(temp_file::default_dir);
+        let dir = pager.pool.dir.clone().unwrap_or_else(temp_file::default_dir);
         let made = temp_file::unnamed_file(&dir);
         let mut file = made.map_err(|source| SpillError::Directory { dir: dir.clone(), source })?;
         pager.copy_to(&file, &dir)?;
@@ -73,13 +73,13 @@ impl SpillBuffer {
     fn put_under(&mut self, path: &Path) -> Result<File, SpillError> {
         let failed = |source| target(path, source);
         let position = self.position();
-        let coming = Coming::to(path).map_err(failed)?;
+        let target_file = AtomicFile::create(path).map_err(failed)?;
         let pager = self.cursor.get_mut();
-        let mut file = match pager.put_own_file(&coming, path)? {
+        let mut file = match pager.put_own_file(&target_file, path)? {
             Some(file) => file,
             None => {
-                pager.copy_to(coming.file(), path)?;
-                coming.arrive().map_err(failed)?
+                pager.copy_to(target_file.file(), path)?;
+                target_file.commit().map_err(failed)?
             }
         };
         sync_name(path).map_err(failed)?;
@@ -104,16 +104,16 @@ impl SpillPool {
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("upload.bin");
     /// let pool = SpillPool::builder().memory(64 << 10).build()?;
-    /// let mut upload = pool.buffer_beside(&path);
+    /// let mut upload = pool.buffer_for(&path);
     /// upload.write_all(&[7; 1_000_000])?;
     /// upload.persist(&path)?; // no second copy of what was spilled
     /// # assert_eq!(std::fs::read(&path)?, [7; 1_000_000]);
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
-    pub fn buffer_beside(&self, path: impl AsRef<Path>) -> SpillBuffer {
+    pub fn buffer_for(&self, path: impl AsRef<Path>) -> SpillBuffer {
         let mut buffer = self.buffer();
-        buffer.cursor.get_mut().spill_beside(parent(path.as_ref()));
+        buffer.cursor.get_mut().spill_to_own_file(parent(path.as_ref()));
         buffer
     }
 }
@@ -121,7 +121,7 @@ impl SpillPool {
 /// The content could not be handed over: here it is again, whole.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-pub struct HandOverError {
+pub struct PersistError {
     /// What went wrong.
     #[source]
     pub error: SpillError,
@@ -129,8 +129,8 @@ pub struct HandOverError {
     pub buffer: SpillBuffer,
 }
 
-impl From<HandOverError> for io::Error {
-    fn from(failed: HandOverError) -> Self {
+impl From<PersistError> for io::Error {
+    fn from(failed: PersistError) -> Self {
         failed.error.into()
     }
 }

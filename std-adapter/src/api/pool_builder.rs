@@ -7,7 +7,7 @@ use crate::memory::machine;
 use crate::memory::size_class::PAGE_SIZE_MAX;
 use crate::observe::events::{Event, Listener, Listeners};
 use crate::pages::sums::Checksums;
-use crate::pool::state::{Core, fitting_page_size};
+use crate::pool::state::{PoolState, fitting_page_size};
 use crate::pool::when_full::WhenFull;
 use crate::sync::Arc;
 use std::io;
@@ -19,7 +19,7 @@ const MEMORY_DEFAULT: usize = 64 << 20;
 /// Describes a [`SpillPool`] to be built; see [`SpillPool::builder`].
 #[derive(Debug)]
 #[must_use]
-pub struct Builder {
+pub struct PoolBuilder {
     memory: Memory,
     disk: u64,
     dir: Option<PathBuf>,
@@ -44,7 +44,7 @@ impl Memory {
         match self {
             Memory::Bytes(bytes) => Ok(bytes),
             Memory::Fraction(fraction) if !(0.0..=1.0).contains(&fraction) => {
-                Err(BuildError::MemoryFraction { asked: fraction.to_string() })
+                Err(BuildError::MemoryFraction { requested: fraction.to_string() })
             }
             Memory::Fraction(fraction) => {
                 Ok(machine::memory_bytes()
@@ -57,8 +57,8 @@ impl Memory {
 impl SpillPool {
     /// Describes a pool with 64 MiB of memory, no disk limit, pages of 64 KiB, and a temp file in
     /// the usual place, to be changed and then built.
-    pub fn builder() -> Builder {
-        Builder {
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder {
             memory: Memory::Bytes(MEMORY_DEFAULT),
             disk: u64::MAX,
             dir: None,
@@ -72,7 +72,7 @@ impl SpillPool {
     }
 }
 
-impl Builder {
+impl PoolBuilder {
     /// The memory budget of all buffers together, in bytes. With 0 everything goes to the store.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.memory = Memory::Bytes(bytes);
@@ -196,20 +196,20 @@ impl Builder {
     pub fn build(self) -> Result<SpillPool, BuildError> {
         let memory = self.memory.bytes()?;
         let page_size = match self.page_size {
-            Some(asked) if !asked.is_power_of_two() || asked > PAGE_SIZE_MAX => {
-                return Err(BuildError::PageSize { asked });
+            Some(requested) if !requested.is_power_of_two() || requested > PAGE_SIZE_MAX => {
+                return Err(BuildError::PageSize { requested });
             }
-            Some(asked) => asked,
+            Some(requested) => requested,
             None => fitting_page_size(memory),
         };
         let store = self.store.unwrap_or_else(|| match &self.dir {
             Some(dir) => Box::new(TempFileStore::in_dir(dir)),
             None => Box::new(TempFileStore::new()),
         });
-        let core = Core::new(memory, self.disk, page_size, store, self.dir);
+        let state = PoolState::new(memory, self.disk, page_size, store, self.dir);
         let listeners = Listeners::new(self.name.into(), self.on_event);
         let (when_full, checksums) = (self.when_full, self.checksums);
-        Ok(SpillPool { core: Arc::new(Core { when_full, checksums, listeners, ..core }) })
+        Ok(SpillPool { state: Arc::new(PoolState { when_full, checksums, listeners, ..state }) })
     }
 }
 
@@ -218,17 +218,20 @@ impl Builder {
 #[non_exhaustive]
 pub enum BuildError {
     /// The page size is not a power of two between 1 byte and 16 MiB.
-    #[error("a page size of {asked} bytes was asked; it must be a power of two from 1 to {}", PAGE_SIZE_MAX)]
+    #[error(
+        "a page size of {requested} bytes was requested; it must be a power of two from 1 to {}",
+        PAGE_SIZE_MAX
+    )]
     PageSize {
         /// What was asked for, in bytes.
-        asked: usize,
+        requested: usize,
     },
 
     /// The memory fraction is not between 0 and 1.
-    #[error("a memory fraction of {asked} was asked; it must be between 0 and 1")]
+    #[error("a memory fraction of {requested} was requested; it must be between 0 and 1")]
     MemoryFraction {
         /// What was asked for, as text.
-        asked: String,
+        requested: String,
     },
 }
 
@@ -244,9 +247,9 @@ mod tests {
 
     #[test]
     fn a_page_size_that_cannot_be_is_refused() {
-        for asked in [0, 3, 100, 32 << 20, usize::MAX] {
-            let refused = SpillPool::builder().page_size(asked).build().unwrap_err();
-            assert_eq!(refused, BuildError::PageSize { asked });
+        for requested in [0, 3, 100, 32 << 20, usize::MAX] {
+            let refused = SpillPool::builder().page_size(requested).build().unwrap_err();
+            assert_eq!(refused, BuildError::PageSize { requested });
         }
     }
 }

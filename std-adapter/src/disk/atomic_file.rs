@@ -17,59 +17,59 @@ use std::path::{Path, PathBuf};
 
 /// A file on its way to the name `path`.
 #[derive(Debug)]
-pub(crate) struct Coming {
+pub(crate) struct AtomicFile {
     path: PathBuf,
-    how: How,
+    kind: Kind,
 }
 
 #[derive(Debug)]
-enum How {
+enum Kind {
     #[cfg(target_os = "linux")]
     Unnamed(File),
     Hidden(tempfile::NamedTempFile),
 }
 
-impl Coming {
+impl AtomicFile {
     /// An empty file on the file system of `path`, with the mode and owner that it is to have there.
-    pub(crate) fn to(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let dir = parent(path);
-        let coming = Coming { path: path.to_owned(), how: How::make(dir)? };
+        let file = AtomicFile { path: path.to_owned(), kind: Kind::make(dir)? };
         if let Ok(replaced) = std::fs::metadata(path) {
-            take_after(&replaced, coming.file())?;
+            copy_metadata(&replaced, file.file())?;
         }
-        Ok(coming)
+        Ok(file)
     }
 
     pub(crate) fn file(&self) -> &File {
-        match &self.how {
+        match &self.kind {
             #[cfg(target_os = "linux")]
-            How::Unnamed(file) => file,
-            How::Hidden(file) => file.as_file(),
+            Kind::Unnamed(file) => file,
+            Kind::Hidden(file) => file.as_file(),
         }
     }
 
     /// Syncs the file and puts it under its name.
-    pub(crate) fn arrive(self) -> io::Result<File> {
+    pub(crate) fn commit(self) -> io::Result<File> {
         self.file().sync_all()?;
-        match self.how {
+        match self.kind {
             #[cfg(target_os = "linux")]
-            How::Unnamed(file) => {
-                put(&file, &self.path)?;
+            Kind::Unnamed(file) => {
+                link_as(&file, &self.path)?;
                 Ok(file)
             }
-            How::Hidden(file) => file.persist(&self.path).map_err(|refused| refused.error),
+            Kind::Hidden(file) => file.persist(&self.path).map_err(|refused| refused.error),
         }
     }
 
     /// Syncs `file`, which is whole and has no name, and puts it under this name instead, with the
     /// mode and owner that this file has. `None` if it cannot be linked there, as from another file
     /// system: then everything is as it was.
-    pub(crate) fn arrive_as(&self, file: &File) -> io::Result<Option<()>> {
+    pub(crate) fn commit_as(&self, file: &File) -> io::Result<Option<()>> {
         #[cfg(target_os = "linux")]
         {
-            take_after(&self.file().metadata()?, file)?;
+            copy_metadata(&self.file().metadata()?, file)?;
             file.sync_all()?;
-            Ok(put(file, &self.path).ok())
+            Ok(link_as(file, &self.path).ok())
         }
         #[cfg(not(target_os = "linux"))]
         {
@@ -79,23 +79,23 @@ impl Coming {
     }
 }
 
-impl How {
+impl Kind {
     #[cfg(target_os = "linux")]
     fn make(dir: &Path) -> io::Result<Self> {
         use rustix::{fs::OFlags, io::Errno};
         use std::os::unix::fs::OpenOptionsExt;
         const TMPFILE: i32 = OFlags::TMPFILE.bits().cast_signed();
         if !Path::new(OWN_DESCRIPTORS).exists() {
-            return How::make_hidden(dir);
+            return Kind::make_hidden(dir);
         }
         match File::options().read(true).write(true).custom_flags(TMPFILE).open(dir) {
-            Ok(file) => Ok(How::Unnamed(file)),
+            Ok(file) => Ok(Kind::Unnamed(file)),
             // What kernels and file systems say that know nothing of it: each takes the flag for another.
             Err(error)
                 if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL]
                     .contains(&Errno::from_io_error(&error).unwrap_or(Errno::IO)) =>
             {
-                How::make_hidden(dir)
+                Kind::make_hidden(dir)
             }
             Err(error) => Err(error),
         }
@@ -103,7 +103,7 @@ impl How {
 
     #[cfg(not(target_os = "linux"))]
     fn make(dir: &Path) -> io::Result<Self> {
-        How::make_hidden(dir)
+        Kind::make_hidden(dir)
     }
 
     fn make_hidden(dir: &Path) -> io::Result<Self> {
@@ -114,7 +114,7 @@ impl How {
             // The umask takes its part of it when the file is made.
             builder.permissions(Permissions::from_mode(0o666));
         }
-        builder.tempfile_in(dir).map(How::Hidden)
+        builder.tempfile_in(dir).map(Kind::Hidden)
     }
 }
 
@@ -132,7 +132,7 @@ const OWN_DESCRIPTORS: &str = "/proc/self/fd";
 /// Linux links a file to a free name only. Where the name is taken, the file gets a hidden one first,
 /// and is renamed: it is whole by then, and has that name for some microseconds.
 #[cfg(target_os = "linux")]
-fn put(file: &File, path: &Path) -> io::Result<()> {
+fn link_as(file: &File, path: &Path) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, linkat};
     use std::os::fd::AsRawFd;
     let descriptor = Path::new(OWN_DESCRIPTORS).join(file.as_raw_fd().to_string());
@@ -147,14 +147,14 @@ fn put(file: &File, path: &Path) -> io::Result<()> {
 }
 
 /// Gives `file` the owner, group and mode of what it is to replace.
-fn take_after(replaced: &Metadata, file: &File) -> io::Result<()> {
+fn copy_metadata(replaced: &Metadata, file: &File) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         const SET_ID: u32 = 0o6000;
         // The owner before the mode: a change of owner drops the bits that speak for the old one.
         let mode = replaced.permissions().mode();
-        let mode = if take_owner(replaced, file)? { mode } else { mode & !SET_ID };
+        let mode = if copy_owner(replaced, file)? { mode } else { mode & !SET_ID };
         file.set_permissions(Permissions::from_mode(mode))
     }
     #[cfg(not(unix))]
@@ -163,7 +163,7 @@ fn take_after(replaced: &Metadata, file: &File) -> io::Result<()> {
 
 /// Says whether both owner and group are now those of `replaced`.
 #[cfg(unix)]
-fn take_owner(replaced: &Metadata, file: &File) -> io::Result<bool> {
+fn copy_owner(replaced: &Metadata, file: &File) -> io::Result<bool> {
     use rustix::fs::{Gid, Uid, fchown};
     use std::os::unix::fs::MetadataExt;
     let made = file.metadata()?;

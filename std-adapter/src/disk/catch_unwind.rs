@@ -11,11 +11,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[derive(Debug)]
-pub(crate) struct Contained(pub(crate) Box<dyn Store>);
+pub(crate) struct CatchUnwind(pub(crate) Box<dyn Store>);
 
 /// What a half-done call has left in the store is the store's own matter: it is called again only as
 /// after any other error.
-fn contain<R>(call: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+fn catch<R>(call: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let message = message(&*panic);
         // Foreign code again, if its drop panics.
@@ -31,25 +31,25 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl Store for Contained {
+impl Store for CatchUnwind {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        contain(|| self.0.read_at(offset, buf))
+        catch(|| self.0.read_at(offset, buf))
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        contain(|| self.0.write_at(offset, data))
+        catch(|| self.0.write_at(offset, data))
     }
 
     fn write_vectored_at(&self, offset: u64, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        contain(|| self.0.write_vectored_at(offset, parts))
+        catch(|| self.0.write_vectored_at(offset, parts))
     }
 
-    fn free(&self, offset: u64, len: u64) -> io::Result<()> {
-        contain(|| self.0.free(offset, len))
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        catch(|| self.0.discard(offset, len))
     }
 
-    fn cut(&self, len: u64) -> io::Result<()> {
-        contain(|| self.0.cut(len))
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        catch(|| self.0.set_len(len))
     }
 }
 
@@ -70,23 +70,23 @@ mod tests {
             panic!("while writing at {offset}")
         }
 
-        fn free(&self, _: u64, _: u64) -> io::Result<()> {
+        fn discard(&self, _: u64, _: u64) -> io::Result<()> {
             std::panic::panic_any(7)
         }
 
-        fn cut(&self, _: u64) -> io::Result<()> {
+        fn set_len(&self, _: u64) -> io::Result<()> {
             Ok(())
         }
     }
 
     #[test]
     fn a_panic_is_an_error_that_says_so() {
-        let store = Contained(Box::new(Panicking));
+        let store = CatchUnwind(Box::new(Panicking));
         let said = |result: io::Result<usize>| result.unwrap_err().to_string();
         assert_eq!(said(store.read_at(0, &mut [])), "the store panicked: while reading");
         assert_eq!(said(store.write_at(3, &[])), "the store panicked: while writing at 3");
         assert_eq!(said(store.write_vectored_at(4, &[])), "the store panicked: while writing at 4");
-        assert_eq!(said(store.free(0, 1).map(|()| 0)), "the store panicked: without a message");
-        store.cut(0).unwrap();
+        assert_eq!(said(store.discard(0, 1).map(|()| 0)), "the store panicked: without a message");
+        store.set_len(0).unwrap();
     }
 }

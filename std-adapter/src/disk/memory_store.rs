@@ -65,7 +65,7 @@ impl Store for MemoryStore {
         Ok(data.len())
     }
 
-    fn cut(&self, len: u64) -> io::Result<()> {
+    fn set_len(&self, len: u64) -> io::Result<()> {
         let mut bytes = lock(&self.bytes);
         bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
         bytes.shrink_to_fit();

@@ -7,9 +7,9 @@
 //!
 //! - What is read back is what was written, as with any store: pages that were freed may hold anything.
 //! - When [`finish`](OwnFile::finish) succeeds, the file is the content and nothing else.
-//! - Once [`let_go`](OwnFile::let_go) was called the file is somebody else's, and never touched again.
+//! - Once [`detach`](OwnFile::detach) was called the file is somebody else's, and never touched again.
 
-use crate::disk::quota::{Place, Quota};
+use crate::disk::quota::{Quota, Ticket};
 use crate::disk::slots::Slot;
 use crate::disk::store::Store;
 use crate::disk::temp_file::TempFileStore;
@@ -29,9 +29,9 @@ pub(crate) struct OwnFile {
     quota: Arc<Quota>,
     page_size: u64,
     /// The file has bytes in a hole that could not be cleared.
-    spoiled: AtomicBool,
+    has_residue: AtomicBool,
     /// The file has been handed over.
-    gone: AtomicBool,
+    detached: AtomicBool,
 }
 
 impl OwnFile {
@@ -41,8 +41,8 @@ impl OwnFile {
             store: TempFileStore::in_dir(dir),
             quota,
             page_size: page_size as u64,
-            spoiled: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
+            has_residue: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
         }
     }
 
@@ -50,51 +50,51 @@ impl OwnFile {
         self.page_size
     }
 
-    /// The place of page `index`, paid for with what `place` in the queue was granted first.
-    pub(crate) fn take(&self, index: u64, place: Option<&Place>) -> Result<Slot, SpillError> {
+    /// The ticket of page `index`, paid for with what `ticket` in the queue was granted first.
+    pub(crate) fn allocate(&self, index: u64, ticket: Option<&Ticket>) -> Result<Slot, SpillError> {
         let len = self.page_size;
-        let refused = || SpillError::TooLarge { position: u64::MAX, asked: len };
+        let refused = || SpillError::TooLarge { position: u64::MAX, requested: len };
         let offset = index.checked_mul(len).filter(|&offset| offset <= END_MAX - len).ok_or_else(refused)?;
-        self.quota.take_for_slot(len, place)?;
+        self.quota.reserve_for_slot(len, ticket)?;
         Ok(Slot::new(offset, len))
     }
 
-    /// Takes the place of a page back, and clears it: it may be a hole in the end.
+    /// Takes the ticket of a page back, and clears it: it may be a hole in the end.
     pub(crate) fn free(&self, slot: Slot) {
-        let holds = self.store.is_made() && !self.gone.load(Ordering::Relaxed);
-        if holds && Store::free(&self.store, slot.offset, slot.len()).is_err() {
-            self.spoiled.store(true, Ordering::Relaxed);
+        let holds = self.store.is_made() && !self.detached.load(Ordering::Relaxed);
+        if holds && Store::discard(&self.store, slot.offset, slot.len()).is_err() {
+            self.has_residue.store(true, Ordering::Relaxed);
         }
-        self.quota.give_back(slot.len());
+        self.quota.release(slot.len());
     }
 
     /// Makes the file as long as the content, with zeros where `zeros` says: `(offset, len)` of what
     /// pages have past their content. `None` if it cannot be made into the content; it still serves
     /// as a store then.
     pub(crate) fn finish(&self, len: u64, zeros: &[(u64, u64)]) -> io::Result<Option<&File>> {
-        if self.spoiled.load(Ordering::Relaxed) {
+        if self.has_residue.load(Ordering::Relaxed) {
             return Ok(None);
         }
         for &(offset, len) in zeros {
-            if Store::free(&self.store, offset, len).is_err() {
+            if Store::discard(&self.store, offset, len).is_err() {
                 return Ok(None);
             }
         }
-        self.store.cut(len)?;
+        self.store.set_len(len)?;
         self.store.file().map(Some)
     }
 
     fn check_is_ours(&self) -> io::Result<()> {
-        if self.gone.load(Ordering::Relaxed) {
+        if self.detached.load(Ordering::Relaxed) {
             return Err(io::Error::other("the file has been handed over"));
         }
         Ok(())
     }
 
     /// Never touches the file again.
-    pub(crate) fn let_go(&self) {
-        self.spoiled.store(true, Ordering::Relaxed);
-        self.gone.store(true, Ordering::Relaxed);
+    pub(crate) fn detach(&self) {
+        self.has_residue.store(true, Ordering::Relaxed);
+        self.detached.store(true, Ordering::Relaxed);
     }
 }
 

@@ -2,24 +2,24 @@
 //!
 //! Promises:
 //!
-//! - I6: what is taken never passes the limit; what is set aside for a waiter counts as taken.
+//! - I6: what is used never passes the limit; what is set aside for a waiter counts as used.
 //! - First come, first served: what comes free is set aside for whoever has waited longest until that
-//!   is all it asked for, so that a large asker is not starved by small ones. Only who asks for more
+//!   is all it asked for, so that a large requester is not starved by small ones. Only who asks for more
 //!   than the whole limit is passed over, until the limit is raised.
-//! - No wake-up is lost, and who leaves the queue gives its place and what it was granted to the rest.
+//! - No wake-up is lost, and who leaves the queue gives its ticket and what it was granted to the rest.
 //! - Wakers run with nothing locked.
 //! - Who gives something back while nobody waits looks at one counter, and locks nothing.
 //!
-//! # A place in the queue
+//! # A ticket in the queue
 //!
 //! | from | to | by |
 //! |---|---|---|
-//! | | waiting | [`Quota::enter`], or [`Place::ask`] for more than was granted |
+//! | | waiting | [`Quota::enter`], or [`Ticket::ask`] for more than was granted |
 //! | waiting | served | [`Quota::serve`]: all that was asked has been set aside |
-//! | waiting, served | gone | dropping the [`Place`] |
+//! | waiting, served | gone | dropping the [`Ticket`] |
 //!
-//! Who waits is also *stirred* when memory comes free, since its bytes may then need no disk at all:
-//! it tries again, and keeps its place.
+//! Who waits is also *woken* when memory comes free, since its bytes may then need no disk at all:
+//! it tries again, and keeps its ticket.
 //!
 //! # Why no wake-up is lost
 //!
@@ -28,7 +28,7 @@
 //! light fence between freeing and looking at `waiting`. So one of them sees what the other did. Where
 //! the heavy fence is not to be had, who frees always goes through the queue's lock.
 
-use crate::error::{LimitScope, SpillError};
+use crate::error::{DiskLimitScope, SpillError};
 use crate::memory::budget::{Budget, HighWater, Refused};
 use crate::sync::biased::fences;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
@@ -46,7 +46,7 @@ pub(crate) struct Quota {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// The number of the next place: who comes later has a higher one.
+    /// The number of the next ticket: who comes later has a higher one.
     next: u64,
     waiting: BTreeMap<u64, Waiting>,
     /// Those who were granted what they asked for, and how much of it they have not used yet, in bytes.
@@ -56,11 +56,11 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     /// Bytes.
-    asked: u64,
+    requested: u64,
     /// Bytes of these that are set aside so far.
     granted: u64,
     /// Something came free since the last poll that is no room on the disk.
-    stirred: bool,
+    woken: bool,
     /// Who is to be told.
     waker: Option<Waker>,
 }
@@ -80,8 +80,8 @@ impl Quota {
     }
 
     /// Bytes of slots, and bytes that are set aside for those who wait.
-    pub(crate) fn taken(&self) -> u64 {
-        self.budget.taken()
+    pub(crate) fn used(&self) -> u64 {
+        self.budget.used()
     }
 
     pub(crate) fn high_water(&self) -> u64 {
@@ -93,33 +93,33 @@ impl Quota {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes`, all or nothing, starting with what `place` was granted.
-    pub(crate) fn take(&self, bytes: u64, place: Option<&Place>) -> Result<(), Refused> {
-        let granted = place.map_or(0, |place| place.redeem(bytes));
-        match self.budget.take(bytes - granted) {
-            Ok(taken) => {
-                self.high_water.note(taken);
+    /// Takes `bytes`, all or nothing, starting with what `ticket` was granted.
+    pub(crate) fn reserve(&self, bytes: u64, ticket: Option<&Ticket>) -> Result<(), Refused> {
+        let granted = ticket.map_or(0, |ticket| ticket.claim(bytes));
+        match self.budget.reserve(bytes - granted) {
+            Ok(used) => {
+                self.high_water.note(used);
                 Ok(())
             }
             Err(refused) => {
-                if let Some(place) = place {
-                    place.keep(granted);
+                if let Some(ticket) = ticket {
+                    ticket.unclaim(granted);
                 }
                 Err(refused)
             }
         }
     }
 
-    /// As [`take`](Quota::take), for a slot of `len` bytes; the error says that it is the pool's limit.
-    pub(crate) fn take_for_slot(&self, len: u64, place: Option<&Place>) -> Result<(), SpillError> {
+    /// As [`reserve`](Quota::reserve), for a slot of `len` bytes; the error says that it is the pool's limit.
+    pub(crate) fn reserve_for_slot(&self, len: u64, ticket: Option<&Ticket>) -> Result<(), SpillError> {
         let refused =
-            |refused: Refused| SpillError::disk_limit(refused.limit, refused.taken, len, LimitScope::Pool);
-        self.take(len, place).map_err(refused)
+            |refused: Refused| SpillError::disk_limit(refused.limit, refused.used, len, DiskLimitScope::Pool);
+        self.reserve(len, ticket).map_err(refused)
     }
 
-    /// Gives back `bytes` of what was taken, to whoever waits for it.
-    pub(crate) fn give_back(&self, bytes: u64) {
-        self.budget.give_back(bytes);
+    /// Gives back `bytes` of what was used, to whoever waits for it.
+    pub(crate) fn release(&self, bytes: u64) {
+        self.budget.release(bytes);
         self.serve_if_waiting();
     }
 
@@ -130,9 +130,9 @@ impl Quota {
 
     /// Memory has come free: whoever waits for disk tries again.
     #[inline]
-    pub(crate) fn stir(&self) {
+    pub(crate) fn wake_waiters(&self) {
         if self.has_waiting() {
-            self.stir_all();
+            self.wake_all();
         }
     }
 
@@ -144,10 +144,10 @@ impl Quota {
     }
 
     #[cold]
-    fn stir_all(&self) {
+    fn wake_all(&self) {
         let wakers: Vec<Waker> = {
             let mut queue = lock(&self.queue);
-            queue.waiting.values_mut().filter_map(Waiting::stir).collect()
+            queue.waiting.values_mut().filter_map(Waiting::wake).collect()
         };
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -164,14 +164,14 @@ impl Quota {
         let mut wakers = Vec::new();
         let mut done = Vec::new();
         for (&number, waiting) in &mut queue.waiting {
-            if waiting.asked > self.budget.limit() {
-                self.budget.give_back(std::mem::take(&mut waiting.granted)); // the limit was lowered
+            if waiting.requested > self.budget.limit() {
+                self.budget.release(std::mem::take(&mut waiting.granted)); // the limit was lowered
                 continue;
             }
-            let (more, taken) = self.budget.take_up_to(waiting.asked - waiting.granted);
-            self.high_water.note(taken);
+            let (more, used) = self.budget.reserve_up_to(waiting.requested - waiting.granted);
+            self.high_water.note(used);
             waiting.granted += more;
-            if waiting.granted < waiting.asked {
+            if waiting.granted < waiting.requested {
                 break;
             }
             done.push((number, waiting.granted));
@@ -196,34 +196,34 @@ impl Quota {
         waiting + queue.served.values().sum::<u64>()
     }
 
-    /// A place at the end of the queue, which asks for `bytes`.
-    pub(crate) fn enter(self: &Arc<Self>, bytes: u64) -> Place {
+    /// A ticket at the end of the queue, which asks for `bytes`.
+    pub(crate) fn enter(self: &Arc<Self>, bytes: u64) -> Ticket {
         let number = {
             let mut queue = lock(&self.queue);
             queue.next += 1;
             queue.next
         };
-        let place = Place { quota: Arc::clone(self), number };
-        place.ask(bytes);
-        place
+        let ticket = Ticket { quota: Arc::clone(self), number };
+        ticket.ask(bytes);
+        ticket
     }
 }
 
 impl Waiting {
-    fn stir(&mut self) -> Option<Waker> {
-        self.stirred = true;
+    fn wake(&mut self) -> Option<Waker> {
+        self.woken = true;
         self.waker.take()
     }
 }
 
-/// A place in the queue for room, and what it was granted. Dropping it leaves the queue.
+/// A ticket in the queue for room, and what it was granted. Dropping it leaves the queue.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Ticket {
     quota: Arc<Quota>,
     number: u64,
 }
 
-impl Place {
+impl Ticket {
     /// Asks for `bytes` in all, and keeps its turn.
     pub(crate) fn ask(&self, bytes: u64) {
         let quota = &*self.quota;
@@ -232,7 +232,7 @@ impl Place {
             let granted = queue.served.remove(&self.number).unwrap_or(0);
             let waiting = queue.waiting.entry(self.number).or_default();
             waiting.granted += granted;
-            waiting.asked = bytes.max(waiting.granted);
+            waiting.requested = bytes.max(waiting.granted);
             quota.note_waiting(&queue);
         }
         fences::heavy();
@@ -240,13 +240,13 @@ impl Place {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Ready when it was served, or stirred since the last call; else `context` is told when it is.
+    /// Ready when it was served, or woken since the last call; else `context` is told when it is.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<()> {
         // Foreign code, and so outside the lock: the clone, and the drop of the waker before it.
         let mut waker = Some(context.waker().clone());
         let mut queue = lock(&self.quota.queue);
         let Some(waiting) = queue.waiting.get_mut(&self.number) else { return Poll::Ready(()) };
-        if std::mem::take(&mut waiting.stirred) {
+        if std::mem::take(&mut waiting.woken) {
             return Poll::Ready(());
         }
         std::mem::swap(&mut waiting.waker, &mut waker);
@@ -255,16 +255,16 @@ impl Place {
     }
 
     /// Gives up to `bytes` of what was granted to the caller, and says how much.
-    fn redeem(&self, bytes: u64) -> u64 {
+    fn claim(&self, bytes: u64) -> u64 {
         let mut queue = lock(&self.quota.queue);
         let Some(granted) = queue.granted_mut(self.number) else { return 0 };
-        let redeemed = bytes.min(*granted);
-        *granted -= redeemed;
-        redeemed
+        let claimed = bytes.min(*granted);
+        *granted -= claimed;
+        claimed
     }
 
-    /// Takes back what was [redeemed](Place::redeem) in vain.
-    fn keep(&self, bytes: u64) {
+    /// Takes back what was [claimed](Ticket::claim) in vain.
+    fn unclaim(&self, bytes: u64) {
         if let Some(granted) = lock(&self.quota.queue).granted_mut(self.number) {
             *granted += bytes;
         }
@@ -280,7 +280,7 @@ impl Queue {
     }
 }
 
-impl Drop for Place {
+impl Drop for Ticket {
     fn drop(&mut self) {
         let (left, _waker) = {
             let mut queue = lock(&self.quota.queue);
@@ -290,6 +290,6 @@ impl Drop for Place {
             (waiting.granted + served, waiting.waker)
         };
         // Even if nothing is left: who comes next may ask for less.
-        self.quota.give_back(left);
+        self.quota.release(left);
     }
 }

@@ -88,9 +88,9 @@ pub(crate) struct Slots {
     warm: u64,
 }
 
-/// Parts of the store that nobody needs and nobody is given before [`Slots::returned`].
+/// Parts of the store that nobody needs and nobody is given before [`Slots::finish_discard`].
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Returning {
+pub(crate) struct Discarding {
     /// Merged where they touch.
     pub(crate) extents: Vec<(u64, u64)>,
     slots: Vec<Slot>,
@@ -114,7 +114,7 @@ impl Slots {
     }
 
     /// A slot of `len` bytes, which must be a class; `None` if offsets have run out.
-    pub(crate) fn take(&mut self, len: u64) -> Option<Slot> {
+    pub(crate) fn allocate(&mut self, len: u64) -> Option<Slot> {
         let order = self.order(len);
         let (mut at, offset, warm) = match self.pop(order) {
             Some(found) => found,
@@ -138,7 +138,7 @@ impl Slots {
     }
 
     /// The slot of one page at `offset`, if it is free or the next that the file would grow by.
-    pub(crate) fn take_at(&mut self, offset: u64) -> Option<Slot> {
+    pub(crate) fn allocate_at(&mut self, offset: u64) -> Option<Slot> {
         let top = self.free.len() - 1;
         match self.free[top].remove(offset) {
             Some(true) => self.warm -= self.page,
@@ -190,7 +190,7 @@ impl Slots {
     }
 
     /// Takes all warm free slots out, so that their blocks can be given back.
-    pub(crate) fn start_returning(&mut self) -> Returning {
+    pub(crate) fn start_discard(&mut self) -> Discarding {
         let mut slots = Vec::new();
         for order in 0..self.free.len() {
             let len = self.block << order;
@@ -207,21 +207,21 @@ impl Slots {
                 _ => extents.push((slot.offset, slot.len())),
             }
         }
-        Returning { extents, slots }
+        Discarding { extents, slots }
     }
 
-    /// Puts back what [`start_returning`](Slots::start_returning) took out: as cold if the blocks
+    /// Puts back what [`start_discard`](Slots::start_discard) took out: as cold if the blocks
     /// went back (`done`), as warm otherwise.
-    pub(crate) fn returned(&mut self, returning: Returning, done: bool) {
-        for slot in returning.slots {
+    pub(crate) fn finish_discard(&mut self, discarding: Discarding, done: bool) {
+        for slot in discarding.slots {
             self.put_back(slot, !done);
         }
     }
 
     /// Cuts the free pages off the end; returns the new end if there were any.
     ///
-    /// Only for a store whose file is cut before anybody takes another slot: see `Disk::trim`.
-    pub(crate) fn cut(&mut self) -> Option<u64> {
+    /// Only for a store whose file is cut before anybody takes another slot: see `SlottedStore::trim`.
+    pub(crate) fn cut_free_tail(&mut self) -> Option<u64> {
         let before = self.end;
         let top = self.free.len() - 1;
         while let Some(last) = self.end.checked_sub(self.page)
@@ -266,11 +266,11 @@ mod tests {
             if round % 3 == 2 && !taken.is_empty() {
                 slots.free(taken.swap_remove(pick % taken.len()));
             } else {
-                taken.push(slots.take(slots.class(pick % (70 << 10))).unwrap());
+                taken.push(slots.allocate(slots.class(pick % (70 << 10))).unwrap());
             }
             if round % 97 == 0 {
-                let returning = slots.start_returning();
-                slots.returned(returning, true);
+                let discarding = slots.start_discard();
+                slots.finish_discard(discarding, true);
                 assert_eq!(slots.warm_bytes(), 0);
             }
             if round % 50 != 0 {
@@ -285,97 +285,101 @@ mod tests {
             assert_eq!(blocks, all, "each block is free or taken, once");
         }
         taken.drain(..).for_each(|slot| slots.free(slot));
-        assert_eq!(slots.cut(), Some(0));
+        assert_eq!(slots.cut_free_tail(), Some(0));
         assert_eq!((slots.end(), slots.warm_bytes()), (0, 0));
     }
 
     #[test]
     fn slots_taken_in_turn_lie_in_turn() {
         let mut slots = Slots::new(8);
-        let offsets: Vec<u64> = (0..5).map(|_| slots.take(8).unwrap().offset).collect();
+        let offsets: Vec<u64> = (0..5).map(|_| slots.allocate(8).unwrap().offset).collect();
         assert_eq!(offsets, [0, 8, 16, 24, 32]);
     }
 
     #[test]
     fn a_slot_at_a_place_is_had_if_it_is_free_or_next() {
         let mut slots = Slots::new(4096);
-        assert_eq!(slots.take_at(4096), None, "a gap would be nobody's");
-        let a = slots.take_at(0).unwrap();
-        let b = slots.take_at(4096).unwrap();
-        assert_eq!(slots.take_at(4096), None);
+        assert_eq!(slots.allocate_at(4096), None, "a gap would be nobody's");
+        let a = slots.allocate_at(0).unwrap();
+        let b = slots.allocate_at(4096).unwrap();
+        assert_eq!(slots.allocate_at(4096), None);
         slots.free(a);
-        assert_eq!(slots.take_at(8192), None, "a free slot is used before the file grows");
-        assert_eq!(slots.take_at(0), Some(a));
+        assert_eq!(slots.allocate_at(8192), None, "a free slot is used before the file grows");
+        assert_eq!(slots.allocate_at(0), Some(a));
         slots.free(a);
         slots.free(b);
-        assert_eq!((slots.warm_bytes(), slots.cut()), (8192, Some(0)));
+        assert_eq!((slots.warm_bytes(), slots.cut_free_tail()), (8192, Some(0)));
     }
 
     #[test]
     fn what_is_being_returned_is_not_handed_out() {
         let mut slots = Slots::new(4096);
-        let [a, b, c] = [0; 3].map(|_| slots.take(4096).unwrap());
+        let [a, b, c] = [0; 3].map(|_| slots.allocate(4096).unwrap());
         slots.free(a);
         slots.free(b);
-        let returning = slots.start_returning();
-        assert_eq!(returning.extents, [(0, 8192)]);
-        assert_eq!(slots.take(4096).unwrap().offset, 3 * 4096);
-        slots.returned(returning, true);
-        assert_eq!(slots.take(4096).unwrap(), a);
+        let discarding = slots.start_discard();
+        assert_eq!(discarding.extents, [(0, 8192)]);
+        assert_eq!(slots.allocate(4096).unwrap().offset, 3 * 4096);
+        slots.finish_discard(discarding, true);
+        assert_eq!(slots.allocate(4096).unwrap(), a);
         slots.free(c);
-        assert_eq!(slots.take(4096).unwrap(), c, "warm before cold");
+        assert_eq!(slots.allocate(4096).unwrap(), c, "warm before cold");
     }
 
     #[test]
     fn warm_slots_of_any_length_come_before_cold_ones() {
         let mut slots = Slots::new(16 << 10);
-        let [cold, long, kept] = [4096, 8192, 4096].map(|len| slots.take(len).unwrap());
+        let [cold, long, kept] = [4096, 8192, 4096].map(|len| slots.allocate(len).unwrap());
         assert_eq!((cold.offset, long.offset, kept.offset), (0, 8192, 4096));
         slots.free(cold);
-        let returning = slots.start_returning();
-        slots.returned(returning, true);
+        let discarding = slots.start_discard();
+        slots.finish_discard(discarding, true);
         slots.free(long);
         assert_eq!(slots.warm_bytes(), 8192);
-        assert_eq!(slots.take(4096).unwrap().offset, 8192, "a part of the warm one, though a cold one fits");
+        assert_eq!(
+            slots.allocate(4096).unwrap().offset,
+            8192,
+            "a part of the warm one, though a cold one fits"
+        );
         assert_eq!(slots.warm_bytes(), 4096);
-        assert_eq!(slots.cut(), None, "something is in use at the end");
+        assert_eq!(slots.cut_free_tail(), None, "something is in use at the end");
     }
 
     #[test]
     fn what_touches_goes_back_together_and_what_does_not_apart() {
         let mut slots = Slots::new(4096);
-        let taken: Vec<Slot> = (0..7).map(|_| slots.take(4096).unwrap()).collect();
+        let taken: Vec<Slot> = (0..7).map(|_| slots.allocate(4096).unwrap()).collect();
         for n in [0, 1, 3, 5] {
             slots.free(taken[n]);
         }
-        let returning = slots.start_returning();
-        assert_eq!(returning.extents, [(0, 8192), (3 * 4096, 4096), (5 * 4096, 4096)]);
-        slots.returned(returning, true);
-        assert_eq!((slots.warm_bytes(), slots.cut()), (0, None));
+        let discarding = slots.start_discard();
+        assert_eq!(discarding.extents, [(0, 8192), (3 * 4096, 4096), (5 * 4096, 4096)]);
+        slots.finish_discard(discarding, true);
+        assert_eq!((slots.warm_bytes(), slots.cut_free_tail()), (0, None));
         // The last two pages are free now, one warm and one cold; two that are not at the end stay.
         slots.free(taken[6]);
         slots.free(taken[4]);
         assert_eq!(slots.warm_bytes(), 2 * 4096);
-        assert_eq!(slots.cut(), Some(3 * 4096));
+        assert_eq!(slots.cut_free_tail(), Some(3 * 4096));
         assert_eq!((slots.warm_bytes(), slots.end()), (0, 3 * 4096));
         slots.free(taken[2]);
-        assert_eq!((slots.warm_bytes(), slots.cut()), (4096, Some(0)));
+        assert_eq!((slots.warm_bytes(), slots.cut_free_tail()), (4096, Some(0)));
     }
 
     #[test]
     fn a_buddy_that_is_half_warm_is_warm_as_a_whole() {
         let mut slots = Slots::new(8192);
-        let [low, high] = [4096; 2].map(|len| slots.take(len).unwrap());
+        let [low, high] = [4096; 2].map(|len| slots.allocate(len).unwrap());
         slots.free(low);
-        let returning = slots.start_returning();
-        slots.returned(returning, true);
+        let discarding = slots.start_discard();
+        slots.finish_discard(discarding, true);
         slots.free(high);
         assert_eq!(slots.warm_bytes(), 8192);
-        let [low, high] = [4096; 2].map(|len| slots.take(len).unwrap());
+        let [low, high] = [4096; 2].map(|len| slots.allocate(len).unwrap());
         slots.free(high);
-        let returning = slots.start_returning();
-        slots.returned(returning, true);
+        let discarding = slots.start_discard();
+        slots.finish_discard(discarding, true);
         slots.free(low);
-        assert_eq!((slots.warm_bytes(), slots.cut(), slots.warm_bytes()), (8192, Some(0), 0));
+        assert_eq!((slots.warm_bytes(), slots.cut_free_tail(), slots.warm_bytes()), (8192, Some(0), 0));
     }
 }

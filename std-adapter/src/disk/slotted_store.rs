@@ -5,9 +5,9 @@
 //! - I6: slots in use never pass the limit; it is checked before a slot is taken.
 //! - I5: no lock is held while the store works.
 
-use crate::disk::catch_unwind::Contained;
-use crate::disk::quota::{Place, Quota};
-use crate::disk::slots::{Returning, Slot, Slots, slot_bytes};
+use crate::disk::catch_unwind::CatchUnwind;
+use crate::disk::quota::{Quota, Ticket};
+use crate::disk::slots::{Discarding, Slot, Slots, slot_bytes};
 use crate::disk::store::Store;
 use crate::error::SpillError;
 use crate::sync::{Arc, Condvar, Mutex, lock};
@@ -20,12 +20,12 @@ use std::io;
 pub(crate) const WARM_MAX: u64 = 1 << 20;
 
 #[derive(Debug)]
-pub(crate) struct Disk {
-    store: Contained,
+pub(crate) struct SlottedStore {
+    store: CatchUnwind,
     quota: Arc<Quota>,
     page_size: usize,
     state: Mutex<State>,
-    /// Signalled when `cutting` ends.
+    /// Signalled when `shrinking` ends.
     cut: Condvar,
 }
 
@@ -37,9 +37,9 @@ struct State {
     /// The end of the slots at its furthest, since none was in use.
     reached: u64,
     /// The file is being cut to a length: nobody may take a slot past it meanwhile.
-    cutting: bool,
+    shrinking: bool,
     /// The store gave blocks in the middle back whenever it was asked.
-    frees: bool,
+    can_discard: bool,
 }
 
 impl State {
@@ -49,12 +49,17 @@ impl State {
     }
 }
 
-impl Disk {
+impl SlottedStore {
     pub(crate) fn new(store: Box<dyn Store>, quota: Arc<Quota>, page_size: usize) -> Self {
-        let store = Contained(store);
-        let state =
-            State { slots: Slots::new(page_size), in_use: 0, reached: 0, cutting: false, frees: true };
-        Disk { store, quota, page_size, state: Mutex::new(state), cut: Condvar::new() }
+        let store = CatchUnwind(store);
+        let state = State {
+            slots: Slots::new(page_size),
+            in_use: 0,
+            reached: 0,
+            shrinking: false,
+            can_discard: true,
+        };
+        SlottedStore { store, quota, page_size, state: Mutex::new(state), cut: Condvar::new() }
     }
 
     pub(crate) fn quota(&self) -> &Arc<Quota> {
@@ -71,17 +76,17 @@ impl Disk {
         slot_bytes(bytes, self.page_size as u64)
     }
 
-    /// A slot that holds `bytes` of a page, paid for with what `place` was granted first.
-    pub(crate) fn take(&self, bytes: usize, place: Option<&Place>) -> Result<Slot, SpillError> {
+    /// A slot that holds `bytes` of a page, paid for with what `ticket` was granted first.
+    pub(crate) fn allocate(&self, bytes: usize, ticket: Option<&Ticket>) -> Result<Slot, SpillError> {
         let mut state = lock(&self.state);
-        while state.cutting {
+        while state.shrinking {
             state = self.cut.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         let len = state.slots.class(bytes);
-        self.quota.take_for_slot(len, place)?;
-        let slot = state.slots.take(len).ok_or_else(|| {
-            self.quota.give_back(len);
-            SpillError::TooLarge { position: state.slots.end(), asked: len }
+        self.quota.reserve_for_slot(len, ticket)?;
+        let slot = state.slots.allocate(len).ok_or_else(|| {
+            self.quota.release(len);
+            SpillError::TooLarge { position: state.slots.end(), requested: len }
         })?;
         let warm = state.slots.warm_bytes();
         state.count_taken();
@@ -93,7 +98,7 @@ impl Disk {
     /// I6: freed blocks that a slot just taken could not use must not add up with it to more than the
     /// limit.
     fn trim_for_quota(&self, warm: u64) {
-        if warm > 0 && self.quota.taken().saturating_add(warm) > self.quota.limit() {
+        if warm > 0 && self.quota.used().saturating_add(warm) > self.quota.limit() {
             self.trim();
         }
     }
@@ -107,20 +112,20 @@ impl Disk {
             let is_done = state.in_use == 0 && std::mem::take(&mut state.reached) > WARM_MAX;
             (state.slots.warm_bytes(), if is_done { 0 } else { WARM_MAX })
         };
-        self.quota.give_back(slot.len());
+        self.quota.release(slot.len());
         if warm > keep.min(self.quota.limit()) {
             self.trim();
         }
     }
 
     /// A slot as long as a page, if the one at `offset` can be had.
-    pub(crate) fn take_at(&self, offset: u64) -> Option<Slot> {
+    pub(crate) fn allocate_at(&self, offset: u64) -> Option<Slot> {
         let mut state = lock(&self.state);
-        if state.cutting {
+        if state.shrinking {
             return None;
         }
-        let slot = state.slots.take_at(offset)?;
-        if self.quota.take(slot.len(), None).is_err() {
+        let slot = state.slots.allocate_at(offset)?;
+        if self.quota.reserve(slot.len(), None).is_err() {
             state.slots.free(slot);
             return None;
         }
@@ -134,32 +139,32 @@ impl Disk {
     /// Gives the blocks of all freed slots back to the file system: off the end first, and then out of
     /// the middle. What the store refuses to give back stays usable for further slots.
     pub(crate) fn trim(&self) {
-        let (cut, returning) = {
+        let (cut, discarding) = {
             let mut state = lock(&self.state);
-            if state.cutting {
+            if state.shrinking {
                 return;
             }
-            let cut = state.slots.cut();
-            state.cutting = cut.is_some();
-            (cut, if state.frees { state.slots.start_returning() } else { Returning::default() })
+            let cut = state.slots.cut_free_tail();
+            state.shrinking = cut.is_some();
+            (cut, if state.can_discard { state.slots.start_discard() } else { Discarding::default() })
         };
         if let Some(end) = cut {
             // If it fails the file stays long, which costs room but harms nobody: the slots past
             // `end` will be written again before they are read.
-            let _ = self.store.cut(end);
-            lock(&self.state).cutting = false;
+            let _ = self.store.set_len(end);
+            lock(&self.state).shrinking = false;
             self.cut.notify_all();
         }
         let freed: io::Result<()> =
-            returning.extents.iter().try_for_each(|&(offset, len)| self.store.free(offset, len));
+            discarding.extents.iter().try_for_each(|&(offset, len)| self.store.discard(offset, len));
         let mut state = lock(&self.state);
-        state.frees &= freed.is_ok();
-        state.slots.returned(returning, freed.is_ok());
+        state.can_discard &= freed.is_ok();
+        state.slots.finish_discard(discarding, freed.is_ok());
     }
 
-    /// As [`trim`](Disk::trim), even if the store refused before.
+    /// As [`trim`](SlottedStore::trim), even if the store refused before.
     pub(crate) fn trim_again(&self) {
-        lock(&self.state).frees = true;
+        lock(&self.state).can_discard = true;
         self.trim();
     }
 

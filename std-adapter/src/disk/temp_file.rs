@@ -117,7 +117,7 @@ impl Store for TempFileStore {
     }
 
     /// Punches a hole, where the platform and the file system can.
-    fn free(&self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
             use rustix::fs::{FallocateFlags, fallocate};
@@ -132,7 +132,7 @@ impl Store for TempFileStore {
         }
     }
 
-    fn cut(&self, len: u64) -> io::Result<()> {
+    fn set_len(&self, len: u64) -> io::Result<()> {
         self.file()?.set_len(len)
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::disk::store::Store;
 use crate::disk::temp_file::NoTempFile;
-use crate::error::{Operation, SpillError};
+use crate::error::{SpillError, StoreOperation};
 use crate::observe::stats::IoCounts;
 use std::io::{self, IoSlice};
 use std::time::Instant;
@@ -21,7 +21,7 @@ pub(crate) fn read(
         store.read_at(offset + done as u64, &mut buf[done..])
     });
     counts.count_read(done, started.elapsed());
-    result.map_err(|source| failed(Operation::Read, offset + done as u64, buf.len() - done, source))
+    result.map_err(|source| failed(StoreOperation::Read, offset + done as u64, buf.len() - done, source))
 }
 
 /// Writes all of `data` at `offset`, or as much as the store takes: the number of bytes that are there
@@ -37,7 +37,11 @@ pub(crate) fn write(
         store.write_at(offset + done as u64, &data[done..])
     });
     counts.count_write(done, started.elapsed());
-    (done, result.map_err(|source| failed(Operation::Write, offset + done as u64, data.len() - done, source)))
+    (
+        done,
+        result
+            .map_err(|source| failed(StoreOperation::Write, offset + done as u64, data.len() - done, source)),
+    )
 }
 
 /// As [`write()`], from several parts that are to lie one behind the other.
@@ -56,7 +60,7 @@ pub(crate) fn write_parts(
         store.write_vectored_at(offset + done as u64, parts)
     });
     counts.count_write(done, started.elapsed());
-    (done, result.map_err(|source| failed(Operation::Write, offset + done as u64, len - done, source)))
+    (done, result.map_err(|source| failed(StoreOperation::Write, offset + done as u64, len - done, source)))
 }
 
 /// Calls `step` with what is done so far until all `len` bytes are.
@@ -79,11 +83,11 @@ fn transfer(
     (done, Ok(()))
 }
 
-fn failed(operation: Operation, offset: u64, len: usize, source: io::Error) -> SpillError {
+fn failed(operation: StoreOperation, offset: u64, len: usize, source: io::Error) -> SpillError {
     let len = len as u64;
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-            if operation == Operation::Write =>
+            if operation == StoreOperation::Write =>
         {
             SpillError::StoreFull { offset, len, source }
         }

@@ -1,8 +1,8 @@
-//! A limit and what is taken of it. It counts; it knows nothing of what it counts.
+//! A limit and what is used of it. It counts; it knows nothing of what it counts.
 //!
-//! Invariants I2 (memory) and I6 (disk) rest on it: what is taken never passes the limit, not for a
-//! moment, because the sum is checked and taken in one step. A limit that is lowered below what is
-//! taken refuses everything until enough has come back.
+//! Invariants I2 (memory) and I6 (disk) rest on it: what is used never passes the limit, not for a
+//! moment, because the sum is checked and reserved in one step. A limit that is lowered below what is
+//! used refuses everything until enough has come back.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -10,8 +10,8 @@ use crate::sync::{AtomicU64, Ordering};
 pub(crate) struct Budget {
     /// Bytes. Written by whoever sets the limit; may change between any two calls.
     limit: AtomicU64,
-    /// Bytes taken and not given back.
-    taken: AtomicU64,
+    /// Bytes used and not given back.
+    used: AtomicU64,
 }
 
 /// The most that a sum ever was.
@@ -34,47 +34,47 @@ impl HighWater {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) limit: u64,
-    pub(crate) taken: u64,
+    pub(crate) used: u64,
 }
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Budget { limit: AtomicU64::new(limit), taken: AtomicU64::new(0) }
+        Budget { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
     }
 
-    /// Takes `bytes`, all or nothing; says how much is taken then.
-    pub(crate) fn take(&self, bytes: u64) -> Result<u64, Refused> {
-        self.take_between(bytes, bytes).map(|(_, taken)| taken)
+    /// Takes `bytes`, all or nothing; says how much is used then.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<u64, Refused> {
+        self.reserve_between(bytes, bytes).map(|(_, used)| used)
     }
 
-    /// Takes `bytes`, or what is left if that is less; says how much that was, and how much is taken then.
-    pub(crate) fn take_up_to(&self, bytes: u64) -> (u64, u64) {
-        self.take_between(0, bytes).unwrap_or_default()
+    /// Takes `bytes`, or what is left if that is less; says how much that was, and how much is used then.
+    pub(crate) fn reserve_up_to(&self, bytes: u64) -> (u64, u64) {
+        self.reserve_between(0, bytes).unwrap_or_default()
     }
 
     /// Takes as much as there is, at least `least` bytes and at most `most`; says how much that was, and how
-    /// much is taken then.
-    fn take_between(&self, least: u64, most: u64) -> Result<(u64, u64), Refused> {
-        let mut taken = self.taken.load(Ordering::Relaxed);
+    /// much is used then.
+    fn reserve_between(&self, least: u64, most: u64) -> Result<(u64, u64), Refused> {
+        let mut used = self.used.load(Ordering::Relaxed);
         loop {
             let limit = self.limit.load(Ordering::Relaxed);
-            let bytes = most.min(limit.saturating_sub(taken));
+            let bytes = most.min(limit.saturating_sub(used));
             if bytes < least {
-                return Err(Refused { limit, taken });
+                return Err(Refused { limit, used });
             }
-            let sum = taken + bytes;
+            let sum = used + bytes;
             // Relaxed: the count orders nothing. What is counted is handed over by locks.
-            match self.taken.compare_exchange_weak(taken, sum, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.used.compare_exchange_weak(used, sum, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Ok((bytes, sum)),
-                Err(now) => taken = now,
+                Err(now) => used = now,
             }
         }
     }
 
-    /// Gives back `bytes` of what was taken.
-    pub(crate) fn give_back(&self, bytes: u64) {
-        let before = self.taken.fetch_sub(bytes, Ordering::Relaxed);
-        debug_assert!(before >= bytes, "I2: {bytes} given back of {before} taken");
+    /// Gives back `bytes` of what was used.
+    pub(crate) fn release(&self, bytes: u64) {
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "I2: {bytes} given back of {before} used");
     }
 
     pub(crate) fn set_limit(&self, bytes: u64) {
@@ -85,8 +85,8 @@ impl Budget {
         self.limit.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 }
 
@@ -98,21 +98,21 @@ mod tests {
     #[test]
     fn takes_up_to_the_limit_and_not_a_byte_more() {
         let budget = Budget::new(10);
-        assert_eq!(budget.take(7), Ok(7));
-        assert_eq!(budget.take(4), Err(Refused { limit: 10, taken: 7 }));
-        assert_eq!(budget.take(3), Ok(10));
-        budget.give_back(10);
-        assert_eq!(budget.taken(), 0);
+        assert_eq!(budget.reserve(7), Ok(7));
+        assert_eq!(budget.reserve(4), Err(Refused { limit: 10, used: 7 }));
+        assert_eq!(budget.reserve(3), Ok(10));
+        budget.release(10);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]
     fn takes_what_is_left() {
         let budget = Budget::new(10);
-        assert_eq!([7, 7, 7].map(|bytes| budget.take_up_to(bytes)), [(7, 7), (3, 10), (0, 10)]);
+        assert_eq!([7, 7, 7].map(|bytes| budget.reserve_up_to(bytes)), [(7, 7), (3, 10), (0, 10)]);
         budget.set_limit(4);
-        assert_eq!(budget.take_up_to(1), (0, 10));
-        assert_eq!(budget.take(1), Err(Refused { limit: 4, taken: 10 }));
-        assert_eq!(budget.take(0), Ok(10), "nothing is always to be had");
+        assert_eq!(budget.reserve_up_to(1), (0, 10));
+        assert_eq!(budget.reserve(1), Err(Refused { limit: 4, used: 10 }));
+        assert_eq!(budget.reserve(0), Ok(10), "nothing is always to be had");
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_request_that_would_wrap_is_refused() {
         let budget = Budget::new(u64::MAX);
-        budget.take(1).unwrap();
-        assert_eq!(budget.take(u64::MAX), Err(Refused { limit: u64::MAX, taken: 1 }));
+        budget.reserve(1).unwrap();
+        assert_eq!(budget.reserve(u64::MAX), Err(Refused { limit: u64::MAX, used: 1 }));
     }
 }

@@ -37,7 +37,7 @@ impl Frame {
     pub(crate) fn allocate(len: usize, budget: &Arc<Budget>) -> Option<Frame> {
         let mut bytes = AVec::new(if len < ALIGNED_MIN { 1 } else { ALIGN });
         if bytes.try_reserve_exact(len).is_err() {
-            budget.give_back(len as u64);
+            budget.release(len as u64);
             return None;
         }
         debug_assert_eq!(bytes.capacity(), len, "I2: what is allocated is what is charged");
@@ -101,6 +101,6 @@ impl Drop for Frame {
     fn drop(&mut self) {
         let charged = self.capacity() as u64;
         drop(std::mem::replace(&mut self.bytes, AVec::new(ALIGN))); // I2: freed first, credited after
-        self.budget.give_back(charged);
+        self.budget.release(charged);
     }
 }

@@ -13,11 +13,11 @@ use crate::sync::{Mutex, lock, thread_number};
 const LISTS: usize = if cfg!(overspill_loom) { 2 } else { 4 };
 
 #[derive(Debug, Default)]
-pub(crate) struct Recycled {
+pub(crate) struct FreeLists {
     lists: [Mutex<List>; LISTS],
 }
 
-impl Recycled {
+impl FreeLists {
     /// A frame of `len` bytes, with anything in it.
     pub(crate) fn pop(&self, len: usize) -> Option<Frame> {
         self.own_first().find_map(|list| lock(list).pop(len))
@@ -29,10 +29,11 @@ impl Recycled {
 
     /// Frees at least `bytes`, the largest frames of each list first, or nothing if there are not so many. Another thread
     /// may do the same meanwhile.
-    pub(crate) fn shed(&self, bytes: u64) {
+    pub(crate) fn free_at_least(&self, bytes: u64) {
         let mut wanted = bytes;
         if self.bytes() >= bytes {
-            self.own_first().for_each(|list| wanted = wanted.saturating_sub(lock(list).shed(wanted)));
+            self.own_first()
+                .for_each(|list| wanted = wanted.saturating_sub(lock(list).free_at_least(wanted)));
         }
     }
 
@@ -81,7 +82,7 @@ impl List {
     }
 
     /// Frees at least `bytes`, if there are as many, the largest frames first, and says how many.
-    fn shed(&mut self, bytes: u64) -> u64 {
+    fn free_at_least(&mut self, bytes: u64) -> u64 {
         let mut shed = 0;
         for class in self.classes.iter_mut().rev() {
             while shed < bytes
@@ -99,12 +100,12 @@ impl List {
 #[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
-    use crate::memory::frame_pool::Frames;
+    use crate::memory::frame_pool::FramePool;
 
     const LEN: usize = 8;
 
-    fn marked(frames: &Frames, mark: u8) -> Frame {
-        let mut frame = frames.take(LEN).unwrap();
+    fn marked(frames: &FramePool, mark: u8) -> Frame {
+        let mut frame = frames.acquire(LEN).unwrap();
         frame.first_mut(1)[0] = mark;
         frame
     }
@@ -124,43 +125,43 @@ mod tests {
 
     #[test]
     fn a_thread_gets_its_own_frames_first_and_those_of_others_before_new_ones() {
-        let frames = Frames::new(1 << 10, LEN);
+        let frames = FramePool::new(1 << 10, LEN);
         let (theirs, ours) =
             ([1, 2].map(|mark| marked(&frames, mark)), [3, 4].map(|mark| marked(&frames, mark)));
         let theirs = Mutex::new(Vec::from(theirs));
         elsewhere(|| lock(&theirs).drain(..).for_each(|frame| frames.recycle(frame)));
         ours.into_iter().for_each(|frame| frames.recycle(frame));
         assert_eq!(frames.recycled_bytes(), 4 * LEN as u64);
-        let found: Vec<_> = (0..5).map(|_| frames.take(LEN).unwrap()).collect();
+        let found: Vec<_> = (0..5).map(|_| frames.acquire(LEN).unwrap()).collect();
         let marks: Vec<_> = found.iter().map(|frame| frame.bytes().first().copied()).collect();
         assert_eq!(marks, [Some(4), Some(3), Some(2), Some(1), None]);
-        assert_eq!((frames.recycled_bytes(), frames.budget().taken()), (0, 5 * LEN as u64));
+        assert_eq!((frames.recycled_bytes(), frames.budget().used()), (0, 5 * LEN as u64));
     }
 
     #[test]
     fn frames_of_all_threads_make_room_together() {
-        let frames = Frames::new(1024, 1024);
-        let theirs = Mutex::new(vec![frames.take(512).unwrap()]);
-        let ours = frames.take(512).unwrap();
+        let frames = FramePool::new(1024, 1024);
+        let theirs = Mutex::new(vec![frames.acquire(512).unwrap()]);
+        let ours = frames.acquire(512).unwrap();
         elsewhere(|| lock(&theirs).drain(..).for_each(|frame| frames.recycle(frame)));
-        assert!(frames.take(1024).is_none(), "one half is in use");
+        assert!(frames.acquire(1024).is_none(), "one half is in use");
         assert_eq!(frames.recycled_bytes(), 512, "and the other is not given up in vain");
         frames.recycle(ours);
-        assert!(frames.take(1024).is_some());
-        assert_eq!((frames.recycled_bytes(), frames.budget().taken()), (0, 0));
+        assert!(frames.acquire(1024).is_some());
+        assert_eq!((frames.recycled_bytes(), frames.budget().used()), (0, 0));
     }
 
     #[test]
     fn what_is_freed_to_make_room_is_no_more_than_it_takes_the_largest_first() {
-        let recycled = Recycled::default();
-        let frames = Frames::new(1 << 20, 1024);
-        [256, 512, 1024, 512].map(|len| frames.take(len).unwrap()).into_iter().for_each(|f| recycled.push(f));
+        let lists = FreeLists::default();
+        let frames = FramePool::new(1 << 20, 1024);
+        [256, 512, 1024, 512].map(|len| frames.acquire(len).unwrap()).into_iter().for_each(|f| lists.push(f));
         let left = [2305, 0, 1, 1024].map(|bytes| {
-            recycled.shed(bytes);
-            recycled.bytes()
+            lists.free_at_least(bytes);
+            lists.bytes()
         });
         assert_eq!(left, [2304, 2304, 1280, 256], "there are not so many; none; that of 1024; both of 512");
-        recycled.trim();
-        assert_eq!((recycled.bytes(), frames.budget().taken()), (0, 0));
+        lists.trim();
+        assert_eq!((lists.bytes(), frames.budget().used()), (0, 0));
     }
 }

@@ -9,27 +9,27 @@ use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     evicted: Count,
-    taken_back: Count,
+    reclaimed: Count,
     direct: Count,
     requested: Count,
     limit_lowered: Count,
     evictions: Count,
-    takings: Count,
+    reclaims: Count,
     /// Between frames and slots.
-    paged_io: IoTally,
+    paged_io: IoCounters,
     /// Between callers' bytes and slots.
-    direct_io: IoTally,
+    direct_io: IoCounters,
     refused_disk_limit: Count,
     refused_store_full: Count,
     waits: Count,
-    waits_in_vain: Count,
+    waits_timed_out: Count,
     wait_nanos: Count,
 }
 
 #[derive(Debug, Default)]
-struct IoTally {
+struct IoCounters {
     reads: Count,
     read_bytes: Count,
     writes: Count,
@@ -39,7 +39,7 @@ struct IoTally {
 
 /// What a transfer was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum IoPath {
     /// Between a frame, or a block beside the frames, and a slot.
     Paged,
     /// Between the caller's bytes and a slot, past all frames.
@@ -72,7 +72,7 @@ pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl IoTally {
+impl IoCounters {
     fn add(&self, counts: &IoCounts) {
         self.reads.add(counts.reads);
         self.read_bytes.add(counts.read_bytes);
@@ -92,12 +92,12 @@ impl IoTally {
     }
 }
 
-impl Tally {
+impl Counters {
     /// Pages whose bytes went to the store.
     pub(crate) fn count_spills(&self, reason: SpillReason, pages: u64) {
         match reason {
             SpillReason::Evicted => &self.evicted,
-            SpillReason::TakenBack => &self.taken_back,
+            SpillReason::Reclaimed => &self.reclaimed,
             SpillReason::Direct => &self.direct,
             SpillReason::Requested => &self.requested,
             SpillReason::LimitLowered => &self.limit_lowered,
@@ -111,14 +111,14 @@ impl Tally {
     }
 
     /// A frame was taken back from a buffer.
-    pub(crate) fn count_taking(&self) {
-        self.takings.add(1);
+    pub(crate) fn count_reclaim(&self) {
+        self.reclaims.add(1);
     }
 
-    pub(crate) fn count_io(&self, way: Way, counts: &IoCounts) {
-        match way {
-            Way::Paged => self.paged_io.add(counts),
-            Way::Direct => self.direct_io.add(counts),
+    pub(crate) fn count_io(&self, path: IoPath, counts: &IoCounts) {
+        match path {
+            IoPath::Paged => self.paged_io.add(counts),
+            IoPath::Direct => self.direct_io.add(counts),
         }
     }
 
@@ -132,7 +132,7 @@ impl Tally {
 
     pub(crate) fn count_wait(&self, time: Duration, in_vain: bool) {
         self.waits.add(1);
-        self.waits_in_vain.add(u64::from(in_vain));
+        self.waits_timed_out.add(u64::from(in_vain));
         self.wait_nanos.add(nanos(time));
     }
 
@@ -140,13 +140,13 @@ impl Tally {
     pub(crate) fn fill_in(&self, stats: &mut PoolStats) {
         stats.spills = SpillCounts {
             evicted: self.evicted.get(),
-            taken_back: self.taken_back.get(),
+            reclaimed: self.reclaimed.get(),
             direct: self.direct.get(),
             requested: self.requested.get(),
             limit_lowered: self.limit_lowered.get(),
         };
         stats.evictions = self.evictions.get();
-        stats.takings = self.takings.get();
+        stats.reclaims = self.reclaims.get();
         stats.direct_io = self.direct_io.get();
         stats.io = self.paged_io.get() + stats.direct_io;
         stats.refused = RefusalCounts {
@@ -154,7 +154,7 @@ impl Tally {
             store_full: self.refused_store_full.get(),
         };
         stats.waits = self.waits.get();
-        stats.waits_in_vain = self.waits_in_vain.get();
+        stats.waits_timed_out = self.waits_timed_out.get();
         stats.wait_time = Duration::from_nanos(self.wait_nanos.get());
     }
 }

@@ -6,13 +6,13 @@
 //! - A listener's panic ends here.
 //! - Nothing is built or called on a path that touches memory alone.
 
-use crate::error::{LimitScope, SpillError};
+use crate::error::{DiskLimitScope, SpillError};
 use crate::observe::stats::SpillReason;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// Something happened in a pool; see [`Builder::on_event`](crate::Builder::on_event).
+/// Something happened in a pool; see [`PoolBuilder::on_event`](crate::PoolBuilder::on_event).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -32,9 +32,9 @@ pub enum Event {
         /// How much of it was used, in bytes.
         used: u64,
         /// How much more was asked, in bytes.
-        asked: u64,
+        requested: u64,
         /// Whose limit it is.
-        scope: LimitScope,
+        scope: DiskLimitScope,
         /// How long room was waited for in vain; zero if nobody waited.
         waited: Duration,
     },
@@ -52,8 +52,8 @@ impl Event {
     /// The refusal that `error` is, if it is one.
     pub(crate) fn of_refusal(error: &SpillError) -> Option<Self> {
         match *error {
-            SpillError::DiskLimit { limit, used, asked, scope, waited } => {
-                Some(Event::DiskLimit { limit, used, asked, scope, waited })
+            SpillError::DiskLimit { limit, used, requested, scope, waited } => {
+                Some(Event::DiskLimit { limit, used, requested, scope, waited })
             }
             SpillError::StoreFull { offset, len, .. } => Some(Event::StoreFull { offset, len }),
             _ => None,
@@ -88,7 +88,7 @@ impl Listeners {
     }
 
     #[cold]
-    pub(crate) fn tell(&self, event: &Event) {
+    pub(crate) fn notify(&self, event: &Event) {
         #[cfg(feature = "tracing")]
         trace(&self.name, event);
         if let Some(Listener(listener)) = &self.listener {
@@ -107,8 +107,8 @@ fn trace(pool: &str, event: &Event) {
         Event::FirstSpill { reason, bytes } => {
             debug!(target: "overspill", pool, %reason, bytes, "a buffer spills for the first time");
         }
-        Event::DiskLimit { limit, used, asked, scope, waited } => {
-            warn!(target: "overspill", pool, limit, used, asked, %scope, ?waited, "disk limit reached");
+        Event::DiskLimit { limit, used, requested, scope, waited } => {
+            warn!(target: "overspill", pool, limit, used, requested, %scope, ?waited, "disk limit reached");
         }
         Event::StoreFull { offset, len } => {
             warn!(target: "overspill", pool, offset, len, "the store is full");

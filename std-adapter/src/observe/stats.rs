@@ -68,10 +68,10 @@ impl Sub for IoCounts {
 #[non_exhaustive]
 pub struct BufferStats {
     /// Bytes of memory charged to the budget for this buffer: its frames.
-    pub bytes_resident: u64,
+    pub memory_used: u64,
     /// Bytes of the store taken by this buffer: its slots. A page whose copy in a slot is still good
-    /// counts here and in `bytes_resident`.
-    pub bytes_spilled: u64,
+    /// counts here and in `memory_used`.
+    pub disk_used: u64,
     /// Pages that were moved out of memory to the store, or written there directly.
     pub spills: u64,
     /// Transfers to and from the store.
@@ -83,9 +83,9 @@ pub struct BufferStats {
 #[non_exhaustive]
 pub struct PoolStats {
     /// Bytes of memory that the frames of all buffers take.
-    pub memory_charged: u64,
+    pub memory_used: u64,
     /// Bytes of memory in frames that no buffer uses, kept to be used again. With
-    /// `memory_charged` they never pass `memory_limit`.
+    /// `memory_used` they never pass `memory_limit`.
     pub memory_recycled: u64,
     /// The most that both were together, in bytes.
     pub memory_high_water: u64,
@@ -106,7 +106,7 @@ pub struct PoolStats {
     /// already.
     pub evictions: u64,
     /// Frames that were taken back from a buffer, for another or because the limit was lowered.
-    pub takings: u64,
+    pub reclaims: u64,
     /// All transfers to and from the store, those for taking pages back included.
     pub io: IoCounts,
     /// Those of them that went straight between a caller's bytes and the store, past all frames.
@@ -116,11 +116,11 @@ pub struct PoolStats {
     /// Calls that blocked to wait for room, and are done with that.
     pub waits: u64,
     /// Those of them that waited in vain, and failed.
-    pub waits_in_vain: u64,
+    pub waits_timed_out: u64,
     /// The time that all of them waited together.
     pub wait_time: Duration,
     /// How many wait for room just now, blocked or not.
-    pub waiting: u64,
+    pub waiters: u64,
 }
 
 /// Why a page's bytes went to the store.
@@ -130,7 +130,7 @@ pub enum SpillReason {
     /// It made way for another page of its buffer, or there was no memory for it to grow.
     Evicted,
     /// Another buffer of the pool needed its frame more.
-    TakenBack,
+    Reclaimed,
     /// It was written past memory: there was none to be had, or the piece was large.
     Direct,
     /// [`SpillBuffer::spill`](crate::SpillBuffer::spill) was called, or
@@ -141,12 +141,12 @@ pub enum SpillReason {
 }
 
 impl SpillReason {
-    /// A short name, as events and metrics have it: `evicted`, `taken_back`, and so on.
+    /// A short name, as events and metrics have it: `evicted`, `reclaimed`, and so on.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             SpillReason::Evicted => "evicted",
-            SpillReason::TakenBack => "taken_back",
+            SpillReason::Reclaimed => "reclaimed",
             SpillReason::Direct => "direct",
             SpillReason::Requested => "requested",
             SpillReason::LimitLowered => "limit_lowered",
@@ -166,8 +166,8 @@ impl fmt::Display for SpillReason {
 pub struct SpillCounts {
     /// See [`SpillReason::Evicted`].
     pub evicted: u64,
-    /// See [`SpillReason::TakenBack`].
-    pub taken_back: u64,
+    /// See [`SpillReason::Reclaimed`].
+    pub reclaimed: u64,
     /// See [`SpillReason::Direct`].
     pub direct: u64,
     /// See [`SpillReason::Requested`].
@@ -182,7 +182,7 @@ impl SpillCounts {
     pub fn by_reason(&self) -> [(SpillReason, u64); 5] {
         [
             (SpillReason::Evicted, self.evicted),
-            (SpillReason::TakenBack, self.taken_back),
+            (SpillReason::Reclaimed, self.reclaimed),
             (SpillReason::Direct, self.direct),
             (SpillReason::Requested, self.requested),
             (SpillReason::LimitLowered, self.limit_lowered),

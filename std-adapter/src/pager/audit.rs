@@ -1,25 +1,25 @@
 //! Recounts what can be recounted, and compares it with what is noted. For tests.
 
 use crate::pager::state::Pager;
-use crate::pages::page::{View, Where};
+use crate::pages::page::{Location, View};
 use overspill_core::Medium;
 
 impl Pager {
     /// See [`SpillBuffer::check_invariants`](crate::SpillBuffer::check_invariants).
     pub(crate) fn check_invariants(&mut self) {
         self.end_loan();
-        let (len, page_size, has_sums) = (self.len(), self.core.page_size as u64, self.has_sums());
+        let (len, page_size, has_sums) = (self.len(), self.pool.page_size as u64, self.has_sums());
         let peer = self.own_table().peer();
-        let account = &peer.beside().account;
+        let usage = &peer.unlocked().usage;
         self.table(|table| {
             let (mut resident, mut spilled, mut leaving) = (0, 0, (0, 0));
             let mut slots = Vec::new();
             table.for_each(|index, view| {
                 let (valid, room, slot) = match view {
-                    View::Leaving(departure) => {
+                    View::InTransit(transit) => {
                         // Its taker corrects the account at any moment.
-                        leaving.0 += departure.frame_bytes;
-                        leaving.1 += departure.slot_bytes;
+                        leaving.0 += transit.frame_bytes;
+                        leaving.1 += transit.slot_bytes;
                         return;
                     }
                     View::Resident(page) => {
@@ -44,14 +44,14 @@ impl Pager {
                 spilled += slot.map_or(0, |slot| slot.len());
                 slots.extend(slot.map(|slot| (slot.offset, slot.len())));
             });
-            let of_holes = table.sums.pages().find(|&index| table.locate(index) == Where::Hole);
+            let of_holes = table.sums.pages().find(|&index| table.locate(index) == Location::Hole);
             assert_eq!(of_holes, None, "a hole has sums");
             slots.sort_unstable();
             assert!(slots.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0), "I1: slots overlap");
-            let (frames, slots) = (account.memory.taken(), account.disk.taken());
+            let (frames, slots) = (usage.memory.used(), usage.disk.used());
             assert!((resident..=resident + leaving.0).contains(&frames), "I2: {frames} for {resident}");
             assert!((spilled..=spilled + leaving.1).contains(&slots), "I6: {slots} for {spilled}");
         });
-        self.core.check_budget();
+        self.pool.check_budget();
     }
 }

@@ -11,7 +11,7 @@
 //! See [`sums`](crate::pages::sums) for the rules.
 
 use crate::error::SpillError;
-use crate::observe::counters::Way;
+use crate::observe::counters::IoPath;
 use crate::pager::span::Span;
 use crate::pager::state::Pager;
 use crate::pages::page::View;
@@ -37,12 +37,12 @@ impl Edge<'_> {
 
 impl Pager {
     pub(crate) fn has_sums(&self) -> bool {
-        self.core.checksums == Checksums::On
+        self.pool.checksums == Checksums::On
     }
 
     /// Bytes that have one sum together.
     fn block(&self) -> usize {
-        BLOCK.min(self.core.page_size)
+        BLOCK.min(self.pool.page_size)
     }
 
     /// Bytes of spilled page `index` that have to be moved if it is, of which `valid` are content.
@@ -52,7 +52,7 @@ impl Pager {
 
     /// Page `index` was written to its slot whole.
     pub(crate) fn note_sums(&mut self, index: u64, content: &[u8]) {
-        if let Some(page) = self.core.checksums.of_page(content) {
+        if let Some(page) = self.pool.checksums.of_page(content) {
             self.table(|table| table.sums.put(index, page));
         }
     }
@@ -63,17 +63,17 @@ impl Pager {
     /// in the store on. Says how much was read, at least one byte.
     pub(crate) fn read_spilled(
         &mut self,
-        way: Way,
+        path: IoPath,
         offset: u64,
-        place: u64,
+        store_offset: u64,
         buf: &mut [u8],
     ) -> Result<usize, SpillError> {
         if !self.has_sums() {
-            return self.read_store(way, place, buf).map(|()| buf.len());
+            return self.read_store(path, store_offset, buf).map(|()| buf.len());
         }
         let mut done = 0;
         while done < buf.len() {
-            match self.read_blocks(way, offset + done as u64, place + done as u64, &mut buf[done..]) {
+            match self.read_blocks(path, offset + done as u64, store_offset + done as u64, &mut buf[done..]) {
                 Ok(n) => done += n,
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => break,
@@ -85,9 +85,9 @@ impl Pager {
     /// Reads the blocks that lie in `buf` whole; or if it starts with a part of one, that part.
     fn read_blocks(
         &mut self,
-        way: Way,
+        path: IoPath,
         offset: u64,
-        place: u64,
+        store_offset: u64,
         buf: &mut [u8],
     ) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
@@ -95,14 +95,14 @@ impl Pager {
         if whole == 0 {
             let from = span.at % self.block();
             let mut room = [0; BLOCK];
-            let covered = self.read_block(span, place - from as u64, &mut room)?;
+            let covered = self.read_block(span, store_offset - from as u64, &mut room)?;
             let n = buf.len().min(covered - from);
             buf[..n].copy_from_slice(&room[from..from + n]);
             return Ok(n);
         }
-        self.read_store(way, place, &mut buf[..whole])?;
+        self.read_store(path, store_offset, &mut buf[..whole])?;
         match self.count_right(offset, &buf[..whole]) {
-            0 => Err(corrupted(offset, place, whole.min(self.block()))),
+            0 => Err(corrupted(offset, store_offset, whole.min(self.block()))),
             right => Ok(right),
         }
     }
@@ -143,15 +143,20 @@ impl Pager {
 
     /// Reads the block that `span` starts in, which is at `place` in the store, as far as its sum covers it;
     /// says how far that is.
-    fn read_block(&mut self, span: Span, place: u64, room: &mut [u8; BLOCK]) -> Result<usize, SpillError> {
+    fn read_block(
+        &mut self,
+        span: Span,
+        store_offset: u64,
+        room: &mut [u8; BLOCK],
+    ) -> Result<usize, SpillError> {
         let (size, block) = (self.block(), span.at / self.block());
         let covered = self.table(|table| table.sums.covered(span.index)) - block * size;
         let bytes = &mut room[..covered.min(size)];
-        self.read_store(Way::Paged, place, bytes)?;
+        self.read_store(IoPath::Paged, store_offset, bytes)?;
         let found = [sum(bytes)];
         if self.table(|table| table.sums.matching(span.index, block, &found)) == 0 {
-            let start = span.index * self.core.page_size as u64 + (block * size) as u64;
-            return Err(corrupted(start, place, bytes.len()));
+            let start = span.index * self.pool.page_size as u64 + (block * size) as u64;
+            return Err(corrupted(start, store_offset, bytes.len()));
         }
         Ok(bytes.len())
     }
@@ -162,27 +167,28 @@ impl Pager {
     /// `place` in the store. The number of bytes that are there now stands beside the result.
     pub(crate) fn write_spilled(
         &mut self,
-        way: Way,
+        path: IoPath,
         offset: u64,
-        place: u64,
+        store_offset: u64,
         data: &[u8],
     ) -> (usize, Result<(), SpillError>) {
         if !self.has_sums() || data.is_empty() {
-            return self.write_store(way, place, data);
+            return self.write_store(path, store_offset, data);
         }
         let mut rooms = [[0; BLOCK]; 2];
         let [first_room, last_room] = &mut rooms;
-        let first = match self.edge_before(offset, place, first_room) {
+        let first = match self.edge_before(offset, store_offset, first_room) {
             Ok(edge) => edge,
             Err(error) => return (0, Err(error)),
         };
-        let (data, last) = match self.edge_behind(offset, place, data.len(), first.as_ref(), last_room) {
+        let (data, last) = match self.edge_behind(offset, store_offset, data.len(), first.as_ref(), last_room)
+        {
             Ok(edge) => (data, edge),
             // What lies before a block that cannot be read can be written all the same.
             Err((0, error)) => return (0, Err(error)),
             Err((before, _)) => (&data[..before], None),
         };
-        let (written, result) = self.write_store(way, place, data);
+        let (written, result) = self.write_store(path, store_offset, data);
         let mut edges = [first, last];
         let mut done = 0;
         while done < written {
@@ -199,13 +205,13 @@ impl Pager {
     fn edge_before<'a>(
         &mut self,
         offset: u64,
-        place: u64,
+        store_offset: u64,
         room: &'a mut [u8; BLOCK],
     ) -> Result<Option<Edge<'a>>, SpillError> {
         let span = self.span(offset, 1);
         match span.at % self.block() {
             0 => Ok(None),
-            from => self.edge(span, place - from as u64, room).map(Some),
+            from => self.edge(span, store_offset - from as u64, room).map(Some),
         }
     }
 
@@ -214,7 +220,7 @@ impl Pager {
     fn edge_behind<'a>(
         &mut self,
         offset: u64,
-        place: u64,
+        store_offset: u64,
         len: usize,
         first: Option<&Edge<'_>>,
         room: &'a mut [u8; BLOCK],
@@ -226,17 +232,17 @@ impl Pager {
             return Ok(None);
         }
         let before = len - to; // not less than nothing: the write begins with this block or before it
-        self.edge(last, place + before as u64, room).map(Some).map_err(|error| (before, error))
+        self.edge(last, store_offset + before as u64, room).map(Some).map_err(|error| (before, error))
     }
 
     /// The block that `span` starts in, which is at `place` in the store.
     fn edge<'a>(
         &mut self,
         span: Span,
-        place: u64,
+        store_offset: u64,
         room: &'a mut [u8; BLOCK],
     ) -> Result<Edge<'a>, SpillError> {
-        let covered = self.read_block(span, place, room)?;
+        let covered = self.read_block(span, store_offset, room)?;
         Ok(Edge { index: span.index, block: span.at / self.block(), covered, bytes: room })
     }
 
@@ -287,10 +293,10 @@ impl Pager {
     /// Makes the sums of spilled pages cover their content and nothing behind it.
     pub(crate) fn fit_sums(&mut self) -> Result<(), SpillError> {
         let size = self.block();
-        for (index, place, valid) in self.covered_too_far() {
+        for (index, store_offset, valid) in self.covered_too_far() {
             let at = (valid - 1) / size * size;
             let mut room = [0; BLOCK];
-            self.read_block(Span { index, at, part: 1 }, place + at as u64, &mut room)?;
+            self.read_block(Span { index, at, part: 1 }, store_offset + at as u64, &mut room)?;
             let last = sum(&room[..valid - at]);
             self.table(|table| table.sums.shorten(index, valid, last));
         }

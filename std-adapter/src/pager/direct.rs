@@ -5,16 +5,16 @@
 
 use crate::disk::slots::Slot;
 use crate::error::SpillError;
-use crate::observe::counters::Way;
+use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
 use crate::pager::span::ZEROS;
 use crate::pager::state::Pager;
-use crate::pages::page::{Page, Where};
+use crate::pages::page::{Location, Page};
 
 /// The most pages that are moved in one call.
 const RUN: u32 = 64;
 
-/// Room to move a page through when there is no frame.
+/// Writable to move a page through when there is no frame.
 const BLOCK: usize = 4096;
 
 /// A run of pages being written, whose slots lie side by side.
@@ -34,17 +34,17 @@ impl Pager {
     /// Reads from a spilled page, at a place that has content, and from the pages after it as far as
     /// they lie beside it in the store.
     pub(crate) fn read_direct(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
-        let page = self.core.page_size;
+        let page = self.pool.page_size;
         let span = self.span(offset, buf.len());
         let (start, len) = self.table(|table| {
-            let Where::Spilled { slot, valid } = table.locate(span.index) else { return (0, 0) };
+            let Location::Spilled { slot, valid } = table.locate(span.index) else { return (0, 0) };
             let mut len = span.part.min(valid.saturating_sub(span.at));
             let (mut index, mut next) = (span.index, slot.offset + page as u64);
             // A page that ends early is the last of a run: what follows in its slot is not content.
             while len < buf.len() && (span.at + len).is_multiple_of(page) && len > 0 {
                 index += 1;
                 match table.locate(index) {
-                    Where::Spilled { slot, valid } if slot.offset == next => {
+                    Location::Spilled { slot, valid } if slot.offset == next => {
                         len += valid.min(buf.len() - len);
                         next = slot.offset + page as u64;
                         if valid < page {
@@ -56,14 +56,14 @@ impl Pager {
             }
             (slot.offset + span.at as u64, len)
         });
-        self.read_spilled(Way::Direct, offset, start, &mut buf[..len])
+        self.read_spilled(IoPath::Direct, offset, start, &mut buf[..len])
     }
 
     /// Writes to a page that is not in memory, and to the pages after it as far as they are not
     /// either and lie beside it in the store. Returns how much was taken, at least one byte.
     pub(crate) fn write_direct(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         let run = self.plan_run(offset, data)?;
-        let (written, result) = self.write_spilled(Way::Direct, offset, run.offset, &data[..run.len]);
+        let (written, result) = self.write_spilled(IoPath::Direct, offset, run.offset, &data[..run.len]);
         self.settle_run(&run, offset, written);
         if written == 0 {
             result?;
@@ -72,7 +72,7 @@ impl Pager {
     }
 
     fn plan_run(&mut self, offset: u64, data: &[u8]) -> Result<Run, SpillError> {
-        let page = self.core.page_size;
+        let page = self.pool.page_size;
         let span = self.span(offset, data.len());
         let (slot, fresh) = self.slot_to_write(span.index, span.at, span.end())?;
         let mut run = Run {
@@ -102,10 +102,10 @@ impl Pager {
     /// for that.
     fn slot_to_write(&mut self, index: u64, at: usize, end: usize) -> Result<(Slot, bool), SpillError> {
         let (slot, valid, fresh) = match self.table(|table| table.locate(index)) {
-            Where::Spilled { slot, valid } if slot.len() >= end as u64 => (slot, valid, false),
-            Where::Spilled { slot, valid } => (self.relocate(index, slot, valid)?, valid, false),
-            Where::Hole | Where::Memory | Where::Leaving => {
-                (self.take_slot(index, self.core.page_size)?, 0, true)
+            Location::Spilled { slot, valid } if slot.len() >= end as u64 => (slot, valid, false),
+            Location::Spilled { slot, valid } => (self.relocate(index, slot, valid)?, valid, false),
+            Location::Hole | Location::Memory | Location::InTransit => {
+                (self.allocate_slot(index, self.pool.page_size)?, 0, true)
             }
         };
         if at > valid
@@ -123,11 +123,11 @@ impl Pager {
     /// beginning.
     fn slot_beside(&mut self, index: u64, offset: u64, part: usize) -> Option<(Slot, bool)> {
         match self.table(|table| table.locate(index)) {
-            Where::Spilled { slot, .. } => {
+            Location::Spilled { slot, .. } => {
                 (slot.offset == offset && slot.len() >= part as u64).then_some((slot, false))
             }
-            Where::Memory | Where::Leaving => None,
-            Where::Hole => self.take_slot_at(index, offset).map(|slot| (slot, true)),
+            Location::Memory | Location::InTransit => None,
+            Location::Hole => self.allocate_slot_at(index, offset).map(|slot| (slot, true)),
         }
     }
 
@@ -138,13 +138,13 @@ impl Pager {
         let mut pages = 0;
         for page in 0..run.pages {
             let slot = run.slots[page as usize];
-            let part = left.min(self.core.page_size - at);
+            let part = left.min(self.pool.page_size - at);
             if part > 0 {
                 let index = run.first + u64::from(page);
                 self.table(|table| {
-                    let before = match table.take(index) {
+                    let before = match table.remove(index) {
                         Page::Spilled { valid, .. } => valid,
-                        Page::Hole | Page::Resident(_) | Page::Leaving(_) => 0,
+                        Page::Hole | Page::Resident(_) | Page::InTransit(_) => 0,
                     };
                     table.put(index, Page::Spilled { slot, valid: before.max(at + part) });
                 });
@@ -166,14 +166,14 @@ impl Pager {
 
     /// Moves a spilled page to a slot as long as a page. Its sums move along, and what they cover.
     fn relocate(&mut self, index: u64, from: Slot, valid: usize) -> Result<Slot, SpillError> {
-        let to = self.take_slot(index, self.core.page_size)?;
+        let to = self.allocate_slot(index, self.pool.page_size)?;
         let len = self.covered(index, valid);
         if let Err(error) = self.copy_slot(from, to, len) {
             self.free_slot(to);
             return Err(error);
         }
         self.table(|table| {
-            table.take(index);
+            table.remove(index);
             table.put(index, Page::Spilled { slot: to, valid });
         });
         self.free_slot(from);
@@ -181,11 +181,11 @@ impl Pager {
     }
 
     fn copy_slot(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), SpillError> {
-        let mut frame = self.core.spare_frame(self.core.frames.class(len));
+        let mut frame = self.pool.spare_frame(self.pool.frames.class(len));
         let mut block = [0; BLOCK];
         let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity()));
         let copied = self.copy_through(room, from, to, len);
-        frame.into_iter().for_each(|frame| self.core.frames.recycle(frame));
+        frame.into_iter().for_each(|frame| self.pool.frames.recycle(frame));
         copied
     }
 
@@ -193,20 +193,20 @@ impl Pager {
         let step = room.len();
         for done in (0..len).step_by(step) {
             let block = &mut room[..step.min(len - done)];
-            self.read_store(Way::Paged, from.offset + done as u64, block)?;
-            self.write_store(Way::Paged, to.offset + done as u64, block).1?;
+            self.read_store(IoPath::Paged, from.offset + done as u64, block)?;
+            self.write_store(IoPath::Paged, to.offset + done as u64, block).1?;
         }
         Ok(())
     }
 
     /// Fills page `index` with zeros from `valid`, the end of its content, to `end`.
     fn write_zeros(&mut self, index: u64, slot: Slot, valid: usize, end: usize) -> Result<(), SpillError> {
-        let start = index * self.core.page_size as u64;
+        let start = index * self.pool.page_size as u64;
         let mut at = valid;
         while at < end {
             let zeros = &ZEROS[..ZEROS.len().min(end - at)];
             let (written, result) =
-                self.write_spilled(Way::Paged, start + at as u64, slot.offset + at as u64, zeros);
+                self.write_spilled(IoPath::Paged, start + at as u64, slot.offset + at as u64, zeros);
             result?;
             at += written;
         }

@@ -1,6 +1,6 @@
 //! The whole content of a buffer, for a file that it becomes.
 
-use crate::disk::atomic_file::Coming;
+use crate::disk::atomic_file::AtomicFile;
 use crate::error::SpillError;
 use crate::pager::state::Pager;
 use crate::sync::Arc;
@@ -19,9 +19,13 @@ pub(crate) fn target(path: &Path, source: io::Error) -> SpillError {
 }
 
 impl Pager {
-    /// Makes the buffer's own file, if it has one, into the content, and puts it where `coming` was
+    /// Makes the buffer's own file, if it has one, into the content, and puts it where `target_file` was
     /// to go. `None` if that cannot be done here.
-    pub(crate) fn put_own_file(&mut self, coming: &Coming, path: &Path) -> Result<Option<File>, SpillError> {
+    pub(crate) fn put_own_file(
+        &mut self,
+        target_file: &AtomicFile,
+        path: &Path,
+    ) -> Result<Option<File>, SpillError> {
         let failed = |source| target(path, source);
         let Some(own) = self.own().cloned() else { return Ok(None) };
         // What is in memory may be more than the disk limit allows; that is no limit on the target.
@@ -38,10 +42,10 @@ impl Pager {
         let finished = own.finish(self.len(), &slack).ok().flatten();
         let Some(file) = finished else { return Ok(None) };
         let handed_over = file.try_clone().map_err(failed)?;
-        if coming.arrive_as(file).map_err(failed)?.is_none() {
+        if target_file.commit_as(file).map_err(failed)?.is_none() {
             return Ok(None);
         }
-        own.let_go();
+        own.detach();
         Ok(Some(handed_over))
     }
 
@@ -58,14 +62,14 @@ impl Pager {
     ) -> Result<(), SpillError> {
         self.end_loan();
         let len = self.len();
-        let core = Arc::clone(&self.core);
-        let mut frame = core.spare_frame(core.page_size);
+        let pool = Arc::clone(&self.pool);
+        let mut frame = pool.spare_frame(pool.page_size);
         let mut block = [0; BLOCK];
-        let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(core.page_size));
+        let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(pool.page_size));
         let mut from = 0;
         while let Some(index) = self.table(|table| table.next_page(from)) {
-            let start = index * core.page_size as u64;
-            let end = len.min(start.saturating_add(core.page_size as u64));
+            let start = index * pool.page_size as u64;
+            let end = len.min(start.saturating_add(pool.page_size as u64));
             let mut at = start;
             while at < end {
                 let n = room.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
@@ -76,7 +80,7 @@ impl Pager {
             from = index + 1;
         }
         if let Some(frame) = frame {
-            core.frames.recycle(frame);
+            pool.frames.recycle(frame);
         }
         Ok(())
     }

@@ -7,9 +7,9 @@
 
 use crate::error::SpillError;
 use crate::pager::loan::{Loan, SCRATCH};
-use crate::pager::span::{Approach, Span, ZEROS};
+use crate::pager::span::{Access, Span, ZEROS};
 use crate::pager::state::Pager;
-use crate::pages::page::Where;
+use crate::pages::page::Location;
 use crate::pages::table::Window;
 use overspill_core::Medium;
 
@@ -24,8 +24,8 @@ impl Pager {
     /// Ends a loan of [`chunk_at`](overspill_core::Medium::chunk_at). Everything that looks at the table beyond the
     /// window does this first.
     pub(crate) fn end_loan(&mut self) {
-        if let Some(rare) = self.rare_if_any()
-            && let Some(loan) = &mut rare.loan
+        if let Some(cold) = self.cold_if_any()
+            && let Some(loan) = &mut cold.loan
             && let Some(window) = loan.window.take()
         {
             self.table(|table| table.reopen(window));
@@ -33,15 +33,15 @@ impl Pager {
     }
 
     fn loan(&mut self) -> &mut Loan {
-        self.rare().loan.get_or_insert_default()
+        self.cold().loan.get_or_insert_default()
     }
 
     /// Brings bytes of `span` to where they can be lent from.
     fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
-        let (place, approach) = self.approach(offset, span);
-        match place {
-            Where::Spilled { valid, .. } if span.at < valid => {
-                let scan = Approach { sequential: true, small: true, ..approach };
+        let (location, access) = self.access(offset, span);
+        match location {
+            Location::Spilled { valid, .. } if span.at < valid => {
+                let scan = Access { sequential: true, small: true, ..access };
                 if !self.load(span, scan)? {
                     let mut scratch = self.loan().scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
                     // To the end of a block: what has one sum is read once.
@@ -51,8 +51,8 @@ impl Pager {
                     return Ok(Chunk::Scratch { len: read? });
                 }
             }
-            Where::Memory | Where::Leaving => {}
-            Where::Spilled { .. } | Where::Hole => return Ok(Chunk::Zeros),
+            Location::Memory | Location::InTransit => {}
+            Location::Spilled { .. } | Location::Hole => return Ok(Chunk::Zeros),
         }
         self.loan().window = self.table(|table| {
             table.focus(span.index);

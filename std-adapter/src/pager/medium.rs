@@ -15,14 +15,14 @@
 use crate::disk::own_file::OwnFile;
 use crate::error::SpillError;
 use crate::memory::copy::copy;
-use crate::observe::counters::Way;
+use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
-use crate::pager::span::{Approach, Span};
+use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
-use crate::pages::page::{Page, View, Where};
+use crate::pages::page::{Location, Page, View};
 use crate::pages::resident::Resident;
 use crate::pages::table::Table;
-use crate::pool::table_cache::Kept;
+use crate::pool::table_cache::RegisteredTable;
 use crate::sync::Arc;
 use overspill_core::Medium;
 use std::path::Path;
@@ -34,7 +34,7 @@ impl Pager {
     /// `memcpy`: a third of the cost of a small operation.
     #[inline(always)]
     pub(crate) fn read_window(&mut self, position: &mut u64, buf: &mut [u8]) -> bool {
-        let Some(Kept { table, .. }) = &mut self.kept else { return false };
+        let Some(RegisteredTable { table, .. }) = &mut self.registered else { return false };
         let read = table.try_with(|table| {
             let content = table.content(*position, buf.len())?;
             *position += buf.len() as u64;
@@ -47,7 +47,7 @@ impl Pager {
     /// Writes all of `data` if it lies in the window, and moves `position` past it; else nothing.
     #[inline(always)]
     pub(crate) fn write_window(&mut self, position: &mut u64, data: &[u8]) -> bool {
-        let Some(Kept { table, .. }) = &mut self.kept else { return false };
+        let Some(RegisteredTable { table, .. }) = &mut self.registered else { return false };
         let (offset, len) = (*position, &mut self.len);
         // The last page there can be ends one byte past what can be counted.
         let Some(end) = offset.checked_add(data.len() as u64) else { return false };
@@ -56,7 +56,7 @@ impl Pager {
             *len = (*len).max(end);
         };
         let written = table.try_with(|table| {
-            if let Some(room) = table.room(offset, data.len()) {
+            if let Some(room) = table.window_mut(offset, data.len()) {
                 moves();
                 copy(room, data);
                 return true;
@@ -67,40 +67,41 @@ impl Pager {
     }
 
     /// Pins page `index`, and says where it is once it is not on its way any more.
-    pub(crate) fn hold(&mut self, index: u64) -> Where {
+    pub(crate) fn pin_settled(&mut self, index: u64) -> Location {
         match self.table(|table| table.pin(index)) {
-            Where::Leaving => self.settle(index),
-            place => place,
+            Location::InTransit => self.await_transit(index),
+            location => location,
         }
     }
 
     /// Waits until a page that is leaving has left or is back, and says where it is then. Nothing is
     /// held meanwhile.
-    fn settle(&mut self, index: u64) -> Where {
-        if let Some(departure) = self.table(|table| table.departure(index)) {
-            departure.await_end();
-            self.table(|table| table.readmit(index));
+    fn await_transit(&mut self, index: u64) -> Location {
+        if let Some(transit) = self.table(|table| table.transit(index)) {
+            transit.wait();
+            self.table(|table| table.settle(index));
         }
         self.table(|table| table.locate(index))
     }
 
-    fn settle_all(&mut self) {
-        while let Some(index) = self.table(|table| table.next_leaving(0)) {
-            self.settle(index);
+    fn await_transits(&mut self) {
+        while let Some(index) = self.table(|table| table.next_in_transit(0)) {
+            self.await_transit(index);
         }
     }
 
     /// Pins the page, counts the access, and says how it came.
-    pub(crate) fn approach(&mut self, offset: u64, span: Span) -> (Where, Approach) {
+    pub(crate) fn access(&mut self, offset: u64, span: Span) -> (Location, Access) {
         let continues = offset == self.last_end;
         self.last_end = offset.saturating_add(span.part as u64);
-        let (place, heat, next) = self.table(|table| {
+        let (location, heat, next) = self.table(|table| {
             let next = span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
             (table.pin(span.index), table.touch(span.index), next)
         });
-        let place = if place == Where::Leaving { self.settle(span.index) } else { place };
-        let small = span.part < self.core.page_size / 2;
-        (place, Approach { sequential: continues || next, small, heat })
+        let location =
+            if location == Location::InTransit { self.await_transit(span.index) } else { location };
+        let small = span.part < self.pool.page_size / 2;
+        (location, Access { sequential: continues || next, small, heat })
     }
 
     // ---- reading
@@ -108,7 +109,7 @@ impl Pager {
     #[cold]
     fn read_slow(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         self.end_loan();
-        self.shed();
+        self.evict_over_limit();
         let done = self.read_pages(offset, buf);
         self.finish();
         done
@@ -131,48 +132,48 @@ impl Pager {
     /// Reads at least one byte of `buf`, which is not empty and ends before the end of the content.
     fn read_some(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
-        let (place, approach) = self.approach(offset, span);
-        match place {
-            Where::Spilled { valid, .. } if span.at < valid => {
-                if !self.load(span, approach)? {
+        let (location, access) = self.access(offset, span);
+        match location {
+            Location::Spilled { valid, .. } if span.at < valid => {
+                if !self.load(span, access)? {
                     return self.read_direct(offset, buf);
                 }
             }
-            Where::Spilled { .. } | Where::Hole => {
+            Location::Spilled { .. } | Location::Hole => {
                 buf[..span.part].fill(0);
                 return Ok(span.part);
             }
-            Where::Memory | Where::Leaving => {}
+            Location::Memory | Location::InTransit => {}
         }
         let out = &mut buf[..span.part];
         self.table(|table| {
-            let resident = table.visit(span.index, approach.goes_on());
+            let resident = table.visit(span.index, access.goes_on());
             resident.expect("I1: a pinned page stays").read(span.at, out);
         });
         Ok(span.part)
     }
 
     /// Brings a spilled page into the window if it deserves a frame; says whether it did.
-    pub(crate) fn load(&mut self, span: Span, approach: Approach) -> Result<bool, SpillError> {
-        let Where::Spilled { slot, valid } = self.table(|table| table.locate(span.index)) else {
+    pub(crate) fn load(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
+        let Location::Spilled { slot, valid } = self.table(|table| table.locate(span.index)) else {
             return Ok(false);
         };
-        let Some((mut frame, passing)) = self.admit(span, valid, approach) else { return Ok(false) };
-        let offset = span.index * self.core.page_size as u64;
-        match self.read_spilled(Way::Paged, offset, slot.offset, frame.first_mut(valid)) {
+        let Some((mut frame, passing)) = self.admit(span, valid, access) else { return Ok(false) };
+        let offset = span.index * self.pool.page_size as u64;
+        match self.read_spilled(IoPath::Paged, offset, slot.offset, frame.first_mut(valid)) {
             Ok(n) if n == valid => {}
             // Some of it cannot be had. Whoever does not want that need not know.
             Ok(_) | Err(SpillError::Corrupted { .. }) => {
-                self.give_frame(frame);
+                self.recycle_frame(frame);
                 return Ok(false);
             }
             Err(error) => {
-                self.give_frame(frame);
+                self.recycle_frame(frame);
                 return Err(error);
             }
         }
         self.table(|table| {
-            table.take(span.index);
+            table.remove(span.index);
             let resident = Resident { frame, valid, dirty: false, slot: Some(slot) };
             table.open(span.index, resident, passing);
         });
@@ -184,13 +185,13 @@ impl Pager {
     pub(crate) fn peek(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
         let out = &mut buf[..span.part];
-        let done = match self.hold(span.index) {
-            Where::Spilled { valid, .. } if span.at < valid => self.read_direct(offset, out),
-            Where::Spilled { .. } | Where::Hole => {
+        let done = match self.pin_settled(span.index) {
+            Location::Spilled { valid, .. } if span.at < valid => self.read_direct(offset, out),
+            Location::Spilled { .. } | Location::Hole => {
                 out.fill(0);
                 Ok(span.part)
             }
-            Where::Memory | Where::Leaving => {
+            Location::Memory | Location::InTransit => {
                 self.table(|table| {
                     table.resident(span.index).expect("I1: a pinned page stays").read(span.at, out);
                 });
@@ -210,9 +211,9 @@ impl Pager {
 
     #[cold]
     fn write_slow(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
-        self.with_patience(|pager| {
+        self.retry_after_waits(|pager| {
             pager.end_loan();
-            pager.shed();
+            pager.evict_over_limit();
             let taken = pager.write_pages(offset, data);
             pager.finish();
             taken
@@ -235,33 +236,33 @@ impl Pager {
     /// Writes at least one byte of `data`, which is not empty.
     fn write_some(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         let span = self.span(offset, data.len());
-        let (place, approach) = self.approach(offset, span);
-        let in_memory = match place {
-            Where::Memory | Where::Leaving => self.make_fit(span)?,
-            Where::Spilled { valid, .. } if span.at == 0 && span.part >= valid => {
-                self.open_over(span, approach)
+        let (location, access) = self.access(offset, span);
+        let in_memory = match location {
+            Location::Memory | Location::InTransit => self.make_fit(span)?,
+            Location::Spilled { valid, .. } if span.at == 0 && span.part >= valid => {
+                self.open_over(span, access)
             }
-            Where::Spilled { .. } => self.load(span, approach)? && self.make_fit(span)?,
-            Where::Hole => self.open_over(span, approach),
+            Location::Spilled { .. } => self.load(span, access)? && self.make_fit(span)?,
+            Location::Hole => self.open_over(span, access),
         };
         if !in_memory {
             return self.write_direct(offset, data);
         }
         let data = &data[..span.part];
         self.table(|table| {
-            let resident = table.visit(span.index, approach.goes_on());
+            let resident = table.visit(span.index, access.goes_on());
             resident.expect("I1: a pinned page stays").write(span.at, data);
         });
         Ok(span.part)
     }
 
     /// Opens a window on a page whose old bytes are not needed, if it deserves a frame.
-    fn open_over(&mut self, span: Span, approach: Approach) -> bool {
-        let Some((frame, passing)) = self.admit(span, 0, approach) else { return false };
+    fn open_over(&mut self, span: Span, access: Access) -> bool {
+        let Some((frame, passing)) = self.admit(span, 0, access) else { return false };
         self.table(|table| {
-            let slot = match table.take(span.index) {
+            let slot = match table.remove(span.index) {
                 Page::Spilled { slot, .. } => Some(slot),
-                Page::Hole | Page::Resident(_) | Page::Leaving(_) => None,
+                Page::Hole | Page::Resident(_) | Page::InTransit(_) => None,
             };
             table.open(span.index, Resident { frame, valid: 0, dirty: true, slot }, passing);
         });
@@ -273,21 +274,21 @@ impl Pager {
     /// Moves every page that is in memory to its slot.
     pub(crate) fn spill(&mut self) -> Result<(), SpillError> {
         self.end_loan();
-        let before = self.account().memory.taken();
+        let before = self.usage().memory.used();
         let spilled = self.move_all_out();
-        if self.account().memory.taken() < before {
-            self.core.disk.quota().stir();
+        if self.usage().memory.used() < before {
+            self.pool.disk.quota().wake_waiters();
         }
         spilled
     }
 
     fn move_all_out(&mut self) -> Result<(), SpillError> {
         loop {
-            self.settle_all();
+            self.await_transits();
             let Some(mut from) = self.table(|table| table.next_in_memory(0)) else { return Ok(()) };
             while let Some(index) = self.table(|table| table.next_in_memory(from)) {
                 if let Some(frame) = self.evict(index, SpillReason::Requested)? {
-                    self.give_frame(frame);
+                    self.recycle_frame(frame);
                 }
                 from = index + 1;
             }
@@ -298,7 +299,7 @@ impl Pager {
         self.end_loan();
         let before = self.held();
         // The page that is cut in two stays, and must not be on its way.
-        self.hold(len >> self.core.page_size.trailing_zeros());
+        self.pin_settled(len >> self.pool.page_size.trailing_zeros());
         let window = self.table(|table| table.cut_window(len));
         self.dispose(window);
         while let Some(pages) = self.table(|table| table.truncate(len)) {
@@ -310,13 +311,13 @@ impl Pager {
         // buffer perhaps, need not look.
         if self.held() < before {
             self.leave_queue();
-            self.core.disk.quota().stir();
+            self.pool.disk.quota().wake_waiters();
         }
     }
 
     /// Bytes of frames and slots.
     fn held(&self) -> u64 {
-        self.account().memory.taken() + self.account().disk.taken()
+        self.usage().memory.used() + self.usage().disk.used()
     }
 
     fn dispose(&mut self, page: Page) {
@@ -327,15 +328,15 @@ impl Pager {
                 if let Some(slot) = resident.slot {
                     self.free_slot(slot);
                 }
-                self.give_frame(resident.frame);
+                self.recycle_frame(resident.frame);
             }
-            Page::Leaving(departure) => {
-                // In a file of its own the page has one place, which may be written again at once.
+            Page::InTransit(transit) => {
+                // In a file of its own the page has one location, which may be written again at once.
                 let has_own = self.own().is_some();
                 if has_own {
-                    departure.await_end();
+                    transit.wait();
                 }
-                if let Some(outcome) = departure.abandon(self.account()) {
+                if let Some(outcome) = transit.abandon(self.usage()) {
                     self.dispose(outcome.into());
                 }
             }
@@ -345,16 +346,16 @@ impl Pager {
     // ---- a file of its own
 
     /// Spills to a file in `dir` that can become the final one. Only for an empty buffer.
-    pub(crate) fn spill_beside(&mut self, dir: &Path) {
+    pub(crate) fn spill_to_own_file(&mut self, dir: &Path) {
         debug_assert_eq!(self.len, 0);
-        let quota = Arc::clone(self.core.disk.quota());
-        self.own_table().beside().set_own(OwnFile::new(dir, quota, self.core.page_size));
+        let quota = Arc::clone(self.pool.disk.quota());
+        self.own_table().unlocked().set_own(OwnFile::new(dir, quota, self.pool.page_size));
     }
 
     /// What the slots have past the content of their pages, as offsets and lengths in a file where
     /// each page lies in its place.
     pub(crate) fn slack(&mut self) -> Vec<(u64, u64)> {
-        let page_size = self.core.page_size as u64;
+        let page_size = self.pool.page_size as u64;
         self.table(|table| {
             let mut slack = Vec::new();
             table.for_each(|index, place| {

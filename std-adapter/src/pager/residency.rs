@@ -13,19 +13,19 @@
 use crate::disk::slots::Slot;
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
-use crate::observe::counters::Way;
+use crate::observe::counters::IoPath;
 use crate::observe::events::Event;
 use crate::observe::stats::SpillReason;
-use crate::pager::span::{Approach, Span};
+use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::Page;
 use crate::pages::resident::Resident;
-use crate::pool::registry::Reach;
+use crate::pool::registry::Effort;
 
 /// Visits after which a page may ask for a frame for the first time, and after which again.
 const HOT: u8 = 8;
 
-impl Approach {
+impl Access {
     /// The page was sought often enough to ask for a frame, and not just now.
     fn is_hot(self) -> bool {
         self.heat >= HOT && (self.heat.is_multiple_of(HOT) || self.heat == u8::MAX)
@@ -33,13 +33,13 @@ impl Approach {
 
     /// How much trouble a frame for the page is worth. A fresh page that is written whole is written
     /// once, to whatever place; taking an idle buffer's frame would write twice.
-    fn reach(self, fresh: bool) -> Reach {
+    fn effort(self, fresh: bool) -> Effort {
         match self {
-            Approach { small: true, sequential: true, .. } => Reach::Idle,
-            _ if self.is_hot() => Reach::Idle,
-            Approach { small: false, .. } if self.heat > 1 => Reach::Idle,
-            Approach { small: false, .. } if fresh => Reach::Larger,
-            _ => Reach::Spare,
+            Access { small: true, sequential: true, .. } => Effort::Idle,
+            _ if self.is_hot() => Effort::Idle,
+            Access { small: false, .. } if self.heat > 1 => Effort::Idle,
+            Access { small: false, .. } if fresh => Effort::Larger,
+            _ => Effort::Spare,
         }
     }
 }
@@ -54,13 +54,13 @@ impl Pager {
             return Ok(true);
         }
         // Twice as large if there is room to spare, so that growing copies each byte once or twice.
-        let larger = self.find_frame(self.likely(span, span.end().max(2 * held)), Reach::Spare);
+        let larger = self.find_frame(self.likely(span, span.end().max(2 * held)), Effort::Spare);
         let larger = larger
-            .or_else(|| self.find_frame(span.end(), Reach::Idle))
+            .or_else(|| self.find_frame(span.end(), Effort::Idle))
             .or_else(|| self.frame_of_coldest(span));
         let Some(mut larger) = larger else {
             if let Some(frame) = self.evict(span.index, SpillReason::Evicted)? {
-                self.give_frame(frame);
+                self.recycle_frame(frame);
             }
             return Ok(false);
         };
@@ -69,63 +69,62 @@ impl Pager {
             larger.write(0, resident.content());
             std::mem::replace(&mut resident.frame, larger)
         });
-        self.give_frame(smaller);
+        self.recycle_frame(smaller);
         Ok(true)
     }
 
     /// A frame for a page that is not in memory, if it deserves one, and whether it is only passing.
     /// It holds `valid` bytes and the end of `span`.
-    pub(crate) fn admit(&mut self, span: Span, valid: usize, approach: Approach) -> Option<(Frame, bool)> {
+    pub(crate) fn admit(&mut self, span: Span, valid: usize, access: Access) -> Option<(Frame, bool)> {
         let need = span.end().max(valid);
         // With room to spare, a large read of a page that is not visited again would only cost a copy.
-        let worth_it = approach.small || valid == 0 || approach.heat > 1;
-        if worth_it && let Some(frame) = self.find_frame(self.likely(span, need), approach.reach(valid == 0))
-        {
+        let worth_it = access.small || valid == 0 || access.heat > 1;
+        if worth_it && let Some(frame) = self.find_frame(self.likely(span, need), access.effort(valid == 0)) {
             return Some((frame, false));
         }
-        if !approach.small {
+        if !access.small {
             return None;
         }
-        if let Some((victim, passing)) = self.choose_victim(approach)
+        if let Some((victim, passing)) = self.choose_victim(access)
             && let Some(frame) = self.frame_of(victim, need)
         {
             return Some((frame, passing));
         }
-        self.find_frame(need, Reach::Spare).map(|frame| (frame, false))
+        self.find_frame(need, Effort::Spare).map(|frame| (frame, false))
     }
 
     /// The page in memory that is to make way for one that is approached like this, if any is; and
     /// whether the new one is only passing.
-    fn choose_victim(&mut self, approach: Approach) -> Option<(u64, bool)> {
+    fn choose_victim(&mut self, access: Access) -> Option<(u64, bool)> {
         self.table(|table| {
-            if approach.sequential {
+            if access.sequential {
                 let before = table.passing_index();
                 let victim = before.or_else(|| Some(table.coldest()?.0)).or_else(|| table.window_index());
                 return victim.map(|victim| (victim, true));
             }
-            if !approach.is_hot() {
+            if !access.is_hot() {
                 return None;
             }
             let (victim, heat) = table.coldest()?;
-            (approach.heat >= heat.saturating_mul(2).saturating_add(HOT)).then_some((victim, false))
+            (access.heat >= heat.saturating_mul(2).saturating_add(HOT)).then_some((victim, false))
         })
     }
 
     /// How much of its page a span is likely to need in the end: all of it, if the stream is longer
     /// than a page already, so that a long one does not grow each page step by step.
     fn likely(&self, span: Span, need: usize) -> usize {
-        if span.index == 0 { need } else { self.core.page_size }
+        if span.index == 0 { need } else { self.pool.page_size }
     }
 
     /// A frame of at least `bytes` from the pool, that no page of this buffer has to make way for.
-    fn find_frame(&mut self, bytes: usize, reach: Reach) -> Option<Frame> {
-        let memory = &self.account().memory;
-        let len = self.core.frames.class(bytes) as u64;
-        let held = memory.taken();
-        memory.take(len).ok()?;
-        let frame = self.core.take_frame(bytes, held, reach, self.own_table());
+    fn find_frame(&mut self, bytes: usize, effort: Effort) -> Option<Frame> {
+        let memory = &self.usage().memory;
+        let len = self.pool.frames.class(bytes) as u64;
+        let held = memory.used();
+        memory.reserve(len).ok()?;
+        let frame = self.pool.acquire_frame(bytes, held, effort, self.own_table());
         if frame.is_none() {
-            memory.give_back(len);
+            memory.release(len);
         }
         frame
     }
@@ -143,22 +142,22 @@ impl Pager {
         if frame.capacity() >= need {
             return Some(frame);
         }
-        self.give_frame(frame);
-        self.find_frame(need, Reach::Spare)
+        self.recycle_frame(frame);
+        self.find_frame(need, Effort::Spare)
     }
 
-    pub(crate) fn give_frame(&self, frame: Frame) {
-        self.account().memory.give_back(frame.capacity() as u64);
-        self.core.frames.recycle(frame);
+    pub(crate) fn recycle_frame(&self, frame: Frame) {
+        self.usage().memory.release(frame.capacity() as u64);
+        self.pool.frames.recycle(frame);
     }
 
     /// Moves pages to their slots while the pool's budget, lowered meanwhile, is passed.
-    pub(crate) fn shed(&mut self) {
-        while self.core.frames.is_over()
+    pub(crate) fn evict_over_limit(&mut self) {
+        while self.pool.frames.is_over()
             && let Some((victim, _)) = self.table(|table| table.coldest())
             && let Ok(Some(frame)) = self.evict(victim, SpillReason::LimitLowered)
         {
-            self.give_frame(frame);
+            self.recycle_frame(frame);
         }
     }
 
@@ -166,7 +165,7 @@ impl Pager {
     /// more. This is the one place where an owner lets a page leave memory: choose where, copy out, only
     /// then let go. On an error the page is still resident, and nothing else has changed.
     pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<Frame>, SpillError> {
-        let Some(resident) = self.table(|table| table.take_resident(index)) else { return Ok(None) };
+        let Some(resident) = self.table(|table| table.remove_resident(index)) else { return Ok(None) };
         match self.write_out(index, &resident) {
             Ok(None) => {
                 self.table(|table| table.sums.forget(index));
@@ -178,7 +177,7 @@ impl Pager {
                 }
                 let Resident { frame, valid, dirty, .. } = resident;
                 self.table(|table| table.put(index, Page::Spilled { slot, valid }));
-                self.core.tally.count_eviction();
+                self.pool.counters.count_eviction();
                 self.count_spills(reason, u64::from(dirty), valid);
                 Ok(Some(frame))
             }
@@ -204,9 +203,9 @@ impl Pager {
         }
         let slot = match fitting {
             Some(slot) => slot,
-            None => self.take_slot(index, resident.valid)?,
+            None => self.allocate_slot(index, resident.valid)?,
         };
-        let (_, written) = self.write_store(Way::Paged, slot.offset, resident.content());
+        let (_, written) = self.write_store(IoPath::Paged, slot.offset, resident.content());
         if written.is_err() && fitting.is_none() {
             self.free_slot(slot);
         }
@@ -218,9 +217,9 @@ impl Pager {
 
     /// Counts pages whose bytes, so many in all, have gone to the store, and tells of a buffer's first.
     pub(crate) fn count_spills(&self, reason: SpillReason, pages: u64, bytes: usize) {
-        self.core.tally.count_spills(reason, pages);
-        if self.account().count_spills(pages) {
-            self.core.listeners.tell(&Event::FirstSpill { reason, bytes: bytes as u64 });
+        self.pool.counters.count_spills(reason, pages);
+        if self.usage().count_spills(pages) {
+            self.pool.listeners.notify(&Event::FirstSpill { reason, bytes: bytes as u64 });
         }
     }
 }

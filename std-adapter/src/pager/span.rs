@@ -20,7 +20,7 @@ impl Span {
 
 /// How an access came to a page that is not in memory.
 #[derive(Clone, Copy)]
-pub(crate) struct Approach {
+pub(crate) struct Access {
     /// It goes on where the last one ended.
     pub(crate) sequential: bool,
     /// It wants only a little of the page.
@@ -28,7 +28,7 @@ pub(crate) struct Approach {
     pub(crate) heat: u8,
 }
 
-impl Approach {
+impl Access {
     /// More of the same is to be expected in this page: it deserves the window. A single visit does
     /// not, since moving the window costs more than the visit.
     pub(crate) fn goes_on(self) -> bool {

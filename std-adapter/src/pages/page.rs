@@ -2,7 +2,7 @@
 
 use crate::disk::slots::Slot;
 use crate::pages::resident::Resident;
-use crate::pages::transit::{Departure, Outcome};
+use crate::pages::transit::{Outcome, Transit};
 use crate::sync::Arc;
 
 /// Where the bytes of a page are.
@@ -16,12 +16,12 @@ pub(crate) enum Page {
         /// Bytes that are content; at most the slot's length.
         valid: usize,
     },
-    Leaving(Arc<Departure>),
+    InTransit(Arc<Transit>),
 }
 
 /// What [`Table::locate`] says of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Where {
+pub(crate) enum Location {
     Hole,
     /// In memory; [`Table::focus`] makes it the window.
     Memory,
@@ -29,21 +29,21 @@ pub(crate) enum Where {
         slot: Slot,
         valid: usize,
     },
-    /// On its way to the store; [`Table::departure`] says when it is there.
-    Leaving,
+    /// On its way to the store; [`Table::transit`] says when it is there.
+    InTransit,
 }
 
 /// What [`Table::for_each`] shows of a page.
 pub(crate) enum View<'a> {
     Resident(&'a Resident),
-    Leaving(&'a Departure),
+    InTransit(&'a Transit),
     Spilled { slot: Slot, valid: usize },
 }
 
 impl From<Outcome> for Page {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Landed { slot, valid, .. } => Page::Spilled { slot, valid },
+            Outcome::Arrived { slot, valid, .. } => Page::Spilled { slot, valid },
             Outcome::Returned(resident) => Page::Resident(resident),
         }
     }

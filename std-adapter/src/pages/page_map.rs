@@ -15,7 +15,7 @@ const SAMPLE: usize = 8;
 const LOOK_MAX: usize = 1 << 10;
 
 #[derive(Debug, Default)]
-pub(crate) struct Stash {
+pub(crate) struct PageMap {
     /// None while there are no entries.
     leaves: Option<Box<Leaves>>,
 }
@@ -40,7 +40,7 @@ struct Entry {
     heat: u8,
 }
 
-impl Stash {
+impl PageMap {
     /// Whether no page was put here since the last of them was cut off.
     pub(crate) fn is_empty(&self) -> bool {
         self.leaves.is_none()
@@ -206,7 +206,7 @@ fn in_leaf(index: u64) -> usize {
 mod tests {
     use super::*;
     use crate::disk::slots::Slot;
-    use crate::memory::frame_pool::Frames;
+    use crate::memory::frame_pool::FramePool;
     use crate::pages::resident::Resident;
 
     fn spilled(mark: u64) -> Page {
@@ -217,8 +217,8 @@ mod tests {
         if let Page::Spilled { slot, .. } = page { Some(slot.offset) } else { None }
     }
 
-    fn resident(frames: &Frames) -> Page {
-        Page::Resident(Resident { frame: frames.take(8).unwrap(), valid: 0, dirty: false, slot: None })
+    fn resident(frames: &FramePool) -> Page {
+        Page::Resident(Resident { frame: frames.acquire(8).unwrap(), valid: 0, dirty: false, slot: None })
     }
 
     /// Around the borders of leaves, the first and the last of them included.
@@ -227,15 +227,15 @@ mod tests {
 
     #[test]
     fn a_sparse_array_is_a_map_of_what_was_put_and_not_cut() {
-        let (mut stash, mut model) = (Stash::default(), BTreeMap::new());
+        let (mut map, mut model) = (PageMap::default(), BTreeMap::new());
         let mut seed = 7_u64;
         for round in 1..1000 {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let place = PLACES[(seed >> 33) as usize % PLACES.len()];
-            match (seed >> 60, stash.page_mut(place)) {
+            match (seed >> 60, map.page_mut(place)) {
                 (0..2, _) => {
                     let mut removed = Vec::new();
-                    while let Some(pages) = stash.cut_leaf(place) {
+                    while let Some(pages) = map.cut_leaf(place) {
                         removed.extend(pages.iter().map(|page| mark(page).expect("holes are left out")));
                     }
                     removed.sort_unstable();
@@ -248,47 +248,47 @@ mod tests {
                     model.remove(&place);
                 }
                 _ => {
-                    stash.put(place, spilled(round));
+                    map.put(place, spilled(round));
                     model.insert(place, round);
                 }
             }
             for from in PLACES {
-                assert_eq!(stash.page(from).and_then(mark), model.get(&from).copied());
-                let pages = stash.pages(from).filter_map(|(index, page)| Some((index, mark(page)?)));
+                assert_eq!(map.page(from).and_then(mark), model.get(&from).copied());
+                let pages = map.pages(from).filter_map(|(index, page)| Some((index, mark(page)?)));
                 // What is listed ends before the last page there can be, which no buffer has.
                 let wanted = model.range(from..u64::MAX).map(|(&index, &mark)| (index, mark));
                 assert!(pages.eq(wanted), "from {from} in round {round}");
             }
-            assert!(!stash.is_empty() || model.is_empty());
+            assert!(!map.is_empty() || model.is_empty());
         }
-        while stash.cut_leaf(0).is_some() {}
-        assert!(stash.is_empty() && stash.page(0).is_none() && stash.page_mut(0).is_none());
-        assert_eq!((stash.touch(0), stash.coldest(None)), (0, None));
+        while map.cut_leaf(0).is_some() {}
+        assert!(map.is_empty() && map.page(0).is_none() && map.page_mut(0).is_none());
+        assert_eq!((map.touch(0), map.coldest(None)), (0, None));
     }
 
     #[test]
     fn the_coldest_of_the_next_few_makes_way_and_all_have_their_turn() {
-        let frames = Frames::new(1 << 20, 8);
-        let mut stash = Stash::default();
+        let frames = FramePool::new(1 << 20, 8);
+        let mut map = PageMap::default();
         for index in (0..40).chain(300..310) {
-            stash.put(index, if index % 2 == 0 { resident(&frames) } else { spilled(index) });
+            map.put(index, if index % 2 == 0 { resident(&frames) } else { spilled(index) });
         }
         let all: Vec<u64> = (0..40).chain(300..310).step_by(2).collect();
         // Alike warm: the first of each sample, round and round.
-        let turns: Vec<u64> = (0..4).map(|_| stash.coldest(None).unwrap().0).collect();
+        let turns: Vec<u64> = (0..4).map(|_| map.coldest(None).unwrap().0).collect();
         assert_eq!(turns, [all[0], all[8], all[16], all[24]]);
         for index in 0..40 {
             for _ in 0..5 {
-                stash.touch(index);
+                map.touch(index);
             }
         }
-        stash.touch(300);
+        map.touch(300);
         // One of the cold ones, whatever the hand stands on; the pinned one never.
         for _ in 0..4 {
-            let (index, heat) = (0..4).filter_map(|_| stash.coldest(Some(302))).min_by_key(|c| c.1).unwrap();
+            let (index, heat) = (0..4).filter_map(|_| map.coldest(Some(302))).min_by_key(|c| c.1).unwrap();
             assert!((304..310).contains(&index) && heat == 0, "{index} of heat {heat}");
         }
-        let mut one = Stash::default();
+        let mut one = PageMap::default();
         one.put(5, resident(&frames));
         assert_eq!(
             (one.coldest(Some(5)), one.coldest(None), one.coldest(Some(4))),
@@ -298,11 +298,11 @@ mod tests {
 
     #[test]
     fn a_search_for_the_coldest_ends_among_many_that_are_not_in_memory() {
-        let frames = Frames::new(1 << 20, 8);
-        let mut stash = Stash::default();
-        (0..3000).for_each(|index| stash.put(index, spilled(index)));
-        stash.put(2500, resident(&frames));
-        let found: Vec<_> = (0..3).map(|_| stash.coldest(None)).collect();
+        let frames = FramePool::new(1 << 20, 8);
+        let mut map = PageMap::default();
+        (0..3000).for_each(|index| map.put(index, spilled(index)));
+        map.put(2500, resident(&frames));
+        let found: Vec<_> = (0..3).map(|_| map.coldest(None)).collect();
         assert_eq!(found, [None, None, Some((2500, 0))], "a thousand and a bit at a time");
     }
 
@@ -321,13 +321,13 @@ mod tests {
 
     #[test]
     fn what_was_hot_once_cools() {
-        let mut stash = Stash::default();
-        stash.put(3, spilled(3));
+        let mut map = PageMap::default();
+        map.put(3, spilled(3));
         // Four entries, three of them holes: all heat is halved every forty visits.
-        let heats: Vec<u8> = (0..42).map(|_| stash.touch(3)).collect();
+        let heats: Vec<u8> = (0..42).map(|_| map.touch(3)).collect();
         assert_eq!((heats[0], heats[39], heats[40], heats[41]), (1, 40, 21, 22));
-        assert_eq!(stash.touch(99), 0, "no page is there");
-        let mut large = Stash::default();
+        assert_eq!(map.touch(99), 0, "no page is there");
+        let mut large = PageMap::default();
         (0..600).for_each(|index| large.put(index, spilled(index)));
         assert_eq!((0..300).map(|_| large.touch(1)).last(), Some(255), "as hot as can be");
         for _ in 300..8 * 601 {

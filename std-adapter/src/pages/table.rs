@@ -5,13 +5,13 @@
 //! | state | where its bytes are | goes to | by |
 //! |---|---|---|---|
 //! | hole | nowhere: all zeros | window, spilled | [`Table::put`] |
-//! | window | the window's frame | resident | [`Table::stash`] |
-//! | | | spilled, hole | [`Table::take`], then the pager |
+//! | window | the window's frame | resident | [`Table::close_window`] |
+//! | | | spilled, hole | [`Table::remove`], then the pager |
 //! | resident | a frame | window | [`Table::focus`] |
-//! | | | spilled, hole | [`Table::take`], then the pager |
+//! | | | spilled, hole | [`Table::remove`], then the pager |
 //! | window, resident | a frame | leaving, spilled, hole | a taker, see [`taking`](crate::pool::reclaim) |
 //! | leaving | with a taker | spilled, resident | the owner, once the taker is done |
-//! | spilled | a slot | window, hole | [`Table::take`], then the pager |
+//! | spilled | a slot | window, hole | [`Table::remove`], then the pager |
 //!
 //! I1: a page that is not a hole is in exactly one of window, resident, leaving and spilled. A frame may keep a
 //! slot: if it is clean, the slot holds the same bytes; if it is dirty, the slot only waits to be
@@ -23,11 +23,11 @@
 //! The bytes of a page past its `valid` are zeros, whatever the frame or the slot has there: so
 //! growing costs nothing, and memory is used again without being cleared.
 
-use crate::pages::page::{Page, View, Where};
-use crate::pages::page_map::Stash;
+use crate::pages::page::{Location, Page, View};
+use crate::pages::page_map::PageMap;
 use crate::pages::resident::Resident;
 use crate::pages::sums::Sums;
-use crate::pages::transit::{Departure, Outcome};
+use crate::pages::transit::{Outcome, Transit};
 use crate::sync::Arc;
 
 impl Window {
@@ -48,13 +48,13 @@ pub(crate) struct Window {
 }
 
 /// Bytes of the largest frame that stays with a table that is retired. It is charged to an empty buffer.
-pub(crate) const KEPT_FRAME_MAX: usize = 8 << 10;
+pub(crate) const RETIRED_FRAME_MAX: usize = 8 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Table {
     window: Option<Window>,
     /// All other pages; the window's is a hole here.
-    stash: Stash,
+    map: PageMap,
     /// The binary logarithm of the page size.
     shift: u32,
     /// The page that the owner's current operation works on.
@@ -67,7 +67,7 @@ impl Table {
     pub(crate) fn new(page_size: usize) -> Self {
         Table {
             window: None,
-            stash: Stash::default(),
+            map: PageMap::default(),
             shift: page_size.trailing_zeros(),
             pinned: None,
             sums: Sums::default(),
@@ -76,7 +76,7 @@ impl Table {
 
     /// Keeps page `index` from being taken back until [`Table::unpin`], and says where it is. One page
     /// is pinned at a time.
-    pub(crate) fn pin(&mut self, index: u64) -> Where {
+    pub(crate) fn pin(&mut self, index: u64) -> Location {
         self.pinned = Some(index);
         self.locate(index)
     }
@@ -92,7 +92,7 @@ impl Table {
     /// Where `len` bytes for `offset` go, if they lie in the window, without a gap, and on bytes that its
     /// frame has. They are content from now on.
     #[inline(always)]
-    pub(crate) fn room(&mut self, offset: u64, len: usize) -> Option<&mut [u8]> {
+    pub(crate) fn window_mut(&mut self, offset: u64, len: usize) -> Option<&mut [u8]> {
         let Window { start, resident: Resident { frame, valid, dirty, .. }, .. } = self.window.as_mut()?;
         let at = distance(*start, offset, *valid)?;
         let room = frame.written_mut(at, len)?;
@@ -136,25 +136,25 @@ impl Table {
         self.window_index().filter(|_| self.window.as_ref().is_some_and(|window| window.passing))
     }
 
-    pub(crate) fn locate(&self, index: u64) -> Where {
+    pub(crate) fn locate(&self, index: u64) -> Location {
         if self.window_index() == Some(index) {
-            return Where::Memory;
+            return Location::Memory;
         }
-        match self.stash.page(index) {
-            None | Some(Page::Hole) => Where::Hole,
-            Some(Page::Resident(_)) => Where::Memory,
-            Some(&Page::Spilled { slot, valid }) => Where::Spilled { slot, valid },
-            Some(Page::Leaving(_)) => Where::Leaving,
+        match self.map.page(index) {
+            None | Some(Page::Hole) => Location::Hole,
+            Some(Page::Resident(_)) => Location::Memory,
+            Some(&Page::Spilled { slot, valid }) => Location::Spilled { slot, valid },
+            Some(Page::InTransit(_)) => Location::InTransit,
         }
     }
 
     /// Makes `index` the window if it is in memory, and gives its bytes.
     pub(crate) fn focus(&mut self, index: u64) -> Option<&mut Resident> {
         if self.window_index() != Some(index) {
-            if self.locate(index) != Where::Memory {
+            if self.locate(index) != Location::Memory {
                 return None;
             }
-            if let Page::Resident(resident) = self.take(index) {
+            if let Page::Resident(resident) = self.remove(index) {
                 self.open(index, resident, false);
             }
         }
@@ -171,28 +171,28 @@ impl Table {
         if self.window_index() == Some(index) {
             return self.window.as_mut().map(|window| &mut window.resident);
         }
-        match self.stash.page_mut(index)? {
+        match self.map.page_mut(index)? {
             Page::Resident(resident) => Some(resident),
-            Page::Hole | Page::Spilled { .. } | Page::Leaving(_) => None,
+            Page::Hole | Page::Spilled { .. } | Page::InTransit(_) => None,
         }
     }
 
-    /// The departure of a page that is leaving.
-    pub(crate) fn departure(&self, index: u64) -> Option<Arc<Departure>> {
-        match self.stash.page(index)? {
-            Page::Leaving(departure) => Some(Arc::clone(departure)),
+    /// The transit of a page that is leaving.
+    pub(crate) fn transit(&self, index: u64) -> Option<Arc<Transit>> {
+        match self.map.page(index)? {
+            Page::InTransit(transit) => Some(Arc::clone(transit)),
             Page::Hole | Page::Resident(_) | Page::Spilled { .. } => None,
         }
     }
 
-    /// Puts a page that was leaving in its place again, if its departure has ended.
-    pub(crate) fn readmit(&mut self, index: u64) {
-        let Some(outcome) = self.departure(index).and_then(|departure| departure.try_settle()) else {
+    /// Puts a page that was leaving in its place again, if its transit has ended.
+    pub(crate) fn settle(&mut self, index: u64) {
+        let Some(outcome) = self.transit(index).and_then(|transit| transit.take_outcome()) else {
             return;
         };
-        self.take(index);
+        self.remove(index);
         match outcome {
-            Outcome::Landed { slot, valid, sums } => {
+            Outcome::Arrived { slot, valid, sums } => {
                 self.put(index, Page::Spilled { slot, valid });
                 if let Some(sums) = sums {
                     self.sums.put(index, sums);
@@ -205,20 +205,20 @@ impl Table {
     /// Makes `resident` the window, as page `index`, which must be a hole. The window before it
     /// stays in memory.
     pub(crate) fn open(&mut self, index: u64, resident: Resident, passing: bool) {
-        self.stash();
-        debug_assert_eq!(self.locate(index), Where::Hole, "I1");
+        self.close_window();
+        debug_assert_eq!(self.locate(index), Location::Hole, "I1");
         self.window = Some(Window { start: index << self.shift, resident, passing });
     }
 
     /// Makes the table as good as new, if the first page is all there is, in a small frame without a
     /// slot: the frame stays, empty. Else changes nothing, and says so.
     pub(crate) fn retire(&mut self) -> bool {
-        if !self.stash.is_empty() {
+        if !self.map.is_empty() {
             return false;
         }
         if let Some(window) = &mut self.window {
             let bytes = window.resident.frame.capacity();
-            if window.start != 0 || window.resident.slot.is_some() || bytes > KEPT_FRAME_MAX {
+            if window.start != 0 || window.resident.slot.is_some() || bytes > RETIRED_FRAME_MAX {
                 return false;
             }
             window.resident.valid = 0;
@@ -241,69 +241,69 @@ impl Table {
     }
 
     /// Puts the window back among the pages.
-    fn stash(&mut self) {
+    fn close_window(&mut self) {
         if let Some(window) = self.window.take() {
             self.put(window.start >> self.shift, Page::Resident(window.resident));
         }
     }
 
     /// Takes a page out, the window too; a hole stays.
-    pub(crate) fn take(&mut self, index: u64) -> Page {
+    pub(crate) fn remove(&mut self, index: u64) -> Page {
         if self.window_index() == Some(index)
             && let Some(window) = self.window.take()
         {
             return Page::Resident(window.resident);
         }
-        self.stash.page_mut(index).map(std::mem::take).unwrap_or_default()
+        self.map.page_mut(index).map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes a page out if it is in memory.
-    pub(crate) fn take_resident(&mut self, index: u64) -> Option<Resident> {
+    pub(crate) fn remove_resident(&mut self, index: u64) -> Option<Resident> {
         self.resident(index)?;
-        match self.take(index) {
+        match self.remove(index) {
             Page::Resident(resident) => Some(resident),
-            Page::Hole | Page::Spilled { .. } | Page::Leaving(_) => None,
+            Page::Hole | Page::Spilled { .. } | Page::InTransit(_) => None,
         }
     }
 
     /// Puts a page where a hole is.
     pub(crate) fn put(&mut self, index: u64, page: Page) {
-        debug_assert_eq!(self.locate(index), Where::Hole, "I1");
-        self.stash.put(index, page);
+        debug_assert_eq!(self.locate(index), Location::Hole, "I1");
+        self.map.put(index, page);
     }
 
     /// Counts a visit to a page outside the window, and returns how hot that makes it.
     pub(crate) fn touch(&mut self, index: u64) -> u8 {
-        self.stash.touch(index)
+        self.map.touch(index)
     }
 
     /// The coldest of the next few resident pages other than the window and the pinned page, and its
     /// heat.
     pub(crate) fn coldest(&mut self) -> Option<(u64, u8)> {
-        self.stash.coldest(self.pinned)
+        self.map.coldest(self.pinned)
     }
 
     /// The first page in memory at or after `from`, the window included.
     pub(crate) fn next_in_memory(&self, from: u64) -> Option<u64> {
-        let stashed = self.next_stashed(from, |page| matches!(page, Page::Resident(_)));
+        let others = self.next_in_map(from, |page| matches!(page, Page::Resident(_)));
         let window = self.window_index().filter(|&index| index >= from);
-        stashed.into_iter().chain(window).min()
+        others.into_iter().chain(window).min()
     }
 
     /// The first page at or after `from` that is not a hole, the window included.
     pub(crate) fn next_page(&self, from: u64) -> Option<u64> {
-        let stashed = self.next_stashed(from, |page| !matches!(page, Page::Hole));
+        let others = self.next_in_map(from, |page| !matches!(page, Page::Hole));
         let window = self.window_index().filter(|&index| index >= from);
-        stashed.into_iter().chain(window).min()
+        others.into_iter().chain(window).min()
     }
 
     /// The first page at or after `from` that is leaving.
-    pub(crate) fn next_leaving(&self, from: u64) -> Option<u64> {
-        self.next_stashed(from, |page| matches!(page, Page::Leaving(_)))
+    pub(crate) fn next_in_transit(&self, from: u64) -> Option<u64> {
+        self.next_in_map(from, |page| matches!(page, Page::InTransit(_)))
     }
 
-    fn next_stashed(&self, from: u64, is_sought: impl Fn(&Page) -> bool) -> Option<u64> {
-        self.stash.pages(from).find(|(_, page)| is_sought(page)).map(|(index, _)| index)
+    fn next_in_map(&self, from: u64, is_sought: impl Fn(&Page) -> bool) -> Option<u64> {
+        self.map.pages(from).find(|(_, page)| is_sought(page)).map(|(index, _)| index)
     }
 
     /// Takes the window out if its page begins at or past `len`.
@@ -321,7 +321,7 @@ impl Table {
         let keep = low_bits(len, self.shift);
         let last = len >> self.shift;
         let cut = if keep == 0 { last } else { last + 1 };
-        let removed = self.stash.cut_leaf(cut);
+        let removed = self.map.cut_leaf(cut);
         if removed.is_some() {
             return removed;
         }
@@ -336,7 +336,7 @@ impl Table {
     fn shorten(&mut self, index: u64, keep: usize) {
         if let Some(resident) = self.resident(index) {
             resident.valid = resident.valid.min(keep);
-        } else if let Some(Page::Spilled { valid, .. }) = self.stash.page_mut(index) {
+        } else if let Some(Page::Spilled { valid, .. }) = self.map.page_mut(index) {
             *valid = (*valid).min(keep);
         }
     }
@@ -346,11 +346,11 @@ impl Table {
         if let Some(window) = &self.window {
             f(window.start >> self.shift, View::Resident(&window.resident));
         }
-        for (index, page) in self.stash.pages(0) {
+        for (index, page) in self.map.pages(0) {
             match page {
                 Page::Hole => {}
                 Page::Resident(resident) => f(index, View::Resident(resident)),
-                Page::Leaving(departure) => f(index, View::Leaving(departure)),
+                Page::InTransit(transit) => f(index, View::InTransit(transit)),
                 &Page::Spilled { slot, valid } => f(index, View::Spilled { slot, valid }),
             }
         }

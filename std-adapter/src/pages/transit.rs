@@ -1,37 +1,37 @@
 //! A page on its way to the store, in the hands of a taker that is not its owner.
 //!
-//! The taker takes the page out of the table, and leaves a departure in its place, before it writes;
+//! The taker takes the page out of the table, and leaves a transit in its place, before it writes;
 //! so no lock is held while the store works (I5), and the owner can tell what became of the page.
 //!
 //! # States
 //!
 //! | state | the bytes are | goes to | by |
 //! |---|---|---|---|
-//! | underway | in the frame, with the taker | landed | [`Underway::land`] |
-//! | | | returned | dropping [`Underway`]: the write failed, or panicked |
-//! | | | abandoned | [`Departure::abandon`]: the owner does not need the page any more |
-//! | landed | in a slot | settled | [`Departure::try_settle`] or [`Departure::abandon`] |
+//! | underway | in the frame, with the taker | landed | [`Carrier::arrive`] |
+//! | | | returned | dropping [`Carrier`]: the write failed, or panicked |
+//! | | | abandoned | [`Transit::abandon`]: the owner does not need the page any more |
+//! | landed | in a slot | settled | [`Transit::take_outcome`] or [`Transit::abandon`] |
 //! | returned | in the frame again | settled | the same |
 //! | abandoned | needed by nobody | | what the taker ends with is disposed of by the taker |
 //!
 //! I1: the bytes are in one place in each state. I3: a page that could not be written comes back. A
 //! taker never waits for an owner; an owner waits for what a taker took in one go to be written at the most.
 //!
-//! While it is underway, the frame and the slot that it will need count in its buffer's account. Who
-//! ends that state corrects the account: the taker, unless the owner has abandoned the page. For then
+//! While it is in transit, the frame and the slot that it will need count in its buffer's usage. Who
+//! ends that state corrects the usage: the taker, unless the owner has abandoned the page. For then
 //! the table may be another buffer's already.
 
 use crate::disk::slots::Slot;
 use crate::memory::frame::Frame;
 use crate::pages::resident::Resident;
 use crate::pages::sums::PageSums;
-use crate::pages::usage::Account;
+use crate::pages::usage::Usage;
 use crate::sync::{Arc, Condvar, Mutex, lock};
 
 #[derive(Debug)]
-pub(crate) struct Departure {
+pub(crate) struct Transit {
     state: Mutex<State>,
-    /// Signalled when a departure that is not abandoned ends.
+    /// Signalled when a transit that is not abandoned ends.
     ended: Condvar,
     /// Bytes of the slot that the page will have, and of the frame that it has.
     pub(crate) slot_bytes: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Departure {
 
 #[derive(Debug)]
 enum State {
-    Underway,
+    Moving,
     Ended(Outcome),
     Abandoned,
     Settled,
@@ -50,52 +50,52 @@ enum State {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Its bytes are in a slot, and have these sums if the pool keeps any.
-    Landed { slot: Slot, valid: usize, sums: Option<PageSums> },
+    Arrived { slot: Slot, valid: usize, sums: Option<PageSums> },
     /// It could not be written.
     Returned(Resident),
 }
 
-impl Departure {
+impl Transit {
     /// A page that is to leave: one half for the table, one for the taker. The account has been
     /// charged for a slot of `slot_bytes`.
-    pub(crate) fn start(resident: Resident, slot_bytes: u64) -> (Arc<Departure>, Underway) {
-        let departure = Arc::new(Departure {
-            state: Mutex::new(State::Underway),
+    pub(crate) fn start(resident: Resident, slot_bytes: u64) -> (Arc<Transit>, Carrier) {
+        let transit = Arc::new(Transit {
+            state: Mutex::new(State::Moving),
             ended: Condvar::new(),
             slot_bytes,
             frame_bytes: resident.frame.capacity() as u64,
         });
-        (Arc::clone(&departure), Underway { departure, resident: Some(resident) })
+        (Arc::clone(&transit), Carrier { transit, resident: Some(resident) })
     }
 
     /// For the owner: waits for the end.
-    pub(crate) fn await_end(&self) {
+    pub(crate) fn wait(&self) {
         let mut state = lock(&self.state);
-        while matches!(*state, State::Underway) {
+        while matches!(*state, State::Moving) {
             state = self.ended.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 
-    /// What became of the page, if the departure has ended. It is told once.
-    pub(crate) fn try_settle(&self) -> Option<Outcome> {
+    /// What became of the page, if the transit has ended. It is told once.
+    pub(crate) fn take_outcome(&self) -> Option<Outcome> {
         let mut state = lock(&self.state);
-        (!matches!(*state, State::Underway)).then(|| settle(&mut state))
+        (!matches!(*state, State::Moving)).then(|| take(&mut state))
     }
 
-    /// For the owner: the page is not needed any more. If the departure has ended already, the page
+    /// For the owner: the page is not needed any more. If the transit has ended already, the page
     /// is given, to be disposed of; if not, the taker does that.
-    pub(crate) fn abandon(&self, account: &Account) -> Option<Outcome> {
+    pub(crate) fn abandon(&self, usage: &Usage) -> Option<Outcome> {
         let mut state = lock(&self.state);
-        if matches!(*state, State::Underway) {
+        if matches!(*state, State::Moving) {
             *state = State::Abandoned;
-            account.memory.give_back(self.frame_bytes);
-            account.disk.give_back(self.slot_bytes);
+            usage.memory.release(self.frame_bytes);
+            usage.disk.release(self.slot_bytes);
             return None;
         }
-        Some(settle(&mut state))
+        Some(take(&mut state))
     }
 
-    /// For the taker: tells the end to the owner, and corrects the account; or, if the owner has
+    /// For the taker: tells the end to the owner, and corrects the usage; or, if the owner has
     /// abandoned the page, gives it back.
     fn end(&self, with: Outcome, correct: impl FnOnce()) -> Option<Outcome> {
         let mut state = lock(&self.state);
@@ -110,16 +110,16 @@ impl Departure {
     }
 }
 
-fn settle(state: &mut State) -> Outcome {
+fn take(state: &mut State) -> Outcome {
     match std::mem::replace(state, State::Settled) {
         State::Ended(outcome) => outcome,
-        State::Underway | State::Abandoned | State::Settled => unreachable!("a departure ends once"),
+        State::Moving | State::Abandoned | State::Settled => unreachable!("a transit ends once"),
     }
 }
 
 /// What the taker has when a page has landed.
 #[derive(Debug)]
-pub(crate) struct Landed {
+pub(crate) struct Arrived {
     pub(crate) frame: Frame,
     /// The slot, if the owner does not need the page any more.
     pub(crate) unwanted: Option<Slot>,
@@ -129,52 +129,52 @@ pub(crate) struct Landed {
 
 /// The taker's half. Dropped before it has landed, as when the store panics, it gives the page back.
 #[derive(Debug)]
-pub(crate) struct Underway {
-    departure: Arc<Departure>,
+pub(crate) struct Carrier {
+    transit: Arc<Transit>,
     /// There until it has landed. It may have a slot, which then fits.
     resident: Option<Resident>,
 }
 
-impl Underway {
+impl Carrier {
     pub(crate) fn resident(&self) -> &Resident {
         self.resident.as_ref().expect("it is there until the page has landed")
     }
 
     /// The bytes have arrived in `slot`, and have these sums if the pool keeps any.
-    pub(crate) fn land(mut self, slot: Slot, sums: Option<PageSums>, account: &Account) -> Landed {
+    pub(crate) fn arrive(mut self, slot: Slot, sums: Option<PageSums>, usage: &Usage) -> Arrived {
         let resident = self.resident.take().expect("a page lands once");
-        let landed = Outcome::Landed { slot, valid: resident.valid, sums };
+        let landed = Outcome::Arrived { slot, valid: resident.valid, sums };
         let mut is_first = false;
         let correct = || {
-            account.memory.give_back(self.departure.frame_bytes);
-            is_first = account.count_spills(1);
+            usage.memory.release(self.transit.frame_bytes);
+            is_first = usage.count_spills(1);
         };
-        let unwanted = self.departure.end(landed, correct).map(|_| slot);
-        Landed { frame: resident.frame, unwanted, is_first }
+        let unwanted = self.transit.end(landed, correct).map(|_| slot);
+        Arrived { frame: resident.frame, unwanted, is_first }
     }
 
     /// The bytes cannot be written: gives the page back. If its owner does not need it any more, it
     /// is given to the caller, to be disposed of.
-    pub(crate) fn give_up(mut self, account: &Account) -> Option<Resident> {
+    pub(crate) fn return_page(mut self, usage: &Usage) -> Option<Resident> {
         let resident = self.resident.take()?;
-        let unused = if resident.slot.is_none() { self.departure.slot_bytes } else { 0 };
-        self.give_back(resident, || account.disk.give_back(unused))
+        let unused = if resident.slot.is_none() { self.transit.slot_bytes } else { 0 };
+        self.return_to_owner(resident, || usage.disk.release(unused))
     }
 
-    fn give_back(&mut self, resident: Resident, correct: impl FnOnce()) -> Option<Resident> {
-        match self.departure.end(Outcome::Returned(resident), correct) {
+    fn return_to_owner(&mut self, resident: Resident, correct: impl FnOnce()) -> Option<Resident> {
+        match self.transit.end(Outcome::Returned(resident), correct) {
             Some(Outcome::Returned(resident)) => Some(resident),
             _ => None,
         }
     }
 }
 
-impl Drop for Underway {
+impl Drop for Carrier {
     fn drop(&mut self) {
         // Only a store that panicked leads here with the page still there. Its slot stays taken in the
-        // account, and if the owner has abandoned the page, in the store: room lost, but no byte.
+        // usage, and if the owner has abandoned the page, in the store: room lost, but no byte.
         if let Some(resident) = self.resident.take() {
-            drop(self.give_back(resident, || ()));
+            drop(self.return_to_owner(resident, || ()));
         }
     }
 }

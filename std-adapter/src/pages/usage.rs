@@ -7,7 +7,7 @@ use crate::memory::budget::Budget;
 use crate::sync::{AtomicU64, Ordering};
 
 #[derive(Debug)]
-pub(crate) struct Account {
+pub(crate) struct Usage {
     /// The frames of the buffer's pages. Bytes; a part of what is taken of the pool's budget.
     pub(crate) memory: Budget,
     /// The slots of its pages, and those that pages on their way to the store will have.
@@ -16,10 +16,10 @@ pub(crate) struct Account {
     spills: AtomicU64,
 }
 
-impl Account {
+impl Usage {
     /// An account that nothing but the pool limits.
     pub(crate) fn new() -> Self {
-        Account { memory: Budget::new(u64::MAX), disk: Budget::new(u64::MAX), spills: AtomicU64::new(0) }
+        Usage { memory: Budget::new(u64::MAX), disk: Budget::new(u64::MAX), spills: AtomicU64::new(0) }
     }
 
     pub(crate) fn spills(&self) -> u64 {

@@ -1,8 +1,8 @@
 //! Recounts what a pool has charged, and compares it with what its buffers hold. For tests.
 
-use crate::pool::state::Core;
+use crate::pool::state::PoolState;
 
-impl Core {
+impl PoolState {
     /// Checks what can be checked while other threads are at work.
     ///
     /// # Panics
@@ -18,11 +18,11 @@ impl Core {
     pub(crate) fn check_quiet(&self) {
         self.check_budget();
         let Some(registry) = &self.registry else { return };
-        let held: u64 = registry.tables().iter().map(|table| table.beside().account.memory.taken()).sum();
-        let memory = self.frames.budget().taken();
+        let held: u64 = registry.tables().iter().map(|table| table.unlocked().usage.memory.used()).sum();
+        let memory = self.frames.budget().used();
         assert_eq!(held + self.frames.recycled_bytes(), memory, "I2: frames and what is charged");
-        let slots: u64 = registry.tables().iter().map(|table| table.beside().account.disk.taken()).sum();
+        let slots: u64 = registry.tables().iter().map(|table| table.unlocked().usage.disk.used()).sum();
         let quota = self.disk.quota();
-        assert_eq!(slots + quota.set_aside(), quota.taken(), "I6: slots and what is charged");
+        assert_eq!(slots + quota.set_aside(), quota.used(), "I6: slots and what is charged");
     }
 }

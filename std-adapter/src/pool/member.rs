@@ -2,7 +2,7 @@
 
 use crate::disk::own_file::OwnFile;
 use crate::pages::table::Table;
-use crate::pages::usage::Account;
+use crate::pages::usage::Usage;
 use crate::sync::biased::{Owner, Peer};
 use crate::sync::{Arc, OnceLock};
 
@@ -15,14 +15,14 @@ pub(crate) type PeerTable = Peer<Table, Member>;
 /// What is known of a buffer without its lock.
 #[derive(Debug)]
 pub(crate) struct Member {
-    pub(crate) account: Account,
+    pub(crate) usage: Usage,
     /// Where its pages go instead of the pool's store, if it is to be persisted. Set while the buffer is empty.
     own: OnceLock<Arc<OwnFile>>,
 }
 
 impl Member {
     pub(crate) fn new() -> Self {
-        Member { account: Account::new(), own: OnceLock::new() }
+        Member { usage: Usage::new(), own: OnceLock::new() }
     }
 
     pub(crate) fn own(&self) -> Option<&Arc<OwnFile>> {

@@ -10,56 +10,56 @@
 //!
 //! Who gives to whom is decided in [`registry`](crate::pool::registry).
 
-use crate::disk::backing::Home;
+use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
 use crate::disk::slots::Slot;
 use crate::disk::transfer;
 use crate::memory::frame::Frame;
-use crate::observe::counters::Way;
+use crate::observe::counters::IoPath;
 use crate::observe::events::Event;
 use crate::observe::stats::{IoCounts, SpillReason};
 use crate::pages::page::Page;
 use crate::pages::table::Table;
-use crate::pages::transit::{Departure, Landed, Underway};
-use crate::pages::usage::Account;
+use crate::pages::transit::{Arrived, Carrier, Transit};
+use crate::pages::usage::Usage;
 use crate::pool::member::PeerTable;
-use crate::pool::state::Core;
+use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::cell::RefCell;
 use std::io::IoSlice;
 
 /// What came of an attempt.
 #[derive(Debug)]
-pub(crate) enum Taken {
+pub(crate) enum Reclaimed {
     /// Frames, at least one, still charged to the pool, with anything in them.
-    Frames(Vec<Frame>),
+    FramePool(Vec<Frame>),
     /// The table was in use, or had nothing to give.
     Nothing,
     /// The store refuses: no use in trying another.
-    Stuck,
+    StoreRefused,
 }
 
 /// What a table gives up at once.
 #[derive(Debug)]
-struct Surrendered {
-    what: What,
+struct ReleasedPage {
+    what: Released,
     /// A slot that is not needed any more.
     outgrown: Option<Slot>,
 }
 
 #[derive(Debug)]
-enum What {
+enum Released {
     /// A frame that had no bytes.
     Empty(Frame),
     /// A frame whose bytes are in a slot already.
     Clean(Frame),
     /// A page whose bytes are still to be written.
-    Leaving { index: u64, underway: Underway },
+    Dirty { index: u64, carrier: Carrier },
 }
 
 /// Whom pages are taken from.
 #[derive(Debug)]
-struct Giver<'a> {
+struct Donor<'a> {
     table: &'a PeerTable,
     /// Where the buffer has its slots: known from the visit, since the table may be another buffer's by the time
     /// that the pages have arrived.
@@ -68,39 +68,39 @@ struct Giver<'a> {
     returned: RefCell<Vec<u64>>,
 }
 
-impl Giver<'_> {
-    fn home<'b>(&'b self, core: &'b Core) -> Home<'b> {
-        Home { disk: &core.disk, own: self.own.as_deref() }
+impl Donor<'_> {
+    fn backing<'b>(&'b self, pool: &'b PoolState) -> Backing<'b> {
+        Backing { disk: &pool.disk, own: self.own.as_deref() }
     }
 
-    fn account(&self) -> &Account {
-        &self.table.beside().account
+    fn usage(&self) -> &Usage {
+        &self.table.unlocked().usage
     }
 }
 
 /// Page `index`, on its way.
 #[derive(Debug)]
-struct Leaving<'a> {
-    giver: &'a Giver<'a>,
+struct Outgoing<'a> {
+    donor: &'a Donor<'a>,
     index: u64,
-    underway: Underway,
+    carrier: Carrier,
 }
 
 /// A page on its way that knows where to.
 #[derive(Debug)]
 struct Placed<'a> {
-    leaving: Leaving<'a>,
+    outgoing: Outgoing<'a>,
     slot: Slot,
 }
 
 impl Placed<'_> {
     fn content(&self) -> &[u8] {
-        self.leaving.underway.resident().content()
+        self.outgoing.carrier.resident().content()
     }
 
     /// The file that it goes to, if that is not the pool's.
     fn file(&self) -> Option<*const OwnFile> {
-        self.leaving.giver.own.as_ref().map(Arc::as_ptr)
+        self.outgoing.donor.own.as_ref().map(Arc::as_ptr)
     }
 
     /// Whether both can be written in one go: they go to the same file, and nothing is between them there.
@@ -111,78 +111,78 @@ impl Placed<'_> {
 
 impl Table {
     /// Lets the coldest page go, the window only if there is no other.
-    fn surrender(&mut self, account: &Account, home: Home<'_>) -> Option<Surrendered> {
+    fn release_page(&mut self, usage: &Usage, backing: Backing<'_>) -> Option<ReleasedPage> {
         let window = self.window_index().filter(|&index| !self.is_pinned(index));
         let index = self.coldest().map(|(index, _)| index).or(window)?;
-        let mut resident = self.take_resident(index)?;
+        let mut resident = self.remove_resident(index)?;
         let (what, outgrown) = if resident.valid == 0 {
             self.sums.forget(index);
-            account.memory.give_back(resident.frame.capacity() as u64);
-            (What::Empty(resident.frame), resident.slot)
+            usage.memory.release(resident.frame.capacity() as u64);
+            (Released::Empty(resident.frame), resident.slot)
         } else if let Some(slot) = resident.slot.filter(|_| !resident.dirty) {
             self.put(index, Page::Spilled { slot, valid: resident.valid });
-            account.memory.give_back(resident.frame.capacity() as u64);
-            (What::Clean(resident.frame), None)
+            usage.memory.release(resident.frame.capacity() as u64);
+            (Released::Clean(resident.frame), None)
         } else {
             let fitting = resident.slot.filter(|slot| slot.len() >= resident.valid as u64);
-            let needed = fitting.map_or_else(|| home.slot_bytes(resident.valid), |slot| slot.len());
-            if fitting.is_none() && account.disk.take(needed).is_err() {
+            let needed = fitting.map_or_else(|| backing.slot_bytes(resident.valid), |slot| slot.len());
+            if fitting.is_none() && usage.disk.reserve(needed).is_err() {
                 self.put(index, Page::Resident(resident));
                 return None;
             }
             let outgrown = std::mem::replace(&mut resident.slot, fitting).filter(|_| fitting.is_none());
-            let (departure, underway) = Departure::start(resident, needed);
-            self.put(index, Page::Leaving(departure));
-            (What::Leaving { index, underway }, outgrown)
+            let (transit, carrier) = Transit::start(resident, needed);
+            self.put(index, Page::InTransit(transit));
+            (Released::Dirty { index, carrier }, outgrown)
         };
-        account.disk.give_back(outgrown.map_or(0, |slot| slot.len()));
-        Some(Surrendered { what, outgrown })
+        usage.disk.release(outgrown.map_or(0, |slot| slot.len()));
+        Some(ReleasedPage { what, outgrown })
     }
 }
 
-impl Core {
+impl PoolState {
     /// Takes up to `most` frames back from each of some buffers, whose pages go to their slots: those that lie side by
     /// side in one call of the store.
-    pub(crate) fn take_back(&self, from: &[PeerTable], reason: SpillReason, most: usize) -> Taken {
+    pub(crate) fn reclaim(&self, from: &[PeerTable], reason: SpillReason, most: usize) -> Reclaimed {
         let visited = PeerTable::try_with_each(from.iter().map(|peer| (peer, peer)), |peer, table| {
-            let own = peer.beside().own().cloned();
-            let giver = Giver { table: peer, own, returned: RefCell::default() };
-            let pages = std::iter::from_fn(|| table.surrender(giver.account(), giver.home(self)));
-            let surrendered: Vec<_> = pages.take(most).collect();
-            (giver, surrendered)
+            let own = peer.unlocked().own().cloned();
+            let donor = Donor { table: peer, own, returned: RefCell::default() };
+            let pages = std::iter::from_fn(|| table.release_page(donor.usage(), donor.backing(self)));
+            let released: Vec<_> = pages.take(most).collect();
+            (donor, released)
         });
-        let (givers, surrendered): (Vec<_>, Vec<_>) = visited.into_iter().unzip();
-        let (mut frames, mut leaving, mut is_empty) = (Vec::new(), Vec::new(), true);
+        let (donors, released): (Vec<_>, Vec<_>) = visited.into_iter().unzip();
+        let (mut frames, mut outgoing, mut is_empty) = (Vec::new(), Vec::new(), true);
         let mut first_spills = Vec::new();
-        for (giver, surrendered) in givers.iter().zip(surrendered) {
-            for Surrendered { what, outgrown } in surrendered {
+        for (donor, released) in donors.iter().zip(released) {
+            for ReleasedPage { what, outgrown } in released {
                 is_empty = false;
-                outgrown.into_iter().for_each(|slot| giver.home(self).free(slot));
+                outgrown.into_iter().for_each(|slot| donor.backing(self).free(slot));
                 match what {
-                    What::Empty(frame) => frames.push(frame),
-                    What::Clean(frame) => {
-                        self.tally.count_eviction();
+                    Released::Empty(frame) => frames.push(frame),
+                    Released::Clean(frame) => {
+                        self.counters.count_eviction();
                         frames.push(frame);
                     }
-                    What::Leaving { index, underway } => leaving.push(Leaving { giver, index, underway }),
+                    Released::Dirty { index, carrier } => outgoing.push(Outgoing { donor, index, carrier }),
                 }
             }
         }
-        self.carry_out(leaving, reason, &mut frames, &mut first_spills);
+        self.carry_out(outgoing, reason, &mut frames, &mut first_spills);
         // So that they can be taken again; an owner that is inside finds them itself.
-        let returned = givers.iter().filter(|giver| !giver.returned.borrow().is_empty());
-        PeerTable::try_with_each(returned.map(|giver| (giver, giver.table)), |giver, table| {
-            giver.returned.borrow().iter().for_each(|&index| table.readmit(index));
+        let returned = donors.iter().filter(|donor| !donor.returned.borrow().is_empty());
+        PeerTable::try_with_each(returned.map(|donor| (donor, donor.table)), |donor, table| {
+            donor.returned.borrow().iter().for_each(|&index| table.settle(index));
         });
-        frames.iter().for_each(|_| self.tally.count_taking());
+        frames.iter().for_each(|_| self.counters.count_reclaim());
         // With nothing on its way any more: who listens may use any buffer.
         for bytes in first_spills {
-            self.listeners.tell(&Event::FirstSpill { reason, bytes });
+            self.listeners.notify(&Event::FirstSpill { reason, bytes });
         }
         match frames {
-            _ if is_empty => Taken::Nothing,
-            none if none.is_empty() => Taken::Stuck,
-            frames => Taken::Frames(frames),
+            _ if is_empty => Reclaimed::Nothing,
+            none if none.is_empty() => Reclaimed::StoreRefused,
+            frames => Reclaimed::FramePool(frames),
         }
     }
 
@@ -190,18 +190,18 @@ impl Core {
     /// those that are their owner's again; and to `first_spills` the bytes of those that are the first of their buffer.
     fn carry_out(
         &self,
-        leaving: Vec<Leaving<'_>>,
+        outgoing: Vec<Outgoing<'_>>,
         reason: SpillReason,
         frames: &mut Vec<Frame>,
         first_spills: &mut Vec<u64>,
     ) {
-        let mut placed = Vec::with_capacity(leaving.len());
-        for leaving in leaving {
-            let resident = leaving.underway.resident();
-            let take = || leaving.giver.home(self).take(leaving.index, resident.valid, None);
+        let mut placed = Vec::with_capacity(outgoing.len());
+        for outgoing in outgoing {
+            let resident = outgoing.carrier.resident();
+            let take = || outgoing.donor.backing(self).allocate(outgoing.index, resident.valid, None);
             match resident.slot.map_or_else(take, Ok) {
-                Ok(slot) => placed.push(Placed { leaving, slot }),
-                Err(_) => frames.extend(self.give_up(leaving)),
+                Ok(slot) => placed.push(Placed { outgoing, slot }),
+                Err(_) => frames.extend(self.return_page(outgoing)),
             }
         }
         placed.sort_unstable_by_key(|page| (page.file(), page.slot.offset));
@@ -217,15 +217,15 @@ impl Core {
             for page in run {
                 let has_arrived = written >= page.content().len();
                 written = written.saturating_sub(page.content().len());
-                let Placed { leaving, slot } = page;
+                let Placed { outgoing, slot } = page;
                 if has_arrived {
-                    frames.push(self.land(leaving, slot, reason, first_spills));
+                    frames.push(self.arrive(outgoing, slot, reason, first_spills));
                     continue;
                 }
-                if leaving.underway.resident().slot.is_none() {
-                    leaving.giver.home(self).free(slot);
+                if outgoing.carrier.resident().slot.is_none() {
+                    outgoing.donor.backing(self).free(slot);
                 }
-                frames.extend(self.give_up(leaving));
+                frames.extend(self.return_page(outgoing));
             }
         }
     }
@@ -233,7 +233,7 @@ impl Core {
     /// Writes pages that lie side by side, and says how many bytes of them are there now.
     fn write_run(&self, run: &[Placed<'_>]) -> usize {
         let Some(first) = run.first() else { return 0 };
-        let (store, offset) = (first.leaving.giver.home(self).store(), first.slot.offset);
+        let (store, offset) = (first.outgoing.donor.backing(self).store(), first.slot.offset);
         let mut counts = IoCounts::default();
         let (written, _) = match run {
             [page] => transfer::write(store, offset, page.content(), &mut counts),
@@ -242,37 +242,37 @@ impl Core {
                 transfer::write_parts(store, offset, &mut parts, &mut counts)
             }
         };
-        self.tally.count_io(Way::Paged, &counts);
+        self.counters.count_io(IoPath::Paged, &counts);
         written
     }
 
-    fn land(
+    fn arrive(
         &self,
-        leaving: Leaving<'_>,
+        outgoing: Outgoing<'_>,
         slot: Slot,
         reason: SpillReason,
         first_spills: &mut Vec<u64>,
     ) -> Frame {
-        let Leaving { giver, underway, .. } = leaving;
-        let bytes = underway.resident().valid as u64;
-        let sums = self.checksums.of_page(underway.resident().content());
-        let Landed { frame, unwanted, is_first } = underway.land(slot, sums, giver.account());
-        self.tally.count_eviction();
-        self.tally.count_spills(reason, 1);
+        let Outgoing { donor, carrier, .. } = outgoing;
+        let bytes = carrier.resident().valid as u64;
+        let sums = self.checksums.of_page(carrier.resident().content());
+        let Arrived { frame, unwanted, is_first } = carrier.arrive(slot, sums, donor.usage());
+        self.counters.count_eviction();
+        self.counters.count_spills(reason, 1);
         first_spills.extend(is_first.then_some(bytes));
-        unwanted.into_iter().for_each(|slot| giver.home(self).free(slot));
+        unwanted.into_iter().for_each(|slot| donor.backing(self).free(slot));
         frame
     }
 
     /// Gives a page that could not be written back to its owner, unless that does not need it any more: then there is a
     /// frame.
-    fn give_up(&self, leaving: Leaving<'_>) -> Option<Frame> {
-        let Leaving { giver, index, underway } = leaving;
-        let Some(abandoned) = underway.give_up(giver.account()) else {
-            giver.returned.borrow_mut().push(index);
+    fn return_page(&self, outgoing: Outgoing<'_>) -> Option<Frame> {
+        let Outgoing { donor, index, carrier } = outgoing;
+        let Some(abandoned) = carrier.return_page(donor.usage()) else {
+            donor.returned.borrow_mut().push(index);
             return None;
         };
-        abandoned.slot.into_iter().for_each(|slot| giver.home(self).free(slot));
+        abandoned.slot.into_iter().for_each(|slot| donor.backing(self).free(slot));
         Some(abandoned.frame)
     }
 }

@@ -5,16 +5,16 @@
 //! - A buffer whose frames are within its fair share (the limit divided by the number of buffers)
 //!   gives only if it is idle, and only when a buffer that holds little asks. What several give beyond
 //!   that one's need, at most a 64th of the limit, is for whoever asks next.
-//! - Memory flows from who holds more to who holds less, never back: the giver still holds at least
-//!   as much as the asker after it. So no two buffers take the same frame from each other in turn.
+//! - Memory flows from who holds more to who holds less, never back: the donor still holds at least
+//!   as much as the requester after it. So no two buffers take the same frame from each other in turn.
 //! - A search looks at a bounded number of tables, and goes on the next time where it ended.
 //!
 //! # Who gives
 //!
 //! | rule | gives | to |
 //! |---|---|---|
-//! | [`larger`](Ask::may_take_from_larger) | the largest of a few that hold more than their share | any that holds less |
-//! | [`idle`](Ask::may_take_from_idle) | some that were not visited since the last round | one with less than its share, or an eighth of the limit |
+//! | [`larger`](Demand::may_take_from_larger) | the largest of a few that hold more than their share | any that holds less |
+//! | [`idle`](Demand::may_take_from_idle) | some that were not visited since the last round | one with less than its share, or an eighth of the limit |
 //!
 //! The first rule keeps a huge buffer from starving small ones; the second keeps many idle ones from
 //! starving a few active ones. Its bound keeps a huge one from washing out the idle ones: what it wants
@@ -30,24 +30,24 @@ const SAMPLE: usize = 32;
 /// Tables that are looked at to find any.
 const SEARCH_MAX: usize = 1 << 10;
 
-/// An asker may take from idle buffers until it holds the limit divided by this, if its share is less.
-const IDLE_GIVE_PARTS: u64 = 8;
+/// A requester may take from idle buffers until it holds the limit divided by this, if its share is less.
+const IDLE_DONATION_PARTS: u64 = 8;
 
-/// How many times as much as the asker wants idle buffers give at once, a page each: the rest waits for the next who
+/// How many times as much as the requester wants idle buffers give at once, a page each: the rest waits for the next who
 /// asks. Each by itself would cost a heavy fence, some 20 µs on a virtual machine, and a call of the store, in which two
 /// threads get in each other's way.
-const GIVEN_TIMES: u64 = 8;
+const DONATED_TIMES: u64 = 8;
 
-/// What idle buffers give at once is at most the limit divided by this, unless the asker wants more.
-const GIVEN_PARTS: u64 = 64;
+/// What idle buffers give at once is at most the limit divided by this, unless the requester wants more.
+const DONATED_PARTS: u64 = 64;
 
-/// Where a table is in the registry: its index and one, so that no place takes no room.
+/// Where a table is in the registry: its index and one, so that no registration takes no room.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place(NonZeroUsize);
+pub(crate) struct Registration(NonZeroUsize);
 
 /// How much trouble a frame is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Reach {
+pub(crate) enum Effort {
     /// What nobody uses.
     Spare,
     /// And what buffers hold that hold more than their share.
@@ -58,8 +58,8 @@ pub(crate) enum Reach {
 
 /// Somebody asks for memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ask {
-    /// Bytes that the asker holds already.
+pub(crate) struct Demand {
+    /// Bytes that the requester holds already.
     pub(crate) held: u64,
     /// Bytes that it wants beside them.
     pub(crate) wanted: u64,
@@ -69,17 +69,17 @@ pub(crate) struct Ask {
     pub(crate) limit: u64,
     /// The length of a page.
     pub(crate) page: u64,
-    pub(crate) reach: Reach,
+    pub(crate) effort: Effort,
 }
 
-impl Ask {
+impl Demand {
     fn may_take_from_larger(&self, held: u64) -> bool {
-        self.reach >= Reach::Larger && held > self.share && held >= self.held + 2 * self.wanted
+        self.effort >= Effort::Larger && held > self.share && held >= self.held + 2 * self.wanted
     }
 
     fn may_take_from_idle(&self) -> bool {
-        let most = self.share.max(self.limit / IDLE_GIVE_PARTS);
-        self.reach >= Reach::Idle && self.held + self.wanted <= most
+        let most = self.share.max(self.limit / IDLE_DONATION_PARTS);
+        self.effort >= Effort::Idle && self.held + self.wanted <= most
     }
 
     /// How much idle buffers are to give at once, in bytes.
@@ -87,7 +87,7 @@ impl Ask {
         if !self.may_take_from_idle() {
             return 0;
         }
-        self.wanted.saturating_mul(GIVEN_TIMES).min(self.limit / GIVEN_PARTS).max(self.wanted)
+        self.wanted.saturating_mul(DONATED_TIMES).min(self.limit / DONATED_PARTS).max(self.wanted)
     }
 }
 
@@ -106,7 +106,7 @@ struct Clock {
     /// Where the next search starts.
     hand: usize,
     /// Who gave last because it held more than its share: likely to do so still.
-    giver: usize,
+    donor: usize,
 }
 
 #[derive(Debug)]
@@ -116,7 +116,7 @@ struct Entry {
 
 impl Entry {
     fn held(&self) -> u64 {
-        self.table.beside().account.memory.taken()
+        self.table.unlocked().usage.memory.used()
     }
 
     /// Whether the owner has not been inside since the last call.
@@ -126,7 +126,7 @@ impl Entry {
 }
 
 impl Registry {
-    pub(crate) fn register(&self, table: &OwnTable) -> Place {
+    pub(crate) fn register(&self, table: &OwnTable) -> Registration {
         let entry = Some(Entry { table: table.peer() });
         let mut clock = lock(&self.clock);
         let at = clock.vacant.pop().unwrap_or(clock.entries.len());
@@ -136,11 +136,11 @@ impl Registry {
             clock.entries.push(entry);
         }
         self.len.fetch_add(1, Ordering::Relaxed);
-        Place(NonZeroUsize::MIN.saturating_add(at))
+        Registration(NonZeroUsize::MIN.saturating_add(at))
     }
 
-    pub(crate) fn unregister(&self, Place(place): Place) {
-        let at = place.get() - 1;
+    pub(crate) fn unregister(&self, Registration(registration): Registration) {
+        let at = registration.get() - 1;
         let mut clock = lock(&self.clock);
         clock.entries[at] = None;
         clock.vacant.push(at);
@@ -153,8 +153,8 @@ impl Registry {
     }
 
     /// Whom to take a page each back from: nobody, one, or several that are idle.
-    pub(crate) fn find_givers(&self, ask: &Ask, asker: &OwnTable) -> Vec<PeerTable> {
-        lock(&self.clock).find_givers(ask, asker)
+    pub(crate) fn find_donors(&self, demand: &Demand, requester: &OwnTable) -> Vec<PeerTable> {
+        lock(&self.clock).find_donors(demand, requester)
     }
 
     /// All tables, as they are now.
@@ -164,16 +164,16 @@ impl Registry {
 }
 
 impl Clock {
-    fn find_givers(&mut self, ask: &Ask, asker: &OwnTable) -> Vec<PeerTable> {
-        let is_asker = |entry: &Entry| entry.table.is_of(asker);
-        if let Some(Some(entry)) = self.entries.get(self.giver)
-            && ask.may_take_from_larger(entry.held())
+    fn find_donors(&mut self, demand: &Demand, requester: &OwnTable) -> Vec<PeerTable> {
+        let is_asker = |entry: &Entry| entry.table.is_of(requester);
+        if let Some(Some(entry)) = self.entries.get(self.donor)
+            && demand.may_take_from_larger(entry.held())
             && !is_asker(entry)
         {
             return vec![entry.table.clone()];
         }
         let (mut largest, mut largest_held) = (None, 0);
-        let (mut idle, mut missing) = (Vec::new(), ask.of_idle());
+        let (mut idle, mut missing) = (Vec::new(), demand.of_idle());
         for step in 0..self.entries.len().min(SEARCH_MAX) {
             if step >= SAMPLE && (largest.is_some() || !idle.is_empty()) {
                 break;
@@ -185,16 +185,16 @@ impl Clock {
             if held == 0 || is_asker(entry) {
                 continue;
             }
-            if held > largest_held && ask.may_take_from_larger(held) {
+            if held > largest_held && demand.may_take_from_larger(held) {
                 (largest, largest_held) = (Some(at), held);
             }
             if is_idle && missing > 0 {
-                missing = missing.saturating_sub(held.min(ask.page));
+                missing = missing.saturating_sub(held.min(demand.page));
                 idle.push(entry.table.clone());
             }
         }
         let Some(largest) = largest else { return idle };
-        self.giver = largest;
+        self.donor = largest;
         self.entries[largest].iter().map(|entry| entry.table.clone()).collect()
     }
 }

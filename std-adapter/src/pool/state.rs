@@ -1,15 +1,15 @@
 //! What the buffers of a pool share.
 
 use crate::disk::quota::Quota;
-use crate::disk::slotted_store::Disk;
+use crate::disk::slotted_store::SlottedStore;
 use crate::disk::store::Store;
 use crate::disk::temp_file::TempFileStore;
-use crate::memory::frame_pool::Frames;
-use crate::observe::counters::Tally;
+use crate::memory::frame_pool::FramePool;
+use crate::observe::counters::Counters;
 use crate::observe::events::Listeners;
 use crate::pages::sums::Checksums;
 use crate::pool::registry::Registry;
-use crate::pool::table_cache::Idle;
+use crate::pool::table_cache::TableCache;
 use crate::pool::when_full::WhenFull;
 use crate::sync::Arc;
 use std::path::PathBuf;
@@ -23,11 +23,11 @@ const PAGE_SIZE_CHOSEN_MIN: usize = 4 << 10;
 
 /// What the buffers of a pool share.
 #[derive(Debug)]
-pub(crate) struct Core {
-    pub(crate) frames: Frames,
-    pub(crate) disk: Disk,
-    pub(crate) idle: Idle,
-    pub(crate) tally: Tally,
+pub(crate) struct PoolState {
+    pub(crate) frames: FramePool,
+    pub(crate) disk: SlottedStore,
+    pub(crate) table_cache: TableCache,
+    pub(crate) counters: Counters,
     pub(crate) listeners: Listeners,
     /// None in a pool for one buffer: there is nobody to take from.
     pub(crate) registry: Option<Registry>,
@@ -38,7 +38,7 @@ pub(crate) struct Core {
     pub(crate) dir: Option<PathBuf>,
 }
 
-impl Core {
+impl PoolState {
     pub(crate) fn new(
         memory: usize,
         disk: u64,
@@ -46,11 +46,11 @@ impl Core {
         store: Box<dyn Store>,
         dir: Option<PathBuf>,
     ) -> Self {
-        Core {
-            frames: Frames::new(memory as u64, page_size),
-            disk: Disk::new(store, Arc::new(Quota::new(disk)), page_size),
-            idle: Idle::default(),
-            tally: Tally::default(),
+        PoolState {
+            frames: FramePool::new(memory as u64, page_size),
+            disk: SlottedStore::new(store, Arc::new(Quota::new(disk)), page_size),
+            table_cache: TableCache::default(),
+            counters: Counters::default(),
             listeners: Listeners::default(),
             registry: Some(Registry::default()),
             page_size,
@@ -63,8 +63,8 @@ impl Core {
     /// A pool for one buffer.
     pub(crate) fn private(memory: usize) -> Self {
         let store = Box::new(TempFileStore::new());
-        let core = Core::new(memory, u64::MAX, fitting_page_size(memory), store, None);
-        Core { registry: None, ..core }
+        let pool = PoolState::new(memory, u64::MAX, fitting_page_size(memory), store, None);
+        PoolState { registry: None, ..pool }
     }
 }
 

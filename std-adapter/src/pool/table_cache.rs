@@ -7,92 +7,92 @@
 //!
 //! The one that came last lies apart, where one exchange gets it instead of a mutex's two.
 
-use crate::memory::frame_pool::Frames;
+use crate::memory::frame_pool::FramePool;
 use crate::pool::member::OwnTable;
-use crate::pool::registry::Place;
+use crate::pool::registry::Registration;
 use crate::sync::biased::TryLock;
 use crate::sync::{Mutex, lock};
 
 /// How many tables are kept at the most, and how many bytes of frames with them.
-const KEPT_MAX: usize = 1 << 10;
-const KEPT_BYTES_MAX: u64 = 1 << 20;
+const CACHED_MAX: usize = 1 << 10;
+const CACHED_BYTES_MAX: u64 = 1 << 20;
 
 /// A table of the pool, and where the registry has it.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct RegisteredTable {
     pub(crate) table: OwnTable,
     /// None in a pool for one buffer, which has no registry.
-    pub(crate) place: Option<Place>,
+    pub(crate) registration: Option<Registration>,
 }
 
 /// Kept tables have no pages, but for an empty frame to start with.
 #[derive(Debug, Default)]
-pub(crate) struct Idle {
+pub(crate) struct TableCache {
     /// The one that came last, unless it found another here.
-    last: TryLock<Option<Kept>>,
+    last: TryLock<Option<RegisteredTable>>,
     others: Mutex<All>,
 }
 
 #[derive(Debug, Default)]
 struct All {
     /// Each with the bytes of its frame when it came.
-    tables: Vec<(Kept, u64)>,
+    tables: Vec<(RegisteredTable, u64)>,
     /// These bytes together.
     frame_bytes: u64,
 }
 
-impl Kept {
+impl RegisteredTable {
     /// Bytes of its frame. Whoever needs memory may take that at any time.
     fn frame_bytes(&self) -> u64 {
-        self.table.beside().account.memory.taken()
+        self.table.unlocked().usage.memory.used()
     }
 }
 
-impl Idle {
+impl TableCache {
     #[inline]
-    pub(crate) fn take(&self) -> Option<Kept> {
-        self.last.try_with(Option::take).flatten().or_else(|| self.take_other())
+    pub(crate) fn pop(&self) -> Option<RegisteredTable> {
+        self.last.try_with(Option::take).flatten().or_else(|| self.pop_other())
     }
 
-    fn take_other(&self) -> Option<Kept> {
+    fn pop_other(&self) -> Option<RegisteredTable> {
         let mut all = lock(&self.others);
-        let (kept, frame_bytes) = all.tables.pop()?;
+        let (registered, frame_bytes) = all.tables.pop()?;
         all.frame_bytes -= frame_bytes;
-        Some(kept)
+        Some(registered)
     }
 
     /// Keeps a table; or gives it back, if enough are kept or the budget was lowered.
     #[inline]
-    pub(crate) fn keep(&self, kept: Kept, frames: &Frames) -> Option<Kept> {
+    pub(crate) fn push(&self, registered: RegisteredTable, frames: &FramePool) -> Option<RegisteredTable> {
         if frames.is_over() {
-            return Some(kept);
+            return Some(registered);
         }
-        let mut kept = Some(kept);
+        let mut registered = Some(registered);
         self.last.try_with(|last| {
             if last.is_none() {
-                *last = kept.take();
+                *last = registered.take();
             }
         });
-        kept.and_then(|kept| self.keep_other(kept))
+        registered.and_then(|registered| self.push_other(registered))
     }
 
-    fn keep_other(&self, kept: Kept) -> Option<Kept> {
-        let bytes = kept.frame_bytes();
+    fn push_other(&self, registered: RegisteredTable) -> Option<RegisteredTable> {
+        let bytes = registered.frame_bytes();
         let mut all = lock(&self.others);
         let frame_bytes = all.frame_bytes + bytes;
-        if all.tables.len() >= KEPT_MAX || frame_bytes > KEPT_BYTES_MAX {
-            return Some(kept);
+        if all.tables.len() >= CACHED_MAX || frame_bytes > CACHED_BYTES_MAX {
+            return Some(registered);
         }
         all.frame_bytes = frame_bytes;
-        all.tables.push((kept, bytes));
+        all.tables.push((registered, bytes));
         None
     }
 
     /// Takes all tables out, but for one that is coming or going just now.
-    pub(crate) fn take_all(&self) -> impl Iterator<Item = Kept> {
+    pub(crate) fn drain(&self) -> impl Iterator<Item = RegisteredTable> {
         let others = std::mem::take(&mut *lock(&self.others));
         let last = self.last.try_with(Option::take).flatten();
-        last.into_iter().chain(others.tables.into_iter().map(|(kept, _)| kept))
+        last.into_iter().chain(others.tables.into_iter().map(|(registered, _)| registered))
     }
 
     /// The number of tables, but for one that is coming or going just now.
@@ -103,8 +103,9 @@ impl Idle {
 
     /// Bytes that are charged only because their frames are kept.
     pub(crate) fn bytes(&self) -> u64 {
-        let last = self.last.try_with(|last| last.as_ref().map(Kept::frame_bytes)).flatten();
-        let others: u64 = lock(&self.others).tables.iter().map(|(kept, _)| kept.frame_bytes()).sum();
+        let last = self.last.try_with(|last| last.as_ref().map(RegisteredTable::frame_bytes)).flatten();
+        let others: u64 =
+            lock(&self.others).tables.iter().map(|(registered, _)| registered.frame_bytes()).sum();
         last.unwrap_or_default() + others
     }
 }

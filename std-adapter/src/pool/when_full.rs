@@ -14,7 +14,7 @@ pub enum WhenFull {
     /// It blocks its thread until there is room, and fails with [`SpillError::DiskLimit`](crate::SpillError::DiskLimit), which tells
     /// how long it waited, if there is none in time.
     ///
-    /// Room comes from other threads: they drop, clear or truncate buffers of the pool, or raise its
+    /// Writable comes from other threads: they drop, clear or truncate buffers of the pool, or raise its
     /// limits. If all who could do so wait themselves, all wait in vain. First come, first served: what
     /// comes free is set aside for who has waited longest.
     ///

@@ -55,7 +55,7 @@ struct Shared<T, B> {
     lock: Mutex<()>,
     value: Cell<T>,
     /// What lies beside the value, open to everybody at any time.
-    beside: B,
+    unlocked: B,
 }
 
 // SAFETY: `value` is reached only between enter and leave of the protocol above, which lets one
@@ -95,13 +95,13 @@ impl<T, B> Drop for Inside<'_, T, B> {
 
 impl<T, B> Owner<T, B> {
     /// A value, and beside it what can be looked at without going in.
-    pub(crate) fn new(value: T, beside: B) -> Self {
+    pub(crate) fn new(value: T, unlocked: B) -> Self {
         let shared = Shared {
             value: Cell::new(value),
             presence: AtomicU8::new(AWAY),
             claimed: AtomicBool::new(!fences::work()),
             lock: Mutex::new(()),
-            beside,
+            unlocked,
         };
         Owner { shared: Arc::new(shared) }
     }
@@ -112,8 +112,8 @@ impl<T, B> Owner<T, B> {
     }
 
     #[inline]
-    pub(crate) fn beside(&self) -> &B {
-        &self.shared.beside
+    pub(crate) fn unlocked(&self) -> &B {
+        &self.shared.unlocked
     }
 
     /// Runs `f` on the value, alone with it; if a peer is inside, waits for it to leave.
@@ -182,9 +182,9 @@ impl<T, B> Peer<T, B> {
     /// Whether the owner has been inside since the last time this was asked, or is there now.
     pub(crate) fn was_visited(&self) -> bool {
         // Relaxed: a change in one step leaves what the owner released to be seen by who reads later.
-        let asked =
+        let requested =
             self.shared.presence.compare_exchange(VISITED, AWAY, Ordering::Relaxed, Ordering::Relaxed);
-        asked != Err(AWAY)
+        requested != Err(AWAY)
     }
 
     /// Whether both handles are of the same value.
@@ -192,8 +192,8 @@ impl<T, B> Peer<T, B> {
         Arc::ptr_eq(&self.shared, &owner.shared)
     }
 
-    pub(crate) fn beside(&self) -> &B {
-        &self.shared.beside
+    pub(crate) fn unlocked(&self) -> &B {
+        &self.shared.unlocked
     }
 }
 
@@ -324,7 +324,7 @@ pub(crate) mod fences {
 
     pub(crate) fn heavy() {
         fence(Ordering::SeqCst);
-        // It cannot fail once registered; if it could, going on would be a data race.
+        // It cannot fail once kept; if it could, going on would be a data race.
         assert!(!work() || membarrier(PRIVATE_EXPEDITED), "membarrier failed after it was registered");
     }
 }

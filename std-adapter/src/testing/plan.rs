@@ -16,15 +16,15 @@ pub enum Call {
     /// [`Store::write_at`](crate::Store::write_at), or
     /// [`Store::write_vectored_at`](crate::Store::write_vectored_at).
     Write,
-    /// [`Store::free`](crate::Store::free): blocks in the middle are given back.
-    Free,
-    /// [`Store::cut`](crate::Store::cut): the store gets shorter.
-    Cut,
+    /// [`Store::discard`](crate::Store::discard): blocks in the middle are given back.
+    Discard,
+    /// [`Store::set_len`](crate::Store::set_len): the store gets shorter.
+    SetLen,
 }
 
 impl Call {
     /// All of them.
-    pub const ALL: [Call; 5] = [Call::Open, Call::Read, Call::Write, Call::Free, Call::Cut];
+    pub const ALL: [Call; 5] = [Call::Open, Call::Read, Call::Write, Call::Discard, Call::SetLen];
 }
 
 /// What a call does instead of what it was asked.
@@ -199,7 +199,10 @@ mod tests {
     fn a_fault_prints_as_what_makes_it() {
         let table = [
             (Fault::once(3, Failure::Short(0)), "Fault::once(3, Failure::Short(0))"),
-            (Fault::once(0, Failure::Os(5)).on(Call::Cut), "Fault::once(0, Failure::Os(5)).on(Call::Cut)"),
+            (
+                Fault::once(0, Failure::Os(5)).on(Call::SetLen),
+                "Fault::once(0, Failure::Os(5)).on(Call::SetLen)",
+            ),
             (Fault::lasting(7, Failure::Panic), "Fault::lasting(7, Failure::Panic)"),
         ];
         for (fault, printed) in table {
@@ -216,6 +219,9 @@ mod tests {
         assert!(second_write.hit(Call::Write, 0, 9).is_none());
         assert!(second_write.hit(Call::Write, 1, 10).is_some());
         assert!(second_write.hit(Call::Read, 1, 10).is_none());
-        assert!(Fault::lasting(0, Failure::Short(1)).hit(Call::Cut, 0, 0).is_none(), "a cut is never short");
+        assert!(
+            Fault::lasting(0, Failure::Short(1)).hit(Call::SetLen, 0, 0).is_none(),
+            "a cut is never short"
+        );
     }
 }

@@ -161,16 +161,16 @@ impl<S: Store> Store for FaultStore<S> {
         })
     }
 
-    fn free(&self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         let bytes = usize::try_from(len).unwrap_or(usize::MAX);
-        self.call(Call::Free, offset, bytes, |inner, _| match inner.free(offset, len) {
+        self.call(Call::Discard, offset, bytes, |inner, _| match inner.discard(offset, len) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => poison(inner, offset, len),
             freed => freed,
         })
     }
 
-    fn cut(&self, len: u64) -> io::Result<()> {
-        self.call(Call::Cut, len, 0, |inner, _| inner.cut(len))
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.call(Call::SetLen, len, 0, |inner, _| inner.set_len(len))
     }
 }
 
@@ -289,8 +289,8 @@ mod tests {
             let results = [
                 kind(store.read_at(0, &mut buf)),
                 kind(store.write_at(0, b"data")),
-                kind(store.free(0, 2)),
-                kind(store.cut(3)),
+                kind(store.discard(0, 2)),
+                kind(store.set_len(3)),
             ];
             let failing = results.map(|kind| kind == Some(ErrorKind::StorageFull));
             let mut wanted = [false; 4];
@@ -308,7 +308,7 @@ mod tests {
         faults.set(Fault::lasting(0, Failure::Short(0)));
         assert_eq!(store.write_at(0, b"abcdef").unwrap(), 0);
         assert_eq!(store.read_at(0, &mut [0; 6]).unwrap(), 0);
-        store.cut(0).unwrap();
+        store.set_len(0).unwrap();
         assert_eq!((faults.calls(), faults.failed()), (3, 2), "counted anew, and a cut is never short");
     }
 
@@ -361,10 +361,10 @@ mod tests {
         let plan = FaultPlan::new().with(Fault::once(1, Failure::Short(2))).recording();
         let (store, faults) = FaultStore::new(MemoryStore::new(), plan);
         assert_eq!(store.write_at(8, b"abcd").unwrap(), 2);
-        store.free(8, 2).unwrap();
+        store.discard(8, 2).unwrap();
         let seen: Vec<_> = faults.records().iter().map(|r| (r.call, r.offset, r.len, r.failure)).collect();
         let short = Some(Failure::Short(2));
-        assert_eq!(seen, [(Call::Open, 0, 0, None), (Call::Write, 8, 4, short), (Call::Free, 8, 2, None)]);
+        assert_eq!(seen, [(Call::Open, 0, 0, None), (Call::Write, 8, 4, short), (Call::Discard, 8, 2, None)]);
         let mut freed = [0; 2];
         store.read_at(8, &mut freed).unwrap();
         assert_eq!(freed, [0xDB; 2], "what is freed shows");

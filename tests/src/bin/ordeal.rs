@@ -170,7 +170,7 @@ mod linux {
         pool.check_invariants();
         let failures = a.failures + b.failures;
         drop((a, b));
-        assert_eq!((pool.stats().memory_charged, pool.stats().disk_used), (0, 0));
+        assert_eq!((pool.stats().memory_used, pool.stats().disk_used), (0, 0));
         failures
     }
 
@@ -185,12 +185,12 @@ mod linux {
             pool.set_memory_limit(2 * PAGE);
             a.check();
             b.check();
-            assert!(pool.stats().memory_charged <= 2 * PAGE as u64);
+            assert!(pool.stats().memory_used <= 2 * PAGE as u64);
         }
         pool.check_invariants();
         let failures = a.failures + b.failures;
         drop((a, b));
-        assert_eq!((pool.stats().memory_charged, pool.stats().disk_used), (0, 0));
+        assert_eq!((pool.stats().memory_used, pool.stats().disk_used), (0, 0));
         failures
     }
 
@@ -200,7 +200,7 @@ mod linux {
         let path = dir.join("target");
         let pool = pool(dir, 2 * PAGE);
         let mut failures = 0;
-        for (round, buffer) in [pool.buffer_beside(&path), pool.buffer()].into_iter().enumerate() {
+        for (round, buffer) in [pool.buffer_for(&path), pool.buffer()].into_iter().enumerate() {
             let before = insisting(|| fs::read(&path)).ok();
             let mut kept = Kept::new(buffer);
             kept.write(0, 4 * PAGE + 300 * (round + 1)); // a last page that is cut
@@ -296,7 +296,7 @@ mod linux {
         let pool = pool(dir, 2 * PAGE);
         for round in 0_usize.. {
             let path = dir.join(format!("whole-{round}"));
-            let mut buffer = if round % 2 == 0 { pool.buffer() } else { pool.buffer_beside(&path) };
+            let mut buffer = if round % 2 == 0 { pool.buffer() } else { pool.buffer_for(&path) };
             for _ in 0..4 {
                 buffer.write_all(&[7; 25_000]).unwrap();
             }

@@ -31,8 +31,8 @@ enum How {
 }
 
 impl Progress {
-    pub(crate) fn new(asked: bool) -> Self {
-        let (how, wait) = match (io::stderr().is_terminal(), asked) {
+    pub(crate) fn new(requested: bool) -> Self {
+        let (how, wait) = match (io::stderr().is_terminal(), requested) {
             (true, true) => (How::Patient, Duration::ZERO),
             (true, false) => (How::Patient, PATIENCE),
             (false, true) => (How::Lines, PERIOD),

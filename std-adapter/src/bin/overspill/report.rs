@@ -30,7 +30,7 @@ impl Report {
 
     /// Bytes of the content that are on disk, not counting the unused ends of slots.
     fn on_disk(&self) -> u64 {
-        self.buffer.bytes_spilled.min(self.input + self.old)
+        self.buffer.disk_used.min(self.input + self.old)
     }
 
     fn in_memory(&self) -> u64 {

@@ -41,7 +41,7 @@ impl Soak<'_> {
     /// An empty one, from which a file can be made without copying if it is to be one.
     fn buffer(&self) -> SpillBuffer {
         match &self.beside {
-            Some(path) => self.pool.buffer_beside(path),
+            Some(path) => self.pool.buffer_for(path),
             None => self.pool.buffer(),
         }
     }

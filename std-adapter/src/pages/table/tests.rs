@@ -1,14 +1,14 @@
 use super::*;
 use crate::disk::slots::Slot;
-use crate::memory::frame_pool::Frames;
+use crate::memory::frame_pool::FramePool;
 use crate::pages::sums::PageSums;
-use crate::pages::transit::Underway;
-use crate::pages::usage::Account;
+use crate::pages::transit::Carrier;
+use crate::pages::usage::Usage;
 
 const PAGE: usize = 8;
 
-fn frames() -> Frames {
-    Frames::new(1 << 20, PAGE)
+fn frames() -> FramePool {
+    FramePool::new(1 << 20, PAGE)
 }
 
 fn slot(at: u64) -> Slot {
@@ -20,14 +20,14 @@ fn spilled(at: u64, valid: usize) -> Page {
 }
 
 /// A page that was never spilled.
-fn resident(frames: &Frames, text: &[u8]) -> Resident {
-    let mut resident = Resident { frame: frames.take(PAGE).unwrap(), valid: 0, dirty: false, slot: None };
+fn resident(frames: &FramePool, text: &[u8]) -> Resident {
+    let mut resident = Resident { frame: frames.acquire(PAGE).unwrap(), valid: 0, dirty: false, slot: None };
     resident.write(0, text);
     resident
 }
 
 /// One page in each state but leaving: the window is page 1, of 5 bytes.
-fn table(frames: &Frames) -> Table {
+fn table(frames: &FramePool) -> Table {
     let mut table = Table::new(PAGE);
     table.put(0, Page::Resident(resident(frames, b"resident")));
     table.put(2, spilled(2, 6));
@@ -36,18 +36,18 @@ fn table(frames: &Frames) -> Table {
 }
 
 /// Makes page `index` leave, and gives the taker's half.
-fn depart(table: &mut Table, index: u64) -> Underway {
-    let (departure, underway) = Departure::start(table.take_resident(index).unwrap(), PAGE as u64);
-    table.put(index, Page::Leaving(departure));
-    underway
+fn depart(table: &mut Table, index: u64) -> Carrier {
+    let (transit, carrier) = Transit::start(table.remove_resident(index).unwrap(), PAGE as u64);
+    table.put(index, Page::InTransit(transit));
+    carrier
 }
 
 /// Charged for one page that leaves.
-fn account() -> Account {
-    let account = Account::new();
-    account.memory.take(PAGE as u64).unwrap();
-    account.disk.take(PAGE as u64).unwrap();
-    account
+fn usage() -> Usage {
+    let usage = Usage::new();
+    usage.memory.reserve(PAGE as u64).unwrap();
+    usage.disk.reserve(PAGE as u64).unwrap();
+    usage
 }
 
 /// Cuts what is not the window at `len`, and says how many pages that took out.
@@ -91,7 +91,7 @@ fn a_page_is_dirty_once_bytes_are_written_and_not_before() {
 fn room_is_in_the_window_without_a_gap_where_the_frame_was_written() {
     let frames = frames();
     let mut table = Table::new(PAGE);
-    assert!(table.room(0, 1).is_none(), "there is no window");
+    assert!(table.window_mut(0, 1).is_none(), "there is no window");
     let mut page = resident(&frames, b"123456");
     (page.valid, page.dirty) = (4, false);
     table.open(2, page, false);
@@ -100,16 +100,16 @@ fn room_is_in_the_window_without_a_gap_where_the_frame_was_written() {
         (page.valid, page.dirty)
     };
     for (offset, len) in [(15, 1), (0, 1), (21, 1), (22, 0), (24, 0), (u64::MAX, 0), (20, 3), (16, 7)] {
-        assert!(table.room(offset, len).is_none(), "{len} at {offset}");
+        assert!(table.window_mut(offset, len).is_none(), "{len} at {offset}");
     }
-    assert_eq!(table.room(18, 0), Some(&mut [][..]));
+    assert_eq!(table.window_mut(18, 0), Some(&mut [][..]));
     assert_eq!(state(&mut table), (4, false), "nothing was asked for");
-    table.room(17, 2).unwrap().copy_from_slice(b"AB");
+    table.window_mut(17, 2).unwrap().copy_from_slice(b"AB");
     assert_eq!(state(&mut table), (4, true));
-    table.room(20, 2).unwrap().copy_from_slice(b"CD");
+    table.window_mut(20, 2).unwrap().copy_from_slice(b"CD");
     assert_eq!(state(&mut table), (6, true));
     assert_eq!(table.content(16, 6), Some(&b"1AB4CD"[..]));
-    table.room(16, 0).unwrap();
+    table.window_mut(16, 0).unwrap();
     assert!(table.resident(2).unwrap().dirty, "as it was");
 }
 
@@ -147,16 +147,21 @@ fn content_is_what_lies_in_the_window_whole() {
 fn each_page_is_where_it_was_put() {
     let frames = frames();
     let mut table = table(&frames);
-    let wanted =
-        [Where::Memory, Where::Memory, Where::Spilled { slot: slot(2), valid: 6 }, Where::Hole, Where::Hole];
+    let wanted = [
+        Location::Memory,
+        Location::Memory,
+        Location::Spilled { slot: slot(2), valid: 6 },
+        Location::Hole,
+        Location::Hole,
+    ];
     assert_eq!([0, 1, 2, 3, 1 << 40].map(|index| table.locate(index)), wanted);
-    let underway = depart(&mut table, 0);
-    assert_eq!((table.locate(0), table.pin(0)), (Where::Leaving, Where::Leaving));
+    let carrier = depart(&mut table, 0);
+    assert_eq!((table.locate(0), table.pin(0)), (Location::InTransit, Location::InTransit));
     assert_eq!([0, 1].map(|index| table.is_pinned(index)), [true, false]);
     assert_eq!((table.pin(2), table.is_pinned(0), table.is_pinned(2)), (wanted[2], false, true));
     table.unpin();
     assert!(!table.is_pinned(2));
-    drop(underway);
+    drop(carrier);
 }
 
 #[test]
@@ -168,7 +173,7 @@ fn the_page_in_focus_is_the_window_and_the_one_before_stays() {
     assert_eq!(table.focus(1).unwrap().content(), b"windo");
     assert_eq!(table.focus(0).unwrap().content(), b"resident");
     assert_eq!((table.window_index(), table.content(0, 8)), (Some(0), Some(&b"resident"[..])));
-    assert_eq!((table.locate(1), table.resident(1).unwrap().content()), (Where::Memory, &b"windo"[..]));
+    assert_eq!((table.locate(1), table.resident(1).unwrap().content()), (Location::Memory, &b"windo"[..]));
     assert_eq!(table.visit(1, false).unwrap().content(), b"windo");
     assert_eq!(table.window_index(), Some(0), "it was not to stay");
     assert_eq!(table.visit(1, true).unwrap().content(), b"windo");
@@ -182,7 +187,7 @@ fn a_window_passes_until_it_is_another() {
     let mut table = table(&frames);
     assert_eq!(table.passing_index(), None);
     table.open(5, resident(&frames, b"5"), true);
-    assert_eq!((table.passing_index(), table.locate(1)), (Some(5), Where::Memory));
+    assert_eq!((table.passing_index(), table.locate(1)), (Some(5), Location::Memory));
     table.focus(5).unwrap();
     assert_eq!(table.passing_index(), Some(5));
     table.focus(1).unwrap();
@@ -194,13 +199,13 @@ fn a_window_passes_until_it_is_another() {
 fn a_page_that_is_taken_out_leaves_a_hole() {
     let frames = frames();
     let mut table = table(&frames);
-    assert!(table.take_resident(2).is_none() && table.take_resident(9).is_none());
-    assert_eq!(table.locate(2), Where::Spilled { slot: slot(2), valid: 6 }, "it stays");
-    assert_eq!(table.take_resident(1).unwrap().content(), b"windo");
-    assert_eq!((table.window_index(), table.locate(1)), (None, Where::Hole));
-    assert!(matches!(table.take(0), Page::Resident(page) if page.content() == b"resident"));
-    assert!(matches!(table.take(2), Page::Spilled { valid: 6, .. }));
-    assert!([0, 1, 2, 9].iter().all(|&index| matches!(table.take(index), Page::Hole)));
+    assert!(table.remove_resident(2).is_none() && table.remove_resident(9).is_none());
+    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), valid: 6 }, "it stays");
+    assert_eq!(table.remove_resident(1).unwrap().content(), b"windo");
+    assert_eq!((table.window_index(), table.locate(1)), (None, Location::Hole));
+    assert!(matches!(table.remove(0), Page::Resident(page) if page.content() == b"resident"));
+    assert!(matches!(table.remove(2), Page::Spilled { valid: 6, .. }));
+    assert!([0, 1, 2, 9].iter().all(|&index| matches!(table.remove(index), Page::Hole)));
 }
 
 #[test]
@@ -208,7 +213,7 @@ fn a_window_that_is_lent_is_in_nobodys_way_and_comes_back() {
     let frames = frames();
     let mut table = table(&frames);
     let window = table.lend().unwrap();
-    assert_eq!((window.content(), table.locate(1)), (&b"windo"[..], Where::Hole));
+    assert_eq!((window.content(), table.locate(1)), (&b"windo"[..], Location::Hole));
     assert!(table.lend().is_none());
     table.reopen(window);
     assert_eq!(table.window_index(), Some(1));
@@ -224,7 +229,7 @@ fn neither_the_window_nor_the_pinned_page_is_the_coldest() {
     table.pin(3);
     assert_eq!(table.coldest(), Some((0, 2)));
     table.pin(0);
-    table.take(3);
+    table.remove(3);
     assert_eq!(table.coldest(), None);
 }
 
@@ -232,48 +237,48 @@ fn neither_the_window_nor_the_pinned_page_is_the_coldest() {
 fn a_search_finds_the_first_page_at_or_after_a_place() {
     let frames = frames();
     let mut table = Table::new(PAGE);
-    assert_eq!((table.next_in_memory(0), table.next_page(0), table.next_leaving(0)), (None, None, None));
+    assert_eq!((table.next_in_memory(0), table.next_page(0), table.next_in_transit(0)), (None, None, None));
     for index in [4, 6, 400] {
         table.put(index, Page::Resident(resident(&frames, b"x")));
     }
     table.put(2, spilled(2, 1));
     table.open(5, resident(&frames, b"window"), false);
-    let underway = depart(&mut table, 6);
-    let found = |from| (table.next_page(from), table.next_in_memory(from), table.next_leaving(from));
+    let carrier = depart(&mut table, 6);
+    let found = |from| (table.next_page(from), table.next_in_memory(from), table.next_in_transit(from));
     assert_eq!(found(0), (Some(2), Some(4), Some(6)));
     assert_eq!(found(3), (Some(4), Some(4), Some(6)));
     assert_eq!(found(5), (Some(5), Some(5), Some(6)));
     assert_eq!(found(6), (Some(6), Some(400), Some(6)));
     assert_eq!(found(7), (Some(400), Some(400), None));
     assert_eq!(found(401), (None, None, None));
-    drop(underway);
+    drop(carrier);
 }
 
 #[test]
 fn a_departure_that_has_ended_puts_the_page_in_its_place_again() {
     let frames = frames();
-    let account = account();
+    let usage = usage();
     let mut table = table(&frames);
-    let underway = depart(&mut table, 0);
-    assert!(table.departure(0).is_some());
-    assert!([1, 2, 9].iter().all(|&index| table.departure(index).is_none()));
-    table.readmit(0);
-    assert_eq!(table.locate(0), Where::Leaving, "not yet");
-    underway.land(slot(7), Some(PageSums::of(b"resident")), &account);
-    table.readmit(0);
-    assert_eq!(table.locate(0), Where::Spilled { slot: slot(7), valid: 8 });
+    let carrier = depart(&mut table, 0);
+    assert!(table.transit(0).is_some());
+    assert!([1, 2, 9].iter().all(|&index| table.transit(index).is_none()));
+    table.settle(0);
+    assert_eq!(table.locate(0), Location::InTransit, "not yet");
+    carrier.arrive(slot(7), Some(PageSums::of(b"resident")), &usage);
+    table.settle(0);
+    assert_eq!(table.locate(0), Location::Spilled { slot: slot(7), valid: 8 });
     assert_eq!(table.sums.covered(0), 8);
-    table.readmit(0);
-    table.readmit(1);
+    table.settle(0);
+    table.settle(1);
     assert_eq!(
         (table.locate(0), table.window_index()),
-        (Where::Spilled { slot: slot(7), valid: 8 }, Some(1))
+        (Location::Spilled { slot: slot(7), valid: 8 }, Some(1))
     );
 
-    let underway = depart(&mut table, 1);
-    account.memory.take(PAGE as u64).unwrap();
-    assert!(underway.give_up(&account).is_none(), "it is its owner's");
-    table.readmit(1);
+    let carrier = depart(&mut table, 1);
+    usage.memory.reserve(PAGE as u64).unwrap();
+    assert!(carrier.return_page(&usage).is_none(), "it is its owner's");
+    table.settle(1);
     assert_eq!(table.resident(1).unwrap().content(), b"windo");
 }
 
@@ -287,11 +292,11 @@ fn a_cut_takes_out_what_begins_past_it_and_shortens_what_it_goes_through() {
     table.put(3, spilled(3, 1));
     table.put(300, spilled(300, 1));
     assert_eq!(cut(&mut table, 19), 2);
-    assert_eq!(table.locate(2), Where::Spilled { slot: slot(2), valid: 3 });
+    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), valid: 3 });
     assert_eq!(table.sums.pages().collect::<Vec<_>>(), [2], "what is left of it has sums still");
 
     assert_eq!(cut(&mut table, 24), 0, "at a border");
-    assert_eq!(table.locate(2), Where::Spilled { slot: slot(2), valid: 3 }, "and never longer");
+    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), valid: 3 }, "and never longer");
     assert_eq!(cut(&mut table, 16), 1);
     assert_eq!(table.sums.pages().count(), 0);
     assert_eq!(cut(&mut table, 10), 0);
@@ -337,10 +342,10 @@ fn a_table_with_nothing_but_a_small_first_page_is_as_good_as_new() {
     let mut second = Table::new(PAGE);
     second.open(1, resident(&frames, b"abc"), false);
     assert!(!second.retire(), "not the first page");
-    for (bytes, is_kept) in [(KEPT_FRAME_MAX, true), (2 * KEPT_FRAME_MAX, false)] {
-        let frames = Frames::new(1 << 20, bytes);
+    for (bytes, is_kept) in [(RETIRED_FRAME_MAX, true), (2 * RETIRED_FRAME_MAX, false)] {
+        let frames = FramePool::new(1 << 20, bytes);
         let mut table = Table::new(bytes);
-        let frame = frames.take(bytes).unwrap();
+        let frame = frames.acquire(bytes).unwrap();
         table.open(0, Resident { frame, valid: 0, dirty: false, slot: None }, false);
         assert_eq!(table.retire(), is_kept, "a frame of {bytes}");
     }
@@ -351,18 +356,18 @@ fn all_pages_are_shown_the_window_first_and_no_hole() {
     let frames = frames();
     let mut table = table(&frames);
     table.put(4, Page::Resident(resident(&frames, b"4")));
-    let underway = depart(&mut table, 4);
-    table.take(0);
+    let carrier = depart(&mut table, 4);
+    table.remove(0);
     let mut shown = Vec::new();
     table.for_each(|index, view| {
         shown.push(match view {
             View::Resident(page) => (index, "resident", page.valid as u64),
-            View::Leaving(departure) => (index, "leaving", departure.frame_bytes),
+            View::InTransit(transit) => (index, "leaving", transit.frame_bytes),
             View::Spilled { slot, valid } => (index, "spilled", slot.offset + valid as u64),
         });
     });
     assert_eq!(shown, [(1, "resident", 5), (2, "spilled", 2 * 8 + 6), (4, "leaving", 8)]);
-    drop(underway);
+    drop(carrier);
 }
 
 #[test]
