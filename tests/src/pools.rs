@@ -239,7 +239,8 @@ impl Run {
         let buffer = std::mem::replace(&mut pair.subject.buffer, next);
         let mut file = match how(buffer) {
             Ok(file) => file,
-            Err(PersistError { error, buffer }) => {
+            Err(failed) => {
+                let (error, buffer) = failed.into_parts();
                 pair.subject.buffer = buffer;
                 let refusal = pair.subject.refusals.of(error);
                 return if leeway.excuses(&refusal) { Ok(()) } else { Err(format!("refused: {refusal:?}")) };

@@ -98,7 +98,7 @@ fn spilled(pool: &SpillPool, content: &[u8]) -> SpillBuffer {
 fn place(error: io::Error) -> (Range<usize>, usize) {
     assert_eq!(error.kind(), ErrorKind::InvalidData);
     let error = error.downcast().expect("an error of a buffer holds a SpillError");
-    let SpillError::Corrupted { position, offset, len } = error else { panic!("{error}") };
+    let SpillError::Corrupted { position, offset, len, .. } = error else { panic!("{error}") };
     (position as usize..(position + len) as usize, offset as usize)
 }
 
@@ -526,11 +526,11 @@ fn what_is_bad_is_not_handed_over() {
     let at = store.find(&content, PAGE, PAGE + 1);
     store.flip(at, 0);
     let failed = buffer.into_file().unwrap_err();
-    assert!(matches!(failed.error, SpillError::Corrupted { position, .. } if position == PAGE as u64));
-    let failed = failed.buffer.persist(&path).unwrap_err();
-    assert!(matches!(failed.error, SpillError::Corrupted { position, .. } if position == PAGE as u64));
+    assert!(matches!(failed.error(), SpillError::Corrupted { position, .. } if *position == PAGE as u64));
+    let failed = failed.into_buffer().persist(&path).unwrap_err();
+    assert!(matches!(failed.error(), SpillError::Corrupted { position, .. } if *position == PAGE as u64));
     assert!(!path.exists());
-    buffer = failed.buffer;
+    buffer = failed.into_buffer();
     store.flip(at, 0);
     is_well(&mut buffer, &content);
     buffer.persist(&path).unwrap();
@@ -580,12 +580,12 @@ mod beside {
                 flip(&file, position as u64);
                 notices(&mut buffer, &content, position, position);
                 let failed = buffer.persist(&path).unwrap_err();
-                let SpillError::Corrupted { position: found, len, .. } = failed.error else {
-                    panic!("{}", failed.error)
+                let SpillError::Corrupted { position: found, len, .. } = *failed.error() else {
+                    panic!("{}", failed.error())
                 };
                 assert!((found..found + len).contains(&(position as u64)));
                 assert!(!path.exists());
-                buffer = failed.buffer;
+                buffer = failed.into_buffer();
                 flip(&file, position as u64);
             }
             is_well(&mut buffer, &content);
@@ -608,8 +608,8 @@ mod beside {
         buffer.set_len(PAGE as u64 + 5000).unwrap();
         content.truncate(PAGE + 5000);
         let failed = buffer.persist(&target).unwrap_err();
-        assert!(matches!(failed.error, SpillError::Target { .. }));
-        buffer = failed.buffer;
+        assert!(matches!(failed.error(), SpillError::Target { .. }));
+        buffer = failed.into_buffer();
         is_well(&mut buffer, &content);
         let path = dir.path().join("content");
         buffer.persist(&path).unwrap();

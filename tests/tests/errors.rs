@@ -2,101 +2,11 @@
 #![allow(missing_docs)]
 
 use overspill::testing::{Call, Failure, Fault, FaultStore};
-use overspill::{
-    BuildError, DiskLimitScope, MemoryStore, SpillBuffer, SpillError, SpillPool, Store, TempFileStore,
-};
+use overspill::{BuildError, MemoryStore, SpillBuffer, SpillError, SpillPool, Store, TempFileStore};
 use overspill_core::embedded_io::Error as _;
-use overspill_core::{CapacityError, Cursor, CursorError, Fixed, InvalidSeek, Medium, SeekFrom, WriteError};
+use overspill_core::{CapacityError, CursorError, Fixed, Medium, WriteError};
 use std::error::Error;
 use std::io::{self, ErrorKind, IoSlice, Write};
-use std::time::Duration;
-
-fn source() -> io::Error {
-    io::Error::from(ErrorKind::PermissionDenied)
-}
-
-fn invalid_seek() -> InvalidSeek {
-    let mut cursor = Cursor::new(Fixed::new([0; 8]));
-    cursor.seek(SeekFrom::Start(5)).unwrap();
-    cursor.seek(SeekFrom::Current(-6)).unwrap_err()
-}
-
-fn limit(scope: DiskLimitScope, waited: Duration) -> SpillError {
-    SpillError::DiskLimit { limit: 10, used: 9, requested: 4, scope, waited }
-}
-
-fn table() -> [(SpillError, ErrorKind, &'static str); 9] {
-    let corrupted = SpillError::Corrupted { position: 1, offset: 2, len: 3 };
-    [
-        (
-            limit(DiskLimitScope::Pool, Duration::ZERO),
-            ErrorKind::QuotaExceeded,
-            "disk limit of the pool reached: 4 more bytes requested, 9 of 10 used; drop or truncate other buffers, \
-             or raise the limit",
-        ),
-        (
-            limit(DiskLimitScope::Buffer, Duration::from_millis(1500)),
-            ErrorKind::QuotaExceeded,
-            "disk limit of the buffer reached (room was waited for, 1.5s in vain): 4 more bytes requested, 9 of 10 \
-             used; truncate the buffer, or give the next one a higher limit",
-        ),
-        (
-            SpillError::StoreFull { offset: 7, len: 8, source: source() },
-            ErrorKind::StorageFull,
-            "the store is full: cannot write 8 bytes at its offset 7: permission denied",
-        ),
-        (
-            SpillError::Store {
-                operation: overspill::StoreOperation::Read,
-                offset: 7,
-                len: 8,
-                source: source(),
-            },
-            ErrorKind::PermissionDenied,
-            "the store failed: cannot read 8 bytes at its offset 7: permission denied",
-        ),
-        (
-            corrupted,
-            ErrorKind::InvalidData,
-            "3 bytes at position 1 were changed in the store, at its offset 2: they do not have their checksum; \
-             overwrite or cut off all of them",
-        ),
-        (
-            SpillError::Directory { dir: "some/where".into(), source: source() },
-            ErrorKind::PermissionDenied,
-            "cannot make a temp file in some/where: permission denied; make the directory usable, or choose another",
-        ),
-        (
-            SpillError::TooLarge { position: 5, requested: 6 },
-            ErrorKind::FileTooLarge,
-            "cannot take 6 bytes at position 5: positions end at 18446744073709551615",
-        ),
-        (
-            SpillError::Seek(invalid_seek()),
-            ErrorKind::InvalidInput,
-            "a seek by -6 from 5 leads out of 0..=18446744073709551615",
-        ),
-        (
-            SpillError::Target { path: "some/file".into(), source: source() },
-            ErrorKind::PermissionDenied,
-            "cannot write some/file: permission denied",
-        ),
-    ]
-}
-
-#[test]
-fn each_says_what_it_was_and_keeps_its_kind_and_source() {
-    for (error, kind, text) in table() {
-        assert_eq!((error.kind(), error.to_string()), (kind, text.to_owned()));
-        assert_eq!(overspill_core::embedded_io::Error::kind(&error), kind.into());
-        let has_source = text.contains("permission denied");
-        assert_eq!(error.source().is_some(), has_source, "{text}");
-        let passed_on = io::Error::from(error);
-        assert_eq!((passed_on.kind(), passed_on.to_string()), (kind, text.to_owned()));
-        let back = passed_on.downcast::<SpillError>().expect("itself within");
-        assert_eq!(back.kind(), kind);
-    }
-}
 
 #[test]
 fn a_pool_that_cannot_be_built_says_what_could() {
@@ -105,21 +15,34 @@ fn a_pool_that_cannot_be_built_says_what_could() {
     assert_eq!((refused.kind(), refused.to_string()), (ErrorKind::InvalidInput, text.to_owned()));
     for fraction in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
         let refused = SpillPool::builder().memory_fraction(fraction).build().unwrap_err();
-        assert_eq!(refused, BuildError::MemoryFraction { requested: fraction.to_string() });
+        assert!(
+            matches!(&refused, BuildError::MemoryFraction { requested, .. } if *requested == fraction.to_string())
+        );
         assert!(refused.to_string().ends_with("was requested; it must be between 0 and 1"), "{refused}");
     }
 }
 
 #[test]
-fn a_buffer_that_was_not_handed_over_is_in_the_error() {
+fn a_buffer_that_was_not_persisted_is_in_the_error() {
     let mut buffer = SpillBuffer::with_budget(1 << 20);
     buffer.write_all(b"content").unwrap();
     let failed = buffer.persist("no/such/directory/file").unwrap_err();
-    assert_eq!(failed.buffer.len(), 7);
-    assert!(failed.source().is_some_and(|source| source.is::<SpillError>()));
-    let text = failed.to_string();
-    let passed_on = io::Error::from(failed);
-    assert_eq!((passed_on.kind(), passed_on.to_string()), (ErrorKind::NotFound, text));
+    assert_eq!((failed.buffer().len(), failed.error().kind()), (7, ErrorKind::NotFound));
+    // A chain shows each error once: the buffer's, that of the target, and the system's.
+    let mut chain = vec![failed.to_string()];
+    let mut next = failed.source();
+    while let Some(error) = next {
+        chain.push(error.to_string());
+        next = error.source();
+    }
+    assert_eq!(chain.len(), 3, "{chain:?}");
+    assert_eq!(chain[1], "cannot write no/such/directory/file");
+    assert!(
+        chain.iter().enumerate().all(|(n, line)| chain[n + 1..].iter().all(|inner| !line.contains(&**inner)))
+    );
+    let (error, mut buffer) = failed.into_parts();
+    assert!(matches!(error, SpillError::Target { .. }));
+    assert_eq!(buffer.to_vec().unwrap(), b"content");
 }
 
 #[test]
@@ -141,12 +64,6 @@ fn a_cursor_passes_its_mediums_error_on() {
         (full.to_string(), full.source().is_none()),
         ("no room at position 8: 1 bytes refused".into(), true)
     );
-
-    // A medium's error that has a source of its own.
-    let deep = WriteError::Medium(SpillError::StoreFull { offset: 0, len: 1, source: source() });
-    assert_eq!(deep.source().map(ToString::to_string), Some("permission denied".into()));
-    let deep = CursorError::Medium(SpillError::StoreFull { offset: 0, len: 1, source: source() });
-    assert_eq!(deep.source().map(ToString::to_string), Some("permission denied".into()));
 
     let alloc = Medium::set_len(&mut Vec::new(), u64::MAX).unwrap_err();
     assert_eq!(alloc.to_string(), "no memory for a length of 18446744073709551615 bytes");

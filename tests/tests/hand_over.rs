@@ -4,7 +4,7 @@
 
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillError, SpillPool};
 use std::fs;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 const KIB: usize = 1 << 10;
@@ -111,16 +111,14 @@ fn what_cannot_be_handed_over_comes_back_whole() {
     for mut buffer in buffers(&dir.path().join("content")) {
         let model = fill(&mut buffer);
         let position = buffer.position();
-        let mut failed = buffer.persist(&path).unwrap_err();
-        assert!(matches!(&failed.error, SpillError::Target { path: named, .. } if *named == path));
-        assert!(failed.to_string().contains("missing/content"), "{failed}");
-        assert_eq!(failed.buffer.position(), position);
-        failed.buffer.rewind().unwrap();
-        let mut content = Vec::new();
-        failed.buffer.read_to_end(&mut content).unwrap();
-        assert!(content == model);
+        let failed = buffer.persist(&path).unwrap_err();
+        assert!(matches!(failed.error(), SpillError::Target { path: named, .. } if *named == path));
+        assert!(failed.error().to_string().contains("missing/content"), "{}", failed.error());
+        let mut buffer = failed.into_buffer();
+        assert_eq!(buffer.position(), position);
+        assert!(buffer.to_vec().unwrap() == model);
         // And once more, where it can be done.
-        failed.buffer.persist(dir.path().join("content")).unwrap();
+        buffer.persist(dir.path().join("content")).unwrap();
         assert!(fs::read(dir.path().join("content")).unwrap() == model);
     }
 }
@@ -133,12 +131,41 @@ fn a_target_that_is_a_directory_is_refused_and_nothing_is_left() {
     fs::create_dir(&path).unwrap();
     for mut buffer in buffers(&path) {
         let model = fill(&mut buffer);
-        let mut failed = buffer.persist(&path).unwrap_err();
+        let failed = buffer.persist(&path).unwrap_err();
         assert_eq!(names(dir.path()), ["folder"]);
-        let mut content = Vec::new();
-        failed.buffer.rewind().unwrap();
-        failed.buffer.read_to_end(&mut content).unwrap();
-        assert!(content == model);
+        assert!(failed.into_buffer().to_vec().unwrap() == model);
+    }
+}
+
+/// Whatever has the name stays, and nothing is left beside it; and the buffer can be persisted elsewhere.
+#[test]
+fn what_has_the_name_already_stays_if_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let [file, folder, free] = ["file", "folder", "free"].map(|name| dir.path().join(name));
+    fs::write(&file, "first").unwrap();
+    fs::create_dir(&folder).unwrap();
+    for taken in [&file, &folder] {
+        for mut buffer in buffers(taken) {
+            let model = fill(&mut buffer);
+            let failed = buffer.persist_noclobber(taken).unwrap_err();
+            assert_eq!(failed.error().kind(), ErrorKind::AlreadyExists);
+            assert_eq!(fs::read(&file).unwrap(), b"first");
+            assert_eq!(names(dir.path()), ["file", "folder"]);
+            failed.into_buffer().persist_noclobber(&free).unwrap();
+            assert!(fs::read(&free).unwrap() == model);
+            fs::remove_file(&free).unwrap();
+        }
+    }
+    // A link to nothing is a name that is taken, too.
+    #[cfg(unix)]
+    {
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        for buffer in buffers(&link) {
+            let failed = buffer.persist_noclobber(&link).unwrap_err();
+            assert_eq!(failed.error().kind(), ErrorKind::AlreadyExists);
+        }
+        assert!(link.is_symlink());
     }
 }
 

@@ -66,7 +66,7 @@ fn pages_that_make_way_for_their_own_buffer() {
     buffer.rewind().unwrap();
     (0..40).for_each(|_| buffer.read_exact(&mut [0; PAGE / 4]).unwrap());
     let again = pool.stats();
-    let paged = again.io - again.direct_io;
+    let paged = again.io.since(&again.direct_io);
     assert!(paged.reads >= 8 && paged.read_bytes == paged.reads * PAGE_BYTES, "{again:?}");
     assert!(again.evictions > again.spills.total(), "{again:?}");
 }
@@ -378,7 +378,7 @@ fn statistics_are_recorded() {
         pool.record_metrics(); // nothing is counted twice
     });
     let stats = pool.stats();
-    let nanos = u64::try_from((stats.io - stats.direct_io).time.as_nanos()).unwrap();
+    let nanos = u64::try_from(stats.io.since(&stats.direct_io).time.as_nanos()).unwrap();
     for (name, wanted) in [
         ("overspill_spills_total{pool=uploads,reason=evicted}", stats.spills.evicted),
         ("overspill_spills_total{pool=uploads,reason=direct}", stats.spills.direct),
@@ -387,7 +387,7 @@ fn statistics_are_recorded() {
         ("overspill_store_writes_total{pool=uploads,path=direct}", stats.direct_io.writes),
         (
             "overspill_store_written_bytes_total{pool=uploads,path=paged}",
-            (stats.io - stats.direct_io).written_bytes,
+            stats.io.since(&stats.direct_io).written_bytes,
         ),
         ("overspill_store_nanoseconds_total{pool=uploads,path=paged}", nanos),
         ("overspill_memory_bytes{pool=uploads,state=limit}", (2.0 * PAGE as f64).to_bits()),

@@ -3,6 +3,7 @@
 
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
 use overspill::{MemoryStore, SpillBuffer, SpillError, SpillPool, StoreOperation};
+use std::error::Error;
 use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
 
 /// A pool with pages of 8 bytes, no memory, and a disk of so many bytes.
@@ -52,7 +53,7 @@ fn a_write_past_the_last_position_is_too_large_and_changes_nothing() {
     buffer.seek(SeekFrom::Start(u64::MAX)).unwrap();
     let refused = buffer.write(b"four").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::FileTooLarge);
-    assert!(matches!(inner(refused), SpillError::TooLarge { position: u64::MAX, requested: 4 }));
+    assert!(matches!(inner(refused), SpillError::TooLarge { position: u64::MAX, requested: 4, .. }));
     assert_eq!((buffer.len(), buffer.position()), (3, u64::MAX));
 
     buffer.seek(SeekFrom::Current(-2)).unwrap();
@@ -68,8 +69,10 @@ fn a_seek_out_of_range_says_from_where_and_moves_nothing() {
     for (to, from, offset) in [(SeekFrom::End(-4), 3, -4), (SeekFrom::Current(i64::MIN), 3, i64::MIN)] {
         let refused = buffer.seek(to).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidInput);
-        let SpillError::Seek(seek) = inner(refused) else { panic!("{to:?}: not a seek's error") };
-        assert_eq!((seek.from, seek.offset, buffer.position()), (from, offset, 3));
+        let SpillError::InvalidSeek { from: was_from, offset: was_offset, .. } = inner(refused) else {
+            panic!("{to:?}: not a seek's error");
+        };
+        assert_eq!((was_from, was_offset, buffer.position()), (from, offset, 3));
     }
 }
 
@@ -144,11 +147,10 @@ fn a_failing_store_is_named_with_what_it_was_doing_and_where() {
     buffer.write_all(&[4; 8]).unwrap();
     buffer.seek(SeekFrom::Start(2)).unwrap();
     let failed = buffer.read(&mut [0; 5]).unwrap_err();
-    assert_eq!(
-        failed.to_string(),
-        "the store failed: cannot read 5 bytes at its offset 2: a fault was planned here: timed out"
-    );
-    let SpillError::Store { operation, offset, len, .. } = inner(failed) else { panic!("another error") };
+    let failed = inner(failed);
+    assert_eq!(failed.to_string(), "the store failed: cannot read 5 bytes at its offset 2");
+    assert_eq!(failed.source().unwrap().to_string(), "a fault was planned here: timed out");
+    let SpillError::Store { operation, offset, len, .. } = failed else { panic!("another error") };
     assert_eq!((operation, offset, len), (StoreOperation::Read, 2, 5));
     assert_eq!(buffer.position(), 2);
     assert_eq!(content(&mut buffer), [4; 8], "it works again");
@@ -177,9 +179,9 @@ fn a_target_that_cannot_be_written_gives_the_buffer_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("missing").join("file");
     let refused = buffer.persist(&path).unwrap_err();
-    assert!(refused.to_string().contains(path.to_str().unwrap()), "{refused}");
-    assert_eq!(refused.error.kind(), ErrorKind::NotFound);
-    let mut buffer = refused.buffer;
+    assert!(refused.error().to_string().contains(path.to_str().unwrap()), "{}", refused.error());
+    assert_eq!(refused.error().kind(), ErrorKind::NotFound);
+    let mut buffer = refused.into_buffer();
     assert_eq!(buffer.position(), 5);
     assert_eq!(content(&mut buffer), b"still here");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left beside the target");
@@ -270,7 +272,8 @@ fn a_store_that_panics_is_a_store_that_fails() {
 
     faults.set(Fault::once(0, Failure::Panic).on(Call::Write));
     let failed = buffer.spill().unwrap_err();
-    assert!(failed.to_string().ends_with("the store panicked: a panic was planned here"), "{failed}");
+    let panicked = failed.source().unwrap().to_string();
+    assert_eq!(panicked, "the store panicked: a panic was planned here");
     assert_eq!(content(&mut buffer), b"in memory");
 
     faults.set(Fault::once(0, Failure::Panic).on(Call::SetLen));

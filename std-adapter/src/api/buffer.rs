@@ -6,12 +6,12 @@ use crate::observe::stats::BufferStats;
 use crate::pager::state::Pager;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
-use overspill_core::Cursor;
+use overspill_core::Medium;
 use std::fmt;
 use std::task::{Context, Poll};
 
 /// Bytes of memory of a buffer that was not told otherwise.
-const BUDGET_DEFAULT: usize = 8 << 20;
+pub(crate) const BUDGET_DEFAULT: usize = 8 << 20;
 
 /// A file-like object that starts in RAM, and moves pages to a temp file when its pool's memory
 /// budget is used up.
@@ -52,7 +52,9 @@ const BUDGET_DEFAULT: usize = 8 << 20;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct SpillBuffer {
-    pub(crate) cursor: Cursor<Pager>,
+    /// Where the next read or write starts, in bytes: any `u64`, past the end too.
+    pub(crate) position: u64,
+    pub(crate) pager: Pager,
 }
 
 impl SpillBuffer {
@@ -71,28 +73,28 @@ impl SpillBuffer {
     }
 
     pub(crate) fn in_pool(pool: Arc<PoolState>) -> Self {
-        SpillBuffer { cursor: Cursor::new(Pager::new(pool)) }
+        SpillBuffer { position: 0, pager: Pager::new(pool) }
     }
 
     /// The number of bytes in the buffer, wherever they are.
     #[inline]
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.cursor.len()
+        self.pager.len()
     }
 
     /// Whether the buffer holds nothing.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.cursor.is_empty()
+        self.pager.is_empty()
     }
 
     /// Where the next read or write starts, in bytes from the beginning.
     #[inline]
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.cursor.position()
+        self.position
     }
 
     /// Cuts the content to `len` bytes, or adds zeros up to it. The position stays, even past the
@@ -103,21 +105,21 @@ impl SpillBuffer {
     /// # Errors
     /// None at present: the result is for stores to come.
     pub fn set_len(&mut self, len: u64) -> Result<(), SpillError> {
-        self.cursor.set_len(len)
+        Ok(self.pager.set_len(len)?)
     }
 
     /// Empties the buffer and moves to position 0. Memory and disk go back to the pool.
     pub fn clear(&mut self) {
         // Cutting cannot fail: it only gives back.
-        let _ = self.cursor.set_len(0);
-        self.cursor.get_mut().leave_queue();
-        self.cursor.rewind();
+        let _ = self.pager.set_len(0);
+        self.pager.leave_queue();
+        self.position = 0;
     }
 
     /// Whether the buffer has taken room in the store: some of its bytes are there, or a copy is.
     #[must_use]
     pub fn is_spilled(&self) -> bool {
-        self.stats().disk_used > 0
+        self.pager.usage().disk.used() > 0
     }
 
     /// Moves everything that is in memory to the store now, and gives the memory back to the pool.
@@ -126,7 +128,7 @@ impl SpillBuffer {
     /// If the disk limit or the store refuses: what did not move is still in memory. Where room is
     /// waited for ([`WhenFull`](crate::WhenFull)), that is after the wait.
     pub fn spill(&mut self) -> Result<(), SpillError> {
-        self.cursor.get_mut().retry_after_waits(Pager::spill)
+        self.pager.retry_after_waits(Pager::spill)
     }
 
     /// Waits, without blocking the thread, for what a write or [`spill`](SpillBuffer::spill) was
@@ -167,19 +169,19 @@ impl SpillBuffer {
     /// }
     /// ```
     pub fn writable(&mut self) -> Writable<'_> {
-        Writable { pager: self.cursor.get_mut(), is_done: false }
+        Writable { pager: &mut self.pager, is_done: false }
     }
 
     /// [`room`](SpillBuffer::writable) for implementors of `poll_write` and the like. A caller that gives up
     /// after `Pending` drops or [clears](SpillBuffer::clear) the buffer, or else keeps its turn.
     pub fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.cursor.get_mut().poll_writable(context)
+        self.pager.poll_writable(context)
     }
 
     /// Where the bytes are, and what it took to put them there.
     #[must_use]
     pub fn stats(&self) -> BufferStats {
-        self.cursor.get_ref().stats()
+        self.pager.stats()
     }
 
     /// Checks every invariant that can be checked from outside I/O. For tests.
@@ -188,7 +190,7 @@ impl SpillBuffer {
     /// If one does not hold.
     #[doc(hidden)]
     pub fn check_invariants(&mut self) {
-        self.cursor.get_mut().check_invariants();
+        self.pager.check_invariants();
     }
 }
 

@@ -59,9 +59,9 @@ impl BufferBuilder<'_> {
     #[must_use]
     pub fn build(self) -> SpillBuffer {
         let mut buffer = self.pool.buffer();
-        buffer.cursor.get_mut().limit(self.memory, self.disk);
+        buffer.pager.limit(self.memory, self.disk);
         if let Some(when_full) = self.when_full {
-            buffer.cursor.get_mut().set_when_full(when_full);
+            buffer.pager.set_when_full(when_full);
         }
         buffer
     }

@@ -1,46 +1,70 @@
 //! The buffer as std sees it.
+//!
+//! Held by: `tests/tests/conformance.rs`, `tests/tests/spill_model.rs`, `tests/tests/model_is_a_file.rs`.
 
 use crate::api::buffer::SpillBuffer;
 use crate::error::SpillError;
-use overspill_core::WriteError;
+use crate::pager::medium::MediumError;
+use crate::pager::state::Pager;
+use overspill_core::{Cursor, InvalidSeek, WriteError};
 use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 
-/// Bytes that `read_to_end` takes at a time: cleared and filled while they are in the cache.
+/// Bytes that `read_to_end` reads at a time: cleared and filled while they are in the cache.
 const READ_TO_END_STEP: usize = 256 << 10;
 
-impl From<WriteError<SpillError>> for SpillError {
-    fn from(error: WriteError<SpillError>) -> Self {
-        match error {
-            WriteError::Medium(error) => error,
-            // The pages refuse with errors of their own; what is left is the end of all positions.
-            WriteError::Full { position, refused } => {
-                SpillError::TooLarge { position, requested: refused as u64 }
-            }
-            _ => SpillError::TooLarge { position: u64::MAX, requested: 0 },
+fn write_error(error: WriteError<MediumError>) -> SpillError {
+    match error {
+        WriteError::Medium(error) => error.into(),
+        // The pages refuse with errors of their own; what is left is the end of all positions.
+        WriteError::Full { position, refused, .. } => {
+            SpillError::TooLarge { position, requested: refused as u64 }
         }
+        _ => SpillError::TooLarge { position: u64::MAX, requested: 0 },
     }
 }
 
-/// The window first, with nothing else in the path: that is what small operations cost. What misses
-/// it goes through the cursor.
+fn seek_error(error: InvalidSeek) -> SpillError {
+    SpillError::InvalidSeek { from: error.from, offset: error.offset }
+}
+
+/// Small operations try the window first, with nothing else in the way. What misses it goes through the cursor,
+/// which has the semantics of a file.
 impl SpillBuffer {
+    /// Runs `f` on a cursor over the pages, and moves to where that leaves it.
+    pub(crate) fn with_cursor<R>(&mut self, f: impl FnOnce(&mut Cursor<&mut Pager>) -> R) -> R {
+        let mut cursor = Cursor::new(&mut self.pager);
+        cursor.set_position(self.position);
+        let result = f(&mut cursor);
+        self.position = cursor.position();
+        result
+    }
+
+    /// How many bytes lie between the position and the end.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.len().saturating_sub(self.position)
+    }
+
     #[inline(always)]
     fn read_window(&mut self, buf: &mut [u8]) -> bool {
-        let (position, pager) = self.cursor.split_mut();
-        pager.read_window(position, buf)
+        self.pager.read_window(&mut self.position, buf)
     }
 
     #[inline(always)]
     fn write_window(&mut self, data: &[u8]) -> bool {
-        let (position, pager) = self.cursor.split_mut();
-        pager.write_window(position, data)
+        self.pager.write_window(&mut self.position, data)
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn read_slow(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(self.with_cursor(|cursor| cursor.read(buf))?)
     }
 
     #[cold]
     #[inline(never)]
     fn read_exact_slow(&mut self, mut buf: &mut [u8]) -> io::Result<()> {
         while !buf.is_empty() {
-            match self.cursor.read(buf)? {
+            match self.read_slow(buf)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 n => buf = &mut buf[n..],
             }
@@ -50,8 +74,8 @@ impl SpillBuffer {
 
     #[cold]
     #[inline(never)]
-    fn write_slow(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.cursor.write(data).map_err(|error| SpillError::from(error).into())
+    pub(crate) fn write_slow(&mut self, data: &[u8]) -> io::Result<usize> {
+        Ok(self.with_cursor(|cursor| cursor.write(data)).map_err(write_error)?)
     }
 
     #[cold]
@@ -68,7 +92,7 @@ impl SpillBuffer {
 impl Read for SpillBuffer {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.read_window(buf) { Ok(buf.len()) } else { Ok(self.cursor.read(buf)?) }
+        if self.read_window(buf) { Ok(buf.len()) } else { self.read_slow(buf) }
     }
 
     #[inline]
@@ -79,14 +103,14 @@ impl Read for SpillBuffer {
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let mut done = 0;
         for buf in bufs {
-            match self.cursor.read(buf) {
+            match self.read_slow(buf) {
                 Ok(n) => {
                     done += n;
                     if n < buf.len() {
                         break;
                     }
                 }
-                Err(error) if done == 0 => return Err(error.into()),
+                Err(error) if done == 0 => return Err(error),
                 Err(_) => break,
             }
         }
@@ -96,13 +120,13 @@ impl Read for SpillBuffer {
     /// Reserves once, and then reads straight into the vector.
     fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
         let start = buf.len();
-        let left = usize::try_from(self.cursor.remaining()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let left = usize::try_from(self.remaining()).map_err(|_| io::ErrorKind::OutOfMemory)?;
         buf.try_reserve(left).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        while self.cursor.remaining() > 0 {
+        while self.remaining() > 0 {
             let at = buf.len();
             let step = READ_TO_END_STEP.min(start + left - at);
             buf.resize(at + step, 0);
-            let read = self.cursor.read(&mut buf[at..]);
+            let read = self.read_slow(&mut buf[at..]);
             buf.truncate(at + *read.as_ref().unwrap_or(&0));
             read?;
         }
@@ -126,13 +150,13 @@ impl Read for SpillBuffer {
 impl BufRead for SpillBuffer {
     #[inline]
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        Ok(self.cursor.fill_buf()?)
+        Ok(self.pager.lend_chunk(self.position)?)
     }
 
     #[inline]
     fn consume(&mut self, n: usize) {
-        self.cursor.consume(n);
-        self.cursor.get_mut().end_loan();
+        self.with_cursor(|cursor| cursor.consume(n));
+        self.pager.end_loan();
     }
 }
 
@@ -174,7 +198,7 @@ impl Write for SpillBuffer {
 impl Seek for SpillBuffer {
     #[inline]
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.cursor.seek(to.into()).map_err(|error| SpillError::from(error).into())
+        Ok(self.with_cursor(|cursor| cursor.seek(to.into())).map_err(seek_error)?)
     }
 
     #[inline]

@@ -33,7 +33,7 @@ impl SpillPool {
         let stats = self.stats();
         record_gauges(&pool, &stats);
         record_counters(&pool, &stats);
-        let paged = stats.io - stats.direct_io;
+        let paged = stats.io.since(&stats.direct_io);
         for (path, io) in [("paged", paged), ("direct", stats.direct_io)] {
             record_io(&pool, path, &io);
         }

@@ -8,4 +8,5 @@ pub(crate) mod metrics;
 pub(crate) mod persist;
 pub(crate) mod pool;
 pub(crate) mod pool_builder;
+pub(crate) mod transfers;
 pub(crate) mod writable;

@@ -1,27 +1,28 @@
-//! The whole content, handed to a file.
+//! The content of a buffer becomes a file.
+//!
+//! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`.
 
 use crate::api::buffer::SpillBuffer;
 use crate::api::pool::SpillPool;
-use crate::disk::atomic_file::{AtomicFile, parent, sync_name};
+use crate::disk::atomic_file::{AtomicFile, Existing, parent, sync_name};
 use crate::disk::temp_file;
 use crate::error::SpillError;
 use crate::pager::export::target;
+use std::fmt;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
 impl SpillBuffer {
-    /// Makes an unnamed file of the content, in the pool's directory, at the buffer's position. Holes
-    /// stay holes.
+    /// Copies the content to an unnamed file in the pool's directory, and returns it at the buffer's position.
+    /// Holes stay holes.
     ///
     /// # Errors
-    /// If the file cannot be made or written, or a page cannot be read back. The buffer is in the
-    /// error, with all its bytes.
+    /// If the file cannot be made or written, or a page cannot be read back. The error has the buffer, with all
+    /// its bytes.
     pub fn into_file(mut self) -> Result<File, PersistError> {
-        match self.copy_to_unnamed() {
-            Ok(file) => Ok(file),
-            Err(error) => Err(PersistError { error, buffer: self }),
-        }
+        let copied = self.copy_to_unnamed();
+        copied.map_err(|error| PersistError::new(error, self))
     }
 
     /// Puts the content under the name `path`, whole or not at all: it is written to a file without
@@ -40,50 +41,74 @@ impl SpillBuffer {
     /// use overspill::SpillBuffer;
     /// use std::io::Write;
     ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let dir = tempfile::tempdir()?;
     /// let mut report = SpillBuffer::new();
     /// report.write_all(b"all of it")?;
     /// report.persist(dir.path().join("report.txt"))?;
     /// assert_eq!(std::fs::read(dir.path().join("report.txt"))?, b"all of it");
-    /// # Ok::<(), std::io::Error>(())
+    /// # Ok(())
+    /// # }
     /// ```
     ///
     /// # Errors
     /// If the file cannot be made, written, synced or renamed, or a page cannot be read back. The
-    /// buffer is in the error, with all its bytes. One error comes late: if only the directory cannot
+    /// error has the buffer, with all its bytes. One error comes late: if only the directory cannot
     /// be synced, the whole content has the name already, but a crash of the machine may undo that.
-    pub fn persist(mut self, path: impl AsRef<Path>) -> Result<File, PersistError> {
-        match self.put_under(path.as_ref()) {
-            Ok(file) => Ok(file),
-            Err(error) => Err(PersistError { error, buffer: self }),
-        }
+    pub fn persist(self, path: impl AsRef<Path>) -> Result<File, PersistError> {
+        self.persist_as(path.as_ref(), Existing::Replaced)
+    }
+
+    /// As [`persist`](SpillBuffer::persist), but replaces nothing: a file, directory or link that has the name
+    /// already stays as it is.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    /// use std::io::ErrorKind;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("taken");
+    /// std::fs::write(&path, "first")?;
+    /// let refused = SpillBuffer::from(&b"second"[..]).persist_noclobber(&path).unwrap_err();
+    /// assert_eq!(refused.error().kind(), ErrorKind::AlreadyExists);
+    /// refused.into_buffer().persist_noclobber(path.with_extension("1"))?;
+    /// # assert_eq!(std::fs::read(&path)?, b"first");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`persist`](SpillBuffer::persist); of kind `AlreadyExists` if the name is taken, also if it is taken
+    /// while the content is being written.
+    pub fn persist_noclobber(self, path: impl AsRef<Path>) -> Result<File, PersistError> {
+        self.persist_as(path.as_ref(), Existing::Kept)
+    }
+
+    fn persist_as(mut self, path: &Path, existing: Existing) -> Result<File, PersistError> {
+        let put = self.put_under(path, existing);
+        put.map_err(|error| PersistError::new(error, self))
     }
 
     fn copy_to_unnamed(&mut self) -> Result<File, SpillError> {
-        let position = self.position();
-        let pager = self.cursor.get_mut();
-        let dir = pager.pool.dir.clone().unwrap_or_else(temp_file::default_dir);
+        let dir = self.pager.pool.dir.clone().unwrap_or_else(temp_file::default_dir);
         let made = temp_file::unnamed_file(&dir);
         let mut file = made.map_err(|source| SpillError::Directory { dir: dir.clone(), source })?;
-        pager.copy_to(&file, &dir)?;
-        file.seek(SeekFrom::Start(position)).map_err(|source| target(&dir, source))?;
+        self.pager.copy_to(&file, &dir)?;
+        file.seek(SeekFrom::Start(self.position)).map_err(|source| target(&dir, source))?;
         Ok(file)
     }
 
-    fn put_under(&mut self, path: &Path) -> Result<File, SpillError> {
+    fn put_under(&mut self, path: &Path, existing: Existing) -> Result<File, SpillError> {
         let failed = |source| target(path, source);
-        let position = self.position();
-        let target_file = AtomicFile::create(path).map_err(failed)?;
-        let pager = self.cursor.get_mut();
-        let mut file = match pager.put_own_file(&target_file, path)? {
+        let target_file = AtomicFile::create(path, existing).map_err(failed)?;
+        let mut file = match self.pager.put_own_file(&target_file, path)? {
             Some(file) => file,
             None => {
-                pager.copy_to(target_file.file(), path)?;
+                self.pager.copy_to(target_file.file(), path)?;
                 target_file.commit().map_err(failed)?
             }
         };
         sync_name(path).map_err(failed)?;
-        file.seek(SeekFrom::Start(position)).map_err(failed)?;
+        file.seek(SeekFrom::Start(self.position)).map_err(failed)?;
         Ok(file)
     }
 }
@@ -94,7 +119,7 @@ impl SpillPool {
     /// persisting writes what is still in memory and gives the file its name, instead of copying.
     ///
     /// It can be persisted elsewhere, or not at all, like any other buffer. Its pages count against
-    /// the memory budget and the disk limit of the pool. Linking takes a file system with
+    /// the memory limit and the disk limit of the pool. Linking needs a file system with
     /// `O_TMPFILE`, as Linux's usual ones; on others the content is copied.
     ///
     /// ```
@@ -108,29 +133,91 @@ impl SpillPool {
     /// upload.write_all(&[7; 1_000_000])?;
     /// upload.persist(&path)?; // no second copy of what was spilled
     /// # assert_eq!(std::fs::read(&path)?, [7; 1_000_000]);
-    /// # Ok::<(), std::io::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn buffer_for(&self, path: impl AsRef<Path>) -> SpillBuffer {
         let mut buffer = self.buffer();
-        buffer.cursor.get_mut().spill_to_own_file(parent(path.as_ref()));
+        buffer.pager.spill_to_own_file(parent(path.as_ref()));
         buffer
     }
 }
 
-/// The content could not be handed over: here it is again, whole.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}")]
+/// The content could not become a file. The buffer is within, with all its bytes and its position.
+///
+/// It does not turn into an [`io::Error`](std::io::Error) by `?`, which would drop the buffer silently: take the
+/// buffer, or let go of it by [`into_error`](PersistError::into_error).
+///
+/// ```compile_fail
+/// fn save(buffer: overspill::SpillBuffer) -> std::io::Result<()> {
+///     buffer.persist("report.txt")?;
+///     Ok(())
+/// }
+/// ```
+///
+/// ```
+/// fn save(buffer: overspill::SpillBuffer) -> std::io::Result<()> {
+///     buffer.persist("no/such/directory/report.txt").map_err(|failed| failed.into_error())?;
+///     Ok(())
+/// }
+/// assert_eq!(save(overspill::SpillBuffer::new()).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+/// ```
 pub struct PersistError {
-    /// What went wrong.
-    #[source]
-    pub error: SpillError,
-    /// The buffer, with all its bytes and its position.
-    pub buffer: SpillBuffer,
+    /// In a box, so that a result with it is small.
+    failed: Box<(SpillError, SpillBuffer)>,
 }
 
-impl From<PersistError> for io::Error {
-    fn from(failed: PersistError) -> Self {
-        failed.error.into()
+impl PersistError {
+    fn new(error: SpillError, buffer: SpillBuffer) -> Self {
+        PersistError { failed: Box::new((error, buffer)) }
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn error(&self) -> &SpillError {
+        &self.failed.0
+    }
+
+    /// The buffer, to be looked at.
+    #[must_use]
+    pub fn buffer(&self) -> &SpillBuffer {
+        &self.failed.1
+    }
+
+    /// The buffer: to be persisted elsewhere, or read.
+    #[must_use]
+    pub fn into_buffer(self) -> SpillBuffer {
+        self.failed.1
+    }
+
+    /// What went wrong; drops the buffer, and its content with it.
+    #[must_use]
+    pub fn into_error(self) -> SpillError {
+        self.failed.0
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn into_parts(self) -> (SpillError, SpillBuffer) {
+        *self.failed
+    }
+}
+
+impl fmt::Display for PersistError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the content could not become a file; the buffer still has it")
+    }
+}
+
+impl fmt::Debug for PersistError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (error, buffer) = &*self.failed;
+        f.debug_struct("PersistError").field("error", error).field("buffer", buffer).finish()
+    }
+}
+
+impl std::error::Error for PersistError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.error())
     }
 }

@@ -202,6 +202,10 @@ impl PoolBuilder {
             Some(requested) => requested,
             None => fitting_page_size(memory),
         };
+        Ok(self.assemble(memory, page_size))
+    }
+
+    fn assemble(self, memory: usize, page_size: usize) -> SpillPool {
         let store = self.store.unwrap_or_else(|| match &self.dir {
             Some(dir) => Box::new(TempFileStore::in_dir(dir)),
             None => Box::new(TempFileStore::new()),
@@ -209,7 +213,15 @@ impl PoolBuilder {
         let state = PoolState::new(memory, self.disk, page_size, store, self.dir);
         let listeners = Listeners::new(self.name.into(), self.on_event);
         let (when_full, checksums) = (self.when_full, self.checksums);
-        Ok(SpillPool { state: Arc::new(PoolState { when_full, checksums, listeners, ..state }) })
+        SpillPool { state: Arc::new(PoolState { when_full, checksums, listeners, ..state }) }
+    }
+}
+
+/// A pool with 64 MiB of memory, no disk limit, and a temp file in the usual place: as
+/// [`builder`](SpillPool::builder) describes it.
+impl Default for SpillPool {
+    fn default() -> Self {
+        SpillPool::builder().assemble(MEMORY_DEFAULT, fitting_page_size(MEMORY_DEFAULT))
     }
 }
 
@@ -222,6 +234,7 @@ pub enum BuildError {
         "a page size of {requested} bytes was requested; it must be a power of two from 1 to {}",
         PAGE_SIZE_MAX
     )]
+    #[non_exhaustive]
     PageSize {
         /// What was asked for, in bytes.
         requested: usize,
@@ -229,6 +242,7 @@ pub enum BuildError {
 
     /// The memory fraction is not between 0 and 1.
     #[error("a memory fraction of {requested} was requested; it must be between 0 and 1")]
+    #[non_exhaustive]
     MemoryFraction {
         /// What was asked for, as text.
         requested: String,

@@ -20,6 +20,16 @@ use std::path::{Path, PathBuf};
 pub(crate) struct AtomicFile {
     path: PathBuf,
     kind: Kind,
+    existing: Existing,
+}
+
+/// What happens to a file that has the name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is replaced in one step, and passes on its mode and owner.
+    Replaced,
+    /// It stays, and the new one is refused with `AlreadyExists`.
+    Kept,
 }
 
 #[derive(Debug)]
@@ -31,10 +41,13 @@ enum Kind {
 
 impl AtomicFile {
     /// An empty file on the file system of `path`, with the mode and owner that it is to have there.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        let dir = parent(path);
-        let file = AtomicFile { path: path.to_owned(), kind: Kind::make(dir)? };
-        if let Ok(replaced) = std::fs::metadata(path) {
+    pub(crate) fn create(path: &Path, existing: Existing) -> io::Result<Self> {
+        let replaced = std::fs::metadata(path);
+        if existing == Existing::Kept && (replaced.is_ok() || path.is_symlink()) {
+            return Err(io::ErrorKind::AlreadyExists.into()); // known before anything is written
+        }
+        let file = AtomicFile { path: path.to_owned(), kind: Kind::make(parent(path))?, existing };
+        if let Ok(replaced) = replaced {
             copy_metadata(&replaced, file.file())?;
         }
         Ok(file)
@@ -54,10 +67,14 @@ impl AtomicFile {
         match self.kind {
             #[cfg(target_os = "linux")]
             Kind::Unnamed(file) => {
-                link_as(&file, &self.path)?;
+                link_as(&file, &self.path, self.existing)?;
                 Ok(file)
             }
-            Kind::Hidden(file) => file.persist(&self.path).map_err(|refused| refused.error),
+            Kind::Hidden(file) => match self.existing {
+                Existing::Replaced => file.persist(&self.path),
+                Existing::Kept => file.persist_noclobber(&self.path),
+            }
+            .map_err(|refused| refused.error),
         }
     }
 
@@ -69,7 +86,14 @@ impl AtomicFile {
         {
             copy_metadata(&self.file().metadata()?, file)?;
             file.sync_all()?;
-            Ok(link_as(file, &self.path).ok())
+            match link_as(file, &self.path, self.existing) {
+                Err(error)
+                    if self.existing == Existing::Kept && error.kind() == io::ErrorKind::AlreadyExists =>
+                {
+                    Err(error)
+                }
+                linked => Ok(linked.ok()),
+            }
         }
         #[cfg(not(target_os = "linux"))]
         {
@@ -132,13 +156,13 @@ const OWN_DESCRIPTORS: &str = "/proc/self/fd";
 /// Linux links a file to a free name only. Where the name is taken, the file gets a hidden one first,
 /// and is renamed: it is whole by then, and has that name for some microseconds.
 #[cfg(target_os = "linux")]
-fn link_as(file: &File, path: &Path) -> io::Result<()> {
+fn link_as(file: &File, path: &Path, existing: Existing) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, linkat};
     use std::os::fd::AsRawFd;
     let descriptor = Path::new(OWN_DESCRIPTORS).join(file.as_raw_fd().to_string());
     let link = |name: &Path| linkat(CWD, &descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW);
     match link(path) {
-        Err(rustix::io::Errno::EXIST) => {
+        Err(rustix::io::Errno::EXIST) if existing == Existing::Replaced => {
             let linked = hidden().make_in(parent(path), |name| Ok(link(name)?))?;
             linked.persist(path).map_err(|refused| refused.error)
         }

@@ -2,6 +2,7 @@
 //!
 //! A store never knows who is spilling, and never calls back.
 
+use crate::sync::Arc;
 use std::io::{self, IoSlice};
 
 /// A place for spilled pages.
@@ -58,3 +59,36 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
+
+/// Forwards to the store within, for pointers to one.
+macro_rules! forward {
+    ($pointer:ident) => {
+        #[deny(clippy::missing_trait_methods)]
+        impl<S: Store + ?Sized> Store for $pointer<S> {
+            fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+                (**self).read_at(offset, buf)
+            }
+
+            fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+                (**self).write_at(offset, data)
+            }
+
+            fn write_vectored_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+                (**self).write_vectored_at(offset, parts)
+            }
+
+            fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+                (**self).discard(offset, len)
+            }
+
+            fn set_len(&self, len: u64) -> io::Result<()> {
+                (**self).set_len(len)
+            }
+        }
+    };
+}
+
+// A store that was chosen while running.
+forward!(Box);
+// A store that the caller goes on looking at.
+forward!(Arc);

@@ -1,7 +1,7 @@
 //! What happened, for people to look at. Nothing in the crate decides anything by it.
 
 use std::fmt;
-use std::ops::{Add, Sub};
+use std::ops::Add;
 use std::time::Duration;
 
 /// Transfers to and from the store.
@@ -32,6 +32,19 @@ impl IoCounts {
         self.written_bytes += bytes as u64;
         self.time += took;
     }
+
+    /// What was counted after `earlier` was read. A count that is lower than it was then, as of another buffer,
+    /// is 0.
+    #[must_use]
+    pub fn since(&self, earlier: &IoCounts) -> IoCounts {
+        IoCounts {
+            reads: self.reads.saturating_sub(earlier.reads),
+            read_bytes: self.read_bytes.saturating_sub(earlier.read_bytes),
+            writes: self.writes.saturating_sub(earlier.writes),
+            written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
+            time: self.time.saturating_sub(earlier.time),
+        }
+    }
 }
 
 impl Add for IoCounts {
@@ -44,21 +57,6 @@ impl Add for IoCounts {
             writes: self.writes + other.writes,
             written_bytes: self.written_bytes + other.written_bytes,
             time: self.time + other.time,
-        }
-    }
-}
-
-/// What happened between two moments: the later less the earlier. Stops at 0.
-impl Sub for IoCounts {
-    type Output = IoCounts;
-
-    fn sub(self, other: IoCounts) -> IoCounts {
-        IoCounts {
-            reads: self.reads.saturating_sub(other.reads),
-            read_bytes: self.read_bytes.saturating_sub(other.read_bytes),
-            writes: self.writes.saturating_sub(other.writes),
-            written_bytes: self.written_bytes.saturating_sub(other.written_bytes),
-            time: self.time.saturating_sub(other.time),
         }
     }
 }
@@ -194,6 +192,18 @@ impl SpillCounts {
     pub fn total(&self) -> u64 {
         self.by_reason().iter().map(|(_, pages)| pages).sum()
     }
+
+    /// What was counted after `earlier` was read; 0 where that is the higher one.
+    #[must_use]
+    pub fn since(&self, earlier: &SpillCounts) -> SpillCounts {
+        SpillCounts {
+            evicted: self.evicted.saturating_sub(earlier.evicted),
+            reclaimed: self.reclaimed.saturating_sub(earlier.reclaimed),
+            direct: self.direct.saturating_sub(earlier.direct),
+            requested: self.requested.saturating_sub(earlier.requested),
+            limit_lowered: self.limit_lowered.saturating_sub(earlier.limit_lowered),
+        }
+    }
 }
 
 /// Requests that failed for want of room. A write that took some bytes before it met the end of the room
@@ -205,4 +215,15 @@ pub struct RefusalCounts {
     pub disk_limit: u64,
     /// With [`SpillError::StoreFull`](crate::SpillError::StoreFull).
     pub store_full: u64,
+}
+
+impl RefusalCounts {
+    /// What was counted after `earlier` was read; 0 where that is the higher one.
+    #[must_use]
+    pub fn since(&self, earlier: &RefusalCounts) -> RefusalCounts {
+        RefusalCounts {
+            disk_limit: self.disk_limit.saturating_sub(earlier.disk_limit),
+            store_full: self.store_full.saturating_sub(earlier.store_full),
+        }
+    }
 }

@@ -24,7 +24,8 @@ use crate::pages::resident::Resident;
 use crate::pages::table::Table;
 use crate::pool::table_cache::RegisteredTable;
 use crate::sync::Arc;
-use overspill_core::Medium;
+use overspill_core::{Medium, embedded_io};
+use std::io;
 use std::path::Path;
 
 impl Pager {
@@ -370,8 +371,31 @@ impl Pager {
     }
 }
 
+/// A [`SpillError`], as the cursor above wants its medium's errors.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct MediumError(#[from] SpillError);
+
+impl embedded_io::Error for MediumError {
+    fn kind(&self) -> embedded_io::ErrorKind {
+        self.0.kind().into()
+    }
+}
+
+impl From<MediumError> for SpillError {
+    fn from(error: MediumError) -> Self {
+        error.0
+    }
+}
+
+impl From<MediumError> for io::Error {
+    fn from(error: MediumError) -> Self {
+        error.0.into()
+    }
+}
+
 impl Medium for Pager {
-    type Error = SpillError;
+    type Error = MediumError;
 
     #[inline]
     fn len(&self) -> u64 {
@@ -379,26 +403,26 @@ impl Medium for Pager {
     }
 
     #[inline]
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, MediumError> {
         if self.read_window(&mut { offset }, buf) {
             return Ok(buf.len());
         }
-        self.read_slow(offset, buf)
+        Ok(self.read_slow(offset, buf)?)
     }
 
     #[inline]
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, MediumError> {
         if self.write_window(&mut { offset }, data) {
             return Ok(data.len());
         }
-        self.write_slow(offset, data)
+        Ok(self.write_slow(offset, data)?)
     }
 
-    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], SpillError> {
-        self.lend_chunk(offset)
+    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], MediumError> {
+        Ok(self.lend_chunk(offset)?)
     }
 
-    fn set_len(&mut self, len: u64) -> Result<(), SpillError> {
+    fn set_len(&mut self, len: u64) -> Result<(), MediumError> {
         if len < self.len {
             self.truncate(len);
         }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 /// Bytes of a page where the memory budget allows for sixteen of them. A larger page costs more to
 /// move for a small access, a smaller one more system calls for a sequential pass.
-const PAGE_SIZE_DEFAULT: usize = 64 << 10;
+pub(crate) const PAGE_SIZE_DEFAULT: usize = 64 << 10;
 
 /// Bytes of the smallest page that is chosen without being asked for: a file system's block.
 const PAGE_SIZE_CHOSEN_MIN: usize = 4 << 10;

@@ -179,7 +179,7 @@ impl PoolState {
             }
             match self.reclaim(std::slice::from_ref(table), SpillReason::LimitLowered, most) {
                 Reclaimed::FramePool(frames) => {
-                    frames.into_iter().for_each(|frame| self.frames.recycle(frame))
+                    frames.into_iter().for_each(|frame| self.frames.recycle(frame));
                 }
                 Reclaimed::Nothing => return true,
                 Reclaimed::StoreRefused => return false,

@@ -32,6 +32,17 @@ mod linux {
     /// Attempts before something counts as failing for good. No test lets more calls fail in a row.
     const TRIES: usize = 30;
 
+    /// An error and its sources, on one line.
+    fn chain(error: &dyn std::error::Error) -> String {
+        let mut line = error.to_string();
+        let mut next = error.source();
+        while let Some(error) = next {
+            line += &format!(": {error}");
+            next = error.source();
+        }
+        line
+    }
+
     pub(crate) fn main() {
         // A mark in a tracer's log: what comes before is the loader's.
         let _ = std::os::unix::process::parent_id();
@@ -208,8 +219,9 @@ mod linux {
             let arrived = (0..TRIES).any(|_| {
                 let buffer = std::mem::take(&mut kept.buffer);
                 let Err(failed) = buffer.persist(&path) else { return true };
-                kept.buffer = failed.buffer;
-                kept.failed(&failed.error.into());
+                let (error, buffer) = failed.into_parts();
+                kept.buffer = buffer;
+                kept.failed(&error.into());
                 let stands = insisting(|| fs::read(&path)).ok();
                 assert!(stands == before || stands.as_ref() == Some(&kept.model), "neither old nor new");
                 false
@@ -240,7 +252,7 @@ mod linux {
         };
         let error = refused.downcast::<SpillError>().unwrap();
         assert!(matches!(error, SpillError::StoreFull { .. }), "{error}");
-        println!("{error}, after {} KiB", (first.model.len() + second.model.len()) / KIB);
+        println!("{}, after {} KiB", chain(&error), (first.model.len() + second.model.len()) / KIB);
         assert!(first.model.len() + second.model.len() > 700 * KIB, "full too early");
         first.check();
         second.check();
@@ -266,7 +278,7 @@ mod linux {
                 matches!(&refused, SpillError::Directory { dir: named, .. } if named == dir),
                 "{refused}"
             );
-            println!("{refused}");
+            println!("{}", chain(&refused));
             kept.failed(&refused.into());
         }
         kept.check();

@@ -76,12 +76,12 @@ pub(crate) fn of_spill(error: &SpillError, len: u64, dir: Option<&Path>) -> Fail
             "cannot {operation} the temporary file in {place} after {held} of input: {}; choose another place with --dir",
             reason(source)
         ),
-        SpillError::Directory { dir, source } => format!(
+        SpillError::Directory { dir, source, .. } => format!(
             "cannot make a temporary file in {}: {}; make the directory usable, or choose another with --dir",
             dir.display(),
             reason(source)
         ),
-        SpillError::Target { path, source } => {
+        SpillError::Target { path, source, .. } => {
             let advice = match source.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some room there",
                 ErrorKind::PermissionDenied => "make its directory writable",

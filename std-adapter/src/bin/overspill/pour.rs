@@ -42,7 +42,7 @@ fn replace(
 ) -> Result<(), Failure> {
     progress.writing(&place.shown);
     let done = buffer.persist(&place.path);
-    done.map_err(|refused| failure::of_spill(&refused.error, refused.buffer.len(), dir))?;
+    done.map_err(|refused| failure::of_spill(refused.error(), refused.buffer().len(), dir))?;
     Ok(())
 }
 

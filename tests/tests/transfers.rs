@@ -1,0 +1,173 @@
+//! Transfers that leave the position alone, transfers of the whole, and buffers made of bytes.
+#![allow(missing_docs)]
+
+use overspill::testing::{Call, FaultPlan, FaultStore};
+use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool, Store};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+const PAGE: usize = 16;
+
+/// Buffers of `bytes` bytes each: all in memory, some of it in memory, none.
+fn buffers(bytes: usize) -> Vec<(SpillBuffer, Vec<u8>)> {
+    let content: Vec<u8> = (0..=250).cycle().take(bytes).collect();
+    let pools = [1 << 20, 3 * PAGE, 0].map(|memory| {
+        let pool = SpillPool::builder().memory(memory).page_size(PAGE).store(MemoryStore::new());
+        pool.checksums(Checksums::On).build().unwrap()
+    });
+    pools
+        .map(|pool| {
+            let mut buffer = pool.buffer();
+            buffer.write_all(&content).unwrap();
+            (buffer, content.clone())
+        })
+        .into()
+}
+
+#[test]
+fn what_is_read_at_an_offset_is_the_content_there_and_the_position_stays() {
+    for (mut buffer, content) in buffers(10 * PAGE + 5) {
+        buffer.seek(SeekFrom::Start(7)).unwrap();
+        for offset in
+            [0, 1, PAGE - 1, PAGE, 3 * PAGE + 3, content.len() - 1, content.len(), content.len() + 9]
+        {
+            let mut out = [0xEE; 2 * PAGE];
+            let mut done = 0;
+            loop {
+                match buffer.read_at(&mut out[done..], (offset + done) as u64).unwrap() {
+                    0 => break,
+                    n => done += n,
+                }
+            }
+            let wanted = content.get(offset..).unwrap_or_default();
+            assert_eq!(out[..done], wanted[..wanted.len().min(out.len())]);
+            assert_eq!(buffer.position(), 7);
+        }
+        assert_eq!(buffer.read_at(&mut [0], u64::MAX).unwrap(), 0);
+        assert_eq!(buffer.read_at(&mut [], 0).unwrap(), 0);
+    }
+}
+
+#[test]
+fn what_is_written_at_an_offset_is_there_and_the_position_stays() {
+    for (mut buffer, mut content) in buffers(5 * PAGE) {
+        buffer.seek(SeekFrom::Start(3)).unwrap();
+        assert_eq!(buffer.write_at(b"over", 2 * PAGE as u64 - 2).unwrap(), 4);
+        content[2 * PAGE - 2..][..4].copy_from_slice(b"over");
+        // Past the end: the gap becomes zeros.
+        assert_eq!(buffer.write_at(b"past", 7 * PAGE as u64).unwrap(), 4);
+        content.resize(7 * PAGE, 0);
+        content.extend(b"past");
+        assert_eq!(buffer.write_at(b"", u64::MAX).unwrap(), 0);
+        assert_eq!(buffer.write_at(b"no", u64::MAX).unwrap_err().kind(), ErrorKind::FileTooLarge);
+        assert_eq!((buffer.position(), buffer.len()), (3, content.len() as u64));
+        assert!(buffer.to_vec().unwrap() == content);
+        assert_eq!(buffer.position(), 3, "nor does reading all of it move");
+    }
+}
+
+/// Takes up to seven bytes a call, is interrupted every third time, and fails once it has `most`.
+struct Slow {
+    taken: Vec<u8>,
+    most: usize,
+    calls: usize,
+}
+
+impl Write for Slow {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.calls += 1;
+        if self.calls.is_multiple_of(3) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if self.taken.len() >= self.most {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let n = data.len().min(7).min(self.most - self.taken.len());
+        self.taken.extend(&data[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_copy_goes_from_the_position_to_the_end_and_stops_behind_what_was_taken() {
+    for (mut buffer, content) in buffers(9 * PAGE + 1) {
+        buffer.seek(SeekFrom::Start(5)).unwrap();
+        let mut target = Slow { taken: Vec::new(), most: 40, calls: 0 };
+        assert_eq!(buffer.copy_to(&mut target).unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!((buffer.position(), &target.taken[..]), (45, &content[5..45]));
+        target.most = usize::MAX;
+        assert_eq!(buffer.copy_to(&mut target).unwrap(), content.len() as u64 - 45);
+        assert!(target.taken == content[5..]);
+        assert_eq!(buffer.copy_to(&mut io::sink()).unwrap(), 0, "at the end");
+        buffer.seek(SeekFrom::End(9)).unwrap();
+        assert_eq!(buffer.copy_to(&mut io::sink()).unwrap(), 0, "past it");
+        buffer.rewind().unwrap();
+        let full: &mut [u8] = &mut [0; 3];
+        assert_eq!(buffer.copy_to(&mut &mut *full).unwrap_err().kind(), ErrorKind::WriteZero);
+        assert_eq!((buffer.position(), &*full), (3, &content[..3]));
+    }
+}
+
+#[test]
+fn a_buffer_made_of_bytes_holds_them_in_memory_at_position_0() {
+    for bytes in [0, 1, 5000, 9 << 20] {
+        let content: Vec<u8> = (0..=250).cycle().take(bytes).collect();
+        for mut buffer in [SpillBuffer::from(&content[..]), SpillBuffer::from(content.clone())] {
+            assert_eq!((buffer.len(), buffer.position(), buffer.is_spilled()), (bytes as u64, 0, false));
+            let mut read = Vec::new();
+            buffer.read_to_end(&mut read).unwrap();
+            assert!(read == content);
+        }
+    }
+}
+
+#[test]
+fn a_default_pool_is_what_the_builder_describes() {
+    let (default, built) = (SpillPool::default(), SpillPool::builder().build().unwrap());
+    assert_eq!(default.stats(), built.stats());
+    assert_eq!(default.stats().memory_limit, 64 << 20);
+}
+
+/// A store behind a pointer is called as it is: no method falls back to what the trait does by default.
+#[test]
+fn a_store_behind_a_pointer_is_the_store() {
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new().recording());
+    let shared = Arc::new(store);
+    let boxed: Box<dyn Store> = Box::new(Arc::clone(&shared));
+    let parts = [io::IoSlice::new(b"ab"), io::IoSlice::new(b"cd")];
+    boxed.write_vectored_at(0, &parts).unwrap();
+    let mut back = [0; 2];
+    boxed.read_at(0, &mut back).unwrap();
+    let _ = boxed.discard(0, 1);
+    boxed.set_len(1).unwrap();
+    assert_eq!(back, *b"ab");
+    let calls: Vec<Call> = faults.records().iter().map(|record| record.call).collect();
+    for call in [Call::Write, Call::Read, Call::Discard, Call::SetLen] {
+        assert!(calls.contains(&call), "{call:?} is not among {calls:?}");
+    }
+
+    let pool = SpillPool::builder().memory(0).page_size(PAGE).store(Arc::clone(&shared)).build().unwrap();
+    let before = faults.calls();
+    pool.buffer().write_all(&[7; 2 * PAGE]).unwrap();
+    assert!(faults.calls() > before, "the pool spills to the store that is still ours");
+}
+
+#[test]
+fn counts_are_told_apart_by_when_they_were_read() {
+    let pool = SpillPool::builder().memory(0).page_size(PAGE).disk(2 * PAGE as u64).store(MemoryStore::new());
+    let pool = pool.build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[1; PAGE]).unwrap();
+    let before = pool.stats();
+    buffer.write_all(&[2; PAGE]).unwrap();
+    assert!(buffer.write_all(&[3; PAGE]).is_err());
+    let after = pool.stats();
+    assert_eq!(after.io.since(&before.io).written_bytes, PAGE as u64);
+    assert_eq!(after.spills.since(&before.spills).total(), 1);
+    assert_eq!(after.refused.since(&before.refused).disk_limit, 1);
+    assert_eq!(before.io.since(&after.io).written_bytes, 0, "never below nothing");
+}
