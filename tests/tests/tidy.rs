@@ -422,6 +422,42 @@ fn files_are_of_a_size_to_be_read() {
     }
 }
 
+/// The lines of each function in `text`, with its name. rustfmt closes a function where it opened it.
+fn function_lines(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let words: Vec<&str> =
+            code.split_whitespace().take_while(|word| !word.contains('(') || *word == "pub(crate)").collect();
+        let is_function = code.starts_with("fn ") || words.contains(&"fn") && !code.starts_with("//");
+        if !is_function || code.ends_with(['}', ';']) {
+            continue;
+        }
+        let end = format!("{}}}", &line[..line.len() - code.len()]);
+        let len = lines[at..].iter().position(|line| **line == end).map_or(1, |len| len + 1);
+        let name = code.split("fn ").nth(1).unwrap_or_default().split(['(', '<']).next().unwrap_or_default();
+        found.push((name.to_owned(), len));
+    }
+    found
+}
+
+#[test]
+fn functions_fit_a_screen() {
+    const LINES_MAX: usize = 70;
+    let planted = "impl A {\n    pub(crate) fn long(\n        a: B,\n    ) {\n        c();\n    }\n    fn short() {}\n}\n";
+    assert_eq!(function_lines(planted), [("long".to_owned(), 5)]);
+    for package in
+        [CORE, ADAPTER, "tests/src/", "tests/tests/", "tests/benches/", "core/tests/", "std-adapter/tests/"]
+    {
+        for (file, text) in texts(package) {
+            for (name, lines) in function_lines(&text) {
+                assert!(lines <= LINES_MAX, "{package}{file}: {name} has {lines} lines");
+            }
+        }
+    }
+}
+
 /// The project speaks of itself alone: no paths of a machine, no hosts of a registry mirror.
 #[test]
 fn nothing_names_a_machine() {
