@@ -111,15 +111,17 @@ ENVIRONMENT
           taken as it is.
 
 SIGNALS
-  Any signal that ends the process, SIGKILL too, leaves FILE as it was and nothing on the disk:
-  neither the temporary file nor the new FILE has a name before it is complete. (Where the file
-  system cannot make a file without a name, as NFS cannot, a hidden file .overspill-* may be left
-  beside FILE by a signal that comes while it is written.)
+  Any signal that ends the process, SIGKILL too, leaves FILE as it was and nothing else on the
+  disk: neither the temporary file nor the new FILE has a name before it is complete. There are
+  two exceptions. A FILE that exists is replaced by a rename, for which the complete new file has
+  a hidden name, .overspill-*, beside FILE for some microseconds. Where the file system cannot
+  make a file without a name, as NFS cannot, the new file has such a name while it is written. A
+  signal that comes then may leave it.
 
 EXIT STATUS
   0    All input was written.
   1    Something failed; one line on standard error says what, and what to do. FILE is as it was.
-  141  Whoever reads the output closed it early; nothing is said. (The shell reports the same for
+  141  The reader of the output closed it early; nothing is said. (The shell reports the same for
        a command that SIGPIPE ended.)";
 
 /// Why there are no arguments.
