@@ -47,5 +47,5 @@ pub use pool::when_full::WhenFull;
 
 /// The README's code, run as a test.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

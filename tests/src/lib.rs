@@ -42,6 +42,15 @@ pub mod pools;
 mod ring_driver;
 pub mod spills;
 
+/// The code of the pages that are in no crate, run as tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guide.md")]
+    struct Guide;
+}
+
 /// What a test printed by a [`Mismatch`](driver::Mismatch) needs.
 pub mod replay {
     pub use crate::cursors::{CursorSetup, Under::*, run_cursor};

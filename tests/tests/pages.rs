@@ -1,0 +1,123 @@
+//! Rules for what is read and not compiled: the pages and the licences. Each has its reason beside it; the one that parses
+//! is shown to bite.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All pages of the repository.
+fn pages(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let is_ours = !name.starts_with('.') && !["target", "artifacts", "corpus"].contains(&&*name);
+        if path.is_dir() && is_ours {
+            pages(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+}
+
+/// The lines of a page that are not in a block of code.
+fn prose(page: &str) -> impl Iterator<Item = &str> {
+    let mut in_code = false;
+    page.lines().filter(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        in_code ^= is_fence;
+        !in_code && !is_fence
+    })
+}
+
+/// What `page` links to, without other sites.
+fn links(page: &str) -> Vec<&str> {
+    let mut links = Vec::new();
+    for line in prose(page) {
+        let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let definition =
+            line.starts_with('[').then(|| line.split_once("]: ")).flatten().map(|(_, target)| target);
+        links.extend(targets.chain(definition).filter(|target| !target.contains("://")));
+    }
+    links
+}
+
+/// The anchors of the headings of `page`, as GitHub makes them.
+fn anchors(page: &str) -> HashSet<String> {
+    let headings = prose(page).filter(|line| line.starts_with('#'));
+    let slug = |heading: &str| {
+        let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
+        heading
+            .trim_start_matches('#')
+            .trim()
+            .to_lowercase()
+            .chars()
+            .filter(kept)
+            .collect::<String>()
+            .replace(' ', "-")
+    };
+    headings.map(slug).collect()
+}
+
+/// The links of `page`, which lies in `dir`, that lead nowhere.
+fn dead_links(dir: &Path, page: &str) -> Vec<String> {
+    let is_dead = |link: &&str| {
+        let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+        let target = dir.join(file);
+        if !file.is_empty() && !target.exists() {
+            return true;
+        }
+        if anchor.is_empty() {
+            return false;
+        }
+        let page = if file.is_empty() { page.to_owned() } else { text(&target) };
+        !anchors(&page).contains(anchor)
+    };
+    links(page).into_iter().filter(is_dead).map(str::to_owned).collect()
+}
+
+/// Pages are moved and renamed, and a dead link shows to nobody but the reader who follows it.
+#[test]
+fn links_lead_somewhere() {
+    let mut found = Vec::new();
+    pages(&root(), &mut found);
+    assert!(found.len() > 5, "{found:?} are not all pages");
+    for path in found {
+        let dead = dead_links(path.parent().unwrap(), &text(&path));
+        assert!(dead.is_empty(), "{} links to {dead:?}, which is not there", path.display());
+    }
+}
+
+#[test]
+fn dead_links_are_found() {
+    let page = "# A heading, here\n[a](tidy.rs) [b](no.rs) [c](#a-heading-here) [d](#gone) [e](https://no.where)\n\
+                ```\n[f](in.code)\n```\n[g]: also.gone\n";
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    assert_eq!(dead_links(&dir, page), ["no.rs", "#gone", "also.gone"]);
+}
+
+/// A crate without its licences may not be passed on. They are copies and not symbolic links: a checkout on Windows would have
+/// a file with the link's text in its place, and a crate packed from there would have that for a licence.
+#[test]
+fn each_crate_has_the_licences() {
+    for file in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        for folder in ["core", "std-adapter"] {
+            let copy = root().join(folder).join(file);
+            assert!(text(&copy) == text(&root().join(file)), "{} is not the project's", copy.display());
+        }
+    }
+}
+
+/// The first page is read to its end if it is short. What does not fit belongs to a page of its own.
+#[test]
+fn the_first_page_is_short() {
+    let lines = text(&root().join("README.md")).lines().count();
+    assert!(lines <= 120, "README.md has {lines} lines");
+}
