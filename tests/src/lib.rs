@@ -42,13 +42,15 @@ pub mod pools;
 mod ring_driver;
 pub mod spills;
 
-/// The code of the pages that are in no crate, run as tests.
+/// The code of the pages that no crate's own documentation includes, run as tests.
 #[cfg(doctest)]
 mod pages {
     #[doc = include_str!("../../README.md")]
     struct Readme;
     #[doc = include_str!("../../docs/guide.md")]
     struct Guide;
+    #[doc = include_str!("../../core/README.md")]
+    struct Core;
 }
 
 /// What a test printed by a [`Mismatch`](driver::Mismatch) needs.

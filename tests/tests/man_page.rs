@@ -33,7 +33,7 @@ fn page() -> String {
     String::from_utf8(page).unwrap()
 }
 
-/// The manual's own sections. clap_mangen would put all of them into one, as a single paragraph.
+/// The manual's own sections. `clap_mangen` would put all of them into one, as a single paragraph.
 ///
 /// A line that is not indented is the heading of a section. Below it, a blank line ends a paragraph, and what has more
 /// than two blanks within a line, or a deeper line below it, is a term and its description.
