@@ -79,11 +79,11 @@ fn the_rules_bite() {
     assert!(offenders(&planted, &["unsafe", "fine"], &[]).is_empty(), "tests and comments are not code");
 }
 
-/// One file a crate to audit.
+/// One file or folder a crate to audit.
 #[test]
 fn unsafe_stands_where_it_may() {
     let words = ["unsafe {", "unsafe fn", "unsafe impl", "allow(unsafe_code)"];
-    none(&offenders(&sources("core/src"), &words, &["ring/raw.rs"]), "unsafe in core is for ring/raw.rs");
+    none(&offenders(&sources("core/src"), &words, &["ring/raw"]), "unsafe in core is for ring/raw/");
     none(
         &offenders(&sources("std-adapter/src"), &words, &["biased.rs"]),
         "unsafe in std-adapter is for biased.rs",

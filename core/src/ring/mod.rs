@@ -53,7 +53,6 @@
 //! without it.
 
 mod consumer;
-mod frame;
 mod grant;
 mod index;
 mod io;
@@ -63,6 +62,7 @@ mod layout;
 mod log;
 mod producer;
 mod raw;
+mod records;
 #[cfg(feature = "async")]
 mod wake;
 
@@ -72,7 +72,6 @@ mod bytes;
 use core::fmt;
 
 pub use consumer::Consumer;
-pub use frame::{Frame, FrameConsumer, FrameGrant, FrameProducer, FrameTooLong, Frames};
 pub use grant::{GrantError, OwnedReadGrant, OwnedWriteGrant, ReadGrant, WriteGrant};
 pub use io::Closed;
 pub use layout::{HighWater, KeepsHighWater, Layout, Packed, Padded};
@@ -80,6 +79,7 @@ pub use layout::{HighWater, KeepsHighWater, Layout, Packed, Padded};
 pub use layout::{Wakes, Waking};
 pub use log::{LogConsumer, LogProducer, LogRing, Lost, RecordTooLong, TakeError};
 pub use producer::{Full, Producer};
+pub use records::{Frame, FrameConsumer, FrameGrant, FrameProducer, FrameTooLong, Frames};
 
 #[cfg(feature = "bytes")]
 pub use bytes::{Readable, Writable};

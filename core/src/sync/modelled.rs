@@ -1,8 +1,8 @@
 //! The shim's side for loom: compiled under `--cfg overspill_loom` only.
 //!
 //! Its atomics are loom's, one of which can be weakened from outside, to see whether a model notices:
-//! `OVERSPILL_WEAKEN=raw.rs:237` takes the ordering from the operation in that line. It is Relaxed then, and a fence
-//! is none (`.ci/weaken`).
+//! `OVERSPILL_WEAKEN=raw/ends.rs:37` takes the ordering from the operation in that line of that file in
+//! `core/src/ring`. It is Relaxed then, and a fence is none (`.ci/weaken`).
 
 extern crate std;
 use core::panic::Location;
@@ -20,7 +20,7 @@ fn is_weakened() -> bool {
     static LINE: OnceLock<Option<String>> = OnceLock::new();
     let Some(line) = LINE.get_or_init(|| env::var("OVERSPILL_WEAKEN").ok()) else { return false };
     let here = Location::caller();
-    format!("{}:{}", here.file(), here.line()).ends_with(&format!("/{line}"))
+    format!("{}:{}", here.file(), here.line()).ends_with(&format!("/ring/{line}"))
 }
 
 #[track_caller]
