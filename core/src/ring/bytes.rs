@@ -6,8 +6,11 @@
 
 use bytes::Buf;
 
-use super::raw::{ReadEnd, WriteEnd};
-use super::{AnyRing, Consumer, Producer};
+use super::any_ring::AnyRing;
+use super::consumer::Consumer;
+use super::producer::Producer;
+use super::raw::buf::Writable;
+use super::raw::read_end::ReadEnd;
 
 impl<'a, R: AnyRing> Consumer<'a, R> {
     /// The bytes that are in the ring now, as a `bytes::Buf`.
@@ -21,7 +24,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     /// The bytes that are free now, as a `bytes::BufMut`.
     pub fn as_buf_mut(&mut self) -> Writable<'_, 'a, R> {
         let len = self.end.room(self.capacity());
-        Writable { end: &mut self.end, len }
+        Writable::new(&mut self.end, len)
     }
 }
 
@@ -46,35 +49,8 @@ impl<R: AnyRing> Buf for Readable<'_, '_, R> {
     }
 }
 
-/// The bytes that were free when [`Producer::as_buf_mut`] was called.
-pub struct Writable<'g, 'a, R: AnyRing> {
-    end: &'g mut WriteEnd<'a, R>,
-    len: usize,
-}
-
-/// What `BufMut`, implemented where the `unsafe` is, asks for.
-impl<R: AnyRing> Writable<'_, '_, R> {
-    pub(super) fn left(&self) -> usize {
-        self.len
-    }
-
-    pub(super) fn first(&mut self) -> &mut [u8] {
-        self.end.free(self.len).0
-    }
-
-    pub(super) fn take(&mut self, count: usize) {
-        self.len -= self.end.commit(count.min(self.len));
-    }
-}
-
 impl<R: AnyRing> core::fmt::Debug for Readable<'_, '_, R> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Readable").field("remaining", &self.len).finish_non_exhaustive()
-    }
-}
-
-impl<R: AnyRing> core::fmt::Debug for Writable<'_, '_, R> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Writable").field("remaining", &self.len).finish_non_exhaustive()
     }
 }

@@ -2,21 +2,22 @@
 
 use core::fmt;
 
-use super::grant::{GrantError, OwnedReadGrant, ReadGrant, fits};
-use super::raw::ReadEnd;
-use super::{AnyRing, KeepsHighWater};
+use super::any_ring::{AnyRing, high_water};
+use super::grant::{GrantError, ReadGrant, fits};
+use super::layout::KeepsHighWater;
+use super::raw::read_end::ReadEnd;
 
 /// The end of a ring that reads. There is one; it may be sent elsewhere; dropping it [closes](Consumer::close) it.
 pub struct Consumer<'a, R: AnyRing> {
-    pub(super) end: ReadEnd<'a, R>,
+    pub(crate) end: ReadEnd<'a, R>,
 }
 
 impl<'a, R: AnyRing> Consumer<'a, R> {
-    pub(super) fn new(end: ReadEnd<'a, R>) -> Self {
+    pub(crate) fn new(end: ReadEnd<'a, R>) -> Self {
         Consumer { end }
     }
 
-    pub(super) fn into_end(self) -> ReadEnd<'a, R> {
+    pub(crate) fn into_end(self) -> ReadEnd<'a, R> {
         self.end
     }
 
@@ -80,14 +81,6 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
         Ok(ReadGrant::new(&mut self.end, count))
     }
 
-    /// The bytes in front of the wrap in one piece, in a grant that owns this end and gives it back on commit: it may
-    /// outlive the function that starts a transfer. Empty only if the ring is.
-    pub fn into_grant(mut self) -> OwnedReadGrant<'a, R> {
-        self.end.available(self.capacity());
-        let len = self.end.filled(self.capacity()).0.len();
-        OwnedReadGrant::new(self, len)
-    }
-
     /// Bytes that the ring can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
@@ -141,7 +134,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     where
         R::Layout: KeepsHighWater,
     {
-        super::producer::mark(self.end.ring())
+        high_water(self.end.ring())
     }
 }
 

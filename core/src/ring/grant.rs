@@ -4,8 +4,9 @@
 
 use core::fmt;
 
-use super::raw::{ReadEnd, WriteEnd};
-use super::{AnyRing, Consumer, Producer};
+use super::any_ring::AnyRing;
+use super::raw::read_end::ReadEnd;
+use super::raw::write_end::WriteEnd;
 
 /// Why there is no grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl core::error::Error for GrantError {}
 
 /// Whether `count` fits into what is `available` now, or will ever fit.
 #[inline]
-pub(super) fn fits(count: usize, limit: usize, available: usize) -> Result<(), GrantError> {
+pub(crate) fn fits(count: usize, limit: usize, available: usize) -> Result<(), GrantError> {
     if count <= available {
         Ok(())
     } else if count > limit {
@@ -54,7 +55,7 @@ pub struct WriteGrant<'g, 'a, R: AnyRing> {
 }
 
 impl<'g, 'a, R: AnyRing> WriteGrant<'g, 'a, R> {
-    pub(super) fn new(end: &'g mut WriteEnd<'a, R>, len: usize) -> Self {
+    pub(crate) fn new(end: &'g mut WriteEnd<'a, R>, len: usize) -> Self {
         WriteGrant { end, len }
     }
 
@@ -91,7 +92,7 @@ pub struct ReadGrant<'g, 'a, R: AnyRing> {
 }
 
 impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
-    pub(super) fn new(end: &'g mut ReadEnd<'a, R>, len: usize) -> Self {
+    pub(crate) fn new(end: &'g mut ReadEnd<'a, R>, len: usize) -> Self {
         ReadGrant { end, len }
     }
 
@@ -120,69 +121,16 @@ impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
     }
 }
 
-/// Free bytes in one piece, together with the end that writes them. Dropping it closes the producer.
-#[must_use = "dropping it closes the producer"]
-pub struct OwnedWriteGrant<'a, R: AnyRing> {
-    producer: Producer<'a, R>,
-    len: usize,
-}
-
-impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
-    pub(super) fn new(producer: Producer<'a, R>, len: usize) -> Self {
-        OwnedWriteGrant { producer, len }
-    }
-
-    /// The bytes. They stay where they are while the grant lives, even if it is moved or leaked.
-    #[must_use]
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        self.producer.end.free(self.len).0
-    }
-
-    /// Hands the first `count` bytes to the consumer, at most all of them, and gives the producer back.
-    /// `commit(0)` is how to give up.
-    #[must_use = "dropping it closes that side"]
-    pub fn commit(mut self, count: usize) -> Producer<'a, R> {
-        self.producer.end.commit(count.min(self.len));
-        self.producer
-    }
-}
-
-/// Filled bytes in one piece, together with the end that reads them. Dropping it closes the consumer.
-#[must_use = "dropping it closes the consumer"]
-pub struct OwnedReadGrant<'a, R: AnyRing> {
-    consumer: Consumer<'a, R>,
-    len: usize,
-}
-
-impl<'a, R: AnyRing> OwnedReadGrant<'a, R> {
-    pub(super) fn new(consumer: Consumer<'a, R>, len: usize) -> Self {
-        OwnedReadGrant { consumer, len }
-    }
-
-    /// The bytes. They stay where they are while the grant lives, even if it is moved or leaked.
-    #[must_use]
-    pub fn as_slice(&self) -> &[u8] {
-        self.consumer.end.filled(self.len).0
-    }
-
-    /// Gives the first `count` bytes back to the producer, at most all of them, and gives the consumer back.
-    /// `commit(0)` is how to give up.
-    #[must_use = "dropping it closes that side"]
-    pub fn commit(mut self, count: usize) -> Consumer<'a, R> {
-        self.consumer.end.commit(count.min(self.len));
-        self.consumer
-    }
-}
-
 /// Shows how many bytes are granted, not the bytes.
 macro_rules! debug_grant {
     ($($name:ident<$($lifetime:lifetime),+>),+) => {$(
-        impl<R: AnyRing> fmt::Debug for $name<$($lifetime,)+ R> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl<R: AnyRing> core::fmt::Debug for $name<$($lifetime,)+ R> {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.debug_struct(stringify!($name)).field("len", &self.len).finish_non_exhaustive()
             }
         }
     )+};
 }
 
-debug_grant!(WriteGrant<'_, '_>, ReadGrant<'_, '_>, OwnedWriteGrant<'_>, OwnedReadGrant<'_>);
+debug_grant!(WriteGrant<'_, '_>, ReadGrant<'_, '_>);
+pub(crate) use debug_grant;

@@ -10,7 +10,9 @@ use core::fmt;
 
 use embedded_io::{BufRead, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use super::{AnyRing, Consumer, Producer};
+use super::any_ring::AnyRing;
+use super::consumer::Consumer;
+use super::producer::Producer;
 use crate::sync::spin_loop;
 
 /// The consumer is closed and the ring is full: nothing more can ever be written.
@@ -63,7 +65,7 @@ impl<R: AnyRing> Write for Producer<'_, R> {
 
 impl<R: AnyRing> Producer<'_, R> {
     /// The consumer may have read between the last try and its close.
-    pub(super) fn write_after_close(&mut self, buf: &[u8]) -> Result<usize, Closed> {
+    pub(crate) fn write_after_close(&mut self, buf: &[u8]) -> Result<usize, Closed> {
         match self.push_slice(buf) {
             0 => Err(Closed),
             count => Ok(count),

@@ -12,9 +12,12 @@ use core::task::{Context, Poll};
 
 use embedded_io_async::{BufRead, Read, Write};
 
-use super::layout::{Shared as _, Wakes};
-use super::sealed::Token;
-use super::{AnyRing, Closed, Consumer, Producer};
+use super::any_ring::{AnyRing, Token};
+use super::consumer::Consumer;
+use super::io::Closed;
+use super::layout::Wakes;
+use super::producer::Producer;
+use super::shared::Shared as _;
 
 impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
     /// Ready with the number of bytes there are, once those are at least `least` (capped at the capacity) or the

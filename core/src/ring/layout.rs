@@ -9,91 +9,15 @@
 //!
 //! They nest: `HighWater<Waking<Padded>>`.
 
+use super::shared::{SealedLayout, Shared};
 #[cfg(feature = "async")]
 use super::wake::Waiters;
-use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed, const_fn, spin_loop};
+use crate::sync::{AtomicBool, AtomicUsize, const_fn};
 
 /// How the indices of a ring lie in memory, and what else they do: a choice made by type, free when running.
-pub trait Layout: sealed::Layout {}
+pub trait Layout: SealedLayout {}
 
-impl<L: sealed::Layout> Layout for L {}
-
-pub(super) use sealed::Shared;
-
-pub(super) mod sealed {
-    use super::{AtomicBool, AtomicUsize};
-
-    pub trait Layout {
-        type Shared: Shared;
-        #[cfg(not(overspill_loom))]
-        const NEW: Self::Shared;
-        #[cfg(overspill_loom)]
-        fn fresh() -> Self::Shared;
-    }
-
-    /// The parts that both ends know. Who stores which: the proofs at the top of `raw.rs`.
-    pub trait Shared: Send + Sync {
-        /// Whether the ends keep copies of the indices, because fetching them from another core is dear.
-        const CACHED: bool;
-
-        /// Index of the next byte to be written. Stored by the write end.
-        fn write(&self) -> &AtomicUsize;
-        /// Index of the next byte to be read. Stored by the read end.
-        fn read(&self) -> &AtomicUsize;
-        /// Nothing more will be written. Stored by the write end.
-        fn write_closed(&self) -> &AtomicBool;
-        /// Nothing more will be read. Stored by the read end.
-        fn read_closed(&self) -> &AtomicBool;
-        /// Both ends are out, by way of the flag.
-        fn taken(&self) -> &AtomicBool;
-
-        /// The largest fill so far, if it is kept. Stored by the write end.
-        #[inline(always)]
-        fn high_water(&self) -> Option<&AtomicUsize> {
-            None
-        }
-
-        #[cfg(feature = "async")]
-        #[inline(always)]
-        fn waiters(&self) -> Option<&super::Waiters> {
-            None
-        }
-
-        /// Keeps the high-water mark, where there is one.
-        #[inline(always)]
-        fn note_fill(&self, fill: impl Fn() -> usize) {
-            if let Some(mark) = self.high_water() {
-                let fill = fill();
-                // Relaxed: one end writes it, and nothing depends on it.
-                if fill > mark.load(super::Relaxed) {
-                    mark.store(fill, super::Relaxed);
-                }
-            }
-        }
-
-        /// Wakes the reader if it waits for no more than `filled` bytes.
-        #[inline(always)]
-        fn wake_reader(&self, filled: impl Fn() -> usize) {
-            #[cfg(feature = "async")]
-            if let Some(waiters) = self.waiters() {
-                waiters.reader.notify(filled);
-            }
-            #[cfg(not(feature = "async"))]
-            let _ = filled;
-        }
-
-        /// Wakes the writer if it waits for no more than `free` bytes.
-        #[inline(always)]
-        fn wake_writer(&self, free: impl Fn() -> usize) {
-            #[cfg(feature = "async")]
-            if let Some(waiters) = self.waiters() {
-                waiters.writer.notify(free);
-            }
-            #[cfg(not(feature = "async"))]
-            let _ = free;
-        }
-    }
-}
+impl<L: SealedLayout> Layout for L {}
 
 /// Declares how a layout comes into being: by constant, or for loom by call.
 macro_rules! fresh {
@@ -135,7 +59,7 @@ impl PackedShared {
     }
 }
 
-impl sealed::Layout for Packed {
+impl SealedLayout for Packed {
     fresh!(PackedShared, PackedShared::new(), PackedShared::new());
 }
 
@@ -178,28 +102,6 @@ impl Shared for PackedShared {
 #[derive(Debug)]
 pub struct Padded;
 
-/// Turns of a spin loop: half a microsecond on an AMD EPYC. loom need not be told so often.
-const TURNS: usize = if cfg!(overspill_loom) { 1 } else { 24 };
-
-/// The longest read that pauses before its first look: a longer copy takes longer than the pause, which then only costs.
-pub(super) const PAUSED_MAX: usize = 4096;
-
-/// The most bytes that a read gives back at once: a writer that waits for room goes on while the rest is copied. Measured,
-/// that brings a third more where the items are as large as the ring, and one in a hundred where they are a quarter of it.
-/// Smaller pieces bring no more; and a write hands over all at once, since a reader that follows too closely takes
-/// the writer's cache lines away.
-pub(super) const GIVEN_BACK_MAX: usize = if cfg!(overspill_loom) { 1 } else { 8192 };
-
-/// Lets the other core write more before this one takes its cache line away by looking. Measured between two cores, it
-/// brings up to four times as many single bytes per second, a tenth more in items of [`PAUSED_MAX`], and one in a hundred
-/// in items four times as long.
-#[inline(always)]
-pub(super) fn pause() {
-    for _ in 0..TURNS {
-        spin_loop();
-    }
-}
-
 /// 128 bytes: x86-64 fetches lines of 64 in pairs, and some aarch64 machines have lines of 128.
 #[repr(align(128))]
 struct Line<T>(T);
@@ -235,7 +137,7 @@ impl PaddedShared {
     }
 }
 
-impl sealed::Layout for Padded {
+impl SealedLayout for Padded {
     fresh!(PaddedShared, PaddedShared::new(), PaddedShared::new());
 }
 
@@ -312,7 +214,7 @@ pub struct HighWaterShared<S> {
     mark: AtomicUsize,
 }
 
-impl<L: sealed::Layout> sealed::Layout for HighWater<L> {
+impl<L: SealedLayout> SealedLayout for HighWater<L> {
     fresh!(
         HighWaterShared<L::Shared>,
         HighWaterShared { inner: L::NEW, mark: AtomicUsize::new(0) },
@@ -350,7 +252,7 @@ pub struct WakingShared<S> {
 }
 
 #[cfg(feature = "async")]
-impl<L: sealed::Layout> sealed::Layout for Waking<L> {
+impl<L: SealedLayout> SealedLayout for Waking<L> {
     fresh!(
         WakingShared<L::Shared>,
         WakingShared { inner: L::NEW, waiters: Waiters::new() },

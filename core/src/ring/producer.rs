@@ -2,11 +2,10 @@
 
 use core::fmt;
 
-use super::grant::{GrantError, OwnedWriteGrant, WriteGrant, fits};
-use super::layout::Shared as _;
-use super::raw::WriteEnd;
-use super::sealed::Token;
-use super::{AnyRing, KeepsHighWater};
+use super::any_ring::{AnyRing, high_water};
+use super::grant::{GrantError, WriteGrant, fits};
+use super::layout::KeepsHighWater;
+use super::raw::write_end::WriteEnd;
 
 /// A byte that was not taken because the ring is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +25,15 @@ impl core::error::Error for Full {}
 
 /// The end of a ring that writes. There is one; it may be sent elsewhere; dropping it [closes](Producer::close) it.
 pub struct Producer<'a, R: AnyRing> {
-    pub(super) end: WriteEnd<'a, R>,
+    pub(crate) end: WriteEnd<'a, R>,
 }
 
 impl<'a, R: AnyRing> Producer<'a, R> {
-    pub(super) fn new(end: WriteEnd<'a, R>) -> Self {
+    pub(crate) fn new(end: WriteEnd<'a, R>) -> Self {
         Producer { end }
     }
 
-    pub(super) fn into_end(self) -> WriteEnd<'a, R> {
+    pub(crate) fn into_end(self) -> WriteEnd<'a, R> {
         self.end
     }
 
@@ -96,20 +95,8 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         Ok(WriteGrant::new(&mut self.end, count))
     }
 
-    /// As [`grant_contiguous`](Self::grant_contiguous), but the grant owns this end and gives it back on commit: it may
-    /// outlive the function that starts a transfer, in a `static` for example.
-    ///
-    /// # Errors
-    ///
-    /// As for [`grant_exact`](Self::grant_exact), with the producer.
-    pub fn into_grant(mut self, count: usize) -> Result<OwnedWriteGrant<'a, R>, (Self, GrantError)> {
-        match self.reserve_contiguous(count) {
-            Ok(()) => Ok(OwnedWriteGrant::new(self, count)),
-            Err(error) => Err((self, error)),
-        }
-    }
-
-    fn reserve_contiguous(&mut self, count: usize) -> Result<(), GrantError> {
+    /// Has `count` free bytes lie in one piece, or says why they do not.
+    pub(crate) fn reserve_contiguous(&mut self, count: usize) -> Result<(), GrantError> {
         self.end.room(count);
         if self.end.contiguous() < count && count <= self.capacity() {
             self.end.jump_if_empty();
@@ -166,13 +153,8 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     where
         R::Layout: KeepsHighWater,
     {
-        mark(self.end.ring())
+        high_water(self.end.ring())
     }
-}
-
-/// The high-water mark of a ring that keeps one.
-pub(super) fn mark<R: AnyRing>(ring: &R) -> usize {
-    ring.shared(Token).high_water().map_or(0, |mark| mark.load(crate::sync::Ordering::Relaxed))
 }
 
 impl<R: AnyRing> fmt::Debug for Producer<'_, R> {

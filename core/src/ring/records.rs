@@ -5,10 +5,13 @@
 
 use core::fmt;
 
+use super::any_ring::AnyRing;
 use super::grant::{GrantError, fits};
 use super::layout::Layout;
-use super::raw::{self, ReadEnd, WriteEnd};
-use super::{AnyRing, Ring, SliceRing};
+use super::raw::ends;
+use super::raw::read_end::ReadEnd;
+use super::raw::write_end::WriteEnd;
+use super::ring::{Ring, SliceRing};
 use crate::sync::const_fn;
 
 /// A ring of records. A type of its own, so that nobody writes bytes between them.
@@ -61,14 +64,14 @@ impl<'m, L: Layout> Frames<SliceRing<'m, L>> {
 impl<R: AnyRing> Frames<R> {
     /// The two ends, for as long as the ring is borrowed; as [`Ring::split`].
     pub fn split(&mut self) -> (FrameProducer<'_, R>, FrameConsumer<'_, R>) {
-        let (write, read) = raw::ends(&mut self.ring);
+        let (write, read) = ends::split(&mut self.ring);
         (FrameProducer { end: write }, FrameConsumer { end: read })
     }
 
     /// The two ends of a shared ring, or `None` if they are out already; as [`Ring::try_split`].
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     pub fn try_split(&self) -> Option<(FrameProducer<'_, R>, FrameConsumer<'_, R>)> {
-        let (write, read) = raw::try_ends(&self.ring)?;
+        let (write, read) = ends::try_split(&self.ring)?;
         Some((FrameProducer { end: write }, FrameConsumer { end: read }))
     }
 }
@@ -334,7 +337,7 @@ debug_opaque!(FrameProducer<'_>, FrameConsumer<'_>, FrameGrant<'_, '_>, Frame<'_
 
 #[cfg(test)]
 mod tests {
-    use super::{HEADER_MAX, encode, header_len, largest, raw};
+    use super::{HEADER_MAX, encode, ends, header_len, largest};
     use crate::ring::{Layout, Packed, Padded, Ring};
 
     /// Records just below and above 127 bytes are where lengths of lengths go wrong.
@@ -369,7 +372,7 @@ mod tests {
     fn ends_keep_to_what_they_own<L: Layout>() {
         let mut ring = Ring::<8, L>::new();
         for _ in 0..10 {
-            let (mut write, mut read) = raw::ends(&mut ring);
+            let (mut write, mut read) = ends::split(&mut ring);
             assert_eq!(write.room(8), 8);
             for (offset, len, fits) in
                 [(0, 8, true), (8, 0, true), (4, 4, true), (0, 9, false), (4, 5, false), (9, 0, false)]

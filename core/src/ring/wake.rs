@@ -7,26 +7,26 @@
 
 use core::task::Waker;
 
-use super::raw::waker::WakerCell;
+use super::raw::waker_cell::WakerCell;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::sync::{AtomicUsize, const_fn, fence};
 
 /// Who waits at either end.
 pub struct Waiters {
-    pub(super) reader: Waiter,
-    pub(super) writer: Waiter,
+    pub(crate) reader: Waiter,
+    pub(crate) writer: Waiter,
 }
 
 impl Waiters {
     const_fn! {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Waiters { reader: Waiter::new(), writer: Waiter::new() }
         }
     }
 }
 
 /// One end's wait.
-pub(super) struct Waiter {
+pub(crate) struct Waiter {
     /// How many bytes are waited for; 0: nobody waits. Stored by the waiting end only.
     least: AtomicUsize,
     waker: WakerCell,
@@ -40,7 +40,7 @@ impl Waiter {
     }
 
     /// To be woken once there are `least` bytes (at least 1). The caller must look again after this.
-    pub(super) fn arm(&self, least: usize, waker: &Waker) {
+    pub(crate) fn arm(&self, least: usize, waker: &Waker) {
         self.waker.register(waker);
         // Relaxed: if the other end's fence comes after this one, it sees the threshold, and its `wake` comes after
         // `register` in the order of the cell's changes; if before, the caller's look sees what it stored.
@@ -49,14 +49,14 @@ impl Waiter {
     }
 
     /// No more wake-ups wanted. One may still be under way.
-    pub(super) fn disarm(&self) {
+    pub(crate) fn disarm(&self) {
         if self.least.load(Relaxed) != 0 {
             self.least.store(0, Relaxed);
         }
     }
 
     /// To be called after the index is stored, with a count that is never too low.
-    pub(super) fn notify(&self, count: impl Fn() -> usize) {
+    pub(crate) fn notify(&self, count: impl Fn() -> usize) {
         fence(SeqCst);
         // Relaxed: see `arm`. A threshold that is seen early wakes nobody, and who armed it looks again.
         let least = self.least.load(Relaxed);

@@ -13,7 +13,7 @@ use self::std::vec::Vec;
 use self::std::{env, format};
 use loom::cell::UnsafeCell;
 
-use super::Ordering;
+use core::sync::atomic::Ordering;
 
 #[track_caller]
 fn is_weakened() -> bool {

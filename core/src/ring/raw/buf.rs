@@ -1,0 +1,44 @@
+//! `bytes::BufMut`, which is an unsafe trait.
+
+use core::fmt;
+
+use ::bytes::BufMut;
+use ::bytes::buf::UninitSlice;
+
+use super::write_end::WriteEnd;
+use crate::ring::any_ring::AnyRing;
+
+/// The bytes that were free when [`Producer::as_buf_mut`](crate::ring::Producer::as_buf_mut) was called.
+pub struct Writable<'g, 'a, R: AnyRing> {
+    end: &'g mut WriteEnd<'a, R>,
+    len: usize,
+}
+
+impl<'g, 'a, R: AnyRing> Writable<'g, 'a, R> {
+    /// The first `len` of the free bytes that are known of.
+    pub(crate) fn new(end: &'g mut WriteEnd<'a, R>, len: usize) -> Self {
+        Writable { end, len }
+    }
+}
+
+// SAFETY: `chunk_mut` is the front of the free bytes, `remaining_mut` counts them, and neither changes but by
+// `advance_mut`.
+unsafe impl<R: AnyRing> BufMut for Writable<'_, '_, R> {
+    fn remaining_mut(&self) -> usize {
+        self.len
+    }
+
+    fn chunk_mut(&mut self) -> &mut UninitSlice {
+        UninitSlice::new(self.end.free(self.len).0)
+    }
+
+    unsafe fn advance_mut(&mut self, count: usize) {
+        self.len -= self.end.commit(count.min(self.len));
+    }
+}
+
+impl<R: AnyRing> fmt::Debug for Writable<'_, '_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writable").field("remaining", &self.len).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,152 @@
+//! The bytes of a ring: where they are, and every access to them.
+
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::ptr;
+
+use crate::copy::{PIECE, is_slow};
+use crate::ring::index::{Span, rare};
+use crate::sync::{Watch, const_fn};
+
+/// The bytes of a ring that holds them itself.
+pub(crate) struct Owned<const N: usize> {
+    bytes: UnsafeCell<[u8; N]>,
+    watch: Watch,
+}
+
+// SAFETY: the cell's content is reached only through `Bytes`, by the one write end and the one read end,
+// each on the bytes that it owns (R1, R4, R5).
+unsafe impl<const N: usize> Sync for Owned<N> {}
+
+impl<const N: usize> Owned<N> {
+    const_fn! {
+        pub(crate) fn new() -> Self {
+            const { assert!(N <= Span::CAPACITY_MAX, "a ring takes no more than an eighth of the address space") }
+            Owned { bytes: UnsafeCell::new([0; N]), watch: Watch::new(N) }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> Bytes<'_> {
+        Bytes { start: self.bytes.get().cast(), span: Span::fixed(N), watch: &self.watch }
+    }
+}
+
+/// The bytes of a ring over somebody else's memory.
+pub(crate) struct Borrowed<'m> {
+    start: *mut u8,
+    len: usize,
+    watch: Watch,
+    memory: PhantomData<&'m mut [u8]>,
+}
+
+// SAFETY: it is a `&mut [u8]`, which may be sent.
+unsafe impl Send for Borrowed<'_> {}
+// SAFETY: as for `Owned`.
+unsafe impl Sync for Borrowed<'_> {}
+
+impl<'m> Borrowed<'m> {
+    const_fn! {
+        pub(crate) fn new(memory: &'m mut [u8]) -> Self {
+            let len = if memory.len() < Span::CAPACITY_MAX { memory.len() } else { Span::CAPACITY_MAX };
+            Borrowed { start: memory.as_mut_ptr(), len, watch: Watch::new(len), memory: PhantomData }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> Bytes<'_> {
+        Bytes { start: self.start, span: Span::erased(self.len), watch: &self.watch }
+    }
+}
+
+/// Where the bytes of a ring are. Made in this file only, which is what R7 rests on.
+#[derive(Clone, Copy)]
+pub struct Bytes<'r> {
+    start: *mut u8,
+    span: Span,
+    watch: &'r Watch,
+}
+
+impl Bytes<'_> {
+    #[inline(always)]
+    pub(crate) fn span(self) -> Span {
+        self.span
+    }
+
+    /// Writes the byte at `place`.
+    ///
+    /// # Safety
+    ///
+    /// `place` is below the capacity, and the caller owns the byte.
+    #[inline(always)]
+    pub(super) unsafe fn write(self, place: usize, byte: u8) {
+        self.watch.writes(place, 1);
+        // SAFETY: within the memory (R7), and the caller's own.
+        unsafe { self.start.wrapping_add(place).write(byte) };
+    }
+
+    /// The byte at `place`. Safety: as for `write`.
+    #[inline(always)]
+    pub(super) unsafe fn read(self, place: usize) -> u8 {
+        self.watch.reads(place, 1);
+        // SAFETY: within the memory (R7), initialised, and the caller's own.
+        unsafe { self.start.wrapping_add(place).read() }
+    }
+
+    /// Copies `from` to `place`, going on at the first byte after the last.
+    ///
+    /// # Safety
+    ///
+    /// `place` is below the capacity, `from` no longer than it (or empty), and the caller owns the bytes.
+    #[inline(always)]
+    pub(super) unsafe fn copy_in(self, place: usize, from: &[u8]) {
+        let [first, second] = self.pieces(place, from.len(), Watch::writes);
+        // SAFETY: `first` is within the memory (`pieces`); `from` cannot overlap bytes that the caller owns exclusively.
+        unsafe { copy(from.as_ptr(), first.0, first.1) };
+        if second.1 > 0 {
+            // SAFETY: as above; the two pieces are as long as `from`.
+            unsafe { copy(from.as_ptr().wrapping_add(first.1), second.0, second.1) };
+        }
+    }
+
+    /// Fills `to` with the bytes from `place` on, going on at the first byte after the last. Safety: as for `copy_in`.
+    #[inline(always)]
+    pub(super) unsafe fn copy_out(self, place: usize, to: &mut [u8]) {
+        let [first, second] = self.pieces(place, to.len(), Watch::reads);
+        // SAFETY: as in `copy_in`, the other way.
+        unsafe { copy(first.0, to.as_mut_ptr(), first.1) };
+        if second.1 > 0 {
+            // SAFETY: as in `copy_in`, the other way.
+            unsafe { copy(second.0, to.as_mut_ptr().wrapping_add(first.1), second.1) };
+        }
+    }
+
+    /// The two pieces of `len` bytes from `place` on, as raw parts: before the wrap, and after it. Within the memory (R7)
+    /// if `place` is below the capacity and `len` at most that (`before_wrap`). Has the caller's `touch` watched.
+    #[inline(always)]
+    pub(super) fn pieces(
+        self,
+        place: usize,
+        len: usize,
+        touch: fn(&Watch, usize, usize),
+    ) -> [(*mut u8, usize); 2] {
+        let before = self.span.before_wrap(place, len);
+        let after = len - before;
+        touch(self.watch, place, before);
+        touch(self.watch, 0, after);
+        [(self.start.wrapping_add(place), before), (self.start, after)]
+    }
+}
+
+/// Copies `len` bytes, around a trap of some processors. Safety: as for [`ptr::copy_nonoverlapping`].
+#[inline(always)]
+unsafe fn copy(mut from: *const u8, mut to: *mut u8, mut len: usize) {
+    while is_slow(to, from, len) {
+        rare();
+        // SAFETY: `PIECE` is less than `len`: a part of what the caller vouches for.
+        unsafe { ptr::copy_nonoverlapping(from, to, PIECE) };
+        (from, to, len) = (from.wrapping_add(PIECE), to.wrapping_add(PIECE), len - PIECE);
+    }
+    // SAFETY: what is left of what the caller vouches for.
+    unsafe { ptr::copy_nonoverlapping(from, to, len) };
+}
