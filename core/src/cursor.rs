@@ -19,7 +19,10 @@ use embedded_io::{Error as _, ErrorKind, SeekFrom};
 ///
 /// Every call costs the medium's own plus a few comparisons. See the [crate's page](crate) for an
 /// example.
-#[derive(Clone, Copy, Debug, Default)]
+///
+/// It is `Clone` where its medium is: the clone has a position of its own. It is not `Copy`, so that
+/// a position is never forked without a word: a function that was passed a copy would move that one.
+#[derive(Clone, Debug, Default)]
 pub struct Cursor<M: ?Sized> {
     /// Where the next read or write starts: any `u64`, past the end too.
     position: u64,
@@ -71,7 +74,21 @@ pub enum CursorError<E> {
 impl<M> Cursor<M> {
     /// Stands at position 0 of `medium`.
     pub const fn new(medium: M) -> Self {
-        Cursor { position: 0, medium }
+        Cursor::at(medium, 0)
+    }
+
+    /// Stands at `position`, which may lie past the end.
+    ///
+    /// ```
+    /// use overspill_core::{Cursor, Fixed};
+    ///
+    /// let mut memory = Fixed::filled(*b"length: ?");
+    /// Cursor::at(&mut memory, 8).write(b"4")?;
+    /// assert_eq!(memory.as_slice(), b"length: 4");
+    /// # Ok::<(), overspill_core::WriteError<overspill_core::CapacityError>>(())
+    /// ```
+    pub const fn at(medium: M, position: u64) -> Self {
+        Cursor { position, medium }
     }
 
     /// Gives the medium back.
@@ -104,12 +121,6 @@ impl<M: ?Sized> Cursor<M> {
     #[inline]
     pub const fn get_ref(&self) -> &M {
         &self.medium
-    }
-
-    /// The position and the medium, to be changed together.
-    #[inline]
-    pub const fn split_mut(&mut self) -> (&mut u64, &mut M) {
-        (&mut self.position, &mut self.medium)
     }
 
     /// The medium, to be changed. The position stays where it is.
@@ -262,7 +273,7 @@ impl<M: Medium + ?Sized> Cursor<M> {
     /// # Errors
     /// Those of the medium; nothing has changed.
     #[inline]
-    pub fn truncate(&mut self) -> Result<(), M::Error> {
+    pub fn set_len_to_position(&mut self) -> Result<(), M::Error> {
         self.medium.set_len(self.position)
     }
 

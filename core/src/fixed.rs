@@ -7,6 +7,8 @@ use crate::medium::{CapacityError, Medium, as_u64, copy, tail, tail_mut};
 /// `S` is the storage: an array, a `&mut [u8]`, or anything else that lends its bytes. The first
 /// [`len`](Medium::len) bytes are content, the rest is room. Costs one `usize` beside the storage.
 ///
+/// It is not `Copy`, so that content is never forked without a word.
+///
 /// ```
 /// use overspill_core::{Cursor, Fixed, Medium};
 ///
@@ -22,7 +24,7 @@ use crate::medium::{CapacityError, Medium, as_u64, copy, tail, tail_mut};
 /// assert_eq!(record.as_slice(), b"already");
 /// # Ok::<(), overspill_core::CapacityError>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Fixed<S> {
     storage: S,
     /// Content is `..len`. At most the storage's length, unless the storage lends a shorter slice

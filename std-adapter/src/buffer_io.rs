@@ -26,14 +26,18 @@ impl From<WriteError<SpillError>> for SpillError {
 impl SpillBuffer {
     #[inline(always)]
     fn read_window(&mut self, buf: &mut [u8]) -> bool {
-        let (position, pager) = self.cursor.split_mut();
-        pager.read_window(position, buf)
+        let mut position = self.cursor.position();
+        let is_done = self.cursor.get_mut().read_window(&mut position, buf);
+        self.cursor.set_position(position);
+        is_done
     }
 
     #[inline(always)]
     fn write_window(&mut self, data: &[u8]) -> bool {
-        let (position, pager) = self.cursor.split_mut();
-        pager.write_window(position, data)
+        let mut position = self.cursor.position();
+        let is_done = self.cursor.get_mut().write_window(&mut position, data);
+        self.cursor.set_position(position);
+        is_done
     }
 
     #[cold]

@@ -60,12 +60,12 @@ impl<M: Medium> Subject for Cursor<M> {
     }
 
     fn truncate(&mut self) -> Result<(), Refusal> {
-        Cursor::truncate(self).map_err(refusal)
+        Cursor::set_len_to_position(self).map_err(refusal)
     }
 
     fn clear(&mut self) -> Result<(), Refusal> {
         Cursor::rewind(self);
-        Cursor::truncate(self).map_err(refusal)
+        Cursor::set_len_to_position(self).map_err(refusal)
     }
 
     fn flush(&mut self) -> Result<(), Refusal> {

@@ -418,7 +418,7 @@ impl Medium for BadMedium {
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), CapacityError> {
-        let old = self.inner.into_inner();
+        let old = self.inner.clone().into_inner();
         let held = self.inner.as_slice().len();
         let resized = self.inner.set_len(len);
         match (self.fault, resized) {

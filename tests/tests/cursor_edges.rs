@@ -238,7 +238,7 @@ const CALLS: [Call; 9] = [
     |file| file.set_len(5).map_err(CursorError::Medium),
     |file| {
         file.set_position(9);
-        file.truncate().map_err(CursorError::Medium)
+        file.set_len_to_position().map_err(CursorError::Medium)
     },
     |file| file.flush().map_err(CursorError::Medium),
 ];
