@@ -7,7 +7,7 @@
 //! - `set_len` never moves the position, even if it cuts below it.
 //! - `write` of at least one byte never returns `Ok(0)`.
 
-use crate::medium::{Medium, as_u64};
+use crate::medium::{Medium, ReadMedium, as_u64};
 use core::fmt;
 use embedded_io::{Error as _, ErrorKind, SeekFrom};
 
@@ -130,7 +130,7 @@ impl<M: ?Sized> Cursor<M> {
     }
 }
 
-impl<M: Medium + ?Sized> Cursor<M> {
+impl<M: ReadMedium + ?Sized> Cursor<M> {
     /// The number of bytes in the medium.
     #[inline]
     #[must_use]
@@ -162,64 +162,6 @@ impl<M: Medium + ?Sized> Cursor<M> {
         let n = self.medium.read_at(self.position, buf)?;
         self.position = self.position.saturating_add(as_u64(n));
         Ok(n)
-    }
-
-    /// Writes from `data` and moves past what was taken, at least one byte of it; `Ok(0)` only if
-    /// `data` is empty, which changes nothing. A gap between the end and the position becomes
-    /// zeros.
-    ///
-    /// # Errors
-    /// [`WriteError::Full`] if nothing fits, [`WriteError::Medium`] if the medium failed. In
-    /// either case the position and the content, its length included, are as they were; only where
-    /// the medium takes the gap, fails at the bytes behind it, and then refuses to be cut back, do
-    /// the gap's zeros stay.
-    #[inline]
-    pub fn write(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
-        if self.position > self.medium.len() || as_u64(data.len()) > u64::MAX - self.position {
-            return self.write_at_the_edges(data);
-        }
-        let n = self.medium.write_at(self.position, data).map_err(WriteError::Medium)?;
-        if n == 0 && !data.is_empty() {
-            return Err(self.full(data));
-        }
-        self.position = self.position.saturating_add(as_u64(n));
-        Ok(n)
-    }
-
-    /// The rare writes: past the end, where a gap has to be filled first, and up to `u64::MAX`,
-    /// where no more can be counted.
-    #[cold]
-    fn write_at_the_edges(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
-        if data.is_empty() {
-            return Ok(0);
-        }
-        let countable = usize::try_from(u64::MAX - self.position).unwrap_or(usize::MAX);
-        let fits = data.get(..countable).unwrap_or(data);
-        let end = self.medium.len();
-        if self.position > end {
-            self.medium.set_len(self.position).map_err(|error| match error.kind() {
-                ErrorKind::WriteZero => self.full(data),
-                _ => WriteError::Medium(error),
-            })?;
-        }
-        let written = match self.medium.write_at(self.position, fits) {
-            Ok(0) => Err(self.full(data)),
-            other => other.map_err(WriteError::Medium),
-        };
-        if written.is_err() && self.position > end {
-            // Cutting off the zeros that were just added takes no room. Should it fail all the
-            // same, they stay: zeros past the old end are the only trace, and the write's own
-            // error says more than this one's would.
-            let _ = self.medium.set_len(end);
-        }
-        let n = written?;
-        self.position = self.position.saturating_add(as_u64(n));
-        Ok(n)
-    }
-
-    #[cold]
-    fn full<E>(&self, data: &[u8]) -> WriteError<E> {
-        WriteError::Full { position: self.position, refused: data.len() }
     }
 
     /// Moves to a place counted from the beginning, the end or the position, and returns it in
@@ -256,6 +198,76 @@ impl<M: Medium + ?Sized> Cursor<M> {
     #[inline]
     pub fn consume(&mut self, n: usize) {
         self.position = self.position.saturating_add(as_u64(n));
+    }
+}
+
+impl<M: Medium + ?Sized> Cursor<M> {
+    /// Writes from `data` and moves past what was taken, at least one byte of it; `Ok(0)` only if
+    /// `data` is empty, which changes nothing. A gap between the end and the position becomes
+    /// zeros.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`] if nothing fits, [`WriteError::Medium`] if the medium failed. In
+    /// either case the position and the content, its length included, are as they were; only where
+    /// the medium takes the gap, fails at the bytes behind it, and then refuses to be cut back, do
+    /// the gap's zeros stay.
+    #[inline]
+    pub fn write(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
+        if self.position > self.medium.len() || as_u64(data.len()) > u64::MAX - self.position {
+            return self.write_at_the_edges(data);
+        }
+        match self.medium.write_at(self.position, data) {
+            Ok(n) if n > 0 || data.is_empty() => {
+                self.position = self.position.saturating_add(as_u64(n));
+                Ok(n)
+            }
+            // A medium that takes nothing and does not say why breaks the rules; no caller is to loop for that.
+            Ok(_) => Err(self.full(data)),
+            Err(error) => Err(self.refused(error, data)),
+        }
+    }
+
+    /// The rare writes: past the end, where a gap has to be filled first, and up to `u64::MAX`,
+    /// where no more can be counted.
+    #[cold]
+    fn write_at_the_edges(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let countable = usize::try_from(u64::MAX - self.position).unwrap_or(usize::MAX);
+        let fits = data.get(..countable).unwrap_or(data);
+        let end = self.medium.len();
+        if self.position > end {
+            self.medium.set_len(self.position).map_err(|error| self.refused(error, data))?;
+        }
+        let written = match self.medium.write_at(self.position, fits) {
+            Ok(0) => Err(self.full(data)),
+            Ok(n) => Ok(n),
+            Err(error) => Err(self.refused(error, data)),
+        };
+        if written.is_err() && self.position > end {
+            // Cutting off the zeros that were just added takes no room. Should it fail all the
+            // same, they stay: zeros past the old end are the only trace, and the write's own
+            // error says more than this one's would.
+            let _ = self.medium.set_len(end);
+        }
+        let n = written?;
+        self.position = self.position.saturating_add(as_u64(n));
+        Ok(n)
+    }
+
+    /// Why nothing of `data` was taken, from what the medium says of it.
+    #[cold]
+    fn refused(&self, error: M::Error, data: &[u8]) -> WriteError<M::Error> {
+        match error.kind() {
+            ErrorKind::WriteZero => self.full(data),
+            _ => WriteError::Medium(error),
+        }
+    }
+
+    #[cold]
+    fn full<E>(&self, data: &[u8]) -> WriteError<E> {
+        WriteError::Full { position: self.position, refused: data.len() }
     }
 
     /// Cuts the content to `len` bytes, or adds zeros up to it. The position stays, even past the

@@ -1,16 +1,17 @@
 //! Memory that somebody else owns or that is part of a value: it cannot grow, but it has a length.
 
-use crate::medium::{CapacityError, Medium, as_u64, copy, tail, tail_mut};
+use crate::medium::{CapacityError, Medium, ReadMedium, as_u64, copy, read_in_one_piece, tail_mut};
+use core::convert::Infallible;
 
 /// Fixed memory with a length of its own, apart from its capacity.
 ///
 /// `S` is the storage: an array, a `&mut [u8]`, or anything else that lends its bytes. The first
-/// [`len`](Medium::len) bytes are content, the rest is room. Costs one `usize` beside the storage.
+/// [`len`](ReadMedium::len) bytes are content, the rest is room. Costs one `usize` beside the storage.
 ///
 /// It is not `Copy`, so that content is never forked without a word.
 ///
 /// ```
-/// use overspill_core::{Cursor, Fixed, Medium};
+/// use overspill_core::{Cursor, Fixed, Medium, ReadMedium};
 ///
 /// let mut memory = [0xFF; 8];
 /// let mut file = Cursor::new(Fixed::new(&mut memory[..]));
@@ -58,7 +59,7 @@ impl<S: AsRef<[u8]>> Fixed<S> {
     pub fn with_len(storage: S, len: usize) -> Result<Self, CapacityError> {
         let capacity = storage.as_ref().len();
         if len > capacity {
-            return Err(CapacityError { asked: as_u64(len), capacity: as_u64(capacity) });
+            return Err(CapacityError { requested: as_u64(len), capacity: as_u64(capacity) });
         }
         Ok(Fixed { storage, len })
     }
@@ -69,6 +70,16 @@ impl<S: AsRef<[u8]>> Fixed<S> {
         self.storage.as_ref().len()
     }
 
+    /// An error, unless there was nothing to be taken.
+    #[cold]
+    fn nothing_taken(&self, offset: u64, data: &[u8]) -> Result<usize, CapacityError> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let requested = offset.saturating_add(as_u64(data.len()));
+        Err(CapacityError { requested, capacity: as_u64(self.capacity()) })
+    }
+
     /// The content.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
@@ -77,40 +88,30 @@ impl<S: AsRef<[u8]>> Fixed<S> {
     }
 }
 
+read_in_one_piece!([S: AsRef<[u8]>] Fixed<S>, CapacityError, |medium| medium.as_slice());
+read_in_one_piece! {
+    /// Memory that is shared is read only, by any number of cursors at once; that cannot fail.
+    [S: AsRef<[u8]>] &Fixed<S>, Infallible, |medium| medium.as_slice()
+}
+
 impl<S: AsRef<[u8]> + AsMut<[u8]>> Medium for Fixed<S> {
-    type Error = CapacityError;
-
-    #[inline]
-    fn len(&self) -> u64 {
-        as_u64(self.as_slice().len())
-    }
-
-    #[inline]
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, CapacityError> {
-        Ok(copy(tail(self.as_slice(), offset), buf))
-    }
-
     #[inline]
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, CapacityError> {
-        if offset > Medium::len(self) {
-            return Ok(0);
-        }
-        let room = tail_mut(self.storage.as_mut(), offset);
+        let is_within = offset <= ReadMedium::len(self);
+        let room = if is_within { tail_mut(self.storage.as_mut(), offset) } else { &mut [] };
         let taken = copy(data, room);
+        if taken == 0 {
+            return self.nothing_taken(offset, data);
+        }
         // `offset` is at most `len`, a usize, so the sum is at most the storage's length.
         let end = usize::try_from(offset).unwrap_or(usize::MAX).saturating_add(taken);
         self.len = self.len.max(end);
         Ok(taken)
     }
 
-    #[inline]
-    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], CapacityError> {
-        Ok(tail(self.as_slice(), offset))
-    }
-
     fn set_len(&mut self, len: u64) -> Result<(), CapacityError> {
         let capacity = self.capacity();
-        let refused = CapacityError { asked: len, capacity: as_u64(capacity) };
+        let refused = CapacityError { requested: len, capacity: as_u64(capacity) };
         let new = usize::try_from(len).map_err(|_| refused)?;
         if new > capacity {
             return Err(refused);

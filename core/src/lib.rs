@@ -67,4 +67,4 @@ pub use alloc_vec::AllocError;
 pub use cursor::{Cursor, CursorError, InvalidSeek, WriteError};
 pub use embedded_io::{self, SeekFrom};
 pub use fixed::Fixed;
-pub use medium::{CapacityError, Medium};
+pub use medium::{CapacityError, Medium, ReadMedium};

@@ -3,7 +3,7 @@
 use crate::pager::Pager;
 use crate::pool::Core;
 use crate::table::{View, Where};
-use overspill_core::Medium;
+use overspill_core::ReadMedium;
 
 impl Pager {
     /// See [`SpillBuffer::check_invariants`](crate::SpillBuffer::check_invariants).

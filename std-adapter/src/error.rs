@@ -196,7 +196,13 @@ impl From<SpillError> for io::Error {
 /// So that a spilling medium can stand below `embedded-io` too.
 impl overspill_core::embedded_io::Error for SpillError {
     fn kind(&self) -> overspill_core::embedded_io::ErrorKind {
-        SpillError::kind(self).into()
+        use overspill_core::embedded_io::ErrorKind;
+        match SpillError::kind(self).into() {
+            // To a cursor that kind says that the medium is full, and the error is dropped. A store that takes
+            // nothing has failed, and where it did is to be told.
+            ErrorKind::WriteZero => ErrorKind::Other,
+            kind => kind,
+        }
     }
 }
 

@@ -143,7 +143,7 @@ impl Pager {
         }
         let slack = self.slack();
         // A file that cannot be finished may still be read, and so copied.
-        let finished = own.finish(overspill_core::Medium::len(self), &slack).ok().flatten();
+        let finished = own.finish(overspill_core::ReadMedium::len(self), &slack).ok().flatten();
         let Some(file) = finished else { return Ok(None) };
         let handed_over = file.try_clone().map_err(failed)?;
         if coming.arrive_as(file).map_err(failed)?.is_none() {
@@ -155,7 +155,7 @@ impl Pager {
 
     /// Writes the content to `file`, which is empty; `name` is for errors.
     fn copy_to(&mut self, file: &File, name: &Path) -> Result<(), SpillError> {
-        file.set_len(overspill_core::Medium::len(self)).map_err(|source| target(name, source))?;
+        file.set_len(overspill_core::ReadMedium::len(self)).map_err(|source| target(name, source))?;
         self.for_each_piece(|at, piece| write_all_at(file, piece, at).map_err(|source| target(name, source)))
     }
 
@@ -165,7 +165,7 @@ impl Pager {
         mut f: impl FnMut(u64, &[u8]) -> Result<(), SpillError>,
     ) -> Result<(), SpillError> {
         self.end_loan();
-        let len = overspill_core::Medium::len(self);
+        let len = overspill_core::ReadMedium::len(self);
         let core = crate::sync::Arc::clone(&self.core);
         let mut frame = core.spare_frame(core.page_size);
         let mut block = [0; BLOCK];

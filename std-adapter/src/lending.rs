@@ -8,13 +8,13 @@
 use crate::error::SpillError;
 use crate::pager::{Approach, Pager, Span, ZEROS};
 use crate::table::{Where, Window};
-use overspill_core::Medium;
+use overspill_core::ReadMedium;
 
 /// Bytes that are lent from a spilled page when there is no frame to be had: beside the budget, and
 /// only for who reads by `fill_buf` then.
 const SCRATCH: usize = 4 << 10;
 
-/// What [`chunk_at`](overspill_core::Medium::chunk_at) lends.
+/// What [`chunk_at`](overspill_core::ReadMedium::chunk_at) lends.
 #[derive(Debug, Default)]
 pub(crate) struct Loan {
     /// The window while its bytes are lent out: nobody can take it back then.
@@ -31,7 +31,7 @@ enum Chunk {
 }
 
 impl Pager {
-    /// Ends a loan of [`chunk_at`](overspill_core::Medium::chunk_at). Everything that looks at the table beyond the
+    /// Ends a loan of [`chunk_at`](overspill_core::ReadMedium::chunk_at). Everything that looks at the table beyond the
     /// window does this first.
     pub(crate) fn end_loan(&mut self) {
         if let Some(rare) = self.rare_if_any()
@@ -71,7 +71,7 @@ impl Pager {
         Ok(Chunk::Window)
     }
 
-    /// See [`chunk_at`](overspill_core::Medium::chunk_at).
+    /// See [`chunk_at`](overspill_core::ReadMedium::chunk_at).
     pub(crate) fn lend_chunk(&mut self, offset: u64) -> Result<&[u8], SpillError> {
         self.end_loan();
         let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);

@@ -15,7 +15,7 @@ use crate::sync::{Arc, ThreadWaker, park_until};
 use crate::taking::{PeerTable, Taken};
 use crate::waiting::WhenFull;
 use loom::thread;
-use overspill_core::Medium;
+use overspill_core::{Medium, ReadMedium};
 use std::io;
 use std::task::Context;
 use std::time::Duration;

@@ -25,7 +25,7 @@ use crate::table::{Page, Resident, Table, View, Where, low_bits};
 use crate::taking::OwnTable;
 use crate::tally::Way;
 use crate::waiting::Patience;
-use overspill_core::Medium;
+use overspill_core::{Medium, ReadMedium};
 use std::path::Path;
 
 /// What a hole is lent from, and gaps are written from.
@@ -503,7 +503,7 @@ impl Drop for Pager {
     }
 }
 
-impl Medium for Pager {
+impl ReadMedium for Pager {
     type Error = SpillError;
 
     #[inline]
@@ -519,16 +519,18 @@ impl Medium for Pager {
         self.read_slow(offset, buf)
     }
 
+    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], SpillError> {
+        self.lend_chunk(offset)
+    }
+}
+
+impl Medium for Pager {
     #[inline]
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         if self.write_window(&mut { offset }, data) {
             return Ok(data.len());
         }
         self.write_slow(offset, data)
-    }
-
-    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], SpillError> {
-        self.lend_chunk(offset)
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), SpillError> {

@@ -2,7 +2,9 @@
 //! media that fail, that have no end, and that lie.
 
 use embedded_io::{Error as _, ErrorKind};
-use overspill_core::{CapacityError, Cursor, CursorError, Fixed, InvalidSeek, Medium, SeekFrom, WriteError};
+use overspill_core::{
+    CapacityError, Cursor, CursorError, Fixed, InvalidSeek, Medium, ReadMedium, SeekFrom, WriteError,
+};
 use overspill_tests::driver::Subject;
 use overspill_tests::faulty::{Faults, Faulty, FaultyError};
 use overspill_tests::ops::Refusal;
@@ -66,7 +68,7 @@ struct Endless {
     written: Vec<(u64, Vec<u8>)>,
 }
 
-impl Medium for Endless {
+impl ReadMedium for Endless {
     type Error = core::convert::Infallible;
 
     fn len(&self) -> u64 {
@@ -77,16 +79,18 @@ impl Medium for Endless {
         Ok(0)
     }
 
+    fn chunk_at(&mut self, _: u64) -> Result<&[u8], Self::Error> {
+        Ok(&[])
+    }
+}
+
+impl Medium for Endless {
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error> {
         if !data.is_empty() {
             self.written.push((offset, data.to_vec()));
         }
         self.len = self.len.max(offset + data.len() as u64);
         Ok(data.len())
-    }
-
-    fn chunk_at(&mut self, _: u64) -> Result<&[u8], Self::Error> {
-        Ok(&[])
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), Self::Error> {
@@ -142,10 +146,10 @@ fn a_gap_that_leaves_no_room_for_a_byte_is_not_made() {
 #[test]
 fn a_vec_too_long_for_memory_is_an_error_of_its_own() {
     let mut file = Cursor::new(b"abc".to_vec());
-    let asked = u64::MAX / 2;
-    let refused = file.set_len(asked).unwrap_err();
-    assert_eq!((refused.asked, refused.kind()), (asked, ErrorKind::OutOfMemory));
-    file.set_position(asked);
+    let requested = u64::MAX / 2;
+    let refused = file.set_len(requested).unwrap_err();
+    assert_eq!((refused.requested, refused.kind()), (requested, ErrorKind::OutOfMemory));
+    file.set_position(requested);
     assert_eq!(file.write(b"x"), Err(WriteError::Medium(refused)), "the gap needs as much");
     assert_eq!(file.get_ref(), b"abc");
 }
@@ -158,7 +162,7 @@ fn a_medium_without_room_is_still_a_file() {
     assert_eq!(empty.read(&mut [0; 1]), Ok(0));
     assert_eq!(
         empty.set_len(1).unwrap_err().to_string(),
-        "a length of 1 bytes was asked of a medium that holds 0"
+        "a length of 1 bytes was requested of a medium that holds 0"
     );
     assert_eq!(empty.set_len(0), Ok(()));
 }
@@ -209,7 +213,7 @@ fn a_gap_is_zeros_even_where_bytes_once_stood() {
 #[test]
 fn fixed_memory_says_how_long_it_can_be() {
     let refused = Fixed::with_len([0; 4], 5).unwrap_err();
-    assert_eq!((refused.asked, refused.capacity), (5, 4));
+    assert_eq!((refused.requested, refused.capacity), (5, 4));
     let filled = Fixed::filled(*b"abcd");
     assert_eq!((filled.capacity(), filled.as_slice()), (4, &b"abcd"[..]));
     assert_eq!(Fixed::new([9; 4]).as_slice(), b"", "room is not content");
@@ -318,7 +322,7 @@ fn a_failed_read_or_write_does_not_move() {
 /// Claims to have taken, and to have given, more than it was asked to.
 struct Braggart;
 
-impl Medium for Braggart {
+impl ReadMedium for Braggart {
     type Error = core::convert::Infallible;
 
     fn len(&self) -> u64 {
@@ -329,12 +333,14 @@ impl Medium for Braggart {
         Ok(usize::MAX)
     }
 
-    fn write_at(&mut self, _: u64, _: &[u8]) -> Result<usize, Self::Error> {
-        Ok(usize::MAX)
-    }
-
     fn chunk_at(&mut self, _: u64) -> Result<&[u8], Self::Error> {
         Ok(&[])
+    }
+}
+
+impl Medium for Braggart {
+    fn write_at(&mut self, _: u64, _: &[u8]) -> Result<usize, Self::Error> {
+        Ok(usize::MAX)
     }
 
     fn set_len(&mut self, _: u64) -> Result<(), Self::Error> {
@@ -442,4 +448,69 @@ fn a_cursor_borrows_its_medium_and_needs_no_size() {
     assert_eq!(unsized_.write(b" and erased"), Ok(4));
     assert_eq!(unsized_.remaining(), 0);
     assert_eq!(sized.into_inner().as_slice(), b"lent and");
+}
+
+// Media that are shared.
+
+/// Reads all of `cursor` in steps of `step` bytes.
+fn read_by(mut cursor: Cursor<impl ReadMedium>, step: usize) -> Vec<u8> {
+    let (mut all, mut buf) = (Vec::new(), vec![0; step]);
+    while let Ok(count @ 1..) = cursor.read(&mut buf) {
+        all.extend_from_slice(&buf[..count]);
+    }
+    all
+}
+
+#[test]
+fn several_cursors_read_one_content_each_from_its_own_position() {
+    let content: Vec<u8> = (0..=255).collect();
+    let memory = Fixed::filled(content.clone());
+    let mut ahead = Cursor::at(&memory, 100);
+    let mut behind = Cursor::new(&memory);
+    for _ in 0..50 {
+        let (mut one, mut other) = ([0; 1], [0; 3]);
+        assert_eq!((ahead.read(&mut one), behind.read(&mut other)), (Ok(1), Ok(3)));
+        assert_eq!(u64::from(one[0]) + 1, ahead.position());
+        assert_eq!(u64::from(other[2]) + 1, behind.position());
+    }
+    let mut fork = ahead.clone();
+    fork.seek(SeekFrom::End(-1)).unwrap();
+    assert_eq!((fork.fill_buf(), ahead.position()), (Ok(&[255][..]), 150), "a clone moves by itself");
+
+    let slice = content.as_slice();
+    std::thread::scope(|scope| {
+        for step in 1..=4 {
+            let (content, memory) = (&content, &memory);
+            scope.spawn(move || assert_eq!(read_by(Cursor::new(memory), step), *content));
+            scope.spawn(move || assert_eq!(read_by(Cursor::new(slice), step), *content));
+        }
+    });
+}
+
+/// `embedded-io` reads a medium that cannot be written, and its error is that of a cursor over any.
+#[test]
+fn a_shared_medium_is_read_through_embedded_io() {
+    use embedded_io::{BufRead, Read, Seek};
+    let mut file = Cursor::new(&b"abcdef"[..]);
+    file.seek_relative(2).unwrap();
+    assert_eq!(BufRead::fill_buf(&mut file).unwrap(), b"cdef");
+    BufRead::consume(&mut file, 1);
+    let mut rest = [0; 3];
+    file.read_exact(&mut rest).unwrap();
+    assert_eq!(&rest, b"def");
+    let outside = Seek::seek(&mut file, SeekFrom::Current(-7)).unwrap_err();
+    assert!(matches!(outside, CursorError::InvalidSeek(_)));
+}
+
+/// A write past the end of a medium, which a cursor never makes, says what has to come first.
+#[test]
+fn a_medium_refuses_a_write_past_its_end() {
+    let text = "a write up to 7 began past the end of the content: lengthen that first";
+    let refused = Fixed::with_len([0; 8], 3).unwrap().write_at(5, b"xy").unwrap_err();
+    assert_eq!((refused.requested, refused.capacity, refused.to_string().as_str()), (7, 8, text));
+    let refused = Medium::write_at(&mut b"abc".to_vec(), 5, b"xy").unwrap_err();
+    assert_eq!(
+        (refused.requested, refused.kind(), refused.to_string().as_str()),
+        (7, ErrorKind::WriteZero, text)
+    );
 }

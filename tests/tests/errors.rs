@@ -176,6 +176,29 @@ fn a_store_need_not_do_more_than_read_and_write() {
     assert_eq!(pool.stats().disk_used, 0);
 }
 
+/// A store that takes nothing: `WriteZero` is what a cursor calls a full medium, whose error it replaces by its own.
+#[derive(Debug)]
+struct TakesNothing;
+
+impl Store for TakesNothing {
+    fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+#[test]
+fn a_store_that_takes_nothing_is_not_taken_for_a_full_medium() {
+    let pool = SpillPool::builder().memory(0).store(TakesNothing).build().unwrap();
+    let refused = pool.buffer().write(b"x").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::WriteZero);
+    let refused = refused.downcast::<SpillError>().expect("the store's own");
+    assert!(matches!(refused, SpillError::Store { len: 1, .. }), "{refused:?}");
+}
+
 #[test]
 fn a_temp_file_takes_several_parts_in_one_write() {
     let store = TempFileStore::default();

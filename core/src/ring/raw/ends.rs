@@ -6,7 +6,7 @@ use super::read_end::ReadEnd;
 use super::write_end::WriteEnd;
 use crate::ring::any_ring::{AnyRing, Token};
 use crate::ring::shared::Shared as _;
-use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::Ordering::{Relaxed, Release};
 
 /// Splits a ring that is borrowed exclusively: no other end of it can be alive.
 pub(crate) fn split<R: AnyRing>(ring: &mut R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
@@ -19,6 +19,7 @@ pub(crate) fn split<R: AnyRing>(ring: &mut R) -> (WriteEnd<'_, R>, ReadEnd<'_, R
 /// Splits a shared ring unless it is split already: `taken` admits one pair of ends.
 #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
 pub(crate) fn try_split<R: AnyRing>(ring: &R) -> Option<(WriteEnd<'_, R>, ReadEnd<'_, R>)> {
+    use crate::sync::Ordering::Acquire;
     // Acquire, with the Release in `rejoin`: what the ends before did to the ring has happened.
     ring.shared(Token).taken().compare_exchange(false, true, Acquire, Relaxed).ok()?;
     Some(open(ring))
