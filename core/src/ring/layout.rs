@@ -97,7 +97,7 @@ impl Shared for PackedShared {
 ///
 /// The ends cache the indices. A read of up to 4 KiB that has caught up with the writer pauses, once, before it looks for
 /// more: 24 turns of a spin loop, about half a microsecond. A look takes the other core's cache line away, so that who
-/// looks at once gets the bytes one by one, and slowly. A longer read looks at once, and pauses before it looks again; it
+/// looks at once gets the bytes one by one, and slowly. A longer read looks at once; it
 /// gives back what it has read every 8 KiB, so that a writer that waits for room need not wait for all of it.
 #[derive(Debug)]
 pub struct Padded;

@@ -21,8 +21,7 @@ const PAUSED_MAX: usize = 4096;
 const GIVEN_BACK_MAX: usize = if cfg!(overspill_loom) { 1 } else { 8192 };
 
 /// Lets the other core write more before this one takes its cache line away by looking. Measured between two cores, it
-/// brings up to four times as many single bytes per second, a tenth more in items of [`PAUSED_MAX`], and one in a hundred
-/// in items four times as long.
+/// brings up to four times as many single bytes per second, and a tenth more in items of [`PAUSED_MAX`].
 #[inline(always)]
 fn pause() {
     for _ in 0..TURNS {
@@ -37,7 +36,7 @@ pub(crate) struct ReadEnd<'a, R: AnyRing> {
     read: usize,
     /// If cached, the write index when last looked at: before it bytes may be read without another look (R5).
     seen: usize,
-    /// If cached, the read index when it was last found that all is read: see [`pause`](Self::pause).
+    /// If cached, the read index when a short read last found that all is read: see [`pause`](Self::pause).
     paused: usize,
 }
 
@@ -137,11 +136,10 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         Some(byte)
     }
 
-    /// [Pauses](pause) once all that was known of is read: a short read before its first look, a longer one before others.
+    /// [Pauses](pause) before the first look of a short read, once all that was known of is read.
     #[inline(always)]
     fn pause(&mut self, want: usize) {
-        let is_first = core::mem::replace(&mut self.paused, self.read) != self.read;
-        if is_first == (want <= PAUSED_MAX) {
+        if want <= PAUSED_MAX && core::mem::replace(&mut self.paused, self.read) != self.read {
             pause();
         }
     }
