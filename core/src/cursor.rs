@@ -34,6 +34,7 @@ pub struct Cursor<M: ?Sized> {
 #[non_exhaustive]
 pub enum WriteError<E> {
     /// Not one byte of it fits at this position.
+    #[non_exhaustive]
     Full {
         /// Where the write would have started.
         position: u64,
@@ -59,6 +60,7 @@ pub struct InvalidSeek {
 #[non_exhaustive]
 pub enum CursorError<E> {
     /// See [`WriteError::Full`].
+    #[non_exhaustive]
     Full {
         /// Where the write would have started.
         position: u64,

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use loom::sync::Notify;
 use loom::thread;
 use overspill_core::ring::{
-    Consumer, GrantError, Layout, LogRing, Packed, Padded, Producer, Ring, TakeError, Waking, rejoin,
+    Consumer, GrantError, Layout, LogRing, Packed, Padded, PopError, Producer, RecordRing, Ring, Waking,
 };
 
 /// loom's threads want `'static`; what an execution leaks is a few hundred bytes.
@@ -141,7 +141,7 @@ fn grants_against_grants() {
                 expected += 1;
             }
             let len = grant.len();
-            grant.commit(len);
+            grant.release(len);
             if len == 0 {
                 thread::yield_now();
             }
@@ -202,7 +202,7 @@ fn split_against_split_and_rejoin() {
             let before = consumer.len();
             assert_eq!(producer.push(before as u8), Ok(()));
             assert_eq!(consumer.peek(), Some(0));
-            assert!(rejoin(producer, consumer).is_ok());
+            assert!(consumer.rejoin(producer).is_ok());
             1
         };
         let other = thread::spawn(visit);
@@ -211,6 +211,28 @@ fn split_against_split_and_rejoin() {
         assert!(visits > 0);
         let (_producer, consumer) = ring.try_split().expect("both are back");
         assert_eq!(consumer.len(), visits);
+    });
+}
+
+/// As above for records: what one pair of ends wrote is there, whole, for the next.
+#[test]
+fn records_split_against_split_and_rejoin() {
+    model(3, || {
+        let ring: &'static RecordRing<Ring<4>> = forever(RecordRing::<Ring<4>>::new());
+        let visit = move || {
+            let Some((mut producer, mut consumer)) = ring.try_split() else { return 0 };
+            let mut buf = [9; 1];
+            let before = consumer.pop(&mut buf).expect("it fits").map_or(0, |len| len + usize::from(buf[0]));
+            producer.push(&[before as u8]).expect("it is empty");
+            assert!(consumer.rejoin(producer).is_ok());
+            1
+        };
+        let other = thread::spawn(visit);
+        let visits = visit() + other.join().unwrap();
+        let (_producer, mut consumer) = ring.try_split().expect("both are back");
+        let mut buf = [9; 1];
+        assert_eq!(consumer.pop(&mut buf), Ok(Some(1)));
+        assert_eq!(usize::from(buf[0]) + 1, visits);
     });
 }
 
@@ -314,23 +336,23 @@ fn record(n: u8) -> Vec<u8> {
 }
 
 /// Reads until record `last` and checks that every record is whole, in order, or counted as lost.
-fn read_log(mut take: impl FnMut(&mut [u8]) -> Result<Option<usize>, TakeError>, last: u8) {
+fn read_log(mut pop: impl FnMut(&mut [u8]) -> Result<Option<usize>, PopError>, last: u8) {
     let mut next = 0;
     while next <= last {
         let mut buf = [0; 8];
-        match take(&mut buf) {
+        match pop(&mut buf) {
             Ok(Some(len)) => {
                 assert_eq!(&buf[..len], record(next));
                 next += 1;
             }
             Ok(None) => thread::yield_now(),
-            Err(TakeError::Lost(lost)) => {
+            Err(PopError::Lost(lost)) => {
                 assert!(lost.records > 0);
                 let gone = next..next + lost.records as u8;
                 assert_eq!(lost.bytes, gone.clone().map(|n| record(n).len()).sum::<usize>());
                 next = gone.end;
             }
-            Err(TakeError::TooLong { len }) => panic!("a torn length of {len} came out"),
+            Err(PopError::BufferTooShort(error)) => panic!("a torn length of {} came out", error.len),
         }
     }
 }
@@ -345,7 +367,7 @@ fn log_overwriting_against_reading() {
             producer.push(&record(1)).unwrap();
             producer.push(&record(2)).unwrap();
         });
-        read_log(|buf| consumer.take(buf), 2);
+        read_log(|buf| consumer.pop(buf), 2);
         writer.join().unwrap();
     });
 }
@@ -361,7 +383,7 @@ fn log_overwriting_against_counting() {
             producer.push(&record(2)).unwrap();
             producer.push(&record(3)).unwrap();
         });
-        read_log(|buf| consumer.take(buf), 3);
+        read_log(|buf| consumer.pop(buf), 3);
         writer.join().unwrap();
     });
 }
@@ -377,8 +399,8 @@ fn log_close_against_read() {
         });
         if consumer.is_closed() {
             let mut buf = [0; 4];
-            assert_eq!(consumer.take(&mut buf), Ok(Some(4)));
-            assert_eq!(consumer.take(&mut buf), Ok(None));
+            assert_eq!(consumer.pop(&mut buf), Ok(Some(4)));
+            assert_eq!(consumer.pop(&mut buf), Ok(None));
         }
         writer.join().unwrap();
     });
@@ -399,7 +421,7 @@ fn log_split_against_split_and_rejoin() {
         let visits = visit() + other.join().unwrap();
         let (_, mut consumer) = log.try_split().expect("both are back");
         let mut buf = [0; 1];
-        let records = (0..).take_while(|_| consumer.take(&mut buf) == Ok(Some(1))).count();
+        let records = (0..).take_while(|_| consumer.pop(&mut buf) == Ok(Some(1))).count();
         assert_eq!(records, visits);
     });
 }

@@ -51,7 +51,7 @@ fn read_across_a_jump<R: AnyRing>(mut split: impl FnMut(&mut dyn FnMut(Producer<
         |consumer, len| {
             let grant = consumer.grant();
             let all = grant.as_slices().0.to_vec();
-            grant.commit(len);
+            grant.release(len);
             all
         },
         |consumer, len| (0..len).map_while(|_| consumer.peek().and_then(|_| consumer.pop())).collect(),

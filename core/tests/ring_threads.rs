@@ -7,8 +7,8 @@ use std::thread;
 
 use embedded_io::{BufRead, Error as _, ErrorKind, Read, ReadReady, Write, WriteReady};
 use overspill_core::ring::{
-    AnyRing, Closed, Consumer, Frames, HighWater, LogRing, Packed, Padded, Producer, Ring, SliceRing,
-    TakeError, Waking,
+    AnyRing, Closed, Consumer, HighWater, LogRing, Packed, Padded, PopError, Producer, RecordRing, Ring,
+    SliceRing, Waking,
 };
 
 /// As many as the sanitizer has patience for.
@@ -78,7 +78,7 @@ fn exchange<R: AnyRing>(mut producer: Producer<'_, R>, mut consumer: Consumer<'_
                     check(first);
                     check(second);
                     let count = grant.len();
-                    grant.commit(count);
+                    grant.release(count);
                     count
                 }
             };
@@ -108,9 +108,9 @@ fn every_layout_and_kind_of_capacity() {
 }
 
 #[test]
-fn frames_come_whole_and_in_order() {
-    let mut frames = Frames::<Ring<200, Padded>>::new();
-    let (mut producer, mut consumer) = frames.split();
+fn records_come_whole_and_in_order() {
+    let mut records = RecordRing::<Ring<200, Padded>>::new();
+    let (mut producer, mut consumer) = records.split();
     thread::scope(|scope| {
         scope.spawn(move || {
             for n in 0..10_000 {
@@ -149,13 +149,13 @@ fn a_log_is_whole_or_counted() {
         });
         let (mut next, mut lost_bytes, mut buf) = (0, 0, [0; 44]);
         while next < RECORDS {
-            match consumer.take(&mut buf) {
+            match consumer.pop(&mut buf) {
                 Ok(Some(len)) => {
                     assert_eq!(buf[..len], record(next));
                     next += 1;
                 }
                 Ok(None) => thread::yield_now(),
-                Err(TakeError::Lost(lost)) => {
+                Err(PopError::Lost(lost)) => {
                     lost_bytes += lost.bytes;
                     let gone: usize = (next..next + lost.records).map(|n| record(n).len()).sum();
                     assert_eq!(lost.bytes, gone);

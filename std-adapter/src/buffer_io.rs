@@ -13,7 +13,7 @@ impl From<WriteError<SpillError>> for SpillError {
         match error {
             WriteError::Medium(error) => error,
             // The pages refuse with errors of their own; what is left is the end of all positions.
-            WriteError::Full { position, refused } => {
+            WriteError::Full { position, refused, .. } => {
                 SpillError::TooLarge { position, asked: refused as u64 }
             }
             _ => SpillError::TooLarge { position: u64::MAX, asked: 0 },

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use overspill_core::ring::{
-    AnyRing, Consumer, FrameTooLong, Frames, Full, GrantError, LogRing, Padded, Producer, Ring, SliceRing,
-    TakeError,
+    AnyRing, BufferTooShort, Consumer, Full, GrantError, LogRing, Padded, PopError, Producer, RecordRing,
+    Ring, SliceRing,
 };
 
 /// The script: each call takes the next byte, and nothing forever after the last.
@@ -26,7 +26,7 @@ impl Script<'_> {
     }
 }
 
-/// Runs `script` on a ring, a framed ring and a log, whichever its first byte chooses.
+/// Runs `script` on a ring, a ring of records and a log, whichever its first byte chooses.
 ///
 /// # Panics
 ///
@@ -47,8 +47,8 @@ pub fn drive_ring(script: &[u8]) {
             let mut memory = vec![0; script.length() % 24];
             whole(SliceRing::<overspill_core::ring::Packed>::new(&mut memory), SliceRing::split, &mut script);
         }
-        9 => frames(&mut Frames::<Ring<16>>::new(), &mut script),
-        10 => frames(&mut Frames::<Ring<137, Padded>>::new(), &mut script),
+        9 => records(&RecordRing::<Ring<16>>::new(), &mut script),
+        10 => records(&RecordRing::<Ring<137, Padded>>::new(), &mut script),
         _ => match script.next().unwrap_or(0) % 4 {
             0 => log::<8>(&mut script),
             1 => log::<1>(&mut script),
@@ -138,7 +138,7 @@ fn steps<R: AnyRing>(
             7 => {
                 let count = script.length();
                 let got = producer.grant_exact(count).map(|grant| grant.len());
-                assert_eq!(got, expected(count, capacity, free));
+                agree(got, count, capacity, free);
             }
             8 => {
                 let count = script.length();
@@ -151,9 +151,9 @@ fn steps<R: AnyRing>(
                         grant.commit(part);
                         model.extend(bytes.iter().take(part));
                     }
-                    Err(GrantError::TooLarge { limit }) => assert!(limit == capacity && count > capacity),
+                    Err(GrantError::TooLarge { limit, .. }) => assert!(limit == capacity && count > capacity),
                     // An empty ring takes whatever its capacity allows.
-                    Err(GrantError::NotNow { available }) => {
+                    Err(GrantError::NotNow { available, .. }) => {
                         assert!(!model.is_empty() && available < count && available <= free);
                     }
                 }
@@ -177,10 +177,10 @@ fn steps<R: AnyRing>(
                         let (first, second) = grant.as_slices();
                         assert!(first.iter().chain(second).eq(model.iter().take(count)));
                         let part = script.length();
-                        grant.commit(part);
+                        grant.release(part);
                         model.drain(..part.min(count));
                     }
-                    Err(error) => assert_eq!(Err(error), expected(count, capacity, model.len())),
+                    Err(error) => agree(Err(error), count, capacity, model.len()),
                 }
             }
             11 => {
@@ -189,7 +189,7 @@ fn steps<R: AnyRing>(
                 assert_eq!(len == 0, model.is_empty());
                 assert!(grant.as_slice().iter().eq(model.iter().take(len)));
                 let part = script.length();
-                consumer = grant.commit(part);
+                consumer = grant.release(part);
                 model.drain(..part.min(len));
             }
             _ => return true,
@@ -198,31 +198,36 @@ fn steps<R: AnyRing>(
     false
 }
 
-/// What an exact grant of `count` should say.
-fn expected(count: usize, capacity: usize, available: usize) -> Result<usize, GrantError> {
-    if count > capacity {
-        Err(GrantError::TooLarge { limit: capacity })
-    } else if count > available {
-        Err(GrantError::NotNow { available })
-    } else {
-        Ok(count)
+/// Whether an exact grant of `count` says what it should.
+fn agree(got: Result<usize, GrantError>, count: usize, capacity: usize, free: usize) {
+    match got {
+        Ok(len) => assert!(len == count && count <= free),
+        Err(GrantError::TooLarge { limit, .. }) => assert!(limit == capacity && count > capacity),
+        Err(GrantError::NotNow { available, .. }) => {
+            assert!(available == free && count > free && count <= capacity);
+        }
     }
 }
 
-fn frames<R: AnyRing>(frames: &mut Frames<R>, script: &mut Script<'_>) {
-    let (mut producer, mut consumer) = frames.split();
+fn records<R: AnyRing>(ring: &RecordRing<R>, script: &mut Script<'_>) {
+    let (mut producer, mut consumer) = ring.try_split().expect("nobody has them");
     let mut model: VecDeque<Vec<u8>> = VecDeque::new();
     let mut fresh = 0;
     while let Some(step) = script.next() {
         let len = script.next().unwrap_or(0);
+        if step % 32 == 31 {
+            assert!(consumer.rejoin(producer).is_ok());
+            (producer, consumer) = ring.try_split().expect("both are back");
+            continue;
+        }
         let record = make(&mut fresh, len);
         match step % 4 {
             0 => match producer.push(&record) {
                 Ok(()) => model.push_back(record),
-                Err(GrantError::TooLarge { limit }) => {
+                Err(GrantError::TooLarge { limit, .. }) => {
                     assert!(limit == producer.largest() && len > limit);
                 }
-                Err(GrantError::NotNow { available }) => {
+                Err(GrantError::NotNow { available, .. }) => {
                     assert!(!model.is_empty() && len <= producer.largest() && available <= len);
                 }
             },
@@ -241,7 +246,7 @@ fn frames<R: AnyRing>(frames: &mut Frames<R>, script: &mut Script<'_>) {
                 match consumer.pop(&mut buf) {
                     Ok(None) => assert!(model.is_empty()),
                     Ok(Some(len)) => assert_eq!(model.pop_front().as_deref(), Some(&buf[..len])),
-                    Err(FrameTooLong { len: needed }) => {
+                    Err(BufferTooShort { len: needed, .. }) => {
                         assert_eq!(model.front().map(Vec::len), Some(needed));
                         assert!(needed > len);
                     }
@@ -249,10 +254,10 @@ fn frames<R: AnyRing>(frames: &mut Frames<R>, script: &mut Script<'_>) {
             }
             _ => match consumer.peek() {
                 None => assert!(model.is_empty()),
-                Some(frame) => {
-                    let (first, second) = frame.as_slices();
+                Some(record) => {
+                    let (first, second) = record.as_slices();
                     assert_eq!(Some([first, second].concat()), model.pop_front());
-                    frame.release();
+                    record.release();
                 }
             },
         }
@@ -297,18 +302,18 @@ fn log<const WORDS: usize>(script: &mut Script<'_>) {
             continue;
         }
         let mut buf = vec![0; len];
-        match consumer.take(&mut buf) {
+        match consumer.pop(&mut buf) {
             Ok(None) => assert!(model.is_empty() && lost_records == 0),
             Ok(Some(len)) => {
                 assert_eq!(lost_records, 0);
                 assert_eq!(model.front().map(Vec::as_slice), Some(&buf[..len]));
                 read.extend(model.pop_front());
             }
-            Err(TakeError::TooLong { len: needed }) => {
+            Err(PopError::BufferTooShort(BufferTooShort { len: needed, .. })) => {
                 assert_eq!((lost_records, model.front().map(Vec::len)), (0, Some(needed)));
                 assert!(needed > len);
             }
-            Err(TakeError::Lost(lost)) => {
+            Err(PopError::Lost(lost)) => {
                 assert_eq!((lost.records, lost.bytes), (lost_records, lost_bytes));
                 assert!(lost.records > 0);
                 (lost_records, lost_bytes) = (0, 0);

@@ -6,7 +6,7 @@ use overspill::{
     BuildError, LimitScope, MemoryStore, SpillBuffer, SpillError, SpillPool, Store, TempFileStore,
 };
 use overspill_core::embedded_io::Error as _;
-use overspill_core::{CapacityError, Cursor, CursorError, Fixed, InvalidSeek, Medium, SeekFrom, WriteError};
+use overspill_core::{Cursor, CursorError, Fixed, InvalidSeek, Medium, SeekFrom, WriteError};
 use std::error::Error;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::time::Duration;
@@ -124,14 +124,14 @@ fn a_cursor_passes_its_mediums_error_on() {
     let write = WriteError::from(below());
     assert_eq!((write.to_string(), write.source().is_none()), (said.clone(), true));
     assert_eq!(write.kind(), below().kind());
-    let full = WriteError::<CapacityError>::Full { position: 8, refused: 1 };
+    let full = Cursor::at(Fixed::new([0; 8]), 8).write(b"x").unwrap_err();
     assert_eq!(
         (full.to_string(), full.source().is_none()),
         ("no room at position 8: 1 bytes refused".into(), true)
     );
     let cursor = CursorError::Medium(below());
     assert_eq!((cursor.to_string(), cursor.source().is_none()), (said, true));
-    let full = CursorError::<CapacityError>::Full { position: 8, refused: 1 };
+    let full = CursorError::from(full);
     assert_eq!(
         (full.to_string(), full.source().is_none()),
         ("no room at position 8: 1 bytes refused".into(), true)

@@ -45,7 +45,7 @@ impl<R: AnyRing> Buf for Readable<'_, '_, R> {
 
     /// Takes `count` bytes out of the ring; more than remain are as many as remain.
     fn advance(&mut self, count: usize) {
-        self.len -= self.end.commit(count.min(self.len));
+        self.len -= self.end.release(count.min(self.len));
     }
 }
 

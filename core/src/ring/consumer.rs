@@ -3,7 +3,8 @@
 use core::fmt;
 
 use super::any_ring::{AnyRing, high_water};
-use super::grant::{GrantError, ReadGrant, fits};
+use super::errors::{GrantError, fits};
+use super::grant::ReadGrant;
 use super::layout::KeepsHighWater;
 use super::raw::read_end::ReadEnd;
 
@@ -17,6 +18,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
         Consumer { end }
     }
 
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     pub(crate) fn into_end(self) -> ReadEnd<'a, R> {
         self.end
     }
@@ -49,7 +51,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     /// Throws up to `count` bytes away, and says how many there were.
     pub fn skip(&mut self, count: usize) -> usize {
         self.end.available(count);
-        self.end.commit(count)
+        self.end.release(count)
     }
 
     /// All the bytes in the ring, to be read in place; they may wrap, so they are two slices.
@@ -62,7 +64,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     /// producer.push_slice(b"abc");
     /// let grant = consumer.grant();
     /// assert_eq!(grant.as_slices().0, b"abc");
-    /// grant.commit(2);
+    /// grant.release(2);
     /// assert_eq!(consumer.pop(), Some(b'c'));
     /// ```
     pub fn grant(&mut self) -> ReadGrant<'_, 'a, R> {

@@ -1,51 +1,11 @@
 //! Bytes of the ring handed out in place, without a copy.
 //!
-//! A grant that is dropped uncommitted changes nothing. Committing more than was granted commits what was granted.
-
-use core::fmt;
+//! A grant that is dropped changes nothing: written bytes are handed over by `commit`, read ones given back by
+//! `release`, of at most what was granted.
 
 use super::any_ring::AnyRing;
 use super::raw::read_end::ReadEnd;
 use super::raw::write_end::WriteEnd;
-
-/// Why there is no grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum GrantError {
-    /// It can never fit, however long one waits.
-    TooLarge {
-        /// The most bytes that can ever be granted.
-        limit: usize,
-    },
-    /// It does not fit now, but will once the other end has moved on.
-    NotNow {
-        /// Bytes that would have been granted.
-        available: usize,
-    },
-}
-
-impl fmt::Display for GrantError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            GrantError::TooLarge { limit } => write!(f, "more than the {limit} bytes that can ever fit"),
-            GrantError::NotNow { available } => write!(f, "only {available} bytes are available now"),
-        }
-    }
-}
-
-impl core::error::Error for GrantError {}
-
-/// Whether `count` fits into what is `available` now, or will ever fit.
-#[inline]
-pub(crate) fn fits(count: usize, limit: usize, available: usize) -> Result<(), GrantError> {
-    if count <= available {
-        Ok(())
-    } else if count > limit {
-        Err(GrantError::TooLarge { limit })
-    } else {
-        Err(GrantError::NotNow { available })
-    }
-}
 
 /// Free bytes, to be written in place.
 #[must_use = "dropped uncommitted it changes nothing"]
@@ -85,7 +45,7 @@ impl<'g, 'a, R: AnyRing> WriteGrant<'g, 'a, R> {
 }
 
 /// Filled bytes, to be read in place.
-#[must_use = "dropped uncommitted it changes nothing"]
+#[must_use = "dropped unreleased it changes nothing"]
 pub struct ReadGrant<'g, 'a, R: AnyRing> {
     end: &'g mut ReadEnd<'a, R>,
     len: usize,
@@ -116,8 +76,8 @@ impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
     }
 
     /// Gives the first `count` bytes back to the producer, at most all of them.
-    pub fn commit(self, count: usize) {
-        self.end.commit(count.min(self.len));
+    pub fn release(self, count: usize) {
+        self.end.release(count.min(self.len));
     }
 }
 

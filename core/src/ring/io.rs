@@ -6,33 +6,14 @@
 //! interrupted is for ever.
 
 use core::convert::Infallible;
-use core::fmt;
 
-use embedded_io::{BufRead, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
+use embedded_io::{BufRead, ErrorType, Read, ReadReady, Write, WriteReady};
 
 use super::any_ring::AnyRing;
 use super::consumer::Consumer;
+use super::errors::Closed;
 use super::producer::Producer;
 use crate::sync::spin_loop;
-
-/// The consumer is closed and the ring is full: nothing more can ever be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Closed;
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the consumer is closed")
-    }
-}
-
-impl core::error::Error for Closed {}
-
-impl embedded_io::Error for Closed {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::BrokenPipe
-    }
-}
 
 impl<R: AnyRing> ErrorType for Producer<'_, R> {
     type Error = Closed;
@@ -106,7 +87,7 @@ impl<R: AnyRing> BufRead for Consumer<'_, R> {
     }
 
     fn consume(&mut self, amount: usize) {
-        self.end.commit(amount);
+        self.end.release(amount);
     }
 }
 

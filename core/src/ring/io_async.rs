@@ -14,7 +14,7 @@ use embedded_io_async::{BufRead, Read, Write};
 
 use super::any_ring::{AnyRing, Token};
 use super::consumer::Consumer;
-use super::io::Closed;
+use super::errors::Closed;
 use super::layout::Wakes;
 use super::producer::Producer;
 use super::shared::Shared as _;
@@ -93,7 +93,7 @@ impl<R: AnyRing<Layout: Wakes>> BufRead for Consumer<'_, R> {
     }
 
     fn consume(&mut self, amount: usize) {
-        self.end.commit(amount);
+        self.end.release(amount);
     }
 }
 

@@ -23,6 +23,7 @@
 
 use core::fmt;
 
+use super::errors::{BufferTooShort, Lost, PopError, RecordTooLong};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, fence};
 
@@ -35,7 +36,7 @@ const WORD: usize = size_of::<u32>();
 /// time, a flight recorder, samples of which only the latest matter.
 ///
 /// ```
-/// use overspill_core::ring::{LogRing, TakeError};
+/// use overspill_core::ring::{LogRing, PopError};
 ///
 /// let mut log = LogRing::<8>::new(); // room for two records of up to 12 bytes
 /// let (mut producer, mut consumer) = log.split();
@@ -44,9 +45,9 @@ const WORD: usize = size_of::<u32>();
 /// }
 ///
 /// let mut buf = [0; 12];
-/// let Err(TakeError::Lost(lost)) = consumer.take(&mut buf) else { panic!("five do not fit") };
+/// let Err(PopError::Lost(lost)) = consumer.pop(&mut buf) else { panic!("five do not fit") };
 /// assert_eq!((lost.records, lost.bytes), (1, 4));
-/// assert_eq!(consumer.take(&mut buf), Ok(Some(4)));
+/// assert_eq!(consumer.pop(&mut buf), Ok(Some(4)));
 /// assert_eq!(&buf[..4], b"init");
 /// ```
 pub struct LogRing<const WORDS: usize> {
@@ -183,22 +184,6 @@ const fn words_of(len: usize) -> usize {
     1 + len.div_ceil(WORD)
 }
 
-/// A record that is longer than the log can ever hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct RecordTooLong {
-    /// Length in bytes of the longest record.
-    pub limit: usize,
-}
-
-impl fmt::Display for RecordTooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the log takes records of up to {} bytes", self.limit)
-    }
-}
-
-impl core::error::Error for RecordTooLong {}
-
 /// The end that writes. Dropping it [closes](LogProducer::close) it.
 pub struct LogProducer<'a, const WORDS: usize> {
     log: &'a LogRing<WORDS>,
@@ -289,44 +274,6 @@ impl<const WORDS: usize> Drop for LogProducer<'_, WORDS> {
     }
 }
 
-/// What was overwritten before it was read.
-///
-/// Counted modulo 2^32 on 32-bit machines, where the consumer must look at least once in 2^31 words (8 GiB) of log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Lost {
-    /// Records.
-    pub records: usize,
-    /// Bytes of those records.
-    pub bytes: usize,
-}
-
-/// Why no record was taken, although there are some.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum TakeError {
-    /// Records before the next one are gone. Said once; the next call goes on behind them.
-    Lost(Lost),
-    /// The buffer is too short for the next record, which is still there.
-    TooLong {
-        /// Bytes of the record.
-        len: usize,
-    },
-}
-
-impl fmt::Display for TakeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TakeError::Lost(lost) => {
-                write!(f, "{} records of {} bytes were overwritten", lost.records, lost.bytes)
-            }
-            TakeError::TooLong { len } => write!(f, "the next record has {len} bytes"),
-        }
-    }
-}
-
-impl core::error::Error for TakeError {}
-
 /// The end that reads. Dropping it [closes](LogConsumer::close) it.
 pub struct LogConsumer<'a, const WORDS: usize> {
     log: &'a LogRing<WORDS>,
@@ -346,9 +293,9 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
     ///
     /// # Errors
     ///
-    /// [`TakeError::Lost`] if records were overwritten since the last call, with the exact count;
-    /// [`TakeError::TooLong`] if `buf` is too short. What `buf` holds is unspecified then.
-    pub fn take(&mut self, buf: &mut [u8]) -> Result<Option<usize>, TakeError> {
+    /// [`PopError::Lost`] if records were overwritten since the last call, with the exact count;
+    /// [`PopError::BufferTooShort`] if `buf` is too short. What `buf` holds is unspecified then.
+    pub fn pop(&mut self, buf: &mut [u8]) -> Result<Option<usize>, PopError> {
         if self.next.count == self.log.head.load(Acquire) {
             return Ok(None);
         }
@@ -364,7 +311,7 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
             return self.catch_up();
         }
         if too_long {
-            return Err(TakeError::TooLong { len });
+            return Err(PopError::BufferTooShort(BufferTooShort { len }));
         }
         self.next = self.next.ahead::<WORDS>(words_of(len));
         self.records = self.records.wrapping_add(1);
@@ -389,7 +336,7 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
     }
 
     /// Goes to the oldest record there is and says what lay between.
-    fn catch_up(&mut self) -> Result<Option<usize>, TakeError> {
+    fn catch_up(&mut self) -> Result<Option<usize>, PopError> {
         let log = self.log;
         let tail = log.tail_done.load(Acquire);
         let place = log.tail_place.load(Relaxed);
@@ -403,14 +350,14 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
         let lost =
             Lost { records: records.wrapping_sub(self.records), bytes: bytes.wrapping_sub(self.bytes) };
         (self.next, self.records, self.bytes) = (Position { count: tail, place }, records, bytes);
-        Err(TakeError::Lost(lost))
+        Err(PopError::Lost(lost))
     }
 
     /// Whether the producer is closed: nothing more comes than what is in the log. If true, it stays true until the log
     /// is split again. If false, it may turn true at any moment.
     ///
     /// To find the end, ask this *first* and then read to the last record: the producer may have written between a
-    /// [`take`](Self::take) and this question.
+    /// [`pop`](Self::pop) and this question.
     ///
     /// ```
     /// use overspill_core::ring::LogRing;
@@ -421,8 +368,8 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
     /// assert!(!consumer.is_closed());
     /// producer.close();
     /// assert!(consumer.is_closed());
-    /// assert_eq!(consumer.take(&mut [0; 12]), Ok(Some(12)));
-    /// assert_eq!(consumer.take(&mut [0; 12]), Ok(None)); // and never more
+    /// assert_eq!(consumer.pop(&mut [0; 12]), Ok(Some(12)));
+    /// assert_eq!(consumer.pop(&mut [0; 12]), Ok(None)); // and never more
     /// ```
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -29,12 +29,12 @@
 //! |---|---|---|
 //! | whole | split, borrowed | [`Ring::split`], until both handles are gone |
 //! | whole | split, shared | [`Ring::try_split`] |
-//! | split, shared | whole | [`rejoin`] with both handles |
+//! | split, shared | whole | [`rejoin`](Consumer::rejoin) of both ends |
 //! | open | producer's side closed | dropping or [closing](Producer::close) the producer; what was written is still read |
 //! | open | consumer's side closed | dropping or [closing](Consumer::close) the consumer |
 //! | either closed | open | the next split; the bytes within stay |
 //!
-//! A [`LogRing`] has the same states, and its consumer the method [`rejoin`](LogConsumer::rejoin).
+//! A [`RecordRing`] and a [`LogRing`] have the same states.
 //!
 //! # Orderings
 //!
@@ -58,7 +58,7 @@
 //!
 //! | layer | files | what they hold |
 //! |---|---|---|
-//! | arithmetic | `index` | where an index stands |
+//! | arithmetic | `index`, `errors` | where an index stands; what is refused |
 //! | memory | `raw/memory`, `raw/waker_cell`, `wake` | bytes, and a waker, between two threads |
 //! | sharing | `shared`, `layout`, `any_ring` | what both ends share, how it lies in memory, and the trait of all rings |
 //! | ends | `raw/write_end`, `raw/read_end`, `raw/ends`, `raw/buf` | who owns which byte |
@@ -70,6 +70,7 @@ mod any_ring;
 #[cfg(feature = "bytes")]
 mod bytes;
 mod consumer;
+mod errors;
 mod grant;
 mod index;
 mod io;
@@ -91,15 +92,15 @@ pub use any_ring::AnyRing;
 #[cfg(feature = "bytes")]
 pub use bytes::Readable;
 pub use consumer::Consumer;
-pub use grant::{GrantError, ReadGrant, WriteGrant};
-pub use io::Closed;
+pub use errors::{BufferTooShort, Closed, Full, GrantError, Lost, PopError, RecordTooLong};
+pub use grant::{ReadGrant, WriteGrant};
 pub use layout::{HighWater, KeepsHighWater, Layout, Packed, Padded};
 #[cfg(feature = "async")]
 pub use layout::{Wakes, Waking};
-pub use log::{LogConsumer, LogProducer, LogRing, Lost, RecordTooLong, TakeError};
+pub use log::{LogConsumer, LogProducer, LogRing};
 pub use owned_grant::{OwnedReadGrant, OwnedWriteGrant};
-pub use producer::{Full, Producer};
+pub use producer::Producer;
 #[cfg(feature = "bytes")]
 pub use raw::buf::Writable;
-pub use records::{Frame, FrameConsumer, FrameGrant, FrameProducer, FrameTooLong, Frames};
-pub use ring::{Ring, SliceRing, rejoin};
+pub use records::{Record, RecordConsumer, RecordGrant, RecordProducer, RecordRing};
+pub use ring::{Ring, SliceRing};

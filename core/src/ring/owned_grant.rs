@@ -2,7 +2,8 @@
 
 use super::any_ring::AnyRing;
 use super::consumer::Consumer;
-use super::grant::{GrantError, debug_grant};
+use super::errors::GrantError;
+use super::grant::debug_grant;
 use super::producer::Producer;
 
 impl<'a, R: AnyRing> Producer<'a, R> {
@@ -21,7 +22,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
 }
 
 impl<'a, R: AnyRing> Consumer<'a, R> {
-    /// The bytes in front of the wrap in one piece, in a grant that owns this end and gives it back on commit: it may
+    /// The bytes in front of the wrap in one piece, in a grant that owns this end and gives it back on release: it may
     /// outlive the function that starts a transfer. Empty only if the ring is.
     pub fn into_grant(mut self) -> OwnedReadGrant<'a, R> {
         self.end.available(self.capacity());
@@ -76,10 +77,10 @@ impl<'a, R: AnyRing> OwnedReadGrant<'a, R> {
     }
 
     /// Gives the first `count` bytes back to the producer, at most all of them, and gives the consumer back.
-    /// `commit(0)` is how to give up.
+    /// `release(0)` is how to give up.
     #[must_use = "dropping it closes that side"]
-    pub fn commit(mut self, count: usize) -> Consumer<'a, R> {
-        self.consumer.end.commit(count.min(self.len));
+    pub fn release(mut self, count: usize) -> Consumer<'a, R> {
+        self.consumer.end.release(count.min(self.len));
         self.consumer
     }
 }

@@ -3,25 +3,10 @@
 use core::fmt;
 
 use super::any_ring::{AnyRing, high_water};
-use super::grant::{GrantError, WriteGrant, fits};
+use super::errors::{Full, GrantError, fits};
+use super::grant::WriteGrant;
 use super::layout::KeepsHighWater;
 use super::raw::write_end::WriteEnd;
-
-/// A byte that was not taken because the ring is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Full(
-    /// The byte.
-    pub u8,
-);
-
-impl fmt::Display for Full {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the ring is full")
-    }
-}
-
-impl core::error::Error for Full {}
 
 /// The end of a ring that writes. There is one; it may be sent elsewhere; dropping it [closes](Producer::close) it.
 pub struct Producer<'a, R: AnyRing> {
@@ -33,6 +18,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         Producer { end }
     }
 
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     pub(crate) fn into_end(self) -> WriteEnd<'a, R> {
         self.end
     }

@@ -6,7 +6,7 @@
 use core::fmt;
 
 use super::any_ring::AnyRing;
-use super::grant::{GrantError, fits};
+use super::errors::{BufferTooShort, GrantError, fits};
 use super::layout::Layout;
 use super::raw::ends;
 use super::raw::read_end::ReadEnd;
@@ -17,10 +17,10 @@ use crate::sync::const_fn;
 /// A ring of records. A type of its own, so that nobody writes bytes between them.
 ///
 /// ```
-/// use overspill_core::ring::{Frames, Ring};
+/// use overspill_core::ring::{RecordRing, Ring};
 ///
-/// let mut frames = Frames::<Ring<16>>::new();
-/// let (mut producer, mut consumer) = frames.split();
+/// let mut ring = RecordRing::<Ring<16>>::new();
+/// let (mut producer, mut consumer) = ring.split();
 /// producer.push(b"hello").unwrap();
 /// producer.push(b"").unwrap();
 /// assert!(producer.push(b"a long record").is_err()); // refused whole
@@ -31,48 +31,48 @@ use crate::sync::const_fn;
 /// assert_eq!(consumer.pop(&mut buf), Ok(None));
 /// ```
 #[derive(Debug)]
-pub struct Frames<R: AnyRing> {
+pub struct RecordRing<R: AnyRing> {
     ring: R,
 }
 
-impl<const N: usize, L: Layout> Frames<Ring<N, L>> {
+impl<const N: usize, L: Layout> RecordRing<Ring<N, L>> {
     const_fn! {
         /// An empty ring of `N` bytes, the records' lengths among them.
         #[must_use]
         pub fn new() -> Self {
-            Frames { ring: Ring::new() }
+            RecordRing { ring: Ring::new() }
         }
     }
 }
 
-impl<const N: usize, L: Layout> Default for Frames<Ring<N, L>> {
+impl<const N: usize, L: Layout> Default for RecordRing<Ring<N, L>> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<'m, L: Layout> Frames<SliceRing<'m, L>> {
+impl<'m, L: Layout> RecordRing<SliceRing<'m, L>> {
     const_fn! {
         /// An empty ring in `memory`, the records' lengths included.
         #[must_use]
         pub fn over(memory: &'m mut [u8]) -> Self {
-            Frames { ring: SliceRing::new(memory) }
+            RecordRing { ring: SliceRing::new(memory) }
         }
     }
 }
 
-impl<R: AnyRing> Frames<R> {
+impl<R: AnyRing> RecordRing<R> {
     /// The two ends, for as long as the ring is borrowed; as [`Ring::split`].
-    pub fn split(&mut self) -> (FrameProducer<'_, R>, FrameConsumer<'_, R>) {
+    pub fn split(&mut self) -> (RecordProducer<'_, R>, RecordConsumer<'_, R>) {
         let (write, read) = ends::split(&mut self.ring);
-        (FrameProducer { end: write }, FrameConsumer { end: read })
+        (RecordProducer { end: write }, RecordConsumer { end: read })
     }
 
     /// The two ends of a shared ring, or `None` if they are out already; as [`Ring::try_split`].
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-    pub fn try_split(&self) -> Option<(FrameProducer<'_, R>, FrameConsumer<'_, R>)> {
+    pub fn try_split(&self) -> Option<(RecordProducer<'_, R>, RecordConsumer<'_, R>)> {
         let (write, read) = ends::try_split(&self.ring)?;
-        Some((FrameProducer { end: write }, FrameConsumer { end: read }))
+        Some((RecordProducer { end: write }, RecordConsumer { end: read }))
     }
 }
 
@@ -108,11 +108,11 @@ fn encode(header: &mut [u8], len: usize) {
 }
 
 /// The end that writes records.
-pub struct FrameProducer<'a, R: AnyRing> {
+pub struct RecordProducer<'a, R: AnyRing> {
     end: WriteEnd<'a, R>,
 }
 
-impl<'a, R: AnyRing> FrameProducer<'a, R> {
+impl<'a, R: AnyRing> RecordProducer<'a, R> {
     /// Writes one record.
     ///
     /// # Errors
@@ -131,7 +131,7 @@ impl<'a, R: AnyRing> FrameProducer<'a, R> {
     /// # Errors
     ///
     /// As for [`push`](Self::push).
-    pub fn grant(&mut self, len: usize) -> Result<FrameGrant<'_, 'a, R>, GrantError> {
+    pub fn grant(&mut self, len: usize) -> Result<RecordGrant<'_, 'a, R>, GrantError> {
         let header = header_len(len);
         let limit = self.largest();
         let fit = |room: usize| fits(len, limit, room.saturating_sub(header));
@@ -145,7 +145,7 @@ impl<'a, R: AnyRing> FrameProducer<'a, R> {
             });
         }
         fit(room)?;
-        Ok(FrameGrant { end: &mut self.end, header, len })
+        Ok(RecordGrant { end: &mut self.end, header, len })
     }
 
     /// Length of the largest record that an empty ring takes.
@@ -171,13 +171,13 @@ impl<'a, R: AnyRing> FrameProducer<'a, R> {
 
 /// Room for a record. Dropped uncommitted it changes nothing.
 #[must_use = "dropped uncommitted it changes nothing"]
-pub struct FrameGrant<'g, 'a, R: AnyRing> {
+pub struct RecordGrant<'g, 'a, R: AnyRing> {
     end: &'g mut WriteEnd<'a, R>,
     header: usize,
     len: usize,
 }
 
-impl<R: AnyRing> FrameGrant<'_, '_, R> {
+impl<R: AnyRing> RecordGrant<'_, '_, R> {
     /// The bytes, in two pieces where they wrap. They hold leftovers.
     #[must_use]
     pub fn as_mut_slices(&mut self) -> (&mut [u8], &mut [u8]) {
@@ -216,45 +216,29 @@ impl<R: AnyRing> FrameGrant<'_, '_, R> {
     }
 }
 
-/// A buffer that is too short for the next record. The record is still there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct FrameTooLong {
-    /// Bytes of the record.
-    pub len: usize,
-}
-
-impl fmt::Display for FrameTooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the next record has {} bytes", self.len)
-    }
-}
-
-impl core::error::Error for FrameTooLong {}
-
 /// The end that reads records.
-pub struct FrameConsumer<'a, R: AnyRing> {
+pub struct RecordConsumer<'a, R: AnyRing> {
     end: ReadEnd<'a, R>,
 }
 
-impl<'a, R: AnyRing> FrameConsumer<'a, R> {
+impl<'a, R: AnyRing> RecordConsumer<'a, R> {
     /// Reads the next record into `buf` and says how long it is, or `None` if there is none.
     ///
     /// # Errors
     ///
-    /// [`FrameTooLong`] if `buf` is too short: the record stays, for a longer buffer or for [`peek`](Self::peek).
-    pub fn pop(&mut self, buf: &mut [u8]) -> Result<Option<usize>, FrameTooLong> {
-        let Some(frame) = self.peek() else { return Ok(None) };
-        let Some(buf) = buf.get_mut(..frame.len) else { return Err(FrameTooLong { len: frame.len }) };
-        frame.end.get(frame.header, buf);
-        let len = frame.len;
-        frame.release();
+    /// [`BufferTooShort`] if `buf` is too short: the record stays, for a longer buffer or for [`peek`](Self::peek).
+    pub fn pop(&mut self, buf: &mut [u8]) -> Result<Option<usize>, BufferTooShort> {
+        let Some(record) = self.peek() else { return Ok(None) };
+        let len = record.len;
+        let Some(buf) = buf.get_mut(..len) else { return Err(BufferTooShort { len }) };
+        record.end.get(record.header, buf);
+        record.release();
         Ok(Some(len))
     }
 
     /// The next record, to be read in place, or `None` if there is none. It stays until it is
-    /// [released](Frame::release).
-    pub fn peek(&mut self) -> Option<Frame<'_, 'a, R>> {
+    /// [released](Record::release).
+    pub fn peek(&mut self) -> Option<Record<'_, 'a, R>> {
         // Indices are published at the ends of records only: where there is a byte, there is a record.
         self.end.available(1);
         let mut len = 0_usize;
@@ -271,7 +255,30 @@ impl<'a, R: AnyRing> FrameConsumer<'a, R> {
                 break;
             }
         }
-        Some(Frame { end: &mut self.end, header, len })
+        Some(Record { end: &mut self.end, header, len })
+    }
+
+    /// Ends the split of a shared ring: it may be [split](RecordRing::try_split) again, and what is in it stays.
+    ///
+    /// # Errors
+    ///
+    /// Both ends come back if they are of two different rings.
+    ///
+    /// ```
+    /// use overspill_core::ring::{RecordRing, Ring};
+    ///
+    /// static RING: RecordRing<Ring<64>> = RecordRing::<Ring<64>>::new();
+    ///
+    /// let (mut producer, consumer) = RING.try_split().expect("the first split");
+    /// producer.push(b"for later").unwrap();
+    /// assert!(consumer.rejoin(producer).is_ok());
+    /// let (_, mut consumer) = RING.try_split().expect("both ends are back");
+    /// assert_eq!(consumer.pop(&mut [0; 16]), Ok(Some(9)));
+    /// ```
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+    pub fn rejoin(self, producer: RecordProducer<'a, R>) -> Result<(), (RecordProducer<'a, R>, Self)> {
+        ends::rejoin(producer.end, self.end)
+            .map_err(|(write, read)| (RecordProducer { end: write }, RecordConsumer { end: read }))
     }
 
     /// Whether the producer is closed: nothing more comes than what is in the ring. If true, it stays true until the
@@ -287,13 +294,13 @@ impl<'a, R: AnyRing> FrameConsumer<'a, R> {
 
 /// A record in the ring.
 #[must_use = "it stays in the ring until it is released"]
-pub struct Frame<'g, 'a, R: AnyRing> {
+pub struct Record<'g, 'a, R: AnyRing> {
     end: &'g mut ReadEnd<'a, R>,
     header: usize,
     len: usize,
 }
 
-impl<R: AnyRing> Frame<'_, '_, R> {
+impl<R: AnyRing> Record<'_, '_, R> {
     /// The bytes of the record, in two pieces where they wrap.
     #[must_use]
     pub fn as_slices(&self) -> (&[u8], &[u8]) {
@@ -318,7 +325,7 @@ impl<R: AnyRing> Frame<'_, '_, R> {
 
     /// Takes the record out of the ring.
     pub fn release(self) {
-        self.end.commit(self.header + self.len);
+        self.end.release(self.header + self.len);
     }
 }
 
@@ -333,7 +340,7 @@ macro_rules! debug_opaque {
     )+};
 }
 
-debug_opaque!(FrameProducer<'_>, FrameConsumer<'_>, FrameGrant<'_, '_>, Frame<'_, '_>);
+debug_opaque!(RecordProducer<'_>, RecordConsumer<'_>, RecordGrant<'_, '_>, Record<'_, '_>);
 
 #[cfg(test)]
 mod tests {
@@ -391,7 +398,7 @@ mod tests {
                 assert!(!fits || *to == b"abcde"[offset..offset + len]);
             }
             assert!(!read.get(usize::MAX, &mut [0]));
-            assert_eq!(read.commit(9), 5, "no more than is known of");
+            assert_eq!(read.release(9), 5, "no more than is known of");
         }
     }
 

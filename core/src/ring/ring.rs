@@ -146,17 +146,17 @@ macro_rules! whole_ring {
 
             /// The two ends of a shared ring, such as a `static`, or `None` if they are out already.
             ///
-            /// They are out until both come back by [`rejoin`], even if one is dropped. Swaps one byte, once;
+            /// They are out until both come back by [`rejoin`](Consumer::rejoin), even if one is dropped. Swaps one byte, once;
             /// targets without compare-and-swap need the feature `critical-section` (or `portable-atomic`) for that.
             ///
             /// ```
-            /// use overspill_core::ring::{Ring, rejoin};
+            /// use overspill_core::ring::Ring;
             ///
             /// static RING: Ring<64> = Ring::new();
             ///
             /// let (producer, consumer) = RING.try_split().expect("the first to ask");
             /// assert!(RING.try_split().is_none());
-            /// assert!(rejoin(producer, consumer).is_ok());
+            /// assert!(consumer.rejoin(producer).is_ok());
             /// assert!(RING.try_split().is_some());
             /// ```
             #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
@@ -195,17 +195,17 @@ macro_rules! whole_ring {
 whole_ring!(<const N: usize, L: Layout> Ring<N, L>);
 whole_ring!(<L: Layout> SliceRing<'_, L>);
 
-/// Ends the split of a shared ring: it may be [split](Ring::try_split) again, and what is in it stays.
-///
-/// # Errors
-///
-/// Both handles come back if they are of two different rings.
-pub fn rejoin<'a, R: AnyRing>(
-    producer: Producer<'a, R>,
-    consumer: Consumer<'a, R>,
-) -> Result<(), (Producer<'a, R>, Consumer<'a, R>)> {
-    ends::rejoin(producer.into_end(), consumer.into_end())
-        .map_err(|(write, read)| (Producer::new(write), Consumer::new(read)))
+impl<'a, R: AnyRing> Consumer<'a, R> {
+    /// Ends the split of a shared ring: it may be [split](Ring::try_split) again, and what is in it stays.
+    ///
+    /// # Errors
+    ///
+    /// Both ends come back if they are of two different rings.
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+    pub fn rejoin(self, producer: Producer<'a, R>) -> Result<(), (Producer<'a, R>, Self)> {
+        ends::rejoin(producer.into_end(), self.into_end())
+            .map_err(|(write, read)| (Producer::new(write), Consumer::new(read)))
+    }
 }
 
 /// Bytes in a ring, by whoever looks. Between the two loads either index may move, so it is a guess, clamped.

@@ -1,12 +1,10 @@
 //! A ring is split into its two ends, and joined again.
 
-use core::ptr;
-
 use super::read_end::ReadEnd;
 use super::write_end::WriteEnd;
 use crate::ring::any_ring::{AnyRing, Token};
 use crate::ring::shared::Shared as _;
-use crate::sync::Ordering::{Relaxed, Release};
+use crate::sync::Ordering::Relaxed;
 
 /// Splits a ring that is borrowed exclusively: no other end of it can be alive.
 pub(crate) fn split<R: AnyRing>(ring: &mut R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
@@ -38,14 +36,16 @@ fn open<R: AnyRing>(ring: &R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
 }
 
 /// Gives the ring back, so that [`try_split`] may split it again, or both ends if they are of two rings.
+#[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
 pub(crate) fn rejoin<'a, R: AnyRing>(
     write: WriteEnd<'a, R>,
     read: ReadEnd<'a, R>,
 ) -> Result<(), (WriteEnd<'a, R>, ReadEnd<'a, R>)> {
     // Rings of no size may share an address, but every ring holds its indices.
-    if !ptr::eq(write.ring(), read.ring()) {
+    if !core::ptr::eq(write.ring(), read.ring()) {
         return Err((write, read));
     }
+    use crate::sync::Ordering::Release;
     let ring = write.ring();
     drop((write, read));
     ring.shared(Token).taken().store(false, Release);

@@ -199,7 +199,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
 
     /// Gives the first `count` of the bytes that are known of back to the other end; at most all of them.
     #[inline(always)]
-    pub(crate) fn commit(&mut self, count: usize) -> usize {
+    pub(crate) fn release(&mut self, count: usize) -> usize {
         let (index, known) = self.known();
         let count = count.min(known);
         if count > 0 {

@@ -11,7 +11,7 @@ use cortex_m::interrupt::Mutex;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m_rt::{entry, exception};
 use cortex_m_semihosting::hprintln;
-use overspill_core::ring::{HighWater, LogProducer, LogRing, Producer, Ring, TakeError};
+use overspill_core::ring::{HighWater, LogProducer, LogRing, PopError, Producer, Ring};
 use overspill_core::{Cursor, Fixed, SeekFrom};
 use overspill_firmware::exit;
 
@@ -152,10 +152,10 @@ fn run() -> bool {
 fn check_log(log: &mut overspill_core::ring::LogConsumer<'_, 64>) -> bool {
     cortex_m::interrupt::disable();
     let mut record = [0; 4];
-    let Err(TakeError::Lost(lost)) = log.take(&mut record) else { return false };
+    let Err(PopError::Lost(lost)) = log.pop(&mut record) else { return false };
     let mut next = lost.records as u32 + 1;
     let mut records = 0;
-    while let Ok(Some(4)) = log.take(&mut record) {
+    while let Ok(Some(4)) = log.pop(&mut record) {
         if u32::from_le_bytes(record) != next {
             return false;
         }
