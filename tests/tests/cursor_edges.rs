@@ -372,6 +372,45 @@ fn a_medium_that_claims_too_much_does_not_make_the_cursor_panic() {
     }
 }
 
+/// Takes nothing, and does not say why, which the rules for media forbid.
+struct Silent;
+
+impl ReadMedium for Silent {
+    type Error = core::convert::Infallible;
+
+    fn len(&self) -> u64 {
+        2
+    }
+
+    fn read_at(&mut self, _: u64, _: &mut [u8]) -> Result<usize, Self::Error> {
+        Ok(0)
+    }
+
+    fn chunk_at(&mut self, _: u64) -> Result<&[u8], Self::Error> {
+        Ok(&[])
+    }
+}
+
+impl Medium for Silent {
+    fn write_at(&mut self, _: u64, _: &[u8]) -> Result<usize, Self::Error> {
+        Ok(0)
+    }
+
+    fn set_len(&mut self, _: u64) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// `write` of at least one byte never returns `Ok(0)`, or `write_all` would loop for ever.
+#[test]
+fn a_medium_that_takes_nothing_without_a_reason_is_full() {
+    for position in [0, 2, 3] {
+        let mut file = Cursor::at(Silent, position);
+        assert_eq!(full(file.write(b"x")), (position, 1));
+        assert_eq!((file.write(b""), file.position()), (Ok(0), position));
+    }
+}
+
 /// Storage that lends less than it once did.
 struct Shrinking {
     bytes: [u8; 8],

@@ -15,7 +15,7 @@ use super::raw::read_end::ReadEnd;
 impl<'a, R: AnyRing> Consumer<'a, R> {
     /// The bytes that are in the ring now, as a `bytes::Buf`.
     pub fn as_buf(&mut self) -> Readable<'_, 'a, R> {
-        let len = self.end.available(self.capacity());
+        let len = self.end.filled_bytes(self.capacity());
         Readable { end: &mut self.end, len }
     }
 }
@@ -23,7 +23,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
 impl<'a, R: AnyRing> Producer<'a, R> {
     /// The bytes that are free now, as a `bytes::BufMut`.
     pub fn as_buf_mut(&mut self) -> Writable<'_, 'a, R> {
-        let len = self.end.room(self.capacity());
+        let len = self.end.free_bytes(self.capacity());
         Writable::new(&mut self.end, len)
     }
 }
@@ -40,7 +40,7 @@ impl<R: AnyRing> Buf for Readable<'_, '_, R> {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.end.filled(self.len).0
+        self.end.filled_slices(self.len).0
     }
 
     /// Takes `count` bytes out of the ring; more than remain are as many as remain.

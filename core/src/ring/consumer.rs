@@ -50,7 +50,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
 
     /// Throws up to `count` bytes away, and says how many there were.
     pub fn skip(&mut self, count: usize) -> usize {
-        self.end.available(count);
+        self.end.filled_bytes(count);
         self.end.release(count)
     }
 
@@ -68,7 +68,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     /// assert_eq!(consumer.pop(), Some(b'c'));
     /// ```
     pub fn grant(&mut self) -> ReadGrant<'_, 'a, R> {
-        let len = self.end.available(self.capacity());
+        let len = self.end.filled_bytes(self.capacity());
         ReadGrant::new(&mut self.end, len)
     }
 
@@ -79,20 +79,20 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     /// [`GrantError::TooLarge`] if `count` is above the capacity, so that waiting is in vain;
     /// [`GrantError::NotNow`] if there are fewer at the moment.
     pub fn grant_exact(&mut self, count: usize) -> Result<ReadGrant<'_, 'a, R>, GrantError> {
-        fits(count, self.capacity(), self.end.available(count))?;
+        fits(count, self.capacity(), self.end.filled_bytes(count))?;
         Ok(ReadGrant::new(&mut self.end, count))
     }
 
     /// Bytes that the ring can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.end.ring().bytes().span().capacity()
+        self.end.ring().bytes().indices().capacity()
     }
 
     /// Bytes in the ring. May rise at any moment; does not fall until you read.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.end.used()
+        self.end.len()
     }
 
     /// Whether there is nothing to read. If true, it may turn false at any moment. If false, it stays false until you

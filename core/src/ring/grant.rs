@@ -23,7 +23,7 @@ impl<'g, 'a, R: AnyRing> WriteGrant<'g, 'a, R> {
     /// leftovers.
     #[must_use]
     pub fn as_mut_slices(&mut self) -> (&mut [u8], &mut [u8]) {
-        self.end.free(self.len)
+        self.end.free_slices(self.len)
     }
 
     /// Bytes granted.
@@ -60,7 +60,7 @@ impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
     /// if the grant is.
     #[must_use]
     pub fn as_slices(&self) -> (&[u8], &[u8]) {
-        self.end.filled(self.len)
+        self.end.filled_slices(self.len)
     }
 
     /// Bytes granted.

@@ -10,35 +10,35 @@
 //!
 //! The write index is at most one lap ahead of the read index, but for a *jump*: to have the whole memory in one piece,
 //! the write end of an empty ring moves its index to the first place of the lap after the next. Who finds the two more
-//! than the capacity apart knows by that, and what became of the read index ([`Span::jump`]): nothing else tells it.
+//! than the capacity apart knows by that, and what became of the read index ([`Indices::jump`]): nothing else tells it.
 //! So the two are at most three laps apart, of which four can be told apart.
 
 /// The index arithmetic of one capacity, 0 included.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    /// At most [`Span::CAPACITY_MAX`].
+pub(crate) struct Indices {
+    /// At most [`Indices::CAPACITY_MAX`].
     capacity: usize,
     /// Whether indices count bytes. Constant wherever the capacity is.
     masked: bool,
 }
 
-impl Span {
+impl Indices {
     /// How far the indices of one place in two laps are apart, where they do not count bytes: four laps fit.
     const LAP: usize = 1 << (usize::BITS - 2);
 
     /// The largest capacity: half a lap, so that a lap more shows in a distance. 512 MiB on a 32-bit machine.
     pub(crate) const CAPACITY_MAX: usize = Self::LAP / 2;
 
-    /// The span of a capacity known when compiled: the choice of the scheme costs nothing.
+    /// The indices of a capacity known when compiled: the choice of the scheme costs nothing.
     #[inline(always)]
     pub(crate) const fn fixed(capacity: usize) -> Self {
-        Span { capacity, masked: capacity.is_power_of_two() }
+        Indices { capacity, masked: capacity.is_power_of_two() }
     }
 
-    /// The span of a capacity known only when running: laps and places, whatever it is.
+    /// The indices of a capacity known only when running: laps and places, whatever it is.
     #[inline(always)]
-    pub(crate) const fn erased(capacity: usize) -> Self {
-        Span { capacity, masked: false }
+    pub(crate) const fn runtime(capacity: usize) -> Self {
+        Indices { capacity, masked: false }
     }
 
     #[inline(always)]
@@ -95,12 +95,12 @@ impl Span {
 
     /// The read index, to where the write index has jumped if it has, and the bytes from there to the write index.
     #[inline(always)]
-    pub(crate) const fn settle(self, read: usize, write: usize) -> (usize, usize) {
+    pub(crate) const fn follow_jump(self, read: usize, write: usize) -> (usize, usize) {
         let used = self.distance(read, write);
         if used <= self.capacity {
             return (read, used);
         }
-        rare();
+        cold_path();
         let read = self.jump(read);
         (read, self.distance(read, write))
     }
@@ -116,41 +116,41 @@ impl Span {
 /// Whoever calls this does so rarely: the compiler keeps it out of the way.
 #[cold]
 #[inline(always)]
-pub(crate) const fn rare() {}
+pub(crate) const fn cold_path() {}
 
 #[cfg(test)]
 mod tests {
-    use super::Span;
+    use super::Indices;
 
     /// Every index that the scheme can reach, by walking one by one from `start`.
-    fn walk(span: Span, start: usize, steps: usize, mut visit: impl FnMut(usize, usize)) {
+    fn walk(indices: Indices, start: usize, steps: usize, mut visit: impl FnMut(usize, usize)) {
         let mut index = start;
         for step in 0..steps {
             visit(step, index);
-            index = span.advance(index, 1);
+            index = indices.advance(index, 1);
         }
     }
 
-    fn check(span: Span, start: usize) {
-        let capacity = span.capacity();
-        walk(span, start, 9 * capacity, |step, read| {
-            let place = span.place(read);
+    fn check(indices: Indices, start: usize) {
+        let capacity = indices.capacity();
+        walk(indices, start, 9 * capacity, |step, read| {
+            let place = indices.place(read);
             assert_eq!(place, step % capacity);
             for used in 0..=capacity {
-                let write = span.advance(read, used);
-                assert_eq!(span.distance(read, write), used, "{span:?} {read} + {used}");
-                assert_eq!(span.settle(read, write), (read, used));
+                let write = indices.advance(read, used);
+                assert_eq!(indices.distance(read, write), used, "{indices:?} {read} + {used}");
+                assert_eq!(indices.follow_jump(read, write), (read, used));
                 assert_eq!(write == read, used == 0);
             }
             for used in 0..=capacity {
-                let jumped = span.jump(read);
-                assert_eq!(span.place(jumped), 0);
-                let write = span.advance(jumped, used);
-                assert!(span.distance(read, write) > capacity, "{span:?} {read}, jumped, + {used}");
-                assert_eq!(span.settle(read, write), (jumped, used));
+                let jumped = indices.jump(read);
+                assert_eq!(indices.place(jumped), 0);
+                let write = indices.advance(jumped, used);
+                assert!(indices.distance(read, write) > capacity, "{indices:?} {read}, jumped, + {used}");
+                assert_eq!(indices.follow_jump(read, write), (jumped, used));
             }
             for count in 0..=capacity {
-                let before = span.before_wrap(place, count);
+                let before = indices.before_wrap(place, count);
                 assert!(before <= count && place + before <= capacity);
                 assert!(before == count || place + before == capacity);
             }
@@ -162,8 +162,8 @@ mod tests {
     #[test]
     fn every_small_capacity_counts_right_in_both_schemes() {
         for capacity in 1..=24 {
-            check(Span::erased(capacity), 0);
-            check(Span::fixed(capacity), 0);
+            check(Indices::runtime(capacity), 0);
+            check(Indices::fixed(capacity), 0);
         }
     }
 
@@ -171,30 +171,31 @@ mod tests {
     #[test]
     fn counting_indices_pass_the_end_of_usize() {
         for capacity in [1_usize, 2, 4, 8, 16] {
-            check(Span::fixed(capacity), 0_usize.wrapping_sub(2 * capacity));
+            check(Indices::fixed(capacity), 0_usize.wrapping_sub(2 * capacity));
         }
     }
 
     #[test]
     fn a_capacity_of_nothing_stays_at_the_first_place() {
-        for span in [Span::fixed(0), Span::erased(0)] {
-            assert_eq!((span.settle(0, 0).1, span.place(0), span.before_wrap(0, 0)), (0, 0, 0));
+        for indices in [Indices::fixed(0), Indices::runtime(0)] {
+            assert_eq!((indices.follow_jump(0, 0).1, indices.place(0), indices.before_wrap(0, 0)), (0, 0, 0));
         }
     }
 
     /// Length arithmetic that overflowed once said yes to a grant of `usize::MAX` bytes.
     #[test]
     fn the_largest_capacity_does_not_overflow() {
-        let capacity = Span::CAPACITY_MAX;
+        let capacity = Indices::CAPACITY_MAX;
         assert_eq!(capacity, usize::MAX / 8 + 1, "as much as the documentation of the rings says");
-        for span in [Span::erased(capacity), Span::fixed(capacity), Span::erased(capacity - 1)] {
-            let capacity = span.capacity();
-            for start in [0, capacity - 1, 0_usize.wrapping_sub(span.lap())] {
+        for indices in [Indices::runtime(capacity), Indices::fixed(capacity), Indices::runtime(capacity - 1)]
+        {
+            let capacity = indices.capacity();
+            for start in [0, capacity - 1, 0_usize.wrapping_sub(indices.lap())] {
                 for used in [0, 1, capacity - 1, capacity] {
-                    let write = span.advance(start, used);
-                    assert_eq!(span.settle(start, write), (start, used));
-                    let jumped = span.jump(start);
-                    assert_eq!(span.settle(start, span.advance(jumped, used)), (jumped, used));
+                    let write = indices.advance(start, used);
+                    assert_eq!(indices.follow_jump(start, write), (start, used));
+                    let jumped = indices.jump(start);
+                    assert_eq!(indices.follow_jump(start, indices.advance(jumped, used)), (jumped, used));
                 }
             }
         }

@@ -75,15 +75,15 @@ impl<R: AnyRing> Read for Consumer<'_, R> {
 impl<R: AnyRing> BufRead for Consumer<'_, R> {
     /// Waits for bytes. Empty if the producer is closed and all is read.
     fn fill_buf(&mut self) -> Result<&[u8], Infallible> {
-        while self.end.available(1) == 0 {
+        while self.end.filled_bytes(1) == 0 {
             if self.is_closed() {
                 // The producer may have written between the last look and its close.
-                self.end.available(1);
+                self.end.filled_bytes(1);
                 break;
             }
             spin_loop();
         }
-        Ok(self.end.filled(usize::MAX).0)
+        Ok(self.end.filled_slices(usize::MAX).0)
     }
 
     fn consume(&mut self, amount: usize) {

@@ -32,7 +32,7 @@ impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
             }
             // Closed first: what was written before is seen by the look after it.
             let closed = self.is_closed();
-            let available = self.end.available(least);
+            let available = self.end.filled_bytes(least);
             if available >= least || closed {
                 waiters.reader.disarm();
                 return Poll::Ready(available);
@@ -60,7 +60,7 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
                 waiters.writer.arm(least.max(1), context.waker());
             }
             let closed = self.is_closed();
-            let room = self.end.room(least);
+            let room = self.end.free_bytes(least);
             if room >= least || closed {
                 waiters.writer.disarm();
                 return Poll::Ready(room);
@@ -89,7 +89,7 @@ impl<R: AnyRing<Layout: Wakes>> Read for Consumer<'_, R> {
 impl<R: AnyRing<Layout: Wakes>> BufRead for Consumer<'_, R> {
     async fn fill_buf(&mut self) -> Result<&[u8], Infallible> {
         self.readable(1).await;
-        Ok(self.end.filled(usize::MAX).0)
+        Ok(self.end.filled_slices(usize::MAX).0)
     }
 
     fn consume(&mut self, amount: usize) {

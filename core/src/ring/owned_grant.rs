@@ -25,8 +25,8 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     /// The bytes in front of the wrap in one piece, in a grant that owns this end and gives it back on release: it may
     /// outlive the function that starts a transfer. Empty only if the ring is.
     pub fn into_grant(mut self) -> OwnedReadGrant<'a, R> {
-        self.end.available(self.capacity());
-        let len = self.end.filled(self.capacity()).0.len();
+        self.end.filled_bytes(self.capacity());
+        let len = self.end.filled_slices(self.capacity()).0.len();
         OwnedReadGrant::new(self, len)
     }
 }
@@ -46,7 +46,7 @@ impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
     /// The bytes. They stay where they are while the grant lives, even if it is moved or leaked.
     #[must_use]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        self.producer.end.free(self.len).0
+        self.producer.end.free_slices(self.len).0
     }
 
     /// Hands the first `count` bytes to the consumer, at most all of them, and gives the producer back.
@@ -73,7 +73,7 @@ impl<'a, R: AnyRing> OwnedReadGrant<'a, R> {
     /// The bytes. They stay where they are while the grant lives, even if it is moved or leaked.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        self.consumer.end.filled(self.len).0
+        self.consumer.end.filled_slices(self.len).0
     }
 
     /// Gives the first `count` bytes back to the producer, at most all of them, and gives the consumer back.

@@ -53,7 +53,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     /// assert_eq!(consumer.pop(), Some(b'a'));
     /// ```
     pub fn grant(&mut self) -> WriteGrant<'_, 'a, R> {
-        let len = self.end.room(self.capacity());
+        let len = self.end.free_bytes(self.capacity());
         WriteGrant::new(&mut self.end, len)
     }
 
@@ -64,7 +64,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     /// [`GrantError::TooLarge`] if `count` is above the capacity, so that waiting is in vain;
     /// [`GrantError::NotNow`] if there is less room at the moment.
     pub fn grant_exact(&mut self, count: usize) -> Result<WriteGrant<'_, 'a, R>, GrantError> {
-        fits(count, self.capacity(), self.end.room(count))?;
+        fits(count, self.capacity(), self.end.free_bytes(count))?;
         Ok(WriteGrant::new(&mut self.end, count))
     }
 
@@ -83,23 +83,23 @@ impl<'a, R: AnyRing> Producer<'a, R> {
 
     /// Has `count` free bytes lie in one piece, or says why they do not.
     pub(crate) fn reserve_contiguous(&mut self, count: usize) -> Result<(), GrantError> {
-        self.end.room(count);
-        if self.end.contiguous() < count && count <= self.capacity() {
+        self.end.free_bytes(count);
+        if self.end.free_before_wrap() < count && count <= self.capacity() {
             self.end.jump_if_empty();
         }
-        fits(count, self.capacity(), self.end.contiguous())
+        fits(count, self.capacity(), self.end.free_before_wrap())
     }
 
     /// Bytes that the ring can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.end.ring().bytes().span().capacity()
+        self.end.ring().bytes().indices().capacity()
     }
 
     /// Bytes in the ring. May fall at any moment; does not rise until you write.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.end.used()
+        self.end.len()
     }
 
     /// Whether all has been read. If true, it stays true until you write. If false, it may turn true at any moment.

@@ -121,7 +121,7 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
     /// room at the moment, with the length that there is room for.
     pub fn push(&mut self, record: &[u8]) -> Result<(), GrantError> {
         let mut grant = self.grant(record.len())?;
-        grant.end.put(grant.header, record);
+        grant.end.write_at(grant.header, record);
         grant.finish(record.len());
         Ok(())
     }
@@ -136,7 +136,7 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
         let limit = self.largest();
         let fit = |room: usize| fits(len, limit, room.saturating_sub(header));
         // A record of no bytes needs room for its header, which `fits` does not know of.
-        let room = self.end.room(len.saturating_add(header));
+        let room = self.end.free_bytes(len.saturating_add(header));
         if room < header {
             return Err(match fit(0) {
                 Err(error) => error,
@@ -155,7 +155,7 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
     }
 
     fn capacity(&self) -> usize {
-        self.end.ring().bytes().span().capacity()
+        self.end.ring().bytes().indices().capacity()
     }
 
     /// Whether the consumer is closed. If true, it stays true until the ring is split again. If false, it may turn true
@@ -181,7 +181,7 @@ impl<R: AnyRing> RecordGrant<'_, '_, R> {
     /// The bytes, in two pieces where they wrap. They hold leftovers.
     #[must_use]
     pub fn as_mut_slices(&mut self) -> (&mut [u8], &mut [u8]) {
-        let (first, second) = self.end.free(self.header + self.len);
+        let (first, second) = self.end.free_slices(self.header + self.len);
         let in_first = self.header.min(first.len());
         let (_, rest) = first.split_at_mut_checked(in_first).unwrap_or_default();
         let (_, second) = second.split_at_mut_checked(self.header - in_first).unwrap_or_default();
@@ -210,7 +210,7 @@ impl<R: AnyRing> RecordGrant<'_, '_, R> {
         let mut header = [0; HEADER_MAX];
         if let Some(header) = header.get_mut(..self.header) {
             encode(header, len);
-            self.end.put(0, header);
+            self.end.write_at(0, header);
             self.end.commit(self.header + len);
         }
     }
@@ -231,7 +231,7 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
         let Some(record) = self.peek() else { return Ok(None) };
         let len = record.len;
         let Some(buf) = buf.get_mut(..len) else { return Err(BufferTooShort { len }) };
-        record.end.get(record.header, buf);
+        record.end.read_at(record.header, buf);
         record.release();
         Ok(Some(len))
     }
@@ -240,12 +240,12 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
     /// [released](Record::release).
     pub fn peek(&mut self) -> Option<Record<'_, 'a, R>> {
         // Indices are published at the ends of records only: where there is a byte, there is a record.
-        self.end.available(1);
+        self.end.filled_bytes(1);
         let mut len = 0_usize;
         let mut header = 0;
         loop {
             let mut byte = [0];
-            if !self.end.get(header, &mut byte) {
+            if !self.end.read_at(header, &mut byte) {
                 return None;
             }
             let shift = u32::try_from(7 * header).unwrap_or(u32::MAX);
@@ -304,7 +304,7 @@ impl<R: AnyRing> Record<'_, '_, R> {
     /// The bytes of the record, in two pieces where they wrap.
     #[must_use]
     pub fn as_slices(&self) -> (&[u8], &[u8]) {
-        let (first, second) = self.end.filled(self.header + self.len);
+        let (first, second) = self.end.filled_slices(self.header + self.len);
         let in_first = self.header.min(first.len());
         let (_, rest) = first.split_at_checked(in_first).unwrap_or_default();
         let (_, second) = second.split_at_checked(self.header - in_first).unwrap_or_default();
@@ -380,24 +380,24 @@ mod tests {
         let mut ring = Ring::<8, L>::new();
         for _ in 0..10 {
             let (mut write, mut read) = ends::split(&mut ring);
-            assert_eq!(write.room(8), 8);
+            assert_eq!(write.free_bytes(8), 8);
             for (offset, len, fits) in
                 [(0, 8, true), (8, 0, true), (4, 4, true), (0, 9, false), (4, 5, false), (9, 0, false)]
             {
-                assert_eq!(write.put(offset, &[0; 9][..len]), fits, "{len} bytes at {offset}");
+                assert_eq!(write.write_at(offset, &[0; 9][..len]), fits, "{len} bytes at {offset}");
             }
-            assert!(!write.put(usize::MAX, b"a"));
-            assert!(write.put(2, b"cde") && write.put(0, b"ab"));
-            assert_eq!((write.commit(5), read.available(5)), (5, 5));
+            assert!(!write.write_at(usize::MAX, b"a"));
+            assert!(write.write_at(2, b"cde") && write.write_at(0, b"ab"));
+            assert_eq!((write.commit(5), read.filled_bytes(5)), (5, 5));
             for (offset, len, fits) in
                 [(0, 5, true), (5, 0, true), (3, 2, true), (0, 6, false), (3, 3, false), (6, 0, false)]
             {
                 let mut to = [0; 6];
                 let to = &mut to[..len];
-                assert_eq!(read.get(offset, to), fits, "{len} bytes at {offset}");
+                assert_eq!(read.read_at(offset, to), fits, "{len} bytes at {offset}");
                 assert!(!fits || *to == b"abcde"[offset..offset + len]);
             }
-            assert!(!read.get(usize::MAX, &mut [0]));
+            assert!(!read.read_at(usize::MAX, &mut [0]));
             assert_eq!(read.release(9), 5, "no more than is known of");
         }
     }

@@ -119,7 +119,7 @@ macro_rules! whole_ring {
             /// Bytes that the ring can hold.
             #[must_use]
             pub fn capacity(&self) -> usize {
-                Parts::bytes(self).span().capacity()
+                Parts::bytes(self).indices().capacity()
             }
 
             /// Bytes in the ring. While it is split, a guess: either end may have moved on since.
@@ -210,10 +210,10 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
 
 /// Bytes in a ring, by whoever looks. Between the two loads either index may move, so it is a guess, clamped.
 fn fill<R: AnyRing>(ring: &R) -> usize {
-    let (shared, span) = (ring.shared(Token), ring.bytes().span());
+    let (shared, indices) = (ring.shared(Token), ring.bytes().indices());
     let read = shared.read().load(Relaxed);
     let write = shared.write().load(Relaxed);
-    span.settle(read, write).1.min(span.capacity())
+    indices.follow_jump(read, write).1.min(indices.capacity())
 }
 
 impl<const N: usize, L: Layout> fmt::Debug for Ring<N, L> {

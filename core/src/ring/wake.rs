@@ -28,30 +28,30 @@ impl Waiters {
 /// One end's wait.
 pub(crate) struct Waiter {
     /// How many bytes are waited for; 0: nobody waits. Stored by the waiting end only.
-    least: AtomicUsize,
+    threshold: AtomicUsize,
     waker: WakerCell,
 }
 
 impl Waiter {
     const_fn! {
         fn new() -> Self {
-            Waiter { least: AtomicUsize::new(0), waker: WakerCell::new() }
+            Waiter { threshold: AtomicUsize::new(0), waker: WakerCell::new() }
         }
     }
 
-    /// To be woken once there are `least` bytes (at least 1). The caller must look again after this.
-    pub(crate) fn arm(&self, least: usize, waker: &Waker) {
+    /// To be woken once there are `threshold` bytes (at least 1). The caller must look again after this.
+    pub(crate) fn arm(&self, threshold: usize, waker: &Waker) {
         self.waker.register(waker);
         // Relaxed: if the other end's fence comes after this one, it sees the threshold, and its `wake` comes after
         // `register` in the order of the cell's changes; if before, the caller's look sees what it stored.
-        self.least.store(least, Relaxed);
+        self.threshold.store(threshold, Relaxed);
         fence(SeqCst);
     }
 
     /// No more wake-ups wanted. One may still be under way.
     pub(crate) fn disarm(&self) {
-        if self.least.load(Relaxed) != 0 {
-            self.least.store(0, Relaxed);
+        if self.threshold.load(Relaxed) != 0 {
+            self.threshold.store(0, Relaxed);
         }
     }
 
@@ -59,8 +59,8 @@ impl Waiter {
     pub(crate) fn notify(&self, count: impl Fn() -> usize) {
         fence(SeqCst);
         // Relaxed: see `arm`. A threshold that is seen early wakes nobody, and who armed it looks again.
-        let least = self.least.load(Relaxed);
-        if least != 0 && count() >= least {
+        let threshold = self.threshold.load(Relaxed);
+        if threshold != 0 && count() >= threshold {
             self.waker.wake();
         }
     }

@@ -29,7 +29,7 @@ unsafe impl<R: AnyRing> BufMut for Writable<'_, '_, R> {
     }
 
     fn chunk_mut(&mut self) -> &mut UninitSlice {
-        UninitSlice::new(self.end.free(self.len).0)
+        UninitSlice::new(self.end.free_slices(self.len).0)
     }
 
     unsafe fn advance_mut(&mut self, count: usize) {

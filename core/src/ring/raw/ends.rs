@@ -31,7 +31,7 @@ fn open<R: AnyRing>(ring: &R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
     let write = shared.write().load(Relaxed);
     let read = shared.read().load(Relaxed);
     // Nothing is known of, so the first look is a fresh one, and follows a jump of the last write end.
-    let full = ring.bytes().span().lap_before(write);
+    let full = ring.bytes().indices().lap_before(write);
     (WriteEnd::new(ring, write, full), ReadEnd::new(ring, read))
 }
 

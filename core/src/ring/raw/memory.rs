@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::ptr;
 
 use crate::copy::{PIECE, is_slow};
-use crate::ring::index::{Span, rare};
+use crate::ring::index::{Indices, cold_path};
 use crate::sync::{Watch, const_fn};
 
 /// The bytes of a ring that holds them itself.
@@ -21,14 +21,14 @@ unsafe impl<const N: usize> Sync for Owned<N> {}
 impl<const N: usize> Owned<N> {
     const_fn! {
         pub(crate) fn new() -> Self {
-            const { assert!(N <= Span::CAPACITY_MAX, "a ring takes no more than an eighth of the address space") }
+            const { assert!(N <= Indices::CAPACITY_MAX, "a ring takes no more than an eighth of the address space") }
             Owned { bytes: UnsafeCell::new([0; N]), watch: Watch::new(N) }
         }
     }
 
     #[inline(always)]
     pub(crate) fn bytes(&self) -> Bytes<'_> {
-        Bytes { start: self.bytes.get().cast(), span: Span::fixed(N), watch: &self.watch }
+        Bytes { start: self.bytes.get().cast(), indices: Indices::fixed(N), watch: &self.watch }
     }
 }
 
@@ -48,14 +48,14 @@ unsafe impl Sync for Borrowed<'_> {}
 impl<'m> Borrowed<'m> {
     const_fn! {
         pub(crate) fn new(memory: &'m mut [u8]) -> Self {
-            let len = if memory.len() < Span::CAPACITY_MAX { memory.len() } else { Span::CAPACITY_MAX };
+            let len = if memory.len() < Indices::CAPACITY_MAX { memory.len() } else { Indices::CAPACITY_MAX };
             Borrowed { start: memory.as_mut_ptr(), len, watch: Watch::new(len), memory: PhantomData }
         }
     }
 
     #[inline(always)]
     pub(crate) fn bytes(&self) -> Bytes<'_> {
-        Bytes { start: self.start, span: Span::erased(self.len), watch: &self.watch }
+        Bytes { start: self.start, indices: Indices::runtime(self.len), watch: &self.watch }
     }
 }
 
@@ -63,14 +63,14 @@ impl<'m> Borrowed<'m> {
 #[derive(Clone, Copy)]
 pub struct Bytes<'r> {
     start: *mut u8,
-    span: Span,
+    indices: Indices,
     watch: &'r Watch,
 }
 
 impl Bytes<'_> {
     #[inline(always)]
-    pub(crate) fn span(self) -> Span {
-        self.span
+    pub(crate) fn indices(self) -> Indices {
+        self.indices
     }
 
     /// Writes the byte at `place`.
@@ -130,7 +130,7 @@ impl Bytes<'_> {
         len: usize,
         touch: fn(&Watch, usize, usize),
     ) -> [(*mut u8, usize); 2] {
-        let before = self.span.before_wrap(place, len);
+        let before = self.indices.before_wrap(place, len);
         let after = len - before;
         touch(self.watch, place, before);
         touch(self.watch, 0, after);
@@ -142,7 +142,7 @@ impl Bytes<'_> {
 #[inline(always)]
 unsafe fn copy(mut from: *const u8, mut to: *mut u8, mut len: usize) {
     while is_slow(to, from, len) {
-        rare();
+        cold_path();
         // SAFETY: `PIECE` is less than `len`: a part of what the caller vouches for.
         unsafe { ptr::copy_nonoverlapping(from, to, PIECE) };
         (from, to, len) = (from.wrapping_add(PIECE), to.wrapping_add(PIECE), len - PIECE);

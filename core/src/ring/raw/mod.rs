@@ -12,9 +12,9 @@
 //!   was loaded with Acquire, so that the reads which the read end made before storing it (Release) are over.
 //! - **R5** The read end owns the bytes from `read` to `seen`. `seen` is a write index that was loaded with
 //!   Acquire, so that the writes which the write end made before storing it (Release) have happened.
-//! - **R6** The write index jumps ([`Span::jump`](super::index::Span::jump)) only while the ring is empty, the write end having seen (Acquire) a read
+//! - **R6** The write index jumps ([`Indices::jump`](super::index::Indices::jump)) only while the ring is empty, the write end having seen (Acquire) a read
 //!   index equal to its own; and only away from a place that is not the first, so not again before bytes were written,
-//!   and read by a read end that has followed. Each end takes the two indices through [`Span::settle`](super::index::Span::settle), which has
+//!   and read by a read end that has followed. Each end takes the two indices through [`Indices::follow_jump`](super::index::Indices::follow_jump), which has
 //!   the read index follow: over no byte, so that neither jump hands anything over or needs an ordering.
 //! - **R7** A [`Bytes`](memory::Bytes) points to `capacity` bytes, initialised and alive while the ring is borrowed, which nobody
 //!   reaches but the ends.

@@ -3,7 +3,7 @@
 use core::slice;
 
 use crate::ring::any_ring::{AnyRing, Token};
-use crate::ring::index::{Span, rare};
+use crate::ring::index::{Indices, cold_path};
 use crate::ring::shared::Shared as _;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::Watch;
@@ -33,77 +33,78 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     }
 
     #[inline(always)]
-    fn span(&self) -> Span {
-        self.ring.bytes().span()
+    fn indices(&self) -> Indices {
+        self.ring.bytes().indices()
     }
 
     /// Index of the next byte to write. Relaxed: this end stored it (R2).
     #[inline(always)]
-    fn index(&self) -> usize {
+    fn write_index(&self) -> usize {
         if R::Shared::CACHED { self.write } else { self.ring.shared(Token).write().load(Relaxed) }
     }
 
     /// The read index now. Acquire: what is before it is read (R4).
     #[inline(always)]
-    fn fresh(&self) -> usize {
+    fn load_read(&self) -> usize {
         self.ring.shared(Token).read().load(Acquire)
     }
 
     /// The index of the next byte to write, and how many may be written, at least those that are known of.
     /// Between cores it looks at the other end only if those are fewer than `want`.
     #[inline(always)]
-    fn look(&mut self, want: usize) -> (usize, usize) {
-        let (write, room) = self.known();
+    fn refresh(&mut self, want: usize) -> (usize, usize) {
+        let (write, room) = self.known_free();
         if !R::Shared::CACHED || room >= want {
             return (write, room);
         }
         let used;
-        (self.seen, used) = self.span().settle(self.fresh(), write);
-        (write, self.span().capacity() - used)
+        (self.seen, used) = self.indices().follow_jump(self.load_read(), write);
+        (write, self.indices().capacity() - used)
     }
 
     /// The index of the next byte to write, and how many are known to be free: between cores without a look at the
     /// other end.
     #[inline(always)]
-    fn known(&self) -> (usize, usize) {
-        let (span, write) = (self.span(), self.index());
+    fn known_free(&self) -> (usize, usize) {
+        let (indices, write) = (self.indices(), self.write_index());
         let used = if R::Shared::CACHED {
-            span.distance(self.seen, write)
+            indices.distance(self.seen, write)
         } else {
-            span.settle(self.fresh(), write).1
+            indices.follow_jump(self.load_read(), write).1
         };
-        (write, span.capacity() - used)
+        (write, indices.capacity() - used)
     }
 
     /// How many bytes may be written, by a look at the other end if fewer than `want` are known of.
     #[inline(always)]
-    pub(crate) fn room(&mut self, want: usize) -> usize {
-        self.look(want).1
+    pub(crate) fn free_bytes(&mut self, want: usize) -> usize {
+        self.refresh(want).1
     }
 
     /// Bytes in the ring now, by a fresh look. Relaxed: a count gives no right to any byte.
     #[inline]
-    pub(crate) fn used(&self) -> usize {
-        self.span().settle(self.ring.shared(Token).read().load(Relaxed), self.index()).1
+    pub(crate) fn len(&self) -> usize {
+        self.indices().follow_jump(self.ring.shared(Token).read().load(Relaxed), self.write_index()).1
     }
 
     /// Writes one byte, if there is room.
     #[inline(always)]
     pub(crate) fn write_byte(&mut self, byte: u8) -> bool {
-        let (span, write) = (self.span(), self.index());
-        let read = if R::Shared::CACHED { self.seen } else { self.fresh() };
+        let (indices, write) = (self.indices(), self.write_index());
+        let read = if R::Shared::CACHED { self.seen } else { self.load_read() };
         // One comparison where there is room; full, and jumped, are told apart here.
-        if span.distance(read, write) >= span.capacity() {
-            rare();
-            let (read, used) = span.settle(if R::Shared::CACHED { self.fresh() } else { read }, write);
+        if indices.distance(read, write) >= indices.capacity() {
+            cold_path();
+            let (read, used) =
+                indices.follow_jump(if R::Shared::CACHED { self.load_read() } else { read }, write);
             self.seen = read;
-            if used == span.capacity() {
+            if used == indices.capacity() {
                 return false;
             }
         }
         // SAFETY: there is room for the byte at `write`, so that this end owns it (R4), and its place
         // is below the capacity.
-        unsafe { self.ring.bytes().write(span.place(write), byte) };
+        unsafe { self.ring.bytes().write(indices.place(write), byte) };
         self.publish(write, 1);
         true
     }
@@ -111,13 +112,13 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// Writes as much of `from` as there is room for, and says how much.
     #[inline(always)]
     pub(crate) fn write(&mut self, from: &[u8]) -> usize {
-        let (write, room) = self.look(from.len());
+        let (write, room) = self.refresh(from.len());
         let count = from.len().min(room);
         let Some(from) = from.get(..count) else { return 0 };
         if count > 0 {
             // SAFETY: there is room for `count` bytes from `write` on, so that this end owns them (R4);
             // `place` is below the capacity, since there is any room.
-            unsafe { self.ring.bytes().copy_in(self.span().place(write), from) };
+            unsafe { self.ring.bytes().copy_in(self.indices().place(write), from) };
             self.publish(write, count);
         }
         count
@@ -126,13 +127,13 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// Copies `from` to the free bytes that are known of, `offset` ahead; publishes nothing. False, and
     /// nothing done, if they do not all fit there.
     #[inline(always)]
-    pub(crate) fn put(&mut self, offset: usize, from: &[u8]) -> bool {
-        let (write, known) = self.known();
+    pub(crate) fn write_at(&mut self, offset: usize, from: &[u8]) -> bool {
+        let (write, known) = self.known_free();
         if offset > known || from.len() > known - offset {
             return false;
         }
         let bytes = self.ring.bytes();
-        let place = bytes.span().place(bytes.span().advance(write, offset));
+        let place = bytes.indices().place(bytes.indices().advance(write, offset));
         // SAFETY: there is room for `offset + from.len()` bytes from `write` on, so that this end owns them (R4);
         // `place` is below the capacity, or `from` is empty.
         unsafe { bytes.copy_in(place, from) };
@@ -141,11 +142,11 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
 
     /// The first `len` of the free bytes that are known of, in two pieces.
     #[inline]
-    pub(crate) fn free(&mut self, len: usize) -> (&mut [u8], &mut [u8]) {
+    pub(crate) fn free_slices(&mut self, len: usize) -> (&mut [u8], &mut [u8]) {
         let bytes = self.ring.bytes();
-        let (index, known) = self.known();
+        let (index, known) = self.known_free();
         let len = len.min(known);
-        let [first, second] = bytes.pieces(bytes.span().place(index), len, Watch::writes);
+        let [first, second] = bytes.pieces(bytes.indices().place(index), len, Watch::writes);
         // SAFETY: within the memory (`pieces`), initialised (R7), and owned by this end (R4), which is
         // borrowed for as long as the slice.
         let first = unsafe { slice::from_raw_parts_mut(first.0, first.1) };
@@ -156,17 +157,17 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
 
     /// How many of the free bytes that are known of lie before the end of the memory.
     #[inline]
-    pub(crate) fn contiguous(&self) -> usize {
-        let (write, known) = self.known();
-        self.span().before_wrap(self.span().place(write), known)
+    pub(crate) fn free_before_wrap(&self) -> usize {
+        let (write, known) = self.known_free();
+        self.indices().before_wrap(self.indices().place(write), known)
     }
 
     /// Moves the write index to the first byte of the memory, if the ring is empty: everything is contiguous then.
     pub(crate) fn jump_if_empty(&mut self) {
-        let span = self.span();
-        let (write, room) = self.look(span.capacity());
-        if room == span.capacity() && span.place(write) != 0 {
-            let write = span.jump(write);
+        let indices = self.indices();
+        let (write, room) = self.refresh(indices.capacity());
+        if room == indices.capacity() && indices.place(write) != 0 {
+            let write = indices.jump(write);
             (self.write, self.seen) = (write, write);
             // Relaxed: it hands over no byte (R6).
             self.ring.shared(Token).write().store(write, Relaxed);
@@ -176,7 +177,7 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// Hands the first `count` of the free bytes that are known of to the other end; at most all of them.
     #[inline(always)]
     pub(crate) fn commit(&mut self, count: usize) -> usize {
-        let (index, known) = self.known();
+        let (index, known) = self.known_free();
         let count = count.min(known);
         if count > 0 {
             self.publish(index, count);
@@ -184,15 +185,15 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         count
     }
 
-    /// Moves the write index from `write`, where it is, on by `count`, at most what is [`known`](Self::known) (R3).
+    /// Moves the write index from `write`, where it is, on by `count`, at most what is [`known`](Self::known_free) (R3).
     #[inline(always)]
     fn publish(&mut self, write: usize, count: usize) {
-        let (shared, span) = (self.ring.shared(Token), self.span());
-        let write = span.advance(write, count);
+        let (shared, indices) = (self.ring.shared(Token), self.indices());
+        let write = indices.advance(write, count);
         if R::Shared::CACHED {
             self.write = write;
         }
-        let used = || span.settle(shared.read().load(Relaxed), write).1;
+        let used = || indices.follow_jump(shared.read().load(Relaxed), write).1;
         shared.note_fill(used);
         // Release: the bytes are written before anybody sees that there are any (R5).
         shared.write().store(write, Release);
