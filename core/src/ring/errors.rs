@@ -1,21 +1,23 @@
-//! What the calls of rings, records and logs refuse, and why.
+//! The errors of rings, of records and of logs. Each says what would have worked.
+//!
+//! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_field_bugs.rs`.
 
 use core::fmt;
 
-/// Why there is no grant.
+/// The requested bytes are not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum GrantError {
-    /// It can never fit, however long one waits.
+    /// The request can never fit, however long the caller waits.
     #[non_exhaustive]
     TooLarge {
-        /// The most bytes that can ever be granted.
+        /// The largest request that can be granted, in bytes.
         limit: usize,
     },
-    /// It does not fit now, but will once the other end has moved on.
+    /// The request does not fit now. It will once the other end has read or written enough.
     #[non_exhaustive]
     NotNow {
-        /// Bytes that would have been granted.
+        /// The largest request that would have been granted now, in bytes.
         available: usize,
     },
 }
@@ -31,7 +33,7 @@ impl fmt::Display for GrantError {
 
 impl core::error::Error for GrantError {}
 
-/// Whether `count` fits into what is `available` now, or will ever fit.
+/// Checks that `count` bytes fit into the `available` ones; otherwise says whether they ever can.
 #[inline]
 pub(crate) fn fits(count: usize, limit: usize, available: usize) -> Result<(), GrantError> {
     if count <= available {
@@ -43,11 +45,11 @@ pub(crate) fn fits(count: usize, limit: usize, available: usize) -> Result<(), G
     }
 }
 
-/// A byte that was not taken because the ring is full.
+/// The ring is full: the byte was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Full(
-    /// The byte.
+    /// The byte, given back.
     pub u8,
 );
 
@@ -76,7 +78,7 @@ impl fmt::Display for BufferTooShort {
 
 impl core::error::Error for BufferTooShort {}
 
-/// A record that is longer than the log can ever hold.
+/// The record is longer than the log can ever hold. Nothing was overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -93,24 +95,24 @@ impl fmt::Display for RecordTooLong {
 
 impl core::error::Error for RecordTooLong {}
 
-/// What was overwritten before it was read.
+/// How much was overwritten before it was read.
 ///
 /// Counted modulo 2^32 on 32-bit machines, where the consumer must look at least once in 2^31 words (8 GiB) of log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Lost {
-    /// Records.
+    /// The number of records.
     pub records: usize,
-    /// Bytes of those records.
+    /// The number of bytes in those records, without their lengths.
     pub bytes: usize,
 }
 
-/// Why no record was popped, although there are some.
+/// No record was popped, although the log holds some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum PopError {
-    /// Records before the next one are gone. Said once; the next call goes on behind them.
+    /// Records before the next one were overwritten. Reported once; the next call continues after them.
     Lost(Lost),
     /// The buffer is too short for the next record, which is still in the log.
     BufferTooShort(BufferTooShort),
@@ -129,7 +131,7 @@ impl fmt::Display for PopError {
 
 impl core::error::Error for PopError {}
 
-/// The consumer is closed and the ring is full: nothing more can ever be written.
+/// The consumer is closed and the ring is full: nothing more can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Closed;

@@ -1,4 +1,4 @@
-//! What the two ends share beside the bytes, and how it lies in memory.
+//! How the indices of a ring, and what else its ends share, lie in memory.
 //!
 //! | layout | bytes on a 32-bit machine | for |
 //! |---|---|---|
@@ -8,18 +8,21 @@
 //! | `Waking` (feature `async`) | 32 more | wake-ups |
 //!
 //! They nest: `HighWater<Waking<Padded>>`.
+//!
+//! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_wakes.rs` (every layout), `core/tests/loom_ring.rs` (with cached indices
+//! and without).
 
 use super::shared::{SealedLayout, Shared};
 #[cfg(feature = "async")]
 use super::wake::Waiters;
 use crate::sync::{AtomicBool, AtomicUsize, const_fn};
 
-/// How the indices of a ring lie in memory, and what else they do: a choice made by type, free when running.
+/// How the indices of a ring lie in memory, and what else is kept beside them. Chosen by type, at no cost at run time.
 pub trait Layout: SealedLayout {}
 
 impl<L: SealedLayout> Layout for L {}
 
-/// Declares how a layout comes into being: by constant, or for loom by call.
+/// Implements the construction of a layout: by constant, or for loom by call.
 macro_rules! fresh {
     ($shared:ty, $constant:expr, $call:expr) => {
         type Shared = $shared;
@@ -33,7 +36,7 @@ macro_rules! fresh {
     };
 }
 
-/// Everything side by side: 12 bytes on a 32-bit machine. For one core, or when memory is dear.
+/// Everything side by side: 12 bytes on a 32-bit machine. For a single core, or where memory is scarce.
 #[derive(Debug)]
 pub struct Packed;
 
@@ -92,17 +95,17 @@ impl Shared for PackedShared {
     }
 }
 
-/// What either end writes on cache lines of its own, so that neither takes the other's line away by writing.
-/// For threads on machines with caches; costs two lines and their alignment.
+/// The two ends write to different cache lines, so that neither takes the other's line away by writing.
+/// For threads on machines with caches. Costs two lines of 128 bytes, and their alignment.
 ///
-/// The ends cache the indices. A read of up to 4 KiB that has caught up with the writer pauses, once, before it looks for
-/// more: 24 turns of a spin loop, about half a microsecond. A look takes the other core's cache line away, so that who
-/// looks at once gets the bytes one by one, and slowly. A longer read looks at once; it
-/// gives back what it has read every 8 KiB, so that a writer that waits for room need not wait for all of it.
+/// The ends cache the indices. A read of up to 4 KiB that has caught up with the writer pauses, once, before it loads the
+/// write index again: 24 iterations of a spin loop, about half a microsecond. Loading it takes the cache line away from the
+/// writer's core, so a reader that never paused would get the bytes one by one, and slowly. A longer read does not
+/// pause. It releases what it has read every 8 KiB, so that a writer that waits for room need not wait for all of it.
 #[derive(Debug)]
 pub struct Padded;
 
-/// 128 bytes: x86-64 fetches lines of 64 in pairs, and some aarch64 machines have lines of 128.
+/// Aligned to 128 bytes: x86-64 fetches lines of 64 in pairs, and some aarch64 machines have lines of 128.
 #[repr(align(128))]
 struct Line<T>(T);
 
@@ -170,7 +173,7 @@ impl Shared for PaddedShared {
     }
 }
 
-/// Forwards the parts that every layout has to an inner one.
+/// Forwards to the inner layout what every layout has.
 macro_rules! forward_parts {
     () => {
         const CACHED: bool = S::CACHED;
@@ -202,10 +205,9 @@ macro_rules! forward_parts {
     };
 }
 
-/// Keeps the high-water mark: the most bytes that were ever in the ring at once.
+/// Keeps a high-water mark: the most bytes that were ever in the ring at once.
 ///
-/// Costs a load of the read index at each write, which on machines with caches may have to be fetched from
-/// another core.
+/// Costs a load of the read index at each write, which on machines with caches may come from another core.
 #[derive(Debug)]
 pub struct HighWater<L = Packed>(core::marker::PhantomData<L>);
 
@@ -237,7 +239,7 @@ impl<S: Shared> Shared for HighWaterShared<S> {
     }
 }
 
-/// Wakes whoever waits at the other end, once there are as many bytes as it waits for.
+/// Wakes the task that waits at the other end, once there are as many bytes as it waits for.
 ///
 /// Costs a fence and a load at each write and read. Registering and waking swap a byte; targets
 /// without compare-and-swap need the feature `critical-section` (or `portable-atomic`) for that.
@@ -275,13 +277,13 @@ impl<S: Shared> Shared for WakingShared<S> {
     }
 }
 
-/// Layouts that keep a high-water mark.
+/// A layout that keeps a high-water mark.
 pub trait KeepsHighWater: Layout {}
 impl<L: Layout> KeepsHighWater for HighWater<L> {}
 #[cfg(feature = "async")]
 impl<L: KeepsHighWater> KeepsHighWater for Waking<L> {}
 
-/// Layouts that wake.
+/// A layout that wakes waiting tasks.
 #[cfg(feature = "async")]
 pub trait Wakes: Layout {}
 #[cfg(feature = "async")]

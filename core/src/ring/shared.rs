@@ -1,10 +1,10 @@
-//! What both ends of a ring share beside its bytes, whatever its layout.
+//! What both ends of a ring share besides its bytes, in any layout.
 
 #[cfg(feature = "async")]
 use super::wake::Waiters;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-/// How a layout comes into being.
+/// How the shared part of a ring is constructed: by constant, or for loom by call. Not nameable outside this crate.
 pub trait SealedLayout {
     type Shared: Shared;
     #[cfg(not(overspill_loom))]
@@ -13,23 +13,23 @@ pub trait SealedLayout {
     fn fresh() -> Self::Shared;
 }
 
-/// The parts that both ends know. Who stores which: the proofs at the top of `raw/mod.rs`.
+/// The indices and flags of a ring. `raw/mod.rs` says what the stores and loads of each mean.
 pub trait Shared: Send + Sync {
-    /// Whether the ends keep copies of the indices, because fetching them from another core is dear.
+    /// Whether the ends cache the indices, because loading them from another core's cache is slow.
     const CACHED: bool;
 
-    /// Index of the next byte to be written. Stored by the write end.
+    /// The index of the next byte to be written. Stored by the write end.
     fn write(&self) -> &AtomicUsize;
-    /// Index of the next byte to be read. Stored by the read end.
+    /// The index of the next byte to be read. Stored by the read end.
     fn read(&self) -> &AtomicUsize;
-    /// Nothing more will be written. Stored by the write end.
+    /// Whether nothing more will be written. Stored by the write end.
     fn write_closed(&self) -> &AtomicBool;
-    /// Nothing more will be read. Stored by the read end.
+    /// Whether nothing more will be read. Stored by the read end.
     fn read_closed(&self) -> &AtomicBool;
-    /// Both ends are out, by way of the flag.
+    /// Whether the ring is split by `try_split`.
     fn taken(&self) -> &AtomicBool;
 
-    /// The largest fill so far, if it is kept. Stored by the write end.
+    /// The high-water mark in bytes, if the layout has one. Stored by the write end.
     #[inline(always)]
     fn high_water(&self) -> Option<&AtomicUsize> {
         None
@@ -41,19 +41,19 @@ pub trait Shared: Send + Sync {
         None
     }
 
-    /// Keeps the high-water mark, where there is one.
+    /// Raises the high-water mark, if there is one, to `fill` bytes.
     #[inline(always)]
     fn note_fill(&self, fill: impl Fn() -> usize) {
         if let Some(mark) = self.high_water() {
             let fill = fill();
-            // Relaxed: one end writes it, and nothing depends on it.
+            // Relaxed: only the write end stores it, and no access depends on it.
             if fill > mark.load(Relaxed) {
                 mark.store(fill, Relaxed);
             }
         }
     }
 
-    /// Wakes the reader if it waits for no more than `filled` bytes.
+    /// Wakes the reader if it waits for `filled` bytes or fewer.
     #[inline(always)]
     fn wake_reader(&self, filled: impl Fn() -> usize) {
         #[cfg(feature = "async")]
@@ -64,7 +64,7 @@ pub trait Shared: Send + Sync {
         let _ = filled;
     }
 
-    /// Wakes the writer if it waits for no more than `free` bytes.
+    /// Wakes the writer if it waits for `free` bytes or fewer.
     #[inline(always)]
     fn wake_writer(&self, free: impl Fn() -> usize) {
         #[cfg(feature = "async")]

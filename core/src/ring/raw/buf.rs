@@ -1,4 +1,4 @@
-//! `bytes::BufMut`, which is an unsafe trait.
+//! `bytes::BufMut` for the free bytes of a ring; the trait is unsafe.
 
 use core::fmt;
 
@@ -15,14 +15,14 @@ pub struct Writable<'g, 'a, R: AnyRing> {
 }
 
 impl<'g, 'a, R: AnyRing> Writable<'g, 'a, R> {
-    /// The first `len` of the free bytes that are known of.
+    /// The first `len` bytes of those known to be free.
     pub(crate) fn new(end: &'g mut WriteEnd<'a, R>, len: usize) -> Self {
         Writable { end, len }
     }
 }
 
-// SAFETY: `chunk_mut` is the front of the free bytes, `remaining_mut` counts them, and neither changes but by
-// `advance_mut`.
+// SAFETY: `chunk_mut` is the front of the free bytes, `remaining_mut` counts them, and only `advance_mut` changes
+// either.
 unsafe impl<R: AnyRing> BufMut for Writable<'_, '_, R> {
     fn remaining_mut(&self) -> usize {
         self.len

@@ -1,4 +1,4 @@
-//! A ring is split into its two ends, and joined again.
+//! Splitting a ring into its two ends, and joining them again: what R1 rests on.
 
 use super::read_end::ReadEnd;
 use super::write_end::WriteEnd;
@@ -6,42 +6,43 @@ use crate::ring::any_ring::{AnyRing, Token};
 use crate::ring::shared::Shared as _;
 use crate::sync::Ordering::Relaxed;
 
-/// Splits a ring that is borrowed exclusively: no other end of it can be alive.
+/// Splits a ring that is borrowed exclusively, so that no other end of it is alive.
 pub(crate) fn split<R: AnyRing>(ring: &mut R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
     let ring = &*ring;
-    // A handle of an earlier split that was leaked or dropped is beyond reach now.
+    // Ends of an earlier split that were leaked or dropped can no longer be used.
     ring.shared(Token).taken().store(false, Relaxed);
     open(ring)
 }
 
-/// Splits a shared ring unless it is split already: `taken` admits one pair of ends.
+/// Splits a shared ring, unless it is split already: `taken` admits one pair of ends.
 #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
 pub(crate) fn try_split<R: AnyRing>(ring: &R) -> Option<(WriteEnd<'_, R>, ReadEnd<'_, R>)> {
     use crate::sync::Ordering::Acquire;
-    // Acquire, with the Release in `rejoin`: what the ends before did to the ring has happened.
+    // Acquire, with the Release in `rejoin`: what the previous ends did to the ring has happened.
     ring.shared(Token).taken().compare_exchange(false, true, Acquire, Relaxed).ok()?;
     Some(open(ring))
 }
 
-/// Both ends of a ring, as the last ones left it. The caller holds it exclusively, or has taken the flag (R1).
+/// Both ends of a ring, as the previous ones left it. The caller has borrowed it exclusively, or set the flag (R1).
 fn open<R: AnyRing>(ring: &R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
     let shared = ring.shared(Token);
     shared.write_closed().store(false, Relaxed);
     shared.read_closed().store(false, Relaxed);
     let write = shared.write().load(Relaxed);
     let read = shared.read().load(Relaxed);
-    // Nothing is known of, so the first look is a fresh one, and follows a jump of the last write end.
+    // The write end begins as if the ring were full, the read end as if it were empty: so the first call of either
+    // loads the other's index, and follows a jump of the previous write end.
     let full = ring.bytes().indices().lap_before(write);
     (WriteEnd::new(ring, write, full), ReadEnd::new(ring, read))
 }
 
-/// Gives the ring back, so that [`try_split`] may split it again, or both ends if they are of two rings.
+/// Joins the two ends, so that [`try_split`] may split the ring again. Returns them if they are of two rings.
 #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
 pub(crate) fn rejoin<'a, R: AnyRing>(
     write: WriteEnd<'a, R>,
     read: ReadEnd<'a, R>,
 ) -> Result<(), (WriteEnd<'a, R>, ReadEnd<'a, R>)> {
-    // Rings of no size may share an address, but every ring holds its indices.
+    // Two rings never share an address: even a ring of no bytes contains its indices.
     if !core::ptr::eq(write.ring(), read.ring()) {
         return Err((write, read));
     }

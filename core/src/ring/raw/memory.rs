@@ -1,4 +1,4 @@
-//! The bytes of a ring: where they are, and every access to them.
+//! The bytes of a ring: where they lie, and every access to them.
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -8,13 +8,13 @@ use crate::copy::{PIECE, is_slow};
 use crate::ring::index::{Indices, cold_path};
 use crate::sync::{Watch, const_fn};
 
-/// The bytes of a ring that holds them itself.
+/// The bytes of a ring that contains them.
 pub(crate) struct Owned<const N: usize> {
     bytes: UnsafeCell<[u8; N]>,
     watch: Watch,
 }
 
-// SAFETY: the cell's content is reached only through `Bytes`, by the one write end and the one read end,
+// SAFETY: the cell's content is accessed only through `Bytes`, by the one write end and the one read end,
 // each on the bytes that it owns (R1, R4, R5).
 unsafe impl<const N: usize> Sync for Owned<N> {}
 
@@ -32,7 +32,7 @@ impl<const N: usize> Owned<N> {
     }
 }
 
-/// The bytes of a ring over somebody else's memory.
+/// The bytes of a ring in borrowed memory.
 pub(crate) struct Borrowed<'m> {
     start: *mut u8,
     len: usize,
@@ -59,7 +59,7 @@ impl<'m> Borrowed<'m> {
     }
 }
 
-/// Where the bytes of a ring are. Made in this file only, which is what R7 rests on.
+/// Where the bytes of a ring lie. Only this file constructs it, on which R7 rests.
 #[derive(Clone, Copy)]
 pub struct Bytes<'r> {
     start: *mut u8,
@@ -93,15 +93,16 @@ impl Bytes<'_> {
         unsafe { self.start.wrapping_add(place).read() }
     }
 
-    /// Copies `from` to `place`, going on at the first byte after the last.
+    /// Copies `from` to `place`, and past the end of the memory to its beginning.
     ///
     /// # Safety
     ///
-    /// `place` is below the capacity, `from` no longer than it (or empty), and the caller owns the bytes.
+    /// `place` is below the capacity (or `from` is empty), `from` is no longer than the capacity, and the caller owns the
+    /// bytes that are overwritten.
     #[inline(always)]
     pub(super) unsafe fn copy_in(self, place: usize, from: &[u8]) {
         let [first, second] = self.pieces(place, from.len(), Watch::writes);
-        // SAFETY: `first` is within the memory (`pieces`); `from` cannot overlap bytes that the caller owns exclusively.
+        // SAFETY: `first` is within the memory (`pieces`); `from` cannot overlap bytes that the caller owns alone.
         unsafe { copy(from.as_ptr(), first.0, first.1) };
         if second.1 > 0 {
             // SAFETY: as above; the two pieces are as long as `from`.
@@ -109,7 +110,8 @@ impl Bytes<'_> {
         }
     }
 
-    /// Fills `to` with the bytes from `place` on, going on at the first byte after the last. Safety: as for `copy_in`.
+    /// Fills `to` with the bytes from `place` on, and past the end of the memory from its beginning. Safety: as for
+    /// `copy_in`.
     #[inline(always)]
     pub(super) unsafe fn copy_out(self, place: usize, to: &mut [u8]) {
         let [first, second] = self.pieces(place, to.len(), Watch::reads);
@@ -121,8 +123,9 @@ impl Bytes<'_> {
         }
     }
 
-    /// The two pieces of `len` bytes from `place` on, as raw parts: before the wrap, and after it. Within the memory (R7)
-    /// if `place` is below the capacity and `len` at most that (`before_wrap`). Has the caller's `touch` watched.
+    /// The two pieces of `len` bytes from `place` on, as raw parts: before the wrap, and after it. They lie within the
+    /// memory (R7) if `place` is below the capacity and `len` is at most the capacity (`before_wrap`). `touch` tells loom
+    /// whether they are read or written.
     #[inline(always)]
     pub(super) fn pieces(
         self,
@@ -138,15 +141,15 @@ impl Bytes<'_> {
     }
 }
 
-/// Copies `len` bytes, around a trap of some processors. Safety: as for [`ptr::copy_nonoverlapping`].
+/// Copies `len` bytes, in pieces where one copy would be slow. Safety: as for [`ptr::copy_nonoverlapping`].
 #[inline(always)]
 unsafe fn copy(mut from: *const u8, mut to: *mut u8, mut len: usize) {
     while is_slow(to, from, len) {
         cold_path();
-        // SAFETY: `PIECE` is less than `len`: a part of what the caller vouches for.
+        // SAFETY: `PIECE` is less than `len`: a part of what the caller guarantees.
         unsafe { ptr::copy_nonoverlapping(from, to, PIECE) };
         (from, to, len) = (from.wrapping_add(PIECE), to.wrapping_add(PIECE), len - PIECE);
     }
-    // SAFETY: what is left of what the caller vouches for.
+    // SAFETY: the rest of what the caller guarantees.
     unsafe { ptr::copy_nonoverlapping(from, to, len) };
 }

@@ -1,4 +1,4 @@
-//! The end of a ring that reads.
+//! The end of a ring that reads: it owns the bytes in the ring (R5).
 
 use core::slice;
 
@@ -8,20 +8,21 @@ use crate::ring::shared::Shared as _;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Watch, spin_loop};
 
-/// Turns of a spin loop: half a microsecond on an AMD EPYC. loom need not be told so often.
+/// Iterations of the spin loop in [`pause`]: half a microsecond on an AMD EPYC. For loom one is as good as many.
 const PAUSE_SPINS: usize = if cfg!(overspill_loom) { 1 } else { 24 };
 
-/// The longest read that pauses before its first look: a longer copy takes longer than the pause, which then only costs.
+/// Length in bytes of the longest read that pauses. A longer copy takes longer than the pause, which would only cost.
 const PAUSED_MAX: usize = 4096;
 
-/// The most bytes that a read gives back at once: a writer that waits for room goes on while the rest is copied. Measured,
-/// that brings a third more where the items are as large as the ring, and one in a hundred where they are a quarter of it.
-/// Smaller pieces bring no more; and a write hands over all at once, since a reader that follows too closely takes
+/// The most bytes that a read releases at once, so that a writer that waits for room continues while the rest is copied.
+/// Measured, this brings a third more throughput if items are as large as the ring, and a hundredth if they are a quarter
+/// of it; smaller pieces bring no more. A write publishes all its bytes at once: a reader that follows too closely takes
 /// the writer's cache lines away.
 const RELEASED_MAX: usize = if cfg!(overspill_loom) { 1 } else { 8192 };
 
-/// Lets the other core write more before this one takes its cache line away by looking. Measured between two cores, it
-/// brings up to four times as many single bytes per second, and a tenth more in items of [`PAUSED_MAX`].
+/// Waits a moment before the write index is loaded, which takes its cache line away from the writer's core: the writer
+/// gets further meanwhile. Measured between two cores, this brings up to four times as many single bytes per second, and
+/// a tenth more in items of [`PAUSED_MAX`].
 #[inline(always)]
 fn pause() {
     for _ in 0..PAUSE_SPINS {
@@ -29,19 +30,20 @@ fn pause() {
     }
 }
 
-/// The consumer's end: owns the written bytes that it knows of. Caches as [`WriteEnd`](super::write_end::WriteEnd) does.
+/// The read end of a ring. It owns the written bytes that it has seen. It caches indices in the same layouts as the
+/// [`WriteEnd`](super::write_end::WriteEnd).
 pub(crate) struct ReadEnd<'a, R: AnyRing> {
     ring: &'a R,
-    /// If cached, the shared read index: of the next byte to read.
+    /// If cached: the read index, that of the next byte to read.
     read: usize,
-    /// If cached, the write index when last looked at: before it bytes may be read without another look (R5).
+    /// If cached: the write index when it was last loaded. All bytes before it may be read without another load (R5).
     seen: usize,
-    /// If cached, the read index when a short read last found that all is read: see [`pause`](Self::pause).
+    /// If cached: the read index at the last [`pause`](Self::pause); there is one pause for each.
     paused: usize,
 }
 
 impl<'a, R: AnyRing> ReadEnd<'a, R> {
-    /// For [`ends`](super::ends) only, which sees to R1.
+    /// For [`ends`](super::ends) only, which holds R1.
     #[inline(always)]
     pub(super) fn new(ring: &'a R, read: usize) -> Self {
         ReadEnd { ring, read, seen: read, paused: usize::MAX }
@@ -57,20 +59,20 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         self.ring.bytes().indices()
     }
 
-    /// Index of the next byte to read. Relaxed: this end stored it (R2).
+    /// The index of the next byte to read. Relaxed: this end stored it (R2).
     #[inline(always)]
     fn read_index(&self) -> usize {
         if R::Shared::CACHED { self.read } else { self.ring.shared(Token).read().load(Relaxed) }
     }
 
-    /// The write index now. Acquire: what is before it is written (R5).
+    /// Loads the write index. Acquire: the bytes before it have been written (R5).
     #[inline(always)]
     fn load_write(&self) -> usize {
         self.ring.shared(Token).write().load(Acquire)
     }
 
-    /// The index of the next byte to read, and how many may be read, at least those that are known of.
-    /// Between cores it looks at the other end only if those are fewer than `want`.
+    /// The index of the next byte to read, and the number of bytes to be read. If indices are cached, the write index
+    /// is loaded only if fewer than `want` bytes are known to be there.
     #[inline(always)]
     fn refresh(&mut self, want: usize) -> (usize, usize) {
         let (read, available) = self.known_filled();
@@ -83,8 +85,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         (read, available)
     }
 
-    /// The index of the next byte to read, and how many are known to be there: between cores without a look at the
-    /// other end.
+    /// The index of the next byte to read, and the number of bytes that are known to be there. If indices are cached,
+    /// the write index is not loaded.
     #[inline(always)]
     fn known_filled(&self) -> (usize, usize) {
         let (indices, read) = (self.indices(), self.read_index());
@@ -95,24 +97,24 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         }
     }
 
-    /// How many bytes may be read, by a look at the other end if fewer than `want` are known of.
+    /// The number of bytes to be read. It may be out of date, on the low side, if it is `want` or more.
     #[inline(always)]
     pub(crate) fn filled_bytes(&mut self, want: usize) -> usize {
         self.refresh(want).1
     }
 
-    /// Bytes in the ring now, by a fresh look. Relaxed: a count gives no right to any byte.
+    /// The number of bytes in the ring now. Relaxed: no byte is accessed on the strength of it.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.indices().follow_jump(self.read_index(), self.ring.shared(Token).write().load(Relaxed)).1
     }
 
-    /// The next byte, if there is one; takes it out if `take`.
+    /// The next byte, if there is one. `take` removes it from the ring.
     #[inline(always)]
     pub(crate) fn read_byte(&mut self, take: bool) -> Option<u8> {
         let (indices, mut read) = (self.indices(), self.read_index());
         let mut write = if R::Shared::CACHED { self.seen } else { self.load_write() };
-        // One comparison where there are bytes; empty (which is -1 here), and jumped, are told apart here.
+        // One comparison in the common case. An empty ring (-1 here) and a jump are told apart within.
         if indices.distance(read, write).wrapping_sub(1) >= indices.capacity() {
             cold_path();
             if R::Shared::CACHED {
@@ -127,7 +129,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
                 return None;
             }
         }
-        // SAFETY: a byte is available, so `read` is before `seen`: this end owns it (R5), and its place is below
+        // SAFETY: there is a byte at `read`, before the write index, so this end owns it (R5); its place is below
         // the capacity.
         let byte = unsafe { self.ring.bytes().read(indices.place(read)) };
         if take {
@@ -136,7 +138,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         Some(byte)
     }
 
-    /// [Pauses](pause) before the first look of a short read, once all that was known of is read.
+    /// [Pauses](pause) before a short read that has to load the write index: once for each read index, so a consumer
+    /// that polls an empty ring is not slowed down.
     #[inline(always)]
     fn pause(&mut self, want: usize) {
         if want <= PAUSED_MAX && core::mem::replace(&mut self.paused, self.read) != self.read {
@@ -144,7 +147,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         }
     }
 
-    /// Fills as much of `to` as there are bytes for, and says how much; takes them out if `take`.
+    /// Fills as much of `to` as there are bytes for, and returns how much. `take` removes them from the ring.
     #[inline(always)]
     pub(crate) fn read(&mut self, to: &mut [u8], take: bool) -> usize {
         if R::Shared::CACHED && self.known_filled().1 == 0 {
@@ -153,10 +156,10 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         let (mut read, available) = self.refresh(to.len());
         let count = to.len().min(available);
         let Some(to) = to.get_mut(..count) else { return 0 };
-        // What is read is given back soon, between cores: the other end may be waiting for it.
+        // Between cores, bytes are released piece by piece: the writer may be waiting for them.
         for piece in to.chunks_mut(if R::Shared::CACHED && take { RELEASED_MAX } else { usize::MAX }) {
-            // SAFETY: `piece` is of the `count` bytes that are available, so that it is before `seen`: this end owns
-            // it (R5); `place` is below the capacity, since there are any bytes.
+            // SAFETY: `piece` is for bytes among the `count` that are there, before the write index, so this end owns
+            // them (R5); the place is below the capacity, which is not 0 since there are bytes.
             unsafe { self.ring.bytes().copy_out(self.indices().place(read), piece) };
             if take {
                 self.publish(read, piece.len());
@@ -166,8 +169,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         count
     }
 
-    /// Fills `to` with the bytes that are known of, from `offset` ahead; takes nothing out. False, and
-    /// nothing done, if there are not as many.
+    /// Fills `to` with bytes of the ring, from `offset` bytes after the first one, and removes nothing. Returns false,
+    /// and copies nothing, unless all of them are known to be there.
     #[inline(always)]
     pub(crate) fn read_at(&mut self, offset: usize, to: &mut [u8]) -> bool {
         let (read, known) = self.known_filled();
@@ -176,28 +179,29 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         }
         let bytes = self.ring.bytes();
         let place = bytes.indices().place(bytes.indices().advance(read, offset));
-        // SAFETY: `offset + to.len()` bytes from `read` on are before `seen`, so this end owns them (R5);
+        // SAFETY: `offset + to.len()` bytes from `read` on are before the write index, so this end owns them (R5);
         // `place` is below the capacity, or `to` is empty.
         unsafe { bytes.copy_out(place, to) };
         true
     }
 
-    /// The first `len` of the bytes that are known of, in two pieces.
+    /// The first `len` bytes of those known to be there, in two pieces: before the wrap and after it.
     #[inline]
     pub(crate) fn filled_slices(&self, len: usize) -> (&[u8], &[u8]) {
         let bytes = self.ring.bytes();
         let (index, known) = self.known_filled();
         let len = len.min(known);
         let [first, second] = bytes.pieces(bytes.indices().place(index), len, Watch::reads);
-        // SAFETY: within the memory (`pieces`), initialised (R7), and owned by this end (R5), which gives
-        // nothing back while it is borrowed.
+        // SAFETY: within the memory (`pieces`), initialised (R7), and owned by this end (R5), which releases
+        // nothing while it is borrowed.
         let first = unsafe { slice::from_raw_parts(first.0, first.1) };
         // SAFETY: as above.
         let second = unsafe { slice::from_raw_parts(second.0, second.1) };
         (first, second)
     }
 
-    /// Gives the first `count` of the bytes that are known of back to the other end; at most all of them.
+    /// Releases the first `count` bytes of those known to be there to the write end, at most all of them. Returns how
+    /// many.
     #[inline(always)]
     pub(crate) fn release(&mut self, count: usize) -> usize {
         let (index, known) = self.known_filled();
@@ -208,7 +212,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         count
     }
 
-    /// Moves the read index from `read`, where it is, on by `count`, at most what is [`known`](Self::known_filled) (R3).
+    /// Moves the read index from `read`, its value, on by `count`, at most what is [known to be
+    /// there](Self::known_filled) (R3).
     #[inline(always)]
     fn publish(&mut self, read: usize, count: usize) {
         let (shared, indices) = (self.ring.shared(Token), self.indices());
@@ -216,12 +221,12 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         if R::Shared::CACHED {
             self.read = read;
         }
-        // Release: the bytes are read before anybody may overwrite them (R4).
+        // Release: the bytes are read before the write end may overwrite them (R4).
         shared.read().store(read, Release);
         shared.wake_writer(|| indices.capacity() - indices.follow_jump(read, shared.write().load(Relaxed)).1);
     }
 
-    /// Whether the other end is closed. If so, all that it wrote is visible to the next look.
+    /// Whether the write end is closed. If so, the next load of the write index sees all that it wrote.
     #[inline]
     pub(crate) fn other_closed(&self) -> bool {
         self.ring.shared(Token).write_closed().load(Acquire)
