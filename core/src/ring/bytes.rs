@@ -1,8 +1,9 @@
 //! `bytes::Buf` and `bytes::BufMut`.
 //!
-//! Their contract wants a number of remaining bytes that does not change by itself, which a ring's does. So they are
-//! implemented by views that hold on to what there was when they were made; what is advanced over is
-//! committed at once.
+//! These traits require a number of remaining bytes that does not change by itself, as a ring's does. So they are
+//! implemented by views of what the ring held, or had free, when they were made. Advancing releases or commits at once.
+//!
+//! Held by: `core/tests/ring_field_bugs.rs`, `core/tests/ring_handles.rs`.
 
 use bytes::Buf;
 
@@ -43,7 +44,7 @@ impl<R: AnyRing> Buf for Readable<'_, '_, R> {
         self.end.filled_slices(self.len).0
     }
 
-    /// Takes `count` bytes out of the ring; more than remain are as many as remain.
+    /// Removes `count` bytes from the ring, at most as many as remain.
     fn advance(&mut self, count: usize) {
         self.len -= self.end.release(count.min(self.len));
     }

@@ -1,7 +1,9 @@
-//! Bytes of the ring handed out in place, without a copy.
+//! Access to the bytes of a ring in place, without a copy.
 //!
-//! A grant that is dropped changes nothing: written bytes are handed over by `commit`, read ones given back by
-//! `release`, of at most what was granted.
+//! `commit` hands written bytes to the consumer, `release` gives the room of read ones back to the producer; either is
+//! capped at what was granted. A grant that is dropped changes nothing.
+//!
+//! Held by: `core/tests/ring_handles.rs`, `core/tests/loom_ring.rs` (`grants_against_grants`), `tests/tests/ring_model.rs`.
 
 use super::any_ring::AnyRing;
 use super::raw::read_end::ReadEnd;
@@ -19,14 +21,14 @@ impl<'g, 'a, R: AnyRing> WriteGrant<'g, 'a, R> {
         WriteGrant { end, len }
     }
 
-    /// The bytes: those before the wrap, and those after it (empty if there is none within). They hold
-    /// leftovers.
+    /// The granted bytes: those before the wrap, and those after it (empty if the grant does not wrap). They hold old
+    /// content.
     #[must_use]
     pub fn as_mut_slices(&mut self) -> (&mut [u8], &mut [u8]) {
         self.end.free_slices(self.len)
     }
 
-    /// Bytes granted.
+    /// The number of bytes granted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -56,14 +58,14 @@ impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
         ReadGrant { end, len }
     }
 
-    /// The bytes: those before the wrap, and those after it (empty if there is none within). The first is empty only
-    /// if the grant is.
+    /// The granted bytes: those before the wrap, and those after it (empty if the grant does not wrap). The first slice
+    /// is empty only if the grant is.
     #[must_use]
     pub fn as_slices(&self) -> (&[u8], &[u8]) {
         self.end.filled_slices(self.len)
     }
 
-    /// Bytes granted.
+    /// The number of bytes granted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -75,13 +77,13 @@ impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
         self.len == 0
     }
 
-    /// Gives the first `count` bytes back to the producer, at most all of them.
+    /// Removes the first `count` bytes from the ring, at most all of them: their room is the producer's again.
     pub fn release(self, count: usize) {
         self.end.release(count.min(self.len));
     }
 }
 
-/// Shows how many bytes are granted, not the bytes.
+/// Implements `Debug`, which shows how many bytes are granted, and not the bytes.
 macro_rules! debug_grant {
     ($($name:ident<$($lifetime:lifetime),+>),+) => {$(
         impl<R: AnyRing> core::fmt::Debug for $name<$($lifetime,)+ R> {

@@ -1,9 +1,10 @@
 //! `embedded-io`.
 //!
-//! Its `read` and `write` block by contract: where there is nothing to read, or no room, they spin until the other
-//! end has moved on or is closed. Whoever must not wait asks `read_ready` and `write_ready` first, or uses the
-//! inherent methods, which never wait. On a single core, spinning in an interrupt for the code that it
-//! interrupted is for ever.
+//! `read` and `write` block, as their contract says: if there is nothing to read, or no room, they spin until the other
+//! end has moved or is closed. To avoid that, call `read_ready` or `write_ready` first, or use the inherent methods,
+//! which never wait. On a single core, an interrupt handler that spins for the code it has interrupted spins for ever.
+//!
+//! Held by: `core/tests/ring_threads.rs`, `core/tests/ring_handles.rs`.
 
 use core::convert::Infallible;
 
@@ -38,14 +39,14 @@ impl<R: AnyRing> Write for Producer<'_, R> {
         }
     }
 
-    /// Nothing to do: what is written is in the ring.
+    /// Does nothing: what is written is in the ring.
     fn flush(&mut self) -> Result<(), Closed> {
         Ok(())
     }
 }
 
 impl<R: AnyRing> Producer<'_, R> {
-    /// The consumer may have read between the last try and its close.
+    /// Tries once more: the consumer may have read between the last attempt and its close.
     pub(crate) fn write_after_close(&mut self, buf: &[u8]) -> Result<usize, Closed> {
         match self.push_slice(buf) {
             0 => Err(Closed),
@@ -77,7 +78,7 @@ impl<R: AnyRing> BufRead for Consumer<'_, R> {
     fn fill_buf(&mut self) -> Result<&[u8], Infallible> {
         while self.end.filled_bytes(1) == 0 {
             if self.is_closed() {
-                // The producer may have written between the last look and its close.
+                // The producer may have written between the last load of its index and its close.
                 self.end.filled_bytes(1);
                 break;
             }

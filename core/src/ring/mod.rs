@@ -1,13 +1,13 @@
 //! A lock-free byte queue between one producer and one consumer: an interrupt handler and the main loop, a DMA
 //! channel and a driver, two threads.
 //!
-//! Promises: no call waits, except the blocking traits of `embedded-io`. No call allocates or panics. Every byte
-//! of the capacity is usable, whatever the capacity. Unread bytes are never overwritten (for that see
-//! [`LogRing`]). A byte that was taken is read once, in order. Plain use needs loads and stores only, no
+//! Promises: no call waits, except those of the blocking traits of `embedded-io`. No call allocates or panics. Every
+//! byte of the capacity is usable, whatever the capacity. Unread bytes are never overwritten (for that see
+//! [`LogRing`]). Every byte that was accepted is read once, in order. Plain use needs loads and stores only, no
 //! compare-and-swap.
 //!
-//! Not promised: nobody is woken, unless the layout is `Waking` (feature `async`). Nothing is fair: a
-//! producer that never stops leaves a slow consumer behind a full ring.
+//! Not promised: no task is woken, unless the layout is `Waking` (feature `async`). There is no fairness: a
+//! producer that never stops keeps the ring full for a slow consumer.
 //!
 //! ```
 //! use overspill_core::ring::Ring;
@@ -27,10 +27,10 @@
 //!
 //! | from | to | by |
 //! |---|---|---|
-//! | whole | split, borrowed | [`Ring::split`], until both handles are gone |
+//! | whole | split, borrowed | [`Ring::split`], until both ends are gone |
 //! | whole | split, shared | [`Ring::try_split`] |
 //! | split, shared | whole | [`rejoin`](Consumer::rejoin) of both ends |
-//! | open | producer's side closed | dropping or [closing](Producer::close) the producer; what was written is still read |
+//! | open | producer's side closed | dropping or [closing](Producer::close) the producer; what was written can still be read |
 //! | open | consumer's side closed | dropping or [closing](Consumer::close) the consumer |
 //! | either closed | open | the next split; the bytes within stay |
 //!
@@ -46,24 +46,24 @@
 //! | closed | either | Release | the other | Acquire | what was written before is seen, and read |
 //! | taken | `try_split`, `rejoin` | Acquire, Release | | | the next pair sees what the last one did |
 //!
-//! With [`Padded`] each handle keeps copies of its own index and of what it last saw of the other's, and looks again only
-//! when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With [`Packed`], for one core, a copy would
-//! only cost. `index.rs` says what an index is, and what a jump. The overwriting ring has a table of its own in
-//! [`LogRing`]'s module, the wake-ups have theirs in `wake.rs`. Every ordering is held by a loom model that fails
-//! without it.
+//! With [`Padded`] each end caches its own index and the last value that it loaded of the other's, and loads that again
+//! only when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With [`Packed`], for a single core, a
+//! cache would only cost. `index.rs` says what an index is, and what a jump. The overwriting ring has a table of its own
+//! in `log.rs`, the wake-ups have theirs in `wake.rs`. For every ordering there is a loom model that fails without it
+//! (`core/tests/loom_ring.rs`, `.ci/weaken`).
 //!
 //! # Layers
 //!
-//! A file uses what is above it here, never what is below, and no two use each other.
+//! A file imports from its own layer or from one above it in this table, and no two files import each other.
 //!
 //! | layer | files | what they hold |
 //! |---|---|---|
-//! | arithmetic | `index`, `errors` | where an index stands; what is refused |
+//! | ground | `index`, `errors` | the arithmetic of indices; the errors |
 //! | memory | `raw/memory`, `raw/waker_cell`, `wake` | bytes, and a waker, between two threads |
 //! | sharing | `shared`, `layout`, `any_ring` | what both ends share, how it lies in memory, and the trait of all rings |
-//! | ends | `raw/write_end`, `raw/read_end`, `raw/ends`, `raw/buf` | who owns which byte |
+//! | ends | `raw/write_end`, `raw/read_end`, `raw/ends`, `raw/buf` | which end owns which bytes |
 //! | handles | `grant`, `producer`, `consumer`, `owned_grant` | the safe interface of one end |
-//! | rings | `ring`, `records`, `log` | what is split into ends; `log` stands alone, on atomic words |
+//! | rings | `ring`, `records`, `log` | what is split into ends; `log` uses atomic words, and none of the above but `errors` |
 //! | faces | `io`, `io_async`, `bytes` | the traits of other crates |
 
 mod any_ring;

@@ -1,4 +1,6 @@
-//! Grants that own their end: for a transfer that outlives the function which starts it.
+//! Grants that own their end of the ring, for a transfer that outlives the function which starts it.
+//!
+//! Held by: `core/tests/ring_handles.rs`, `tests/tests/ring_model.rs`.
 
 use super::any_ring::AnyRing;
 use super::consumer::Consumer;
@@ -7,12 +9,12 @@ use super::grant::debug_grant;
 use super::producer::Producer;
 
 impl<'a, R: AnyRing> Producer<'a, R> {
-    /// As [`grant_contiguous`](Self::grant_contiguous), but the grant owns this end and gives it back on commit: it may
-    /// outlive the function that starts a transfer, in a `static` for example.
+    /// As [`grant_contiguous`](Self::grant_contiguous), but the grant owns this end, and returns it on commit. So it may
+    /// outlive the function that starts a transfer, for example in a `static`.
     ///
     /// # Errors
     ///
-    /// As for [`grant_exact`](Self::grant_exact), with the producer.
+    /// Those of [`grant_exact`](Self::grant_exact), together with the producer.
     pub fn into_grant(mut self, count: usize) -> Result<OwnedWriteGrant<'a, R>, (Self, GrantError)> {
         match self.reserve_contiguous(count) {
             Ok(()) => Ok(OwnedWriteGrant::new(self, count)),
@@ -22,8 +24,8 @@ impl<'a, R: AnyRing> Producer<'a, R> {
 }
 
 impl<'a, R: AnyRing> Consumer<'a, R> {
-    /// The bytes in front of the wrap in one piece, in a grant that owns this end and gives it back on release: it may
-    /// outlive the function that starts a transfer. Empty only if the ring is.
+    /// The bytes before the wrap, in one piece, in a grant that owns this end and returns it on release. So it may
+    /// outlive the function that starts a transfer. It is empty only if the ring is.
     pub fn into_grant(mut self) -> OwnedReadGrant<'a, R> {
         self.end.filled_bytes(self.capacity());
         let len = self.end.filled_slices(self.capacity()).0.len();
@@ -31,7 +33,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     }
 }
 
-/// Free bytes in one piece, together with the end that writes them. Dropping it closes the producer.
+/// Free bytes in one piece, together with the producer. Dropping it closes the producer.
 #[must_use = "dropping it closes the producer"]
 pub struct OwnedWriteGrant<'a, R: AnyRing> {
     producer: Producer<'a, R>,
@@ -43,14 +45,14 @@ impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
         OwnedWriteGrant { producer, len }
     }
 
-    /// The bytes. They stay where they are while the grant lives, even if it is moved or leaked.
+    /// The granted bytes. Their address stays the same as long as the grant lives, even if it is moved or leaked.
     #[must_use]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         self.producer.end.free_slices(self.len).0
     }
 
-    /// Hands the first `count` bytes to the consumer, at most all of them, and gives the producer back.
-    /// `commit(0)` is how to give up.
+    /// Hands the first `count` bytes to the consumer, at most all of them, and returns the producer.
+    /// `commit(0)` cancels the grant.
     #[must_use = "dropping it closes that side"]
     pub fn commit(mut self, count: usize) -> Producer<'a, R> {
         self.producer.end.commit(count.min(self.len));
@@ -58,7 +60,7 @@ impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
     }
 }
 
-/// Filled bytes in one piece, together with the end that reads them. Dropping it closes the consumer.
+/// Filled bytes in one piece, together with the consumer. Dropping it closes the consumer.
 #[must_use = "dropping it closes the consumer"]
 pub struct OwnedReadGrant<'a, R: AnyRing> {
     consumer: Consumer<'a, R>,
@@ -70,14 +72,14 @@ impl<'a, R: AnyRing> OwnedReadGrant<'a, R> {
         OwnedReadGrant { consumer, len }
     }
 
-    /// The bytes. They stay where they are while the grant lives, even if it is moved or leaked.
+    /// The granted bytes. Their address stays the same as long as the grant lives, even if it is moved or leaked.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         self.consumer.end.filled_slices(self.len).0
     }
 
-    /// Gives the first `count` bytes back to the producer, at most all of them, and gives the consumer back.
-    /// `release(0)` is how to give up.
+    /// Removes the first `count` bytes from the ring, at most all of them, and returns the consumer.
+    /// `release(0)` cancels the grant.
     #[must_use = "dropping it closes that side"]
     pub fn release(mut self, count: usize) -> Consumer<'a, R> {
         self.consumer.end.release(count.min(self.len));

@@ -1,4 +1,6 @@
-//! The end that writes.
+//! The producer: the safe interface of the write end.
+//!
+//! Held by: `core/tests/ring_handles.rs`, `tests/tests/ring_model.rs`, `core/tests/loom_ring.rs`.
 
 use core::fmt;
 
@@ -8,7 +10,8 @@ use super::grant::WriteGrant;
 use super::layout::KeepsHighWater;
 use super::raw::write_end::WriteEnd;
 
-/// The end of a ring that writes. There is one; it may be sent elsewhere; dropping it [closes](Producer::close) it.
+/// The end of a ring that writes. There is one at a time. It may be sent to another thread or an interrupt handler;
+/// dropping it [closes](Producer::close) it.
 pub struct Producer<'a, R: AnyRing> {
     pub(crate) end: WriteEnd<'a, R>,
 }
@@ -27,13 +30,13 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     ///
     /// # Errors
     ///
-    /// [`Full`] gives it back if there is no room.
+    /// [`Full`] contains the byte if there is no room for it.
     #[inline]
     pub fn push(&mut self, byte: u8) -> Result<(), Full> {
         if self.end.write_byte(byte) { Ok(()) } else { Err(Full(byte)) }
     }
 
-    /// Writes as many of `bytes` as there is room for, in at most two copies, and says how many: all of them,
+    /// Writes as many of `bytes` as there is room for, in at most two copies, and returns how many: all of them,
     /// unless the ring is full afterwards.
     #[inline]
     pub fn push_slice(&mut self, bytes: &[u8]) -> usize {
@@ -61,7 +64,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     ///
     /// # Errors
     ///
-    /// [`GrantError::TooLarge`] if `count` is above the capacity, so that waiting is in vain;
+    /// [`GrantError::TooLarge`] if `count` is above the capacity, so that waiting does not help;
     /// [`GrantError::NotNow`] if there is less room at the moment.
     pub fn grant_exact(&mut self, count: usize) -> Result<WriteGrant<'_, 'a, R>, GrantError> {
         fits(count, self.capacity(), self.end.free_bytes(count))?;
@@ -71,17 +74,17 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     /// Exactly `count` free bytes in one piece, all in the grant's first slice, for a DMA channel or a parser.
     ///
     /// An empty ring grants anything up to its capacity, wherever it was written last. A ring that holds bytes
-    /// grants what is free in front of its next wrap: on `NotNow`, wait for more to be read; once all is, it fits.
+    /// grants what is free before its next wrap. After `NotNow`, wait until more is read; once all is read, it fits.
     ///
     /// # Errors
     ///
-    /// As for [`grant_exact`](Self::grant_exact).
+    /// Those of [`grant_exact`](Self::grant_exact).
     pub fn grant_contiguous(&mut self, count: usize) -> Result<WriteGrant<'_, 'a, R>, GrantError> {
         self.reserve_contiguous(count)?;
         Ok(WriteGrant::new(&mut self.end, count))
     }
 
-    /// Has `count` free bytes lie in one piece, or says why they do not.
+    /// Makes `count` free bytes contiguous, or says why they are not.
     pub(crate) fn reserve_contiguous(&mut self, count: usize) -> Result<(), GrantError> {
         self.end.free_bytes(count);
         if self.end.free_before_wrap() < count && count <= self.capacity() {
@@ -90,25 +93,25 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         fits(count, self.capacity(), self.end.free_before_wrap())
     }
 
-    /// Bytes that the ring can hold.
+    /// The number of bytes that the ring can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.end.ring().bytes().indices().capacity()
     }
 
-    /// Bytes in the ring. May fall at any moment; does not rise until you write.
+    /// The number of bytes in the ring. It may fall at any moment, and does not rise until you write.
     #[must_use]
     pub fn len(&self) -> usize {
         self.end.len()
     }
 
-    /// Whether all has been read. If true, it stays true until you write. If false, it may turn true at any moment.
+    /// Whether the ring is empty. If true, it stays true until you write. If false, it may turn true at any moment.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room. If true, it may turn false at any moment. If false, it stays false until you write.
+    /// Whether the ring is full. If true, it may turn false at any moment. If false, it stays false until you write.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len() == self.capacity()
@@ -121,16 +124,16 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         self.capacity() - self.len() >= count
     }
 
-    /// Whether the consumer is closed: what is in the ring will not be read. If true, it stays true until the ring
-    /// is split again. If false, it may turn true at any moment.
+    /// Whether the consumer is closed, so that what is in the ring will not be read. If true, it stays true until the
+    /// ring is split again. If false, it may turn true at any moment.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.end.other_closed()
     }
 
-    /// Nothing more will be written. The consumer reads what is there, and then sees the end.
+    /// Ends the stream: nothing more will be written. The consumer reads what is in the ring, and then sees the end.
     ///
-    /// The same as dropping it, under the name that says why.
+    /// Dropping the producer does the same.
     pub fn close(self) {}
 
     /// The most bytes that were ever in the ring at once. See [`HighWater`](super::HighWater).

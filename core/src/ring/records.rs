@@ -1,7 +1,10 @@
-//! Packets: records that are written whole and read whole, or not at all.
+//! Records (packets) that are written whole and read whole, or not at all.
 //!
-//! A record is its length (seven bits to a byte, the lowest first, as in LEB128) followed by its bytes, published by one
-//! store of the write index: the consumer never sees half of one. Records of up to 127 bytes cost one byte more.
+//! A record is its length (LEB128: seven bits to a byte, the lowest first) followed by its bytes. One store of the write
+//! index publishes both, so the consumer never sees a part of a record. A record of up to 127 bytes takes one byte more.
+//!
+//! Held by: the tests below, `core/tests/ring_handles.rs`, `core/tests/ring_threads.rs`, `core/tests/loom_ring.rs`
+//! (`records_*`), `tests/tests/ring_model.rs`.
 
 use core::fmt;
 
@@ -14,7 +17,7 @@ use super::raw::write_end::WriteEnd;
 use super::ring::{Ring, SliceRing};
 use crate::sync::const_fn;
 
-/// A ring of records. A type of its own, so that nobody writes bytes between them.
+/// A ring of records: a type of its own, so that no bytes are written between them.
 ///
 /// ```
 /// use overspill_core::ring::{RecordRing, Ring};
@@ -37,7 +40,7 @@ pub struct RecordRing<R: AnyRing> {
 
 impl<const N: usize, L: Layout> RecordRing<Ring<N, L>> {
     const_fn! {
-        /// An empty ring of `N` bytes, the records' lengths among them.
+        /// An empty ring of `N` bytes, which hold the records and their lengths.
         #[must_use]
         pub fn new() -> Self {
             RecordRing { ring: Ring::new() }
@@ -53,7 +56,7 @@ impl<const N: usize, L: Layout> Default for RecordRing<Ring<N, L>> {
 
 impl<'m, L: Layout> RecordRing<SliceRing<'m, L>> {
     const_fn! {
-        /// An empty ring in `memory`, the records' lengths included.
+        /// An empty ring in `memory`, which holds the records and their lengths.
         #[must_use]
         pub fn over(memory: &'m mut [u8]) -> Self {
             RecordRing { ring: SliceRing::new(memory) }
@@ -62,13 +65,13 @@ impl<'m, L: Layout> RecordRing<SliceRing<'m, L>> {
 }
 
 impl<R: AnyRing> RecordRing<R> {
-    /// The two ends, for as long as the ring is borrowed; as [`Ring::split`].
+    /// Splits the ring into its two ends, for as long as it is borrowed; as [`Ring::split`].
     pub fn split(&mut self) -> (RecordProducer<'_, R>, RecordConsumer<'_, R>) {
         let (write, read) = ends::split(&mut self.ring);
         (RecordProducer { end: write }, RecordConsumer { end: read })
     }
 
-    /// The two ends of a shared ring, or `None` if they are out already; as [`Ring::try_split`].
+    /// Splits a shared ring into its two ends, or returns `None` if it is split already; as [`Ring::try_split`].
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     pub fn try_split(&self) -> Option<(RecordProducer<'_, R>, RecordConsumer<'_, R>)> {
         let (write, read) = ends::try_split(&self.ring)?;
@@ -76,16 +79,16 @@ impl<R: AnyRing> RecordRing<R> {
     }
 }
 
-/// Longest header: a `usize`, seven bits to a byte.
+/// The longest header in bytes: a `usize`, seven bits to a byte.
 const HEADER_MAX: usize = usize::BITS.div_ceil(7) as usize;
 
-/// Bytes that the length of a record takes.
+/// The number of bytes that a record's length takes.
 fn header_len(len: usize) -> usize {
     let bits = usize::BITS - len.leading_zeros();
     bits.div_ceil(7).max(1) as usize
 }
 
-/// The largest record in `capacity` bytes, or `None` if not even an empty one fits.
+/// The length of the longest record that `capacity` bytes can hold, or `None` if not even an empty one fits.
 fn largest(capacity: usize) -> Option<usize> {
     let without = capacity.checked_sub(1)?;
     // The header of the result is no longer than that of `without`; it may be one shorter at a power of 128.
@@ -95,12 +98,12 @@ fn largest(capacity: usize) -> Option<usize> {
     })
 }
 
-/// Writes `len` to all of `header`, with leading zeros where it is longer than it need be.
+/// Encodes `len` into all of `header`, padded with zeros if `header` is longer than necessary.
 fn encode(header: &mut [u8], len: usize) {
     let count = header.len();
     for (i, byte) in header.iter_mut().enumerate() {
         let more = if i + 1 < count { 0x80 } else { 0 };
-        // What is shifted out of a usize is zero.
+        // A shift by more than the bits of a usize leaves zero.
         let shift = u32::try_from(7 * i).unwrap_or(u32::MAX);
         let [low, ..] = len.checked_shr(shift).unwrap_or(0).to_le_bytes();
         *byte = low & 0x7f | more;
@@ -117,8 +120,8 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
     ///
     /// # Errors
     ///
-    /// [`GrantError::TooLarge`] if it can never fit, with the length that can; [`GrantError::NotNow`] if there is less
-    /// room at the moment, with the length that there is room for.
+    /// [`GrantError::TooLarge`] if it can never fit, with the length of the longest record that can;
+    /// [`GrantError::NotNow`] if there is less room at the moment, with the length of the longest record that fits now.
     pub fn push(&mut self, record: &[u8]) -> Result<(), GrantError> {
         let mut grant = self.grant(record.len())?;
         grant.end.write_at(grant.header, record);
@@ -130,12 +133,12 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
     ///
     /// # Errors
     ///
-    /// As for [`push`](Self::push).
+    /// Those of [`push`](Self::push).
     pub fn grant(&mut self, len: usize) -> Result<RecordGrant<'_, 'a, R>, GrantError> {
         let header = header_len(len);
         let limit = self.largest();
         let fit = |room: usize| fits(len, limit, room.saturating_sub(header));
-        // A record of no bytes needs room for its header, which `fits` does not know of.
+        // `fits` does not count the header, for which an empty record needs room too.
         let room = self.end.free_bytes(len.saturating_add(header));
         if room < header {
             return Err(match fit(0) {
@@ -148,7 +151,7 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
         Ok(RecordGrant { end: &mut self.end, header, len })
     }
 
-    /// Length of the largest record that an empty ring takes.
+    /// The length in bytes of the longest record that an empty ring takes.
     #[must_use]
     pub fn largest(&self) -> usize {
         largest(self.capacity()).unwrap_or(0)
@@ -165,7 +168,7 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
         self.end.other_closed()
     }
 
-    /// Nothing more will be written; the same as dropping it.
+    /// Ends the stream: nothing more will be written. Dropping the producer does the same.
     pub fn close(self) {}
 }
 
@@ -178,7 +181,7 @@ pub struct RecordGrant<'g, 'a, R: AnyRing> {
 }
 
 impl<R: AnyRing> RecordGrant<'_, '_, R> {
-    /// The bytes, in two pieces where they wrap. They hold leftovers.
+    /// The granted bytes, in two pieces where they wrap. They hold old content.
     #[must_use]
     pub fn as_mut_slices(&mut self) -> (&mut [u8], &mut [u8]) {
         let (first, second) = self.end.free_slices(self.header + self.len);
@@ -188,13 +191,13 @@ impl<R: AnyRing> RecordGrant<'_, '_, R> {
         if rest.is_empty() { (second, &mut []) } else { (rest, second) }
     }
 
-    /// Bytes granted.
+    /// The number of bytes granted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it is a record of no bytes.
+    /// Whether the record is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -222,11 +225,12 @@ pub struct RecordConsumer<'a, R: AnyRing> {
 }
 
 impl<'a, R: AnyRing> RecordConsumer<'a, R> {
-    /// Reads the next record into `buf` and says how long it is, or `None` if there is none.
+    /// Moves the next record into `buf` and returns its length, or `None` if there is none.
     ///
     /// # Errors
     ///
-    /// [`BufferTooShort`] if `buf` is too short: the record stays, for a longer buffer or for [`peek`](Self::peek).
+    /// [`BufferTooShort`], with the length of the record, which stays: read it with a longer buffer or by
+    /// [`peek`](Self::peek).
     pub fn pop(&mut self, buf: &mut [u8]) -> Result<Option<usize>, BufferTooShort> {
         let Some(record) = self.peek() else { return Ok(None) };
         let len = record.len;
@@ -236,10 +240,10 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
         Ok(Some(len))
     }
 
-    /// The next record, to be read in place, or `None` if there is none. It stays until it is
+    /// The next record, to be read in place, or `None` if there is none. It stays in the ring until it is
     /// [released](Record::release).
     pub fn peek(&mut self) -> Option<Record<'_, 'a, R>> {
-        // Indices are published at the ends of records only: where there is a byte, there is a record.
+        // The write index is published at the ends of records only: if there is a byte, there is a whole record.
         self.end.filled_bytes(1);
         let mut len = 0_usize;
         let mut header = 0;
@@ -258,7 +262,7 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
         Some(Record { end: &mut self.end, header, len })
     }
 
-    /// Ends the split of a shared ring: it may be [split](RecordRing::try_split) again, and what is in it stays.
+    /// Joins both ends of a shared ring, which may be [split](RecordRing::try_split) again. What is in it stays.
     ///
     /// # Errors
     ///
@@ -281,14 +285,14 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
             .map_err(|(write, read)| (RecordProducer { end: write }, RecordConsumer { end: read }))
     }
 
-    /// Whether the producer is closed: nothing more comes than what is in the ring. If true, it stays true until the
-    /// ring is split again. If false, it may turn true at any moment. Ask this before the last read, not after.
+    /// Whether the producer is closed, so that nothing follows what is in the ring. If true, it stays true until the
+    /// ring is split again. If false, it may turn true at any moment. Call this before the last read, not after it.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.end.other_closed()
     }
 
-    /// Nothing more will be read; the same as dropping it.
+    /// Ends reading: the producer sees that nothing more will be read. Dropping the consumer does the same.
     pub fn close(self) {}
 }
 
@@ -311,25 +315,25 @@ impl<R: AnyRing> Record<'_, '_, R> {
         if rest.is_empty() { (second, &[]) } else { (rest, second) }
     }
 
-    /// Bytes of the record.
+    /// The length of the record in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it is a record of no bytes.
+    /// Whether the record is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Takes the record out of the ring.
+    /// Removes the record from the ring.
     pub fn release(self) {
         self.end.release(self.header + self.len);
     }
 }
 
-/// Shows nothing but the name: the contents are the caller's.
+/// Implements `Debug`, which shows nothing but the name: the content is the caller's.
 macro_rules! debug_opaque {
     ($($name:ident<$($lifetime:lifetime),+>),+) => {$(
         impl<R: AnyRing> fmt::Debug for $name<$($lifetime,)+ R> {
@@ -347,7 +351,7 @@ mod tests {
     use super::{HEADER_MAX, encode, ends, header_len, largest};
     use crate::ring::{Layout, Packed, Padded, Ring};
 
-    /// Records just below and above 127 bytes are where lengths of lengths go wrong.
+    /// The length of the length changes at 128 bytes and at powers of that, where an off-by-one would show.
     #[test]
     fn the_largest_record_fits_with_its_header_and_one_more_does_not() {
         assert_eq!(largest(0), None);
@@ -375,7 +379,7 @@ mod tests {
         }
     }
 
-    /// The ends check for themselves what records never ask of them: bytes that are not theirs.
+    /// The ends refuse accesses to bytes that they do not own, which records never request.
     fn ends_keep_to_what_they_own<L: Layout>() {
         let mut ring = Ring::<8, L>::new();
         for _ in 0..10 {
@@ -398,7 +402,7 @@ mod tests {
                 assert!(!fits || *to == b"abcde"[offset..offset + len]);
             }
             assert!(!read.read_at(usize::MAX, &mut [0]));
-            assert_eq!(read.release(9), 5, "no more than is known of");
+            assert_eq!(read.release(9), 5, "no more than there are");
         }
     }
 

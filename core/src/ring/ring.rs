@@ -1,4 +1,7 @@
-//! The two kinds of ring, and what either can do while nobody else has it.
+//! The two kinds of ring: splitting them, joining them, and what they can do undivided.
+//!
+//! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_field_bugs.rs`, `core/tests/loom_ring.rs` (`split_*`),
+//! `tests/tests/ring_model.rs`.
 
 use core::fmt;
 
@@ -12,12 +15,12 @@ use super::shared::Shared as _;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::const_fn;
 
-/// A byte queue of `N` bytes, all of them usable; `N` may be anything from 0 to an eighth of the address space (more does
-/// not compile: 512 MiB on a 32-bit machine). A power of two saves some ten instructions per call.
+/// A byte queue of `N` bytes, all of them usable. `N` may be anything from 0 to an eighth of the address space (512 MiB
+/// on a 32-bit machine); more does not compile. A power of two saves some ten instructions per call.
 ///
-/// It holds its bytes itself and its constructor is `const`, so it can be a `static` (see
-/// [`try_split`](Ring::try_split)). `L` says how the indices lie in memory: [`Packed`] is 12 bytes beside the `N` on a
-/// 32-bit machine, [`Padded`] is faster between threads.
+/// It contains its bytes and its constructor is `const`, so it can be a `static` (see
+/// [`try_split`](Ring::try_split)). `L` says how the indices lie in memory: [`Packed`] takes 12 bytes beside the `N` on a
+/// 32-bit machine, [`Padded`](super::Padded) is faster between threads.
 pub struct Ring<const N: usize, L: Layout = Packed> {
     shared: L::Shared,
     bytes: Owned<N>,
@@ -66,8 +69,8 @@ impl<const N: usize, L: Layout> Parts for Ring<N, L> {
     }
 }
 
-/// A byte queue over borrowed memory: the capacity is the length of the slice, and no longer part of the type. Of a slice
-/// longer than an eighth of the address space (512 MiB on a 32-bit machine) it uses that much.
+/// A byte queue in borrowed memory: its capacity is the length of the slice, and not part of the type. Of a slice
+/// longer than an eighth of the address space (512 MiB on a 32-bit machine) it uses only that much.
 ///
 /// ```
 /// use overspill_core::ring::SliceRing;
@@ -85,7 +88,7 @@ pub struct SliceRing<'m, L: Layout = Packed> {
 
 impl<'m, L: Layout> SliceRing<'m, L> {
     const_fn! {
-        /// An empty ring in `memory`; what is there is overwritten in time.
+        /// An empty ring in `memory`, whose content is overwritten as the ring is used.
         #[must_use]
         pub fn new(memory: &'m mut [u8]) -> Self {
             #[cfg(not(overspill_loom))]
@@ -112,49 +115,49 @@ impl<L: Layout> Parts for SliceRing<'_, L> {
     }
 }
 
-/// The methods of both kinds of ring.
+/// Implements the methods of both kinds of ring.
 macro_rules! whole_ring {
     ($($generics:tt)*) => {
         impl $($generics)* {
-            /// Bytes that the ring can hold.
+            /// The number of bytes that the ring can hold.
             #[must_use]
             pub fn capacity(&self) -> usize {
                 Parts::bytes(self).indices().capacity()
             }
 
-            /// Bytes in the ring. While it is split, a guess: either end may have moved on since.
+            /// The number of bytes in the ring. While it is split, a snapshot: either end may have moved since.
             #[must_use]
             pub fn len(&self) -> usize {
                 fill(self)
             }
 
-            /// Whether there are no bytes in the ring; see [`len`](Self::len).
+            /// Whether the ring is empty; see [`len`](Self::len).
             #[must_use]
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
             }
 
-            /// The two ends, for as long as the ring is borrowed. What is in the ring stays in it, and both sides are
-            /// open.
+            /// Splits the ring into its two ends, for as long as it is borrowed. What is in the ring stays in it, and
+            /// both ends are open.
             ///
-            /// Needs no atomics but loads and stores. On a microcontroller borrow it from a `static mut` local of
-            /// `#[entry]` or `#[init]`, or from a `StaticCell`, to have ends for ever.
+            /// Needs no atomics but loads and stores. For ends that live for ever, on a microcontroller, borrow the ring
+            /// from a `static mut` local of `#[entry]` or `#[init]`, or from a `StaticCell`.
             pub fn split(&mut self) -> (Producer<'_, Self>, Consumer<'_, Self>) {
                 let (write, read) = ends::split(self);
                 (Producer::new(write), Consumer::new(read))
             }
 
-            /// The two ends of a shared ring, such as a `static`, or `None` if they are out already.
+            /// Splits a shared ring, such as a `static`, into its two ends, or returns `None` if it is split already.
             ///
-            /// They are out until both come back by [`rejoin`](Consumer::rejoin), even if one is dropped. Swaps one byte, once;
-            /// targets without compare-and-swap need the feature `critical-section` (or `portable-atomic`) for that.
+            /// It stays split until both ends are [rejoined](Consumer::rejoin), even if one is dropped. This swaps one byte;
+            /// targets without compare-and-swap need the feature `critical-section` (or `portable-atomic`) for it.
             ///
             /// ```
             /// use overspill_core::ring::Ring;
             ///
             /// static RING: Ring<64> = Ring::new();
             ///
-            /// let (producer, consumer) = RING.try_split().expect("the first to ask");
+            /// let (producer, consumer) = RING.try_split().expect("the first split");
             /// assert!(RING.try_split().is_none());
             /// assert!(consumer.rejoin(producer).is_ok());
             /// assert!(RING.try_split().is_some());
@@ -165,9 +168,9 @@ macro_rules! whole_ring {
                 Some((Producer::new(write), Consumer::new(read)))
             }
 
-            /// Writes all of `bytes`, in place of the oldest bytes in the ring where it must, and says how many of
-            /// those (and of `bytes` itself, where it is longer than the ring) are lost: the overwriting ring
-            /// of a single owner. For one that is split see [`LogRing`].
+            /// Writes all of `bytes`, over the oldest bytes in the ring if necessary, and returns how many bytes are
+            /// lost (those of `bytes` itself included, if it is longer than the ring). For an overwriting ring that
+            /// is split see [`LogRing`](super::LogRing).
             ///
             /// ```
             /// use overspill_core::ring::Ring;
@@ -196,7 +199,7 @@ whole_ring!(<const N: usize, L: Layout> Ring<N, L>);
 whole_ring!(<L: Layout> SliceRing<'_, L>);
 
 impl<'a, R: AnyRing> Consumer<'a, R> {
-    /// Ends the split of a shared ring: it may be [split](Ring::try_split) again, and what is in it stays.
+    /// Joins both ends of a shared ring, which may be [split](Ring::try_split) again. What is in it stays.
     ///
     /// # Errors
     ///
@@ -208,7 +211,8 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     }
 }
 
-/// Bytes in a ring, by whoever looks. Between the two loads either index may move, so it is a guess, clamped.
+/// The number of bytes in a ring, for a caller that owns neither end. Either index may move between the two loads, so the
+/// difference is clamped.
 fn fill<R: AnyRing>(ring: &R) -> usize {
     let (shared, indices) = (ring.shared(Token), ring.bytes().indices());
     let read = shared.read().load(Relaxed);
