@@ -1,4 +1,6 @@
 //! `alloc`'s vector as a medium: it grows.
+//!
+//! Held by: `tests/tests/conformance.rs`, `tests/tests/cursor_model.rs`, `tests/tests/cursor_edges.rs`.
 
 use crate::medium::{Medium, as_u64, copy, read_in_one_piece, tail, tail_mut};
 use alloc::vec::Vec;

@@ -1,4 +1,6 @@
-//! Memory that somebody else owns or that is part of a value: it cannot grow, but it has a length.
+//! Memory that cannot grow, borrowed or part of a value, with a length of its own.
+//!
+//! Held by: `tests/tests/conformance.rs`, `tests/tests/cursor_model.rs`, `tests/tests/cursor_edges.rs`.
 
 use crate::medium::{CapacityError, Medium, ReadMedium, as_u64, copy, read_in_one_piece, tail_mut};
 use core::convert::Infallible;
@@ -6,9 +8,9 @@ use core::convert::Infallible;
 /// Fixed memory with a length of its own, apart from its capacity.
 ///
 /// `S` is the storage: an array, a `&mut [u8]`, or anything else that lends its bytes. The first
-/// [`len`](ReadMedium::len) bytes are content, the rest is room. Costs one `usize` beside the storage.
+/// [`len`](ReadMedium::len) bytes are content, the rest is free. Costs one `usize` beside the storage.
 ///
-/// It is not `Copy`, so that content is never forked without a word.
+/// It is not `Copy`, so that content is never forked implicitly.
 ///
 /// ```
 /// use overspill_core::{Cursor, Fixed, Medium, ReadMedium};
@@ -34,25 +36,25 @@ pub struct Fixed<S> {
 }
 
 impl<S> Fixed<S> {
-    /// Takes `storage` as room for content still to come: the length is 0.
+    /// An empty medium: all of `storage` is free.
     pub const fn new(storage: S) -> Self {
         Fixed { storage, len: 0 }
     }
 
-    /// Gives the storage back. Its first `len` bytes are the content.
+    /// Returns the storage. Its first `len` bytes are the content.
     pub fn into_inner(self) -> S {
         self.storage
     }
 }
 
 impl<S: AsRef<[u8]>> Fixed<S> {
-    /// Takes `storage` as content: the length is its capacity, and can be cut.
+    /// A full medium: all of `storage` is content, which can be cut.
     pub fn filled(storage: S) -> Self {
         let len = storage.as_ref().len();
         Fixed { storage, len }
     }
 
-    /// Takes the first `len` bytes of `storage` as content, the rest as room.
+    /// A medium of which the first `len` bytes of `storage` are content, and the rest is free.
     ///
     /// # Errors
     /// If `storage` is shorter than `len`.
@@ -64,13 +66,13 @@ impl<S: AsRef<[u8]>> Fixed<S> {
         Ok(Fixed { storage, len })
     }
 
-    /// The longest that the content can be, in bytes.
+    /// The greatest length of the content, in bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.storage.as_ref().len()
     }
 
-    /// An error, unless there was nothing to be taken.
+    /// The result of a write that took nothing: an error, unless `data` is empty.
     #[cold]
     fn nothing_taken(&self, offset: u64, data: &[u8]) -> Result<usize, CapacityError> {
         if data.is_empty() {

@@ -1,4 +1,6 @@
 //! `heapless`'s vectors as media: they cannot grow past their capacity.
+//!
+//! Held by: `tests/tests/conformance.rs`, `tests/tests/cursor_model.rs`.
 
 use crate::medium::{CapacityError, Medium, ReadMedium, as_u64, copy, read_in_one_piece, tail_mut};
 use core::convert::Infallible;

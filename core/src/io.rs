@@ -1,4 +1,6 @@
-//! The cursor as `embedded-io` sees it.
+//! The cursor's `embedded-io` traits, and the kinds of its errors.
+//!
+//! Held by: `tests/tests/conformance.rs`, `tests/tests/cursor_edges.rs`.
 
 use crate::cursor::{Cursor, CursorError, InvalidSeek, WriteError};
 use crate::medium::{Medium, ReadMedium};

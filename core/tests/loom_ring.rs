@@ -17,7 +17,7 @@ use overspill_core::ring::{
     Consumer, GrantError, Layout, LogRing, Packed, Padded, PopError, Producer, RecordRing, Ring, Waking,
 };
 
-/// loom's threads want `'static`; what an execution leaks is a few hundred bytes.
+/// loom's threads require `'static`. An execution leaks a few hundred bytes.
 fn forever<T>(value: T) -> &'static mut T {
     Box::leak(Box::new(value))
 }
@@ -100,7 +100,7 @@ fn slices_against_slices() {
     either_layout!(2, slices_and_slices);
 }
 
-/// A contiguous grant has the write index jump when the ring is empty; the reader must follow, at any moment.
+/// A contiguous grant makes the write index jump if the ring is empty. The reader must follow at any moment.
 #[test]
 fn grants_against_grants() {
     fn grants_and_grants<const N: usize, const BYTES: bool, L: Layout + 'static>() {
@@ -156,7 +156,7 @@ fn grants_against_grants() {
     model(2, grants_and_grants::<3, true, Padded>);
 }
 
-/// Who sees the producer closed and then reads to the end has read everything.
+/// A consumer that sees the producer closed and then reads to the end has read everything.
 #[test]
 fn close_against_read() {
     fn close_and_read<L: Layout + 'static>() {
@@ -174,7 +174,7 @@ fn close_against_read() {
     either_layout!(3, close_and_read);
 }
 
-/// Who sees the consumer closed sees all the room that it made.
+/// A producer that sees the consumer closed sees all the room that it made.
 #[test]
 fn close_against_write() {
     fn close_and_write<L: Layout + 'static>() {
@@ -192,7 +192,7 @@ fn close_against_write() {
     either_layout!(3, close_and_write);
 }
 
-/// Two threads want to split: one gets it, and what it did is there for the one that splits it again.
+/// Two threads try to split a ring. One succeeds, and what it did is visible to the next that splits it.
 #[test]
 fn split_against_split_and_rejoin() {
     model(3, || {
@@ -214,7 +214,7 @@ fn split_against_split_and_rejoin() {
     });
 }
 
-/// As above for records: what one pair of ends wrote is there, whole, for the next.
+/// The same for records: what one pair of ends wrote is visible to the next, whole.
 #[test]
 fn records_split_against_split_and_rejoin() {
     model(3, || {
@@ -254,13 +254,13 @@ fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
         if let Poll::Ready(value) = poll(&mut context) {
             return value;
         }
-        // Who finds the other end waking is woken at once, and must let it go on.
+        // An end that registers while the other is waking is woken at once, and must let the other continue.
         thread::yield_now();
         unpark.0.wait();
     }
 }
 
-/// The reader falls asleep while the writer writes what it waits for.
+/// The reader begins to wait while the writer writes what it waits for.
 #[test]
 fn waiting_for_bytes_against_write() {
     model(3, || {
@@ -276,7 +276,7 @@ fn waiting_for_bytes_against_write() {
     });
 }
 
-/// The writer falls asleep while the reader makes the room that it waits for, twice, with a waker each time.
+/// The writer begins to wait while the reader makes the room that it waits for; twice, with a new waker each time.
 #[test]
 fn waiting_for_room_against_read() {
     model(2, || {
@@ -302,7 +302,7 @@ fn waiting_for_room_against_read() {
     });
 }
 
-/// The reader falls asleep while the writer goes away.
+/// The reader begins to wait while the writer closes.
 #[test]
 fn waiting_against_close() {
     model(3, || {
@@ -313,7 +313,7 @@ fn waiting_against_close() {
     });
 }
 
-/// A poll with another waker replaces the one before, while the writer wakes whichever it finds.
+/// A poll with another waker replaces the previous one, while the writer wakes whichever is registered.
 #[test]
 fn another_waker_against_wake() {
     model(3, || {
@@ -388,7 +388,7 @@ fn log_overwriting_against_counting() {
     });
 }
 
-/// As for the ring: who sees the producer closed and then reads to the end has read everything.
+/// As for the ring: a consumer that sees the producer closed and then reads to the end has read everything.
 #[test]
 fn log_close_against_read() {
     model(3, || {
@@ -406,7 +406,7 @@ fn log_close_against_read() {
     });
 }
 
-/// As for the ring: what one pair of ends wrote is there for the next.
+/// As for the ring: what one pair of ends wrote is visible to the next.
 #[test]
 fn log_split_against_split_and_rejoin() {
     model(3, || {

@@ -1,4 +1,4 @@
-//! Bugs that rings in the field have had, and what it was like to meet them.
+//! Bugs that other rings have had, and how they showed.
 
 use overspill_core::ring::{LogRing, Padded, PopError, RecordRing, Ring, SliceRing};
 use refused::{Refused, refused};
@@ -6,7 +6,7 @@ use refused::{Refused, refused};
 mod refused;
 
 /// An empty queue of 64 whose cursor stood at 30 refused a record of 33 bytes: 34 in front of the end, 30 behind it, and
-/// neither part enough. It was empty, so nobody would ever free more, and the device was silent for good.
+/// neither part enough. It was empty, so no read would ever free more, and the device was silent for good.
 #[test]
 fn an_empty_ring_takes_whatever_its_capacity_allows_wherever_it_stands() {
     for stands_at in 0..=130 {

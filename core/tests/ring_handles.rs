@@ -1,4 +1,4 @@
-//! What rings, their ends, their grants and their errors say of themselves, in every layout.
+//! What rings, their ends, their grants and their errors report, in every layout.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 use embedded_io::{BufRead, Read, ReadReady, Write, WriteReady};
@@ -10,7 +10,7 @@ use refused::{Refused, refused};
 
 mod refused;
 
-/// What both ends say of a ring of four bytes, at each fill, wherever it stands.
+/// What both ends of a ring of four bytes report, at each fill and each place of its indices.
 fn ends_count<R: AnyRing>(producer: &mut Producer<'_, R>, consumer: &mut Consumer<'_, R>) {
     for start in 0..9 {
         for fill in 0..=4_usize {
@@ -30,7 +30,7 @@ fn ends_count<R: AnyRing>(producer: &mut Producer<'_, R>, consumer: &mut Consume
         assert_eq!(consumer.skip(3), 3);
         assert_eq!(consumer.pop(), Some(start + 3));
         assert_eq!((consumer.pop(), consumer.skip(1)), (None, 0));
-        // From here on it stands one further.
+        // The indices are one place further in the next round.
         assert!(producer.push(0).is_ok() && consumer.pop().is_some());
     }
 }
@@ -205,7 +205,7 @@ fn records_are_whole_in_place_too_wherever_they_begin() {
     assert!(consumer.is_closed());
 }
 
-/// A record of no bytes still has a length to be written, for which a ring of none has no room, ever.
+/// An empty record needs room for its length, which a ring of capacity 0 never has.
 #[test]
 fn a_record_that_can_never_fit_is_told_from_one_that_does_not_now() {
     let mut none = RecordRing::<Ring<0>>::default();

@@ -11,7 +11,7 @@ use overspill_core::ring::{
     SliceRing, Waking,
 };
 
-/// As many as the sanitizer has patience for.
+/// Bytes in each exchange; the sanitizer is slow.
 const BYTES: usize = 200_000;
 
 fn byte(at: usize) -> u8 {

@@ -1,5 +1,5 @@
-//! Drives a ring by a script of bytes, beside a model that is plainly right. The property tests and the fuzz target
-//! share it.
+//! Drives a ring by a script of bytes, and compares it with a model that is plainly right. The property tests and the
+//! fuzz target share it.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use overspill_core::ring::{
     Ring, SliceRing,
 };
 
-/// The script: each call takes the next byte, and nothing forever after the last.
+/// The script: each call takes the next byte, and `None` after the last.
 struct Script<'s>(std::slice::Iter<'s, u8>);
 
 impl Script<'_> {
@@ -16,7 +16,7 @@ impl Script<'_> {
         self.0.next().map(|byte| usize::from(*byte))
     }
 
-    /// A length: mostly about the capacity's size, sometimes one that no ring has.
+    /// A length: mostly near the capacity, sometimes one that no ring has.
     fn length(&mut self) -> usize {
         match self.next().unwrap_or(0) {
             255 => usize::MAX,
@@ -26,7 +26,7 @@ impl Script<'_> {
     }
 }
 
-/// Runs `script` on a ring, a ring of records and a log, whichever its first byte chooses.
+/// Runs `script` on a ring, a ring of records or a log, as its first byte says.
 ///
 /// # Panics
 ///
@@ -58,7 +58,7 @@ pub fn drive_ring(script: &[u8]) {
     }
 }
 
-/// Splits again and again: what is in the ring has to survive that.
+/// Splits the ring again and again, which must not change its content.
 fn whole<R: AnyRing>(
     mut ring: R,
     split: impl for<'r> Fn(&'r mut R) -> (Producer<'r, R>, Consumer<'r, R>),
@@ -84,7 +84,7 @@ fn make(fresh: &mut u8, count: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Until the script says to split again (true) or ends (false).
+/// Runs steps until the script says to split again (true) or ends (false).
 fn steps<R: AnyRing>(
     mut producer: Producer<'_, R>,
     mut consumer: Consumer<'_, R>,
@@ -152,7 +152,7 @@ fn steps<R: AnyRing>(
                         model.extend(bytes.iter().take(part));
                     }
                     Err(GrantError::TooLarge { limit, .. }) => assert!(limit == capacity && count > capacity),
-                    // An empty ring takes whatever its capacity allows.
+                    // An empty ring grants anything up to its capacity.
                     Err(GrantError::NotNow { available, .. }) => {
                         assert!(!model.is_empty() && available < count && available <= free);
                     }
@@ -198,7 +198,7 @@ fn steps<R: AnyRing>(
     false
 }
 
-/// Whether an exact grant of `count` says what it should.
+/// Checks the result of an exact grant of `count` bytes.
 fn agree(got: Result<usize, GrantError>, count: usize, capacity: usize, free: usize) {
     match got {
         Ok(len) => assert!(len == count && count <= free),
@@ -210,7 +210,7 @@ fn agree(got: Result<usize, GrantError>, count: usize, capacity: usize, free: us
 }
 
 fn records<R: AnyRing>(ring: &RecordRing<R>, script: &mut Script<'_>) {
-    let (mut producer, mut consumer) = ring.try_split().expect("nobody has them");
+    let (mut producer, mut consumer) = ring.try_split().expect("it is whole");
     let mut model: VecDeque<Vec<u8>> = VecDeque::new();
     let mut fresh = 0;
     while let Some(step) = script.next() {
@@ -266,12 +266,12 @@ fn records<R: AnyRing>(ring: &RecordRing<R>, script: &mut Script<'_>) {
 
 fn log<const WORDS: usize>(script: &mut Script<'_>) {
     let log = LogRing::<WORDS>::new();
-    let (mut producer, mut consumer) = log.try_split().expect("nobody has them");
+    let (mut producer, mut consumer) = log.try_split().expect("it is whole");
     let mut model: VecDeque<Vec<u8>> = VecDeque::new();
     let (mut fresh, mut lost_records, mut lost_bytes) = (0, 0, 0);
     let words =
         |model: &VecDeque<Vec<u8>>| model.iter().map(|record| 1 + record.len().div_ceil(4)).sum::<usize>();
-    // What is read stays in the log until it is overwritten; what is not read is lost then.
+    // A record stays in the log until it is overwritten, read or not. If it was not read, it is lost then.
     let mut read: VecDeque<Vec<u8>> = VecDeque::new();
     while let Some(step) = script.next() {
         let len = script.next().unwrap_or(0) % 40;
@@ -279,7 +279,7 @@ fn log<const WORDS: usize>(script: &mut Script<'_>) {
             assert!(!producer.is_closed() && !consumer.is_closed());
             assert!(consumer.rejoin(producer).is_ok());
             (producer, consumer) = log.try_split().expect("both are back");
-            // The new consumer begins with the oldest record there is.
+            // The new consumer begins with the oldest record in the log.
             read.append(&mut model);
             model.append(&mut read);
             (lost_records, lost_bytes) = (0, 0);

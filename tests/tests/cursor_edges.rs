@@ -1,5 +1,5 @@
-//! The edges of `Cursor` by hand: the far end of `u64`, what a refusal says and leaves behind,
-//! media that fail, that have no end, and that lie.
+//! The edge cases of `Cursor`, by hand: the far end of `u64`, what a refusal says and leaves behind,
+//! media that fail, that have no end, that break the rules, and that are shared.
 
 use embedded_io::{Error as _, ErrorKind};
 use overspill_core::{
@@ -69,7 +69,7 @@ fn a_seek_out_of_range_says_from_where_and_by_how_much() {
     assert_eq!(file.seek(SeekFrom::End(i64::MAX)), Ok(i64::MAX as u64 + 3), "the longest step forward");
 }
 
-/// Accepts any length and remembers only what was written, so that the end of `u64` can be reached.
+/// Accepts any length and stores only what was written, so that the end of `u64` can be reached.
 #[derive(Default)]
 struct Endless {
     len: u64,
@@ -255,7 +255,7 @@ const CALLS: [Call; 9] = [
     |file| file.flush().map_err(CursorError::Medium),
 ];
 
-/// Runs all of [`CALLS`] and, after each that fails, `check` with what stood there before it.
+/// Runs all of [`CALLS`] and, after each that fails, `check` with the content before it.
 fn run_calls(faults: Faults, check: impl Fn(&[u8], &Cursor<Faulty<Vec<u8>>>)) -> Cursor<Faulty<Vec<u8>>> {
     let mut file = Cursor::new(Faulty::new(Vec::new(), faults));
     for call in CALLS {
@@ -263,7 +263,7 @@ fn run_calls(faults: Faults, check: impl Fn(&[u8], &Cursor<Faulty<Vec<u8>>>)) ->
         if call(&mut file).is_err() {
             check(&before, &file);
             let position = file.position();
-            // Once transient faults are over, the same call works from where the first one stood.
+            // After a transient fault, the same call works from the same position.
             if matches!(faults, Faults::Once(_)) {
                 call(&mut file).unwrap_or_else(|error| panic!("again, at {position}, {faults:?}: {error}"));
             }
@@ -325,9 +325,9 @@ fn a_failed_read_or_write_does_not_move() {
     assert_eq!(file.seek(SeekFrom::End(0)), Ok(3), "a seek never asks the medium to do anything");
 }
 
-// Media that lie.
+// Media that break the rules.
 
-/// Claims to have taken, and to have given, more than it was asked to.
+/// Claims to have taken, and to have read, more than was requested.
 struct Braggart;
 
 impl ReadMedium for Braggart {
@@ -442,7 +442,7 @@ fn storage_that_shrinks_does_not_make_the_cursor_panic() {
     assert_eq!(file.fill_buf(), Ok(&b"ab"[..]));
 }
 
-// Faces.
+// Traits of other crates.
 
 #[test]
 fn the_error_kinds_of_embedded_io() {

@@ -5,10 +5,10 @@ use embedded_io::{Error as _, ErrorKind};
 use overspill_core::{Medium, ReadMedium};
 use std::error::Error;
 
-/// How many bytes a medium must be able to hold to be checked.
+/// The capacity in bytes that a medium must have to be checked.
 pub const ROOM: usize = 64;
 
-/// Checks the media that `make` makes, empty ones.
+/// Checks the empty media that `make` returns.
 ///
 /// # Errors
 /// With the first rule that is broken.
@@ -21,7 +21,7 @@ where
     try_all(&rules(), &mut make)
 }
 
-/// Checks the media that `make` makes of their content, of up to [`ROOM`] bytes: those that can only be read.
+/// Checks the media that `make` returns for a content of up to [`ROOM`] bytes, by the rules of reading alone.
 ///
 /// # Errors
 /// With the first rule that is broken.
@@ -43,7 +43,7 @@ const PAST_END: &str = "reading at the end or past it gives nothing, and no erro
 const READS: &str = "read_at gives what write_at took, from any offset";
 const CHUNKS: &str = "chunk_at lends one byte at least, and the right ones";
 
-/// A medium with content, or what went wrong in making it.
+/// A medium with content, or the error in making it.
 type Made<M> = Result<M, Box<dyn Error>>;
 
 /// The rules.
@@ -102,7 +102,7 @@ where
     Ok(medium)
 }
 
-/// Refused for want of room. A medium that grows may say `OutOfMemory`: what it is too small for is the machine.
+/// Checks the kind of a refusal for want of room. A medium that grows may say `OutOfMemory`: the machine refuses it.
 fn no_room(kind: ErrorKind) -> Outcome {
     ensure!(matches!(kind, ErrorKind::WriteZero | ErrorKind::OutOfMemory), "no room is {kind:?}");
     Ok(())
@@ -195,7 +195,7 @@ where
     Ok(())
 }
 
-/// Appends until there is no room, or for a while where there always is.
+/// Appends until there is no room, or for a while if the medium grows.
 fn full<M: Medium, F: FnMut() -> M>(make: &mut F) -> Outcome
 where
     M::Error: 'static,

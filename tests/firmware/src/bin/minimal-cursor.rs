@@ -1,4 +1,4 @@
-//! The smallest program with the cursor and all of the ring that has no feature. For what it links: no panic.
+//! The smallest program with the cursor and all of the ring that needs no feature. Shows that it links no panic.
 #![no_std]
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! An interrupt produces, the main loop consumes, and every byte is verified; the cursor keeps a transcript of it.
 //!
-//! The system timer interrupts every few hundred instructions, wherever the main loop happens to be, in the midst of
-//! a read included. The stream is a generator's, so that a byte lost, doubled or swapped is noticed at once.
+//! The system timer interrupts every few hundred instructions, at any point of the main loop, a read included. The
+//! stream comes from a generator, so that a byte lost, doubled or swapped is noticed at once.
 #![no_std]
 #![no_main]
 
@@ -17,7 +17,7 @@ use overspill_firmware::exit;
 
 type Queue = Ring<37, HighWater>;
 
-/// What the interrupt owns. Handed over in a critical section, once; used in the handler only.
+/// What the interrupt handler owns. Handed to it in a critical section, once, and used there only.
 struct Source {
     producer: Producer<'static, Queue>,
     log: LogProducer<'static, 64>,
@@ -100,7 +100,7 @@ fn main() -> ! {
     exit(passed)
 }
 
-/// Says what went wrong, and that it did.
+/// Prints what went wrong, and fails.
 macro_rules! check {
     ($condition:expr, $($message:tt)+) => {
         if !$condition {
@@ -148,7 +148,7 @@ fn run() -> bool {
     true
 }
 
-/// The log overran long ago: what is left counts up without a gap, from where the losses end.
+/// The log has overrun long ago: the remaining records count up without a gap, from the last that was lost.
 fn check_log(log: &mut overspill_core::ring::LogConsumer<'_, 64>) -> bool {
     cortex_m::interrupt::disable();
     let mut record = [0; 4];
