@@ -2,24 +2,30 @@
 //!
 //! Promises, the negative ones included:
 //!
-//! - A seek never touches the medium; past the end it succeeds, and only a write makes the gap real.
+//! - A seek never accesses the medium's content. Past the end it succeeds, and only a write makes the gap real.
 //! - A failed call moves nothing and loses nothing. A short count moves by exactly that count.
 //! - `set_len` never moves the position, even if it cuts below it.
 //! - `write` of at least one byte never returns `Ok(0)`.
+//!
+//! Held by: `tests/tests/cursor_model.rs` (against a model, over every medium), `tests/tests/cursor_edges.rs`,
+//! `tests/tests/conformance.rs`, `fuzz/fuzz_targets/cursor.rs`, `tests/firmware/`.
 
-use crate::medium::{Medium, as_u64};
+use crate::medium::{Medium, ReadMedium, as_u64};
 use core::fmt;
 use embedded_io::{Error as _, ErrorKind, SeekFrom};
 
 /// A seekable cursor over a [`Medium`].
 ///
 /// It behaves as a file opened in binary mode, and as Python's `io.BytesIO`: seeking past the end
-/// is allowed, reading there gives nothing, and writing there fills the gap with zeros. A failed
+/// is allowed, reading there returns nothing, and writing there fills the gap with zeros. A failed
 /// call leaves everything as it was.
 ///
-/// Every call costs the medium's own plus a few comparisons. See the [crate's page](crate) for an
-/// example.
-#[derive(Clone, Copy, Debug, Default)]
+/// Over a [`ReadMedium`] it reads and seeks; over a [`Medium`] it also writes. Every call costs the medium's own call
+/// and a few comparisons. See the [crate's page](crate) for an example.
+///
+/// It is `Clone` if its medium is; the clone has a position of its own. It is not `Copy`, so that a position is never
+/// forked implicitly: a function that is passed a copy would move only the copy.
+#[derive(Clone, Debug, Default)]
 pub struct Cursor<M: ?Sized> {
     /// Where the next read or write starts: any `u64`, past the end too.
     position: u64,
@@ -31,13 +37,16 @@ pub struct Cursor<M: ?Sized> {
 #[non_exhaustive]
 pub enum WriteError<E> {
     /// Not one byte of it fits at this position.
+    ///
+    /// The medium said so by an error of kind [`ErrorKind::WriteZero`], or positions end here.
+    #[non_exhaustive]
     Full {
         /// Where the write would have started.
         position: u64,
         /// How many bytes were refused: all that were given.
         refused: usize,
     },
-    /// The medium failed.
+    /// The medium failed. The message and the source of this are those of the medium's error.
     Medium(E),
 }
 
@@ -45,9 +54,9 @@ pub enum WriteError<E> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidSeek {
-    /// What the offset was counted from: the position, or the length.
+    /// The place that the offset was counted from, in bytes: the position, or the length.
     pub from: u64,
-    /// The offset that leads out of range.
+    /// The offset that leads out of range, in bytes.
     pub offset: i64,
 }
 
@@ -56,6 +65,7 @@ pub struct InvalidSeek {
 #[non_exhaustive]
 pub enum CursorError<E> {
     /// See [`WriteError::Full`].
+    #[non_exhaustive]
     Full {
         /// Where the write would have started.
         position: u64,
@@ -64,24 +74,38 @@ pub enum CursorError<E> {
     },
     /// See [`InvalidSeek`].
     InvalidSeek(InvalidSeek),
-    /// The medium failed.
+    /// The medium failed. The message and the source of this are those of the medium's error.
     Medium(E),
 }
 
 impl<M> Cursor<M> {
-    /// Stands at position 0 of `medium`.
+    /// A cursor at position 0 of `medium`.
     pub const fn new(medium: M) -> Self {
-        Cursor { position: 0, medium }
+        Cursor::at(medium, 0)
     }
 
-    /// Gives the medium back.
+    /// A cursor at `position`, which may lie past the end.
+    ///
+    /// ```
+    /// use overspill_core::{Cursor, Fixed};
+    ///
+    /// let mut memory = Fixed::filled(*b"length: ?");
+    /// Cursor::at(&mut memory, 8).write(b"4")?;
+    /// assert_eq!(memory.as_slice(), b"length: 4");
+    /// # Ok::<(), overspill_core::WriteError<overspill_core::CapacityError>>(())
+    /// ```
+    pub const fn at(medium: M, position: u64) -> Self {
+        Cursor { position, medium }
+    }
+
+    /// Returns the medium.
     pub fn into_inner(self) -> M {
         self.medium
     }
 }
 
 impl<M: ?Sized> Cursor<M> {
-    /// Where the next read or write starts, in bytes from the beginning.
+    /// The place at which the next read or write starts, in bytes from the beginning.
     #[inline]
     #[must_use]
     pub const fn position(&self) -> u64 {
@@ -106,20 +130,14 @@ impl<M: ?Sized> Cursor<M> {
         &self.medium
     }
 
-    /// The position and the medium, to be changed together.
-    #[inline]
-    pub const fn split_mut(&mut self) -> (&mut u64, &mut M) {
-        (&mut self.position, &mut self.medium)
-    }
-
-    /// The medium, to be changed. The position stays where it is.
+    /// The medium, mutably. The position stays where it is.
     #[inline]
     pub const fn get_mut(&mut self) -> &mut M {
         &mut self.medium
     }
 }
 
-impl<M: Medium + ?Sized> Cursor<M> {
+impl<M: ReadMedium + ?Sized> Cursor<M> {
     /// The number of bytes in the medium.
     #[inline]
     #[must_use]
@@ -127,22 +145,22 @@ impl<M: Medium + ?Sized> Cursor<M> {
         self.medium.len()
     }
 
-    /// Whether the medium holds nothing.
+    /// Whether the medium is empty.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.medium.is_empty()
     }
 
-    /// How many bytes lie between the position and the end: 0 at the end and past it.
+    /// The number of bytes between the position and the end: 0 at the end and past it.
     #[inline]
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.len().saturating_sub(self.position)
     }
 
-    /// Reads into `buf` and moves past what was read; `Ok(0)` at the end, past it, or if `buf` is
-    /// empty. May give fewer bytes than there are.
+    /// Reads into `buf`, moves past what was read, and returns how much that is: `Ok(0)` at the end, past it, or if
+    /// `buf` is empty. May read fewer bytes than there are.
     ///
     /// # Errors
     /// Those of the medium; the position has not moved.
@@ -153,66 +171,8 @@ impl<M: Medium + ?Sized> Cursor<M> {
         Ok(n)
     }
 
-    /// Writes from `data` and moves past what was taken, at least one byte of it; `Ok(0)` only if
-    /// `data` is empty, which changes nothing. A gap between the end and the position becomes
-    /// zeros.
-    ///
-    /// # Errors
-    /// [`WriteError::Full`] if nothing fits, [`WriteError::Medium`] if the medium failed. In
-    /// either case the position and the content, its length included, are as they were; only where
-    /// the medium takes the gap, fails at the bytes behind it, and then refuses to be cut back, do
-    /// the gap's zeros stay.
-    #[inline]
-    pub fn write(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
-        if self.position > self.medium.len() || as_u64(data.len()) > u64::MAX - self.position {
-            return self.write_at_the_edges(data);
-        }
-        let n = self.medium.write_at(self.position, data).map_err(WriteError::Medium)?;
-        if n == 0 && !data.is_empty() {
-            return Err(self.full(data));
-        }
-        self.position = self.position.saturating_add(as_u64(n));
-        Ok(n)
-    }
-
-    /// The rare writes: past the end, where a gap has to be filled first, and up to `u64::MAX`,
-    /// where no more can be counted.
-    #[cold]
-    fn write_at_the_edges(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
-        if data.is_empty() {
-            return Ok(0);
-        }
-        let countable = usize::try_from(u64::MAX - self.position).unwrap_or(usize::MAX);
-        let fits = data.get(..countable).unwrap_or(data);
-        let end = self.medium.len();
-        if self.position > end {
-            self.medium.set_len(self.position).map_err(|error| match error.kind() {
-                ErrorKind::WriteZero => self.full(data),
-                _ => WriteError::Medium(error),
-            })?;
-        }
-        let written = match self.medium.write_at(self.position, fits) {
-            Ok(0) => Err(self.full(data)),
-            other => other.map_err(WriteError::Medium),
-        };
-        if written.is_err() && self.position > end {
-            // Cutting off the zeros that were just added takes no room. Should it fail all the
-            // same, they stay: zeros past the old end are the only trace, and the write's own
-            // error says more than this one's would.
-            let _ = self.medium.set_len(end);
-        }
-        let n = written?;
-        self.position = self.position.saturating_add(as_u64(n));
-        Ok(n)
-    }
-
-    #[cold]
-    fn full<E>(&self, data: &[u8]) -> WriteError<E> {
-        WriteError::Full { position: self.position, refused: data.len() }
-    }
-
-    /// Moves to a place counted from the beginning, the end or the position, and returns it in
-    /// bytes from the beginning. Past the end is allowed.
+    /// Moves to a place relative to the beginning, the end or the position, and returns it in
+    /// bytes from the beginning. It may lie past the end.
     ///
     /// # Errors
     /// [`InvalidSeek`] if the place is before 0 or past `u64::MAX`.
@@ -231,7 +191,7 @@ impl<M: Medium + ?Sized> Cursor<M> {
     }
 
     /// Lends the bytes at the position, as many as lie in one piece; none at the end or past it.
-    /// [`consume`](Cursor::consume) then moves past those that were used.
+    /// [`consume`](Cursor::consume) then moves past those that were used. Does not copy.
     ///
     /// # Errors
     /// Those of the medium.
@@ -240,11 +200,77 @@ impl<M: Medium + ?Sized> Cursor<M> {
         self.medium.chunk_at(self.position)
     }
 
-    /// Moves past `n` bytes that [`fill_buf`](Cursor::fill_buf) lent. More than it lent is a seek
+    /// Moves past `n` bytes that [`fill_buf`](Cursor::fill_buf) lent. A larger `n` is a seek
     /// forward; the position stops at `u64::MAX`.
     #[inline]
     pub fn consume(&mut self, n: usize) {
         self.position = self.position.saturating_add(as_u64(n));
+    }
+}
+
+impl<M: Medium + ?Sized> Cursor<M> {
+    /// Writes from `data`, moves past what was taken, and returns how much that is: at least one byte, and `Ok(0)` only
+    /// if `data` is empty, which changes nothing. A gap between the end and the position becomes zeros.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`] if nothing fits, [`WriteError::Medium`] if the medium failed. In
+    /// either case the position and the content, its length included, are as they were. There is one exception: if
+    /// the medium takes the gap, fails at the bytes after it, and then refuses to be cut back, the gap's zeros stay.
+    #[inline]
+    pub fn write(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
+        if self.position > self.medium.len() || as_u64(data.len()) > u64::MAX - self.position {
+            return self.write_at_the_edges(data);
+        }
+        match self.medium.write_at(self.position, data) {
+            Ok(n) if n > 0 || data.is_empty() => {
+                self.position = self.position.saturating_add(as_u64(n));
+                Ok(n)
+            }
+            // A medium that takes nothing and does not say why breaks the rules. Callers must not loop for ever then.
+            Ok(_) => Err(self.full(data)),
+            Err(error) => Err(self.refused(error, data)),
+        }
+    }
+
+    /// The rare writes: past the end, where a gap has to be filled first, and near `u64::MAX`, where positions end.
+    #[cold]
+    fn write_at_the_edges(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let countable = usize::try_from(u64::MAX - self.position).unwrap_or(usize::MAX);
+        let fits = data.get(..countable).unwrap_or(data);
+        let end = self.medium.len();
+        if self.position > end {
+            self.medium.set_len(self.position).map_err(|error| self.refused(error, data))?;
+        }
+        let written = match self.medium.write_at(self.position, fits) {
+            Ok(0) => Err(self.full(data)),
+            Ok(n) => Ok(n),
+            Err(error) => Err(self.refused(error, data)),
+        };
+        if written.is_err() && self.position > end {
+            // Cutting off the zeros that were just added needs no room. If it fails nevertheless, they stay: zeros past
+            // the old end are the only trace, and the write's own error says more than this one would.
+            let _ = self.medium.set_len(end);
+        }
+        let n = written?;
+        self.position = self.position.saturating_add(as_u64(n));
+        Ok(n)
+    }
+
+    /// The error of a write of which the medium took nothing.
+    #[cold]
+    fn refused(&self, error: M::Error, data: &[u8]) -> WriteError<M::Error> {
+        match error.kind() {
+            ErrorKind::WriteZero => self.full(data),
+            _ => WriteError::Medium(error),
+        }
+    }
+
+    #[cold]
+    fn full<E>(&self, data: &[u8]) -> WriteError<E> {
+        WriteError::Full { position: self.position, refused: data.len() }
     }
 
     /// Cuts the content to `len` bytes, or adds zeros up to it. The position stays, even past the
@@ -262,11 +288,11 @@ impl<M: Medium + ?Sized> Cursor<M> {
     /// # Errors
     /// Those of the medium; nothing has changed.
     #[inline]
-    pub fn truncate(&mut self) -> Result<(), M::Error> {
+    pub fn set_len_to_position(&mut self) -> Result<(), M::Error> {
         self.medium.set_len(self.position)
     }
 
-    /// Hands what was written to whatever lies below the medium.
+    /// Hands what was written to the device below the medium, if there is one.
     ///
     /// # Errors
     /// Those of the medium.
@@ -325,7 +351,7 @@ impl<E: core::error::Error> core::error::Error for CursorError<E> {
     }
 }
 
-/// So that `?` carries a medium's own error out of a function that also writes.
+/// For `?` on a medium's own error in a function that also writes.
 impl<E: embedded_io::Error> From<E> for WriteError<E> {
     fn from(error: E) -> Self {
         WriteError::Medium(error)

@@ -1,14 +1,19 @@
-//! Memory that somebody else owns or that is part of a value: it cannot grow, but it has a length.
+//! Memory that cannot grow, borrowed or part of a value, with a length of its own.
+//!
+//! Held by: `tests/tests/conformance.rs`, `tests/tests/cursor_model.rs`, `tests/tests/cursor_edges.rs`.
 
-use crate::medium::{CapacityError, Medium, as_u64, copy, tail, tail_mut};
+use crate::medium::{CapacityError, Medium, ReadMedium, as_u64, copy, read_in_one_piece, tail_mut};
+use core::convert::Infallible;
 
 /// Fixed memory with a length of its own, apart from its capacity.
 ///
 /// `S` is the storage: an array, a `&mut [u8]`, or anything else that lends its bytes. The first
-/// [`len`](Medium::len) bytes are content, the rest is room. Costs one `usize` beside the storage.
+/// [`len`](ReadMedium::len) bytes are content, the rest is free. Costs one `usize` beside the storage.
+///
+/// It is not `Copy`, so that content is never forked implicitly.
 ///
 /// ```
-/// use overspill_core::{Cursor, Fixed, Medium};
+/// use overspill_core::{Cursor, Fixed, Medium, ReadMedium};
 ///
 /// let mut memory = [0xFF; 8];
 /// let mut file = Cursor::new(Fixed::new(&mut memory[..]));
@@ -22,7 +27,7 @@ use crate::medium::{CapacityError, Medium, as_u64, copy, tail, tail_mut};
 /// assert_eq!(record.as_slice(), b"already");
 /// # Ok::<(), overspill_core::CapacityError>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Fixed<S> {
     storage: S,
     /// Content is `..len`. At most the storage's length, unless the storage lends a shorter slice
@@ -31,40 +36,50 @@ pub struct Fixed<S> {
 }
 
 impl<S> Fixed<S> {
-    /// Takes `storage` as room for content still to come: the length is 0.
+    /// An empty medium: all of `storage` is free.
     pub const fn new(storage: S) -> Self {
         Fixed { storage, len: 0 }
     }
 
-    /// Gives the storage back. Its first `len` bytes are the content.
+    /// Returns the storage. Its first `len` bytes are the content.
     pub fn into_inner(self) -> S {
         self.storage
     }
 }
 
 impl<S: AsRef<[u8]>> Fixed<S> {
-    /// Takes `storage` as content: the length is its capacity, and can be cut.
+    /// A full medium: all of `storage` is content, which can be cut.
     pub fn filled(storage: S) -> Self {
         let len = storage.as_ref().len();
         Fixed { storage, len }
     }
 
-    /// Takes the first `len` bytes of `storage` as content, the rest as room.
+    /// A medium of which the first `len` bytes of `storage` are content, and the rest is free.
     ///
     /// # Errors
     /// If `storage` is shorter than `len`.
     pub fn with_len(storage: S, len: usize) -> Result<Self, CapacityError> {
         let capacity = storage.as_ref().len();
         if len > capacity {
-            return Err(CapacityError { asked: as_u64(len), capacity: as_u64(capacity) });
+            return Err(CapacityError { requested: as_u64(len), capacity: as_u64(capacity) });
         }
         Ok(Fixed { storage, len })
     }
 
-    /// The longest that the content can be, in bytes.
+    /// The greatest length of the content, in bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.storage.as_ref().len()
+    }
+
+    /// The result of a write that took nothing: an error, unless `data` is empty.
+    #[cold]
+    fn nothing_taken(&self, offset: u64, data: &[u8]) -> Result<usize, CapacityError> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let requested = offset.saturating_add(as_u64(data.len()));
+        Err(CapacityError { requested, capacity: as_u64(self.capacity()) })
     }
 
     /// The content.
@@ -75,40 +90,30 @@ impl<S: AsRef<[u8]>> Fixed<S> {
     }
 }
 
+read_in_one_piece!([S: AsRef<[u8]>] Fixed<S>, CapacityError, |medium| medium.as_slice());
+read_in_one_piece! {
+    /// Memory that is shared is read only, by any number of cursors at once; that cannot fail.
+    [S: AsRef<[u8]>] &Fixed<S>, Infallible, |medium| medium.as_slice()
+}
+
 impl<S: AsRef<[u8]> + AsMut<[u8]>> Medium for Fixed<S> {
-    type Error = CapacityError;
-
-    #[inline]
-    fn len(&self) -> u64 {
-        as_u64(self.as_slice().len())
-    }
-
-    #[inline]
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, CapacityError> {
-        Ok(copy(tail(self.as_slice(), offset), buf))
-    }
-
     #[inline]
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, CapacityError> {
-        if offset > Medium::len(self) {
-            return Ok(0);
-        }
-        let room = tail_mut(self.storage.as_mut(), offset);
+        let is_within = offset <= ReadMedium::len(self);
+        let room = if is_within { tail_mut(self.storage.as_mut(), offset) } else { &mut [] };
         let taken = copy(data, room);
+        if taken == 0 {
+            return self.nothing_taken(offset, data);
+        }
         // `offset` is at most `len`, a usize, so the sum is at most the storage's length.
         let end = usize::try_from(offset).unwrap_or(usize::MAX).saturating_add(taken);
         self.len = self.len.max(end);
         Ok(taken)
     }
 
-    #[inline]
-    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], CapacityError> {
-        Ok(tail(self.as_slice(), offset))
-    }
-
     fn set_len(&mut self, len: u64) -> Result<(), CapacityError> {
         let capacity = self.capacity();
-        let refused = CapacityError { asked: len, capacity: as_u64(capacity) };
+        let refused = CapacityError { requested: len, capacity: as_u64(capacity) };
         let new = usize::try_from(len).map_err(|_| refused)?;
         if new > capacity {
             return Err(refused);

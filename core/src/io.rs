@@ -1,7 +1,9 @@
-//! The cursor as `embedded-io` sees it.
+//! The cursor's `embedded-io` traits, and the kinds of its errors.
+//!
+//! Held by: `tests/tests/conformance.rs`, `tests/tests/cursor_edges.rs`.
 
 use crate::cursor::{Cursor, CursorError, InvalidSeek, WriteError};
-use crate::medium::Medium;
+use crate::medium::{Medium, ReadMedium};
 use embedded_io::{BufRead, Error, ErrorKind, ErrorType, Read, Seek, SeekFrom, Write};
 
 impl<E: Error> Error for CursorError<E> {
@@ -44,18 +46,18 @@ impl<E> From<InvalidSeek> for CursorError<E> {
     }
 }
 
-impl<M: Medium + ?Sized> ErrorType for Cursor<M> {
+impl<M: ReadMedium + ?Sized> ErrorType for Cursor<M> {
     type Error = CursorError<M::Error>;
 }
 
-impl<M: Medium + ?Sized> Read for Cursor<M> {
+impl<M: ReadMedium + ?Sized> Read for Cursor<M> {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         Cursor::read(self, buf).map_err(CursorError::Medium)
     }
 }
 
-impl<M: Medium + ?Sized> BufRead for Cursor<M> {
+impl<M: ReadMedium + ?Sized> BufRead for Cursor<M> {
     #[inline]
     fn fill_buf(&mut self) -> Result<&[u8], Self::Error> {
         Cursor::fill_buf(self).map_err(CursorError::Medium)
@@ -79,7 +81,7 @@ impl<M: Medium + ?Sized> Write for Cursor<M> {
     }
 }
 
-impl<M: Medium + ?Sized> Seek for Cursor<M> {
+impl<M: ReadMedium + ?Sized> Seek for Cursor<M> {
     #[inline]
     fn seek(&mut self, to: SeekFrom) -> Result<u64, Self::Error> {
         Ok(Cursor::seek(self, to)?)

@@ -35,6 +35,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `heapless` (default) | [`Medium`] for `heapless::Vec<u8, N>` and `heapless::VecView<u8>` |
 //! | `alloc` | [`Medium`] for `alloc::vec::Vec<u8>` |
 //! | `std` | conversions between std's and embedded-io's types; implies `alloc` |
 //! | `async` | wake-ups ([`ring::Waking`]) and `embedded-io-async` |
@@ -48,19 +49,22 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+#[cfg(feature = "alloc")]
+mod alloc_vec;
 #[doc(hidden)]
 pub mod copy;
 mod cursor;
 mod fixed;
-mod growable;
+#[cfg(feature = "heapless")]
+mod heapless_vec;
 mod io;
 mod medium;
 pub mod ring;
 mod sync;
 
+#[cfg(feature = "alloc")]
+pub use alloc_vec::AllocError;
 pub use cursor::{Cursor, CursorError, InvalidSeek, WriteError};
 pub use embedded_io::{self, SeekFrom};
 pub use fixed::Fixed;
-#[cfg(feature = "alloc")]
-pub use growable::AllocError;
-pub use medium::{CapacityError, Medium};
+pub use medium::{CapacityError, Medium, ReadMedium};

@@ -1,26 +1,44 @@
-//! The trait below the cursor: bytes at offsets, and nothing else.
+//! The traits below the cursor: bytes at offsets, in a half for reading and a half for writing.
 //!
-//! A medium has no position, never seeks, and never fills gaps: those are the cursor's, written
-//! once for all media.
+//! A medium has no position, never seeks, and never fills gaps: the cursor does that, once for all media.
+//!
+//! Reading takes `&mut self`, because a medium may have to change itself to be read: load a page, or move a window
+//! over its content. Such a medium needs neither a lock nor a cell for that, and stays `Sync`. A medium that can be
+//! read through a shared reference, by many readers at once, says so by implementing [`ReadMedium`] for the
+//! reference as well, just as `std::io::Read` is implemented for `&File`. A trait with `&self` would have made each
+//! medium that changes pay for those that do not.
+//!
+//! Held by: `tests/tests/conformance.rs` (every rule, for every medium), `tests/tests/conformance_can_fail.rs` (each
+//! rule can fail), `tests/tests/cursor_edges.rs` (several cursors over one content).
 
 use core::fmt;
 use embedded_io::ErrorKind;
 
-/// Bytes at offsets, with a length.
+/// Bytes at offsets, with a length, to be read: the first half of a [`Medium`].
 ///
-/// This is what a [`Cursor`](crate::Cursor) stands on. An implementation keeps these rules, which
-/// the cursor relies on and which `overspill`'s own tests check for every medium:
+/// This is what a [`Cursor`](crate::Cursor) reads from. An implementation keeps this rule, on which the cursor
+/// relies: `read_at` and `chunk_at` at or past [`len`](ReadMedium::len) return nothing, and no error.
 ///
-/// - `read_at` and `chunk_at` at or past [`len`](Medium::len) give nothing, and no error.
-/// - `write_at` at `len` appends, before `len` overwrites, and may do both in one call. A short
-///   count means that the rest did not fit; `Ok(0)` for a write of at least one byte means that
-///   nothing fits at that offset.
-/// - Bytes that `set_len` adds are zeros, even where others stood before.
-/// - A method that returns an error has changed nothing that can be read back.
-/// - A medium that has no room for what `set_len` asks says so with an error of kind
-///   [`ErrorKind::WriteZero`].
-pub trait Medium {
-    /// What can go wrong below. `kind()` makes it usable through `embedded-io`.
+/// The methods take `&mut self` for the sake of media that change when they are read. Fixed memory, slices and
+/// vectors do not: for them the trait is implemented for shared references too, so that any number of cursors read
+/// one content, each from its own position and from any thread.
+///
+/// ```
+/// use overspill_core::{Cursor, Fixed, SeekFrom};
+///
+/// let content = Fixed::filled(*b"one content");
+/// let (mut one, mut other) = (Cursor::new(&content), Cursor::new(&content));
+/// one.seek(SeekFrom::Start(4)).unwrap();
+///
+/// let mut word = [0; 3];
+/// other.read(&mut word)?;
+/// assert_eq!(&word, b"one");
+/// one.read(&mut word)?;
+/// assert_eq!(&word, b"con");
+/// # Ok::<(), core::convert::Infallible>(())
+/// ```
+pub trait ReadMedium {
+    /// The medium's failures, in reading and in writing. Its `kind()` makes it usable through `embedded-io`.
     type Error: embedded_io::Error;
 
     /// The number of bytes that can be read: the end of the file.
@@ -39,21 +57,34 @@ pub trait Medium {
     /// Those of the medium.
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, Self::Error>;
 
-    /// Copies bytes from `data` to `offset`, which must not lie past the end, and returns how
-    /// many were taken. The length grows if they reach past it.
-    ///
-    /// A medium takes nothing at an offset past its end: `set_len` comes first.
-    ///
-    /// # Errors
-    /// Those of the medium; none of `data` is taken then.
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error>;
-
     /// Lends the bytes from `offset` on, as many as lie in one piece: at least one, unless
     /// `offset` is at the end or past it.
     ///
     /// # Errors
     /// Those of the medium.
     fn chunk_at(&mut self, offset: u64) -> Result<&[u8], Self::Error>;
+}
+
+/// A [`ReadMedium`] that can be written: what a [`Cursor`](crate::Cursor) writes to.
+///
+/// An implementation keeps these rules, on which the cursor relies:
+///
+/// - `write_at` at [`len`](ReadMedium::len) appends, before `len` overwrites, and may do both in one call. A short
+///   count means that the rest did not fit.
+/// - A medium that has no room, for a single byte of `write_at` or for the length that `set_len` requests, says so by
+///   an error of kind [`ErrorKind::WriteZero`]. The cursor replaces it by
+///   [`WriteError::Full`](crate::WriteError::Full); an error that says more than that has another kind, and reaches
+///   the caller as it is.
+/// - Bytes that `set_len` adds are zeros, even where others stood before.
+/// - A method that returns an error has changed nothing that can be read back.
+pub trait Medium: ReadMedium {
+    /// Copies bytes from `data` to `offset` and returns how many were taken: at least one, unless `data` is empty.
+    /// The length grows if they reach past it.
+    ///
+    /// # Errors
+    /// Those of the medium; none of `data` is taken then. Of kind [`ErrorKind::WriteZero`] if nothing fits, or if
+    /// `offset` lies past the end: `set_len` comes first.
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error>;
 
     /// Cuts the bytes past `len`, or adds zeros up to it.
     ///
@@ -61,7 +92,7 @@ pub trait Medium {
     /// Those of the medium; of kind [`ErrorKind::WriteZero`] if it has no room for `len` bytes.
     fn set_len(&mut self, len: u64) -> Result<(), Self::Error>;
 
-    /// Hands everything written to whatever lies below, if anything does.
+    /// Hands everything written to the device below, if there is one.
     ///
     /// # Errors
     /// Those of the medium.
@@ -72,7 +103,7 @@ pub trait Medium {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl<M: Medium + ?Sized> Medium for &mut M {
+impl<M: ReadMedium + ?Sized> ReadMedium for &mut M {
     type Error = M::Error;
 
     #[inline]
@@ -91,13 +122,16 @@ impl<M: Medium + ?Sized> Medium for &mut M {
     }
 
     #[inline]
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error> {
-        M::write_at(self, offset, data)
-    }
-
-    #[inline]
     fn chunk_at(&mut self, offset: u64) -> Result<&[u8], Self::Error> {
         M::chunk_at(self, offset)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<M: Medium + ?Sized> Medium for &mut M {
+    #[inline]
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error> {
+        M::write_at(self, offset, data)
     }
 
     #[inline]
@@ -111,19 +145,59 @@ impl<M: Medium + ?Sized> Medium for &mut M {
     }
 }
 
-/// More bytes were asked of a fixed medium than it can hold. Nothing was changed.
+/// Implements [`ReadMedium`] for a type whose content lies in one piece: `|medium| slice` borrows it.
+macro_rules! read_in_one_piece {
+    ($(#[$attribute:meta])* [$($generics:tt)*] $type:ty, $error:ty, |$medium:ident| $content:expr) => {
+        $(#[$attribute])*
+        impl<$($generics)*> $crate::medium::ReadMedium for $type {
+            type Error = $error;
+
+            #[inline]
+            fn len(&self) -> u64 {
+                let $medium = self;
+                $crate::medium::as_u64($content.len())
+            }
+
+            #[inline]
+            fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, $error> {
+                let $medium = self;
+                Ok($crate::medium::copy($crate::medium::tail($content, offset), buf))
+            }
+
+            #[inline]
+            fn chunk_at(&mut self, offset: u64) -> Result<&[u8], $error> {
+                let $medium = self;
+                Ok($crate::medium::tail($content, offset))
+            }
+        }
+    };
+}
+pub(crate) use read_in_one_piece;
+
+read_in_one_piece! {
+    /// Bytes to be read only. Reading cannot fail, and copies of the slice read the same bytes.
+    [] &[u8], core::convert::Infallible, |bytes| &**bytes
+}
+
+/// A fixed medium has no room for what was requested of it. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CapacityError {
-    /// The length that was asked for, in bytes.
-    pub asked: u64,
+    /// The length that the content would have needed, in bytes. If it is at most `capacity`, a write began past the
+    /// end of the content, which has to be lengthened first.
+    pub requested: u64,
     /// The longest that this medium can be, in bytes.
     pub capacity: u64,
 }
 
 impl fmt::Display for CapacityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a length of {} bytes was asked of a medium that holds {}", self.asked, self.capacity)
+        let CapacityError { requested, capacity } = self;
+        if requested > capacity {
+            write!(f, "a length of {requested} bytes was requested of a medium that holds {capacity}")
+        } else {
+            write!(f, "a write up to {requested} began past the end of the content: lengthen that first")
+        }
     }
 }
 

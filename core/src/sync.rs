@@ -1,4 +1,4 @@
-//! The one door to atomics, so that the code that ships is the code that loom explores.
+//! All atomics come from here, so that the code that ships is the code that loom explores.
 //!
 //! Three sources behind the same names: `core` by default; `portable-atomic` behind the feature of that
 //! name, for targets without compare-and-swap; loom under `--cfg overspill_loom`, for the models only.
@@ -34,7 +34,7 @@ pub(crate) use loom::cell::UnsafeCell as Cell;
 #[cfg(all(feature = "async", not(overspill_loom)))]
 pub(crate) use plain::Cell;
 
-/// An `UnsafeCell` with the face of loom's.
+/// An `UnsafeCell` with the interface of loom's.
 #[cfg(all(feature = "async", not(overspill_loom)))]
 mod plain {
     pub(crate) struct Cell<T>(core::cell::UnsafeCell<T>);

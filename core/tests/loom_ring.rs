@@ -14,10 +14,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use loom::sync::Notify;
 use loom::thread;
 use overspill_core::ring::{
-    Consumer, GrantError, Layout, LogRing, Packed, Padded, Producer, Ring, TakeError, Waking, rejoin,
+    Consumer, GrantError, Layout, LogRing, Packed, Padded, PopError, Producer, RecordRing, Ring, Waking,
 };
 
-/// loom's threads want `'static`; what an execution leaks is a few hundred bytes.
+/// loom's threads require `'static`. An execution leaks a few hundred bytes.
 fn forever<T>(value: T) -> &'static mut T {
     Box::leak(Box::new(value))
 }
@@ -100,7 +100,7 @@ fn slices_against_slices() {
     either_layout!(2, slices_and_slices);
 }
 
-/// A contiguous grant has the write index jump when the ring is empty; the reader must follow, at any moment.
+/// A contiguous grant makes the write index jump if the ring is empty. The reader must follow at any moment.
 #[test]
 fn grants_against_grants() {
     fn grants_and_grants<const N: usize, const BYTES: bool, L: Layout + 'static>() {
@@ -141,7 +141,7 @@ fn grants_against_grants() {
                 expected += 1;
             }
             let len = grant.len();
-            grant.commit(len);
+            grant.release(len);
             if len == 0 {
                 thread::yield_now();
             }
@@ -156,7 +156,7 @@ fn grants_against_grants() {
     model(2, grants_and_grants::<3, true, Padded>);
 }
 
-/// Who sees the producer closed and then reads to the end has read everything.
+/// A consumer that sees the producer closed and then reads to the end has read everything.
 #[test]
 fn close_against_read() {
     fn close_and_read<L: Layout + 'static>() {
@@ -174,7 +174,7 @@ fn close_against_read() {
     either_layout!(3, close_and_read);
 }
 
-/// Who sees the consumer closed sees all the room that it made.
+/// A producer that sees the consumer closed sees all the room that it made.
 #[test]
 fn close_against_write() {
     fn close_and_write<L: Layout + 'static>() {
@@ -192,7 +192,7 @@ fn close_against_write() {
     either_layout!(3, close_and_write);
 }
 
-/// Two threads want to split: one gets it, and what it did is there for the one that splits it again.
+/// Two threads try to split a ring. One succeeds, and what it did is visible to the next that splits it.
 #[test]
 fn split_against_split_and_rejoin() {
     model(3, || {
@@ -202,7 +202,7 @@ fn split_against_split_and_rejoin() {
             let before = consumer.len();
             assert_eq!(producer.push(before as u8), Ok(()));
             assert_eq!(consumer.peek(), Some(0));
-            assert!(rejoin(producer, consumer).is_ok());
+            assert!(consumer.rejoin(producer).is_ok());
             1
         };
         let other = thread::spawn(visit);
@@ -211,6 +211,28 @@ fn split_against_split_and_rejoin() {
         assert!(visits > 0);
         let (_producer, consumer) = ring.try_split().expect("both are back");
         assert_eq!(consumer.len(), visits);
+    });
+}
+
+/// The same for records: what one pair of ends wrote is visible to the next, whole.
+#[test]
+fn records_split_against_split_and_rejoin() {
+    model(3, || {
+        let ring: &'static RecordRing<Ring<4>> = forever(RecordRing::<Ring<4>>::new());
+        let visit = move || {
+            let Some((mut producer, mut consumer)) = ring.try_split() else { return 0 };
+            let mut buf = [9; 1];
+            let before = consumer.pop(&mut buf).expect("it fits").map_or(0, |len| len + usize::from(buf[0]));
+            producer.push(&[before as u8]).expect("it is empty");
+            assert!(consumer.rejoin(producer).is_ok());
+            1
+        };
+        let other = thread::spawn(visit);
+        let visits = visit() + other.join().unwrap();
+        let (_producer, mut consumer) = ring.try_split().expect("both are back");
+        let mut buf = [9; 1];
+        assert_eq!(consumer.pop(&mut buf), Ok(Some(1)));
+        assert_eq!(usize::from(buf[0]) + 1, visits);
     });
 }
 
@@ -232,13 +254,13 @@ fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
         if let Poll::Ready(value) = poll(&mut context) {
             return value;
         }
-        // Who finds the other end waking is woken at once, and must let it go on.
+        // An end that registers while the other is waking is woken at once, and must let the other continue.
         thread::yield_now();
         unpark.0.wait();
     }
 }
 
-/// The reader falls asleep while the writer writes what it waits for.
+/// The reader begins to wait while the writer writes what it waits for.
 #[test]
 fn waiting_for_bytes_against_write() {
     model(3, || {
@@ -254,7 +276,7 @@ fn waiting_for_bytes_against_write() {
     });
 }
 
-/// The writer falls asleep while the reader makes the room that it waits for, twice, with a waker each time.
+/// The writer begins to wait while the reader makes the room that it waits for; twice, with a new waker each time.
 #[test]
 fn waiting_for_room_against_read() {
     model(2, || {
@@ -280,7 +302,7 @@ fn waiting_for_room_against_read() {
     });
 }
 
-/// The reader falls asleep while the writer goes away.
+/// The reader begins to wait while the writer closes.
 #[test]
 fn waiting_against_close() {
     model(3, || {
@@ -291,7 +313,7 @@ fn waiting_against_close() {
     });
 }
 
-/// A poll with another waker replaces the one before, while the writer wakes whichever it finds.
+/// A poll with another waker replaces the previous one, while the writer wakes whichever is registered.
 #[test]
 fn another_waker_against_wake() {
     model(3, || {
@@ -314,23 +336,23 @@ fn record(n: u8) -> Vec<u8> {
 }
 
 /// Reads until record `last` and checks that every record is whole, in order, or counted as lost.
-fn read_log(mut take: impl FnMut(&mut [u8]) -> Result<Option<usize>, TakeError>, last: u8) {
+fn read_log(mut pop: impl FnMut(&mut [u8]) -> Result<Option<usize>, PopError>, last: u8) {
     let mut next = 0;
     while next <= last {
         let mut buf = [0; 8];
-        match take(&mut buf) {
+        match pop(&mut buf) {
             Ok(Some(len)) => {
                 assert_eq!(&buf[..len], record(next));
                 next += 1;
             }
             Ok(None) => thread::yield_now(),
-            Err(TakeError::Lost(lost)) => {
+            Err(PopError::Lost(lost)) => {
                 assert!(lost.records > 0);
                 let gone = next..next + lost.records as u8;
                 assert_eq!(lost.bytes, gone.clone().map(|n| record(n).len()).sum::<usize>());
                 next = gone.end;
             }
-            Err(TakeError::TooLong { len }) => panic!("a torn length of {len} came out"),
+            Err(PopError::BufferTooShort(error)) => panic!("a torn length of {} came out", error.len),
         }
     }
 }
@@ -345,7 +367,7 @@ fn log_overwriting_against_reading() {
             producer.push(&record(1)).unwrap();
             producer.push(&record(2)).unwrap();
         });
-        read_log(|buf| consumer.take(buf), 2);
+        read_log(|buf| consumer.pop(buf), 2);
         writer.join().unwrap();
     });
 }
@@ -361,12 +383,12 @@ fn log_overwriting_against_counting() {
             producer.push(&record(2)).unwrap();
             producer.push(&record(3)).unwrap();
         });
-        read_log(|buf| consumer.take(buf), 3);
+        read_log(|buf| consumer.pop(buf), 3);
         writer.join().unwrap();
     });
 }
 
-/// As for the ring: who sees the producer closed and then reads to the end has read everything.
+/// As for the ring: a consumer that sees the producer closed and then reads to the end has read everything.
 #[test]
 fn log_close_against_read() {
     model(3, || {
@@ -377,14 +399,14 @@ fn log_close_against_read() {
         });
         if consumer.is_closed() {
             let mut buf = [0; 4];
-            assert_eq!(consumer.take(&mut buf), Ok(Some(4)));
-            assert_eq!(consumer.take(&mut buf), Ok(None));
+            assert_eq!(consumer.pop(&mut buf), Ok(Some(4)));
+            assert_eq!(consumer.pop(&mut buf), Ok(None));
         }
         writer.join().unwrap();
     });
 }
 
-/// As for the ring: what one pair of ends wrote is there for the next.
+/// As for the ring: what one pair of ends wrote is visible to the next.
 #[test]
 fn log_split_against_split_and_rejoin() {
     model(3, || {
@@ -399,7 +421,7 @@ fn log_split_against_split_and_rejoin() {
         let visits = visit() + other.join().unwrap();
         let (_, mut consumer) = log.try_split().expect("both are back");
         let mut buf = [0; 1];
-        let records = (0..).take_while(|_| consumer.take(&mut buf) == Ok(Some(1))).count();
+        let records = (0..).take_while(|_| consumer.pop(&mut buf) == Ok(Some(1))).count();
         assert_eq!(records, visits);
     });
 }

@@ -1,9 +1,12 @@
-//! Bugs that rings in the field have had, and what it was like to meet them.
+//! Bugs that other rings have had, and how they showed.
 
-use overspill_core::ring::{Frames, GrantError, LogRing, Padded, Ring, SliceRing, TakeError, rejoin};
+use overspill_core::ring::{LogRing, Padded, PopError, RecordRing, Ring, SliceRing};
+use refused::{Refused, refused};
+
+mod refused;
 
 /// An empty queue of 64 whose cursor stood at 30 refused a record of 33 bytes: 34 in front of the end, 30 behind it, and
-/// neither part enough. It was empty, so nobody would ever free more, and the device was silent for good.
+/// neither part enough. It was empty, so no read would ever free more, and the device was silent for good.
 #[test]
 fn an_empty_ring_takes_whatever_its_capacity_allows_wherever_it_stands() {
     for stands_at in 0..=130 {
@@ -28,19 +31,19 @@ fn what_can_never_fit_is_told_from_what_does_not_fit_now() {
     let (mut producer, mut consumer) = ring.split();
     producer.push_slice(&[1; 10]);
     for count in [17, usize::MAX / 2, usize::MAX - 9, usize::MAX] {
-        assert_eq!(producer.grant_exact(count).err(), Some(GrantError::TooLarge { limit: 16 }));
-        assert_eq!(producer.grant_contiguous(count).err(), Some(GrantError::TooLarge { limit: 16 }));
-        assert_eq!(consumer.grant_exact(count).err(), Some(GrantError::TooLarge { limit: 16 }));
+        assert_eq!(refused(producer.grant_exact(count)), Refused::TooLarge { limit: 16 });
+        assert_eq!(refused(producer.grant_contiguous(count)), Refused::TooLarge { limit: 16 });
+        assert_eq!(refused(consumer.grant_exact(count)), Refused::TooLarge { limit: 16 });
     }
-    assert_eq!(producer.grant_exact(7).err(), Some(GrantError::NotNow { available: 6 }));
-    assert_eq!(consumer.grant_exact(11).err(), Some(GrantError::NotNow { available: 10 }));
+    assert_eq!(refused(producer.grant_exact(7)), Refused::NotNow { available: 6 });
+    assert_eq!(refused(consumer.grant_exact(11)), Refused::NotNow { available: 10 });
 
-    let mut frames = Frames::<Ring<16>>::new();
-    let (mut producer, _consumer) = frames.split();
-    assert_eq!(producer.push(&[0; 16]).err(), Some(GrantError::TooLarge { limit: 15 }));
-    assert_eq!(producer.grant(usize::MAX).err(), Some(GrantError::TooLarge { limit: 15 }));
+    let mut records = RecordRing::<Ring<16>>::new();
+    let (mut producer, _consumer) = records.split();
+    assert_eq!(refused(producer.push(&[0; 16])), Refused::TooLarge { limit: 15 });
+    assert_eq!(refused(producer.grant(usize::MAX)), Refused::TooLarge { limit: 15 });
     producer.push(&[0; 15]).unwrap();
-    assert_eq!(producer.push(&[]).err(), Some(GrantError::NotNow { available: 0 }));
+    assert_eq!(refused(producer.push(&[])), Refused::NotNow { available: 0 });
 }
 
 /// A pipe of 30 took 10 of 20 bytes although it was empty, because it stopped at the wrap.
@@ -113,7 +116,7 @@ fn handles_of_two_rings_do_not_join() {
     let (one, two) = (Ring::<4>::new(), Ring::<4>::new());
     let (producer, _kept) = one.try_split().unwrap();
     let (_also_kept, consumer) = two.try_split().unwrap();
-    let (producer, consumer) = rejoin(producer, consumer).unwrap_err();
+    let (producer, consumer) = consumer.rejoin(producer).unwrap_err();
     drop((producer, consumer));
     assert!(one.try_split().is_none() && two.try_split().is_none());
 }
@@ -127,14 +130,14 @@ fn a_log_counts_exactly_what_it_lost() {
         producer.push(&vec![n; usize::from(n % 5)]).unwrap();
     }
     let mut buf = [0; 8];
-    let Err(TakeError::Lost(lost)) = consumer.take(&mut buf) else { panic!("100 do not fit") };
+    let Err(PopError::Lost(lost)) = consumer.pop(&mut buf) else { panic!("100 do not fit") };
     let bytes: usize = (0..lost.records).map(|n| n % 5).sum();
     assert_eq!(lost.bytes, bytes);
     for n in lost.records..100 {
-        assert_eq!(consumer.take(&mut buf), Ok(Some(n % 5)));
+        assert_eq!(consumer.pop(&mut buf), Ok(Some(n % 5)));
         assert!(buf[..n % 5].iter().all(|byte| usize::from(*byte) == n));
     }
-    assert_eq!(consumer.take(&mut buf), Ok(None));
+    assert_eq!(consumer.pop(&mut buf), Ok(None));
 }
 
 /// AMD's `rep movsb` copies twenty times more slowly where the destination begins 1 to 31 bytes past the source, modulo 4 KiB:

@@ -1,13 +1,16 @@
-//! What rings, their ends, their grants and their errors say of themselves, in every layout.
+//! What rings, their ends, their grants and their errors report, in every layout.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 use embedded_io::{BufRead, Read, ReadReady, Write, WriteReady};
 use overspill_core::ring::{
-    AnyRing, Closed, Consumer, FrameTooLong, Frames, GrantError, HighWater, LogRing, Lost, Packed, Padded,
-    Producer, RecordTooLong, Ring, SliceRing, TakeError, Waking, rejoin,
+    AnyRing, Closed, Consumer, HighWater, LogRing, Packed, Padded, PopError, Producer, RecordRing, Ring,
+    SliceRing, Waking,
 };
+use refused::{Refused, refused};
 
-/// What both ends say of a ring of four bytes, at each fill, wherever it stands.
+mod refused;
+
+/// What both ends of a ring of four bytes report, at each fill and each place of its indices.
 fn ends_count<R: AnyRing>(producer: &mut Producer<'_, R>, consumer: &mut Consumer<'_, R>) {
     for start in 0..9 {
         for fill in 0..=4_usize {
@@ -27,7 +30,7 @@ fn ends_count<R: AnyRing>(producer: &mut Producer<'_, R>, consumer: &mut Consume
         assert_eq!(consumer.skip(3), 3);
         assert_eq!(consumer.pop(), Some(start + 3));
         assert_eq!((consumer.pop(), consumer.skip(1)), (None, 0));
-        // From here on it stands one further.
+        // The indices are one place further in the next round.
         assert!(producer.push(0).is_ok() && consumer.pop().is_some());
     }
 }
@@ -123,16 +126,16 @@ fn grants_say_how_long_they_are_and_change_nothing_until_committed() {
         first.iter_mut().chain(second).zip(1..).for_each(|(byte, n)| *byte = n);
         grant.commit(usize::MAX); // no more than was granted
         assert_eq!(producer.grant_exact(1).unwrap().len(), 1);
-        assert_eq!(producer.grant_exact(2).unwrap_err(), GrantError::NotNow { available: 1 });
-        assert_eq!(producer.grant_exact(7).unwrap_err(), GrantError::TooLarge { limit: 6 });
-        assert_eq!(consumer.grant_exact(6).unwrap_err(), GrantError::NotNow { available: 5 });
-        assert_eq!(consumer.grant_exact(7).unwrap_err(), GrantError::TooLarge { limit: 6 });
+        assert_eq!(refused(producer.grant_exact(2)), Refused::NotNow { available: 1 });
+        assert_eq!(refused(producer.grant_exact(7)), Refused::TooLarge { limit: 6 });
+        assert_eq!(refused(consumer.grant_exact(6)), Refused::NotNow { available: 5 });
+        assert_eq!(refused(consumer.grant_exact(7)), Refused::TooLarge { limit: 6 });
 
         let grant = consumer.grant_exact(4).unwrap();
         assert_eq!((grant.len(), grant.is_empty()), (4, false));
         assert_eq!(format!("{grant:?}"), "ReadGrant { len: 4, .. }");
         assert_eq!([grant.as_slices().0, grant.as_slices().1].concat(), [1, 2, 3, 4]);
-        grant.commit(3);
+        grant.release(3);
         assert_eq!((consumer.pop(), consumer.pop(), consumer.pop()), (Some(4), Some(5), None));
     }
     producer.push_slice(b"abcdef");
@@ -146,13 +149,13 @@ fn grants_say_how_long_they_are_and_change_nothing_until_committed() {
     grant.as_mut_slice().copy_from_slice(b"ghijkl");
     let producer = grant.commit(5);
     let (producer, error) = producer.into_grant(6).unwrap_err();
-    assert_eq!(error, GrantError::NotNow { available: 1 });
+    assert_eq!(refused::<()>(Err(error)), Refused::NotNow { available: 1 });
     let (_producer, error) = producer.into_grant(9).unwrap_err();
-    assert_eq!(error, GrantError::TooLarge { limit: 6 });
+    assert_eq!(refused::<()>(Err(error)), Refused::TooLarge { limit: 6 });
     let grant = consumer.into_grant();
     assert_eq!(format!("{grant:?}"), "OwnedReadGrant { len: 5, .. }");
     assert_eq!(grant.as_slice(), b"ghijk");
-    assert_eq!(grant.commit(4).pop(), Some(b'k'));
+    assert_eq!(grant.release(4).pop(), Some(b'k'));
 }
 
 /// A record of `len` bytes, each its number.
@@ -161,10 +164,10 @@ fn record(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn frames_are_whole_in_place_too_wherever_they_begin() {
+fn records_are_whole_in_place_too_wherever_they_begin() {
     let mut memory = [0; 307];
-    let mut frames: Frames<SliceRing<'_>> = Frames::over(&mut memory);
-    let (mut producer, mut consumer) = frames.split();
+    let mut ring: RecordRing<SliceRing<'_>> = RecordRing::over(&mut memory);
+    let (mut producer, mut consumer) = ring.split();
     assert_eq!(producer.largest(), 305);
     for len in (0..=305).chain([0, 1, 126, 127, 128, 129, 305, 3, 300]) {
         let mut grant = producer.grant(len).expect("empty");
@@ -174,13 +177,13 @@ fn frames_are_whole_in_place_too_wherever_they_begin() {
         first.iter_mut().chain(second).zip(record(len)).for_each(|(to, byte)| *to = byte);
         let kept = len - len / 3;
         grant.commit(kept);
-        let frame = consumer.peek().expect("one");
-        assert_eq!((frame.len(), frame.is_empty()), (kept, kept == 0));
-        assert_eq!([frame.as_slices().0, frame.as_slices().1].concat(), record(kept), "{len}");
-        drop(frame);
+        let lent = consumer.peek().expect("one");
+        assert_eq!((lent.len(), lent.is_empty()), (kept, kept == 0));
+        assert_eq!([lent.as_slices().0, lent.as_slices().1].concat(), record(kept), "{len}");
+        drop(lent);
         let mut short = vec![0; kept.saturating_sub(1)];
         if kept > 0 {
-            assert_eq!(consumer.pop(&mut short), Err(FrameTooLong { len: kept }));
+            assert_eq!(consumer.pop(&mut short).unwrap_err().len, kept);
         }
         if len % 2 == 0 {
             consumer.peek().expect("still there").release();
@@ -192,36 +195,36 @@ fn frames_are_whole_in_place_too_wherever_they_begin() {
         assert!(consumer.peek().is_none());
         assert_eq!(consumer.pop(&mut []), Ok(None));
     }
-    assert_eq!(producer.push(&record(306)), Err(GrantError::TooLarge { limit: 305 }));
+    assert_eq!(refused(producer.push(&record(306))), Refused::TooLarge { limit: 305 });
     producer.push(&record(200)).unwrap();
     // 105 bytes are left, one of them for the length.
-    assert_eq!(producer.push(&record(105)), Err(GrantError::NotNow { available: 104 }));
+    assert_eq!(refused(producer.push(&record(105))), Refused::NotNow { available: 104 });
     assert_eq!(producer.push(&record(104)), Ok(()));
     assert!(!producer.is_closed() && !consumer.is_closed());
     producer.close();
     assert!(consumer.is_closed());
 }
 
-/// A record of no bytes still has a length to be written, for which a ring of none has no room, ever.
+/// An empty record needs room for its length, which a ring of capacity 0 never has.
 #[test]
-fn a_frame_that_can_never_fit_is_told_from_one_that_does_not_now() {
-    let mut none = Frames::<Ring<0>>::default();
-    assert_eq!(none.split().0.push(b""), Err(GrantError::TooLarge { limit: 0 }));
-    let mut one = Frames::<Ring<1>>::new();
+fn a_record_that_can_never_fit_is_told_from_one_that_does_not_now() {
+    let mut none = RecordRing::<Ring<0>>::default();
+    assert_eq!(refused(none.split().0.push(b"")), Refused::TooLarge { limit: 0 });
+    let mut one = RecordRing::<Ring<1>>::new();
     let (mut producer, consumer) = one.split();
     assert_eq!((producer.push(b""), producer.largest()), (Ok(()), 0));
-    assert_eq!(producer.push(b""), Err(GrantError::NotNow { available: 0 }));
-    assert_eq!(producer.push(b"a"), Err(GrantError::TooLarge { limit: 0 }));
+    assert_eq!(refused(producer.push(b"")), Refused::NotNow { available: 0 });
+    assert_eq!(refused(producer.push(b"a")), Refused::TooLarge { limit: 0 });
     consumer.close();
     assert!(producer.is_closed());
 
-    let shared = Frames::<Ring<8>>::new();
+    let shared = RecordRing::<Ring<8>>::new();
     let (mut producer, mut consumer) = shared.try_split().expect("the first");
     assert!(shared.try_split().is_none());
     producer.push(b"abc").unwrap();
-    assert_eq!(format!("{producer:?} {consumer:?}"), "FrameProducer { .. } FrameConsumer { .. }");
-    assert_eq!(format!("{:?}", producer.grant(1).unwrap()), "FrameGrant { .. }");
-    assert_eq!(format!("{:?}", consumer.peek().unwrap()), "Frame { .. }");
+    assert_eq!(format!("{producer:?} {consumer:?}"), "RecordProducer { .. } RecordConsumer { .. }");
+    assert_eq!(format!("{:?}", producer.grant(1).unwrap()), "RecordGrant { .. }");
+    assert_eq!(format!("{:?}", consumer.peek().unwrap()), "Record { .. }");
 }
 
 #[test]
@@ -258,21 +261,21 @@ fn a_log_takes_what_it_has_words_for() {
             producer.push(&[n; 12]).unwrap(); // four words with its length
         }
         for n in 0..4 {
-            assert_eq!(consumer.take(&mut buf), Ok(Some(12)), "round {round}");
+            assert_eq!(consumer.pop(&mut buf), Ok(Some(12)), "round {round}");
             assert_eq!(buf[..12], [n; 12]);
         }
         for len in [60, 59, 0, 57] {
             producer.push(&record(len)).unwrap();
-            assert_eq!(consumer.take(&mut buf), Ok(Some(len)));
+            assert_eq!(consumer.pop(&mut buf), Ok(Some(len)));
             assert_eq!(buf[..len], record(len));
         }
         for len in [61, 62, 64] {
-            assert_eq!(producer.push(&record(len)), Err(RecordTooLong { limit: 60 }));
+            assert_eq!(producer.push(&record(len)).unwrap_err().limit, 60);
         }
-        assert_eq!(consumer.take(&mut buf), Ok(None));
+        assert_eq!(consumer.pop(&mut buf), Ok(None));
         producer.push(b"abc").unwrap(); // so that the next round begins at another word
-        assert_eq!(consumer.take(&mut [0; 2]), Err(TakeError::TooLong { len: 3 }));
-        assert_eq!(consumer.take(&mut buf[..3]), Ok(Some(3)));
+        assert!(matches!(consumer.pop(&mut [0; 2]), Err(PopError::BufferTooShort(error)) if error.len == 3));
+        assert_eq!(consumer.pop(&mut buf[..3]), Ok(Some(3)));
     }
 }
 
@@ -293,13 +296,26 @@ fn the_faces_of_bytes_tell_how_much_is_left() {
 
 #[test]
 fn errors_say_what_would_have_worked() {
+    let mut ring = Ring::<6>::new();
+    let (mut producer, _consumer) = ring.split();
+    producer.push(1).unwrap();
+    let mut records = RecordRing::<Ring<9>>::new();
+    let (mut record_producer, mut record_consumer) = records.split();
+    record_producer.push(b"seven b").unwrap();
+    let mut log = LogRing::<3>::new();
+    let (mut log_producer, mut log_consumer) = log.split();
+    let long = log_producer.push(b"nine byte").unwrap_err();
+    for word in [b"first", b"later", b"final"] {
+        log_producer.push(word).unwrap();
+    }
+    let lost = log_consumer.pop(&mut []).unwrap_err();
     let said = [
-        GrantError::TooLarge { limit: 6 }.to_string(),
-        GrantError::NotNow { available: 5 }.to_string(),
-        FrameTooLong { len: 7 }.to_string(),
-        RecordTooLong { limit: 8 }.to_string(),
-        TakeError::TooLong { len: 9 }.to_string(),
-        TakeError::Lost(Lost { records: 2, bytes: 10 }).to_string(),
+        producer.grant_exact(7).unwrap_err().to_string(),
+        producer.grant_exact(6).unwrap_err().to_string(),
+        record_consumer.pop(&mut []).unwrap_err().to_string(),
+        long.to_string(),
+        log_consumer.pop(&mut []).unwrap_err().to_string(),
+        lost.to_string(),
         Ring::<0>::new().split().0.push(1).unwrap_err().to_string(),
         Closed.to_string(),
     ];
@@ -310,7 +326,7 @@ fn errors_say_what_would_have_worked() {
             "only 5 bytes are available now",
             "the next record has 7 bytes",
             "the log takes records of up to 8 bytes",
-            "the next record has 9 bytes",
+            "the next record has 5 bytes",
             "2 records of 10 bytes were overwritten",
             "the ring is full",
             "the consumer is closed",
@@ -343,7 +359,27 @@ fn handles_that_come_back_can_be_taken_again() {
         let (mut producer, consumer) = ring.try_split().expect("they are back");
         producer.push(1).unwrap();
         assert!(ring.try_split().is_none());
-        assert!(rejoin(producer, consumer).is_ok());
+        assert!(consumer.rejoin(producer).is_ok());
     }
     assert_eq!(ring.len(), 3, "what is in it stays");
+}
+
+#[test]
+fn records_that_were_split_from_a_shared_ring_can_be_joined_again() {
+    let (one, two) = (RecordRing::<Ring<16>>::new(), RecordRing::<Ring<16>>::new());
+    for n in 0..3_usize {
+        let (mut producer, consumer) = one.try_split().expect("both ends are back");
+        producer.push(&[7; 3][..n]).unwrap();
+        assert!(one.try_split().is_none());
+        assert!(consumer.rejoin(producer).is_ok());
+    }
+    let (producer, consumer) = one.try_split().unwrap();
+    let (other_producer, other_consumer) = two.try_split().unwrap();
+    let (other_producer, mut consumer) = consumer.rejoin(other_producer).unwrap_err();
+    assert!(one.try_split().is_none() && two.try_split().is_none(), "of two rings: neither is joined");
+    for n in 0..3 {
+        assert_eq!(consumer.pop(&mut [0; 3]), Ok(Some(n)), "what is in it stays");
+    }
+    assert!(consumer.rejoin(producer).is_ok() && other_consumer.rejoin(other_producer).is_ok());
+    assert!(one.try_split().is_some() && two.try_split().is_some());
 }

@@ -1,10 +1,10 @@
-//! To grant all of an empty ring in one piece, the write index jumps, and the read end follows when it looks next. Until it
-//! has, either end has to count as if it had.
+//! To grant all of an empty ring in one piece, the write index jumps, and the read end follows when it next loads that index.
+//! Until then, either end has to count as if it had followed.
 
 use overspill_core::ring::{AnyRing, Consumer, Layout, Packed, Padded, Producer, Ring, SliceRing};
 
-/// Grants an empty ring that stands at `offset`, hands over `count` bytes of it, and fills the rest.
-/// Nobody has read since the jump, so that the read end is still where it was.
+/// Grants all of an empty ring whose indices are at `offset`, commits `count` bytes of it, and fills the rest.
+/// Nothing is read after the jump, so the read index stays where it was.
 fn fill_across_a_jump<R: AnyRing>(
     producer: &mut Producer<'_, R>,
     consumer: &mut Consumer<'_, R>,
@@ -31,7 +31,7 @@ fn fill_across_a_jump<R: AnyRing>(
     expected
 }
 
-/// All of it comes out again, whichever way it is read, and whichever of them is the first to meet the jump.
+/// All bytes are read again, by each kind of read, each as the first one after the jump.
 fn read_across_a_jump<R: AnyRing>(mut split: impl FnMut(&mut dyn FnMut(Producer<'_, R>, Consumer<'_, R>))) {
     type Read<R> = fn(&mut Consumer<'_, R>, usize) -> Vec<u8>;
     let reads: [Read<R>; 5] = [
@@ -51,7 +51,7 @@ fn read_across_a_jump<R: AnyRing>(mut split: impl FnMut(&mut dyn FnMut(Producer<
         |consumer, len| {
             let grant = consumer.grant();
             let all = grant.as_slices().0.to_vec();
-            grant.commit(len);
+            grant.release(len);
             all
         },
         |consumer, len| (0..len).map_while(|_| consumer.peek().and_then(|_| consumer.pop())).collect(),
@@ -93,7 +93,7 @@ fn every_read_follows_a_jump_from_everywhere() {
     in_both_kinds_of_ring::<8, Padded>();
 }
 
-/// The next pair of ends finds the jump, and what was written behind it.
+/// The next pair of ends follows the jump, and finds what was written after it.
 #[test]
 fn a_jump_outlives_the_ends() {
     fn check<L: Layout>() {

@@ -7,11 +7,11 @@ use std::thread;
 
 use embedded_io::{BufRead, Error as _, ErrorKind, Read, ReadReady, Write, WriteReady};
 use overspill_core::ring::{
-    AnyRing, Closed, Consumer, Frames, HighWater, LogRing, Packed, Padded, Producer, Ring, SliceRing,
-    TakeError, Waking,
+    AnyRing, Closed, Consumer, HighWater, LogRing, Packed, Padded, PopError, Producer, RecordRing, Ring,
+    SliceRing, Waking,
 };
 
-/// As many as the sanitizer has patience for.
+/// Bytes in each exchange; the sanitizer is slow.
 const BYTES: usize = 200_000;
 
 fn byte(at: usize) -> u8 {
@@ -19,78 +19,84 @@ fn byte(at: usize) -> u8 {
 }
 
 /// Writes by every kind of call in turn, reads by every kind of call in turn, and checks every byte.
-fn exchange<R: AnyRing>(mut producer: Producer<'_, R>, mut consumer: Consumer<'_, R>) {
+fn exchange<R: AnyRing>(producer: Producer<'_, R>, consumer: Consumer<'_, R>) {
     thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut at = 0;
-            for turn in 0.. {
-                let want = (turn % 19).min(BYTES - at);
-                let burst: Vec<u8> = (at..at + want).map(byte).collect();
-                at += match turn % 4 {
-                    0 => burst.first().map_or(0, |first| usize::from(producer.push(*first).is_ok())),
-                    1 => producer.push_slice(&burst),
-                    2 => match producer.grant_contiguous(want) {
-                        Ok(mut grant) => {
-                            grant.as_mut_slices().0.copy_from_slice(&burst);
-                            grant.commit(want);
-                            want
-                        }
-                        Err(_) => 0,
-                    },
-                    _ => {
-                        let mut grant = producer.grant();
-                        let count = grant.len().min(want);
-                        let (first, second) = grant.as_mut_slices();
-                        first.iter_mut().chain(second).zip(&burst).for_each(|(to, from)| *to = *from);
-                        grant.commit(count);
-                        count
-                    }
-                };
-                if at == BYTES {
-                    break;
+        scope.spawn(move || write_all(producer));
+        check_all(consumer);
+    });
+}
+
+fn write_all<R: AnyRing>(mut producer: Producer<'_, R>) {
+    let mut at = 0;
+    for turn in 0.. {
+        let want = (turn % 19).min(BYTES - at);
+        let burst: Vec<u8> = (at..at + want).map(byte).collect();
+        at += match turn % 4 {
+            0 => burst.first().map_or(0, |first| usize::from(producer.push(*first).is_ok())),
+            1 => producer.push_slice(&burst),
+            2 => match producer.grant_contiguous(want) {
+                Ok(mut grant) => {
+                    grant.as_mut_slices().0.copy_from_slice(&burst);
+                    grant.commit(want);
+                    want
                 }
-                thread::yield_now();
-            }
-        });
-        let mut at = 0;
-        let mut check = |bytes: &[u8]| {
-            for got in bytes {
-                assert_eq!(*got, byte(at), "byte {at}");
-                at += 1;
+                Err(_) => 0,
+            },
+            _ => {
+                let mut grant = producer.grant();
+                let count = grant.len().min(want);
+                let (first, second) = grant.as_mut_slices();
+                first.iter_mut().chain(second).zip(&burst).for_each(|(to, from)| *to = *from);
+                grant.commit(count);
+                count
             }
         };
-        for turn in 0_usize.. {
-            let closed = consumer.is_closed();
-            let mut buf = [0; 17];
-            let count = match turn % 3 {
-                0 => consumer.pop().map_or(0, |got| {
-                    check(&[got]);
-                    1
-                }),
-                1 => {
-                    let count = consumer.pop_slice(&mut buf);
-                    check(&buf[..count]);
-                    count
-                }
-                _ => {
-                    let grant = consumer.grant();
-                    let (first, second) = grant.as_slices();
-                    check(first);
-                    check(second);
-                    let count = grant.len();
-                    grant.commit(count);
-                    count
-                }
-            };
-            if count == 0 {
-                if closed {
-                    break;
-                }
-                thread::yield_now();
-            }
+        if at == BYTES {
+            break;
         }
-        assert_eq!(at, BYTES);
-    });
+        thread::yield_now();
+    }
+}
+
+fn check_all<R: AnyRing>(mut consumer: Consumer<'_, R>) {
+    let mut at = 0;
+    let mut check = |bytes: &[u8]| {
+        for got in bytes {
+            assert_eq!(*got, byte(at), "byte {at}");
+            at += 1;
+        }
+    };
+    for turn in 0_usize.. {
+        let closed = consumer.is_closed();
+        let mut buf = [0; 17];
+        let count = match turn % 3 {
+            0 => consumer.pop().map_or(0, |got| {
+                check(&[got]);
+                1
+            }),
+            1 => {
+                let count = consumer.pop_slice(&mut buf);
+                check(&buf[..count]);
+                count
+            }
+            _ => {
+                let grant = consumer.grant();
+                let (first, second) = grant.as_slices();
+                check(first);
+                check(second);
+                let count = grant.len();
+                grant.release(count);
+                count
+            }
+        };
+        if count == 0 {
+            if closed {
+                break;
+            }
+            thread::yield_now();
+        }
+    }
+    assert_eq!(at, BYTES);
 }
 
 #[test]
@@ -108,9 +114,9 @@ fn every_layout_and_kind_of_capacity() {
 }
 
 #[test]
-fn frames_come_whole_and_in_order() {
-    let mut frames = Frames::<Ring<200, Padded>>::new();
-    let (mut producer, mut consumer) = frames.split();
+fn records_come_whole_and_in_order() {
+    let mut records = RecordRing::<Ring<200, Padded>>::new();
+    let (mut producer, mut consumer) = records.split();
     thread::scope(|scope| {
         scope.spawn(move || {
             for n in 0..10_000 {
@@ -149,13 +155,13 @@ fn a_log_is_whole_or_counted() {
         });
         let (mut next, mut lost_bytes, mut buf) = (0, 0, [0; 44]);
         while next < RECORDS {
-            match consumer.take(&mut buf) {
+            match consumer.pop(&mut buf) {
                 Ok(Some(len)) => {
                     assert_eq!(buf[..len], record(next));
                     next += 1;
                 }
                 Ok(None) => thread::yield_now(),
-                Err(TakeError::Lost(lost)) => {
+                Err(PopError::Lost(lost)) => {
                     lost_bytes += lost.bytes;
                     let gone: usize = (next..next + lost.records).map(|n| record(n).len()).sum();
                     assert_eq!(lost.bytes, gone);

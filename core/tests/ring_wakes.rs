@@ -1,4 +1,4 @@
-//! Who is woken, when, and by what: each wake-up counted, in one thread and every layout that wakes.
+//! Which task is woken, when, and by what: each wake-up is counted, in one thread and every layout that wakes.
 #![allow(missing_docs)]
 
 use core::future::Future;
@@ -51,7 +51,7 @@ fn wakes_at_the_threshold<R: AnyRing<Layout: Wakes>>(
         assert_eq!(consumer.poll_readable(&mut context, least), Poll::Ready(least));
         let rest = 8 - least;
         assert_eq!(producer.push_slice(&[3; 9]), rest);
-        assert_eq!(count.take(), 0, "nobody waits any more");
+        assert_eq!(count.take(), 0, "no end waits any more");
 
         assert_eq!(producer.poll_writable(&mut context, least), Poll::Pending);
         for _ in 1..least {
@@ -62,12 +62,12 @@ fn wakes_at_the_threshold<R: AnyRing<Layout: Wakes>>(
         assert_eq!(count.take(), 1, "at {least}");
         assert_eq!(producer.poll_writable(&mut context, least), Poll::Ready(least));
         assert_eq!(consumer.skip(9), rest);
-        assert_eq!(count.take(), 0, "nobody waits any more");
-        // From here on it stands one further.
+        assert_eq!(count.take(), 0, "no end waits any more");
+        // The indices are one place further in the next round.
         assert!(producer.push(0).is_ok() && consumer.pop().is_some());
     }
     assert_eq!(consumer.poll_readable(&mut context, 0), Poll::Ready(0), "nothing is there at once");
-    assert!(producer.poll_writable(&mut context, 0).is_ready(), "with as much as is known of");
+    assert!(producer.poll_writable(&mut context, 0).is_ready(), "with as much as is known to be free");
     assert_eq!(producer.poll_writable(&mut context, 100), Poll::Ready(8), "capped at the capacity");
 }
 
@@ -99,8 +99,8 @@ fn the_last_waker_is_the_one_that_is_woken_and_once() {
     assert_eq!(consumer.poll_readable(&mut Context::from_waker(&two), 1), Poll::Pending);
     producer.push_slice(b"ab");
     producer.push_slice(b"cd");
-    assert_eq!((first.take(), second.take()), (0, 1), "once, until it asks again");
-    assert_eq!(Arc::strong_count(&first), 2, "the ring has let go of it");
+    assert_eq!((first.take(), second.take()), (0, 1), "once, until the next poll");
+    assert_eq!(Arc::strong_count(&first), 2, "the ring has dropped it");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::pool::when_full::WhenFull;
 use crate::sync::biased::{Owner, Peer, TryLock};
 use crate::sync::{Arc, ThreadWaker, park_until};
 use loom::thread;
-use overspill_core::Medium;
+use overspill_core::{Medium, ReadMedium};
 use std::io;
 use std::task::Context;
 use std::time::Duration;

@@ -2,12 +2,12 @@
 //!
 //! `cargo bench -p overspill-tests --bench ring_peers`, with ` -- 1 64 rtrb` behind it for those rows and that rival only.
 //!
-//! All take turns in every round, in another order each time: who comes after a queue that sleeps is slower by some
-//! hundredths. Virtual cores are now near each other and now far, for seconds at a time, which makes two speeds of
-//! everybody; so what is compared is ours to a rival's in the same round, and the last column is the median of those
-//! ratios for the rival that has the least. Each is used as its authors would for bytes: slices where it has them, grants where it has
-//! those, bytes otherwise; the row of 1 B uses the call for one element where there is one. Who finds the queue
-//! full or empty spins.
+//! All queues take turns in every round, in another order each time: a queue that is measured after one that sleeps is
+//! slower by some hundredths. Virtual cores are near each other or far apart for seconds at a time, which gives every
+//! queue two speeds. So ours is compared with a rival in the same round, and the last column is the median of those
+//! ratios for the rival for which it is lowest. Each queue is used as its authors would for bytes: slices where it has
+//! them, grants where it has those, bytes otherwise; the row of 1 B uses the call for one element where there is one.
+//! A side that finds the queue full or empty spins.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::hint::{black_box, spin_loop};
@@ -22,7 +22,7 @@ const ITEMS: [usize; 7] = [1, 16, 64, 1024, 4096, 16384, 65536];
 /// Many short rounds rather than a few long ones: on a virtual machine the distance between two cores changes by the
 /// second, and with it every figure by up to ten.
 const ROUNDS: usize = 121;
-/// What one timed transfer should take: long enough to make starting two threads negligible.
+/// The duration of one timed transfer: long enough that starting two threads is negligible.
 const RUN: Duration = Duration::from_millis(3);
 
 /// Pins the calling thread, where the platform lets us.
@@ -32,17 +32,18 @@ fn pin(core: usize) {
         let mut set = rustix::thread::CpuSet::new();
         set.set(core);
         if rustix::thread::sched_setaffinity(None, &set).is_err() {
-            eprintln!("core {core} is not ours: not pinned");
+            eprintln!("core {core} is not available: not pinned");
         }
     }
     #[cfg(not(target_os = "linux"))]
     let _ = core;
 }
 
-/// Runs the two sides on two cores, and says how long it took from the common start to the end of the last.
+/// Runs the two sides on two cores, and returns the time from the common start to the end of the last.
 fn race(produce: impl FnOnce() + Send, consume: impl FnOnce() + Send) -> Duration {
     let here = AtomicUsize::new(0);
-    // Both awake first. Yielding, or under a real-time policy the one could keep the other off its core for ever.
+    // Both threads run before the start. They yield, since under a real-time policy one could keep the other off its core
+    // for ever.
     let meet = || {
         here.fetch_add(1, Ordering::AcqRel);
         while here.load(Ordering::Acquire) < 2 {
@@ -232,7 +233,7 @@ const QUEUES: [(&str, Transfer); 6] = [
     ("embassy Pipe", embassy_pipe),
 ];
 
-/// How many bytes this queue moves in about [`RUN`], in whole items.
+/// The number of bytes that this queue moves in about [`RUN`], in whole items.
 fn calibrate(transfer: Transfer, item: usize) -> usize {
     let mut total = 4 * CAPACITY.max(item);
     loop {

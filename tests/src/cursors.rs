@@ -10,7 +10,7 @@ use std::io::SeekFrom;
 
 fn refusal(error: impl embedded_io::Error) -> Refusal {
     match error.kind() {
-        // A `Vec` has no capacity; what it is too small for is the machine's memory.
+        // A `Vec` has no capacity: it is refused by the machine's memory.
         ErrorKind::WriteZero | ErrorKind::OutOfMemory => Refusal::Full,
         ErrorKind::InvalidInput => Refusal::OutOfRange,
         _ => Refusal::Failed(error.to_string()),
@@ -60,12 +60,12 @@ impl<M: Medium> Subject for Cursor<M> {
     }
 
     fn truncate(&mut self) -> Result<(), Refusal> {
-        Cursor::truncate(self).map_err(refusal)
+        Cursor::set_len_to_position(self).map_err(refusal)
     }
 
     fn clear(&mut self) -> Result<(), Refusal> {
         Cursor::rewind(self);
-        Cursor::truncate(self).map_err(refusal)
+        Cursor::set_len_to_position(self).map_err(refusal)
     }
 
     fn flush(&mut self) -> Result<(), Refusal> {
@@ -151,7 +151,7 @@ impl CursorSetup {
 
 fn over<M: Medium>(medium: M, content: &[u8], capacity: u64, ops: &[Op]) -> Result<(), Mismatch> {
     let pair = Pair { subject: Cursor::new(medium), model: Model::new(content.to_vec(), capacity) };
-    // A cursor has no window to disturb, so looking costs nothing but time.
+    // A cursor has no window to disturb, so checking it after every operation changes nothing.
     run(&mut [pair], ops, Leeway::None, Watch::Every(1))
 }
 
@@ -183,7 +183,7 @@ pub fn drive_cursor(input: &[u8]) {
         held: usize::from(held % 65),
     };
     let page = usize::from(page % 17).max(1);
-    // A `Vec` would ask its allocator for 2⁶³ bytes, at which a sanitizer's aborts. proptest asks that.
+    // A `Vec` would request 2⁶³ bytes of its allocator, at which a sanitizer's aborts. proptest tries that.
     let extremes = setup.under != Under::Vec;
     let shape = Shape { page, kinds: u32::from_le_bytes(kinds), extremes };
     if let Err(mismatch) = run_cursor(setup, &shape.decode(ops)) {

@@ -3,7 +3,7 @@
 //!
 //! The store that does the same is public: `overspill::testing`.
 
-use overspill_core::Medium;
+use overspill_core::{Medium, ReadMedium};
 use std::fmt;
 
 /// Which calls fail. Only calls that may fail are counted: `len` and `is_empty` are not.
@@ -75,7 +75,7 @@ impl<M> Faulty<M> {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl<M: Medium> Medium for Faulty<M> {
+impl<M: ReadMedium> ReadMedium for Faulty<M> {
     type Error = FaultyError<M::Error>;
 
     fn len(&self) -> u64 {
@@ -90,12 +90,15 @@ impl<M: Medium> Medium for Faulty<M> {
         self.call()?.read_at(offset, buf).map_err(FaultyError::Inner)
     }
 
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error> {
-        self.call()?.write_at(offset, data).map_err(FaultyError::Inner)
-    }
-
     fn chunk_at(&mut self, offset: u64) -> Result<&[u8], Self::Error> {
         self.call()?.chunk_at(offset).map_err(FaultyError::Inner)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<M: Medium> Medium for Faulty<M> {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error> {
+        self.call()?.write_at(offset, data).map_err(FaultyError::Inner)
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), Self::Error> {

@@ -1,14 +1,14 @@
-//! Drives a ring by a script of bytes, beside a model that is plainly right. The property tests and the fuzz target
-//! share it.
+//! Drives a ring by a script of bytes, and compares it with a model that is plainly right. The property tests and the
+//! fuzz target share it.
 
 use std::collections::VecDeque;
 
 use overspill_core::ring::{
-    AnyRing, Consumer, FrameTooLong, Frames, Full, GrantError, LogRing, Padded, Producer, Ring, SliceRing,
-    TakeError,
+    AnyRing, BufferTooShort, Consumer, Full, GrantError, LogRing, Padded, PopError, Producer, RecordRing,
+    Ring, SliceRing,
 };
 
-/// The script: each call takes the next byte, and nothing forever after the last.
+/// The script: each call takes the next byte, and `None` after the last.
 struct Script<'s>(std::slice::Iter<'s, u8>);
 
 impl Script<'_> {
@@ -16,7 +16,7 @@ impl Script<'_> {
         self.0.next().map(|byte| usize::from(*byte))
     }
 
-    /// A length: mostly about the capacity's size, sometimes one that no ring has.
+    /// A length: mostly near the capacity, sometimes one that no ring has.
     fn length(&mut self) -> usize {
         match self.next().unwrap_or(0) {
             255 => usize::MAX,
@@ -26,7 +26,7 @@ impl Script<'_> {
     }
 }
 
-/// Runs `script` on a ring, a framed ring and a log, whichever its first byte chooses.
+/// Runs `script` on a ring, a ring of records or a log, as its first byte says.
 ///
 /// # Panics
 ///
@@ -47,8 +47,8 @@ pub fn drive_ring(script: &[u8]) {
             let mut memory = vec![0; script.length() % 24];
             whole(SliceRing::<overspill_core::ring::Packed>::new(&mut memory), SliceRing::split, &mut script);
         }
-        9 => frames(&mut Frames::<Ring<16>>::new(), &mut script),
-        10 => frames(&mut Frames::<Ring<137, Padded>>::new(), &mut script),
+        9 => records(&RecordRing::<Ring<16>>::new(), &mut script),
+        10 => records(&RecordRing::<Ring<137, Padded>>::new(), &mut script),
         _ => match script.next().unwrap_or(0) % 4 {
             0 => log::<8>(&mut script),
             1 => log::<1>(&mut script),
@@ -58,7 +58,7 @@ pub fn drive_ring(script: &[u8]) {
     }
 }
 
-/// Splits again and again: what is in the ring has to survive that.
+/// Splits the ring again and again, which must not change its content.
 fn whole<R: AnyRing>(
     mut ring: R,
     split: impl for<'r> Fn(&'r mut R) -> (Producer<'r, R>, Consumer<'r, R>),
@@ -84,7 +84,7 @@ fn make(fresh: &mut u8, count: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Until the script says to split again (true) or ends (false).
+/// Runs steps until the script says to split again (true) or ends (false).
 fn steps<R: AnyRing>(
     mut producer: Producer<'_, R>,
     mut consumer: Consumer<'_, R>,
@@ -92,137 +92,173 @@ fn steps<R: AnyRing>(
     fresh: &mut u8,
     script: &mut Script<'_>,
 ) -> bool {
-    let capacity = producer.capacity();
     assert!(!producer.is_closed() && !consumer.is_closed());
     while let Some(step) = script.next() {
-        let free = capacity - model.len();
         assert_eq!((producer.len(), consumer.len()), (model.len(), model.len()));
-        assert_eq!((producer.is_full(), consumer.is_empty()), (free == 0, model.is_empty()));
+        assert_eq!(
+            (producer.is_full(), consumer.is_empty()),
+            (model.len() == producer.capacity(), model.is_empty())
+        );
         match step % 13 {
-            0 => {
-                let byte = make(fresh, 1)[0];
-                assert_eq!(producer.push(byte), if free > 0 { Ok(()) } else { Err(Full(byte)) });
-                model.extend((free > 0).then_some(byte));
-            }
-            1 => {
-                let bytes = make(fresh, script.length() % 64);
-                let count = bytes.len().min(free);
-                assert_eq!(producer.push_slice(&bytes), count);
-                model.extend(&bytes[..count]);
-            }
-            2 => assert_eq!(consumer.pop(), model.pop_front()),
-            3 => {
-                let mut buf = vec![0; script.length() % 64];
-                let count = buf.len().min(model.len());
-                assert_eq!(consumer.peek_slice(&mut buf), count);
-                assert!(buf[..count].iter().eq(model.iter().take(count)));
-                assert_eq!(consumer.pop_slice(&mut buf), count);
-                assert!(buf[..count].iter().copied().eq(model.drain(..count)));
-            }
-            4 => assert_eq!(consumer.peek(), model.front().copied()),
-            5 => {
-                let count = script.length();
-                assert_eq!(consumer.skip(count), count.min(model.len()));
-                model.drain(..count.min(model.len()));
-            }
-            6 => {
-                let mut grant = producer.grant();
-                assert_eq!(grant.len(), free);
-                let bytes = make(fresh, free);
-                let (first, second) = grant.as_mut_slices();
-                first.iter_mut().chain(second).zip(&bytes).for_each(|(to, from)| *to = *from);
-                let count = script.length();
-                grant.commit(count);
-                model.extend(bytes.iter().take(count));
-            }
-            7 => {
-                let count = script.length();
-                let got = producer.grant_exact(count).map(|grant| grant.len());
-                assert_eq!(got, expected(count, capacity, free));
-            }
-            8 => {
-                let count = script.length();
-                match producer.grant_contiguous(count) {
-                    Ok(mut grant) => {
-                        let bytes = make(fresh, count);
-                        assert_eq!(grant.as_mut_slices().1, []);
-                        grant.as_mut_slices().0.copy_from_slice(&bytes);
-                        let part = script.length();
-                        grant.commit(part);
-                        model.extend(bytes.iter().take(part));
-                    }
-                    Err(GrantError::TooLarge { limit }) => assert!(limit == capacity && count > capacity),
-                    // An empty ring takes whatever its capacity allows.
-                    Err(GrantError::NotNow { available }) => {
-                        assert!(!model.is_empty() && available < count && available <= free);
-                    }
-                }
-            }
-            9 => {
-                producer = match producer.into_grant(script.length()) {
-                    Ok(mut grant) => {
-                        let bytes = make(fresh, grant.as_mut_slice().len());
-                        grant.as_mut_slice().copy_from_slice(&bytes);
-                        let part = script.length();
-                        model.extend(bytes.iter().take(part));
-                        grant.commit(part)
-                    }
-                    Err((producer, _)) => producer,
-                };
-            }
-            10 => {
-                let count = script.length();
-                match consumer.grant_exact(count) {
-                    Ok(grant) => {
-                        let (first, second) = grant.as_slices();
-                        assert!(first.iter().chain(second).eq(model.iter().take(count)));
-                        let part = script.length();
-                        grant.commit(part);
-                        model.drain(..part.min(count));
-                    }
-                    Err(error) => assert_eq!(Err(error), expected(count, capacity, model.len())),
-                }
-            }
-            11 => {
-                let grant = consumer.into_grant();
-                let len = grant.as_slice().len();
-                assert_eq!(len == 0, model.is_empty());
-                assert!(grant.as_slice().iter().eq(model.iter().take(len)));
-                let part = script.length();
-                consumer = grant.commit(part);
-                model.drain(..part.min(len));
-            }
+            step @ (0 | 1 | 6..=9) => producer = write_step(step, producer, model, fresh, script),
+            step @ (2..=5 | 10 | 11) => consumer = read_step(step, consumer, model, script),
             _ => return true,
         }
     }
     false
 }
 
-/// What an exact grant of `count` should say.
-fn expected(count: usize, capacity: usize, available: usize) -> Result<usize, GrantError> {
-    if count > capacity {
-        Err(GrantError::TooLarge { limit: capacity })
-    } else if count > available {
-        Err(GrantError::NotNow { available })
-    } else {
-        Ok(count)
+/// One step of the writing end.
+fn write_step<'a, R: AnyRing>(
+    step: usize,
+    mut producer: Producer<'a, R>,
+    model: &mut VecDeque<u8>,
+    fresh: &mut u8,
+    script: &mut Script<'_>,
+) -> Producer<'a, R> {
+    let capacity = producer.capacity();
+    let free = capacity - model.len();
+    match step {
+        0 => {
+            let byte = make(fresh, 1)[0];
+            assert_eq!(producer.push(byte), if free > 0 { Ok(()) } else { Err(Full(byte)) });
+            model.extend((free > 0).then_some(byte));
+        }
+        1 => {
+            let bytes = make(fresh, script.length() % 64);
+            let count = bytes.len().min(free);
+            assert_eq!(producer.push_slice(&bytes), count);
+            model.extend(&bytes[..count]);
+        }
+        6 => {
+            let mut grant = producer.grant();
+            assert_eq!(grant.len(), free);
+            let bytes = make(fresh, free);
+            let (first, second) = grant.as_mut_slices();
+            first.iter_mut().chain(second).zip(&bytes).for_each(|(to, from)| *to = *from);
+            let count = script.length();
+            grant.commit(count);
+            model.extend(bytes.iter().take(count));
+        }
+        7 => {
+            let count = script.length();
+            let got = producer.grant_exact(count).map(|grant| grant.len());
+            agree(got, count, capacity, free);
+        }
+        8 => {
+            let count = script.length();
+            match producer.grant_contiguous(count) {
+                Ok(mut grant) => {
+                    let bytes = make(fresh, count);
+                    assert_eq!(grant.as_mut_slices().1, []);
+                    grant.as_mut_slices().0.copy_from_slice(&bytes);
+                    let part = script.length();
+                    grant.commit(part);
+                    model.extend(bytes.iter().take(part));
+                }
+                Err(GrantError::TooLarge { limit, .. }) => assert!(limit == capacity && count > capacity),
+                // An empty ring grants anything up to its capacity.
+                Err(GrantError::NotNow { available, .. }) => {
+                    assert!(!model.is_empty() && available < count && available <= free);
+                }
+            }
+        }
+        _ => {
+            producer = match producer.into_grant(script.length()) {
+                Ok(mut grant) => {
+                    let bytes = make(fresh, grant.as_mut_slice().len());
+                    grant.as_mut_slice().copy_from_slice(&bytes);
+                    let part = script.length();
+                    model.extend(bytes.iter().take(part));
+                    grant.commit(part)
+                }
+                Err((producer, _)) => producer,
+            };
+        }
+    }
+    producer
+}
+
+/// One step of the reading end.
+fn read_step<'a, R: AnyRing>(
+    step: usize,
+    mut consumer: Consumer<'a, R>,
+    model: &mut VecDeque<u8>,
+    script: &mut Script<'_>,
+) -> Consumer<'a, R> {
+    let capacity = consumer.capacity();
+    match step {
+        2 => assert_eq!(consumer.pop(), model.pop_front()),
+        3 => {
+            let mut buf = vec![0; script.length() % 64];
+            let count = buf.len().min(model.len());
+            assert_eq!(consumer.peek_slice(&mut buf), count);
+            assert!(buf[..count].iter().eq(model.iter().take(count)));
+            assert_eq!(consumer.pop_slice(&mut buf), count);
+            assert!(buf[..count].iter().copied().eq(model.drain(..count)));
+        }
+        4 => assert_eq!(consumer.peek(), model.front().copied()),
+        5 => {
+            let count = script.length();
+            assert_eq!(consumer.skip(count), count.min(model.len()));
+            model.drain(..count.min(model.len()));
+        }
+        10 => {
+            let count = script.length();
+            match consumer.grant_exact(count) {
+                Ok(grant) => {
+                    let (first, second) = grant.as_slices();
+                    assert!(first.iter().chain(second).eq(model.iter().take(count)));
+                    let part = script.length();
+                    grant.release(part);
+                    model.drain(..part.min(count));
+                }
+                Err(error) => agree(Err(error), count, capacity, model.len()),
+            }
+        }
+        _ => {
+            let grant = consumer.into_grant();
+            let len = grant.as_slice().len();
+            assert_eq!(len == 0, model.is_empty());
+            assert!(grant.as_slice().iter().eq(model.iter().take(len)));
+            let part = script.length();
+            consumer = grant.release(part);
+            model.drain(..part.min(len));
+        }
+    }
+    consumer
+}
+
+/// Checks the result of an exact grant of `count` bytes.
+fn agree(got: Result<usize, GrantError>, count: usize, capacity: usize, free: usize) {
+    match got {
+        Ok(len) => assert!(len == count && count <= free),
+        Err(GrantError::TooLarge { limit, .. }) => assert!(limit == capacity && count > capacity),
+        Err(GrantError::NotNow { available, .. }) => {
+            assert!(available == free && count > free && count <= capacity);
+        }
     }
 }
 
-fn frames<R: AnyRing>(frames: &mut Frames<R>, script: &mut Script<'_>) {
-    let (mut producer, mut consumer) = frames.split();
+fn records<R: AnyRing>(ring: &RecordRing<R>, script: &mut Script<'_>) {
+    let (mut producer, mut consumer) = ring.try_split().expect("it is whole");
     let mut model: VecDeque<Vec<u8>> = VecDeque::new();
     let mut fresh = 0;
     while let Some(step) = script.next() {
         let len = script.next().unwrap_or(0);
+        if step % 32 == 31 {
+            assert!(consumer.rejoin(producer).is_ok());
+            (producer, consumer) = ring.try_split().expect("both are back");
+            continue;
+        }
         let record = make(&mut fresh, len);
         match step % 4 {
             0 => match producer.push(&record) {
                 Ok(()) => model.push_back(record),
-                Err(GrantError::TooLarge { limit }) => {
+                Err(GrantError::TooLarge { limit, .. }) => {
                     assert!(limit == producer.largest() && len > limit);
                 }
-                Err(GrantError::NotNow { available }) => {
+                Err(GrantError::NotNow { available, .. }) => {
                     assert!(!model.is_empty() && len <= producer.largest() && available <= len);
                 }
             },
@@ -241,7 +277,7 @@ fn frames<R: AnyRing>(frames: &mut Frames<R>, script: &mut Script<'_>) {
                 match consumer.pop(&mut buf) {
                     Ok(None) => assert!(model.is_empty()),
                     Ok(Some(len)) => assert_eq!(model.pop_front().as_deref(), Some(&buf[..len])),
-                    Err(FrameTooLong { len: needed }) => {
+                    Err(BufferTooShort { len: needed, .. }) => {
                         assert_eq!(model.front().map(Vec::len), Some(needed));
                         assert!(needed > len);
                     }
@@ -249,10 +285,10 @@ fn frames<R: AnyRing>(frames: &mut Frames<R>, script: &mut Script<'_>) {
             }
             _ => match consumer.peek() {
                 None => assert!(model.is_empty()),
-                Some(frame) => {
-                    let (first, second) = frame.as_slices();
+                Some(record) => {
+                    let (first, second) = record.as_slices();
                     assert_eq!(Some([first, second].concat()), model.pop_front());
-                    frame.release();
+                    record.release();
                 }
             },
         }
@@ -261,12 +297,12 @@ fn frames<R: AnyRing>(frames: &mut Frames<R>, script: &mut Script<'_>) {
 
 fn log<const WORDS: usize>(script: &mut Script<'_>) {
     let log = LogRing::<WORDS>::new();
-    let (mut producer, mut consumer) = log.try_split().expect("nobody has them");
+    let (mut producer, mut consumer) = log.try_split().expect("it is whole");
     let mut model: VecDeque<Vec<u8>> = VecDeque::new();
     let (mut fresh, mut lost_records, mut lost_bytes) = (0, 0, 0);
     let words =
         |model: &VecDeque<Vec<u8>>| model.iter().map(|record| 1 + record.len().div_ceil(4)).sum::<usize>();
-    // What is read stays in the log until it is overwritten; what is not read is lost then.
+    // A record stays in the log until it is overwritten, read or not. If it was not read, it is lost then.
     let mut read: VecDeque<Vec<u8>> = VecDeque::new();
     while let Some(step) = script.next() {
         let len = script.next().unwrap_or(0) % 40;
@@ -274,7 +310,7 @@ fn log<const WORDS: usize>(script: &mut Script<'_>) {
             assert!(!producer.is_closed() && !consumer.is_closed());
             assert!(consumer.rejoin(producer).is_ok());
             (producer, consumer) = log.try_split().expect("both are back");
-            // The new consumer begins with the oldest record there is.
+            // The new consumer begins with the oldest record in the log.
             read.append(&mut model);
             model.append(&mut read);
             (lost_records, lost_bytes) = (0, 0);
@@ -297,18 +333,18 @@ fn log<const WORDS: usize>(script: &mut Script<'_>) {
             continue;
         }
         let mut buf = vec![0; len];
-        match consumer.take(&mut buf) {
+        match consumer.pop(&mut buf) {
             Ok(None) => assert!(model.is_empty() && lost_records == 0),
             Ok(Some(len)) => {
                 assert_eq!(lost_records, 0);
                 assert_eq!(model.front().map(Vec::as_slice), Some(&buf[..len]));
                 read.extend(model.pop_front());
             }
-            Err(TakeError::TooLong { len: needed }) => {
+            Err(PopError::BufferTooShort(BufferTooShort { len: needed, .. })) => {
                 assert_eq!((lost_records, model.front().map(Vec::len)), (0, Some(needed)));
                 assert!(needed > len);
             }
-            Err(TakeError::Lost(lost)) => {
+            Err(PopError::Lost(lost)) => {
                 assert_eq!((lost.records, lost.bytes), (lost_records, lost_bytes));
                 assert!(lost.records > 0);
                 (lost_records, lost_bytes) = (0, 0);

@@ -182,3 +182,17 @@ fn every_medium() -> Result<(), Broken> {
     medium::check(Vec::new)?;
     medium::check(|| Faulty::new(Vec::new(), Faults::Never))
 }
+
+/// What can be read through a shared reference, and only so.
+#[test]
+fn every_shared_medium() -> Result<(), Broken> {
+    fn lent<T>(value: T) -> &'static T {
+        Box::leak(Box::new(value))
+    }
+    let heapless = |content: &[u8]| lent(heapless::Vec::<u8, { medium::ROOM }>::from_slice(content).unwrap());
+    medium::check_reading(|content| lent(Fixed::filled(content.to_vec())))?;
+    medium::check_reading(heapless)?;
+    medium::check_reading(|content| heapless(content).as_view())?;
+    medium::check_reading(|content| lent(content.to_vec()))?;
+    medium::check_reading(|content| -> &'static [u8] { content.to_vec().leak() })
+}

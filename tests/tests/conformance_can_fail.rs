@@ -1,7 +1,7 @@
 //! Can the checkers fail? For every rule there is a type that breaks it, and the rule must say so.
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small made-up sizes")]
 
-use overspill_core::{CapacityError, Fixed, Medium};
+use overspill_core::{CapacityError, Fixed, Medium, ReadMedium};
 use overspill_tests::conformance::write::Writers;
 use overspill_tests::conformance::{ROOM, Rule, buf_read, medium, read, seek, write};
 use std::collections::BTreeSet;
@@ -373,13 +373,16 @@ enum MediumFault {
     WriteStopsAtEnd,
     WriteIsOneOff,
     WritePastEndAppends,
+    WritePastEndTakesNothing,
+    FullTakesNothing,
+    FullForgets,
     GapKeepsOldBytes,
     RefusalCuts,
     RoomForEverything,
     FlushClears,
 }
 
-impl Medium for BadMedium {
+impl ReadMedium for BadMedium {
     type Error = CapacityError;
 
     fn len(&self) -> u64 {
@@ -394,18 +397,6 @@ impl Medium for BadMedium {
         }
     }
 
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, CapacityError> {
-        let before_end = (self.len().saturating_sub(offset) as usize).min(data.len());
-        match self.fault {
-            MediumFault::WriteStopsAtEnd if !self.is_empty() => {
-                self.inner.write_at(offset, &data[..before_end])
-            }
-            MediumFault::WriteIsOneOff if before_end > 1 => self.inner.write_at(offset + 1, data),
-            MediumFault::WritePastEndAppends => self.inner.write_at(offset.min(self.len()), data),
-            _ => self.inner.write_at(offset, data),
-        }
-    }
-
     fn chunk_at(&mut self, offset: u64) -> Result<&[u8], CapacityError> {
         match self.fault {
             MediumFault::ChunkFailsAtEnd if offset > self.len() => {
@@ -416,9 +407,29 @@ impl Medium for BadMedium {
             _ => self.inner.chunk_at(offset),
         }
     }
+}
+
+impl Medium for BadMedium {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, CapacityError> {
+        let before_end = (self.len().saturating_sub(offset) as usize).min(data.len());
+        match self.fault {
+            MediumFault::WriteStopsAtEnd if !self.is_empty() => {
+                self.inner.write_at(offset, &data[..before_end])
+            }
+            MediumFault::WriteIsOneOff if before_end > 1 => self.inner.write_at(offset + 1, data),
+            MediumFault::WritePastEndAppends => self.inner.write_at(offset.min(self.len()), data),
+            MediumFault::WritePastEndTakesNothing if offset > self.len() => Ok(0),
+            MediumFault::FullTakesNothing if offset == medium::ROOM as u64 => Ok(0),
+            MediumFault::FullForgets if offset == medium::ROOM as u64 => {
+                self.inner.set_len(offset - 1)?;
+                self.inner.write_at(offset, data)
+            }
+            _ => self.inner.write_at(offset, data),
+        }
+    }
 
     fn set_len(&mut self, len: u64) -> Result<(), CapacityError> {
-        let old = self.inner.into_inner();
+        let old = self.inner.clone().into_inner();
         let held = self.inner.as_slice().len();
         let resized = self.inner.set_len(len);
         match (self.fault, resized) {
@@ -452,10 +463,13 @@ fn each_rule_for_media_can_fail() {
         (WriteStopsAtEnd, 3),
         (WriteIsOneOff, 3),
         (WritePastEndAppends, 4),
-        (GapKeepsOldBytes, 5),
-        (RefusalCuts, 6),
-        (RoomForEverything, 6),
-        (FlushClears, 7),
+        (WritePastEndTakesNothing, 4),
+        (FullTakesNothing, 5),
+        (FullForgets, 5),
+        (GapKeepsOldBytes, 6),
+        (RefusalCuts, 7),
+        (RoomForEverything, 7),
+        (FlushClears, 8),
     ];
     each_rule_can_fail(medium::rules, make, Nothing, &faults);
 }

@@ -1,8 +1,10 @@
-//! The edges of `Cursor` by hand: the far end of `u64`, what a refusal says and leaves behind,
-//! media that fail, that have no end, and that lie.
+//! The edge cases of `Cursor`, by hand: the far end of `u64`, what a refusal says and leaves behind,
+//! media that fail, that have no end, that break the rules, and that are shared.
 
 use embedded_io::{Error as _, ErrorKind};
-use overspill_core::{CapacityError, Cursor, CursorError, Fixed, InvalidSeek, Medium, SeekFrom, WriteError};
+use overspill_core::{
+    CapacityError, Cursor, CursorError, Fixed, InvalidSeek, Medium, ReadMedium, SeekFrom, WriteError,
+};
 use overspill_tests::driver::Subject;
 use overspill_tests::faulty::{Faults, Faulty, FaultyError};
 use overspill_tests::ops::Refusal;
@@ -21,6 +23,14 @@ fn each_cursor(test: impl Fn(&str, &mut dyn Subject)) {
 
 fn eight_bytes() -> Cursor<Fixed<[u8; 8]>> {
     Cursor::new(Fixed::with_len(*b"abc?????", 3).unwrap())
+}
+
+/// The position and the bytes of a write that was refused for want of room.
+fn full<T, E: std::fmt::Debug>(result: Result<T, WriteError<E>>) -> (u64, usize) {
+    match result.err() {
+        Some(WriteError::Full { position, refused, .. }) => (position, refused),
+        other => panic!("not refused for want of room: {other:?}"),
+    }
 }
 
 // The far end of u64.
@@ -59,14 +69,14 @@ fn a_seek_out_of_range_says_from_where_and_by_how_much() {
     assert_eq!(file.seek(SeekFrom::End(i64::MAX)), Ok(i64::MAX as u64 + 3), "the longest step forward");
 }
 
-/// Accepts any length and remembers only what was written, so that the end of `u64` can be reached.
+/// Accepts any length and stores only what was written, so that the end of `u64` can be reached.
 #[derive(Default)]
 struct Endless {
     len: u64,
     written: Vec<(u64, Vec<u8>)>,
 }
 
-impl Medium for Endless {
+impl ReadMedium for Endless {
     type Error = core::convert::Infallible;
 
     fn len(&self) -> u64 {
@@ -77,16 +87,18 @@ impl Medium for Endless {
         Ok(0)
     }
 
+    fn chunk_at(&mut self, _: u64) -> Result<&[u8], Self::Error> {
+        Ok(&[])
+    }
+}
+
+impl Medium for Endless {
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error> {
         if !data.is_empty() {
             self.written.push((offset, data.to_vec()));
         }
         self.len = self.len.max(offset + data.len() as u64);
         Ok(data.len())
-    }
-
-    fn chunk_at(&mut self, _: u64) -> Result<&[u8], Self::Error> {
-        Ok(&[])
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), Self::Error> {
@@ -101,7 +113,7 @@ fn a_write_stops_at_the_last_byte_that_can_be_counted() {
     file.set_position(u64::MAX - 2);
     assert_eq!(file.write(b"abcde"), Ok(2), "across a gap");
     assert_eq!((file.position(), file.len()), (u64::MAX, u64::MAX));
-    assert_eq!(file.write(b"cde"), Err(WriteError::Full { position: u64::MAX, refused: 3 }));
+    assert_eq!(full(file.write(b"cde")), (u64::MAX, 3));
 
     file.set_position(u64::MAX - 1);
     assert_eq!(file.write(b"xyz"), Ok(1), "over what is there");
@@ -109,7 +121,7 @@ fn a_write_stops_at_the_last_byte_that_can_be_counted() {
 
     let mut file = Cursor::new(Endless::default());
     file.set_position(u64::MAX);
-    assert_eq!(file.write(b"a"), Err(WriteError::Full { position: u64::MAX, refused: 1 }));
+    assert_eq!(full(file.write(b"a")), (u64::MAX, 1));
     assert_eq!(file.len(), 0, "the gap that was made for it is gone");
 }
 
@@ -121,7 +133,7 @@ fn a_full_medium_takes_what_fits_then_says_what_it_refused() {
     file.set_position(6);
     assert_eq!(file.write(b"12345"), Ok(2));
     let refused = file.write(b"345").unwrap_err();
-    assert_eq!(refused, WriteError::Full { position: 8, refused: 3 });
+    assert_eq!(full(Err::<(), _>(refused)), (8, 3));
     assert_eq!(refused.kind(), ErrorKind::WriteZero);
     assert_eq!(refused.to_string(), "no room at position 8: 3 bytes refused");
     assert_eq!(file.get_ref().as_slice(), b"abc\0\0\x0012");
@@ -133,7 +145,7 @@ fn a_gap_that_leaves_no_room_for_a_byte_is_not_made() {
     for position in [8, 9, 1000] {
         let mut file = eight_bytes();
         file.set_position(position);
-        assert_eq!(file.write(b"xy"), Err(WriteError::Full { position, refused: 2 }));
+        assert_eq!(full(file.write(b"xy")), (position, 2));
         assert_eq!((file.len(), file.position()), (3, position));
         assert_eq!(file.get_ref().as_slice(), b"abc");
     }
@@ -144,7 +156,7 @@ fn a_vec_too_long_for_memory_is_an_error_of_its_own() {
     let mut file = Cursor::new(b"abc".to_vec());
     let requested = u64::MAX / 2;
     let refused = file.set_len(requested).unwrap_err();
-    assert_eq!((refused.asked, refused.kind()), (requested, ErrorKind::OutOfMemory));
+    assert_eq!((refused.requested, refused.kind()), (requested, ErrorKind::OutOfMemory));
     file.set_position(requested);
     assert_eq!(file.write(b"x"), Err(WriteError::Medium(refused)), "the gap needs as much");
     assert_eq!(file.get_ref(), b"abc");
@@ -154,11 +166,11 @@ fn a_vec_too_long_for_memory_is_an_error_of_its_own() {
 fn a_medium_without_room_is_still_a_file() {
     let mut empty = Cursor::new(Fixed::new([]));
     assert_eq!(empty.write(b""), Ok(0));
-    assert_eq!(empty.write(b"a"), Err(WriteError::Full { position: 0, refused: 1 }));
+    assert_eq!(full(empty.write(b"a")), (0, 1));
     assert_eq!(empty.read(&mut [0; 1]), Ok(0));
     assert_eq!(
         empty.set_len(1).unwrap_err().to_string(),
-        "a length of 1 bytes was asked of a medium that holds 0"
+        "a length of 1 bytes was requested of a medium that holds 0"
     );
     assert_eq!(empty.set_len(0), Ok(()));
 }
@@ -209,7 +221,7 @@ fn a_gap_is_zeros_even_where_bytes_once_stood() {
 #[test]
 fn fixed_memory_says_how_long_it_can_be() {
     let refused = Fixed::with_len([0; 4], 5).unwrap_err();
-    assert_eq!((refused.asked, refused.capacity), (5, 4));
+    assert_eq!((refused.requested, refused.capacity), (5, 4));
     let filled = Fixed::filled(*b"abcd");
     assert_eq!((filled.capacity(), filled.as_slice()), (4, &b"abcd"[..]));
     assert_eq!(Fixed::new([9; 4]).as_slice(), b"", "room is not content");
@@ -238,12 +250,12 @@ const CALLS: [Call; 9] = [
     |file| file.set_len(5).map_err(CursorError::Medium),
     |file| {
         file.set_position(9);
-        file.truncate().map_err(CursorError::Medium)
+        file.set_len_to_position().map_err(CursorError::Medium)
     },
     |file| file.flush().map_err(CursorError::Medium),
 ];
 
-/// Runs all of [`CALLS`] and, after each that fails, `check` with what stood there before it.
+/// Runs all of [`CALLS`] and, after each that fails, `check` with the content before it.
 fn run_calls(faults: Faults, check: impl Fn(&[u8], &Cursor<Faulty<Vec<u8>>>)) -> Cursor<Faulty<Vec<u8>>> {
     let mut file = Cursor::new(Faulty::new(Vec::new(), faults));
     for call in CALLS {
@@ -251,7 +263,7 @@ fn run_calls(faults: Faults, check: impl Fn(&[u8], &Cursor<Faulty<Vec<u8>>>)) ->
         if call(&mut file).is_err() {
             check(&before, &file);
             let position = file.position();
-            // Once transient faults are over, the same call works from where the first one stood.
+            // After a transient fault, the same call works from the same position.
             if matches!(faults, Faults::Once(_)) {
                 call(&mut file).unwrap_or_else(|error| panic!("again, at {position}, {faults:?}: {error}"));
             }
@@ -313,12 +325,12 @@ fn a_failed_read_or_write_does_not_move() {
     assert_eq!(file.seek(SeekFrom::End(0)), Ok(3), "a seek never asks the medium to do anything");
 }
 
-// Media that lie.
+// Media that break the rules.
 
-/// Claims to have taken, and to have given, more than it was asked to.
+/// Claims to have taken, and to have read, more than was requested.
 struct Braggart;
 
-impl Medium for Braggart {
+impl ReadMedium for Braggart {
     type Error = core::convert::Infallible;
 
     fn len(&self) -> u64 {
@@ -329,12 +341,14 @@ impl Medium for Braggart {
         Ok(usize::MAX)
     }
 
-    fn write_at(&mut self, _: u64, _: &[u8]) -> Result<usize, Self::Error> {
-        Ok(usize::MAX)
-    }
-
     fn chunk_at(&mut self, _: u64) -> Result<&[u8], Self::Error> {
         Ok(&[])
+    }
+}
+
+impl Medium for Braggart {
+    fn write_at(&mut self, _: u64, _: &[u8]) -> Result<usize, Self::Error> {
+        Ok(usize::MAX)
     }
 
     fn set_len(&mut self, _: u64) -> Result<(), Self::Error> {
@@ -355,6 +369,45 @@ fn a_medium_that_claims_too_much_does_not_make_the_cursor_panic() {
         file.set_position(start);
         assert_eq!(file.read(&mut [0]), Ok(usize::MAX));
         assert_eq!(file.position(), u64::MAX, "read from {start}");
+    }
+}
+
+/// Takes nothing, and does not say why, which the rules for media forbid.
+struct Silent;
+
+impl ReadMedium for Silent {
+    type Error = core::convert::Infallible;
+
+    fn len(&self) -> u64 {
+        2
+    }
+
+    fn read_at(&mut self, _: u64, _: &mut [u8]) -> Result<usize, Self::Error> {
+        Ok(0)
+    }
+
+    fn chunk_at(&mut self, _: u64) -> Result<&[u8], Self::Error> {
+        Ok(&[])
+    }
+}
+
+impl Medium for Silent {
+    fn write_at(&mut self, _: u64, _: &[u8]) -> Result<usize, Self::Error> {
+        Ok(0)
+    }
+
+    fn set_len(&mut self, _: u64) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// `write` of at least one byte never returns `Ok(0)`, or `write_all` would loop for ever.
+#[test]
+fn a_medium_that_takes_nothing_without_a_reason_is_full() {
+    for position in [0, 2, 3] {
+        let mut file = Cursor::at(Silent, position);
+        assert_eq!(full(file.write(b"x")), (position, 1));
+        assert_eq!((file.write(b""), file.position()), (Ok(0), position));
     }
 }
 
@@ -382,14 +435,14 @@ fn storage_that_shrinks_does_not_make_the_cursor_panic() {
     let mut file = Cursor::new(Fixed::filled(Shrinking { bytes: *b"abcdefgh", lent: 8 }));
     file.set_position(6);
     // Four bytes are lent by then: nothing fits at 6.
-    assert_eq!(file.write(b"xy"), Err(WriteError::Full { position: 6, refused: 2 }));
+    assert_eq!(full(file.write(b"xy")), (6, 2));
     assert_eq!(file.len(), 4);
     assert_eq!(file.set_len(3), Ok(()));
     file.rewind();
     assert_eq!(file.fill_buf(), Ok(&b"ab"[..]));
 }
 
-// Faces.
+// Traits of other crates.
 
 #[test]
 fn the_error_kinds_of_embedded_io() {
@@ -397,7 +450,8 @@ fn the_error_kinds_of_embedded_io() {
     let mut file = eight_bytes();
     file.set_position(8);
     let full = Write::write(&mut file, b"x").unwrap_err();
-    assert_eq!((full, full.kind()), (CursorError::Full { position: 8, refused: 1 }, ErrorKind::WriteZero));
+    assert!(matches!(full, CursorError::Full { position: 8, refused: 1, .. }));
+    assert_eq!(full.kind(), ErrorKind::WriteZero);
     let outside =
         Seek::seek(&mut file, SeekFrom::Start(0)).and_then(|_| Seek::seek(&mut file, SeekFrom::Current(-1)));
     let outside = outside.unwrap_err();
@@ -442,4 +496,69 @@ fn a_cursor_borrows_its_medium_and_needs_no_size() {
     assert_eq!(unsized_.write(b" and erased"), Ok(4));
     assert_eq!(unsized_.remaining(), 0);
     assert_eq!(sized.into_inner().as_slice(), b"lent and");
+}
+
+// Media that are shared.
+
+/// Reads all of `cursor` in steps of `step` bytes.
+fn read_by(mut cursor: Cursor<impl ReadMedium>, step: usize) -> Vec<u8> {
+    let (mut all, mut buf) = (Vec::new(), vec![0; step]);
+    while let Ok(count @ 1..) = cursor.read(&mut buf) {
+        all.extend_from_slice(&buf[..count]);
+    }
+    all
+}
+
+#[test]
+fn several_cursors_read_one_content_each_from_its_own_position() {
+    let content: Vec<u8> = (0..=255).collect();
+    let memory = Fixed::filled(content.clone());
+    let mut ahead = Cursor::at(&memory, 100);
+    let mut behind = Cursor::new(&memory);
+    for _ in 0..50 {
+        let (mut one, mut other) = ([0; 1], [0; 3]);
+        assert_eq!((ahead.read(&mut one), behind.read(&mut other)), (Ok(1), Ok(3)));
+        assert_eq!(u64::from(one[0]) + 1, ahead.position());
+        assert_eq!(u64::from(other[2]) + 1, behind.position());
+    }
+    let mut fork = ahead.clone();
+    fork.seek(SeekFrom::End(-1)).unwrap();
+    assert_eq!((fork.fill_buf(), ahead.position()), (Ok(&[255][..]), 150), "a clone moves by itself");
+
+    let slice = content.as_slice();
+    std::thread::scope(|scope| {
+        for step in 1..=4 {
+            let (content, memory) = (&content, &memory);
+            scope.spawn(move || assert_eq!(read_by(Cursor::new(memory), step), *content));
+            scope.spawn(move || assert_eq!(read_by(Cursor::new(slice), step), *content));
+        }
+    });
+}
+
+/// `embedded-io` reads a medium that cannot be written, and its error is that of a cursor over any.
+#[test]
+fn a_shared_medium_is_read_through_embedded_io() {
+    use embedded_io::{BufRead, Read, Seek};
+    let mut file = Cursor::new(&b"abcdef"[..]);
+    file.seek_relative(2).unwrap();
+    assert_eq!(BufRead::fill_buf(&mut file).unwrap(), b"cdef");
+    BufRead::consume(&mut file, 1);
+    let mut rest = [0; 3];
+    file.read_exact(&mut rest).unwrap();
+    assert_eq!(&rest, b"def");
+    let outside = Seek::seek(&mut file, SeekFrom::Current(-7)).unwrap_err();
+    assert!(matches!(outside, CursorError::InvalidSeek(_)));
+}
+
+/// A write past the end of a medium, which a cursor never makes, says what has to come first.
+#[test]
+fn a_medium_refuses_a_write_past_its_end() {
+    let text = "a write up to 7 began past the end of the content: lengthen that first";
+    let refused = Fixed::with_len([0; 8], 3).unwrap().write_at(5, b"xy").unwrap_err();
+    assert_eq!((refused.requested, refused.capacity, refused.to_string().as_str()), (7, 8, text));
+    let refused = Medium::write_at(&mut b"abc".to_vec(), 5, b"xy").unwrap_err();
+    assert_eq!(
+        (refused.requested, refused.kind(), refused.to_string().as_str()),
+        (7, ErrorKind::WriteZero, text)
+    );
 }

@@ -1,4 +1,4 @@
-//! Does a `Cursor` do what a binary file does, whatever lies under it?
+//! `Cursor` against the model of a binary file, over every medium, by random operations.
 
 use overspill_tests::cursors::{CursorSetup, Under, run_cursor};
 use overspill_tests::ops::{Op, sequences};
@@ -10,7 +10,7 @@ fn setups(under: Under) -> impl Strategy<Value = CursorSetup> {
         .prop_map(move |(capacity, held)| CursorSetup { under, capacity, held })
 }
 
-/// Pages of a few bytes, so that sizes meet both the ends of the content and of the medium.
+/// Sizes of a few bytes, so that operations reach the ends of the content and of the medium.
 fn operations() -> impl Strategy<Value = Vec<Op>> {
     (1..=16usize).prop_flat_map(|page| sequences(page, true, 48))
 }

@@ -4,7 +4,7 @@
 use overspill::testing::{Call, Failure, Fault, FaultStore};
 use overspill::{BuildError, MemoryStore, SpillBuffer, SpillError, SpillPool, Store, TempFileStore};
 use overspill_core::embedded_io::Error as _;
-use overspill_core::{CapacityError, CursorError, Fixed, Medium, WriteError};
+use overspill_core::{Cursor, CursorError, Fixed, Medium, WriteError};
 use std::error::Error;
 use std::io::{self, ErrorKind, IoSlice, Write};
 
@@ -52,14 +52,14 @@ fn a_cursor_passes_its_mediums_error_on() {
     let write = WriteError::from(below());
     assert_eq!((write.to_string(), write.source().is_none()), (said.clone(), true));
     assert_eq!(write.kind(), below().kind());
-    let full = WriteError::<CapacityError>::Full { position: 8, refused: 1 };
+    let full = Cursor::at(Fixed::new([0; 8]), 8).write(b"x").unwrap_err();
     assert_eq!(
         (full.to_string(), full.source().is_none()),
         ("no room at position 8: 1 bytes refused".into(), true)
     );
     let cursor = CursorError::Medium(below());
     assert_eq!((cursor.to_string(), cursor.source().is_none()), (said, true));
-    let full = CursorError::<CapacityError>::Full { position: 8, refused: 1 };
+    let full = CursorError::from(full);
     assert_eq!(
         (full.to_string(), full.source().is_none()),
         ("no room at position 8: 1 bytes refused".into(), true)
@@ -96,6 +96,29 @@ fn a_store_need_not_do_more_than_read_and_write() {
     buffer.write_all(&[1; 100]).unwrap();
     drop(buffer);
     assert_eq!(pool.stats().disk_used, 0);
+}
+
+/// A store that takes nothing: `WriteZero` is what a cursor calls a full medium, whose error it replaces by its own.
+#[derive(Debug)]
+struct TakesNothing;
+
+impl Store for TakesNothing {
+    fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+#[test]
+fn a_store_that_takes_nothing_is_not_taken_for_a_full_medium() {
+    let pool = SpillPool::builder().memory(0).store(TakesNothing).build().unwrap();
+    let refused = pool.buffer().write(b"x").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::WriteZero);
+    let refused = refused.downcast::<SpillError>().expect("the store's own");
+    assert!(matches!(refused, SpillError::Store { len: 1, .. }), "{refused:?}");
 }
 
 #[test]

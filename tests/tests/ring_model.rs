@@ -3,7 +3,7 @@
 use overspill_tests::drive_ring;
 use proptest::prelude::*;
 
-/// A script that uses some calls only: rare ones meet each other when the frequent ones are off.
+/// A script of mostly a few calls: rare ones follow each other only if the frequent ones are off.
 fn swarm() -> impl Strategy<Value = Vec<u8>> {
     (any::<u8>(), proptest::collection::vec(any::<u8>(), 1..8)).prop_flat_map(|(kind, alphabet)| {
         proptest::collection::vec(prop_oneof![proptest::sample::select(alphabet), any::<u8>()], 0..400)

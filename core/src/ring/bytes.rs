@@ -1,18 +1,22 @@
 //! `bytes::Buf` and `bytes::BufMut`.
 //!
-//! Their contract wants a number of remaining bytes that does not change by itself, which a ring's does. So they are
-//! implemented by views that hold on to what there was when they were made; what is advanced over is
-//! committed at once.
+//! These traits require a number of remaining bytes that does not change by itself, as a ring's does. So they are
+//! implemented by views of what the ring held, or had free, when they were made. Advancing releases or commits at once.
+//!
+//! Held by: `core/tests/ring_field_bugs.rs`, `core/tests/ring_handles.rs`.
 
 use bytes::Buf;
 
-use super::raw::{ReadEnd, WriteEnd};
-use super::{AnyRing, Consumer, Producer};
+use super::any_ring::AnyRing;
+use super::consumer::Consumer;
+use super::producer::Producer;
+use super::raw::buf::Writable;
+use super::raw::read_end::ReadEnd;
 
 impl<'a, R: AnyRing> Consumer<'a, R> {
     /// The bytes that are in the ring now, as a `bytes::Buf`.
     pub fn as_buf(&mut self) -> Readable<'_, 'a, R> {
-        let len = self.end.available(self.capacity());
+        let len = self.end.filled_bytes(self.capacity());
         Readable { end: &mut self.end, len }
     }
 }
@@ -20,8 +24,8 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
 impl<'a, R: AnyRing> Producer<'a, R> {
     /// The bytes that are free now, as a `bytes::BufMut`.
     pub fn as_buf_mut(&mut self) -> Writable<'_, 'a, R> {
-        let len = self.end.room(self.capacity());
-        Writable { end: &mut self.end, len }
+        let len = self.end.free_bytes(self.capacity());
+        Writable::new(&mut self.end, len)
     }
 }
 
@@ -37,44 +41,17 @@ impl<R: AnyRing> Buf for Readable<'_, '_, R> {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.end.filled(self.len).0
+        self.end.filled_slices(self.len).0
     }
 
-    /// Takes `count` bytes out of the ring; more than remain are as many as remain.
+    /// Removes `count` bytes from the ring, at most as many as remain.
     fn advance(&mut self, count: usize) {
-        self.len -= self.end.commit(count.min(self.len));
-    }
-}
-
-/// The bytes that were free when [`Producer::as_buf_mut`] was called.
-pub struct Writable<'g, 'a, R: AnyRing> {
-    end: &'g mut WriteEnd<'a, R>,
-    len: usize,
-}
-
-/// What `BufMut`, implemented where the `unsafe` is, asks for.
-impl<R: AnyRing> Writable<'_, '_, R> {
-    pub(super) fn left(&self) -> usize {
-        self.len
-    }
-
-    pub(super) fn first(&mut self) -> &mut [u8] {
-        self.end.free(self.len).0
-    }
-
-    pub(super) fn take(&mut self, count: usize) {
-        self.len -= self.end.commit(count.min(self.len));
+        self.len -= self.end.release(count.min(self.len));
     }
 }
 
 impl<R: AnyRing> core::fmt::Debug for Readable<'_, '_, R> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Readable").field("remaining", &self.len).finish_non_exhaustive()
-    }
-}
-
-impl<R: AnyRing> core::fmt::Debug for Writable<'_, '_, R> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Writable").field("remaining", &self.len).finish_non_exhaustive()
     }
 }

@@ -1,22 +1,28 @@
-//! The end that reads.
+//! The consumer: the safe interface of the read end.
+//!
+//! Held by: `core/tests/ring_handles.rs`, `tests/tests/ring_model.rs`, `core/tests/loom_ring.rs`.
 
 use core::fmt;
 
-use super::grant::{GrantError, OwnedReadGrant, ReadGrant, fits};
-use super::raw::ReadEnd;
-use super::{AnyRing, KeepsHighWater};
+use super::any_ring::{AnyRing, high_water};
+use super::errors::{GrantError, fits};
+use super::grant::ReadGrant;
+use super::layout::KeepsHighWater;
+use super::raw::read_end::ReadEnd;
 
-/// The end of a ring that reads. There is one; it may be sent elsewhere; dropping it [closes](Consumer::close) it.
+/// The end of a ring that reads. There is one at a time. It may be sent to another thread or an interrupt handler;
+/// dropping it [closes](Consumer::close) it.
 pub struct Consumer<'a, R: AnyRing> {
-    pub(super) end: ReadEnd<'a, R>,
+    pub(crate) end: ReadEnd<'a, R>,
 }
 
 impl<'a, R: AnyRing> Consumer<'a, R> {
-    pub(super) fn new(end: ReadEnd<'a, R>) -> Self {
+    pub(crate) fn new(end: ReadEnd<'a, R>) -> Self {
         Consumer { end }
     }
 
-    pub(super) fn into_end(self) -> ReadEnd<'a, R> {
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+    pub(crate) fn into_end(self) -> ReadEnd<'a, R> {
         self.end
     }
 
@@ -26,7 +32,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
         self.end.read_byte(true)
     }
 
-    /// Fills as much of `buf` as there are bytes for, in at most two copies, and says how much: all of it,
+    /// Fills as much of `buf` as there are bytes for, in at most two copies, and returns how much: all of it,
     /// unless the ring is empty afterwards.
     #[inline]
     pub fn pop_slice(&mut self, buf: &mut [u8]) -> usize {
@@ -45,10 +51,10 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
         self.end.read(buf, false)
     }
 
-    /// Throws up to `count` bytes away, and says how many there were.
+    /// Removes up to `count` bytes unread, and returns how many there were.
     pub fn skip(&mut self, count: usize) -> usize {
-        self.end.available(count);
-        self.end.commit(count)
+        self.end.filled_bytes(count);
+        self.end.release(count)
     }
 
     /// All the bytes in the ring, to be read in place; they may wrap, so they are two slices.
@@ -61,11 +67,11 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     /// producer.push_slice(b"abc");
     /// let grant = consumer.grant();
     /// assert_eq!(grant.as_slices().0, b"abc");
-    /// grant.commit(2);
+    /// grant.release(2);
     /// assert_eq!(consumer.pop(), Some(b'c'));
     /// ```
     pub fn grant(&mut self) -> ReadGrant<'_, 'a, R> {
-        let len = self.end.available(self.capacity());
+        let len = self.end.filled_bytes(self.capacity());
         ReadGrant::new(&mut self.end, len)
     }
 
@@ -73,41 +79,33 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     ///
     /// # Errors
     ///
-    /// [`GrantError::TooLarge`] if `count` is above the capacity, so that waiting is in vain;
+    /// [`GrantError::TooLarge`] if `count` is above the capacity, so that waiting does not help;
     /// [`GrantError::NotNow`] if there are fewer at the moment.
     pub fn grant_exact(&mut self, count: usize) -> Result<ReadGrant<'_, 'a, R>, GrantError> {
-        fits(count, self.capacity(), self.end.available(count))?;
+        fits(count, self.capacity(), self.end.filled_bytes(count))?;
         Ok(ReadGrant::new(&mut self.end, count))
     }
 
-    /// The bytes in front of the wrap in one piece, in a grant that owns this end and gives it back on commit: it may
-    /// outlive the function that starts a transfer. Empty only if the ring is.
-    pub fn into_grant(mut self) -> OwnedReadGrant<'a, R> {
-        self.end.available(self.capacity());
-        let len = self.end.filled(self.capacity()).0.len();
-        OwnedReadGrant::new(self, len)
-    }
-
-    /// Bytes that the ring can hold.
+    /// The number of bytes that the ring can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.end.ring().bytes().span().capacity()
+        self.end.ring().bytes().indices().capacity()
     }
 
-    /// Bytes in the ring. May rise at any moment; does not fall until you read.
+    /// The number of bytes in the ring. It may rise at any moment, and does not fall until you read.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.end.used()
+        self.end.len()
     }
 
-    /// Whether there is nothing to read. If true, it may turn false at any moment. If false, it stays false until you
+    /// Whether the ring is empty. If true, it may turn false at any moment. If false, it stays false until you
     /// read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room. If true, it stays true until you read. If false, it may turn true at any moment.
+    /// Whether the ring is full. If true, it stays true until you read. If false, it may turn true at any moment.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len() == self.capacity()
@@ -120,19 +118,19 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
         self.len() >= count
     }
 
-    /// Whether the producer is closed: nothing more comes than what is in the ring. If true, it stays true until the
+    /// Whether the producer is closed, so that nothing follows what is in the ring. If true, it stays true until the
     /// ring is split again. If false, it may turn true at any moment.
     ///
-    /// To find the end of the stream, ask this *first* and then read to the last byte: the producer may have
-    /// written between a read and this question.
+    /// To detect the end of the stream, call this *first* and then read to the last byte: the producer may have
+    /// written between a read and this call.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.end.other_closed()
     }
 
-    /// Nothing more will be read.
+    /// Ends reading: the producer sees that nothing more will be read.
     ///
-    /// The same as dropping it, under the name that says why.
+    /// Dropping the consumer does the same.
     pub fn close(self) {}
 
     /// The most bytes that were ever in the ring at once. See [`HighWater`](super::HighWater).
@@ -141,7 +139,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     where
         R::Layout: KeepsHighWater,
     {
-        super::producer::mark(self.end.ring())
+        high_water(self.end.ring())
     }
 }
 

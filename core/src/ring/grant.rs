@@ -1,50 +1,13 @@
-//! Bytes of the ring handed out in place, without a copy.
+//! Access to the bytes of a ring in place, without a copy.
 //!
-//! A grant that is dropped uncommitted changes nothing. Committing more than was granted commits what was granted.
+//! `commit` hands written bytes to the consumer, `release` gives the room of read ones back to the producer; either is
+//! capped at what was granted. A grant that is dropped changes nothing.
+//!
+//! Held by: `core/tests/ring_handles.rs`, `core/tests/loom_ring.rs` (`grants_against_grants`), `tests/tests/ring_model.rs`.
 
-use core::fmt;
-
-use super::raw::{ReadEnd, WriteEnd};
-use super::{AnyRing, Consumer, Producer};
-
-/// Why there is no grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum GrantError {
-    /// It can never fit, however long one waits.
-    TooLarge {
-        /// The most bytes that can ever be granted.
-        limit: usize,
-    },
-    /// It does not fit now, but will once the other end has moved on.
-    NotNow {
-        /// Bytes that would have been granted.
-        available: usize,
-    },
-}
-
-impl fmt::Display for GrantError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            GrantError::TooLarge { limit } => write!(f, "more than the {limit} bytes that can ever fit"),
-            GrantError::NotNow { available } => write!(f, "only {available} bytes are available now"),
-        }
-    }
-}
-
-impl core::error::Error for GrantError {}
-
-/// Whether `count` fits into what is `available` now, or will ever fit.
-#[inline]
-pub(super) fn fits(count: usize, limit: usize, available: usize) -> Result<(), GrantError> {
-    if count <= available {
-        Ok(())
-    } else if count > limit {
-        Err(GrantError::TooLarge { limit })
-    } else {
-        Err(GrantError::NotNow { available })
-    }
-}
+use super::any_ring::AnyRing;
+use super::raw::read_end::ReadEnd;
+use super::raw::write_end::WriteEnd;
 
 /// Free bytes, to be written in place.
 #[must_use = "dropped uncommitted it changes nothing"]
@@ -54,18 +17,18 @@ pub struct WriteGrant<'g, 'a, R: AnyRing> {
 }
 
 impl<'g, 'a, R: AnyRing> WriteGrant<'g, 'a, R> {
-    pub(super) fn new(end: &'g mut WriteEnd<'a, R>, len: usize) -> Self {
+    pub(crate) fn new(end: &'g mut WriteEnd<'a, R>, len: usize) -> Self {
         WriteGrant { end, len }
     }
 
-    /// The bytes: those before the wrap, and those after it (empty if there is none within). They hold
-    /// leftovers.
+    /// The granted bytes: those before the wrap, and those after it (empty if the grant does not wrap). They hold old
+    /// content.
     #[must_use]
     pub fn as_mut_slices(&mut self) -> (&mut [u8], &mut [u8]) {
-        self.end.free(self.len)
+        self.end.free_slices(self.len)
     }
 
-    /// Bytes granted.
+    /// The number of bytes granted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -84,25 +47,25 @@ impl<'g, 'a, R: AnyRing> WriteGrant<'g, 'a, R> {
 }
 
 /// Filled bytes, to be read in place.
-#[must_use = "dropped uncommitted it changes nothing"]
+#[must_use = "dropped unreleased it changes nothing"]
 pub struct ReadGrant<'g, 'a, R: AnyRing> {
     end: &'g mut ReadEnd<'a, R>,
     len: usize,
 }
 
 impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
-    pub(super) fn new(end: &'g mut ReadEnd<'a, R>, len: usize) -> Self {
+    pub(crate) fn new(end: &'g mut ReadEnd<'a, R>, len: usize) -> Self {
         ReadGrant { end, len }
     }
 
-    /// The bytes: those before the wrap, and those after it (empty if there is none within). The first is empty only
-    /// if the grant is.
+    /// The granted bytes: those before the wrap, and those after it (empty if the grant does not wrap). The first slice
+    /// is empty only if the grant is.
     #[must_use]
     pub fn as_slices(&self) -> (&[u8], &[u8]) {
-        self.end.filled(self.len)
+        self.end.filled_slices(self.len)
     }
 
-    /// Bytes granted.
+    /// The number of bytes granted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -114,75 +77,22 @@ impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
         self.len == 0
     }
 
-    /// Gives the first `count` bytes back to the producer, at most all of them.
-    pub fn commit(self, count: usize) {
-        self.end.commit(count.min(self.len));
+    /// Removes the first `count` bytes from the ring, at most all of them: their room is the producer's again.
+    pub fn release(self, count: usize) {
+        self.end.release(count.min(self.len));
     }
 }
 
-/// Free bytes in one piece, together with the end that writes them. Dropping it closes the producer.
-#[must_use = "dropping it closes the producer"]
-pub struct OwnedWriteGrant<'a, R: AnyRing> {
-    producer: Producer<'a, R>,
-    len: usize,
-}
-
-impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
-    pub(super) fn new(producer: Producer<'a, R>, len: usize) -> Self {
-        OwnedWriteGrant { producer, len }
-    }
-
-    /// The bytes. They stay where they are while the grant lives, even if it is moved or leaked.
-    #[must_use]
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        self.producer.end.free(self.len).0
-    }
-
-    /// Hands the first `count` bytes to the consumer, at most all of them, and gives the producer back.
-    /// `commit(0)` is how to give up.
-    #[must_use = "dropping it closes that side"]
-    pub fn commit(mut self, count: usize) -> Producer<'a, R> {
-        self.producer.end.commit(count.min(self.len));
-        self.producer
-    }
-}
-
-/// Filled bytes in one piece, together with the end that reads them. Dropping it closes the consumer.
-#[must_use = "dropping it closes the consumer"]
-pub struct OwnedReadGrant<'a, R: AnyRing> {
-    consumer: Consumer<'a, R>,
-    len: usize,
-}
-
-impl<'a, R: AnyRing> OwnedReadGrant<'a, R> {
-    pub(super) fn new(consumer: Consumer<'a, R>, len: usize) -> Self {
-        OwnedReadGrant { consumer, len }
-    }
-
-    /// The bytes. They stay where they are while the grant lives, even if it is moved or leaked.
-    #[must_use]
-    pub fn as_slice(&self) -> &[u8] {
-        self.consumer.end.filled(self.len).0
-    }
-
-    /// Gives the first `count` bytes back to the producer, at most all of them, and gives the consumer back.
-    /// `commit(0)` is how to give up.
-    #[must_use = "dropping it closes that side"]
-    pub fn commit(mut self, count: usize) -> Consumer<'a, R> {
-        self.consumer.end.commit(count.min(self.len));
-        self.consumer
-    }
-}
-
-/// Shows how many bytes are granted, not the bytes.
+/// Implements `Debug`, which shows how many bytes are granted, and not the bytes.
 macro_rules! debug_grant {
     ($($name:ident<$($lifetime:lifetime),+>),+) => {$(
-        impl<R: AnyRing> fmt::Debug for $name<$($lifetime,)+ R> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl<R: AnyRing> core::fmt::Debug for $name<$($lifetime,)+ R> {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.debug_struct(stringify!($name)).field("len", &self.len).finish_non_exhaustive()
             }
         }
     )+};
 }
 
-debug_grant!(WriteGrant<'_, '_>, ReadGrant<'_, '_>, OwnedWriteGrant<'_>, OwnedReadGrant<'_>);
+debug_grant!(WriteGrant<'_, '_>, ReadGrant<'_, '_>);
+pub(crate) use debug_grant;

@@ -1,44 +1,46 @@
-//! Where an index stands: position arithmetic as pure functions, without memory or atomics.
+//! The arithmetic of a ring's indices, as pure functions without memory or atomics.
 //!
-//! An index must tell a full ring from an empty one although both have the same place in memory: it counts laps
-//! around the memory too. It breaks for no capacity when the index type overflows:
+//! In a full ring and in an empty one both indices have the same place in memory, so an index counts laps around the
+//! memory as well. It stays right for every capacity when the index type overflows:
 //!
 //! | capacity | an index is | place of an index |
 //! |---|---|---|
-//! | power of two, known when compiled | the bytes so far, modulo 2^bits of `usize` | the low bits |
-//! | any other | the laps so far, modulo 4, in the two highest bits; the place in the others | those others |
+//! | power of two, known at compile time | the number of bytes so far, modulo 2^bits of `usize` | the low bits |
+//! | any other | the number of laps so far, modulo 4, in the two highest bits; the place in the others | those others |
 //!
-//! The write index is at most one lap ahead of the read index, but for a *jump*: to have the whole memory in one piece,
-//! the write end of an empty ring moves its index to the first place of the lap after the next. Who finds the two more
-//! than the capacity apart knows by that, and what became of the read index ([`Span::jump`]): nothing else tells it.
-//! So the two are at most three laps apart, of which four can be told apart.
+//! The write index is at most one capacity ahead of the read index, except after a *jump*: to have the whole memory in
+//! one piece, the write end of an empty ring moves its index to the first place of the lap after the next. Indices more
+//! than one capacity apart mean that the write index has jumped; [`Indices::follow_jump`] moves the read index after it.
+//! No flag says so. The two are thus at most three laps apart, and four laps can be told apart.
+//!
+//! Held by: the tests below (every small capacity, every index, every fill), `core/tests/ring_jump.rs`.
 
 /// The index arithmetic of one capacity, 0 included.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    /// At most [`Span::CAPACITY_MAX`].
+pub(crate) struct Indices {
+    /// At most [`Indices::CAPACITY_MAX`].
     capacity: usize,
-    /// Whether indices count bytes. Constant wherever the capacity is.
+    /// Whether indices count bytes. A compile-time constant wherever the capacity is one.
     masked: bool,
 }
 
-impl Span {
-    /// How far the indices of one place in two laps are apart, where they do not count bytes: four laps fit.
+impl Indices {
+    /// The distance between the indices of one place in two successive laps, unless indices count bytes. Four laps fit.
     const LAP: usize = 1 << (usize::BITS - 2);
 
-    /// The largest capacity: half a lap, so that a lap more shows in a distance. 512 MiB on a 32-bit machine.
+    /// The largest capacity: half a lap, so that a distance shows an additional lap. 512 MiB on a 32-bit machine.
     pub(crate) const CAPACITY_MAX: usize = Self::LAP / 2;
 
-    /// The span of a capacity known when compiled: the choice of the scheme costs nothing.
+    /// The arithmetic of a capacity known at compile time: the choice of the scheme costs nothing.
     #[inline(always)]
     pub(crate) const fn fixed(capacity: usize) -> Self {
-        Span { capacity, masked: capacity.is_power_of_two() }
+        Indices { capacity, masked: capacity.is_power_of_two() }
     }
 
-    /// The span of a capacity known only when running: laps and places, whatever it is.
+    /// The arithmetic of a capacity known only at run time: laps and places, whatever it is.
     #[inline(always)]
-    pub(crate) const fn erased(capacity: usize) -> Self {
-        Span { capacity, masked: false }
+    pub(crate) const fn runtime(capacity: usize) -> Self {
+        Indices { capacity, masked: false }
     }
 
     #[inline(always)]
@@ -46,7 +48,7 @@ impl Span {
         self.capacity
     }
 
-    /// How far the indices of one place in two laps are apart.
+    /// The distance between the indices of one place in two successive laps.
     #[inline(always)]
     const fn lap(self) -> usize {
         if self.masked { self.capacity } else { Self::LAP }
@@ -58,8 +60,7 @@ impl Span {
         index & (self.lap() - 1)
     }
 
-    /// How far `to` is ahead of `from`, 0 to the capacity, if there is no jump between them; more than the capacity
-    /// if there is.
+    /// How far `to` is ahead of `from`: 0 to the capacity if no jump lies between them, and more if one does.
     #[inline(always)]
     pub(crate) const fn distance(self, from: usize, to: usize) -> usize {
         let ahead = to.wrapping_sub(from);
@@ -87,25 +88,25 @@ impl Span {
         index.wrapping_sub(self.lap())
     }
 
-    /// Where `index` jumps to: the first place of the lap after the next.
+    /// The index to which `index` jumps: the first place of the lap after the next.
     #[inline(always)]
     pub(crate) const fn jump(self, index: usize) -> usize {
         (index | (self.lap() - 1)).wrapping_add(1 + self.lap())
     }
 
-    /// The read index, to where the write index has jumped if it has, and the bytes from there to the write index.
+    /// The read index, moved after the write index if that has jumped, and the number of bytes between the two.
     #[inline(always)]
-    pub(crate) const fn settle(self, read: usize, write: usize) -> (usize, usize) {
+    pub(crate) const fn follow_jump(self, read: usize, write: usize) -> (usize, usize) {
         let used = self.distance(read, write);
         if used <= self.capacity {
             return (read, used);
         }
-        rare();
+        cold_path();
         let read = self.jump(read);
         (read, self.distance(read, write))
     }
 
-    /// `count` bytes from `place` on, cut at the end of the memory: how many before the cut.
+    /// How many of `count` bytes from `place` on lie before the end of the memory.
     #[inline(always)]
     pub(crate) const fn before_wrap(self, place: usize, count: usize) -> usize {
         let left = self.capacity - place;
@@ -113,88 +114,89 @@ impl Span {
     }
 }
 
-/// Whoever calls this does so rarely: the compiler keeps it out of the way.
+/// Marks the branch that calls it as unlikely, so that the compiler lays it out of the way.
 #[cold]
 #[inline(always)]
-pub(crate) const fn rare() {}
+pub(crate) const fn cold_path() {}
 
 #[cfg(test)]
 mod tests {
-    use super::Span;
+    use super::Indices;
 
-    /// Every index that the scheme can reach, by walking one by one from `start`.
-    fn walk(span: Span, start: usize, steps: usize, mut visit: impl FnMut(usize, usize)) {
+    /// Visits every index that the scheme can reach, one by one from `start`.
+    fn walk(indices: Indices, start: usize, steps: usize, mut visit: impl FnMut(usize, usize)) {
         let mut index = start;
         for step in 0..steps {
             visit(step, index);
-            index = span.advance(index, 1);
+            index = indices.advance(index, 1);
         }
     }
 
-    fn check(span: Span, start: usize) {
-        let capacity = span.capacity();
-        walk(span, start, 9 * capacity, |step, read| {
-            let place = span.place(read);
+    fn check(indices: Indices, start: usize) {
+        let capacity = indices.capacity();
+        walk(indices, start, 9 * capacity, |step, read| {
+            let place = indices.place(read);
             assert_eq!(place, step % capacity);
             for used in 0..=capacity {
-                let write = span.advance(read, used);
-                assert_eq!(span.distance(read, write), used, "{span:?} {read} + {used}");
-                assert_eq!(span.settle(read, write), (read, used));
+                let write = indices.advance(read, used);
+                assert_eq!(indices.distance(read, write), used, "{indices:?} {read} + {used}");
+                assert_eq!(indices.follow_jump(read, write), (read, used));
                 assert_eq!(write == read, used == 0);
             }
             for used in 0..=capacity {
-                let jumped = span.jump(read);
-                assert_eq!(span.place(jumped), 0);
-                let write = span.advance(jumped, used);
-                assert!(span.distance(read, write) > capacity, "{span:?} {read}, jumped, + {used}");
-                assert_eq!(span.settle(read, write), (jumped, used));
+                let jumped = indices.jump(read);
+                assert_eq!(indices.place(jumped), 0);
+                let write = indices.advance(jumped, used);
+                assert!(indices.distance(read, write) > capacity, "{indices:?} {read}, jumped, + {used}");
+                assert_eq!(indices.follow_jump(read, write), (jumped, used));
             }
             for count in 0..=capacity {
-                let before = span.before_wrap(place, count);
+                let before = indices.before_wrap(place, count);
                 assert!(before <= count && place + before <= capacity);
                 assert!(before == count || place + before == capacity);
             }
         });
     }
 
-    /// Indices that wrap at a round number broke other queues for capacities that do not divide it, after
-    /// hours: so every small capacity, every index, every fill, with and without a jump, through several rounds.
+    /// Indices that wrapped at a round number broke other queues, after hours, if their capacity did not divide it. So
+    /// this tries every small capacity, index and fill, with and without a jump, through several laps.
     #[test]
     fn every_small_capacity_counts_right_in_both_schemes() {
         for capacity in 1..=24 {
-            check(Span::erased(capacity), 0);
-            check(Span::fixed(capacity), 0);
+            check(Indices::runtime(capacity), 0);
+            check(Indices::fixed(capacity), 0);
         }
     }
 
-    /// A counting index passes the end of `usize`: 2^32 bytes come in minutes on a small machine.
+    /// An index that counts bytes overflows `usize`: a small machine moves 2^32 bytes in minutes.
     #[test]
     fn counting_indices_pass_the_end_of_usize() {
         for capacity in [1_usize, 2, 4, 8, 16] {
-            check(Span::fixed(capacity), 0_usize.wrapping_sub(2 * capacity));
+            check(Indices::fixed(capacity), 0_usize.wrapping_sub(2 * capacity));
         }
     }
 
     #[test]
-    fn a_capacity_of_nothing_stays_at_the_first_place() {
-        for span in [Span::fixed(0), Span::erased(0)] {
-            assert_eq!((span.settle(0, 0).1, span.place(0), span.before_wrap(0, 0)), (0, 0, 0));
+    fn an_index_of_capacity_0_stays_at_the_first_place() {
+        for indices in [Indices::fixed(0), Indices::runtime(0)] {
+            assert_eq!((indices.follow_jump(0, 0).1, indices.place(0), indices.before_wrap(0, 0)), (0, 0, 0));
         }
     }
 
-    /// Length arithmetic that overflowed once said yes to a grant of `usize::MAX` bytes.
+    /// Another queue's length arithmetic overflowed, and granted `usize::MAX` bytes.
     #[test]
     fn the_largest_capacity_does_not_overflow() {
-        let capacity = Span::CAPACITY_MAX;
+        let capacity = Indices::CAPACITY_MAX;
         assert_eq!(capacity, usize::MAX / 8 + 1, "as much as the documentation of the rings says");
-        for span in [Span::erased(capacity), Span::fixed(capacity), Span::erased(capacity - 1)] {
-            let capacity = span.capacity();
-            for start in [0, capacity - 1, 0_usize.wrapping_sub(span.lap())] {
+        for indices in [Indices::runtime(capacity), Indices::fixed(capacity), Indices::runtime(capacity - 1)]
+        {
+            let capacity = indices.capacity();
+            for start in [0, capacity - 1, 0_usize.wrapping_sub(indices.lap())] {
                 for used in [0, 1, capacity - 1, capacity] {
-                    let write = span.advance(start, used);
-                    assert_eq!(span.settle(start, write), (start, used));
-                    let jumped = span.jump(start);
-                    assert_eq!(span.settle(start, span.advance(jumped, used)), (jumped, used));
+                    let write = indices.advance(start, used);
+                    assert_eq!(indices.follow_jump(start, write), (start, used));
+                    let jumped = indices.jump(start);
+                    assert_eq!(indices.follow_jump(start, indices.advance(jumped, used)), (jumped, used));
                 }
             }
         }

@@ -1,36 +1,20 @@
 //! `embedded-io`.
 //!
-//! Its `read` and `write` block by contract: where there is nothing to read, or no room, they spin until the other
-//! end has moved on or is closed. Whoever must not wait asks `read_ready` and `write_ready` first, or uses the
-//! inherent methods, which never wait. On a single core, spinning in an interrupt for the code that it
-//! interrupted is for ever.
+//! `read` and `write` block, as their contract says: if there is nothing to read, or no room, they spin until the other
+//! end has moved or is closed. To avoid that, call `read_ready` or `write_ready` first, or use the inherent methods,
+//! which never wait. On a single core, an interrupt handler that spins for the code it has interrupted spins for ever.
+//!
+//! Held by: `core/tests/ring_threads.rs`, `core/tests/ring_handles.rs`.
 
 use core::convert::Infallible;
-use core::fmt;
 
-use embedded_io::{BufRead, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
+use embedded_io::{BufRead, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use super::{AnyRing, Consumer, Producer};
+use super::any_ring::AnyRing;
+use super::consumer::Consumer;
+use super::errors::Closed;
+use super::producer::Producer;
 use crate::sync::spin_loop;
-
-/// The consumer is closed and the ring is full: nothing more can ever be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Closed;
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the consumer is closed")
-    }
-}
-
-impl core::error::Error for Closed {}
-
-impl embedded_io::Error for Closed {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::BrokenPipe
-    }
-}
 
 impl<R: AnyRing> ErrorType for Producer<'_, R> {
     type Error = Closed;
@@ -55,15 +39,15 @@ impl<R: AnyRing> Write for Producer<'_, R> {
         }
     }
 
-    /// Nothing to do: what is written is in the ring.
+    /// Does nothing: what is written is in the ring.
     fn flush(&mut self) -> Result<(), Closed> {
         Ok(())
     }
 }
 
 impl<R: AnyRing> Producer<'_, R> {
-    /// The consumer may have read between the last try and its close.
-    pub(super) fn write_after_close(&mut self, buf: &[u8]) -> Result<usize, Closed> {
+    /// Tries once more: the consumer may have read between the last attempt and its close.
+    pub(crate) fn write_after_close(&mut self, buf: &[u8]) -> Result<usize, Closed> {
         match self.push_slice(buf) {
             0 => Err(Closed),
             count => Ok(count),
@@ -92,19 +76,19 @@ impl<R: AnyRing> Read for Consumer<'_, R> {
 impl<R: AnyRing> BufRead for Consumer<'_, R> {
     /// Waits for bytes. Empty if the producer is closed and all is read.
     fn fill_buf(&mut self) -> Result<&[u8], Infallible> {
-        while self.end.available(1) == 0 {
+        while self.end.filled_bytes(1) == 0 {
             if self.is_closed() {
-                // The producer may have written between the last look and its close.
-                self.end.available(1);
+                // The producer may have written between the last load of its index and its close.
+                self.end.filled_bytes(1);
                 break;
             }
             spin_loop();
         }
-        Ok(self.end.filled(usize::MAX).0)
+        Ok(self.end.filled_slices(usize::MAX).0)
     }
 
     fn consume(&mut self, amount: usize) {
-        self.end.commit(amount);
+        self.end.release(amount);
     }
 }
 

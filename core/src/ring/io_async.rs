@@ -1,10 +1,12 @@
 //! Waiting without blocking: wake-ups at a threshold, and `embedded-io-async`.
 //!
-//! For rings with the layout `Waking`. A wake-up is never lost: see `wake.rs`. All of it may be used from an
-//! interrupt, if the executor's waker may.
+//! For rings with the layout `Waking`. No wake-up is lost: see `wake.rs`. All of this may be used in an interrupt
+//! handler, if the executor's waker may.
 //!
-//! If one end waits for `n` bytes and the other for `m` free ones, `n + m` must be at most one more than the capacity,
-//! or a fill between the two has both wait for ever.
+//! If one end waits for `n` bytes and the other for `m` free ones, `n + m` must be at most one more than the capacity:
+//! otherwise there is a fill at which both wait for ever.
+//!
+//! Held by: `core/tests/ring_wakes.rs`, `core/tests/ring_threads.rs`, `core/tests/loom_ring.rs`.
 
 use core::convert::Infallible;
 use core::future::poll_fn;
@@ -12,14 +14,17 @@ use core::task::{Context, Poll};
 
 use embedded_io_async::{BufRead, Read, Write};
 
-use super::layout::{Shared as _, Wakes};
-use super::sealed::Token;
-use super::{AnyRing, Closed, Consumer, Producer};
+use super::any_ring::{AnyRing, Token};
+use super::consumer::Consumer;
+use super::errors::Closed;
+use super::layout::Wakes;
+use super::producer::Producer;
+use super::shared::Shared as _;
 
 impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
-    /// Ready with the number of bytes there are, once those are at least `least` (capped at the capacity) or the
-    /// producer is closed. Until then the waker of the last call is woken at the write that brings the number to
-    /// `least`, not at the first byte.
+    /// Ready with the number of bytes in the ring, once that is at least `least` (capped at the capacity) or the
+    /// producer is closed. Otherwise the waker of the last call is woken by the write that brings the number to
+    /// `least`, not by the first byte.
     pub fn poll_readable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
         let least = least.min(self.capacity());
         let Some(waiters) = self.end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
@@ -27,9 +32,9 @@ impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
             if armed {
                 waiters.reader.arm(least.max(1), context.waker());
             }
-            // Closed first: what was written before is seen by the look after it.
+            // Closed first: the load of the index after it sees what was written before the close.
             let closed = self.is_closed();
-            let available = self.end.available(least);
+            let available = self.end.filled_bytes(least);
             if available >= least || closed {
                 waiters.reader.disarm();
                 return Poll::Ready(available);
@@ -38,17 +43,21 @@ impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
         Poll::Pending
     }
 
-    /// Waits for at least `least` bytes, or for the producer to close; says how many there are.
-    /// See [`poll_readable`](Self::poll_readable). Dropping the future loses nothing.
+    /// Waits until at least `least` bytes are in the ring or the producer is closed, and returns how many there are.
+    /// See [`poll_readable`](Self::poll_readable).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: no byte is removed from the ring.
     pub async fn readable(&mut self, least: usize) -> usize {
         poll_fn(|context| self.poll_readable(context, least)).await
     }
 }
 
 impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
-    /// Ready with the number of free bytes, once those are at least `least` (capped at the capacity) or the
-    /// consumer is closed. Until then the waker of the last call is woken at the read that brings the number to
-    /// `least`, not at the first byte.
+    /// Ready with the number of free bytes, once that is at least `least` (capped at the capacity) or the
+    /// consumer is closed. Otherwise the waker of the last call is woken by the read that brings the number to
+    /// `least`, not by the first byte.
     pub fn poll_writable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
         let least = least.min(self.capacity());
         let Some(waiters) = self.end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
@@ -57,7 +66,7 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
                 waiters.writer.arm(least.max(1), context.waker());
             }
             let closed = self.is_closed();
-            let room = self.end.room(least);
+            let room = self.end.free_bytes(least);
             if room >= least || closed {
                 waiters.writer.disarm();
                 return Poll::Ready(room);
@@ -66,8 +75,12 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
         Poll::Pending
     }
 
-    /// Waits for at least `least` free bytes, or for the consumer to close; says how many there are.
-    /// See [`poll_writable`](Self::poll_writable). Dropping the future loses nothing.
+    /// Waits until at least `least` bytes are free or the consumer is closed, and returns how many are free.
+    /// See [`poll_writable`](Self::poll_writable).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: no byte is written to the ring.
     pub async fn writable(&mut self, least: usize) -> usize {
         poll_fn(|context| self.poll_writable(context, least)).await
     }
@@ -86,11 +99,11 @@ impl<R: AnyRing<Layout: Wakes>> Read for Consumer<'_, R> {
 impl<R: AnyRing<Layout: Wakes>> BufRead for Consumer<'_, R> {
     async fn fill_buf(&mut self) -> Result<&[u8], Infallible> {
         self.readable(1).await;
-        Ok(self.end.filled(usize::MAX).0)
+        Ok(self.end.filled_slices(usize::MAX).0)
     }
 
     fn consume(&mut self, amount: usize) {
-        self.end.commit(amount);
+        self.end.release(amount);
     }
 }
 
@@ -103,7 +116,7 @@ impl<R: AnyRing<Layout: Wakes>> Write for Producer<'_, R> {
         self.write_after_close(buf)
     }
 
-    /// Nothing to do: what is written is in the ring.
+    /// Does nothing: what is written is in the ring.
     async fn flush(&mut self) -> Result<(), Closed> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the two ends share beside the bytes, and how it lies in memory.
+//! How the indices of a ring, and what else its ends share, lie in memory.
 //!
 //! | layout | bytes on a 32-bit machine | for |
 //! |---|---|---|
@@ -8,94 +8,21 @@
 //! | `Waking` (feature `async`) | 32 more | wake-ups |
 //!
 //! They nest: `HighWater<Waking<Padded>>`.
+//!
+//! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_wakes.rs` (every layout), `core/tests/loom_ring.rs` (with cached indices
+//! and without).
 
+use super::shared::{SealedLayout, Shared};
 #[cfg(feature = "async")]
 use super::wake::Waiters;
-use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed, const_fn, spin_loop};
+use crate::sync::{AtomicBool, AtomicUsize, const_fn};
 
-/// How the indices of a ring lie in memory, and what else they do: a choice made by type, free when running.
-pub trait Layout: sealed::Layout {}
+/// How the indices of a ring lie in memory, and what else is kept beside them. Chosen by type, at no cost at run time.
+pub trait Layout: SealedLayout {}
 
-impl<L: sealed::Layout> Layout for L {}
+impl<L: SealedLayout> Layout for L {}
 
-pub(super) use sealed::Shared;
-
-pub(super) mod sealed {
-    use super::{AtomicBool, AtomicUsize};
-
-    pub trait Layout {
-        type Shared: Shared;
-        #[cfg(not(overspill_loom))]
-        const NEW: Self::Shared;
-        #[cfg(overspill_loom)]
-        fn fresh() -> Self::Shared;
-    }
-
-    /// The parts that both ends know. Who stores which: the proofs at the top of `raw.rs`.
-    pub trait Shared: Send + Sync {
-        /// Whether the ends keep copies of the indices, because fetching them from another core is dear.
-        const CACHED: bool;
-
-        /// Index of the next byte to be written. Stored by the write end.
-        fn write(&self) -> &AtomicUsize;
-        /// Index of the next byte to be read. Stored by the read end.
-        fn read(&self) -> &AtomicUsize;
-        /// Nothing more will be written. Stored by the write end.
-        fn write_closed(&self) -> &AtomicBool;
-        /// Nothing more will be read. Stored by the read end.
-        fn read_closed(&self) -> &AtomicBool;
-        /// Both ends are out, by way of the flag.
-        fn taken(&self) -> &AtomicBool;
-
-        /// The largest fill so far, if it is kept. Stored by the write end.
-        #[inline(always)]
-        fn high_water(&self) -> Option<&AtomicUsize> {
-            None
-        }
-
-        #[cfg(feature = "async")]
-        #[inline(always)]
-        fn waiters(&self) -> Option<&super::Waiters> {
-            None
-        }
-
-        /// Keeps the high-water mark, where there is one.
-        #[inline(always)]
-        fn note_fill(&self, fill: impl Fn() -> usize) {
-            if let Some(mark) = self.high_water() {
-                let fill = fill();
-                // Relaxed: one end writes it, and nothing depends on it.
-                if fill > mark.load(super::Relaxed) {
-                    mark.store(fill, super::Relaxed);
-                }
-            }
-        }
-
-        /// Wakes the reader if it waits for no more than `filled` bytes.
-        #[inline(always)]
-        fn wake_reader(&self, filled: impl Fn() -> usize) {
-            #[cfg(feature = "async")]
-            if let Some(waiters) = self.waiters() {
-                waiters.reader.notify(filled);
-            }
-            #[cfg(not(feature = "async"))]
-            let _ = filled;
-        }
-
-        /// Wakes the writer if it waits for no more than `free` bytes.
-        #[inline(always)]
-        fn wake_writer(&self, free: impl Fn() -> usize) {
-            #[cfg(feature = "async")]
-            if let Some(waiters) = self.waiters() {
-                waiters.writer.notify(free);
-            }
-            #[cfg(not(feature = "async"))]
-            let _ = free;
-        }
-    }
-}
-
-/// Declares how a layout comes into being: by constant, or for loom by call.
+/// Implements the construction of a layout: by constant, or for loom by call.
 macro_rules! fresh {
     ($shared:ty, $constant:expr, $call:expr) => {
         type Shared = $shared;
@@ -109,7 +36,7 @@ macro_rules! fresh {
     };
 }
 
-/// Everything side by side: 12 bytes on a 32-bit machine. For one core, or when memory is dear.
+/// Everything side by side: 12 bytes on a 32-bit machine. For a single core, or where memory is scarce.
 #[derive(Debug)]
 pub struct Packed;
 
@@ -135,7 +62,7 @@ impl PackedShared {
     }
 }
 
-impl sealed::Layout for Packed {
+impl SealedLayout for Packed {
     fresh!(PackedShared, PackedShared::new(), PackedShared::new());
 }
 
@@ -168,39 +95,17 @@ impl Shared for PackedShared {
     }
 }
 
-/// What either end writes on cache lines of its own, so that neither takes the other's line away by writing.
-/// For threads on machines with caches; costs two lines and their alignment.
+/// The two ends write to different cache lines, so that neither takes the other's line away by writing.
+/// For threads on machines with caches. Costs two lines of 128 bytes, and their alignment.
 ///
-/// The ends cache the indices. A read of up to 4 KiB that has caught up with the writer pauses, once, before it looks for
-/// more: 24 turns of a spin loop, about half a microsecond. A look takes the other core's cache line away, so that who
-/// looks at once gets the bytes one by one, and slowly. A longer read looks at once, and pauses before it looks again; it
-/// gives back what it has read every 8 KiB, so that a writer that waits for room need not wait for all of it.
+/// The ends cache the indices. A read of up to 4 KiB that has caught up with the writer pauses, once, before it loads the
+/// write index again: 24 iterations of a spin loop, about half a microsecond. Loading it takes the cache line away from the
+/// writer's core, so a reader that never paused would get the bytes one by one, and slowly. A longer read does not
+/// pause. It releases what it has read every 8 KiB, so that a writer that waits for room need not wait for all of it.
 #[derive(Debug)]
 pub struct Padded;
 
-/// Turns of a spin loop: half a microsecond on an AMD EPYC. loom need not be told so often.
-const TURNS: usize = if cfg!(overspill_loom) { 1 } else { 24 };
-
-/// The longest read that pauses before its first look: a longer copy takes longer than the pause, which then only costs.
-pub(super) const PAUSED_MAX: usize = 4096;
-
-/// The most bytes that a read gives back at once: a writer that waits for room goes on while the rest is copied. Measured,
-/// that brings a third more where the items are as large as the ring, and one in a hundred where they are a quarter of it.
-/// Smaller pieces bring no more; and a write hands over all at once, since a reader that follows too closely takes
-/// the writer's cache lines away.
-pub(super) const GIVEN_BACK_MAX: usize = if cfg!(overspill_loom) { 1 } else { 8192 };
-
-/// Lets the other core write more before this one takes its cache line away by looking. Measured between two cores, it
-/// brings up to four times as many single bytes per second, a tenth more in items of [`PAUSED_MAX`], and one in a hundred
-/// in items four times as long.
-#[inline(always)]
-pub(super) fn pause() {
-    for _ in 0..TURNS {
-        spin_loop();
-    }
-}
-
-/// 128 bytes: x86-64 fetches lines of 64 in pairs, and some aarch64 machines have lines of 128.
+/// Aligned to 128 bytes: x86-64 fetches lines of 64 in pairs, and some aarch64 machines have lines of 128.
 #[repr(align(128))]
 struct Line<T>(T);
 
@@ -235,7 +140,7 @@ impl PaddedShared {
     }
 }
 
-impl sealed::Layout for Padded {
+impl SealedLayout for Padded {
     fresh!(PaddedShared, PaddedShared::new(), PaddedShared::new());
 }
 
@@ -268,7 +173,7 @@ impl Shared for PaddedShared {
     }
 }
 
-/// Forwards the parts that every layout has to an inner one.
+/// Forwards to the inner layout what every layout has.
 macro_rules! forward_parts {
     () => {
         const CACHED: bool = S::CACHED;
@@ -300,10 +205,9 @@ macro_rules! forward_parts {
     };
 }
 
-/// Keeps the high-water mark: the most bytes that were ever in the ring at once.
+/// Keeps a high-water mark: the most bytes that were ever in the ring at once.
 ///
-/// Costs a load of the read index at each write, which on machines with caches may have to be fetched from
-/// another core.
+/// Costs a load of the read index at each write, which on machines with caches may come from another core.
 #[derive(Debug)]
 pub struct HighWater<L = Packed>(core::marker::PhantomData<L>);
 
@@ -312,7 +216,7 @@ pub struct HighWaterShared<S> {
     mark: AtomicUsize,
 }
 
-impl<L: sealed::Layout> sealed::Layout for HighWater<L> {
+impl<L: SealedLayout> SealedLayout for HighWater<L> {
     fresh!(
         HighWaterShared<L::Shared>,
         HighWaterShared { inner: L::NEW, mark: AtomicUsize::new(0) },
@@ -335,7 +239,7 @@ impl<S: Shared> Shared for HighWaterShared<S> {
     }
 }
 
-/// Wakes whoever waits at the other end, once there are as many bytes as it waits for.
+/// Wakes the task that waits at the other end, once there are as many bytes as it waits for.
 ///
 /// Costs a fence and a load at each write and read. Registering and waking swap a byte; targets
 /// without compare-and-swap need the feature `critical-section` (or `portable-atomic`) for that.
@@ -350,7 +254,7 @@ pub struct WakingShared<S> {
 }
 
 #[cfg(feature = "async")]
-impl<L: sealed::Layout> sealed::Layout for Waking<L> {
+impl<L: SealedLayout> SealedLayout for Waking<L> {
     fresh!(
         WakingShared<L::Shared>,
         WakingShared { inner: L::NEW, waiters: Waiters::new() },
@@ -373,13 +277,13 @@ impl<S: Shared> Shared for WakingShared<S> {
     }
 }
 
-/// Layouts that keep a high-water mark.
+/// A layout that keeps a high-water mark.
 pub trait KeepsHighWater: Layout {}
 impl<L: Layout> KeepsHighWater for HighWater<L> {}
 #[cfg(feature = "async")]
 impl<L: KeepsHighWater> KeepsHighWater for Waking<L> {}
 
-/// Layouts that wake.
+/// A layout that wakes waiting tasks.
 #[cfg(feature = "async")]
 pub trait Wakes: Layout {}
 #[cfg(feature = "async")]

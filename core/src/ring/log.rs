@@ -1,41 +1,45 @@
-//! The ring that overwrites its oldest records, split, without a lock.
+//! A ring of records that overwrites the oldest ones, split into two ends, without a lock.
 //!
-//! The producer never waits and never fails for want of room; the consumer reads whole records, or learns exactly how many it
-//! lost. The bytes are atomic words, so that a word which is read while it is overwritten is old or new but never a data
-//! race; a record of which that may have happened is discarded before anybody sees it.
+//! The producer never waits, and never fails for want of room. The consumer reads whole records, or is told exactly how
+//! many it lost. The bytes are atomic words: a word that is read while it is overwritten is the old one or the new one,
+//! and not a data race. A record that may have been overwritten while it was read is discarded, never returned.
+//!
+//! Held by: `core/tests/loom_ring.rs` (`log_*`) with `.ci/weaken`, `core/tests/ring_threads.rs`, `core/tests/ring_field_bugs.rs`,
+//! `tests/tests/ring_model.rs`.
 //!
 //! The idea is the sequence lock's (H.-J. Boehm, "Can seqlocks get along with programming language memory models?",
 //! 2012), with the tail as the sequence number.
 //!
 //! | step | producer | consumer |
 //! |---|---|---|
-//! | 1 | `tail_open` := behind the records that make room (Relaxed) | `head` (Acquire): a record, or nothing new |
+//! | 1 | `tail_open` := after the records that make room (Relaxed) | `head` (Acquire): a record, or nothing new |
 //! | 2 | fence (Release) | the record's words (Relaxed) |
 //! | 3 | the tail's place, the counts of what was overwritten, the words (Relaxed) | fence (Acquire) |
 //! | 4 | `tail_done` := `tail_open` (Release) | `tail_open` (Relaxed): not past the record? then it is whole |
-//! | 5 | `head` := behind the record (Release) | past it: place and counts, valid if `tail_done` (Acquire, before) is `tail_open` (after) |
+//! | 5 | `head` := after the record (Release) | past it: place and counts, valid if `tail_done` (Acquire, before) is `tail_open` (after) |
 //!
-//! A word of step 3 read in the consumer's step 2 makes the two fences synchronise, so that step 4 sees the tail that
-//! went with it.
+//! If the consumer's step 2 reads a word of the producer's step 3, the two fences synchronise, so that step 4 sees the
+//! tail that was stored before that word.
 //!
-//! Either end says that it is closed as the ring's ends do: who sees (Acquire) the producer closed (Release) finds all that
-//! it wrote. The producer learns nothing from a closed consumer but that, so Relaxed is enough there.
+//! Closing works as in a byte ring: a consumer that sees (Acquire) the producer closed (Release) also sees all that it
+//! wrote. A closed consumer hands nothing to the producer, so Relaxed is enough there.
 
 use core::fmt;
 
+use super::errors::{BufferTooShort, Lost, PopError, RecordTooLong};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, fence};
 
-/// Bytes to a word.
+/// The number of bytes in a word.
 const WORD: usize = size_of::<u32>();
 
-/// A ring of `WORDS` words of four bytes, one at least, that drops its oldest records to make room for new ones.
+/// A ring of `WORDS` words of four bytes, at least one, that overwrites its oldest records to make room for new ones.
 ///
-/// A record takes a word for its length, and its bytes rounded up to words. For a log that is read when there is
-/// time, a flight recorder, samples of which only the latest matter.
+/// A record takes one word for its length, and its bytes rounded up to words. For a log that is read when there is
+/// time, a flight recorder, or samples of which only the latest matter.
 ///
 /// ```
-/// use overspill_core::ring::{LogRing, TakeError};
+/// use overspill_core::ring::{LogRing, PopError};
 ///
 /// let mut log = LogRing::<8>::new(); // room for two records of up to 12 bytes
 /// let (mut producer, mut consumer) = log.split();
@@ -44,23 +48,23 @@ const WORD: usize = size_of::<u32>();
 /// }
 ///
 /// let mut buf = [0; 12];
-/// let Err(TakeError::Lost(lost)) = consumer.take(&mut buf) else { panic!("five do not fit") };
+/// let Err(PopError::Lost(lost)) = consumer.pop(&mut buf) else { panic!("five do not fit") };
 /// assert_eq!((lost.records, lost.bytes), (1, 4));
-/// assert_eq!(consumer.take(&mut buf), Ok(Some(4)));
+/// assert_eq!(consumer.pop(&mut buf), Ok(Some(4)));
 /// assert_eq!(&buf[..4], b"init");
 /// ```
 pub struct LogRing<const WORDS: usize> {
-    /// Behind the newest record, counted in words since ever, modulo 2^bits of `usize`.
+    /// The end of the newest record: the number of words ever written, modulo 2^bits of `usize`.
     head: AtomicUsize,
-    /// The oldest record that will not be overwritten before the next change of this.
+    /// The oldest record that is not overwritten before the next store to this. Counted as `head` is.
     tail_open: AtomicUsize,
-    /// As `tail_open`, once the counts that belong to it are stored.
+    /// The same as `tail_open`, stored after the place and the counts that belong to it.
     tail_done: AtomicUsize,
-    /// Where the record at `tail_done` begins in memory.
+    /// The word in memory at which the record at `tail_done` begins.
     tail_place: AtomicUsize,
-    /// Records before `tail_done`, since ever.
+    /// The number of records ever written before `tail_done`.
     records: AtomicUsize,
-    /// Their bytes.
+    /// The number of bytes in those records.
     bytes: AtomicUsize,
     producer_closed: AtomicBool,
     consumer_closed: AtomicBool,
@@ -70,13 +74,13 @@ pub struct LogRing<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> LogRing<WORDS> {
-    /// Length in bytes of the longest record.
+    /// The length in bytes of the longest record.
     pub const RECORD_MAX: usize = {
         assert!(WORDS > 0, "a record takes a word at least");
         (WORDS - 1) * WORD
     };
 
-    /// An empty log. Without a word for a record it does not compile.
+    /// An empty log. `WORDS` of 0 does not compile.
     #[cfg(not(overspill_loom))]
     #[must_use]
     pub const fn new() -> Self {
@@ -113,16 +117,16 @@ impl<const WORDS: usize> LogRing<WORDS> {
         }
     }
 
-    /// The two ends, for as long as the log is borrowed. The consumer begins with the oldest record there is, and both
-    /// sides are open.
+    /// Splits the log into its two ends, for as long as it is borrowed. The consumer begins with the oldest record in it,
+    /// and both ends are open.
     pub fn split(&mut self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
         #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
         self.taken.store(false, Relaxed);
         self.open()
     }
 
-    /// The two ends of a shared log, such as a `static`, or `None` if they are out: once and for all, unless they
-    /// come back by [`rejoin`](LogConsumer::rejoin).
+    /// Splits a shared log, such as a `static`, into its two ends, or returns `None` if it is split already. It stays
+    /// split until both ends are [rejoined](LogConsumer::rejoin).
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     pub fn try_split(&self) -> Option<(LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>)> {
         self.taken.compare_exchange(false, true, Acquire, Relaxed).ok()?;
@@ -153,17 +157,17 @@ impl<const WORDS: usize> LogRing<WORDS> {
     }
 }
 
-/// A word of the log: the how manyth since ever, and where it is in memory, which is the count modulo the capacity as
-/// long as the count does not overflow.
+/// A position in the log: the number of words ever written before it, and its place in memory. The place is the count
+/// modulo the capacity until the count overflows.
 #[derive(Clone, Copy)]
 struct Position {
     count: usize,
-    /// Below the capacity.
+    /// The index of the word in memory, below the capacity.
     place: usize,
 }
 
 impl Position {
-    /// The position so many words later, at most the capacity.
+    /// The position `words` words later; `words` is at most the capacity.
     #[inline(always)]
     const fn ahead<const WORDS: usize>(self, words: usize) -> Self {
         let left = WORDS - self.place;
@@ -178,26 +182,10 @@ impl<const WORDS: usize> Default for LogRing<WORDS> {
     }
 }
 
-/// Words that a record of `len` bytes takes.
+/// The number of words that a record of `len` bytes takes, its length included.
 const fn words_of(len: usize) -> usize {
     1 + len.div_ceil(WORD)
 }
-
-/// A record that is longer than the log can ever hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct RecordTooLong {
-    /// Length in bytes of the longest record.
-    pub limit: usize,
-}
-
-impl fmt::Display for RecordTooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the log takes records of up to {} bytes", self.limit)
-    }
-}
-
-impl core::error::Error for RecordTooLong {}
 
 /// The end that writes. Dropping it [closes](LogProducer::close) it.
 pub struct LogProducer<'a, const WORDS: usize> {
@@ -209,12 +197,12 @@ pub struct LogProducer<'a, const WORDS: usize> {
 }
 
 impl<const WORDS: usize> LogProducer<'_, WORDS> {
-    /// Writes a record in place of the oldest ones, as many as it takes. Waits for nobody: loads and stores, as many as
-    /// the log has words at most.
+    /// Writes a record, over as many of the oldest ones as necessary. Never waits: it takes loads and stores in
+    /// proportion to the words of the log at the most.
     ///
     /// # Errors
     ///
-    /// [`RecordTooLong`] if it is longer than [`LogRing::RECORD_MAX`]; nothing is overwritten then.
+    /// [`RecordTooLong`] if the record is longer than [`LogRing::RECORD_MAX`]; nothing is overwritten then.
     pub fn push(&mut self, record: &[u8]) -> Result<(), RecordTooLong> {
         let limit = LogRing::<WORDS>::RECORD_MAX;
         let Ok(len) = u32::try_from(record.len()) else { return Err(RecordTooLong { limit }) };
@@ -248,16 +236,16 @@ impl<const WORDS: usize> LogProducer<'_, WORDS> {
         Ok(())
     }
 
-    /// Moves the tail behind the oldest record.
+    /// Moves the tail past the oldest record.
     fn forget_oldest(&mut self) {
-        // A length below `WORDS * WORD`, written by this end.
+        // This end wrote the length: it is below `WORDS * WORD`.
         let len = self.log.load(self.tail) as usize;
         self.tail = self.tail.ahead::<WORDS>(words_of(len));
         self.records = self.records.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add(len);
     }
 
-    /// Whether the consumer is closed: what is written will be read by nobody before the log is split again. If true, it
+    /// Whether the consumer is closed, so that what is written is not read before the log is split again. If true, it
     /// stays true until then. If false, it may turn true at any moment.
     ///
     /// ```
@@ -277,9 +265,9 @@ impl<const WORDS: usize> LogProducer<'_, WORDS> {
         self.log.consumer_closed.load(Relaxed)
     }
 
-    /// Nothing more will be written. The consumer reads what is there, and then sees the end.
+    /// Ends the log: nothing more will be written. The consumer reads what is there, and then sees the end.
     ///
-    /// The same as dropping it, under the name that says why.
+    /// Dropping the producer does the same.
     pub fn close(self) {}
 }
 
@@ -289,71 +277,34 @@ impl<const WORDS: usize> Drop for LogProducer<'_, WORDS> {
     }
 }
 
-/// What was overwritten before it was read.
-///
-/// Counted modulo 2^32 on 32-bit machines, where the consumer must look at least once in 2^31 words (8 GiB) of log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Lost {
-    /// Records.
-    pub records: usize,
-    /// Bytes of those records.
-    pub bytes: usize,
-}
-
-/// Why no record was taken, although there are some.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum TakeError {
-    /// Records before the next one are gone. Said once; the next call goes on behind them.
-    Lost(Lost),
-    /// The buffer is too short for the next record, which is still there.
-    TooLong {
-        /// Bytes of the record.
-        len: usize,
-    },
-}
-
-impl fmt::Display for TakeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TakeError::Lost(lost) => {
-                write!(f, "{} records of {} bytes were overwritten", lost.records, lost.bytes)
-            }
-            TakeError::TooLong { len } => write!(f, "the next record has {len} bytes"),
-        }
-    }
-}
-
-impl core::error::Error for TakeError {}
-
 /// The end that reads. Dropping it [closes](LogConsumer::close) it.
 pub struct LogConsumer<'a, const WORDS: usize> {
     log: &'a LogRing<WORDS>,
-    /// Of the next record.
+    /// Position of the next record.
     next: Position,
-    /// Records before `next`, since ever: read, or known to be lost.
+    /// The number of records ever written before `next`: read, or reported as lost.
     records: usize,
-    /// Their bytes.
+    /// The number of bytes in those records.
     bytes: usize,
 }
 
 impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
-    /// Reads the next record into `buf` and says how long it is, or `None` if there is nothing to read at this moment:
-    /// all is read, or the producer is just making room.
+    /// Moves the next record into `buf` and returns its length, or `None` if there is nothing to read at this moment:
+    /// all is read, or the producer is making room right now.
     ///
-    /// Waits for nobody, and begins nothing again: safe in an interrupt that interrupts the producer.
+    /// Never waits and never retries, so it is safe in an interrupt handler that interrupts the producer.
     ///
     /// # Errors
     ///
-    /// [`TakeError::Lost`] if records were overwritten since the last call, with the exact count;
-    /// [`TakeError::TooLong`] if `buf` is too short. What `buf` holds is unspecified then.
-    pub fn take(&mut self, buf: &mut [u8]) -> Result<Option<usize>, TakeError> {
+    /// [`PopError::Lost`] if records were overwritten since the last call, with the exact count;
+    /// [`PopError::BufferTooShort`] if `buf` is shorter than the next record, which stays. After an error the content of
+    /// `buf` is unspecified.
+    pub fn pop(&mut self, buf: &mut [u8]) -> Result<Option<usize>, PopError> {
         if self.next.count == self.log.head.load(Acquire) {
             return Ok(None);
         }
         let len = self.log.load(self.next) as usize;
-        // While nothing says that the header is whole, it is only a number.
+        // The header may be overwritten meanwhile: until step 4 has shown that it is whole, it is only a number.
         let fits = buf.get_mut(..len.min(LogRing::<WORDS>::RECORD_MAX));
         let too_long = fits.is_none();
         if let Some(buf) = fits {
@@ -364,7 +315,7 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
             return self.catch_up();
         }
         if too_long {
-            return Err(TakeError::TooLong { len });
+            return Err(PopError::BufferTooShort(BufferTooShort { len }));
         }
         self.next = self.next.ahead::<WORDS>(words_of(len));
         self.records = self.records.wrapping_add(1);
@@ -372,7 +323,7 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
         Ok(Some(len))
     }
 
-    /// Copies the words behind the header, which may be in the midst of being overwritten.
+    /// Copies the words after the header, which may be being overwritten.
     fn copy(&self, buf: &mut [u8]) {
         let mut position = self.next;
         for chunk in buf.chunks_mut(WORD) {
@@ -382,14 +333,14 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
         }
     }
 
-    /// Whether the next record is before the tail: gone, or going.
+    /// Whether the next record is before the tail: overwritten, or about to be.
     fn is_behind(&self, tail: usize) -> bool {
         let behind = tail.wrapping_sub(self.next.count);
         behind != 0 && behind <= usize::MAX / 2
     }
 
-    /// Goes to the oldest record there is and says what lay between.
-    fn catch_up(&mut self) -> Result<Option<usize>, TakeError> {
+    /// Moves to the oldest record in the log and reports what was lost before it.
+    fn catch_up(&mut self) -> Result<Option<usize>, PopError> {
         let log = self.log;
         let tail = log.tail_done.load(Acquire);
         let place = log.tail_place.load(Relaxed);
@@ -397,20 +348,20 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
         let bytes = log.bytes.load(Relaxed);
         fence(Acquire);
         if log.tail_open.load(Relaxed) != tail {
-            // The counts are changing. Whoever changes them may be waiting for us to return.
+            // The producer is changing the counts, and cannot go on before this call returns if this is an interrupt.
             return Ok(None);
         }
         let lost =
             Lost { records: records.wrapping_sub(self.records), bytes: bytes.wrapping_sub(self.bytes) };
         (self.next, self.records, self.bytes) = (Position { count: tail, place }, records, bytes);
-        Err(TakeError::Lost(lost))
+        Err(PopError::Lost(lost))
     }
 
-    /// Whether the producer is closed: nothing more comes than what is in the log. If true, it stays true until the log
+    /// Whether the producer is closed, so that nothing follows what is in the log. If true, it stays true until the log
     /// is split again. If false, it may turn true at any moment.
     ///
-    /// To find the end, ask this *first* and then read to the last record: the producer may have written between a
-    /// [`take`](Self::take) and this question.
+    /// To detect the end, call this *first* and then read to the last record: the producer may have written between a
+    /// [`pop`](Self::pop) and this call.
     ///
     /// ```
     /// use overspill_core::ring::LogRing;
@@ -421,20 +372,20 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
     /// assert!(!consumer.is_closed());
     /// producer.close();
     /// assert!(consumer.is_closed());
-    /// assert_eq!(consumer.take(&mut [0; 12]), Ok(Some(12)));
-    /// assert_eq!(consumer.take(&mut [0; 12]), Ok(None)); // and never more
+    /// assert_eq!(consumer.pop(&mut [0; 12]), Ok(Some(12)));
+    /// assert_eq!(consumer.pop(&mut [0; 12]), Ok(None)); // and never more
     /// ```
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.log.producer_closed.load(Acquire)
     }
 
-    /// Nothing more will be read.
+    /// Ends reading: the producer sees that nothing more will be read.
     ///
-    /// The same as dropping it, under the name that says why.
+    /// Dropping the consumer does the same.
     pub fn close(self) {}
 
-    /// Ends the split of a shared log, so that it may be [split](LogRing::try_split) again.
+    /// Joins both ends of a shared log, which may be [split](LogRing::try_split) again. What is in it stays.
     ///
     /// # Errors
     ///

@@ -1,13 +1,13 @@
 //! A lock-free byte queue between one producer and one consumer: an interrupt handler and the main loop, a DMA
 //! channel and a driver, two threads.
 //!
-//! Promises: no call waits, except the blocking traits of `embedded-io`. No call allocates or panics. Every byte
-//! of the capacity is usable, whatever the capacity. Unread bytes are never overwritten (for that see
-//! [`LogRing`]). A byte that was taken is read once, in order. Plain use needs loads and stores only, no
+//! Promises: no call waits, except those of the blocking traits of `embedded-io`. No call allocates or panics. Every
+//! byte of the capacity is usable, whatever the capacity. Unread bytes are never overwritten (for that see
+//! [`LogRing`]). Every byte that was accepted is read once, in order. Plain use needs loads and stores only, no
 //! compare-and-swap.
 //!
-//! Not promised: nobody is woken, unless the layout is `Waking` (feature `async`). Nothing is fair: a
-//! producer that never stops leaves a slow consumer behind a full ring.
+//! Not promised: no task is woken, unless the layout is `Waking` (feature `async`). There is no fairness: a
+//! producer that never stops keeps the ring full for a slow consumer.
 //!
 //! ```
 //! use overspill_core::ring::Ring;
@@ -27,14 +27,14 @@
 //!
 //! | from | to | by |
 //! |---|---|---|
-//! | whole | split, borrowed | [`Ring::split`], until both handles are gone |
+//! | whole | split, borrowed | [`Ring::split`], until both ends are gone |
 //! | whole | split, shared | [`Ring::try_split`] |
-//! | split, shared | whole | [`rejoin`] with both handles |
-//! | open | producer's side closed | dropping or [closing](Producer::close) the producer; what was written is still read |
+//! | split, shared | whole | [`rejoin`](Consumer::rejoin) of both ends |
+//! | open | producer's side closed | dropping or [closing](Producer::close) the producer; what was written can still be read |
 //! | open | consumer's side closed | dropping or [closing](Consumer::close) the consumer |
 //! | either closed | open | the next split; the bytes within stay |
 //!
-//! A [`LogRing`] has the same states, and its consumer the method [`rejoin`](LogConsumer::rejoin).
+//! A [`RecordRing`] and a [`LogRing`] have the same states.
 //!
 //! # Orderings
 //!
@@ -46,14 +46,31 @@
 //! | closed | either | Release | the other | Acquire | what was written before is seen, and read |
 //! | taken | `try_split`, `rejoin` | Acquire, Release | | | the next pair sees what the last one did |
 //!
-//! With [`Padded`] each handle keeps copies of its own index and of what it last saw of the other's, and looks again only
-//! when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With [`Packed`], for one core, a copy would
-//! only cost. `index.rs` says what an index is, and what a jump. The overwriting ring has a table of its own in
-//! [`LogRing`]'s module, the wake-ups have theirs in `wake.rs`. Every ordering is held by a loom model that fails
-//! without it.
+//! With [`Padded`] each end caches its own index and the last value that it loaded of the other's, and loads that again
+//! only when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With [`Packed`], for a single core, a
+//! cache would only cost. `index.rs` says what an index is, and what a jump. The overwriting ring has a table of its own
+//! in `log.rs`, the wake-ups have theirs in `wake.rs`. For every ordering there is a loom model that fails without it
+//! (`core/tests/loom_ring.rs`, `.ci/weaken`).
+//!
+//! # Layers
+//!
+//! A file imports from its own layer or from one above it in this table, and no two files import each other.
+//!
+//! | layer | files | what they hold |
+//! |---|---|---|
+//! | ground | `index`, `errors` | the arithmetic of indices; the errors |
+//! | memory | `raw/memory`, `raw/waker_cell`, `wake` | bytes, and a waker, between two threads |
+//! | sharing | `shared`, `layout`, `any_ring` | what both ends share, how it lies in memory, and the trait of all rings |
+//! | ends | `raw/write_end`, `raw/read_end`, `raw/ends`, `raw/buf` | which end owns which bytes |
+//! | handles | `grant`, `producer`, `consumer`, `owned_grant` | the safe interface of one end |
+//! | rings | `ring`, `records`, `log` | what is split into ends; `log` uses atomic words, and none of the above but `errors` |
+//! | faces | `io`, `io_async`, `bytes` | the traits of other crates |
 
+mod any_ring;
+#[cfg(feature = "bytes")]
+mod bytes;
 mod consumer;
-mod frame;
+mod errors;
 mod grant;
 mod index;
 mod io;
@@ -61,284 +78,29 @@ mod io;
 mod io_async;
 mod layout;
 mod log;
+mod owned_grant;
 mod producer;
 mod raw;
+mod records;
+#[allow(clippy::module_inception, reason = "the ring itself, beside its parts")]
+mod ring;
+mod shared;
 #[cfg(feature = "async")]
 mod wake;
 
+pub use any_ring::AnyRing;
 #[cfg(feature = "bytes")]
-mod bytes;
-
-use core::fmt;
-
+pub use bytes::Readable;
 pub use consumer::Consumer;
-pub use frame::{Frame, FrameConsumer, FrameGrant, FrameProducer, FrameTooLong, Frames};
-pub use grant::{GrantError, OwnedReadGrant, OwnedWriteGrant, ReadGrant, WriteGrant};
-pub use io::Closed;
+pub use errors::{BufferTooShort, Closed, Full, GrantError, Lost, PopError, RecordTooLong};
+pub use grant::{ReadGrant, WriteGrant};
 pub use layout::{HighWater, KeepsHighWater, Layout, Packed, Padded};
 #[cfg(feature = "async")]
 pub use layout::{Wakes, Waking};
-pub use log::{LogConsumer, LogProducer, LogRing, Lost, RecordTooLong, TakeError};
-pub use producer::{Full, Producer};
-
+pub use log::{LogConsumer, LogProducer, LogRing};
+pub use owned_grant::{OwnedReadGrant, OwnedWriteGrant};
+pub use producer::Producer;
 #[cfg(feature = "bytes")]
-pub use bytes::{Readable, Writable};
-
-use crate::sync::const_fn;
-use layout::Shared as _;
-use sealed::Token;
-
-pub(crate) mod sealed {
-    use super::layout::{Layout, sealed::Shared};
-    use super::raw::Bytes;
-
-    /// What only this crate can make. Who has a type parameter can call the methods of its bounds, of a sealed trait
-    /// too; the indices are not for everybody.
-    pub struct Token;
-
-    pub trait AnyRing {
-        type Layout: Layout;
-        type Shared: Shared;
-        fn shared(&self, token: Token) -> &Self::Shared;
-        fn bytes(&self) -> Bytes<'_>;
-    }
-}
-
-/// What a [`Producer`] and a [`Consumer`] are the ends of: a [`Ring`], or a [`SliceRing`].
-pub trait AnyRing: sealed::AnyRing + Sync {}
-
-impl<R: sealed::AnyRing + Sync> AnyRing for R {}
-
-/// A byte queue of `N` bytes, all of them usable; `N` may be anything from 0 to an eighth of the address space (more does
-/// not compile: 512 MiB on a 32-bit machine). A power of two saves some ten instructions per call.
-///
-/// It holds its bytes itself and its constructor is `const`, so it can be a `static` (see
-/// [`try_split`](Ring::try_split)). `L` says how the indices lie in memory: [`Packed`] is 12 bytes beside the `N` on a
-/// 32-bit machine, [`Padded`] is faster between threads.
-pub struct Ring<const N: usize, L: Layout = Packed> {
-    shared: L::Shared,
-    bytes: raw::Owned<N>,
-}
-
-impl<const N: usize, L: Layout> Ring<N, L> {
-    const_fn! {
-        /// An empty ring.
-        ///
-        /// ```
-        /// use overspill_core::ring::{Padded, Ring};
-        ///
-        /// static FOR_INTERRUPTS: Ring<64> = Ring::new();
-        /// static BETWEEN_THREADS: Ring<65536, Padded> = Ring::new();
-        /// assert_eq!(FOR_INTERRUPTS.capacity() + BETWEEN_THREADS.capacity(), 65600);
-        /// ```
-        #[must_use]
-        pub fn new() -> Self {
-            #[cfg(not(overspill_loom))]
-            let shared = L::NEW;
-            #[cfg(overspill_loom)]
-            let shared = L::fresh();
-            Ring { shared, bytes: raw::Owned::new() }
-        }
-    }
-}
-
-impl<const N: usize, L: Layout> Default for Ring<N, L> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<const N: usize, L: Layout> sealed::AnyRing for Ring<N, L> {
-    type Layout = L;
-    type Shared = L::Shared;
-
-    #[inline(always)]
-    fn shared(&self, _: sealed::Token) -> &L::Shared {
-        &self.shared
-    }
-
-    #[inline(always)]
-    fn bytes(&self) -> raw::Bytes<'_> {
-        self.bytes.bytes()
-    }
-}
-
-/// A byte queue over borrowed memory: the capacity is the length of the slice, and no longer part of the type. Of a slice
-/// longer than an eighth of the address space (512 MiB on a 32-bit machine) it uses that much.
-///
-/// ```
-/// use overspill_core::ring::SliceRing;
-///
-/// let mut memory = [0; 100];
-/// let mut ring: SliceRing = SliceRing::new(&mut memory[..60]);
-/// let (mut producer, mut consumer) = ring.split();
-/// assert_eq!(producer.push_slice(&[7; 100]), 60);
-/// assert_eq!(consumer.pop(), Some(7));
-/// ```
-pub struct SliceRing<'m, L: Layout = Packed> {
-    shared: L::Shared,
-    bytes: raw::Borrowed<'m>,
-}
-
-impl<'m, L: Layout> SliceRing<'m, L> {
-    const_fn! {
-        /// An empty ring in `memory`; what is there is overwritten in time.
-        #[must_use]
-        pub fn new(memory: &'m mut [u8]) -> Self {
-            #[cfg(not(overspill_loom))]
-            let shared = L::NEW;
-            #[cfg(overspill_loom)]
-            let shared = L::fresh();
-            SliceRing { shared, bytes: raw::Borrowed::new(memory) }
-        }
-    }
-}
-
-impl<L: Layout> sealed::AnyRing for SliceRing<'_, L> {
-    type Layout = L;
-    type Shared = L::Shared;
-
-    #[inline(always)]
-    fn shared(&self, _: sealed::Token) -> &L::Shared {
-        &self.shared
-    }
-
-    #[inline(always)]
-    fn bytes(&self) -> raw::Bytes<'_> {
-        self.bytes.bytes()
-    }
-}
-
-/// The methods of both kinds of ring.
-macro_rules! whole_ring {
-    ($($generics:tt)*) => {
-        impl $($generics)* {
-            /// Bytes that the ring can hold.
-            #[must_use]
-            pub fn capacity(&self) -> usize {
-                sealed::AnyRing::bytes(self).span().capacity()
-            }
-
-            /// Bytes in the ring. While it is split, a guess: either end may have moved on since.
-            #[must_use]
-            pub fn len(&self) -> usize {
-                fill(self)
-            }
-
-            /// Whether there are no bytes in the ring; see [`len`](Self::len).
-            #[must_use]
-            pub fn is_empty(&self) -> bool {
-                self.len() == 0
-            }
-
-            /// The two ends, for as long as the ring is borrowed. What is in the ring stays in it, and both sides are
-            /// open.
-            ///
-            /// Needs no atomics but loads and stores. On a microcontroller borrow it from a `static mut` local of
-            /// `#[entry]` or `#[init]`, or from a `StaticCell`, to have ends for ever.
-            pub fn split(&mut self) -> (Producer<'_, Self>, Consumer<'_, Self>) {
-                let (write, read) = raw::ends(self);
-                (Producer::new(write), Consumer::new(read))
-            }
-
-            /// The two ends of a shared ring, such as a `static`, or `None` if they are out already.
-            ///
-            /// They are out until both come back by [`rejoin`], even if one is dropped. Swaps one byte, once;
-            /// targets without compare-and-swap need the feature `critical-section` (or `portable-atomic`) for that.
-            ///
-            /// ```
-            /// use overspill_core::ring::{Ring, rejoin};
-            ///
-            /// static RING: Ring<64> = Ring::new();
-            ///
-            /// let (producer, consumer) = RING.try_split().expect("the first to ask");
-            /// assert!(RING.try_split().is_none());
-            /// assert!(rejoin(producer, consumer).is_ok());
-            /// assert!(RING.try_split().is_some());
-            /// ```
-            #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-            pub fn try_split(&self) -> Option<(Producer<'_, Self>, Consumer<'_, Self>)> {
-                let (write, read) = raw::try_ends(self)?;
-                Some((Producer::new(write), Consumer::new(read)))
-            }
-
-            /// Writes all of `bytes`, in place of the oldest bytes in the ring where it must, and says how many of
-            /// those (and of `bytes` itself, where it is longer than the ring) are lost: the overwriting ring
-            /// of a single owner. For one that is split see [`LogRing`].
-            ///
-            /// ```
-            /// use overspill_core::ring::Ring;
-            ///
-            /// let mut history = Ring::<4>::new();
-            /// assert_eq!(history.push_overwriting(b"abc"), 0);
-            /// assert_eq!(history.push_overwriting(b"def"), 2);
-            /// let mut last = [0; 4];
-            /// history.split().1.pop_slice(&mut last);
-            /// assert_eq!(&last, b"cdef");
-            /// ```
-            pub fn push_overwriting(&mut self, bytes: &[u8]) -> usize {
-                let (mut producer, mut consumer) = self.split();
-                let kept = bytes.len().min(producer.capacity());
-                let cut = bytes.len() - kept;
-                let free = producer.capacity() - producer.len();
-                let skipped = consumer.skip(kept.saturating_sub(free));
-                producer.push_slice(bytes.get(cut..).unwrap_or_default());
-                skipped + cut
-            }
-        }
-    };
-}
-
-whole_ring!(<const N: usize, L: Layout> Ring<N, L>);
-whole_ring!(<L: Layout> SliceRing<'_, L>);
-
-/// Ends the split of a shared ring: it may be [split](Ring::try_split) again, and what is in it stays.
-///
-/// # Errors
-///
-/// Both handles come back if they are of two different rings.
-pub fn rejoin<'a, R: AnyRing>(
-    producer: Producer<'a, R>,
-    consumer: Consumer<'a, R>,
-) -> Result<(), (Producer<'a, R>, Consumer<'a, R>)> {
-    raw::rejoin(producer.into_end(), consumer.into_end())
-        .map_err(|(write, read)| (Producer::new(write), Consumer::new(read)))
-}
-
-/// Bytes in a ring, by whoever looks. Between the two loads either index may move, so it is a guess, clamped.
-fn fill<R: AnyRing>(ring: &R) -> usize {
-    use crate::sync::Ordering::Relaxed;
-    let (shared, span) = (ring.shared(Token), ring.bytes().span());
-    let read = shared.read().load(Relaxed);
-    let write = shared.write().load(Relaxed);
-    span.settle(read, write).1.min(span.capacity())
-}
-
-impl<const N: usize, L: Layout> fmt::Debug for Ring<N, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring").field("capacity", &N).field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-impl<L: Layout> fmt::Debug for SliceRing<'_, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SliceRing")
-            .field("capacity", &self.capacity())
-            .field("len", &self.len())
-            .finish_non_exhaustive()
-    }
-}
-
-#[cfg(feature = "defmt")]
-impl<const N: usize, L: Layout> defmt::Format for Ring<N, L> {
-    fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "Ring {{ capacity: {=usize}, len: {=usize} }}", N, self.len());
-    }
-}
-
-#[cfg(feature = "defmt")]
-impl<L: Layout> defmt::Format for SliceRing<'_, L> {
-    fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "SliceRing {{ capacity: {=usize}, len: {=usize} }}", self.capacity(), self.len());
-    }
-}
+pub use raw::buf::Writable;
+pub use records::{Record, RecordConsumer, RecordGrant, RecordProducer, RecordRing};
+pub use ring::{Ring, SliceRing};

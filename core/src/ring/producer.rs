@@ -1,40 +1,28 @@
-//! The end that writes.
+//! The producer: the safe interface of the write end.
+//!
+//! Held by: `core/tests/ring_handles.rs`, `tests/tests/ring_model.rs`, `core/tests/loom_ring.rs`.
 
 use core::fmt;
 
-use super::grant::{GrantError, OwnedWriteGrant, WriteGrant, fits};
-use super::layout::Shared as _;
-use super::raw::WriteEnd;
-use super::sealed::Token;
-use super::{AnyRing, KeepsHighWater};
+use super::any_ring::{AnyRing, high_water};
+use super::errors::{Full, GrantError, fits};
+use super::grant::WriteGrant;
+use super::layout::KeepsHighWater;
+use super::raw::write_end::WriteEnd;
 
-/// A byte that was not taken because the ring is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Full(
-    /// The byte.
-    pub u8,
-);
-
-impl fmt::Display for Full {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the ring is full")
-    }
-}
-
-impl core::error::Error for Full {}
-
-/// The end of a ring that writes. There is one; it may be sent elsewhere; dropping it [closes](Producer::close) it.
+/// The end of a ring that writes. There is one at a time. It may be sent to another thread or an interrupt handler;
+/// dropping it [closes](Producer::close) it.
 pub struct Producer<'a, R: AnyRing> {
-    pub(super) end: WriteEnd<'a, R>,
+    pub(crate) end: WriteEnd<'a, R>,
 }
 
 impl<'a, R: AnyRing> Producer<'a, R> {
-    pub(super) fn new(end: WriteEnd<'a, R>) -> Self {
+    pub(crate) fn new(end: WriteEnd<'a, R>) -> Self {
         Producer { end }
     }
 
-    pub(super) fn into_end(self) -> WriteEnd<'a, R> {
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+    pub(crate) fn into_end(self) -> WriteEnd<'a, R> {
         self.end
     }
 
@@ -42,13 +30,13 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     ///
     /// # Errors
     ///
-    /// [`Full`] gives it back if there is no room.
+    /// [`Full`] contains the byte if there is no room for it.
     #[inline]
     pub fn push(&mut self, byte: u8) -> Result<(), Full> {
         if self.end.write_byte(byte) { Ok(()) } else { Err(Full(byte)) }
     }
 
-    /// Writes as many of `bytes` as there is room for, in at most two copies, and says how many: all of them,
+    /// Writes as many of `bytes` as there is room for, in at most two copies, and returns how many: all of them,
     /// unless the ring is full afterwards.
     #[inline]
     pub fn push_slice(&mut self, bytes: &[u8]) -> usize {
@@ -68,7 +56,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     /// assert_eq!(consumer.pop(), Some(b'a'));
     /// ```
     pub fn grant(&mut self) -> WriteGrant<'_, 'a, R> {
-        let len = self.end.room(self.capacity());
+        let len = self.end.free_bytes(self.capacity());
         WriteGrant::new(&mut self.end, len)
     }
 
@@ -76,66 +64,54 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     ///
     /// # Errors
     ///
-    /// [`GrantError::TooLarge`] if `count` is above the capacity, so that waiting is in vain;
+    /// [`GrantError::TooLarge`] if `count` is above the capacity, so that waiting does not help;
     /// [`GrantError::NotNow`] if there is less room at the moment.
     pub fn grant_exact(&mut self, count: usize) -> Result<WriteGrant<'_, 'a, R>, GrantError> {
-        fits(count, self.capacity(), self.end.room(count))?;
+        fits(count, self.capacity(), self.end.free_bytes(count))?;
         Ok(WriteGrant::new(&mut self.end, count))
     }
 
     /// Exactly `count` free bytes in one piece, all in the grant's first slice, for a DMA channel or a parser.
     ///
     /// An empty ring grants anything up to its capacity, wherever it was written last. A ring that holds bytes
-    /// grants what is free in front of its next wrap: on `NotNow`, wait for more to be read; once all is, it fits.
+    /// grants what is free before its next wrap. After `NotNow`, wait until more is read; once all is read, it fits.
     ///
     /// # Errors
     ///
-    /// As for [`grant_exact`](Self::grant_exact).
+    /// Those of [`grant_exact`](Self::grant_exact).
     pub fn grant_contiguous(&mut self, count: usize) -> Result<WriteGrant<'_, 'a, R>, GrantError> {
         self.reserve_contiguous(count)?;
         Ok(WriteGrant::new(&mut self.end, count))
     }
 
-    /// As [`grant_contiguous`](Self::grant_contiguous), but the grant owns this end and gives it back on commit: it may
-    /// outlive the function that starts a transfer, in a `static` for example.
-    ///
-    /// # Errors
-    ///
-    /// As for [`grant_exact`](Self::grant_exact), with the producer.
-    pub fn into_grant(mut self, count: usize) -> Result<OwnedWriteGrant<'a, R>, (Self, GrantError)> {
-        match self.reserve_contiguous(count) {
-            Ok(()) => Ok(OwnedWriteGrant::new(self, count)),
-            Err(error) => Err((self, error)),
-        }
-    }
-
-    fn reserve_contiguous(&mut self, count: usize) -> Result<(), GrantError> {
-        self.end.room(count);
-        if self.end.contiguous() < count && count <= self.capacity() {
+    /// Makes `count` free bytes contiguous, or says why they are not.
+    pub(crate) fn reserve_contiguous(&mut self, count: usize) -> Result<(), GrantError> {
+        self.end.free_bytes(count);
+        if self.end.free_before_wrap() < count && count <= self.capacity() {
             self.end.jump_if_empty();
         }
-        fits(count, self.capacity(), self.end.contiguous())
+        fits(count, self.capacity(), self.end.free_before_wrap())
     }
 
-    /// Bytes that the ring can hold.
+    /// The number of bytes that the ring can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.end.ring().bytes().span().capacity()
+        self.end.ring().bytes().indices().capacity()
     }
 
-    /// Bytes in the ring. May fall at any moment; does not rise until you write.
+    /// The number of bytes in the ring. It may fall at any moment, and does not rise until you write.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.end.used()
+        self.end.len()
     }
 
-    /// Whether all has been read. If true, it stays true until you write. If false, it may turn true at any moment.
+    /// Whether the ring is empty. If true, it stays true until you write. If false, it may turn true at any moment.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room. If true, it may turn false at any moment. If false, it stays false until you write.
+    /// Whether the ring is full. If true, it may turn false at any moment. If false, it stays false until you write.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len() == self.capacity()
@@ -148,16 +124,16 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         self.capacity() - self.len() >= count
     }
 
-    /// Whether the consumer is closed: what is in the ring will not be read. If true, it stays true until the ring
-    /// is split again. If false, it may turn true at any moment.
+    /// Whether the consumer is closed, so that what is in the ring will not be read. If true, it stays true until the
+    /// ring is split again. If false, it may turn true at any moment.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.end.other_closed()
     }
 
-    /// Nothing more will be written. The consumer reads what is there, and then sees the end.
+    /// Ends the stream: nothing more will be written. The consumer reads what is in the ring, and then sees the end.
     ///
-    /// The same as dropping it, under the name that says why.
+    /// Dropping the producer does the same.
     pub fn close(self) {}
 
     /// The most bytes that were ever in the ring at once. See [`HighWater`](super::HighWater).
@@ -166,13 +142,8 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     where
         R::Layout: KeepsHighWater,
     {
-        mark(self.end.ring())
+        high_water(self.end.ring())
     }
-}
-
-/// The high-water mark of a ring that keeps one.
-pub(super) fn mark<R: AnyRing>(ring: &R) -> usize {
-    ring.shared(Token).high_water().map_or(0, |mark| mark.load(crate::sync::Ordering::Relaxed))
 }
 
 impl<R: AnyRing> fmt::Debug for Producer<'_, R> {

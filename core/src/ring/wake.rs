@@ -1,66 +1,70 @@
-//! Wake-ups at a threshold, without a lost one.
+//! Wake-ups at a threshold, none of which is lost.
 //!
-//! The end that waits *arms* and then looks again; the end that moves an index stores it and then looks whether
-//! the other is armed. Between the store and the look stands a sequentially consistent fence on either side, so
-//! at least one of the two sees what the other stored: either the waiting end finds the bytes, or the
-//! moving end finds it armed (Dekker's pattern).
+//! The waiting end arms its waiter and then loads the other's index again; the moving end stores its index and then
+//! loads the threshold of the other's waiter. Each has a sequentially consistent fence between its store and its load,
+//! so at least one of the two sees what the other stored: the waiting end finds the bytes, or the moving end finds
+//! the waiter armed (Dekker's pattern).
+//!
+//! Held by: `core/tests/loom_ring.rs` (`waiting_*`), `core/tests/ring_wakes.rs`.
 
 use core::task::Waker;
 
-use super::raw::waker::WakerCell;
+use super::raw::waker_cell::WakerCell;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 use crate::sync::{AtomicUsize, const_fn, fence};
 
-/// Who waits at either end.
+/// The waiters of both ends.
 pub struct Waiters {
-    pub(super) reader: Waiter,
-    pub(super) writer: Waiter,
+    pub(crate) reader: Waiter,
+    pub(crate) writer: Waiter,
 }
 
 impl Waiters {
     const_fn! {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Waiters { reader: Waiter::new(), writer: Waiter::new() }
         }
     }
 }
 
-/// One end's wait.
-pub(super) struct Waiter {
-    /// How many bytes are waited for; 0: nobody waits. Stored by the waiting end only.
-    least: AtomicUsize,
+/// One end's waiter: its waker, and how many bytes it waits for.
+pub(crate) struct Waiter {
+    /// The number of bytes that this end waits for, or 0 if it does not wait. Stored by the waiting end only.
+    threshold: AtomicUsize,
     waker: WakerCell,
 }
 
 impl Waiter {
     const_fn! {
         fn new() -> Self {
-            Waiter { least: AtomicUsize::new(0), waker: WakerCell::new() }
+            Waiter { threshold: AtomicUsize::new(0), waker: WakerCell::new() }
         }
     }
 
-    /// To be woken once there are `least` bytes (at least 1). The caller must look again after this.
-    pub(super) fn arm(&self, least: usize, waker: &Waker) {
+    /// Has `waker` woken once there are `threshold` bytes, at least 1. The caller must load the other's index after this.
+    pub(crate) fn arm(&self, threshold: usize, waker: &Waker) {
         self.waker.register(waker);
         // Relaxed: if the other end's fence comes after this one, it sees the threshold, and its `wake` comes after
-        // `register` in the order of the cell's changes; if before, the caller's look sees what it stored.
-        self.least.store(least, Relaxed);
+        // `register` in the order of the cell's changes; if before, the caller's next load sees what it stored.
+        self.threshold.store(threshold, Relaxed);
         fence(SeqCst);
     }
 
-    /// No more wake-ups wanted. One may still be under way.
-    pub(super) fn disarm(&self) {
-        if self.least.load(Relaxed) != 0 {
-            self.least.store(0, Relaxed);
+    /// Requests no further wake-up. One may still be under way.
+    pub(crate) fn disarm(&self) {
+        if self.threshold.load(Relaxed) != 0 {
+            self.threshold.store(0, Relaxed);
         }
     }
 
-    /// To be called after the index is stored, with a count that is never too low.
-    pub(super) fn notify(&self, count: impl Fn() -> usize) {
+    /// Wakes this end if it waits for `count` bytes or fewer. Called by the other end after it has stored its index, with
+    /// a count that is never too low.
+    pub(crate) fn notify(&self, count: impl Fn() -> usize) {
         fence(SeqCst);
-        // Relaxed: see `arm`. A threshold that is seen early wakes nobody, and who armed it looks again.
-        let least = self.least.load(Relaxed);
-        if least != 0 && count() >= least {
+        // Relaxed: see `arm`. If the threshold is seen before the waker is, no task is woken, but the end that armed it
+        // loads the index after that.
+        let threshold = self.threshold.load(Relaxed);
+        if threshold != 0 && count() >= threshold {
             self.waker.wake();
         }
     }

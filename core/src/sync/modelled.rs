@@ -1,8 +1,8 @@
-//! The shim's side for loom: compiled under `--cfg overspill_loom` only.
+//! The shim's atomics for loom, compiled under `--cfg overspill_loom` only.
 //!
-//! Its atomics are loom's, one of which can be weakened from outside, to see whether a model notices:
-//! `OVERSPILL_WEAKEN=raw.rs:237` takes the ordering from the operation in that line. It is Relaxed then, and a fence
-//! is none (`.ci/weaken`).
+//! One operation can be weakened from outside, to see whether a model notices:
+//! `OVERSPILL_WEAKEN=raw/ends.rs:37` takes the ordering from the operation in that line of that file in
+//! `core/src/ring`. It is Relaxed then, and a fence is none (`.ci/weaken`).
 
 extern crate std;
 use core::panic::Location;
@@ -13,32 +13,32 @@ use self::std::vec::Vec;
 use self::std::{env, format};
 use loom::cell::UnsafeCell;
 
-use super::Ordering;
+use core::sync::atomic::Ordering;
 
 #[track_caller]
 fn is_weakened() -> bool {
     static LINE: OnceLock<Option<String>> = OnceLock::new();
     let Some(line) = LINE.get_or_init(|| env::var("OVERSPILL_WEAKEN").ok()) else { return false };
     let here = Location::caller();
-    format!("{}:{}", here.file(), here.line()).ends_with(&format!("/{line}"))
+    format!("{}:{}", here.file(), here.line()).ends_with(&format!("/ring/{line}"))
 }
 
 #[track_caller]
-fn ordering(asked: Ordering) -> Ordering {
-    if is_weakened() { Ordering::Relaxed } else { asked }
+fn ordering(requested: Ordering) -> Ordering {
+    if is_weakened() { Ordering::Relaxed } else { requested }
 }
 
 #[track_caller]
-pub(crate) fn fence(asked: Ordering) {
+pub(crate) fn fence(requested: Ordering) {
     if !is_weakened() {
-        loom::sync::atomic::fence(asked);
+        loom::sync::atomic::fence(requested);
     }
 }
 
 macro_rules! modelled {
     ($($name:ident of $value:ty),*) => {$(
         #[derive(Debug)]
-        #[allow(unreachable_pub, reason = "in the face of traits that are public, but sealed")]
+        #[allow(unreachable_pub, reason = "in the interface of traits that are public, but sealed")]
         pub struct $name(loom::sync::atomic::$name);
 
         #[allow(dead_code, reason = "not every type needs every operation")]
@@ -48,13 +48,13 @@ macro_rules! modelled {
             }
 
             #[track_caller]
-            pub(crate) fn load(&self, asked: Ordering) -> $value {
-                self.0.load(ordering(asked))
+            pub(crate) fn load(&self, requested: Ordering) -> $value {
+                self.0.load(ordering(requested))
             }
 
             #[track_caller]
-            pub(crate) fn store(&self, value: $value, asked: Ordering) {
-                self.0.store(value, ordering(asked));
+            pub(crate) fn store(&self, value: $value, requested: Ordering) {
+                self.0.store(value, ordering(requested));
             }
 
             #[track_caller]
@@ -62,20 +62,20 @@ macro_rules! modelled {
                 &self,
                 old: $value,
                 new: $value,
-                asked: Ordering,
+                requested: Ordering,
                 failure: Ordering,
             ) -> Result<$value, $value> {
-                self.0.compare_exchange(old, new, ordering(asked), ordering(failure))
+                self.0.compare_exchange(old, new, ordering(requested), ordering(failure))
             }
 
             #[track_caller]
-            pub(crate) fn fetch_or(&self, value: $value, asked: Ordering) -> $value {
-                self.0.fetch_or(value, ordering(asked))
+            pub(crate) fn fetch_or(&self, value: $value, requested: Ordering) -> $value {
+                self.0.fetch_or(value, ordering(requested))
             }
 
             #[track_caller]
-            pub(crate) fn fetch_and(&self, value: $value, asked: Ordering) -> $value {
-                self.0.fetch_and(value, ordering(asked))
+            pub(crate) fn fetch_and(&self, value: $value, requested: Ordering) -> $value {
+                self.0.fetch_and(value, ordering(requested))
             }
         }
     )*};

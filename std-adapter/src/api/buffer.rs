@@ -6,7 +6,7 @@ use crate::observe::stats::BufferStats;
 use crate::pager::state::Pager;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
-use overspill_core::Medium;
+use overspill_core::{Medium, ReadMedium};
 use std::fmt;
 use std::task::{Context, Poll};
 

@@ -32,8 +32,7 @@ fn seek_error(error: InvalidSeek) -> SpillError {
 impl SpillBuffer {
     /// Runs `f` on a cursor over the pages, and moves to where that leaves it.
     pub(crate) fn with_cursor<R>(&mut self, f: impl FnOnce(&mut Cursor<&mut Pager>) -> R) -> R {
-        let mut cursor = Cursor::new(&mut self.pager);
-        cursor.set_position(self.position);
+        let mut cursor = Cursor::at(&mut self.pager, self.position);
         let result = f(&mut cursor);
         self.position = cursor.position();
         result

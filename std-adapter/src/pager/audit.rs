@@ -2,7 +2,7 @@
 
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, View};
-use overspill_core::Medium;
+use overspill_core::ReadMedium;
 
 impl Pager {
     /// See [`SpillBuffer::check_invariants`](crate::SpillBuffer::check_invariants).

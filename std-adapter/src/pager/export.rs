@@ -4,7 +4,7 @@ use crate::disk::atomic_file::AtomicFile;
 use crate::error::SpillError;
 use crate::pager::state::Pager;
 use crate::sync::Arc;
-use overspill_core::Medium;
+use overspill_core::ReadMedium;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use crate::pager::span::{Access, Span, ZEROS};
 use crate::pager::state::Pager;
 use crate::pages::page::Location;
 use crate::pages::table::Window;
-use overspill_core::Medium;
+use overspill_core::ReadMedium;
 
 /// Where a chunk is lent from.
 enum Chunk {
@@ -21,7 +21,7 @@ enum Chunk {
 }
 
 impl Pager {
-    /// Ends a loan of [`chunk_at`](overspill_core::Medium::chunk_at). Everything that looks at the table beyond the
+    /// Ends a loan of [`chunk_at`](overspill_core::ReadMedium::chunk_at). Everything that looks at the table beyond the
     /// window does this first.
     pub(crate) fn end_loan(&mut self) {
         if let Some(cold) = self.cold_if_any()
@@ -61,7 +61,7 @@ impl Pager {
         Ok(Chunk::Window)
     }
 
-    /// See [`chunk_at`](overspill_core::Medium::chunk_at).
+    /// See [`chunk_at`](overspill_core::ReadMedium::chunk_at).
     pub(crate) fn lend_chunk(&mut self, offset: u64) -> Result<&[u8], SpillError> {
         self.end_loan();
         let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);

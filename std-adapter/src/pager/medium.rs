@@ -24,7 +24,7 @@ use crate::pages::resident::Resident;
 use crate::pages::table::Table;
 use crate::pool::table_cache::RegisteredTable;
 use crate::sync::Arc;
-use overspill_core::{Medium, embedded_io};
+use overspill_core::{Medium, ReadMedium, embedded_io};
 use std::io;
 use std::path::Path;
 
@@ -378,7 +378,12 @@ pub(crate) struct MediumError(#[from] SpillError);
 
 impl embedded_io::Error for MediumError {
     fn kind(&self) -> embedded_io::ErrorKind {
-        self.0.kind().into()
+        match self.0.kind().into() {
+            // To the cursor this kind means that the medium is full, and it would make an error of its own. A store that
+            // takes no bytes has it too, and its error says more.
+            embedded_io::ErrorKind::WriteZero => embedded_io::ErrorKind::Other,
+            kind => kind,
+        }
     }
 }
 
@@ -394,7 +399,7 @@ impl From<MediumError> for io::Error {
     }
 }
 
-impl Medium for Pager {
+impl ReadMedium for Pager {
     type Error = MediumError;
 
     #[inline]
@@ -410,16 +415,18 @@ impl Medium for Pager {
         Ok(self.read_slow(offset, buf)?)
     }
 
+    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], MediumError> {
+        Ok(self.lend_chunk(offset)?)
+    }
+}
+
+impl Medium for Pager {
     #[inline]
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, MediumError> {
         if self.write_window(&mut { offset }, data) {
             return Ok(data.len());
         }
         Ok(self.write_slow(offset, data)?)
-    }
-
-    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], MediumError> {
-        Ok(self.lend_chunk(offset)?)
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), MediumError> {

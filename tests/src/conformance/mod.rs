@@ -2,10 +2,9 @@
 //!
 //! [`Medium`]: overspill_core::Medium
 //!
-//! A checker is a table of rules: a sentence, and a function that tries it on fresh things from a
+//! A checker is a table of rules: a sentence, and a function that tries it on fresh values from a
 //! factory. It is run on std's own types first (`tests/conformance.rs`): if it rejects one of
-//! those, it is the checker that is wrong. And each rule is shown to reject something
-//! (`tests/conformance_can_fail.rs`).
+//! those, the checker is wrong. Each rule is shown to reject something (`tests/conformance_can_fail.rs`).
 //!
 //! ```
 //! use overspill_tests::conformance;
@@ -41,7 +40,7 @@ impl fmt::Display for Broken {
 
 impl Error for Broken {}
 
-/// What trying a rule gives: an error from the thing itself breaks it too.
+/// The result of trying a rule. An error from the value itself breaks the rule too.
 pub type Outcome = Result<(), Box<dyn Error>>;
 
 /// A rule as a sentence, and how to try it with a factory `F`.
@@ -68,17 +67,17 @@ macro_rules! ensure {
 }
 pub(crate) use ensure;
 
-/// Contents that things are made with: none, one byte, lines, and a few thousand bytes of
-/// everything. None is longer than [`LONGEST`].
+/// Contents for the values under test: none, one byte, lines, and a few thousand mixed bytes. None is longer than
+/// [`LONGEST`].
 pub(crate) fn samples() -> [Vec<u8>; 4] {
     let mixed = (0..LONGEST).map(|n| (n * 7 + n / 256) as u8).collect();
     [vec![], vec![b'x'], b"one\ntwo\r\n\nlast, without an end".to_vec(), mixed]
 }
 
-/// The most bytes that a checker asks a thing to hold, gaps included: [`ROOM`].
+/// The length in bytes of the longest content; with gaps, a checker needs up to [`ROOM`].
 const LONGEST: usize = 3000;
 
-/// What a thing of fixed capacity must be able to hold to be checked.
+/// The capacity in bytes that a value must have to be checked, if it has one.
 pub const ROOM: usize = 4096;
 
 /// Sizes of single reads and writes.

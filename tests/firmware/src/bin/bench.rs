@@ -1,8 +1,8 @@
 //! Instructions for a write and a read, exact and repeatable: the ring against its rivals on a Cortex-M3.
 //!
-//! Under `qemu -icount shift=6` the system timer counts 1.6 ticks to an instruction, always the same. Each queue is
-//! used as its authors would for bytes; lengths are hidden from the optimiser, as they are in a driver. The mean of
-//! 64 pairs is taken, which is many times around the ring.
+//! Under `qemu -icount shift=6` the system timer always counts 1.6 ticks to an instruction. Each queue is
+//! used as its authors would for bytes; lengths are hidden from the optimiser, as they are in a driver. The figure is
+//! the mean of 64 pairs, which go around the ring many times.
 #![no_std]
 #![no_main]
 
@@ -88,7 +88,7 @@ fn heapless(timer: &mut SYST, from: &[u8], to: &mut [u8]) -> u32 {
     })
 }
 
-/// Copies what fits, and says how much.
+/// Copies what fits, and returns how much.
 fn copy(to: &mut [u8], from: &[u8]) -> usize {
     let count = to.len().min(from.len());
     if let (Some(to), Some(from)) = (to.get_mut(..count), from.get(..count)) {

@@ -1,20 +1,20 @@
-//! The smallest program with the cursor and all of the ring that has no feature. For what it links: no panic.
+//! The smallest program with the cursor and all of the ring that needs no feature. Shows that it links no panic.
 #![no_std]
 #![no_main]
 
 use core::hint::black_box;
 
 use cortex_m_rt::entry;
-use overspill_core::ring::{Frames, LogRing, Ring};
+use overspill_core::ring::{LogRing, RecordRing, Ring};
 use overspill_core::{Cursor, Fixed, SeekFrom};
 
 #[entry]
 fn main() -> ! {
     static mut RING: Ring<60> = Ring::new();
-    static mut FRAMES: Frames<Ring<60>> = Frames::<Ring<60>>::new();
+    static mut RECORDS: RecordRing<Ring<60>> = RecordRing::<Ring<60>>::new();
     static mut LOG: LogRing<16> = LogRing::new();
     let (mut producer, mut consumer) = RING.split();
-    let (mut frame_producer, mut frame_consumer) = FRAMES.split();
+    let (mut record_producer, mut record_consumer) = RECORDS.split();
     let (mut log_producer, mut log_consumer) = LOG.split();
     let mut cursor = Cursor::new(Fixed::new([0_u8; 64]));
     let mut buf = [0_u8; 16];
@@ -35,13 +35,13 @@ fn main() -> ! {
         black_box(consumer.skip(black_box(2)));
         let grant = consumer.grant();
         black_box(grant.as_slices());
-        grant.commit(black_box(3));
+        grant.release(black_box(3));
         black_box(consumer.pop_slice(buf));
 
-        let _ = black_box(frame_producer.push(buf));
-        let _ = black_box(frame_consumer.pop(buf));
+        let _ = black_box(record_producer.push(buf));
+        let _ = black_box(record_consumer.pop(buf));
         let _ = black_box(log_producer.push(buf));
-        let _ = black_box(log_consumer.take(buf));
+        let _ = black_box(log_consumer.pop(buf));
     }
 }
 

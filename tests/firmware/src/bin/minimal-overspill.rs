@@ -1,4 +1,4 @@
-//! The smallest program with the ring: split, write, read. For its size, and for what it links.
+//! The smallest program with the ring: split, write, read. Shows its size, and that it links no panic.
 #![no_std]
 #![no_main]
 

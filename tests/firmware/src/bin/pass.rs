@@ -1,7 +1,7 @@
 //! An interrupt produces, the main loop consumes, and every byte is verified; the cursor keeps a transcript of it.
 //!
-//! The system timer interrupts every few hundred instructions, wherever the main loop happens to be, in the midst of
-//! a read included. The stream is a generator's, so that a byte lost, doubled or swapped is noticed at once.
+//! The system timer interrupts every few hundred instructions, at any point of the main loop, a read included. The
+//! stream comes from a generator, so that a byte lost, doubled or swapped is noticed at once.
 #![no_std]
 #![no_main]
 
@@ -11,13 +11,13 @@ use cortex_m::interrupt::Mutex;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m_rt::{entry, exception};
 use cortex_m_semihosting::hprintln;
-use overspill_core::ring::{HighWater, LogProducer, LogRing, Producer, Ring, TakeError};
+use overspill_core::ring::{HighWater, LogProducer, LogRing, PopError, Producer, Ring};
 use overspill_core::{Cursor, Fixed, SeekFrom};
 use overspill_firmware::exit;
 
 type Queue = Ring<37, HighWater>;
 
-/// What the interrupt owns. Handed over in a critical section, once; used in the handler only.
+/// What the interrupt handler owns. Handed to it in a critical section, once, and used there only.
 struct Source {
     producer: Producer<'static, Queue>,
     log: LogProducer<'static, 64>,
@@ -100,7 +100,7 @@ fn main() -> ! {
     exit(passed)
 }
 
-/// Says what went wrong, and that it did.
+/// Prints what went wrong, and fails.
 macro_rules! check {
     ($condition:expr, $($message:tt)+) => {
         if !$condition {
@@ -148,14 +148,14 @@ fn run() -> bool {
     true
 }
 
-/// The log overran long ago: what is left counts up without a gap, from where the losses end.
+/// The log has overrun long ago: the remaining records count up without a gap, from the last that was lost.
 fn check_log(log: &mut overspill_core::ring::LogConsumer<'_, 64>) -> bool {
     cortex_m::interrupt::disable();
     let mut record = [0; 4];
-    let Err(TakeError::Lost(lost)) = log.take(&mut record) else { return false };
+    let Err(PopError::Lost(lost)) = log.pop(&mut record) else { return false };
     let mut next = lost.records as u32 + 1;
     let mut records = 0;
-    while let Ok(Some(4)) = log.take(&mut record) {
+    while let Ok(Some(4)) = log.pop(&mut record) {
         if u32::from_le_bytes(record) != next {
             return false;
         }

@@ -1,23 +1,29 @@
-//! Packets: records that are written whole and read whole, or not at all.
+//! Records (packets) that are written whole and read whole, or not at all.
 //!
-//! A record is its length (seven bits to a byte, the lowest first, as in LEB128) followed by its bytes, published by one
-//! store of the write index: the consumer never sees half of one. Records of up to 127 bytes cost one byte more.
+//! A record is its length (LEB128: seven bits to a byte, the lowest first) followed by its bytes. One store of the write
+//! index publishes both, so the consumer never sees a part of a record. A record of up to 127 bytes takes one byte more.
+//!
+//! Held by: the tests below, `core/tests/ring_handles.rs`, `core/tests/ring_threads.rs`, `core/tests/loom_ring.rs`
+//! (`records_*`), `tests/tests/ring_model.rs`.
 
 use core::fmt;
 
-use super::grant::{GrantError, fits};
+use super::any_ring::AnyRing;
+use super::errors::{BufferTooShort, GrantError, fits};
 use super::layout::Layout;
-use super::raw::{self, ReadEnd, WriteEnd};
-use super::{AnyRing, Ring, SliceRing};
+use super::raw::ends;
+use super::raw::read_end::ReadEnd;
+use super::raw::write_end::WriteEnd;
+use super::ring::{Ring, SliceRing};
 use crate::sync::const_fn;
 
-/// A ring of records. A type of its own, so that nobody writes bytes between them.
+/// A ring of records: a type of its own, so that no bytes are written between them.
 ///
 /// ```
-/// use overspill_core::ring::{Frames, Ring};
+/// use overspill_core::ring::{RecordRing, Ring};
 ///
-/// let mut frames = Frames::<Ring<16>>::new();
-/// let (mut producer, mut consumer) = frames.split();
+/// let mut ring = RecordRing::<Ring<16>>::new();
+/// let (mut producer, mut consumer) = ring.split();
 /// producer.push(b"hello").unwrap();
 /// producer.push(b"").unwrap();
 /// assert!(producer.push(b"a long record").is_err()); // refused whole
@@ -28,61 +34,61 @@ use crate::sync::const_fn;
 /// assert_eq!(consumer.pop(&mut buf), Ok(None));
 /// ```
 #[derive(Debug)]
-pub struct Frames<R: AnyRing> {
+pub struct RecordRing<R: AnyRing> {
     ring: R,
 }
 
-impl<const N: usize, L: Layout> Frames<Ring<N, L>> {
+impl<const N: usize, L: Layout> RecordRing<Ring<N, L>> {
     const_fn! {
-        /// An empty ring of `N` bytes, the records' lengths among them.
+        /// An empty ring of `N` bytes, which hold the records and their lengths.
         #[must_use]
         pub fn new() -> Self {
-            Frames { ring: Ring::new() }
+            RecordRing { ring: Ring::new() }
         }
     }
 }
 
-impl<const N: usize, L: Layout> Default for Frames<Ring<N, L>> {
+impl<const N: usize, L: Layout> Default for RecordRing<Ring<N, L>> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<'m, L: Layout> Frames<SliceRing<'m, L>> {
+impl<'m, L: Layout> RecordRing<SliceRing<'m, L>> {
     const_fn! {
-        /// An empty ring in `memory`, the records' lengths included.
+        /// An empty ring in `memory`, which holds the records and their lengths.
         #[must_use]
         pub fn over(memory: &'m mut [u8]) -> Self {
-            Frames { ring: SliceRing::new(memory) }
+            RecordRing { ring: SliceRing::new(memory) }
         }
     }
 }
 
-impl<R: AnyRing> Frames<R> {
-    /// The two ends, for as long as the ring is borrowed; as [`Ring::split`].
-    pub fn split(&mut self) -> (FrameProducer<'_, R>, FrameConsumer<'_, R>) {
-        let (write, read) = raw::ends(&mut self.ring);
-        (FrameProducer { end: write }, FrameConsumer { end: read })
+impl<R: AnyRing> RecordRing<R> {
+    /// Splits the ring into its two ends, for as long as it is borrowed; as [`Ring::split`].
+    pub fn split(&mut self) -> (RecordProducer<'_, R>, RecordConsumer<'_, R>) {
+        let (write, read) = ends::split(&mut self.ring);
+        (RecordProducer { end: write }, RecordConsumer { end: read })
     }
 
-    /// The two ends of a shared ring, or `None` if they are out already; as [`Ring::try_split`].
+    /// Splits a shared ring into its two ends, or returns `None` if it is split already; as [`Ring::try_split`].
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-    pub fn try_split(&self) -> Option<(FrameProducer<'_, R>, FrameConsumer<'_, R>)> {
-        let (write, read) = raw::try_ends(&self.ring)?;
-        Some((FrameProducer { end: write }, FrameConsumer { end: read }))
+    pub fn try_split(&self) -> Option<(RecordProducer<'_, R>, RecordConsumer<'_, R>)> {
+        let (write, read) = ends::try_split(&self.ring)?;
+        Some((RecordProducer { end: write }, RecordConsumer { end: read }))
     }
 }
 
-/// Longest header: a `usize`, seven bits to a byte.
+/// The longest header in bytes: a `usize`, seven bits to a byte.
 const HEADER_MAX: usize = usize::BITS.div_ceil(7) as usize;
 
-/// Bytes that the length of a record takes.
+/// The number of bytes that a record's length takes.
 fn header_len(len: usize) -> usize {
     let bits = usize::BITS - len.leading_zeros();
     bits.div_ceil(7).max(1) as usize
 }
 
-/// The largest record in `capacity` bytes, or `None` if not even an empty one fits.
+/// The length of the longest record that `capacity` bytes can hold, or `None` if not even an empty one fits.
 fn largest(capacity: usize) -> Option<usize> {
     let without = capacity.checked_sub(1)?;
     // The header of the result is no longer than that of `without`; it may be one shorter at a power of 128.
@@ -92,12 +98,12 @@ fn largest(capacity: usize) -> Option<usize> {
     })
 }
 
-/// Writes `len` to all of `header`, with leading zeros where it is longer than it need be.
+/// Encodes `len` into all of `header`, padded with zeros if `header` is longer than necessary.
 fn encode(header: &mut [u8], len: usize) {
     let count = header.len();
     for (i, byte) in header.iter_mut().enumerate() {
         let more = if i + 1 < count { 0x80 } else { 0 };
-        // What is shifted out of a usize is zero.
+        // A shift by more than the bits of a usize leaves zero.
         let shift = u32::try_from(7 * i).unwrap_or(u32::MAX);
         let [low, ..] = len.checked_shr(shift).unwrap_or(0).to_le_bytes();
         *byte = low & 0x7f | more;
@@ -105,20 +111,20 @@ fn encode(header: &mut [u8], len: usize) {
 }
 
 /// The end that writes records.
-pub struct FrameProducer<'a, R: AnyRing> {
+pub struct RecordProducer<'a, R: AnyRing> {
     end: WriteEnd<'a, R>,
 }
 
-impl<'a, R: AnyRing> FrameProducer<'a, R> {
+impl<'a, R: AnyRing> RecordProducer<'a, R> {
     /// Writes one record.
     ///
     /// # Errors
     ///
-    /// [`GrantError::TooLarge`] if it can never fit, with the length that can; [`GrantError::NotNow`] if there is less
-    /// room at the moment, with the length that there is room for.
+    /// [`GrantError::TooLarge`] if it can never fit, with the length of the longest record that can;
+    /// [`GrantError::NotNow`] if there is less room at the moment, with the length of the longest record that fits now.
     pub fn push(&mut self, record: &[u8]) -> Result<(), GrantError> {
         let mut grant = self.grant(record.len())?;
-        grant.end.put(grant.header, record);
+        grant.end.write_at(grant.header, record);
         grant.finish(record.len());
         Ok(())
     }
@@ -127,13 +133,13 @@ impl<'a, R: AnyRing> FrameProducer<'a, R> {
     ///
     /// # Errors
     ///
-    /// As for [`push`](Self::push).
-    pub fn grant(&mut self, len: usize) -> Result<FrameGrant<'_, 'a, R>, GrantError> {
+    /// Those of [`push`](Self::push).
+    pub fn grant(&mut self, len: usize) -> Result<RecordGrant<'_, 'a, R>, GrantError> {
         let header = header_len(len);
         let limit = self.largest();
         let fit = |room: usize| fits(len, limit, room.saturating_sub(header));
-        // A record of no bytes needs room for its header, which `fits` does not know of.
-        let room = self.end.room(len.saturating_add(header));
+        // `fits` does not count the header, for which an empty record needs room too.
+        let room = self.end.free_bytes(len.saturating_add(header));
         if room < header {
             return Err(match fit(0) {
                 Err(error) => error,
@@ -142,17 +148,17 @@ impl<'a, R: AnyRing> FrameProducer<'a, R> {
             });
         }
         fit(room)?;
-        Ok(FrameGrant { end: &mut self.end, header, len })
+        Ok(RecordGrant { end: &mut self.end, header, len })
     }
 
-    /// Length of the largest record that an empty ring takes.
+    /// The length in bytes of the longest record that an empty ring takes.
     #[must_use]
     pub fn largest(&self) -> usize {
         largest(self.capacity()).unwrap_or(0)
     }
 
     fn capacity(&self) -> usize {
-        self.end.ring().bytes().span().capacity()
+        self.end.ring().bytes().indices().capacity()
     }
 
     /// Whether the consumer is closed. If true, it stays true until the ring is split again. If false, it may turn true
@@ -162,36 +168,36 @@ impl<'a, R: AnyRing> FrameProducer<'a, R> {
         self.end.other_closed()
     }
 
-    /// Nothing more will be written; the same as dropping it.
+    /// Ends the stream: nothing more will be written. Dropping the producer does the same.
     pub fn close(self) {}
 }
 
 /// Room for a record. Dropped uncommitted it changes nothing.
 #[must_use = "dropped uncommitted it changes nothing"]
-pub struct FrameGrant<'g, 'a, R: AnyRing> {
+pub struct RecordGrant<'g, 'a, R: AnyRing> {
     end: &'g mut WriteEnd<'a, R>,
     header: usize,
     len: usize,
 }
 
-impl<R: AnyRing> FrameGrant<'_, '_, R> {
-    /// The bytes, in two pieces where they wrap. They hold leftovers.
+impl<R: AnyRing> RecordGrant<'_, '_, R> {
+    /// The granted bytes, in two pieces where they wrap. They hold old content.
     #[must_use]
     pub fn as_mut_slices(&mut self) -> (&mut [u8], &mut [u8]) {
-        let (first, second) = self.end.free(self.header + self.len);
+        let (first, second) = self.end.free_slices(self.header + self.len);
         let in_first = self.header.min(first.len());
         let (_, rest) = first.split_at_mut_checked(in_first).unwrap_or_default();
         let (_, second) = second.split_at_mut_checked(self.header - in_first).unwrap_or_default();
         if rest.is_empty() { (second, &mut []) } else { (rest, second) }
     }
 
-    /// Bytes granted.
+    /// The number of bytes granted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it is a record of no bytes.
+    /// Whether the record is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -207,58 +213,43 @@ impl<R: AnyRing> FrameGrant<'_, '_, R> {
         let mut header = [0; HEADER_MAX];
         if let Some(header) = header.get_mut(..self.header) {
             encode(header, len);
-            self.end.put(0, header);
+            self.end.write_at(0, header);
             self.end.commit(self.header + len);
         }
     }
 }
 
-/// A buffer that is too short for the next record. The record is still there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct FrameTooLong {
-    /// Bytes of the record.
-    pub len: usize,
-}
-
-impl fmt::Display for FrameTooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the next record has {} bytes", self.len)
-    }
-}
-
-impl core::error::Error for FrameTooLong {}
-
 /// The end that reads records.
-pub struct FrameConsumer<'a, R: AnyRing> {
+pub struct RecordConsumer<'a, R: AnyRing> {
     end: ReadEnd<'a, R>,
 }
 
-impl<'a, R: AnyRing> FrameConsumer<'a, R> {
-    /// Reads the next record into `buf` and says how long it is, or `None` if there is none.
+impl<'a, R: AnyRing> RecordConsumer<'a, R> {
+    /// Moves the next record into `buf` and returns its length, or `None` if there is none.
     ///
     /// # Errors
     ///
-    /// [`FrameTooLong`] if `buf` is too short: the record stays, for a longer buffer or for [`peek`](Self::peek).
-    pub fn pop(&mut self, buf: &mut [u8]) -> Result<Option<usize>, FrameTooLong> {
-        let Some(frame) = self.peek() else { return Ok(None) };
-        let Some(buf) = buf.get_mut(..frame.len) else { return Err(FrameTooLong { len: frame.len }) };
-        frame.end.get(frame.header, buf);
-        let len = frame.len;
-        frame.release();
+    /// [`BufferTooShort`], with the length of the record, which stays: read it with a longer buffer or by
+    /// [`peek`](Self::peek).
+    pub fn pop(&mut self, buf: &mut [u8]) -> Result<Option<usize>, BufferTooShort> {
+        let Some(record) = self.peek() else { return Ok(None) };
+        let len = record.len;
+        let Some(buf) = buf.get_mut(..len) else { return Err(BufferTooShort { len }) };
+        record.end.read_at(record.header, buf);
+        record.release();
         Ok(Some(len))
     }
 
-    /// The next record, to be read in place, or `None` if there is none. It stays until it is
-    /// [released](Frame::release).
-    pub fn peek(&mut self) -> Option<Frame<'_, 'a, R>> {
-        // Indices are published at the ends of records only: where there is a byte, there is a record.
-        self.end.available(1);
+    /// The next record, to be read in place, or `None` if there is none. It stays in the ring until it is
+    /// [released](Record::release).
+    pub fn peek(&mut self) -> Option<Record<'_, 'a, R>> {
+        // The write index is published at the ends of records only: if there is a byte, there is a whole record.
+        self.end.filled_bytes(1);
         let mut len = 0_usize;
         let mut header = 0;
         loop {
             let mut byte = [0];
-            if !self.end.get(header, &mut byte) {
+            if !self.end.read_at(header, &mut byte) {
                 return None;
             }
             let shift = u32::try_from(7 * header).unwrap_or(u32::MAX);
@@ -268,58 +259,81 @@ impl<'a, R: AnyRing> FrameConsumer<'a, R> {
                 break;
             }
         }
-        Some(Frame { end: &mut self.end, header, len })
+        Some(Record { end: &mut self.end, header, len })
     }
 
-    /// Whether the producer is closed: nothing more comes than what is in the ring. If true, it stays true until the
-    /// ring is split again. If false, it may turn true at any moment. Ask this before the last read, not after.
+    /// Joins both ends of a shared ring, which may be [split](RecordRing::try_split) again. What is in it stays.
+    ///
+    /// # Errors
+    ///
+    /// Both ends come back if they are of two different rings.
+    ///
+    /// ```
+    /// use overspill_core::ring::{RecordRing, Ring};
+    ///
+    /// static RING: RecordRing<Ring<64>> = RecordRing::<Ring<64>>::new();
+    ///
+    /// let (mut producer, consumer) = RING.try_split().expect("the first split");
+    /// producer.push(b"for later").unwrap();
+    /// assert!(consumer.rejoin(producer).is_ok());
+    /// let (_, mut consumer) = RING.try_split().expect("both ends are back");
+    /// assert_eq!(consumer.pop(&mut [0; 16]), Ok(Some(9)));
+    /// ```
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+    pub fn rejoin(self, producer: RecordProducer<'a, R>) -> Result<(), (RecordProducer<'a, R>, Self)> {
+        ends::rejoin(producer.end, self.end)
+            .map_err(|(write, read)| (RecordProducer { end: write }, RecordConsumer { end: read }))
+    }
+
+    /// Whether the producer is closed, so that nothing follows what is in the ring. If true, it stays true until the
+    /// ring is split again. If false, it may turn true at any moment. Call this before the last read, not after it.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.end.other_closed()
     }
 
-    /// Nothing more will be read; the same as dropping it.
+    /// Ends reading: the producer sees that nothing more will be read. Dropping the consumer does the same.
     pub fn close(self) {}
 }
 
 /// A record in the ring.
 #[must_use = "it stays in the ring until it is released"]
-pub struct Frame<'g, 'a, R: AnyRing> {
+pub struct Record<'g, 'a, R: AnyRing> {
     end: &'g mut ReadEnd<'a, R>,
     header: usize,
     len: usize,
 }
 
-impl<R: AnyRing> Frame<'_, '_, R> {
+impl<R: AnyRing> Record<'_, '_, R> {
     /// The bytes of the record, in two pieces where they wrap.
     #[must_use]
     pub fn as_slices(&self) -> (&[u8], &[u8]) {
-        let (first, second) = self.end.filled(self.header + self.len);
+        let (first, second) = self.end.filled_slices(self.header + self.len);
         let in_first = self.header.min(first.len());
         let (_, rest) = first.split_at_checked(in_first).unwrap_or_default();
         let (_, second) = second.split_at_checked(self.header - in_first).unwrap_or_default();
         if rest.is_empty() { (second, &[]) } else { (rest, second) }
     }
 
-    /// Bytes of the record.
+    /// The length of the record in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it is a record of no bytes.
+    /// Whether the record is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Takes the record out of the ring.
+    /// Removes the record from the ring.
     pub fn release(self) {
-        self.end.commit(self.header + self.len);
+        self.end.release(self.header + self.len);
     }
 }
 
-/// Shows nothing but the name: the contents are the caller's.
+/// Implements `Debug`, which shows nothing but the name: the content is the caller's.
 macro_rules! debug_opaque {
     ($($name:ident<$($lifetime:lifetime),+>),+) => {$(
         impl<R: AnyRing> fmt::Debug for $name<$($lifetime,)+ R> {
@@ -330,14 +344,14 @@ macro_rules! debug_opaque {
     )+};
 }
 
-debug_opaque!(FrameProducer<'_>, FrameConsumer<'_>, FrameGrant<'_, '_>, Frame<'_, '_>);
+debug_opaque!(RecordProducer<'_>, RecordConsumer<'_>, RecordGrant<'_, '_>, Record<'_, '_>);
 
 #[cfg(test)]
 mod tests {
-    use super::{HEADER_MAX, encode, header_len, largest, raw};
+    use super::{HEADER_MAX, encode, ends, header_len, largest};
     use crate::ring::{Layout, Packed, Padded, Ring};
 
-    /// Records just below and above 127 bytes are where lengths of lengths go wrong.
+    /// The length of the length changes at 128 bytes and at powers of that, where an off-by-one would show.
     #[test]
     fn the_largest_record_fits_with_its_header_and_one_more_does_not() {
         assert_eq!(largest(0), None);
@@ -365,30 +379,30 @@ mod tests {
         }
     }
 
-    /// The ends check for themselves what records never ask of them: bytes that are not theirs.
+    /// The ends refuse accesses to bytes that they do not own, which records never request.
     fn ends_keep_to_what_they_own<L: Layout>() {
         let mut ring = Ring::<8, L>::new();
         for _ in 0..10 {
-            let (mut write, mut read) = raw::ends(&mut ring);
-            assert_eq!(write.room(8), 8);
+            let (mut write, mut read) = ends::split(&mut ring);
+            assert_eq!(write.free_bytes(8), 8);
             for (offset, len, fits) in
                 [(0, 8, true), (8, 0, true), (4, 4, true), (0, 9, false), (4, 5, false), (9, 0, false)]
             {
-                assert_eq!(write.put(offset, &[0; 9][..len]), fits, "{len} bytes at {offset}");
+                assert_eq!(write.write_at(offset, &[0; 9][..len]), fits, "{len} bytes at {offset}");
             }
-            assert!(!write.put(usize::MAX, b"a"));
-            assert!(write.put(2, b"cde") && write.put(0, b"ab"));
-            assert_eq!((write.commit(5), read.available(5)), (5, 5));
+            assert!(!write.write_at(usize::MAX, b"a"));
+            assert!(write.write_at(2, b"cde") && write.write_at(0, b"ab"));
+            assert_eq!((write.commit(5), read.filled_bytes(5)), (5, 5));
             for (offset, len, fits) in
                 [(0, 5, true), (5, 0, true), (3, 2, true), (0, 6, false), (3, 3, false), (6, 0, false)]
             {
                 let mut to = [0; 6];
                 let to = &mut to[..len];
-                assert_eq!(read.get(offset, to), fits, "{len} bytes at {offset}");
+                assert_eq!(read.read_at(offset, to), fits, "{len} bytes at {offset}");
                 assert!(!fits || *to == b"abcde"[offset..offset + len]);
             }
-            assert!(!read.get(usize::MAX, &mut [0]));
-            assert_eq!(read.commit(9), 5, "no more than is known of");
+            assert!(!read.read_at(usize::MAX, &mut [0]));
+            assert_eq!(read.release(9), 5, "no more than there are");
         }
     }
 

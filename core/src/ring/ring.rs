@@ -1,0 +1,250 @@
+//! The two kinds of ring: splitting them, joining them, and what they can do undivided.
+//!
+//! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_field_bugs.rs`, `core/tests/loom_ring.rs` (`split_*`),
+//! `tests/tests/ring_model.rs`.
+
+use core::fmt;
+
+use super::any_ring::{AnyRing, Parts, Token};
+use super::consumer::Consumer;
+use super::layout::{Layout, Packed};
+use super::producer::Producer;
+use super::raw::ends;
+use super::raw::memory::{Borrowed, Bytes, Owned};
+use super::shared::Shared as _;
+use crate::sync::Ordering::Relaxed;
+use crate::sync::const_fn;
+
+/// A byte queue of `N` bytes, all of them usable. `N` may be anything from 0 to an eighth of the address space (512 MiB
+/// on a 32-bit machine); more does not compile. A power of two saves some ten instructions per call.
+///
+/// It contains its bytes and its constructor is `const`, so it can be a `static` (see
+/// [`try_split`](Ring::try_split)). `L` says how the indices lie in memory: [`Packed`] takes 12 bytes beside the `N` on a
+/// 32-bit machine, [`Padded`](super::Padded) is faster between threads.
+pub struct Ring<const N: usize, L: Layout = Packed> {
+    shared: L::Shared,
+    bytes: Owned<N>,
+}
+
+impl<const N: usize, L: Layout> Ring<N, L> {
+    const_fn! {
+        /// An empty ring.
+        ///
+        /// ```
+        /// use overspill_core::ring::{Padded, Ring};
+        ///
+        /// static FOR_INTERRUPTS: Ring<64> = Ring::new();
+        /// static BETWEEN_THREADS: Ring<65536, Padded> = Ring::new();
+        /// assert_eq!(FOR_INTERRUPTS.capacity() + BETWEEN_THREADS.capacity(), 65600);
+        /// ```
+        #[must_use]
+        pub fn new() -> Self {
+            #[cfg(not(overspill_loom))]
+            let shared = L::NEW;
+            #[cfg(overspill_loom)]
+            let shared = L::fresh();
+            Ring { shared, bytes: Owned::new() }
+        }
+    }
+}
+
+impl<const N: usize, L: Layout> Default for Ring<N, L> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize, L: Layout> Parts for Ring<N, L> {
+    type Layout = L;
+    type Shared = L::Shared;
+
+    #[inline(always)]
+    fn shared(&self, _: Token) -> &L::Shared {
+        &self.shared
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> Bytes<'_> {
+        self.bytes.bytes()
+    }
+}
+
+/// A byte queue in borrowed memory: its capacity is the length of the slice, and not part of the type. Of a slice
+/// longer than an eighth of the address space (512 MiB on a 32-bit machine) it uses only that much.
+///
+/// ```
+/// use overspill_core::ring::SliceRing;
+///
+/// let mut memory = [0; 100];
+/// let mut ring: SliceRing = SliceRing::new(&mut memory[..60]);
+/// let (mut producer, mut consumer) = ring.split();
+/// assert_eq!(producer.push_slice(&[7; 100]), 60);
+/// assert_eq!(consumer.pop(), Some(7));
+/// ```
+pub struct SliceRing<'m, L: Layout = Packed> {
+    shared: L::Shared,
+    bytes: Borrowed<'m>,
+}
+
+impl<'m, L: Layout> SliceRing<'m, L> {
+    const_fn! {
+        /// An empty ring in `memory`, whose content is overwritten as the ring is used.
+        #[must_use]
+        pub fn new(memory: &'m mut [u8]) -> Self {
+            #[cfg(not(overspill_loom))]
+            let shared = L::NEW;
+            #[cfg(overspill_loom)]
+            let shared = L::fresh();
+            SliceRing { shared, bytes: Borrowed::new(memory) }
+        }
+    }
+}
+
+impl<L: Layout> Parts for SliceRing<'_, L> {
+    type Layout = L;
+    type Shared = L::Shared;
+
+    #[inline(always)]
+    fn shared(&self, _: Token) -> &L::Shared {
+        &self.shared
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> Bytes<'_> {
+        self.bytes.bytes()
+    }
+}
+
+/// Implements the methods of both kinds of ring.
+macro_rules! whole_ring {
+    ($($generics:tt)*) => {
+        impl $($generics)* {
+            /// The number of bytes that the ring can hold.
+            #[must_use]
+            pub fn capacity(&self) -> usize {
+                Parts::bytes(self).indices().capacity()
+            }
+
+            /// The number of bytes in the ring. While it is split, a snapshot: either end may have moved since.
+            #[must_use]
+            pub fn len(&self) -> usize {
+                fill(self)
+            }
+
+            /// Whether the ring is empty; see [`len`](Self::len).
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Splits the ring into its two ends, for as long as it is borrowed. What is in the ring stays in it, and
+            /// both ends are open.
+            ///
+            /// Needs no atomics but loads and stores. For ends that live for ever, on a microcontroller, borrow the ring
+            /// from a `static mut` local of `#[entry]` or `#[init]`, or from a `StaticCell`.
+            pub fn split(&mut self) -> (Producer<'_, Self>, Consumer<'_, Self>) {
+                let (write, read) = ends::split(self);
+                (Producer::new(write), Consumer::new(read))
+            }
+
+            /// Splits a shared ring, such as a `static`, into its two ends, or returns `None` if it is split already.
+            ///
+            /// It stays split until both ends are [rejoined](Consumer::rejoin), even if one is dropped. This swaps one byte;
+            /// targets without compare-and-swap need the feature `critical-section` (or `portable-atomic`) for it.
+            ///
+            /// ```
+            /// use overspill_core::ring::Ring;
+            ///
+            /// static RING: Ring<64> = Ring::new();
+            ///
+            /// let (producer, consumer) = RING.try_split().expect("the first split");
+            /// assert!(RING.try_split().is_none());
+            /// assert!(consumer.rejoin(producer).is_ok());
+            /// assert!(RING.try_split().is_some());
+            /// ```
+            #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+            pub fn try_split(&self) -> Option<(Producer<'_, Self>, Consumer<'_, Self>)> {
+                let (write, read) = ends::try_split(self)?;
+                Some((Producer::new(write), Consumer::new(read)))
+            }
+
+            /// Writes all of `bytes`, over the oldest bytes in the ring if necessary, and returns how many bytes are
+            /// lost (those of `bytes` itself included, if it is longer than the ring). For an overwriting ring that
+            /// is split see [`LogRing`](super::LogRing).
+            ///
+            /// ```
+            /// use overspill_core::ring::Ring;
+            ///
+            /// let mut history = Ring::<4>::new();
+            /// assert_eq!(history.push_overwriting(b"abc"), 0);
+            /// assert_eq!(history.push_overwriting(b"def"), 2);
+            /// let mut last = [0; 4];
+            /// history.split().1.pop_slice(&mut last);
+            /// assert_eq!(&last, b"cdef");
+            /// ```
+            pub fn push_overwriting(&mut self, bytes: &[u8]) -> usize {
+                let (mut producer, mut consumer) = self.split();
+                let kept = bytes.len().min(producer.capacity());
+                let cut = bytes.len() - kept;
+                let free = producer.capacity() - producer.len();
+                let skipped = consumer.skip(kept.saturating_sub(free));
+                producer.push_slice(bytes.get(cut..).unwrap_or_default());
+                skipped + cut
+            }
+        }
+    };
+}
+
+whole_ring!(<const N: usize, L: Layout> Ring<N, L>);
+whole_ring!(<L: Layout> SliceRing<'_, L>);
+
+impl<'a, R: AnyRing> Consumer<'a, R> {
+    /// Joins both ends of a shared ring, which may be [split](Ring::try_split) again. What is in it stays.
+    ///
+    /// # Errors
+    ///
+    /// Both ends come back if they are of two different rings.
+    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+    pub fn rejoin(self, producer: Producer<'a, R>) -> Result<(), (Producer<'a, R>, Self)> {
+        ends::rejoin(producer.into_end(), self.into_end())
+            .map_err(|(write, read)| (Producer::new(write), Consumer::new(read)))
+    }
+}
+
+/// The number of bytes in a ring, for a caller that owns neither end. Either index may move between the two loads, so the
+/// difference is clamped.
+fn fill<R: AnyRing>(ring: &R) -> usize {
+    let (shared, indices) = (ring.shared(Token), ring.bytes().indices());
+    let read = shared.read().load(Relaxed);
+    let write = shared.write().load(Relaxed);
+    indices.follow_jump(read, write).1.min(indices.capacity())
+}
+
+impl<const N: usize, L: Layout> fmt::Debug for Ring<N, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("capacity", &N).field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl<L: Layout> fmt::Debug for SliceRing<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SliceRing")
+            .field("capacity", &self.capacity())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<const N: usize, L: Layout> defmt::Format for Ring<N, L> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Ring {{ capacity: {=usize}, len: {=usize} }}", N, self.len());
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<L: Layout> defmt::Format for SliceRing<'_, L> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "SliceRing {{ capacity: {=usize}, len: {=usize} }}", self.capacity(), self.len());
+    }
+}
