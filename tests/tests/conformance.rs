@@ -4,16 +4,57 @@
 use embedded_io_adapters::std::ToStd;
 use overspill::{MemoryStore, SpillBuffer, SpillPool};
 use overspill_core::{Cursor, Fixed, Medium};
-use overspill_tests::conformance::{Broken, ROOM, buf_read, medium, read, seek, write};
+use overspill_tests::conformance::{Broken, ROOM, as_on_unix, buf_read, medium, read, seek, write};
 use overspill_tests::faulty::{Faults, Faulty};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
-fn file(content: &[u8]) -> File {
+/// std's file, with Unix's kinds of errors.
+struct StdFile(File);
+
+impl Read for StdFile {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        self.0.read_vectored(bufs)
+    }
+
+    fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        self.0.read_to_end(buf)
+    }
+
+    fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
+        self.0.read_to_string(buf)
+    }
+}
+
+impl Write for StdFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Seek for StdFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to).map_err(as_on_unix)
+    }
+}
+
+fn file(content: &[u8]) -> StdFile {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(content).unwrap();
     file.rewind().unwrap();
-    file
+    StdFile(file)
 }
 
 fn content_of(file: &mut (impl Read + Seek)) -> Vec<u8> {

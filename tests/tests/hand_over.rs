@@ -40,12 +40,28 @@ fn buffers(path: &Path) -> Vec<SpillBuffer> {
     let checked = memories.map(|memory| pool(memory, 16 * KIB, Checksums::On));
     let pools = [plain, checked].concat();
     let beside = pools.iter().map(|pool| pool.buffer_for(path));
-    let elsewhere = pools.iter().map(|pool| pool.buffer_for("/dev/shm/elsewhere"));
+    // On another file system, where Linux has one.
+    let other = if cfg!(target_os = "linux") { "/dev/shm".into() } else { std::env::temp_dir() };
+    let elsewhere = pools.iter().map(|pool| pool.buffer_for(other.join("elsewhere")));
     pools.iter().map(SpillPool::buffer).chain(beside).chain(elsewhere).collect()
 }
 
+/// What can be seen in `dir`, but for the temp files of Windows: it removes no file that is open, so those of buffers
+/// have names there until they are closed. [`assert_left`] is for afterwards.
 fn names(dir: &Path) -> Vec<String> {
+    let mut names = all_names(dir);
+    names.retain(|name| !(cfg!(windows) && name.starts_with(".tmp")));
+    names
+}
+
+fn all_names(dir: &Path) -> Vec<String> {
     fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// When all buffers and files are gone, `dir` holds `names`, and nothing else on any platform.
+#[track_caller]
+fn assert_left(dir: &Path, names: &[&str]) {
+    assert_eq!(all_names(dir), names);
 }
 
 #[test]
@@ -60,6 +76,7 @@ fn persist_puts_the_content_under_the_name() {
         assert_eq!(file.stream_position().unwrap(), position);
         assert_eq!(names(dir.path()), ["content"]);
     }
+    assert_left(dir.path(), &["content"]);
 }
 
 /// The buffer's end frees its slots. Where they were in the file that now has a name, that would
@@ -91,6 +108,7 @@ fn into_file_gives_the_content_at_the_position() {
         assert!(content == model, "case {case}");
         assert!(names(dir.path()).is_empty());
     }
+    assert_left(dir.path(), &[]);
 }
 
 #[test]
@@ -113,7 +131,7 @@ fn what_cannot_be_handed_over_comes_back_whole() {
         let position = buffer.position();
         let failed = buffer.persist(&path).unwrap_err();
         assert!(matches!(failed.error(), SpillError::Target { path: named, .. } if *named == path));
-        assert!(failed.error().to_string().contains("missing/content"), "{}", failed.error());
+        assert!(failed.error().to_string().contains(&path.display().to_string()), "{}", failed.error());
         let mut buffer = failed.into_buffer();
         assert_eq!(buffer.position(), position);
         assert!(buffer.to_vec().unwrap() == model);
@@ -135,6 +153,7 @@ fn a_target_that_is_a_directory_is_refused_and_nothing_is_left() {
         assert_eq!(names(dir.path()), ["folder"]);
         assert!(failed.into_buffer().to_vec().unwrap() == model);
     }
+    assert_left(dir.path(), &["folder"]);
 }
 
 /// Whatever has the name stays, and nothing is left beside it; and the buffer can be persisted elsewhere.
@@ -167,6 +186,34 @@ fn what_has_the_name_already_stays_if_that_is_asked_for() {
         }
         assert!(link.is_symlink());
     }
+}
+
+/// Windows does not replace a file that is read-only or open, and says so when all is written. Neither the file nor
+/// the content may be lost by that, and nothing may be left beside it: a read-only temp file could not be removed.
+#[test]
+#[cfg(windows)]
+fn what_windows_does_not_replace_is_refused_and_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("content");
+    fs::write(&path, "old").unwrap();
+    let set_read_only = |read_only| {
+        let mut permissions = fs::metadata(&path).unwrap().permissions();
+        permissions.set_readonly(read_only);
+        fs::set_permissions(&path, permissions).unwrap();
+    };
+    let mut buffer = SpillBuffer::with_budget(4 * KIB);
+    let model = fill(&mut buffer);
+    set_read_only(true);
+    let refused = buffer.persist(&path).unwrap_err();
+    assert!(matches!(refused.error(), SpillError::Target { .. }));
+    set_read_only(false);
+    let open = fs::File::open(&path).unwrap();
+    let refused = refused.into_buffer().persist(&path).unwrap_err();
+    drop(open);
+    assert_eq!(fs::read(&path).unwrap(), b"old");
+    assert_left(dir.path(), &["content"]);
+    refused.into_buffer().persist(&path).unwrap();
+    assert!(fs::read(&path).unwrap() == model);
 }
 
 #[test]

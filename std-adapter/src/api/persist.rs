@@ -17,6 +17,9 @@ impl SpillBuffer {
     /// Copies the content to an unnamed file in the pool's directory, and returns it at the buffer's position.
     /// Holes stay holes.
     ///
+    /// # Windows
+    /// The file has a name for as long as it is open, and no other process can open it. Holes take room on the disk.
+    ///
     /// # Errors
     /// If the file cannot be made or written, or a page cannot be read back. The error has the buffer, with all
     /// its bytes.
@@ -50,6 +53,11 @@ impl SpillBuffer {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// # Windows
+    /// A file that is read-only, or that some process has open, cannot be replaced: that is an error, and both it
+    /// and the buffer are as they were. The new file gets the usual permissions, and holes take room on the disk.
+    /// The file is synced, its new name is not: Windows has no call for that.
     ///
     /// # Errors
     /// If the file cannot be made, written, synced or renamed, or a page cannot be read back. The
@@ -120,7 +128,8 @@ impl SpillPool {
     ///
     /// It can be persisted elsewhere, or not at all, like any other buffer. Its pages count against
     /// the memory limit and the disk limit of the pool. Linking needs a file system with
-    /// `O_TMPFILE`, as Linux's usual ones; on others the content is copied.
+    /// `O_TMPFILE`, as Linux's usual ones; on others the content is copied. On Windows a gap
+    /// in what was spilled takes room in the file.
     ///
     /// ```
     /// use overspill::SpillPool;

@@ -9,9 +9,10 @@
 //! - The name that was asked for goes from the old file to the new one in one step.
 //! - A file that is replaced passes on its mode, and its owner and group as far as the system
 //!   allows. Where it does not, set-user-ID and set-group-ID are not passed on either: they would
-//!   speak for somebody else.
+//!   speak for somebody else. Elsewhere than on Unix there is nothing to pass on: Windows does not
+//!   replace a read-only file.
 
-use std::fs::{File, Metadata, Permissions};
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -131,20 +132,19 @@ impl Kind {
     }
 
     fn make_hidden(dir: &Path) -> io::Result<Self> {
-        let mut builder = hidden();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // The umask takes its part of it when the file is made.
-            builder.permissions(Permissions::from_mode(0o666));
-        }
-        builder.tempfile_in(dir).map(Kind::Hidden)
+        hidden().tempfile_in(dir).map(Kind::Hidden)
     }
 }
 
 fn hidden() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".overspill-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The umask takes its part of it when the file is made.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
     builder
 }
 
@@ -179,10 +179,20 @@ fn copy_metadata(replaced: &Metadata, file: &File) -> io::Result<()> {
         // The owner before the mode: a change of owner drops the bits that speak for the old one.
         let mode = replaced.permissions().mode();
         let mode = if copy_owner(replaced, file)? { mode } else { mode & !SET_ID };
-        file.set_permissions(Permissions::from_mode(mode))
+        file.set_permissions(std::fs::Permissions::from_mode(mode))
     }
-    #[cfg(not(unix))]
-    file.set_permissions(replaced.permissions())
+    // Windows has one permission here, "read-only", and does not replace a file that has it: better to hear that
+    // before all is written.
+    #[cfg(windows)]
+    {
+        let _ = file;
+        if replaced.permissions().readonly() { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+    }
+    #[cfg(not(any(unix, windows)))]
+    {
+        let _ = (replaced, file);
+        Ok(())
+    }
 }
 
 /// Says whether both owner and group are now those of `replaced`.

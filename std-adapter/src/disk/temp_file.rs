@@ -3,7 +3,8 @@
 //! Promises:
 //!
 //! - I7: the file has no name and mode 0600, and its blocks are gone when the process is, however it
-//!   ends.
+//!   ends. On Windows it has a name, but nobody else can open it, and the system deletes it with its
+//!   last handle.
 //! - Nothing is opened before the first byte is spilled, and what failed then is tried again the
 //!   next time.
 //! - Without a directory of the caller's choice, the file is on a disk if any of the usual
@@ -20,13 +21,15 @@ use std::path::{Path, PathBuf};
 /// # Security
 ///
 /// The file is made with `O_TMPFILE` where the platform has it, and removed at once elsewhere;
-/// nobody else can open it. What was spilled is not overwritten when it is freed, and may be read
-/// from the raw disk later.
+/// nobody else can open it. Windows removes no file that is open: there it can be seen in its directory,
+/// but is opened for this process alone. What was spilled is not overwritten
+/// when it is freed, and may be read from the raw disk later.
 ///
 /// # Resource leaking
 ///
-/// None: the kernel frees the file with its last descriptor, after SIGKILL too. A child process that
-/// inherits no descriptors (std closes its files on exec) does not keep it alive.
+/// None: the kernel frees the file with its last descriptor, after SIGKILL too, as Windows does with its
+/// last handle. A child process that inherits no descriptors (std closes its files on exec) does not keep
+/// it alive.
 #[derive(Debug)]
 pub struct TempFileStore {
     /// The caller's choice.
@@ -47,7 +50,7 @@ pub(crate) struct NoTempFile {
 impl TempFileStore {
     /// A store in the usual temp directory, or in the next one that is on a disk: the directory that
     /// `TMPDIR` names (or `/tmp`), `/var/tmp`, `/usr/tmp`, the current one. If none is, the first
-    /// that exists.
+    /// that exists. On Windows it is always the system's temp directory.
     #[must_use]
     pub fn new() -> Self {
         TempFileStore { dir: None, file: OnceLock::new(), making: Mutex::new(()) }
@@ -91,29 +94,17 @@ impl Default for TempFileStore {
 }
 
 impl Store for TempFileStore {
-    #[cfg(unix)]
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(self.file()?, buf, offset)
+        read_at(self.file()?, buf, offset)
     }
 
-    #[cfg(unix)]
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::write_at(self.file()?, data, offset)
+        write_at(self.file()?, data, offset)
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn write_vectored_at(&self, offset: u64, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
         Ok(rustix::io::pwritev(self.file()?, parts, offset)?)
-    }
-
-    #[cfg(windows)]
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_read(self.file()?, buf, offset)
-    }
-
-    #[cfg(windows)]
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_write(self.file()?, data, offset)
     }
 
     /// Punches a hole, where the platform and the file system can.
@@ -137,6 +128,39 @@ impl Store for TempFileStore {
     }
 }
 
+// A file's positioned calls, as each platform has them. On Windows they move the file's position too. std's
+// are not stable on WASI; its system calls are those of Unix.
+
+#[cfg(unix)]
+fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buf, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buf, offset)
+}
+
+#[cfg(target_os = "wasi")]
+fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    Ok(rustix::io::pread(file, buf, offset)?)
+}
+
+#[cfg(unix)]
+pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::write_at(file, data, offset)
+}
+
+#[cfg(windows)]
+pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_write(file, data, offset)
+}
+
+#[cfg(target_os = "wasi")]
+pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<usize> {
+    Ok(rustix::io::pwrite(file, data, offset)?)
+}
+
 /// An unnamed file in `dir` that nobody else may open.
 pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
     let file = tempfile::tempfile_in(dir)?;
@@ -152,11 +176,22 @@ pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
 
 /// See [`TempFileStore::new`].
 pub(crate) fn default_dir() -> PathBuf {
-    let usual = std::env::temp_dir();
+    let usual = usual_dir();
     let others = ["/var/tmp", "/usr/tmp", "."].map(PathBuf::from);
-    let candidates = || std::iter::once(&usual).chain(if cfg!(unix) { &others[..] } else { &[] });
+    let candidates = || std::iter::once(&usual).chain(if cfg!(windows) { &[] } else { &others[..] });
     let on_disk = candidates().find(|dir| dir.is_dir() && !is_in_memory(dir));
     on_disk.unwrap_or(&usual).clone()
+}
+
+#[cfg(not(target_os = "wasi"))]
+fn usual_dir() -> PathBuf {
+    std::env::temp_dir()
+}
+
+/// As on Unix. `std::env::temp_dir` panics on WASI, which has no directory but those that a program is given.
+#[cfg(target_os = "wasi")]
+fn usual_dir() -> PathBuf {
+    std::env::var_os("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from)
 }
 
 /// Whether files in `dir` are kept in RAM.
@@ -178,7 +213,7 @@ fn is_in_memory(dir: &Path) -> bool {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
@@ -191,7 +226,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(unix)]
     fn the_file_has_no_name_and_is_ours_alone() {
         use std::os::unix::fs::MetadataExt;
         let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! The whole content of a buffer, for a file that it becomes.
 
 use crate::disk::atomic_file::AtomicFile;
+use crate::disk::temp_file;
 use crate::error::SpillError;
 use crate::pager::state::Pager;
 use crate::sync::Arc;
@@ -86,17 +87,17 @@ impl Pager {
     }
 }
 
-#[cfg(unix)]
-fn write_all_at(file: &File, data: &[u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, data, offset)
-}
-
-#[cfg(windows)]
 fn write_all_at(file: &File, mut data: &[u8], mut offset: u64) -> io::Result<()> {
     while !data.is_empty() {
-        let n = std::os::windows::fs::FileExt::seek_write(file, data, offset)?;
-        data = &data[n..];
-        offset += n as u64;
+        match temp_file::write_at(file, data, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                data = &data[n..];
+                offset += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

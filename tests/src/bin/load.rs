@@ -36,6 +36,10 @@ const CASES: [Case; 8] = [
 const PARTS: [Case; 2] = [("ours", || ten_thousand_ours(false)), ("spooled", ten_thousand_spooled)];
 
 fn main() {
+    if !cfg!(target_os = "linux") {
+        eprintln!("for Linux only: the figures come from /proc");
+        return;
+    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [child, name] = &args[..]
         && child == "child"
@@ -92,12 +96,22 @@ fn descriptors() -> usize {
 
 /// The blocks of the unnamed files that this process has open, in bytes.
 fn temp_file_bytes() -> u64 {
-    use std::os::unix::fs::MetadataExt;
     let is_unnamed = |path: &std::path::Path| {
         std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().ends_with(" (deleted)"))
     };
     let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten().map(|entry| entry.path());
-    files.filter(|path| is_unnamed(path)).map(|path| std::fs::metadata(path).unwrap().blocks() * 512).sum()
+    files.filter(|path| is_unnamed(path)).map(|path| allocated(&std::fs::metadata(path).unwrap())).sum()
+}
+
+#[cfg(unix)]
+fn allocated(file: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(file) * 512
+}
+
+/// Only Unix counts blocks; `main` has ended by then elsewhere.
+#[cfg(not(unix))]
+fn allocated(file: &std::fs::Metadata) -> u64 {
+    file.len()
 }
 
 fn timed(f: impl FnOnce()) -> Duration {

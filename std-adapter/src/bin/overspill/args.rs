@@ -119,6 +119,12 @@ SIGNALS
   make a file without a name, as NFS cannot, the new file has such a name while it is written. A
   signal that comes then may leave it.
 
+WINDOWS
+  A FILE that any program has open cannot be replaced, nor can a read-only one. The temporary file
+  and the new FILE have names while they are written; the first is deleted by the system however
+  the process ends, of the second a hidden .overspill-* may be left. There are no modes or owners to
+  keep. TEMP takes the place of TMPDIR.
+
 EXIT STATUS
   0    All input was written.
   1    Something failed; one line on standard error says what, and what to do. FILE is as it was.

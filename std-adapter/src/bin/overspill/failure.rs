@@ -84,6 +84,8 @@ pub(crate) fn of_spill(error: &SpillError, len: u64, dir: Option<&Path>) -> Fail
         SpillError::Target { path, source, .. } => {
             let advice = match source.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some room there",
+                // Windows says it of a file that is open somewhere, too.
+                ErrorKind::PermissionDenied if cfg!(windows) => "close it in other programs",
                 ErrorKind::PermissionDenied => "make its directory writable",
                 _ => "see to that",
             };

@@ -57,6 +57,9 @@ fn run(args: &Args) -> Result<(), Failure> {
 
     let start = Instant::now();
     let (buffer, old) = Soak { pool: &pool, beside, dir, progress: &mut progress }.input(place)?;
+    if let Target::File(place) = &mut target {
+        place.old = None; // Windows replaces no file that is open
+    }
     let mut report = Report::new(&pool, &buffer, old, start.elapsed());
 
     let start = Instant::now();
