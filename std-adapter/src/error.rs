@@ -1,7 +1,11 @@
-//! What can go wrong with a buffer, named so that a program can act on it.
+//! The errors of a buffer, one variant for each thing that a program can act on.
 //!
-//! An error says what was being done to what, and what would have worked. Its `Display` never repeats its
-//! [`source`](std::error::Error::source), so that a printer of the whole chain shows each error once.
+//! Promises:
+//!
+//! - An error says what was being done to what, and what would have worked.
+//! - Its `Display` never repeats its [`source`](std::error::Error::source), so a printer of the whole chain
+//!   shows each error once.
+//! - It comes back whole from the [`io::Error`] that it was turned into.
 //!
 //! Held by: the tests at the end of this file, and `tests/tests/errors.rs`.
 
@@ -14,9 +18,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreOperation {
-    /// Bytes were being read back.
+    /// Reading spilled bytes back.
     Read,
-    /// Bytes were being written.
+    /// Writing bytes to the store.
     Write,
 }
 
@@ -33,9 +37,9 @@ impl fmt::Display for StoreOperation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DiskLimitScope {
-    /// That of all buffers of the pool together.
+    /// The limit on all buffers of the pool together.
     Pool,
-    /// That of the one buffer.
+    /// The limit on this one buffer.
     Buffer,
 }
 
@@ -57,18 +61,19 @@ impl fmt::Display for DiskLimitScope {
     }
 }
 
-fn after(waited: Duration) -> String {
+/// How long a call waited, for `Display`; empty if it did not wait.
+fn wait_note(waited: Duration) -> String {
     if waited.is_zero() { String::new() } else { format!(" (no room came free in {waited:.1?})") }
 }
 
 /// An operation on a [`SpillBuffer`](crate::SpillBuffer) failed.
 ///
-/// Whatever the variant, nothing that was accepted before is lost by it, the position has moved by
-/// exactly what the call took, and the buffer stays usable. What the store itself has lost is
+/// Whatever the variant, the failure loses nothing that was accepted before, the position has moved by
+/// exactly what the call took, and the buffer stays usable. Bytes that the store itself has lost are
 /// [`Corrupted`](SpillError::Corrupted).
 ///
-/// As an [`io::Error`] it has the [`io::ErrorKind`] named with each variant, and itself as the inner
-/// error, so that [`io::Error::downcast`] returns it. `Display` leaves the source out: print the chain.
+/// Turned into an [`io::Error`], it has the [`io::ErrorKind`] named at each variant and is the inner error,
+/// so [`io::Error::downcast`] returns it. `Display` leaves the source out: print the chain.
 ///
 /// ```
 /// use overspill::{SpillError, SpillPool};
@@ -85,21 +90,21 @@ fn after(waited: Duration) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpillError {
-    /// The disk limit of the pool, or of the buffer, leaves no room. Kind: `QuotaExceeded`.
+    /// The disk limit of the pool or of the buffer leaves too little room. Kind: `QuotaExceeded`.
     ///
-    /// Dropping, clearing or truncating buffers of the pool makes room below the pool's limit; see
-    /// also [`WhenFull`](crate::WhenFull).
+    /// Dropping, clearing or truncating buffers of the pool makes room below the pool's limit.
+    /// [`WhenFull`](crate::WhenFull) lets calls wait for that.
     #[error(
         "disk limit {scope} reached{}: {requested} more bytes requested, {used} of {limit} used; {}",
-        after(*waited), scope.advice()
+        wait_note(*waited), scope.advice()
     )]
     #[non_exhaustive]
     DiskLimit {
         /// The limit, in bytes.
         limit: u64,
-        /// How much of it is used, in bytes; what is set aside for waiters is counted.
+        /// The bytes of it that are used, those set aside for waiters included.
         used: u64,
-        /// How much more was requested, in bytes.
+        /// The further bytes that were requested; slots are requested whole.
         requested: u64,
         /// Whose limit it is.
         scope: DiskLimitScope,
@@ -107,38 +112,38 @@ pub enum SpillError {
         waited: Duration,
     },
 
-    /// The store below is full: the disk, a quota of the file system, or the size limit of files.
+    /// The store has no room: the disk is full, or a file system quota or a file size limit is reached.
     /// Kind: `StorageFull`.
     #[error("the store is full: cannot write {len} bytes at its offset {offset}")]
     #[non_exhaustive]
     StoreFull {
-        /// Where in the store, in bytes.
+        /// Where in the store the write started, in bytes.
         offset: u64,
-        /// How many bytes were still to be written.
+        /// The bytes that were still to be written.
         len: u64,
         /// The store's own error.
         source: io::Error,
     },
 
-    /// The store below failed. Kind: that of the source.
+    /// The store failed. Kind: that of the source.
     #[error("the store failed: cannot {operation} {len} bytes at its offset {offset}")]
     #[non_exhaustive]
     Store {
-        /// What was being done.
+        /// What the store was doing.
         operation: StoreOperation,
-        /// Where in the store, in bytes.
+        /// Where in the store the transfer started, in bytes.
         offset: u64,
-        /// How many bytes were still to be moved.
+        /// The bytes that were still to be moved.
         len: u64,
         /// The store's own error.
         source: io::Error,
     },
 
-    /// What was read back from the store is not what was written there: it was changed below, or lost.
-    /// Kind: `InvalidData`. Only a pool with [`Checksums`](crate::Checksums) can tell.
+    /// The store returned bytes other than those written there: they were changed below, or lost.
+    /// Kind: `InvalidData`. Only a pool with [`Checksums`](crate::Checksums) detects this.
     ///
-    /// The bytes are gone; nothing else is. Everything beside them can be read and written, and they can
-    /// be cut off, or overwritten as a whole: then all is well again. A write of a part of them is refused.
+    /// The bytes are gone; nothing else is. Everything beside them can be read and written. Overwriting all
+    /// of them, or cutting them off, ends the error. A write of only a part of them is refused.
     #[error(
         "{len} bytes at position {position} were changed in the store, at its offset {offset}: \
          they do not have their checksum; overwrite or cut off all of them"
@@ -147,15 +152,15 @@ pub enum SpillError {
     Corrupted {
         /// Where in the content they start, in bytes.
         position: u64,
-        /// Where in the store, in bytes.
+        /// Where in the store they start, in bytes.
         offset: u64,
-        /// How many bytes share that checksum.
+        /// The number of bytes that share the checksum.
         len: u64,
     },
 
     /// No temp file could be made in the directory. Kind: that of the source.
     ///
-    /// It is tried again each time one is needed.
+    /// Each later call that needs the file tries again.
     #[error("cannot make a temp file in {}; make the directory usable, or choose another", dir.display())]
     #[non_exhaustive]
     Directory {
@@ -165,31 +170,32 @@ pub enum SpillError {
         source: io::Error,
     },
 
-    /// A position past `u64::MAX` would be needed. Kind: `FileTooLarge`.
+    /// The bytes would lie past position `u64::MAX`, or past what the store can address. Kind:
+    /// `FileTooLarge`.
     #[error("cannot take {requested} bytes at position {position}: positions end at {}", u64::MAX)]
     #[non_exhaustive]
     TooLarge {
         /// Where the bytes would have started.
         position: u64,
-        /// How many bytes there were.
+        /// The number of bytes to be written.
         requested: u64,
     },
 
-    /// A seek would have led before 0 or past `u64::MAX`; the position has not moved. Kind: `InvalidInput`.
+    /// A seek would have ended before 0 or past `u64::MAX`. The position has not moved. Kind: `InvalidInput`.
     #[error("a seek by {offset} from {from} leads out of 0..={}", u64::MAX)]
     #[non_exhaustive]
     InvalidSeek {
-        /// What the offset was counted from: the position, or the length.
+        /// What the offset counts from: the position, or the length.
         from: u64,
         /// The offset that leads out of range.
         offset: i64,
     },
 
-    /// The file that the content was being moved to failed. Kind: that of the source.
+    /// The file that was to become the content could not be made, written or named. Kind: that of the source.
     #[error("cannot write {}", path.display())]
     #[non_exhaustive]
     Target {
-        /// The file, or the directory that it was being made in.
+        /// The file, or the directory in which it was being made.
         path: PathBuf,
         /// The system's own error.
         source: io::Error,
@@ -201,7 +207,7 @@ impl SpillError {
         SpillError::DiskLimit { limit, used, requested, scope, waited: Duration::ZERO }
     }
 
-    /// The kind that this error has as an [`io::Error`].
+    /// The kind of the [`io::Error`] that this error turns into.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
@@ -236,7 +242,7 @@ mod tests {
         SpillError::DiskLimit { limit: 10, used: 9, requested: 4, scope, waited }
     }
 
-    /// One of each: its kind, its words, and whether it has a source.
+    /// One error of each variant and scope, its kind, its text, and whether it has a source.
     fn table() -> [(SpillError, io::ErrorKind, &'static str, bool); 9] {
         use io::ErrorKind::*;
         [
@@ -301,18 +307,19 @@ mod tests {
     }
 
     #[test]
-    fn each_says_what_it_was_and_keeps_its_kind_and_source() {
+    fn each_error_has_its_kind_text_and_source_also_within_an_io_error() {
         for (error, kind, text, has_source) in table() {
             assert_eq!((error.kind(), error.to_string()), (kind, text.to_owned()));
             assert_eq!(error.source().is_some(), has_source, "{text}");
-            let passed_on = io::Error::from(error);
-            assert_eq!((passed_on.kind(), passed_on.to_string()), (kind, text.to_owned()));
-            let back = passed_on.downcast::<SpillError>().expect("itself within");
+            let outer = io::Error::from(error);
+            assert_eq!((outer.kind(), outer.to_string()), (kind, text.to_owned()));
+            let back = outer.downcast::<SpillError>().expect("the error itself is within");
             assert_eq!(back.kind(), kind);
         }
     }
 
-    /// A printer of the chain showed "permission denied" twice, once at the end of the outer line.
+    /// A printed chain showed "permission denied" twice: at the end of the outer error's line, and as its
+    /// source.
     #[test]
     fn a_chain_shows_each_error_once() {
         for (error, _, _, has_source) in table() {

@@ -1,19 +1,37 @@
-//! A file-like buffer that starts in RAM and spills pages to disk, under a memory budget shared by
+//! A file-like buffer that starts in RAM and spills pages to disk, under a memory limit shared by
 //! any number of buffers.
 //!
-//! - [`SpillBuffer`]: reads, writes and seeks as a file does.
-//! - [`SpillPool`]: one hard memory budget and one disk limit over thousands of buffers.
-//! - [`Store`]: what lies below; a temp file, unless you say otherwise.
+//! - [`SpillBuffer`] reads, writes and seeks as a file does. A lone one needs no pool.
+//! - [`SpillPool`] holds thousands of buffers to one hard memory limit and one disk limit.
+//! - [`Store`] is where spilled pages go: an unnamed temp file by default, or a store of your own.
+//! - [`SpillBuffer::persist`] turns a buffer into a named file, whole or not at all.
+//!
+//! ```
+//! use overspill::SpillPool;
+//! use std::io::{Read, Seek, Write};
+//!
+//! let pool = SpillPool::builder().memory(1 << 20).disk(1 << 30).build()?;
+//! let mut upload = pool.buffer();
+//! upload.write_all(&[7; 3_000_000])?; // 1 MiB of it in memory, the rest on disk
+//! upload.rewind()?;
+//! let mut start = [0; 4];
+//! upload.read_exact(&mut start)?;
+//! assert_eq!(start, [7; 4]);
+//! assert!(upload.is_spilled() && pool.stats().memory_used <= 1 << 20);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! What a buffer promises, and what it does not, is listed at [`SpillBuffer`].
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `testing` | the module `testing`: stores that fail as planned |
-//! | `arbitrary` | `testing`, and plans made from a fuzzer's bytes |
+//! | `testing` | the module `testing`: stores whose calls fail as planned |
+//! | `arbitrary` | `testing`, and plans generated from a fuzzer's bytes |
 //! | `tracing` | each [`Event`] as an event of the `tracing` crate, target `overspill` |
 //! | `metrics` | `SpillPool::record_metrics`, for the `metrics` crate |
-//! | `cli` | the `overspill` command, and what it depends on |
+//! | `cli` | the `overspill` command and its dependencies |
 #![deny(missing_docs)]
 
 mod api;
@@ -45,7 +63,7 @@ pub use observe::stats::{BufferStats, IoCounts, PoolStats, RefusalCounts, SpillC
 pub use pages::sums::Checksums;
 pub use pool::when_full::WhenFull;
 
-/// The README's code, run as a test.
+/// Runs the README's code as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

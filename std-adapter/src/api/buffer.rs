@@ -1,4 +1,9 @@
-//! The file-like object itself: a cursor over pages.
+//! The file-like object itself: a position, and the pager that holds the bytes.
+//!
+//! Its promises are listed at [`SpillBuffer`].
+//!
+//! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults.rs`,
+//! `tests/tests/when_full.rs`, `tests/tests/leftovers.rs`.
 
 use crate::api::writable::Writable;
 use crate::error::SpillError;
@@ -10,30 +15,30 @@ use overspill_core::{Medium, ReadMedium};
 use std::fmt;
 use std::task::{Context, Poll};
 
-/// Bytes of memory of a buffer that was not told otherwise.
-pub(crate) const BUDGET_DEFAULT: usize = 8 << 20;
+/// The memory limit of a buffer made without one, in bytes.
+pub(crate) const MEMORY_LIMIT_DEFAULT: usize = 8 << 20;
 
 /// A file-like object that starts in RAM, and moves pages to a temp file when its pool's memory
-/// budget is used up.
+/// limit is reached.
 ///
-/// It reads, writes and seeks as a file opened in binary mode does, whatever is where: seeking past
-/// the end is allowed, reading there gives nothing, writing there fills the gap with zeros. It
+/// It reads, writes and seeks as a file opened in binary mode does, wherever its bytes are. Seeking past
+/// the end is allowed; a read there returns 0 bytes, and a write there fills the gap with zeros. It
 /// implements [`Read`](std::io::Read), [`Write`](std::io::Write), [`Seek`](std::io::Seek) and
 /// [`BufRead`](std::io::BufRead).
 ///
-/// What it promises:
+/// It promises:
 ///
-/// - The memory of its pages counts against the budget, to the byte, before it is allocated.
-/// - Crossing the budget moves nothing: what is in RAM stays there, further pages go to the file.
-/// - After that, memory is a write-back cache: small operations stay as fast as before.
+/// - The memory of its pages is charged to the memory limit, to the byte, before it is allocated.
+/// - Crossing the limit moves nothing: what is in RAM stays there, and further pages go to the file.
+/// - Beyond the limit, memory is a write-back cache: small operations stay as fast as before.
 /// - A failed call loses nothing that was accepted before, and the buffer stays usable.
 /// - Nothing is left on the disk when the process ends, however it ends.
 ///
-/// What it does not:
+/// It does not promise:
 ///
-/// - `flush` and dropping make nothing durable; [`persist`](SpillBuffer::persist) does.
-/// - A short count is an answer: `write` may take less than it was given when the disk fills, as a
-///   file's does. `write_all` continues.
+/// - Durability: `flush` and dropping sync nothing. [`persist`](SpillBuffer::persist) does.
+/// - Full counts: `write` may take less than all of its data when the disk fills, as a file's does.
+///   `write_all` continues.
 ///
 /// ```
 /// use overspill::SpillBuffer;
@@ -58,15 +63,18 @@ pub struct SpillBuffer {
 }
 
 impl SpillBuffer {
-    /// An empty buffer with a budget of 8 MiB of its own.
+    /// Makes an empty buffer with a memory limit of its own of 8 MiB, and no disk limit.
+    ///
+    /// Allocates no page and makes no file yet.
     #[must_use]
     pub fn new() -> Self {
-        SpillBuffer::with_budget(BUDGET_DEFAULT)
+        SpillBuffer::with_budget(MEMORY_LIMIT_DEFAULT)
     }
 
-    /// An empty buffer with a budget of `bytes` of its own. With 0, everything goes to the file.
+    /// Makes an empty buffer with a memory limit of its own of `bytes`, and no disk limit. With 0, every
+    /// byte goes to the file.
     ///
-    /// Buffers that are to share a budget come from a [`SpillPool`](crate::SpillPool).
+    /// Buffers that share a limit come from a [`SpillPool`](crate::SpillPool).
     #[must_use]
     pub fn with_budget(bytes: usize) -> Self {
         SpillBuffer::in_pool(Arc::new(PoolState::private(bytes)))
@@ -76,82 +84,90 @@ impl SpillBuffer {
         SpillBuffer { position: 0, pager: Pager::new(pool) }
     }
 
-    /// The number of bytes in the buffer, wherever they are.
+    /// The length of the content in bytes, wherever they are.
     #[inline]
     #[must_use]
     pub fn len(&self) -> u64 {
         self.pager.len()
     }
 
-    /// Whether the buffer holds nothing.
+    /// Whether the content has no bytes.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pager.is_empty()
     }
 
-    /// Where the next read or write starts, in bytes from the beginning.
+    /// Where the next read or write starts, in bytes from the beginning. May lie past the end.
     #[inline]
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Cuts the content to `len` bytes, or adds zeros up to it. The position stays, even past the
-    /// new end.
+    /// Cuts the content to `len` bytes, or extends it with zeros. The position stays, even past the new
+    /// end.
     ///
-    /// Adding zeros takes neither memory nor disk, whatever `len`. Cutting frees both.
+    /// Extending takes neither memory nor disk, whatever `len`. Cutting frees both.
     ///
     /// # Errors
-    /// None at present: the result is for stores to come.
+    /// None at present. The result leaves room for stores that can fail here.
     pub fn set_len(&mut self, len: u64) -> Result<(), SpillError> {
         Ok(self.pager.set_len(len)?)
     }
 
-    /// Empties the buffer and moves to position 0. Memory and disk go back to the pool.
+    /// Empties the buffer and moves to position 0. Its memory and disk go back to the pool.
     pub fn clear(&mut self) {
-        // Cutting cannot fail: it only gives back.
+        // Cutting only frees, so it cannot fail.
         let _ = self.pager.set_len(0);
         self.pager.leave_queue();
         self.position = 0;
     }
 
-    /// Whether the buffer has taken room in the store: some of its bytes are there, or a copy is.
+    /// Whether the buffer uses room in the store: for bytes that are only there, or for copies of pages in
+    /// memory.
     #[must_use]
     pub fn is_spilled(&self) -> bool {
         self.pager.usage().disk.used() > 0
     }
 
-    /// Moves everything that is in memory to the store now, and gives the memory back to the pool.
+    /// Moves all pages from memory to the store now, and returns their memory to the pool.
     ///
     /// # Errors
-    /// If the disk limit or the store refuses: what did not move is still in memory. Where room is
-    /// waited for ([`WhenFull`](crate::WhenFull)), that is after the wait.
+    /// If the disk limit or the store refuses: pages that did not move are still in memory. With
+    /// [`WhenFull::Wait`](crate::WhenFull::Wait), the call waits for room before it fails.
     pub fn spill(&mut self) -> Result<(), SpillError> {
         self.pager.retry_after_waits(Pager::spill)
     }
 
-    /// Waits, without blocking the thread, for what a write or [`spill`](SpillBuffer::spill) was
-    /// refused with [`SpillError::DiskLimit`]: until it is worth trying again. For callers that may not
-    /// block, in pools and buffers that [fail](crate::WhenFull::Fail) at the limit.
+    /// Waits, without blocking the thread, until a write or [`spill`](SpillBuffer::spill) that was refused
+    /// with [`SpillError::DiskLimit`] is worth trying again. For callers that must not block, in pools and
+    /// buffers that [fail](crate::WhenFull::Fail) at the limit.
     ///
-    /// It is ready when as much of the disk as was asked has been set aside for this buffer, or when
-    /// memory came free; the write tried again may still be refused, and then this is to be awaited
-    /// again, with the buffer's turn in the queue kept. If nothing was refused since the last
-    /// success, it is ready at once. So is it the first time, for the sake of what came free meanwhile.
+    /// The future is ready when the refused bytes have been set aside for this buffer, or when memory came
+    /// free. The next attempt may still be refused: then await again, and the buffer keeps its place in the
+    /// queue.
     ///
-    /// Dropping the future before it is ready leaves the queue. What was set aside is given up by the
-    /// next success, by cutting or [clearing](SpillBuffer::clear) the buffer, or by dropping it; until then nobody else has it, so try soon. It needs no runtime, and
-    /// has no deadline: take your runtime's.
+    /// The future is ready at once:
     ///
-    /// A refusal for the buffer's own disk limit ([`DiskLimitScope::Buffer`](crate::DiskLimitScope)) is not waited
-    /// for: then, too, it is ready at once.
+    /// - if nothing was refused since the last success;
+    /// - the first time, which puts the buffer in the queue: room may have come free just before that;
+    /// - after a refusal by the buffer's own disk limit ([`DiskLimitScope::Buffer`](crate::DiskLimitScope)),
+    ///   which no other buffer can lift.
+    ///
+    /// Bytes that are set aside stay so, and no other buffer can use them, until the next success, until the
+    /// buffer is cut or [cleared](SpillBuffer::clear), or until it is dropped: so try soon. The future needs
+    /// no runtime and has no deadline; use your runtime's.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready leaves the queue, and releases what was set aside. Nothing else
+    /// changes: no byte of the content is lost, and the position stays.
     ///
     /// ```
     /// use overspill::{DiskLimitScope, SpillBuffer, SpillError};
     /// use std::io::{self, Write};
     ///
-    /// /// Whether others can make room.
+    /// /// Whether other buffers can make room.
     /// fn may_pass(error: &io::Error) -> bool {
     ///     let error = error.get_ref().and_then(|error| error.downcast_ref());
     ///     matches!(error, Some(SpillError::DiskLimit { scope: DiskLimitScope::Pool, .. }))
@@ -172,19 +188,21 @@ impl SpillBuffer {
         Writable { pager: &mut self.pager, is_done: false }
     }
 
-    /// [`room`](SpillBuffer::writable) for implementors of `poll_write` and the like. A caller that gives up
-    /// after `Pending` drops or [clears](SpillBuffer::clear) the buffer, or else keeps its turn.
+    /// Polls as [`writable`](SpillBuffer::writable) does, for implementors of `poll_write` and the like.
+    ///
+    /// After `Pending` the buffer is in the queue, and stays there, until its next success or until it is
+    /// cut, [cleared](SpillBuffer::clear) or dropped. Ceasing to poll does not leave the queue.
     pub fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.pager.poll_writable(context)
     }
 
-    /// Where the bytes are, and what it took to put them there.
+    /// Where the bytes are, and how much was spilled and transferred so far.
     #[must_use]
     pub fn stats(&self) -> BufferStats {
         self.pager.stats()
     }
 
-    /// Checks every invariant that can be checked from outside I/O. For tests.
+    /// Checks every invariant that can be checked without I/O. For tests.
     ///
     /// # Panics
     /// If one does not hold.
@@ -200,7 +218,7 @@ impl Default for SpillBuffer {
     }
 }
 
-/// Tells where the buffer stands, and never reads its data.
+/// Shows lengths and counts, never the content.
 impl fmt::Debug for SpillBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stats = self.stats();

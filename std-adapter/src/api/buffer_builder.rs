@@ -1,10 +1,12 @@
 //! Limits of single buffers, below those of their pool.
+//!
+//! Held by: `tests/tests/pool_limits.rs`, `tests/tests/when_full.rs`.
 
 use crate::api::buffer::SpillBuffer;
 use crate::api::pool::SpillPool;
 use crate::pool::when_full::WhenFull;
 
-/// Describes a buffer with limits of its own; see [`SpillPool::buffer_builder`].
+/// Builds a buffer with limits of its own; see [`SpillPool::buffer_builder`].
 #[derive(Debug)]
 #[must_use]
 pub struct BufferBuilder<'a> {
@@ -15,7 +17,7 @@ pub struct BufferBuilder<'a> {
 }
 
 impl SpillPool {
-    /// Describes a buffer that nothing but the pool limits, to be changed and then built.
+    /// Starts a buffer with limits of its own. Limits that are not set are the pool's alone.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -34,28 +36,32 @@ impl SpillPool {
 }
 
 impl BufferBuilder<'_> {
-    /// The most memory that the buffer's pages may take of the pool's budget, in bytes.
+    /// Sets the buffer's memory limit: the most bytes of the pool's memory that its pages may use.
+    ///
+    /// The default is no limit but the pool's.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes as u64;
         self
     }
 
-    /// The most room that the buffer may take in the store, in bytes; counted as the pool's is. What
-    /// would pass it fails at once, whatever [`when_full`](BufferBuilder::when_full) says: only the
-    /// buffer itself could make room, and it would be waiting.
+    /// Sets the buffer's disk limit: the most bytes of the store that it may use, counted in whole slots as
+    /// the pool's limit is.
+    ///
+    /// A call that would pass it fails at once, whatever [`when_full`](BufferBuilder::when_full) says: only
+    /// the waiting buffer itself could make room. The default is no limit but the pool's.
     pub fn disk(mut self, bytes: u64) -> Self {
         self.disk = bytes;
         self
     }
 
-    /// What a call on this buffer does that needs more of the disk than the pool's limit leaves, instead
-    /// of what the pool's other buffers do.
+    /// Sets what this buffer's calls do when the pool's disk limit is reached, in place of the pool's own
+    /// [`when_full`](crate::PoolBuilder::when_full).
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = Some(when_full);
         self
     }
 
-    /// Makes the buffer, empty.
+    /// Makes the buffer. It is empty: no page is allocated, and no file is made.
     #[must_use]
     pub fn build(self) -> SpillBuffer {
         let mut buffer = self.pool.buffer();

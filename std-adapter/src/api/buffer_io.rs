@@ -1,4 +1,7 @@
-//! The buffer as std sees it.
+//! `Read`, `BufRead`, `Write` and `Seek` for the buffer.
+//!
+//! Small operations try the window first. Operations that miss it go through a [`Cursor`], which has the
+//! semantics of a file.
 //!
 //! Held by: `tests/tests/conformance.rs`, `tests/tests/spill_model.rs`, `tests/tests/model_is_a_file.rs`.
 
@@ -9,13 +12,14 @@ use crate::pager::state::Pager;
 use overspill_core::{Cursor, InvalidSeek, WriteError};
 use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 
-/// Bytes that `read_to_end` reads at a time: cleared and filled while they are in the cache.
+/// Bytes that `read_to_end` reads at a time: few enough that they are still in the processor's cache between
+/// clearing and filling.
 const READ_TO_END_STEP: usize = 256 << 10;
 
 fn write_error(error: WriteError<MediumError>) -> SpillError {
     match error {
         WriteError::Medium(error) => error.into(),
-        // The pages refuse with errors of their own; what is left is the end of all positions.
+        // The pager reports a lack of room by errors of its own, so only the last position can be the reason.
         WriteError::Full { position, refused, .. } => {
             SpillError::TooLarge { position, requested: refused as u64 }
         }
@@ -27,19 +31,17 @@ fn seek_error(error: InvalidSeek) -> SpillError {
     SpillError::InvalidSeek { from: error.from, offset: error.offset }
 }
 
-/// Small operations try the window first, with nothing else in the way. What misses it goes through the cursor,
-/// which has the semantics of a file.
 impl SpillBuffer {
-    /// Runs `f` on a cursor over the pages, and moves to where that leaves it.
-    pub(crate) fn with_cursor<R>(&mut self, f: impl FnOnce(&mut Cursor<&mut Pager>) -> R) -> R {
+    /// Runs `f` on a cursor over the pages, and takes over the cursor's position.
+    fn with_cursor<R>(&mut self, f: impl FnOnce(&mut Cursor<&mut Pager>) -> R) -> R {
         let mut cursor = Cursor::at(&mut self.pager, self.position);
         let result = f(&mut cursor);
         self.position = cursor.position();
         result
     }
 
-    /// How many bytes lie between the position and the end.
-    pub(crate) fn remaining(&self) -> u64 {
+    /// The number of bytes between the position and the end; 0 past the end.
+    fn remaining(&self) -> u64 {
         self.len().saturating_sub(self.position)
     }
 
@@ -55,7 +57,7 @@ impl SpillBuffer {
 
     #[cold]
     #[inline(never)]
-    pub(crate) fn read_slow(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_slow(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         Ok(self.with_cursor(|cursor| cursor.read(buf))?)
     }
 
@@ -73,7 +75,7 @@ impl SpillBuffer {
 
     #[cold]
     #[inline(never)]
-    pub(crate) fn write_slow(&mut self, data: &[u8]) -> io::Result<usize> {
+    fn write_slow(&mut self, data: &[u8]) -> io::Result<usize> {
         Ok(self.with_cursor(|cursor| cursor.write(data)).map_err(write_error)?)
     }
 
@@ -81,7 +83,7 @@ impl SpillBuffer {
     #[inline(never)]
     fn write_all_slow(&mut self, mut data: &[u8]) -> io::Result<()> {
         while !data.is_empty() {
-            // Never 0 for a write of at least one byte.
+            // A write of at least one byte takes at least one, so this ends.
             data = &data[self.write_slow(data)?..];
         }
         Ok(())
@@ -116,7 +118,7 @@ impl Read for SpillBuffer {
         Ok(done)
     }
 
-    /// Reserves once, and then reads straight into the vector.
+    /// Reserves once, then reads straight into the vector.
     fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
         let start = buf.len();
         let left = usize::try_from(self.remaining()).map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -187,7 +189,7 @@ impl Write for SpillBuffer {
         Ok(done)
     }
 
-    /// Does nothing: what was written can be read already, and nothing is made durable.
+    /// Does nothing: written bytes can be read already, and nothing is made durable.
     #[inline]
     fn flush(&mut self) -> io::Result<()> {
         Ok(())

@@ -1,4 +1,6 @@
-//! A pool's statistics for the `metrics` crate's recorder.
+//! A pool's statistics for the recorder of the `metrics` crate.
+//!
+//! Held by: `tests/tests/pool_stats.rs`.
 
 use crate::api::pool::SpillPool;
 use crate::observe::counters::nanos;
@@ -6,18 +8,20 @@ use crate::observe::stats::{IoCounts, PoolStats};
 use metrics::{counter, gauge};
 
 impl SpillPool {
-    /// Hands what [`stats`](SpillPool::stats) says just now to the recorder of the `metrics` crate. Call it
-    /// as often as you want fresh figures, such as before each scrape: nothing is recorded otherwise, and so
-    /// recording costs nothing in between.
+    /// Passes the current [`stats`](SpillPool::stats) to the recorder of the `metrics` crate.
     ///
-    /// Each has the label `pool`, the pool's [name](crate::PoolBuilder::name). Counters are set to their absolute
-    /// value, so calling this too often counts nothing twice; pools of one name overwrite each other's.
+    /// Call it whenever the figures should be fresh, such as before each scrape. Nothing is recorded between
+    /// calls, so recording costs nothing then.
+    ///
+    /// Every metric has the label `pool`, the pool's [name](crate::PoolBuilder::name). Counters are set to
+    /// their absolute value, so a further call counts nothing twice. Pools of the same name overwrite each
+    /// other's metrics.
     ///
     /// | gauges | |
     /// |---|---|
     /// | `overspill_memory_bytes` | label `state`: `charged`, `recycled`, `high_water`, `limit` |
-    /// | `overspill_disk_bytes` | label `state`: `used`, `high_water`, `limit` (none: 2⁶⁴) |
-    /// | `overspill_buffers`, `overspill_waiters` | how many there are, and how many of them wait for room |
+    /// | `overspill_disk_bytes` | label `state`: `used`, `high_water`, `limit` (2⁶⁴ for no limit) |
+    /// | `overspill_buffers`, `overspill_waiters` | buffers, and waiters for disk room |
     ///
     /// | counters | |
     /// |---|---|
@@ -27,7 +31,8 @@ impl SpillPool {
     /// | `overspill_store_read_bytes_total`, `overspill_store_written_bytes_total` | bytes; the same label |
     /// | `overspill_store_nanoseconds_total` | time in the store; the same label |
     /// | `overspill_refused_total` | requests; label `cause`: `disk_limit`, `store_full` |
-    /// | `overspill_waits_total`, `overspill_waits_in_vain_total`, `overspill_wait_nanoseconds_total` | for room |
+    /// | `overspill_waits_total`, `overspill_waits_in_vain_total` | blocking waits; those that timed out |
+    /// | `overspill_wait_nanoseconds_total` | time blocked |
     pub fn record_metrics(&self) {
         let pool = self.name().to_owned();
         let stats = self.stats();

@@ -1,4 +1,6 @@
-//! The public types: what a program sees. Nothing below this layer names any of them.
+//! The public types. Nothing below this layer names any of them.
+//!
+//! Held by: the table of layers in `tests/tests/tidy.rs`.
 
 pub(crate) mod buffer;
 pub(crate) mod buffer_builder;

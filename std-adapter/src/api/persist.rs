@@ -1,4 +1,10 @@
-//! The content of a buffer becomes a file.
+//! Turning the content of a buffer into a file.
+//!
+//! Promises:
+//!
+//! - The name is on the whole content or on nothing new, whatever ends the process.
+//! - An error returns the buffer, with all its bytes and its position.
+//! - Nothing else here makes anything durable: [`into_file`](SpillBuffer::into_file) does not sync.
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`.
 
@@ -14,31 +20,34 @@ use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
 impl SpillBuffer {
-    /// Copies the content to an unnamed file in the pool's directory, and returns it at the buffer's position.
-    /// Holes stay holes.
+    /// Copies the content to an unnamed file in the pool's directory, and returns the file, positioned at the
+    /// buffer's position.
+    ///
+    /// Holes stay holes. The file is not synced.
     ///
     /// # Windows
     /// The file has a name for as long as it is open, and no other process can open it. Holes take room on the disk.
     ///
     /// # Errors
-    /// If the file cannot be made or written, or a page cannot be read back. The error has the buffer, with all
-    /// its bytes.
+    /// If the file cannot be made or written, or a page cannot be read back. The error holds the buffer, with
+    /// all its bytes.
     pub fn into_file(mut self) -> Result<File, PersistError> {
-        let copied = self.copy_to_unnamed();
+        let copied = self.write_unnamed();
         copied.map_err(|error| PersistError::new(error, self))
     }
 
-    /// Puts the content under the name `path`, whole or not at all: it is written to a file without
-    /// that name, synced, and given the name; what stood under the name is replaced in one step. Returns
-    /// the file, open for reading and writing at the buffer's position.
+    /// Saves the content as the file `path`, whole or not at all.
     ///
-    /// A file that is replaced passes on its permissions, and its owner and group as far as the
-    /// system allows; a new one gets the usual ones for a new file. If `path` is a symbolic link,
+    /// The content is written to a file without that name, synced, and then given the name; an existing file
+    /// is replaced in one step. Returns the file, open for reading and writing at the buffer's position.
+    ///
+    /// The new file gets the permissions of the file that it replaces, and its owner and group as far as the
+    /// system allows. Without one, it gets the usual permissions of a new file. If `path` is a symbolic link,
     /// the link is replaced, not its target.
     ///
-    /// Until then the new file has no name where the platform can make such a file (Linux, on most
-    /// file systems): nothing is left of it if the process is killed. Elsewhere it is hidden under a
-    /// name beside `path` that begins with `.overspill-`.
+    /// Where the platform can make unnamed files (Linux, on most file systems), the new file has no name
+    /// until it is complete, and a killed process leaves nothing. Elsewhere it has a hidden name beside
+    /// `path`, beginning with `.overspill-`, and a killed process may leave it.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -60,15 +69,17 @@ impl SpillBuffer {
     /// The file is synced, its new name is not: Windows has no call for that.
     ///
     /// # Errors
-    /// If the file cannot be made, written, synced or renamed, or a page cannot be read back. The
-    /// error has the buffer, with all its bytes. One error comes late: if only the directory cannot
-    /// be synced, the whole content has the name already, but a crash of the machine may undo that.
+    /// If the file cannot be made, written, synced or renamed, or a page cannot be read back. The error holds
+    /// the buffer, with all its bytes.
+    ///
+    /// One error comes after the fact: if only the directory cannot be synced, the content has the name
+    /// already, but a crash of the machine may undo that.
     pub fn persist(self, path: impl AsRef<Path>) -> Result<File, PersistError> {
-        self.persist_as(path.as_ref(), Existing::Replaced)
+        self.persist_over(path.as_ref(), Existing::Replaced)
     }
 
-    /// As [`persist`](SpillBuffer::persist), but replaces nothing: a file, directory or link that has the name
-    /// already stays as it is.
+    /// As [`persist`](SpillBuffer::persist), but never replaces anything: an existing file, directory or link
+    /// stays as it is.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -85,18 +96,18 @@ impl SpillBuffer {
     /// ```
     ///
     /// # Errors
-    /// As [`persist`](SpillBuffer::persist); of kind `AlreadyExists` if the name is taken, also if it is taken
-    /// while the content is being written.
+    /// As [`persist`](SpillBuffer::persist), and of kind `AlreadyExists` if the name exists, even if it came
+    /// to exist only while the content was being written.
     pub fn persist_noclobber(self, path: impl AsRef<Path>) -> Result<File, PersistError> {
-        self.persist_as(path.as_ref(), Existing::Kept)
+        self.persist_over(path.as_ref(), Existing::Kept)
     }
 
-    fn persist_as(mut self, path: &Path, existing: Existing) -> Result<File, PersistError> {
-        let put = self.put_under(path, existing);
-        put.map_err(|error| PersistError::new(error, self))
+    fn persist_over(mut self, path: &Path, existing: Existing) -> Result<File, PersistError> {
+        let persisted = self.write_named(path, existing);
+        persisted.map_err(|error| PersistError::new(error, self))
     }
 
-    fn copy_to_unnamed(&mut self) -> Result<File, SpillError> {
+    fn write_unnamed(&mut self) -> Result<File, SpillError> {
         let dir = self.pager.pool.dir.clone().unwrap_or_else(temp_file::default_dir);
         let made = temp_file::unnamed_file(&dir);
         let mut file = made.map_err(|source| SpillError::Directory { dir: dir.clone(), source })?;
@@ -105,7 +116,7 @@ impl SpillBuffer {
         Ok(file)
     }
 
-    fn put_under(&mut self, path: &Path, existing: Existing) -> Result<File, SpillError> {
+    fn write_named(&mut self, path: &Path, existing: Existing) -> Result<File, SpillError> {
         let failed = |source| target(path, source);
         let target_file = AtomicFile::create(path, existing).map_err(failed)?;
         let mut file = match self.pager.put_own_file(&target_file, path)? {
@@ -122,14 +133,15 @@ impl SpillBuffer {
 }
 
 impl SpillPool {
-    /// An empty buffer that is meant to be [persisted](SpillBuffer::persist) as `path`: what it spills
-    /// goes to an unnamed file of its own in that directory, each byte to its final place, so that
-    /// persisting writes what is still in memory and gives the file its name, instead of copying.
+    /// Makes an empty buffer that is meant to be [persisted](SpillBuffer::persist) as `path`.
     ///
-    /// It can be persisted elsewhere, or not at all, like any other buffer. Its pages count against
-    /// the memory limit and the disk limit of the pool. Linking needs a file system with
-    /// `O_TMPFILE`, as Linux's usual ones; on others the content is copied. On Windows a gap
-    /// in what was spilled takes room in the file.
+    /// It spills to an unnamed file of its own in the directory of `path`, each byte to its final place.
+    /// Persisting then writes only what is still in memory, and names the file: nothing is copied.
+    ///
+    /// It can be persisted elsewhere, or not at all, like any other buffer. Its pages count against the
+    /// memory limit and the disk limit of the pool. Naming an unnamed file needs a file system with
+    /// `O_TMPFILE`, as Linux's usual ones have; on others the content is copied. On Windows
+    /// a gap in what was spilled takes room in the file.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -152,10 +164,10 @@ impl SpillPool {
     }
 }
 
-/// The content could not become a file. The buffer is within, with all its bytes and its position.
+/// The content could not become a file. Holds the buffer, with all its bytes and its position.
 ///
-/// It does not turn into an [`io::Error`](std::io::Error) by `?`, which would drop the buffer silently: take the
-/// buffer, or let go of it by [`into_error`](PersistError::into_error).
+/// It does not turn into an [`io::Error`](std::io::Error) by `?`, since that would drop the buffer silently.
+/// Take the buffer, or drop it with [`into_error`](PersistError::into_error).
 ///
 /// ```compile_fail
 /// fn save(buffer: overspill::SpillBuffer) -> std::io::Result<()> {
@@ -172,43 +184,43 @@ impl SpillPool {
 /// assert_eq!(save(overspill::SpillBuffer::new()).unwrap_err().kind(), std::io::ErrorKind::NotFound);
 /// ```
 pub struct PersistError {
-    /// In a box, so that a result with it is small.
-    failed: Box<(SpillError, SpillBuffer)>,
+    /// Boxed, so that a `Result` with it is small.
+    parts: Box<(SpillError, SpillBuffer)>,
 }
 
 impl PersistError {
     fn new(error: SpillError, buffer: SpillBuffer) -> Self {
-        PersistError { failed: Box::new((error, buffer)) }
+        PersistError { parts: Box::new((error, buffer)) }
     }
 
     /// What went wrong.
     #[must_use]
     pub fn error(&self) -> &SpillError {
-        &self.failed.0
+        &self.parts.0
     }
 
-    /// The buffer, to be looked at.
+    /// The buffer.
     #[must_use]
     pub fn buffer(&self) -> &SpillBuffer {
-        &self.failed.1
+        &self.parts.1
     }
 
-    /// The buffer: to be persisted elsewhere, or read.
+    /// Returns the buffer, to be persisted elsewhere or read.
     #[must_use]
     pub fn into_buffer(self) -> SpillBuffer {
-        self.failed.1
+        self.parts.1
     }
 
-    /// What went wrong; drops the buffer, and its content with it.
+    /// Returns what went wrong. Drops the buffer, and its content with it.
     #[must_use]
     pub fn into_error(self) -> SpillError {
-        self.failed.0
+        self.parts.0
     }
 
-    /// Both.
+    /// Returns what went wrong, and the buffer.
     #[must_use]
     pub fn into_parts(self) -> (SpillError, SpillBuffer) {
-        *self.failed
+        *self.parts
     }
 }
 
@@ -220,7 +232,7 @@ impl fmt::Display for PersistError {
 
 impl fmt::Debug for PersistError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (error, buffer) = &*self.failed;
+        let (error, buffer) = &*self.parts;
         f.debug_struct("PersistError").field("error", error).field("buffer", buffer).finish()
     }
 }

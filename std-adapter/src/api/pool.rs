@@ -1,17 +1,26 @@
-//! A memory budget, a disk limit and a store, shared by any number of buffers.
+//! A memory limit, a disk limit and a store, shared by any number of buffers.
+//!
+//! Promises:
+//!
+//! - The frames of all buffers together never pass the memory limit, not for a moment (I2).
+//! - Slots in use never pass the disk limit (I6).
+//! - Statistics steer nothing.
+//!
+//! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_memory.rs`, `tests/tests/pool_stats.rs`,
+//! `tests/tests/pool_stress.rs`.
 
 use crate::api::buffer::SpillBuffer;
 use crate::observe::stats::PoolStats;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 
-/// One hard memory budget and one disk limit over any number of buffers.
+/// One hard memory limit and one disk limit over any number of buffers.
 ///
-/// Cloning is cheap, and all clones are the same pool. A pool lives as long as its last clone or
-/// buffer; then its temp file is gone.
+/// A clone is another handle to the same pool, and costs one reference count. A pool lives until its last
+/// handle and its last buffer are dropped; its temp file goes with it.
 ///
-/// The frames of all buffers together never take more memory than the budget, not for a moment.
-/// Beside the frames, a buffer costs some 250 bytes and 90 bytes for each page but one.
+/// The memory of all pages together never passes the memory limit, not for a moment. Not charged to it are
+/// some 250 bytes for each buffer, and 90 bytes for each of its pages but one.
 ///
 /// ```
 /// use overspill::SpillPool;
@@ -31,14 +40,16 @@ pub struct SpillPool {
 }
 
 impl SpillPool {
-    /// An empty buffer. Costs no memory of the budget before the first byte, and no file.
+    /// Makes an empty buffer. It uses nothing of the memory limit before its first byte, and makes no file
+    /// before its first spill.
     #[must_use]
     pub fn buffer(&self) -> SpillBuffer {
         SpillBuffer::in_pool(Arc::clone(&self.state))
     }
 
-    /// What the pool holds just now, and what has happened in it since it was built. Other threads may
-    /// have changed it already. Costs a few short locks.
+    /// What the pool holds now, and what has happened in it since it was built.
+    ///
+    /// Other threads may have changed the figures before the call returns. Costs a few short locks.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         let (memory, disk) = (self.state.frames.budget(), self.state.disk.quota());
@@ -59,27 +70,32 @@ impl SpillPool {
         stats
     }
 
-    /// Changes the memory budget. Lowering it frees what is only kept to be used again, and moves pages
-    /// to the store until what is charged is within the new limit. What cannot leave just now, because
-    /// it is in use or the store refuses, does so later, when its buffer is used; until then nobody
-    /// gets more. Raising it takes effect at once: pages that are in use come back to RAM.
+    /// Changes the memory limit, in bytes.
+    ///
+    /// Lowering it frees recycled frames, and moves pages to the store until the used memory is within the
+    /// new limit; the caller's thread does this I/O. A page that cannot leave now, because it is in use or
+    /// the store refuses, leaves later, when its buffer is used. Until then no buffer gets more memory.
+    ///
+    /// Raising it takes effect at once: pages that are in use come back to RAM.
     pub fn set_memory_limit(&self, bytes: usize) {
         self.state.set_memory_limit(bytes as u64);
     }
 
-    /// Changes the disk limit. Lowering it below what is used loses nothing: what is there stays, and
-    /// nothing more is taken before enough is freed.
+    /// Changes the disk limit, in bytes.
+    ///
+    /// Lowering it below what is used loses nothing: slots in use stay, and no more are allocated until
+    /// enough are freed. Raising it serves the waiters that now fit.
     pub fn set_disk_limit(&self, bytes: u64) {
         self.state.disk.set_limit(bytes);
     }
 
-    /// The name that the pool was [built](PoolBuilder::name) with; empty without one.
+    /// The [name](crate::PoolBuilder::name) that the pool was built with; empty if it has none.
     #[must_use]
     pub fn name(&self) -> &str {
         self.state.listeners.name()
     }
 
-    /// Checks every invariant of the pool as a whole. For tests, while no operation is under way.
+    /// Checks every invariant of the pool as a whole. For tests, while no other operation runs.
     ///
     /// # Panics
     /// If one does not hold.
@@ -88,7 +104,7 @@ impl SpillPool {
         self.state.check_quiet();
     }
 
-    /// Frees what the pool keeps only to be used again: frames, and blocks of the temp file.
+    /// Frees what the pool keeps only for reuse: recycled frames, and free blocks of the temp file.
     pub fn trim(&self) {
         self.state.trim();
     }

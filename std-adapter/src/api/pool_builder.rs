@@ -1,4 +1,13 @@
-//! How a pool is described before it is built.
+//! The settings of a pool, collected and checked before it is built.
+//!
+//! Promises:
+//!
+//! - Settings that cannot be met are refused by [`PoolBuilder::build`], with an error that says what could
+//!   be.
+//! - Building allocates no frame and makes no file.
+//!
+//! Held by: the tests at the end of this file, `tests/tests/errors.rs`, `tests/tests/pool_limits.rs`,
+//! `tests/tests/in_a_cgroup.rs`, `tests/tests/transfers.rs`.
 
 use crate::api::pool::SpillPool;
 use crate::disk::store::Store;
@@ -13,14 +22,14 @@ use crate::sync::Arc;
 use std::io;
 use std::path::PathBuf;
 
-/// Bytes of memory of a pool that was not told otherwise.
-const MEMORY_DEFAULT: usize = 64 << 20;
+/// The memory limit of a pool built without one, in bytes.
+const MEMORY_LIMIT_DEFAULT: usize = 64 << 20;
 
-/// Describes a [`SpillPool`] to be built; see [`SpillPool::builder`].
+/// Builds a [`SpillPool`]; see [`SpillPool::builder`].
 #[derive(Debug)]
 #[must_use]
 pub struct PoolBuilder {
-    memory: Memory,
+    memory: MemoryLimit,
     disk: u64,
     dir: Option<PathBuf>,
     page_size: Option<usize>,
@@ -31,35 +40,42 @@ pub struct PoolBuilder {
     store: Option<Box<dyn Store>>,
 }
 
-/// How the memory budget was described.
+/// The memory limit as the caller set it.
 #[derive(Clone, Copy, Debug)]
-enum Memory {
+enum MemoryLimit {
     Bytes(usize),
-    /// Of what the process may use.
+    /// A fraction of the memory that the process may use.
     Fraction(f64),
 }
 
-impl Memory {
+impl MemoryLimit {
+    /// The limit in bytes, or an error if the fraction is not between 0 and 1.
     fn bytes(self) -> Result<usize, BuildError> {
         match self {
-            Memory::Bytes(bytes) => Ok(bytes),
-            Memory::Fraction(fraction) if !(0.0..=1.0).contains(&fraction) => {
+            MemoryLimit::Bytes(bytes) => Ok(bytes),
+            MemoryLimit::Fraction(fraction) if !(0.0..=1.0).contains(&fraction) => {
                 Err(BuildError::MemoryFraction { requested: fraction.to_string() })
             }
-            Memory::Fraction(fraction) => {
-                Ok(machine::memory_bytes()
-                    .map_or(MEMORY_DEFAULT, |bytes| machine::fraction_of(bytes, fraction)))
-            }
+            MemoryLimit::Fraction(fraction) => Ok(machine::memory_bytes()
+                .map_or(MEMORY_LIMIT_DEFAULT, |bytes| machine::fraction_of(bytes, fraction))),
         }
     }
 }
 
 impl SpillPool {
-    /// Describes a pool with 64 MiB of memory, no disk limit, pages of 64 KiB, and a temp file in
-    /// the usual place, to be changed and then built.
+    /// Starts a pool with a memory limit of 64 MiB, no disk limit, pages of 64 KiB, and a temp file in the
+    /// [usual place](crate::TempFileStore::new).
+    ///
+    /// ```
+    /// use overspill::SpillPool;
+    ///
+    /// let pool = SpillPool::builder().memory(16 << 20).disk(1 << 30).dir("/var/tmp").build()?;
+    /// assert_eq!(pool.stats().memory_limit, 16 << 20);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn builder() -> PoolBuilder {
         PoolBuilder {
-            memory: Memory::Bytes(MEMORY_DEFAULT),
+            memory: MemoryLimit::Bytes(MEMORY_LIMIT_DEFAULT),
             disk: u64::MAX,
             dir: None,
             page_size: None,
@@ -73,48 +89,55 @@ impl SpillPool {
 }
 
 impl PoolBuilder {
-    /// The memory budget of all buffers together, in bytes. With 0 everything goes to the store.
+    /// Sets the memory limit of all buffers together, in bytes. With 0, every byte goes to the store.
     pub fn memory(mut self, bytes: usize) -> Self {
-        self.memory = Memory::Bytes(bytes);
+        self.memory = MemoryLimit::Bytes(bytes);
         self
     }
 
-    /// The memory budget as a fraction, between 0 and 1, of what the process may use: the lowest limit
-    /// of its control groups (version 2 or 1), or the machine's memory, as it is when the pool is built.
-    /// Where the system says neither, the budget stays at 64 MiB.
+    /// Sets the memory limit as a fraction, between 0 and 1, of the memory that the process may use.
     ///
-    /// A container's limit covers the page cache of the temp file too, but that goes when memory is
-    /// wanted; so a quarter is a fair share for a program that does other things as well.
+    /// That is the lowest limit of its control groups (version 2 or 1), or the machine's memory if that is
+    /// less, as it is when the pool is built. Where the system reports neither, the limit is 64 MiB.
+    ///
+    /// A container's limit covers the page cache of the temp file too, but the kernel drops that when memory
+    /// is short. A quarter is a fair share for a program that does other things as well.
     pub fn memory_fraction(mut self, fraction: f64) -> Self {
-        self.memory = Memory::Fraction(fraction);
+        self.memory = MemoryLimit::Fraction(fraction);
         self
     }
 
-    /// The limit on the room that all buffers together take in the store, in bytes; slots are counted
-    /// whole, in steps of 4 KiB or more. With 0 nothing can be spilled, and what does not fit in the
-    /// budget is refused.
+    /// Sets the disk limit: the most bytes of the store that all buffers together may use. The default is
+    /// no limit.
+    ///
+    /// Slots are counted whole, in steps of 4 KiB or more. With 0 nothing can be spilled, and writes beyond
+    /// the memory limit are refused.
     pub fn disk(mut self, bytes: u64) -> Self {
         self.disk = bytes;
         self
     }
 
-    /// The directory for the temp file, instead of the usual one. It is not looked at before the first
-    /// byte is spilled; an error then names it, and once it is there, spilling works.
+    /// Sets the directory of the temp file, in place of the [usual one](crate::TempFileStore::new).
+    ///
+    /// It is not accessed before the first byte is spilled. If it is unusable then, the error names it; each
+    /// later spill tries it again.
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
         self
     }
 
-    /// The size of a page in bytes: a power of two from 1 to 16 MiB. Without it, 64 KiB or a
-    /// sixteenth of the memory budget, whichever is less, but at least 4 KiB.
+    /// Sets the size of a page in bytes: a power of two from 1 byte to 16 MiB.
+    ///
+    /// The default is 64 KiB or a sixteenth of the memory limit, rounded down to a power of two, whichever
+    /// is less, but at least 4 KiB.
     pub fn page_size(mut self, bytes: usize) -> Self {
         self.page_size = Some(bytes);
         self
     }
 
-    /// What a call does that needs more of the disk than its limit leaves. It fails, unless said
-    /// otherwise here, or by [`BufferBuilder::when_full`](crate::BufferBuilder::when_full) for one
-    /// buffer.
+    /// Sets what a call does that needs more of the disk than the disk limit leaves. By default it fails.
+    ///
+    /// [`BufferBuilder::when_full`](crate::BufferBuilder::when_full) sets it for one buffer.
     ///
     /// ```
     /// use overspill::{SpillPool, WhenFull};
@@ -124,10 +147,10 @@ impl PoolBuilder {
     /// let patient = WhenFull::Wait { at_most: Duration::from_secs(10) };
     /// let pool = SpillPool::builder().memory(0).disk(64 << 10).when_full(patient).build()?;
     /// let mut first = pool.buffer();
-    /// first.write_all(&[1; 64 << 10])?; // all there is
+    /// first.write_all(&[1; 64 << 10])?; // uses the whole limit
     /// std::thread::scope(|scope| {
     ///     scope.spawn(|| drop(first));
-    ///     pool.buffer().write_all(&[2; 64 << 10]) // once the first is gone
+    ///     pool.buffer().write_all(&[2; 64 << 10]) // waits until the first is dropped
     /// })?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -136,18 +159,18 @@ impl PoolBuilder {
         self
     }
 
-    /// A name, for those who look at more than one pool: it is in what `tracing` and `metrics` are told.
+    /// Names the pool, so that several can be told apart: `tracing` events and `metrics` carry the name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
     /// Calls `listener` for each [`Event`]: when a buffer spills for the first time, and when a request is
-    /// refused. Replaces the listener before.
+    /// refused. Replaces a listener set earlier.
     ///
-    /// It is called in the thread, and in the middle of the call, that the event happened in, with nothing
-    /// locked; so it should be quick, and may look at the pool, but not wait for it. A panic in it is reported
-    /// as usual, and goes no further.
+    /// The listener runs inside the call that caused the event, on its thread, with nothing locked. It should
+    /// be quick; it may use the pool, but must not wait for it. A panic in it is reported as usual, and does
+    /// not reach the caller.
     ///
     /// ```
     /// use overspill::{Event, SpillPool};
@@ -160,7 +183,7 @@ impl PoolBuilder {
     ///         SPILLED.fetch_add(1, Ordering::Relaxed);
     ///     }
     /// });
-    /// pool.build()?.buffer().write_all(b"to the disk, since there is no memory")?;
+    /// pool.build()?.buffer().write_all(b"to the disk, since the memory limit is 0")?;
     /// assert_eq!(SPILLED.load(Ordering::Relaxed), 1);
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -169,8 +192,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Whether what is read back from the store is checked. [`Checksums`] says what that costs, and why
-    /// it is off unless asked for.
+    /// Sets whether bytes read back from the store are checked. The default is [`Checksums::Off`];
+    /// [`Checksums`] says why, and what they cost.
     ///
     /// ```
     /// use overspill::{Checksums, SpillPool};
@@ -183,16 +206,16 @@ impl PoolBuilder {
         self
     }
 
-    /// A place for spilled pages instead of the temp file.
+    /// Sets the store for spilled pages, in place of the temp file.
     pub fn store(mut self, store: impl Store + 'static) -> Self {
         self.store = Some(Box::new(store));
         self
     }
 
-    /// Builds the pool. No memory is taken and no file is made yet.
+    /// Builds the pool. Allocates no page and makes no file yet.
     ///
     /// # Errors
-    /// If the description cannot be met; the error says what would be.
+    /// If the page size or the memory fraction is out of range; the error gives the range.
     pub fn build(self) -> Result<SpillPool, BuildError> {
         let memory = self.memory.bytes()?;
         let page_size = match self.page_size {
@@ -217,15 +240,14 @@ impl PoolBuilder {
     }
 }
 
-/// A pool with 64 MiB of memory, no disk limit, and a temp file in the usual place: as
-/// [`builder`](SpillPool::builder) describes it.
+/// The pool that [`SpillPool::builder`] builds without further settings.
 impl Default for SpillPool {
     fn default() -> Self {
-        SpillPool::builder().assemble(MEMORY_DEFAULT, fitting_page_size(MEMORY_DEFAULT))
+        SpillPool::builder().assemble(MEMORY_LIMIT_DEFAULT, fitting_page_size(MEMORY_LIMIT_DEFAULT))
     }
 }
 
-/// A pool cannot be built as described.
+/// A pool cannot be built with these settings.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -236,7 +258,7 @@ pub enum BuildError {
     )]
     #[non_exhaustive]
     PageSize {
-        /// What was asked for, in bytes.
+        /// The page size that was requested, in bytes.
         requested: usize,
     },
 
@@ -244,7 +266,7 @@ pub enum BuildError {
     #[error("a memory fraction of {requested} was requested; it must be between 0 and 1")]
     #[non_exhaustive]
     MemoryFraction {
-        /// What was asked for, as text.
+        /// The fraction that was requested, as text.
         requested: String,
     },
 }
@@ -260,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_size_that_cannot_be_is_refused() {
+    fn a_page_size_out_of_range_is_refused() {
         for requested in [0, 3, 100, 32 << 20, usize::MAX] {
             let refused = SpillPool::builder().page_size(requested).build().unwrap_err();
             assert_eq!(refused, BuildError::PageSize { requested });

@@ -1,16 +1,21 @@
-//! Transfers that leave the position alone, and transfers of the whole.
+//! Transfers at an offset, transfers of the whole content, and buffers made from bytes.
+//!
+//! Promises:
+//!
+//! - `read_at`, `write_at` and `to_vec` leave the position where it was, on errors too.
+//! - After an error of `copy_to`, the position is just behind the last byte that the target took.
 //!
 //! Held by: `tests/tests/transfers.rs`, `tests/tests/spill_model.rs`.
 
-use crate::api::buffer::{BUDGET_DEFAULT, SpillBuffer};
+use crate::api::buffer::{MEMORY_LIMIT_DEFAULT, SpillBuffer};
 use crate::pool::state::PAGE_SIZE_DEFAULT;
 use std::io::{self, BufRead, Write};
 
 impl SpillBuffer {
-    /// Reads from `offset` into `buf`, and returns how many bytes: 0 at the end or past it, or if `buf` is empty.
-    /// The position stays.
+    /// Reads from `offset` into `buf`, and returns the number of bytes: 0 at the end or past it, or if `buf`
+    /// is empty. The position stays.
     ///
-    /// May return fewer bytes than there are; calling again for the rest continues.
+    /// May read less than `buf` holds before the end of the content; call again for the rest.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -25,10 +30,10 @@ impl SpillBuffer {
     /// # Errors
     /// As [`read`](io::Read::read).
     pub fn read_at(&mut self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.at(offset, |buffer| io::Read::read(buffer, buf))
+        self.at_offset(offset, |buffer| io::Read::read(buffer, buf))
     }
 
-    /// Writes from `data` at `offset`, and returns how many bytes were taken: at least one, unless `data` is
+    /// Writes `data` at `offset`, and returns the number of bytes taken: at least one, unless `data` is
     /// empty. A gap between the end and `offset` becomes zeros. The position stays.
     ///
     /// ```
@@ -37,7 +42,7 @@ impl SpillBuffer {
     ///
     /// let mut buffer = SpillBuffer::new();
     /// buffer.write_all(b"length unknown: the text")?;
-    /// buffer.write_at(b"8      ", 7)?; // filled in afterwards
+    /// buffer.write_at(b"8      ", 7)?; // fills in the length
     /// assert_eq!(buffer.to_vec()?, b"length 8      : the text");
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -45,30 +50,42 @@ impl SpillBuffer {
     /// # Errors
     /// As [`write`](Write::write).
     pub fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<usize> {
-        self.at(offset, |buffer| buffer.write(data))
+        self.at_offset(offset, |buffer| buffer.write(data))
     }
 
-    /// Runs `f` with the position at `offset`, and puts it back.
-    fn at<R>(&mut self, offset: u64, f: impl FnOnce(&mut Self) -> R) -> R {
+    /// Runs `f` with the position at `offset`, then restores the position.
+    fn at_offset<R>(&mut self, offset: u64, f: impl FnOnce(&mut Self) -> R) -> R {
         let position = std::mem::replace(&mut self.position, offset);
         let result = f(self);
         self.position = position;
         result
     }
 
-    /// Copies the whole content to a vector, wherever it is. The position stays.
+    /// Copies the whole content to a vector, from memory and store. The position stays.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    /// use std::io::Write;
+    ///
+    /// let mut buffer = SpillBuffer::with_budget(0);
+    /// buffer.write_all(b"all spilled")?;
+    /// assert_eq!((buffer.to_vec()?, buffer.position()), (b"all spilled".to_vec(), 11));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// Of kind `OutOfMemory` if there is no memory for so many bytes; otherwise as
+    /// Of kind `OutOfMemory` if a vector of that length cannot be allocated; otherwise as
     /// [`read_to_end`](io::Read::read_to_end).
     pub fn to_vec(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.at(0, |buffer| io::Read::read_to_end(buffer, &mut bytes))?;
+        self.at_offset(0, |buffer| io::Read::read_to_end(buffer, &mut bytes))?;
         Ok(bytes)
     }
 
-    /// Writes what lies between the position and the end to `target`, page by page from where it lies, and moves
-    /// to the end. Returns how many bytes that were.
+    /// Writes the content from the position to the end to `target`, and moves the position to the end.
+    /// Returns the number of bytes written.
+    ///
+    /// Pages in memory are written from where they lie, without a copy.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -81,8 +98,8 @@ impl SpillBuffer {
     /// ```
     ///
     /// # Errors
-    /// Those of reading, and those of `target`; `WriteZero` if it takes nothing. The position has moved by
-    /// exactly what `target` has taken, so that the rest can be copied later, or elsewhere.
+    /// Those of reading, and those of `target`; `WriteZero` if `target` takes no byte. The position has moved
+    /// by exactly what `target` took, so the rest can be copied later, or elsewhere.
     pub fn copy_to(&mut self, target: &mut (impl Write + ?Sized)) -> io::Result<u64> {
         let start = self.position;
         loop {
@@ -100,15 +117,16 @@ impl SpillBuffer {
     }
 }
 
-/// A buffer with a copy of `bytes`, at position 0, with a memory limit of its own of 8 MiB, or of as much as the bytes
-/// take if that is more: so nothing is spilled.
+/// Copies `bytes` to a buffer at position 0. Its memory limit is 8 MiB, or the length of `bytes` in whole
+/// pages if that is more, so nothing is spilled.
 ///
 /// # Panics
 /// If the system has neither memory nor room in its temp directory for the copy.
 impl From<&[u8]> for SpillBuffer {
     fn from(bytes: &[u8]) -> Self {
-        let mut buffer =
-            SpillBuffer::with_budget(BUDGET_DEFAULT.max(bytes.len().next_multiple_of(PAGE_SIZE_DEFAULT)));
+        let mut buffer = SpillBuffer::with_budget(
+            MEMORY_LIMIT_DEFAULT.max(bytes.len().next_multiple_of(PAGE_SIZE_DEFAULT)),
+        );
         if let Err(error) = buffer.write_all(bytes) {
             panic!("no memory for a copy of {} bytes, and no room on the disk: {error}", bytes.len());
         }
@@ -117,7 +135,7 @@ impl From<&[u8]> for SpillBuffer {
     }
 }
 
-/// As from a slice: the bytes are copied.
+/// Copies the bytes, as from a slice.
 ///
 /// # Panics
 /// If the system has neither memory nor room in its temp directory for the copy.

@@ -1,11 +1,15 @@
-//! Waiting for room without blocking, as a future.
+//! Waiting for room below the disk limit without blocking, as a future.
+//!
+//! Promises: needs no runtime and no timer; dropping it before it is ready leaves the queue.
+//!
+//! Held by: `tests/tests/when_full.rs`.
 
 use crate::pager::state::Pager;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Waits for room for what a buffer was refused; see [`SpillBuffer::writable`](crate::SpillBuffer::writable).
+/// Waits for room on the disk after a refusal; see [`SpillBuffer::writable`](crate::SpillBuffer::writable).
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Writable<'a> {
     pub(crate) pager: &'a mut Pager,
@@ -22,14 +26,14 @@ impl Future for Writable<'_> {
     }
 }
 
-/// Tells nothing of the buffer, and never reads its data.
+/// Shows nothing of the buffer's content.
 impl fmt::Debug for Writable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writable").field("is_done", &self.is_done).finish_non_exhaustive()
     }
 }
 
-/// Who does not wait any more leaves the queue.
+/// Leaves the queue if the future was not ready, so that bytes set aside for it go to the next waiter.
 impl Drop for Writable<'_> {
     fn drop(&mut self) {
         if !self.is_done {
