@@ -1,28 +1,40 @@
-//! What happened in a pool, counted by whoever did it. Nothing in the crate decides anything by it.
+//! The counters of a pool.
 //!
-//! Counted is only what comes with a transfer to or from the store, or with a page that leaves memory,
-//! and once for each: a count costs a few nanoseconds where the thing counted costs hundreds. Counts are
-//! relaxed, so two of them read together may be of slightly different moments.
+//! Promises:
+//!
+//! - Nothing in the crate decides anything by them.
+//! - Nothing is counted where bytes stay in memory: only transfers to and from the store, pages that leave
+//!   memory, refusals and waits, once for each. A count costs a few nanoseconds, what it counts hundreds.
+//! - Counters are relaxed atomics: two that are read together may be of slightly different moments. Each
+//!   alone never goes down.
+//!
+//! Held by: `tests/tests/pool_stats.rs`.
 
 use crate::observe::stats::{IoCounts, PoolStats, RefusalCounts, SpillCounts, SpillReason};
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// The counters of one pool. Any thread adds to them; [`fill_in`](Counters::fill_in) reads them.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// Pages whose bytes went to the store, by [`SpillReason`]: this one and the next four.
     evicted: Count,
     reclaimed: Count,
     direct: Count,
     requested: Count,
     limit_lowered: Count,
+    /// Pages with content that left memory.
     evictions: Count,
+    /// Frames taken from donors.
     reclaims: Count,
-    /// Between frames and slots.
+    /// Transfers between frames and slots.
     paged_io: IoCounters,
-    /// Between callers' bytes and slots.
+    /// Transfers between callers' bytes and slots.
     direct_io: IoCounters,
+    /// Requests refused, by cause: this one and the next.
     refused_disk_limit: Count,
     refused_store_full: Count,
+    /// Calls that blocked and are done, those of them that failed, and their time together.
     waits: Count,
     waits_timed_out: Count,
     wait_nanos: Count,
@@ -37,7 +49,7 @@ struct IoCounters {
     nanos: Count,
 }
 
-/// What a transfer was for.
+/// The path of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IoPath {
     /// Between a frame, or a block beside the frames, and a slot.
@@ -67,7 +79,7 @@ impl Count {
     }
 }
 
-/// `time` in nanoseconds, up to what can be counted.
+/// `time` in nanoseconds; `u64::MAX` if it is longer than that.
 pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -93,7 +105,7 @@ impl IoCounters {
 }
 
 impl Counters {
-    /// Pages whose bytes went to the store.
+    /// Counts pages whose bytes went to the store.
     pub(crate) fn count_spills(&self, reason: SpillReason, pages: u64) {
         match reason {
             SpillReason::Evicted => &self.evicted,
@@ -105,12 +117,12 @@ impl Counters {
         .add(pages);
     }
 
-    /// A page with content has left memory.
+    /// Counts a page with content that left memory.
     pub(crate) fn count_eviction(&self) {
         self.evictions.add(1);
     }
 
-    /// A frame was taken back from a buffer.
+    /// Counts a frame that was taken from a donor.
     pub(crate) fn count_reclaim(&self) {
         self.reclaims.add(1);
     }
@@ -130,13 +142,14 @@ impl Counters {
         self.refused_store_full.add(1);
     }
 
-    pub(crate) fn count_wait(&self, time: Duration, in_vain: bool) {
+    /// Counts a call that blocked for `time`; `timed_out` if it failed after that.
+    pub(crate) fn count_wait(&self, time: Duration, timed_out: bool) {
         self.waits.add(1);
-        self.waits_timed_out.add(u64::from(in_vain));
+        self.waits_timed_out.add(u64::from(timed_out));
         self.wait_nanos.add(nanos(time));
     }
 
-    /// Fills in what is counted here.
+    /// Copies the counters into their fields of `stats`.
     pub(crate) fn fill_in(&self, stats: &mut PoolStats) {
         stats.spills = SpillCounts {
             evicted: self.evicted.get(),

@@ -1,10 +1,12 @@
-//! What is worth telling somebody at the moment that it happens.
+//! Events of a pool, passed to the user's listener and to `tracing` as they happen.
 //!
 //! Promises:
 //!
-//! - Whoever listens is called with nothing locked, in the thread that the event happened in.
-//! - A listener's panic ends here.
-//! - Nothing is built or called on a path that touches memory alone.
+//! - A listener is called with nothing locked, on the thread whose call caused the event.
+//! - A listener's panic does not pass [`notify`](Listeners::notify).
+//! - No event is built on a path that touches memory alone.
+//!
+//! Held by: `tests/tests/pool_stats.rs`.
 
 use crate::error::{DiskLimitScope, SpillError};
 use crate::observe::stats::SpillReason;
@@ -12,44 +14,44 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// Something happened in a pool; see [`PoolBuilder::on_event`](crate::PoolBuilder::on_event).
+/// An event of a pool; see [`PoolBuilder::on_event`](crate::PoolBuilder::on_event).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A buffer has moved bytes to the store that had none there since it was made.
+    /// A buffer moved bytes to the store for the first time since it was made.
     #[non_exhaustive]
     FirstSpill {
-        /// Why.
+        /// Why it spilled.
         reason: SpillReason,
-        /// How many bytes were moved just now.
+        /// The bytes that this first move wrote.
         bytes: u64,
     },
-    /// A request was refused with [`SpillError::DiskLimit`], after the wait, if there was one.
+    /// A request was refused with [`SpillError::DiskLimit`], after its wait if it waited.
     #[non_exhaustive]
     DiskLimit {
         /// The limit, in bytes.
         limit: u64,
-        /// How much of it was used, in bytes.
+        /// The bytes of it that were used, those set aside for waiters included.
         used: u64,
-        /// How much more was asked, in bytes.
+        /// The further bytes that were requested.
         requested: u64,
         /// Whose limit it is.
         scope: DiskLimitScope,
-        /// How long room was waited for in vain; zero if nobody waited.
+        /// How long the call waited for room before it was refused; zero if it did not wait.
         waited: Duration,
     },
     /// A request was refused with [`SpillError::StoreFull`].
     #[non_exhaustive]
     StoreFull {
-        /// Where in the store, in bytes.
+        /// Where in the store the write started, in bytes.
         offset: u64,
-        /// How many bytes were still to be written.
+        /// The bytes that were still to be written.
         len: u64,
     },
 }
 
 impl Event {
-    /// The refusal that `error` is, if it is one.
+    /// The event for `error`, if `error` is a refusal for lack of room.
     pub(crate) fn of_refusal(error: &SpillError) -> Option<Self> {
         match *error {
             SpillError::DiskLimit { limit, used, requested, scope, waited } => {
@@ -61,7 +63,7 @@ impl Event {
     }
 }
 
-/// A user's function.
+/// The user's function.
 pub(crate) struct Listener(pub(crate) Box<dyn Fn(&Event) + Send + Sync>);
 
 impl fmt::Debug for Listener {
@@ -70,10 +72,10 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// Who is told of a pool's events.
+/// The receivers of a pool's events: the user's listener, and `tracing` with that feature.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
-    /// The pool's, in what is told; empty if it has none.
+    /// The pool's name, carried by events and metrics; empty if it has none.
     name: Box<str>,
     listener: Option<Listener>,
 }
@@ -87,15 +89,16 @@ impl Listeners {
         &self.name
     }
 
+    /// Passes `event` to `tracing` and to the listener. The caller holds no lock.
     #[cold]
     pub(crate) fn notify(&self, event: &Event) {
         #[cfg(feature = "tracing")]
         trace(&self.name, event);
         if let Some(Listener(listener)) = &self.listener {
-            // What the listener has left half done is its own matter. The panic was reported already,
-            // and its value is foreign code again, if its drop panics.
-            let told = catch_unwind(AssertUnwindSafe(|| listener(event)));
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(told)));
+            // `AssertUnwindSafe`: state that the listener left half changed is the listener's own. The panic
+            // hook has reported the panic already. Its payload is foreign too, and its drop may panic again.
+            let result = catch_unwind(AssertUnwindSafe(|| listener(event)));
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(result)));
         }
     }
 }

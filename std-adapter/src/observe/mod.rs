@@ -1,4 +1,6 @@
-//! What happened, for people to look at. Nothing in the crate decides anything by it.
+//! Statistics and events, for the users of a pool. Nothing in the crate decides anything by them.
+//!
+//! Held by: `tests/tests/pool_stats.rs`.
 
 pub(crate) mod counters;
 pub(crate) mod events;

@@ -1,4 +1,9 @@
-//! What happened, for people to look at. Nothing in the crate decides anything by it.
+//! The statistics of a buffer and of a pool, as plain values.
+//!
+//! Counts never go down; [`since`](IoCounts::since) subtracts an earlier reading. Nothing in the crate
+//! decides anything by these values.
+//!
+//! Held by: `tests/tests/pool_stats.rs`, `tests/tests/transfers.rs`.
 
 use std::fmt;
 use std::ops::Add;
@@ -8,15 +13,15 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IoCounts {
-    /// Transfers from the store: one for each run of bytes that lay together there.
+    /// Transfers from the store: one for each contiguous run of its bytes.
     pub reads: u64,
-    /// Bytes that came from the store.
+    /// Bytes read from the store.
     pub read_bytes: u64,
-    /// Transfers to the store.
+    /// Transfers to the store: one for each contiguous run of its bytes.
     pub writes: u64,
-    /// Bytes that went to the store.
+    /// Bytes written to the store.
     pub written_bytes: u64,
-    /// The time that all these transfers took together.
+    /// The time that all these transfers took, summed over threads.
     pub time: Duration,
 }
 
@@ -33,8 +38,20 @@ impl IoCounts {
         self.time += took;
     }
 
-    /// What was counted after `earlier` was read. A count that is lower than it was then, as of another buffer,
-    /// is 0.
+    /// What was counted after `earlier` was read. A count that is lower than in `earlier`, as of another
+    /// buffer, becomes 0.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    /// use std::io::Write;
+    ///
+    /// let mut buffer = SpillBuffer::with_budget(0);
+    /// buffer.write_all(&[7; 4096])?;
+    /// let earlier = buffer.stats().io;
+    /// buffer.write_all(&[7; 1000])?;
+    /// assert_eq!(buffer.stats().io.since(&earlier).written_bytes, 1000);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn since(&self, earlier: &IoCounts) -> IoCounts {
         IoCounts {
@@ -61,63 +78,62 @@ impl Add for IoCounts {
     }
 }
 
-/// Where the bytes of one buffer are, and what it took to put them there.
+/// Where the bytes of one buffer are, and how much was spilled and transferred for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BufferStats {
-    /// Bytes of memory charged to the budget for this buffer: its frames.
+    /// Bytes of memory that this buffer uses: its frames.
     pub memory_used: u64,
-    /// Bytes of the store taken by this buffer: its slots. A page whose copy in a slot is still good
-    /// counts here and in `memory_used`.
+    /// Bytes of the store that this buffer uses: its slots. A clean page, in memory with a copy in its slot,
+    /// counts both here and in `memory_used`.
     pub disk_used: u64,
-    /// Pages that were moved out of memory to the store, or written there directly.
+    /// Pages whose bytes went to the store: moved out of memory, or written there directly.
     pub spills: u64,
     /// Transfers to and from the store.
     pub io: IoCounts,
 }
 
-/// A moment in the life of a pool.
+/// What a pool holds at one moment, and what happened in it since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Bytes of memory that the frames of all buffers take.
+    /// Bytes of memory that the frames of all buffers use.
     pub memory_used: u64,
-    /// Bytes of memory in frames that no buffer uses, kept to be used again. With
-    /// `memory_used` they never pass `memory_limit`.
+    /// Bytes of memory in recycled frames: no buffer uses them, and they are kept for reuse. Together with
+    /// `memory_used` they never pass `memory_limit`, unless the limit was lowered and pages could not leave
+    /// yet.
     pub memory_recycled: u64,
-    /// The most that both were together, in bytes.
+    /// The most that `memory_used` and `memory_recycled` were together, in bytes.
     pub memory_high_water: u64,
-    /// The memory budget, in bytes.
+    /// The memory limit, in bytes.
     pub memory_limit: u64,
-    /// Bytes of the store that the slots of all buffers take, or that are set aside for buffers that
-    /// wait for room.
+    /// Bytes of the store that the slots of all buffers use, or that are set aside for waiters.
     pub disk_used: u64,
-    /// The most that it was, in bytes.
+    /// The most that `disk_used` was, in bytes.
     pub disk_high_water: u64,
-    /// The disk limit, in bytes.
+    /// The disk limit, in bytes; `u64::MAX` for none.
     pub disk_limit: u64,
-    /// The buffers that there are.
+    /// Buffers alive.
     pub buffers: usize,
     /// Pages whose bytes went to the store, by reason.
     pub spills: SpillCounts,
-    /// Pages with content that gave up their frame, whether they had to be written or were in the store
-    /// already.
+    /// Pages with content that lost their frame, whether they had to be written or their slot was up to date.
     pub evictions: u64,
-    /// Frames that were taken back from a buffer, for another or because the limit was lowered.
+    /// Frames that the pool took from a donor, for another buffer or for a lowered limit.
     pub reclaims: u64,
-    /// All transfers to and from the store, those for taking pages back included.
+    /// All transfers to and from the store, those of reclaimed pages included.
     pub io: IoCounts,
-    /// Those of them that went straight between a caller's bytes and the store, past all frames.
+    /// The part of `io` that went straight between a caller's bytes and the store, past all frames.
     pub direct_io: IoCounts,
-    /// Requests that failed for want of room.
+    /// Requests that failed for lack of room.
     pub refused: RefusalCounts,
-    /// Calls that blocked to wait for room, and are done with that.
+    /// Calls that blocked to wait for disk room, and have returned.
     pub waits: u64,
-    /// Those of them that waited in vain, and failed.
+    /// The part of `waits` that found no room, and failed.
     pub waits_timed_out: u64,
-    /// The time that all of them waited together.
+    /// The time that all of `waits` blocked, summed over threads.
     pub wait_time: Duration,
-    /// How many wait for room just now, blocked or not.
+    /// Buffers in the queue for disk room now, whether their threads are blocked or not.
     pub waiters: u64,
 }
 
@@ -125,11 +141,11 @@ pub struct PoolStats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SpillReason {
-    /// It made way for another page of its buffer, or there was no memory for it to grow.
+    /// It made way for another page of its buffer, or it grew and there was no memory for a larger frame.
     Evicted,
-    /// Another buffer of the pool needed its frame more.
+    /// The pool reclaimed its frame for another buffer.
     Reclaimed,
-    /// It was written past memory: there was none to be had, or the piece was large.
+    /// It was written past memory: no frame was available, or the write was large.
     Direct,
     /// [`SpillBuffer::spill`](crate::SpillBuffer::spill) was called, or
     /// [`persist`](crate::SpillBuffer::persist) of a buffer that spills beside its final file.
@@ -139,7 +155,7 @@ pub enum SpillReason {
 }
 
 impl SpillReason {
-    /// A short name, as events and metrics have it: `evicted`, `reclaimed`, and so on.
+    /// The name in events and metrics: `evicted`, `reclaimed`, `direct`, `requested` or `limit_lowered`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -158,7 +174,7 @@ impl fmt::Display for SpillReason {
     }
 }
 
-/// Pages whose bytes went to the store, by [`SpillReason`]. A page that goes there again is counted again.
+/// Pages whose bytes went to the store, by [`SpillReason`]. A page that is spilled again counts again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpillCounts {
@@ -175,7 +191,7 @@ pub struct SpillCounts {
 }
 
 impl SpillCounts {
-    /// Each reason, and the pages that it moved.
+    /// Each reason with its number of pages.
     #[must_use]
     pub fn by_reason(&self) -> [(SpillReason, u64); 5] {
         [
@@ -187,13 +203,13 @@ impl SpillCounts {
         ]
     }
 
-    /// All of them together.
+    /// The sum over all reasons.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.by_reason().iter().map(|(_, pages)| pages).sum()
     }
 
-    /// What was counted after `earlier` was read; 0 where that is the higher one.
+    /// What was counted after `earlier` was read. A count that is lower than in `earlier` becomes 0.
     #[must_use]
     pub fn since(&self, earlier: &SpillCounts) -> SpillCounts {
         SpillCounts {
@@ -206,19 +222,19 @@ impl SpillCounts {
     }
 }
 
-/// Requests that failed for want of room. A write that took some bytes before it met the end of the room
-/// is not among them.
+/// Requests that failed for lack of room. A write that took some bytes and then ran out of room succeeded,
+/// and is not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RefusalCounts {
-    /// With [`SpillError::DiskLimit`](crate::SpillError::DiskLimit).
+    /// Requests that failed with [`SpillError::DiskLimit`](crate::SpillError::DiskLimit).
     pub disk_limit: u64,
-    /// With [`SpillError::StoreFull`](crate::SpillError::StoreFull).
+    /// Requests that failed with [`SpillError::StoreFull`](crate::SpillError::StoreFull).
     pub store_full: u64,
 }
 
 impl RefusalCounts {
-    /// What was counted after `earlier` was read; 0 where that is the higher one.
+    /// What was counted after `earlier` was read. A count that is lower than in `earlier` becomes 0.
     #[must_use]
     pub fn since(&self, earlier: &RefusalCounts) -> RefusalCounts {
         RefusalCounts {
