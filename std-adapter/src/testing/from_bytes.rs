@@ -1,14 +1,18 @@
-//! Plans made from a fuzzer's bytes.
+//! Plans generated from a fuzzer's bytes.
 //!
-//! Promises: every plan can happen (no panics, no delays, nothing that hangs who tries again), and
-//! most plans are small: a fault in one of the first calls is worth more than one that is never met.
+//! Promises:
+//!
+//! - Every plan can happen to a real store. None panics, delays, or hangs a caller that tries again.
+//! - Most plans are small: a fault in one of the first calls is worth more than one that is never reached.
+//!
+//! Held by: the tests at the end of this file; the targets in `fuzz/` run on it.
 
 use super::{Call, Failure, Fault, FaultPlan, PoolPlan};
 use crate::pages::sums::Checksums;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use std::io::ErrorKind;
 
-/// Faults of one plan.
+/// The most faults of one plan.
 const FAULTS_MAX: usize = 3;
 
 impl<'a> Arbitrary<'a> for Call {
@@ -17,7 +21,7 @@ impl<'a> Arbitrary<'a> for Call {
     }
 }
 
-/// Errors of all sorts that stores have, and short transfers of up to 15 bytes; never a panic.
+/// Errors of the kinds that stores return, and short transfers of up to 15 bytes; never a panic.
 impl<'a> Arbitrary<'a> for Failure {
     fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
         let byte = u8::arbitrary(input)?;
@@ -37,9 +41,9 @@ impl<'a> Arbitrary<'a> for Fault {
     fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
         let nth = u64::from(u8::arbitrary(input)? % 64);
         let failure = Failure::arbitrary(input)?;
-        let how = u8::arbitrary(input)?;
-        let fault = if how % 2 == 0 { Fault::once(nth, failure) } else { Fault::lasting(nth, failure) };
-        let only = Call::ALL.get(usize::from(how / 2) % 8);
+        let choice = u8::arbitrary(input)?;
+        let fault = if choice % 2 == 0 { Fault::once(nth, failure) } else { Fault::lasting(nth, failure) };
+        let only = Call::ALL.get(usize::from(choice / 2) % 8);
         Ok(only.map_or(fault, |&call| fault.on(call)))
     }
 }
@@ -58,7 +62,7 @@ impl<'a> Arbitrary<'a> for PoolPlan {
         let [page, memory, disk] = <[u8; 3]>::arbitrary(input)?;
         let page_size = 1 << (page % 7);
         let disk = if disk < 192 { u64::MAX } else { u64::from(disk % 16) * page_size as u64 };
-        // Whole pages mostly, and sometimes a part of one.
+        // Half a page at a time, so that memory for a part of a page is tried too.
         let memory = usize::from(memory % 16) * page_size / 2;
         let checksums = if page < 128 { Checksums::Off } else { Checksums::On };
         Ok(PoolPlan { page_size, memory, disk, checksums, faults: FaultPlan::arbitrary(input)? })
@@ -69,7 +73,7 @@ impl<'a> Arbitrary<'a> for PoolPlan {
 mod tests {
     use super::*;
 
-    /// A generator that can make only half of what it should is found out here.
+    /// Guards against a generator that makes only some of the plans that it should.
     #[test]
     fn every_kind_of_plan_is_made_from_some_bytes() {
         let mut seen = std::collections::BTreeSet::new();
@@ -95,12 +99,13 @@ mod tests {
             let (pool, _) = plan.pool();
             drop(pool);
         }
-        // 7 page sizes, 0 to 3 faults, checked or not, limited or not, once or lasting, on five kinds of calls or all.
+        // 7 page sizes, 0 to 3 faults, checksums or not, a disk limit or not, once or lasting, and faults on
+        // one of five kinds of calls or on any.
         assert_eq!(seen.len(), 7 + 4 + 2 + 2 + 2 + 6, "{seen:?}");
     }
 
     #[test]
-    fn no_bytes_are_the_simplest_plan() {
+    fn empty_input_makes_the_simplest_plan() {
         let plan = PoolPlan::arbitrary(&mut Unstructured::new(&[])).unwrap();
         assert_eq!(plan, PoolPlan { page_size: 1, ..PoolPlan::default() });
     }

@@ -1,31 +1,30 @@
-//! Making what lies below a buffer fail, in your own tests and fuzz targets.
+//! Stores that fail as planned, for your own tests and fuzz targets.
 //!
-//! | to | use |
+//! | purpose | use |
 //! |---|---|
-//! | fail one call of a store, or all from one on | [`FaultStore`], [`Fault`] |
-//! | fail call 0, then call 1, and so on until a run has none | [`Faults::failed`] |
-//! | look at what a failure has left, without meeting it again | [`Faults::paused`] |
-//! | let the disk have room again | [`Faults::lift`] |
+//! | fail one call of a store, or one and all later ones | [`FaultStore`], [`Fault`] |
+//! | fail call 0, then call 1, and so on until no call of a run fails | [`Faults::failed`] |
+//! | check the state after a failure, without further failures | [`Faults::paused`] |
+//! | end all failures, as when a full disk has room again | [`Faults::lift`] |
 //! | see in which order a program reads and writes | [`FaultPlan::recording`] |
-//! | give a fuzz target a small pool whose every boundary is near | [`PoolPlan`] |
+//! | give a fuzz target a small pool, in which every boundary is near | [`PoolPlan`] |
 //!
-//! What is not a store's matter no plan can reach: the file that a buffer becomes
-//! ([`into_file`](crate::SpillBuffer::into_file), [`persist`](crate::SpillBuffer::persist)) is made, synced and
-//! named by the system alone, and so is the own file of a buffer that spills beside its target. There,
-//! `strace -e inject=fsync:error=EIO` is the tool; `tests/tests/real_faults.rs` in this crate's repository shows
-//! how.
+//! Plans apply to stores only. The file that a buffer becomes ([`into_file`](crate::SpillBuffer::into_file),
+//! [`persist`](crate::SpillBuffer::persist)) is made, synced and named by the system, and so is the file of a
+//! [`buffer_for`](crate::SpillPool::buffer_for). For those use a tool such as
+//! `strace -e inject=fsync:error=EIO`; `tests/tests/real_faults.rs` in this crate's repository shows how.
 //!
 //! # Every call fails once
 //!
-//! Faults are best counted, not sampled: let call 0 fail, then call 1, and so on, until a run has met
-//! none. So each place in which a program meets its disk is seen to fail.
+//! Count faults instead of sampling them: let call 0 fail, then call 1, and so on, until no call of a run
+//! fails. Each place in which the program uses the store has failed then.
 //!
 //! ```
 //! use overspill::testing::{Failure, Fault, PoolPlan};
 //! use std::io::{Read, Seek, Write};
 //!
 //! for n in 0.. {
-//!     // Pages of 8 bytes, one of them in memory: a disk is needed at once.
+//!     // Pages of 8 bytes, one of them in memory: the second page spills.
 //!     let plan = PoolPlan { page_size: 8, memory: 8, ..PoolPlan::default() };
 //!     let (pool, faults) = plan.with(Fault::lasting(n, Failure::full())).pool();
 //!     let mut buffer = pool.buffer();
@@ -55,16 +54,15 @@
 //!
 //! # In a fuzz target
 //!
-//! With the feature `arbitrary`, [`FaultPlan`] and [`PoolPlan`] are made from the fuzzer's bytes. A
-//! pool of theirs has no file, and no clock decides anything in it, so an input does the same in every
-//! run; and its pages are of a few bytes, so that small inputs meet every boundary. Say that the thing
-//! under test reads from anything that is `BufRead`:
+//! With the feature `arbitrary`, [`FaultPlan`] and [`PoolPlan`] are generated from the fuzzer's bytes. A pool
+//! from such a plan has no file and depends on no clock, so an input does the same in every run. Its pages
+//! are of a few bytes, so small inputs reach every boundary. If the code under test reads from any `BufRead`:
 //!
 //! ```
 //! use overspill::testing::PoolPlan;
 //! use std::io::{self, BufRead, Seek, Write};
 //!
-//! /// The thing under test.
+//! /// The code under test.
 //! fn words(from: impl BufRead) -> io::Result<Vec<String>> {
 //!     from.split(b' ').map(|word| Ok(String::from_utf8_lossy(&word?).into_owned())).collect()
 //! }
@@ -73,7 +71,7 @@
 //! fn check((plan, bytes): (PoolPlan, Vec<u8>)) {
 //!     let (pool, faults) = plan.pool();
 //!     let mut buffer = pool.buffer();
-//!     // The bytes come in while nothing fails; a disk limit may refuse them all the same.
+//!     // No call fails while the bytes are written, but the disk limit may still refuse them.
 //!     if faults.paused(|| buffer.write_all(&bytes)).is_err() {
 //!         return;
 //!     }
@@ -90,11 +88,13 @@
 //! # check((failing, b"a word or two, over pages of eight bytes".to_vec()));
 //! ```
 //!
-//! In its `fuzz/Cargo.toml`: `overspill = { version = "0.1", features = ["arbitrary"] }`. The target
-//! [`example_format`] does more: it writes and seeks, mends the store, and goes on. With
+//! The target's `fuzz/Cargo.toml` has `overspill = { version = "0.1", features = ["arbitrary"] }`. The target
+//! [`example_format`] does more: it writes and seeks, lifts the faults, and goes on. With
 //! `cargo fuzz run --no-trace-compares` such targets run about twice as fast.
 //!
 //! [`example_format`]: https://github.com/overspill/overspill/blob/main/tests/src/example.rs
+
+// Held by: the tests in the files of this folder, and `tests/tests/spill_faults.rs`, which stands on them.
 
 #[cfg(feature = "arbitrary")]
 mod from_bytes;

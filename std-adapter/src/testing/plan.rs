@@ -1,55 +1,56 @@
-//! Which calls of a store fail, and how: descriptions, and nothing that acts.
+//! Which calls of a store fail, and how. Plain values; nothing here acts.
+//!
+//! Held by: the tests at the end of this file, and `tests/tests/errors.rs`.
 
 use std::fmt;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-/// A kind of call that a store gets.
+/// A kind of call to a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Call {
-    /// The store is made usable, as the temp file is opened: before the first other call, and again
-    /// before each further one until it has succeeded.
+    /// The store opens, as a temp file does: before the first other call, and again before each later one
+    /// until it has succeeded.
     Open,
     /// [`Store::read_at`](crate::Store::read_at).
     Read,
     /// [`Store::write_at`](crate::Store::write_at), or
     /// [`Store::write_vectored_at`](crate::Store::write_vectored_at).
     Write,
-    /// [`Store::discard`](crate::Store::discard): blocks in the middle are given back.
+    /// [`Store::discard`](crate::Store::discard): frees bytes in the middle.
     Discard,
-    /// [`Store::set_len`](crate::Store::set_len): the store gets shorter.
+    /// [`Store::set_len`](crate::Store::set_len): cuts the store.
     SetLen,
 }
 
 impl Call {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Call; 5] = [Call::Open, Call::Read, Call::Write, Call::Discard, Call::SetLen];
 }
 
-/// What a call does instead of what it was asked.
+/// What a failing call does instead of its work.
 ///
-/// Printed with `{:?}` it is the expression that makes it.
+/// Its `{:?}` is the Rust expression that makes it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// It does nothing, and gives an error of this kind; `StorageFull` is a full disk.
+    /// It does nothing, and returns an error of this kind; `StorageFull` is a full disk.
     ///
-    /// `Interrupted` never comes twice in a row, since whoever meets it tries again at once: so a
+    /// `Interrupted` never comes twice in a row, since callers try again at once and would do so for ever. A
     /// lasting one interrupts every second call.
     Error(ErrorKind),
-    /// It does nothing, and gives this error of the system, such as 5 (`EIO`) or 28 (`ENOSPC`) on Unix.
+    /// It does nothing, and returns this system error, such as 5 (`EIO`) or 28 (`ENOSPC`) on Unix.
     Os(i32),
-    /// It moves at most so many bytes, and says so. With 0 it moves none: a write that takes
-    /// nothing, a read at the end of the file. Only reads and writes can be short; other calls are
-    /// left alone.
+    /// It moves at most this many bytes, and returns how many. With 0 it moves none, as a write that takes
+    /// nothing or a read at the end of the file. Only reads and writes can be short; other calls succeed.
     Short(usize),
     /// It panics.
     Panic,
 }
 
 impl Failure {
-    /// The error of a disk that cannot be read or written: `EIO` where there is such a thing.
+    /// The error of a disk that cannot be read or written: `EIO` on Unix, an error of kind `Other` elsewhere.
     #[must_use]
     pub const fn io() -> Self {
         if cfg!(unix) { Failure::Os(5) } else { Failure::Error(ErrorKind::Other) }
@@ -61,7 +62,7 @@ impl Failure {
         Failure::Error(ErrorKind::StorageFull)
     }
 
-    /// Whether it can happen to this kind of call.
+    /// Whether this failure can happen to this kind of call.
     #[must_use]
     pub fn applies_to(self, call: Call) -> bool {
         !matches!(self, Failure::Short(_)) || matches!(call, Call::Read | Call::Write)
@@ -79,10 +80,9 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// One call that fails, or one and all that follow.
+/// One call that fails, or one and all later ones.
 ///
-/// Printed with `{:?}` it is the expression that makes it, so that a failing test can print a line to
-/// paste.
+/// Its `{:?}` is the Rust expression that makes it, so a failing test can print a line to paste.
 ///
 /// ```
 /// use overspill::testing::{Call, Failure, Fault};
@@ -95,54 +95,66 @@ impl fmt::Debug for Failure {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// Only calls of this kind fail, and are counted.
+    /// The only kind of call that fails and is counted; any kind if `None`.
     call: Option<Call>,
+    /// The number of the call that fails, from 0.
     nth: u64,
+    /// Whether all later calls fail too.
     lasting: bool,
     failure: Failure,
 }
 
 impl Fault {
-    /// Call number `nth` fails, counted from 0; the one after it works again.
+    /// Fails call number `nth`, counted from 0; the next one works again.
     #[must_use]
     pub const fn once(nth: u64, failure: Failure) -> Self {
         Fault { call: None, nth, lasting: false, failure }
     }
 
-    /// Call number `nth` fails, counted from 0, and so do all after it.
+    /// Fails call number `nth`, counted from 0, and all later ones.
     #[must_use]
     pub const fn lasting(nth: u64, failure: Failure) -> Self {
         Fault { call: None, nth, lasting: true, failure }
     }
 
-    /// Counts calls of this kind only, and fails no other.
+    /// Counts and fails calls of this kind only.
     #[must_use]
     pub const fn on(self, call: Call) -> Self {
         Fault { call: Some(call), ..self }
     }
 
-    /// What the call does, if it fails. `of_kind` calls of its kind came before it, and `of_all` calls
-    /// of any.
-    pub(super) fn hit(self, call: Call, of_kind: u64, of_all: u64) -> Option<Failure> {
+    /// The failure of a `call`, if it fails. Before it came `calls_of_kind` calls of its kind, and `calls` of
+    /// any.
+    pub(super) fn failure_of(self, call: Call, calls_of_kind: u64, calls: u64) -> Option<Failure> {
         let number = match self.call {
             Some(only) if only != call => return None,
-            Some(_) => of_kind,
-            None => of_all,
+            Some(_) => calls_of_kind,
+            None => calls,
         };
-        let hit = if self.lasting { number >= self.nth } else { number == self.nth };
-        (hit && self.failure.applies_to(call)).then_some(self.failure)
+        let fails = if self.lasting { number >= self.nth } else { number == self.nth };
+        (fails && self.failure.applies_to(call)).then_some(self.failure)
     }
 }
 
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = if self.lasting { "lasting" } else { "once" };
-        write!(f, "Fault::{how}({}, {:?})", self.nth, self.failure)?;
+        let constructor = if self.lasting { "lasting" } else { "once" };
+        write!(f, "Fault::{constructor}({}, {:?})", self.nth, self.failure)?;
         self.call.map_or(Ok(()), |call| write!(f, ".on(Call::{call:?})"))
     }
 }
 
-/// What a [`FaultStore`](super::FaultStore) does wrong.
+/// The faults and delays of a [`FaultStore`](super::FaultStore).
+///
+/// ```
+/// use overspill::testing::{Call, Failure, Fault, FaultPlan};
+/// use std::time::Duration;
+///
+/// let full_then_slow = FaultPlan::new()
+///     .with(Fault::once(3, Failure::full()).on(Call::Write))
+///     .slow(Call::Read, Duration::from_millis(1))
+///     .recording();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultPlan {
     pub(super) faults: Vec<Fault>,
@@ -151,27 +163,27 @@ pub struct FaultPlan {
 }
 
 impl FaultPlan {
-    /// Nothing.
+    /// A plan without faults or delays.
     #[must_use]
     pub fn new() -> Self {
         FaultPlan::default()
     }
 
-    /// This fault, too. Where two meet in one call, the first that was added decides.
+    /// Adds a fault. If several apply to one call, the one added first decides.
     #[must_use]
     pub fn with(mut self, fault: Fault) -> Self {
         self.faults.push(fault);
         self
     }
 
-    /// Calls of this kind take at least so long. What else happens to them happens after that.
+    /// Delays each call of this kind by at least `by`, before it fails or works. Several delays add up.
     #[must_use]
     pub fn slow(mut self, call: Call, by: Duration) -> Self {
         self.delays.push((call, by));
         self
     }
 
-    /// Notes every call, for [`Faults::records`](super::Faults::records); 40 bytes for each.
+    /// Records every call, for [`Faults::records`](super::Faults::records); 40 bytes for each.
     #[must_use]
     pub fn recording(mut self) -> Self {
         self.is_recording = true;
@@ -196,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_prints_as_what_makes_it() {
+    fn a_fault_prints_as_the_expression_that_makes_it() {
         let table = [
             (Fault::once(3, Failure::Short(0)), "Fault::once(3, Failure::Short(0))"),
             (
@@ -211,17 +223,17 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_counts_its_own_kind_or_all() {
+    fn a_fault_counts_the_calls_of_its_kind_or_all_calls() {
         let any = Fault::once(4, Failure::io());
-        assert!(any.hit(Call::Read, 0, 4).is_some());
-        assert!(any.hit(Call::Read, 4, 5).is_none());
+        assert!(any.failure_of(Call::Read, 0, 4).is_some());
+        assert!(any.failure_of(Call::Read, 4, 5).is_none());
         let second_write = Fault::lasting(1, Failure::io()).on(Call::Write);
-        assert!(second_write.hit(Call::Write, 0, 9).is_none());
-        assert!(second_write.hit(Call::Write, 1, 10).is_some());
-        assert!(second_write.hit(Call::Read, 1, 10).is_none());
+        assert!(second_write.failure_of(Call::Write, 0, 9).is_none());
+        assert!(second_write.failure_of(Call::Write, 1, 10).is_some());
+        assert!(second_write.failure_of(Call::Read, 1, 10).is_none());
         assert!(
-            Fault::lasting(0, Failure::Short(1)).hit(Call::SetLen, 0, 0).is_none(),
-            "a cut is never short"
+            Fault::lasting(0, Failure::Short(1)).failure_of(Call::SetLen, 0, 0).is_none(),
+            "a cut cannot be short"
         );
     }
 }

@@ -1,16 +1,17 @@
-//! A small pool that needs no file system, described by a value.
+//! A small pool that needs no file system, described by a plain value.
+//!
+//! Held by: the tests of `from_bytes.rs`, and all targets in `fuzz/` over pools.
 
 use super::{Fault, FaultPlan, FaultStore, Faults};
 use crate::api::pool::SpillPool;
 use crate::disk::memory_store::MemoryStore;
 use crate::pages::sums::Checksums;
 
-/// A pool over a [`MemoryStore`], with pages so small that every boundary is near, and with planned
-/// faults.
+/// A pool over a [`MemoryStore`], with pages so small that every boundary is near, and with planned faults.
 ///
-/// Nothing of it depends on the machine, the clock or the file system; but
-/// [`into_file`](crate::SpillBuffer::into_file) and [`persist`](crate::SpillBuffer::persist) make files
-/// here as well.
+/// It does not depend on the machine, the clock or the file system. Only
+/// [`into_file`](crate::SpillBuffer::into_file) and [`persist`](crate::SpillBuffer::persist) still make
+/// files.
 ///
 /// ```
 /// use overspill::testing::PoolPlan;
@@ -23,36 +24,36 @@ use crate::pages::sums::Checksums;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolPlan {
-    /// The size of a page in bytes, a power of two up to 16 MiB.
+    /// The size of a page in bytes: a power of two from 1 byte to 16 MiB.
     pub page_size: usize,
-    /// The memory budget in bytes.
+    /// The memory limit in bytes.
     pub memory: usize,
     /// The disk limit in bytes.
     pub disk: u64,
-    /// Whether what is read back is checked. A small write reads the rest of its block then.
+    /// Whether bytes read back are checked. With checksums, a small write first reads the rest of its block.
     pub checksums: Checksums,
-    /// What the store does wrong.
+    /// The faults of the store.
     pub faults: FaultPlan,
 }
 
 impl PoolPlan {
-    /// This fault, too.
+    /// Adds a fault.
     #[must_use]
     pub fn with(mut self, fault: Fault) -> Self {
         self.faults = self.faults.with(fault);
         self
     }
 
-    /// The pool, and the handle of its store's faults.
+    /// Builds the pool, and returns it with the handle of its store's faults.
     ///
     /// # Panics
-    /// If `page_size` is none.
+    /// If `page_size` is out of range.
     #[must_use]
     pub fn pool(self) -> (SpillPool, Faults) {
         let (store, faults) = FaultStore::new(MemoryStore::new(), self.faults);
         let builder = SpillPool::builder().memory(self.memory).disk(self.disk).page_size(self.page_size);
         let pool = builder.checksums(self.checksums).store(store).build();
-        (pool.unwrap_or_else(|error| panic!("a pool was planned that cannot be: {error}")), faults)
+        (pool.unwrap_or_else(|error| panic!("this plan makes no pool: {error}")), faults)
     }
 }
 

@@ -1,4 +1,13 @@
-//! The store that fails as planned, and the handle to steer it by.
+//! The store that fails as planned, and the handle that controls it.
+//!
+//! Promises:
+//!
+//! - A call that fails with an error or a panic never reaches the store below; a short one reaches it with at
+//!   most its number of bytes.
+//! - Where the store below cannot free bytes, discarding overwrites them, so that a later read of them shows.
+//! - Calls during a pause are neither failed, delayed, counted nor recorded.
+//!
+//! Held by: the tests at the end of this file.
 
 use super::plan::{Call, Failure, FaultPlan};
 use crate::disk::memory_store::MemoryStore;
@@ -9,18 +18,17 @@ use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What stands in bytes that were freed, where the store below has no use for them: so that a read of
-/// them shows.
+/// Overwrites freed bytes if the store below cannot free them, so that a read of them shows.
 const POISON: [u8; 4096] = [0xDB; 4096];
 
 const INTERRUPTED: Failure = Failure::Error(io::ErrorKind::Interrupted);
 
-/// Any store, but for the calls that fail as its [`FaultPlan`] says. A failed call never reaches the
-/// store below.
+/// A store over any other, in which calls fail as its [`FaultPlan`] says. A call that fails with an error or
+/// a panic never reaches the store below.
 ///
-/// It opens itself as [`TempFileStore`](crate::TempFileStore) does, before the first other call; a
-/// failed [`Call::Open`] is a [`SpillError::Directory`](crate::SpillError::Directory), as there. Bytes
-/// that are freed are overwritten if the store below cannot free them.
+/// It opens before its first other call, as [`TempFileStore`](crate::TempFileStore) does. A failed
+/// [`Call::Open`] is a [`SpillError::Directory`](crate::SpillError::Directory), as there. Freed bytes are
+/// overwritten if the store below cannot free them.
 ///
 /// ```
 /// use overspill::testing::{Call, Failure, Fault, FaultStore};
@@ -34,7 +42,7 @@ const INTERRUPTED: Failure = Failure::Error(io::ErrorKind::Interrupted);
 /// buffer.write_all(b"accepted")?;
 /// assert!(buffer.write_all(b"too much").is_err());
 ///
-/// faults.lift(); // somebody has made room
+/// faults.lift(); // the disk has room again
 /// buffer.write_all(b" and more")?;
 /// let mut content = String::new();
 /// buffer.rewind()?;
@@ -48,53 +56,54 @@ pub struct FaultStore<S = MemoryStore> {
     faults: Faults,
 }
 
-/// A [`FaultStore`], seen and steered from outside. Clones are the same.
+/// The handle of a [`FaultStore`]: counts its calls and changes its plan. Clones share the store's state.
 ///
-/// Threads may call the store meanwhile: what is told may have changed already, and what is changed
-/// holds for calls that begin afterwards.
+/// Threads may call the store at the same time. A count may be outdated when it is returned, and a change
+/// applies to calls that begin after it.
 #[derive(Clone, Debug)]
 pub struct Faults {
     state: Arc<Mutex<State>>,
 }
 
-/// A call that a [`FaultStore`] got.
+/// A call to a [`FaultStore`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
     /// Its kind.
     pub call: Call,
-    /// Where in the store, in bytes; of a cut, where it ends then. 0 of an opening.
+    /// Where in the store, in bytes. The new length for [`Call::SetLen`], 0 for [`Call::Open`].
     pub offset: u64,
-    /// How many bytes. 0 of a cut and an opening.
+    /// The number of bytes. 0 for [`Call::SetLen`] and [`Call::Open`].
     pub len: u64,
-    /// What was done to it.
+    /// How it failed, if it did.
     pub failure: Option<Failure>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     plan: FaultPlan,
-    /// By kind, in the order of [`Call::ALL`].
+    /// Counted calls by kind, in the order of [`Call::ALL`].
     calls: [u64; Call::ALL.len()],
     failed: u64,
     is_open: bool,
-    /// Who looks without meeting faults: none is met by anybody then.
+    /// Pauses under way; no call fails while there is one.
     pauses: usize,
-    /// The last call was interrupted.
+    /// Whether the last counted call was interrupted.
     was_interrupted: bool,
     records: Vec<Record>,
 }
 
 impl State {
-    /// Counts a call, and says what becomes of it and how long it takes.
+    /// Counts and records a call, and returns its failure and its delay.
     fn count(&mut self, call: Call, offset: u64, len: u64) -> (Option<Failure>, Duration) {
         if self.pauses > 0 {
             return (None, Duration::ZERO);
         }
-        let (of_kind, of_all) = (self.calls[call as usize], self.calls.iter().sum());
+        let (calls_of_kind, calls) = (self.calls[call as usize], self.calls.iter().sum());
         self.calls[call as usize] += 1;
-        let mut hits = self.plan.faults.iter().filter_map(|fault| fault.hit(call, of_kind, of_all));
-        let failure = hits.find(|&failure| !(self.was_interrupted && failure == INTERRUPTED));
+        let faults = self.plan.faults.iter();
+        let mut failures = faults.filter_map(|fault| fault.failure_of(call, calls_of_kind, calls));
+        let failure = failures.find(|&failure| !(self.was_interrupted && failure == INTERRUPTED));
         self.was_interrupted = failure == Some(INTERRUPTED);
         self.failed += u64::from(failure.is_some());
         if self.plan.is_recording {
@@ -106,7 +115,7 @@ impl State {
 }
 
 impl<S: Store> FaultStore<S> {
-    /// `inner`, but for what `plan` says; and the handle to watch and steer it by.
+    /// Makes a store over `inner` that fails as `plan` says, and its handle.
     #[must_use]
     pub fn new(inner: S, plan: impl Into<FaultPlan>) -> (Self, Faults) {
         let state = State { plan: plan.into(), ..State::default() };
@@ -114,7 +123,8 @@ impl<S: Store> FaultStore<S> {
         (FaultStore { inner, faults: faults.clone() }, faults)
     }
 
-    /// Lets a call happen to as many of `len` bytes as it may; opens the store first.
+    /// Opens the store if it is not open, then runs `on_inner` with the number of bytes that the plan lets
+    /// pass, unless the plan fails the call.
     fn call<R>(
         &self,
         call: Call,
@@ -123,7 +133,7 @@ impl<S: Store> FaultStore<S> {
         on_inner: impl FnOnce(&S, usize) -> io::Result<R>,
     ) -> io::Result<R> {
         self.open()?;
-        let most = self.faults.meet(call, offset, len as u64)?;
+        let most = self.faults.apply(call, offset, len as u64)?;
         on_inner(&self.inner, most.min(len))
     }
 
@@ -131,11 +141,11 @@ impl<S: Store> FaultStore<S> {
         if lock(&self.faults.state).is_open {
             return Ok(());
         }
-        self.faults.meet(Call::Open, 0, 0).map_err(|source| {
+        self.faults.apply(Call::Open, 0, 0).map_err(|source| {
             io::Error::new(source.kind(), NoTempFile { dir: PathBuf::from("a fault store"), source })
         })?;
         let mut state = lock(&self.faults.state);
-        state.is_open = state.pauses == 0; // a pause leaves no trace
+        state.is_open = state.pauses == 0; // an opening in a pause does not count
         Ok(())
     }
 }
@@ -184,7 +194,7 @@ fn up_to<'a>(mut most: usize, parts: &'a [IoSlice<'_>]) -> Vec<IoSlice<'a>> {
     cut.filter(|part| !part.is_empty()).collect()
 }
 
-/// Overwrites bytes that nobody needs any more.
+/// Overwrites freed bytes with [`POISON`].
 fn poison(store: &impl Store, mut offset: u64, mut len: u64) -> io::Result<()> {
     while len > 0 {
         let step = usize::try_from(len).map_or(POISON.len(), |len| len.min(POISON.len()));
@@ -197,9 +207,11 @@ fn poison(store: &impl Store, mut offset: u64, mut len: u64) -> io::Result<()> {
 }
 
 impl Faults {
-    /// Waits as long as the call takes, and gives the error that it meets, or the most bytes that it
-    /// may move.
-    fn meet(&self, call: Call, offset: u64, len: u64) -> io::Result<usize> {
+    /// Waits for the call's delay, then returns the planned error, or the most bytes that the call may move.
+    ///
+    /// # Panics
+    /// If that is planned.
+    fn apply(&self, call: Call, offset: u64, len: u64) -> io::Result<usize> {
         let (failure, delay) = lock(&self.state).count(call, offset, len);
         if delay > Duration::ZERO {
             sleep(delay);
@@ -215,48 +227,51 @@ impl Faults {
         }
     }
 
-    /// How many calls there were, of all kinds, failed ones included. Calls during a
-    /// [pause](Faults::paused) are not counted anywhere.
+    /// The number of calls of all kinds, failed ones included. Calls during a [pause](Faults::paused) are not
+    /// counted here or elsewhere.
     #[must_use]
     pub fn calls(&self) -> u64 {
         lock(&self.state).calls.iter().sum()
     }
 
-    /// How many calls of this kind there were, failed ones included.
+    /// The number of calls of this kind, failed ones included.
     #[must_use]
     pub fn calls_of(&self, call: Call) -> u64 {
         lock(&self.state).calls[call as usize]
     }
 
-    /// How many calls did not do what they were asked, short ones included.
+    /// The number of calls to which a fault applied, short ones included.
     #[must_use]
     pub fn failed(&self) -> u64 {
         lock(&self.state).failed
     }
 
-    /// The calls since the last time this was asked, if the plan is [recording](FaultPlan::recording).
+    /// Takes the records of the calls since the last call of `records`; none unless the plan is
+    /// [recording](FaultPlan::recording).
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         std::mem::take(&mut lock(&self.state).records)
     }
 
-    /// Follows this plan from now on, and counts from 0. The store stays open if it was.
+    /// Replaces the plan, and counts from 0. The store stays open if it was.
     pub fn set(&self, plan: impl Into<FaultPlan>) {
         let mut state = lock(&self.state);
         let (is_open, pauses) = (state.is_open, state.pauses);
         *state = State { plan: plan.into(), is_open, pauses, ..State::default() };
     }
 
-    /// Nothing fails any more, and nothing is slow. Counting and recording go on.
+    /// Removes all faults and delays from the plan. Counting and recording go on.
     pub fn lift(&self) {
         let mut state = lock(&self.state);
         state.plan.faults.clear();
         state.plan.delays.clear();
     }
 
-    /// Runs `look`, in which nothing fails, nothing is slow and nothing is counted: to look at what a
-    /// failure has left. That holds for all threads until `look` has returned, or panicked.
-    pub fn paused<R>(&self, look: impl FnOnce() -> R) -> R {
+    /// Runs `inspect` during a pause, to check what a failure has left: no call fails, is delayed or is
+    /// counted.
+    ///
+    /// The pause applies to all threads, until `inspect` has returned or panicked.
+    pub fn paused<R>(&self, inspect: impl FnOnce() -> R) -> R {
         struct Pause<'a>(&'a Faults);
         impl Drop for Pause<'_> {
             fn drop(&mut self) {
@@ -265,7 +280,7 @@ impl Faults {
         }
         lock(&self.state).pauses += 1;
         let _pause = Pause(self);
-        look()
+        inspect()
     }
 }
 
@@ -281,11 +296,11 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_call_fails_at_its_number_and_never_reaches_what_is_below() {
+    fn each_kind_of_call_fails_at_its_number() {
         for (nth, call) in (0..).zip(Call::ALL) {
             let (store, faults) = FaultStore::new(MemoryStore::new(), Fault::once(nth, Failure::full()));
             let mut buf = [0; 4];
-            // Opening is number 0, and is tried again before the next call, which then is number 2.
+            // Opening is call 0. If it fails, it is tried again before the next call, which then is call 2.
             let results = [
                 kind(store.read_at(0, &mut buf)),
                 kind(store.write_at(0, b"data")),
@@ -293,33 +308,37 @@ mod tests {
                 kind(store.set_len(3)),
             ];
             let failing = results.map(|kind| kind == Some(ErrorKind::StorageFull));
-            let mut wanted = [false; 4];
-            wanted[usize::try_from(nth).unwrap().saturating_sub(1)] = true;
-            assert_eq!((failing, faults.failed()), (wanted, 1), "{call:?}");
+            let mut expected = [false; 4];
+            expected[usize::try_from(nth).unwrap().saturating_sub(1)] = true;
+            assert_eq!((failing, faults.failed()), (expected, 1), "{call:?}");
             assert_eq!(faults.calls(), 5);
         }
     }
 
     #[test]
-    fn short_means_so_many_bytes_and_nothing_is_zero_bytes() {
+    fn a_short_call_moves_at_most_its_bytes() {
         let (store, faults) = FaultStore::new(MemoryStore::new(), Fault::lasting(0, Failure::Short(3)));
         assert_eq!(store.write_at(0, b"abcdef").unwrap(), 3);
-        assert_eq!(store.read_at(1, &mut [0; 6]).unwrap(), 2, "what is there is less");
+        assert_eq!(store.read_at(1, &mut [0; 6]).unwrap(), 2, "the store has only two bytes from there");
         faults.set(Fault::lasting(0, Failure::Short(0)));
         assert_eq!(store.write_at(0, b"abcdef").unwrap(), 0);
         assert_eq!(store.read_at(0, &mut [0; 6]).unwrap(), 0);
         store.set_len(0).unwrap();
-        assert_eq!((faults.calls(), faults.failed()), (3, 2), "counted anew, and a cut is never short");
+        assert_eq!(
+            (faults.calls(), faults.failed()),
+            (3, 2),
+            "`set` counts from 0, and a cut cannot be short"
+        );
     }
 
     #[test]
-    fn a_write_of_several_parts_is_one_write_and_may_end_in_any() {
+    fn a_vectored_write_is_one_write_and_may_end_within_any_part() {
         let parts = [&b"ab"[..], b"", b"cdef", b"g"].map(IoSlice::new);
         for most in 0..=7 {
             let (store, faults) =
                 FaultStore::new(MemoryStore::new(), Fault::once(0, Failure::Short(most)).on(Call::Write));
             let n = store.write_vectored_at(1, &parts).unwrap();
-            // The store below takes one part at a time.
+            // The store below writes the first part that is not empty.
             assert_eq!(n, most.min(2));
             let taken: Vec<u8> = up_to(most, &parts).iter().flat_map(|part| part.to_vec()).collect();
             assert_eq!(taken, b"abcdefg"[..most]);
@@ -332,13 +351,13 @@ mod tests {
         let interrupted = Failure::Error(ErrorKind::Interrupted);
         let (store, faults) = FaultStore::new(MemoryStore::new(), Fault::lasting(0, interrupted));
         let tries: Vec<bool> = (0..6).map(|_| store.write_at(0, b"x").is_ok()).collect();
-        // The opening is interrupted, then done; then the first write is interrupted, and so on.
+        // The opening is interrupted, then works; then the write after it is interrupted, and so on.
         assert_eq!(tries, [false, false, true, false, true, false]);
         assert_eq!((faults.calls_of(Call::Open), faults.calls_of(Call::Write)), (2, 5));
     }
 
     #[test]
-    fn a_pause_leaves_no_trace() {
+    fn a_pause_neither_fails_nor_counts() {
         let plan = FaultPlan::from(Fault::lasting(0, Failure::io())).recording();
         let (store, faults) = FaultStore::new(MemoryStore::new(), plan);
         faults.paused(|| store.write_at(0, b"seen").unwrap());
@@ -349,7 +368,7 @@ mod tests {
         assert!(store.write_at(0, b"x").is_err(), "the pause is over");
         faults.paused(|| {
             faults.paused(|| ());
-            store.write_at(0, b"x").expect("another pause that ends does not end this one");
+            store.write_at(0, b"x").expect("the end of an inner pause does not end the outer one");
         });
         faults.lift();
         store.write_at(0, b"x").unwrap();
@@ -357,21 +376,24 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_is_told() {
+    fn records_list_the_calls_in_order_and_freed_bytes_are_overwritten() {
         let plan = FaultPlan::new().with(Fault::once(1, Failure::Short(2))).recording();
         let (store, faults) = FaultStore::new(MemoryStore::new(), plan);
         assert_eq!(store.write_at(8, b"abcd").unwrap(), 2);
         store.discard(8, 2).unwrap();
-        let seen: Vec<_> = faults.records().iter().map(|r| (r.call, r.offset, r.len, r.failure)).collect();
+        let records: Vec<_> = faults.records().iter().map(|r| (r.call, r.offset, r.len, r.failure)).collect();
         let short = Some(Failure::Short(2));
-        assert_eq!(seen, [(Call::Open, 0, 0, None), (Call::Write, 8, 4, short), (Call::Discard, 8, 2, None)]);
+        assert_eq!(
+            records,
+            [(Call::Open, 0, 0, None), (Call::Write, 8, 4, short), (Call::Discard, 8, 2, None)]
+        );
         let mut freed = [0; 2];
         store.read_at(8, &mut freed).unwrap();
-        assert_eq!(freed, [0xDB; 2], "what is freed shows");
+        assert_eq!(freed, [0xDB; 2], "a read of freed bytes shows");
     }
 
     #[test]
-    fn a_slow_call_takes_its_time_and_another_does_not() {
+    fn a_delay_applies_to_its_kind_of_call_alone() {
         let by = Duration::from_millis(30);
         let (store, _) = FaultStore::new(MemoryStore::new(), FaultPlan::new().slow(Call::Read, by));
         let started = Instant::now();
