@@ -1,4 +1,8 @@
-//! The command line, and the manual.
+//! The command line and the manual.
+//!
+//! Promise: a command line that is refused is refused in one line, which says what to do.
+//!
+//! Held by: the tests at the end of this file, and `tests/command.rs` of this package.
 
 use super::size;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -21,7 +25,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "SIZE", default_value = "64M", value_parser = memory_size)]
     pub(crate) memory: usize,
 
-    /// Take up to SIZE on disk, and fail beyond that [default: no limit]
+    /// Use up to SIZE on disk, and fail beyond that [default: no limit]
     #[arg(short, long, value_name = "SIZE", value_parser = size::parse)]
     pub(crate) disk: Option<u64>,
 
@@ -31,27 +35,27 @@ pub(crate) struct Args {
 
     /// Write to FILE, which appears whole or not at all [default: standard output]
     ///
-    /// A file that is replaced passes on its mode, and its owner where that is allowed. `-` is
-    /// standard output.
+    /// A new file keeps the mode of the one that it replaces, and its owner where that is allowed.
+    /// `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Put the input behind what is in FILE already, in one step
+    /// Add the input after the content that FILE has already, in one step
     #[arg(short, long, requires = "output")]
     pub(crate) append: bool,
 
-    /// Tell on standard error, at the end, what was kept where
+    /// Print on standard error, at the end, how much was kept where
     #[arg(long)]
     pub(crate) stats: bool,
 
-    /// As --stats, but as one JSON object on one line
+    /// Like --stats, but as one JSON object on one line
     #[arg(long)]
     pub(crate) json: bool,
 
     /// Show progress on standard error, terminal or not
     ///
-    /// On a terminal it is shown anyway when the job takes more than a moment. Elsewhere it is a
-    /// line every second, and only with this option.
+    /// On a terminal it is shown anyway when the job takes more than half a second. Elsewhere it is
+    /// a line every second, and only with this option.
     #[arg(long)]
     pub(crate) progress: bool,
 }
@@ -75,20 +79,20 @@ EXAMPLES
       before its first byte is sent.
 
   sed s/old/new/ config | overspill -o config && systemctl reload app
-      Nobody ever sees half a config, and a failure leaves the old one. (To keep it also when sed
+      No reader ever sees half a config, and a failure leaves the old one. (To keep it also when sed
       fails, set the shell's pipefail and check before you write.)
 
   make 2>&1 | overspill --append -o build.log --stats
       Adds the output of one run to a log as one piece.
 
 FILES
-  With -o, a regular file is written under no name beside FILE, synced to disk, and put in FILE's
-  place by a rename. What does not fit in memory goes there at once; with --dir it goes to DIR
-  first, and is copied in the end. Readers see the old content or the new, never a mixture, also
-  after a crash. Until then FILE is not touched.
+  With -o, a regular file is written without a name in FILE's directory, synced to disk, and put
+  in FILE's place by a rename. What does not fit in memory goes to that file at once; with --dir it
+  goes to DIR first, and is copied in the end. Readers see the old content or the new, never a
+  mixture, even after a crash. FILE is not touched before the rename.
 
   A symbolic link is followed: the file that it points to is replaced, and the link stays.
-  A link that points nowhere gets the file that it points to.
+  If the file that a link points to does not exist, it is made.
   A file with other hard links is replaced under this name only; the others keep the old content.
   The mode is kept. The owner and group are kept where the system allows it (root may); where it
   does not, set-user-ID and set-group-ID are dropped. ACLs and extended attributes are not kept.
@@ -96,20 +100,20 @@ FILES
   A read-only file is refused, although a rename could replace it.
   Devices, FIFOs and the like (/dev/null, /dev/fd/3, >(command)) are written to as they are.
 
-  With --append, a regular file is replaced by a copy of itself followed by the input, all in the
-  same way; the copy counts as input against --memory and --disk. A file that is not there yet is
-  made. Devices, FIFOs and the like are simply written to.
+  With --append, a regular file is replaced in the same way, by a copy of itself followed by the
+  input; the copy counts as input against --memory and --disk. A file that does not exist is made.
+  Devices, FIFOs and the like are simply written to.
 
-  What is checked before any input is read: that FILE is not a directory, that it can be written,
-  and that a file can be made in its directory and in DIR.
+  Checked before any input is read: that FILE is not a directory, that it can be written, and that
+  a file can be made in its directory and in DIR.
 
   Empty input makes an empty file.
 
 ENVIRONMENT
-  TMPDIR  The directory of the temporary file, unless it is beside FILE or --dir is given. If it
-          is not set, /tmp. A temporary directory that is itself in memory (tmpfs) is passed over
-          for the first of /var/tmp, /usr/tmp and the current directory that is on a disk. --dir is
-          taken as it is.
+  TMPDIR  The directory of the temporary file, unless it is beside FILE or --dir is given. If
+          TMPDIR is not set, /tmp. If that directory is itself in memory (tmpfs), the first of
+          /var/tmp, /usr/tmp and the current directory that is on a disk is used instead. --dir is
+          used as it is.
 
 SIGNALS
   Any signal that ends the process, SIGKILL too, leaves FILE as it was and nothing else on the
@@ -127,58 +131,60 @@ WINDOWS
 
 EXIT STATUS
   0    All input was written.
-  1    Something failed; one line on standard error says what, and what to do. FILE is as it was.
-  141  The reader of the output closed it early; nothing is said. (The shell reports the same for
-       a command that SIGPIPE ended.)";
+  1    Something failed; one line on standard error says what, and what to do. A regular FILE is as
+       it was; but where only its directory could not be synced, it is new, and a crash of the
+       machine may undo that.
+  141  The reader of the output closed it early; nothing is printed. (The shell reports the same
+       for a command that SIGPIPE ended.)";
 
-/// Why there are no arguments.
+/// Why the command line is not to be run.
 #[derive(Debug)]
-pub(crate) enum NoArgs {
-    /// Help or the version was asked for, and is in here.
-    Shown(Box<clap::Error>),
-    /// The line to say.
+pub(crate) enum NotRun {
+    /// It requests help or the version; this is the text.
+    Help(Box<clap::Error>),
+    /// It is wrong; this is the message.
     Refused(String),
 }
 
-/// Reads a command line, the program's name first.
-pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Args, NoArgs> {
-    let parsed = Args::command().try_get_matches_from(line);
+/// Parses a command line, which begins with the program's name.
+pub(crate) fn parse(command_line: impl IntoIterator<Item = OsString>) -> Result<Args, NotRun> {
+    let parsed = Args::command().try_get_matches_from(command_line);
     let args = parsed.and_then(|matches| Args::from_arg_matches(&matches)).map_err(refuse)?;
     if args.append && args.output.as_deref().is_some_and(|path| path.as_os_str() == "-") {
-        let line = "--append needs a file, and -o - is standard output; name a file";
-        return Err(NoArgs::Refused(line.to_owned()));
+        let message = "--append needs a file, and -o - is standard output; name a file";
+        return Err(NotRun::Refused(message.to_owned()));
     }
     Ok(args)
 }
 
-/// Puts what clap has to say on one line.
-fn refuse(error: clap::Error) -> NoArgs {
+/// Puts an error of clap's on one line. Help and the version stay as they are.
+fn refuse(error: clap::Error) -> NotRun {
     if !error.use_stderr() {
-        return NoArgs::Shown(Box::new(error));
+        return NotRun::Help(Box::new(error));
     }
     if error.kind() == ErrorKind::UnknownArgument
         && let Some(ContextValue::String(operand)) = error.get(ContextKind::InvalidArg)
         && !operand.starts_with('-')
     {
-        return NoArgs::Refused(one_line(&format!(
+        return NotRun::Refused(one_line(&format!(
             "unexpected operand '{operand}'; to write to that file, say -o {operand}"
         )));
     }
     let text = error.render().to_string();
     let mut paragraphs = text.trim().split("\n\n");
-    let what = paragraphs.next().unwrap_or_default();
-    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let problem = paragraphs.next().unwrap_or_default();
+    let problem = problem.strip_prefix("error: ").unwrap_or(problem);
     let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
     let tip = tip.unwrap_or("'overspill --help' tells more");
-    NoArgs::Refused(one_line(&format!("{what}; {tip}")))
+    NotRun::Refused(one_line(&format!("{problem}; {tip}")))
 }
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn memory_size(text: &str) -> Result<usize, size::NoSize> {
-    size::parse(text)?.try_into().map_err(|_| size::NoSize::TooLarge)
+fn memory_size(text: &str) -> Result<usize, size::SizeError> {
+    size::parse(text)?.try_into().map_err(|_| size::SizeError::TooLarge)
 }
 
 #[cfg(test)]

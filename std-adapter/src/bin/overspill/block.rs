@@ -1,28 +1,29 @@
-//! The room that bytes are moved through.
+//! The memory that bytes are moved through.
 
-/// Bytes that are moved at a time: several pages, so that they go past the cache in one call, and
-/// few enough to stay in the processor's.
+/// Bytes that are moved at a time: several pages, so that they go past the frames in one call, and few enough
+/// to stay in the processor's cache.
 pub(crate) const BLOCK: usize = 256 << 10;
 
-/// Where a block begins: at a memory page. The allocator's own blocks of this size begin sixteen bytes
-/// past one, and there the kernel copies at a quarter of the speed (x86-64, `rep movsb`).
+/// The alignment of a block: a memory page. The allocator's blocks of this size begin sixteen bytes past the
+/// start of a page, and from there the kernel copies at a quarter of the speed (x86-64, `rep movsb`).
 const ALIGNMENT: usize = 4096;
 
-/// [`BLOCK`] bytes.
+/// [`BLOCK`] bytes, aligned to [`ALIGNMENT`].
 pub(crate) struct Block {
-    room: Vec<u8>,
+    allocation: Vec<u8>,
+    /// Where the block begins in `allocation`.
     start: usize,
 }
 
 impl Block {
     pub(crate) fn new() -> Self {
-        let room = vec![0_u8; BLOCK + ALIGNMENT];
-        // The standard library may say that it cannot tell; then it is slower, and that is all.
-        let start = room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Block { room, start }
+        let allocation = vec![0_u8; BLOCK + ALIGNMENT];
+        // `align_offset` may return `usize::MAX`; the block is then not aligned, and only slower.
+        let start = allocation.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Block { allocation, start }
     }
 
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        &mut self.room[self.start..self.start + BLOCK]
+        &mut self.allocation[self.start..self.start + BLOCK]
     }
 }

@@ -1,4 +1,9 @@
-//! What is said when something fails: one line, with what to do.
+//! Failures of the command: one line for each, with what to do.
+//!
+//! Promises: a message is one line and harmless to a terminal, whatever names are in it; printing it cannot
+//! panic.
+//!
+//! Held by: `tests/command.rs` of this package.
 
 use overspill::SpillError;
 use std::fmt::Display;
@@ -9,31 +14,31 @@ use std::process::ExitCode;
 /// Why the command ends early.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Nobody reads the output any more, and nobody wants to hear about it.
+    /// The reader closed the output; nothing is printed.
     BrokenPipe,
-    /// The line to say.
-    Said(String),
+    /// The line to print.
+    Message(String),
 }
 
 impl Failure {
-    pub(crate) fn said(line: impl Into<String>) -> Self {
-        Failure::Said(line.into())
+    pub(crate) fn message(line: impl Into<String>) -> Self {
+        Failure::Message(line.into())
     }
 
-    /// Something could not be done to a file: "cannot `what` `path`: `error`; `advice`".
-    pub(crate) fn at(what: &str, path: &Path, error: &io::Error, advice: impl Display) -> Self {
-        Failure::Said(format!("cannot {what} {}: {}; {advice}", path.display(), reason(error)))
+    /// An action on a file failed: "cannot `action` `path`: `error`; `advice`".
+    pub(crate) fn cannot(action: &str, path: &Path, error: &io::Error, advice: impl Display) -> Self {
+        Failure::Message(format!("cannot {action} {}: {}; {advice}", path.display(), reason(error)))
     }
 
-    /// Says it, and gives the exit status.
+    /// Prints the message, and returns the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
-            // What a shell reports for a command that SIGPIPE ended.
+            // 128 + 13: what a shell reports for a command that SIGPIPE ended.
             Failure::BrokenPipe => ExitCode::from(141),
-            Failure::Said(line) => {
-                // A name may hold anything; the message stays one line and harmless to a terminal.
+            Failure::Message(line) => {
+                // File names may have control characters, which could break the line or drive a terminal.
                 let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-                // If standard error is closed too, there is nobody left to tell.
+                // Standard error may be closed too; the exit status is all that is left then.
                 let _ = writeln!(io::stderr(), "overspill: {line}");
                 ExitCode::FAILURE
             }
@@ -41,7 +46,7 @@ impl Failure {
     }
 }
 
-/// The system's words without its number.
+/// The error's text without the system's error number.
 pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error ") {
@@ -50,20 +55,19 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
-/// What to say of an error of the buffer, once it holds `len` bytes. `dir` is where it spills, if
-/// that is known.
-pub(crate) fn of_buffer(error: io::Error, len: u64, dir: Option<&Path>) -> Failure {
+/// The failure for an error of a buffer that holds `len` bytes. `dir` is where it spills, if that is known.
+pub(crate) fn buffer_failure(error: io::Error, len: u64, dir: Option<&Path>) -> Failure {
     match error.downcast::<SpillError>() {
-        Ok(error) => of_spill(&error, len, dir),
-        Err(error) => Failure::said(format!("cannot keep the input: {}", reason(&error))),
+        Ok(error) => spill_failure(&error, len, dir),
+        Err(error) => Failure::message(format!("cannot keep the input: {}", reason(&error))),
     }
 }
 
-/// As [`of_buffer`].
-pub(crate) fn of_spill(error: &SpillError, len: u64, dir: Option<&Path>) -> Failure {
+/// As [`buffer_failure`].
+pub(crate) fn spill_failure(error: &SpillError, len: u64, dir: Option<&Path>) -> Failure {
     let held = indicatif::BinaryBytes(len);
     let place = dir.map_or("the temporary directory".into(), |dir| dir.display().to_string());
-    Failure::said(match error {
+    Failure::message(match error {
         SpillError::DiskLimit { limit, .. } => format!(
             "the disk limit of {} is reached after {held} of input; raise --disk or --memory",
             indicatif::BinaryBytes(*limit)
@@ -87,7 +91,7 @@ pub(crate) fn of_spill(error: &SpillError, len: u64, dir: Option<&Path>) -> Fail
                 // Windows says it of a file that is open somewhere, too.
                 ErrorKind::PermissionDenied if cfg!(windows) => "close it in other programs",
                 ErrorKind::PermissionDenied => "make its directory writable",
-                _ => "see to that",
+                _ => "fix that",
             };
             let reason = reason(source);
             format!("cannot write {}: {reason}; it is as it was: {advice}, then run it again", path.display())

@@ -1,15 +1,17 @@
-//! `overspill`: soaks up its input within a memory budget, then writes it out.
+//! `overspill`: soaks up its input within a memory limit, then writes it out.
 //!
 //! Promises:
 //!
 //! - No byte of output before the last byte of input.
-//! - A file named with `-o` is whole or untouched, whatever ends the process.
+//! - A regular file named with `-o` is whole or untouched, whatever ends the process.
 //! - What can be known to fail is refused before any input is read.
-//! - Memory stays within the budget and a few MiB; nothing else grows with the input, but 64 bytes for
+//! - Memory stays within the limit and a few MiB; nothing else grows with the input, except by 64 bytes for
 //!   each 64 KiB.
 //!
-//! The order: [`args`] reads the command line, [`target`] decides where the output goes, [`soak`] takes
-//! the input in, [`pour`] hands it over. What goes wrong is a [`failure`], in one line.
+//! The order: [`args`] parses the command line, [`target`] chooses where the output goes, [`soak`] reads the
+//! input, and [`pour`] writes it. An error is a [`failure`], printed in one line.
+//!
+//! Held by: `tests/command.rs` of this package.
 
 mod args;
 mod block;
@@ -21,7 +23,7 @@ mod size;
 mod soak;
 mod target;
 
-use args::{Args, NoArgs};
+use args::{Args, NotRun};
 use failure::Failure;
 use overspill::SpillPool;
 use progress::Progress;
@@ -33,58 +35,59 @@ use std::time::Instant;
 use target::Target;
 
 fn main() -> ExitCode {
-    let done = match args::parse(std::env::args_os()) {
+    let result = match args::parse(std::env::args_os()) {
         Ok(args) => run(&args),
-        Err(NoArgs::Shown(asked_for)) => asked_for.exit(),
-        Err(NoArgs::Refused(line)) => Err(Failure::Said(line)),
+        Err(NotRun::Help(text)) => text.exit(),
+        Err(NotRun::Refused(line)) => Err(Failure::Message(line)),
     };
-    done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+    result.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
     let mut target = Target::choose(args.output.as_deref(), args.append)?;
     let pool = pool(args)?;
     let mut progress = Progress::new(args.progress);
-    let place = match &mut target {
-        Target::File(place) => Some(place),
+    let file = match &mut target {
+        Target::File(file) => Some(file),
         Target::Stdout | Target::Stream { .. } => None,
     };
-    let path = place.as_ref().map(|place| place.path.clone());
-    // A directory that was asked for is taken, though the file then costs a copy.
-    let beside = path.filter(|_| args.dir.is_none());
-    let dir = args.dir.clone().or_else(|| Some(target::parent(beside.as_ref()?).to_owned()));
+    let path = file.as_ref().map(|file| file.path.clone());
+    // With --dir the content spills there, although it then has to be copied to the file.
+    let spill_beside = path.filter(|_| args.dir.is_none());
+    let dir = args.dir.clone().or_else(|| Some(target::parent(spill_beside.as_ref()?).to_owned()));
     let dir = dir.as_deref();
 
     let start = Instant::now();
-    let (buffer, old) = Soak { pool: &pool, beside, dir, progress: &mut progress }.input(place)?;
-    if let Target::File(place) = &mut target {
-        place.old = None; // Windows replaces no file that is open
+    let mut soak = Soak { pool: &pool, spill_beside, dir, progress: &mut progress };
+    let (buffer, old_len) = soak.read_input(file)?;
+    if let Target::File(file) = &mut target {
+        file.old = None; // Windows replaces no file that is open
     }
-    let mut report = Report::new(&pool, &buffer, old, start.elapsed());
+    let mut report = Report::new(&pool, &buffer, old_len, start.elapsed());
 
     let start = Instant::now();
     pour::pour(buffer, &target, dir, &mut progress)?;
-    report.writing = start.elapsed();
+    report.output_time = start.elapsed();
 
     progress.finish();
-    let told = match args {
+    let text = match args {
         Args { json: true, .. } => report.json(),
         Args { stats: true, .. } => report.text(),
         _ => return Ok(()),
     };
-    // The output is where it belongs; that nobody hears about it changes nothing.
-    let _ = io::stderr().write_all(told.as_bytes());
+    // The output is complete, so a closed standard error is no failure.
+    let _ = io::stderr().write_all(text.as_bytes());
     Ok(())
 }
 
 fn pool(args: &Args) -> Result<SpillPool, Failure> {
     let mut builder = SpillPool::builder().memory(args.memory).disk(args.disk.unwrap_or(u64::MAX));
     if let Some(dir) = &args.dir {
-        // The library looks when it first spills; that may be gigabytes from now.
+        // The library uses the directory when it first spills, which may be gigabytes later; so try it now.
         tempfile::tempfile_in(dir).map_err(|error| {
-            Failure::at("use", dir, &error, "--dir needs a directory in which files can be made")
+            Failure::cannot("use", dir, &error, "--dir needs a directory in which files can be made")
         })?;
         builder = builder.dir(dir);
     }
-    builder.build().map_err(|error| Failure::said(error.to_string()))
+    builder.build().map_err(|error| Failure::message(error.to_string()))
 }

@@ -1,10 +1,12 @@
-//! The content, handed over to where it goes.
+//! Writing the content to its target.
+//!
+//! Held by: `tests/command.rs` of this package.
 
 use crate::block::Block;
 use crate::failure::{self, Failure};
 use crate::progress::Progress;
 use crate::soak::widen;
-use crate::target::{Place, Target, open_stream};
+use crate::target::{FileTarget, Target, open_stream};
 use overspill::SpillBuffer;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -18,45 +20,46 @@ pub(crate) fn pour(
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     match target {
-        Target::File(place) => replace(buffer, place, dir, progress),
+        Target::File(file) => replace(buffer, file, dir, progress),
         Target::Stdout => {
-            // The terminal, if it is one, is the reader's from here on.
+            // Standard output may be the terminal that shows the bar.
             progress.finish();
             let name = Path::new("standard output");
             let mut out = unbuffered_stdout().map_err(|error| cannot_write(name, &error))?;
             copy(buffer, &mut out, name, dir)
         }
-        Target::Stream { shown, append } => {
+        Target::Stream { user_path, append } => {
             progress.finish();
-            let mut out = open_stream(shown, *append)?;
-            copy(buffer, &mut out, shown, dir)
+            let mut out = open_stream(user_path, *append)?;
+            copy(buffer, &mut out, user_path, dir)
         }
     }
 }
 
 fn replace(
     buffer: SpillBuffer,
-    place: &Place,
+    file: &FileTarget,
     dir: Option<&Path>,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    progress.writing(&place.shown);
-    let done = buffer.persist(&place.path);
-    done.map_err(|refused| failure::of_spill(refused.error(), refused.buffer().len(), dir))?;
-    Ok(())
+    progress.writing(&file.user_path);
+    match buffer.persist(&file.path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(failure::spill_failure(error.error(), error.buffer().len(), dir)),
+    }
 }
 
 fn copy(mut buffer: SpillBuffer, out: &mut File, name: &Path, dir: Option<&Path>) -> Result<(), Failure> {
     let len = buffer.len();
-    let of_buffer = |error| failure::of_buffer(error, len, dir);
-    buffer.seek(SeekFrom::Start(0)).map_err(of_buffer)?;
+    let failed = |error| failure::buffer_failure(error, len, dir);
+    buffer.seek(SeekFrom::Start(0)).map_err(failed)?;
     let mut block = Block::new();
     let block = block.bytes();
     loop {
-        let n = buffer.read(block).map_err(of_buffer)?;
+        let n = buffer.read(block).map_err(failed)?;
         if n == 0 {
-            // Dropped, the buffer would give back its room on the disk piece by piece; the process is
-            // about to end, and the kernel then frees the file as a whole.
+            // Dropping the buffer would free its disk room piece by piece. The process is about to end, and
+            // the kernel then frees the file as a whole.
             std::mem::forget(buffer);
             return Ok(());
         }
@@ -68,13 +71,13 @@ fn cannot_write(name: &Path, error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Failure::at("write", name, error, "free some room there, and run it again")
+            Failure::cannot("write", name, error, "free some room there, and run it again")
         }
-        _ => Failure::at("write", name, error, "part of the output is missing; run it again"),
+        _ => Failure::cannot("write", name, error, "part of the output is missing; run it again"),
     }
 }
 
-/// Standard output without std's buffer, which would look for the last newline in every block.
+/// Standard output without std's buffer, which would search every block for its last newline.
 fn unbuffered_stdout() -> io::Result<File> {
     #[cfg(unix)]
     let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;

@@ -1,4 +1,11 @@
-//! How far it has come: a bar on a terminal, lines elsewhere, or nothing.
+//! Progress on standard error: a bar on a terminal, lines elsewhere, or nothing.
+//!
+//! Promises:
+//!
+//! - Where standard error is no terminal, no progress is shown without `--progress`.
+//! - A closed standard error is no error, and no panic.
+//!
+//! Held by: `tests/command.rs` of this package.
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::File;
@@ -6,82 +13,84 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A job that ends before that shows no bar on a terminal.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a job runs on a terminal before it shows a bar without `--progress`.
+const BAR_DELAY: Duration = Duration::from_millis(500);
 
-/// From one line to the next.
-const PERIOD: Duration = Duration::from_secs(1);
+/// The time from one line to the next.
+const LINE_PERIOD: Duration = Duration::from_secs(1);
 
-/// Shows how far the command is, on standard error.
+/// Shows on standard error how much input was read.
 pub(crate) struct Progress {
-    how: How,
+    mode: Mode,
+    /// Bytes read so far.
     done: u64,
-    /// Bytes to come, if that is known.
+    /// Bytes to be read in all, if that is known.
     total: Option<u64>,
-    /// When to show something next.
+    /// When to show the bar, or the next line.
     next: Instant,
 }
 
-enum How {
+enum Mode {
     Silent,
     Lines,
-    /// Will be a bar, if it takes long enough.
-    Patient,
+    /// Becomes a bar at `next`.
+    PendingBar,
     Bar(ProgressBar),
 }
 
 impl Progress {
     pub(crate) fn new(requested: bool) -> Self {
-        let (how, wait) = match (io::stderr().is_terminal(), requested) {
-            (true, true) => (How::Patient, Duration::ZERO),
-            (true, false) => (How::Patient, PATIENCE),
-            (false, true) => (How::Lines, PERIOD),
-            (false, false) => (How::Silent, PERIOD),
+        let (mode, delay) = match (io::stderr().is_terminal(), requested) {
+            (true, true) => (Mode::PendingBar, Duration::ZERO),
+            (true, false) => (Mode::PendingBar, BAR_DELAY),
+            (false, true) => (Mode::Lines, LINE_PERIOD),
+            (false, false) => (Mode::Silent, LINE_PERIOD),
         };
-        Progress { how, done: 0, total: None, next: Instant::now() + wait }
+        Progress { mode, done: 0, total: None, next: Instant::now() + delay }
     }
 
-    /// Learns from `input` how much is to come, and tells who sits before a silent terminal.
+    /// Takes the number of bytes to come from `input`. If `input` is a terminal, prints how to end it, since
+    /// the command seems to hang otherwise.
     pub(crate) fn expect(&mut self, input: &File) {
         if input.is_terminal() {
             let _ = writeln!(io::stderr(), "overspill: reading from the terminal; end with Ctrl-D");
         }
         self.total =
-            input.metadata().ok().filter(std::fs::Metadata::is_file).map(|found| found.len() + self.done);
+            input.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len() + self.done);
     }
 
-    /// So many bytes more have come.
-    pub(crate) fn soaked(&mut self, bytes: usize) {
+    /// Counts `bytes` more that were read, and shows them if it is time.
+    pub(crate) fn add(&mut self, bytes: usize) {
         self.done += bytes as u64;
-        match &self.how {
-            How::Silent => {}
-            How::Bar(bar) => bar.set_position(self.done),
-            How::Patient if Instant::now() >= self.next => self.how = How::Bar(self.bar()),
-            How::Lines if Instant::now() >= self.next => {
-                say(&format!("{} soaked up", BinaryBytes(self.done)));
-                self.next += PERIOD;
+        match &self.mode {
+            Mode::Silent => {}
+            Mode::Bar(bar) => bar.set_position(self.done),
+            Mode::PendingBar if Instant::now() >= self.next => self.mode = Mode::Bar(self.bar()),
+            Mode::Lines if Instant::now() >= self.next => {
+                print_line(&format!("{} soaked up", BinaryBytes(self.done)));
+                self.next += LINE_PERIOD;
             }
-            How::Patient | How::Lines => {}
+            Mode::PendingBar | Mode::Lines => {}
         }
     }
 
-    /// The input has ended, and the file `shown` is being written.
-    pub(crate) fn writing(&mut self, shown: &Path) {
-        let message = format!("writing {} to {}", BinaryBytes(self.done), shown.display());
-        match &self.how {
-            How::Bar(bar) => {
+    /// Shows that the input has ended, and that the file `path` is being written.
+    pub(crate) fn writing(&mut self, path: &Path) {
+        let message = format!("writing {} to {}", BinaryBytes(self.done), path.display());
+        match &self.mode {
+            Mode::Bar(bar) => {
                 bar.set_style(ProgressStyle::default_spinner());
                 bar.set_message(message);
                 bar.enable_steady_tick(Duration::from_millis(200));
             }
-            How::Lines => say(&message),
-            How::Silent | How::Patient => {}
+            Mode::Lines => print_line(&message),
+            Mode::Silent | Mode::PendingBar => {}
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn finish(&mut self) {
-        if let How::Bar(bar) = std::mem::replace(&mut self.how, How::Silent) {
+        if let Mode::Bar(bar) = std::mem::replace(&mut self.mode, Mode::Silent) {
             bar.finish_and_clear();
         }
     }
@@ -97,23 +106,23 @@ impl Progress {
                 ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()),
             ),
         };
-        // A template of ours is well-formed; if not, the default is as good.
+        // These templates are well-formed; the default style would do as well.
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.set_position(self.done);
-        bar.tick(); // at once: the next bytes may be long in coming
+        bar.tick(); // draws it now: the next bytes may take long
         bar
     }
 }
 
 impl Drop for Progress {
-    /// A message that follows stands on a line of its own.
+    /// Removes the bar, so that a message after it has a line of its own.
     fn drop(&mut self) {
         self.finish();
     }
 }
 
-fn say(what: &str) {
-    let _ = writeln!(io::stderr(), "overspill: {what}");
+fn print_line(text: &str) {
+    let _ = writeln!(io::stderr(), "overspill: {text}");
 }

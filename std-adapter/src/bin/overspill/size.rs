@@ -1,67 +1,72 @@
 //! Sizes as people write them: `64M`, `1.5G`, `10MB`.
 //!
-//! The units are those of dd and of GNU's tools: a letter alone, or with `iB`, is a power of 1024, a
-//! letter with `B` is a power of 1000. The published parsers take the two for the same, or take
-//! `1e+`, `_1` and `1 0` for numbers, or make a budget of 0 from `0.4`; a wrong budget is
-//! found out late, so this one takes what is clear and nothing else.
+//! The units are those of dd and of GNU's tools: a letter alone, or with `iB`, is a power of 1024; a letter
+//! with `B` is a power of 1000. Published parsers treat the two as the same, or accept `1e+`, `_1` and `1 0`
+//! as numbers, or make a limit of 0 from `0.4`. A wrong limit is noticed late, so this parser accepts only
+//! unambiguous texts.
+//!
+//! Promises: the result is exact, or rounded down by less than a byte; no text makes the parser panic.
+//!
+//! Held by: the tests at the end of this file.
 
 use std::fmt;
 
 /// Why a text is not a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoSize {
+pub(crate) enum SizeError {
     NotANumber,
     UnknownUnit,
     PartOfAByte,
     TooLarge,
 }
 
-impl fmt::Display for NoSize {
+impl fmt::Display for SizeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            NoSize::NotANumber => "not a size; write a number and perhaps a unit, such as 64M or 1.5G",
-            NoSize::UnknownUnit => {
+            SizeError::NotANumber => "not a size; write a number and perhaps a unit, such as 64M or 1.5G",
+            SizeError::UnknownUnit => {
                 "unknown unit; K, M, G, T, P, E (or KiB, MiB, ...) are powers of 1024, KB, MB, ... of 1000"
             }
-            NoSize::PartOfAByte => "not a whole number of bytes; write 0.5M, not 0.5",
-            NoSize::TooLarge => "too large; the most is 18446744073709551615 bytes, just under 16E",
+            SizeError::PartOfAByte => "not a whole number of bytes; write 0.5M, not 0.5",
+            SizeError::TooLarge => "too large; the most is 18446744073709551615 bytes, just under 16E",
         })
     }
 }
 
-impl std::error::Error for NoSize {}
+impl std::error::Error for SizeError {}
 
-/// The number of bytes that `text` stands for; what a fraction leaves of a byte is dropped.
-pub(crate) fn parse(text: &str) -> Result<u64, NoSize> {
+/// The number of bytes that `text` stands for, rounded down to a whole byte.
+pub(crate) fn parse(text: &str) -> Result<u64, SizeError> {
     let is_number = |c: char| c.is_ascii_digit() || c == '.';
     let (number, unit) = text.split_at(text.find(|c| !is_number(c)).unwrap_or(text.len()));
     let (whole, fraction) = match number.split_once('.') {
-        Some((_, "")) => return Err(NoSize::NotANumber),
+        Some((_, "")) => return Err(SizeError::NotANumber),
         Some(parts) => parts,
         None => (number, ""),
     };
     if whole.is_empty() || fraction.contains('.') {
-        return Err(NoSize::NotANumber);
+        return Err(SizeError::NotANumber);
     }
     let factor = factor(unit.strip_prefix(' ').filter(|unit| !unit.is_empty()).unwrap_or(unit))
-        .ok_or(NoSize::UnknownUnit)?;
+        .ok_or(SizeError::UnknownUnit)?;
     if factor == 1 && !fraction.is_empty() {
-        return Err(NoSize::PartOfAByte);
+        return Err(SizeError::PartOfAByte);
     }
-    let whole: u64 = whole.parse().map_err(|_| NoSize::TooLarge)?;
-    let bytes = whole.checked_mul(factor).ok_or(NoSize::TooLarge)?;
-    bytes.checked_add(part_of(factor, fraction)).ok_or(NoSize::TooLarge)
+    let whole: u64 = whole.parse().map_err(|_| SizeError::TooLarge)?;
+    let bytes = whole.checked_mul(factor).ok_or(SizeError::TooLarge)?;
+    bytes.checked_add(part_of(factor, fraction)).ok_or(SizeError::TooLarge)
 }
 
-/// `factor` times 0.`fraction`, which is of digits; rounded down, however many they are.
+/// `factor` times 0.`fraction`, rounded down. `fraction` has any number of digits, and nothing else.
 fn part_of(factor: u64, fraction: &str) -> u64 {
-    // From the last digit on: a fraction of a byte that is dropped on the way cannot make a whole one.
+    // From the last digit to the first. For an integer n, floor((n + x) / 10) is floor((n + floor(x)) / 10),
+    // so rounding down at each digit rounds the result exactly.
     let add = |part, digit| (u128::from(factor) * u128::from(digit - b'0') + part) / 10;
     let part = fraction.bytes().rev().fold(0_u128, add);
     u64::try_from(part).unwrap_or(u64::MAX)
 }
 
-/// The bytes in a unit; the empty unit is a byte.
+/// The bytes in a unit; `None` if it is unknown. The empty unit is a byte.
 fn factor(unit: &str) -> Option<u64> {
     let mut letters = unit.chars();
     let Some(letter) = letters.next().map(|c| c.to_ascii_uppercase()) else { return Some(1) };
@@ -116,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_says_why() {
+    fn a_text_that_is_no_size_is_refused_with_the_reason() {
         let table = [
             (
-                NoSize::NotANumber,
+                SizeError::NotANumber,
                 &["", " ", "K", "M64", "-1", "-1K", "+1", "1.", ".5K", "1..5K", "1.5.5K", "inf", "NaN"][..],
             ),
             (
-                NoSize::UnknownUnit,
+                SizeError::UnknownUnit,
                 &[
                     "1Z",
                     "1KK",
@@ -148,8 +153,8 @@ mod tests {
                     "1BB",
                 ],
             ),
-            (NoSize::PartOfAByte, &["0.5", "1.0", "0.4B"]),
-            (NoSize::TooLarge, &["16E", "18446744073709551616", "99999999999999999999999K"]),
+            (SizeError::PartOfAByte, &["0.5", "1.0", "0.4B"]),
+            (SizeError::TooLarge, &["16E", "18446744073709551616", "99999999999999999999999K"]),
         ];
         for (why, texts) in table {
             for text in texts {
@@ -158,32 +163,32 @@ mod tests {
         }
     }
 
-    /// Eighteen digits of a fraction were believed to come down to single bytes of any unit; but E has
-    /// more than 10¹⁸ of them, and the digits behind can make one more.
+    /// Only eighteen digits of a fraction were read, in the belief that they determine every byte of any
+    /// unit. But E has more than 10¹⁸ bytes, and the digits after the eighteenth can make one more.
     #[test]
-    fn digits_without_end_are_exact() {
+    fn a_fraction_with_many_digits_is_exact() {
         assert_eq!(parse("0.2444444444000122077302035E"), Ok(281_825_256_630_446_824));
         assert_eq!(parse(&format!("0.{}E", "9".repeat(5000))), Ok((1 << 60) - 1));
     }
 
-    /// Every multiple that fits is exact, and the first that does not is refused.
+    /// Multiples of each unit are exact up to the largest that fits, and the next is refused.
     #[test]
     fn units_are_exact_up_to_the_end() {
         let letters = ["K", "M", "G", "T", "P", "E"];
         for (power, letter) in (1..).zip(letters) {
             for (suffix, base) in [("", 1024_u64), ("iB", 1024), ("B", 1000)] {
                 let factor = base.pow(power);
-                let most = u64::MAX / factor;
-                for n in [0, 1, 2, most / 2, most - 1, most] {
+                let max = u64::MAX / factor;
+                for n in [0, 1, 2, max / 2, max - 1, max] {
                     assert_eq!(parse(&format!("{n}{letter}{suffix}")), Ok(n * factor), "{n}{letter}{suffix}");
                 }
-                assert_eq!(parse(&format!("{}{letter}{suffix}", most + 1)), Err(NoSize::TooLarge));
+                assert_eq!(parse(&format!("{}{letter}{suffix}", max + 1)), Err(SizeError::TooLarge));
             }
         }
     }
 
-    /// No text of up to four of the characters that matter makes the parser panic, and each that
-    /// it takes is a number before a unit.
+    /// No text of up to five of these characters makes the parser panic, and each that it accepts is a number
+    /// before a unit.
     #[test]
     fn every_short_text_is_a_size_or_refused() {
         let alphabet = ['0', '9', '.', '-', ' ', 'K', 'e', 'i', 'B', '\u{e9}'];

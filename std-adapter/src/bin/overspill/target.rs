@@ -1,6 +1,11 @@
-//! Where the output goes, decided and checked before any input is read.
+//! The target of the output, chosen and checked before any input is read.
 //!
-//! Promise: a target that could not be written in the end is refused now, if that can be known.
+//! Promises:
+//!
+//! - A target that could not be written in the end is refused now, if that can be known.
+//! - Choosing changes no file.
+//!
+//! Held by: `tests/command.rs` of this package.
 
 use crate::failure::{Failure, reason};
 use std::ffi::OsStr;
@@ -8,41 +13,41 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// Links in a row before they are taken for a circle, as Linux has it.
+/// The most links that are followed before they are taken for a circle: Linux's own limit.
 const LINKS_MAX: usize = 40;
 
 /// Where the output goes.
 #[derive(Debug)]
 pub(crate) enum Target {
     Stdout,
-    /// A regular file, there or not, that is put in place in one step.
-    File(Place),
-    /// Something that is written to as it is: a device, a FIFO, a descriptor.
+    /// A regular file, existing or not, that is put in place in one step.
+    File(FileTarget),
+    /// Something that is opened and written to: a device, a FIFO, a descriptor.
     Stream {
-        shown: PathBuf,
+        user_path: PathBuf,
         append: bool,
     },
 }
 
-/// A place for a regular file.
+/// A regular file that the content becomes.
 #[derive(Debug)]
-pub(crate) struct Place {
-    /// As the user named it, for messages.
-    pub(crate) shown: PathBuf,
-    /// Behind all links.
+pub(crate) struct FileTarget {
+    /// The path that the user gave, for messages.
+    pub(crate) user_path: PathBuf,
+    /// The path behind all links.
     pub(crate) path: PathBuf,
-    /// What the new content is put behind.
-    pub(crate) old: Option<Old>,
+    /// The old content, if the input is appended to it.
+    pub(crate) old: Option<OldContent>,
 }
 
-/// The content that a file had when it was opened.
+/// A file opened for its old content, and its identity at that time.
 #[derive(Debug)]
-pub(crate) struct Old {
+pub(crate) struct OldContent {
     pub(crate) file: File,
     identity: Identity,
 }
 
-/// What changes when a file does.
+/// What changes when a file is replaced or written to.
 #[derive(Debug, PartialEq, Eq)]
 struct Identity {
     #[cfg(unix)]
@@ -52,111 +57,123 @@ struct Identity {
 }
 
 impl Target {
-    /// Decides by what is there.
+    /// Chooses by what is at `output` now; standard output without it.
     pub(crate) fn choose(output: Option<&Path>, append: bool) -> Result<Target, Failure> {
-        let Some(shown) = output.filter(|path| path.as_os_str() != "-") else { return Ok(Target::Stdout) };
-        match fs::metadata(shown) {
-            Ok(found) if found.is_dir() => Err(is_directory(shown)),
-            Ok(found) => Target::existing(shown, &found, append),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if ends_in_separator(shown) {
-                    let line =
-                        format!("cannot write {}: it ends as a directory does; name a file", shown.display());
-                    return Err(Failure::said(line));
-                }
-                Target::new_file(shown)
-            }
-            Err(error) => Err(Failure::at("write", shown, &error, "check the path")),
-        }
-    }
-
-    fn existing(shown: &Path, found: &Metadata, append: bool) -> Result<Target, Failure> {
-        let path = match follow(shown) {
-            Ok(Behind::Name(path)) => path,
-            Ok(Behind::Stdout) => return Ok(Target::Stdout),
-            // A regular file that was handed over open is not ours to replace: only to write to.
-            Ok(Behind::Descriptor) => {
-                return Ok(Target::Stream { shown: shown.into(), append: append || found.is_file() });
-            }
-            Err(error) => return Err(Failure::at("write", shown, &error, "check the links")),
+        let Some(user_path) = output.filter(|path| path.as_os_str() != "-") else {
+            return Ok(Target::Stdout);
         };
-        refuse_unwritable(shown, &path)?;
-        if !found.is_file() {
-            return Ok(Target::Stream { shown: shown.into(), append });
+        match fs::metadata(user_path) {
+            Ok(metadata) if metadata.is_dir() => Err(is_directory(user_path)),
+            Ok(metadata) => Target::existing(user_path, &metadata, append),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if ends_in_separator(user_path) {
+                    let line = format!(
+                        "cannot write {}: it ends as a directory does; name a file",
+                        user_path.display()
+                    );
+                    return Err(Failure::message(line));
+                }
+                Target::new_file(user_path)
+            }
+            Err(error) => Err(Failure::cannot("write", user_path, &error, "check the path")),
         }
-        refuse_irreplaceable(shown, &path, found)?;
-        try_directory(shown, &path)?;
-        let old = append.then(|| Old::open(&path)).transpose();
-        let old = old.map_err(|error| Failure::at("read", shown, &error, "--append needs to, to copy it"))?;
-        Ok(Target::File(Place { shown: shown.into(), path, old }))
     }
 
-    fn new_file(shown: &Path) -> Result<Target, Failure> {
-        match follow(shown) {
-            Ok(Behind::Name(path)) => {
-                try_directory(shown, &path)?;
-                Ok(Target::File(Place { shown: shown.into(), path, old: None }))
+    fn existing(user_path: &Path, metadata: &Metadata, append: bool) -> Result<Target, Failure> {
+        let path = match follow(user_path) {
+            Ok(LinkTarget::Path(path)) => path,
+            Ok(LinkTarget::Stdout) => return Ok(Target::Stdout),
+            // A regular file behind an inherited descriptor is written to, not replaced. It is appended to,
+            // since opening it again would start at its beginning.
+            Ok(LinkTarget::Descriptor) => {
+                return Ok(Target::Stream {
+                    user_path: user_path.into(),
+                    append: append || metadata.is_file(),
+                });
             }
-            Ok(_) => Err(Failure::said(format!("cannot write {}: no such descriptor", shown.display()))),
+            Err(error) => return Err(Failure::cannot("write", user_path, &error, "check the links")),
+        };
+        check_writable(user_path, &path)?;
+        if !metadata.is_file() {
+            return Ok(Target::Stream { user_path: user_path.into(), append });
+        }
+        check_replaceable(user_path, &path, metadata)?;
+        check_directory(user_path, &path)?;
+        let old = append.then(|| OldContent::open(&path)).transpose();
+        let old =
+            old.map_err(|error| Failure::cannot("read", user_path, &error, "--append needs to, to copy it"))?;
+        Ok(Target::File(FileTarget { user_path: user_path.into(), path, old }))
+    }
+
+    fn new_file(user_path: &Path) -> Result<Target, Failure> {
+        match follow(user_path) {
+            Ok(LinkTarget::Path(path)) => {
+                check_directory(user_path, &path)?;
+                Ok(Target::File(FileTarget { user_path: user_path.into(), path, old: None }))
+            }
+            Ok(_) => {
+                Err(Failure::message(format!("cannot write {}: no such descriptor", user_path.display())))
+            }
             Err(error) => {
-                let parent = parent(shown);
+                let parent = parent(user_path);
                 let advice = format!("make the directory first (mkdir -p {})", parent.display());
-                Err(Failure::at("write", shown, &error, advice))
+                Err(Failure::cannot("write", user_path, &error, advice))
             }
         }
     }
 }
 
-impl Old {
+impl OldContent {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let identity = Identity::of(&file.metadata()?);
-        Ok(Old { file, identity })
+        Ok(OldContent { file, identity })
     }
 
-    /// Whether what stands at `path` now is not what was opened.
+    /// Whether `path` now leads to other content than was opened.
     pub(crate) fn is_outdated(&self, path: &Path) -> bool {
         fs::metadata(path).map_or(true, |now| Identity::of(&now) != self.identity)
     }
 }
 
 impl Identity {
-    fn of(found: &Metadata) -> Self {
+    fn of(metadata: &Metadata) -> Self {
         Identity {
             #[cfg(unix)]
             inode: {
                 use std::os::unix::fs::MetadataExt;
-                (found.dev(), found.ino())
+                (metadata.dev(), metadata.ino())
             },
-            len: found.len(),
-            modified: found.modified().ok(),
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
         }
     }
 }
 
-/// What a path leads to.
-enum Behind {
-    /// A name in a directory, whether or not a file stands there; no link does.
-    Name(PathBuf),
+/// What a path leads to, through all links.
+enum LinkTarget {
+    /// A path that is no link, whether or not a file is there.
+    Path(PathBuf),
     Stdout,
-    /// A descriptor of ours, other than standard output.
+    /// A descriptor of this process other than standard output.
     Descriptor,
 }
 
-/// Follows the links at the end of `path`, and resolves those before. `canonicalize` would do, but
-/// for links to files that are not there yet, and for those in /proc that stand for descriptors.
-fn follow(path: &Path) -> io::Result<Behind> {
+/// Follows the link that `path` may be, and further ones, and resolves the directories before it.
+/// `canonicalize` does not serve: it fails for files that do not exist yet, and reads the links in /proc that
+/// are descriptors.
+fn follow(path: &Path) -> io::Result<LinkTarget> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
-        let Some(name) = path.file_name() else { return Ok(Behind::Name(fs::canonicalize(path)?)) };
+        let Some(name) = path.file_name() else { return Ok(LinkTarget::Path(fs::canonicalize(path)?)) };
         let dir = fs::canonicalize(parent(&path))?;
         if is_descriptor_directory(&dir) {
-            return Ok(if name == "1" { Behind::Stdout } else { Behind::Descriptor });
+            return Ok(if name == "1" { LinkTarget::Stdout } else { LinkTarget::Descriptor });
         }
         let full = dir.join(name);
         match fs::read_link(&full) {
             Ok(to) => path = dir.join(to),
-            Err(_) => return Ok(Behind::Name(full)),
+            Err(_) => return Ok(LinkTarget::Path(full)),
         }
     }
     Err(io::Error::other("too many links"))
@@ -182,42 +199,42 @@ fn ends_in_separator(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().last().is_some_and(|&last| std::path::is_separator(last.into()))
 }
 
-fn is_directory(shown: &Path) -> Failure {
-    Failure::said(format!("cannot write {}: it is a directory; name a file in it", shown.display()))
+fn is_directory(user_path: &Path) -> Failure {
+    Failure::message(format!("cannot write {}: it is a directory; name a file in it", user_path.display()))
 }
 
-/// A rename would replace a read-only file without asking: `>` would not, and neither do we.
-fn refuse_unwritable(shown: &Path, path: &Path) -> Result<(), Failure> {
+/// Refuses a file that this process may not write. A rename would replace it all the same, but `>` would not.
+fn check_writable(user_path: &Path, path: &Path) -> Result<(), Failure> {
     #[cfg(unix)]
     {
         use rustix::fs::{Access, AtFlags, CWD, accessat};
         use rustix::io::Errno;
-        let answer = accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
-        if let Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY)) = answer {
+        let access = accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
+        if let Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY)) = access {
             let advice = "make it writable, or remove it first";
-            return Err(Failure::at("write", shown, &errno.into(), advice));
+            return Err(Failure::cannot("write", user_path, &errno.into(), advice));
         }
     }
     #[cfg(not(unix))]
-    if fs::metadata(path).is_ok_and(|found| found.permissions().readonly()) {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.permissions().readonly()) {
         let advice = "make it writable, or remove it first";
-        return Err(Failure::at("write", shown, &io::ErrorKind::PermissionDenied.into(), advice));
+        return Err(Failure::cannot("write", user_path, &io::ErrorKind::PermissionDenied.into(), advice));
     }
     Ok(())
 }
 
-/// Files whose name cannot be given to another: mount points (a container's /etc/hosts), and other
-/// people's in a sticky directory.
-fn refuse_irreplaceable(shown: &Path, path: &Path, found: &Metadata) -> Result<(), Failure> {
+/// Refuses a file that a rename cannot replace: a mount point, as a container's /etc/hosts, or another user's
+/// file in a sticky directory.
+fn check_replaceable(user_path: &Path, path: &Path, metadata: &Metadata) -> Result<(), Failure> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
         let is_mounted = statx(CWD, path, AtFlags::empty(), StatxFlags::empty())
             .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
         if is_mounted {
-            return Err(Failure::said(format!(
+            return Err(Failure::message(format!(
                 "cannot replace {}: it is a mount point; write to another file, then copy that over it",
-                shown.display()
+                user_path.display()
             )));
         }
     }
@@ -227,34 +244,36 @@ fn refuse_irreplaceable(shown: &Path, path: &Path, found: &Metadata) -> Result<(
         const STICKY: u32 = 0o1000;
         let user = rustix::process::geteuid().as_raw();
         let dir = fs::metadata(parent(path));
-        let keeps = |dir: &Metadata| dir.mode() & STICKY != 0 && ![dir.uid(), found.uid()].contains(&user);
-        if user != 0 && dir.is_ok_and(|dir| keeps(&dir)) {
-            return Err(Failure::said(format!(
+        let is_protected =
+            |dir: &Metadata| dir.mode() & STICKY != 0 && ![dir.uid(), metadata.uid()].contains(&user);
+        if user != 0 && dir.is_ok_and(|dir| is_protected(&dir)) {
+            return Err(Failure::message(format!(
                 "cannot replace {}: it belongs to somebody else, and its directory is sticky; \
                  write to another file, then copy that over it",
-                shown.display()
+                user_path.display()
             )));
         }
     }
-    let _ = (shown, path, found);
+    let _ = (user_path, path, metadata);
     Ok(())
 }
 
-/// Makes a file in the directory of `path`, and lets it go.
-fn try_directory(shown: &Path, path: &Path) -> Result<(), Failure> {
+/// Refuses a path in whose directory no file can be made. Makes an unnamed one, and drops it.
+fn check_directory(user_path: &Path, path: &Path) -> Result<(), Failure> {
     let dir = parent(path);
     tempfile::tempfile_in(dir).map(drop).map_err(|error| {
-        Failure::said(format!(
+        Failure::message(format!(
             "cannot write {}: no file can be made in {}: {}; make the directory writable, or write elsewhere",
-            shown.display(),
+            user_path.display(),
             dir.display(),
             reason(&error)
         ))
     })
 }
 
-/// Opens what is written to as it is.
+/// Opens a [`Target::Stream`].
 pub(crate) fn open_stream(path: &Path, append: bool) -> Result<File, Failure> {
     let opened = OpenOptions::new().write(true).append(append).open(path);
-    opened.map_err(|error| Failure::at("write", path, &error, "check what it is, and who may write to it"))
+    opened
+        .map_err(|error| Failure::cannot("write", path, &error, "check what it is, and who may write to it"))
 }
