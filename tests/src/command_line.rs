@@ -10,7 +10,7 @@ mod args;
 #[path = "../../std-adapter/src/bin/overspill/size.rs"]
 mod size;
 
-use args::{Args, NoArgs};
+use args::{Args, NotRun};
 use indicatif::BinaryBytes;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -81,7 +81,7 @@ pub fn drive_size(input: &[u8]) {
             assert!(read.abs_diff(bytes) <= bytes / 100, "{bytes} is printed as {printed}, which is {read}");
         }
         Err(why) => {
-            assert!(why == size::NoSize::TooLarge && bytes > u64::MAX / 1001 * 1000, "{printed}: {why}");
+            assert!(why == size::SizeError::TooLarge && bytes > u64::MAX / 1001 * 1000, "{printed}: {why}");
         }
     }
 }
@@ -272,8 +272,8 @@ pub fn drive_args(input: &[u8]) {
             );
         }
         // Asked for in the middle of anything; what stands around it does not matter.
-        Err(NoArgs::Shown(_)) => {}
-        Err(NoArgs::Refused(said)) => {
+        Err(NotRun::Help(_)) => {}
+        Err(NotRun::Refused(said)) => {
             assert!(naive.is_none(), "{line:?} is refused: {said}");
             assert!(!said.trim().is_empty() && !said.contains('\n'), "{line:?}: {said:?} is not one line");
         }

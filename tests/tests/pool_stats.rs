@@ -391,7 +391,7 @@ fn statistics_are_recorded() {
         ),
         ("overspill_store_nanoseconds_total{pool=uploads,path=paged}", nanos),
         ("overspill_memory_bytes{pool=uploads,state=limit}", (2.0 * PAGE as f64).to_bits()),
-        ("overspill_memory_bytes{pool=uploads,state=charged}", (stats.memory_used as f64).to_bits()),
+        ("overspill_memory_bytes{pool=uploads,state=used}", (stats.memory_used as f64).to_bits()),
         ("overspill_disk_bytes{pool=uploads,state=used}", (stats.disk_used as f64).to_bits()),
         ("overspill_buffers{pool=uploads}", 1_f64.to_bits()),
     ] {

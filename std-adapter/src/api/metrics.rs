@@ -19,7 +19,7 @@ impl SpillPool {
     ///
     /// | gauges | |
     /// |---|---|
-    /// | `overspill_memory_bytes` | label `state`: `charged`, `recycled`, `high_water`, `limit` |
+    /// | `overspill_memory_bytes` | label `state`: `used`, `recycled`, `high_water`, `limit` |
     /// | `overspill_disk_bytes` | label `state`: `used`, `high_water`, `limit` (2⁶⁴ for no limit) |
     /// | `overspill_buffers`, `overspill_waiters` | buffers, and waiters for disk room |
     ///
@@ -31,7 +31,7 @@ impl SpillPool {
     /// | `overspill_store_read_bytes_total`, `overspill_store_written_bytes_total` | bytes; the same label |
     /// | `overspill_store_nanoseconds_total` | time in the store; the same label |
     /// | `overspill_refused_total` | requests; label `cause`: `disk_limit`, `store_full` |
-    /// | `overspill_waits_total`, `overspill_waits_in_vain_total` | blocking waits; those that timed out |
+    /// | `overspill_waits_total`, `overspill_waits_timed_out_total` | blocking waits; those that timed out |
     /// | `overspill_wait_nanoseconds_total` | time blocked |
     pub fn record_metrics(&self) {
         let pool = self.name().to_owned();
@@ -48,7 +48,7 @@ impl SpillPool {
 #[expect(clippy::cast_precision_loss, reason = "a recorder's gauges are floating")]
 fn record_gauges(pool: &str, stats: &PoolStats) {
     let memory = [
-        ("charged", stats.memory_used),
+        ("used", stats.memory_used),
         ("recycled", stats.memory_recycled),
         ("high_water", stats.memory_high_water),
         ("limit", stats.memory_limit),
@@ -78,7 +78,7 @@ fn record_counters(pool: &str, stats: &PoolStats) {
         ("overspill_evictions_total", stats.evictions),
         ("overspill_reclaims_total", stats.reclaims),
         ("overspill_waits_total", stats.waits),
-        ("overspill_waits_in_vain_total", stats.waits_timed_out),
+        ("overspill_waits_timed_out_total", stats.waits_timed_out),
         ("overspill_wait_nanoseconds_total", nanos(stats.wait_time)),
     ] {
         counter!(name, "pool" => pool.to_owned()).absolute(count);
