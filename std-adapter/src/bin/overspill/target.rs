@@ -209,7 +209,12 @@ fn check_writable(user_path: &Path, path: &Path) -> Result<(), Failure> {
     {
         use rustix::fs::{Access, AtFlags, CWD, accessat};
         use rustix::io::Errno;
-        let access = accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
+        // By the effective user, as writing goes. Android's C library can ask for the real one only.
+        #[cfg(not(target_os = "android"))]
+        let flags = AtFlags::EACCESS;
+        #[cfg(target_os = "android")]
+        let flags = AtFlags::empty();
+        let access = accessat(CWD, path, Access::WRITE_OK, flags);
         if let Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY)) = access {
             let advice = "make it writable, or remove it first";
             return Err(Failure::cannot("write", user_path, &errno.into(), advice));
