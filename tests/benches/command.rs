@@ -1,11 +1,12 @@
 //! The `overspill` command against `sponge`, as whole processes: time and peak memory.
 //!
-//! `cargo bench -p overspill-tests --bench command` takes 2 GiB of input and thrice that of disk under the
-//! temp directory; `-- 256M` takes less. Skipped, and said so, where there is no `sponge` (moreutils).
+//! `cargo bench -p overspill-tests --bench command` takes 2 GiB of input, and three times as much disk in the
+//! temp directory; `-- 256M` takes less. Without `sponge` (moreutils) it says that it is skipped.
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
-use overspill_tests::bench::{Contender, Row, alternate};
+use overspill_tests::bench::{Contender, Row, alternate, arguments};
+use overspill_tests::support::Random;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -18,7 +19,7 @@ const MIB: u64 = 1 << 20;
 const ROUNDS: usize = 3;
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let args = arguments();
     let mib: u64 =
         args.first().map_or(2048, |arg| arg.trim_end_matches('M').parse().expect("a size like 256M"));
     if Command::new("sponge").stdin(Stdio::null()).stdout(Stdio::null()).status().is_err() {
@@ -81,20 +82,18 @@ fn build() -> PathBuf {
     target.join("release/overspill")
 }
 
-/// Bytes that no file system shortens.
+/// Writes bytes that no file system can compress.
 fn fill(path: &Path, len: u64) {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
-    let mut state = 88_172_645_463_325_252u64;
+    let mut random = Random::new(1);
     for _ in 0..len / 8 {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        file.write_all(&state.to_le_bytes()).unwrap();
+        file.write_all(&random.bits().to_le_bytes()).unwrap();
     }
     file.flush().unwrap();
 }
 
-/// Runs `command` on `input`, with `cat` reading its output if it is `piped`; notes its peak memory.
+/// Runs `command` on `input`, with `cat` reading its output if it is `piped`. Raises `peak_kib` to its peak
+/// memory.
 fn run(command: &mut Command, input: &Path, piped: bool, peak_kib: &Cell<u64>) -> Duration {
     command.stdin(File::open(input).unwrap());
     if piped {

@@ -1,23 +1,24 @@
-//! `SpillBuffer` against what people use today, in one alternating run.
+//! `SpillBuffer` against what programs use today, in turn.
 //!
-//! `cargo bench -p overspill-tests --bench peers` runs everything;
-//! `cargo bench -p overspill-tests --bench peers -- bodies` what has `bodies` in its name.
+//! `cargo bench -p overspill-tests --bench peers` runs all cases;
+//! `cargo bench -p overspill-tests --bench peers -- bodies` the case `bodies`.
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
 use overspill::{Checksums, SpillBuffer, SpillPool};
-use overspill_tests::bench::{Contender, Row, alternate};
+use overspill_tests::bench::{Contender, Row, alternate, arguments, peak_resident_kib, timed};
+use overspill_tests::support::Random;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{BufReader, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::SpooledTempFile;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let args = arguments();
     if args.first().is_some_and(|arg| arg == "child-peak") {
         return peak_child();
     }
@@ -38,12 +39,6 @@ fn main() {
             case();
         }
     }
-}
-
-fn timed(f: impl FnOnce()) -> Duration {
-    let started = Instant::now();
-    f();
-    started.elapsed()
 }
 
 /// Bytes that differ from page to page.
@@ -68,7 +63,7 @@ fn read_chunks(file: &mut impl Read, buf: &mut [u8], total: usize) {
     }
 }
 
-/// Writes `total` bytes in chunks into something new, goes back, and reads them: both parts timed.
+/// Writes `total` bytes in chunks into a new file, rewinds, and reads them. Times both parts.
 fn write_read<F: Read + Write + Seek>(
     make: impl FnOnce() -> F,
     data: &[u8],
@@ -89,8 +84,8 @@ fn print_write_read(case: &str, rival: &str, ours: [Duration; 2], theirs: [Durat
     Row::times(format!("{case}, read"), rival, ours[1], theirs[1], target).print();
 }
 
-/// Ours twice: a buffer with a budget of its own, whose memory comes fresh from the allocator as the
-/// rivals' does, and one of a pool that has had buffers before, as in a server.
+/// Ours twice: a buffer with a limit of its own, whose memory comes from the allocator as the rivals' does;
+/// and a buffer of a pool that recycles the memory of earlier buffers, as in a server.
 fn in_ram() {
     let data = bytes(MIB);
     let pool = SpillPool::builder().memory(64 * MIB).build().unwrap();
@@ -189,25 +184,13 @@ fn spilled_bodies() {
                 Contender::new("SpooledTempFile", || run(&|| Box::new(SpooledTempFile::new(4 * KIB)))),
             ],
         );
-        let case = format!("300 bodies of 64 KiB by {chunk}, 4 KiB budget");
+        let case = format!("300 bodies of 64 KiB by {chunk}, limit 4 KiB");
         Row::times(case, "SpooledTempFile", medians[0][0], medians[1][0], 3.0).print();
     }
 }
 
 trait ReadWriteSeek: Read + Write + Seek {}
 impl<T: Read + Write + Seek> ReadWriteSeek for T {}
-
-/// A generator good enough to choose places: Marsaglia's xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
 
 /// Reads and writes 64 bytes, in turn, at places chosen by `place`.
 fn scattered(file: &mut (impl Read + Write + Seek), ops: u32, mut place: impl FnMut() -> u64) -> Duration {
@@ -230,7 +213,7 @@ fn random() {
     let data = bytes(MIB);
     let pages = (TOTAL / (64 * KIB)) as u64;
     let uniform = |random: &mut Random| random.below((TOTAL / 64) as u64) * 64;
-    // Every tenth page is hot, so that the hot ones are not just those that came first.
+    // Every tenth page is hot, so that the hot pages are not just the first ones.
     let skewed = move |random: &mut Random| {
         let page = if random.below(10) < 9 { random.below(pages / 10) * 10 } else { random.below(pages) };
         page * 64 * KIB as u64 + random.below(1024) * 64
@@ -243,8 +226,7 @@ fn random() {
         let mut theirs = SpooledTempFile::new(16 * MIB);
         write_chunks(&mut ours, &data, TOTAL, 64 * KIB);
         write_chunks(&mut theirs, &data, TOTAL, 64 * KIB);
-        let (mut our_random, mut their_random) =
-            (Random(88_172_645_463_325_252), Random(88_172_645_463_325_252));
+        let (mut our_random, mut their_random) = (Random::new(1), Random::new(1));
         let medians = alternate(
             9,
             &mut [
@@ -326,9 +308,10 @@ fn spilled_streams() {
     }
 }
 
-/// What checking costs: ours against ours without. The aim is what it would take to be on by default.
+/// What checksums cost: ours with them against ours without. The target is what they would have to reach to
+/// be on by default.
 fn checksums() {
-    const AIM: f64 = 0.9;
+    const TARGET: f64 = 0.9;
     let total = 256 * MIB;
     let data = bytes(MIB);
     let pools = [Checksums::On, Checksums::Off]
@@ -340,9 +323,9 @@ fn checksums() {
             &mut [Contender::new("with", || run(&pools[0])), Contender::new("without", || run(&pools[1]))],
         );
         let case = format!("checksums, 256 MiB over 16 MiB by {chunk}");
-        print_write_read(&case, "without", medians[0], medians[1], AIM);
+        print_write_read(&case, "without", medians[0], medians[1], TARGET);
     }
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let places: Vec<u64> = (0..50_000).map(|_| random.below((64 * MIB / 64) as u64) * 64).collect();
     let mut buffers = pools.each_ref().map(SpillPool::buffer);
     buffers.iter_mut().for_each(|buffer| write_chunks(buffer, &data, 64 * MIB, MIB));
@@ -353,10 +336,10 @@ fn checksums() {
     };
     let medians =
         alternate(9, &mut [Contender::new("with", || run(with)), Contender::new("without", || run(without))]);
-    Row::times("checksums, random 64 B", "without", medians[0][0], medians[1][0], AIM).print();
+    Row::times("checksums, random 64 B", "without", medians[0][0], medians[1][0], TARGET).print();
 }
 
-/// The child's whole life is one stream of 1 GiB through a budget of 64 MiB.
+/// What the child process does: one stream of 1 GiB through a memory limit of 64 MiB.
 fn peak_child() {
     let data = bytes(4 * KIB);
     let mut buffer = SpillBuffer::with_budget(64 * MIB);
@@ -364,13 +347,6 @@ fn peak_child() {
     buffer.rewind().unwrap();
     read_chunks(&mut buffer, &mut [0; 4096], 1024 * MIB);
     println!("{}", peak_resident_kib());
-}
-
-/// The most memory that this process ever had resident, in KiB; Linux only.
-fn peak_resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
-    line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
 fn peak_memory() {

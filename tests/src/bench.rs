@@ -1,15 +1,40 @@
-//! Rivals in one run: alternating, medians, ratios.
+//! Rivals in one run: in turn, with medians and ratios.
 //!
-//! Wall-clock times on a shared machine swing; the ratio of two medians that were taken in turn does
-//! so much less. So nothing here prints a time without the rival's beside it.
+//! Wall-clock times on a shared machine vary much; the ratio of two medians that were taken in turn varies
+//! much less. So every time is printed beside the rival's.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Something to be measured: a name, and a run that says how long each of its parts took.
+/// The arguments of a bench, without the options that cargo adds.
+pub fn arguments() -> Vec<String> {
+    std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect()
+}
+
+/// How long `f` takes.
+pub fn timed(f: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    f();
+    started.elapsed()
+}
+
+/// A figure of this process from `/proc/self/status`: in KiB, if it is one of memory. `None` where there is
+/// no such file.
+pub fn process_status(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let figures = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    figures.split_whitespace().next()?.parse().ok()
+}
+
+/// The most memory that this process ever had resident, in KiB; 0 where the system does not say.
+pub fn peak_resident_kib() -> u64 {
+    process_status("VmHWM").unwrap_or(0)
+}
+
+/// What is measured: a name, and a run that returns how long each of its parts took.
 pub struct Contender<'a, const PARTS: usize> {
-    /// What the table calls it.
+    /// Its name in the table.
     pub name: &'a str,
-    /// One run from scratch. What is not timed inside does not count.
+    /// One run from scratch. Only what it times itself counts.
     pub run: Box<dyn FnMut() -> [Duration; PARTS] + 'a>,
 }
 
@@ -20,8 +45,8 @@ impl<'a, const PARTS: usize> Contender<'a, PARTS> {
     }
 }
 
-/// Runs all contenders in turn, `rounds` times after one that does not count, and returns the median
-/// of each part of each of them.
+/// Runs all contenders in turn, in one round that does not count and in `rounds` that do. Returns, for each
+/// contender, the median of each part.
 pub fn alternate<const PARTS: usize>(
     rounds: usize,
     contenders: &mut [Contender<'_, PARTS>],
@@ -38,23 +63,24 @@ pub fn alternate<const PARTS: usize>(
     times.iter_mut().map(|parts| std::array::from_fn(|part| median(&mut parts[part]))).collect()
 }
 
-/// The middle one of `times`, or the lower of two. Zero if there are none.
+/// The median of `times`: of an even number, the lower one of the two in the middle. Zero if `times` is
+/// empty.
 pub fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times.get(times.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }
 
-/// One line of a result table: ours against one rival, with the ratio that is aimed at.
+/// One line of a table of results: ours against one rival, and the ratio that is the target.
 pub struct Row {
     /// What was done.
     pub case: String,
-    /// Against whom.
+    /// The rival's name.
     pub rival: String,
-    /// Our time, memory or whatever is counted; less is better.
+    /// Our time, memory or other figure. Less is better.
     pub ours: f64,
-    /// The rival's.
+    /// The rival's figure.
     pub theirs: f64,
-    /// Their figure divided by ours is to be at least this.
+    /// What the rival's figure divided by ours should be at least.
     pub target: f64,
 }
 
@@ -71,12 +97,12 @@ impl Row {
         Row { case: case.into(), rival: rival.into(), ours, theirs, target }
     }
 
-    /// How many times less ours is than theirs.
+    /// The rival's figure divided by ours.
     pub fn ratio(&self) -> f64 {
         self.theirs / self.ours
     }
 
-    /// Prints the line; the last column says how it stands to the target.
+    /// Prints the line, with `MISSED` at its end if the ratio is below the target.
     pub fn print(&self) {
         let verdict = if self.ratio() >= self.target { "" } else { "  MISSED" };
         println!(
@@ -90,7 +116,7 @@ impl Row {
         );
     }
 
-    /// Prints the line above all lines.
+    /// Prints the heading of the table.
     pub fn print_header() {
         println!(
             "{:<44} {:>12} {:<18} {:>12} {:>8} {:>7}",

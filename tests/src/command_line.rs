@@ -1,6 +1,6 @@
-//! The `overspill` command's reading of its line, beside a naive reading of the same.
+//! How the `overspill` command reads its command line, compared with a naive reading of the same line.
 //!
-//! The command is a program, and none of it can be called from outside; so the two files that read the
+//! The command is a program, and nothing in it can be called from outside. So its two files that read the
 //! line are compiled here a second time, as they are.
 
 #[allow(dead_code)]
@@ -15,7 +15,8 @@ use indicatif::BinaryBytes;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// What the text of a size must be, by arithmetic on its decimal digits.
+/// The number of bytes that a size stands for, by arithmetic on its decimal digits; `None` if it is not a
+/// size.
 fn naive_size(text: &str) -> Option<u64> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (whole, rest) = text.split_at(digits_end);
@@ -62,7 +63,8 @@ fn times(digits: &str, factor: u64, cut: usize) -> String {
     format!("{carry}{product}")
 }
 
-/// Any text is a size or not, for the command as on paper; and what it prints as a size is one.
+/// The command takes the same texts as sizes as the naive reading, with the same values; and can read the
+/// sizes it prints.
 ///
 /// # Panics
 /// Where they differ.
@@ -71,12 +73,12 @@ pub fn drive_size(input: &[u8]) {
     let size = size::parse(&text);
     assert_eq!(size.ok(), naive_size(&text), "{text:?}");
     if let Err(why) = size {
-        assert!(!why.to_string().contains('\n'), "{text:?}: {why:?} takes more than one line");
+        assert!(!why.to_string().contains('\n'), "{text:?}: {why:?} is longer than one line");
     }
     let bytes = input.first_chunk().map_or(input.len() as u64, |first: &[u8; 8]| u64::from_le_bytes(*first));
     let printed = BinaryBytes(bytes).to_string();
     match size::parse(&printed) {
-        // Two decimals are printed, of up to 1024.
+        // Sizes are printed with two decimals, of a number up to 1024.
         Ok(read) => {
             assert!(read.abs_diff(bytes) <= bytes / 100, "{bytes} is printed as {printed}, which is {read}");
         }
@@ -86,9 +88,9 @@ pub fn drive_size(input: &[u8]) {
     }
 }
 
-/// What a command line asks for.
+/// What a command line requests.
 #[derive(Debug, Default, PartialEq)]
-struct Asked {
+struct Requested {
     memory: Option<OsString>,
     disk: Option<OsString>,
     dir: Option<OsString>,
@@ -99,16 +101,16 @@ struct Asked {
     progress: bool,
 }
 
-/// How the line must be read; `None` if it must be refused.
-fn naive_line(line: &[OsString]) -> Option<Asked> {
-    let mut requested = Asked::default();
+/// What the line requests; `None` if it must be refused.
+fn naive_line(line: &[OsString]) -> Option<Requested> {
+    let mut requested = Requested::default();
     let mut rest = line.iter().peekable();
-    // A value of its own may not look like an option, but for a lone dash.
+    // An argument that looks like an option is no value, except for a lone dash.
     let is_value = |next: &&OsString| !next.as_bytes().starts_with(b"-") || next.as_bytes() == b"-";
     while let Some(arg) = rest.next() {
         let mut arg = arg.as_bytes();
         if arg == b"--" {
-            return if rest.next().is_none() { requested.fit() } else { None };
+            return if rest.next().is_none() { requested.valid() } else { None };
         }
         if let Some(long) = arg.strip_prefix(b"--") {
             let (name, value) = match long.iter().position(|&c| c == b'=') {
@@ -119,8 +121,8 @@ fn naive_line(line: &[OsString]) -> Option<Asked> {
                 Some(flag) if value.is_none() && !*flag => *flag = true,
                 Some(_) => return None,
                 None => {
-                    let place = requested.place(name).filter(|place| place.is_none())?;
-                    *place = Some(value.or_else(|| rest.next_if(is_value).cloned())?);
+                    let value_of = requested.value(name).filter(|value| value.is_none())?;
+                    *value_of = Some(value.or_else(|| rest.next_if(is_value).cloned())?);
                 }
             }
             continue;
@@ -140,8 +142,8 @@ fn naive_line(line: &[OsString]) -> Option<Asked> {
                 b'o' => b"output",
                 _ => return None,
             };
-            let place = requested.place(name).filter(|place| place.is_none())?;
-            *place = Some(if behind.is_empty() {
+            let value = requested.value(name).filter(|value| value.is_none())?;
+            *value = Some(if behind.is_empty() {
                 rest.next_if(is_value).cloned()?
             } else {
                 OsStr::from_bytes(behind.strip_prefix(b"=").unwrap_or(behind)).to_owned()
@@ -149,10 +151,10 @@ fn naive_line(line: &[OsString]) -> Option<Asked> {
             break;
         }
     }
-    requested.fit()
+    requested.valid()
 }
 
-impl Asked {
+impl Requested {
     fn flag(&mut self, name: &[u8]) -> Option<&mut bool> {
         match name {
             b"append" => Some(&mut self.append),
@@ -163,7 +165,7 @@ impl Asked {
         }
     }
 
-    fn place(&mut self, name: &[u8]) -> Option<&mut Option<OsString>> {
+    fn value(&mut self, name: &[u8]) -> Option<&mut Option<OsString>> {
         match name {
             b"memory" => Some(&mut self.memory),
             b"disk" => Some(&mut self.disk),
@@ -173,22 +175,22 @@ impl Asked {
         }
     }
 
-    /// Itself, if it makes sense as a whole.
-    fn fit(self) -> Option<Self> {
+    /// Itself, if its values are valid and fit together.
+    fn valid(self) -> Option<Self> {
         let is_size = |text: &Option<OsString>| {
             text.as_ref().is_none_or(|text| text.to_str().is_some_and(|text| naive_size(text).is_some()))
         };
         let is_path = |path: &Option<OsString>| path.as_ref().is_none_or(|path| !path.is_empty());
-        let fits = is_size(&self.memory)
+        let is_valid = is_size(&self.memory)
             && is_size(&self.disk)
             && is_path(&self.dir)
             && is_path(&self.output)
             && (!self.append || self.output.as_ref().is_some_and(|path| path != "-"));
-        fits.then_some(self)
+        is_valid.then_some(self)
     }
 
-    /// What the command has to make of it.
-    fn is(&self, args: &Args) -> bool {
+    /// Whether the command has read the same.
+    fn matches(&self, args: &Args) -> bool {
         let size = |text: &Option<OsString>| text.as_ref().and_then(|text| naive_size(text.to_str()?));
         args.memory as u64 == size(&self.memory).unwrap_or(64 << 20)
             && args.disk == size(&self.disk)
@@ -199,7 +201,7 @@ impl Asked {
     }
 }
 
-/// Words that a line is likely to be made of.
+/// Words that command lines consist of, or nearly so.
 const WORDS: [&str; 32] = [
     "-m",
     "--memory",
@@ -235,7 +237,7 @@ const WORDS: [&str; 32] = [
     "-5",
 ];
 
-/// Words from the list, and words of any bytes, as the input says.
+/// Words from the list, and words of any bytes, as the input chooses.
 fn words(mut input: &[u8]) -> Vec<OsString> {
     const WORDS_MAX: usize = 16;
     let mut line = Vec::new();
@@ -256,7 +258,7 @@ fn words(mut input: &[u8]) -> Vec<OsString> {
     line
 }
 
-/// Any command line is understood, or refused in one line, as a naive reading of it says.
+/// Any command line is read as the naive reading reads it, or refused in one line where that refuses it.
 ///
 /// # Panics
 /// Where they differ.
@@ -267,11 +269,11 @@ pub fn drive_args(input: &[u8]) {
     match args::parse(program.chain(line.iter().cloned())) {
         Ok(args) => {
             assert!(
-                naive.as_ref().is_some_and(|requested| requested.is(&args)),
+                naive.as_ref().is_some_and(|requested| requested.matches(&args)),
                 "{line:?}: {args:?}, {naive:?}"
             );
         }
-        // Asked for in the middle of anything; what stands around it does not matter.
+        // Help or version, which win over the rest of the line.
         Err(NotRun::Help(_)) => {}
         Err(NotRun::Refused(said)) => {
             assert!(naive.is_none(), "{line:?} is refused: {said}");

@@ -1,14 +1,14 @@
-//! An example: how to fuzz something of your own over a `SpillBuffer` whose store fails.
+//! An example: how to fuzz code of your own over a `SpillBuffer` whose store fails.
 //!
-//! The thing under test is a small file format, [`encode`] and [`decode`], that writes a table of
-//! records, and goes back to fill in its header. Replace it by yours; [`drive_example`] stays.
+//! The code under test is a small file format, [`encode`] and [`decode`]. It writes a table of records, and
+//! seeks back to fill in its header. Replace it by your own; [`drive_example`] stays.
 
 use arbitrary::{Arbitrary, Unstructured};
 use overspill::testing::PoolPlan;
 use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom, Write};
 
-/// Header: where the index is, and how many records there are. Then the records. Then the index:
-/// offset and length of each.
+/// Writes a header with the offset of the index and the number of records; then the records; then the index,
+/// with offset and length of each record.
 fn encode(records: &[Vec<u8>], to: &mut (impl Write + Seek)) -> io::Result<()> {
     to.write_all(&[0; 16])?;
     let mut index = Vec::new();
@@ -41,7 +41,7 @@ fn decode(from: &mut (impl Read + Seek)) -> io::Result<Vec<Vec<u8>>> {
         let entry = n.checked_mul(16).and_then(|at| index_at.checked_add(at));
         from.seek(SeekFrom::Start(entry.ok_or(ErrorKind::InvalidData)?))?;
         let (offset, len) = (number(from)?, number(from)?);
-        // Nothing is allocated for a length that cannot be.
+        // Check the length before allocating for it.
         if offset.checked_add(len).is_none_or(|record_end| record_end > end) {
             return Err(ErrorKind::InvalidData.into());
         }
@@ -59,27 +59,27 @@ struct Input {
     /// The pool, with its faults.
     plan: PoolPlan,
     records: Vec<Vec<u8>>,
-    /// A file that nobody has encoded.
+    /// Bytes that were never encoded.
     junk: Vec<u8>,
 }
 
-/// Any bytes at all are an input.
+/// Any bytes are an input.
 ///
 /// # Panics
-/// If the format does not survive a store that fails.
+/// If the format loses records or reads wrong ones when the store fails.
 pub fn drive_example(input: &[u8]) {
     let Ok(Input { mut plan, records, junk }) = Input::arbitrary_take_rest(Unstructured::new(input)) else {
         return;
     };
-    plan.disk = u64::MAX; // so that every refusal is a fault
+    plan.disk = u64::MAX; // so that only a fault can refuse
     let mut truth = Cursor::new(Vec::new());
     encode(&records, &mut truth).expect("a vector takes everything");
     let (pool, faults) = plan.pool();
 
-    // Writing: it fails only if the store has, and can be done again once that is mended.
+    // Encoding fails only if the store has failed, and succeeds once the store works again.
     let mut buffer = pool.buffer();
     if encode(&records, &mut buffer).is_err() {
-        assert!(faults.failed() > 0, "refused for no reason");
+        assert!(faults.failed() > 0, "refused, though nothing has failed");
         faults.paused(|| {
             buffer.clear();
             encode(&records, &mut buffer).expect("nothing fails now");
@@ -91,14 +91,14 @@ pub fn drive_example(input: &[u8]) {
     });
     assert_eq!(written.expect("nothing fails now"), truth.into_inner(), "the same bytes as in memory");
 
-    // Reading: the truth or an error, never something else.
+    // Decoding returns the records or an error, never wrong records.
     let failed = faults.failed();
     match decode(&mut buffer) {
         Ok(read) => assert_eq!(read, records),
-        Err(error) => assert!(faults.failed() > failed, "{error}, for no reason"),
+        Err(error) => assert!(faults.failed() > failed, "{error}, though nothing has failed"),
     }
 
-    // Junk is junk in whatever it lies.
+    // Junk decodes to the same, or to the same error, over memory and over pages.
     let in_memory = decode(&mut Cursor::new(&junk)).map_err(|error| error.kind());
     let over_pages = faults.paused(|| {
         buffer.clear();

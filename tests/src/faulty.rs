@@ -1,7 +1,7 @@
-//! A medium that fails when it is told to. Faults are counted, not sampled: a test lets call 0 fail,
-//! then call 1, and so on until a run has none, each time once and each time for good.
+//! A medium that fails as planned. Faults are counted, not sampled: a test lets call 0 fail, then call 1, and
+//! so on until a run has no failing call; each call once alone, and once together with all calls after it.
 //!
-//! The store that does the same is public: `overspill::testing`.
+//! For stores there is a public module that does the same: `overspill::testing`.
 
 use overspill_core::{Medium, ReadMedium};
 use std::fmt;
@@ -27,21 +27,21 @@ impl Faults {
     }
 }
 
-/// `M`, but for the calls that fail. A failed call never reaches it.
+/// The medium `M`, some of whose calls fail. A failed call does not reach it.
 #[derive(Clone, Debug)]
 pub struct Faulty<M> {
     inner: M,
     faults: Faults,
     /// Calls so far, failed ones included.
     calls: usize,
-    /// Those of them that failed.
+    /// How many of them failed.
     failed: usize,
 }
 
-/// What a call that was to fail answers, or the medium's own error.
+/// The error of a call that was planned to fail, or the medium's own error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultyError<E> {
-    /// Planned: it was this call, counted from 0.
+    /// Planned: of this call, counted from 0.
     Planned(usize),
     /// Not planned.
     Inner(E),
@@ -58,7 +58,7 @@ impl<M> Faulty<M> {
         self.failed > 0
     }
 
-    /// What lies below, where nothing fails.
+    /// The medium itself, which does not fail.
     pub fn inner(&self) -> &M {
         &self.inner
     }

@@ -1,19 +1,20 @@
-//! What checks overspill: models, drivers and conformance checkers, shared by tests, benches and
-//! fuzz targets.
+//! What checks overspill: models, drivers and conformance checkers, shared by tests, benches and fuzz
+//! targets.
 //!
 //! | module | question it answers |
 //! |---|---|
 //! | [`model`] | what is a binary file? |
 //! | [`ops`] | what can be done to one, and how is a sequence of it made from bytes? |
-//! | [`driver`] | do a thing and the model agree after each operation? |
-//! | [`cursors`] | … when the thing is a `Cursor`, over every medium |
-//! | [`spills`] | … when the things are `SpillBuffer`s of one pool, under any budget |
+//! | [`driver`] | do a subject and the model agree after each operation? |
+//! | [`cursors`] | … when the subject is a `Cursor`, over every medium |
+//! | [`spills`] | … when the subjects are `SpillBuffer`s of one pool, under any limit |
 //! | [`pools`] | … whose limits move, and whose store fails in any one call |
 //! | [`drive_args`], [`drive_size`] | does the command read its line as a naive reading says? |
-//! | [`drive_example`] | how is something of one's own fuzzed over a pool with faults? |
-//! | [`faulty`] | what does a thing do when what lies below it fails? |
+//! | [`drive_example`] | how is a program of one's own fuzzed over a pool with faults? |
+//! | [`faulty`] | what does a cursor do when its medium fails? |
 //! | [`conformance`] | does a type keep what a trait promises? |
 //! | [`mod@bench`] | who is faster, in one alternating run? |
+//! | [`support`], `linux` | (helpers of many tests) |
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -36,11 +37,14 @@ pub mod cursors;
 pub mod driver;
 mod example;
 pub mod faulty;
+#[cfg(target_os = "linux")]
+pub mod linux;
 pub mod model;
 pub mod ops;
 pub mod pools;
 mod ring_driver;
 pub mod spills;
+pub mod support;
 
 /// The code of the pages that no crate's own documentation includes, run as tests.
 #[cfg(doctest)]
@@ -53,7 +57,7 @@ mod pages {
     struct Core;
 }
 
-/// What a test printed by a [`Mismatch`](driver::Mismatch) needs.
+/// What a test that a [`Mismatch`](driver::Mismatch) prints needs.
 pub mod replay {
     pub use crate::cursors::{CursorSetup, Under::*, run_cursor};
     pub use crate::driver::Watch::*;
@@ -73,25 +77,11 @@ pub use example::drive_example;
 pub use pools::drive_pool;
 pub use ring_driver::drive_ring;
 pub use spills::drive_spill;
-
-/// The program of `src/bin/ordeal.rs`, which lies at `program`, with its arguments.
-pub fn ordeal(program: &str, scenario: &str, dir: &std::path::Path) -> std::process::Command {
-    let mut command = std::process::Command::new(program);
-    command.arg(scenario).arg(dir);
-    command
-}
-
-/// Says that a test is skipped here: on the real standard error, which `cargo test` does not hold back
-/// as it does what `eprintln!` prints.
-pub fn skip(test: &str, why: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
-}
+pub use support::skip;
 
 /// proptest's configuration with `cases` cases, or as many as `PROPTEST_CASES` says.
 ///
-/// Nothing is written beside the sources on a failure: what it prints is a test, which is a better
-/// place for it.
+/// A failure writes nothing beside the sources: it prints a test, which is a better place for it.
 pub fn proptest_config(cases: u32) -> proptest::test_runner::Config {
     let default = proptest::test_runner::Config::default();
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { cases };

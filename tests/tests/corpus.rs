@@ -1,5 +1,5 @@
-//! Do the fuzzer's inputs still pass? Every seed, and every finding that still lies in its
-//! artifacts, is replayed without a fuzzer.
+//! Do the fuzzer's inputs still pass? Every seed, and every finding in its artifacts, is replayed without a
+//! fuzzer.
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -48,7 +48,7 @@ targets! {
     example_format: drive_example;
 }
 
-/// A target that is not replayed here would rot.
+/// Nothing else runs a target's seeds on every change.
 #[test]
 fn every_target_is_replayed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/fuzz_targets");
@@ -62,7 +62,7 @@ fn every_target_is_replayed() {
     }
 }
 
-/// A decoder that panics on short or odd input would be found as a bug of what it drives.
+/// A decoder must not panic, or the fuzzer would report that as a bug of what the decoder drives.
 #[test]
 fn any_bytes_are_a_run() {
     for byte in [0, 1, 0x55, 0xFF] {

@@ -1,20 +1,23 @@
-//! Does the whole content arrive, under the right name, and does nothing get lost if it cannot?
+//! Does the whole content arrive when a buffer becomes a file, under the right name and with the right mode?
+//! And if it cannot become one, is the buffer in the error, whole, and is nothing left on the disk?
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillError, SpillPool};
+use overspill_tests::support::{content_of, names_in};
 use std::fs;
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::Path;
 
 const KIB: usize = 1 << 10;
 
-/// A content with everything in it that pages can be: full, cut, overwritten, holes, a partial end.
+/// Writes content with all sorts of pages: full, cut, overwritten, a hole, a partial one at the end. Returns
+/// the content.
 fn fill(buffer: &mut SpillBuffer) -> Vec<u8> {
     let text: Vec<u8> = (0..200 * KIB).map(|i| ((i / 7) ^ i) as u8).collect();
     buffer.write_all(&text).unwrap();
     let mut model = text;
-    // Bytes that were on disk once, and must be zeros now.
+    // Some of these bytes were on the disk, and must be zeros now.
     buffer.set_len(70_001).unwrap();
     model.truncate(70_001);
     buffer.set_len(150_000).unwrap();
@@ -29,7 +32,8 @@ fn fill(buffer: &mut SpillBuffer) -> Vec<u8> {
     model
 }
 
-/// Buffers under all budgets that make a difference, meant for `path` or not.
+/// Buffers under all memory limits that make a difference: of the pool's store, meant for `path`, and meant
+/// for a path in another directory.
 fn buffers(path: &Path) -> Vec<SpillBuffer> {
     let pool = |memory, page, checksums| {
         let builder = SpillPool::builder().memory(memory).page_size(page).checksums(checksums);
@@ -46,22 +50,18 @@ fn buffers(path: &Path) -> Vec<SpillBuffer> {
     pools.iter().map(SpillPool::buffer).chain(beside).chain(elsewhere).collect()
 }
 
-/// What can be seen in `dir`, but for the temp files of Windows: it removes no file that is open, so those of buffers
-/// have names there until they are closed. [`assert_left`] is for afterwards.
+/// The names in `dir`, without the temp files of Windows: it removes no file that is open, so the files of buffers have
+/// names there until they are closed. [`assert_left`] is for afterwards.
 fn names(dir: &Path) -> Vec<String> {
-    let mut names = all_names(dir);
+    let mut names = names_in(dir);
     names.retain(|name| !(cfg!(windows) && name.starts_with(".tmp")));
     names
 }
 
-fn all_names(dir: &Path) -> Vec<String> {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-}
-
-/// When all buffers and files are gone, `dir` holds `names`, and nothing else on any platform.
+/// When all buffers and files are closed, `dir` holds `names` and nothing else, on any platform.
 #[track_caller]
 fn assert_left(dir: &Path, names: &[&str]) {
-    assert_eq!(all_names(dir), names);
+    assert_eq!(names_in(dir), names);
 }
 
 #[test]
@@ -79,8 +79,8 @@ fn persist_puts_the_content_under_the_name() {
     assert_left(dir.path(), &["content"]);
 }
 
-/// The buffer's end frees its slots. Where they were in the file that now has a name, that would
-/// have punched holes into it.
+/// A dropped buffer frees its slots. If they are in the file that now has a name, that would punch holes into
+/// it.
 #[test]
 fn the_end_of_the_pool_does_not_touch_the_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -89,23 +89,20 @@ fn the_end_of_the_pool_does_not_touch_the_file() {
     let mut buffer = pool.buffer_for(&path);
     let model = fill(&mut buffer);
     let file = buffer.persist(&path).unwrap();
-    assert_eq!(pool.stats().disk_used, 0, "the file is not the pool's any more");
+    assert_eq!(pool.stats().disk_used, 0, "the file no longer counts as the pool's");
     drop((file, pool));
     assert!(fs::read(&path).unwrap() == model);
 }
 
 #[test]
-fn into_file_gives_the_content_at_the_position() {
+fn into_file_keeps_content_and_position() {
     let dir = tempfile::tempdir().unwrap();
     for (case, mut buffer) in buffers(&dir.path().join("content")).into_iter().enumerate() {
         let model = fill(&mut buffer);
         let position = buffer.position();
         let mut file = buffer.into_file().unwrap();
         assert_eq!(file.stream_position().unwrap(), position);
-        file.rewind().unwrap();
-        let mut content = Vec::new();
-        file.read_to_end(&mut content).unwrap();
-        assert!(content == model, "case {case}");
+        assert!(content_of(&mut file) == model, "case {case}");
         assert!(names(dir.path()).is_empty());
     }
     assert_left(dir.path(), &[]);
@@ -121,9 +118,10 @@ fn an_empty_buffer_makes_an_empty_file() {
     }
 }
 
-/// A peer's `into_file` lost the bytes when the disk was full. Here the error carries the buffer.
+/// The `into_file` of a similar library lost the bytes when the disk was full. Here the error holds the
+/// buffer.
 #[test]
-fn what_cannot_be_handed_over_comes_back_whole() {
+fn a_buffer_that_cannot_become_a_file_comes_back_whole() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("missing").join("content");
     for mut buffer in buffers(&dir.path().join("content")) {
@@ -132,16 +130,21 @@ fn what_cannot_be_handed_over_comes_back_whole() {
         let failed = buffer.persist(&path).unwrap_err();
         assert!(matches!(failed.error(), SpillError::Target { path: named, .. } if *named == path));
         assert!(failed.error().to_string().contains(&path.display().to_string()), "{}", failed.error());
+        assert_eq!(failed.error().kind(), ErrorKind::NotFound);
+        assert_eq!(names(dir.path()), [""; 0], "nothing is left beside the target");
         let mut buffer = failed.into_buffer();
         assert_eq!(buffer.position(), position);
         assert!(buffer.to_vec().unwrap() == model);
-        // And once more, where it can be done.
-        buffer.persist(dir.path().join("content")).unwrap();
-        assert!(fs::read(dir.path().join("content")).unwrap() == model);
+        // And now to a path where it can.
+        let path = dir.path().join("content");
+        buffer.persist(&path).unwrap();
+        assert!(fs::read(&path).unwrap() == model);
+        fs::remove_file(&path).unwrap();
     }
 }
 
-/// A directory cannot be replaced by a file: by then everything was written beside it, and has to go.
+/// The rename fails at the very end: all content has been written beside the directory by then, and must be
+/// removed.
 #[test]
 fn a_target_that_is_a_directory_is_refused_and_nothing_is_left() {
     let dir = tempfile::tempdir().unwrap();
@@ -156,9 +159,10 @@ fn a_target_that_is_a_directory_is_refused_and_nothing_is_left() {
     assert_left(dir.path(), &["folder"]);
 }
 
-/// Whatever has the name stays, and nothing is left beside it; and the buffer can be persisted elsewhere.
+/// A file or directory that has the name stays, nothing is left beside it, and the buffer can be persisted
+/// elsewhere.
 #[test]
-fn what_has_the_name_already_stays_if_that_is_asked_for() {
+fn persist_noclobber_replaces_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let [file, folder, free] = ["file", "folder", "free"].map(|name| dir.path().join(name));
     fs::write(&file, "first").unwrap();
@@ -175,7 +179,7 @@ fn what_has_the_name_already_stays_if_that_is_asked_for() {
             fs::remove_file(&free).unwrap();
         }
     }
-    // A link to nothing is a name that is taken, too.
+    // A link that leads nowhere takes the name, too.
     #[cfg(unix)]
     {
         let link = dir.path().join("link");
@@ -217,18 +221,15 @@ fn what_windows_does_not_replace_is_refused_and_nothing_is_left() {
 }
 
 #[test]
-fn into_file_works_over_any_store() {
+fn into_file_copies_out_of_any_store() {
     let pool = SpillPool::builder().memory(0).page_size(16).store(MemoryStore::new()).build().unwrap();
     let mut buffer = pool.buffer();
     buffer.write_all(b"never was in a file").unwrap();
     let mut file = buffer.into_file().unwrap();
-    file.rewind().unwrap();
-    let mut content = String::new();
-    file.read_to_string(&mut content).unwrap();
-    assert_eq!(content, "never was in a file");
+    assert_eq!(content_of(&mut file), b"never was in a file");
 }
 
-/// A gap of a tebibyte is copied as a gap.
+/// A hole of a tebibyte is not copied byte by byte.
 #[test]
 fn holes_stay_holes() {
     let dir = tempfile::tempdir().unwrap();
@@ -265,7 +266,7 @@ mod permissions {
     }
 
     #[test]
-    fn a_replaced_file_passes_its_mode_on() {
+    fn the_mode_of_a_replaced_file_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("content");
         for mut buffer in buffers(&path) {

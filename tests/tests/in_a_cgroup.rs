@@ -1,9 +1,12 @@
-//! Guards a program in a container: a pool that takes its share from the container's memory limit stays
-//! within it, whatever goes through, and is never killed. In a real control group, version 1 or 2, which takes
-//! Linux and the rights to make one; elsewhere the test says on standard error that it was skipped, and why.
+//! Does a pool with a share of a container's memory limit stay within that limit? A gigabyte goes through a
+//! process in a control group of 256 MiB, which must never be killed for want of memory.
+//!
+//! The control group is a real one, of version 1 or 2. That takes Linux, and the right to make one; without
+//! it the test is skipped, and says why on standard error.
 #![cfg(target_os = "linux")]
 
 use overspill::SpillPool;
+use overspill_tests::skip;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,18 +18,18 @@ const GROUP_LIMIT: u64 = 256 * MIB;
 const CONTENT: u64 = 1 << 30;
 const PIECE: usize = 64 << 10;
 
-/// Set in the process that runs inside.
+/// The environment variable that is set in the process in the group.
 const INSIDE: &str = "OVERSPILL_IN_A_CGROUP";
 
-/// A control group with a limit on memory; removed when dropped.
+/// A control group with a memory limit. Dropping it removes it.
 struct Group {
     dir: PathBuf,
-    /// Where it counts the processes that were killed for want of memory.
+    /// The file that counts processes killed for want of memory.
     kills: &'static str,
 }
 
 impl Group {
-    /// One of the version that this machine has the memory controller in.
+    /// Of the version in which this machine has the memory controller.
     fn new() -> Result<Self, String> {
         let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
         let mut refused = String::from("no memory controller is mounted");
@@ -41,7 +44,7 @@ impl Group {
 
     fn at(mount: &Path, path: &str, limit: &str, kills: &'static str) -> io::Result<Self> {
         if kills == V2_KILLS {
-            // Only the root may have processes beside groups that limit memory.
+            // Of all groups, only the root may have both processes and children that limit memory.
             fs::write(mount.join("cgroup.subtree_control"), "+memory")?;
         }
         let dir = mount.join(path.trim_start_matches('/')).join(format!("overspill-{}", std::process::id()));
@@ -59,7 +62,7 @@ impl Group {
 
 const V2_KILLS: &str = "memory.events";
 
-/// Where a group may be made: mount, path below it, file of the limit, file of the kills.
+/// Where a group may be made: mount point, path below it, file of the limit, file of the kills.
 fn places(own: &str) -> Vec<(PathBuf, String, &'static str, &'static str)> {
     let mut places = Vec::new();
     for line in own.lines() {
@@ -73,7 +76,7 @@ fn places(own: &str) -> Vec<(PathBuf, String, &'static str, &'static str)> {
             }
         } else if controllers.split(',').any(|controller| controller == "memory") {
             let mount = PathBuf::from("/sys/fs/cgroup/memory");
-            // In a container, the path is the host's, and the mount shows what is below it.
+            // In a container, the path is the one on the host, and the mount shows only what lies below it.
             let path = if mount.join(path.trim_start_matches('/')).exists() { path } else { "" };
             places.push((mount, path.to_owned(), "memory.limit_in_bytes", "memory.oom_control"));
         }
@@ -83,7 +86,7 @@ fn places(own: &str) -> Vec<(PathBuf, String, &'static str, &'static str)> {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // What ended a moment ago may still be counted in.
+        // A process that has just ended may still be counted as in the group.
         for _ in 0..50 {
             if fs::remove_dir(&self.dir).is_ok() {
                 return;
@@ -93,14 +96,14 @@ impl Drop for Group {
     }
 }
 
-/// What a piece holds: no two alike.
+/// Fills `piece` so that no two pieces are alike.
 fn fill(piece: &mut [u8], number: u64) {
     for (at, word) in piece.chunks_exact_mut(512).enumerate() {
         word[..8].copy_from_slice(&(number << 8 | at as u64).to_le_bytes());
     }
 }
 
-/// The program in the container.
+/// What runs in the group.
 fn inside() {
     let pool = SpillPool::builder().memory_fraction(0.25).build().unwrap();
     assert_eq!(pool.stats().memory_limit, GROUP_LIMIT / 4, "the group's limit was not found");
@@ -123,10 +126,7 @@ fn inside() {
     assert!(stats.disk_used >= CONTENT - stats.memory_limit, "{stats:?}");
 }
 
-/// Standard error, past what the test harness keeps to itself.
-fn say(what: &str) {
-    let _ = io::stderr().write_all(format!("\nin_a_cgroup: {what}\n").as_bytes());
-}
+const TEST: &str = "a_gigabyte_goes_through_a_quarter_of_a_small_group";
 
 #[test]
 fn a_gigabyte_goes_through_a_quarter_of_a_small_group() {
@@ -135,13 +135,14 @@ fn a_gigabyte_goes_through_a_quarter_of_a_small_group() {
     }
     let group = match Group::new() {
         Ok(group) => group,
-        Err(reason) => return say(&format!("SKIPPED, nothing was tested: {reason}")),
+        Err(reason) => return skip(TEST, &reason),
     };
-    // The shell enters the group first, so that all that the program ever takes is counted there.
+    // The shell enters the group before it starts the program, so that all memory of the program is counted
+    // there.
     let enter = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
     let mut command = Command::new("sh");
     command.args(["-c", enter]).arg(&group.dir).arg(env::current_exe().unwrap());
-    command.args(["--exact", "a_gigabyte_goes_through_a_quarter_of_a_small_group"]).env(INSIDE, "1");
+    command.args(["--exact", TEST]).env(INSIDE, "1");
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);

@@ -1,5 +1,5 @@
-//! Rules for what is read and not compiled: the pages and the licences. Each has its reason beside it; the one that parses
-//! is shown to bite.
+//! Rules for what is read and not compiled: the pages and the licences. Each has its reason beside it; the
+//! one that parses is shown to bite.
 
 use std::collections::HashSet;
 use std::fs;
@@ -83,7 +83,7 @@ fn dead_links(dir: &Path, page: &str) -> Vec<String> {
     links(page).into_iter().filter(is_dead).map(str::to_owned).collect()
 }
 
-/// Pages are moved and renamed, and a dead link shows to nobody but the reader who follows it.
+/// Pages are moved and renamed, and a dead link is noticed only by a reader who follows it.
 #[test]
 fn links_lead_somewhere() {
     let mut found = Vec::new();
@@ -103,8 +103,9 @@ fn dead_links_are_found() {
     assert_eq!(dead_links(&dir, page), ["no.rs", "#gone", "also.gone"]);
 }
 
-/// A crate without its licences may not be passed on. They are copies and not symbolic links: a checkout on Windows would have
-/// a file with the link's text in its place, and a crate packed from there would have that for a licence.
+/// A crate without its licences may not be passed on. They are copies and not symbolic links: a checkout on
+/// Windows would have a file with the link's text in its place, and a crate packed from there would have that
+/// for a licence.
 #[test]
 fn each_crate_has_the_licences() {
     for file in ["LICENSE-APACHE", "LICENSE-MIT"] {

@@ -1,14 +1,14 @@
-//! Is what is charged what is allocated? A counting allocator knows.
+//! Is what a pool charges what it allocates? (I2) An allocator that counts is the witness.
 //!
-//! Frames are the only blocks of the test of 256 plain bytes and more. Their sum has to be the charge, to the
-//! byte, after every step.
+//! The test allocates no other blocks of 256 or more bytes with alignment 1 than frames. After every step,
+//! their sum must be what the pool charges, to the byte.
 
 use overspill::{SpillBuffer, SpillPool};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Bytes of blocks that can only be frames.
+/// The bytes of all blocks that can only be frames.
 static FRAMES: AtomicI64 = AtomicI64::new(0);
 
 struct Counting;
@@ -25,7 +25,7 @@ fn count(layout: Layout, sign: i64) {
     }
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed to the system's allocator unchanged.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Guards I2: growth, eviction, read-back, recycled frames, taking back and limits that move.
+/// With growth, eviction, reading back, recycled frames, reclaimed pages and limits that move.
 #[test]
 fn what_is_charged_is_what_is_allocated() {
     let before = FRAMES.load(Ordering::Relaxed);
@@ -53,7 +53,7 @@ fn what_is_charged_is_what_is_allocated() {
         let stats = pool.stats();
         let charged = i64::try_from(stats.memory_used + stats.memory_recycled).unwrap();
         assert_eq!(FRAMES.load(Ordering::Relaxed) - before, charged, "{step}");
-        assert!(charged <= i64::try_from(stats.memory_limit).unwrap(), "{step}: past the limit");
+        assert!(charged <= i64::try_from(stats.memory_limit).unwrap(), "{step}: above the limit");
     };
     let mut buffers: Vec<SpillBuffer> = (0..20).map(|_| pool.buffer()).collect();
     let mut piece = [7; 200];

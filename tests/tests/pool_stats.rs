@@ -1,6 +1,7 @@
-//! Guards what a pool tells of itself: each number is checked against what was made to happen.
+//! Are statistics, events and metrics true? Each number is checked against what the test made happen.
 
 use overspill::{DiskLimitScope, Event, MemoryStore, SpillBuffer, SpillPool, SpillReason, WhenFull};
+use overspill_tests::support::{content_of, stream};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -14,27 +15,25 @@ const PAGE_BYTES: u64 = PAGE as u64;
 
 type Events = Arc<Mutex<Vec<Event>>>;
 
-/// A pool of so many pages of memory and of disk, and the events that it told.
-fn listened(memory: usize, disk: u64, store: MemoryStore) -> (SpillPool, Events) {
+/// A pool with so many pages of memory and of disk, and the events that it emits.
+fn with_events(memory: usize, disk: u64, store: MemoryStore) -> (SpillPool, Events) {
     let events = Events::default();
-    let told = Arc::clone(&events);
+    let sink = Arc::clone(&events);
     let builder = SpillPool::builder().memory(memory * PAGE).disk(disk * PAGE_BYTES).page_size(PAGE);
-    let builder = builder.store(store).on_event(move |event| told.lock().unwrap().push(event.clone()));
+    let builder = builder.store(store).on_event(move |event| sink.lock().unwrap().push(event.clone()));
     (builder.build().unwrap(), events)
 }
 
 fn pool(memory: usize) -> SpillPool {
-    listened(memory, 1 << 20, MemoryStore::new()).0
+    with_events(memory, 1 << 20, MemoryStore::new()).0
 }
 
-/// Written by quarters of a page, as a stream comes in.
-fn stream(pool: &SpillPool, pages: usize) -> SpillBuffer {
-    let mut buffer = pool.buffer();
-    (0..4 * pages).for_each(|_| buffer.write_all(&[7; PAGE / 4]).unwrap());
-    buffer
+/// A buffer of so many pages, written by quarters of a page.
+fn pages_of(pool: &SpillPool, pages: usize) -> SpillBuffer {
+    stream(pool, pages * PAGE, 7)
 }
 
-/// The one reason that has been counted, and how often.
+/// The only reason that has been counted, and how often.
 fn only_reason(pool: &SpillPool) -> (SpillReason, u64) {
     let counts = pool.stats().spills;
     let mut counted = counts.by_reason().into_iter().filter(|(_, pages)| *pages > 0);
@@ -52,9 +51,9 @@ fn a_new_pool_has_done_nothing() {
 }
 
 #[test]
-fn pages_that_make_way_for_their_own_buffer() {
+fn pages_that_their_own_buffer_evicts_are_counted() {
     let pool = pool(2);
-    let mut buffer = stream(&pool, 10);
+    let mut buffer = pages_of(&pool, 10);
     assert_eq!(only_reason(&pool), (SpillReason::Evicted, 8));
     let stats = pool.stats();
     assert_eq!((stats.evictions, stats.reclaims), (8, 0));
@@ -62,7 +61,7 @@ fn pages_that_make_way_for_their_own_buffer() {
     assert_eq!((stats.io, stats.direct_io), (buffer.stats().io, Default::default()));
     assert!(stats.io.time > Duration::ZERO);
 
-    // Read again by small pieces, each page comes back through a frame; clean pages go without a write.
+    // Small reads bring each page back into a frame. Clean pages are evicted without a write.
     buffer.rewind().unwrap();
     (0..40).for_each(|_| buffer.read_exact(&mut [0; PAGE / 4]).unwrap());
     let again = pool.stats();
@@ -72,22 +71,22 @@ fn pages_that_make_way_for_their_own_buffer() {
 }
 
 #[test]
-fn pages_that_are_taken_back() {
+fn reclaimed_pages_are_counted() {
     let pool = pool(16);
-    let huge = stream(&pool, 16);
+    let huge = pages_of(&pool, 16);
     let mut small = pool.buffer();
     small.write_all(&[1; PAGE]).unwrap();
     assert_eq!(only_reason(&pool), (SpillReason::Reclaimed, 1));
     let stats = pool.stats();
     assert_eq!((stats.reclaims, stats.evictions), (1, 1));
-    // The taker's transfer is no buffer's own; it was counted nowhere.
+    // The transfer was made for another buffer. It counts for the pool, and for neither buffer.
     assert_eq!((stats.io.writes, stats.io.written_bytes), (1, PAGE_BYTES));
     assert_eq!((huge.stats().io.writes, small.stats().io.writes), (0, 0));
     assert_eq!((huge.stats().spills, small.stats().spills), (1, 0));
 }
 
 #[test]
-fn bytes_that_go_past_memory() {
+fn direct_transfers_are_counted() {
     let pool = pool(0);
     let mut buffer = pool.buffer();
     buffer.write_all(&[7; 8 * PAGE]).unwrap();
@@ -101,46 +100,46 @@ fn bytes_that_go_past_memory() {
 }
 
 #[test]
-fn pages_that_are_spilled_on_request_and_for_a_lowered_limit() {
+fn pages_spilled_on_request_and_for_a_lowered_limit_are_counted() {
     let by_request = pool(4);
-    let mut buffer = stream(&by_request, 3);
+    let mut buffer = pages_of(&by_request, 3);
     buffer.spill().unwrap();
     assert_eq!(only_reason(&by_request), (SpillReason::Requested, 3));
 
     let by_limit = pool(4);
-    let _buffer = stream(&by_limit, 4);
+    let _buffer = pages_of(&by_limit, 4);
     by_limit.set_memory_limit(PAGE);
     assert_eq!(only_reason(&by_limit), (SpillReason::LimitLowered, 3));
     assert_eq!(by_limit.stats().reclaims, 3);
 }
 
-/// What is done in memory alone is counted nowhere.
+/// In memory alone, nothing is counted and no event is emitted.
 #[test]
-fn memory_alone_leaves_no_trace() {
-    let (pool, events) = listened(8, 8, MemoryStore::new());
-    drop(stream(&pool, 4));
+fn memory_alone_is_not_counted() {
+    let (pool, events) = with_events(8, 8, MemoryStore::new());
+    drop(pages_of(&pool, 4));
     assert_eq!((pool.stats().io, pool.stats().evictions), Default::default());
     assert_eq!(events.lock().unwrap().len(), 0);
 }
 
 // ---- events
 
-/// Fields as they are printed, since the variants cannot be made here.
+/// The events as they print, since their variants cannot be made outside the crate.
 fn printed(events: &Events) -> Vec<String> {
     events.lock().unwrap().drain(..).map(|event| format!("{event:?}")).collect()
 }
 
 #[test]
-fn each_buffer_tells_of_its_first_spill_once() {
-    let (pool, events) = listened(2, 1 << 10, MemoryStore::new());
-    let mut one = stream(&pool, 8);
+fn the_first_spill_of_each_buffer_is_one_event() {
+    let (pool, events) = with_events(2, 1 << 10, MemoryStore::new());
+    let mut one = pages_of(&pool, 8);
     let first = format!("FirstSpill {{ reason: Evicted, bytes: {PAGE} }}");
     assert_eq!(printed(&events), [first]);
     one.spill().unwrap();
     one.write_all(&[1; 10 * PAGE]).unwrap();
     assert!(printed(&events).is_empty());
     drop(one);
-    // The next one, on the same table.
+    // The next buffer gets the same table.
     let mut two = pool.buffer();
     two.write_all(b"two").unwrap();
     two.spill().unwrap();
@@ -148,19 +147,19 @@ fn each_buffer_tells_of_its_first_spill_once() {
 }
 
 #[test]
-fn a_first_spill_by_another_is_told_too() {
-    let (pool, events) = listened(16, 1 << 10, MemoryStore::new());
-    let mut huge = stream(&pool, 16);
-    let _small = stream(&pool, 1);
+fn a_first_spill_by_reclaiming_is_an_event_too() {
+    let (pool, events) = with_events(16, 1 << 10, MemoryStore::new());
+    let mut huge = pages_of(&pool, 16);
+    let _small = pages_of(&pool, 1);
     let first = format!("FirstSpill {{ reason: Reclaimed, bytes: {PAGE} }}");
     assert_eq!(printed(&events), [first]);
     huge.spill().unwrap();
-    assert!(printed(&events).is_empty(), "it was not its first");
+    assert!(printed(&events).is_empty(), "it was not its first spill");
 }
 
 #[test]
-fn each_refusal_is_told_and_counted() {
-    let (pool, events) = listened(0, 2, MemoryStore::new());
+fn each_refusal_is_an_event_and_counted() {
+    let (pool, events) = with_events(0, 2, MemoryStore::new());
     let mut buffer = pool.buffer();
     buffer.write_all(&[1; 2 * PAGE]).unwrap();
     printed(&events);
@@ -177,7 +176,7 @@ fn each_refusal_is_told_and_counted() {
     );
     assert_eq!((pool.stats().refused.disk_limit, pool.stats().refused.store_full), (2, 0));
 
-    let (pool, events) = listened(0, 9, MemoryStore::with_capacity(PAGE_BYTES));
+    let (pool, events) = with_events(0, 9, MemoryStore::with_capacity(PAGE_BYTES));
     pool.buffer().write_all(&[1; 2 * PAGE]).unwrap_err();
     assert_eq!(printed(&events)[1], format!("StoreFull {{ offset: {PAGE}, len: {PAGE} }}"));
     assert_eq!((pool.stats().refused.disk_limit, pool.stats().refused.store_full), (0, 1));
@@ -197,7 +196,7 @@ fn waits_are_counted() {
     assert!(stats.wait_time >= at_most);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
-            // Each attempt waits for a moment; one of them is met by the room.
+            // Each attempt waits for a moment. The room is freed during one of them.
             let mut buffer = pool.buffer();
             while buffer.write(&[2]).is_err() {}
         });
@@ -211,13 +210,13 @@ fn waits_are_counted() {
     assert!(stats.waits >= 2 && stats.waits - stats.waits_timed_out <= 1, "{stats:?}");
 }
 
-/// A listener may look at the pool, use it, and even panic.
+/// A listener may read the statistics of the pool, write to its buffers, and even panic.
 #[test]
-fn a_listener_is_on_its_own() {
+fn a_listener_may_use_the_pool_and_panic() {
     let pool = Arc::new(Mutex::new(None::<SpillPool>));
     let seen = Arc::clone(&pool);
     let listener = move |_: &Event| {
-        let pool = seen.lock().unwrap().take().expect("told once");
+        let pool = seen.lock().unwrap().take().expect("one event");
         assert_eq!(pool.stats().spills.total(), 1);
         pool.buffer().write_all(&[1; 2 * PAGE]).unwrap();
         panic!("on purpose");
@@ -229,23 +228,21 @@ fn a_listener_is_on_its_own() {
     let mut buffer = built.buffer();
     buffer.write_all(&[5; PAGE]).unwrap();
     buffer.spill().unwrap();
-    let mut found = Vec::new();
-    buffer.rewind().unwrap();
-    buffer.read_to_end(&mut found).unwrap();
-    assert_eq!(found, [5; PAGE]);
+    assert_eq!(content_of(&mut buffer), [5; PAGE]);
     buffer.check_invariants();
     built.check_invariants();
 }
 
-/// Pages of several buffers left together, and each buffer's first spill was told as soon as its page had arrived. A
-/// listener that wrote to one of the others then waited for a page that only its own thread could write: for ever.
+/// Pages of several buffers leave together. The event of each buffer's first spill was emitted as soon as its
+/// page had arrived. A listener that wrote to one of the other buffers then waited for a page that only its
+/// own thread could write: for ever.
 #[test]
-fn a_listener_may_use_a_buffer_whose_page_leaves_in_the_same_go() {
+fn a_listener_may_use_a_buffer_whose_page_leaves_together_with_others() {
     const PAGES: usize = 512;
     let log = Arc::new(OnceLock::<Mutex<SpillBuffer>>::new());
-    let theirs = Arc::clone(&log);
+    let shared = Arc::clone(&log);
     let listener = move |_: &Event| {
-        if let Some(log) = theirs.get() {
+        if let Some(log) = shared.get() {
             let mut log = log.lock().unwrap();
             log.rewind().unwrap();
             log.write_all(b"spilled").unwrap();
@@ -258,14 +255,14 @@ fn a_listener_may_use_a_buffer_whose_page_leaves_in_the_same_go() {
     idle.iter_mut().for_each(|buffer| buffer.write_all(&[3; PAGE]).unwrap());
     log.set(Mutex::new(idle.swap_remove(2))).unwrap();
     let (done, is_done) = mpsc::channel();
-    let asker = thread::spawn(move || {
+    let requester = thread::spawn(move || {
         let mut active = pool.buffer();
         (0..128).for_each(|_| active.write_all(&[7; PAGE / 4]).unwrap());
-        assert!(pool.stats().reclaims > pool.stats().io.writes, "several at a time");
+        assert!(pool.stats().reclaims > pool.stats().io.writes, "each page left alone");
         done.send(()).unwrap();
     });
-    is_done.recv_timeout(Duration::from_secs(60)).expect("nobody waits for himself");
-    asker.join().unwrap();
+    is_done.recv_timeout(Duration::from_secs(60)).expect("the listener waits for its own thread");
+    requester.join().unwrap();
     let mut log = log.get().unwrap().lock().unwrap();
     let mut found = [0; 7];
     log.rewind().unwrap();
@@ -275,7 +272,7 @@ fn a_listener_may_use_a_buffer_whose_page_leaves_in_the_same_go() {
 
 // ---- tracing
 
-/// Keeps the events, each as its fields in turn.
+/// A subscriber that keeps the events, each as a line of its fields.
 #[derive(Clone, Default)]
 struct Traced(Arc<Mutex<Vec<String>>>);
 
@@ -329,7 +326,7 @@ fn events_are_traced() {
 
 // ---- metrics
 
-/// Values by name and labels.
+/// A recorder that keeps values by name and labels.
 #[derive(Default)]
 struct Recorded(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
 
@@ -356,7 +353,7 @@ impl metrics::Recorder for Recorded {
         metrics::Counter::from_arc(self.value(key))
     }
 
-    /// Gauges are kept as the bits of their numbers.
+    /// The value of a gauge is the bits of its number.
     fn register_gauge(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
         metrics::Gauge::from_arc(self.value(key))
     }
@@ -370,7 +367,7 @@ impl metrics::Recorder for Recorded {
 fn statistics_are_recorded() {
     let builder = SpillPool::builder().memory(2 * PAGE).disk(9 * PAGE_BYTES).page_size(PAGE).name("uploads");
     let pool = builder.store(MemoryStore::new()).build().unwrap();
-    let mut buffer = stream(&pool, 10);
+    let mut buffer = pages_of(&pool, 10);
     buffer.write_all(&[1; 4 * PAGE]).unwrap_err();
     let recorded = Recorded::default();
     metrics::with_local_recorder(&recorded, || {

@@ -1,13 +1,14 @@
-//! Guards the pool under load: many buffers on several threads, each against a plain vector, while
-//! pages are taken back, limits move and buffers come and go. After each step the buffer's invariants
-//! are checked, and after each phase, with all threads at rest, the pool's.
+//! Does a pool keep its promises under load? Many buffers on several threads are compared with a vector each,
+//! while pages are reclaimed, limits move, and buffers are made and dropped. After each step the buffer's
+//! invariants are checked; after each phase, with all threads at rest, the pool's.
 //!
-//! `OVERSPILL_SEED=… OVERSPILL_STRESS_SECONDS=600 cargo test --release -p overspill-tests --test
-//! pool_stress` runs longer. The seed fixes what each thread does, not how they meet.
+//! `OVERSPILL_SEED=… OVERSPILL_STRESS_SECONDS=600 cargo test --release -p overspill-tests --test pool_stress`
+//! runs longer. The seed fixes what each thread does, not how threads interleave.
 
 #![allow(clippy::cast_possible_truncation, reason = "sizes here are small and made up")]
 
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool, WhenFull};
+use overspill_tests::support::Random;
 use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,19 +18,7 @@ const BUFFERS_MAX: usize = 8;
 const STEPS: usize = 120;
 const PAGE: u64 = 256;
 
-/// xorshift64*: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
-    }
-}
-
-/// A buffer, and what it has to be.
+/// A buffer, and what its content must be.
 struct Pair {
     buffer: SpillBuffer,
     model: Vec<u8>,
@@ -46,12 +35,12 @@ impl Pair {
 
     fn write(&mut self, random: &mut Random) {
         let at = if random.below(2) == 0 { self.model.len() } else { self.position(random) };
-        let most = [8, 64, 4 * PAGE][random.below(3) as usize];
+        let most = [8, 64, 4 * PAGE][random.index(3)];
         let len = 1 + random.below(most) as usize;
         let byte = random.below(256) as u8;
         let data: Vec<u8> = (0..len).map(|i| byte.wrapping_add(i as u8)).collect();
         self.buffer.seek(SeekFrom::Start(at as u64)).unwrap();
-        // A refusal takes nothing, a short count takes that much.
+        // A refused write takes nothing. A short one takes as much as it returns.
         let Ok(taken) = self.buffer.write(&data) else { return };
         assert!(taken > 0);
         self.model.resize(self.model.len().max(at + taken), 0);
@@ -98,7 +87,7 @@ impl Pair {
             6..9 => self.read(random),
             9 => self.read_all(random),
             10 => self.truncate(random),
-            // Refused or not: nothing is lost.
+            // It may be refused, but must lose nothing.
             _ => drop(self.buffer.spill()),
         }
         assert_eq!(self.buffer.len(), self.model.len() as u64);
@@ -111,7 +100,7 @@ fn work(pool: &SpillPool, mut pairs: Vec<Pair>, mut random: Random) -> Vec<Pair>
         if pairs.len() < BUFFERS_MAX && random.below(10) == 0 || pairs.is_empty() {
             pairs.push(Pair::new(pool));
         }
-        let at = random.below(pairs.len() as u64) as usize;
+        let at = random.index(pairs.len());
         if random.below(40) == 0 {
             pairs.swap_remove(at);
         } else {
@@ -132,21 +121,21 @@ fn move_limits(pool: &SpillPool, random: &mut Random) {
     }
 }
 
-/// Runs phases until `until`: threads at work while limits move, then all at rest.
+/// Runs phases until `until`. In each, threads work while limits move, and then all are at rest.
 fn stress(pool: &SpillPool, seed: u64, until: Instant) {
-    let mut seeds = Random(seed);
+    let mut seeds = Random::new(seed);
     let mut all: Vec<Vec<Pair>> = (0..THREADS).map(|_| Vec::new()).collect();
     let mut phase = 0;
     while phase < 3 || Instant::now() < until {
         phase += 1;
-        let next: Vec<u64> = (0..=THREADS).map(|_| 1 + seeds.below(u64::MAX)).collect();
+        let next: Vec<u64> = (0..=THREADS).map(|_| seeds.bits()).collect();
         all = thread::scope(|scope| {
             let workers: Vec<_> = all
                 .drain(..)
                 .zip(&next)
-                .map(|(pairs, &seed)| scope.spawn(move || work(pool, pairs, Random(seed))))
+                .map(|(pairs, &seed)| scope.spawn(move || work(pool, pairs, Random::new(seed))))
                 .collect();
-            move_limits(pool, &mut Random(next[THREADS as usize]));
+            move_limits(pool, &mut Random::new(next[THREADS as usize]));
             workers.into_iter().map(|worker| worker.join().unwrap()).collect()
         });
         pool.check_invariants();
@@ -159,7 +148,11 @@ fn stress(pool: &SpillPool, seed: u64, until: Instant) {
     pool.trim();
     pool.check_invariants();
     let stats = pool.stats();
-    assert_eq!((stats.memory_used, stats.memory_recycled, stats.disk_used), (0, 0, 0), "all is given back");
+    assert_eq!(
+        (stats.memory_used, stats.memory_recycled, stats.disk_used),
+        (0, 0, 0),
+        "something is still used"
+    );
 }
 
 fn seconds() -> u64 {
@@ -170,7 +163,7 @@ fn seed() -> u64 {
     let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let seed = std::env::var("OVERSPILL_SEED").map_or_else(|_| now(), |seed| seed.parse().unwrap());
     println!("OVERSPILL_SEED={seed}");
-    seed | 1
+    seed
 }
 
 #[test]
@@ -189,7 +182,7 @@ fn over_a_temp_file() {
     stress(&pool, seed(), until);
 }
 
-/// Writers that wait for each other's room, a few in vain.
+/// Writers that wait for each other's room, some beyond their deadline.
 #[test]
 fn over_a_disk_limit_that_is_waited_for() {
     let until = Instant::now() + Duration::from_secs(seconds());
@@ -198,7 +191,7 @@ fn over_a_disk_limit_that_is_waited_for() {
     stress(&builder.when_full(when_full).build().unwrap(), seed(), until);
 }
 
-/// A disk that is full at some point: what cannot leave comes back to its owner.
+/// A disk that gets full: a reclaimed page that cannot be written comes back to its owner.
 #[test]
 fn over_a_store_that_is_full() {
     let until = Instant::now() + Duration::from_secs(seconds());

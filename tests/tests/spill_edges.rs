@@ -1,10 +1,11 @@
-//! The edges of `SpillBuffer` by hand: the far end of `u64`, what a refusal says and leaves behind,
-//! and the bugs that the model has found.
+//! The edges of `SpillBuffer`, by hand: positions at the far end of `u64`; what a refusal says and leaves
+//! behind (I3); what clearing and cutting free (I6); and bugs that the model has found, each with its story.
 
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
 use overspill::{MemoryStore, SpillBuffer, SpillError, SpillPool, StoreOperation};
+use overspill_tests::support::{content_of, spill_error};
 use std::error::Error;
-use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
 
 /// A pool with pages of 8 bytes, no memory, and a disk of so many bytes.
 fn pool_on_disk(disk: u64) -> SpillPool {
@@ -12,22 +13,10 @@ fn pool_on_disk(disk: u64) -> SpillPool {
     builder.store(MemoryStore::new()).build().unwrap()
 }
 
-fn content(buffer: &mut SpillBuffer) -> Vec<u8> {
-    let mut all = Vec::new();
-    buffer.rewind().unwrap();
-    buffer.read_to_end(&mut all).unwrap();
-    all
-}
-
-/// What is inside an [`io::Error`] that came from a buffer.
-fn inner(error: io::Error) -> SpillError {
-    error.downcast().expect("an error of a buffer holds a SpillError")
-}
-
 // The far end of u64.
 
 #[test]
-fn the_longest_content_costs_nothing_until_it_is_written() {
+fn the_longest_content_takes_nothing_until_it_is_written() {
     let pool = SpillPool::builder().build().unwrap();
     let mut buffer = pool.buffer();
     buffer.set_len(u64::MAX).unwrap();
@@ -43,7 +32,7 @@ fn the_longest_content_costs_nothing_until_it_is_written() {
     buffer.rewind().unwrap();
     let mut all = b"kept".to_vec();
     assert_eq!(buffer.read_to_end(&mut all).unwrap_err().kind(), ErrorKind::OutOfMemory);
-    assert_eq!((all, buffer.position()), (b"kept".to_vec(), 0), "nothing has moved");
+    assert_eq!((all, buffer.position()), (b"kept".to_vec(), 0), "neither vector nor position has changed");
 }
 
 #[test]
@@ -53,13 +42,13 @@ fn a_write_past_the_last_position_is_too_large_and_changes_nothing() {
     buffer.seek(SeekFrom::Start(u64::MAX)).unwrap();
     let refused = buffer.write(b"four").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::FileTooLarge);
-    assert!(matches!(inner(refused), SpillError::TooLarge { position: u64::MAX, requested: 4, .. }));
+    assert!(matches!(spill_error(refused), SpillError::TooLarge { position: u64::MAX, requested: 4, .. }));
     assert_eq!((buffer.len(), buffer.position()), (3, u64::MAX));
 
     buffer.seek(SeekFrom::Current(-2)).unwrap();
-    assert_eq!(buffer.write(b"four").unwrap(), 2, "what can be counted is taken");
+    assert_eq!(buffer.write(b"four").unwrap(), 2, "the bytes up to the last position are taken");
     buffer.set_len(3).unwrap();
-    assert_eq!(content(&mut buffer), b"abc");
+    assert_eq!(content_of(&mut buffer), b"abc");
 }
 
 #[test]
@@ -69,7 +58,7 @@ fn a_seek_out_of_range_says_from_where_and_moves_nothing() {
     for (to, from, offset) in [(SeekFrom::End(-4), 3, -4), (SeekFrom::Current(i64::MIN), 3, i64::MIN)] {
         let refused = buffer.seek(to).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidInput);
-        let SpillError::InvalidSeek { from: was_from, offset: was_offset, .. } = inner(refused) else {
+        let SpillError::InvalidSeek { from: was_from, offset: was_offset, .. } = spill_error(refused) else {
             panic!("{to:?}: not a seek's error");
         };
         assert_eq!((was_from, was_offset, buffer.position()), (from, offset, 3));
@@ -85,13 +74,13 @@ fn consuming_past_the_end_is_a_seek_forward() {
     buffer.consume(5);
     assert_eq!(buffer.fill_buf().unwrap(), b"");
     buffer.write_all(b"x").unwrap();
-    assert_eq!(content(&mut buffer), b"abc\0\0x");
+    assert_eq!(content_of(&mut buffer), b"abc\0\0x");
 }
 
-// Refusals, and what becomes of them.
+// Refusals, and what they leave behind.
 
 #[test]
-fn the_disk_limit_says_what_it_is_and_ends_when_others_make_room() {
+fn the_disk_limit_names_its_figures_and_refuses_only_while_there_is_no_room() {
     let pool = pool_on_disk(32);
     let mut other = pool.buffer();
     other.write_all(&[1; 24]).unwrap();
@@ -100,7 +89,7 @@ fn the_disk_limit_says_what_it_is_and_ends_when_others_make_room() {
 
     let refused = buffer.write(&[2; 12]).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
-    let SpillError::DiskLimit { limit, used, requested, .. } = inner(refused) else {
+    let SpillError::DiskLimit { limit, used, requested, .. } = spill_error(refused) else {
         panic!("another error")
     };
     assert_eq!((limit, used, requested), (32, 32, 8));
@@ -108,18 +97,18 @@ fn the_disk_limit_says_what_it_is_and_ends_when_others_make_room() {
 
     drop(other);
     buffer.write_all(&[2; 12]).unwrap();
-    assert_eq!(content(&mut buffer), [2; 20]);
+    assert_eq!(content_of(&mut buffer), [2; 20]);
 }
 
 #[test]
-fn a_disk_limit_of_nothing_leaves_the_memory() {
+fn with_a_disk_limit_of_0_there_is_still_the_memory() {
     let builder = SpillPool::builder().memory(16).page_size(8).disk(0).store(MemoryStore::new());
     let pool = builder.build().unwrap();
     let mut buffer = pool.buffer();
     assert_eq!(buffer.write(&[1; 20]).unwrap(), 16);
     assert_eq!(buffer.write(&[1; 4]).unwrap_err().kind(), ErrorKind::QuotaExceeded);
     assert_eq!(buffer.spill().unwrap_err().kind(), ErrorKind::QuotaExceeded);
-    assert_eq!(content(&mut buffer), [1; 16]);
+    assert_eq!(content_of(&mut buffer), [1; 16]);
     assert!(!buffer.is_spilled());
 }
 
@@ -131,13 +120,13 @@ fn a_full_store_is_not_the_disk_limit() {
     assert_eq!(buffer.write(&[3; 20]).unwrap(), 12);
     let refused = buffer.write(&[3; 8]).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::StorageFull);
-    let SpillError::StoreFull { offset, source, .. } = inner(refused) else { panic!("another error") };
+    let SpillError::StoreFull { offset, source, .. } = spill_error(refused) else { panic!("another error") };
     assert_eq!((offset, source.kind()), (12, ErrorKind::StorageFull));
-    assert_eq!(content(&mut buffer), [3; 12]);
+    assert_eq!(content_of(&mut buffer), [3; 12]);
 }
 
 #[test]
-fn a_failing_store_is_named_with_what_it_was_doing_and_where() {
+fn the_error_of_a_store_names_the_operation_and_its_place() {
     let (store, _) = FaultStore::new(
         MemoryStore::new(),
         Fault::once(0, Failure::Error(ErrorKind::TimedOut)).on(Call::Read),
@@ -146,20 +135,19 @@ fn a_failing_store_is_named_with_what_it_was_doing_and_where() {
     let mut buffer = pool.buffer();
     buffer.write_all(&[4; 8]).unwrap();
     buffer.seek(SeekFrom::Start(2)).unwrap();
-    let failed = buffer.read(&mut [0; 5]).unwrap_err();
-    let failed = inner(failed);
+    let failed = spill_error(buffer.read(&mut [0; 5]).unwrap_err());
     assert_eq!(failed.to_string(), "the store failed: cannot read 5 bytes at its offset 2");
     assert_eq!(failed.source().unwrap().to_string(), "a fault was planned here: timed out");
     let SpillError::Store { operation, offset, len, .. } = failed else { panic!("another error") };
     assert_eq!((operation, offset, len), (StoreOperation::Read, 2, 5));
     assert_eq!(buffer.position(), 2);
-    assert_eq!(content(&mut buffer), [4; 8], "it works again");
+    assert_eq!(content_of(&mut buffer), [4; 8], "it works again");
 }
 
-// Giving back.
+// Freeing, and printing.
 
 #[test]
-fn clearing_and_cutting_give_the_disk_back() {
+fn clearing_and_cutting_free_the_disk() {
     let pool = pool_on_disk(u64::MAX);
     let mut buffer = pool.buffer();
     buffer.write_all(&[5; 64]).unwrap();
@@ -172,23 +160,7 @@ fn clearing_and_cutting_give_the_disk_back() {
 }
 
 #[test]
-fn a_target_that_cannot_be_written_gives_the_buffer_back() {
-    let mut buffer = SpillBuffer::with_budget(0);
-    buffer.write_all(b"still here").unwrap();
-    buffer.seek(SeekFrom::Start(5)).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("missing").join("file");
-    let refused = buffer.persist(&path).unwrap_err();
-    assert!(refused.error().to_string().contains(path.to_str().unwrap()), "{}", refused.error());
-    assert_eq!(refused.error().kind(), ErrorKind::NotFound);
-    let mut buffer = refused.into_buffer();
-    assert_eq!(buffer.position(), 5);
-    assert_eq!(content(&mut buffer), b"still here");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left beside the target");
-}
-
-#[test]
-fn debug_tells_where_the_bytes_are_and_reads_none_of_them() {
+fn debug_prints_where_the_bytes_are_and_reads_none_of_them() {
     let pool = pool_on_disk(u64::MAX);
     let mut buffer = pool.buffer();
     buffer.write_all(b"secret!!").unwrap();
@@ -198,13 +170,13 @@ fn debug_tells_where_the_bytes_are_and_reads_none_of_them() {
     assert_eq!(buffer.stats().io.reads, 0);
 }
 
-// Bugs that were found, each with its story.
+// Bugs, each with its story.
 
-/// Pages of one byte exist, and then the last page has the number `u64::MAX`. The walk over a
-/// table's entries was believed to count no further than the entries there are; but it paired them
-/// with an open range, which counts one ahead, and overflowed behind the last page.
+/// With pages of one byte, the last page has the number `u64::MAX`. The loop over the entries of a table was
+/// believed to count no further than there are entries. But it paired them with an open range, which counts
+/// one ahead, and overflowed behind the last page.
 #[test]
-fn the_last_page_there_can_be_is_walked_over() {
+fn a_loop_over_pages_reaches_the_last_possible_page() {
     use overspill_tests::replay::*;
     let ops = [Seek(Start(27)), WriteVectored([15, 0, 13])];
     let setup = SpillSetup {
@@ -220,15 +192,15 @@ fn the_last_page_there_can_be_is_walked_over() {
     run_spill(setup, &ops).unwrap();
 }
 
-/// The last page ends at 2⁶⁴, and positions end one byte before that. Writing into the window was
-/// believed to need no look at the position, since a frame ends where its page does; but in the last
-/// page the frame has room for that one byte more, and the position wrapped to 0.
+/// The last page ends at 2⁶⁴, and positions end one byte before that. A write into the window was believed to
+/// need no check of the position, since a frame ends where its page ends. But the frame of the last page has
+/// room for that one byte more, and the position wrapped to 0.
 #[test]
-fn the_byte_that_cannot_be_counted_is_not_written_into_the_window() {
+fn the_byte_behind_the_last_position_is_not_written_into_the_window() {
     let mut buffer = SpillBuffer::new();
     buffer.seek(SeekFrom::Start(u64::MAX - 5)).unwrap();
     buffer.write_all(b"abc").unwrap();
-    assert_eq!(buffer.write(b"def").unwrap(), 2, "as many as can be counted");
+    assert_eq!(buffer.write(b"def").unwrap(), 2, "the bytes up to the last position");
     assert_eq!((buffer.position(), buffer.len()), (u64::MAX, u64::MAX));
     buffer.seek(SeekFrom::End(-5)).unwrap();
     let mut tail = [0; 8];
@@ -236,11 +208,11 @@ fn the_byte_that_cannot_be_counted_is_not_written_into_the_window() {
     assert_eq!(&tail[..5], b"abcde");
 }
 
-/// A page that has outgrown its slot of 4 KiB is moved to a longer one. If the move fails, the longer
-/// slot has to go back; no test failed when it did not, since none had a page with slots of several
-/// lengths over a store that fails.
+/// A page that has outgrown its slot of 4 KiB moves to a larger one. If the move fails, the larger slot must
+/// be freed. No test failed when it was not, since none had a page with slots of several sizes over a store
+/// that fails.
 #[test]
-fn a_page_that_cannot_move_to_a_longer_slot_takes_no_room() {
+fn a_page_that_cannot_move_to_a_larger_slot_takes_no_room() {
     for call in [Call::Read, Call::Write] {
         let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
         let pool = SpillPool::builder().memory(4096).page_size(16 << 10).store(store).build().unwrap();
@@ -254,14 +226,14 @@ fn a_page_that_cannot_move_to_a_longer_slot_takes_no_room() {
         buffer.check_invariants();
         pool.check_invariants();
         buffer.write_all(&[2; 9000]).unwrap();
-        assert!(content(&mut buffer) == [vec![1; 3000], vec![2; 9000]].concat());
+        assert!(content_of(&mut buffer) == [vec![1; 3000], vec![2; 9000]].concat());
         assert_eq!(pool.stats().disk_used, 16 << 10);
     }
 }
 
-/// A store is foreign code, and was believed to return. One that panicked while the file was being cut
-/// left a flag behind for which everybody waited who wanted a slot; one that panicked while a page was
-/// being written out took the page with it.
+/// A store is foreign code, and was believed to return. A store that panicked while the file was being cut
+/// left a flag set, and every thread that needed a slot waited for it for ever. A store that panicked while a
+/// page was being written out lost that page.
 #[test]
 fn a_store_that_panics_is_a_store_that_fails() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
@@ -274,15 +246,15 @@ fn a_store_that_panics_is_a_store_that_fails() {
     let failed = buffer.spill().unwrap_err();
     let panicked = failed.source().unwrap().to_string();
     assert_eq!(panicked, "the store panicked: a panic was planned here");
-    assert_eq!(content(&mut buffer), b"in memory");
+    assert_eq!(content_of(&mut buffer), b"in memory");
 
     faults.set(Fault::once(0, Failure::Panic).on(Call::SetLen));
     buffer.spill().unwrap();
     buffer.clear();
     pool.trim();
     assert_eq!(faults.failed(), 1);
-    buffer.write_all(&[6; 50]).unwrap(); // waited for ever
-    assert_eq!(content(&mut buffer), [6; 50]);
+    buffer.write_all(&[6; 50]).unwrap(); // here it waited for ever
+    assert_eq!(content_of(&mut buffer), [6; 50]);
     buffer.check_invariants();
     pool.check_invariants();
 }

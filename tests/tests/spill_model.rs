@@ -1,4 +1,6 @@
-//! Does a `SpillBuffer` do what a binary file does, wherever its bytes are? (I4)
+//! Does a `SpillBuffer` do what a binary file does, wherever its bytes are? (I4) Any sequence of operations
+//! is done to buffers and to their models, under each memory limit and page size, over stores that work, are
+//! full, or fail.
 
 use overspill::Checksums;
 use overspill::testing::{Failure, Fault};
@@ -11,8 +13,8 @@ use proptest::sample::select;
 
 type Case = (SpillSetup, Vec<Op>);
 
-/// Runs with the `nth` of [`SpillSetup::budgets`], over every page size; everything else is as
-/// `change` makes it.
+/// Runs with the `nth` of [`SpillSetup::budgets`] and every page size. `change` makes the rest of the setup
+/// from any byte.
 fn cases(nth: usize, change: fn(SpillSetup, u8) -> SpillSetup) -> impl Strategy<Value = Case> {
     let watch = select(vec![Watch::AtEnd, Watch::Every(1), Watch::Every(7)]);
     let checksums = select(vec![Checksums::Off, Checksums::On]);
@@ -29,7 +31,7 @@ fn check((setup, ops): Case) -> Result<(), TestCaseError> {
     run_spill(setup, &ops).map(drop).map_err(|mismatch| TestCaseError::fail(mismatch.to_string()))
 }
 
-/// One test for each budget, so that a failure names it.
+/// One module for each memory limit, so that the name of a failed test names it.
 macro_rules! buffers_within {
     ($($module:ident: $nth:expr;)*) => {$(
         mod $module {

@@ -1,7 +1,7 @@
-//! Do buffers of one pool on different threads stay out of each other's bytes?
+//! Do buffers of one pool on different threads leave each other's bytes alone?
 //!
-//! Each thread drives buffers of its own against models of its own; the pool's frames, slots and
-//! budget are all they share, and there is too little memory for all of them.
+//! Each thread drives buffers of its own and compares them with models of its own. The threads share only the
+//! pool's frames, slots and memory limit, and there is too little memory for all buffers.
 
 use overspill::Checksums;
 use overspill::testing::{Failure, Fault};
@@ -48,7 +48,7 @@ proptest! {
         check(setup, &sequences)?;
     }
 
-    /// The store fails for whoever comes to it, a taker of somebody else's page included.
+    /// The store fails on any thread, also while it writes a page reclaimed from another thread's buffer.
     #[test]
     fn four_threads_share_a_store_that_fails(
         (setup, sequences) in (0..200_u64, any::<bool>()).prop_flat_map(|(n, lasting)| {

@@ -1,14 +1,19 @@
-//! Transfers that leave the position alone, transfers of the whole, and buffers made of bytes.
+//! Do `read_at`, `write_at` and `to_vec` leave the position alone? Does `copy_to` move it by what the target
+//! has taken? And: a buffer made of bytes holds them in memory, a store behind a pointer is called as the
+//! store, and counts can be subtracted.
+//!
+//! The same transfers in any order, and with faults: `spill_model.rs`, `spill_faults`.
 #![allow(missing_docs)]
 
 use overspill::testing::{Call, FaultPlan, FaultStore};
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool, Store};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use overspill_tests::support::content_of;
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 const PAGE: usize = 16;
 
-/// Buffers of `bytes` bytes each: all in memory, some of it in memory, none.
+/// Buffers of `bytes` bytes each, with their content: all in memory, some in memory, none.
 fn buffers(bytes: usize) -> Vec<(SpillBuffer, Vec<u8>)> {
     let content: Vec<u8> = (0..=250).cycle().take(bytes).collect();
     let pools = [1 << 20, 3 * PAGE, 0].map(|memory| {
@@ -25,7 +30,7 @@ fn buffers(bytes: usize) -> Vec<(SpillBuffer, Vec<u8>)> {
 }
 
 #[test]
-fn what_is_read_at_an_offset_is_the_content_there_and_the_position_stays() {
+fn read_at_reads_the_content_there_and_the_position_stays() {
     for (mut buffer, content) in buffers(10 * PAGE + 5) {
         buffer.seek(SeekFrom::Start(7)).unwrap();
         for offset in
@@ -49,7 +54,7 @@ fn what_is_read_at_an_offset_is_the_content_there_and_the_position_stays() {
 }
 
 #[test]
-fn what_is_written_at_an_offset_is_there_and_the_position_stays() {
+fn write_at_writes_there_and_the_position_stays() {
     for (mut buffer, mut content) in buffers(5 * PAGE) {
         buffer.seek(SeekFrom::Start(3)).unwrap();
         assert_eq!(buffer.write_at(b"over", 2 * PAGE as u64 - 2).unwrap(), 4);
@@ -62,11 +67,12 @@ fn what_is_written_at_an_offset_is_there_and_the_position_stays() {
         assert_eq!(buffer.write_at(b"no", u64::MAX).unwrap_err().kind(), ErrorKind::FileTooLarge);
         assert_eq!((buffer.position(), buffer.len()), (3, content.len() as u64));
         assert!(buffer.to_vec().unwrap() == content);
-        assert_eq!(buffer.position(), 3, "nor does reading all of it move");
+        assert_eq!(buffer.position(), 3, "to_vec does not move it either");
     }
 }
 
-/// Takes up to seven bytes a call, is interrupted every third time, and fails once it has `most`.
+/// A target that takes up to seven bytes a call, is interrupted in every third call, and fails once it has
+/// `most` bytes.
 struct Slow {
     taken: Vec<u8>,
     most: usize,
@@ -93,7 +99,7 @@ impl Write for Slow {
 }
 
 #[test]
-fn a_copy_goes_from_the_position_to_the_end_and_stops_behind_what_was_taken() {
+fn copy_to_copies_from_the_position_and_moves_it_by_what_the_target_takes() {
     for (mut buffer, content) in buffers(9 * PAGE + 1) {
         buffer.seek(SeekFrom::Start(5)).unwrap();
         let mut target = Slow { taken: Vec::new(), most: 40, calls: 0 };
@@ -118,9 +124,7 @@ fn a_buffer_made_of_bytes_holds_them_in_memory_at_position_0() {
         let content: Vec<u8> = (0..=250).cycle().take(bytes).collect();
         for mut buffer in [SpillBuffer::from(&content[..]), SpillBuffer::from(content.clone())] {
             assert_eq!((buffer.len(), buffer.position(), buffer.is_spilled()), (bytes as u64, 0, false));
-            let mut read = Vec::new();
-            buffer.read_to_end(&mut read).unwrap();
-            assert!(read == content);
+            assert!(content_of(&mut buffer) == content);
         }
     }
 }
@@ -132,7 +136,8 @@ fn a_default_pool_is_what_the_builder_describes() {
     assert_eq!(default.stats().memory_limit, 64 << 20);
 }
 
-/// A store behind a pointer is called as it is: no method falls back to what the trait does by default.
+/// A pointer to a store forwards each method. One that it forgot would silently do what the trait does by
+/// default.
 #[test]
 fn a_store_behind_a_pointer_is_the_store() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new().recording());
@@ -153,11 +158,11 @@ fn a_store_behind_a_pointer_is_the_store() {
     let pool = SpillPool::builder().memory(0).page_size(PAGE).store(Arc::clone(&shared)).build().unwrap();
     let before = faults.calls();
     pool.buffer().write_all(&[7; 2 * PAGE]).unwrap();
-    assert!(faults.calls() > before, "the pool spills to the store that is still ours");
+    assert!(faults.calls() > before, "the pool spills to the store that the test still holds");
 }
 
 #[test]
-fn counts_are_told_apart_by_when_they_were_read() {
+fn the_difference_of_two_counts_is_what_happened_in_between() {
     let pool = SpillPool::builder().memory(0).page_size(PAGE).disk(2 * PAGE as u64).store(MemoryStore::new());
     let pool = pool.build().unwrap();
     let mut buffer = pool.buffer();
@@ -169,5 +174,5 @@ fn counts_are_told_apart_by_when_they_were_read() {
     assert_eq!(after.io.since(&before.io).written_bytes, PAGE as u64);
     assert_eq!(after.spills.since(&before.spills).total(), 1);
     assert_eq!(after.refused.since(&before.refused).disk_limit, 1);
-    assert_eq!(before.io.since(&after.io).written_bytes, 0, "never below nothing");
+    assert_eq!(before.io.since(&after.io).written_bytes, 0, "a difference is never below 0");
 }

@@ -1,8 +1,9 @@
-//! Guards what happens at the disk limit: the typed error at once, or a wait that ends when room comes, in
-//! turn, or at its deadline; with nothing lost either way.
+//! What happens at the disk limit: an error at once, or a wait. A wait ends when there is room, in the order
+//! of arrival, or at its deadline. Nothing is lost either way (I3).
 
 use overspill::{DiskLimitScope, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
-use std::io::{self, Read, Seek, Write};
+use overspill_tests::support::{content_of, spill_error};
+use std::io::{self, Seek, Write};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const PAGE: usize = 4096;
 
-/// Long enough that a test that needs it fails, and says so, instead of hanging.
+/// How long a wait may last that must end before: a test fails after that, instead of hanging.
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -21,7 +22,7 @@ fn wait(at_most: Duration) -> WhenFull {
     WhenFull::Wait { at_most }
 }
 
-/// So many pages of memory and of disk.
+/// A pool with so many pages of memory and of disk.
 fn pool(memory: usize, disk: usize, when_full: WhenFull) -> SpillPool {
     let builder = SpillPool::builder().memory(memory * PAGE).disk((disk * PAGE) as u64).page_size(PAGE);
     builder.store(MemoryStore::new()).when_full(when_full).build().unwrap()
@@ -33,22 +34,15 @@ fn filled(pool: &SpillPool, pages: usize, byte: u8) -> SpillBuffer {
     buffer
 }
 
-fn content(buffer: &mut SpillBuffer) -> Vec<u8> {
-    let mut found = Vec::new();
-    buffer.rewind().unwrap();
-    buffer.read_to_end(&mut found).unwrap();
-    found
-}
-
-/// What was refused: whose limit, and how long room was waited for.
+/// Whose limit has refused, and how long the call has waited for room.
 fn refusal(result: io::Result<()>) -> (DiskLimitScope, Duration) {
-    match result.unwrap_err().downcast().unwrap() {
+    match spill_error(result.unwrap_err()) {
         SpillError::DiskLimit { scope, waited, .. } => (scope, waited),
         other => panic!("another error: {other}"),
     }
 }
 
-/// Runs `write_all` of so many pages in a thread; what comes of it is sent.
+/// Runs `write_all` of so many pages on another thread, which sends the result.
 fn write_beside(pool: &SpillPool, pages: usize, byte: u8) -> mpsc::Receiver<io::Result<SpillBuffer>> {
     let (sender, receiver) = mpsc::channel();
     let mut buffer = pool.buffer();
@@ -63,23 +57,23 @@ fn assert_waits<T>(receiver: &mpsc::Receiver<T>) {
     assert!(receiver.recv_timeout(SHORT).is_err(), "it did not wait");
 }
 
-/// A write beside that gets what it waits for once `make_room` has run.
+/// Asserts that a write on another thread waits, and ends once `make_room` has run.
 fn assert_ended_by(pool: &SpillPool, make_room: impl FnOnce()) {
     let waiting = write_beside(pool, 1, 9);
     assert_waits(&waiting);
     make_room();
-    let mut written = waiting.recv_timeout(LONG / 2).expect("nobody woke it").unwrap();
-    assert_eq!(content(&mut written), [9; PAGE]);
+    let mut written = waiting.recv_timeout(LONG / 2).expect("it was not woken").unwrap();
+    assert_eq!(content_of(&mut written), [9; PAGE]);
     drop(written);
     pool.check_invariants();
 }
 
 #[test]
-fn without_a_policy_it_fails_at_once() {
+fn without_a_policy_a_write_fails_at_once() {
     let pool = pool(0, 2, WhenFull::Fail);
     let mut full = filled(&pool, 2, 1);
     assert_eq!(refusal(pool.buffer().write_all(&[2])), (DiskLimitScope::Pool, Duration::ZERO));
-    assert_eq!(content(&mut full), [1; 2 * PAGE]);
+    assert_eq!(content_of(&mut full), [1; 2 * PAGE]);
 }
 
 #[test]
@@ -90,18 +84,18 @@ fn a_wait_ends_at_its_deadline() {
     let (scope, waited) = refusal(full.write_all(&[2; 2 * PAGE]));
     assert_eq!(scope, DiskLimitScope::Pool);
     assert!(waited >= SHORT && started.elapsed() >= waited, "{waited:?}");
-    assert_eq!(content(&mut full), [1; 3 * PAGE], "nothing is lost");
+    assert_eq!(content_of(&mut full), [1; 3 * PAGE], "nothing is lost");
     full.check_invariants();
     pool.check_invariants();
-    // And it is usable as soon as there is room.
+    // The buffer can be written as soon as there is room.
     full.set_len(PAGE as u64).unwrap();
     full.seek(io::SeekFrom::End(0)).unwrap();
     full.write_all(&[3; 2 * PAGE]).unwrap();
-    assert_eq!(content(&mut full)[PAGE..], [3; 2 * PAGE]);
+    assert_eq!(content_of(&mut full)[PAGE..], [3; 2 * PAGE]);
 }
 
 #[test]
-fn a_wait_ends_when_another_buffer_gives_room() {
+fn a_wait_ends_when_another_buffer_frees_room() {
     let pool = pool(0, 2, wait(LONG));
     let one = filled(&pool, 2, 1);
     assert_ended_by(&pool, || drop(one));
@@ -118,40 +112,40 @@ fn a_wait_ends_when_the_limit_is_raised() {
     assert_ended_by(&pool, || pool.set_disk_limit(3 * PAGE as u64));
 }
 
-/// A pool without a disk is a memory budget that writers wait for.
+/// Without a disk, writers wait for memory.
 #[test]
-fn a_wait_ends_when_memory_comes_free() {
+fn a_wait_ends_when_memory_is_freed() {
     let pool = pool(2, 0, wait(LONG));
     let one = filled(&pool, 2, 1);
     assert_ended_by(&pool, || drop(one));
-    // A small frame that goes with its table, without a look at the pool.
+    // A small frame stays in the table of its dropped buffer: a path of its own.
     let small: Vec<_> = (0..2).map(|byte| filled(&pool, 1, byte)).collect();
     assert_ended_by(&pool, || drop(small));
     let _two = filled(&pool, 2, 1);
     assert_ended_by(&pool, || pool.set_memory_limit(3 * PAGE));
 }
 
-/// `write_all` goes on where it was, as often as room comes; `write` says how much it took.
+/// `write_all` continues where it stopped, whenever there is room; `write` returns how much it took.
 #[test]
-fn a_write_goes_on_page_by_page() {
+fn a_write_continues_page_by_page() {
     let pool = pool(0, 4, wait(LONG));
     let others: Vec<_> = (0..3).map(|byte| filled(&pool, 1, byte)).collect();
-    assert_eq!(pool.buffer().write(&[1; 4 * PAGE]).unwrap(), PAGE, "what fits, without a wait");
+    assert_eq!(pool.buffer().write(&[1; 4 * PAGE]).unwrap(), PAGE, "the part that fits, without a wait");
     let waiting = write_beside(&pool, 4, 7);
     for other in others {
         assert_waits(&waiting);
         drop(other);
     }
-    assert_eq!(content(&mut waiting.recv_timeout(LONG / 2).unwrap().unwrap()), [7; 4 * PAGE]);
+    assert_eq!(content_of(&mut waiting.recv_timeout(LONG / 2).unwrap().unwrap()), [7; 4 * PAGE]);
 }
 
-/// Only the buffer itself could make room below its own limit.
+/// Only the buffer itself could make room below its own limit, and it would wait for itself.
 #[test]
 fn a_buffers_own_limit_is_not_waited_for() {
     let pool = pool(0, 8, wait(LONG));
     let mut buffer = pool.buffer_builder().disk(PAGE as u64).build();
     assert_eq!(refusal(buffer.write_all(&[1; 2 * PAGE])), (DiskLimitScope::Buffer, Duration::ZERO));
-    assert_eq!(content(&mut buffer), [1; PAGE]);
+    assert_eq!(content_of(&mut buffer), [1; PAGE]);
 }
 
 #[test]
@@ -178,17 +172,17 @@ fn spilling_on_request_waits_too() {
     assert!(!spilling.is_finished());
     drop(full);
     let mut resident = spilling.join().unwrap().unwrap();
-    assert_eq!((resident.stats().memory_used, content(&mut resident)), (0, vec![1; PAGE]));
+    assert_eq!((resident.stats().memory_used, content_of(&mut resident)), (0, vec![1; PAGE]));
 }
 
-/// A large asker waits for slots that come free one small one at a time; small askers that come later do
-/// not get them first.
+/// A large request waits for slots that are freed one small one at a time. Small requests that come later
+/// must not take them.
 #[test]
-fn who_comes_first_is_served_first() {
+fn the_first_request_is_served_first() {
     let store = MemoryStore::new();
     let builder = SpillPool::builder().memory(0).page_size(8 * PAGE).disk(8 * PAGE as u64).store(store);
     let pool = builder.when_full(wait(LONG)).build().unwrap();
-    // Eight small slots: pages that were spilled from memory, as far as they were filled.
+    // Eight small slots, since a page that is spilled from memory takes a slot for its content only.
     pool.set_memory_limit(8 * PAGE);
     let mut small: Vec<_> = (0..8u8)
         .map(|byte| {
@@ -207,15 +201,15 @@ fn who_comes_first_is_served_first() {
         assert!(late.try_recv().is_err() && large.try_recv().is_err());
         drop(one);
     }
-    let written = large.recv_timeout(LONG / 2).expect("the large one was starved").unwrap();
+    let written = large.recv_timeout(LONG / 2).expect("the large request was starved").unwrap();
     assert_waits(&late);
     drop(written);
     late.recv_timeout(LONG / 2).unwrap().unwrap();
 }
 
-/// More than the whole limit can only be had from a raised one: nobody else waits for that.
+/// A request above the whole limit cannot be served before the limit is raised. No room is set aside for it.
 #[test]
-fn who_asks_for_too_much_is_passed_over() {
+fn a_request_above_the_limit_is_passed_over() {
     let pool = pool(0, 1, wait(LONG));
     let full = filled(&pool, 1, 1);
     pool.set_disk_limit(PAGE as u64 / 2);
@@ -223,12 +217,12 @@ fn who_asks_for_too_much_is_passed_over() {
     assert_waits(&too_much);
     drop(full);
     assert_waits(&too_much);
-    assert_eq!(pool.stats().disk_used, 0, "nothing is set aside for it");
+    assert_eq!(pool.stats().disk_used, 0, "room is set aside for it");
     pool.set_disk_limit(PAGE as u64);
     too_much.recv_timeout(LONG / 2).unwrap().unwrap();
 }
 
-/// More writers than room, all of which give it back when they are done: each gets its turn.
+/// There are more writers than room. Each frees its room when it is done, so each must get its turn.
 #[test]
 fn many_writers_take_turns() {
     let pool = pool(1, 4, wait(LONG));
@@ -237,7 +231,7 @@ fn many_writers_take_turns() {
             let pool = &pool;
             scope.spawn(move || {
                 for _ in 0..100 {
-                    assert_eq!(content(&mut filled(pool, 1, byte)), [byte; PAGE]);
+                    assert_eq!(content_of(&mut filled(pool, 1, byte)), [byte; PAGE]);
                 }
             });
         }
@@ -247,10 +241,10 @@ fn many_writers_take_turns() {
     assert_eq!((pool.stats().disk_used, pool.stats().memory_used), (0, 0));
 }
 
-/// Two buffers that could not spill woke each other, and themselves, each time that they found so: memory
-/// might have come free. They went on beyond their deadlines, for ever.
+/// Two buffers waited to spill. Each attempt that failed woke all waiters, since memory might have been freed
+/// in it; so the two woke each other and themselves, beyond their deadlines, for ever.
 #[test]
-fn who_waits_in_vain_does_not_keep_others_awake() {
+fn waiters_without_hope_do_not_wake_each_other_for_ever() {
     let pool = pool(4, 0, wait(SHORT));
     let buffers = [1, 2].map(|byte| filled(&pool, 2, byte));
     let spilling =
@@ -262,7 +256,7 @@ fn who_waits_in_vain_does_not_keep_others_awake() {
 
 // ---- without blocking
 
-/// Counts how often it was woken.
+/// A waker that counts its calls.
 #[derive(Default)]
 struct Bell(AtomicUsize);
 
@@ -290,7 +284,11 @@ fn a_future_waits_without_a_thread() {
     let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
     assert_eq!(poll(buffer.writable(), &bell), Poll::Ready(()), "nothing was refused");
     refusal(buffer.write_all(&[2; PAGE]));
-    assert_eq!(poll(buffer.writable(), &bell), Poll::Ready(()), "once more, for what came free meanwhile");
+    assert_eq!(
+        poll(buffer.writable(), &bell),
+        Poll::Ready(()),
+        "it tries once more, since room may have been freed in between"
+    );
     refusal(buffer.write_all(&[2; PAGE]));
     {
         let mut room = pin!(buffer.writable());
@@ -302,13 +300,13 @@ fn a_future_waits_without_a_thread() {
     }
     refusal(pool.buffer().write_all(&[3])); // it has been set aside
     buffer.write_all(&[2; PAGE]).unwrap();
-    assert_eq!(content(&mut buffer), [2; PAGE]);
+    assert_eq!(content_of(&mut buffer), [2; PAGE]);
     drop(buffer);
     pool.check_invariants();
 }
 
-/// The gap before a write that is refused is cut off again, which looked as if the buffer had made room: its
-/// turn was gone, and it was told to try again at once, and again.
+/// When a write beyond a gap is refused, the gap is cut off again. That counted as room that the buffer had
+/// freed: it lost its place in the queue, and was woken to try again at once, over and over.
 #[test]
 fn a_refusal_beyond_a_gap_is_waited_for_too() {
     let pool = pool(0, 1, WhenFull::Fail);
@@ -324,7 +322,7 @@ fn a_refusal_beyond_a_gap_is_waited_for_too() {
     assert_eq!((bell.rung(), poll(room.as_mut(), &bell)), (1, Poll::Ready(())));
     drop(room);
     buffer.write_all(&[2]).unwrap();
-    assert_eq!(content(&mut buffer), [[0; 10].as_slice(), &[2]].concat());
+    assert_eq!(content_of(&mut buffer), [[0; 10].as_slice(), &[2]].concat());
 }
 
 #[test]
@@ -340,19 +338,19 @@ fn a_dropped_future_leaves_the_queue() {
     }
     let mut waiting = Box::pin(second.writable());
     assert_eq!(poll(waiting.as_mut(), &bells[1]), Poll::Pending);
-    assert_eq!(poll(first.writable(), &bells[0]), Poll::Pending); // and dropped with that
+    assert_eq!(poll(first.writable(), &bells[0]), Poll::Pending); // and the future is dropped here
     drop(one);
     assert_eq!([bells[0].rung(), bells[1].rung()], [0, 1], "the turn is the second's");
     refusal(first.write_all(&[4])); // what came free is set aside for the second
-    drop(waiting); // before it was told
+    drop(waiting); // before it was polled
     first.write_all(&[4]).unwrap();
     drop((two, first, second));
     assert_eq!(pool.stats().disk_used, 0);
 }
 
-/// Who polls by hand keeps its turn between two polls, until the buffer is gone.
+/// `poll_writable` keeps its place in the queue between two polls, until the buffer is dropped.
 #[test]
-fn who_polls_by_hand_keeps_its_turn() {
+fn polling_by_hand_keeps_the_place_in_the_queue() {
     let pool = pool(0, 1, WhenFull::Fail);
     let full = filled(&pool, 1, 1);
     let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));

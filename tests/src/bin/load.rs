@@ -1,19 +1,18 @@
-//! The pool under load: each case a figure and its target.
+//! The pool under load: each case prints figures and their targets.
 //!
-//! `cargo run --release -p overspill-tests --bin load` runs everything;
-//! `cargo run --release -p overspill-tests --bin load -- active lowered` what has one of these names.
-//! Each case runs in a process of its own, so that one's memory is not another's. Linux only: the
-//! figures come from `/proc`.
+//! `cargo run --release -p overspill-tests --bin load` runs all cases; `cargo run --release -p
+//! overspill-tests --bin load -- active lowered` those with these names. Each case runs in a process of its
+//! own, so that its memory is counted alone. Linux only: the figures come from `/proc`.
 #![allow(missing_docs, clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 
 use overspill::{SpillBuffer, SpillPool};
-use overspill_tests::bench::median;
+use overspill_tests::bench::{median, peak_resident_kib, process_status, timed};
 use std::io::{Cursor, Read, Seek, Write};
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::SpooledTempFile;
 
 const KIB: usize = 1 << 10;
@@ -32,7 +31,7 @@ const CASES: [Case; 8] = [
     ("shared", shared_against_private),
 ];
 
-/// What only serves as a part of a case: prints the seconds it took.
+/// Parts of a case. Each prints the seconds that it took.
 const PARTS: [Case; 2] = [("ours", || ten_thousand_ours(false)), ("spooled", ten_thousand_spooled)];
 
 fn main() {
@@ -77,47 +76,29 @@ fn verdict(what: &str, figure: f64, target: &str, met: bool) {
     println!("{what:<66} {figure:>12.2} {target:>16}{}", if met { "" } else { "  MISSED" });
 }
 
-// ---- what the system says
-
-/// A figure of `/proc/self/status`: in KiB, if it is of memory.
-fn status(name: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).expect("a line of that name");
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
+// ---- figures of this process
 
 fn peak_mib() -> f64 {
-    status("VmHWM:") / 1024.0
+    peak_resident_kib() as f64 / 1024.0
+}
+
+fn threads() -> f64 {
+    process_status("Threads").expect("Linux counts threads") as f64
 }
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// The blocks of the unnamed files that this process has open, in bytes.
+/// The bytes of disk that the unnamed files of this process take.
 fn temp_file_bytes() -> u64 {
-    let is_unnamed = |path: &std::path::Path| {
-        std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().ends_with(" (deleted)"))
-    };
-    let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten().map(|entry| entry.path());
-    files.filter(|path| is_unnamed(path)).map(|path| allocated(&std::fs::metadata(path).unwrap())).sum()
-}
-
-#[cfg(unix)]
-fn allocated(file: &std::fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::blocks(file) * 512
-}
-
-/// Only Unix counts blocks; `main` has ended by then elsewhere.
-#[cfg(not(unix))]
-fn allocated(file: &std::fs::Metadata) -> u64 {
-    file.len()
-}
-
-fn timed(f: impl FnOnce()) -> Duration {
-    let started = Instant::now();
-    f();
-    started.elapsed()
+    #[cfg(target_os = "linux")]
+    {
+        use overspill_tests::linux::{disk_bytes, open_files};
+        disk_bytes(&open_files(|file| file.to_string_lossy().ends_with(" (deleted)")))
+    }
+    #[cfg(not(target_os = "linux"))]
+    unreachable!("`main` has ended by then where there is no /proc");
 }
 
 fn pool(memory: usize) -> SpillPool {
@@ -126,10 +107,11 @@ fn pool(memory: usize) -> SpillPool {
 
 // ---- bodies of known content
 
+/// The bytes of a body from `at` on.
 fn piece(body: usize, at: usize, out: &mut [u8]) {
     let seed = (body as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let word = |i: usize| (seed ^ (at / 8 + i) as u64).to_le_bytes();
-    // Arrays, so that this is fast beside what is measured: it took a quarter of the time.
+    // Arrays make this fast beside what is measured: with slices it took a quarter of the time.
     let (words, rest) = out.as_chunks_mut::<8>();
     words.iter_mut().enumerate().for_each(|(i, bytes)| *bytes = word(i));
     let last = word(words.len());
@@ -285,7 +267,7 @@ fn huge_beside_small() {
             rounds += 1;
         }
     });
-    assert!(rounds > 1, "the small ones had no time for a second round");
+    assert!(rounds > 1, "the huge one was done within the first round of the small ones");
     at_most("1,000 x 32 KiB beside one of 4 GiB: spilled after round one", late as f64, 0.0, "");
 }
 
@@ -297,7 +279,7 @@ fn keep_busy(pool: &SpillPool, first: usize, filled: &AtomicU64, stop: &AtomicBo
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        both.wait(); // so that both have seen the same
+        both.wait(); // so that both have read the same `stop`
         for (body, buffer) in buffers.iter_mut().enumerate() {
             buffer.rewind().unwrap();
             fill(buffer, first + body, 512 * KIB, CHUNK);
@@ -309,9 +291,9 @@ fn keep_busy(pool: &SpillPool, first: usize, filled: &AtomicU64, stop: &AtomicBo
     }
 }
 
-/// The limit is lowered when both have just filled everything, so that all that is in memory has to be written. Several times
-/// over; the first does not count, since a virtual machine may have to be given the memory of the page cache then, which can
-/// take a second.
+/// Lowers the limit when both threads have just filled everything, so that all pages in memory have to be
+/// written. The first round does not count: a virtual machine may get the memory for its page cache from the
+/// host then, which can take a second.
 fn limit_lowered() {
     const ROUNDS: usize = 9;
     let pool = pool(256 * MIB);
@@ -330,7 +312,7 @@ fn limit_lowered() {
         let charged = || pool.stats().memory_used + pool.stats().memory_recycled;
         for round in 0..=ROUNDS {
             pool.set_memory_limit(256 * MIB);
-            // A whole round with the higher limit, whichever is under way now.
+            // One whole round with the higher limit, after the one that is under way.
             let enough = (filled.load(Ordering::Relaxed) / 1000 + 2) * 1000;
             while filled.load(Ordering::Relaxed) < enough {
                 thread::sleep(Duration::from_micros(100));
@@ -355,7 +337,7 @@ fn limit_lowered() {
 }
 
 fn all_dropped() {
-    let threads = status("Threads:");
+    let before = threads();
     let pool = pool(4 * MIB);
     let mut buffers = buffers(&pool, 1000);
     fill_all(&mut buffers, 64 * KIB, CHUNK);
@@ -365,7 +347,7 @@ fn all_dropped() {
     at_most("all buffers dropped: charged", stats.memory_used as f64, 0.0, "bytes");
     at_most("all buffers dropped: disk used", stats.disk_used as f64, 0.0, "bytes");
     at_most("all buffers dropped: blocks of the file", temp_file_bytes() as f64, 0.0, "bytes");
-    at_most("all buffers dropped: threads left", status("Threads:") - threads, 0.0, "");
+    at_most("all buffers dropped: threads left", threads() - before, 0.0, "");
 }
 
 fn in_ram<F: Read + Write + Seek>(rounds: usize, chunk: usize, make: impl Fn() -> F) {
@@ -379,15 +361,15 @@ fn in_ram<F: Read + Write + Seek>(rounds: usize, chunk: usize, make: impl Fn() -
     }
 }
 
-/// How many times as much two threads get done as one, which is not the main one either: the allocator
-/// gives that one memory in another way.
+/// How much work two threads do in the time of one. That one is not the main thread either, since the
+/// allocator serves the main thread in another way.
 fn gain_of_two(work: &(dyn Fn() + Sync)) -> f64 {
     let run = |threads| thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     2.0 * timed(|| run(1)).as_secs_f64() / timed(|| run(2)).as_secs_f64()
 }
 
-/// Beside what the machine gives two threads with a vector each, in turn with them: twice as much, if it has nothing
-/// else to do. A virtual machine often has.
+/// Printed beside the gain of two threads with a vector each, measured in turn: it is 2 on a machine that is
+/// idle otherwise, and often less on a virtual machine.
 fn two_threads() {
     for (chunk, rounds) in [(64, 20), (4 * KIB, 200)] {
         let pool = pool(64 * MIB);
@@ -406,13 +388,14 @@ fn two_threads() {
     }
 }
 
-/// The median of ratios that were measured within a round each: the machine gets slower and faster between rounds.
+/// The median of ratios that were measured within one round each, since the speed of the machine changes
+/// between rounds.
 fn middle(mut ratios: Vec<f64>) -> f64 {
     ratios.sort_unstable_by(f64::total_cmp);
     ratios[ratios.len() / 2]
 }
 
-/// Who comes first in a round takes turns, since the caches are as the one before left them.
+/// The first in a round alternates, since the caches are as the one before left them.
 fn shared_against_private() {
     for chunk in [16, 64] {
         let (shared, private) = (pool(64 * MIB), pool(64 * MIB));

@@ -1,9 +1,9 @@
-//! A program that keeps its data, whatever the machine does to it: `ordeal SCENARIO DIR`.
+//! A program that must keep its data while the machine fails: `ordeal SCENARIO DIR`.
 //!
-//! The tests in `real_faults.rs` and `leftovers.rs` run it where the disk is full, where descriptors
-//! have run out, under a tracer that makes system calls fail, and kill it. What fails it tries again; after
-//! each failure it looks at everything. It ends with 0, and the number of failures that it met, or with a
-//! panic that says what was lost.
+//! `tests/real_faults.rs` and `tests/leftovers.rs` run it where the disk is full, without free descriptors,
+//! and under a tracer that makes system calls fail; and kill it. It does a failed operation again, and
+//! compares all content after each failure. It prints the number of failures and ends with 0, or panics and
+//! says what was lost.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 #[cfg(target_os = "linux")]
@@ -13,13 +13,14 @@ fn main() {
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
-    eprintln!("for Linux only");
+    eprintln!("ordeal runs on Linux only");
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
     use overspill::{SpillBuffer, SpillError, SpillPool};
     use overspill_tests::ops::pattern;
+    use overspill_tests::support::chain;
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use std::fs;
     use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -29,22 +30,12 @@ mod linux {
     const KIB: usize = 1 << 10;
     const PAGE: usize = 4 * KIB;
 
-    /// Attempts before something counts as failing for good. No test lets more calls fail in a row.
+    /// After so many attempts, an operation counts as failing for good. No test lets so many calls fail in a
+    /// row.
     const TRIES: usize = 30;
 
-    /// An error and its sources, on one line.
-    fn chain(error: &dyn std::error::Error) -> String {
-        let mut line = error.to_string();
-        let mut next = error.source();
-        while let Some(error) = next {
-            line += &format!(": {error}");
-            next = error.source();
-        }
-        line
-    }
-
     pub(crate) fn main() {
-        // A mark in a tracer's log: what comes before is the loader's.
+        // A mark in the tracer's log: the calls before it are the loader's.
         let _ = std::os::unix::process::parent_id();
         let args: Vec<String> = std::env::args().skip(1).collect();
         let [scenario, dir] = &args[..] else { panic!("ordeal SCENARIO DIR") };
@@ -66,12 +57,13 @@ mod linux {
         SpillPool::builder().memory(memory).page_size(PAGE).dir(dir).build().unwrap()
     }
 
-    /// What `look` finds, or that nothing is there: a failure on the way is not the question.
-    fn insisting<T>(look: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    /// What `read` returns, or that the file is not there. Other errors are the tracer's: then it reads
+    /// again.
+    fn insisting<T>(read: impl Fn() -> io::Result<T>) -> io::Result<T> {
         let settled = |found: &io::Result<T>| {
             found.as_ref().err().is_none_or(|error| error.kind() == io::ErrorKind::NotFound)
         };
-        (0..TRIES).map(|_| look()).find(settled).expect("failures end")
+        (0..TRIES).map(|_| read()).find(settled).expect("failures end")
     }
 
     /// A buffer and what it must hold.
@@ -86,7 +78,7 @@ mod linux {
             Kept { buffer, model: Vec::new(), failures: 0 }
         }
 
-        /// Writes `len` bytes at `at`, as often as it takes.
+        /// Writes `len` bytes at `at`, in as many attempts as it takes.
         fn write(&mut self, at: usize, len: usize) {
             let data = pattern(at + len, len);
             self.model.resize(self.model.len().max(at + len), 0);
@@ -100,7 +92,7 @@ mod linux {
                         done += taken;
                     }
                     Err(error) => {
-                        // What lies behind has not been reached: the model is ahead there.
+                        // The bytes behind have not been written yet, but the model has them already.
                         let len = self.model.len().min(self.buffer.len() as usize);
                         let ahead = self.model.split_off(len);
                         self.failed(&error);
@@ -112,7 +104,7 @@ mod linux {
             }
         }
 
-        /// Does something as often as it takes.
+        /// Does `act` in as many attempts as it takes.
         fn insist(&mut self, what: &str, mut act: impl FnMut(&mut SpillBuffer) -> Result<(), SpillError>) {
             for _ in 0..TRIES {
                 match act(&mut self.buffer) {
@@ -128,11 +120,11 @@ mod linux {
             self.model.truncate(len);
         }
 
-        /// Counts a failure, and looks at what it has left, as far as that can be read now.
+        /// Counts a failure, and compares what it has left behind, as far as that can be read now.
         fn failed(&mut self, error: &io::Error) {
             self.failures += 1;
             let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<SpillError>());
-            assert!(inner.is_some(), "an error that says nothing: {error}");
+            assert!(inner.is_some(), "an error without a SpillError: {error}");
             let _ = self.try_check();
         }
 
@@ -140,12 +132,17 @@ mod linux {
             let mut content = Vec::new();
             self.buffer.rewind()?;
             self.buffer.read_to_end(&mut content)?;
-            assert!(content == self.model, "{} bytes, of {}, or others", content.len(), self.model.len());
+            assert!(
+                content == self.model,
+                "{} bytes instead of {}, or wrong ones",
+                content.len(),
+                self.model.len()
+            );
             self.buffer.check_invariants();
             Ok(())
         }
 
-        /// Everything is there, sooner or later.
+        /// Compares everything, in as many attempts as it takes to read it.
         fn check(&mut self) {
             for _ in 0..TRIES {
                 match self.try_check() {
@@ -157,7 +154,17 @@ mod linux {
         }
     }
 
-    /// Everything a pool does to its file, in few calls.
+    /// Drops the buffers, after which `pool` must use neither memory nor disk. Returns how many failures
+    /// there were.
+    fn all_released(pool: &SpillPool, kept: [Kept; 2]) -> usize {
+        pool.check_invariants();
+        let failures = kept.iter().map(|kept| kept.failures).sum();
+        drop(kept);
+        assert_eq!((pool.stats().memory_used, pool.stats().disk_used), (0, 0));
+        failures
+    }
+
+    /// Everything that a pool does to its file, in few system calls.
     fn spill(dir: &Path) -> usize {
         let pool = pool(dir, 2 * PAGE);
         let (mut a, mut b) = (Kept::new(pool.buffer()), Kept::new(pool.buffer()));
@@ -178,14 +185,11 @@ mod linux {
         a.insist("spill", SpillBuffer::spill);
         a.check();
         b.check();
-        pool.check_invariants();
-        let failures = a.failures + b.failures;
-        drop((a, b));
-        assert_eq!((pool.stats().memory_used, pool.stats().disk_used), (0, 0));
-        failures
+        all_released(&pool, [a, b])
     }
 
-    /// Lowers the limit below what is in memory, so that pages leave together; those that cannot do so later.
+    /// Lowers the limit below what is in memory, so that several pages leave in one write. Pages whose write
+    /// fails leave later.
     fn lower(dir: &Path) -> usize {
         let pool = pool(dir, 64 * PAGE);
         let (mut a, mut b) = (Kept::new(pool.buffer()), Kept::new(pool.buffer()));
@@ -198,15 +202,11 @@ mod linux {
             b.check();
             assert!(pool.stats().memory_used <= 2 * PAGE as u64);
         }
-        pool.check_invariants();
-        let failures = a.failures + b.failures;
-        drop((a, b));
-        assert_eq!((pool.stats().memory_used, pool.stats().disk_used), (0, 0));
-        failures
+        all_released(&pool, [a, b])
     }
 
-    /// Puts content under a name: where its file lies already, and where it has to be copied; where the
-    /// name is free, and where it is taken.
+    /// Puts content under a name: from a file that lies beside it, and by a copy; under a free name, and over
+    /// a file.
     fn persist(dir: &Path) -> usize {
         let path = dir.join("target");
         let pool = pool(dir, 2 * PAGE);
@@ -236,7 +236,7 @@ mod linux {
         failures
     }
 
-    /// Writes until the disk, or what a file may have of it, is full; makes room; goes on.
+    /// Writes until the disk is full, or the file as long as it may be; makes room; writes on.
     fn fill(dir: &Path) -> usize {
         let pool = pool(dir, 16 * PAGE);
         let mut first = Kept::new(pool.buffer());
@@ -248,11 +248,15 @@ mod linux {
                 Ok(taken) => second.model.extend(&data[..taken]),
                 Err(error) => break error,
             }
-            assert!(second.model.len() < 16 << 20, "nothing is ever full");
+            assert!(second.model.len() < 16 << 20, "the disk is never full");
         };
         let error = refused.downcast::<SpillError>().unwrap();
         assert!(matches!(error, SpillError::StoreFull { .. }), "{error}");
-        println!("{}, after {} KiB", chain(&error), (first.model.len() + second.model.len()) / KIB);
+        println!(
+            "{}, after {} KiB",
+            chain(&error).join(": "),
+            (first.model.len() + second.model.len()) / KIB
+        );
         assert!(first.model.len() + second.model.len() > 700 * KIB, "full too early");
         first.check();
         second.check();
@@ -267,7 +271,7 @@ mod linux {
         1 + second.failures
     }
 
-    /// What must be refused is, and costs nothing; once `mend` has run, it is done.
+    /// Spilling must be refused, and lose nothing; once `mend` has run, it must succeed.
     fn refused_at_first(dir: &Path, mend: impl FnOnce()) -> usize {
         let pool = pool(dir, 2 * PAGE);
         let mut kept = Kept::new(pool.buffer());
@@ -278,7 +282,7 @@ mod linux {
                 matches!(&refused, SpillError::Directory { dir: named, .. } if named == dir),
                 "{refused}"
             );
-            println!("{}", chain(&refused));
+            println!("{}", chain(&refused).join(": "));
             kept.failed(&refused.into());
         }
         kept.check();

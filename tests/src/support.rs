@@ -1,0 +1,104 @@
+//! Small things that many tests need, each of them once.
+
+use overspill::{SpillBuffer, SpillError, SpillPool};
+use std::error::Error;
+use std::fs;
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+/// A generator of pseudo-random numbers that is small and the same everywhere: Vigna's xorshift64*.
+///
+/// The same seed yields the same numbers in every run, on every machine.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Starts from `seed`. A seed of 0 counts as 1: the generator would stay at 0.
+    pub fn new(seed: u64) -> Self {
+        Random(seed.max(1))
+    }
+
+    /// Any 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// A number from 0 up to, but not including, `n`; 0 if `n` is 0.
+    pub fn below(&mut self, n: u64) -> u64 {
+        // The upper bits are the better ones.
+        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
+    }
+
+    /// As [`below`](Random::below), for indices and lengths.
+    pub fn index(&mut self, n: usize) -> usize {
+        self.below(n as u64) as usize
+    }
+
+    /// `len` bytes that do not repeat.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.below(256) as u8).collect()
+    }
+}
+
+/// Rewinds `file` and reads it to its end, where the position stays.
+///
+/// # Panics
+/// If that fails.
+pub fn content_of(file: &mut (impl Read + Seek + ?Sized)) -> Vec<u8> {
+    let mut content = Vec::new();
+    file.rewind().expect("a rewind never fails");
+    file.read_to_end(&mut content).expect("the content can be read");
+    content
+}
+
+/// A new buffer of `pool` that holds `len` times `byte`, written a KiB at a time, as a stream comes in.
+///
+/// # Panics
+/// If the pool refuses a write.
+pub fn stream(pool: &SpillPool, len: usize, byte: u8) -> SpillBuffer {
+    let mut buffer = pool.buffer();
+    for start in (0..len).step_by(1024) {
+        buffer.write_all(&[byte; 1024][..1024.min(len - start)]).expect("the pool has room");
+    }
+    buffer
+}
+
+/// The typed error inside the [`io::Error`] of a buffer.
+///
+/// # Panics
+/// If there is none.
+pub fn spill_error(error: io::Error) -> SpillError {
+    error.downcast().expect("an error of a buffer holds a SpillError")
+}
+
+/// What `error` and its sources print, outermost first.
+pub fn chain(error: &dyn Error) -> Vec<String> {
+    let mut lines = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(error) = next {
+        lines.push(error.to_string());
+        next = error.source();
+    }
+    lines
+}
+
+/// The names in a directory, in order.
+///
+/// # Panics
+/// If it cannot be read, or a name is not UTF-8.
+pub fn names_in(dir: &Path) -> Vec<String> {
+    let name = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().into_string());
+    let entries = fs::read_dir(dir).expect("the directory can be read");
+    let mut names: Vec<String> =
+        entries.map(|entry| name(entry).expect("an entry can be read").expect("names are UTF-8")).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Reports a skipped test on the real standard error: `cargo test` holds back what `eprintln!` prints.
+pub fn skip(test: &str, why: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED {test}: {why}");
+}
