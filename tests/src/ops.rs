@@ -1,14 +1,19 @@
-//! The operations, what may be answered, and how operations are made: one decoder from bytes, for proptest and the fuzzer alike.
+//! The operations, what a subject may answer, and how operations are made: one decoder from bytes, for
+//! proptest and for the fuzzer.
 //!
-//! An operation is four bytes, whatever they are, so that both can drop or change one without
-//! disturbing its neighbours. The kind is chosen among those that the run's [`Shape`] leaves
-//! switched on (swarm testing: where everything is on, rare pairs never meet). Sizes and places
-//! cluster around multiples of the page size, and a few lie at the far ends of their types.
+//! - An operation is four bytes, whatever they are. So proptest and the fuzzer can drop or change one without
+//!   disturbing its neighbours.
+//! - The kind is chosen among those that the [`Shape`] of the run switches on. This is swarm testing: where
+//!   everything is on, rare pairs of operations hardly ever occur.
+//! - Sizes and places cluster around multiples of the page size. A few lie at the far ends of their types.
+//! - Kinds that were added later have a range of bytes of their own, so that older inputs still decode mostly
+//!   as before.
 
 use proptest::prelude::*;
 use std::io::SeekFrom;
+use std::ops::Range;
 
-/// One call on a file-like thing. Written data is not part of it: see [`pattern`].
+/// One call on a subject. The data that it writes is not part of it: see [`pattern`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     /// `write` of so many bytes.
@@ -25,7 +30,7 @@ pub enum Op {
     ReadVectored([usize; 3]),
     /// `read_to_end`.
     ReadToEnd,
-    /// `fill_buf`, twice, then `consume` of so many bytes, or of all that were lent.
+    /// `fill_buf`, twice, then `consume` of so many bytes, or of all that were lent if those are fewer.
     FillBuf(usize),
     /// `seek`.
     Seek(SeekFrom),
@@ -41,41 +46,60 @@ pub enum Op {
     Flush,
     /// Pushes everything to disk, where there is one.
     Spill,
-    /// Drops the thing and takes a fresh one from where it came.
+    /// Drops the subject and takes a fresh one from where it came.
     Renew,
-    /// Goes on with subject number so-and-so, modulo how many there are.
+    /// The next operations go to the subject with this number, modulo how many there are.
     Turn(usize),
+    /// `read_at` into so many bytes, at a place. The position stays.
+    ReadAt(usize, u64),
+    /// `write_at` of so many bytes, at a place. The position stays.
+    WriteAt(usize, u64),
+    /// `to_vec`. The position stays.
+    ToVec,
+    /// `copy_to` a target that takes so many bytes and then nothing.
+    CopyTo(usize),
 }
 
-/// What a file-like thing may answer instead of doing what it was asked.
+/// What a subject may answer instead of doing an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No room: for not one byte of a write, or for the length asked.
+    /// No room: not for one byte of a write, or not for the requested length.
     Full,
     /// A seek to before 0 or past `u64::MAX`.
     OutOfRange,
     /// The content ended inside a `read_exact`.
     EndOfFile,
-    /// Anything else, in its own words. The model never says this.
+    /// The target of a `copy_to` takes no more.
+    TargetFull,
+    /// Anything else, as the error prints. The model never answers this.
     Failed(String),
 }
 
-/// How many switches there are: one for each kind of [`Op`], and one for `Clear`, `Renew` and `Turn` together.
-const KINDS: u8 = 17;
+/// Switches of the first kinds: one for each kind of [`Op`], and one for `Clear`, `Renew` and `Turn`
+/// together.
+const KINDS: Range<u8> = 0..17;
+
+/// Switches of the kinds that were added later.
+const LATER_KINDS: Range<u8> = 17..21;
+
+/// The first bytes of a record that stand for a later kind, if one is switched on. The range lies below 192,
+/// since the bytes from there on stand for the operations of a pool in `pools.rs`.
+const LATER: Range<u8> = 160..192;
 
 /// What the operations of one run look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Sizes and places cluster around multiples of this. At least 1.
     pub page: usize,
-    /// Bit k switches kind k on; if none is on, all are.
+    /// Bit k switches kind k on. If none of the first kinds is on, all of them are; if no bit is set at all,
+    /// the later kinds are on, too.
     pub kinds: u32,
     /// Whether places near `i64::MAX` and `u64::MAX` occur.
     pub extremes: bool,
 }
 
 impl Shape {
-    /// The operations that `bytes` stand for, four bytes each; a rest of fewer is ignored.
+    /// The operations that `bytes` stand for, four bytes each. A remainder of fewer bytes is ignored.
     pub fn decode(&self, bytes: &[u8]) -> Vec<Op> {
         bytes.chunks_exact(4).map(|record| self.op([record[0], record[1], record[2], record[3]])).collect()
     }
@@ -98,6 +122,10 @@ impl Shape {
             13 => Op::Truncate,
             14 => Op::Flush,
             15 => Op::Spill,
+            17 => Op::ReadAt(self.size(a), self.place(b, c)),
+            18 => Op::WriteAt(self.size(a), self.place(b, c)),
+            19 => Op::ToVec,
+            20 => Op::CopyTo(if a < 128 { usize::MAX } else { self.size(b) }),
             // Rare: they end what the others have built up.
             _ => match a % 4 {
                 0 => Op::Clear,
@@ -109,8 +137,16 @@ impl Shape {
 
     fn kind(&self, byte: u8) -> u8 {
         let on = |kind: &u8| self.kinds >> kind & 1 == 1;
-        let count = (0..KINDS).filter(on).count();
-        (0..KINDS).filter(on).nth(usize::from(byte) % count.max(1)).unwrap_or(byte % KINDS)
+        let pick = |kinds: Range<u8>| {
+            let count = kinds.clone().filter(on).count();
+            kinds.filter(on).nth(usize::from(byte) % count.max(1))
+        };
+        let later = match byte {
+            _ if !LATER.contains(&byte) => None,
+            _ if self.kinds == 0 => Some(LATER_KINDS.start + byte % LATER_KINDS.len() as u8),
+            _ => pick(LATER_KINDS),
+        };
+        later.or_else(|| pick(KINDS)).unwrap_or(byte % KINDS.end)
     }
 
     /// A size: a few pages at most, most often at or next to a page's end.
@@ -136,7 +172,7 @@ impl Shape {
         (self.size(a) + usize::from(b % 32).min(self.pages_max()) * self.page) as u64
     }
 
-    /// A few large pages are as good as many, and faster.
+    /// Fewer pages if they are large: a few find as much as many, and faster.
     fn pages_max(&self) -> usize {
         ((64 << 10) / self.page).max(3)
     }
@@ -153,21 +189,23 @@ impl Shape {
 }
 
 impl Op {
-    /// The bytes that it may move, or that looking at the content may move because of it.
+    /// The bytes that it may move, or that a later comparison of the content may move because of it.
     pub fn effort(&self) -> usize {
         match *self {
-            Op::Write(n) | Op::WriteAll(n) | Op::Read(n) | Op::ReadExact(n) | Op::FillBuf(n) => n,
+            Op::Write(n) | Op::WriteAll(n) => n,
+            Op::Read(n) | Op::ReadExact(n) | Op::ReadAt(n, _) | Op::FillBuf(n) => n,
             Op::WriteVectored(sizes) | Op::ReadVectored(sizes) => sizes.iter().sum(),
             Op::Seek(SeekFrom::Start(place)) | Op::SetPosition(place) | Op::SetLen(place) => {
                 usize::try_from(place / 8).unwrap_or(usize::MAX)
             }
+            Op::WriteAt(n, place) => usize::try_from(place / 8).unwrap_or(usize::MAX).saturating_add(n),
             _ => 0,
         }
     }
 }
 
-/// The first of `ops`, as many as a fuzzer's run should do: 128, and what moves 32 KiB together. What
-/// takes longer finds no more in one run, and less in an hour.
+/// The first of `ops`, as many as one run of a fuzzer should do: at most 128, which move at most 32 KiB in
+/// all. A longer run finds no more, and in an hour there are fewer of them.
 pub fn affordable<O>(mut ops: Vec<O>, effort: impl Fn(&O) -> usize) -> Vec<O> {
     const OPS_MAX: usize = 128;
     const EFFORT_MAX: usize = 32 << 10;
@@ -187,8 +225,8 @@ pub fn sequences(page: usize, extremes: bool, most: usize) -> impl Strategy<Valu
         .prop_map(move |(kinds, records)| Shape { page, kinds, extremes }.decode(records.as_flattened()))
 }
 
-/// What step number `step` writes: never a zero, which is what gaps are made of, and with another
-/// phase at each step, so that neither stale bytes nor shifted ones look right.
+/// What step number `step` writes: never a zero, since gaps consist of zeros, and with another phase at each
+/// step, so that neither stale bytes nor shifted ones look right.
 pub fn pattern(step: usize, len: usize) -> Vec<u8> {
     // Prime, so that no page size divides it.
     const PERIOD: usize = 251;

@@ -1,49 +1,49 @@
-//! A whole pool as a thing to be driven: several buffers in turn, limits that move, and a store that
-//! fails in any one call.
+//! A whole pool as what is driven: several buffers in turn, limits that move, and a store that fails in any
+//! one call.
 //!
 //! Promises, beside those of the [`driver`](crate::driver):
 //!
-//! - After each operation the pool's and the buffer's invariants are checked; after one in which a call
-//!   of the store failed, the whole content of every buffer, too.
-//! - An operation may be refused for want of room only where there is a limit, and for a failing store
-//!   only if a call has failed during it.
-//! - Once the fault is [lifted](After::Lifted), what was refused is asked again, and has to be done.
+//! - After each operation, the invariants of the pool and of the buffer are checked. After an operation in
+//!   which a call of the store failed, the whole content of every buffer is compared, too.
+//! - Without any limit, an operation is refused only if a call of the store failed during it.
+//! - Once the fault is [lifted](After::Lifted), a refused operation is done again, and must succeed.
 
 use crate::driver::{Leeway, Mismatch, Pair, Watch, guarded, same_bytes};
 use crate::model::Model;
 use crate::ops::{Op, Shape, affordable};
 use crate::spills::{Spilling, any_fault, check_accounts};
+use crate::support::content_of;
 use overspill::testing::{Fault, FaultPlan, Faults, PoolPlan};
 use overspill::{Checksums, PersistError, SpillBuffer, SpillPool};
 use proptest::prelude::*;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Seek};
 
 /// One thing done to a pool, or to the buffer whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolOp {
-    /// To the buffer.
+    /// This operation, to the buffer.
     Do(Op),
-    /// The memory budget changes, to so many bytes.
+    /// The memory limit becomes so many bytes.
     MemoryLimit(usize),
-    /// The disk limit changes, to so many bytes.
+    /// The disk limit becomes so many bytes.
     DiskLimit(u64),
-    /// The pool gives back what it only keeps.
+    /// The pool frees recycled frames and spare blocks: `trim`.
     Trim,
     /// The buffer becomes an unnamed file, and a fresh one takes its place.
     IntoFile,
-    /// The buffer becomes a file with a name, and one that will be such a file takes its place.
+    /// The buffer becomes a file with a name. A buffer that is meant for the same name takes its place.
     Persist,
     /// A fresh buffer takes its place, with a memory and a disk limit of its own, in bytes.
     Limited(usize, u64),
 }
 
-/// What becomes of the fault once it was met.
+/// What becomes of the fault once a call has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
-    /// It stays to the end, if it is a lasting one.
+    /// It stays to the end, if it is a lasting fault.
     GoesOn,
-    /// It goes away with the first operation that meets it.
+    /// It is lifted after the first operation in which a call failed.
     Lifted,
 }
 
@@ -52,24 +52,24 @@ pub enum After {
 pub struct PoolSetup {
     /// The page size in bytes, a power of two.
     pub page: usize,
-    /// The memory budget in bytes.
+    /// The memory limit in bytes.
     pub memory: usize,
     /// The disk limit in bytes.
     pub disk: u64,
-    /// Whether what is read back is checked.
+    /// Whether spilled bytes have checksums.
     pub checksums: Checksums,
     /// How many buffers there are.
     pub buffers: usize,
-    /// What the store does wrong.
+    /// How the store fails.
     pub fault: Option<Fault>,
-    /// And what becomes of that.
+    /// What becomes of the fault.
     pub after: After,
-    /// When contents are looked at, though nothing has failed.
+    /// When whole contents are compared though nothing has failed.
     pub watch: Watch,
 }
 
 impl PoolSetup {
-    /// Any bytes at all are a setup.
+    /// Any bytes are a setup.
     pub fn decode([page, memory, disk, buffers, watch, fault @ ..]: [u8; 8]) -> Self {
         let checksums = if page < 128 { Checksums::Off } else { Checksums::On };
         let page = [1, 2, 8, 8, 8, 64, 64, 8192][usize::from(page % 8)];
@@ -102,7 +102,8 @@ fn any_op(shape: Shape, files: bool, record: &[u8]) -> PoolOp {
     let (kind, a, b) = (record[0], record[1], record[2]);
     let half_pages = |byte: u8| usize::from(byte) * shape.page / 2;
     let pages = |byte: u8| if byte < 128 { u64::MAX } else { u64::from(byte % 16) * shape.page as u64 };
-    // A quarter is the pool's; and of that most changes the turn, or there is nothing to take and give.
+    // A quarter of the bytes stand for operations of the pool, and most of these change the turn: pages are
+    // reclaimed only from buffers that were in turn before.
     match kind {
         ..192 => shape.decode(record).first().map_or(PoolOp::Trim, |&op| PoolOp::Do(op)),
         192..232 => PoolOp::Do(Op::Turn(usize::from(a))),
@@ -129,17 +130,17 @@ struct Run {
     faults: Faults,
     pairs: Vec<Pair<Spilling>>,
     turn: usize,
-    /// Some buffer, or the pool, has a disk limit.
+    /// Whether some buffer, or the pool, has had a disk limit.
     is_limited: bool,
-    /// Where contents get names; made when it is needed.
+    /// Where contents become files; made with the first of them.
     dir: Option<tempfile::TempDir>,
 }
 
-/// Does `ops` to the buffers of a pool and to as many models; returns how many calls of the store
-/// failed as planned.
+/// Does `ops` to the buffers of a pool and to their models, and returns how many calls of the store failed as
+/// planned.
 ///
 /// # Errors
-/// Where they differ, or an invariant does not hold.
+/// The first difference, or the first invariant that does not hold.
 pub fn run_pool(setup: PoolSetup, ops: &[PoolOp]) -> Result<u64, Mismatch<PoolOp>> {
     let mut run = Run::new(setup);
     let done = ops.iter().enumerate().try_for_each(|(step, &op)| {
@@ -167,7 +168,7 @@ impl Run {
         Run { setup, pool, faults, pairs, turn: 0, is_limited: setup.disk < u64::MAX, dir: None }
     }
 
-    /// One operation, and all that has to hold after it.
+    /// Does one operation, and checks all that must hold after it.
     fn one(&mut self, op: PoolOp, step: usize) -> Result<(), String> {
         let failed = self.faults.failed();
         let refused = self.attempt(op, step, self.leeway())?;
@@ -188,7 +189,7 @@ impl Run {
         self.check()
     }
 
-    /// Says whether it was refused, for whatever reason.
+    /// Does one operation, and returns whether it was refused for want of memory or disk, or by a failure.
     fn attempt(&mut self, op: PoolOp, step: usize, leeway: Leeway) -> Result<bool, String> {
         let pair = &mut self.pairs[self.turn];
         let refusals = pair.subject.refusals.count();
@@ -216,7 +217,7 @@ impl Run {
     }
 
     fn leeway(&self) -> Leeway {
-        // `one` finds a refusal for which there was no reason.
+        // `one` finds refusals without a reason.
         if self.setup.fault.is_some() { Leeway::Fail } else { Leeway::Refuse }
     }
 
@@ -228,7 +229,7 @@ impl Run {
         self.hand_over(|buffer| buffer.persist(&path), next, leeway)
     }
 
-    /// The file must be the content, at the buffer's position; or the buffer comes back.
+    /// The file must have the content and the position of the buffer. On an error, the buffer is put back.
     fn hand_over(
         &mut self,
         how: impl FnOnce(SpillBuffer) -> Result<File, PersistError>,
@@ -246,17 +247,15 @@ impl Run {
                 return if leeway.excuses(&refusal) { Ok(()) } else { Err(format!("refused: {refusal:?}")) };
             }
         };
-        let mut content = Vec::new();
         let position = file.stream_position().map_err(|error| error.to_string())?;
-        file.rewind().and_then(|()| file.read_to_end(&mut content)).map_err(|error| error.to_string())?;
-        same_bytes("the file", &content, pair.model.content())?;
+        same_bytes("the file", &content_of(&mut file), pair.model.content())?;
         if position != pair.model.position() {
-            return Err(format!("the file stands at {position}, not at {}", pair.model.position()));
+            return Err(format!("the file is at position {position}, not at {}", pair.model.position()));
         }
         pair.emptied()
     }
 
-    /// Every content, every account.
+    /// Compares every content, and checks every invariant.
     fn check(&mut self) -> Result<(), String> {
         let Run { faults, pairs, pool, .. } = self;
         faults.paused(|| {
@@ -278,15 +277,15 @@ impl Run {
     }
 }
 
-/// A directory in memory, if there is such a thing: each file that gets a name is synced first.
+/// A directory in memory, where the system has one: `persist` syncs, which takes long on a disk.
 fn quick_dir() -> io::Result<tempfile::TempDir> {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
-/// Any bytes at all are a run: twelve say which, the rest are its operations.
+/// Any bytes are a run: the first twelve are its setup, the rest its operations.
 ///
 /// # Panics
-/// Where a buffer and its model differ, or an invariant does not hold, with a test to paste.
+/// If a buffer and its model differ, or an invariant does not hold, with a test to paste.
 pub fn drive_pool(input: &[u8]) {
     let Some((&setup, rest)) = input.split_first_chunk::<8>() else { return };
     let Some((&kinds, ops)) = rest.split_first_chunk::<4>() else { return };

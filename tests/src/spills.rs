@@ -1,8 +1,12 @@
-//! `SpillBuffer` under any budget, as a [`Subject`].
+//! `SpillBuffer` under any limits, as a [`Subject`].
+//!
+//! A run starts from a [`SpillSetup`]. It compares each buffer of a pool with a model of its own, checks the
+//! invariants that the buffer and the pool can recount, and at the end what is charged to the pool.
 
-use crate::driver::{Leeway, Mismatch, Pair, Subject, Watch, run};
+use crate::driver::{Leeway, Mismatch, Pair, Subject, Target, Watch, guarded, run, same_bytes};
 use crate::model::Model;
 use crate::ops::{Op, Refusal, Shape, affordable};
+use crate::support::content_of;
 use arbitrary::{Arbitrary, Unstructured};
 use overspill::testing::{Fault, FaultPlan, FaultStore, Faults};
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool};
@@ -14,7 +18,7 @@ use std::io::{self, BufRead, ErrorKind, IoSlice, IoSliceMut, Read, Seek, SeekFro
 pub enum Below {
     /// A `MemoryStore`.
     Memory,
-    /// A `MemoryStore` that is full at so many pages.
+    /// A `MemoryStore` with room for so many pages.
     FullAt(u64),
     /// A `MemoryStore` with a fault.
     Failing(Fault),
@@ -27,44 +31,44 @@ pub enum Below {
 pub struct SpillSetup {
     /// The page size in bytes, a power of two.
     pub page: usize,
-    /// The memory budget in bytes.
+    /// The memory limit in bytes.
     pub memory: usize,
     /// The disk limit in bytes.
     pub disk: u64,
     /// The store.
     pub below: Below,
-    /// Where the content starts: what lies before is a hole that nobody looks at. So positions at
-    /// the far end of `u64` can be compared with a model that has to hold its bytes in memory.
+    /// Where the content starts. What lies before it is a hole that no operation touches. So positions at the
+    /// far end of `u64` can be compared with a model, which has to hold its bytes in memory.
     pub base: u64,
-    /// Whether what is read back is checked.
+    /// Whether spilled bytes have checksums.
     pub checksums: Checksums,
     /// How many buffers share the pool.
     pub buffers: usize,
-    /// When the whole content is looked at.
+    /// When the whole content is compared.
     pub watch: Watch,
 }
 
 impl SpillSetup {
-    /// Page sizes that are worth a run; the last one has slots of three sizes.
+    /// Page sizes that are worth a run. Pages of the last one have slots of three sizes.
     pub const PAGES: [usize; 6] = [1, 2, 8, 64, 4096, 16384];
 
-    /// Memory budgets that are worth a run with pages of `page` bytes.
+    /// Memory limits that are worth a run with pages of `page` bytes.
     pub const fn budgets(page: usize) -> [usize; 7] {
         [0, 1, page, page + page / 2, 2 * page, 5 * page, usize::MAX]
     }
 
-    /// Places where content can start, with pages of `page` bytes: no further than what a run may
-    /// write, and then some of it meets the end of `u64`.
+    /// Places where content can start, with pages of `page` bytes. The last is so close to the end of `u64`
+    /// that some runs reach it.
     pub const fn bases(page: usize) -> [u64; 4] {
         let span = 50 * page as u64;
         [0, (1 << 32) - span / 2, i64::MAX as u64 - span / 2, u64::MAX - span]
     }
 
-    /// Any bytes at all are a setup, and one that is quick to run: nothing of it is in a file.
+    /// Any bytes are a setup, and one that runs quickly: it has no file.
     pub fn decode([page, memory, disk, below, base, buffers, watch]: [u8; 7]) -> Self {
         let pick = |byte: u8, count: usize| usize::from(byte) % count;
         let checksums = if page < 128 { Checksums::Off } else { Checksums::On };
-        // The last has slots of two sizes.
+        // Pages of the last size have slots of two sizes.
         let page = [1, 2, 8, 64, 8, 8192][pick(page, 6)];
         let pages = |n: u64| n * page as u64;
         SpillSetup {
@@ -80,7 +84,7 @@ impl SpillSetup {
             base: if base < 128 { 0 } else { Self::bases(page)[pick(base, 4)] },
             checksums,
             buffers: 1 + pick(buffers, 3),
-            // Seldom, or looking is all that a fuzzer does.
+            // Seldom, or a fuzzer would spend its time on comparing.
             watch: [Watch::AtEnd, Watch::Every(6), Watch::Every(25)][pick(watch, 3)],
         }
     }
@@ -125,14 +129,14 @@ pub(crate) struct Spilling {
     faults: Faults,
     base: u64,
     page: usize,
-    /// Operations since its invariants were checked.
+    /// Operations since the last check of its invariants.
     unchecked: u64,
     pub(crate) refusals: Refusals,
-    /// The pool's limits change, and may be below what is held already.
+    /// Whether the pool's limits change, and so may lie below what is used already.
     pub(crate) limits_move: bool,
 }
 
-/// Makes refusals of errors, and counts those that name the memory, the disk or the store.
+/// Makes refusals of errors, and counts those that name memory, disk or store.
 #[derive(Default)]
 pub(crate) struct Refusals(Cell<u64>);
 
@@ -161,6 +165,14 @@ impl Spilling {
             Spilling { buffer, pool, faults, base, page, unchecked: 0, refusals, limits_move: false };
         spilling.start().expect("a hole and a seek need no room");
         spilling
+    }
+
+    fn all_from_base(&mut self) -> Result<Vec<u8>, Refusal> {
+        let position = self.position();
+        self.set_position(0)?;
+        let all = self.read_to_end();
+        self.set_position(position)?;
+        all
     }
 
     fn start(&mut self) -> Result<(), Refusal> {
@@ -207,7 +219,7 @@ impl Subject for Spilling {
         self.buffer.consume(n);
     }
 
-    /// Before `base` is before 0.
+    /// Places count from `base`, and a place before it is a place before 0.
     fn seek(&mut self, to: SeekFrom) -> Result<u64, Refusal> {
         let (from, offset) = match to {
             SeekFrom::Start(place) => {
@@ -244,7 +256,7 @@ impl Subject for Spilling {
 
     fn spill(&mut self) -> Result<(), Refusal> {
         self.buffer.spill().map_err(|error| self.refusals.of(error))?;
-        assert_eq!(self.buffer.stats().memory_used, 0, "memory is left after spill");
+        assert_eq!(self.buffer.stats().memory_used, 0, "after spill, it still uses memory");
         Ok(())
     }
 
@@ -265,19 +277,43 @@ impl Subject for Spilling {
         if self.base == 0 { self.buffer.is_empty() } else { self.len() == 0 }
     }
 
-    /// What a failed call has left can be read once the store works again.
-    fn content(&mut self) -> Result<Vec<u8>, Refusal> {
-        let faults = self.faults.clone();
-        faults.paused(|| {
-            let position = self.position();
-            self.set_position(0)?;
-            let all = self.read_to_end()?;
-            self.set_position(position)?;
-            Ok(all)
+    /// At a place that cannot be counted from `base`, nothing lies.
+    fn read_at(&mut self, buf: &mut [u8], offset: u64) -> Result<usize, Refusal> {
+        let Some(offset) = self.base.checked_add(offset) else { return Ok(0) };
+        self.buffer.read_at(buf, offset).map_err(|error| self.refusals.of(error))
+    }
+
+    fn write_at(&mut self, data: &[u8], offset: u64) -> Result<usize, Refusal> {
+        let Some(offset) = self.base.checked_add(offset) else {
+            return if data.is_empty() { Ok(0) } else { Err(Refusal::Full) };
+        };
+        self.buffer.write_at(data, offset).map_err(|error| self.refusals.of(error))
+    }
+
+    /// The buffer's own, unless it would have to copy the hole before `base`, too.
+    fn to_vec(&mut self) -> Result<Vec<u8>, Refusal> {
+        if self.base > 0 {
+            return self.all_from_base();
+        }
+        self.buffer.to_vec().map_err(|error| self.refusals.of(error))
+    }
+
+    fn copy_to(&mut self, target: &mut Target) -> Result<u64, Refusal> {
+        self.buffer.copy_to(target).map_err(|error| {
+            // The store's own errors hold a `SpillError`, whatever their kind.
+            let is_of_target = error.kind() == ErrorKind::WriteZero && error.get_ref().is_none();
+            if is_of_target { Refusal::TargetFull } else { self.refusals.of(error) }
         })
     }
 
-    /// It visits all pages: where there are many, that is not done after every operation.
+    /// The store's faults are paused: what a failed call has left behind must be readable once the store
+    /// works again.
+    fn content(&mut self) -> Result<Vec<u8>, Refusal> {
+        let faults = self.faults.clone();
+        faults.paused(|| self.all_from_base())
+    }
+
+    /// The check visits all pages. A buffer of many pages is checked after some operations only.
     fn check_invariants(&mut self) {
         const PAGES_QUICK: u64 = 32;
         self.unchecked += 1;
@@ -298,7 +334,7 @@ impl Subject for Spilling {
     }
 }
 
-/// What is charged to the pool must be what its buffers hold, and nothing once they are gone.
+/// What is charged to the pool must be what its buffers hold, and nothing once they are dropped.
 pub(crate) fn check_accounts(mut pairs: Vec<Pair<Spilling>>, pool: &SpillPool) -> Result<(), String> {
     pairs.iter_mut().for_each(|pair| pair.subject.buffer.check_invariants());
     let held = |of: fn(&SpillBuffer) -> u64| pairs.iter().map(|pair| of(&pair.subject.buffer)).sum::<u64>();
@@ -311,33 +347,30 @@ pub(crate) fn check_accounts(mut pairs: Vec<Pair<Spilling>>, pool: &SpillPool) -
     drop(pairs);
     let stats = pool.stats();
     if (stats.memory_used, stats.disk_used) != (0, 0) {
-        return Err(format!("all buffers are gone, but {stats:?}"));
+        return Err(format!("all buffers are dropped, but {stats:?}"));
     }
     Ok(())
 }
 
 /// The file that a buffer becomes must hold what the model holds.
 fn check_hand_over(pair: Pair<Spilling>) -> Result<(), String> {
-    let model = pair.model;
     let mut file = pair.subject.buffer.into_file().map_err(|failed| format!("into_file: {failed}"))?;
-    let mut all = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut all)).map_err(|error| error.to_string())?;
-    crate::driver::same_bytes("into_file", &all, model.content())
+    same_bytes("into_file", &content_of(&mut file), pair.model.content())
 }
 
-/// Empty buffers of `pool`, and a model of each.
+/// Empty buffers of `pool`, each with its model.
 fn pairs(setup: SpillSetup, pool: &SpillPool, faults: &Faults) -> Vec<Pair<Spilling>> {
-    // More than any sequence reaches, unless positions end before that.
+    // More than any sequence reaches, unless positions end before it.
     let model = Model::new(Vec::new(), 1 << 40).ending_at(u64::MAX - setup.base);
     let subject = || Spilling::new(pool.clone(), faults.clone(), setup.page, setup.base);
     (0..setup.buffers).map(|_| Pair { subject: subject(), model: model.clone() }).collect()
 }
 
-/// Does `ops` to the buffers of a pool and to as many models; returns how many calls of the store
-/// failed as planned.
+/// Does `ops` to the buffers of a pool and to their models, and returns how many calls of the store failed as
+/// planned.
 ///
 /// # Errors
-/// Where they differ.
+/// The first difference.
 pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<u64, Mismatch> {
     let (pool, faults) = setup.pool();
     let mut pairs = pairs(setup, &pool, &faults);
@@ -346,18 +379,18 @@ pub fn run_spill(setup: SpillSetup, ops: &[Op]) -> Result<u64, Mismatch> {
         .and_then(|()| {
             let handed_over =
                 if setup.below == Below::TempFile && setup.base == 0 { pairs.pop() } else { None };
-            handed_over.map_or(Ok(()), check_hand_over).map_err(at_end)
+            handed_over.map_or(Ok(()), |pair| guarded(|| check_hand_over(pair))).map_err(at_end)
         })
         .and_then(|()| check_accounts(pairs, &pool).map_err(at_end))
         .map(|()| faults.failed())
         .map_err(|mismatch| Mismatch { again: format!("run_spill({setup:?}, &ops).unwrap();"), ..mismatch })
 }
 
-/// Does each of `sequences` on a thread of its own, to buffers of its own, all of one pool.
+/// Does each of `sequences` on a thread of its own, to buffers of its own. All buffers are of one pool.
 ///
 /// # Errors
-/// Where a buffer and its model differ. The operations that are printed are those of one thread;
-/// whether they fail again is up to the others.
+/// The first difference. The mismatch prints the operations of one thread; whether they fail again depends on
+/// the other threads.
 pub fn run_spill_threads(setup: SpillSetup, sequences: &[Vec<Op>]) -> Result<(), Mismatch> {
     let (pool, faults) = setup.pool();
     let again = || format!("run_spill_threads({setup:?}, &[ops.to_vec(), ops.to_vec()]).unwrap();");
@@ -380,10 +413,10 @@ pub fn run_spill_threads(setup: SpillSetup, sequences: &[Vec<Op>]) -> Result<(),
     .map_err(|mismatch| Mismatch { again: again(), ..mismatch })
 }
 
-/// Any bytes at all are a run: eleven say which, the rest are its operations.
+/// Any bytes are a run: the first eleven are its setup, the rest its operations.
 ///
 /// # Panics
-/// Where a buffer and its model differ, with a test to paste.
+/// If a buffer and its model differ, with a test to paste.
 pub fn drive_spill(input: &[u8]) {
     let Some((&setup, rest)) = input.split_first_chunk::<7>() else { return };
     let Some((&kinds, ops)) = rest.split_first_chunk::<4>() else { return };

@@ -1,8 +1,8 @@
-//! Can the driver fail? Things with one planted bug each, which it must find, and what it prints
-//! then.
+//! Does the driver find bugs? It is run over subjects with one planted bug each, and must find each of them;
+//! over a subject without a bug it must find nothing. What it prints must be a test.
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small made-up sizes")]
 
-use overspill_tests::driver::{Leeway, Mismatch, Pair, Subject, Watch, run};
+use overspill_tests::driver::{Leeway, Mismatch, Pair, Subject, Target, Watch, run};
 use overspill_tests::model::Model;
 use overspill_tests::ops::{Op, Refusal, sequences};
 use proptest::strategy::{Strategy, ValueTree};
@@ -14,7 +14,7 @@ const PAGE: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bug {
-    /// The control: nothing is wrong.
+    /// The control: no bug.
     None,
     GapKeepsOldBytes,
     WriteLosesLastByteOfPage,
@@ -34,9 +34,16 @@ enum Bug {
     LenLagsOneBehind,
     FlushFails,
     PanicsPastEnd,
+    ReadAtMoves,
+    WriteAtMoves,
+    WriteAtIgnoresThePlace,
+    ToVecStartsAtPosition,
+    CopyToStartsOver,
+    CopyToLosesWhatTheTargetRefuses,
+    CopyToIgnoresAFullTarget,
 }
 
-const BUGS: [Bug; 18] = [
+const BUGS: [Bug; 25] = [
     Bug::GapKeepsOldBytes,
     Bug::WriteLosesLastByteOfPage,
     Bug::WriteTakesNothingWhenFull,
@@ -55,13 +62,20 @@ const BUGS: [Bug; 18] = [
     Bug::LenLagsOneBehind,
     Bug::FlushFails,
     Bug::PanicsPastEnd,
+    Bug::ReadAtMoves,
+    Bug::WriteAtMoves,
+    Bug::WriteAtIgnoresThePlace,
+    Bug::ToVecStartsAtPosition,
+    Bug::CopyToStartsOver,
+    Bug::CopyToLosesWhatTheTargetRefuses,
+    Bug::CopyToIgnoresAFullTarget,
 ];
 
-/// The model itself, but for one bug.
+/// The model with one bug.
 struct Planted {
     inner: Model,
     bug: Bug,
-    /// Everything that ever stood in the content, for the bug that shows it again.
+    /// Bytes that were in the content once, for the bug that shows them again.
     stale: Vec<u8>,
     fills: usize,
 }
@@ -200,6 +214,49 @@ impl Subject for Planted {
         if self.bug == Bug::FlushFails { Err(Refusal::Failed("flush".into())) } else { Ok(()) }
     }
 
+    fn read_at(&mut self, buf: &mut [u8], offset: u64) -> Result<usize, Refusal> {
+        let rest = self.inner.rest_from(offset);
+        let n = rest.len().min(buf.len());
+        buf[..n].copy_from_slice(&rest[..n]);
+        if self.bug == Bug::ReadAtMoves {
+            self.advance(n);
+        }
+        Ok(n)
+    }
+
+    fn write_at(&mut self, data: &[u8], offset: u64) -> Result<usize, Refusal> {
+        let place = if self.bug == Bug::WriteAtIgnoresThePlace { self.inner.position() } else { offset };
+        let taken = self.inner.write_at(data, place)?;
+        if self.bug == Bug::WriteAtMoves {
+            self.advance(taken);
+        }
+        Ok(taken)
+    }
+
+    fn to_vec(&mut self) -> Result<Vec<u8>, Refusal> {
+        let all = self.bug != Bug::ToVecStartsAtPosition;
+        Ok(if all { self.inner.content() } else { self.inner.rest() }.to_vec())
+    }
+
+    fn copy_to(&mut self, target: &mut Target) -> Result<u64, Refusal> {
+        let rest = if self.bug == Bug::CopyToStartsOver { self.inner.content() } else { self.inner.rest() };
+        let rest = rest.to_vec();
+        let mut copied = 0;
+        while copied < rest.len() {
+            match target.take(&rest[copied..]) {
+                0 if self.bug == Bug::CopyToIgnoresAFullTarget => break,
+                0 => {
+                    let lost = self.bug == Bug::CopyToLosesWhatTheTargetRefuses;
+                    self.advance(if lost { rest.len() } else { copied });
+                    return Err(Refusal::TargetFull);
+                }
+                taken => copied += taken,
+            }
+        }
+        self.advance(copied);
+        Ok(copied as u64)
+    }
+
     fn position(&self) -> u64 {
         self.inner.position()
     }
@@ -218,7 +275,7 @@ fn one_run(bug: Bug, ops: &[Op]) -> Result<(), Mismatch> {
     run(&mut [Pair::empty(Planted::new(bug), CAPACITY)], ops, Leeway::None, Watch::AtEnd)
 }
 
-/// The first of 400 fixed random sequences that finds it.
+/// What the first of 400 fixed random sequences that finds the bug says.
 fn found(bug: Bug) -> Option<Mismatch> {
     let mut runner = TestRunner::deterministic();
     let sequences = sequences(PAGE, true, 48);
@@ -243,7 +300,7 @@ fn a_mismatch_prints_as_a_test() {
     let wanted = "    let ops = [\n        Write(3),\n        Seek(End(-1)),\n        Flush,\n        Read(1),\n    ];\n";
     assert!(printed.contains(wanted), "{printed}");
     assert!(
-        printed.starts_with("step 2, Flush: flush gave Err(Failed(\"flush\")), should be Ok(())"),
+        printed.starts_with("step 2, Flush: flush returned Err(Failed(\"flush\")), should be Ok(())"),
         "{printed}"
     );
 }
@@ -253,7 +310,7 @@ fn leeway_is_for_pieces_short_writes_and_refusals_only() {
     let with = |bug, capacity, ops: &[Op], leeway| {
         run(&mut [Pair::empty(Planted::new(bug), capacity)], ops, leeway, Watch::AtEnd)
     };
-    // A smaller thing than its model: stops short of what the model takes, then refuses.
+    // The subject has less room than its model: it stops short of what the model takes, then refuses.
     let full = [Op::WriteAll(150), Op::Write(60), Op::Write(1), Op::SetLen(400)];
     assert!(with(Bug::None, 500, &full, Leeway::Pieces).is_err(), "a refusal, where there is room");
     assert!(with(Bug::None, 500, &full, Leeway::Refuse).is_ok(), "a refusal, where it may be");

@@ -1,4 +1,4 @@
-//! Is the model right? It is held against the thing it models: a real file.
+//! Does the model do what a real file does? Any sequence of operations is done to both, and compared.
 
 use overspill_tests::conformance::as_on_unix;
 use overspill_tests::driver::{Leeway, Pair, Subject, Watch, run};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-/// A file, with what `fill_buf` lent last.
+/// A file, and what `fill_buf` lent last.
 struct RealFile {
     file: File,
     lent: Vec<u8>,
@@ -68,6 +68,16 @@ impl Subject for RealFile {
         self.file.read_to_end(&mut all).map(|_| all).map_err(refusal)
     }
 
+    #[cfg(unix)]
+    fn read_at(&mut self, buf: &mut [u8], offset: u64) -> Result<usize, Refusal> {
+        std::os::unix::fs::FileExt::read_at(&self.file, buf, offset).map_err(refusal)
+    }
+
+    #[cfg(unix)]
+    fn write_at(&mut self, data: &[u8], offset: u64) -> Result<usize, Refusal> {
+        std::os::unix::fs::FileExt::write_at(&self.file, data, offset).map_err(refusal)
+    }
+
     fn fill_buf(&mut self) -> Result<&[u8], Refusal> {
         let position = self.position();
         self.lent = self.read_to_end()?;
@@ -102,7 +112,8 @@ impl Subject for RealFile {
 
 proptest! {
     #![proptest_config(proptest_config(256))]
-    /// Without the extremes: where a file ends for good is its file system's affair.
+
+    /// Without the extremes: how long a file can get depends on its file system.
     #[test]
     fn the_model_is_a_file(ops in sequences(8, false, 48)) {
         let file = RealFile { file: tempfile::tempfile().unwrap(), lent: Vec::new() };
