@@ -94,7 +94,8 @@ fn a_store_only_has_to_read_and_write() {
     assert_eq!(pool.stats().disk_used, 0);
 }
 
-/// A store that takes nothing: `WriteZero` is what a cursor calls a full medium, whose error it replaces by its own.
+/// A store that takes nothing: `WriteZero` is what a cursor calls a full medium, whose error it replaces by
+/// its own.
 #[derive(Debug)]
 struct TakesNothing;
 

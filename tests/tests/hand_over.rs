@@ -50,8 +50,8 @@ fn buffers(path: &Path) -> Vec<SpillBuffer> {
     pools.iter().map(SpillPool::buffer).chain(beside).chain(elsewhere).collect()
 }
 
-/// The names in `dir`, without the temp files of Windows: it removes no file that is open, so the files of buffers have
-/// names there until they are closed. [`assert_left`] is for afterwards.
+/// The names in `dir`, without the temp files of Windows: it removes no file that is open, so the files of
+/// buffers have names there until they are closed. [`assert_left`] is for afterwards.
 fn names(dir: &Path) -> Vec<String> {
     let mut names = names_in(dir);
     names.retain(|name| !(cfg!(windows) && name.starts_with(".tmp")));
@@ -192,8 +192,9 @@ fn persist_noclobber_replaces_nothing() {
     }
 }
 
-/// Windows does not replace a file that is read-only or open, and says so when all is written. Neither the file nor
-/// the content may be lost by that, and nothing may be left beside it: a read-only temp file could not be removed.
+/// Windows does not replace a file that is read-only or open, and says so when all is written. Neither the
+/// file nor the content may be lost by that, and nothing may be left beside it: a read-only temp file could
+/// not be removed.
 #[test]
 #[cfg(windows)]
 fn what_windows_does_not_replace_is_refused_and_nothing_is_left() {

@@ -27,8 +27,8 @@ impl Subject for RealFile {
         self.file.write(data).map_err(refusal)
     }
 
-    // std's file on Windows moves the first slice alone, as the traits allow: there is no `writev` there, nor `readv`.
-    // What the model says of one piece it says of three.
+    // std's file on Windows moves the first slice alone, as the traits allow: there is no `writev` there, nor
+    // `readv`. What the model says of one piece it says of three.
     #[cfg(not(unix))]
     fn write_vectored(&mut self, slices: [&[u8]; 3]) -> Result<usize, Refusal> {
         self.write(&slices.concat())

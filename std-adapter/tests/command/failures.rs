@@ -1,0 +1,159 @@
+//! After a failure, the file is as it was, and nothing is left beside it.
+
+use super::*;
+use std::io::Read;
+#[cfg(target_os = "linux")]
+use std::os::unix::process::ExitStatusExt;
+
+/// At the disk limit the command fails, and the file that it should have replaced is as it was.
+#[test]
+fn the_disk_limit_stops_it_and_leaves_the_file() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "old").unwrap();
+    let output = soak(dir.path(), &["-o", "file", "-m", "64K", "-d", "128K"], &noise(1 << 20));
+    assert_refused(&output, &["disk limit of 128.00 KiB", "--disk"]);
+    assert_eq!(fs::read(&file).unwrap(), b"old");
+    assert_quiet_success(&soak(dir.path(), &["-o", "file", "-m", "64K", "-d", "0"], &noise(64 << 10)));
+    assert!(fs::read(&file).unwrap() == noise(64 << 10));
+}
+
+/// A full disk, below the spilled pages or below the target, is named, and the file is as it was.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_named_and_the_file_untouched() {
+    let dir = TempDir::new().unwrap();
+    let mount = "mkdir full && mount -t tmpfs -o size=1M tmpfs full";
+    if !is_root() || !in_own_mounts(dir.path(), mount).status.success() {
+        return skip(
+            "a_full_disk_is_named_and_the_file_untouched",
+            "no tmpfs of a chosen size can be mounted",
+        );
+    }
+    let mount = "mount -t tmpfs -o size=1M tmpfs full && echo old > full/file && cp full/file . &&";
+    let below_pages = format!("{mount} head -c 3M /dev/zero | $OVERSPILL -m 64K --dir full -o file");
+    assert_refused(&in_own_mounts(dir.path(), &below_pages), &["full", "No space left", "--dir"]);
+    assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"old\n");
+    let below_target = format!(
+        "{mount} head -c 3M /dev/urandom | $OVERSPILL -m 64K -o full/file; status=$?; cat full/*; exit $status"
+    );
+    let output = in_own_mounts(dir.path(), &below_target);
+    assert_refused(&output, &["full", "No space left", "--dir"]);
+    assert_eq!(output.stdout, b"old\n");
+    let only_target = below_target.replace("-m 64K", "-m 64K --dir .");
+    let output = in_own_mounts(dir.path(), &only_target);
+    assert_refused(&output, &["full/file", "No space left", "as it was"]);
+    assert_eq!(output.stdout, b"old\n");
+}
+
+/// Output that cannot be written is an error.
+#[test]
+#[cfg(unix)]
+fn a_full_standard_output_is_an_error() {
+    if !Path::new("/dev/full").exists() {
+        return skip("a_full_standard_output_is_an_error", "there is no /dev/full");
+    }
+    let dir = TempDir::new().unwrap();
+    let output = shell(dir.path(), "echo lost | $OVERSPILL > /dev/full");
+    assert_refused(&output, &["standard output", "No space left"]);
+    assert_refused(&soak(dir.path(), &["-o", "/dev/full"], b"lost"), &["/dev/full", "No space left"]);
+}
+
+/// With a closed reader, as in `| head`, the command ends quietly, and its status says that the output is not
+/// complete.
+#[test]
+fn a_closed_reader_ends_it_quietly() {
+    let dir = TempDir::new().unwrap();
+    let mut child = overspill(dir.path(), &["--stats"]).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&vec![0; 3 << 20]).unwrap();
+    drop(stdin);
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0]).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(141), String::new()));
+}
+
+/// A directory cannot be read as input.
+#[test]
+#[cfg(unix)]
+fn a_directory_as_input_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    assert_refused(&shell(dir.path(), "$OVERSPILL -o file < ."), &["standard input", "directory"]);
+    assert_eq!(names_in(dir.path()), [""; 0]);
+}
+
+/// A signal at any moment leaves the file as it was or whole, and nothing else in the directories.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_signal_leaves_the_file_and_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let (file, spilled) = (dir.path().join("file"), dir.path().join("spilled"));
+    fs::create_dir(&spilled).unwrap();
+    let input = noise(8 << 20);
+    for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1), ("KILL", 9)] {
+        // Some end while they read, some while they write, some before the signal.
+        for (round, wait) in [0, 0, 2, 2, 5, 5, 10, 20, 40].into_iter().enumerate() {
+            fs::write(&file, "old").unwrap();
+            // Spilled in turn to a directory of its own and beside the file.
+            let place: &[&str] = if round % 2 == 0 { &["--dir", "spilled"] } else { &[] };
+            let args = [&["-o", "file", "-m", "64K"], place].concat();
+            let mut child = overspill(dir.path(), &args).spawn().unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(&input).unwrap();
+            // Without a wait, the input has not ended when the signal comes.
+            let stdin = (wait == 0).then_some(stdin);
+            sleep(Duration::from_millis(wait));
+            let killed = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+            assert!(killed.unwrap().success());
+            drop(stdin); // a child that was started with the signal ignored would wait for ever
+            let status = child.wait().unwrap();
+            let content = fs::read(&file).unwrap();
+            if status.success() {
+                assert!(content == input);
+            } else {
+                assert_eq!(status.signal(), Some(number));
+                assert!(content == b"old" || content == input, "{} bytes after {signal}", content.len());
+            }
+            assert_eq!(names_in(dir.path()), ["file", "spilled"], "{signal} after {wait} ms");
+            assert_eq!(names_in(&spilled), [""; 0], "{signal} after {wait} ms");
+        }
+    }
+}
+
+/// On other systems the new file has a hidden name while it is written, and a kill may leave that. Everything
+/// else is as above. Windows deletes the file with the spilled pages when its last handle is closed.
+#[test]
+#[cfg(not(target_os = "linux"))]
+fn a_kill_leaves_the_file_and_no_spilled_pages() {
+    let dir = TempDir::new().unwrap();
+    let (file, spilled) = (dir.path().join("file"), dir.path().join("spilled"));
+    fs::create_dir(&spilled).unwrap();
+    let input = noise(8 << 20);
+    for (round, wait) in [0, 0, 5, 20, 40, 80].into_iter().enumerate() {
+        fs::write(&file, "old").unwrap();
+        let mut child =
+            overspill(dir.path(), &["-o", "file", "-m", "64K", "--dir", "spilled"]).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&input).unwrap();
+        let stdin = (wait == 0).then_some(stdin);
+        if round == 0 {
+            assert_eq!(
+                names_in(&spilled).len(),
+                usize::from(cfg!(windows)),
+                "the file with the spilled pages has a name on Windows alone"
+            );
+        }
+        sleep(Duration::from_millis(wait));
+        let _ = child.kill(); // it may have ended
+        drop(stdin);
+        child.wait().unwrap();
+        let content = fs::read(&file).unwrap();
+        assert!(content == b"old" || content == input, "{} bytes after {wait} ms", content.len());
+        let mut names = names_in(dir.path());
+        names.retain(|name| !name.starts_with(".overspill-"));
+        assert_eq!(names, ["file", "spilled"], "after {wait} ms");
+        assert_eq!(names_in(&spilled), [""; 0], "after {wait} ms");
+    }
+}

@@ -1,0 +1,141 @@
+//! Does the `overspill` command do what a user expects of it? It is used as a user uses it: with pipes, files
+//! in place, full disks, closed readers and signals.
+//!
+//! | module | question |
+//! |---|---|
+//! | `content` | is the output the input, and memory within its limit? |
+//! | `replace` | what of a file stays when its content is replaced or appended to? |
+//! | `streams` | are outputs that are not regular files written as they are? |
+//! | `refusals` | is what cannot work refused early, in words that help? |
+//! | `failures` | is the file as it was after a full disk, a closed reader, a signal? |
+//! | `reports` | are statistics, progress and the manual right, and apart from the output? |
+//!
+//! A test that needs root, or a device, says on standard error that it is skipped. A test that needs a shell,
+//! modes, links, terminals or devices runs on Unix only; where Windows keeps a promise in another way, it has
+//! a test of its own.
+
+mod content;
+mod failures;
+mod refusals;
+mod replace;
+mod reports;
+#[cfg(unix)]
+mod streams;
+
+use std::fs;
+use std::io::Write;
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const OVERSPILL: &str = env!("CARGO_BIN_EXE_overspill");
+
+/// `overspill` with `args`, to be run in `dir`.
+fn overspill(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(OVERSPILL);
+    command.current_dir(dir).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs `command` to its end with `input`. It need not read all of that.
+fn run(mut command: Command, input: &[u8]) -> Output {
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let _ = stdin.write_all(input);
+        });
+        child.wait_with_output().unwrap()
+    })
+}
+
+fn soak(dir: &Path, args: &[&str], input: &[u8]) -> Output {
+    run(overspill(dir, args), input)
+}
+
+/// Runs `overspill` with `args`. Its input is `parts`, with a pause of so many milliseconds before each but
+/// the first.
+fn soak_slowly(dir: &Path, args: &[&str], pause: u64, parts: &[&str]) -> Output {
+    let mut child = overspill(dir, args).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for (n, part) in parts.iter().enumerate() {
+        sleep(Duration::from_millis(if n == 0 { 0 } else { pause }));
+        stdin.write_all(part.as_bytes()).unwrap();
+    }
+    drop(stdin);
+    child.wait_with_output().unwrap()
+}
+
+/// Runs a shell's `script` in `dir`, with the command in `$OVERSPILL`.
+#[cfg(unix)]
+fn shell(dir: &Path, script: &str) -> Output {
+    let mut command = Command::new("bash");
+    command.arg("-c").arg(script).current_dir(dir).env("OVERSPILL", OVERSPILL).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn assert_quiet_success(output: &Output) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{:?}: {said}", output.status);
+}
+
+/// Asserts that the command failed with status 1 and one line, which holds all of `words`.
+#[track_caller]
+fn assert_refused(output: &Output, words: &[&str]) {
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("overspill: ") && said.ends_with('\n'), "{said:?}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+    assert!(!said.contains("os error"), "{said}");
+}
+
+/// `len` bytes of which no two pages are alike.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(&(state >> 8).to_le_bytes()[..7]);
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
+}
+
+/// Reports a skipped test on the real standard error: `cargo test` holds back what a passing test prints.
+#[cfg(unix)]
+fn skip(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped {test}: {why}");
+}
+
+/// Runs a shell's `script` in `dir` with mounts of its own.
+#[cfg(target_os = "linux")]
+fn in_own_mounts(dir: &Path, script: &str) -> Output {
+    let mut command = Command::new("unshare");
+    command.args(["-m", "bash", "-c", script]).current_dir(dir).env("OVERSPILL", OVERSPILL);
+    command.stdin(Stdio::null()).output().unwrap()
+}

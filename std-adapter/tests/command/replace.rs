@@ -1,0 +1,184 @@
+//! What of a file stays when its content is replaced, or appended to.
+
+use super::*;
+#[cfg(unix)]
+use std::os::unix::fs::{MetadataExt, symlink};
+#[cfg(unix)]
+use std::os::unix::process::CommandExt;
+#[cfg(unix)]
+use std::process::Child;
+
+/// A replaced file keeps its mode. A new one gets the mode that the umask says.
+#[test]
+#[cfg(unix)]
+fn a_file_keeps_its_mode_and_a_new_one_gets_the_usual() {
+    let dir = TempDir::new().unwrap();
+    for wanted in [0o600, 0o640, 0o755, 0o666, 0o4755, 0o2711] {
+        let file = dir.path().join("file");
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(wanted)).unwrap();
+        assert_quiet_success(&soak(dir.path(), &["-o", "file"], b"new"));
+        assert_eq!((mode(&file), fs::read(&file).unwrap()), (wanted, b"new".to_vec()), "{wanted:o}");
+    }
+    assert_quiet_success(&shell(dir.path(), "umask 027; echo new | $OVERSPILL -o made"));
+    assert_eq!(mode(&dir.path().join("made")), 0o640);
+}
+
+/// Root can replace a user's file without becoming its owner.
+#[test]
+#[cfg(unix)]
+fn a_file_that_root_replaces_keeps_its_owner() {
+    if !is_root() {
+        return skip("a_file_that_root_replaces_keeps_its_owner", "it takes root to give a file away");
+    }
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "old").unwrap();
+    std::os::unix::fs::chown(&file, Some(12345), Some(54321)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o4751)).unwrap();
+    assert_quiet_success(&soak(dir.path(), &["-o", "file"], b"new"));
+    let found = fs::metadata(&file).unwrap();
+    assert_eq!((found.uid(), found.gid(), mode(&file)), (12345, 54321, 0o4751));
+}
+
+/// A user may write a setuid program of another owner, but not pass ownership of a file on, so the new file
+/// is the user's. It must not be a program that runs as that user for everybody.
+#[test]
+#[cfg(unix)]
+fn set_id_bits_do_not_pass_to_another_owner() {
+    if !is_root() {
+        return skip("set_id_bits_do_not_pass_to_another_owner", "it takes root to become two users");
+    }
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "old").unwrap();
+    std::os::unix::fs::chown(&file, Some(12345), Some(12345)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o6777)).unwrap();
+    let mut command = overspill(dir.path(), &["-o", "file"]);
+    command.uid(23456).gid(23456);
+    assert_quiet_success(&run(command, b"new"));
+    let found = fs::metadata(&file).unwrap();
+    assert_eq!((found.uid(), mode(&file)), (23456, 0o777));
+}
+
+/// The file that a link leads to is replaced, in its own directory, and the link stays.
+#[test]
+#[cfg(unix)] // Windows lets an administrator alone make one
+fn a_symbolic_link_is_followed() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir_all(path("real/deep")).unwrap();
+    fs::write(path("real/deep/file"), "old").unwrap();
+    symlink("deep/file", path("real/one")).unwrap();
+    symlink("real/one", path("two")).unwrap();
+    symlink("real/not-yet", path("dangling")).unwrap();
+    assert_quiet_success(&soak(dir.path(), &["-o", "two"], b"new"));
+    assert_quiet_success(&soak(dir.path(), &["-o", "dangling"], b"made"));
+    assert_eq!(fs::read(path("real/deep/file")).unwrap(), b"new");
+    assert_eq!(fs::read(path("real/not-yet")).unwrap(), b"made");
+    for link in ["two", "real/one", "dangling"] {
+        assert!(fs::symlink_metadata(path(link)).unwrap().is_symlink(), "{link}");
+    }
+    symlink("circle", path("circle")).unwrap();
+    assert_refused(&soak(dir.path(), &["-o", "circle"], b""), &["circle"]);
+}
+
+/// As the manual says: other hard links keep the old content.
+#[test]
+fn other_hard_links_keep_the_old_content() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("one"), "old").unwrap();
+    fs::hard_link(dir.path().join("one"), dir.path().join("two")).unwrap();
+    assert_quiet_success(&soak(dir.path(), &["-o", "one"], b"new"));
+    assert_eq!(fs::read(dir.path().join("two")).unwrap(), b"old");
+}
+
+/// A reader that opens the file while it is replaced sees all of the old content or all of the new.
+#[test]
+#[cfg(unix)] // for Windows, see `an_open_file_is_not_replaced`
+fn a_reader_sees_the_old_file_or_the_new() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    let contents = [vec![b'a'; 300_000], vec![b'b'; 500_000]];
+    fs::write(&file, &contents[0]).unwrap();
+    let mut writers = Vec::new();
+    for _ in 0..4 {
+        for content in &contents {
+            let mut child = overspill(dir.path(), &["-o", "file", "-m", "64K"]).spawn().unwrap();
+            child.stdin.take().unwrap().write_all(content).unwrap();
+            writers.push(child);
+        }
+    }
+    while !writers.is_empty() {
+        let seen = fs::read(&file).unwrap();
+        assert!(contents.contains(&seen), "{} bytes that are neither content", seen.len());
+        writers.retain_mut(|child: &mut Child| child.try_wait().unwrap().is_none());
+    }
+    assert_eq!(names_in(dir.path()), ["file"]);
+}
+
+/// Windows replaces no file that any process has open. All input has been read by then, so the message must
+/// say what to do.
+#[test]
+#[cfg(windows)]
+fn an_open_file_is_not_replaced() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "old").unwrap();
+    let open = fs::File::open(&file).unwrap();
+    assert_refused(&soak(dir.path(), &["-o", "file"], b"new"), &["file", "as it was", "close it"]);
+    drop(open);
+    assert_eq!(fs::read(&file).unwrap(), b"old");
+    assert_quiet_success(&soak(dir.path(), &["-o", "file"], b"new"));
+    assert_eq!(fs::read(&file).unwrap(), b"new");
+    assert_eq!(names_in(dir.path()), ["file"]);
+}
+
+/// `--append` puts old and new content in one file and keeps its mode. A missing file is created.
+#[test]
+fn append_puts_the_input_behind_the_old_content() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("log");
+    let (old, new) = (noise(200_001), noise(300_007));
+    fs::write(&file, &old).unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).unwrap();
+    #[cfg(unix)]
+    let inode = fs::metadata(&file).unwrap().ino();
+    assert_quiet_success(&soak(dir.path(), &["--append", "-o", "log", "-m", "32K"], &new));
+    assert!(fs::read(&file).unwrap() == [old, new].concat());
+    #[cfg(unix)]
+    {
+        assert_eq!(mode(&file), 0o604);
+        assert_ne!(fs::metadata(&file).unwrap().ino(), inode, "it was replaced, in one step");
+    }
+    assert_quiet_success(&soak(dir.path(), &["-a", "-o", "new"], b"first"));
+    assert_eq!(fs::read(dir.path().join("new")).unwrap(), b"first");
+}
+
+/// What other programs write to the file while the input comes in is kept.
+#[test]
+fn append_keeps_what_others_write_meanwhile() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("log"), "one\n").unwrap();
+    let mut child = overspill(dir.path(), &["-a", "-o", "log"]).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    sleep(Duration::from_millis(100));
+    let mut log = fs::File::options().append(true).open(dir.path().join("log")).unwrap();
+    log.write_all(b"two\n").unwrap();
+    drop(log);
+    sleep(Duration::from_millis(100));
+    stdin.write_all(b"three\n").unwrap();
+    drop(stdin);
+    assert_quiet_success(&child.wait_with_output().unwrap());
+    assert_eq!(fs::read_to_string(dir.path().join("log")).unwrap(), "one\ntwo\nthree\n");
+}
+
+/// Without a file, there is nothing to append to.
+#[test]
+fn append_needs_a_file() {
+    let dir = TempDir::new().unwrap();
+    assert_refused(&soak(dir.path(), &["--append"], b""), &["--output"]);
+    assert_refused(&soak(dir.path(), &["--append", "-o", "-"], b""), &["--append needs a file"]);
+}
