@@ -122,3 +122,49 @@ fn the_first_page_is_short() {
     let lines = text(&root().join("README.md")).lines().count();
     assert!(lines <= 120, "README.md has {lines} lines");
 }
+
+/// The paths in backticks behind `Held by:` at the head of a file, up to the end of that paragraph.
+fn holders(text: &str) -> Option<Vec<&str>> {
+    let head: Vec<&str> = text.lines().take_while(|line| line.starts_with("//!")).collect();
+    let start = head.iter().position(|line| line.contains("Held by:"))?;
+    let paragraph = head[start..].iter().take_while(|line| line.trim() != "//!");
+    Some(
+        paragraph
+            .flat_map(|line| line.split('`').skip(1).step_by(2))
+            .filter(|name| name.contains('/'))
+            .collect(),
+    )
+}
+
+/// A head that names a test which has moved sends its reader nowhere.
+#[test]
+fn the_tests_that_hold_a_module_are_there() {
+    assert_eq!(
+        holders("//! Held by: `a/b.rs`, `c`,\n//! `d/`.\n//!\n//! `e/f`\ncode"),
+        Some(vec!["a/b.rs", "d/"])
+    );
+    let mut sources = Vec::new();
+    for package in ["core/src", "std-adapter/src", "tests/src"] {
+        rust_files(&root().join(package), &mut sources);
+    }
+    let mut seen = 0;
+    for source in sources {
+        let text = text(&source);
+        for holder in holders(&text).into_iter().flatten() {
+            seen += 1;
+            assert!(root().join(holder).exists(), "{}: there is no {holder}", source.display());
+        }
+    }
+    assert!(seen > 50, "only {seen} were found");
+}
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Its promises are listed at [`SpillBuffer`].
 //!
-//! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults.rs`,
+//! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults/`,
 //! `tests/tests/when_full.rs`, `tests/tests/leftovers.rs`.
 
 use crate::api::writable::Writable;

@@ -94,7 +94,7 @@
 //!
 //! [`example_format`]: https://github.com/overspill/overspill/blob/main/tests/src/example.rs
 
-// Held by: the tests in the files of this folder, and `tests/tests/spill_faults.rs`, which stands on them.
+// Held by: the tests in the files of this folder, and `tests/tests/spill_faults/`, which stands on them.
 
 #[cfg(feature = "arbitrary")]
 mod from_bytes;

@@ -2,7 +2,7 @@
 //!
 //! Promise: a command line that is refused is refused in one line, which says what to do.
 //!
-//! Held by: the tests at the end of this file, and `tests/command.rs` of this package.
+//! Held by: the tests at the end of this file, and `std-adapter/tests/command/` of this package.
 
 use super::size;
 use clap::error::{ContextKind, ContextValue, ErrorKind};

@@ -3,7 +3,7 @@
 //! Promises: a message is one line and harmless to a terminal, whatever names are in it; printing it cannot
 //! panic.
 //!
-//! Held by: `tests/command.rs` of this package.
+//! Held by: `std-adapter/tests/command/` of this package.
 
 use overspill::SpillError;
 use std::fmt::Display;

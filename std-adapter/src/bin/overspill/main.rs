@@ -11,7 +11,7 @@
 //! The order: [`args`] parses the command line, [`target`] chooses where the output goes, [`soak`] reads the
 //! input, and [`pour`] writes it. An error is a [`failure`], printed in one line.
 //!
-//! Held by: `tests/command.rs` of this package.
+//! Held by: `std-adapter/tests/command/` of this package.
 
 mod args;
 mod block;

@@ -1,6 +1,6 @@
 //! Writing the content to its target.
 //!
-//! Held by: `tests/command.rs` of this package.
+//! Held by: `std-adapter/tests/command/` of this package.
 
 use crate::block::Block;
 use crate::failure::{self, Failure};

@@ -5,7 +5,7 @@
 //! - Where standard error is no terminal, no progress is shown without `--progress`.
 //! - A closed standard error is no error, and no panic.
 //!
-//! Held by: `tests/command.rs` of this package.
+//! Held by: `std-adapter/tests/command/` of this package.
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::File;

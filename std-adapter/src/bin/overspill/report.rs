@@ -2,7 +2,7 @@
 //!
 //! Promise: the JSON is one object on one line, and its members add up.
 //!
-//! Held by: `tests/command.rs` of this package.
+//! Held by: `std-adapter/tests/command/` of this package.
 
 use indicatif::BinaryBytes;
 use overspill::{BufferStats, PoolStats, SpillBuffer, SpillPool};

@@ -2,7 +2,7 @@
 //!
 //! Promise: with `--append`, the content that the file has when the input ends is the content that is kept.
 //!
-//! Held by: `tests/command.rs` of this package.
+//! Held by: `std-adapter/tests/command/` of this package.
 
 use crate::block::{BLOCK, Block};
 use crate::failure::{self, Failure};

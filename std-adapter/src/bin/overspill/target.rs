@@ -5,7 +5,7 @@
 //! - A target that could not be written in the end is refused now, if that can be known.
 //! - Choosing changes no file.
 //!
-//! Held by: `tests/command.rs` of this package.
+//! Held by: `std-adapter/tests/command/` of this package.
 
 use crate::failure::{Failure, reason};
 use std::ffi::OsStr;
