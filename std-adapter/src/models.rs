@@ -1,7 +1,9 @@
-//! loom models: every interleaving, within a bound on preemptions, of what threads do to a pool.
+//! loom models of a pool: each runs every interleaving of a few threads, within a bound on preemptions.
 //!
-//! `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs them;
-//! `.ci/weaken-pool` weakens an ordering or a lock at a time, and expects one of them to fail.
+//! `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs them.
+//!
+//! Held by: `.ci/weaken-pool`, which weakens one ordering, lock or rule at a time, and expects a model to
+//! fail.
 
 use crate::disk::quota::{Quota, Ticket};
 use crate::disk::store::Store;
@@ -21,7 +23,7 @@ use std::io;
 use std::task::Context;
 use std::time::Duration;
 
-/// Bytes of a page: the content of all models fits in two.
+/// Bytes of a page. No model has more than two pages of content.
 const PAGE: usize = 8;
 
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
@@ -31,9 +33,9 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-// ---- the lock biased to its owner
+// ---- the biased lock
 
-/// Adds one to each value where nobody else is, and says to how many.
+/// Adds one to each value that no other thread is using. Returns their number.
 fn visit(peers: &[Peer<usize, ()>]) -> usize {
     Peer::try_with_each(peers.iter().map(|peer| ((), peer)), |(), n| *n += 1).len()
 }
@@ -45,16 +47,16 @@ fn owner_and_peer_take_turns() {
         let mut owner = Owner::new(0, ());
         let peer = owner.peer();
         let visitor = thread::spawn(move || visit(&[peer]));
-        let quick = owner.try_with(|n| *n += 1).map_or(0, |()| 1);
+        let tries = owner.try_with(|n| *n += 1).map_or(0, |()| 1);
         owner.with(|n| *n += 1);
         let visits = visitor.join().unwrap();
-        assert_eq!(owner.with(|n| *n), quick + 1 + visits);
+        assert_eq!(owner.with(|n| *n), tries + 1 + visits);
     });
 }
 
-/// Guards: a lock that nobody waits for lets one in at a time, and shows it what the last one did.
+/// Guards: a `TryLock` lets one thread in at a time, which sees what the one before it did.
 #[test]
-fn one_at_a_time_tries_and_gets_in() {
+fn a_try_lock_lets_one_thread_in_at_a_time() {
     explore(4, || {
         let lock = Arc::new(TryLock::<u32>::default());
         let visit = |lock: &TryLock<u32>| lock.try_with(|n| *n += 1).map_or(0, |()| 1);
@@ -67,7 +69,7 @@ fn one_at_a_time_tries_and_gets_in() {
     });
 }
 
-/// Guards: two peers at the same door go in one after the other.
+/// Guards: two peers of one owner are never inside together.
 #[test]
 fn peers_take_turns() {
     explore(3, || {
@@ -79,68 +81,69 @@ fn peers_take_turns() {
     });
 }
 
-/// Guards: who goes to several for one fence is alone with each of them as well.
+/// Guards: a thread that visits several values for one fence has exclusive access to each.
 #[test]
 fn a_peer_of_two_takes_turns_with_both_owners() {
     explore(3, || {
         let mut owners = [Owner::new(0, ()), Owner::new(0, ())];
         let peers = [owners[1].peer(), owners[0].peer()];
         let visitor = thread::spawn(move || visit(&peers));
-        let quick = owners.iter_mut().filter_map(|owner| owner.try_with(|n| *n += 1)).count();
+        let tries = owners.iter_mut().filter_map(|owner| owner.try_with(|n| *n += 1)).count();
         let visits = visitor.join().unwrap();
-        assert_eq!(owners.map(|mut owner| owner.with(|n| *n)).iter().sum::<usize>(), quick + visits);
+        assert_eq!(owners.map(|mut owner| owner.with(|n| *n)).iter().sum::<usize>(), tries + visits);
     });
 }
 
-// ---- the budget and the free list
+// ---- the budget and the free lists
 
-/// Guards I2: whoever asks at the same moment, what is granted never passes the limit.
+/// Guards I2: reservations at the same moment never take the used bytes past the limit.
 #[test]
-fn a_budget_is_never_passed() {
+fn a_limit_is_never_passed() {
     explore(4, || {
         let budget = Arc::new(Budget::new(10));
-        let takers = [6, 4].map(|bytes| {
+        let others = [6, 4].map(|bytes| {
             let budget = Arc::clone(&budget);
             thread::spawn(move || {
-                let granted = budget.reserve(bytes);
-                assert!(granted.is_err() || granted.unwrap() <= 10);
+                let reserved = budget.reserve(bytes);
+                assert!(reserved.is_err() || reserved.unwrap() <= 10);
                 assert!(budget.used() <= 10);
-                if granted.is_ok() {
+                if reserved.is_ok() {
                     budget.release(bytes);
                 }
             })
         });
-        let granted = budget.reserve(5).is_ok();
-        takers.into_iter().for_each(|taker| taker.join().unwrap());
-        assert_eq!(budget.used(), if granted { 5 } else { 0 });
+        let is_reserved = budget.reserve(5).is_ok();
+        others.into_iter().for_each(|other| other.join().unwrap());
+        assert_eq!(budget.used(), if is_reserved { 5 } else { 0 });
     });
 }
 
-/// Guards: a recycled frame is handed out once, and stays charged all the way.
+/// Guards: a recycled frame is handed out once, and stays charged throughout.
 #[test]
-fn a_recycled_frame_has_one_taker() {
+fn a_recycled_frame_is_handed_out_once() {
     explore(3, || {
         let frames = Arc::new(FramePool::new(PAGE as u64, PAGE));
         frames.recycle(frames.acquire(PAGE).unwrap());
-        let other = Arc::clone(&frames);
-        let taker = thread::spawn(move || {
-            let frame = other.acquire(PAGE);
-            let got = frame.is_some();
-            frame.into_iter().for_each(|frame| other.recycle(frame));
-            got
+        let theirs = Arc::clone(&frames);
+        let other = thread::spawn(move || {
+            let frame = theirs.acquire(PAGE);
+            let is_acquired = frame.is_some();
+            frame.into_iter().for_each(|frame| theirs.recycle(frame));
+            is_acquired
         });
         let frame = frames.acquire(PAGE);
-        let got = taker.join().unwrap();
-        assert!(frame.is_some() || got, "one of two gets it");
+        let is_acquired = other.join().unwrap();
+        assert!(frame.is_some() || is_acquired, "one of the two threads gets it");
         frame.into_iter().for_each(|frame| frames.recycle(frame));
         assert_eq!(frames.recycled_bytes(), frames.budget().used());
         assert!(frames.high_water() <= PAGE as u64);
     });
 }
 
-// ---- waiting for room
+// ---- waiting for room on the disk
 
-/// Blocks as [`Pager::retry_after_waits`] does. If a wake-up is lost, nobody is left to run, and loom says so.
+/// Blocks as [`Pager::retry_after_waits`] does. If a wake-up is lost, no thread can run, and loom reports a
+/// deadlock.
 fn await_turn(ticket: &Ticket) {
     let waker = ThreadWaker::waker();
     while ticket.poll(&Context::from_waker(&waker)).is_pending() {
@@ -154,13 +157,13 @@ fn full_quota() -> Arc<Quota> {
     quota
 }
 
-/// Guards: who waits is told of what others give back, piece by piece, and has it for itself.
+/// Guards: bytes that come free piece by piece wake the waiter, and are set aside for it.
 #[test]
-fn what_comes_free_wakes_who_waits() {
+fn bytes_that_come_free_wake_the_waiter() {
     explore(3, || {
         let quota = full_quota();
         let theirs = Arc::clone(&quota);
-        let freer = thread::spawn(move || {
+        let releaser = thread::spawn(move || {
             theirs.release(4);
             theirs.release(3);
         });
@@ -168,14 +171,14 @@ fn what_comes_free_wakes_who_waits() {
         await_turn(&ticket);
         quota.reserve(6, Some(&ticket)).unwrap();
         drop(ticket);
-        freer.join().unwrap();
+        releaser.join().unwrap();
         assert_eq!((quota.used(), quota.set_aside(), quota.high_water()), (9, 0, 10));
     });
 }
 
-/// Guards: a limit that is raised wakes who waits.
+/// Guards: raising the limit wakes the waiter.
 #[test]
-fn a_raised_limit_wakes_who_waits() {
+fn a_raised_limit_wakes_the_waiter() {
     explore(3, || {
         let quota = full_quota();
         let theirs = Arc::clone(&quota);
@@ -187,33 +190,33 @@ fn a_raised_limit_wakes_who_waits() {
     });
 }
 
-/// Guards: who leaves the queue passes its turn, and what it was granted, to the next.
+/// Guards: a ticket that leaves the queue passes its turn, and the bytes set aside for it, to the next.
 #[test]
-fn who_leaves_the_queue_passes_its_turn_on() {
+fn a_ticket_that_leaves_the_queue_passes_its_turn_on() {
     explore(2, || {
         let quota = full_quota();
         let first = quota.enter(6);
         let second = quota.enter(5);
         let theirs = Arc::clone(&quota);
-        let freer = thread::spawn(move || theirs.release(5));
+        let releaser = thread::spawn(move || theirs.release(5));
         let leaver = thread::spawn(move || drop(first));
         await_turn(&second);
         quota.reserve(5, Some(&second)).unwrap();
-        freer.join().unwrap();
+        releaser.join().unwrap();
         leaver.join().unwrap();
         drop(second);
         assert_eq!((quota.used(), quota.set_aside()), (10, 0));
     });
 }
 
-/// Guards: memory that comes free wakes who waits for disk, since it may do instead.
+/// Guards: memory that comes free wakes the waiter for disk, since it may use that instead.
 #[test]
-fn memory_that_comes_free_wakes_who_waits() {
+fn memory_that_comes_free_wakes_the_waiter() {
     explore(3, || {
         let (quota, memory) = (full_quota(), Arc::new(Budget::new(PAGE as u64)));
         memory.reserve(PAGE as u64).unwrap();
         let (theirs, freed) = (Arc::clone(&quota), Arc::clone(&memory));
-        let freer = thread::spawn(move || {
+        let releaser = thread::spawn(move || {
             freed.release(PAGE as u64);
             theirs.wake_waiters();
         });
@@ -221,39 +224,40 @@ fn memory_that_comes_free_wakes_who_waits() {
         while memory.reserve(PAGE as u64).is_err() {
             await_turn(&ticket);
         }
-        freer.join().unwrap();
+        releaser.join().unwrap();
     });
 }
 
-/// Guards: a buffer that waits for room while another goes, as a whole.
+/// Guards: a whole buffer that waits for room while another buffer is dropped.
 #[test]
-fn a_buffer_waits_for_another_to_go() {
+fn a_buffer_waits_until_another_is_dropped() {
     explore(2, || {
-        let store = Box::new(Shelf::default());
+        let store = Box::new(VecStore::default());
         let pool = PoolState::new(0, PAGE as u64, PAGE, store, None);
-        let patient = WhenFull::Wait { at_most: Duration::MAX };
-        let pool = Arc::new(PoolState { when_full: patient, ..pool });
-        let mut before = Pager::new(Arc::clone(&pool));
-        before.write_at(0, &[1; PAGE]).unwrap();
+        let when_full = WhenFull::Wait { at_most: Duration::MAX };
+        let pool = Arc::new(PoolState { when_full, ..pool });
+        let mut first = Pager::new(Arc::clone(&pool));
+        first.write_at(0, &[1; PAGE]).unwrap();
         let mut pager = Pager::new(Arc::clone(&pool));
-        let goer = thread::spawn(move || drop(before));
+        let dropper = thread::spawn(move || drop(first));
         assert_eq!(pager.write_at(0, &[2; PAGE]).unwrap(), PAGE);
-        goer.join().unwrap();
+        dropper.join().unwrap();
         assert_eq!(content(&mut pager), [2; PAGE]);
         pool.check_quiet();
     });
 }
 
-// ---- taking a page back
+// ---- reclaim
 
-/// A store that loom does not look into: slots never overlap, so there is nothing to order.
+/// A store that loom does not model: slots never overlap, so there is nothing to order.
 #[derive(Debug, Default)]
-struct Shelf {
+struct VecStore {
     bytes: std::sync::Mutex<Vec<u8>>,
+    /// Every write fails.
     refuses: bool,
 }
 
-impl Store for Shelf {
+impl Store for VecStore {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let at = usize::try_from(offset).unwrap();
         buf.copy_from_slice(&self.bytes.lock().unwrap()[at..at + buf.len()]);
@@ -273,29 +277,30 @@ impl Store for Shelf {
     }
 }
 
-/// A buffer of two pages, `[1; 8]` and `[2; 8]`, the second of which is the window; and somebody who
-/// takes one page back meanwhile, the first unless that is in use.
-fn against_a_taker(refuses: bool, owner: impl Fn(Pager) -> Option<Pager> + Sync + Send + 'static) {
-    against_a_taker_of(1, refuses, owner);
+/// Runs `owner` with a buffer of two pages, `[1; 8]` and `[2; 8]`, of which the second is the window.
+/// Meanwhile another thread reclaims one page: the first, unless that is in use. `owner` returns the buffer
+/// if its invariants are to be checked.
+fn during_a_reclaim(refuses: bool, owner: impl Fn(Pager) -> Option<Pager> + Sync + Send + 'static) {
+    during_a_reclaim_of(1, refuses, owner);
 }
 
-/// The same, but for up to `most` pages that are taken in one go.
-fn against_a_taker_of(
-    most: usize,
+/// The same, but the other thread reclaims up to `pages_max` pages at once.
+fn during_a_reclaim_of(
+    pages_max: usize,
     refuses: bool,
     owner: impl Fn(Pager) -> Option<Pager> + Sync + Send + 'static,
 ) {
     explore(2, move || {
-        let store = Box::new(Shelf { refuses, ..Shelf::default() });
+        let store = Box::new(VecStore { refuses, ..VecStore::default() });
         let pool = Arc::new(PoolState::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
         let mut pager = Pager::new(Arc::clone(&pool));
         pager.write_at(0, &[1; PAGE]).unwrap();
         pager.write_at(PAGE as u64, &[2; PAGE]).unwrap();
         let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&pool));
-        let taker = thread::spawn(move || reclaim(&theirs, &[peer], most, refuses));
-        let left = owner(pager);
-        taker.join().unwrap();
-        if let Some(mut pager) = left {
+        let reclaimer = thread::spawn(move || reclaim(&theirs, &[peer], pages_max, refuses));
+        let to_check = owner(pager);
+        reclaimer.join().unwrap();
+        if let Some(mut pager) = to_check {
             pager.check_invariants();
         }
         pool.trim();
@@ -304,12 +309,14 @@ fn against_a_taker_of(
     });
 }
 
-fn reclaim(pool: &PoolState, peers: &[PeerTable], most: usize, refuses: bool) {
-    match pool.reclaim(peers, SpillReason::Reclaimed, most) {
-        Reclaimed::FramePool(frames) => {
-            assert!((1..=most * peers.len()).contains(&frames.len()));
+/// Reclaims up to `pages_max` pages of each buffer, and recycles their frames.
+fn reclaim(pool: &PoolState, peers: &[PeerTable], pages_max: usize, refuses: bool) {
+    match pool.reclaim(peers, SpillReason::Reclaimed, pages_max) {
+        Reclaimed::Frames(frames) => {
+            assert!((1..=pages_max * peers.len()).contains(&frames.len()));
             for frame in frames {
-                // The owner has abandoned a page that could not be written, or nothing was to be written.
+                // A store that refuses still yields a frame if the owner abandoned the page, or if the page had
+                // no bytes.
                 assert!(!refuses || frame.capacity() == PAGE);
                 pool.frames.recycle(frame);
             }
@@ -332,47 +339,47 @@ fn two_pages(first: u8, second: u8) -> Vec<u8> {
     [[first; PAGE], [second; PAGE]].concat()
 }
 
-/// Guards I4: what is read does not depend on a page being on its way.
+/// Guards I4: a read returns the same bytes whether or not the page is in transit.
 #[test]
-fn a_page_is_taken_while_its_owner_reads() {
-    against_a_taker(false, |mut pager| {
+fn a_page_is_reclaimed_while_its_owner_reads() {
+    during_a_reclaim(false, |mut pager| {
         assert_eq!(content(&mut pager), two_pages(1, 2));
         Some(pager)
     });
 }
 
-/// Guards I1: what is written while the page leaves is not lost with the frame.
+/// Guards I1: bytes that are written while the page is in transit are not lost with the frame.
 #[test]
-fn a_page_is_taken_while_its_owner_writes() {
-    against_a_taker(false, |mut pager| {
+fn a_page_is_reclaimed_while_its_owner_writes() {
+    during_a_reclaim(false, |mut pager| {
         assert_eq!(pager.write_at(2, &[7; 3]).unwrap(), 3);
-        let mut wanted = two_pages(1, 2);
-        wanted[2..5].fill(7);
-        assert_eq!(content(&mut pager), wanted);
+        let mut expected = two_pages(1, 2);
+        expected[2..5].fill(7);
+        assert_eq!(content(&mut pager), expected);
         None
     });
 }
 
-/// Guards: the window is taken as well, and the owner's shortest way in notices.
+/// Guards: the window can be reclaimed too, and the owner's fast path notices.
 #[test]
-fn the_window_is_taken_while_its_owner_writes() {
-    against_a_taker(false, |mut pager| {
+fn the_window_is_reclaimed_while_its_owner_writes() {
+    during_a_reclaim(false, |mut pager| {
         pager.set_len(PAGE as u64).unwrap();
         let mut position = 3;
         if !pager.write_window(&mut position, &[7]) {
             pager.write_at(position, &[7]).unwrap();
         }
-        let mut wanted = vec![1; PAGE];
-        wanted[3] = 7;
-        assert_eq!(content(&mut pager), wanted);
+        let mut expected = vec![1; PAGE];
+        expected[3] = 7;
+        assert_eq!(content(&mut pager), expected);
         None
     });
 }
 
-/// Guards: a page that is cut off, or cut in two, while it leaves. What is past the cut reads as zeros.
+/// Guards: a page in transit that is cut off, or cut in two. Bytes past the cut read as zeros.
 #[test]
-fn a_page_is_taken_while_its_owner_truncates() {
-    against_a_taker(false, |mut pager| {
+fn a_page_is_reclaimed_while_its_owner_truncates() {
+    during_a_reclaim(false, |mut pager| {
         pager.set_len(3).unwrap();
         pager.set_len(5).unwrap();
         assert_eq!(content(&mut pager), [1, 1, 1, 0, 0]);
@@ -380,93 +387,94 @@ fn a_page_is_taken_while_its_owner_truncates() {
     });
 }
 
-/// Guards: a page that is not needed any more leaves the account at once, whoever has its frame.
+/// Guards: a page in transit that its owner does not need any more leaves the buffer's usage at once.
 #[test]
-fn a_page_is_taken_while_its_owner_clears() {
-    against_a_taker(false, |mut pager| {
+fn a_page_is_reclaimed_while_its_owner_clears() {
+    during_a_reclaim(false, |mut pager| {
         pager.set_len(0).unwrap();
         Some(pager)
     });
 }
 
-/// Guards: a buffer dropped while its page leaves. The taker frees the slot that nobody needs.
+/// Guards: a buffer is dropped while its page is in transit. The reclaiming thread frees the slot.
 #[test]
-fn a_page_is_taken_while_its_owner_is_dropped() {
-    against_a_taker(false, |_| None);
+fn a_page_is_reclaimed_while_its_owner_is_dropped() {
+    during_a_reclaim(false, |_| None);
 }
 
-/// Guards I3: a page that the store refuses comes back, and the owner finds it.
+/// Guards I3: a page that cannot be written returns, and its owner finds it.
 #[test]
-fn a_page_that_cannot_be_written_comes_back() {
-    against_a_taker(true, |mut pager| {
+fn a_page_that_cannot_be_written_returns() {
+    during_a_reclaim(true, |mut pager| {
         assert_eq!(content(&mut pager), two_pages(1, 2));
         Some(pager)
     });
 }
 
-/// Guards: a page that the store refuses, of a buffer that is gone by then.
+/// Guards: a page cannot be written, and its buffer is dropped meanwhile.
 #[test]
-fn a_page_that_cannot_be_written_of_a_buffer_that_is_dropped() {
-    against_a_taker(true, |_| None);
+fn a_page_that_cannot_be_written_while_its_owner_is_dropped() {
+    during_a_reclaim(true, |_| None);
 }
 
-/// Guards I1: two pages that leave together, in one write, and arrive one after the other.
+/// Guards I1: two pages that leave in one write, and whose transits end one after the other.
 #[test]
-fn both_pages_are_taken_while_their_owner_writes() {
-    against_a_taker_of(2, false, |mut pager| {
+fn both_pages_are_reclaimed_while_their_owner_writes() {
+    during_a_reclaim_of(2, false, |mut pager| {
         let mut at = 6;
         while at < 9 {
             at += pager.write_at(at as u64, &[7; 3][at - 6..]).unwrap();
         }
-        let mut wanted = two_pages(1, 2);
-        wanted[6..9].fill(7);
-        assert_eq!(content(&mut pager), wanted);
+        let mut expected = two_pages(1, 2);
+        expected[6..9].fill(7);
+        assert_eq!(content(&mut pager), expected);
         None
     });
 }
 
-/// Guards I3: two pages that the store refuses together, one of which its owner does not need any more.
+/// Guards I3: two pages that the store refuses together, one of which its owner abandons.
 #[test]
 fn both_pages_are_refused_while_their_owner_truncates() {
-    against_a_taker_of(2, true, |mut pager| {
+    during_a_reclaim_of(2, true, |mut pager| {
         pager.set_len(PAGE as u64).unwrap();
         assert_eq!(content(&mut pager), [1; PAGE]);
         Some(pager)
     });
 }
 
-/// A buffer of one page, `[1; 8]`, another, `[2; 8]`, and somebody who takes back both in one go.
-fn two_against_a_taker(refuses: bool, owner: impl Fn([Pager; 2]) + Sync + Send + 'static) {
+/// Runs `owner` with two buffers of one page each, `[1; 8]` and `[2; 8]`. Meanwhile another thread reclaims
+/// both pages at once.
+fn during_a_reclaim_from_two(refuses: bool, owner: impl Fn([Pager; 2]) + Sync + Send + 'static) {
     explore(2, move || {
-        let store = Box::new(Shelf { refuses, ..Shelf::default() });
+        let store = Box::new(VecStore { refuses, ..VecStore::default() });
         let pool = Arc::new(PoolState::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
         let mut pagers = [Pager::new(Arc::clone(&pool)), Pager::new(Arc::clone(&pool))];
         pagers[0].write_at(0, &[1; PAGE]).unwrap();
         pagers[1].write_at(0, &[2; PAGE]).unwrap();
         let (peers, theirs) = (pagers.each_ref().map(|pager| pager.own_table().peer()), Arc::clone(&pool));
-        let taker = thread::spawn(move || reclaim(&theirs, &peers, 1, refuses));
+        let reclaimer = thread::spawn(move || reclaim(&theirs, &peers, 1, refuses));
         owner(pagers);
-        taker.join().unwrap();
+        reclaimer.join().unwrap();
         pool.trim();
         pool.check_quiet();
         assert_eq!((pool.frames.budget().used(), pool.disk.quota().used()), (0, 0));
     });
 }
 
-/// Guards I1: pages of two buffers that leave together, in one write, while one is written to and the other read.
+/// Guards I1: pages of two buffers that leave in one write, while one buffer is written and the other read.
 #[test]
-fn pages_of_two_are_taken_while_their_owners_go_on() {
-    two_against_a_taker(false, |[mut first, mut second]| {
+fn pages_of_two_buffers_are_reclaimed_while_their_owners_use_them() {
+    during_a_reclaim_from_two(false, |[mut first, mut second]| {
         assert_eq!(first.write_at(2, &[7; 3]).unwrap(), 3);
         assert_eq!(content(&mut second), [2; PAGE]);
         assert_eq!(content(&mut first), [1, 1, 7, 7, 7, 1, 1, 1]);
     });
 }
 
-/// Guards I3: pages of two buffers that the store refuses together, when one of the buffers is gone.
+/// Guards I3: pages of two buffers that the store refuses together, while one of the buffers is dropped.
 #[test]
-fn pages_of_two_are_refused_while_one_of_them_is_dropped() {
-    two_against_a_taker(true, |[first, mut second]| {
+fn pages_of_two_buffers_are_refused_while_one_is_dropped() {
+    during_a_reclaim_from_two(true, |[first, mut second]| {
         drop(first);
         assert_eq!(content(&mut second), [2; PAGE]);
     });

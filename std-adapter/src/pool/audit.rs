@@ -1,28 +1,28 @@
-//! Recounts what a pool has charged, and compares it with what its buffers hold. For tests.
+//! For tests: recounts what a pool has charged, and compares it with what its buffers hold.
 
 use crate::pool::state::PoolState;
 
 impl PoolState {
-    /// Checks what can be checked while other threads are at work.
+    /// Checks what holds even while other threads use the pool.
     ///
     /// # Panics
-    /// If it does not hold.
+    /// If more memory was ever charged than the highest limit so far (I2).
     pub(crate) fn check_budget(&self) {
-        assert!(self.frames.high_water() <= self.frames.limit_max(), "I2: the budget was passed");
+        assert!(self.frames.high_water() <= self.frames.limit_max(), "I2: more was charged than the limit");
     }
 
-    /// Checks that every byte is accounted for, while no operation is under way.
+    /// Checks that every charged byte is accounted for. Call it while no operation is under way.
     ///
     /// # Panics
-    /// If one is not.
+    /// If the charges and the usage of all buffers differ (I2, I6).
     pub(crate) fn check_quiet(&self) {
         self.check_budget();
         let Some(registry) = &self.registry else { return };
         let held: u64 = registry.tables().iter().map(|table| table.unlocked().usage.memory.used()).sum();
-        let memory = self.frames.budget().used();
-        assert_eq!(held + self.frames.recycled_bytes(), memory, "I2: frames and what is charged");
+        let charged = self.frames.budget().used();
+        assert_eq!(held + self.frames.recycled_bytes(), charged, "I2: bytes of frames and bytes charged");
         let slots: u64 = registry.tables().iter().map(|table| table.unlocked().usage.disk.used()).sum();
         let quota = self.disk.quota();
-        assert_eq!(slots + quota.set_aside(), quota.used(), "I6: slots and what is charged");
+        assert_eq!(slots + quota.set_aside(), quota.used(), "I6: bytes of slots and bytes used");
     }
 }

@@ -1,4 +1,5 @@
-//! A buffer as its pool sees it: its table, and what lies beside that, outside the lock.
+//! A buffer as its pool sees it: its table behind a biased lock, and a [`Member`] beside it, outside the
+//! lock.
 
 use crate::disk::own_file::OwnFile;
 use crate::pages::table::Table;
@@ -6,17 +7,18 @@ use crate::pages::usage::Usage;
 use crate::sync::biased::{Owner, Peer};
 use crate::sync::{Arc, OnceLock};
 
-/// A buffer's table and what lies beside it, in the hands of the buffer.
+/// The buffer's handle of its table and member.
 pub(crate) type OwnTable = Owner<Table, Member>;
 
-/// The same, in the hands of the pool.
+/// The pool's handle of the same table and member.
 pub(crate) type PeerTable = Peer<Table, Member>;
 
-/// What is known of a buffer without its lock.
+/// The part of a buffer that is readable without its lock.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) usage: Usage,
-    /// Where its pages go instead of the pool's store, if it is to be persisted. Set while the buffer is empty.
+    /// The file that the pages go to instead of the pool's store, if the buffer is to be persisted. Set once,
+    /// by the owner, while the buffer is empty.
     own: OnceLock<Arc<OwnFile>>,
 }
 
@@ -29,9 +31,9 @@ impl Member {
         self.own.get()
     }
 
-    /// For the owner of an empty buffer.
+    /// For the owner, while its buffer is empty. May be called once.
     pub(crate) fn set_own(&self, own: OwnFile) {
         let set = self.own.set(Arc::new(own));
-        debug_assert!(set.is_ok(), "a buffer is given a file of its own once");
+        debug_assert!(set.is_ok(), "the buffer has a file of its own already");
     }
 }

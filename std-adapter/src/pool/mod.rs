@@ -1,12 +1,12 @@
-//! What the buffers of a pool share: who may have memory, where it comes from, and which buffers there are.
+//! What the buffers of a pool share: their memory, their store, and the registry of their tables.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `state` | all of it together |
-//! | `registry` | the tables of all buffers, and which of them give up memory |
-//! | `supply` | where frames come from, in turn |
-//! | `reclaim` | pages taken back from other buffers |
-//! | `table_cache` | tables of finished buffers, for new ones |
+//! | `state` | everything shared, in one struct |
+//! | `registry` | the tables of all buffers, and the choice of donors |
+//! | `supply` | the sources of frames, in the order in which they are tried |
+//! | `reclaim` | moving a page of a donor to its slot, and its frame to the requester |
+//! | `table_cache` | tables of dropped buffers, kept for new buffers |
 //! | `member` | a buffer as its pool sees it |
 //! | `when_full` | the policy at the disk limit |
 //! | `audit` | recounts, for tests |

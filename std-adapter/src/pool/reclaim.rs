@@ -1,14 +1,18 @@
-//! Taking a page back from another buffer: how a frame gets from one to the other.
+//! Reclaim: the pool moves pages of other buffers, the donors, to their slots, and hands their frames to a
+//! requester.
+//!
+//! [`registry`](crate::pool::registry) chooses the donors.
 //!
 //! Promises:
 //!
-//! - I5: the owner is kept out of its table only while pages change their state, its own and those of
-//!   others that are taken in the same go, never while the store works.
-//! - I3: a page that cannot be written comes back to its owner.
-//! - I6: neither the pool's disk limit nor that of the buffer is passed.
-//! - The taker waits for no owner. A page that its owner works on just now, or has lent, stays.
+//! - I5: no lock is held while the store works. A donor's owner is kept out of its table only while pages
+//!   change their state: its own pages, and those of the other donors of the same call.
+//! - I3: a page that cannot be written returns to its owner.
+//! - I6: neither the pool's disk limit nor a limit of the donor's own is passed.
+//! - The reclaiming thread waits for no owner. A page that its owner has pinned or lent stays where it is.
 //!
-//! Who gives to whom is decided in [`registry`](crate::pool::registry).
+//! Held by: `std-adapter/src/models.rs` (loom), `tests/tests/pool_stress.rs`, `tests/tests/spill_threads.rs`,
+//! `tests/tests/spill_faults/`, `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`.
 
 use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
@@ -28,43 +32,43 @@ use crate::sync::Arc;
 use std::cell::RefCell;
 use std::io::IoSlice;
 
-/// What came of an attempt.
+/// The outcome of [`PoolState::reclaim`].
 #[derive(Debug)]
 pub(crate) enum Reclaimed {
-    /// Frames, at least one, still charged to the pool, with anything in them.
-    FramePool(Vec<Frame>),
-    /// The table was in use, or had nothing to give.
+    /// At least one frame, still charged to the pool, with arbitrary bytes in it.
+    Frames(Vec<Frame>),
+    /// Every table was in use, or had no page that could leave.
     Nothing,
-    /// The store refuses: no use in trying another.
+    /// Pages left their tables, but none could be written. Pages of other donors would probably fail too.
     StoreRefused,
 }
 
-/// What a table gives up at once.
+/// A page that has left its table.
 #[derive(Debug)]
 struct ReleasedPage {
-    what: Released,
-    /// A slot that is not needed any more.
+    content: Released,
+    /// The page's former slot, if it has become too short. To be freed.
     outgrown: Option<Slot>,
 }
 
 #[derive(Debug)]
 enum Released {
-    /// A frame that had no bytes.
+    /// The page had no bytes.
     Empty(Frame),
-    /// A frame whose bytes are in a slot already.
+    /// The page's bytes are in its slot already.
     Clean(Frame),
-    /// A page whose bytes are still to be written.
+    /// The page's bytes are still to be written.
     Dirty { index: u64, carrier: Carrier },
 }
 
-/// Whom pages are taken from.
+/// A buffer that pages are reclaimed from.
 #[derive(Debug)]
 struct Donor<'a> {
     table: &'a PeerTable,
-    /// Where the buffer has its slots: known from the visit, since the table may be another buffer's by the time
-    /// that the pages have arrived.
+    /// The buffer's own file, if it has one. Read during the visit: by the time the pages have arrived, the
+    /// table may belong to another buffer.
     own: Option<Arc<OwnFile>>,
-    /// Its pages that could not be written, and are its again.
+    /// Indices of pages that could not be written and have returned to the buffer.
     returned: RefCell<Vec<u64>>,
 }
 
@@ -78,7 +82,7 @@ impl Donor<'_> {
     }
 }
 
-/// Page `index`, on its way.
+/// Page `index` of `donor`, in transit.
 #[derive(Debug)]
 struct Outgoing<'a> {
     donor: &'a Donor<'a>,
@@ -86,7 +90,7 @@ struct Outgoing<'a> {
     carrier: Carrier,
 }
 
-/// A page on its way that knows where to.
+/// A page in transit, and the slot that it goes to.
 #[derive(Debug)]
 struct Placed<'a> {
     outgoing: Outgoing<'a>,
@@ -98,24 +102,29 @@ impl Placed<'_> {
         self.outgoing.carrier.resident().content()
     }
 
-    /// The file that it goes to, if that is not the pool's.
+    /// Identifies the file that the page goes to. `None` is the pool's store.
     fn file(&self) -> Option<*const OwnFile> {
         self.outgoing.donor.own.as_ref().map(Arc::as_ptr)
     }
 
-    /// Whether both can be written in one go: they go to the same file, and nothing is between them there.
-    fn is_beside(&self, next: &Placed<'_>) -> bool {
+    /// Whether one call of the store can write both: they go to the same file, and `next` begins where this
+    /// page ends.
+    fn adjoins(&self, next: &Placed<'_>) -> bool {
         self.file() == next.file() && self.slot.offset + self.content().len() as u64 == next.slot.offset
     }
 }
 
 impl Table {
-    /// Lets the coldest page go, the window only if there is no other.
+    /// Takes the coldest page out of memory; the window only if there is no other. `None` if no page can
+    /// leave.
+    ///
+    /// Reserves a dirty page's slot in the buffer's usage. The slot itself is allocated later, outside the
+    /// table.
     fn release_page(&mut self, usage: &Usage, backing: Backing<'_>) -> Option<ReleasedPage> {
         let window = self.window_index().filter(|&index| !self.is_pinned(index));
         let index = self.coldest().map(|(index, _)| index).or(window)?;
         let mut resident = self.remove_resident(index)?;
-        let (what, outgrown) = if resident.valid == 0 {
+        let (content, outgrown) = if resident.valid == 0 {
             self.sums.forget(index);
             usage.memory.release(resident.frame.capacity() as u64);
             (Released::Empty(resident.frame), resident.slot)
@@ -136,29 +145,29 @@ impl Table {
             (Released::Dirty { index, carrier }, outgrown)
         };
         usage.disk.release(outgrown.map_or(0, |slot| slot.len()));
-        Some(ReleasedPage { what, outgrown })
+        Some(ReleasedPage { content, outgrown })
     }
 }
 
 impl PoolState {
-    /// Takes up to `most` frames back from each of some buffers, whose pages go to their slots: those that lie side by
-    /// side in one call of the store.
-    pub(crate) fn reclaim(&self, from: &[PeerTable], reason: SpillReason, most: usize) -> Reclaimed {
-        let visited = PeerTable::try_with_each(from.iter().map(|peer| (peer, peer)), |peer, table| {
+    /// Reclaims up to `pages_max` pages from each of `tables`, and returns their frames. Costs one heavy
+    /// fence for all tables, and one call of the store for each run of pages whose slots lie side by side.
+    pub(crate) fn reclaim(&self, tables: &[PeerTable], reason: SpillReason, pages_max: usize) -> Reclaimed {
+        let visited = PeerTable::try_with_each(tables.iter().map(|peer| (peer, peer)), |peer, table| {
             let own = peer.unlocked().own().cloned();
             let donor = Donor { table: peer, own, returned: RefCell::default() };
             let pages = std::iter::from_fn(|| table.release_page(donor.usage(), donor.backing(self)));
-            let released: Vec<_> = pages.take(most).collect();
+            let released: Vec<_> = pages.take(pages_max).collect();
             (donor, released)
         });
         let (donors, released): (Vec<_>, Vec<_>) = visited.into_iter().unzip();
         let (mut frames, mut outgoing, mut is_empty) = (Vec::new(), Vec::new(), true);
         let mut first_spills = Vec::new();
         for (donor, released) in donors.iter().zip(released) {
-            for ReleasedPage { what, outgrown } in released {
+            for ReleasedPage { content, outgrown } in released {
                 is_empty = false;
                 outgrown.into_iter().for_each(|slot| donor.backing(self).free(slot));
-                match what {
+                match content {
                     Released::Empty(frame) => frames.push(frame),
                     Released::Clean(frame) => {
                         self.counters.count_eviction();
@@ -168,27 +177,31 @@ impl PoolState {
                 }
             }
         }
-        self.carry_out(outgoing, reason, &mut frames, &mut first_spills);
-        // So that they can be taken again; an owner that is inside finds them itself.
+        self.write_out(outgoing, reason, &mut frames, &mut first_spills);
+        // Settle returned pages, so that they can be reclaimed again. Skip a table in use: its owner settles
+        // them itself.
         let returned = donors.iter().filter(|donor| !donor.returned.borrow().is_empty());
         PeerTable::try_with_each(returned.map(|donor| (donor, donor.table)), |donor, table| {
             donor.returned.borrow().iter().for_each(|&index| table.settle(index));
         });
         frames.iter().for_each(|_| self.counters.count_reclaim());
-        // With nothing on its way any more: who listens may use any buffer.
+        // Notify last, with no page in transit: a listener may use any buffer, and would wait for its pages.
         for bytes in first_spills {
             self.listeners.notify(&Event::FirstSpill { reason, bytes });
         }
         match frames {
             _ if is_empty => Reclaimed::Nothing,
             none if none.is_empty() => Reclaimed::StoreRefused,
-            frames => Reclaimed::FramePool(frames),
+            frames => Reclaimed::Frames(frames),
         }
     }
 
-    /// Writes pages that have left their tables, and tells their owners. Their frames are added to `frames`, but for
-    /// those that are their owner's again; and to `first_spills` the bytes of those that are the first of their buffer.
-    fn carry_out(
+    /// Writes pages that are in transit, and ends their transits.
+    ///
+    /// Adds to `frames` the frame of each page that has arrived or is abandoned, and to `first_spills` the
+    /// length of each that is the first spilled page of its buffer. A page that cannot be written returns to
+    /// its owner.
+    fn write_out(
         &self,
         outgoing: Vec<Outgoing<'_>>,
         reason: SpillReason,
@@ -198,8 +211,8 @@ impl PoolState {
         let mut placed = Vec::with_capacity(outgoing.len());
         for outgoing in outgoing {
             let resident = outgoing.carrier.resident();
-            let take = || outgoing.donor.backing(self).allocate(outgoing.index, resident.valid, None);
-            match resident.slot.map_or_else(take, Ok) {
+            let allocate = || outgoing.donor.backing(self).allocate(outgoing.index, resident.valid, None);
+            match resident.slot.map_or_else(allocate, Ok) {
                 Ok(slot) => placed.push(Placed { outgoing, slot }),
                 Err(_) => frames.extend(self.return_page(outgoing)),
             }
@@ -208,12 +221,11 @@ impl PoolState {
         let mut placed = placed.into_iter().peekable();
         while let Some(first) = placed.next() {
             let mut run = vec![first];
-            while let Some(next) = placed.next_if(|next| run.last().is_some_and(|last| last.is_beside(next)))
-            {
+            while let Some(next) = placed.next_if(|next| run.last().is_some_and(|last| last.adjoins(next))) {
                 run.push(next);
             }
             let mut written = self.write_run(&run);
-            // At once, since their owners may be waiting for them.
+            // End the transits before the next run: owners may be waiting for them.
             for page in run {
                 let has_arrived = written >= page.content().len();
                 written = written.saturating_sub(page.content().len());
@@ -230,7 +242,7 @@ impl PoolState {
         }
     }
 
-    /// Writes pages that lie side by side, and says how many bytes of them are there now.
+    /// Writes pages whose slots lie side by side. Returns how many bytes of them the store has now.
     fn write_run(&self, run: &[Placed<'_>]) -> usize {
         let Some(first) = run.first() else { return 0 };
         let (store, offset) = (first.outgoing.donor.backing(self).store(), first.slot.offset);
@@ -246,6 +258,8 @@ impl PoolState {
         written
     }
 
+    /// Ends the transit of a page that is in `slot` now, and returns its frame. Frees the slot if the owner
+    /// has abandoned the page.
     fn arrive(
         &self,
         outgoing: Outgoing<'_>,
@@ -264,8 +278,8 @@ impl PoolState {
         frame
     }
 
-    /// Gives a page that could not be written back to its owner, unless that does not need it any more: then there is a
-    /// frame.
+    /// Returns a page that could not be written to its owner. If the owner has abandoned it, frees its slot
+    /// and returns its frame.
     fn return_page(&self, outgoing: Outgoing<'_>) -> Option<Frame> {
         let Outgoing { donor, index, carrier } = outgoing;
         let Some(abandoned) = carrier.return_page(donor.usage()) else {

@@ -1,111 +1,119 @@
-//! The tables of a pool, and who gives when memory is short.
+//! The tables of a pool, and the choice of donors when memory is short.
 //!
 //! Promises:
 //!
-//! - A buffer whose frames are within its fair share (the limit divided by the number of buffers)
-//!   gives only if it is idle, and only when a buffer that holds little asks. What several give beyond
-//!   that one's need, at most a 64th of the limit, is for whoever asks next.
-//! - Memory flows from who holds more to who holds less, never back: the donor still holds at least
-//!   as much as the requester after it. So no two buffers take the same frame from each other in turn.
-//! - A search looks at a bounded number of tables, and goes on the next time where it ended.
+//! - A buffer whose frames are within its fair share (the memory limit divided by the number of buffers) is a
+//!   donor only if it is idle, and only for a requester that holds little. Frames that several idle donors
+//!   release beyond the request, at most a 64th of the limit, are recycled for the next requester.
+//! - Under the *larger* rule memory flows from the buffer that holds more to the one that holds less:
+//!   afterwards the donor still holds at least as much as the requester. So two buffers never reclaim the
+//!   same frame from each other in turn.
+//! - A search visits a bounded number of tables, and the next search continues where it stopped.
 //!
-//! # Who gives
+//! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stress.rs`.
 //!
-//! | rule | gives | to |
+//! # Donors
+//!
+//! | rule | donors | requester |
 //! |---|---|---|
-//! | [`larger`](Demand::may_take_from_larger) | the largest of a few that hold more than their share | any that holds less |
-//! | [`idle`](Demand::may_take_from_idle) | some that were not visited since the last round | one with less than its share, or an eighth of the limit |
+//! | [`larger`](Demand::may_take_from_larger) | the largest of a sample, which holds more than its share | any that holds less |
+//! | [`idle`](Demand::may_take_from_idle) | those of a sample that no owner has visited since the last round | one with less than its share, or less than an eighth of the limit |
 //!
-//! The first rule keeps a huge buffer from starving small ones; the second keeps many idle ones from
-//! starving a few active ones. Its bound keeps a huge one from washing out the idle ones: what it wants
-//! more than that it takes from itself.
+//! The first rule keeps a huge buffer from starving small ones. The second keeps many idle buffers from
+//! starving a few active ones. The bound of the second keeps a huge buffer from evicting all idle ones: past
+//! the bound a requester evicts pages of its own.
 
 use crate::pool::member::{OwnTable, PeerTable};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use std::num::NonZeroUsize;
 
-/// Tables that are looked at to find the largest, and those that are idle.
+/// Tables that a search visits to find the largest, and the idle ones.
 const SAMPLE: usize = 32;
 
-/// Tables that are looked at to find any.
+/// Tables that a search visits at most, if it finds no donor among the first [`SAMPLE`].
 const SEARCH_MAX: usize = 1 << 10;
 
-/// A requester may take from idle buffers until it holds the limit divided by this, if its share is less.
-const IDLE_DONATION_PARTS: u64 = 8;
+/// A requester may reclaim from idle buffers until it holds its share, or the limit divided by this if that
+/// is more.
+const IDLE_BOUND_DIVISOR: u64 = 8;
 
-/// How many times as much as the requester wants idle buffers give at once, a page each: the rest waits for the next who
-/// asks. Each by itself would cost a heavy fence, some 20 µs on a virtual machine, and a call of the store, in which two
-/// threads get in each other's way.
-const DONATED_TIMES: u64 = 8;
+/// A reclaim from idle buffers frees up to this many times the request, one page from each buffer. The
+/// surplus is recycled for the next requester. One reclaim for each page would cost a heavy fence, some 20 µs
+/// on a virtual machine, and a call of the store, where threads contend.
+const IDLE_BATCH_FACTOR: u64 = 8;
 
-/// What idle buffers give at once is at most the limit divided by this, unless the requester wants more.
-const DONATED_PARTS: u64 = 64;
+/// A reclaim from idle buffers frees at most the limit divided by this, unless the request is larger.
+const IDLE_BATCH_DIVISOR: u64 = 64;
 
-/// Where a table is in the registry: its index and one, so that no registration takes no room.
+/// A table's place in the registry: its index plus one, so that `Option<Registration>` needs no tag.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Registration(NonZeroUsize);
 
-/// How much trouble a frame is worth.
+/// Which sources of frames a request may use. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Effort {
-    /// What nobody uses.
+    /// Memory that no buffer uses.
     Spare,
-    /// And what buffers hold that hold more than their share.
+    /// Pages of buffers that hold more than their share.
     Larger,
-    /// And what idle buffers hold.
+    /// Pages of idle buffers.
     Idle,
 }
 
-/// Somebody asks for memory.
+/// A request for memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Demand {
-    /// Bytes that the requester holds already.
+    /// Bytes of frames that the requester holds already.
     pub(crate) held: u64,
-    /// Bytes that it wants beside them.
-    pub(crate) wanted: u64,
-    /// The fair share of each buffer.
+    /// Bytes that it requests.
+    pub(crate) requested: u64,
+    /// The fair share of each buffer, in bytes.
     pub(crate) share: u64,
-    /// The limit of the pool.
+    /// The memory limit of the pool, in bytes.
     pub(crate) limit: u64,
-    /// The length of a page.
+    /// Bytes of a page.
     pub(crate) page: u64,
     pub(crate) effort: Effort,
 }
 
 impl Demand {
+    /// Whether a buffer that holds `held` bytes may be the donor. Twice the request lies between the two, so
+    /// that the donor still holds as much as the requester afterwards.
     fn may_take_from_larger(&self, held: u64) -> bool {
-        self.effort >= Effort::Larger && held > self.share && held >= self.held + 2 * self.wanted
+        self.effort >= Effort::Larger && held > self.share && held >= self.held + 2 * self.requested
     }
 
     fn may_take_from_idle(&self) -> bool {
-        let most = self.share.max(self.limit / IDLE_DONATION_PARTS);
-        self.effort >= Effort::Idle && self.held + self.wanted <= most
+        let bound = self.share.max(self.limit / IDLE_BOUND_DIVISOR);
+        self.effort >= Effort::Idle && self.held + self.requested <= bound
     }
 
-    /// How much idle buffers are to give at once, in bytes.
-    fn of_idle(&self) -> u64 {
+    /// Bytes that one reclaim is to free in idle buffers.
+    fn idle_batch(&self) -> u64 {
         if !self.may_take_from_idle() {
             return 0;
         }
-        self.wanted.saturating_mul(DONATED_TIMES).min(self.limit / DONATED_PARTS).max(self.wanted)
+        let batch = self.requested.saturating_mul(IDLE_BATCH_FACTOR);
+        batch.min(self.limit / IDLE_BATCH_DIVISOR).max(self.requested)
     }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     clock: Mutex<Clock>,
-    /// The number of tables. Changed while the clock is locked; read by whoever asks for memory.
+    /// The number of tables. Written with the clock locked; read without, so it may be out of date.
     len: AtomicU64,
 }
 
+/// All tables, in a ring that searches go around.
 #[derive(Debug, Default)]
 struct Clock {
     entries: Vec<Option<Entry>>,
     /// Indices of entries that are `None`.
     vacant: Vec<usize>,
-    /// Where the next search starts.
+    /// The index where the next search starts.
     hand: usize,
-    /// Who gave last because it held more than its share: likely to do so still.
+    /// The index of the last donor under the *larger* rule. Tried first, since it probably still qualifies.
     donor: usize,
 }
 
@@ -119,13 +127,14 @@ impl Entry {
         self.table.unlocked().usage.memory.used()
     }
 
-    /// Whether the owner has not been inside since the last call.
+    /// Whether the owner has not visited the table since the last call.
     fn is_idle(&self) -> bool {
         !self.table.was_visited()
     }
 }
 
 impl Registry {
+    /// Adds a table. It stays until [`unregister`](Registry::unregister).
     pub(crate) fn register(&self, table: &OwnTable) -> Registration {
         let entry = Some(Entry { table: table.peer() });
         let mut clock = lock(&self.clock);
@@ -147,17 +156,18 @@ impl Registry {
         self.len.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The number of tables.
+    /// The number of tables. May be out of date at once.
     pub(crate) fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Whom to take a page each back from: nobody, one, or several that are idle.
+    /// The donors for `demand`: none, one larger buffer, or several idle ones. One page is to be reclaimed
+    /// from each.
     pub(crate) fn find_donors(&self, demand: &Demand, requester: &OwnTable) -> Vec<PeerTable> {
         lock(&self.clock).find_donors(demand, requester)
     }
 
-    /// All tables, as they are now.
+    /// All tables that are registered now.
     pub(crate) fn tables(&self) -> Vec<PeerTable> {
         lock(&self.clock).entries.iter().flatten().map(|entry| entry.table.clone()).collect()
     }
@@ -165,15 +175,15 @@ impl Registry {
 
 impl Clock {
     fn find_donors(&mut self, demand: &Demand, requester: &OwnTable) -> Vec<PeerTable> {
-        let is_asker = |entry: &Entry| entry.table.is_of(requester);
+        let is_requester = |entry: &Entry| entry.table.is_of(requester);
         if let Some(Some(entry)) = self.entries.get(self.donor)
             && demand.may_take_from_larger(entry.held())
-            && !is_asker(entry)
+            && !is_requester(entry)
         {
             return vec![entry.table.clone()];
         }
         let (mut largest, mut largest_held) = (None, 0);
-        let (mut idle, mut missing) = (Vec::new(), demand.of_idle());
+        let (mut idle, mut missing) = (Vec::new(), demand.idle_batch());
         for step in 0..self.entries.len().min(SEARCH_MAX) {
             if step >= SAMPLE && (largest.is_some() || !idle.is_empty()) {
                 break;
@@ -182,7 +192,7 @@ impl Clock {
             self.hand = at + 1;
             let Some(entry) = &self.entries[at] else { continue };
             let (held, is_idle) = (entry.held(), entry.is_idle());
-            if held == 0 || is_asker(entry) {
+            if held == 0 || is_requester(entry) {
                 continue;
             }
             if held > largest_held && demand.may_take_from_larger(held) {

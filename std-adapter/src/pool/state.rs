@@ -1,4 +1,4 @@
-//! What the buffers of a pool share.
+//! What the buffers of a pool share, in one struct; and the page size that fits a memory limit.
 
 use crate::disk::quota::Quota;
 use crate::disk::slotted_store::SlottedStore;
@@ -14,11 +14,11 @@ use crate::pool::when_full::WhenFull;
 use crate::sync::Arc;
 use std::path::PathBuf;
 
-/// Bytes of a page where the memory budget allows for sixteen of them. A larger page costs more to
-/// move for a small access, a smaller one more system calls for a sequential pass.
+/// Bytes of a page, unless the memory limit is less than sixteen such pages. Larger pages cost more to move
+/// for a small access; smaller ones cost more system calls for a sequential pass.
 pub(crate) const PAGE_SIZE_DEFAULT: usize = 64 << 10;
 
-/// Bytes of the smallest page that is chosen without being asked for: a file system's block.
+/// Bytes of the smallest page that [`fitting_page_size`] chooses: a block of the usual file systems.
 const PAGE_SIZE_CHOSEN_MIN: usize = 4 << 10;
 
 /// What the buffers of a pool share.
@@ -29,12 +29,12 @@ pub(crate) struct PoolState {
     pub(crate) table_cache: TableCache,
     pub(crate) counters: Counters,
     pub(crate) listeners: Listeners,
-    /// None in a pool for one buffer: there is nobody to take from.
+    /// None in a pool for one buffer, which has no other buffer to reclaim from.
     pub(crate) registry: Option<Registry>,
     pub(crate) page_size: usize,
     pub(crate) when_full: WhenFull,
     pub(crate) checksums: Checksums,
-    /// Where temp files are made, if the caller chose.
+    /// The directory for temp files, if the caller chose one.
     pub(crate) dir: Option<PathBuf>,
 }
 
@@ -60,7 +60,7 @@ impl PoolState {
         }
     }
 
-    /// A pool for one buffer.
+    /// A pool for one buffer: no registry, no disk limit, a temp file as its store.
     pub(crate) fn private(memory: usize) -> Self {
         let store = Box::new(TempFileStore::new());
         let pool = PoolState::new(memory, u64::MAX, fitting_page_size(memory), store, None);
@@ -68,6 +68,8 @@ impl PoolState {
     }
 }
 
+/// The page size for a memory limit of `memory` bytes: the largest power of two of which sixteen fit, but at
+/// least 4 KiB and at most 64 KiB.
 pub(crate) fn fitting_page_size(memory: usize) -> usize {
     let sixteenth = (memory / 16).max(1);
     (1 << sixteenth.ilog2()).clamp(PAGE_SIZE_CHOSEN_MIN, PAGE_SIZE_DEFAULT)
@@ -78,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_are_small_where_the_budget_is() {
+    fn pages_are_small_where_the_memory_limit_is() {
         let sizes = [0, 1, 4096, 100_000, 1 << 20, 64 << 20].map(fitting_page_size);
         assert_eq!(sizes, [4096, 4096, 4096, 4096, 65536, 65536]);
         assert_eq!(fitting_page_size(usize::MAX), 65536);

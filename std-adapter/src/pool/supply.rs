@@ -1,12 +1,26 @@
-//! Where frames come from when memory is short, and go when its limit is lowered.
+//! The supply of frames: where they come from when memory is short, and how the pool gets below a lowered
+//! limit.
 //!
-//! | turn | source | who decides |
+//! Sources, in the order in which they are tried:
+//!
+//! | | source | tried by |
 //! |---|---|---|
 //! | 1 | recycled frames, and what the budget has left | [`FramePool::acquire`](crate::memory::frame_pool::FramePool::acquire) |
-//! | 2 | the frames of kept tables | [`PoolState::spare_frame`] |
-//! | 3 | other buffers | [`Registry::find_donors`] |
+//! | 2 | the frames of cached tables | [`PoolState::spare_frame`] |
+//! | 3 | pages of other buffers | [`Registry::find_donors`], [`PoolState::reclaim`] |
 //! | 4 | a page of the requester's own | the pager |
-//! | 5 | none: straight to the store | the pager |
+//! | 5 | none: the bytes go straight to the store | the pager |
+//!
+//! Promises:
+//!
+//! - A request tries a bounded number of donors in use, and stops when the store refuses. It waits for no
+//!   owner.
+//! - A lowered memory limit is kept at once, but for pages that are in use or cannot be written. Those follow
+//!   at their owner's next access outside the window.
+//! - Memory that comes free wakes the waiters for disk room, since their bytes may then need no disk.
+//!
+//! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/when_full.rs`,
+//! `tests/tests/pool_stress.rs`.
 
 use crate::memory::frame::Frame;
 use crate::observe::stats::SpillReason;
@@ -17,19 +31,19 @@ use crate::pool::registry::{Demand, Effort, Registry};
 use crate::pool::state::PoolState;
 use crate::pool::table_cache::RegisteredTable;
 
-/// Attempts in vain to take a page back, after which the requester looks elsewhere.
+/// Reclaims that find nothing, after which a request turns to the next source.
 const MISSES_MAX: u32 = 4;
 
-/// Rounds over all tables to get below a lowered limit at once; what is in use just now follows at its
+/// Rounds over all tables to get below a lowered limit. A page that is in use in all of them leaves at its
 /// owner's next access outside the window.
 const ROUNDS_MAX: u32 = 4;
 
-/// Pages that are taken from one buffer in one go when the limit is lowered. Two threads that write to one file get in each
-/// other's way at each call, and a call for 16 pages of 64 KiB takes a fifth less time than 16 calls.
+/// Pages that are reclaimed from one buffer at once when the limit is lowered. Threads that write to one file
+/// contend at each call, and one call for 16 pages of 64 KiB takes a fifth less time than 16 calls.
 const PAGES_AT_ONCE: usize = 16;
 
 impl PoolState {
-    /// A table for a new buffer.
+    /// A table for a new buffer: a cached one, or a new one that is now registered.
     #[inline]
     pub(crate) fn open_table(&self) -> RegisteredTable {
         self.table_cache.pop().unwrap_or_else(|| {
@@ -39,7 +53,8 @@ impl PoolState {
         })
     }
 
-    /// Takes back the table of a buffer that is gone. It has no pages but for an empty small frame.
+    /// Takes the table of a dropped buffer, to cache it or to drop it. The table has no pages; it may have
+    /// one small empty frame. A table with a file of its own is dropped, since the file cannot be unset.
     pub(crate) fn close_table(&self, registered: RegisteredTable) {
         registered.table.unlocked().usage.reset();
         let has_own = registered.table.unlocked().own().is_some();
@@ -57,7 +72,7 @@ impl PoolState {
         }
     }
 
-    /// Lets all kept tables go; says whether there were frames among them.
+    /// Drops all cached tables. Returns whether that freed any memory.
     pub(crate) fn drop_cached(&self) -> bool {
         let mut bytes = 0;
         for registered in self.table_cache.drain() {
@@ -67,18 +82,20 @@ impl PoolState {
         bytes > 0
     }
 
+    /// Frees the memory that no buffer uses, and gives the blocks of freed slots back to the file system.
     pub(crate) fn trim(&self) {
         self.drop_cached();
         self.frames.trim();
         self.disk.trim_again();
     }
 
-    /// A frame of `len` bytes that no page has to make way for.
+    /// A frame of `len` bytes, if that takes no page out of memory.
     pub(crate) fn spare_frame(&self, len: usize) -> Option<Frame> {
         self.frames.acquire(len).or_else(|| if self.drop_cached() { self.frames.acquire(len) } else { None })
     }
 
-    /// A frame for `bytes` of a page of `requester`, which has frames of `held` bytes.
+    /// A frame for `bytes` of a page of `requester`, which holds frames of `held` bytes. `None` if the
+    /// sources that `effort` allows have none.
     pub(crate) fn acquire_frame(
         &self,
         bytes: usize,
@@ -92,13 +109,13 @@ impl PoolState {
         }
         let registry = self.registry.as_ref().filter(|_| effort > Effort::Spare)?;
         let (share, limit) = (self.fair_share(), self.frames.budget().limit());
-        let (wanted, page) = (len as u64, self.page_size as u64);
-        self.frame_from_donors(registry, &Demand { held, wanted, share, limit, page, effort }, requester)
+        let (requested, page) = (len as u64, self.page_size as u64);
+        self.frame_from_donors(registry, &Demand { held, requested, share, limit, page, effort }, requester)
     }
 
     #[cold]
     fn frame_from_donors(&self, registry: &Registry, demand: &Demand, requester: &OwnTable) -> Option<Frame> {
-        let len = self.frames.class(usize::try_from(demand.wanted).ok()?);
+        let len = self.frames.class(usize::try_from(demand.requested).ok()?);
         let mut misses = 0;
         while misses < MISSES_MAX {
             let donors = registry.find_donors(demand, requester);
@@ -106,15 +123,15 @@ impl PoolState {
                 return None;
             }
             match self.reclaim(&donors, SpillReason::Reclaimed, 1) {
-                Reclaimed::FramePool(mut frames) => {
+                Reclaimed::Frames(mut frames) => {
                     let fitting = frames.iter().position(|frame| frame.capacity() == len);
                     let fitting = fitting.filter(|_| !self.frames.is_over()).map(|at| frames.swap_remove(at));
-                    // The others are for the next who asks; and if all are too small, or too large, what the
-                    // budget gets of them may do, with that of others.
-                    let is_more = !frames.is_empty();
+                    // Recycle the others for the next requester. If none fits, freeing them may leave enough
+                    // of the budget for a frame that does.
+                    let has_surplus = !frames.is_empty();
                     frames.into_iter().for_each(|frame| self.frames.recycle(frame));
                     let frame = fitting.or_else(|| self.spare_frame(len));
-                    if is_more {
+                    if has_surplus {
                         self.disk.quota().wake_waiters();
                     }
                     if frame.is_some() {
@@ -128,36 +145,36 @@ impl PoolState {
         None
     }
 
-    /// The number of buffers. Other threads may have changed it already.
+    /// The number of buffers: registered tables without the cached ones. May be out of date at once.
     pub(crate) fn buffers(&self) -> usize {
         let tables = self.registry.as_ref().map_or(1, Registry::len);
         usize::try_from(tables).unwrap_or(usize::MAX).saturating_sub(self.table_cache.len())
     }
 
-    /// What each buffer may hold without giving to others while it is in use, in bytes.
+    /// Bytes that each buffer may hold before it becomes a donor while it is in use.
     fn fair_share(&self) -> u64 {
         self.frames.budget().limit() / (self.buffers() as u64).max(1)
     }
 
-    /// Changes the memory limit, and takes back what is above it, as far as it is not in use just now.
+    /// Changes the memory limit in bytes, and reclaims what is above it from pages that are not in use.
     pub(crate) fn set_memory_limit(&self, bytes: u64) {
         self.frames.set_limit(bytes);
         if self.frames.is_over() {
             self.drop_cached();
             self.frames.trim();
-            self.reclaim_all_over();
+            self.reclaim_excess();
         }
         self.disk.quota().wake_waiters();
     }
 
-    /// Takes pages back from the buffers that hold more than their fair share. While the budget is
-    /// passed there is at least one.
-    fn reclaim_all_over(&self) {
+    /// Reclaims from the buffers that hold more than their fair share, until no more than the limit is
+    /// charged. While more is, at least one buffer holds more than its share.
+    fn reclaim_excess(&self) {
         let Some(registry) = &self.registry else { return };
         let share = self.fair_share();
         for _ in 0..ROUNDS_MAX {
             for table in registry.tables() {
-                if !self.reclaim_over(&table, share) {
+                if !self.reclaim_excess_of(&table, share) {
                     return;
                 }
             }
@@ -167,18 +184,19 @@ impl PoolState {
         }
     }
 
-    /// Takes back from one buffer what it holds past `share`, as far as the budget is passed. False if the store refuses.
-    fn reclaim_over(&self, table: &PeerTable, share: u64) -> bool {
+    /// Reclaims what one buffer holds beyond `share` bytes, but no more than is charged above the limit.
+    /// Returns false if the store refuses.
+    fn reclaim_excess_of(&self, table: &PeerTable, share: u64) -> bool {
         loop {
-            let over = table.unlocked().usage.memory.used().saturating_sub(share).min(self.frames.over());
-            // Pages, since a frame is at most as long as one.
-            let most =
-                usize::try_from(over).unwrap_or(usize::MAX).div_ceil(self.page_size).min(PAGES_AT_ONCE);
-            if most == 0 {
+            let excess = table.unlocked().usage.memory.used().saturating_sub(share).min(self.frames.over());
+            // A frame is at most a page long, so this is the least number of pages.
+            let pages =
+                usize::try_from(excess).unwrap_or(usize::MAX).div_ceil(self.page_size).min(PAGES_AT_ONCE);
+            if pages == 0 {
                 return true;
             }
-            match self.reclaim(std::slice::from_ref(table), SpillReason::LimitLowered, most) {
-                Reclaimed::FramePool(frames) => {
+            match self.reclaim(std::slice::from_ref(table), SpillReason::LimitLowered, pages) {
+                Reclaimed::Frames(frames) => {
                     frames.into_iter().for_each(|frame| self.frames.recycle(frame));
                 }
                 Reclaimed::Nothing => return true,

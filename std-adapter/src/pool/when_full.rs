@@ -1,27 +1,42 @@
-//! What is done at the disk limit: the policy.
+//! The policy at the disk limit: to fail, or to wait for room.
 
 use std::time::Duration;
 
-/// What a call does that needs more of the disk than the pool's limit leaves.
+/// What a call does when it needs more disk than the pool's disk limit leaves.
 ///
-/// A full disk is another matter: that is [`SpillError::StoreFull`](crate::SpillError::StoreFull), at once.
+/// The policy covers the pool's limit only. A store that is itself full fails the call at once with
+/// [`SpillError::StoreFull`](crate::SpillError::StoreFull), and a limit of the buffer's own with
+/// [`SpillError::DiskLimit`](crate::SpillError::DiskLimit).
+///
+/// ```
+/// use overspill::{SpillPool, WhenFull};
+/// use std::time::Duration;
+///
+/// let pool = SpillPool::builder()
+///     .memory(1 << 20)
+///     .disk(8 << 20)
+///     .when_full(WhenFull::Wait { at_most: Duration::from_secs(5) })
+///     .build()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// It fails with [`SpillError::DiskLimit`](crate::SpillError::DiskLimit).
+    /// The call fails with [`SpillError::DiskLimit`](crate::SpillError::DiskLimit).
     #[default]
     Fail,
-    /// It blocks its thread until there is room, and fails with [`SpillError::DiskLimit`](crate::SpillError::DiskLimit), which tells
-    /// how long it waited, if there is none in time.
+    /// The call blocks its thread until there is room. If there is none in time, it fails with
+    /// [`SpillError::DiskLimit`](crate::SpillError::DiskLimit), which says how long it waited.
     ///
-    /// Writable comes from other threads: they drop, clear or truncate buffers of the pool, or raise its
-    /// limits. If all who could do so wait themselves, all wait in vain. First come, first served: what
-    /// comes free is set aside for who has waited longest.
+    /// Room comes from other threads: they drop, clear or truncate buffers of the pool, or raise its limits.
+    /// If every thread that could do so waits itself, all of them wait until their deadlines. Waiters are
+    /// served in the order of their arrival: bytes that come free are set aside for the one that has waited
+    /// longest.
     ///
-    /// Nothing is waited for by a write that took some bytes already: it returns their number. So
-    /// `write_all` waits for as long as this each time that it gets no further. A read never waits.
+    /// A write that has accepted some bytes already does not wait: it returns their number. So `write_all`
+    /// may wait for up to `at_most` each time that it makes no progress. A read never waits.
     Wait {
-        /// The longest that one call waits. [`Duration::MAX`] is for ever.
+        /// The longest time that one call waits. [`Duration::MAX`] means without a deadline.
         at_most: Duration,
     },
 }

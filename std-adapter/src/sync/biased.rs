@@ -1,60 +1,71 @@
-//! A lock that costs its owner next to nothing, and everybody else a system call.
+//! A biased lock: nearly free for its owner, a system call for every other thread.
 //!
-//! A [`SpillBuffer`](crate::SpillBuffer) is used by one thread at a time, millions of times a
-//! second; once in a while the pool takes a page back from it. An ordinary mutex would double the
-//! cost of a 16-byte write for the sake of that rare moment. So the owner only stores a flag and
-//! looks at another, and whoever comes from outside pays for both with `membarrier(2)`.
+//! One thread at a time uses a [`SpillBuffer`](crate::SpillBuffer), millions of times a second; now and then
+//! the pool reclaims a page from it. An ordinary mutex would double the cost of a 16-byte write for the sake
+//! of that rare moment. So the owner only stores one flag and loads another, and a *peer*, any thread but the
+//! owner, pays for both sides with `membarrier(2)`.
 //!
-//! Beside it stands [`TryLock`], for what several threads use and can do without. This is the one file of the
-//! crate with `unsafe` in it.
+//! [`TryLock`] is here too: for a value that several threads use, none of which has to.
+//!
+//! Promises:
+//!
+//! - One thread at a time reaches the value, and it sees everything that earlier ones did there.
+//! - A peer never waits: it skips a value that the owner or another peer is using.
+//! - The owner waits only for a peer that is inside or on its way through several values.
+//! - A panic inside leaves the lock.
+//! - `unsafe` stands in no other file of the crate.
+//!
+//! Held by: `std-adapter/src/models.rs` (loom) with `.ci/weaken-pool`, `tests/tests/pool_stress.rs`,
+//! `tests/tests/tidy.rs` (`unsafe`).
 //!
 //! # Protocol
 //!
-//! It is Dekker's: each side raises its own flag, and then looks at the other's.
+//! It is Dekker's: each side raises its own flag, and then reads the other's.
 //!
 //! | side | step | what it does |
 //! |---|---|---|
 //! | owner | enter | set `presence` to [`INSIDE`]; light fence; if `claimed`: leave, and take `lock` instead |
 //! | owner | leave | set `presence` to [`VISITED`] (Release) |
-//! | peer | enter | take `lock`; raise `claimed`; heavy fence; if `presence` is [`INSIDE`]: give up |
-//! | peer | leave | lower `claimed` (Release); give `lock` back |
-//! | anyone | ask whether it is idle | change `presence` from [`VISITED`] to [`AWAY`], in one step |
+//! | peer | enter | try to take `lock`; raise `claimed`; heavy fence; if `presence` is [`INSIDE`]: give up |
+//! | peer | leave | lower `claimed` (Release); release `lock` |
+//! | any | check for idleness | change `presence` from [`VISITED`] to [`AWAY`], in one step |
 //!
-//! On Linux the light fence is a compiler fence, and the heavy one is `membarrier`, which runs a full
-//! fence on every processor that runs a thread of this process; where a sandbox forbids it, `claimed`
-//! is never lowered, so that the owner always takes the lock. Elsewhere both are full fences. Either
-//! way they forbid that the owner reads `claimed` as lowered *and* the peer finds nobody inside: at most one of
-//! them goes in. Neither waits for the other outside `lock`, which the owner only meets while a peer is
-//! inside, or on its way through several.
+//! On Linux the light fence is a compiler fence, and the heavy fence is `membarrier`, which runs a full fence
+//! on every processor that runs a thread of this process. Where a sandbox forbids it, `claimed` is never
+//! lowered, so the owner always takes the lock. On other platforms both are full fences. In each case the
+//! fences exclude that the owner reads `claimed` as lowered *and* the peer reads `presence` as something else
+//! than [`INSIDE`]. So at most one of them goes in. Neither waits for the other except for `lock`, and a peer
+//! only tries that.
 //!
-//! The owner only ever stores to `presence`, and never reads it: two visits in a row then need not wait
-//! for each other's stores, which a counter of visits would make them do, at a third of the cost of a
-//! 16-byte write.
+//! The owner stores to `presence` and never loads it. A counter of visits would make each visit wait for the
+//! store of the one before, at a third of the cost of a 16-byte write.
 
 #![allow(unsafe_code)]
 
 use crate::sync::{Arc, AtomicBool, AtomicU8, Cell, Mutex, MutexGuard, Ordering, lock};
 
-/// The owner is not inside, and was not since somebody asked.
+/// The owner is not inside, and has not been since the last check for idleness.
 const AWAY: u8 = 0;
-/// The owner is inside without the lock, or is about to look whether it may be.
+/// The owner is inside without the lock, or is about to check whether it may be.
 const INSIDE: u8 = 1;
-/// The owner was inside since somebody asked.
+/// The owner has been inside since the last check for idleness.
 const VISITED: u8 = 2;
 
-/// In this order: what each visit stores to lies neither at the end, nor in one cache line with what another
-/// buffer stores to, as the allocator puts one of these behind another.
+/// The allocator may put several of these one after another. In this order, `presence`, which each visit
+/// stores to, does not lie at the end, in one cache line with that of the next.
 #[derive(Debug)]
 #[repr(C)]
 struct Shared<T, B> {
-    /// [`AWAY`], [`INSIDE`] or [`VISITED`]. Stored by the owner; others only change [`VISITED`] to [`AWAY`].
+    /// [`AWAY`], [`INSIDE`] or [`VISITED`]. Stored by the owner; other threads only change [`VISITED`] to
+    /// [`AWAY`].
     presence: AtomicU8,
-    /// True while a peer that holds `lock` is inside, or is about to look whether it may be.
+    /// True while a peer that holds `lock` is inside, or is about to check whether it may be. Always true
+    /// where heavy fences do not work.
     claimed: AtomicBool,
-    /// Held by every peer inside, and by an owner that found `claimed` raised.
+    /// Held by a peer inside, and by an owner inside that found `claimed` raised.
     lock: Mutex<()>,
     value: Cell<T>,
-    /// What lies beside the value, open to everybody at any time.
+    /// Shared data beside the value, readable without the lock.
     unlocked: B,
 }
 
@@ -68,7 +79,7 @@ pub(crate) struct Owner<T, B> {
     shared: Arc<Shared<T, B>>,
 }
 
-/// A handle for everybody else.
+/// A handle for all other threads.
 #[derive(Debug)]
 pub(crate) struct Peer<T, B> {
     shared: Arc<Shared<T, B>>,
@@ -80,7 +91,7 @@ impl<T, B> Clone for Peer<T, B> {
     }
 }
 
-/// Leaves on drop, so that a panic inside leaves too.
+/// An owner that is inside. Leaves on drop, so that a panic inside leaves too.
 struct Inside<'a, T, B> {
     shared: &'a Shared<T, B>,
 }
@@ -88,13 +99,13 @@ struct Inside<'a, T, B> {
 impl<T, B> Drop for Inside<'_, T, B> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Released, so that the peer that finds nobody inside (Acquire) sees what was done.
+        // Release: a peer that reads this (Acquire) sees all that was done inside.
         self.shared.presence.store(VISITED, Ordering::Release);
     }
 }
 
 impl<T, B> Owner<T, B> {
-    /// A value, and beside it what can be looked at without going in.
+    /// A locked value, and beside it data that is readable without the lock.
     pub(crate) fn new(value: T, unlocked: B) -> Self {
         let shared = Shared {
             value: Cell::new(value),
@@ -106,7 +117,7 @@ impl<T, B> Owner<T, B> {
         Owner { shared: Arc::new(shared) }
     }
 
-    /// A handle for others to visit with.
+    /// A handle of the same value for other threads.
     pub(crate) fn peer(&self) -> Peer<T, B> {
         Peer { shared: Arc::clone(&self.shared) }
     }
@@ -116,19 +127,19 @@ impl<T, B> Owner<T, B> {
         &self.shared.unlocked
     }
 
-    /// Runs `f` on the value, alone with it; if a peer is inside, waits for it to leave.
+    /// Runs `f` on the value, with exclusive access. If a peer is inside, waits for it to leave.
     #[inline]
     pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
         let Some(inside) = self.enter() else { return self.with_locked(f) };
-        // SAFETY: `enter` has let us in, and `inside` keeps peers out until it is dropped, after
-        // `f` has returned. `&mut self` keeps the owner from entering twice.
+        // SAFETY: `enter` succeeded, and `inside` keeps peers out until it is dropped, after `f` has
+        // returned. `&mut self` keeps the owner from entering twice.
         let result = inside.shared.value.with_mut(|value| f(unsafe { &mut *value }));
         drop(inside);
         result
     }
 
-    /// Runs `f` on the value, alone with it, unless a peer is inside: then returns `None` at once.
-    /// Costs two stores and a load.
+    /// Runs `f` on the value, with exclusive access. If a peer is inside, returns `None` at once. Costs two
+    /// stores and a load.
     #[inline(always)]
     pub(crate) fn try_with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         let inside = self.enter()?;
@@ -138,23 +149,24 @@ impl<T, B> Owner<T, B> {
         Some(result)
     }
 
-    /// Says that the owner is inside, and looks whether that was in time.
+    /// Raises the owner's flag, and then checks that no peer has claimed the value. `None` if one has.
     #[inline(always)]
     fn enter(&mut self) -> Option<Inside<'_, T, B>> {
         let shared = &*self.shared;
         shared.presence.store(INSIDE, Ordering::Relaxed);
         fences::light();
         let inside = Inside { shared };
-        // Acquire: what the last peer did is seen, since it lowered `claimed` after it.
+        // Acquire: the owner sees what the last peer did inside, before it lowered `claimed`.
         if shared.claimed.load(Ordering::Acquire) { None } else { Some(inside) }
     }
 
-    /// The owner's way in while a peer is inside or at the door: behind it, through the lock.
+    /// The owner's way in after a peer has claimed the value: through the lock, after the peer.
     #[cold]
     fn with_locked<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
         let shared = &*self.shared;
         let guard = lock(&shared.lock);
-        // SAFETY: peers go in with the lock only, and we hold it until `f` has returned.
+        // SAFETY: peers enter only with the lock, which is held here until `f` has returned. `&mut self`
+        // keeps the owner from entering twice.
         let result = shared.value.with_mut(|value| f(unsafe { &mut *value }));
         drop(guard);
         result
@@ -162,9 +174,11 @@ impl<T, B> Owner<T, B> {
 }
 
 impl<T, B> Peer<T, B> {
-    /// Runs `f` on one value after the other, alone with it, each with the key that stands beside it; but for those
-    /// where the owner or another peer is just now, which are passed by at once. What came of the others. Costs one
-    /// heavy fence for all, some microseconds. An owner may have to wait until all before it are visited.
+    /// Runs `f` on one value after another, with exclusive access, and with the key that comes with each.
+    /// Skips values that their owner or another peer is using. Returns the results of the others.
+    ///
+    /// Costs one heavy fence for all values: some microseconds. Meanwhile an owner may have to wait until the
+    /// values before its own are visited.
     pub(crate) fn try_with_each<'a, K, R>(
         peers: impl Iterator<Item = (K, &'a Self)>,
         mut f: impl FnMut(K, &mut T) -> R,
@@ -179,12 +193,13 @@ impl<T, B> Peer<T, B> {
         claims.into_iter().filter_map(|(key, claim)| claim.visit(|value| f(key, value))).collect()
     }
 
-    /// Whether the owner has been inside since the last time this was asked, or is there now.
+    /// Whether the owner is inside now, or has been since the last call.
     pub(crate) fn was_visited(&self) -> bool {
-        // Relaxed: a change in one step leaves what the owner released to be seen by who reads later.
-        let requested =
+        // Relaxed: an atomic read-modify-write continues the owner's release sequence, so a peer that reads
+        // AWAY (Acquire) still sees what the owner did.
+        let change =
             self.shared.presence.compare_exchange(VISITED, AWAY, Ordering::Relaxed, Ordering::Relaxed);
-        requested != Err(AWAY)
+        change != Err(AWAY)
     }
 
     /// Whether both handles are of the same value.
@@ -197,36 +212,36 @@ impl<T, B> Peer<T, B> {
     }
 }
 
-/// A lock that nobody waits for: whoever finds it taken does without what is inside.
+/// A lock that no thread waits for. A thread that finds it taken does without the value.
 ///
-/// It costs one exchange, where a mutex costs two.
+/// It costs one atomic exchange, where a mutex costs two.
 #[derive(Debug, Default)]
 pub(crate) struct TryLock<T> {
-    /// Somebody is inside.
+    /// A thread is inside.
     taken: AtomicBool,
     value: Cell<T>,
 }
 
-// SAFETY: `value` is reached only by who has raised `taken`, one at a time, each visit ordered before the
-// next; so sharing is sending `T` around.
+// SAFETY: `value` is reached only by a thread that has raised `taken`, one at a time, each visit ordered
+// before the next; so sharing is sending `T` around.
 unsafe impl<T: Send> Sync for TryLock<T> {}
 
 impl<T> TryLock<T> {
-    /// Runs `f` on the value, alone with it, unless somebody is there: then returns `None` at once.
+    /// Runs `f` on the value, with exclusive access. If another thread is inside, returns `None` at once.
     #[inline]
     pub(crate) fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        // Acquire: what the last one did inside is seen, since it lowered the flag after it.
+        // Acquire: this thread sees what the last one did inside, before it lowered the flag.
         self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
         let raised = Raised(&self.taken);
-        // SAFETY: the flag was lowered and we have raised it, so nobody is inside or gets in before
-        // `raised` is dropped, after `f` has returned.
+        // SAFETY: this thread has raised the flag, which was lowered. So no other thread is inside, or gets
+        // in before `raised` is dropped, after `f` has returned.
         let result = self.value.with_mut(|value| f(unsafe { &mut *value }));
         drop(raised);
         Some(result)
     }
 }
 
-/// Lowers the flag on drop, so that a panic inside leaves too.
+/// A raised flag. Lowers it on drop, so that a panic inside leaves too.
 struct Raised<'a>(&'a AtomicBool);
 
 impl Drop for Raised<'_> {
@@ -236,14 +251,16 @@ impl Drop for Raised<'_> {
     }
 }
 
-/// A peer's raised flag and the lock behind it, taken back in the opposite order.
+/// A peer's hold of `lock`, and its raised flag. Dropping it lowers the flag first, and then releases the
+/// lock.
 struct Claim<'a, T, B> {
     shared: &'a Shared<T, B>,
     _guard: MutexGuard<'a, ()>,
 }
 
 impl<'a, T, B> Claim<'a, T, B> {
-    /// To be followed by a heavy fence.
+    /// Claims a value, unless another peer or a waiting owner holds the lock. The caller must pass a heavy
+    /// fence before [`visit`](Claim::visit).
     fn new(shared: &'a Shared<T, B>) -> Option<Self> {
         let guard = match shared.lock.try_lock() {
             Ok(guard) => guard,
@@ -255,15 +272,16 @@ impl<'a, T, B> Claim<'a, T, B> {
         Some(Claim { shared, _guard: guard })
     }
 
-    /// Runs `f` on the value, unless the owner is inside. A heavy fence has gone before.
+    /// Runs `f` on the value, with exclusive access. If the owner is inside, returns `None`. To be called
+    /// after the heavy fence.
     fn visit<R>(self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        // Acquire: what the owner did inside is seen, since it left after it.
+        // Acquire: the peer sees what the owner did inside, before it left.
         if self.shared.presence.load(Ordering::Acquire) == INSIDE {
             return None;
         }
-        // SAFETY: `claimed` was raised before the heavy fence and nobody was inside after it, so an
-        // owner that enters from now on reads `claimed` as raised and turns to the lock, which the
-        // claim holds until it is dropped, after `f` has returned. Other peers need the lock too.
+        // SAFETY: `claimed` was raised before the heavy fence, and the owner was not inside after it. So an
+        // owner that enters from now on reads `claimed` as raised and turns to the lock, which the claim
+        // holds until it is dropped, after `f` has returned. Other peers need the lock too.
         let result = self.shared.value.with_mut(|value| f(unsafe { &mut *value }));
         drop(self);
         Some(result)
@@ -277,12 +295,12 @@ impl<T, B> Drop for Claim<'_, T, B> {
     }
 }
 
-/// Full fences on both sides: right everywhere, and the only kind that loom knows.
+/// Full fences on both sides: correct on every platform, and the only kind that loom models.
 #[cfg(any(overspill_loom, not(target_os = "linux")))]
 pub(crate) mod fences {
     use crate::sync::{Ordering, fence};
 
-    /// Whether `heavy` can be relied on.
+    /// Whether [`heavy`] works: always.
     pub(crate) fn work() -> bool {
         true
     }
@@ -297,21 +315,22 @@ pub(crate) mod fences {
     }
 }
 
-/// A compiler fence for the owner, `membarrier(2)` for the peer.
+/// A compiler fence for the owner, and `membarrier(2)` for peers.
 #[cfg(all(target_os = "linux", not(overspill_loom)))]
 pub(crate) mod fences {
     use crate::sync::{OnceLock, Ordering, fence};
 
-    /// From linux/membarrier.h; libc has no names for them on every target.
+    // From linux/membarrier.h. libc does not define them on every target.
     const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
     const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 
     fn membarrier(command: libc::c_int) -> bool {
-        // SAFETY: the call takes two integers and touches no memory of ours.
+        // SAFETY: the call takes two integers, and accesses no memory of this process.
         unsafe { libc::syscall(libc::SYS_membarrier, command, 0) == 0 }
     }
 
-    /// Whether `heavy` can be relied on: Linux 4.14 and no sandbox that forbids the call.
+    /// Whether [`heavy`] works: it needs Linux 4.14, and no sandbox that forbids the call. Always the same
+    /// answer.
     pub(crate) fn work() -> bool {
         static REGISTERED: OnceLock<bool> = OnceLock::new();
         *REGISTERED.get_or_init(|| membarrier(REGISTER_PRIVATE_EXPEDITED))
@@ -324,7 +343,7 @@ pub(crate) mod fences {
 
     pub(crate) fn heavy() {
         fence(Ordering::SeqCst);
-        // It cannot fail once kept; if it could, going on would be a data race.
+        // It cannot fail after registration. If it did, continuing would be a data race.
         assert!(!work() || membarrier(PRIVATE_EXPEDITED), "membarrier failed after it was registered");
     }
 }

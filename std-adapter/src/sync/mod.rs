@@ -1,7 +1,12 @@
-//! The atomics, locks and cells this crate uses: std's, or loom's under `cfg(overspill_loom)`.
+//! The atomics, locks and cells of this crate: std's, or loom's under `cfg(overspill_loom)`.
 //!
-//! Nothing else in the crate names an atomic or a lock, so that the models in `tests/` see every
-//! one of them.
+//! Promises:
+//!
+//! - Outside this folder only `models.rs` names an atomic, a lock or a thread of std or loom. So the models
+//!   cover all of them.
+//! - Under loom, no time passes.
+//!
+//! Held by: `tests/tests/tidy.rs`.
 
 pub(crate) mod biased;
 
@@ -25,44 +30,44 @@ pub(crate) use loom::{
     sync::{Condvar, Mutex, MutexGuard},
 };
 
-/// Not for models: they have no time.
+/// Not for models: loom does not model time.
 #[cfg(feature = "testing")]
 pub(crate) use std::thread::sleep;
 
-/// Never tracked by loom: it synchronises nothing but a value's end.
+/// Not modelled: an `Arc` orders only the drop of its value, and a `OnceLock` is set once.
 pub(crate) use std::sync::{Arc, OnceLock};
 
-/// Locks `mutex`, whatever a thread that panicked while it held it has done.
-///
-/// No critical section of this crate runs foreign code, so none can be left half done.
+/// Locks `mutex`, and ignores poison. No critical section of this crate runs foreign code, so no panic leaves
+/// one half done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A number that is this thread's own, or nearly: threads that run at the same time differ in it, until there were very
-/// many.
+/// A number for this thread, counted from 0. Threads have different numbers until the counter wraps; a thread
+/// that is ending may have 0.
 #[cfg(not(overspill_loom))]
 pub(crate) fn thread_number() -> usize {
     use std::sync::atomic::AtomicUsize;
 
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
-    // A buffer may be dropped while its thread ends.
+    // A buffer may be dropped while its thread ends, after the thread-local is gone.
     NUMBER.try_with(|number| *number).unwrap_or_default()
 }
 
-/// loom's own number of the thread, which is the same in each run of a model; it tells that to those who print it alone.
+/// loom's number of this thread, which is the same in each run of a model. loom shows it only in the `Debug`
+/// form.
 #[cfg(overspill_loom)]
 pub(crate) fn thread_number() -> usize {
     let printed = format!("{:?}", thread::current().id());
     printed.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("a number in parentheses")
 }
 
-/// A thread, as a waker that unparks it.
+/// A waker that unparks a thread.
 pub(crate) struct ThreadWaker(thread::Thread);
 
 impl ThreadWaker {
-    /// Wakes the current thread out of [`park_until`].
+    /// A waker that ends [`park_until`] in the current thread.
     pub(crate) fn waker() -> Waker {
         Waker::from(Arc::new(ThreadWaker(thread::current())))
     }
@@ -74,8 +79,8 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// Waits until somebody wakes this thread, or for no reason; false, and no wait, past the deadline. In
-/// the models no time passes.
+/// Parks this thread until it is woken, the deadline passes, or for no reason. Past the deadline, does not
+/// wait and returns false. Under loom the deadline is ignored.
 pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
     #[cfg(not(overspill_loom))]
     if let Some(deadline) = deadline {
@@ -88,7 +93,7 @@ pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
     true
 }
 
-/// A cell whose every access is a closure, as loom wants it.
+/// An `UnsafeCell` that is accessed by closures, as loom requires.
 #[derive(Debug)]
 pub(crate) struct Cell<T>(
     #[cfg(not(overspill_loom))] std::cell::UnsafeCell<T>,
@@ -109,7 +114,7 @@ impl<T> Cell<T> {
         return Cell(loom::cell::UnsafeCell::new(value));
     }
 
-    /// Calls `f` with the address of the value. loom takes the call for an exclusive access.
+    /// Calls `f` with the address of the value. loom checks that no other access overlaps the call.
     #[inline(always)]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         #[cfg(not(overspill_loom))]
