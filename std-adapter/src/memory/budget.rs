@@ -1,20 +1,25 @@
-//! A limit and what is used of it. It counts; it knows nothing of what it counts.
+//! A budget: a limit, and the bytes used of it. It counts bytes of any kind.
 //!
-//! Invariants I2 (memory) and I6 (disk) rest on it: what is used never passes the limit, not for a
-//! moment, because the sum is checked and reserved in one step. A limit that is lowered below what is
-//! used refuses everything until enough has come back.
+//! Promises:
+//!
+//! - I2 (memory), I6 (disk): a reservation never takes the used bytes past the limit, not for a moment. The
+//!   sum is checked and reserved in one atomic step.
+//! - A limit that is lowered below the used bytes refuses every reservation until enough is released.
+//! - No call waits.
+//!
+//! Held by: the tests below, `std-adapter/src/models.rs` (loom), `tests/tests/pool_memory.rs`.
 
 use crate::sync::{AtomicU64, Ordering};
 
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// Bytes. Written by whoever sets the limit; may change between any two calls.
+    /// Bytes. May change between any two calls.
     limit: AtomicU64,
-    /// Bytes used and not given back.
+    /// Bytes reserved and not released.
     used: AtomicU64,
 }
 
-/// The most that a sum ever was.
+/// The highest value that a sum ever had.
 #[derive(Debug, Default)]
 pub(crate) struct HighWater(AtomicU64);
 
@@ -42,18 +47,19 @@ impl Budget {
         Budget { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
     }
 
-    /// Takes `bytes`, all or nothing; says how much is used then.
+    /// Reserves `bytes`, all or nothing. Returns the used bytes afterwards.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<u64, Refused> {
         self.reserve_between(bytes, bytes).map(|(_, used)| used)
     }
 
-    /// Takes `bytes`, or what is left if that is less; says how much that was, and how much is used then.
+    /// Reserves `bytes`, or what is left if that is less. Returns the reserved bytes, and the used bytes
+    /// afterwards.
     pub(crate) fn reserve_up_to(&self, bytes: u64) -> (u64, u64) {
         self.reserve_between(0, bytes).unwrap_or_default()
     }
 
-    /// Takes as much as there is, at least `least` bytes and at most `most`; says how much that was, and how
-    /// much is used then.
+    /// Reserves what is left, at least `least` bytes and at most `most`. Returns the reserved bytes, and the
+    /// used bytes afterwards.
     fn reserve_between(&self, least: u64, most: u64) -> Result<(u64, u64), Refused> {
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
@@ -63,7 +69,7 @@ impl Budget {
                 return Err(Refused { limit, used });
             }
             let sum = used + bytes;
-            // Relaxed: the count orders nothing. What is counted is handed over by locks.
+            // Relaxed: the count orders no other memory. Locks order the hand-over of what is counted.
             match self.used.compare_exchange_weak(used, sum, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Ok((bytes, sum)),
                 Err(now) => used = now,
@@ -71,12 +77,13 @@ impl Budget {
         }
     }
 
-    /// Gives back `bytes` of what was used.
+    /// Releases `bytes`, which must have been reserved.
     pub(crate) fn release(&self, bytes: u64) {
         let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
-        debug_assert!(before >= bytes, "I2: {bytes} given back of {before} used");
+        debug_assert!(before >= bytes, "I2: {bytes} released of {before} used");
     }
 
+    /// Changes the limit. Used bytes above it stay used until they are released.
     pub(crate) fn set_limit(&self, bytes: u64) {
         self.limit.store(bytes, Ordering::Relaxed);
     }
@@ -96,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_up_to_the_limit_and_not_a_byte_more() {
+    fn a_reservation_reaches_the_limit_and_not_a_byte_more() {
         let budget = Budget::new(10);
         assert_eq!(budget.reserve(7), Ok(7));
         assert_eq!(budget.reserve(4), Err(Refused { limit: 10, used: 7 }));
@@ -106,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_is_left() {
+    fn a_reservation_up_to_some_bytes_gets_what_is_left() {
         let budget = Budget::new(10);
         assert_eq!([7, 7, 7].map(|bytes| budget.reserve_up_to(bytes)), [(7, 7), (3, 10), (0, 10)]);
         budget.set_limit(4);
         assert_eq!(budget.reserve_up_to(1), (0, 10));
         assert_eq!(budget.reserve(1), Err(Refused { limit: 4, used: 10 }));
-        assert_eq!(budget.reserve(0), Ok(10), "nothing is always to be had");
+        assert_eq!(budget.reserve(0), Ok(10), "0 bytes are always available");
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! Copying between a caller's bytes and a frame, around a trap of some processors: see `overspill_core`'s `copy.rs`.
+//! Copies between a caller's bytes and a frame, in pieces where one large copy would be slow: see
+//! `core/src/copy.rs`.
+//!
+//! Held by: the tests below.
 
 use aligned_vec::{AVec, RuntimeAlign};
 use overspill_core::copy::{PIECE, is_slow};
 
-/// Copies `from` to `to`, which are equally long.
+/// Copies `from` to `to`, which must have the same length.
 #[inline(always)]
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     if is_slow(to.as_ptr(), from.as_ptr(), from.len()) {
@@ -13,7 +16,7 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// Copies `from` to the end of `to`.
+/// Appends `from` to `to`.
 #[inline(always)]
 pub(crate) fn append(to: &mut AVec<u8, RuntimeAlign>, from: &[u8]) {
     if is_slow(to.as_ptr().wrapping_add(to.len()), from.as_ptr(), from.len()) {
@@ -44,10 +47,11 @@ mod tests {
 
     use super::*;
 
+    /// The distance that decides is taken modulo this.
     const MACHINE_PAGE: usize = 4 << 10;
 
     #[test]
-    fn copies_the_same_however_far_the_bytes_are_apart() {
+    fn a_copy_is_the_same_at_every_distance() {
         let len = 3 * PIECE + 5;
         let from: Vec<u8> = (0..=250).cycle().take(len).collect();
         let mut room = vec![0; len + MACHINE_PAGE];
@@ -66,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn appends_the_same_however_far_the_bytes_are_apart() {
+    fn an_append_is_the_same_at_every_distance() {
         let from: Vec<u8> = (0..=250).cycle().take(2 * PIECE + 5).collect();
         for past in [0, 1, NEAR - 1, NEAR] {
             let mut to = AVec::with_capacity(MACHINE_PAGE, MACHINE_PAGE + NEAR + from.len());

@@ -1,39 +1,46 @@
-//! Frames: the memory that holds pages, charged to the pool's budget, and used again.
+//! Frames: the memory of pages, charged to the pool's budget.
 //!
 //! Promises:
 //!
-//! - I2: a frame is charged before it is allocated and credited after it is freed; the charge is the
-//!   capacity of its one allocation.
-//! - A frame carries its charge with it: wherever it is dropped, the budget gets it back.
+//! - I2: a frame is charged before it is allocated and credited after it is freed. The charge is the capacity
+//!   of its one allocation.
+//! - A frame carries its charge: wherever it is dropped, the charge is released.
+//! - Recycled memory is not cleared: a frame holds arbitrary bytes until they are overwritten.
+//!
+//! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_stress.rs`, the tests of `frame_pool.rs`.
 
 use crate::memory::budget::Budget;
 use crate::memory::copy::{append, copy};
 use crate::sync::Arc;
 use aligned_vec::{AVec, RuntimeAlign};
 
-/// Frames of this and more begin at a cache line. The allocator puts those 16 bytes past a page of the
-/// machine, and there the kernel meets the trap that [`copy`](crate::memory::copy) describes whenever it copies from the
-/// page cache: 64 KiB took 28 µs instead of 3. Smaller ones lie anywhere, and one in 256 of them there; asking
-/// for their alignment would leave holes between them, a quarter of all memory.
+/// Frames of this length and more begin at a cache line.
+///
+/// Otherwise the allocator would put each of them 16 bytes past a page of the machine. There the kernel's
+/// copies from the page cache hit the slow case that `core/src/copy.rs` describes: 64 KiB took 28 µs instead
+/// of 3. Smaller frames lie anywhere, one in 256 of them in such a place. Aligning those too would leave
+/// holes between them, a quarter of all memory.
 pub(crate) const ALIGNED_MIN: usize = 128 << 10;
 
+/// Bytes of a cache line.
 pub(crate) const ALIGN: usize = 64;
 
-/// What fresh memory is cleared from, where it has to be.
+/// Copied from to clear fresh memory.
 static ZEROS: [u8; 4096] = [0; 4096];
 
 /// Memory for one page, or for the beginning of one.
 #[derive(Debug)]
 pub(crate) struct Frame {
-    /// As long as it was ever written, so that fresh memory need not be cleared first. Its capacity
-    /// is charged, and never changes.
+    /// As long as what was ever written, so that fresh memory need not be cleared first. The capacity is
+    /// charged, and never changes.
     bytes: AVec<u8, RuntimeAlign>,
-    /// The budget it is charged to.
+    /// The budget that the capacity is charged to.
     budget: Arc<Budget>,
 }
 
 impl Frame {
-    /// A frame of `len` bytes, for which `budget` has been charged. If the allocator refuses, the charge goes back.
+    /// Allocates a frame of `len` bytes, which are reserved in `budget` already. If the allocator refuses,
+    /// releases them and returns `None`.
     pub(crate) fn allocate(len: usize, budget: &Arc<Budget>) -> Option<Frame> {
         let mut bytes = AVec::new(if len < ALIGNED_MIN { 1 } else { ALIGN });
         if bytes.try_reserve_exact(len).is_err() {
@@ -44,13 +51,13 @@ impl Frame {
         Some(Frame { bytes, budget: Arc::clone(budget) })
     }
 
-    /// What was ever written here, by whoever had the frame.
+    /// All bytes that were ever written, for this page or an earlier one.
     #[inline(always)]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Bytes that fit: what is charged.
+    /// The bytes that fit, which are the bytes charged.
     #[inline(always)]
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
@@ -62,8 +69,8 @@ impl Frame {
         self.bytes.get_mut(at..)?.get_mut(..len)
     }
 
-    /// Writes `data` from `at` on, if that is where nothing was ever written and the frame is large enough;
-    /// else does nothing, and returns false.
+    /// Writes `data` at `at`, if that is the end of what was ever written and the frame is large enough.
+    /// Calls `commit` before the copy, once that is certain. Otherwise does nothing, and returns false.
     #[inline(always)]
     pub(crate) fn append(&mut self, at: usize, data: &[u8], commit: impl FnOnce()) -> bool {
         let appends = at == self.bytes.len() && data.len() <= self.bytes.capacity() - self.bytes.len();
@@ -74,19 +81,19 @@ impl Frame {
         appends
     }
 
-    /// Writes `data` from `at` on, which must not lie past what was ever written; false, and
-    /// nothing written, if it does or if the frame is too small.
+    /// Writes `data` at `at`. If that lies past the end of what was ever written, or if the frame is too
+    /// small, writes nothing and returns false.
     pub(crate) fn write(&mut self, at: usize, data: &[u8]) -> bool {
         let written = self.bytes.len();
         if at > written || at + data.len() > self.capacity() {
             return false;
         }
-        let (over, further) = data.split_at(data.len().min(written - at));
-        copy(&mut self.bytes[at..at + over.len()], over);
-        further.is_empty() || self.append(written, further, || ())
+        let (overwriting, appending) = data.split_at(data.len().min(written - at));
+        copy(&mut self.bytes[at..at + overwriting.len()], overwriting);
+        appending.is_empty() || self.append(written, appending, || ())
     }
 
-    /// The first `len` bytes, at most the capacity, with anything in them.
+    /// The first `len` bytes, with arbitrary values. `len` is at most the capacity.
     pub(crate) fn first_mut(&mut self, len: usize) -> &mut [u8] {
         debug_assert!(len <= self.capacity());
         while self.bytes.len() < len {
@@ -100,7 +107,7 @@ impl Frame {
 impl Drop for Frame {
     fn drop(&mut self) {
         let charged = self.capacity() as u64;
-        drop(std::mem::replace(&mut self.bytes, AVec::new(ALIGN))); // I2: freed first, credited after
+        drop(std::mem::replace(&mut self.bytes, AVec::new(ALIGN))); // I2: free first, then credit
         self.budget.release(charged);
     }
 }

@@ -1,9 +1,13 @@
-//! Where frames come from and go back to: one pool of frames for each pool of buffers.
+//! The frames of a pool: a budget, and free lists for recycling.
 //!
 //! Promises:
 //!
-//! - I2: what is charged never passes the limit; a frame is charged before it is allocated.
-//! - A recycled frame stays charged, and is the first to be freed when memory of another size is needed.
+//! - I2: charged bytes never pass the limit. A frame is charged before it is allocated.
+//! - A recycled frame stays charged. If freeing recycled frames makes enough room for a request of another
+//!   size, they are freed.
+//! - While more is charged than the limit, frames are freed instead of recycled.
+//!
+//! Held by: the tests below, `std-adapter/src/models.rs` (loom), `tests/tests/pool_memory.rs`.
 
 use crate::memory::budget::{Budget, HighWater};
 use crate::memory::frame::Frame;
@@ -11,13 +15,13 @@ use crate::memory::free_lists::FreeLists;
 use crate::memory::size_class::size_class;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// Where frames come from and go back to: one per pool.
+/// Frames in use and free ones, of one pool.
 #[derive(Debug)]
 pub(crate) struct FramePool {
     budget: Arc<Budget>,
-    /// Of what is charged.
+    /// The most bytes ever charged.
     high_water: HighWater,
-    /// The highest that the limit ever was, in bytes.
+    /// The highest limit so far, in bytes.
     limit_max: AtomicU64,
     page_size: usize,
     free_lists: FreeLists,
@@ -38,13 +42,13 @@ impl FramePool {
         &self.budget
     }
 
-    /// The length of the frame that `bytes` of a page need; at most a page.
+    /// The length of the frame for `bytes` of a page; at most a page.
     pub(crate) fn class(&self, bytes: usize) -> usize {
         size_class(bytes, self.page_size)
     }
 
-    /// A frame of `len` bytes, which must be a class, with anything in it; `None` if the budget or
-    /// the allocator has none.
+    /// A frame of `len` bytes, which must be a [`class`](FramePool::class), with arbitrary bytes in it.
+    /// `None` if the budget or the allocator refuses.
     pub(crate) fn acquire(&self, len: usize) -> Option<Frame> {
         debug_assert_eq!(len, self.class(len));
         if let Some(frame) = self.free_lists.pop(len) {
@@ -53,51 +57,53 @@ impl FramePool {
         let charge = len as u64;
         let charged = self.budget.reserve(charge).or_else(|refused| {
             self.free_lists.free_at_least((refused.used + charge).saturating_sub(refused.limit));
-            // Even if there was nothing: another thread may have freed what this one did not find.
+            // Try again even if nothing was freed here: another thread may have freed those frames.
             self.budget.reserve(charge)
         });
         self.high_water.note(charged.ok()?);
         Frame::allocate(len, &self.budget)
     }
 
-    /// The most that was ever charged, in bytes.
+    /// The most bytes ever charged.
     pub(crate) fn high_water(&self) -> u64 {
         self.high_water.get()
     }
 
+    /// Changes the limit in bytes. Frees nothing.
     pub(crate) fn set_limit(&self, bytes: u64) {
-        // First, so that who is granted more by the new limit finds it noted.
+        // Before the limit itself: what the new limit admits is never above `limit_max`.
         self.limit_max.fetch_max(bytes, Ordering::SeqCst);
         self.budget.set_limit(bytes);
     }
 
+    /// The highest limit so far, in bytes.
     pub(crate) fn limit_max(&self) -> u64 {
         self.limit_max.load(Ordering::SeqCst)
     }
 
-    /// Whether more is charged than the limit, because that was lowered.
+    /// Whether more is charged than the limit, which happens when the limit is lowered.
     pub(crate) fn is_over(&self) -> bool {
         self.over() > 0
     }
 
-    /// Bytes that are charged past the limit.
+    /// Bytes that are charged above the limit.
     pub(crate) fn over(&self) -> u64 {
         self.budget.used().saturating_sub(self.budget.limit())
     }
 
-    /// Keeps `frame` for the next who needs one of its length.
+    /// Keeps `frame` for the next request for its length. Frees it if more is charged than the limit.
     pub(crate) fn recycle(&self, frame: Frame) {
         if !self.is_over() {
             self.free_lists.push(frame);
-        } // otherwise the limit was lowered, and the frame is freed
+        }
     }
 
-    /// Frees what is kept for recycling.
+    /// Frees all recycled frames.
     pub(crate) fn trim(&self) {
         self.free_lists.trim();
     }
 
-    /// The bytes that are charged only because they are kept for recycling.
+    /// Bytes of recycled frames, which are charged but not in use.
     pub(crate) fn recycled_bytes(&self) -> u64 {
         self.free_lists.bytes()
     }
@@ -123,8 +129,8 @@ mod tests {
         assert_eq!(frames.budget().used(), 0);
     }
 
-    /// The frames that the first page outgrew were worth a page only together with what was left of
-    /// the budget; as nobody added the two up, the next page found no memory.
+    /// The frames that the first page outgrew were enough for a page only together with what was left of the
+    /// budget. The code did not add the two up, so the next page found no memory.
     #[test]
     fn recycled_frames_make_room_together_with_what_is_left() {
         let frames = FramePool::new(2048, 1024);

@@ -1,29 +1,33 @@
-//! How much memory this process may use: what its control groups say, or else the machine's.
+//! How much memory this process may use: the lowest limit of its control groups, or the machine's memory.
 //!
-//! - A limit counts wherever on the path to the root it is set; the lowest one holds.
-//! - What is in use is not looked at: a group's use includes the page cache, which goes when memory is
-//!   wanted.
-//! - Nothing here fails: a file that is not there, or is not understood, is no limit.
+//! Promises:
 //!
-//! Own code, and not a dependency: the crates that do this either bring a whole system monitor along,
-//! or know one version of control groups only.
+//! - Every limit on the path from the process's group to the root counts; the lowest one holds.
+//! - Memory in use is not subtracted: a group's use includes the page cache, which shrinks under pressure.
+//! - Nothing here fails: a file that is missing or malformed sets no limit.
+//!
+//! Own code instead of a dependency: the crates that do this either bring a whole system monitor, or support
+//! only one version of control groups.
+//!
+//! Held by: the tests below, `tests/tests/in_a_cgroup.rs`, `tests/tests/pool_limits.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The memory that this process may use, in bytes; `None` where the system does not say.
+/// Bytes of memory that this process may use; `None` where the system does not say.
 pub(crate) fn memory_bytes() -> Option<u64> {
     memory_bytes_under(Path::new("/"))
 }
 
-/// With the system's files below `root`.
+/// As [`memory_bytes`], with the system's files below `root`.
 fn memory_bytes_under(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let limits = groups.lines().filter_map(|line| group_limit(root, line));
     limits.chain(physical_bytes(root)).min()
 }
 
-/// The lowest limit of a line `id:controllers:path` of the process's groups, and of those above.
+/// The lowest limit of one group of the process and the groups above it. `line` is `id:controllers:path`,
+/// from `/proc/self/cgroup`.
 fn group_limit(root: &Path, line: &str) -> Option<u64> {
     let mut parts = line.splitn(3, ':');
     let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
@@ -41,7 +45,8 @@ fn group_limit(root: &Path, line: &str) -> Option<u64> {
 /// The lowest number in a file called `name` in `mount/path` and the directories above, up to `mount`.
 fn lowest(mount: &Path, path: &Path, name: &str) -> Option<u64> {
     let files = path.ancestors().map(|group| mount.join(group).join(name));
-    // "max" is no number; no limit at all is one near 2⁶³ in version 1, which the machine's memory beats.
+    // Without a limit, version 2 says "max", which does not parse, and version 1 a number near 2⁶³, which is
+    // more than the machine's memory.
     files.filter_map(|file: PathBuf| fs::read_to_string(file).ok()?.trim().parse().ok()).min()
 }
 
@@ -51,7 +56,7 @@ fn physical_bytes(root: &Path) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// `fraction` of `bytes`; `fraction` is between 0 and 1.
+/// The product of `bytes` and `fraction`, which is between 0 and 1.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -79,14 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_says_it_where_no_group_does() {
+    fn without_a_group_limit_the_machines_memory_holds() {
         assert_eq!(with_files(&[]), None);
         assert_eq!(with_files(&[MEMINFO]), Some(8000 << 10));
         assert_eq!(with_files(&[MEMINFO, ("proc/self/cgroup", "nonsense\n0::/gone\n")]), Some(8000 << 10));
     }
 
     #[test]
-    fn the_lowest_limit_on_the_way_up_holds() {
+    fn the_lowest_limit_on_the_path_to_the_root_holds() {
         let group = ("proc/self/cgroup", "0::/a/b\n");
         let of_b = ("sys/fs/cgroup/a/b/memory.max", "max\n");
         let of_a = ("sys/fs/cgroup/a/memory.max", "2048\n");
@@ -97,13 +102,13 @@ mod tests {
     }
 
     #[test]
-    fn a_container_sees_its_own_group_as_the_root() {
+    fn the_root_group_of_a_container_has_its_limit() {
         let files = [MEMINFO, ("proc/self/cgroup", "0::/\n"), ("sys/fs/cgroup/memory.max", "4096\n")];
         assert_eq!(with_files(&files), Some(4096));
     }
 
     #[test]
-    fn version_1_is_understood_too() {
+    fn limits_of_version_1_hold_too() {
         let group = ("proc/self/cgroup", "9:cpu,memory:/x\n3:pids:/y\n");
         let none = ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
         let of_x = ("sys/fs/cgroup/memory/x/memory.limit_in_bytes", "3000\n");

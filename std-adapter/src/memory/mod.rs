@@ -1,4 +1,14 @@
-//! Memory for pages: frames, the budget that they are charged to, and the lists of free ones.
+//! Memory for pages: frames, the budget that they are charged to, and free lists.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `budget` | a limit, and the bytes used of it |
+//! | `frame` | the memory of one page, with its charge |
+//! | `size_class` | the lengths of frames |
+//! | `free_lists` | frames for recycling |
+//! | `frame_pool` | acquiring and recycling frames |
+//! | `copy` | copies between frames and callers |
+//! | `machine` | how much memory this process may use |
 
 pub(crate) mod budget;
 pub(crate) mod copy;

@@ -1,33 +1,36 @@
-//! The lengths that frames come in.
+//! The lengths of frames, called size classes.
 //!
-//! Powers of two from [`SMALLEST`] (or the page size, if that is smaller) to the page size, and below [`FINE_MAX`] four
-//! sizes to each doubling: a small body costs at most a quarter more than its bytes, and a recycled frame fits
-//! often. Finer sizes above it would fragment the allocator's memory.
+//! They go from [`SMALLEST`], or the page size if that is smaller, up to the page size. From [`FINE_MAX`] on
+//! they are powers of two. Below it there are four for each doubling, so that a body of more than
+//! [`SMALLEST`] bytes costs at most a quarter more, and recycled frames still fit often. Finer sizes above
+//! would fragment the allocator's memory.
+//!
+//! Held by: the test below.
 
-/// Bytes of the largest page that can be asked for.
+/// Bytes of the largest page that a pool can have.
 pub(crate) const PAGE_SIZE_MAX: usize = 16 << 20;
 
 /// Bytes of the smallest frame, unless pages are smaller.
 const SMALLEST: usize = 256;
 
-/// Frames below this come in finer sizes: a page of the machine.
+/// Frames shorter than this, a page of the machine, come in finer sizes.
 const FINE_MAX: usize = 4096;
 
 const SIZES_PER_DOUBLING: usize = 4;
 
-/// The length of the frame that `bytes` of a page need, where pages have `page_size` bytes; at most a page.
+/// The length of the frame for `bytes` of a page, where pages have `page_size` bytes; at most a page.
 pub(crate) fn size_class(bytes: usize, page_size: usize) -> usize {
     let bytes = bytes.clamp(SMALLEST.min(page_size), page_size);
     bytes.next_multiple_of(step(bytes)).min(page_size)
 }
 
-/// What sizes between the power of two at or below `len` and the next are multiples of.
+/// The distance between neighbouring size classes around `len`.
 fn step(len: usize) -> usize {
     let power = 1 << len.ilog2();
     if len < FINE_MAX { (power / SIZES_PER_DOUBLING).max(1) } else { power }
 }
 
-/// In the order of the sizes.
+/// The index of the size class `len`. A longer class has a higher index.
 pub(crate) fn class_index(len: usize) -> usize {
     len.ilog2() as usize * SIZES_PER_DOUBLING + (len - (1 << len.ilog2())) / step(len)
 }
