@@ -1,22 +1,23 @@
-//! A file that has no name before it is whole.
+//! A file that gets its name when it is complete.
 //!
 //! Promises:
 //!
-//! - Where the platform can make a file without a name in the target's directory (Linux, on most file
-//!   systems), a process that ends while the file is written leaves nothing, SIGKILL included.
-//!   Elsewhere the file has a hidden name meanwhile, which is removed on any return but not by a
-//!   signal.
-//! - The name that was asked for goes from the old file to the new one in one step.
-//! - A file that is replaced passes on its mode, and its owner and group as far as the system
-//!   allows. Where it does not, set-user-ID and set-group-ID are not passed on either: they would
-//!   speak for somebody else. Elsewhere than on Unix there is nothing to pass on: Windows does not
-//!   replace a read-only file.
+//! - On Linux, on most file systems, the file is made without a name in the target's directory. A process
+//!   that ends while the file is written leaves nothing, after SIGKILL too. Elsewhere the file has a hidden
+//!   name meanwhile. That name is removed on every return, but not if a signal ends the process.
+//! - The requested name moves from the old file to the new one in one step.
+//! - On Unix a new file takes over the mode of the file that it replaces, and its owner and group as far as
+//!   the system allows. If the owner or the group cannot be kept, set-user-ID and set-group-ID are dropped:
+//!   they would lend the rights of another user or group. On other platforms nothing is taken over. Windows
+//!   does not replace a read-only file.
+//!
+//! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`.
 
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file on its way to the name `path`.
+/// A file that is to have the name `path`.
 #[derive(Debug)]
 pub(crate) struct AtomicFile {
     path: PathBuf,
@@ -24,12 +25,12 @@ pub(crate) struct AtomicFile {
     existing: Existing,
 }
 
-/// What happens to a file that has the name already.
+/// What happens to an existing file of the requested name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Existing {
-    /// It is replaced in one step, and passes on its mode and owner.
+    /// The new file replaces it in one step, and takes over its mode and owner.
     Replaced,
-    /// It stays, and the new one is refused with `AlreadyExists`.
+    /// The existing file stays, and the new one fails with `AlreadyExists`.
     Kept,
 }
 
@@ -41,11 +42,11 @@ enum Kind {
 }
 
 impl AtomicFile {
-    /// An empty file on the file system of `path`, with the mode and owner that it is to have there.
+    /// An empty file on the file system of `path`, with the mode and owner that it will have there.
     pub(crate) fn create(path: &Path, existing: Existing) -> io::Result<Self> {
         let replaced = std::fs::metadata(path);
         if existing == Existing::Kept && (replaced.is_ok() || path.is_symlink()) {
-            return Err(io::ErrorKind::AlreadyExists.into()); // known before anything is written
+            return Err(io::ErrorKind::AlreadyExists.into()); // early, before anything is written
         }
         let file = AtomicFile { path: path.to_owned(), kind: Kind::make(parent(path))?, existing };
         if let Ok(replaced) = replaced {
@@ -62,7 +63,7 @@ impl AtomicFile {
         }
     }
 
-    /// Syncs the file and puts it under its name.
+    /// Syncs the file and gives it its name.
     pub(crate) fn commit(self) -> io::Result<File> {
         self.file().sync_all()?;
         match self.kind {
@@ -79,9 +80,9 @@ impl AtomicFile {
         }
     }
 
-    /// Syncs `file`, which is whole and has no name, and puts it under this name instead, with the
-    /// mode and owner that this file has. `None` if it cannot be linked there, as from another file
-    /// system: then everything is as it was.
+    /// Syncs `file`, which is complete and has no name, and gives it the name instead, with this file's mode
+    /// and owner. `None` if `file` cannot be linked there, for example from another file system; no name has
+    /// changed then.
     pub(crate) fn commit_as(&self, file: &File) -> io::Result<Option<()>> {
         #[cfg(target_os = "linux")]
         {
@@ -115,7 +116,8 @@ impl Kind {
         }
         match File::options().read(true).write(true).custom_flags(TMPFILE).open(dir) {
             Ok(file) => Ok(Kind::Unnamed(file)),
-            // What kernels and file systems say that know nothing of it: each takes the flag for another.
+            // Kernels and file systems without O_TMPFILE take the flag for another; these are the errors they
+            // return.
             Err(error)
                 if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL]
                     .contains(&Errno::from_io_error(&error).unwrap_or(Errno::IO)) =>
@@ -142,19 +144,20 @@ fn hidden() -> tempfile::Builder<'static, 'static> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // The umask takes its part of it when the file is made.
+        // The kernel applies the umask when it makes the file.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder
 }
 
+/// The directory of links to this process's open files. Without it, an unnamed file cannot be linked.
 #[cfg(target_os = "linux")]
 const OWN_DESCRIPTORS: &str = "/proc/self/fd";
 
 /// Gives `file`, which has no name, the name `path`.
 ///
-/// Linux links a file to a free name only. Where the name is taken, the file gets a hidden one first,
-/// and is renamed: it is whole by then, and has that name for some microseconds.
+/// Linux links a file only to a name that is free. If the name is taken, the file first gets a hidden name
+/// and is then renamed. It is complete by then, and has the hidden name for some microseconds.
 #[cfg(target_os = "linux")]
 fn link_as(file: &File, path: &Path, existing: Existing) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, linkat};
@@ -166,23 +169,24 @@ fn link_as(file: &File, path: &Path, existing: Existing) -> io::Result<()> {
             let linked = hidden().make_in(parent(path), |name| Ok(link(name)?))?;
             linked.persist(path).map_err(|refused| refused.error)
         }
-        done => Ok(done?),
+        linked => Ok(linked?),
     }
 }
 
-/// Gives `file` the owner, group and mode of what it is to replace.
+/// On Unix, gives `file` the owner, group and mode of the file that it is to replace. On Windows, fails if
+/// that file is read-only.
 fn copy_metadata(replaced: &Metadata, file: &File) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         const SET_ID: u32 = 0o6000;
-        // The owner before the mode: a change of owner drops the bits that speak for the old one.
+        // Owner first, then mode: a change of owner clears the set-ID bits.
         let mode = replaced.permissions().mode();
         let mode = if copy_owner(replaced, file)? { mode } else { mode & !SET_ID };
         file.set_permissions(std::fs::Permissions::from_mode(mode))
     }
-    // Windows has one permission here, "read-only", and does not replace a file that has it: better to hear that
-    // before all is written.
+    // Windows has one permission here, "read-only", and does not replace a file that has it. Fail before
+    // anything is written.
     #[cfg(windows)]
     {
         let _ = file;
@@ -195,25 +199,26 @@ fn copy_metadata(replaced: &Metadata, file: &File) -> io::Result<()> {
     }
 }
 
-/// Says whether both owner and group are now those of `replaced`.
+/// Gives `file` the owner and group of `replaced` as far as the system allows. Returns whether it has both
+/// now.
 #[cfg(unix)]
 fn copy_owner(replaced: &Metadata, file: &File) -> io::Result<bool> {
     use rustix::fs::{Gid, Uid, fchown};
     use std::os::unix::fs::MetadataExt;
-    let made = file.metadata()?;
-    if (made.uid(), made.gid()) == (replaced.uid(), replaced.gid()) {
+    let current = file.metadata()?;
+    if (current.uid(), current.gid()) == (replaced.uid(), replaced.gid()) {
         return Ok(true);
     }
     let group = Some(Gid::from_raw(replaced.gid()));
     if fchown(file, Some(Uid::from_raw(replaced.uid())), group).is_ok() {
         return Ok(true);
     }
-    // One may give a file to another group that one is in, if not to another user.
+    // A process without privileges may still change the group to another of its own groups.
     let _ = fchown(file, None, group);
     Ok(false)
 }
 
-/// The directory that `path` names a file in.
+/// The directory of the file `path`.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(dir) if dir != Path::new("") => dir,
@@ -221,8 +226,10 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Makes a change of the name `path` durable. In a directory in which one may make files but which one
-/// may not read, it is as durable as the file system makes it.
+/// Makes a change of the name `path` durable, by syncing its directory.
+///
+/// Does nothing where the process may not read the directory, and on platforms other than Unix: the change is
+/// then as durable as the file system makes it.
 pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Where a buffer's slots are: in the pool's store, or in a file of its own.
+//! Where a buffer's slots are: in the pool's store, or in a file of the buffer's own.
 
 use crate::disk::own_file::OwnFile;
 use crate::disk::quota::Ticket;
@@ -9,17 +9,20 @@ use crate::error::SpillError;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Backing<'a> {
+    /// The pool's store.
     pub(crate) disk: &'a SlottedStore,
+    /// The buffer's own file, which is used instead if there is one.
     pub(crate) own: Option<&'a OwnFile>,
 }
 
 impl<'a> Backing<'a> {
-    /// The length of the slot that `bytes` of a page need.
+    /// The length in bytes of the slot for `bytes` of a page.
     pub(crate) fn slot_bytes(self, bytes: usize) -> u64 {
         self.own.map_or_else(|| self.disk.slot_bytes(bytes), OwnFile::slot_bytes)
     }
 
-    /// A slot for `bytes` of page `index`, paid for with what `ticket` was granted first.
+    /// Allocates a slot for `bytes` of page `index`. Uses the bytes that `ticket` was granted before any
+    /// others.
     pub(crate) fn allocate(
         self,
         index: u64,
@@ -32,10 +35,10 @@ impl<'a> Backing<'a> {
         }
     }
 
-    /// A slot as long as a page for page `index`, if the one at `offset` can be had.
+    /// Allocates a slot of a whole page for page `index`, if the one at `offset` is available.
     pub(crate) fn allocate_at(self, index: u64, offset: u64) -> Option<Slot> {
         match self.own {
-            Some(own) => own.allocate(index, None).ok(), // where page `index` is, and so at `offset`
+            Some(own) => own.allocate(index, None).ok(), // at the page's own place, which is `offset`
             None => self.disk.allocate_at(offset),
         }
     }

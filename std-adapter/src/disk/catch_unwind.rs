@@ -1,24 +1,32 @@
 //! A store whose panics are errors.
 //!
-//! A store is foreign code, called in the middle of moving a page. Were a panic to pass through there,
-//! a page that is on its way would be lost, what it had been charged would never be given back, and who
-//! waits for it would wait for ever. So it ends here: the operation fails like any other, and its caller
-//! decides.
+//! A store is foreign code, called in the middle of moving a page. A panic that unwound through the move
+//! would lose the page in transit, leak its charge, and block the threads that wait for it for ever.
+//!
+//! Promises:
+//!
+//! - No panic of a store leaves this file. The operation fails with an error that carries the panic's
+//!   message.
+//!
+//! Held by: the test below, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults/`.
 
 use crate::disk::store::Store;
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// Forwards to the store within, and catches its panics.
 #[derive(Debug)]
 pub(crate) struct CatchUnwind(pub(crate) Box<dyn Store>);
 
-/// What a half-done call has left in the store is the store's own matter: it is called again only as
-/// after any other error.
+/// Turns a panic of `call` into an error.
+///
+/// `AssertUnwindSafe`: the crate assumes nothing about a store after an error of any kind, so a half-done
+/// call breaks nothing here.
 fn catch<R>(call: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let message = message(&*panic);
-        // Foreign code again, if its drop panics.
+        // Dropping the payload runs foreign code too, which may panic.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
         Err(io::Error::other(format!("the store panicked: {message}")))
     })
@@ -80,13 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_an_error_that_says_so() {
+    fn a_panic_becomes_an_error_with_its_message() {
         let store = CatchUnwind(Box::new(Panicking));
-        let said = |result: io::Result<usize>| result.unwrap_err().to_string();
-        assert_eq!(said(store.read_at(0, &mut [])), "the store panicked: while reading");
-        assert_eq!(said(store.write_at(3, &[])), "the store panicked: while writing at 3");
-        assert_eq!(said(store.write_vectored_at(4, &[])), "the store panicked: while writing at 4");
-        assert_eq!(said(store.discard(0, 1).map(|()| 0)), "the store panicked: without a message");
+        let error = |result: io::Result<usize>| result.unwrap_err().to_string();
+        assert_eq!(error(store.read_at(0, &mut [])), "the store panicked: while reading");
+        assert_eq!(error(store.write_at(3, &[])), "the store panicked: while writing at 3");
+        assert_eq!(error(store.write_vectored_at(4, &[])), "the store panicked: while writing at 4");
+        assert_eq!(error(store.discard(0, 1).map(|()| 0)), "the store panicked: without a message");
         store.set_len(0).unwrap();
     }
 }

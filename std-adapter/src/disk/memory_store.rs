@@ -1,10 +1,12 @@
-//! A store without a file.
+//! A store in memory, for tests and fuzzing.
 
 use crate::disk::store::Store;
 use crate::sync::{Mutex, lock};
 use std::io;
 
-/// A store in memory that is charged to nobody: for tests and fuzzing, where no file is wanted.
+/// A store in memory, for tests and fuzzing. Its bytes do not count against any memory limit.
+///
+/// It is one contiguous vector behind a mutex: a write far past the end allocates everything before it.
 ///
 /// ```
 /// use overspill::{MemoryStore, SpillPool};
@@ -12,25 +14,27 @@ use std::io;
 ///
 /// let pool = SpillPool::builder().memory(0).page_size(8).store(MemoryStore::new()).build()?;
 /// let mut buffer = pool.buffer();
-/// buffer.write_all(b"not in a file, and not in the budget either")?;
+/// buffer.write_all(b"neither in a file nor within the memory limit")?;
 /// assert!(buffer.is_spilled());
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     bytes: Mutex<Vec<u8>>,
-    /// A write past this offset is refused with `StorageFull`.
+    /// Bytes. Nothing is written at or past this offset.
     capacity: Option<u64>,
 }
 
 impl MemoryStore {
-    /// An empty store without a limit of its own.
+    /// An empty store without a capacity: it accepts writes until memory runs out, and then fails with
+    /// `StorageFull`.
     #[must_use]
     pub fn new() -> Self {
         MemoryStore::default()
     }
 
-    /// An empty store that is full at `bytes`, as a disk is: it takes what fits, then refuses.
+    /// An empty store that holds `bytes` bytes. As a disk does, it first writes what fits, and then fails
+    /// with `StorageFull`.
     #[must_use]
     pub fn with_capacity(bytes: u64) -> Self {
         MemoryStore { bytes: Mutex::default(), capacity: Some(bytes) }

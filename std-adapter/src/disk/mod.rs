@@ -1,4 +1,17 @@
-//! What lies below the pages: stores, the slots in them, the disk limit, and files that get a name.
+//! Everything below the pages: stores, the slots in them, the disk limit, and files that get a name.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `store` | the trait: bytes at offsets |
+//! | `temp_file`, `memory_store` | stores: an unnamed temp file, and memory for tests |
+//! | `catch_unwind` | a store whose panics are errors |
+//! | `transfer` | whole reads and writes, counted |
+//! | `slots` | which bytes of a store are free |
+//! | `quota` | the disk limit, and the queue of the waiters for room below it |
+//! | `slotted_store` | a store, its slots and its limit together |
+//! | `own_file` | a file in which the content of one buffer lies in its final place |
+//! | `backing` | where a buffer's slots are: in the pool's store, or in its own file |
+//! | `atomic_file` | a file that gets its name when it is complete |
 
 pub(crate) mod atomic_file;
 pub(crate) mod backing;

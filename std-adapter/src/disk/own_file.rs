@@ -1,13 +1,15 @@
-//! A temp file that becomes the final one: for a buffer that is to be persisted.
+//! The own file of a buffer that is to be persisted: a temp file that becomes the final one.
 //!
-//! Each page lies where it will lie in the end, so that handing the content over means writing what
-//! is still in memory and giving the file a name: nothing is copied.
+//! Each page lies in its final place. So persisting writes the pages that are still in memory and gives the
+//! file a name; it copies nothing.
 //!
 //! Promises:
 //!
-//! - What is read back is what was written, as with any store: pages that were freed may hold anything.
-//! - When [`finish`](OwnFile::finish) succeeds, the file is the content and nothing else.
-//! - Once [`detach`](OwnFile::detach) was called the file is somebody else's, and never touched again.
+//! - A page reads back as it was written, as with any store. A freed page may hold anything.
+//! - When [`finish`](OwnFile::finish) returns a file, that file is the content and nothing else.
+//! - After [`detach`](OwnFile::detach) the file belongs to the caller, and is never changed again.
+//!
+//! Held by: `tests/tests/hand_over.rs`, `tests/tests/pool_limits.rs`, `tests/tests/checksums/`.
 
 use crate::disk::quota::{Quota, Ticket};
 use crate::disk::slots::Slot;
@@ -19,23 +21,23 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Files end here: their offsets are signed.
+/// The largest length of a file: file offsets are signed.
 const END_MAX: u64 = i64::MAX as u64;
 
 #[derive(Debug)]
 pub(crate) struct OwnFile {
     store: TempFileStore,
-    /// The disk limit that it counts against: the pool's.
+    /// The pool's disk limit, which the pages count against.
     quota: Arc<Quota>,
     page_size: u64,
-    /// The file has bytes in a hole that could not be cleared.
+    /// A freed page could not be cleared, so the file cannot become the content.
     has_residue: AtomicBool,
-    /// The file has been handed over.
+    /// The file belongs to the caller now.
     detached: AtomicBool,
 }
 
 impl OwnFile {
-    /// A file in `dir`, made when the first page is spilled.
+    /// An own file in `dir`. The file is made when the first page is spilled.
     pub(crate) fn new(dir: &Path, quota: Arc<Quota>, page_size: usize) -> Self {
         OwnFile {
             store: TempFileStore::in_dir(dir),
@@ -46,11 +48,12 @@ impl OwnFile {
         }
     }
 
+    /// The length of a slot: always a page.
     pub(crate) fn slot_bytes(&self) -> u64 {
         self.page_size
     }
 
-    /// The ticket of page `index`, paid for with what `ticket` in the queue was granted first.
+    /// Allocates the slot of page `index`. Uses the bytes that `ticket` was granted before any others.
     pub(crate) fn allocate(&self, index: u64, ticket: Option<&Ticket>) -> Result<Slot, SpillError> {
         let len = self.page_size;
         let refused = || SpillError::TooLarge { position: u64::MAX, requested: len };
@@ -59,7 +62,7 @@ impl OwnFile {
         Ok(Slot::new(offset, len))
     }
 
-    /// Takes the ticket of a page back, and clears it: it may be a hole in the end.
+    /// Frees the slot of a page, and clears it: the page may be a hole in the final content.
     pub(crate) fn free(&self, slot: Slot) {
         let holds = self.store.is_made() && !self.detached.load(Ordering::Relaxed);
         if holds && Store::discard(&self.store, slot.offset, slot.len()).is_err() {
@@ -68,9 +71,9 @@ impl OwnFile {
         self.quota.release(slot.len());
     }
 
-    /// Makes the file as long as the content, with zeros where `zeros` says: `(offset, len)` of what
-    /// pages have past their content. `None` if it cannot be made into the content; it still serves
-    /// as a store then.
+    /// Makes the file the content: `len` bytes, with zeros in the ranges `zeros` of `(offset, len)`, which
+    /// pages have past their content. `None` if bytes there, or of a freed page, could not be cleared; the file
+    /// still serves as a store then.
     pub(crate) fn finish(&self, len: u64, zeros: &[(u64, u64)]) -> io::Result<Option<&File>> {
         if self.has_residue.load(Ordering::Relaxed) {
             return Ok(None);
@@ -84,33 +87,33 @@ impl OwnFile {
         self.store.file().map(Some)
     }
 
-    fn check_is_ours(&self) -> io::Result<()> {
+    fn check_not_detached(&self) -> io::Result<()> {
         if self.detached.load(Ordering::Relaxed) {
             return Err(io::Error::other("the file has been handed over"));
         }
         Ok(())
     }
 
-    /// Never touches the file again.
+    /// Leaves the file to the caller: from now on nothing here changes it.
     pub(crate) fn detach(&self) {
         self.has_residue.store(true, Ordering::Relaxed);
         self.detached.store(true, Ordering::Relaxed);
     }
 }
 
-/// The pages, while the file is ours.
+/// Reads work after [`detach`](OwnFile::detach) too; writes fail.
 impl Store for OwnFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         self.store.read_at(offset, buf)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        self.check_is_ours()?;
+        self.check_not_detached()?;
         self.store.write_at(offset, data)
     }
 
     fn write_vectored_at(&self, offset: u64, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.check_is_ours()?;
+        self.check_not_detached()?;
         self.store.write_vectored_at(offset, parts)
     }
 }

@@ -1,32 +1,36 @@
-//! The disk limit of a pool, and the queue of those who wait for room below it.
+//! The disk limit of a pool, and the queue of waiters for room below it.
 //!
 //! Promises:
 //!
-//! - I6: what is used never passes the limit; what is set aside for a waiter counts as used.
-//! - First come, first served: what comes free is set aside for whoever has waited longest until that
-//!   is all it asked for, so that a large requester is not starved by small ones. Only who asks for more
-//!   than the whole limit is passed over, until the limit is raised.
-//! - No wake-up is lost, and who leaves the queue gives its ticket and what it was granted to the rest.
+//! - I6: used bytes never pass the limit. Bytes that are set aside for a ticket count as used.
+//! - Tickets are served in the order of their arrival. Bytes that come free are set aside for the oldest
+//!   ticket until it has all that it requested, so that small requests do not starve a large one. Only a
+//!   ticket that requests more than the whole limit is passed over, until the limit is raised.
+//! - No wake-up is lost. A ticket that leaves the queue passes its turn, and the bytes set aside for it, to
+//!   the rest.
 //! - Wakers run with nothing locked.
-//! - Who gives something back while nobody waits looks at one counter, and locks nothing.
+//! - A release without waiters reads one counter and takes no lock, where heavy fences work.
+//!
+//! Held by: `std-adapter/src/models.rs` (loom), `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`.
 //!
 //! # A ticket in the queue
 //!
 //! | from | to | by |
 //! |---|---|---|
-//! | | waiting | [`Quota::enter`], or [`Ticket::ask`] for more than was granted |
-//! | waiting | served | [`Quota::serve`]: all that was asked has been set aside |
+//! | | waiting | [`Quota::enter`] |
+//! | waiting | served | [`Quota::serve`]: all that it requested is set aside |
+//! | served | waiting | [`Ticket::ask`] |
 //! | waiting, served | gone | dropping the [`Ticket`] |
 //!
-//! Who waits is also *woken* when memory comes free, since its bytes may then need no disk at all:
-//! it tries again, and keeps its ticket.
+//! A waiter is also *woken* when memory comes free, since its bytes may then need no disk: it tries again,
+//! and keeps its ticket.
 //!
 //! # Why no wake-up is lost
 //!
-//! It is the protocol of [`biased`](crate::sync::biased) once more. Who enters the queue makes itself known in
-//! `waiting`, passes the heavy fence, and only then looks whether there is room. Who frees passes the
-//! light fence between freeing and looking at `waiting`. So one of them sees what the other did. Where
-//! the heavy fence is not to be had, who frees always goes through the queue's lock.
+//! The protocol is that of [`biased`](crate::sync::biased). A waiter stores its arrival in `waiting`, passes
+//! the heavy fence, and only then checks for room. A release passes the light fence between freeing and
+//! reading `waiting`. So at least one of the two sees the other's store. Where the heavy fence does not work,
+//! a release always takes the queue's lock.
 
 use crate::error::{DiskLimitScope, SpillError};
 use crate::memory::budget::{Budget, HighWater, Refused};
@@ -39,29 +43,31 @@ use std::task::{Context, Poll, Waker};
 pub(crate) struct Quota {
     budget: Budget,
     high_water: HighWater,
-    /// How many are in `queue.waiting`. Written with the queue locked, read without.
+    /// The length of `queue.waiting`. Written with the queue locked; read without, so it may be out of date.
     waiting: AtomicU64,
     queue: Mutex<Queue>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// The number of the next ticket: who comes later has a higher one.
-    next: u64,
+    /// The number of the newest ticket. Numbers rise in the order of arrival.
+    newest: u64,
+    /// Waiting tickets, by their numbers.
     waiting: BTreeMap<u64, Waiting>,
-    /// Those who were granted what they asked for, and how much of it they have not used yet, in bytes.
+    /// Served tickets, and the bytes still set aside for each.
     served: BTreeMap<u64, u64>,
 }
 
+/// A waiting ticket.
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Bytes.
+    /// Bytes in all.
     requested: u64,
     /// Bytes of these that are set aside so far.
     granted: u64,
-    /// Something came free since the last poll that is no room on the disk.
+    /// Memory came free since the last poll.
     woken: bool,
-    /// Who is to be told.
+    /// From the last poll that returned `Pending`.
     waker: Option<Waker>,
 }
 
@@ -79,7 +85,7 @@ impl Quota {
         self.budget.limit()
     }
 
-    /// Bytes of slots, and bytes that are set aside for those who wait.
+    /// Bytes of slots, and bytes that are set aside for tickets.
     pub(crate) fn used(&self) -> u64 {
         self.budget.used()
     }
@@ -88,12 +94,12 @@ impl Quota {
         self.high_water.get()
     }
 
-    /// How many wait. May change at any moment.
+    /// The number of waiting tickets. May be out of date at once.
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes`, all or nothing, starting with what `ticket` was granted.
+    /// Reserves `bytes`, all or nothing. Uses the bytes that are set aside for `ticket` before any others.
     pub(crate) fn reserve(&self, bytes: u64, ticket: Option<&Ticket>) -> Result<(), Refused> {
         let granted = ticket.map_or(0, |ticket| ticket.claim(bytes));
         match self.budget.reserve(bytes - granted) {
@@ -110,35 +116,36 @@ impl Quota {
         }
     }
 
-    /// As [`reserve`](Quota::reserve), for a slot of `len` bytes; the error says that it is the pool's limit.
+    /// As [`reserve`](Quota::reserve), for a slot of `len` bytes. The error names the pool's disk limit.
     pub(crate) fn reserve_for_slot(&self, len: u64, ticket: Option<&Ticket>) -> Result<(), SpillError> {
         let refused =
             |refused: Refused| SpillError::disk_limit(refused.limit, refused.used, len, DiskLimitScope::Pool);
         self.reserve(len, ticket).map_err(refused)
     }
 
-    /// Gives back `bytes` of what was used, to whoever waits for it.
+    /// Releases `bytes`, and serves waiting tickets with them.
     pub(crate) fn release(&self, bytes: u64) {
         self.budget.release(bytes);
         self.serve_if_waiting();
     }
 
+    /// Changes the limit in bytes, and serves waiting tickets.
     pub(crate) fn set_limit(&self, bytes: u64) {
         self.budget.set_limit(bytes);
         self.serve_if_waiting();
     }
 
-    /// Memory has come free: whoever waits for disk tries again.
+    /// Wakes all waiters, so that they try again. To be called after memory has come free.
     #[inline]
     pub(crate) fn wake_waiters(&self) {
-        if self.has_waiting() {
+        if self.may_have_waiters() {
             self.wake_all();
         }
     }
 
-    /// For who has just freed something.
+    /// To be called after freeing something. False only if every later waiter sees what was freed.
     #[inline]
-    fn has_waiting(&self) -> bool {
+    fn may_have_waiters(&self) -> bool {
         fences::light();
         self.waiting.load(Ordering::Relaxed) > 0 || !fences::work()
     }
@@ -153,16 +160,17 @@ impl Quota {
     }
 
     fn serve_if_waiting(&self) {
-        if self.has_waiting() {
+        if self.may_have_waiters() {
             let wakers = self.serve(&mut lock(&self.queue));
             wakers.into_iter().for_each(Waker::wake);
         }
     }
 
-    /// Sets aside what there is, in turn; returns who is to be told when the queue is unlocked.
+    /// Sets free bytes aside for waiting tickets, in the order of their arrival. Returns wakers to be called
+    /// once the queue is unlocked.
     fn serve(&self, queue: &mut Queue) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        let mut done = Vec::new();
+        let mut served = Vec::new();
         for (&number, waiting) in &mut queue.waiting {
             if waiting.requested > self.budget.limit() {
                 self.budget.release(std::mem::take(&mut waiting.granted)); // the limit was lowered
@@ -174,34 +182,34 @@ impl Quota {
             if waiting.granted < waiting.requested {
                 break;
             }
-            done.push((number, waiting.granted));
+            served.push((number, waiting.granted));
             wakers.extend(waiting.waker.take());
         }
-        for (number, granted) in done {
+        for (number, granted) in served {
             queue.waiting.remove(&number);
             queue.served.insert(number, granted);
         }
-        self.note_waiting(queue);
+        self.update_waiting(queue);
         wakers
     }
 
-    fn note_waiting(&self, queue: &Queue) {
+    fn update_waiting(&self, queue: &Queue) {
         self.waiting.store(queue.waiting.len() as u64, Ordering::Relaxed);
     }
 
-    /// Bytes that are set aside for those who wait, or were served and have not used them.
+    /// Bytes that are set aside for tickets, waiting or served.
     pub(crate) fn set_aside(&self) -> u64 {
         let queue = lock(&self.queue);
         let waiting: u64 = queue.waiting.values().map(|waiting| waiting.granted).sum();
         waiting + queue.served.values().sum::<u64>()
     }
 
-    /// A ticket at the end of the queue, which asks for `bytes`.
+    /// A ticket at the end of the queue, which requests `bytes`.
     pub(crate) fn enter(self: &Arc<Self>, bytes: u64) -> Ticket {
         let number = {
             let mut queue = lock(&self.queue);
-            queue.next += 1;
-            queue.next
+            queue.newest += 1;
+            queue.newest
         };
         let ticket = Ticket { quota: Arc::clone(self), number };
         ticket.ask(bytes);
@@ -210,13 +218,14 @@ impl Quota {
 }
 
 impl Waiting {
+    /// Marks the ticket as woken, and returns its waker, to be called once the queue is unlocked.
     fn wake(&mut self) -> Option<Waker> {
         self.woken = true;
         self.waker.take()
     }
 }
 
-/// A ticket in the queue for room, and what it was granted. Dropping it leaves the queue.
+/// A waiter's place in the queue, and the bytes set aside for it. Dropping it leaves the queue.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     quota: Arc<Quota>,
@@ -224,7 +233,8 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Asks for `bytes` in all, and keeps its turn.
+    /// Requests `bytes` in all, but no less than are set aside already. The ticket keeps its place in the
+    /// queue.
     pub(crate) fn ask(&self, bytes: u64) {
         let quota = &*self.quota;
         {
@@ -233,16 +243,17 @@ impl Ticket {
             let waiting = queue.waiting.entry(self.number).or_default();
             waiting.granted += granted;
             waiting.requested = bytes.max(waiting.granted);
-            quota.note_waiting(&queue);
+            quota.update_waiting(&queue);
         }
         fences::heavy();
         let wakers = quota.serve(&mut lock(&quota.queue));
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Ready when it was served, or woken since the last call; else `context` is told when it is.
+    /// Ready if the ticket is served, or was woken since the last call. Otherwise the waker of `context` is
+    /// called when that changes.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<()> {
-        // Foreign code, and so outside the lock: the clone, and the drop of the waker before it.
+        // Clone the waker, and drop its predecessor, outside the lock: both run foreign code.
         let mut waker = Some(context.waker().clone());
         let mut queue = lock(&self.quota.queue);
         let Some(waiting) = queue.waiting.get_mut(&self.number) else { return Poll::Ready(()) };
@@ -254,7 +265,7 @@ impl Ticket {
         Poll::Pending
     }
 
-    /// Gives up to `bytes` of what was granted to the caller, and says how much.
+    /// Passes up to `bytes` of those set aside to the caller, and returns how many.
     fn claim(&self, bytes: u64) -> u64 {
         let mut queue = lock(&self.quota.queue);
         let Some(granted) = queue.granted_mut(self.number) else { return 0 };
@@ -263,7 +274,7 @@ impl Ticket {
         claimed
     }
 
-    /// Takes back what was [claimed](Ticket::claim) in vain.
+    /// Sets `bytes` aside again that were [claimed](Ticket::claim) but not used.
     fn unclaim(&self, bytes: u64) {
         if let Some(granted) = lock(&self.quota.queue).granted_mut(self.number) {
             *granted += bytes;
@@ -286,10 +297,10 @@ impl Drop for Ticket {
             let mut queue = lock(&self.quota.queue);
             let waiting = queue.waiting.remove(&self.number).unwrap_or_default();
             let served = queue.served.remove(&self.number).unwrap_or(0);
-            self.quota.note_waiting(&queue);
+            self.quota.update_waiting(&queue);
             (waiting.granted + served, waiting.waker)
         };
-        // Even if nothing is left: who comes next may ask for less.
+        // Even if this is 0: the next ticket may request less, and have its turn now.
         self.quota.release(left);
     }
 }

@@ -1,32 +1,35 @@
-//! Which bytes of the store are whose: a buddy allocator over its offsets, and nothing else.
+//! Slots: a buddy allocator over the offsets of a store.
 //!
-//! No I/O happens here, so it can be tested alone; what has to be done to the store is handed to the
-//! caller as a list. Promises:
+//! A slot's length is a power of two from one block to one page. Freed buddies merge, up to a page. A free
+//! slot is *warm* while the file system still has its blocks, and *cold* once they went back.
 //!
-//! - Two slots that are taken never overlap.
-//! - A freed slot is used again before the file grows, one whose blocks are still there ("warm")
-//!   before one whose blocks went back to the file system ("cold"): writing to fresh blocks costs
-//!   several times as much.
-//! - What is being given back to the file system is not handed out meanwhile.
+//! Promises:
 //!
-//! A slot's length is a power of two from one block to one page. Freed buddies merge, up to a page.
+//! - Allocated slots never overlap.
+//! - A freed slot is used again before the file grows, and a warm one before a cold one: writing to fresh
+//!   blocks costs several times as much.
+//! - Bytes that are being discarded are not allocated meanwhile.
+//! - No I/O: the caller gets a list of what to discard. So this can be tested alone.
+//!
+//! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/tidy.rs` (no I/O).
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
-/// Bytes of the smallest slot, unless pages are smaller: what a file system allocates at the least.
+/// Bytes of the smallest slot, unless pages are smaller: the least that the usual file systems allocate.
 const BLOCK: u64 = 4096;
 
-/// A place of a page, or of the beginning of one, in the store.
+/// The place of a page, or of the beginning of one, in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
+    /// Of the first byte in the store.
     pub(crate) offset: u64,
-    /// So that no slot takes no room of its own beside this, millions of times.
+    /// Bytes. Not zero, so that `Option<Slot>` needs no tag: there are millions.
     len: NonZeroU64,
 }
 
 impl Slot {
-    /// `len` is at least one byte.
+    /// `len` is at least 1.
     pub(crate) fn new(offset: u64, len: u64) -> Self {
         debug_assert!(len > 0);
         Slot { offset, len: NonZeroU64::MIN.saturating_add(len.saturating_sub(1)) }
@@ -37,12 +40,12 @@ impl Slot {
     }
 }
 
-/// The length of the slot that `bytes` of a page need, where pages have `page` bytes.
+/// The length of the slot for `bytes` of a page, where pages have `page` bytes.
 pub(crate) fn slot_bytes(bytes: usize, page: u64) -> u64 {
     (bytes as u64).clamp(BLOCK.min(page), page).next_power_of_two()
 }
 
-/// Freed slots of one length.
+/// The offsets of free slots of one length.
 #[derive(Debug, Default)]
 struct Free {
     warm: BTreeSet<u64>,
@@ -50,7 +53,8 @@ struct Free {
 }
 
 impl Free {
-    /// The lowest offset first, so that the end of the file becomes free.
+    /// An offset and whether it is warm. The lowest warm offset, or else the lowest cold one, so that the end
+    /// of the file becomes free.
     fn pop(&mut self) -> Option<(u64, bool)> {
         match self.warm.pop_first() {
             Some(offset) => Some((offset, true)),
@@ -70,7 +74,7 @@ impl Free {
         };
     }
 
-    /// Takes `offset` out, and says whether it was warm; `None` if it is not free.
+    /// Takes `offset` out, and returns whether it was warm; `None` if it is not free.
     fn remove(&mut self, offset: u64) -> Option<bool> {
         if self.warm.remove(&offset) { Some(true) } else { self.cold.remove(&offset).then_some(false) }
     }
@@ -80,18 +84,18 @@ impl Free {
 pub(crate) struct Slots {
     block: u64,
     page: u64,
-    /// By order: `free[k]` holds slots of `block << k` bytes.
+    /// By order: `free[k]` has the slots of `block << k` bytes.
     free: Vec<Free>,
-    /// No slot was ever taken at or past this offset, since the file was last cut there.
+    /// The end of the slots: no slot lies at or past this offset, allocated or free.
     end: u64,
-    /// Bytes in free slots whose blocks are still allocated below.
+    /// Bytes of all warm slots.
     warm: u64,
 }
 
-/// Parts of the store that nobody needs and nobody is given before [`Slots::finish_discard`].
+/// Free slots that are being discarded. They are not allocated before [`Slots::finish_discard`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Discarding {
-    /// Merged where they touch.
+    /// `(offset, len)` of the slots in ascending order, merged where they touch.
     pub(crate) extents: Vec<(u64, u64)>,
     slots: Vec<Slot>,
 }
@@ -104,7 +108,7 @@ impl Slots {
         Slots { block, page, free: (0..orders).map(|_| Free::default()).collect(), end: 0, warm: 0 }
     }
 
-    /// The length of the slot that `bytes` of a page need.
+    /// The length of the slot for `bytes` of a page.
     pub(crate) fn class(&self, bytes: usize) -> u64 {
         slot_bytes(bytes, self.page)
     }
@@ -113,7 +117,8 @@ impl Slots {
         (len / self.block).trailing_zeros() as usize
     }
 
-    /// A slot of `len` bytes, which must be a class; `None` if offsets have run out.
+    /// Allocates a slot of `len` bytes, which must be a [`class`](Slots::class). `None` if offsets have run
+    /// out.
     pub(crate) fn allocate(&mut self, len: u64) -> Option<Slot> {
         let order = self.order(len);
         let (mut at, offset, warm) = match self.pop(order) {
@@ -127,7 +132,7 @@ impl Slots {
         if warm {
             self.warm -= self.block << at;
         }
-        // Split down, keeping the lower half, so that slots taken in turn lie in turn.
+        // Split, and keep the lower half, so that slots allocated one after another lie one after another.
         while at > order {
             at -= 1;
             let half = self.block << at;
@@ -137,7 +142,8 @@ impl Slots {
         Some(Slot::new(offset, len))
     }
 
-    /// The slot of one page at `offset`, if it is free or the next that the file would grow by.
+    /// Allocates the slot of one page at `offset`, if it is free, or if it is at the end and no other page is
+    /// free.
     pub(crate) fn allocate_at(&mut self, offset: u64) -> Option<Slot> {
         let top = self.free.len() - 1;
         match self.free[top].remove(offset) {
@@ -151,14 +157,15 @@ impl Slots {
         Some(Slot::new(offset, self.page))
     }
 
-    /// The smallest free slot of at least `order`: warm ones of any size before cold ones.
+    /// Takes out a smallest free slot of at least `order`, a warm one of any size before a cold one. Returns
+    /// its order, its offset and whether it is warm.
     fn pop(&mut self, order: usize) -> Option<(usize, u64, bool)> {
         let warm = (order..self.free.len()).find(|&k| !self.free[k].warm.is_empty());
         let at = warm.or_else(|| (order..self.free.len()).find(|&k| !self.free[k].cold.is_empty()))?;
         self.free[at].pop().map(|(offset, warm)| (at, offset, warm))
     }
 
-    /// Takes a slot back; its blocks are still there.
+    /// Frees a slot. It is warm.
     pub(crate) fn free(&mut self, slot: Slot) {
         self.put_back(slot, true);
     }
@@ -174,7 +181,7 @@ impl Slots {
             if buddy_warm {
                 self.warm -= len;
             }
-            // Half warm counts as warm: giving cold blocks back once more does no harm.
+            // A half warm slot counts as warm: discarding cold blocks again does no harm.
             warm_merged |= buddy_warm;
             offset &= !len;
             order += 1;
@@ -184,12 +191,12 @@ impl Slots {
         self.free[order].put(offset, warm_merged);
     }
 
-    /// Bytes that nobody needs and that are still allocated below.
+    /// Bytes of free slots whose blocks the file system still has.
     pub(crate) fn warm_bytes(&self) -> u64 {
         self.warm
     }
 
-    /// Takes all warm free slots out, so that their blocks can be given back.
+    /// Takes all warm slots out, so that their blocks can go back to the file system.
     pub(crate) fn start_discard(&mut self) -> Discarding {
         let mut slots = Vec::new();
         for order in 0..self.free.len() {
@@ -210,17 +217,17 @@ impl Slots {
         Discarding { extents, slots }
     }
 
-    /// Puts back what [`start_discard`](Slots::start_discard) took out: as cold if the blocks
-    /// went back (`done`), as warm otherwise.
+    /// Frees the slots again that [`start_discard`](Slots::start_discard) took out: cold if their blocks went
+    /// back (`done`), warm otherwise.
     pub(crate) fn finish_discard(&mut self, discarding: Discarding, done: bool) {
         for slot in discarding.slots {
             self.put_back(slot, !done);
         }
     }
 
-    /// Cuts the free pages off the end; returns the new end if there were any.
+    /// Removes the free pages at the end. Returns the new end if there were any.
     ///
-    /// Only for a store whose file is cut before anybody takes another slot: see `SlottedStore::trim`.
+    /// The caller must cut the file there before it allocates another slot: see `SlottedStore::trim`.
     pub(crate) fn cut_free_tail(&mut self) -> Option<u64> {
         let before = self.end;
         let top = self.free.len() - 1;
@@ -233,7 +240,7 @@ impl Slots {
         (self.end < before).then_some(self.end)
     }
 
-    /// No slot reaches past this offset.
+    /// The end of the slots: no slot reaches past this offset.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
@@ -256,17 +263,17 @@ mod tests {
     }
 
     #[test]
-    fn slots_never_overlap_and_all_merge_again() {
+    fn slots_never_overlap_and_all_merge_when_freed() {
         let mut slots = Slots::new(64 << 10);
-        let mut taken = Vec::new();
+        let mut allocated = Vec::new();
         let mut seed = 1u64;
         for round in 0..4000 {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let pick = (seed >> 33) as usize;
-            if round % 3 == 2 && !taken.is_empty() {
-                slots.free(taken.swap_remove(pick % taken.len()));
+            if round % 3 == 2 && !allocated.is_empty() {
+                slots.free(allocated.swap_remove(pick % allocated.len()));
             } else {
-                taken.push(slots.allocate(slots.class(pick % (70 << 10))).unwrap());
+                allocated.push(slots.allocate(slots.class(pick % (70 << 10))).unwrap());
             }
             if round % 97 == 0 {
                 let discarding = slots.start_discard();
@@ -277,29 +284,29 @@ mod tests {
                 continue;
             }
             let mut blocks = free_blocks(&slots);
-            for slot in &taken {
+            for slot in &allocated {
                 blocks.extend((0..slot.len() / BLOCK).map(|i| slot.offset + i * BLOCK));
             }
             blocks.sort_unstable();
             let all: Vec<u64> = (0..slots.end() / BLOCK).map(|i| i * BLOCK).collect();
-            assert_eq!(blocks, all, "each block is free or taken, once");
+            assert_eq!(blocks, all, "each block is free or allocated, once");
         }
-        taken.drain(..).for_each(|slot| slots.free(slot));
+        allocated.drain(..).for_each(|slot| slots.free(slot));
         assert_eq!(slots.cut_free_tail(), Some(0));
         assert_eq!((slots.end(), slots.warm_bytes()), (0, 0));
     }
 
     #[test]
-    fn slots_taken_in_turn_lie_in_turn() {
+    fn slots_allocated_one_after_another_lie_one_after_another() {
         let mut slots = Slots::new(8);
         let offsets: Vec<u64> = (0..5).map(|_| slots.allocate(8).unwrap().offset).collect();
         assert_eq!(offsets, [0, 8, 16, 24, 32]);
     }
 
     #[test]
-    fn a_slot_at_a_place_is_had_if_it_is_free_or_next() {
+    fn a_slot_at_an_offset_is_available_if_it_is_free_or_at_the_end() {
         let mut slots = Slots::new(4096);
-        assert_eq!(slots.allocate_at(4096), None, "a gap would be nobody's");
+        assert_eq!(slots.allocate_at(4096), None, "the gap before it would be lost");
         let a = slots.allocate_at(0).unwrap();
         let b = slots.allocate_at(4096).unwrap();
         assert_eq!(slots.allocate_at(4096), None);
@@ -312,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_returned_is_not_handed_out() {
+    fn slots_that_are_being_discarded_are_not_allocated() {
         let mut slots = Slots::new(4096);
         let [a, b, c] = [0; 3].map(|_| slots.allocate(4096).unwrap());
         slots.free(a);
@@ -339,35 +346,35 @@ mod tests {
         assert_eq!(
             slots.allocate(4096).unwrap().offset,
             8192,
-            "a part of the warm one, though a cold one fits"
+            "half of the warm one, though a cold one fits"
         );
         assert_eq!(slots.warm_bytes(), 4096);
-        assert_eq!(slots.cut_free_tail(), None, "something is in use at the end");
+        assert_eq!(slots.cut_free_tail(), None, "a slot is in use at the end");
     }
 
     #[test]
-    fn what_touches_goes_back_together_and_what_does_not_apart() {
+    fn slots_that_touch_are_discarded_as_one_extent() {
         let mut slots = Slots::new(4096);
-        let taken: Vec<Slot> = (0..7).map(|_| slots.allocate(4096).unwrap()).collect();
+        let allocated: Vec<Slot> = (0..7).map(|_| slots.allocate(4096).unwrap()).collect();
         for n in [0, 1, 3, 5] {
-            slots.free(taken[n]);
+            slots.free(allocated[n]);
         }
         let discarding = slots.start_discard();
         assert_eq!(discarding.extents, [(0, 8192), (3 * 4096, 4096), (5 * 4096, 4096)]);
         slots.finish_discard(discarding, true);
         assert_eq!((slots.warm_bytes(), slots.cut_free_tail()), (0, None));
         // The last two pages are free now, one warm and one cold; two that are not at the end stay.
-        slots.free(taken[6]);
-        slots.free(taken[4]);
+        slots.free(allocated[6]);
+        slots.free(allocated[4]);
         assert_eq!(slots.warm_bytes(), 2 * 4096);
         assert_eq!(slots.cut_free_tail(), Some(3 * 4096));
         assert_eq!((slots.warm_bytes(), slots.end()), (0, 3 * 4096));
-        slots.free(taken[2]);
+        slots.free(allocated[2]);
         assert_eq!((slots.warm_bytes(), slots.cut_free_tail()), (4096, Some(0)));
     }
 
     #[test]
-    fn a_buddy_that_is_half_warm_is_warm_as_a_whole() {
+    fn a_merged_slot_that_is_half_warm_counts_as_warm() {
         let mut slots = Slots::new(8192);
         let [low, high] = [4096; 2].map(|len| slots.allocate(len).unwrap());
         slots.free(low);

@@ -1,9 +1,14 @@
-//! The store, its slots and its limit together.
+//! A store, its slots and its disk limit together.
 //!
 //! Promises:
 //!
-//! - I6: slots in use never pass the limit; it is checked before a slot is taken.
+//! - I6: slots in use never pass the limit, which is checked before a slot is allocated. If slots in use and
+//!   free blocks that the file system still has add up to more than the limit, the free blocks go back.
 //! - I5: no lock is held while the store works.
+//! - The file does not grow while it is being cut.
+//!
+//! Held by: `tests/tests/leftovers.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults/`,
+//! `tests/tests/pool_stress.rs`.
 
 use crate::disk::catch_unwind::CatchUnwind;
 use crate::disk::quota::{Quota, Ticket};
@@ -13,10 +18,10 @@ use crate::error::SpillError;
 use crate::sync::{Arc, Condvar, Mutex, lock};
 use std::io;
 
-/// Bytes of freed file that are kept, because writing to blocks that are still there costs a
-/// fifth of writing to fresh ones; what is freed past that goes back to the file system. When the last
-/// slot is freed, all does, unless the file was never longer: then one small body after another uses
-/// the same blocks.
+/// Bytes of free slots that stay warm, because writing to blocks that are still there costs a fifth of
+/// writing to fresh ones. When more have come together, all of them go back to the file system. When the last
+/// slot is freed, all go back too, unless the file was never longer than this: then one small body after
+/// another uses the same blocks.
 pub(crate) const WARM_MAX: u64 = 1 << 20;
 
 #[derive(Debug)]
@@ -32,20 +37,20 @@ pub(crate) struct SlottedStore {
 #[derive(Debug)]
 struct State {
     slots: Slots,
-    /// Slots that are taken.
+    /// The number of allocated slots.
     in_use: u64,
-    /// The end of the slots at its furthest, since none was in use.
-    reached: u64,
-    /// The file is being cut to a length: nobody may take a slot past it meanwhile.
+    /// The furthest end of the slots since `in_use` was last 0.
+    end_max: u64,
+    /// The file is being cut, so no slot may be allocated.
     shrinking: bool,
-    /// The store gave blocks in the middle back whenever it was asked.
+    /// No `discard` has failed since the last [`trim_again`](SlottedStore::trim_again).
     can_discard: bool,
 }
 
 impl State {
-    fn count_taken(&mut self) {
+    fn count_allocated(&mut self) {
         self.in_use += 1;
-        self.reached = self.reached.max(self.slots.end());
+        self.end_max = self.end_max.max(self.slots.end());
     }
 }
 
@@ -55,7 +60,7 @@ impl SlottedStore {
         let state = State {
             slots: Slots::new(page_size),
             in_use: 0,
-            reached: 0,
+            end_max: 0,
             shrinking: false,
             can_discard: true,
         };
@@ -66,17 +71,19 @@ impl SlottedStore {
         &self.quota
     }
 
+    /// Changes the disk limit in bytes, and gives the blocks of free slots back to the file system.
     pub(crate) fn set_limit(&self, bytes: u64) {
         self.quota.set_limit(bytes);
         self.trim();
     }
 
-    /// The length of the slot that `bytes` of a page need.
+    /// The length of the slot for `bytes` of a page.
     pub(crate) fn slot_bytes(&self, bytes: usize) -> u64 {
         slot_bytes(bytes, self.page_size as u64)
     }
 
-    /// A slot that holds `bytes` of a page, paid for with what `ticket` was granted first.
+    /// Allocates a slot for `bytes` of a page. Uses the bytes that `ticket` was granted before any others.
+    /// Waits while another thread cuts the file.
     pub(crate) fn allocate(&self, bytes: usize, ticket: Option<&Ticket>) -> Result<Slot, SpillError> {
         let mut state = lock(&self.state);
         while state.shrinking {
@@ -89,28 +96,28 @@ impl SlottedStore {
             SpillError::TooLarge { position: state.slots.end(), requested: len }
         })?;
         let warm = state.slots.warm_bytes();
-        state.count_taken();
+        state.count_allocated();
         drop(state);
         self.trim_for_quota(warm);
         Ok(slot)
     }
 
-    /// I6: freed blocks that a slot just taken could not use must not add up with it to more than the
-    /// limit.
+    /// I6: keeps the sum of used bytes and warm bytes within the limit. A new slot may be unable to use the
+    /// warm ones.
     fn trim_for_quota(&self, warm: u64) {
         if warm > 0 && self.quota.used().saturating_add(warm) > self.quota.limit() {
             self.trim();
         }
     }
 
-    /// Gives a slot back, and its blocks to the file system if enough has come together.
+    /// Frees a slot. If enough free blocks have come together, they go back to the file system.
     pub(crate) fn free(&self, slot: Slot) {
         let (warm, keep) = {
             let mut state = lock(&self.state);
             state.slots.free(slot);
             state.in_use -= 1;
-            let is_done = state.in_use == 0 && std::mem::take(&mut state.reached) > WARM_MAX;
-            (state.slots.warm_bytes(), if is_done { 0 } else { WARM_MAX })
+            let was_long = state.in_use == 0 && std::mem::take(&mut state.end_max) > WARM_MAX;
+            (state.slots.warm_bytes(), if was_long { 0 } else { WARM_MAX })
         };
         self.quota.release(slot.len());
         if warm > keep.min(self.quota.limit()) {
@@ -118,7 +125,7 @@ impl SlottedStore {
         }
     }
 
-    /// A slot as long as a page, if the one at `offset` can be had.
+    /// Allocates the slot of a whole page at `offset`, if it is available. Does not wait.
     pub(crate) fn allocate_at(&self, offset: u64) -> Option<Slot> {
         let mut state = lock(&self.state);
         if state.shrinking {
@@ -130,14 +137,14 @@ impl SlottedStore {
             return None;
         }
         let warm = state.slots.warm_bytes();
-        state.count_taken();
+        state.count_allocated();
         drop(state);
         self.trim_for_quota(warm);
         Some(slot)
     }
 
-    /// Gives the blocks of all freed slots back to the file system: off the end first, and then out of
-    /// the middle. What the store refuses to give back stays usable for further slots.
+    /// Gives the blocks of all free slots back to the file system: cuts them off the end, then discards those
+    /// in the middle. If the store refuses, the slots stay warm, and are used again.
     pub(crate) fn trim(&self) {
         let (cut, discarding) = {
             let mut state = lock(&self.state);
@@ -149,26 +156,26 @@ impl SlottedStore {
             (cut, if state.can_discard { state.slots.start_discard() } else { Discarding::default() })
         };
         if let Some(end) = cut {
-            // If it fails the file stays long, which costs room but harms nobody: the slots past
-            // `end` will be written again before they are read.
+            // If this fails, the file stays long. That costs room but no byte: slots past `end` are written
+            // again before they are read.
             let _ = self.store.set_len(end);
             lock(&self.state).shrinking = false;
             self.cut.notify_all();
         }
-        let freed: io::Result<()> =
+        let discarded: io::Result<()> =
             discarding.extents.iter().try_for_each(|&(offset, len)| self.store.discard(offset, len));
         let mut state = lock(&self.state);
-        state.can_discard &= freed.is_ok();
-        state.slots.finish_discard(discarding, freed.is_ok());
+        state.can_discard &= discarded.is_ok();
+        state.slots.finish_discard(discarding, discarded.is_ok());
     }
 
-    /// As [`trim`](SlottedStore::trim), even if the store refused before.
+    /// As [`trim`](SlottedStore::trim), but tries to discard even if that has failed before.
     pub(crate) fn trim_again(&self) {
         lock(&self.state).can_discard = true;
         self.trim();
     }
 
-    /// The store, for [`transfer`](crate::disk::transfer).
+    /// The store, for whole [transfers](crate::disk::transfer).
     pub(crate) fn store(&self) -> &dyn Store {
         &self.store
     }

@@ -1,37 +1,83 @@
-//! What lies below the pages: bytes at offsets, somewhere that is not the pool's memory.
+//! The trait below the pages: bytes at offsets, somewhere outside the pool's memory.
 //!
-//! A store never knows who is spilling, and never calls back.
+//! A store knows nothing of pages, buffers or pools, and never calls them.
+//!
+//! Held by: `tests/tests/tidy.rs` (imports), `tests/tests/transfers.rs` (pointers),
+//! `tests/tests/spill_faults/`.
 
 use crate::sync::Arc;
 use std::io::{self, IoSlice};
 
-/// A place for spilled pages.
+/// A place for spilled pages: bytes at offsets.
 ///
-/// All methods take `&self` and may be called from several threads at once, never for overlapping
-/// ranges. Nothing here has a position of its own. What was written is to be read back until it is
-/// freed or cut off; nothing is ever to survive the store's end.
+/// Implement it to spill to something else than a temp file, and pass it to
+/// [`PoolBuilder::store`](crate::PoolBuilder::store).
 ///
-/// A panic of a method is taken for an error of kind `Other` with the panic's message: what was accepted
-/// before is safe, and the buffers stay usable, as after any other error.
+/// An implementation must read back what was written, until that is discarded or cut off. It should keep
+/// nothing after it is dropped. It has no position. Several threads may call its methods at once, but never
+/// for overlapping ranges.
+///
+/// If a method panics, the pool treats that as an error of kind `Other` with the panic's message. As after
+/// any other error, what was accepted before is safe, and the buffers stay usable.
+///
+/// ```
+/// use overspill::{MemoryStore, SpillPool, Store};
+/// use std::io::{self, Write};
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// /// Counts the bytes that go to the store within.
+/// #[derive(Debug, Default)]
+/// struct Counted {
+///     store: MemoryStore,
+///     written: AtomicUsize,
+/// }
+///
+/// impl Store for Counted {
+///     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+///         self.store.read_at(offset, buf)
+///     }
+///
+///     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+///         let n = self.store.write_at(offset, data)?;
+///         self.written.fetch_add(n, Ordering::Relaxed);
+///         Ok(n)
+///     }
+/// }
+///
+/// let store = Arc::new(Counted::default());
+/// let pool = SpillPool::builder().memory(0).store(Arc::clone(&store)).build()?;
+/// pool.buffer().write_all(b"twelve bytes")?;
+/// assert_eq!(store.written.load(Ordering::Relaxed), 12);
+/// # Ok::<(), io::Error>(())
+/// ```
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// Reads into `buf` from `offset`, and returns how many bytes: short reads are continued, and
-    /// `Ok(0)` means that the store has lost what was written there.
+    /// Reads into `buf` from `offset`, and returns the number of bytes read.
+    ///
+    /// After a short read the caller calls again for the rest. The caller reads only what was written; so
+    /// `Ok(0)` means that the store has lost those bytes, and becomes an error.
     ///
     /// # Errors
-    /// Whatever the store meets. `Interrupted` is tried again.
+    /// Any error of the medium. After `Interrupted` the caller calls again.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes from `data` at `offset`, which may lie past everything written so far, and returns
-    /// how many bytes: short writes are continued.
+    /// Writes from `data` at `offset`, and returns the number of bytes written. `offset` may lie past
+    /// everything written so far.
+    ///
+    /// After a short write the caller calls again for the rest. `Ok(0)` becomes an error.
     ///
     /// # Errors
-    /// Whatever the store meets. `Interrupted` is tried again; `StorageFull`, `QuotaExceeded` and
-    /// `FileTooLarge` say that there is no room. After an error, what lies there should be as it was: with
-    /// [`Checksums`](crate::Checksums), what a failed call has changed is found to be corrupted.
+    /// Any error of the medium. After `Interrupted` the caller calls again. `StorageFull`, `QuotaExceeded`
+    /// and `FileTooLarge` mean that there is no room, and become
+    /// [`SpillError::StoreFull`](crate::SpillError::StoreFull). After an error the bytes at `offset` should
+    /// be as they were: with [`Checksums`](crate::Checksums), bytes that a failed call has changed read as
+    /// corrupted.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize>;
 
-    /// Writes from `parts`, one behind the other, as [`write_at`](Store::write_at) does from one piece: for pages that lie side
-    /// by side in the store, but not in memory. Writes the first that is not empty, by default.
+    /// Writes from `parts`, one after another, as [`write_at`](Store::write_at) does from one slice. For
+    /// pages that lie side by side in the store but not in memory.
+    ///
+    /// By default it writes from the first part that is not empty, and leaves the rest to the next call.
     ///
     /// # Errors
     /// As [`write_at`](Store::write_at).
@@ -40,27 +86,27 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         self.write_at(offset, first.map_or(&[], |part| part))
     }
 
-    /// The `len` bytes at `offset` are not needed any more: their room can be used for something
-    /// else. They may be written again later.
+    /// Releases the room of the `len` bytes at `offset`, which are not needed any more. They are not read
+    /// before they are written again.
     ///
     /// # Errors
-    /// Whatever the store meets; the bytes then simply keep their room. `Unsupported` by default.
+    /// Any error of the medium. The bytes then keep their room. Returns `Unsupported` by default.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         let _ = (offset, len);
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Nothing from `len` on is needed any more.
+    /// Cuts the store to `len` bytes: nothing from there on is needed any more.
     ///
     /// # Errors
-    /// Whatever the store meets; the bytes then simply keep their room. `Unsupported` by default.
+    /// Any error of the medium. The bytes then keep their room. Returns `Unsupported` by default.
     fn set_len(&self, len: u64) -> io::Result<()> {
         let _ = len;
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
-/// Forwards to the store within, for pointers to one.
+/// Implements [`Store`] for a pointer to a store.
 macro_rules! forward {
     ($pointer:ident) => {
         #[deny(clippy::missing_trait_methods)]
@@ -88,7 +134,7 @@ macro_rules! forward {
     };
 }
 
-// A store that was chosen while running.
+// For a store that is chosen at run time.
 forward!(Box);
-// A store that the caller goes on looking at.
+// For a store that the caller keeps a handle of.
 forward!(Arc);

@@ -2,13 +2,14 @@
 //!
 //! Promises:
 //!
-//! - I7: the file has no name and mode 0600, and its blocks are gone when the process is, however it
-//!   ends. On Windows it has a name, but nobody else can open it, and the system deletes it with its
-//!   last handle.
-//! - Nothing is opened before the first byte is spilled, and what failed then is tried again the
-//!   next time.
-//! - Without a directory of the caller's choice, the file is on a disk if any of the usual
-//!   directories is: a temp directory in RAM (tmpfs) would hold in memory what left it.
+//! - I7: the file has no name and mode 0600. Its blocks are freed when the process ends, however it ends. On
+//!   Windows the file has a name, but no other process can open it, and the system deletes it with its last
+//!   handle.
+//! - No file is opened before the first byte is spilled. If that fails, the next access tries again.
+//! - If the caller chooses no directory, the file is on a disk if one of the usual directories is. In a
+//!   directory in RAM (tmpfs), spilled bytes would still use memory.
+//!
+//! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`.
 
 use crate::disk::store::Store;
 use crate::sync::{Mutex, OnceLock, lock};
@@ -16,30 +17,42 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A store in an unnamed temp file, made when the first page is spilled.
+/// A store in an unnamed temp file, which is made when the first page is spilled. A pool's store by default.
+///
+/// It uses one file descriptor. [`discard`](Store::discard) punches holes, on Linux and Android; elsewhere it
+/// returns `Unsupported`.
+///
+/// ```
+/// use overspill::{SpillPool, TempFileStore};
+/// use std::io::Write;
+///
+/// let store = TempFileStore::in_dir(std::env::temp_dir());
+/// let pool = SpillPool::builder().memory(0).store(store).build()?;
+/// pool.buffer().write_all(b"in a file without a name")?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Security
 ///
-/// The file is made with `O_TMPFILE` where the platform has it, and removed at once elsewhere;
-/// nobody else can open it. Windows removes no file that is open: there it can be seen in its directory,
-/// but is opened for this process alone. What was spilled is not overwritten
-/// when it is freed, and may be read from the raw disk later.
+/// The file has mode 0600 and no name: it is made with `O_TMPFILE` where the platform has it, and elsewhere
+/// its name is removed at once. So no other user can open it. Windows does not remove the name of an open
+/// file: there the file shows in its directory, but no other process can open it. Spilled bytes are not
+/// overwritten when they are freed, and may later be read from the raw disk.
 ///
 /// # Resource leaking
 ///
-/// None: the kernel frees the file with its last descriptor, after SIGKILL too, as Windows does with its
-/// last handle. A child process that inherits no descriptors (std closes its files on exec) does not keep
-/// it alive.
+/// None: the kernel frees the file when its last descriptor is closed, after SIGKILL too; so does Windows
+/// with the last handle. Child processes do not keep it alive, since std's files are closed on exec.
 #[derive(Debug)]
 pub struct TempFileStore {
-    /// The caller's choice.
+    /// The caller's choice, or else [`default_dir`].
     dir: Option<PathBuf>,
     file: OnceLock<File>,
     /// Held while the file is made, so that two threads do not make two.
     making: Mutex<()>,
 }
 
-/// The source of the error of a store that could not make its file.
+/// Why a store could not make its file: the source of its `io::Error`.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make a temp file in {}: {source}", dir.display())]
 pub(crate) struct NoTempFile {
@@ -48,20 +61,23 @@ pub(crate) struct NoTempFile {
 }
 
 impl TempFileStore {
-    /// A store in the usual temp directory, or in the next one that is on a disk: the directory that
-    /// `TMPDIR` names (or `/tmp`), `/var/tmp`, `/usr/tmp`, the current one. If none is, the first
-    /// that exists. On Windows it is always the system's temp directory.
+    /// A store in the first of the usual temp directories that exists and is on a disk: `TMPDIR` (or `/tmp`),
+    /// `/var/tmp`, `/usr/tmp`, the current directory. If none is on a disk, a store in the first of them.
+    ///
+    /// On Windows, always a store in the system's temp directory.
     #[must_use]
     pub fn new() -> Self {
         TempFileStore { dir: None, file: OnceLock::new(), making: Mutex::new(()) }
     }
 
-    /// A store in `dir`, wherever that is. It need not exist before the first byte is spilled.
+    /// A store in `dir`, which may be in RAM too. The directory need not exist before the first byte is
+    /// spilled.
     #[must_use]
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
         TempFileStore { dir: Some(dir.into()), ..TempFileStore::new() }
     }
 
+    /// The file, which is made now if there is none yet.
     pub(crate) fn file(&self) -> io::Result<&File> {
         match self.file.get() {
             Some(file) => Ok(file),
@@ -69,7 +85,7 @@ impl TempFileStore {
         }
     }
 
-    /// Whether there is a file yet.
+    /// Whether the file was made. If false, that may change at any moment.
     pub(crate) fn is_made(&self) -> bool {
         self.file.get().is_some()
     }
@@ -128,8 +144,8 @@ impl Store for TempFileStore {
     }
 }
 
-// A file's positioned calls, as each platform has them. On Windows they move the file's position too. std's
-// are not stable on WASI; its system calls are those of Unix.
+// Positioned reads and writes of each platform. On Windows they move the file's position too. On WASI std's
+// are not stable, so these use its system calls, which are those of Unix.
 
 #[cfg(unix)]
 fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -161,11 +177,11 @@ pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<usiz
     Ok(rustix::io::pwrite(file, data, offset)?)
 }
 
-/// An unnamed file in `dir` that nobody else may open.
+/// An unnamed file in `dir` that no other user can open.
 pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
     let file = tempfile::tempfile_in(dir)?;
-    // The umask decides the mode of an O_TMPFILE file. It has no name, but it can be reached through
-    // /proc by whoever may: 0600 keeps that to ourselves (I7).
+    // The umask alone decides the mode of an O_TMPFILE file. It has no name, but processes that its mode
+    // allows can open it through /proc. Mode 0600 keeps out other users (I7).
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -174,7 +190,7 @@ pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// See [`TempFileStore::new`].
+/// The directory that [`TempFileStore::new`] describes.
 pub(crate) fn default_dir() -> PathBuf {
     let usual = usual_dir();
     let others = ["/var/tmp", "/usr/tmp", "."].map(PathBuf::from);
@@ -188,20 +204,22 @@ fn usual_dir() -> PathBuf {
     std::env::temp_dir()
 }
 
-/// As on Unix. `std::env::temp_dir` panics on WASI, which has no directory but those that a program is given.
+/// As on Unix. `std::env::temp_dir` panics on WASI, where a program has only the directories that are opened
+/// for it.
 #[cfg(target_os = "wasi")]
 fn usual_dir() -> PathBuf {
     std::env::var_os("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from)
 }
 
-/// Whether files in `dir` are kept in RAM.
+/// Whether the files in `dir` are in RAM. False where the system does not say.
 fn is_in_memory(dir: &Path) -> bool {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        /// From linux/magic.h.
+        // From linux/magic.h.
         const TMPFS_MAGIC: i64 = 0x0102_1994;
         const RAMFS_MAGIC: i64 = 0x8584_58f6;
-        // The field's type differs between architectures; the magics fit in 32 bits of any.
+        // The type of `f_type` differs between architectures. The magic numbers fit in the low 32 bits of
+        // each.
         #[allow(clippy::unnecessary_cast)]
         rustix::fs::statfs(dir)
             .is_ok_and(|stat| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&(stat.f_type as i64 & 0xFFFF_FFFF)))
@@ -219,14 +237,14 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn memory_is_told_from_disk() {
+    fn directories_in_memory_are_recognised() {
         assert!(is_in_memory(Path::new("/dev/shm")));
         assert!(!is_in_memory(Path::new("/proc")));
         assert!(!is_in_memory(Path::new("/nowhere/at/all")));
     }
 
     #[test]
-    fn the_file_has_no_name_and_is_ours_alone() {
+    fn the_file_has_no_name_and_mode_0600() {
         use std::os::unix::fs::MetadataExt;
         let dir = tempfile::tempdir().unwrap();
         let store = TempFileStore::in_dir(dir.path());

@@ -1,6 +1,12 @@
-//! Whole transfers to and from a store, counted.
+//! Whole transfers to and from a store, counted and timed.
 //!
-//! A transfer is finished or fails; short ones and interrupted ones are continued here alone.
+//! Promises:
+//!
+//! - A transfer moves all its bytes, or fails with an error that names the operation, the offset and the
+//!   length of what is left. Short and interrupted calls are continued here, and nowhere else.
+//! - A read that finds no bytes is an error, never the end of the content.
+//!
+//! Held by: `tests/tests/spill_faults/`, `tests/tests/spill_edges.rs`.
 
 use crate::disk::store::Store;
 use crate::disk::temp_file::NoTempFile;
@@ -24,8 +30,7 @@ pub(crate) fn read(
     result.map_err(|source| failed(StoreOperation::Read, offset + done as u64, buf.len() - done, source))
 }
 
-/// Writes all of `data` at `offset`, or as much as the store takes: the number of bytes that are there
-/// now stands beside the result.
+/// Writes all of `data` at `offset`. Returns the number of bytes written, after an error too.
 pub(crate) fn write(
     store: &dyn Store,
     offset: u64,
@@ -44,7 +49,7 @@ pub(crate) fn write(
     )
 }
 
-/// As [`write()`], from several parts that are to lie one behind the other.
+/// As [`write()`], but gathers the bytes from several parts.
 pub(crate) fn write_parts(
     store: &dyn Store,
     offset: u64,
@@ -63,18 +68,19 @@ pub(crate) fn write_parts(
     (done, result.map_err(|source| failed(StoreOperation::Write, offset + done as u64, len - done, source)))
 }
 
-/// Calls `step` with what is done so far until all `len` bytes are.
+/// Calls `step` with the number of bytes done until all `len` bytes are. Returns that number, after an error
+/// too.
 ///
-/// `none` is the error if a step moves nothing. It must not be taken for the end of the content.
+/// `if_none` is the kind of the error if a step moves nothing.
 fn transfer(
     len: usize,
-    none: io::ErrorKind,
+    if_none: io::ErrorKind,
     mut step: impl FnMut(usize) -> io::Result<usize>,
 ) -> (usize, io::Result<()>) {
     let mut done = 0;
     while done < len {
         match step(done) {
-            Ok(0) => return (done, Err(none.into())),
+            Ok(0) => return (done, Err(if_none.into())),
             Ok(n) => done += n.min(len - done),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return (done, Err(error)),
@@ -83,6 +89,7 @@ fn transfer(
     (done, Ok(()))
 }
 
+/// The error for a transfer of which `len` bytes at `offset` were left.
 fn failed(operation: StoreOperation, offset: u64, len: usize, source: io::Error) -> SpillError {
     let len = len as u64;
     match source.kind() {
