@@ -1,13 +1,17 @@
-//! Where the bytes of a page are; the states themselves are the table at the head of [`table`](crate::pages::table).
+//! Where the bytes of one page are. The states and what changes them are the table at the head of
+//! [`table`](crate::pages::table).
+//!
+//! Held by: `std-adapter/src/pages/table/tests.rs`.
 
 use crate::disk::slots::Slot;
 use crate::pages::resident::Resident;
 use crate::pages::transit::{Outcome, Transit};
 use crate::sync::Arc;
 
-/// Where the bytes of a page are.
+/// A page outside the window, with its bytes or the place where they are.
 #[derive(Debug, Default)]
 pub(crate) enum Page {
+    /// All zeros; nothing is stored.
     #[default]
     Hole,
     Resident(Resident),
@@ -19,21 +23,21 @@ pub(crate) enum Page {
     InTransit(Arc<Transit>),
 }
 
-/// What [`Table::locate`] says of a page.
+/// Where a page is, without its bytes: what `Table::locate` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
     Hole,
-    /// In memory; [`Table::focus`] makes it the window.
+    /// In memory, in the window or not; `Table::focus` makes it the window.
     Memory,
     Spilled {
         slot: Slot,
         valid: usize,
     },
-    /// On its way to the store; [`Table::transit`] says when it is there.
+    /// Between its frame and a slot; `Table::transit` returns the transit.
     InTransit,
 }
 
-/// What [`Table::for_each`] shows of a page.
+/// A page as `Table::for_each` shows it.
 pub(crate) enum View<'a> {
     Resident(&'a Resident),
     InTransit(&'a Transit),

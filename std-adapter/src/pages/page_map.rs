@@ -1,5 +1,8 @@
-//! The pages of one buffer that are not its window, by index: a sparse array, and nothing at all for a
-//! buffer of one page in memory.
+//! The pages of one buffer outside its window, by index: a sparse array in leaves. A buffer of one page in memory has none.
+//!
+//! Each page has a heat: how often it was sought lately while it was not the window.
+//!
+//! Held by: the tests below, `std-adapter/src/pages/table/tests.rs`.
 
 use crate::pages::page::Page;
 use std::collections::BTreeMap;
@@ -8,10 +11,10 @@ use std::ops::Range;
 /// Pages in one leaf: 16 MiB of content in pages of 64 KiB.
 const LEAF: u64 = 256;
 
-/// How many resident pages are looked at for the coldest.
+/// How many resident pages a search for the coldest compares.
 const SAMPLE: usize = 8;
 
-/// How many pages are looked at to find them: few of a large table may be in memory.
+/// How many pages such a search visits at most: few of a large table may be in memory.
 const LOOK_MAX: usize = 1 << 10;
 
 #[derive(Debug, Default)]
@@ -22,14 +25,13 @@ pub(crate) struct PageMap {
 
 #[derive(Debug, Default)]
 struct Leaves {
-    /// The leaf of the first pages, which is all that most buffers have. Each leaf is as long as its last page
-    /// needs.
+    /// The leaf of the first pages, the only one that most buffers have. Each leaf ends with its last page.
     first: Vec<Entry>,
     /// The other leaves, by page index / [`LEAF`].
     further: BTreeMap<u64, Vec<Entry>>,
-    /// Where the search for a cold page goes on.
+    /// Where the next search for a cold page begins.
     hand: u64,
-    /// Touches until all heat is halved.
+    /// Visits until all heat is halved.
     until_cooling: u64,
 }
 
@@ -41,7 +43,7 @@ struct Entry {
 }
 
 impl PageMap {
-    /// Whether no page was put here since the last of them was cut off.
+    /// Whether there are no entries: no page was put here since all were cut off.
     pub(crate) fn is_empty(&self) -> bool {
         self.leaves.is_none()
     }
@@ -62,7 +64,7 @@ impl PageMap {
         leaf?.get_mut(in_leaf(index))
     }
 
-    /// Puts a page where a hole is.
+    /// Puts a page in the place of a hole.
     pub(crate) fn put(&mut self, index: u64, page: Page) {
         let leaves = self.leaves.get_or_insert_default();
         let leaf =
@@ -74,8 +76,8 @@ impl PageMap {
         leaf[at].page = page;
     }
 
-    /// Counts a visit to a page, and returns how hot that makes it. Now and then everything cools, so that
-    /// what was hot once does not stay.
+    /// Counts a visit to a page, and returns its heat. All heat is halved now and then, so that a page that was hot once
+    /// cools.
     pub(crate) fn touch(&mut self, index: u64) -> u8 {
         let Some(leaves) = &mut self.leaves else { return 0 };
         if leaves.until_cooling == 0 {
@@ -119,8 +121,7 @@ impl PageMap {
         entries.map(|(index, entry)| (index, &entry.page))
     }
 
-    /// Takes out the pages of the last leaf that are at or past `cut`, without the holes; `None` if there
-    /// are no entries.
+    /// Takes out the pages of the last leaf at or past `cut`, without the holes; `None` if there are none.
     pub(crate) fn cut_leaf(&mut self, cut: u64) -> Option<Vec<Page>> {
         let leaves = self.leaves.as_mut()?;
         let removed = leaves.cut_further(cut).or_else(|| leaves.cut_first(cut));
@@ -155,7 +156,7 @@ impl Leaves {
             .chain(further)
             .flat_map(move |(leaf, entries)| {
                 let skipped = if leaf == start { in_leaf(range.start).min(entries.len()) } else { 0 };
-                // Not `(leaf * LEAF..).zip(entries)`: it would count one past the last page there can be.
+                // Not `(leaf * LEAF..).zip(entries)`, which would count one past the last possible page.
                 (skipped as u64..).zip(&entries[skipped..]).map(move |(at, entry)| (leaf * LEAF + at, entry))
             })
             .take_while(move |(index, _)| *index < range.end)
@@ -187,7 +188,7 @@ fn cut_at(leaf: &mut Vec<Entry>, at: usize) -> Option<Vec<Page>> {
     Some(leaf.drain(at..).map(|entry| entry.page).filter(|page| !matches!(page, Page::Hole)).collect())
 }
 
-/// Makes room for `len` entries: for exactly one at first, since most buffers have no more.
+/// Lengthens a leaf to `len` entries. The first allocation is exact, since most buffers have one page.
 fn lengthen(leaf: &mut Vec<Entry>, len: usize) {
     if len > leaf.capacity() {
         let room = (2 * leaf.capacity()).clamp(len, in_leaf(u64::MAX) + 1);
@@ -221,7 +222,7 @@ mod tests {
         Page::Resident(Resident { frame: frames.acquire(8).unwrap(), valid: 0, dirty: false, slot: None })
     }
 
-    /// Around the borders of leaves, the first and the last of them included.
+    /// Around the borders of leaves, the first and the last leaf included.
     const PLACES: [u64; 14] =
         [0, 1, 7, 254, 255, 256, 257, 511, 512, 600, 70_000, u64::MAX - 256, u64::MAX - 255, u64::MAX];
 
@@ -255,7 +256,7 @@ mod tests {
             for from in PLACES {
                 assert_eq!(map.page(from).and_then(mark), model.get(&from).copied());
                 let pages = map.pages(from).filter_map(|(index, page)| Some((index, mark(page)?)));
-                // What is listed ends before the last page there can be, which no buffer has.
+                // The listing ends before the last possible page, which no buffer has.
                 let wanted = model.range(from..u64::MAX).map(|(&index, &mark)| (index, mark));
                 assert!(pages.eq(wanted), "from {from} in round {round}");
             }
@@ -274,7 +275,7 @@ mod tests {
             map.put(index, if index % 2 == 0 { resident(&frames) } else { spilled(index) });
         }
         let all: Vec<u64> = (0..40).chain(300..310).step_by(2).collect();
-        // Alike warm: the first of each sample, round and round.
+        // All equally warm: the first of each sample, in turn.
         let turns: Vec<u64> = (0..4).map(|_| map.coldest(None).unwrap().0).collect();
         assert_eq!(turns, [all[0], all[8], all[16], all[24]]);
         for index in 0..40 {
@@ -283,7 +284,7 @@ mod tests {
             }
         }
         map.touch(300);
-        // One of the cold ones, whatever the hand stands on; the pinned one never.
+        // One of the cold ones, wherever the hand is; never the pinned one.
         for _ in 0..4 {
             let (index, heat) = (0..4).filter_map(|_| map.coldest(Some(302))).min_by_key(|c| c.1).unwrap();
             assert!((304..310).contains(&index) && heat == 0, "{index} of heat {heat}");

@@ -1,17 +1,19 @@
 //! The bytes of a page in memory.
 //!
-//! The bytes past `valid` are zeros, whatever the frame has there: so growing costs nothing, and memory is used again
+//! The bytes past `valid` are zeros, whatever the frame has there: growing costs nothing, and memory is used again
 //! without being cleared.
+//!
+//! Held by: `std-adapter/src/pages/table/tests.rs`, `tests/tests/spill_model.rs`.
 
 use crate::disk::slots::Slot;
 use crate::memory::copy::copy;
 use crate::memory::frame::Frame;
 
-/// The bytes of a page that is in memory.
+/// A page in memory.
 #[derive(Debug)]
 pub(crate) struct Resident {
     pub(crate) frame: Frame,
-    /// Bytes that are content; at most what was ever written to the frame.
+    /// How many bytes of the frame are content; at most what was ever written to it.
     pub(crate) valid: usize,
     /// The frame is newer than the slot, or there is no slot.
     pub(crate) dirty: bool,
@@ -19,12 +21,13 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
+    /// The content, from the page's beginning.
     #[inline(always)]
     pub(crate) fn content(&self) -> &[u8] {
         &self.frame.bytes()[..self.valid]
     }
 
-    /// Copies the page's bytes from `at` on to `out`; what lies past the content is zeros.
+    /// Copies the page's bytes from `at` on to `out`; past the content they are zeros.
     pub(crate) fn read(&self, at: usize, out: &mut [u8]) {
         let held = self.content().get(at..).unwrap_or_default();
         let n = held.len().min(out.len());

@@ -1,67 +1,65 @@
-//! Checksums of what is spilled: which sum which block of a page has. Bookkeeping alone; no I/O.
+//! Checksums of what is spilled: which block of a page has which sum. Bookkeeping alone; no I/O.
 //!
-//! What they are for: a slot whose bytes were changed below us, by a disk that rots, a write that was lost
-//! or went elsewhere, or another hand in the file, is an error when it is read, and never wrong bytes. They
-//! are no seal: who can choose what the bytes are changed to can make it fit.
+//! Bytes that were changed in a slot, by a disk that rots, a write that was lost or went elsewhere, or another program, are
+//! an error when they are read, and never wrong bytes. The sums are no seal: an attacker who chooses the changed bytes can
+//! make them fit.
 //!
 //! # Design
 //!
-//! - **The sums are in memory, beside the page table.** In the slot they would go with what they guard: a
-//!   write that the disk forgot leaves an old slot with its old sum. They would also unalign slots, and
-//!   small reads would need a second one for the sum.
-//! - **A block is 4 KiB**, or a page if that is smaller: what a file system writes at the least, and so what
-//!   goes bad at once. A small read of a spilled page has to read its block whole. Blocks of 1 KiB made
-//!   that no cheaper and large transfers dearer, and would take four times the memory: 4 bytes for each
-//!   block, 64 for a page of 64 KiB. A page that was never spilled has none. Like the table itself they
-//!   are not charged.
-//! - **The sum is 32 bits of XXH3.** Of what needs no flags to the compiler it was the fastest: 115 ns for
-//!   4 KiB, where CRC-32C took 220 to 330, and other hashes 180 to 250. A sum that could be brought up to
-//!   date from what a write changes would not spare the read: it needs the old bytes as well.
-//! - **A sum covers the bytes of its block as they were written.** When a page is cut shorter, its last sum
-//!   still covers what was cut off: cutting needs no I/O, and the next read takes in what the sum covers.
-//! - **A write of a part of a block** reads the block first, and is refused if that does not fit its sum:
-//!   the new sum would vouch for bytes that nobody has checked. One of a whole block reads nothing, so it
-//!   heals a block that went bad.
-//! - **A write that fails half-way** leaves a block in two halves, the first of which is known. If the
-//!   second was content too, and had not been read, the block has no sum until it is written again: it
-//!   is read unchecked, because an error would deny bytes that were accepted (I3).
-//! - **Slots that are moved take their sums along**, unchecked: what was bad stays so, and is not in the
-//!   way of whoever does not read it.
+//! - **The sums are in memory, beside the page table.** In the slot they would share the fate of what they guard: a write
+//!   that the disk forgot leaves an old slot with its old sum. They would also unalign slots, and small reads would need a
+//!   second read for the sum.
+//! - **A block is 4 KiB**, or a page if that is smaller: the least that a file system writes, and so what goes bad at once. A
+//!   small read of a spilled page has to read its block whole. Blocks of 1 KiB made that no cheaper and large transfers
+//!   dearer, and would take four times the memory: 4 bytes for each block, 64 for a page of 64 KiB. A page that was never
+//!   spilled has none. Like the table, the sums are not charged.
+//! - **The sum is 32 bits of XXH3**, the fastest of those that need no compiler flags: 115 ns for 4 KiB, where CRC-32C took 220
+//!   to 330, and other hashes 180 to 250. A sum that can be updated from what a write changes would not spare the read: it
+//!   needs the old bytes as well.
+//! - **A sum covers the bytes of its block as they were written.** When a page is cut shorter, its last sum still covers what
+//!   was cut off: cutting needs no I/O, and the next read includes what the sum covers.
+//! - **A write of a part of a block** reads the block first, and is refused if that does not fit its sum: the new sum would
+//!   vouch for bytes that were never checked. A write of a whole block reads nothing, and so heals a block that went bad.
+//! - **A write that fails half-way** leaves a block in two halves, the first of which is known. If the second was content
+//!   too, and had not been read, the block has no sum until it is written again: it is read unchecked, because an error
+//!   would deny bytes that were accepted (I3).
+//! - **Slots that are moved take their sums along**, unchecked: a bad block stays bad, and is no error for those who do not
+//!   read it.
 //!
-//! What it costs is why it is off unless asked for; see [`Checksums`].
+//! The documentation of [`Checksums`] says what they cost, and why they are off by default.
 //!
-//! The sums of a page count while it is spilled, or in memory and clean: those of a dirty page are of
-//! bytes that are not needed any more. A hole has none.
+//! The sums of a page are valid while it is spilled, or in memory and clean; those of a dirty page are of bytes that are no
+//! longer needed. A hole has none.
+//!
+//! Held by: the tests below, `tests/tests/checksums/`.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use twox_hash::XxHash3_64;
 
-/// Bytes that have one sum together, unless a page is smaller.
+/// Bytes that share one sum, unless a page is smaller.
 pub(crate) const BLOCK: usize = 4096;
 
 /// Whether a pool keeps checksums of what it spills.
 ///
-/// With them, bytes that were changed in the store, after they were spilled, are an error when they are
-/// read ([`SpillError::Corrupted`](crate::SpillError::Corrupted)) or handed over, and never wrong bytes.
+/// With them, bytes that were changed in the store after they were spilled are an error when they are read or persisted
+/// ([`SpillError::Corrupted`](crate::SpillError::Corrupted)), and never wrong bytes.
 ///
-/// They are off by default, because most of what is spilled lives for seconds, and in the page cache, where
-/// a transfer is a copy and a sum over it is not cheap beside that. Where it was measured, with everything
-/// in the page cache, they made spilling in pieces of 64 KiB a tenth slower, reading back a third, and small
-/// reads and writes at random places two fifths; in small pieces and in order, a twentieth and a sixth.
-/// Writing that had to wait for the disk took no longer with them.
+/// They are off by default, because most of what is spilled lives for seconds, and in the page cache, where a transfer is a
+/// copy and a sum is not cheap beside that. Measured with everything in the page cache, they made spilling in pieces of
+/// 64 KiB a tenth slower, reading back a third, and small reads and writes at random places two fifths; in small pieces and
+/// in order, a twentieth and a sixth. Writing that had to wait for the disk took no longer.
 ///
-/// Turn them on where spilled bytes lie for hours, or on a disk or a network that is not trusted, or where
-/// an error is that much better than a wrong byte. They take 4 bytes of memory for each 4 KiB spilled, and
-/// some 60 for each page, beside the budget. `cargo bench -p overspill-tests --bench peers -- checksums`
-/// measures them.
+/// Turn them on where spilled bytes lie for hours, on a disk or a network that is not trusted, or where an error is much better
+/// than a wrong byte. They take 4 bytes of memory for each 4 KiB spilled, and some 80 for each page, beside the memory
+/// limit. `cargo bench -p overspill-tests --bench peers -- checksums` measures them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksums {
-    /// None: what the store gives is believed.
+    /// None: what the store returns is believed.
     #[default]
     Off,
     /// One for each block of 4 KiB, in memory. They find every accident, up to one in four thousand
-    /// million; they are not made to stop somebody who means it.
+    /// million; they do not stop an attacker.
     On,
 }
 

@@ -2,26 +2,28 @@
 //!
 //! # States of a page
 //!
-//! | state | where its bytes are | goes to | by |
+//! | state | its bytes are in | next state | by |
 //! |---|---|---|---|
-//! | hole | nowhere: all zeros | window, spilled | [`Table::put`] |
-//! | window | the window's frame | resident | [`Table::close_window`] |
+//! | hole | nothing: all zeros | window | [`Table::open`] |
+//! | | | spilled | [`Table::put`] |
+//! | window | the window's frame | resident | [`Table::open`] or [`Table::focus`] of another page |
 //! | | | spilled, hole | [`Table::remove`], then the pager |
 //! | resident | a frame | window | [`Table::focus`] |
 //! | | | spilled, hole | [`Table::remove`], then the pager |
-//! | window, resident | a frame | leaving, spilled, hole | a taker, see [`taking`](crate::pool::reclaim) |
-//! | leaving | with a taker | spilled, resident | the owner, once the taker is done |
+//! | window, resident | a frame | in transit, spilled, hole | a reclaiming thread, see [`reclaim`](crate::pool::reclaim) |
+//! | in transit | the frame, with its carrier | spilled, resident | [`Table::settle`], after the transit has ended |
 //! | spilled | a slot | window, hole | [`Table::remove`], then the pager |
 //!
-//! I1: a page that is not a hole is in exactly one of window, resident, leaving and spilled. A frame may keep a
-//! slot: if it is clean, the slot holds the same bytes; if it is dirty, the slot only waits to be
-//! written again.
+//! I1: a page that is not a hole is in exactly one of window, resident, in transit and spilled. A page in memory may keep a
+//! slot: if the page is clean, the slot has the same bytes; if it is dirty, the slot is reserved for the next write.
 //!
-//! What the owner's current operation works on is pinned: nobody takes it back meanwhile. Any other
-//! page in memory may be leaving or spilled each time the owner looks.
+//! The page of the owner's current operation is pinned and is not reclaimed meanwhile. Any other page in memory may be in
+//! transit or spilled each time the owner looks.
 //!
-//! The bytes of a page past its `valid` are zeros, whatever the frame or the slot has there: so
-//! growing costs nothing, and memory is used again without being cleared.
+//! The bytes of a page past its `valid` are zeros, whatever the frame or the slot has there: growing costs nothing, and
+//! memory is used again without being cleared.
+//!
+//! Held by: `std-adapter/src/pages/table/tests.rs`, `tests/tests/spill_model.rs`, `std-adapter/src/models.rs` (loom).
 
 use crate::pages::page::{Location, Page, View};
 use crate::pages::page_map::PageMap;
@@ -37,19 +39,20 @@ impl Window {
     }
 }
 
-/// The page that the cursor stands on.
+/// The page that the cursor stands on, apart from the others: small operations look here alone.
 #[derive(Debug)]
 pub(crate) struct Window {
     /// The offset of the page's first byte in the stream.
     start: u64,
     resident: Resident,
-    /// It was brought in by a sequential pass, and goes as it came.
+    /// A sequential pass brought it in; the pass evicts it again.
     passing: bool,
 }
 
 /// Bytes of the largest frame that stays with a table that is retired. It is charged to an empty buffer.
 pub(crate) const RETIRED_FRAME_MAX: usize = 8 << 10;
 
+/// Which page of one buffer is where.
 #[derive(Debug)]
 pub(crate) struct Table {
     window: Option<Window>,
@@ -59,7 +62,7 @@ pub(crate) struct Table {
     shift: u32,
     /// The page that the owner's current operation works on.
     pinned: Option<u64>,
-    /// Of what is spilled, if the pool keeps any.
+    /// The checksums of spilled pages, if the pool keeps any.
     pub(crate) sums: Sums,
 }
 
@@ -74,8 +77,8 @@ impl Table {
         }
     }
 
-    /// Keeps page `index` from being taken back until [`Table::unpin`], and says where it is. One page
-    /// is pinned at a time.
+    /// Keeps page `index` from being reclaimed until [`Table::unpin`], and returns where it is. One page is pinned at a
+    /// time.
     pub(crate) fn pin(&mut self, index: u64) -> Location {
         self.pinned = Some(index);
         self.locate(index)
@@ -89,8 +92,8 @@ impl Table {
         self.pinned == Some(index)
     }
 
-    /// Where `len` bytes for `offset` go, if they lie in the window, without a gap, and on bytes that its
-    /// frame has. They are content from now on.
+    /// The `len` bytes at `offset`, to be overwritten, if they lie in the window without a gap and its frame was written so
+    /// far before. They are content from now on.
     #[inline(always)]
     pub(crate) fn window_mut(&mut self, offset: u64, len: usize) -> Option<&mut [u8]> {
         let Window { start, resident: Resident { frame, valid, dirty, .. }, .. } = self.window.as_mut()?;
@@ -101,8 +104,8 @@ impl Table {
         Some(room)
     }
 
-    /// Writes all of `data` if it goes on at the end of the window's content, and its frame has room there
-    /// that was never written; else nothing.
+    /// Writes all of `data` if `offset` is the end of the window's content and of what was ever written to its frame, and the
+    /// frame is long enough; otherwise does nothing. `commit` runs before the copy.
     #[inline(always)]
     pub(crate) fn append(&mut self, offset: u64, data: &[u8], commit: impl FnOnce()) -> bool {
         let Some(Window { start, resident: Resident { frame, valid, dirty, .. }, .. }) = &mut self.window
@@ -131,7 +134,7 @@ impl Table {
         self.window.as_ref().map(|window| window.start >> self.shift)
     }
 
-    /// The index of a window that only passes.
+    /// The page of the window, if a sequential pass brought it in.
     pub(crate) fn passing_index(&self) -> Option<u64> {
         self.window_index().filter(|_| self.window.as_ref().is_some_and(|window| window.passing))
     }
@@ -148,7 +151,7 @@ impl Table {
         }
     }
 
-    /// Makes `index` the window if it is in memory, and gives its bytes.
+    /// Makes page `index` the window if it is in memory, and returns its bytes.
     pub(crate) fn focus(&mut self, index: u64) -> Option<&mut Resident> {
         if self.window_index() != Some(index) {
             if self.locate(index) != Location::Memory {
@@ -161,12 +164,12 @@ impl Table {
         self.window.as_mut().map(|window| &mut window.resident)
     }
 
-    /// The bytes of a page in memory, which becomes the window if it is to stay.
+    /// The bytes of a page in memory. If `stays`, it becomes the window.
     pub(crate) fn visit(&mut self, index: u64, stays: bool) -> Option<&mut Resident> {
         if stays { self.focus(index) } else { self.resident(index) }
     }
 
-    /// The bytes of a page in memory, wherever it is.
+    /// The bytes of a page in memory, in the window or not.
     pub(crate) fn resident(&mut self, index: u64) -> Option<&mut Resident> {
         if self.window_index() == Some(index) {
             return self.window.as_mut().map(|window| &mut window.resident);
@@ -177,7 +180,7 @@ impl Table {
         }
     }
 
-    /// The transit of a page that is leaving.
+    /// The transit of page `index`, if it is in transit.
     pub(crate) fn transit(&self, index: u64) -> Option<Arc<Transit>> {
         match self.map.page(index)? {
             Page::InTransit(transit) => Some(Arc::clone(transit)),
@@ -185,7 +188,7 @@ impl Table {
         }
     }
 
-    /// Puts a page that was leaving in its place again, if its transit has ended.
+    /// Puts page `index` in its place again if it is in transit and the transit has ended.
     pub(crate) fn settle(&mut self, index: u64) {
         let Some(outcome) = self.transit(index).and_then(|transit| transit.take_outcome()) else {
             return;
@@ -202,16 +205,15 @@ impl Table {
         }
     }
 
-    /// Makes `resident` the window, as page `index`, which must be a hole. The window before it
-    /// stays in memory.
+    /// Makes `resident` the window, as page `index`, which must be a hole. The window before it becomes a resident page.
     pub(crate) fn open(&mut self, index: u64, resident: Resident, passing: bool) {
         self.close_window();
         debug_assert_eq!(self.locate(index), Location::Hole, "I1");
         self.window = Some(Window { start: index << self.shift, resident, passing });
     }
 
-    /// Makes the table as good as new, if the first page is all there is, in a small frame without a
-    /// slot: the frame stays, empty. Else changes nothing, and says so.
+    /// Makes the table as new if it has no page, or only the first one, in a small frame without a slot: that frame stays,
+    /// empty. Otherwise changes nothing and returns false.
     pub(crate) fn retire(&mut self) -> bool {
         if !self.map.is_empty() {
             return false;
@@ -224,30 +226,30 @@ impl Table {
             window.resident.valid = 0;
             window.passing = false;
         }
-        self.sums.cut(0); // those of a page that a taker could not write after all
+        self.sums.cut(0); // of a page that was returned from its transit
         self.pinned = None;
         true
     }
 
-    /// Takes the window out whole, so that its bytes can be lent; [`Table::reopen`] puts it back.
+    /// Takes the window out, so that its bytes can be lent; [`Table::reopen`] puts it back.
     pub(crate) fn lend(&mut self) -> Option<Window> {
         self.window.take()
     }
 
-    /// Puts a window back that was lent. There is none meanwhile.
+    /// Puts back a window that was lent. There must be no other.
     pub(crate) fn reopen(&mut self, window: Window) {
         debug_assert!(self.window.is_none(), "I1");
         self.window = Some(window);
     }
 
-    /// Puts the window back among the pages.
+    /// Makes the window a resident page.
     fn close_window(&mut self) {
         if let Some(window) = self.window.take() {
             self.put(window.start >> self.shift, Page::Resident(window.resident));
         }
     }
 
-    /// Takes a page out, the window too; a hole stays.
+    /// Takes a page out, the window included, and leaves a hole.
     pub(crate) fn remove(&mut self, index: u64) -> Page {
         if self.window_index() == Some(index)
             && let Some(window) = self.window.take()
@@ -266,13 +268,13 @@ impl Table {
         }
     }
 
-    /// Puts a page where a hole is.
+    /// Puts a page in the place of a hole.
     pub(crate) fn put(&mut self, index: u64, page: Page) {
         debug_assert_eq!(self.locate(index), Location::Hole, "I1");
         self.map.put(index, page);
     }
 
-    /// Counts a visit to a page outside the window, and returns how hot that makes it.
+    /// Counts a visit to a page outside the window, and returns its heat.
     pub(crate) fn touch(&mut self, index: u64) -> u8 {
         self.map.touch(index)
     }
@@ -297,7 +299,7 @@ impl Table {
         others.into_iter().chain(window).min()
     }
 
-    /// The first page at or after `from` that is leaving.
+    /// The first page at or after `from` that is in transit.
     pub(crate) fn next_in_transit(&self, from: u64) -> Option<u64> {
         self.next_in_map(from, |page| matches!(page, Page::InTransit(_)))
     }
@@ -314,9 +316,8 @@ impl Table {
         }
     }
 
-    /// Takes out pages outside the window that begin at or past `len`, a leaf at a time, so that a large
-    /// table needs no memory to get smaller. `None` once there are none; what the page before has past
-    /// `len` is zeros then.
+    /// Takes out pages outside the window that begin at or past `len`, one leaf a call, so that cutting a large table needs
+    /// little memory. `None` when there are none left; the page that `len` lies in is then cut as well.
     pub(crate) fn truncate(&mut self, len: u64) -> Option<Vec<Page>> {
         let keep = low_bits(len, self.shift);
         let last = len >> self.shift;
@@ -332,7 +333,7 @@ impl Table {
         None
     }
 
-    /// Makes zeros of what page `index` has from `keep` on.
+    /// Cuts page `index` to `keep` bytes of content.
     fn shorten(&mut self, index: u64, keep: usize) {
         if let Some(resident) = self.resident(index) {
             resident.valid = resident.valid.min(keep);

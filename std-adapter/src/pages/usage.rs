@@ -1,23 +1,25 @@
-//! What one buffer holds of its pool, and what it may hold: readable by everybody, at any time.
+//! What one buffer holds of its pool, and the limits that it has of its own.
 //!
-//! It lies beside the buffer's table, outside the lock. Written by the owner, and by a taker while
-//! it is inside the table; so whoever is inside sees counts that fit the pages.
+//! It lies beside the buffer's table, outside the lock, where any thread may read it at any time. The owner writes it, and
+//! a reclaiming thread while it is inside the table; so a thread inside sees counts that fit the pages.
+//!
+//! Held by: `SpillBuffer::check_invariants` in every driver, `tests/tests/pool_limits.rs`, `tests/tests/pool_stress.rs`.
 
 use crate::memory::budget::Budget;
 use crate::sync::{AtomicU64, Ordering};
 
 #[derive(Debug)]
 pub(crate) struct Usage {
-    /// The frames of the buffer's pages. Bytes; a part of what is taken of the pool's budget.
+    /// Bytes of the frames of the buffer's pages; a part of what is used of the pool's budget.
     pub(crate) memory: Budget,
-    /// The slots of its pages, and those that pages on their way to the store will have.
+    /// Bytes of the slots of its pages, and of those that its pages in transit will have.
     pub(crate) disk: Budget,
-    /// Pages of it that went to the store, so far.
+    /// Pages that went to the store since the buffer was made.
     spills: AtomicU64,
 }
 
 impl Usage {
-    /// An account that nothing but the pool limits.
+    /// Nothing held, and no limits but those of the pool.
     pub(crate) fn new() -> Self {
         Usage { memory: Budget::new(u64::MAX), disk: Budget::new(u64::MAX), spills: AtomicU64::new(0) }
     }
@@ -26,12 +28,12 @@ impl Usage {
         self.spills.load(Ordering::Relaxed)
     }
 
-    /// Says whether they are the first.
+    /// Counts pages that went to the store, and returns whether they are the first.
     pub(crate) fn count_spills(&self, pages: u64) -> bool {
         pages > 0 && self.spills.fetch_add(pages, Ordering::Relaxed) == 0
     }
 
-    /// As new, for the next buffer. The bytes held stay.
+    /// Lifts the limits and forgets the spills, for the next buffer that uses the table. What is held stays.
     pub(crate) fn reset(&self) {
         self.memory.set_limit(u64::MAX);
         self.disk.set_limit(u64::MAX);

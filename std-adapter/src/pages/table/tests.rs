@@ -26,7 +26,7 @@ fn resident(frames: &FramePool, text: &[u8]) -> Resident {
     resident
 }
 
-/// One page in each state but leaving: the window is page 1, of 5 bytes.
+/// One page in each state but in transit: the window is page 1, of 5 bytes.
 fn table(frames: &FramePool) -> Table {
     let mut table = Table::new(PAGE);
     table.put(0, Page::Resident(resident(frames, b"resident")));
@@ -35,8 +35,8 @@ fn table(frames: &FramePool) -> Table {
     table
 }
 
-/// Makes page `index` leave, and gives the taker's half.
-fn depart(table: &mut Table, index: u64) -> Carrier {
+/// Starts the transit of page `index`, and returns the carrier.
+fn start_transit(table: &mut Table, index: u64) -> Carrier {
     let (transit, carrier) = Transit::start(table.remove_resident(index).unwrap(), PAGE as u64);
     table.put(index, Page::InTransit(transit));
     carrier
@@ -155,7 +155,7 @@ fn each_page_is_where_it_was_put() {
         Location::Hole,
     ];
     assert_eq!([0, 1, 2, 3, 1 << 40].map(|index| table.locate(index)), wanted);
-    let carrier = depart(&mut table, 0);
+    let carrier = start_transit(&mut table, 0);
     assert_eq!((table.locate(0), table.pin(0)), (Location::InTransit, Location::InTransit));
     assert_eq!([0, 1].map(|index| table.is_pinned(index)), [true, false]);
     assert_eq!((table.pin(2), table.is_pinned(0), table.is_pinned(2)), (wanted[2], false, true));
@@ -209,7 +209,7 @@ fn a_page_that_is_taken_out_leaves_a_hole() {
 }
 
 #[test]
-fn a_window_that_is_lent_is_in_nobodys_way_and_comes_back() {
+fn a_window_that_is_lent_is_not_reclaimed_and_comes_back() {
     let frames = frames();
     let mut table = table(&frames);
     let window = table.lend().unwrap();
@@ -243,7 +243,7 @@ fn a_search_finds_the_first_page_at_or_after_a_place() {
     }
     table.put(2, spilled(2, 1));
     table.open(5, resident(&frames, b"window"), false);
-    let carrier = depart(&mut table, 6);
+    let carrier = start_transit(&mut table, 6);
     let found = |from| (table.next_page(from), table.next_in_memory(from), table.next_in_transit(from));
     assert_eq!(found(0), (Some(2), Some(4), Some(6)));
     assert_eq!(found(3), (Some(4), Some(4), Some(6)));
@@ -255,11 +255,11 @@ fn a_search_finds_the_first_page_at_or_after_a_place() {
 }
 
 #[test]
-fn a_departure_that_has_ended_puts_the_page_in_its_place_again() {
+fn a_transit_that_has_ended_puts_the_page_in_its_place_again() {
     let frames = frames();
     let usage = usage();
     let mut table = table(&frames);
-    let carrier = depart(&mut table, 0);
+    let carrier = start_transit(&mut table, 0);
     assert!(table.transit(0).is_some());
     assert!([1, 2, 9].iter().all(|&index| table.transit(index).is_none()));
     table.settle(0);
@@ -275,7 +275,7 @@ fn a_departure_that_has_ended_puts_the_page_in_its_place_again() {
         (Location::Spilled { slot: slot(7), valid: 8 }, Some(1))
     );
 
-    let carrier = depart(&mut table, 1);
+    let carrier = start_transit(&mut table, 1);
     usage.memory.reserve(PAGE as u64).unwrap();
     assert!(carrier.return_page(&usage).is_none(), "it is its owner's");
     table.settle(1);
@@ -356,17 +356,17 @@ fn all_pages_are_shown_the_window_first_and_no_hole() {
     let frames = frames();
     let mut table = table(&frames);
     table.put(4, Page::Resident(resident(&frames, b"4")));
-    let carrier = depart(&mut table, 4);
+    let carrier = start_transit(&mut table, 4);
     table.remove(0);
     let mut shown = Vec::new();
     table.for_each(|index, view| {
         shown.push(match view {
             View::Resident(page) => (index, "resident", page.valid as u64),
-            View::InTransit(transit) => (index, "leaving", transit.frame_bytes),
+            View::InTransit(transit) => (index, "in transit", transit.frame_bytes),
             View::Spilled { slot, valid } => (index, "spilled", slot.offset + valid as u64),
         });
     });
-    assert_eq!(shown, [(1, "resident", 5), (2, "spilled", 2 * 8 + 6), (4, "leaving", 8)]);
+    assert_eq!(shown, [(1, "resident", 5), (2, "spilled", 2 * 8 + 6), (4, "in transit", 8)]);
     drop(carrier);
 }
 
