@@ -1,4 +1,4 @@
-//! Recounts what can be recounted, and compares it with what is noted. For tests.
+//! Recounts what a buffer holds and compares it with its usage and its table, for tests. Panics at a difference.
 
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, View};
@@ -12,14 +12,15 @@ impl Pager {
         let peer = self.own_table().peer();
         let usage = &peer.unlocked().usage;
         self.table(|table| {
-            let (mut resident, mut spilled, mut leaving) = (0, 0, (0, 0));
+            let (mut resident, mut spilled) = (0, 0);
+            let (mut frames_in_transit, mut slots_in_transit) = (0, 0);
             let mut slots = Vec::new();
             table.for_each(|index, view| {
                 let (valid, room, slot) = match view {
                     View::InTransit(transit) => {
-                        // Its taker corrects the account at any moment.
-                        leaving.0 += transit.frame_bytes;
-                        leaving.1 += transit.slot_bytes;
+                        // The reclaiming thread may correct the usage at any moment: either value is right.
+                        frames_in_transit += transit.frame_bytes;
+                        slots_in_transit += transit.slot_bytes;
                         return;
                     }
                     View::Resident(page) => {
@@ -32,25 +33,31 @@ impl Pager {
                     }
                     View::Spilled { slot, valid } => (valid, slot.len(), Some(slot)),
                 };
-                assert!(valid as u64 <= room, "page {index}: {valid} bytes in {room}");
+                assert!(valid as u64 <= room, "page {index}: {valid} bytes of content in {room}");
                 let end = (index * page_size).saturating_add(valid as u64);
-                assert!(valid == 0 || end <= len, "page {index}: content to {end}, past {len}");
+                assert!(valid == 0 || end <= len, "page {index}: content ends at {end}, past {len}");
                 let is_clean = !matches!(view, View::Resident(page) if page.dirty);
                 let covered = table.sums.covered(index);
                 assert!(
                     !has_sums || !is_clean || covered >= valid,
-                    "page {index}: sums of {covered} of {valid} bytes"
+                    "page {index}: the sums cover {covered} of {valid} bytes"
                 );
                 spilled += slot.map_or(0, |slot| slot.len());
                 slots.extend(slot.map(|slot| (slot.offset, slot.len())));
             });
-            let of_holes = table.sums.pages().find(|&index| table.locate(index) == Location::Hole);
-            assert_eq!(of_holes, None, "a hole has sums");
+            let hole_with_sums = table.sums.pages().find(|&index| table.locate(index) == Location::Hole);
+            assert_eq!(hole_with_sums, None, "a hole has sums");
             slots.sort_unstable();
             assert!(slots.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0), "I1: slots overlap");
             let (frames, slots) = (usage.memory.used(), usage.disk.used());
-            assert!((resident..=resident + leaving.0).contains(&frames), "I2: {frames} for {resident}");
-            assert!((spilled..=spilled + leaving.1).contains(&slots), "I6: {slots} for {spilled}");
+            assert!(
+                (resident..=resident + frames_in_transit).contains(&frames),
+                "I2: {frames} bytes charged, {resident} resident"
+            );
+            assert!(
+                (spilled..=spilled + slots_in_transit).contains(&slots),
+                "I6: {slots} bytes charged, {spilled} in slots"
+            );
         });
         self.pool.check_budget();
     }

@@ -1,9 +1,12 @@
-//! Lending bytes where they lie: what `fill_buf` gives.
+//! Lending bytes in place, for `fill_buf`: no copy is made of a page that has a frame.
 //!
 //! Promises:
 //!
-//! - While the window is lent it is out of the table, so nobody takes its frame back.
-//! - Whatever looks at the table beyond the window ends the loan first.
+//! - While the window is lent, it is out of the table, so its frame is not reclaimed.
+//! - Every operation that uses the table beyond the window ends the loan first.
+//! - A loan never needs room on the disk.
+//!
+//! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`.
 
 use crate::error::SpillError;
 use crate::pager::loan::{Loan, SCRATCH};
@@ -13,7 +16,7 @@ use crate::pages::page::Location;
 use crate::pages::table::Window;
 use overspill_core::ReadMedium;
 
-/// Where a chunk is lent from.
+/// The place that a chunk is lent from.
 enum Chunk {
     Zeros,
     Scratch { len: usize },
@@ -21,8 +24,8 @@ enum Chunk {
 }
 
 impl Pager {
-    /// Ends a loan of [`chunk_at`](overspill_core::ReadMedium::chunk_at). Everything that looks at the table beyond the
-    /// window does this first.
+    /// Ends a loan of [`chunk_at`](overspill_core::ReadMedium::chunk_at): the window returns to the table. Every
+    /// operation that uses the table beyond the window calls this first.
     pub(crate) fn end_loan(&mut self) {
         if let Some(cold) = self.cold_if_any()
             && let Some(loan) = &mut cold.loan
@@ -36,7 +39,7 @@ impl Pager {
         self.cold().loan.get_or_insert_default()
     }
 
-    /// Brings bytes of `span` to where they can be lent from.
+    /// Prepares bytes of `span` for lending. The page stays pinned until [`Pager::finish`].
     fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
         let (location, access) = self.access(offset, span);
         match location {
@@ -44,7 +47,7 @@ impl Pager {
                 let scan = Access { sequential: true, small: true, ..access };
                 if !self.load(span, scan)? {
                     let mut scratch = self.loan().scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
-                    // To the end of a block: what has one sum is read once.
+                    // End at a multiple of `SCRATCH`, so that a block with one checksum is read once.
                     let len = span.part.min(SCRATCH - span.at % SCRATCH);
                     let read = self.read_direct(offset, &mut scratch[..len]);
                     self.loan().scratch = Some(scratch);
@@ -76,9 +79,9 @@ impl Pager {
             Chunk::Zeros => zeros,
             Chunk::Scratch { len } => self.loan().scratch.as_ref().map_or(&[], |scratch| &scratch[..len]),
             Chunk::Window => {
-                let held = self.loan().window.as_ref().map_or(&[][..], Window::content);
-                match held.get(span.at..span.end().min(held.len())) {
-                    Some(held) if !held.is_empty() => held,
+                let content = self.loan().window.as_ref().map_or(&[][..], Window::content);
+                match content.get(span.at..span.end().min(content.len())) {
+                    Some(content) if !content.is_empty() => content,
                     _ => zeros,
                 }
             }

@@ -1,16 +1,16 @@
-//! What is lent out of a buffer.
+//! The state of a loan: what [`chunk_at`](overspill_core::ReadMedium::chunk_at) has lent.
 
 use crate::pages::table::Window;
 
-/// Bytes that are lent from a spilled page when there is no frame to be had: beside the budget, and
-/// only for who reads by `fill_buf` then.
+/// Bytes of the buffer that a spilled page is lent from when it gets no frame. It is not charged to the memory
+/// limit, and allocated only by a `fill_buf` that needs it.
 pub(crate) const SCRATCH: usize = 4 << 10;
 
-/// What [`chunk_at`](overspill_core::Medium::chunk_at) lends.
+/// What [`chunk_at`](overspill_core::ReadMedium::chunk_at) lends from.
 #[derive(Debug, Default)]
 pub(crate) struct Loan {
-    /// The window while its bytes are lent out: nobody can take it back then.
+    /// The window while its bytes are lent. It is out of the table, so it cannot be reclaimed.
     pub(crate) window: Option<Window>,
-    /// What is lent where there is no frame.
+    /// A copy of a part of a page that has no frame. Kept between loans, to be allocated once.
     pub(crate) scratch: Option<Box<[u8; SCRATCH]>>,
 }

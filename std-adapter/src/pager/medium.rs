@@ -148,7 +148,7 @@ impl Pager {
         }
         let out = &mut buf[..span.part];
         self.table(|table| {
-            let resident = table.visit(span.index, access.goes_on());
+            let resident = table.visit(span.index, access.continues());
             resident.expect("I1: a pinned page stays").read(span.at, out);
         });
         Ok(span.part)
@@ -251,7 +251,7 @@ impl Pager {
         }
         let data = &data[..span.part];
         self.table(|table| {
-            let resident = table.visit(span.index, access.goes_on());
+            let resident = table.visit(span.index, access.continues());
             resident.expect("I1: a pinned page stays").write(span.at, data);
         });
         Ok(span.part)

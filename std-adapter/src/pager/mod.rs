@@ -1,17 +1,19 @@
-//! One buffer's pages as a medium below the cursor: moves bytes between the caller, frames and slots.
+//! The pager: one buffer's pages as the medium below the cursor. It moves bytes between the caller, frames and
+//! slots.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `state` | what a buffer is made of |
+//! | `state` | the buffer's table, pool, length and statistics |
 //! | `medium` | reading, writing and truncating |
-//! | `residency` | which pages have frames; evicts |
-//! | `direct` | transfers past all frames |
-//! | `checked` | transfers that are checked against checksums |
-//! | `slot_io` | slots taken and freed, transfers counted |
-//! | `lending`, `loan` | bytes lent where they lie |
-//! | `waiting`, `wait_state` | what happens at the disk limit |
-//! | `export` | the whole content, for a file |
-//! | `audit` | recounts, for tests |
+//! | `residency` | which pages get frames; eviction |
+//! | `span` | the part of a page that an access is for |
+//! | `direct` | transfers between the caller and slots, without a frame |
+//! | `checked` | transfers checked against checksums |
+//! | `slot_io` | slots allocated and freed, transfers counted |
+//! | `lending`, `loan` | bytes lent in place, for `fill_buf` |
+//! | `waiting`, `wait_state` | waiting for room at the disk limit |
+//! | `export` | the whole content moved or copied to a file |
+//! | `audit` | the invariants recounted, for tests |
 
 pub(crate) mod audit;
 pub(crate) mod checked;

@@ -1,4 +1,11 @@
-//! Which slots a buffer has, and transfers to and from them, each charged and counted.
+//! A buffer's slots, charged to its disk limit and the pool's, and transfers to and from them, counted.
+//!
+//! Promises:
+//!
+//! - I6: a slot is charged before it is allocated. A slot that is refused leaves no charge.
+//! - Each transfer is counted once for the pool and once for the buffer, whether it succeeds or fails.
+//!
+//! Held by: `tests/tests/pool_stats.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`.
 
 use crate::disk::backing::Backing;
 use crate::disk::slots::Slot;
@@ -14,7 +21,8 @@ impl Pager {
         Backing { disk: &self.pool.disk, own: self.own().map(|own| &**own) }
     }
 
-    /// A slot for `bytes` of page `index`.
+    /// Allocates a slot for the first `bytes` bytes of page `index`. Fails at either disk limit, or if the own file
+    /// cannot be made.
     pub(crate) fn allocate_slot(&mut self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
         let (backing, usage) = (self.backing(), &self.usage().disk);
         let requested = backing.slot_bytes(bytes);
@@ -25,7 +33,7 @@ impl Pager {
         backing.allocate(index, bytes, self.ticket()).inspect_err(|_| usage.release(requested))
     }
 
-    /// A slot as long as a page for page `index`, if the one at `offset` can be had.
+    /// Allocates the slot at `offset`, as long as a page, for page `index`; `None` if it is in use or over a limit.
     pub(crate) fn allocate_slot_at(&mut self, index: u64, offset: u64) -> Option<Slot> {
         let (backing, usage) = (self.backing(), &self.usage().disk);
         let requested = self.pool.page_size as u64;

@@ -1,37 +1,41 @@
-//! The part of a page that an access is for, and how the access came to it.
+//! The part of a page that an access is for, and what kind of access it is.
 
-/// What a hole is lent from, and gaps are written from.
+/// Zeros, to lend a hole from and to write gaps from.
 pub(crate) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A range within one page.
 #[derive(Clone, Copy)]
 pub(crate) struct Span {
+    /// The index of the page.
     pub(crate) index: u64,
-    /// Where in the page it starts, and how long it is, in bytes.
+    /// The offset of the range in the page, in bytes.
     pub(crate) at: usize,
+    /// The length of the range, in bytes.
     pub(crate) part: usize,
 }
 
 impl Span {
+    /// The end of the range, as an offset in the page.
     pub(crate) fn end(self) -> usize {
         self.at + self.part
     }
 }
 
-/// How an access came to a page that is not in memory.
+/// What decides whether a page deserves a frame: the kind of access, and how often the page was visited.
 #[derive(Clone, Copy)]
 pub(crate) struct Access {
-    /// It goes on where the last one ended.
+    /// It continues where the last one ended, or starts at the page after the window.
     pub(crate) sequential: bool,
-    /// It wants only a little of the page.
+    /// It needs less than half of a page.
     pub(crate) small: bool,
+    /// Recent visits to the page, this one included; decays as others are visited.
     pub(crate) heat: u8,
 }
 
 impl Access {
-    /// More of the same is to be expected in this page: it deserves the window. A single visit does
-    /// not, since moving the window costs more than the visit.
-    pub(crate) fn goes_on(self) -> bool {
+    /// More small accesses to this page are likely, so it becomes the window. After a single visit it does not:
+    /// moving the window costs more than the visit.
+    pub(crate) fn continues(self) -> bool {
         self.sequential && self.small
     }
 }

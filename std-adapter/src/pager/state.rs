@@ -1,4 +1,9 @@
-//! What a buffer is made of: its table, its pool, and the position of its last access.
+//! The state of a buffer's pager: its table, its pool, its length and the end of its last access.
+//!
+//! Promise: a dropped pager frees all its slots and frames, except a frame that its table keeps for reuse.
+//!
+//! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_stress.rs`,
+//! `models::a_page_is_taken_while_its_owner_is_dropped`.
 
 use crate::disk::own_file::OwnFile;
 use crate::observe::stats::{BufferStats, IoCounts};
@@ -12,19 +17,20 @@ use crate::pool::state::PoolState;
 use crate::pool::table_cache::RegisteredTable;
 use crate::sync::Arc;
 
+/// One buffer's pages: the medium below its cursor.
 #[derive(Debug)]
 pub(crate) struct Pager {
-    /// There until the drop.
+    /// `Some` until the drop.
     pub(crate) registered: Option<RegisteredTable>,
     pub(crate) pool: Arc<PoolState>,
     pub(crate) len: u64,
-    /// Where the last access that missed the window ended.
+    /// The end of the last access that missed the window. An access that starts there is sequential.
     pub(crate) last_end: u64,
-    /// Made when it is needed, since of many small buffers each byte counts.
+    /// Boxed and allocated on first use: a pool may have many small buffers, and each byte of a pager counts.
     cold: Option<Box<ColdState>>,
 }
 
-/// What a buffer needs that has lent a chunk, or that has spilled.
+/// State that many buffers never need: of a buffer that has lent a chunk, done I/O, or has a [`WaitState`].
 #[derive(Debug, Default)]
 pub(crate) struct ColdState {
     pub(crate) loan: Option<Box<Loan>>,
@@ -48,12 +54,12 @@ impl Pager {
         }
     }
 
-    /// Sets limits below the pool's. Only for an empty buffer.
+    /// Sets the buffer's own limits, in bytes, on top of the pool's. Only for an empty buffer.
     pub(crate) fn limit(&mut self, memory: u64, disk: u64) {
         debug_assert_eq!(self.len, 0);
         self.usage().memory.set_limit(memory);
         self.usage().disk.set_limit(disk);
-        // It may have started with a frame of the buffer before.
+        // A recycled table may have brought a frame, which the new limit does not allow.
         if self.usage().memory.used() > memory {
             self.truncate(0);
         }
@@ -67,11 +73,12 @@ impl Pager {
         &self.own_table().unlocked().usage
     }
 
-    /// The file of its own that the buffer spills to, if it has one.
+    /// The buffer's own file, if it spills to one instead of the pool's store.
     pub(crate) fn own(&self) -> Option<&Arc<OwnFile>> {
         self.own_table().unlocked().own()
     }
 
+    /// The cold state, allocated on first use.
     pub(crate) fn cold(&mut self) -> &mut ColdState {
         self.cold.get_or_insert_default()
     }
@@ -84,12 +91,13 @@ impl Pager {
         self.cold.as_deref_mut()
     }
 
+    /// Runs `f` on the table, inside its biased lock. `f` must not do I/O (I5).
     #[inline]
     pub(crate) fn table<R>(&mut self, f: impl FnOnce(&mut Table) -> R) -> R {
         self.registered.as_mut().expect("the table is there until the drop").table.with(f)
     }
 
-    /// The part of `len` bytes at `offset` that lies in one page.
+    /// The part of `len` bytes at `offset` that lies in the page of `offset`.
     pub(crate) fn span(&self, offset: u64, len: usize) -> Span {
         let page = self.pool.page_size;
         let at = low_bits(offset, page.trailing_zeros());
@@ -101,7 +109,7 @@ impl Drop for Pager {
     fn drop(&mut self) {
         self.end_loan();
         if let Some(own) = self.own() {
-            own.detach(); // nobody will look at it any more: no use in clearing it page by page
+            own.detach(); // the file is not read again, so its pages need not be cleared one by one
         }
         if !self.table(Table::retire) {
             self.truncate(0);

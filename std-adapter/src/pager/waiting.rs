@@ -1,12 +1,16 @@
-//! What is done when the disk limit is reached: to fail, or to wait for room.
+//! The disk limit is reached: fail at once, or wait for room, as the policy says.
 //!
 //! Promises:
 //!
-//! - Who waits has let go of everything: no lock, no pin, no loan, no frame beyond those of its pages.
-//!   Others may take its pages back meanwhile.
-//! - Waiting ends in the call again from its beginning, or in the error that it would have had without.
-//! - Only room below the pool's limit is waited for. That below a buffer's own could only come from
-//!   the buffer itself, which waits.
+//! - A waiter holds nothing: no lock, no pin, no loan, no frame beyond those of its pages. The pool may reclaim
+//!   its pages meanwhile.
+//! - After a wait the call is attempted again from its beginning, or fails with the error that it would have
+//!   returned without waiting.
+//! - A call waits only for room below the pool's limit, never below the buffer's own: only the buffer itself could
+//!   free room there, and it is blocked.
+//!
+//! Held by: `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`, `models::a_buffer_waits_for_another_to_go`,
+//! `models::memory_that_comes_free_wakes_who_waits`.
 
 use crate::disk::quota::Ticket;
 use crate::error::{DiskLimitScope, SpillError};
@@ -18,15 +22,16 @@ use crate::sync::{ThreadWaker, park_until};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// One call's wait: when it began, and when it has to end, if ever.
+/// The wait of one call, over all its attempts.
 #[derive(Clone, Copy)]
 struct Wait {
     began: Instant,
+    /// `None` if it is too far away for an [`Instant`]: the wait has no end then.
     deadline: Option<Instant>,
 }
 
 impl Wait {
-    fn of_at_most(at_most: Duration) -> Self {
+    fn start(at_most: Duration) -> Self {
         let began = Instant::now();
         Wait { began, deadline: began.checked_add(at_most) }
     }
@@ -49,9 +54,9 @@ impl Pager {
         self.cold_if_any()?.wait_state.as_deref_mut()
     }
 
-    /// Runs `attempt`, and again after each wait for room that the policy allows.
+    /// Runs `attempt`, and repeats it after each wait for room that the policy allows.
     ///
-    /// An attempt that fails has let go of all that it held.
+    /// An attempt that fails must hold nothing when it returns: neither a pin nor a loan.
     pub(crate) fn retry_after_waits<R>(
         &mut self,
         mut attempt: impl FnMut(&mut Self) -> Result<R, SpillError>,
@@ -61,12 +66,12 @@ impl Pager {
             match attempt(self) {
                 Ok(done) => {
                     self.leave_queue();
-                    self.note_end(wait, false);
+                    self.count_wait(wait, false);
                     return Ok(done);
                 }
                 Err(error) => {
                     if let Err(error) = self.await_room(error, &mut wait) {
-                        self.note_end(wait, true);
+                        self.count_wait(wait, true);
                         self.note_refused(&error);
                         return Err(error);
                     }
@@ -75,9 +80,9 @@ impl Pager {
         }
     }
 
-    fn note_end(&self, wait: Option<Wait>, in_vain: bool) {
+    fn count_wait(&self, wait: Option<Wait>, timed_out: bool) {
         if let Some(wait) = wait {
-            self.pool.counters.count_wait(wait.began.elapsed(), in_vain);
+            self.pool.counters.count_wait(wait.began.elapsed(), timed_out);
         }
     }
 
@@ -93,7 +98,7 @@ impl Pager {
         }
     }
 
-    /// Returns when it is worth trying again, or else `error`.
+    /// Blocks until another attempt is worth making; or returns the error to fail with, which has the time waited.
     #[cold]
     fn await_room(&mut self, error: SpillError, wait: &mut Option<Wait>) -> Result<(), SpillError> {
         let SpillError::DiskLimit { limit, used, requested, scope: DiskLimitScope::Pool, .. } = error else {
@@ -103,11 +108,11 @@ impl Pager {
             self.note_requested(requested);
             return Err(error);
         };
-        let wait = *wait.get_or_insert_with(|| Wait::of_at_most(at_most));
+        let wait = *wait.get_or_insert_with(|| Wait::start(at_most));
         if self.enqueue(requested) {
-            return Ok(()); // what came free before anybody knew of us is found at once
+            return Ok(()); // room freed before this ticket was in the queue woke nobody, so try again at once
         }
-        // Who is woken again and again meets its deadline too.
+        // Check the deadline on every wake-up, or repeated wake-ups could postpone it for ever.
         if !wait.is_over() && self.block_until(wait.deadline) {
             return Ok(());
         }
@@ -116,12 +121,14 @@ impl Pager {
         Err(SpillError::DiskLimit { limit, used, requested, scope: DiskLimitScope::Pool, waited })
     }
 
+    /// The policy in force: the buffer's own, or else the pool's.
     fn when_full(&mut self) -> WhenFull {
         let own = self.wait_state_if_any().and_then(|wait_state| wait_state.when_full);
         own.unwrap_or(self.pool.when_full)
     }
 
-    /// Asks for `bytes` in the queue; says whether the ticket in it is a new one.
+    /// Requests `bytes` in the queue, and returns whether this took a new ticket. A ticket that is already there
+    /// keeps its place.
     fn enqueue(&mut self, bytes: u64) -> bool {
         if let Some(ticket) = self.ticket() {
             ticket.ask(bytes);
@@ -132,7 +139,7 @@ impl Pager {
         true
     }
 
-    /// For [`poll_writable`](Pager::poll_writable), if there is going to be one.
+    /// Notes the request that was refused, for a later [`poll_writable`](Pager::poll_writable).
     fn note_requested(&mut self, requested: u64) {
         self.wait_state().requested = Some(requested);
         if let Some(ticket) = self.ticket() {
@@ -140,12 +147,12 @@ impl Pager {
         }
     }
 
-    /// What the next slots come from first.
+    /// The buffer's ticket, if it is in the queue. New slots use what it was granted first.
     pub(crate) fn ticket(&self) -> Option<&Ticket> {
         self.cold_ref()?.wait_state.as_ref()?.ticket.as_ref()
     }
 
-    /// Gives up the ticket in the queue, and what is left of what was granted there.
+    /// Leaves the queue, and releases what is left of the grant.
     pub(crate) fn leave_queue(&mut self) {
         if let Some(wait_state) = self.wait_state_if_any() {
             wait_state.requested = None;
@@ -153,7 +160,7 @@ impl Pager {
         }
     }
 
-    /// Whether it was served or woken before the deadline.
+    /// Blocks until the ticket is served or woken, and returns whether that was before the deadline.
     fn block_until(&self, deadline: Option<Instant>) -> bool {
         let Some(ticket) = self.ticket() else { return true };
         let waker = ThreadWaker::waker();
