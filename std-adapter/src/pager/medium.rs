@@ -1,16 +1,19 @@
-//! One buffer's pages as a [`Medium`]: moves bytes between the caller, the frames and the disk.
+//! The pager as a [`Medium`]: moves bytes between the caller, the frames and the slots.
 //!
 //! Promises:
 //!
-//! - I3: what a call took is in its place before the call returns; a page leaves memory only after
-//!   its bytes have arrived in a slot.
-//! - I4: what is read never depends on where it was.
-//! - I5: the table is never locked while the store works.
-//! - A read never needs room on the disk: if a page cannot leave memory, the read goes past it.
-//! - What an operation works on is pinned, so that nobody takes it back half-way; nothing stays
-//!   pinned when the call returns.
+//! - I3: the bytes that a call accepted are in their place before the call returns. A page leaves memory only
+//!   after its bytes have arrived in a slot.
+//! - I4: the bytes that a read returns never depend on where they were.
+//! - I5: the table is never locked during store I/O.
+//! - A read never needs room on the disk: if no page can be evicted, it bypasses the frames.
+//! - The page that an operation works on is pinned, so that it is not reclaimed half-way. When the call returns,
+//!   nothing is pinned.
 //!
-//! Which page gets a frame is decided in [`residency`](crate::pager::residency).
+//! [`residency`](crate::pager::residency) decides which page gets a frame.
+//!
+//! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_threads.rs`, `tests/tests/spill_edges.rs`,
+//! `tests/tests/spill_faults`, and in `models.rs` those named `a_page_is_taken_…`.
 
 use crate::disk::own_file::OwnFile;
 use crate::error::SpillError;
@@ -29,10 +32,11 @@ use std::io;
 use std::path::Path;
 
 impl Pager {
-    /// Reads all of `buf` if it lies in the window, and moves `position` past it; else nothing.
+    /// Reads all of `buf` if it lies in the window, and moves `position` past it. Otherwise does nothing and returns
+    /// `false`.
     ///
-    /// This and [`Pager::write_window`] copy last, so that no register has to be kept across the call of
-    /// `memcpy`: a third of the cost of a small operation.
+    /// This and [`Pager::write_window`] copy last, so that no register has to be saved across the call of `memcpy`:
+    /// that is a third of the cost of a small operation.
     #[inline(always)]
     pub(crate) fn read_window(&mut self, position: &mut u64, buf: &mut [u8]) -> bool {
         let Some(RegisteredTable { table, .. }) = &mut self.registered else { return false };
@@ -45,29 +49,30 @@ impl Pager {
         read.flatten().is_some()
     }
 
-    /// Writes all of `data` if it lies in the window, and moves `position` past it; else nothing.
+    /// Writes all of `data` if it lies in the window, and moves `position` past it. Otherwise does nothing and returns
+    /// `false`.
     #[inline(always)]
     pub(crate) fn write_window(&mut self, position: &mut u64, data: &[u8]) -> bool {
         let Some(RegisteredTable { table, .. }) = &mut self.registered else { return false };
         let (offset, len) = (*position, &mut self.len);
-        // The last page there can be ends one byte past what can be counted.
+        // The last possible page ends at 2^64, one past the largest position.
         let Some(end) = offset.checked_add(data.len() as u64) else { return false };
-        let mut moves = || {
+        let mut advance = || {
             *position = end;
             *len = (*len).max(end);
         };
         let written = table.try_with(|table| {
             if let Some(room) = table.window_mut(offset, data.len()) {
-                moves();
+                advance();
                 copy(room, data);
                 return true;
             }
-            table.append(offset, data, moves)
+            table.append(offset, data, advance)
         });
         written == Some(true)
     }
 
-    /// Pins page `index`, and says where it is once it is not on its way any more.
+    /// Pins page `index`, waits while it is in transit, and returns where it is then.
     pub(crate) fn pin_settled(&mut self, index: u64) -> Location {
         match self.table(|table| table.pin(index)) {
             Location::InTransit => self.await_transit(index),
@@ -75,8 +80,8 @@ impl Pager {
         }
     }
 
-    /// Waits until a page that is leaving has left or is back, and says where it is then. Nothing is
-    /// held meanwhile.
+    /// Waits until a page in transit has landed or come back, and returns where it is then. No lock is held
+    /// meanwhile.
     fn await_transit(&mut self, index: u64) -> Location {
         if let Some(transit) = self.table(|table| table.transit(index)) {
             transit.wait();
@@ -91,18 +96,19 @@ impl Pager {
         }
     }
 
-    /// Pins the page, counts the access, and says how it came.
+    /// Pins the page, counts the access, and returns where the page is and what kind of access it is.
     pub(crate) fn access(&mut self, offset: u64, span: Span) -> (Location, Access) {
         let continues = offset == self.last_end;
         self.last_end = offset.saturating_add(span.part as u64);
-        let (location, heat, next) = self.table(|table| {
-            let next = span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
-            (table.pin(span.index), table.touch(span.index), next)
+        let (location, heat, is_next_page) = self.table(|table| {
+            let is_next_page =
+                span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
+            (table.pin(span.index), table.touch(span.index), is_next_page)
         });
         let location =
             if location == Location::InTransit { self.await_transit(span.index) } else { location };
         let small = span.part < self.pool.page_size / 2;
-        (location, Access { sequential: continues || next, small, heat })
+        (location, Access { sequential: continues || is_next_page, small, heat })
     }
 
     // ---- reading
@@ -123,7 +129,7 @@ impl Pager {
             match self.read_some(offset + done as u64, &mut buf[done..want]) {
                 Ok(n) => done += n,
                 Err(error) if done == 0 => return Err(error),
-                // What was read so far is the answer; the next call meets the error again.
+                // Return the bytes read so far. The next call fails with the error, if it still occurs.
                 Err(_) => break,
             }
         }
@@ -154,7 +160,7 @@ impl Pager {
         Ok(span.part)
     }
 
-    /// Brings a spilled page into the window if it deserves a frame; says whether it did.
+    /// Loads a spilled page into the window if it deserves a frame, and returns whether it did.
     pub(crate) fn load(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
         let Location::Spilled { slot, valid } = self.table(|table| table.locate(span.index)) else {
             return Ok(false);
@@ -163,7 +169,7 @@ impl Pager {
         let offset = span.index * self.pool.page_size as u64;
         match self.read_spilled(IoPath::Paged, offset, slot.offset, frame.first_mut(valid)) {
             Ok(n) if n == valid => {}
-            // Some of it cannot be had. Whoever does not want that need not know.
+            // A block of the page is corrupted. The access may not need that block, and goes directly to the slot.
             Ok(_) | Err(SpillError::Corrupted { .. }) => {
                 self.recycle_frame(frame);
                 return Ok(false);
@@ -181,8 +187,8 @@ impl Pager {
         Ok(true)
     }
 
-    /// Reads from one page, at least one byte of `buf`, and leaves everything where it is. `buf` is
-    /// not empty and ends before the end of the content.
+    /// Reads from one page, at least one byte of `buf`, and moves no page. `buf` is not empty and ends before the end
+    /// of the content.
     pub(crate) fn peek(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
         let out = &mut buf[..span.part];
@@ -203,7 +209,7 @@ impl Pager {
         done
     }
 
-    /// The end of an operation: nothing is pinned any more.
+    /// Ends an operation: unpins its page.
     pub(crate) fn finish(&mut self) {
         self.table(Table::unpin);
     }
@@ -241,10 +247,10 @@ impl Pager {
         let in_memory = match location {
             Location::Memory | Location::InTransit => self.make_fit(span)?,
             Location::Spilled { valid, .. } if span.at == 0 && span.part >= valid => {
-                self.open_over(span, access)
+                self.open_unread(span, access)
             }
             Location::Spilled { .. } => self.load(span, access)? && self.make_fit(span)?,
-            Location::Hole => self.open_over(span, access),
+            Location::Hole => self.open_unread(span, access),
         };
         if !in_memory {
             return self.write_direct(offset, data);
@@ -257,8 +263,8 @@ impl Pager {
         Ok(span.part)
     }
 
-    /// Opens a window on a page whose old bytes are not needed, if it deserves a frame.
-    fn open_over(&mut self, span: Span, access: Access) -> bool {
+    /// Opens the window on a page whose old bytes are not needed, if it deserves a frame, and returns whether it did.
+    fn open_unread(&mut self, span: Span, access: Access) -> bool {
         let Some((frame, passing)) = self.admit(span, 0, access) else { return false };
         self.table(|table| {
             let slot = match table.remove(span.index) {
@@ -270,9 +276,9 @@ impl Pager {
         true
     }
 
-    // ---- the whole
+    // ---- the whole content
 
-    /// Moves every page that is in memory to its slot.
+    /// Evicts every page in memory. On an error the pages not yet evicted are still resident.
     pub(crate) fn spill(&mut self) -> Result<(), SpillError> {
         self.end_loan();
         let before = self.usage().memory.used();
@@ -296,10 +302,11 @@ impl Pager {
         }
     }
 
+    /// Shortens the content to `len` bytes, and frees what lies past it. Does no I/O, and cannot fail.
     pub(crate) fn truncate(&mut self, len: u64) {
         self.end_loan();
-        let before = self.held();
-        // The page that is cut in two stays, and must not be on its way.
+        let before = self.bytes_held();
+        // The page that is cut in two stays, so it must not be in transit.
         self.pin_settled(len >> self.pool.page_size.trailing_zeros());
         let window = self.table(|table| table.cut_window(len));
         self.dispose(window);
@@ -308,19 +315,20 @@ impl Pager {
         }
         self.finish();
         self.len = len;
-        // A gap that could not be written is cut off again: nothing has come free, and who waits, this
-        // buffer perhaps, need not look.
-        if self.held() < before {
+        // Wake nobody if nothing came free: the cursor also truncates a gap that it could not write past, and this
+        // buffer may be about to wait for room itself.
+        if self.bytes_held() < before {
             self.leave_queue();
             self.pool.disk.quota().wake_waiters();
         }
     }
 
-    /// Bytes of frames and slots.
-    fn held(&self) -> u64 {
+    /// Bytes of the buffer's frames and slots.
+    fn bytes_held(&self) -> u64 {
         self.usage().memory.used() + self.usage().disk.used()
     }
 
+    /// Frees the slot and recycles the frame of a page that was removed from the table.
     fn dispose(&mut self, page: Page) {
         match page {
             Page::Hole => {}
@@ -332,7 +340,8 @@ impl Pager {
                 self.recycle_frame(resident.frame);
             }
             Page::InTransit(transit) => {
-                // In a file of its own the page has one location, which may be written again at once.
+                // In its own file a page has one place only, and the next write may go there at once: let the
+                // reclaiming thread's write end first.
                 let has_own = self.own().is_some();
                 if has_own {
                     transit.wait();
@@ -346,21 +355,21 @@ impl Pager {
 
     // ---- a file of its own
 
-    /// Spills to a file in `dir` that can become the final one. Only for an empty buffer.
+    /// Makes the buffer spill to its own file in `dir`, which can become the final file. Only for an empty buffer.
     pub(crate) fn spill_to_own_file(&mut self, dir: &Path) {
         debug_assert_eq!(self.len, 0);
         let quota = Arc::clone(self.pool.disk.quota());
         self.own_table().unlocked().set_own(OwnFile::new(dir, quota, self.pool.page_size));
     }
 
-    /// What the slots have past the content of their pages, as offsets and lengths in a file where
-    /// each page lies in its place.
+    /// The parts of slots that lie past the content of their pages, as offsets and lengths in an own file, where each
+    /// page is at its offset in the stream.
     pub(crate) fn slack(&mut self) -> Vec<(u64, u64)> {
         let page_size = self.pool.page_size as u64;
         self.table(|table| {
             let mut slack = Vec::new();
-            table.for_each(|index, place| {
-                if let View::Spilled { valid, .. } = place
+            table.for_each(|index, view| {
+                if let View::Spilled { valid, .. } = view
                     && (valid as u64) < page_size
                 {
                     slack.push((index * page_size + valid as u64, page_size - valid as u64));
@@ -371,7 +380,7 @@ impl Pager {
     }
 }
 
-/// A [`SpillError`], as the cursor above wants its medium's errors.
+/// A [`SpillError`] as an [`embedded_io::Error`], which the cursor requires of its medium.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(crate) struct MediumError(#[from] SpillError);
@@ -379,8 +388,8 @@ pub(crate) struct MediumError(#[from] SpillError);
 impl embedded_io::Error for MediumError {
     fn kind(&self) -> embedded_io::ErrorKind {
         match self.0.kind().into() {
-            // To the cursor this kind means that the medium is full, and it would make an error of its own. A store that
-            // takes no bytes has it too, and its error says more.
+            // The cursor takes this kind for a full medium, and would return its own error. A store that accepts
+            // no bytes has this kind too, and its error says more.
             embedded_io::ErrorKind::WriteZero => embedded_io::ErrorKind::Other,
             kind => kind,
         }

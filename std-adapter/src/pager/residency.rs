@@ -1,14 +1,22 @@
-//! Which of a buffer's pages have frames.
+//! Admission and eviction: which of a buffer's pages have frames.
 //!
-//! While the budget has room, every page gets one. After that a page in memory makes way only for
+//! While the memory limit has room, every page gets a frame, except a spilled page at its first large access. After
+//! that, a page in memory is evicted only for
 //!
-//! - a page that a sequential pass of small operations comes to: it takes a frame of another buffer
-//!   if one is to give (see [`registry`](crate::pool::registry)), or else the place of the page that passed
-//!   before it; so that a long pass uses one frame and leaves the others alone;
-//! - a page that was visited more than twice as often, lately, as the coldest of a few in memory.
+//! - a page that a sequential pass of small operations reaches. It gets a frame of another buffer if there is a
+//!   donor (see [`registry`](crate::pool::registry)), or else that of the page that passed before it. So a long
+//!   pass uses one frame and leaves the others alone.
+//! - a page that was recently visited more than twice as often as the coldest of a sample of those in memory.
 //!
-//! Everything else goes straight between the caller and the slot. So crossing the budget moves
-//! nothing, and neither a scan nor scattered accesses wash out what is in use.
+//! All other transfers go directly between the caller and the slot.
+//!
+//! Promises:
+//!
+//! - Crossing the memory limit moves nothing, and neither a scan nor scattered accesses evict the pages in use.
+//! - I2: a frame is charged before it is acquired.
+//! - I3: only [`Pager::evict`] moves a page of its own buffer out of memory. On an error the page is still resident.
+//!
+//! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_stats.rs`, `tests/tests/spill_faults`.
 
 use crate::disk::slots::Slot;
 use crate::error::SpillError;
@@ -22,17 +30,19 @@ use crate::pages::page::Page;
 use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 
-/// Visits after which a page may ask for a frame for the first time, and after which again.
+/// A page may request a frame after so many visits, and again after each further so many: a request has a cost
+/// even if it fails.
 const HOT: u8 = 8;
 
 impl Access {
-    /// The page was sought often enough to ask for a frame, and not just now.
+    /// The page is visited often, and its turn to request a frame has come.
     fn is_hot(self) -> bool {
         self.heat >= HOT && (self.heat.is_multiple_of(HOT) || self.heat == u8::MAX)
     }
 
-    /// How much trouble a frame for the page is worth. A fresh page that is written whole is written
-    /// once, to whatever place; taking an idle buffer's frame would write twice.
+    /// How much effort a frame for the page is worth. `fresh` says that none of its bytes are spilled. A large
+    /// write of a fresh page is one write wherever it goes; reclaiming an idle buffer's frame for it would add a
+    /// second one.
     fn effort(self, fresh: bool) -> Effort {
         match self {
             Access { small: true, sequential: true, .. } => Effort::Idle,
@@ -45,19 +55,19 @@ impl Access {
 }
 
 impl Pager {
-    /// Makes sure that the frame of a pinned page in memory reaches to the end of `span`. If there is
-    /// no memory for that, the page leaves for its slot, and the answer is false.
+    /// Makes sure that the frame of a pinned page in memory reaches to the end of `span`, and returns `true`. If
+    /// there is no memory for that, evicts the page and returns `false`.
     pub(crate) fn make_fit(&mut self, span: Span) -> Result<bool, SpillError> {
         let held =
             self.table(|table| table.resident(span.index).map_or(0, |resident| resident.frame.capacity()));
         if held >= span.end() {
             return Ok(true);
         }
-        // Twice as large if there is room to spare, so that growing copies each byte once or twice.
-        let larger = self.find_frame(self.likely(span, span.end().max(2 * held)), Effort::Spare);
+        // Double the frame if there is room to spare, so that growth copies each byte once or twice in all.
+        let larger = self.find_frame(self.expected_len(span, span.end().max(2 * held)), Effort::Spare);
         let larger = larger
             .or_else(|| self.find_frame(span.end(), Effort::Idle))
-            .or_else(|| self.frame_of_coldest(span));
+            .or_else(|| self.evict_coldest(span.end()));
         let Some(mut larger) = larger else {
             if let Some(frame) = self.evict(span.index, SpillReason::Evicted)? {
                 self.recycle_frame(frame);
@@ -73,33 +83,35 @@ impl Pager {
         Ok(true)
     }
 
-    /// A frame for a page that is not in memory, if it deserves one, and whether it is only passing.
-    /// It holds `valid` bytes and the end of `span`.
+    /// A frame for a page that is not in memory, if it deserves one, and whether the page is only passing. The frame
+    /// has room for the page's `valid` bytes and reaches to the end of `span`.
     pub(crate) fn admit(&mut self, span: Span, valid: usize, access: Access) -> Option<(Frame, bool)> {
         let need = span.end().max(valid);
-        // With room to spare, a large read of a page that is not visited again would only cost a copy.
-        let worth_it = access.small || valid == 0 || access.heat > 1;
-        if worth_it && let Some(frame) = self.find_frame(self.likely(span, need), access.effort(valid == 0)) {
+        // Do not cache a large read of a page seen once: the copy would be wasted.
+        let worthwhile = access.small || valid == 0 || access.heat > 1;
+        if worthwhile
+            && let Some(frame) = self.find_frame(self.expected_len(span, need), access.effort(valid == 0))
+        {
             return Some((frame, false));
         }
         if !access.small {
             return None;
         }
         if let Some((victim, passing)) = self.choose_victim(access)
-            && let Some(frame) = self.frame_of(victim, need)
+            && let Some(frame) = self.evict_for_frame(victim, need)
         {
             return Some((frame, passing));
         }
         self.find_frame(need, Effort::Spare).map(|frame| (frame, false))
     }
 
-    /// The page in memory that is to make way for one that is approached like this, if any is; and
-    /// whether the new one is only passing.
+    /// The page in memory to evict for an access like this, if there is one, and whether the new page is only
+    /// passing.
     fn choose_victim(&mut self, access: Access) -> Option<(u64, bool)> {
         self.table(|table| {
             if access.sequential {
-                let before = table.passing_index();
-                let victim = before.or_else(|| Some(table.coldest()?.0)).or_else(|| table.window_index());
+                let passing = table.passing_index();
+                let victim = passing.or_else(|| Some(table.coldest()?.0)).or_else(|| table.window_index());
                 return victim.map(|victim| (victim, true));
             }
             if !access.is_hot() {
@@ -110,13 +122,13 @@ impl Pager {
         })
     }
 
-    /// How much of its page a span is likely to need in the end: all of it, if the stream is longer
-    /// than a page already, so that a long one does not grow each page step by step.
-    fn likely(&self, span: Span, need: usize) -> usize {
+    /// The expected final length of the page of `span`, at least `need`: a whole page, unless it is the first. So a
+    /// small buffer has a small frame, and a long one does not grow each page step by step.
+    fn expected_len(&self, span: Span, need: usize) -> usize {
         if span.index == 0 { need } else { self.pool.page_size }
     }
 
-    /// A frame of at least `bytes` from the pool, that no page of this buffer has to make way for.
+    /// A frame of at least `bytes` from the pool, charged to the buffer. Evicts no page of this buffer.
     fn find_frame(&mut self, bytes: usize, effort: Effort) -> Option<Frame> {
         let memory = &self.usage().memory;
         let len = self.pool.frames.class(bytes) as u64;
@@ -129,15 +141,16 @@ impl Pager {
         frame
     }
 
-    /// A frame that reaches to the end of `span`, from a page that is colder than this one.
-    fn frame_of_coldest(&mut self, span: Span) -> Option<Frame> {
+    /// A frame of at least `need` bytes, by evicting the coldest of a sample. The pinned page is not in it.
+    fn evict_coldest(&mut self, need: usize) -> Option<Frame> {
         let (victim, _) = self.table(|table| table.coldest())?;
-        self.frame_of(victim, span.end())
+        self.evict_for_frame(victim, need)
     }
 
-    /// A frame of at least `need` bytes, by evicting `victim`.
-    fn frame_of(&mut self, victim: u64, need: usize) -> Option<Frame> {
-        // A page that cannot leave stays where it is, and the caller goes straight to the store.
+    /// A frame of at least `need` bytes, by evicting `victim`. `None` if the page cannot be evicted, or if its frame
+    /// is too small and the pool has no other to spare.
+    fn evict_for_frame(&mut self, victim: u64, need: usize) -> Option<Frame> {
+        // The error can be dropped: the page is still resident, and the caller goes directly to the store.
         let frame = self.evict(victim, SpillReason::Evicted).ok()??;
         if frame.capacity() >= need {
             return Some(frame);
@@ -146,12 +159,13 @@ impl Pager {
         self.find_frame(need, Effort::Spare)
     }
 
+    /// Returns a frame of this buffer to the pool, and releases its charge.
     pub(crate) fn recycle_frame(&self, frame: Frame) {
         self.usage().memory.release(frame.capacity() as u64);
         self.pool.frames.recycle(frame);
     }
 
-    /// Moves pages to their slots while the pool's budget, lowered meanwhile, is passed.
+    /// Evicts pages while the pool uses more than its memory limit, which was lowered.
     pub(crate) fn evict_over_limit(&mut self) {
         while self.pool.frames.is_over()
             && let Some((victim, _)) = self.table(|table| table.coldest())
@@ -161,9 +175,9 @@ impl Pager {
         }
     }
 
-    /// Moves a page from memory to its slot, and hands out its frame; `None` if it is not in memory any
-    /// more. This is the one place where an owner lets a page leave memory: choose where, copy out, only
-    /// then let go. On an error the page is still resident, and nothing else has changed.
+    /// Moves a page from memory to its slot, and returns its frame; `None` if the page is no longer in memory. Only
+    /// here does an owner move a page out of memory, in this order: choose a slot, copy out, only then let go. On an
+    /// error the page is still resident, and nothing else has changed.
     pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<Frame>, SpillError> {
         let Some(resident) = self.table(|table| table.remove_resident(index)) else { return Ok(None) };
         match self.write_out(index, &resident) {
@@ -188,8 +202,8 @@ impl Pager {
         }
     }
 
-    /// Copies a page to a slot unless the slot has the same bytes already; returns the slot, if the
-    /// page has any bytes at all.
+    /// Copies a page to a slot, unless its slot has the same bytes already. Returns the slot, or `None` if the page
+    /// has no content: it becomes a hole.
     fn write_out(&mut self, index: u64, resident: &Resident) -> Result<Option<Slot>, SpillError> {
         if resident.valid == 0 {
             if let Some(slot) = resident.slot {
@@ -215,7 +229,7 @@ impl Pager {
         written.map(|()| Some(slot))
     }
 
-    /// Counts pages whose bytes, so many in all, have gone to the store, and tells of a buffer's first.
+    /// Counts `pages` written to the store, `bytes` in all, and notifies the listeners of a buffer's first spill.
     pub(crate) fn count_spills(&self, reason: SpillReason, pages: u64, bytes: usize) {
         self.pool.counters.count_spills(reason, pages);
         if self.usage().count_spills(pages) {
