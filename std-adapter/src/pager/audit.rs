@@ -1,4 +1,5 @@
-//! Recounts what a buffer holds and compares it with its usage and its table, for tests. Panics at a difference.
+//! Recounts what a buffer holds and compares it with its usage and its table, for tests. Panics at a
+//! difference.
 
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, View};

@@ -1,14 +1,16 @@
-//! Transfers between the caller's bytes, or a frame, and slots: checked against the sums, and summed.
+//! Checked transfers between memory and slots: a read verifies the checksums (sums), a write updates them.
 //!
 //! Promises:
 //!
-//! - Nothing is read that does not fit its sum, if the pool keeps any. What comes before it is read, and
-//!   the error has the place of the first block that does not.
-//! - When a write returns, the sums are those of what the store says that it took.
-//! - I5: nothing is summed, and no store works, while the table is locked.
+//! - I9: no block is returned that does not match its sum, if the pool keeps sums. A read returns the bytes
+//!   before that block; a read that starts there fails with an error that names the place.
+//! - When a write returns, the sums are those of the bytes that the store has accepted.
+//! - I5: no sum is computed, and no store I/O happens, while the table is locked.
 //! - Without sums, a transfer is one transfer of the store.
 //!
 //! See [`sums`](crate::pages::sums) for the rules.
+//!
+//! Held by: `tests/tests/checksums`, `tests/tests/spill_faults`.
 
 use crate::error::SpillError;
 use crate::observe::counters::IoPath;
@@ -17,14 +19,16 @@ use crate::pager::state::Pager;
 use crate::pages::page::View;
 use crate::pages::sums::{BLOCK, Checksums, sum};
 
-/// How many sums are compared at a time: those of a page of 64 KiB.
-const AT_ONCE: usize = 16;
+/// How many sums are compared or noted at a time: those of a page of 64 KiB.
+const BLOCKS_AT_ONCE: usize = 16;
 
-/// A block that a write covers only a part of, as it was before.
+/// A block that a write covers only in part, as it was before the write.
 struct Edge<'a> {
+    /// The index of the page.
     index: u64,
+    /// The index of the block in the page.
     block: usize,
-    /// How much of `bytes` its sum covers.
+    /// How many of `bytes` the block's sum covers.
     covered: usize,
     bytes: &'a mut [u8; BLOCK],
 }
@@ -40,17 +44,18 @@ impl Pager {
         self.pool.checksums == Checksums::On
     }
 
-    /// Bytes that have one sum together.
-    fn block(&self) -> usize {
+    /// The bytes of a block: [`BLOCK`], or a page if that is smaller.
+    fn block_bytes(&self) -> usize {
         BLOCK.min(self.pool.page_size)
     }
 
-    /// Bytes of spilled page `index` that have to be moved if it is, of which `valid` are content.
+    /// Bytes of spilled page `index` to copy when it moves: its `valid` bytes of content, and what the sums
+    /// cover past it.
     pub(crate) fn covered(&mut self, index: u64, valid: usize) -> usize {
         if self.has_sums() { self.table(|table| table.sums.covered(index)).max(valid) } else { valid }
     }
 
-    /// Page `index` was written to its slot whole.
+    /// Notes the sums of page `index`, whose content was written to its slot whole.
     pub(crate) fn note_sums(&mut self, index: u64, content: &[u8]) {
         if let Some(page) = self.pool.checksums.of_page(content) {
             self.table(|table| table.sums.put(index, page));
@@ -59,8 +64,8 @@ impl Pager {
 
     // ---- reading
 
-    /// Reads `buf`, which is content at `offset`: of one spilled page or several side by side, from `place`
-    /// in the store on. Says how much was read, at least one byte.
+    /// Reads the content at `offset` into `buf`, from `store_offset` on: content of one spilled page, or of
+    /// several whose slots are adjacent. Returns how much was read, at least one byte.
     pub(crate) fn read_spilled(
         &mut self,
         path: IoPath,
@@ -82,7 +87,7 @@ impl Pager {
         Ok(done)
     }
 
-    /// Reads the blocks that lie in `buf` whole; or if it starts with a part of one, that part.
+    /// Reads the blocks that lie in `buf` whole; if there is none at its start, reads a part of one block.
     fn read_blocks(
         &mut self,
         path: IoPath,
@@ -93,7 +98,7 @@ impl Pager {
         let span = self.span(offset, buf.len());
         let whole = self.whole_blocks(span, offset, buf.len());
         if whole == 0 {
-            let from = span.at % self.block();
+            let from = span.at % self.block_bytes();
             let mut room = [0; BLOCK];
             let covered = self.read_block(span, store_offset - from as u64, &mut room)?;
             let n = buf.len().min(covered - from);
@@ -101,55 +106,55 @@ impl Pager {
             return Ok(n);
         }
         self.read_store(path, store_offset, &mut buf[..whole])?;
-        match self.count_right(offset, &buf[..whole]) {
-            0 => Err(corrupted(offset, store_offset, whole.min(self.block()))),
-            right => Ok(right),
+        match self.matching_len(offset, &buf[..whole]) {
+            0 => Err(corrupted(offset, store_offset, whole.min(self.block_bytes()))),
+            matching => Ok(matching),
         }
     }
 
-    /// How many of `len` bytes from `offset` on, in page `span` at first, are blocks that have sums of
-    /// these bytes alone.
+    /// How many of `len` bytes at `offset` are whole blocks, whose sums cover these bytes and no others.
+    /// `span` is the first page's part.
     fn whole_blocks(&mut self, span: Span, offset: u64, len: usize) -> usize {
-        let rest = len % self.block();
-        if !span.at.is_multiple_of(self.block()) {
+        let rest = len % self.block_bytes();
+        if !span.at.is_multiple_of(self.block_bytes()) {
             return 0;
         }
         // The last block of a page may be short.
         let last = self.span(offset + (len as u64 - 1), 1);
-        let ends = rest > 0 && self.table(|table| table.sums.covered(last.index)) == last.end();
-        if ends { len } else { len - rest }
+        let last_is_whole = rest > 0 && self.table(|table| table.sums.covered(last.index)) == last.end();
+        if last_is_whole { len } else { len - rest }
     }
 
-    /// How much of `data`, which was read from `offset` and is whole blocks, is right before something is
-    /// not.
-    fn count_right(&mut self, offset: u64, data: &[u8]) -> usize {
-        let block = self.block();
-        let mut right = 0;
-        while right < data.len() {
-            let span = self.span(offset + right as u64, (data.len() - right).min(AT_ONCE * block));
-            let mut found = [None; AT_ONCE];
-            let blocks = data[right..right + span.part].chunks(block);
+    /// How many bytes of `data`, which are whole blocks read at `offset`, lie before the first block that
+    /// does not match its sum.
+    fn matching_len(&mut self, offset: u64, data: &[u8]) -> usize {
+        let block = self.block_bytes();
+        let mut done = 0;
+        while done < data.len() {
+            let span = self.span(offset + done as u64, (data.len() - done).min(BLOCKS_AT_ONCE * block));
+            let mut found = [None; BLOCKS_AT_ONCE];
+            let blocks = data[done..done + span.part].chunks(block);
             let count = blocks.len();
             found.iter_mut().zip(blocks).for_each(|(found, block)| *found = sum(block));
             let first = span.at / block;
-            let fit = self.table(|table| table.sums.matching(span.index, first, &found[..count]));
-            right = data.len().min(right + fit * block);
-            if fit < count {
+            let matching = self.table(|table| table.sums.matching(span.index, first, &found[..count]));
+            done = data.len().min(done + matching * block);
+            if matching < count {
                 break;
             }
         }
-        right
+        done
     }
 
-    /// Reads the block that `span` starts in, which is at `place` in the store, as far as its sum covers it;
-    /// says how far that is.
+    /// Reads the block that `span` starts in, from `store_offset`, as far as its sum covers it, and checks
+    /// it. Returns how many bytes that is.
     fn read_block(
         &mut self,
         span: Span,
         store_offset: u64,
         room: &mut [u8; BLOCK],
     ) -> Result<usize, SpillError> {
-        let (size, block) = (self.block(), span.at / self.block());
+        let (size, block) = (self.block_bytes(), span.at / self.block_bytes());
         let covered = self.table(|table| table.sums.covered(span.index)) - block * size;
         let bytes = &mut room[..covered.min(size)];
         self.read_store(IoPath::Paged, store_offset, bytes)?;
@@ -163,8 +168,9 @@ impl Pager {
 
     // ---- writing
 
-    /// Writes `data` as content at `offset`, to one page that is not in memory or several side by side, at
-    /// `place` in the store. The number of bytes that are there now stands beside the result.
+    /// Writes `data` as the content at `offset`, to `store_offset`: content of one page that is not in
+    /// memory, or of several whose slots are adjacent. Returns the number of bytes written, also with an
+    /// error.
     pub(crate) fn write_spilled(
         &mut self,
         path: IoPath,
@@ -181,10 +187,10 @@ impl Pager {
             Ok(edge) => edge,
             Err(error) => return (0, Err(error)),
         };
-        let (data, last) = match self.edge_behind(offset, store_offset, data.len(), first.as_ref(), last_room)
+        let (data, last) = match self.edge_after(offset, store_offset, data.len(), first.as_ref(), last_room)
         {
             Ok(edge) => (data, edge),
-            // What lies before a block that cannot be read can be written all the same.
+            // The last block cannot be read, so do not write it. Write what lies before it.
             Err((0, error)) => return (0, Err(error)),
             Err((before, _)) => (&data[..before], None),
         };
@@ -192,8 +198,8 @@ impl Pager {
         let mut edges = [first, last];
         let mut done = 0;
         while done < written {
-            let from = self.span(offset + done as u64, 1).at % self.block();
-            let len = (written - done).min(AT_ONCE * self.block() - from);
+            let from = self.span(offset + done as u64, 1).at % self.block_bytes();
+            let len = (written - done).min(BLOCKS_AT_ONCE * self.block_bytes() - from);
             let span = self.span(offset + done as u64, len);
             self.sum_written(span, &data[done..done + span.part], &mut edges);
             done += span.part;
@@ -201,7 +207,7 @@ impl Pager {
         (written, result)
     }
 
-    /// The block that a write at `offset` begins within.
+    /// Reads the block that a write at `offset` begins within; `None` if it begins with a block.
     fn edge_before<'a>(
         &mut self,
         offset: u64,
@@ -209,15 +215,16 @@ impl Pager {
         room: &'a mut [u8; BLOCK],
     ) -> Result<Option<Edge<'a>>, SpillError> {
         let span = self.span(offset, 1);
-        match span.at % self.block() {
+        match span.at % self.block_bytes() {
             0 => Ok(None),
             from => self.edge(span, store_offset - from as u64, room).map(Some),
         }
     }
 
-    /// The block that a write of `len` bytes at `offset` ends within, unless that is `first`, or nothing lies
-    /// behind its end. With an error comes how much lies before that block.
-    fn edge_behind<'a>(
+    /// Reads the block that a write of `len` bytes at `offset` ends within; `None` if that is `first`, or if
+    /// its sum covers nothing past the write. An error comes with the number of bytes to write before that
+    /// block.
+    fn edge_after<'a>(
         &mut self,
         offset: u64,
         store_offset: u64,
@@ -226,16 +233,16 @@ impl Pager {
         room: &'a mut [u8; BLOCK],
     ) -> Result<Option<Edge<'a>>, (usize, SpillError)> {
         let last = self.span(offset + (len as u64 - 1), 1);
-        let to = last.end() % self.block();
-        let is_first = first.is_some_and(|edge| edge.is(last.index, last.at / self.block()));
+        let to = last.end() % self.block_bytes();
+        let is_first = first.is_some_and(|edge| edge.is(last.index, last.at / self.block_bytes()));
         if to == 0 || is_first || self.table(|table| table.sums.covered(last.index)) <= last.end() {
             return Ok(None);
         }
-        let before = len - to; // not less than nothing: the write begins with this block or before it
+        let before = len - to; // no underflow: the write begins at or before the start of this block
         self.edge(last, store_offset + before as u64, room).map(Some).map_err(|error| (before, error))
     }
 
-    /// The block that `span` starts in, which is at `place` in the store.
+    /// Reads the block that `span` starts in, from `store_offset`.
     fn edge<'a>(
         &mut self,
         span: Span,
@@ -243,14 +250,14 @@ impl Pager {
         room: &'a mut [u8; BLOCK],
     ) -> Result<Edge<'a>, SpillError> {
         let covered = self.read_block(span, store_offset, room)?;
-        Ok(Edge { index: span.index, block: span.at / self.block(), covered, bytes: room })
+        Ok(Edge { index: span.index, block: span.at / self.block_bytes(), covered, bytes: room })
     }
 
-    /// Notes the sums of `data`, which was written to `span`: no more blocks than are summed at once.
+    /// Notes the sums of `data`, which was written to `span`: at most [`BLOCKS_AT_ONCE`] blocks of one page.
     fn sum_written(&mut self, span: Span, data: &[u8], edges: &mut [Option<Edge<'_>>; 2]) {
-        let size = self.block();
+        let size = self.block_bytes();
         let covered = self.table(|table| table.sums.covered(span.index));
-        let mut sums = [None; AT_ONCE];
+        let mut sums = [None; BLOCKS_AT_ONCE];
         let (mut done, mut count) = (0, 0);
         while done < data.len() {
             let at = span.at + done;
@@ -262,7 +269,8 @@ impl Pager {
                     edge.bytes[from..to].copy_from_slice(piece);
                     sum(&edge.bytes[..to.max(edge.covered)])
                 }
-                // The store stopped in a block that was to be written whole: what is behind is old.
+                // The store stopped inside a block that was to be written whole. The rest of it is old and
+                // was not read, so the block has no sum.
                 None if to < size && covered > end => None,
                 None => sum(piece),
             };
@@ -273,14 +281,14 @@ impl Pager {
         self.table(|table| table.sums.set(span.index, first, &sums[..count], span.end()));
     }
 
-    // ---- handing over
+    // ---- exporting
 
-    /// Spilled pages whose sums cover more than their content: where they are, and how much content.
-    fn covered_too_far(&mut self) -> Vec<(u64, u64, usize)> {
+    /// The spilled pages whose sums cover more than their content: index, slot offset and bytes of content.
+    fn pages_covered_past_content(&mut self) -> Vec<(u64, u64, usize)> {
         self.table(|table| {
             let mut pages = Vec::new();
-            table.for_each(|index, place| {
-                if let View::Spilled { slot, valid } = place
+            table.for_each(|index, view| {
+                if let View::Spilled { slot, valid } = view
                     && table.sums.covered(index) > valid
                 {
                     pages.push((index, slot.offset, valid));
@@ -290,10 +298,11 @@ impl Pager {
         })
     }
 
-    /// Makes the sums of spilled pages cover their content and nothing behind it.
+    /// Makes the sums of spilled pages cover their content and nothing past it. Reads and checks each last
+    /// block.
     pub(crate) fn fit_sums(&mut self) -> Result<(), SpillError> {
-        let size = self.block();
-        for (index, store_offset, valid) in self.covered_too_far() {
+        let size = self.block_bytes();
+        for (index, store_offset, valid) in self.pages_covered_past_content() {
             let at = (valid - 1) / size * size;
             let mut room = [0; BLOCK];
             self.read_block(Span { index, at, part: 1 }, store_offset + at as u64, &mut room)?;
@@ -304,6 +313,7 @@ impl Pager {
     }
 }
 
+/// `position` is in the content, `offset` in the store; `len` is in bytes.
 fn corrupted(position: u64, offset: u64, len: usize) -> SpillError {
     SpillError::Corrupted { position, offset, len: len as u64 }
 }

@@ -1,7 +1,14 @@
-//! Transfers between the caller's bytes and the slots, past all frames.
+//! Direct transfers: between the caller's bytes and slots, without a frame.
 //!
-//! Pages whose slots lie side by side are moved in one call: a megabyte written to a fresh part of
-//! the file is one system call.
+//! Promises:
+//!
+//! - Pages whose slots are adjacent are moved in one call of the store: a megabyte written to a fresh part of
+//!   the file is one system call.
+//! - I3: a write returns how much the store has accepted, and the table says the same. A slot that was
+//!   allocated for a page and not written is freed.
+//! - A direct read allocates no slot and needs no room on the disk.
+//!
+//! Held by: `tests/tests/pool_stats.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`.
 
 use crate::disk::slots::Slot;
 use crate::error::SpillError;
@@ -14,25 +21,26 @@ use crate::pages::page::{Location, Page};
 /// The most pages that are moved in one call.
 const RUN: u32 = 64;
 
-/// Writable to move a page through when there is no frame.
-const BLOCK: usize = 4096;
+/// Bytes on the stack to copy a slot through when the pool has no spare frame.
+const COPY_BLOCK: usize = 4096;
 
-/// A run of pages being written, whose slots lie side by side.
+/// A run of pages that one write goes to: their slots are adjacent.
 struct Run {
+    /// The index of the first page.
     first: u64,
-    /// Where in the store the run's first byte goes.
+    /// The store offset of the run's first byte.
     offset: u64,
-    /// Slot of each page; the low bits of `fresh` say which were taken for this write.
+    /// The slot of each page. Bit `i` of `fresh` says that the slot of page `i` was allocated for this write.
     slots: [Slot; RUN as usize],
     fresh: u64,
     pages: u32,
-    /// Bytes of the caller's that belong to it.
+    /// How many of the caller's bytes belong to the run.
     len: usize,
 }
 
 impl Pager {
-    /// Reads from a spilled page, at a place that has content, and from the pages after it as far as
-    /// they lie beside it in the store.
+    /// Reads from a spilled page, at an offset that has content, and from the pages after it while their
+    /// slots are adjacent. Returns how much was read, at least one byte.
     pub(crate) fn read_direct(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let page = self.pool.page_size;
         let span = self.span(offset, buf.len());
@@ -40,7 +48,7 @@ impl Pager {
             let Location::Spilled { slot, valid } = table.locate(span.index) else { return (0, 0) };
             let mut len = span.part.min(valid.saturating_sub(span.at));
             let (mut index, mut next) = (span.index, slot.offset + page as u64);
-            // A page that ends early is the last of a run: what follows in its slot is not content.
+            // A page that ends early ends the run: the rest of its slot is not content.
             while len < buf.len() && (span.at + len).is_multiple_of(page) && len > 0 {
                 index += 1;
                 match table.locate(index) {
@@ -59,8 +67,8 @@ impl Pager {
         self.read_spilled(IoPath::Direct, offset, start, &mut buf[..len])
     }
 
-    /// Writes to a page that is not in memory, and to the pages after it as far as they are not
-    /// either and lie beside it in the store. Returns how much was taken, at least one byte.
+    /// Writes to a page that is not in memory, and to the pages after it while they are not in memory either
+    /// and their slots are adjacent. Returns how much was accepted, at least one byte.
     pub(crate) fn write_direct(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         let run = self.plan_run(offset, data)?;
         let (written, result) = self.write_spilled(IoPath::Direct, offset, run.offset, &data[..run.len]);
@@ -71,6 +79,7 @@ impl Pager {
         Ok(written)
     }
 
+    /// Chooses the pages and slots of a run, and allocates those that are missing.
     fn plan_run(&mut self, offset: u64, data: &[u8]) -> Result<Run, SpillError> {
         let page = self.pool.page_size;
         let span = self.span(offset, data.len());
@@ -87,7 +96,7 @@ impl Pager {
         while run.len < data.len() && run.pages < RUN {
             let part = page.min(data.len() - run.len);
             let index = run.first + u64::from(run.pages);
-            // No room for a page further on ends the run; the pages before it are written all the same.
+            // If there is no room for a further page, end the run and write the pages before it.
             let Some((slot, fresh)) = self.slot_beside(index, next, part) else { break };
             run.slots[run.pages as usize] = slot;
             run.fresh |= u64::from(fresh) << run.pages;
@@ -98,8 +107,8 @@ impl Pager {
         Ok(run)
     }
 
-    /// The slot of page `index`, ready to be written from `at` to `end`, and whether it was taken
-    /// for that.
+    /// The slot of page `index`, ready to be written from `at` to `end`, and whether it was allocated for
+    /// that. What lies between the content and `at` is filled with zeros.
     fn slot_to_write(&mut self, index: u64, at: usize, end: usize) -> Result<(Slot, bool), SpillError> {
         let (slot, valid, fresh) = match self.table(|table| table.locate(index)) {
             Location::Spilled { slot, valid } if slot.len() >= end as u64 => (slot, valid, false),
@@ -119,8 +128,8 @@ impl Pager {
         Ok((slot, fresh))
     }
 
-    /// The slot of a page that is not in memory if it lies at `offset`, for `part` bytes from its
-    /// beginning.
+    /// The slot of page `index` if it is at `offset` and holds `part` bytes from the beginning of the page,
+    /// and whether it was allocated for that. `None` also for a page in memory.
     fn slot_beside(&mut self, index: u64, offset: u64, part: usize) -> Option<(Slot, bool)> {
         match self.table(|table| table.locate(index)) {
             Location::Spilled { slot, .. } => {
@@ -131,7 +140,7 @@ impl Pager {
         }
     }
 
-    /// Notes in the table what was written; slots that were taken in vain are given back.
+    /// Enters in the table what was written, and frees the slots that were allocated but not reached.
     fn settle_run(&mut self, run: &Run, offset: u64, written: usize) {
         let mut at = self.span(offset, 0).at;
         let mut left = written;
@@ -158,13 +167,14 @@ impl Pager {
         self.count_spills(SpillReason::Direct, pages, written);
     }
 
-    /// Gives back a slot that was taken for page `index`, which is still a hole.
+    /// Frees a slot that was allocated for page `index`, which is still a hole.
     fn free_fresh(&mut self, index: u64, slot: Slot) {
         self.table(|table| table.sums.forget(index));
         self.free_slot(slot);
     }
 
-    /// Moves a spilled page to a slot as long as a page. Its sums move along, and what they cover.
+    /// Moves a spilled page to a slot as long as a page. Its checksums stay valid: all bytes that they cover
+    /// are copied. On an error the page is still in its old slot.
     fn relocate(&mut self, index: u64, from: Slot, valid: usize) -> Result<Slot, SpillError> {
         let to = self.allocate_slot(index, self.pool.page_size)?;
         let len = self.covered(index, valid);
@@ -180,9 +190,10 @@ impl Pager {
         Ok(to)
     }
 
+    /// Copies `len` bytes from slot to slot, through a spare frame if the pool has one.
     fn copy_slot(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), SpillError> {
         let mut frame = self.pool.spare_frame(self.pool.frames.class(len));
-        let mut block = [0; BLOCK];
+        let mut block = [0; COPY_BLOCK];
         let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity()));
         let copied = self.copy_through(room, from, to, len);
         frame.into_iter().for_each(|frame| self.pool.frames.recycle(frame));

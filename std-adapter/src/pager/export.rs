@@ -1,4 +1,12 @@
-//! The whole content of a buffer, for a file that it becomes.
+//! Export: the whole content of a buffer becomes a file.
+//!
+//! Promises:
+//!
+//! - A buffer whose own file can become the target is not copied, except for what is in memory.
+//! - With checksums, no content that does not match its sum becomes a file (I9).
+//! - On an error the buffer is whole (I3). Holes are not written.
+//!
+//! Held by: `tests/tests/hand_over.rs`, `tests/tests/checksums/export.rs`, `tests/tests/spill_faults`.
 
 use crate::disk::atomic_file::AtomicFile;
 use crate::disk::temp_file;
@@ -10,18 +18,18 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The most room to move a page through when there is no frame. It is beside the budget: 4 KiB would
-/// be too, and cost sixteen times the system calls.
-const BLOCK: usize = 64 << 10;
+/// Bytes on the stack to copy pages through when the pool has no spare frame. They are not charged to the
+/// memory limit. 4 KiB would not be either, and would take sixteen times as many system calls.
+const COPY_BLOCK: usize = 64 << 10;
 
-/// The error of a file that the content was being moved to.
+/// A failed operation on the target file, as a [`SpillError`].
 pub(crate) fn target(path: &Path, source: io::Error) -> SpillError {
     SpillError::Target { path: PathBuf::from(path), source }
 }
 
 impl Pager {
-    /// Makes the buffer's own file, if it has one, into the content, and puts it where `target_file` was
-    /// to go. `None` if that cannot be done here.
+    /// Completes the buffer's own file, if it has one, and commits it in place of `target_file`. `None` if
+    /// the buffer has no own file or it cannot be used; the caller copies then.
     pub(crate) fn put_own_file(
         &mut self,
         target_file: &AtomicFile,
@@ -29,17 +37,18 @@ impl Pager {
     ) -> Result<Option<File>, SpillError> {
         let failed = |source| target(path, source);
         let Some(own) = self.own().cloned() else { return Ok(None) };
-        // What is in memory may be more than the disk limit allows; that is no limit on the target.
+        // The pages in memory may not fit below the disk limit, which does not apply to the target: copy
+        // instead.
         if self.spill().is_err() {
             return Ok(None);
         }
         if self.has_sums() {
-            // What lies in the file is handed over as it is: so it is looked at before.
+            // The file becomes the target as it is, so check all of it before.
             self.for_each_piece(|_, _| Ok(()))?;
-            self.fit_sums()?; // what is behind the content is about to be cleared
+            self.fit_sums()?; // `finish` clears what lies past the content, which sums may cover
         }
         let slack = self.slack();
-        // A file that cannot be finished may still be read, and so copied.
+        // A file that cannot be completed may still be readable: copy instead.
         let finished = own.finish(self.len(), &slack).ok().flatten();
         let Some(file) = finished else { return Ok(None) };
         let handed_over = file.try_clone().map_err(failed)?;
@@ -50,13 +59,14 @@ impl Pager {
         Ok(Some(handed_over))
     }
 
-    /// Writes the content to `file`, which is empty; `name` is for errors.
+    /// Writes the content to `file`, which is empty, and sets its length. `name` is its path in errors.
     pub(crate) fn copy_to(&mut self, file: &File, name: &Path) -> Result<(), SpillError> {
         file.set_len(self.len()).map_err(|source| target(name, source))?;
         self.for_each_piece(|at, piece| write_all_at(file, piece, at).map_err(|source| target(name, source)))
     }
 
-    /// Shows the content of all pages in turn, in pieces, with the position of each.
+    /// Calls `f` with the content of all pages that are not holes, in order and in pieces, and with the
+    /// position of each piece. Stops at the first error. Moves no page.
     fn for_each_piece(
         &mut self,
         mut f: impl FnMut(u64, &[u8]) -> Result<(), SpillError>,
@@ -65,7 +75,7 @@ impl Pager {
         let len = self.len();
         let pool = Arc::clone(&self.pool);
         let mut frame = pool.spare_frame(pool.page_size);
-        let mut block = [0; BLOCK];
+        let mut block = [0; COPY_BLOCK];
         let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(pool.page_size));
         let mut from = 0;
         while let Some(index) = self.table(|table| table.next_page(from)) {

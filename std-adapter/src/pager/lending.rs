@@ -24,8 +24,8 @@ enum Chunk {
 }
 
 impl Pager {
-    /// Ends a loan of [`chunk_at`](overspill_core::ReadMedium::chunk_at): the window returns to the table. Every
-    /// operation that uses the table beyond the window calls this first.
+    /// Ends a loan of [`chunk_at`](overspill_core::ReadMedium::chunk_at): the window returns to the table.
+    /// Every operation that uses the table beyond the window calls this first.
     pub(crate) fn end_loan(&mut self) {
         if let Some(cold) = self.cold_if_any()
             && let Some(loan) = &mut cold.loan

@@ -2,8 +2,8 @@
 
 use crate::pages::table::Window;
 
-/// Bytes of the buffer that a spilled page is lent from when it gets no frame. It is not charged to the memory
-/// limit, and allocated only by a `fill_buf` that needs it.
+/// Bytes of the buffer that a spilled page is lent from when it gets no frame. It is not charged to the
+/// memory limit, and allocated only by a `fill_buf` that needs it.
 pub(crate) const SCRATCH: usize = 4 << 10;
 
 /// What [`chunk_at`](overspill_core::ReadMedium::chunk_at) lends from.

@@ -7,8 +7,8 @@
 //! - I4: the bytes that a read returns never depend on where they were.
 //! - I5: the table is never locked during store I/O.
 //! - A read never needs room on the disk: if no page can be evicted, it bypasses the frames.
-//! - The page that an operation works on is pinned, so that it is not reclaimed half-way. When the call returns,
-//!   nothing is pinned.
+//! - The page that an operation works on is pinned, so that it is not reclaimed half-way. When the call
+//!   returns, nothing is pinned.
 //!
 //! [`residency`](crate::pager::residency) decides which page gets a frame.
 //!
@@ -32,11 +32,11 @@ use std::io;
 use std::path::Path;
 
 impl Pager {
-    /// Reads all of `buf` if it lies in the window, and moves `position` past it. Otherwise does nothing and returns
-    /// `false`.
+    /// Reads all of `buf` if it lies in the window, and moves `position` past it. Otherwise does nothing and
+    /// returns `false`.
     ///
-    /// This and [`Pager::write_window`] copy last, so that no register has to be saved across the call of `memcpy`:
-    /// that is a third of the cost of a small operation.
+    /// This and [`Pager::write_window`] copy last, so that no register has to be saved across the call of
+    /// `memcpy`: that is a third of the cost of a small operation.
     #[inline(always)]
     pub(crate) fn read_window(&mut self, position: &mut u64, buf: &mut [u8]) -> bool {
         let Some(RegisteredTable { table, .. }) = &mut self.registered else { return false };
@@ -49,8 +49,8 @@ impl Pager {
         read.flatten().is_some()
     }
 
-    /// Writes all of `data` if it lies in the window, and moves `position` past it. Otherwise does nothing and returns
-    /// `false`.
+    /// Writes all of `data` if it lies in the window, and moves `position` past it. Otherwise does nothing
+    /// and returns `false`.
     #[inline(always)]
     pub(crate) fn write_window(&mut self, position: &mut u64, data: &[u8]) -> bool {
         let Some(RegisteredTable { table, .. }) = &mut self.registered else { return false };
@@ -169,7 +169,8 @@ impl Pager {
         let offset = span.index * self.pool.page_size as u64;
         match self.read_spilled(IoPath::Paged, offset, slot.offset, frame.first_mut(valid)) {
             Ok(n) if n == valid => {}
-            // A block of the page is corrupted. The access may not need that block, and goes directly to the slot.
+            // A block of the page is corrupted. The access may not need that block, and goes directly to the
+            // slot.
             Ok(_) | Err(SpillError::Corrupted { .. }) => {
                 self.recycle_frame(frame);
                 return Ok(false);
@@ -187,8 +188,8 @@ impl Pager {
         Ok(true)
     }
 
-    /// Reads from one page, at least one byte of `buf`, and moves no page. `buf` is not empty and ends before the end
-    /// of the content.
+    /// Reads from one page, at least one byte of `buf`, and moves no page. `buf` is not empty and ends before
+    /// the end of the content.
     pub(crate) fn peek(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
         let out = &mut buf[..span.part];
@@ -263,7 +264,8 @@ impl Pager {
         Ok(span.part)
     }
 
-    /// Opens the window on a page whose old bytes are not needed, if it deserves a frame, and returns whether it did.
+    /// Opens the window on a page whose old bytes are not needed, if it deserves a frame, and returns whether
+    /// it did.
     fn open_unread(&mut self, span: Span, access: Access) -> bool {
         let Some((frame, passing)) = self.admit(span, 0, access) else { return false };
         self.table(|table| {
@@ -302,7 +304,8 @@ impl Pager {
         }
     }
 
-    /// Shortens the content to `len` bytes, and frees what lies past it. Does no I/O, and cannot fail.
+    /// Shortens the content to `len` bytes, and frees what lies past it. Cannot fail, but may wait for
+    /// a page in transit.
     pub(crate) fn truncate(&mut self, len: u64) {
         self.end_loan();
         let before = self.bytes_held();
@@ -315,8 +318,8 @@ impl Pager {
         }
         self.finish();
         self.len = len;
-        // Wake nobody if nothing came free: the cursor also truncates a gap that it could not write past, and this
-        // buffer may be about to wait for room itself.
+        // Wake nobody if nothing came free: the cursor also truncates a gap that it could not write past, and
+        // this buffer may be about to wait for room itself.
         if self.bytes_held() < before {
             self.leave_queue();
             self.pool.disk.quota().wake_waiters();
@@ -355,15 +358,16 @@ impl Pager {
 
     // ---- a file of its own
 
-    /// Makes the buffer spill to its own file in `dir`, which can become the final file. Only for an empty buffer.
+    /// Makes the buffer spill to its own file in `dir`, which can become the final file. Only for an empty
+    /// buffer.
     pub(crate) fn spill_to_own_file(&mut self, dir: &Path) {
         debug_assert_eq!(self.len, 0);
         let quota = Arc::clone(self.pool.disk.quota());
         self.own_table().unlocked().set_own(OwnFile::new(dir, quota, self.pool.page_size));
     }
 
-    /// The parts of slots that lie past the content of their pages, as offsets and lengths in an own file, where each
-    /// page is at its offset in the stream.
+    /// The parts of slots that lie past the content of their pages, as offsets and lengths in an own file,
+    /// where each page is at its offset in the stream.
     pub(crate) fn slack(&mut self) -> Vec<(u64, u64)> {
         let page_size = self.pool.page_size as u64;
         self.table(|table| {
@@ -388,8 +392,8 @@ pub(crate) struct MediumError(#[from] SpillError);
 impl embedded_io::Error for MediumError {
     fn kind(&self) -> embedded_io::ErrorKind {
         match self.0.kind().into() {
-            // The cursor takes this kind for a full medium, and would return its own error. A store that accepts
-            // no bytes has this kind too, and its error says more.
+            // The cursor takes this kind for a full medium, and would return its own error. A store that
+            // accepts no bytes has this kind too, and its error says more.
             embedded_io::ErrorKind::WriteZero => embedded_io::ErrorKind::Other,
             kind => kind,
         }

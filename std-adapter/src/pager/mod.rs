@@ -1,5 +1,5 @@
-//! The pager: one buffer's pages as the medium below the cursor. It moves bytes between the caller, frames and
-//! slots.
+//! The pager: one buffer's pages as the medium below the cursor. It moves bytes between the caller, frames
+//! and slots.
 //!
 //! | file | holds |
 //! |---|---|

@@ -1,20 +1,22 @@
 //! Admission and eviction: which of a buffer's pages have frames.
 //!
-//! While the memory limit has room, every page gets a frame, except a spilled page at its first large access. After
-//! that, a page in memory is evicted only for
+//! While the memory limit has room, every page gets a frame, except a spilled page at its first large access.
+//! After that, a page in memory is evicted only for
 //!
-//! - a page that a sequential pass of small operations reaches. It gets a frame of another buffer if there is a
-//!   donor (see [`registry`](crate::pool::registry)), or else that of the page that passed before it. So a long
-//!   pass uses one frame and leaves the others alone.
+//! - a page that a sequential pass of small operations reaches. It gets a frame of another buffer if there is
+//!   a donor (see [`registry`](crate::pool::registry)), or else that of the page that passed before it. So a
+//!   long pass uses one frame and leaves the others alone.
 //! - a page that was recently visited more than twice as often as the coldest of a sample of those in memory.
 //!
 //! All other transfers go directly between the caller and the slot.
 //!
 //! Promises:
 //!
-//! - Crossing the memory limit moves nothing, and neither a scan nor scattered accesses evict the pages in use.
+//! - Crossing the memory limit moves nothing, and neither a scan nor scattered accesses evict the pages in
+//!   use.
 //! - I2: a frame is charged before it is acquired.
-//! - I3: only [`Pager::evict`] moves a page of its own buffer out of memory. On an error the page is still resident.
+//! - I3: only [`Pager::evict`] moves a page of its own buffer out of memory. On an error the page is still
+//!   resident.
 //!
 //! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_stats.rs`, `tests/tests/spill_faults`.
 
@@ -30,8 +32,8 @@ use crate::pages::page::Page;
 use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 
-/// A page may request a frame after so many visits, and again after each further so many: a request has a cost
-/// even if it fails.
+/// A page may request a frame after so many visits, and again after each further so many: a request has a
+/// cost even if it fails.
 const HOT: u8 = 8;
 
 impl Access {
@@ -40,9 +42,9 @@ impl Access {
         self.heat >= HOT && (self.heat.is_multiple_of(HOT) || self.heat == u8::MAX)
     }
 
-    /// How much effort a frame for the page is worth. `fresh` says that none of its bytes are spilled. A large
-    /// write of a fresh page is one write wherever it goes; reclaiming an idle buffer's frame for it would add a
-    /// second one.
+    /// How much effort a frame for the page is worth. `fresh` says that none of its bytes are spilled. A
+    /// large write of a fresh page is one write wherever it goes; reclaiming an idle buffer's frame for it
+    /// would add a second one.
     fn effort(self, fresh: bool) -> Effort {
         match self {
             Access { small: true, sequential: true, .. } => Effort::Idle,
@@ -55,8 +57,8 @@ impl Access {
 }
 
 impl Pager {
-    /// Makes sure that the frame of a pinned page in memory reaches to the end of `span`, and returns `true`. If
-    /// there is no memory for that, evicts the page and returns `false`.
+    /// Makes sure that the frame of a pinned page in memory reaches to the end of `span`, and returns `true`.
+    /// If there is no memory for that, evicts the page and returns `false`.
     pub(crate) fn make_fit(&mut self, span: Span) -> Result<bool, SpillError> {
         let held =
             self.table(|table| table.resident(span.index).map_or(0, |resident| resident.frame.capacity()));
@@ -83,8 +85,8 @@ impl Pager {
         Ok(true)
     }
 
-    /// A frame for a page that is not in memory, if it deserves one, and whether the page is only passing. The frame
-    /// has room for the page's `valid` bytes and reaches to the end of `span`.
+    /// A frame for a page that is not in memory, if it deserves one, and whether the page is only passing.
+    /// The frame has room for the page's `valid` bytes and reaches to the end of `span`.
     pub(crate) fn admit(&mut self, span: Span, valid: usize, access: Access) -> Option<(Frame, bool)> {
         let need = span.end().max(valid);
         // Do not cache a large read of a page seen once: the copy would be wasted.
@@ -122,8 +124,8 @@ impl Pager {
         })
     }
 
-    /// The expected final length of the page of `span`, at least `need`: a whole page, unless it is the first. So a
-    /// small buffer has a small frame, and a long one does not grow each page step by step.
+    /// The expected final length of the page of `span`, at least `need`: a whole page, unless it is the
+    /// first. So a small buffer has a small frame, and a long one does not grow each page step by step.
     fn expected_len(&self, span: Span, need: usize) -> usize {
         if span.index == 0 { need } else { self.pool.page_size }
     }
@@ -147,8 +149,8 @@ impl Pager {
         self.evict_for_frame(victim, need)
     }
 
-    /// A frame of at least `need` bytes, by evicting `victim`. `None` if the page cannot be evicted, or if its frame
-    /// is too small and the pool has no other to spare.
+    /// A frame of at least `need` bytes, by evicting `victim`. `None` if the page cannot be evicted, or if
+    /// its frame is too small and the pool has no other to spare.
     fn evict_for_frame(&mut self, victim: u64, need: usize) -> Option<Frame> {
         // The error can be dropped: the page is still resident, and the caller goes directly to the store.
         let frame = self.evict(victim, SpillReason::Evicted).ok()??;
@@ -175,9 +177,9 @@ impl Pager {
         }
     }
 
-    /// Moves a page from memory to its slot, and returns its frame; `None` if the page is no longer in memory. Only
-    /// here does an owner move a page out of memory, in this order: choose a slot, copy out, only then let go. On an
-    /// error the page is still resident, and nothing else has changed.
+    /// Moves a page from memory to its slot, and returns its frame; `None` if the page is no longer in
+    /// memory. Only here does an owner move a page out of memory, in this order: choose a slot, copy out,
+    /// only then let go. On an error the page is still resident, and nothing else has changed.
     pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<Frame>, SpillError> {
         let Some(resident) = self.table(|table| table.remove_resident(index)) else { return Ok(None) };
         match self.write_out(index, &resident) {
@@ -202,8 +204,8 @@ impl Pager {
         }
     }
 
-    /// Copies a page to a slot, unless its slot has the same bytes already. Returns the slot, or `None` if the page
-    /// has no content: it becomes a hole.
+    /// Copies a page to a slot, unless its slot has the same bytes already. Returns the slot, or `None` if
+    /// the page has no content: it becomes a hole.
     fn write_out(&mut self, index: u64, resident: &Resident) -> Result<Option<Slot>, SpillError> {
         if resident.valid == 0 {
             if let Some(slot) = resident.slot {
@@ -229,7 +231,8 @@ impl Pager {
         written.map(|()| Some(slot))
     }
 
-    /// Counts `pages` written to the store, `bytes` in all, and notifies the listeners of a buffer's first spill.
+    /// Counts `pages` written to the store, `bytes` in all, and notifies the listeners of a buffer's first
+    /// spill.
     pub(crate) fn count_spills(&self, reason: SpillReason, pages: u64, bytes: usize) {
         self.pool.counters.count_spills(reason, pages);
         if self.usage().count_spills(pages) {

@@ -21,8 +21,8 @@ impl Pager {
         Backing { disk: &self.pool.disk, own: self.own().map(|own| &**own) }
     }
 
-    /// Allocates a slot for the first `bytes` bytes of page `index`. Fails at either disk limit, or if the own file
-    /// cannot be made.
+    /// Allocates a slot for the first `bytes` bytes of page `index`. Fails at either disk limit, or if the
+    /// own file cannot be made.
     pub(crate) fn allocate_slot(&mut self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
         let (backing, usage) = (self.backing(), &self.usage().disk);
         let requested = backing.slot_bytes(bytes);
@@ -33,7 +33,8 @@ impl Pager {
         backing.allocate(index, bytes, self.ticket()).inspect_err(|_| usage.release(requested))
     }
 
-    /// Allocates the slot at `offset`, as long as a page, for page `index`; `None` if it is in use or over a limit.
+    /// Allocates the slot at `offset`, as long as a page, for page `index`; `None` if it is in use or over a
+    /// limit.
     pub(crate) fn allocate_slot_at(&mut self, index: u64, offset: u64) -> Option<Slot> {
         let (backing, usage) = (self.backing(), &self.usage().disk);
         let requested = self.pool.page_size as u64;

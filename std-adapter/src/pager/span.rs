@@ -33,8 +33,8 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// More small accesses to this page are likely, so it becomes the window. After a single visit it does not:
-    /// moving the window costs more than the visit.
+    /// More small accesses to this page are likely, so it becomes the window. After a single visit it does
+    /// not: moving the window costs more than the visit.
     pub(crate) fn continues(self) -> bool {
         self.sequential && self.small
     }

@@ -2,15 +2,15 @@
 //!
 //! Promises:
 //!
-//! - A waiter holds nothing: no lock, no pin, no loan, no frame beyond those of its pages. The pool may reclaim
-//!   its pages meanwhile.
+//! - A waiter holds nothing: no lock, no pin, no loan, no frame beyond those of its pages. The pool may
+//!   reclaim its pages meanwhile.
 //! - After a wait the call is attempted again from its beginning, or fails with the error that it would have
 //!   returned without waiting.
-//! - A call waits only for room below the pool's limit, never below the buffer's own: only the buffer itself could
-//!   free room there, and it is blocked.
+//! - A call waits only for room below the pool's limit, never below the buffer's own: only the buffer itself
+//!   could free room there, and it is blocked.
 //!
-//! Held by: `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`, `models::a_buffer_waits_for_another_to_go`,
-//! `models::memory_that_comes_free_wakes_who_waits`.
+//! Held by: `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`,
+//! `models::a_buffer_waits_for_another_to_go`, `models::memory_that_comes_free_wakes_who_waits`.
 
 use crate::disk::quota::Ticket;
 use crate::error::{DiskLimitScope, SpillError};
@@ -98,7 +98,8 @@ impl Pager {
         }
     }
 
-    /// Blocks until another attempt is worth making; or returns the error to fail with, which has the time waited.
+    /// Blocks until another attempt is worth making; or returns the error to fail with, which has the time
+    /// waited.
     #[cold]
     fn await_room(&mut self, error: SpillError, wait: &mut Option<Wait>) -> Result<(), SpillError> {
         let SpillError::DiskLimit { limit, used, requested, scope: DiskLimitScope::Pool, .. } = error else {
@@ -127,8 +128,8 @@ impl Pager {
         own.unwrap_or(self.pool.when_full)
     }
 
-    /// Requests `bytes` in the queue, and returns whether this took a new ticket. A ticket that is already there
-    /// keeps its place.
+    /// Requests `bytes` in the queue, and returns whether this took a new ticket. A ticket that is already
+    /// there keeps its place.
     fn enqueue(&mut self, bytes: u64) -> bool {
         if let Some(ticket) = self.ticket() {
             ticket.ask(bytes);
