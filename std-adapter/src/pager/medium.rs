@@ -13,7 +13,7 @@
 //! [`residency`](crate::pager::residency) decides which page gets a frame.
 //!
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_threads.rs`, `tests/tests/spill_edges.rs`,
-//! `tests/tests/spill_faults`, and in `models.rs` those named `a_page_is_taken_…`.
+//! `tests/tests/spill_faults`, `std-adapter/src/models.rs` (loom).
 
 use crate::disk::own_file::OwnFile;
 use crate::error::SpillError;

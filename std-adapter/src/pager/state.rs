@@ -3,7 +3,7 @@
 //! Promise: a dropped pager frees all its slots and frames, except a frame that its table keeps for reuse.
 //!
 //! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_stress.rs`,
-//! `models::a_page_is_taken_while_its_owner_is_dropped`.
+//! `std-adapter/src/models.rs` (loom).
 
 use crate::disk::own_file::OwnFile;
 use crate::observe::stats::{BufferStats, IoCounts};

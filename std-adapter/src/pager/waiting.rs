@@ -10,7 +10,7 @@
 //!   could free room there, and it is blocked.
 //!
 //! Held by: `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`,
-//! `models::a_buffer_waits_for_another_to_go`, `models::memory_that_comes_free_wakes_who_waits`.
+//! `std-adapter/src/models.rs` (loom).
 
 use crate::disk::quota::Ticket;
 use crate::error::{DiskLimitScope, SpillError};
