@@ -318,8 +318,8 @@ impl Pager {
         }
         self.finish();
         self.len = len;
-        // Wake nobody if nothing came free: the cursor also truncates a gap that it could not write past, and
-        // this buffer may be about to wait for room itself.
+        // Wake no waiter if nothing came free: the cursor also truncates a gap that it could not write past,
+        // and this buffer may be about to wait for room itself.
         if self.bytes_held() < before {
             self.leave_queue();
             self.pool.disk.quota().wake_waiters();

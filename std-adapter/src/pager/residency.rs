@@ -7,8 +7,8 @@
 //!   a donor (see [`registry`](crate::pool::registry)), or else that of the page that passed before it. So a
 //!   long pass uses one frame and leaves the others alone;
 //! - a page that was recently visited more than twice as often as the coldest of a sample of those in memory;
-//! - a page in memory that must grow, if the pool has no larger frame for it: it gets that of the coldest of a
-//!   sample.
+//! - a page in memory that must grow, if the pool has no larger frame for it: it gets that of the coldest of
+//!   a sample.
 //!
 //! All other transfers go directly between the caller and the slot.
 //!

@@ -8,8 +8,8 @@ use crate::pool::when_full::WhenFull;
 pub(crate) struct WaitState {
     /// The buffer's own policy; `None` means the pool's.
     pub(crate) when_full: Option<WhenFull>,
-    /// Bytes of disk that were requested and refused, until a call succeeds, a wait ends at its deadline or the
-    /// buffer shrinks.
+    /// Bytes of disk that were requested and refused, until a call succeeds, a wait ends at its deadline or
+    /// the buffer shrinks.
     /// [`poll_writable`](crate::SpillBuffer::poll_writable) waits for so many.
     pub(crate) requested: Option<u64>,
     /// The buffer's place in the queue for room, and what was granted there. Dropping it leaves the queue.

@@ -111,7 +111,8 @@ impl Pager {
         };
         let wait = *wait.get_or_insert_with(|| Wait::start(at_most));
         if self.enqueue(requested) {
-            return Ok(()); // room freed before this ticket was in the queue woke nobody, so try again at once
+            // Room freed before this ticket was in the queue did not wake it: try again at once.
+            return Ok(());
         }
         // Check the deadline on every wake-up, or repeated wake-ups could postpone it for ever.
         if !wait.is_over() && self.block_until(wait.deadline) {
