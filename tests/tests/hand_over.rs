@@ -4,6 +4,8 @@
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillError, SpillPool};
+#[cfg(unix)]
+use overspill_tests::support::skip;
 use overspill_tests::support::{content_of, names_in};
 use std::fs;
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
@@ -277,5 +279,74 @@ mod permissions {
             buffer.persist(&path).unwrap();
             assert_eq!(mode(&path), 0o640);
         }
+    }
+}
+
+#[cfg(unix)]
+mod names_that_others_chose {
+    use super::*;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    /// It was believed that a replaced file passes on its mode; but it was looked up through the name, links followed. A
+    /// user who put a link to a set-user-ID program under a name that root persisted to got a set-user-ID file of root's with
+    /// the content of the buffer.
+    #[test]
+    fn nothing_is_taken_over_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let [program, link, plain] = ["program", "link", "plain"].map(|name| dir.path().join(name));
+        fs::write(&program, "theirs").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o6777)).unwrap();
+        SpillBuffer::from(&b"new"[..]).persist(&plain).unwrap();
+        for buffer in buffers(&link) {
+            symlink(&program, &link).unwrap();
+            buffer.persist(&link).unwrap();
+            assert!(!link.is_symlink(), "the link is replaced");
+            assert_eq!(mode(&link), mode(&plain), "by a file as any new one");
+            fs::remove_file(&link).unwrap();
+        }
+        assert_eq!((fs::read(&program).unwrap(), mode(&program)), (b"theirs".to_vec(), 0o6777));
+    }
+
+    /// Set-ID bits speak for the owner of the old content, and stay only where that is who wrote the new one.
+    #[test]
+    fn set_id_bits_stay_with_their_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
+        SpillBuffer::from(&b"new"[..]).persist(&path).unwrap();
+        assert_eq!(mode(&path), 0o4755, "our own");
+        if std::os::unix::fs::chown(&path, Some(12345), Some(12345)).is_err() {
+            return skip("another owner's", "it takes root to give a file away");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o6755)).unwrap();
+        SpillBuffer::from(&b"new"[..]).persist(&path).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid(), mode(&path)), (12345, 12345, 0o755));
+    }
+
+    /// A rename would put a regular file in the place of a FIFO that a program waits at.
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let [fifo, socket] = ["fifo", "socket"].map(|name| dir.path().join(name));
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let _listener = UnixListener::bind(&socket).unwrap();
+        for path in [&fifo, &socket] {
+            for mut buffer in buffers(path) {
+                let model = fill(&mut buffer);
+                let failed = buffer.persist(path).unwrap_err();
+                assert_eq!(failed.error().kind(), ErrorKind::InvalidInput, "{}", failed.error());
+                assert!(failed.into_buffer().to_vec().unwrap() == model);
+            }
+        }
+        let kind = |path: &Path| fs::symlink_metadata(path).unwrap().file_type();
+        assert!(kind(&fifo).is_fifo() && kind(&socket).is_socket());
     }
 }

@@ -41,9 +41,10 @@ impl SpillBuffer {
     /// The content is written to a file without that name, synced, and then given the name; an existing file
     /// is replaced in one step. Returns the file, open for reading and writing at the buffer's position.
     ///
-    /// The new file gets the permissions of the file that it replaces, and its owner and group as far as the
-    /// system allows. Without one, it gets the usual permissions of a new file. If `path` is a symbolic link,
-    /// the link is replaced, not its target.
+    /// The new file gets the permissions of the regular file that it replaces, and its owner and group as far as the
+    /// system allows; set-ID bits stay only where the old file had the owner and group of this process. Without one, it
+    /// gets the usual permissions of a new file. If `path` is a symbolic link, the link is replaced, not its target, and
+    /// nothing is taken over from that. A directory, a device, a FIFO or a socket is not replaced: that is an error.
     ///
     /// Where the platform can make unnamed files (Linux, on most file systems), the new file has no name
     /// until it is complete, and a killed process leaves nothing. Elsewhere it has a hidden name beside

@@ -6,10 +6,13 @@
 //!   that ends while the file is written leaves nothing, after SIGKILL too. Elsewhere the file has a hidden
 //!   name meanwhile. That name is removed on every return, but not if a signal ends the process.
 //! - The requested name moves from the old file to the new one in one step.
-//! - On Unix a new file takes over the mode of the file that it replaces, and its owner and group as far as
-//!   the system allows. If the owner or the group cannot be kept, set-user-ID and set-group-ID are dropped:
-//!   they would lend the rights of another user or group. On other platforms nothing is taken over. Windows
-//!   does not replace a read-only file.
+//! - On Unix a new file takes over the mode of the regular file that it replaces, and its owner and group as far
+//!   as the system allows. Set-user-ID and set-group-ID survive only if the old file already had the owner and
+//!   group of the process, which wrote the content: they would lend the rights of another user or group. On
+//!   other platforms nothing is taken over. Windows does not replace a read-only file.
+//! - Nothing is taken over through a symbolic link: another user who placed it could choose, for content of
+//!   this process, the mode and owner of any file. The link is replaced.
+//! - A directory, a device, a FIFO or a socket is never replaced.
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`.
 
@@ -44,12 +47,17 @@ enum Kind {
 impl AtomicFile {
     /// An empty file on the file system of `path`, with the mode and owner that it will have there.
     pub(crate) fn create(path: &Path, existing: Existing) -> io::Result<Self> {
-        let replaced = std::fs::metadata(path);
-        if existing == Existing::Kept && (replaced.is_ok() || path.is_symlink()) {
+        // One look, which follows no link: type, owner and mode are of the same file.
+        let found = std::fs::symlink_metadata(path);
+        if existing == Existing::Kept && found.is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into()); // early, before anything is written
         }
+        let replaced = found.ok().filter(|found| !found.is_symlink());
+        if let Some(found) = &replaced {
+            check_replaceable(found)?;
+        }
         let file = AtomicFile { path: path.to_owned(), kind: Kind::make(parent(path))?, existing };
-        if let Ok(replaced) = replaced {
+        if let Some(replaced) = replaced {
             copy_metadata(&replaced, file.file())?;
         }
         Ok(file)
@@ -173,6 +181,18 @@ fn link_as(file: &File, path: &Path, existing: Existing) -> io::Result<()> {
     }
 }
 
+/// A regular file may replace a regular file, and nothing else.
+fn check_replaceable(found: &Metadata) -> io::Result<()> {
+    if found.is_file() {
+        Ok(())
+    } else if found.is_dir() {
+        Err(io::ErrorKind::IsADirectory.into())
+    } else {
+        let text = "it is a device, a FIFO or a socket, which a file does not replace; write to it instead";
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+}
+
 /// On Unix, gives `file` the owner, group and mode of the file that it is to replace. On Windows, fails if
 /// that file is read-only.
 fn copy_metadata(replaced: &Metadata, file: &File) -> io::Result<()> {
@@ -199,8 +219,8 @@ fn copy_metadata(replaced: &Metadata, file: &File) -> io::Result<()> {
     }
 }
 
-/// Gives `file` the owner and group of `replaced` as far as the system allows. Returns whether it has both
-/// now.
+/// Gives `file`, which is new, the owner and group of `replaced` as far as the system allows. Returns whether it had
+/// both from the beginning.
 #[cfg(unix)]
 fn copy_owner(replaced: &Metadata, file: &File) -> io::Result<bool> {
     use rustix::fs::{Gid, Uid, fchown};
@@ -210,11 +230,10 @@ fn copy_owner(replaced: &Metadata, file: &File) -> io::Result<bool> {
         return Ok(true);
     }
     let group = Some(Gid::from_raw(replaced.gid()));
-    if fchown(file, Some(Uid::from_raw(replaced.uid())), group).is_ok() {
-        return Ok(true);
+    if fchown(file, Some(Uid::from_raw(replaced.uid())), group).is_err() {
+        // A process without privileges may still change the group to another of its own groups.
+        let _ = fchown(file, None, group);
     }
-    // A process without privileges may still change the group to another of its own groups.
-    let _ = fchown(file, None, group);
     Ok(false)
 }
 

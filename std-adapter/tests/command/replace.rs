@@ -24,7 +24,8 @@ fn a_file_keeps_its_mode_and_a_new_one_gets_the_usual() {
     assert_eq!(mode(&dir.path().join("made")), 0o640);
 }
 
-/// Root can replace a user's file without becoming its owner.
+/// Root can replace a user's file without becoming its owner. The content is root's, though, so the file must not become a
+/// program that runs as that user.
 #[test]
 #[cfg(unix)]
 fn a_file_that_root_replaces_keeps_its_owner() {
@@ -38,7 +39,7 @@ fn a_file_that_root_replaces_keeps_its_owner() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o4751)).unwrap();
     assert_quiet_success(&soak(dir.path(), &["-o", "file"], b"new"));
     let found = fs::metadata(&file).unwrap();
-    assert_eq!((found.uid(), found.gid(), mode(&file)), (12345, 54321, 0o4751));
+    assert_eq!((found.uid(), found.gid(), mode(&file)), (12345, 54321, 0o751));
 }
 
 /// A user may write a setuid program of another owner, but not pass ownership of a file on, so the new file
