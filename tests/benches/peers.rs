@@ -134,32 +134,56 @@ fn recycled_frames() {
         .print();
 }
 
-fn body<F: Read + Write + Seek>(mut file: F, data: &[u8], buf: &mut [u8]) {
-    file.write_all(data).unwrap();
-    file.rewind().unwrap();
-    file.read_exact(buf).unwrap();
-    black_box(&buf);
+/// `count` bodies, each written and read in pieces and dropped.
+fn body_times<F: Read + Write + Seek>(
+    count: usize,
+    data: &[u8],
+    piece: usize,
+    make: impl Fn() -> F,
+) -> [Duration; 1] {
+    let mut buf = vec![0; data.len()];
+    [timed(|| {
+        for _ in 0..count {
+            let mut file = make();
+            data.chunks(piece).for_each(|piece| file.write_all(piece).unwrap());
+            file.rewind().unwrap();
+            buf.chunks_mut(piece).for_each(|piece| file.read_exact(piece).unwrap());
+            black_box(&buf);
+        }
+    })]
 }
 
+/// Bodies as servers have them, in pieces as they arrive: of a pool and of their own, against a spooled file and a vector.
 fn bodies() {
     let pool = SpillPool::builder().memory(64 * MIB).build().unwrap();
-    for len in [200, KIB, 8 * KIB] {
-        let data = bytes(len);
-        let (mut ours, mut theirs) = (vec![0; len], vec![0; len]);
-        let medians = alternate(
-            31,
-            &mut [
-                Contender::new("overspill", || {
-                    [timed(|| (0..5000).for_each(|_| body(pool.buffer(), &data, &mut ours)))]
-                }),
-                Contender::new("SpooledTempFile", || {
-                    [timed(|| (0..5000).for_each(|_| body(SpooledTempFile::new(MIB), &data, &mut theirs)))]
-                }),
-            ],
-        );
-        let case = format!("5000 bodies of {len}");
-        Row::times(case, "SpooledTempFile", medians[0][0], medians[1][0], 0.9).print();
+    for len in [100, 1000, 4000, 10_000, 16_000, 30_000, 60_000, 100_000, 300_000, 1_000_000] {
+        [1400, 8 * KIB, len]
+            .into_iter()
+            .filter(|piece| *piece <= len)
+            .for_each(|piece| bodies_by(&pool, len, piece));
     }
+}
+
+fn bodies_by(pool: &SpillPool, len: usize, piece: usize) {
+    let (data, count) = (bytes(len), (10_000_000 / (len + 5000)).max(3));
+    let medians = alternate(
+        21,
+        &mut [
+            Contender::new("of a pool", || body_times(count, &data, piece, || pool.buffer())),
+            Contender::new("of its own", || body_times(count, &data, piece, SpillBuffer::new)),
+            Contender::new("SpooledTempFile", || {
+                body_times(count, &data, piece, || SpooledTempFile::new(2 * MIB))
+            }),
+            Contender::new("Cursor<Vec<u8>>", || body_times(count, &data, piece, || Cursor::new(Vec::new()))),
+        ],
+    );
+    let each = |n: usize| medians[n][0] / u32::try_from(count).unwrap();
+    let case = |whose| format!("body of {len} by {piece}, {whose}");
+    let aim = if len < 2000 { 0.9 } else { 1.0 };
+    Row::times(case("of a pool"), "SpooledTempFile", each(0), each(2), aim).print();
+    Row::times(case("of a pool"), "Cursor<Vec<u8>>", each(0), each(3), aim).print();
+    let aim = if len < 8000 { 0.5 } else { 1.0 };
+    Row::times(case("of its own"), "SpooledTempFile", each(1), each(2), aim).print();
 }
 
 fn spilled_bodies() {

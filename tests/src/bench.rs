@@ -45,18 +45,19 @@ impl<'a, const PARTS: usize> Contender<'a, PARTS> {
     }
 }
 
-/// Runs all contenders in turn, in one round that does not count and in `rounds` that do. Returns, for each
-/// contender, the median of each part.
+/// Runs all contenders in turn, in one round that does not count and in `rounds` that do. Each round begins with the next
+/// of them, since the order has a part in the times. Returns, for each contender, the median of each part.
 pub fn alternate<const PARTS: usize>(
     rounds: usize,
     contenders: &mut [Contender<'_, PARTS>],
 ) -> Vec<[Duration; PARTS]> {
     let mut times = vec![vec![Vec::with_capacity(rounds); PARTS]; contenders.len()];
     for round in 0..=rounds {
-        for (contender, times) in contenders.iter_mut().zip(&mut times) {
-            let parts = (contender.run)();
+        for turn in 0..contenders.len() {
+            let at = (round + turn) % contenders.len();
+            let parts = (contenders[at].run)();
             if round > 0 {
-                times.iter_mut().zip(parts).for_each(|(times, part)| times.push(part));
+                times[at].iter_mut().zip(parts).for_each(|(times, part)| times.push(part));
             }
         }
     }

@@ -112,7 +112,14 @@ impl Drop for Pager {
             own.detach(); // the file is not read again, so its pages need not be cleared one by one
         }
         if !self.table(Table::retire) {
-            self.truncate(0);
+            // All but the first page, whose frame may stay with the table: the next buffer need not grow one again.
+            let page_size = self.pool.page_size as u64;
+            if self.len > page_size {
+                self.truncate(page_size);
+            }
+            if !self.table(Table::retire) {
+                self.truncate(0);
+            }
         }
         if let Some(registered) = self.registered.take() {
             self.pool.close_table(registered);

@@ -5,6 +5,7 @@
 //! Held by: the tests below, `std-adapter/src/pages/table/tests.rs`.
 
 use crate::pages::page::Page;
+use crate::pages::resident::Resident;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -62,6 +63,22 @@ impl PageMap {
         let leaf =
             if index < LEAF { Some(&mut leaves.first) } else { leaves.further.get_mut(&(index / LEAF)) };
         leaf?.get_mut(in_leaf(index))
+    }
+
+    /// Takes out the first page if it is in memory and there is no other entry.
+    pub(crate) fn remove_only_first(&mut self) -> Option<Resident> {
+        let leaves = self.leaves.as_mut().filter(|leaves| leaves.further.is_empty())?;
+        let [first] = &mut leaves.first[..] else { return None };
+        match std::mem::take(&mut first.page) {
+            Page::Resident(resident) => {
+                self.leaves = None;
+                Some(resident)
+            }
+            other => {
+                first.page = other;
+                None
+            }
+        }
     }
 
     /// Puts a page in the place of a hole.
@@ -208,7 +225,6 @@ mod tests {
     use super::*;
     use crate::disk::slots::Slot;
     use crate::memory::frame_pool::FramePool;
-    use crate::pages::resident::Resident;
 
     fn spilled(mark: u64) -> Page {
         Page::Spilled { slot: Slot::new(mark, 1), valid: 1 }

@@ -375,3 +375,26 @@ fn an_offset_modulo_a_page_is_less_than_one() {
     assert_eq!([0, 7, 8, 13, u64::MAX].map(|offset| low_bits(offset, 3)), [0, 7, 0, 5, 7]);
     assert_eq!(low_bits(5, 0), 0);
 }
+
+/// The first page's frame was dropped with a body of more than one page, and so the next body grew one anew.
+#[test]
+fn the_first_frame_stays_when_all_other_pages_are_cut() {
+    let frames = frames();
+    let mut table = table(&frames);
+    assert!(!table.retire(), "there are other pages");
+    assert_eq!(
+        table.resident(0).map(|first| read(first, 0, 8)),
+        Some(b"resident".to_vec()),
+        "nothing has changed"
+    );
+    drop(table.cut_window(PAGE as u64));
+    assert_eq!(cut(&mut table, PAGE as u64), 1, "the spilled page");
+    assert!(table.retire());
+    assert_eq!((table.window_index(), table.content(0, 1)), (Some(0), None), "in place, and empty");
+    assert!(table.retire(), "and again");
+
+    // A page that is not in memory, or has a slot, leaves nothing to keep.
+    let mut table = Table::new(PAGE);
+    table.put(0, spilled(1, 3));
+    assert!(!table.retire() && table.locate(0) == Location::Spilled { slot: slot(1), valid: 3 });
+}
