@@ -207,6 +207,26 @@ impl SpillError {
         SpillError::DiskLimit { limit, used, requested, scope, waited: Duration::ZERO }
     }
 
+    /// The error of a buffer that `error` has within, if it has one: all errors that `Read`, `Write` and `Seek` of a buffer
+    /// return have, but for those that std itself makes (`UnexpectedEof`, `OutOfMemory`).
+    ///
+    /// ```
+    /// use overspill::{DiskLimitScope, SpillError, SpillPool};
+    /// use std::io::Write;
+    ///
+    /// let pool = SpillPool::builder().memory(0).disk(0).build()?;
+    /// let refused = pool.buffer().write_all(b"nowhere to go").unwrap_err();
+    /// assert!(matches!(
+    ///     SpillError::of(&refused),
+    ///     Some(SpillError::DiskLimit { scope: DiskLimitScope::Pool, .. })
+    /// ));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<&SpillError> {
+        error.get_ref()?.downcast_ref()
+    }
+
     /// The kind of the [`io::Error`] that this error turns into.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {

@@ -137,5 +137,5 @@ fn nothing_prints_content() {
     let printed = format!("{pool:?} {buffer:?}") + &format!("{:?}", buffer.writable());
     assert!(!printed.contains("secret") && !printed.contains("115, 101, 99, 114, 101, 116"), "{printed}");
     assert!(printed.ends_with("Writable { is_done: false, .. }"), "{printed}");
-    assert!(printed.contains("Listener"));
+    assert!(printed.len() < 500, "a line of a log, not the pool's inside: {printed}");
 }

@@ -8,6 +8,7 @@
 use crate::api::writable::Writable;
 use crate::error::SpillError;
 use crate::observe::stats::BufferStats;
+use crate::pager::medium::MediumError;
 use crate::pager::state::Pager;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
@@ -113,7 +114,7 @@ impl SpillBuffer {
     /// # Errors
     /// None at present. The result leaves room for stores that can fail here.
     pub fn set_len(&mut self, len: u64) -> Result<(), SpillError> {
-        Ok(self.pager.set_len(len)?)
+        self.pager.set_len(len).map_err(MediumError::into_inner)
     }
 
     /// Empties the buffer and moves to position 0. Its memory and disk go back to the pool.
@@ -169,8 +170,7 @@ impl SpillBuffer {
     ///
     /// /// Whether other buffers can make room.
     /// fn may_pass(error: &io::Error) -> bool {
-    ///     let error = error.get_ref().and_then(|error| error.downcast_ref());
-    ///     matches!(error, Some(SpillError::DiskLimit { scope: DiskLimitScope::Pool, .. }))
+    ///     matches!(SpillError::of(error), Some(SpillError::DiskLimit { scope: DiskLimitScope::Pool, .. }))
     /// }
     ///
     /// async fn write_all(buffer: &mut SpillBuffer, mut data: &[u8]) -> io::Result<()> {

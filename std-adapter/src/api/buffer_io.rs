@@ -18,7 +18,7 @@ const READ_TO_END_STEP: usize = 256 << 10;
 
 fn write_error(error: WriteError<MediumError>) -> SpillError {
     match error {
-        WriteError::Medium(error) => error.into(),
+        WriteError::Medium(error) => error.into_inner(),
         // The pager reports a lack of room by errors of its own, so only the last position can be the reason.
         WriteError::Full { position, refused, .. } => {
             SpillError::TooLarge { position, requested: refused as u64 }
@@ -58,7 +58,7 @@ impl SpillBuffer {
     #[cold]
     #[inline(never)]
     fn read_slow(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(self.with_cursor(|cursor| cursor.read(buf))?)
+        Ok(self.with_cursor(|cursor| cursor.read(buf)).map_err(MediumError::into_inner)?)
     }
 
     #[cold]

@@ -129,7 +129,8 @@ impl PoolBuilder {
     /// Sets the size of a page in bytes: a power of two from 1 byte to 16 MiB.
     ///
     /// The default is 64 KiB or a sixteenth of the memory limit, rounded down to a power of two, whichever
-    /// is less, but at least 4 KiB.
+    /// is less, but at least 4 KiB. Where the buffers in use at the same time, times the size of a page, come to more than
+    /// the memory limit, a smaller page moves fewer bytes: a page is written, and read back, as a whole.
     pub fn page_size(mut self, bytes: usize) -> Self {
         self.page_size = Some(bytes);
         self

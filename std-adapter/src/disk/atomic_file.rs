@@ -50,7 +50,7 @@ impl AtomicFile {
         // One look, which follows no link: type, owner and mode are of the same file.
         let found = std::fs::symlink_metadata(path);
         if existing == Existing::Kept && found.is_ok() {
-            return Err(io::ErrorKind::AlreadyExists.into()); // early, before anything is written
+            return Err(already_exists()); // early, before anything is written
         }
         let replaced = found.ok().filter(|found| !found.is_symlink());
         if let Some(found) = &replaced {
@@ -179,6 +179,14 @@ fn link_as(file: &File, path: &Path, existing: Existing) -> io::Result<()> {
         }
         linked => Ok(linked?),
     }
+}
+
+/// As the system says it, where that has words for it.
+fn already_exists() -> io::Error {
+    #[cfg(unix)]
+    return rustix::io::Errno::EXIST.into();
+    #[cfg(not(unix))]
+    io::ErrorKind::AlreadyExists.into()
 }
 
 /// A regular file may replace a regular file, and nothing else.

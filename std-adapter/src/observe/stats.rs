@@ -137,6 +137,38 @@ pub struct PoolStats {
     pub waiters: u64,
 }
 
+impl PoolStats {
+    /// What was counted after `earlier` was read: spills, evictions, reclaims, transfers, refusals and waits. All else is as
+    /// it is now.
+    ///
+    /// ```
+    /// use overspill::SpillPool;
+    /// use std::io::Write;
+    ///
+    /// let pool = SpillPool::builder().memory(0).build()?;
+    /// pool.buffer().write_all(&[1; 100_000])?;
+    /// let before = pool.stats();
+    /// pool.buffer().write_all(&[2; 50_000])?;
+    /// assert_eq!(pool.stats().since(&before).io.written_bytes, 50_000);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn since(&self, earlier: &PoolStats) -> PoolStats {
+        PoolStats {
+            spills: self.spills.since(&earlier.spills),
+            evictions: self.evictions.saturating_sub(earlier.evictions),
+            reclaims: self.reclaims.saturating_sub(earlier.reclaims),
+            io: self.io.since(&earlier.io),
+            direct_io: self.direct_io.since(&earlier.direct_io),
+            refused: self.refused.since(&earlier.refused),
+            waits: self.waits.saturating_sub(earlier.waits),
+            waits_timed_out: self.waits_timed_out.saturating_sub(earlier.waits_timed_out),
+            wait_time: self.wait_time.saturating_sub(earlier.wait_time),
+            ..*self
+        }
+    }
+}
+
 /// Why a page's bytes went to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -28,7 +28,6 @@ use crate::pages::table::Table;
 use crate::pool::table_cache::RegisteredTable;
 use crate::sync::Arc;
 use overspill_core::{Medium, ReadMedium, embedded_io};
-use std::io;
 use std::path::Path;
 
 impl Pager {
@@ -400,15 +399,10 @@ impl embedded_io::Error for MediumError {
     }
 }
 
-impl From<MediumError> for SpillError {
-    fn from(error: MediumError) -> Self {
-        error.0
-    }
-}
-
-impl From<MediumError> for io::Error {
-    fn from(error: MediumError) -> Self {
-        error.0.into()
+/// Not conversions, which the compiler would offer to users of the crate.
+impl MediumError {
+    pub(crate) fn into_inner(self) -> SpillError {
+        self.0
     }
 }
 

@@ -58,7 +58,7 @@ pub enum Checksums {
     /// None: what the store returns is believed.
     #[default]
     Off,
-    /// One for each block of 4 KiB, in memory. They find every accident, up to one in four thousand
+    /// One for each block of 4 KiB, in memory. They miss one accident in four thousand
     /// million; they do not stop an attacker.
     On,
 }
