@@ -2,6 +2,8 @@
 //!
 //! Three sources behind the same names: `core` by default; `portable-atomic` behind the feature of that
 //! name, for targets without compare-and-swap; loom under `--cfg overspill_loom`, for the models only.
+//!
+//! Held by: `core/tests/loom_ring.rs`, whose models it is for.
 
 #[cfg(all(not(overspill_loom), not(feature = "portable-atomic")))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, fence};

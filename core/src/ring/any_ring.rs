@@ -1,4 +1,6 @@
 //! What the ends of a ring need of it, of whichever kind it is.
+//!
+//! Held by: `core/tests/ring_handles.rs`.
 
 use super::layout::Layout;
 use super::raw::memory::Bytes;

@@ -65,6 +65,8 @@
 //! | handles | `grant`, `producer`, `consumer`, `owned_grant` | the safe interface of one end |
 //! | rings | `ring`, `records`, `log` | what is split into ends; `log` uses atomic words, and none of the above but `errors` |
 //! | faces | `io`, `io_async`, `bytes` | the traits of other crates |
+//!
+//! Held by: `core/tests/loom_ring.rs`, `core/tests/ring_threads.rs`, `core/tests/ring_field_bugs.rs`, `tests/tests/ring_model.rs`.
 
 mod any_ring;
 #[cfg(feature = "bytes")]

@@ -1,4 +1,6 @@
 //! What both ends of a ring share besides its bytes, in any layout.
+//!
+//! Held by: `core/tests/loom_ring.rs`.
 
 #[cfg(feature = "async")]
 use super::wake::Waiters;

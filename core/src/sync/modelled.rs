@@ -3,6 +3,8 @@
 //! One operation can be weakened from outside, to see whether a model notices:
 //! `OVERSPILL_WEAKEN=raw/ends.rs:37` takes the ordering from the operation in that line of that file in
 //! `core/src/ring`. It is Relaxed then, and a fence is none (`.ci/weaken`).
+//!
+//! Held by: `.ci/weaken`, which fails if no model notices a weaker ordering.
 
 extern crate std;
 use core::panic::Location;

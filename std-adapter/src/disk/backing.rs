@@ -1,4 +1,6 @@
 //! Where a buffer's slots are: in the pool's store, or in a file of the buffer's own.
+//!
+//! Held by: `tests/tests/hand_over.rs`, `tests/tests/spill_model.rs`.
 
 use crate::disk::own_file::OwnFile;
 use crate::disk::quota::Ticket;

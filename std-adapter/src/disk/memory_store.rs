@@ -1,4 +1,6 @@
 //! A store in memory, for tests and fuzzing.
+//!
+//! Held by: `tests/tests/spill_model.rs`, `tests/tests/errors.rs`.
 
 use crate::disk::store::Store;
 use crate::sync::{Mutex, lock};

@@ -1,4 +1,6 @@
 //! The state of a loan: what [`chunk_at`](overspill_core::ReadMedium::chunk_at) has lent.
+//!
+//! Held by: `tests/tests/conformance.rs`, `tests/tests/spill_model.rs`.
 
 use crate::pages::table::Window;
 

@@ -1,4 +1,6 @@
 //! The part of a page that an access is for, and what kind of access it is.
+//!
+//! Held by: `tests/tests/spill_model.rs`.
 
 /// Zeros, to lend a hole from and to write gaps from.
 pub(crate) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

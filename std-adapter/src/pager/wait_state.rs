@@ -1,4 +1,6 @@
 //! What a buffer keeps between a refusal at the disk limit and the grant of room.
+//!
+//! Held by: `tests/tests/when_full.rs`.
 
 use crate::disk::quota::Ticket;
 use crate::pool::when_full::WhenFull;

@@ -1,5 +1,7 @@
 //! A buffer as its pool sees it: its table behind a biased lock, and a [`Member`] beside it, outside the
 //! lock.
+//!
+//! Held by: `std-adapter/src/models.rs` (loom), `tests/tests/pool_stress.rs`.
 
 use crate::disk::own_file::OwnFile;
 use crate::pages::table::Table;

@@ -1,4 +1,6 @@
 //! What the buffers of a pool share, in one struct; and the page size that fits a memory limit.
+//!
+//! Held by: the tests below, `tests/tests/pool_limits.rs`.
 
 use crate::disk::quota::Quota;
 use crate::disk::slotted_store::SlottedStore;

@@ -1,4 +1,6 @@
 //! The policy at the disk limit: to fail, or to wait for room.
+//!
+//! Held by: `tests/tests/when_full.rs`.
 
 use std::time::Duration;
 

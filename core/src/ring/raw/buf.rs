@@ -1,4 +1,6 @@
 //! `bytes::BufMut` for the free bytes of a ring; the trait is unsafe.
+//!
+//! Held by: `core/tests/ring_field_bugs.rs`, `core/tests/ring_handles.rs`.
 
 use core::fmt;
 

@@ -1,4 +1,6 @@
 //! Splitting a ring into its two ends, and joining them again: what R1 rests on.
+//!
+//! Held by: `core/tests/loom_ring.rs`, `core/tests/ring_handles.rs`.
 
 use super::read_end::ReadEnd;
 use super::write_end::WriteEnd;

@@ -1,4 +1,6 @@
 //! The bytes of a ring: where they lie, and every access to them.
+//!
+//! Held by: `core/tests/loom_ring.rs`, `core/tests/ring_threads.rs` (under the sanitizers too).
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;

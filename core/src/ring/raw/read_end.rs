@@ -1,4 +1,6 @@
 //! The end of a ring that reads: it owns the bytes in the ring (R5).
+//!
+//! Held by: `core/tests/loom_ring.rs`, `core/tests/ring_threads.rs`, `tests/tests/ring_model.rs`.
 
 use core::slice;
 

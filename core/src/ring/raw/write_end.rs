@@ -1,4 +1,6 @@
 //! The end of a ring that writes: it owns the free bytes (R4).
+//!
+//! Held by: `core/tests/loom_ring.rs`, `core/tests/ring_threads.rs`, `tests/tests/ring_model.rs`.
 
 use core::slice;
 

@@ -1,4 +1,6 @@
 //! The memory that bytes are moved through.
+//!
+//! Held by: `std-adapter/tests/command/`.
 
 /// Bytes that are moved at a time: several pages, so that they go past the frames in one call, and few enough
 /// to stay in the processor's cache.
