@@ -1,14 +1,14 @@
-//! Which page of a buffer is where: bookkeeping alone, without I/O.
+//! Which page of a buffer is in which state. Bookkeeping only, without I/O.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `table` | the page table: the window and all operations on pages |
+//! | `table` | the page table: the window, and all operations on pages |
 //! | `page_map` | the pages outside the window, by index |
-//! | `page` | where the bytes of one page are |
+//! | `page` | the state of one page |
 //! | `resident` | the bytes of a page in memory |
-//! | `transit` | a page between its frame and its slot, in the hands of a reclaiming thread |
-//! | `sums` | checksums of what is spilled |
-//! | `usage` | what one buffer holds |
+//! | `transit` | a page that a reclaiming thread moves from its frame to a slot |
+//! | `sums` | checksums of spilled pages |
+//! | `usage` | the memory and disk that one buffer uses |
 
 pub(crate) mod page;
 pub(crate) mod page_map;

@@ -1,4 +1,6 @@
-//! Where the bytes of one page are. The states and what changes them are the table at the head of
+//! One page outside the window: its state, with its bytes or the place where they are.
+//!
+//! The states, and the functions that change them, are the table at the head of
 //! [`table`](crate::pages::table).
 //!
 //! Held by: `std-adapter/src/pages/table/tests.rs`.
@@ -8,36 +10,40 @@ use crate::pages::resident::Resident;
 use crate::pages::transit::{Outcome, Transit};
 use crate::sync::Arc;
 
-/// A page outside the window, with its bytes or the place where they are.
+/// A page outside the window.
 #[derive(Debug, Default)]
 pub(crate) enum Page {
     /// All zeros; nothing is stored.
     #[default]
     Hole,
+    /// In a frame.
     Resident(Resident),
+    /// In a slot, and in no frame.
     Spilled {
         slot: Slot,
-        /// Bytes that are content; at most the slot's length.
+        /// How many bytes are content; at most the slot's length.
         valid: usize,
     },
+    /// Between its frame and a slot: a reclaiming thread is writing it, or the transit has ended and is not
+    /// settled yet.
     InTransit(Arc<Transit>),
 }
 
-/// Where a page is, without its bytes: what `Table::locate` returns.
+/// The state of a page, without its bytes, as `Table::locate` returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
     Hole,
-    /// In memory, in the window or not; `Table::focus` makes it the window.
+    /// In memory, in the window or not. `Table::focus` makes it the window.
     Memory,
     Spilled {
         slot: Slot,
         valid: usize,
     },
-    /// Between its frame and a slot; `Table::transit` returns the transit.
+    /// Between its frame and a slot. `Table::transit` returns the transit.
     InTransit,
 }
 
-/// A page as `Table::for_each` shows it.
+/// A page that is not a hole, as `Table::for_each` passes it. The window is `Resident` as well.
 pub(crate) enum View<'a> {
     Resident(&'a Resident),
     InTransit(&'a Transit),

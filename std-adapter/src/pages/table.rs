@@ -1,29 +1,41 @@
-//! The page table of one buffer: which page is where. Bookkeeping alone; no I/O, no locks, no budget.
+//! The page table of one buffer: which page is in which state. Bookkeeping only: no I/O, no locks, no budget.
 //!
 //! # States of a page
 //!
 //! | state | its bytes are in | next state | by |
 //! |---|---|---|---|
 //! | hole | nothing: all zeros | window | [`Table::open`] |
-//! | | | spilled | [`Table::put`] |
+//! | | | spilled | [`Table::put`], after a direct write |
 //! | window | the window's frame | resident | [`Table::open`] or [`Table::focus`] of another page |
-//! | | | spilled, hole | [`Table::remove`], then the pager |
-//! | resident | a frame | window | [`Table::focus`] |
-//! | | | spilled, hole | [`Table::remove`], then the pager |
-//! | window, resident | a frame | in transit, spilled, hole | a reclaiming thread, see [`reclaim`](crate::pool::reclaim) |
-//! | in transit | the frame, with its carrier | spilled, resident | [`Table::settle`], after the transit has ended |
-//! | spilled | a slot | window, hole | [`Table::remove`], then the pager |
+//! | | | lent | [`Table::lend`] |
+//! | | | spilled, hole | [`Table::remove_resident`], then `Pager::evict` |
+//! | | | hole | [`Table::cut_window`] |
+//! | lent | the window's frame, outside the table | window | [`Table::reopen`] |
+//! | resident | a frame | window | [`Table::focus`], or [`Table::retire`], which empties the page |
+//! | | | spilled, hole | [`Table::remove_resident`], then `Pager::evict` |
+//! | | | hole | [`Table::truncate`] |
+//! | window, resident | a frame | in transit, spilled, hole | `Table::release_page`, in a reclaiming thread |
+//! | in transit | the frame, held by the carrier | spilled, resident | [`Table::settle`], after the transit has ended |
+//! | | | hole | [`Table::truncate`]; the pager then abandons the transit |
+//! | spilled | a slot | window | [`Table::remove`], then [`Table::open`] |
+//! | | | spilled | [`Table::remove`], then [`Table::put`]: written directly, or moved to another slot |
+//! | | | hole | [`Table::truncate`] |
 //!
-//! I1: a page that is not a hole is in exactly one of window, resident, in transit and spilled. A page in memory may keep a
-//! slot: if the page is clean, the slot has the same bytes; if it is dirty, the slot is reserved for the next write.
+//! `Table::release_page` is in [`reclaim`](crate::pool::reclaim). The states of a page in transit are at the
+//! head of [`transit`](crate::pages::transit).
 //!
-//! The page of the owner's current operation is pinned and is not reclaimed meanwhile. Any other page in memory may be in
-//! transit or spilled each time the owner looks.
+//! I1: a page that is not a hole is in exactly one of window, lent, resident, in transit and spilled. While
+//! it is lent, the table shows it as a hole; there is no window then. A page in memory may keep a slot: if
+//! the page is clean, the slot has the same bytes; if it is dirty, the slot is reserved for the next write.
 //!
-//! The bytes of a page past its `valid` are zeros, whatever the frame or the slot has there: growing costs nothing, and
-//! memory is used again without being cleared.
+//! The page of the owner's current operation is pinned and is not reclaimed. Any other page in memory may
+//! turn out to be in transit, spilled or a hole each time the owner enters the table.
 //!
-//! Held by: `std-adapter/src/pages/table/tests.rs`, `tests/tests/spill_model.rs`, `std-adapter/src/models.rs` (loom).
+//! The bytes of a page past its `valid` are zeros, whatever the frame or the slot has there. So growing costs
+//! nothing, and a recycled frame need not be cleared.
+//!
+//! Held by: `std-adapter/src/pages/table/tests.rs`, `tests/tests/spill_model.rs`, `std-adapter/src/models.rs`
+//! (loom).
 
 use crate::pages::page::{Location, Page, View};
 use crate::pages::page_map::PageMap;
@@ -32,38 +44,41 @@ use crate::pages::sums::Sums;
 use crate::pages::transit::{Outcome, Transit};
 use crate::sync::Arc;
 
-impl Window {
-    /// The content of the page that the window is on.
-    pub(crate) fn content(&self) -> &[u8] {
-        self.resident.content()
-    }
-}
-
-/// The page that the cursor stands on, apart from the others: small operations look here alone.
+/// The page that the cursor stands on. Kept apart from the page map, so that a small operation needs no
+/// lookup.
 #[derive(Debug)]
 pub(crate) struct Window {
     /// The offset of the page's first byte in the stream.
     start: u64,
     resident: Resident,
-    /// A sequential pass brought it in; the pass evicts it again.
+    /// A sequential pass loaded the page, and evicts it when it moves on. False once [`Table::focus`] has
+    /// made the page the window again.
     passing: bool,
 }
 
-/// Bytes of the largest frame that stays with a table that is retired. It is charged to an empty buffer, of which a pool keeps
-/// few. With 8 KiB, a body of 10,000 to 60,000 bytes grew its frame anew each time, and took up to three times as long.
+impl Window {
+    pub(crate) fn content(&self) -> &[u8] {
+        self.resident.content()
+    }
+}
+
+/// The largest frame that a retired table keeps, in bytes. Such a frame stays charged, and a pool keeps few
+/// of them. With 8 KiB, a body of 10,000 to 60,000 bytes grew its frame anew each time, and took up to three
+/// times as long.
 pub(crate) const RETIRED_FRAME_MAX: usize = 64 << 10;
 
-/// Which page of one buffer is where.
+/// The pages of one buffer, by index. The owner changes it, and a reclaiming thread by `release_page` and
+/// `settle`.
 #[derive(Debug)]
 pub(crate) struct Table {
     window: Option<Window>,
-    /// All other pages; the window's is a hole here.
+    /// All pages but the window's, which is a hole here.
     map: PageMap,
-    /// The binary logarithm of the page size.
+    /// The binary logarithm of the page size in bytes.
     shift: u32,
-    /// The page that the owner's current operation works on.
+    /// The page of the owner's current operation. Reclaiming skips it.
     pinned: Option<u64>,
-    /// The checksums of spilled pages, if the pool keeps any.
+    /// The checksums of pages that were spilled; empty if the pool keeps none.
     pub(crate) sums: Sums,
 }
 
@@ -78,8 +93,8 @@ impl Table {
         }
     }
 
-    /// Keeps page `index` from being reclaimed until [`Table::unpin`], and returns where it is. One page is pinned at a
-    /// time.
+    /// Keeps page `index` from being reclaimed until [`Table::unpin`], and returns where it is. Unpins the
+    /// page that was pinned before: one page is pinned at a time.
     pub(crate) fn pin(&mut self, index: u64) -> Location {
         self.pinned = Some(index);
         self.locate(index)
@@ -93,20 +108,24 @@ impl Table {
         self.pinned == Some(index)
     }
 
-    /// The `len` bytes at `offset`, to be overwritten, if they lie in the window without a gap and its frame was written so
-    /// far before. They are content from now on.
+    /// Returns the `len` bytes at `offset` for overwriting, and makes them content. `None`, and nothing
+    /// changes, unless they begin in the window's content or at its end, and lie in the part of its frame
+    /// that was ever written.
     #[inline(always)]
     pub(crate) fn window_mut(&mut self, offset: u64, len: usize) -> Option<&mut [u8]> {
         let Window { start, resident: Resident { frame, valid, dirty, .. }, .. } = self.window.as_mut()?;
         let at = distance(*start, offset, *valid)?;
-        let room = frame.written_mut(at, len)?;
+        let bytes = frame.written_mut(at, len)?;
         *valid = (*valid).max(at + len);
         *dirty |= len > 0;
-        Some(room)
+        Some(bytes)
     }
 
-    /// Writes all of `data` if `offset` is the end of the window's content and of what was ever written to its frame, and the
-    /// frame is long enough; otherwise does nothing. `commit` runs before the copy.
+    /// Appends all of `data` to the window's content, and returns true. Returns false, and changes nothing,
+    /// unless `offset` is the end both of that content and of what was ever written to the frame, and the
+    /// frame is long enough.
+    ///
+    /// `commit` runs before the copy, once the copy is certain: so no register has to be saved across it.
     #[inline(always)]
     pub(crate) fn append(&mut self, offset: u64, data: &[u8], commit: impl FnOnce()) -> bool {
         let Some(Window { start, resident: Resident { frame, valid, dirty, .. }, .. }) = &mut self.window
@@ -122,7 +141,7 @@ impl Table {
             })
     }
 
-    /// The `len` bytes at `offset`, if they lie in the window's content.
+    /// The `len` bytes at `offset`, if all of them lie in the window's content.
     #[inline(always)]
     pub(crate) fn content(&self, offset: u64, len: usize) -> Option<&[u8]> {
         let Window { start, resident, .. } = self.window.as_ref()?;
@@ -130,12 +149,12 @@ impl Table {
         resident.content().get(at..)?.get(..len)
     }
 
-    /// The window's page, if there is a window.
+    /// The index of the window's page, if there is a window.
     pub(crate) fn window_index(&self) -> Option<u64> {
         self.window.as_ref().map(|window| window.start >> self.shift)
     }
 
-    /// The page of the window, if a sequential pass brought it in.
+    /// The index of the window's page, if a sequential pass loaded it.
     pub(crate) fn passing_index(&self) -> Option<u64> {
         self.window_index().filter(|_| self.window.as_ref().is_some_and(|window| window.passing))
     }
@@ -165,12 +184,12 @@ impl Table {
         self.window.as_mut().map(|window| &mut window.resident)
     }
 
-    /// The bytes of a page in memory. If `stays`, it becomes the window.
-    pub(crate) fn visit(&mut self, index: u64, stays: bool) -> Option<&mut Resident> {
-        if stays { self.focus(index) } else { self.resident(index) }
+    /// Returns the bytes of page `index` if it is in memory. With `focus`, the page also becomes the window.
+    pub(crate) fn visit(&mut self, index: u64, focus: bool) -> Option<&mut Resident> {
+        if focus { self.focus(index) } else { self.resident(index) }
     }
 
-    /// The bytes of a page in memory, in the window or not.
+    /// The bytes of page `index` if it is in memory, in the window or not. Moves nothing.
     pub(crate) fn resident(&mut self, index: u64) -> Option<&mut Resident> {
         if self.window_index() == Some(index) {
             return self.window.as_mut().map(|window| &mut window.resident);
@@ -189,7 +208,8 @@ impl Table {
         }
     }
 
-    /// Puts page `index` in its place again if it is in transit and the transit has ended.
+    /// Makes page `index` spilled or resident if it is in transit and the transit has ended. Otherwise
+    /// changes nothing.
     pub(crate) fn settle(&mut self, index: u64) {
         let Some(outcome) = self.transit(index).and_then(|transit| transit.take_outcome()) else {
             return;
@@ -206,15 +226,17 @@ impl Table {
         }
     }
 
-    /// Makes `resident` the window, as page `index`, which must be a hole. The window before it becomes a resident page.
+    /// Makes `resident` the window, as page `index`, which must be a hole. The former window becomes a
+    /// resident page. `passing`: a sequential pass loads the page.
     pub(crate) fn open(&mut self, index: u64, resident: Resident, passing: bool) {
         self.close_window();
         debug_assert_eq!(self.locate(index), Location::Hole, "I1");
         self.window = Some(Window { start: index << self.shift, resident, passing });
     }
 
-    /// Makes the table as new if it has no page, or only the first one, in memory without a slot, in a frame of at most
-    /// [`RETIRED_FRAME_MAX`]: that frame stays, empty. Otherwise returns false, and no content has changed.
+    /// Empties the table for another buffer, and returns true, if it has no page or only the first one, and
+    /// that one is in memory, without a slot, in a frame of at most [`RETIRED_FRAME_MAX`] bytes. The frame
+    /// stays, as an empty window. Otherwise returns false, and no content has changed.
     pub(crate) fn retire(&mut self) -> bool {
         if self.window.is_none()
             && let Some(resident) = self.map.remove_only_first()
@@ -232,17 +254,19 @@ impl Table {
             window.resident.valid = 0;
             window.passing = false;
         }
-        self.sums.cut(0); // of a page that was returned from its transit
+        // A page without a slot has old sums if its outgrown slot was freed and its transit then failed.
+        self.sums.cut(0);
         self.pinned = None;
         true
     }
 
-    /// Takes the window out, so that its bytes can be lent; [`Table::reopen`] puts it back.
+    /// Takes the window out of the table, so that its bytes can be lent without the lock and are not
+    /// reclaimed. [`Table::reopen`] puts it back.
     pub(crate) fn lend(&mut self) -> Option<Window> {
         self.window.take()
     }
 
-    /// Puts back a window that was lent. There must be no other.
+    /// Puts a lent window back. There must be no other window.
     pub(crate) fn reopen(&mut self, window: Window) {
         debug_assert!(self.window.is_none(), "I1");
         self.window = Some(window);
@@ -255,7 +279,7 @@ impl Table {
         }
     }
 
-    /// Takes a page out, the window included, and leaves a hole.
+    /// Removes page `index`, in the window or not, and leaves a hole.
     pub(crate) fn remove(&mut self, index: u64) -> Page {
         if self.window_index() == Some(index)
             && let Some(window) = self.window.take()
@@ -265,7 +289,7 @@ impl Table {
         self.map.page_mut(index).map(std::mem::take).unwrap_or_default()
     }
 
-    /// Takes a page out if it is in memory.
+    /// Removes page `index` if it is in memory, in the window or not, and leaves a hole.
     pub(crate) fn remove_resident(&mut self, index: u64) -> Option<Resident> {
         self.resident(index)?;
         match self.remove(index) {
@@ -274,19 +298,19 @@ impl Table {
         }
     }
 
-    /// Puts a page in the place of a hole.
+    /// Makes page `index`, which must be a hole, `page`. The window stays as it is.
     pub(crate) fn put(&mut self, index: u64, page: Page) {
         debug_assert_eq!(self.locate(index), Location::Hole, "I1");
         self.map.put(index, page);
     }
 
-    /// Counts a visit to a page outside the window, and returns its heat.
+    /// Counts a visit to page `index`, and returns its heat; 0 if the map has no entry for it.
     pub(crate) fn touch(&mut self, index: u64) -> u8 {
         self.map.touch(index)
     }
 
-    /// The coldest of the next few resident pages other than the window and the pinned page, and its
-    /// heat.
+    /// Returns the coldest of the next few resident pages, and its heat. Skips the window and the pinned
+    /// page.
     pub(crate) fn coldest(&mut self) -> Option<(u64, u8)> {
         self.map.coldest(self.pinned)
     }
@@ -314,7 +338,7 @@ impl Table {
         self.map.pages(from).find(|(_, page)| is_sought(page)).map(|(index, _)| index)
     }
 
-    /// Takes the window out if its page begins at or past `len`.
+    /// Removes the window and returns its page if that begins at or past `len`; otherwise returns a hole.
     pub(crate) fn cut_window(&mut self, len: u64) -> Page {
         match self.window.take_if(|window| window.start >= len) {
             Some(window) => Page::Resident(window.resident),
@@ -322,54 +346,56 @@ impl Table {
         }
     }
 
-    /// Takes out pages outside the window that begin at or past `len`, one leaf a call, so that cutting a large table needs
-    /// little memory. `None` when there are none left; the page that `len` lies in is then cut as well.
+    /// Removes pages outside the window that begin at or past `len`, one leaf a call, so that truncating a
+    /// large table needs little memory. Call it until it returns `None`: only the last call shortens the page
+    /// that `len` falls in, in the window or not, and cuts the sums.
     pub(crate) fn truncate(&mut self, len: u64) -> Option<Vec<Page>> {
-        let keep = low_bits(len, self.shift);
+        let kept = low_bits(len, self.shift);
         let last = len >> self.shift;
-        let cut = if keep == 0 { last } else { last + 1 };
+        let cut = if kept == 0 { last } else { last + 1 };
         let removed = self.map.cut_leaf(cut);
         if removed.is_some() {
             return removed;
         }
-        if keep > 0 {
-            self.shorten(last, keep);
+        if kept > 0 {
+            self.shorten(last, kept);
         }
         self.sums.cut(cut);
         None
     }
 
-    /// Cuts page `index` to `keep` bytes of content.
-    fn shorten(&mut self, index: u64, keep: usize) {
+    /// Shortens the content of page `index` to `len` bytes. Its frame and slot stay, and so does shorter
+    /// content.
+    fn shorten(&mut self, index: u64, len: usize) {
         if let Some(resident) = self.resident(index) {
-            resident.valid = resident.valid.min(keep);
+            resident.valid = resident.valid.min(len);
         } else if let Some(Page::Spilled { valid, .. }) = self.map.page_mut(index) {
-            *valid = (*valid).min(keep);
+            *valid = (*valid).min(len);
         }
     }
 
-    /// Shows every page that is not a hole, the window first.
-    pub(crate) fn for_each(&self, mut f: impl FnMut(u64, View<'_>)) {
+    /// Calls `visit` for every page that is not a hole: first the window, then the others in order.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(u64, View<'_>)) {
         if let Some(window) = &self.window {
-            f(window.start >> self.shift, View::Resident(&window.resident));
+            visit(window.start >> self.shift, View::Resident(&window.resident));
         }
         for (index, page) in self.map.pages(0) {
             match page {
                 Page::Hole => {}
-                Page::Resident(resident) => f(index, View::Resident(resident)),
-                Page::InTransit(transit) => f(index, View::InTransit(transit)),
-                &Page::Spilled { slot, valid } => f(index, View::Spilled { slot, valid }),
+                Page::Resident(resident) => visit(index, View::Resident(resident)),
+                Page::InTransit(transit) => visit(index, View::InTransit(transit)),
+                &Page::Spilled { slot, valid } => visit(index, View::Spilled { slot, valid }),
             }
         }
     }
 }
 
-/// How far `offset` lies past `start`, if that is at most `most`.
+/// How far `offset` lies past `start`, if that is at most `max`.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "at most `most`, a usize")]
-fn distance(start: u64, offset: u64, most: usize) -> Option<usize> {
+#[expect(clippy::cast_possible_truncation, reason = "at most `max`, a usize")]
+fn distance(start: u64, offset: u64, max: usize) -> Option<usize> {
     let distance = offset.wrapping_sub(start);
-    (distance <= most as u64).then_some(distance as usize)
+    (distance <= max as u64).then_some(distance as usize)
 }
 
 /// `offset` modulo a page of `1 << bits` bytes.

@@ -1,28 +1,33 @@
-//! A page in transit: a reclaiming thread, which is not its owner, carries it from its frame to a slot.
+//! A page in transit: a reclaiming thread, which is not the page's owner, moves it from its frame to a slot.
 //!
-//! The reclaiming thread removes the page from the table and leaves a [`Transit`] in its place before it writes. So no
-//! lock is held while the store works (I5), and the owner can tell what became of the page.
+//! The reclaiming thread removes the page from the table and puts a [`Transit`] in its place before it
+//! writes. So no lock is held while the store works (I5), and the owner can find out how the write ended.
 //!
 //! # States
 //!
 //! | state | the bytes are | next state | by |
 //! |---|---|---|---|
-//! | moving | in the frame, with the carrier | ended: arrived | [`Carrier::arrive`] |
-//! | | | ended: returned | [`Carrier::return_page`], or dropping the [`Carrier`]: the write failed, or panicked |
-//! | | | abandoned | [`Transit::abandon`]: the owner no longer needs the page |
-//! | ended: arrived | in a slot | settled | [`Transit::take_outcome`] or [`Transit::abandon`] |
-//! | ended: returned | in the frame again | settled | the same |
-//! | abandoned | not needed | | the carrier disposes of the frame and the slot |
+//! | `Moving`, from [`Transit::start`] | in the frame, held by the [`Carrier`] | `Ended(Arrived)` | [`Carrier::arrive`] |
+//! | | | `Ended(Returned)` | [`Carrier::return_page`]: the page cannot be written |
+//! | | | `Ended(Returned)` | dropping the [`Carrier`]: the write panicked |
+//! | | | `Abandoned` | [`Transit::abandon`]: the owner no longer needs the page |
+//! | `Ended(Arrived)` | in a slot | `Settled` | [`Transit::take_outcome`] or [`Transit::abandon`] |
+//! | `Ended(Returned)` | in the frame | `Settled` | [`Transit::take_outcome`] or [`Transit::abandon`] |
+//! | `Settled` | with the owner | | |
+//! | `Abandoned` | not needed | | the reclaiming thread recycles the frame and frees the slot |
 //!
-//! I1: the bytes are in one place in each state. I3: a page that could not be written returns to its owner. A
-//! reclaiming thread never waits for an owner; an owner waits at most until the pages that left in the same go are
-//! written.
+//! - I1: the bytes are in one place in each state.
+//! - I3: a page that could not be written returns to its owner.
+//! - A reclaiming thread never waits for an owner. An owner waits at most until the pages that were reclaimed
+//!   in the same call are written.
 //!
-//! While the page moves, its frame and the slot that it will need are part of its buffer's usage. The side that ends this
-//! state corrects the usage: the carrier, unless the owner has abandoned the page. The table may belong to another
-//! buffer by then.
+//! While the state is `Moving`, the page's frame and the slot that it will need are part of its buffer's
+//! usage. The side that ends this state corrects the usage, while it holds the lock of the state: the
+//! carrier, unless the owner has abandoned the page. An abandoned page's table may belong to another buffer
+//! by the time the write ends, so the carrier leaves that usage alone.
 //!
-//! Held by: `std-adapter/src/models.rs` (loom), `std-adapter/src/pages/table/tests.rs`, `tests/tests/pool_stress.rs`.
+//! Held by: `std-adapter/src/models.rs` (loom), `std-adapter/src/pages/table/tests.rs`,
+//! `tests/tests/pool_stress.rs`.
 
 use crate::disk::slots::Slot;
 use crate::memory::frame::Frame;
@@ -31,15 +36,15 @@ use crate::pages::sums::PageSums;
 use crate::pages::usage::Usage;
 use crate::sync::{Arc, Condvar, Mutex, lock};
 
-/// The owner's half: stands in the table in the page's place.
+/// The owner's half of a transit. It takes the page's place in the table.
 #[derive(Debug)]
 pub(crate) struct Transit {
     state: Mutex<State>,
-    /// Signalled when a transit that is not abandoned ends.
+    /// Notified when the state becomes `Ended`.
     ended: Condvar,
-    /// Bytes of the slot that the page will have.
+    /// Length in bytes of the slot that the page will have.
     pub(crate) slot_bytes: u64,
-    /// Bytes of the frame that it leaves.
+    /// Capacity in bytes of the frame that the page leaves.
     pub(crate) frame_bytes: u64,
 }
 
@@ -54,15 +59,15 @@ enum State {
 /// What became of a page in transit.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Its bytes are in a slot, and have these sums if the pool keeps any.
+    /// Its bytes are in `slot`. `sums` are theirs, if the pool keeps any.
     Arrived { slot: Slot, valid: usize, sums: Option<PageSums> },
-    /// It could not be written.
+    /// It could not be written, and is in its frame as before.
     Returned(Resident),
 }
 
 impl Transit {
-    /// Starts the transit of a page: one half for the table, one for the reclaiming thread. The usage already has a slot
-    /// of `slot_bytes`.
+    /// Starts the transit of a page. Returns one half for the table and one for the reclaiming thread. The
+    /// caller has reserved `slot_bytes` in the buffer's usage already.
     pub(crate) fn start(resident: Resident, slot_bytes: u64) -> (Arc<Transit>, Carrier) {
         let transit = Arc::new(Transit {
             state: Mutex::new(State::Moving),
@@ -73,7 +78,7 @@ impl Transit {
         (Arc::clone(&transit), Carrier { transit, resident: Some(resident) })
     }
 
-    /// For the owner: blocks until the transit has ended.
+    /// For the owner: blocks until the transit is no longer `Moving`.
     pub(crate) fn wait(&self) {
         let mut state = lock(&self.state);
         while matches!(*state, State::Moving) {
@@ -81,14 +86,16 @@ impl Transit {
         }
     }
 
-    /// What became of the page, once the transit has ended. To be called once.
+    /// For the owner: returns the outcome, or `None` while the page is moving. Panics if the outcome was
+    /// taken already, or the page was abandoned.
     pub(crate) fn take_outcome(&self) -> Option<Outcome> {
         let mut state = lock(&self.state);
-        (!matches!(*state, State::Moving)).then(|| take(&mut state))
+        (!matches!(*state, State::Moving)).then(|| settle(&mut state))
     }
 
-    /// For the owner: gives the page up. If the transit has ended already, returns the page, for the caller to dispose of;
-    /// if not, the carrier disposes of it.
+    /// For the owner: abandons the page. If the transit has ended already, returns the outcome, and the
+    /// caller frees what it holds. Otherwise returns `None`: the reclaiming thread frees it, and `usage` is
+    /// credited now. Panics if the outcome was taken already.
     pub(crate) fn abandon(&self, usage: &Usage) -> Option<Outcome> {
         let mut state = lock(&self.state);
         if matches!(*state, State::Moving) {
@@ -97,77 +104,83 @@ impl Transit {
             usage.disk.release(self.slot_bytes);
             return None;
         }
-        Some(take(&mut state))
+        Some(settle(&mut state))
     }
 
-    /// For the carrier: ends the transit and corrects the usage. If the owner has abandoned the page, changes nothing and
-    /// returns the outcome.
-    fn end(&self, with: Outcome, correct: impl FnOnce()) -> Option<Outcome> {
+    /// For the carrier: ends the transit and calls `correct_usage`. If the owner has abandoned the page,
+    /// changes nothing and returns the outcome.
+    fn end(&self, with: Outcome, correct_usage: impl FnOnce()) -> Option<Outcome> {
         let mut state = lock(&self.state);
         if matches!(*state, State::Abandoned) {
             return Some(with);
         }
         *state = State::Ended(with);
-        correct();
+        correct_usage();
         drop(state);
         self.ended.notify_all();
         None
     }
 }
 
-fn take(state: &mut State) -> Outcome {
+/// Takes the outcome of a transit that has ended.
+fn settle(state: &mut State) -> Outcome {
     match std::mem::replace(state, State::Settled) {
         State::Ended(outcome) => outcome,
-        State::Moving | State::Abandoned | State::Settled => unreachable!("a transit ends once"),
+        State::Moving | State::Abandoned | State::Settled => {
+            unreachable!("an outcome is taken once, after the transit has ended")
+        }
     }
 }
 
-/// What the reclaiming thread has after a page has arrived.
+/// What [`Carrier::arrive`] leaves to the reclaiming thread.
 #[derive(Debug)]
 pub(crate) struct Arrived {
+    /// The page's former frame, no longer part of the buffer's usage.
     pub(crate) frame: Frame,
-    /// The slot, if the owner has abandoned the page.
+    /// The slot, to be freed, if the owner has abandoned the page.
     pub(crate) unwanted: Option<Slot>,
-    /// It is the first page of its buffer that went to the store.
+    /// Whether it is the first page of its buffer that went to the store. False if it was abandoned.
     pub(crate) is_first: bool,
 }
 
-/// The reclaiming thread's half. Dropped before the page has arrived, as when the store panics, it returns the page.
+/// The reclaiming thread's half of a transit. Dropping it before the page has arrived, as when the store
+/// panics, returns the page.
 #[derive(Debug)]
 pub(crate) struct Carrier {
     transit: Arc<Transit>,
-    /// There until the page has arrived. If it has a slot, that slot fits.
+    /// `None` once the page has arrived or returned. If the page has a slot, the slot is long enough.
     resident: Option<Resident>,
 }
 
 impl Carrier {
+    /// The page that is in transit.
     pub(crate) fn resident(&self) -> &Resident {
-        self.resident.as_ref().expect("it is there until the page has arrived")
+        self.resident.as_ref().expect("the page has not arrived yet")
     }
 
-    /// The bytes have arrived in `slot`, and have these sums if the pool keeps any.
+    /// Ends the transit: the bytes are in `slot` now. `sums` are theirs, if the pool keeps any.
     pub(crate) fn arrive(mut self, slot: Slot, sums: Option<PageSums>, usage: &Usage) -> Arrived {
         let resident = self.resident.take().expect("a page arrives once");
         let arrived = Outcome::Arrived { slot, valid: resident.valid, sums };
         let mut is_first = false;
-        let correct = || {
+        let correct_usage = || {
             usage.memory.release(self.transit.frame_bytes);
             is_first = usage.count_spills(1);
         };
-        let unwanted = self.transit.end(arrived, correct).map(|_| slot);
+        let unwanted = self.transit.end(arrived, correct_usage).map(|_| slot);
         Arrived { frame: resident.frame, unwanted, is_first }
     }
 
-    /// Returns a page that cannot be written to its owner. If the owner has abandoned it, the caller gets it, to dispose
-    /// of.
+    /// Ends the transit of a page that cannot be written: returns the page to its owner. If the owner has
+    /// abandoned it, returns it to the caller, who frees its slot and recycles its frame.
     pub(crate) fn return_page(mut self, usage: &Usage) -> Option<Resident> {
         let resident = self.resident.take()?;
         let unused = if resident.slot.is_none() { self.transit.slot_bytes } else { 0 };
         self.return_to_owner(resident, || usage.disk.release(unused))
     }
 
-    fn return_to_owner(&mut self, resident: Resident, correct: impl FnOnce()) -> Option<Resident> {
-        match self.transit.end(Outcome::Returned(resident), correct) {
+    fn return_to_owner(&mut self, resident: Resident, correct_usage: impl FnOnce()) -> Option<Resident> {
+        match self.transit.end(Outcome::Returned(resident), correct_usage) {
             Some(Outcome::Returned(resident)) => Some(resident),
             _ => None,
         }
@@ -176,8 +189,8 @@ impl Carrier {
 
 impl Drop for Carrier {
     fn drop(&mut self) {
-        // Only a panic leads here with the page still there. Its slot stays in the usage, and if the owner has abandoned
-        // the page, in the store: room is lost, but no byte.
+        // Only a panic of the store leaves a page here. Its slot stays reserved in the usage, and stays
+        // allocated if the owner has abandoned the page: disk room is lost, but no byte.
         if let Some(resident) = self.resident.take() {
             drop(self.return_to_owner(resident, || ()));
         }
