@@ -1,35 +1,39 @@
-//! Checksums of what is spilled: which block of a page has which sum. Bookkeeping alone; no I/O.
+//! Checksums of spilled pages: which sum each block of a page has. Bookkeeping only, without I/O.
 //!
-//! Bytes that were changed in a slot, by a disk that rots, a write that was lost or went elsewhere, or another program, are
-//! an error when they are read, and never wrong bytes. The sums are no seal: an attacker who chooses the changed bytes can
-//! make them fit.
+//! Promises:
+//!
+//! - I9: bytes of a slot that were changed are an error when they are read, and never wrong bytes: by a disk
+//!   that decays, by a write that was lost or went elsewhere, or by another program.
+//! - The sums are no protection from an attacker, who can choose the changed bytes so that they match.
 //!
 //! # Design
 //!
-//! - **The sums are in memory, beside the page table.** In the slot they would share the fate of what they guard: a write
-//!   that the disk forgot leaves an old slot with its old sum. They would also unalign slots, and small reads would need a
-//!   second read for the sum.
-//! - **A block is 4 KiB**, or a page if that is smaller: the least that a file system writes, and so what goes bad at once. A
-//!   small read of a spilled page has to read its block whole. Blocks of 1 KiB made that no cheaper and large transfers
-//!   dearer, and would take four times the memory: 4 bytes for each block, 64 for a page of 64 KiB. A page that was never
-//!   spilled has none. Like the table, the sums are not charged.
-//! - **The sum is 32 bits of XXH3**, the fastest of those that need no compiler flags: 115 ns for 4 KiB, where CRC-32C took 220
-//!   to 330, and other hashes 180 to 250. A sum that can be updated from what a write changes would not spare the read: it
-//!   needs the old bytes as well.
-//! - **A sum covers the bytes of its block as they were written.** When a page is cut shorter, its last sum still covers what
-//!   was cut off: cutting needs no I/O, and the next read includes what the sum covers.
-//! - **A write of a part of a block** reads the block first, and is refused if that does not fit its sum: the new sum would
-//!   vouch for bytes that were never checked. A write of a whole block reads nothing, and so heals a block that went bad.
-//! - **A write that fails half-way** leaves a block in two halves, the first of which is known. If the second was content
-//!   too, and had not been read, the block has no sum until it is written again: it is read unchecked, because an error
-//!   would deny bytes that were accepted (I3).
-//! - **Slots that are moved take their sums along**, unchecked: a bad block stays bad, and is no error for those who do not
-//!   read it.
+//! - **The sums are in memory, beside the page table.** In the slot they would be lost together with what
+//!   they guard: a write that the disk forgot leaves an old slot with its old sum. They would also unalign
+//!   slots, and a small read would need a second read for the sum.
+//! - **A block is 4 KiB**, or a page if that is smaller. A file system writes no less, so that much goes bad
+//!   at once. A small read of a spilled page has to read its block whole. Blocks of 1 KiB made such reads no
+//!   cheaper and large transfers dearer, and would take four times the memory. A block takes 4 bytes, a page
+//!   of 64 KiB takes 64, and a page that was never spilled none. Like the table, the sums are not charged.
+//! - **The sum is 32 bits of XXH3**, the fastest hash that needs no compiler flags: it takes 115 ns for 4
+//!   KiB, where CRC-32C took 220 to 330 and other hashes 180 to 250. A sum that can be updated from a change
+//!   would not save the read before a partial write: the update needs the old bytes as well.
+//! - **A sum covers the bytes of its block as they were written.** When a page is truncated, its last sum
+//!   still covers the bytes that were cut off. So truncating needs no I/O; the next read includes those
+//!   bytes.
+//! - **A write of a part of a block** reads the block first, and fails if the block does not match its sum:
+//!   the new sum would vouch for bytes that were never checked. A write of a whole block reads nothing, and
+//!   so repairs a bad block.
+//! - **A write that fails half-way** leaves a block in two halves, of which the first is known. If the second
+//!   was content too, and had not been read, the block has no sum until it is written again. It is read
+//!   unchecked, because an error would deny bytes that were accepted (I3).
+//! - **A page that is moved to another slot keeps its sums**, and is not checked. A bad block stays bad, and
+//!   is an error only for a read of that block.
 //!
 //! The documentation of [`Checksums`] says what they cost, and why they are off by default.
 //!
-//! The sums of a page are valid while it is spilled, or in memory and clean; those of a dirty page are of bytes that are no
-//! longer needed. A hole has none.
+//! The sums of a page are valid while it is spilled, or in memory and clean. Those of a dirty page belong to
+//! bytes that are no longer needed. A hole has none.
 //!
 //! Held by: the tests below, `tests/tests/checksums/`.
 
@@ -37,34 +41,49 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use twox_hash::XxHash3_64;
 
-/// Bytes that share one sum, unless a page is smaller.
+/// Bytes of a block, which has one sum. A page that is smaller is one block.
 pub(crate) const BLOCK: usize = 4096;
 
-/// Whether a pool keeps checksums of what it spills.
+/// Whether a pool keeps checksums of the pages that it spills.
 ///
-/// With them, bytes that were changed in the store after they were spilled are an error when they are read or persisted
-/// ([`SpillError::Corrupted`](crate::SpillError::Corrupted)), and never wrong bytes.
+/// With checksums, bytes that were changed in the store after they were spilled are an error when they are
+/// read or persisted ([`SpillError::Corrupted`](crate::SpillError::Corrupted)), and never wrong bytes.
 ///
-/// They are off by default, because most of what is spilled lives for seconds, and in the page cache, where a transfer is a
-/// copy and a sum is not cheap beside that. Measured with everything in the page cache, they made spilling in pieces of
-/// 64 KiB a tenth slower, reading back a third, and small reads and writes at random places two fifths; in small pieces and
-/// in order, a twentieth and a sixth. Writing that had to wait for the disk took no longer.
+/// They are off by default. Most spilled bytes live for seconds, and in the page cache: there a transfer is a
+/// copy, and a checksum costs much beside a copy.
 ///
-/// Turn them on where spilled bytes lie for hours, on a disk or a network that is not trusted, or where an error is much better
-/// than a wrong byte. They take 4 bytes of memory for each 4 KiB spilled, and some 80 for each page, beside the memory
-/// limit. `cargo bench -p overspill-tests --bench peers -- checksums` measures them.
+/// Turn them on if spilled bytes stay for hours, if the disk or the network is not trusted, or if an error is
+/// much better than a wrong byte.
+///
+/// # Cost
+///
+/// - Time, measured with everything in the page cache: in pieces of 64 KiB, spilling was a tenth slower and
+///   reading back a third; in small pieces and in order, a twentieth and a sixth. Small reads and writes at
+///   random places were two fifths slower. Writing that had to wait for the disk took no longer.
+///   `cargo bench -p overspill-tests --bench peers -- checksums` measures this.
+/// - Memory: 4 bytes for each 4 KiB spilled, and some 80 bytes for each page. They do not count against the
+///   memory limit.
+///
+/// # Examples
+///
+/// ```
+/// use overspill::{Checksums, SpillPool};
+///
+/// let pool = SpillPool::builder().checksums(Checksums::On).build()?;
+/// # Ok::<(), overspill::BuildError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksums {
-    /// None: what the store returns is believed.
+    /// No checksums. Bytes from the store are not checked.
     #[default]
     Off,
-    /// One for each block of 4 KiB, in memory. They miss one accident in four thousand
-    /// million; they do not stop an attacker.
+    /// A checksum in memory for each block of 4 KiB, or for each page if pages are smaller. Each misses one
+    /// accidental change in four thousand million. They do not stop an attacker.
     On,
 }
 
 impl Checksums {
-    /// The sums of a page with this content, if any are kept.
+    /// The sums of a page with this content, or `None` if the pool keeps no sums.
     pub(crate) fn of_page(self, content: &[u8]) -> Option<PageSums> {
         match self {
             Checksums::Off => None,
@@ -73,12 +92,12 @@ impl Checksums {
     }
 }
 
-/// The sum of a block; none if nothing is known of it.
+/// The sum of a block. `None` if it is unknown: the block is not checked.
 pub(crate) type Sum = Option<NonZeroU32>;
 
-/// The sum of `bytes`.
+/// The sum of `bytes`. Never `None`: a hash of 0 becomes 1.
 pub(crate) fn sum(bytes: &[u8]) -> Sum {
-    #[expect(clippy::cast_possible_truncation, reason = "any 32 of its bits are as good as any other")]
+    #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of the hash are equally good")]
     let low = XxHash3_64::oneshot(bytes) as u32;
     NonZeroU32::new(low).or(Some(NonZeroU32::MIN))
 }
@@ -86,24 +105,24 @@ pub(crate) fn sum(bytes: &[u8]) -> Sum {
 /// The sums of one page.
 #[derive(Debug, Default)]
 pub(crate) struct PageSums {
-    /// Bytes from the page's beginning that they cover: at least its content.
+    /// How many bytes from the page's beginning the sums cover. At least its content, while they are valid.
     covered: usize,
-    /// One for each block that is begun.
+    /// One for each block that has covered bytes.
     blocks: Vec<Sum>,
 }
 
 impl PageSums {
-    /// Those of a page with this content.
+    /// The sums of a page with this content.
     pub(crate) fn of(content: &[u8]) -> Self {
         PageSums { covered: content.len(), blocks: content.chunks(BLOCK).map(sum).collect() }
     }
 }
 
-/// The sums of one buffer's pages, by their index.
+/// The sums of one buffer's pages, by page index.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
-    /// None while there are none: there are pools of many buffers without.
-    #[expect(clippy::box_collection, reason = "8 bytes instead of 24 in each of them")]
+    /// `None` while there are no sums, as always in a pool that keeps none.
+    #[expect(clippy::box_collection, reason = "8 bytes instead of 24 in each buffer without sums")]
     pages: Option<Box<BTreeMap<u64, PageSums>>>,
 }
 
@@ -112,25 +131,27 @@ impl Sums {
         self.pages.as_ref()?.get(&index)
     }
 
-    /// Bytes from the beginning of page `index` that its sums cover.
+    /// How many bytes from the beginning of page `index` its sums cover; 0 if it has none.
     pub(crate) fn covered(&self, index: u64) -> usize {
         self.page(index).map_or(0, |page| page.covered)
     }
 
-    /// How many of `found`, the sums of blocks of page `index` from `first` on, are right before one is
-    /// not. One that nothing is known of is.
+    /// How many of `found`, computed of consecutive blocks of page `index` from block `first` on, match
+    /// before the first that does not. An unknown sum matches anything; a block past the last covered one
+    /// does not match.
     pub(crate) fn matching(&self, index: u64, first: usize, found: &[Sum]) -> usize {
         let known = self.page(index).and_then(|page| page.blocks.get(first..)).unwrap_or_default();
-        let fits = |(found, known): &(&Sum, &Sum)| known.is_none() || found == known;
-        found.iter().zip(known).take_while(fits).count()
+        let matches = |(found, known): &(&Sum, &Sum)| known.is_none() || found == known;
+        found.iter().zip(known).take_while(matches).count()
     }
 
-    /// All of page `index` was written.
+    /// Replaces the sums of page `index`, whose content was written whole.
     pub(crate) fn put(&mut self, index: u64, page: PageSums) {
         self.pages.get_or_insert_default().insert(index, page);
     }
 
-    /// Blocks of page `index` from `first` on were written, and the page is covered to `end` at least.
+    /// Sets the sums of consecutive blocks of page `index` from block `first` on. They cover the page up to
+    /// byte `end`; more stays covered if it was. Blocks in between become unknown.
     pub(crate) fn set(&mut self, index: u64, first: usize, sums: &[Sum], end: usize) {
         let page = self.pages.get_or_insert_default().entry(index).or_default();
         page.covered = page.covered.max(end);
@@ -141,7 +162,8 @@ impl Sums {
         page.blocks[first..blocks].copy_from_slice(sums);
     }
 
-    /// Page `index` is covered to `end` and no further, and `last` is the sum of its last block.
+    /// Makes the sums of page `index` cover `end` bytes and no more. `last` is the sum of the last block
+    /// left.
     pub(crate) fn shorten(&mut self, index: u64, end: usize, last: Sum) {
         if let Some(page) = self.pages.as_mut().and_then(|pages| pages.get_mut(&index)) {
             page.covered = end;
@@ -152,12 +174,12 @@ impl Sums {
         }
     }
 
-    /// Page `index` is a hole.
+    /// Removes the sums of page `index`.
     pub(crate) fn forget(&mut self, index: u64) {
         self.pages.as_mut().and_then(|pages| pages.remove(&index));
     }
 
-    /// Pages from `first` on are holes.
+    /// Removes the sums of the pages from `first` on.
     pub(crate) fn cut(&mut self, first: u64) {
         if let Some(pages) = &mut self.pages {
             drop(pages.split_off(&first));
@@ -165,7 +187,7 @@ impl Sums {
         self.pages.take_if(|pages| pages.is_empty());
     }
 
-    /// The pages that have sums.
+    /// The indices of the pages that have sums.
     pub(crate) fn pages(&self) -> impl Iterator<Item = u64> {
         self.pages.iter().flat_map(|pages| pages.keys().copied())
     }
@@ -176,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bit_of_a_block_counts() {
+    fn a_sum_depends_on_every_bit_of_its_block() {
         let mut block = [7; BLOCK];
         let right = sum(&block);
         for bit in 0..BLOCK * 8 {
@@ -184,11 +206,11 @@ mod tests {
             assert_ne!(sum(&block), right, "bit {bit}");
             block[bit / 8] ^= 1 << (bit % 8);
         }
-        assert_ne!(sum(&block[1..]), right, "and the length");
+        assert_ne!(sum(&block[1..]), right, "the length counts too");
     }
 
     #[test]
-    fn what_fits_is_counted_up_to_the_first_that_does_not() {
+    fn matching_counts_sums_up_to_the_first_that_differs() {
         let mut sums = Sums::default();
         let content: Vec<u8> =
             [[1; BLOCK], [2; BLOCK], [3; BLOCK]].concat().into_iter().chain([4; 5]).collect();
@@ -198,15 +220,15 @@ mod tests {
             (sums.covered(4), sums.matching(4, 0, &found), sums.matching(4, 2, &found[2..])),
             (content.len(), 4, 2)
         );
-        assert_eq!((sums.covered(5), sums.matching(5, 0, &found)), (0, 0), "nothing fits a hole");
+        assert_eq!((sums.covered(5), sums.matching(5, 0, &found)), (0, 0), "nothing matches a hole");
         sums.set(4, 1, &[sum(b"other")], 0);
         assert_eq!(sums.matching(4, 0, &found), 1);
         sums.set(4, 1, &[None], 0);
-        assert_eq!(sums.matching(4, 0, &found), 4, "nothing is known of one");
+        assert_eq!(sums.matching(4, 0, &found), 4, "an unknown sum matches");
     }
 
     #[test]
-    fn a_page_is_covered_as_far_as_it_was_written() {
+    fn sums_cover_a_page_as_far_as_it_was_written() {
         let mut sums = Sums::default();
         sums.set(0, 2, &[sum(b"abc")], 2 * BLOCK + 3);
         sums.set(0, 0, &[sum(b"abc")], 3);
