@@ -20,7 +20,7 @@ const SAMPLE_PAGES: usize = 8;
 /// How many entries such a search visits at most: few pages of a large table may be in memory.
 const VISITS_MAX: usize = 1 << 10;
 
-/// Pages by index. A page without an entry is a hole.
+/// Pages by index. A page without an entry is a hole or the window.
 #[derive(Debug, Default)]
 pub(crate) struct PageMap {
     /// `None` while there are no entries. Boxed, so that a table without leaves is small.

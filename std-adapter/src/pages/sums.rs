@@ -2,8 +2,8 @@
 //!
 //! Promises:
 //!
-//! - I9: bytes of a slot that were changed are an error when they are read, and never wrong bytes: by a disk
-//!   that decays, by a write that was lost or went elsewhere, or by another program.
+//! - I9: a read of bytes that were changed in their slot is an error, and never returns wrong bytes. A disk
+//!   that decays may change them, a write that was lost or went elsewhere, or another program.
 //! - The sums are no protection from an attacker, who can choose the changed bytes so that they match.
 //!
 //! # Design
@@ -15,7 +15,7 @@
 //!   at once. A small read of a spilled page has to read its block whole. Blocks of 1 KiB made such reads no
 //!   cheaper and large transfers dearer, and would take four times the memory. A block takes 4 bytes, a page
 //!   of 64 KiB takes 64, and a page that was never spilled none. Like the table, the sums are not charged.
-//! - **The sum is 32 bits of XXH3**, the fastest hash that needs no compiler flags: it takes 115 ns for 4
+//! - **The sum is 32 bits of XXH3**, the fastest hash that needs no compiler flags. It takes 115 ns for 4
 //!   KiB, where CRC-32C took 220 to 330 and other hashes 180 to 250. A sum that can be updated from a change
 //!   would not save the read before a partial write: the update needs the old bytes as well.
 //! - **A sum covers the bytes of its block as they were written.** When a page is truncated, its last sum

@@ -23,8 +23,8 @@
 //!
 //! While the state is `Moving`, the page's frame and the slot that it will need are part of its buffer's
 //! usage. The side that ends this state corrects the usage, while it holds the lock of the state: the
-//! carrier, unless the owner has abandoned the page. An abandoned page's table may belong to another buffer
-//! by the time the write ends, so the carrier leaves that usage alone.
+//! carrier, unless the owner has abandoned the page. By the time the write of an abandoned page ends, the
+//! table and its usage may belong to another buffer.
 //!
 //! Held by: `std-adapter/src/models.rs` (loom), `std-adapter/src/pages/table/tests.rs`,
 //! `tests/tests/pool_stress.rs`.

@@ -19,14 +19,14 @@ fn spilled(at: u64, valid: usize) -> Page {
     Page::Spilled { slot: slot(at), valid }
 }
 
-/// A page that was never spilled.
+/// A page with content `text` that was never spilled.
 fn resident(frames: &FramePool, text: &[u8]) -> Resident {
     let mut resident = Resident { frame: frames.acquire(PAGE).unwrap(), valid: 0, dirty: false, slot: None };
     resident.write(0, text);
     resident
 }
 
-/// One page in each state but in transit: the window is page 1, of 5 bytes.
+/// A resident page 0, a window on page 1 with 5 bytes, a spilled page 2, and holes.
 fn table(frames: &FramePool) -> Table {
     let mut table = Table::new(PAGE);
     table.put(0, Page::Resident(resident(frames, b"resident")));
@@ -42,7 +42,7 @@ fn start_transit(table: &mut Table, index: u64) -> Carrier {
     carrier
 }
 
-/// Charged for one page that leaves.
+/// A usage with one frame, and the slot for its page.
 fn usage() -> Usage {
     let usage = Usage::new();
     usage.memory.reserve(PAGE as u64).unwrap();
@@ -50,7 +50,7 @@ fn usage() -> Usage {
     usage
 }
 
-/// Cuts what is not the window at `len`, and says how many pages that took out.
+/// Truncates the table to `len` bytes, and returns how many pages outside the window were removed.
 fn cut(table: &mut Table, len: u64) -> usize {
     std::iter::from_fn(|| table.truncate(len)).map(|pages| pages.len()).sum()
 }
@@ -62,18 +62,18 @@ fn read(resident: &Resident, at: usize, len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_lies_past_the_content_of_a_page_is_zeros_whatever_the_frame_has() {
+fn bytes_past_the_content_of_a_page_are_zeros_whatever_the_frame_has() {
     let frames = frames();
     let mut page = resident(&frames, b"old page");
     page.valid = 2;
     assert_eq!((read(&page, 0, 8), read(&page, 1, 2)), (b"ol\0\0\0\0\0\0".to_vec(), b"l\0".to_vec()));
     assert_eq!((read(&page, 2, 2), read(&page, 7, 1)), (vec![0; 2], vec![0]));
     page.write(4, b"x");
-    assert_eq!((page.valid, page.content()), (5, &b"ol\0\0x"[..]), "the gap too");
+    assert_eq!((page.valid, page.content()), (5, &b"ol\0\0x"[..]), "the gap is zeros");
     page.write(1, b"L");
-    assert_eq!((page.valid, page.content()), (5, &b"oL\0\0x"[..]), "and nothing is cut off");
+    assert_eq!((page.valid, page.content()), (5, &b"oL\0\0x"[..]), "nothing is cut off");
     page.write(5, b"y");
-    assert_eq!(page.content(), b"oL\0\0xy", "no gap, no zeros");
+    assert_eq!(page.content(), b"oL\0\0xy", "no gap, so no zeros");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_page_is_dirty_once_bytes_are_written_and_not_before() {
 }
 
 #[test]
-fn room_is_in_the_window_without_a_gap_where_the_frame_was_written() {
+fn window_mut_needs_bytes_without_a_gap_where_the_frame_was_written() {
     let frames = frames();
     let mut table = Table::new(PAGE);
     assert!(table.window_mut(0, 1).is_none(), "there is no window");
@@ -103,18 +103,18 @@ fn room_is_in_the_window_without_a_gap_where_the_frame_was_written() {
         assert!(table.window_mut(offset, len).is_none(), "{len} at {offset}");
     }
     assert_eq!(table.window_mut(18, 0), Some(&mut [][..]));
-    assert_eq!(state(&mut table), (4, false), "nothing was asked for");
+    assert_eq!(state(&mut table), (4, false), "no bytes were requested");
     table.window_mut(17, 2).unwrap().copy_from_slice(b"AB");
     assert_eq!(state(&mut table), (4, true));
     table.window_mut(20, 2).unwrap().copy_from_slice(b"CD");
     assert_eq!(state(&mut table), (6, true));
     assert_eq!(table.content(16, 6), Some(&b"1AB4CD"[..]));
     table.window_mut(16, 0).unwrap();
-    assert!(table.resident(2).unwrap().dirty, "as it was");
+    assert!(table.resident(2).unwrap().dirty, "a dirty page stays dirty");
 }
 
 #[test]
-fn an_append_goes_on_at_the_end_of_the_window_or_does_nothing() {
+fn an_append_continues_at_the_end_of_the_window_or_changes_nothing() {
     let frames = frames();
     let mut table = Table::new(PAGE);
     assert!(!table.append(0, b"x", || panic!("there is no window")));
@@ -126,13 +126,13 @@ fn an_append_goes_on_at_the_end_of_the_window_or_does_nothing() {
     let mut commits = 0;
     assert!(table.append(8, b"123", || commits += 1) && table.append(11, b"45678", || commits += 1));
     assert_eq!((commits, table.content(8, 8)), (2, Some(&b"12345678"[..])));
-    assert!(table.append(16, b"", || ()) && table.resident(1).unwrap().dirty, "still");
+    assert!(table.append(16, b"", || ()) && table.resident(1).unwrap().dirty, "a dirty page stays dirty");
     table.resident(1).unwrap().valid = 3;
-    assert!(!table.append(11, b"x", || panic!("the frame was written there")));
+    assert!(!table.append(11, b"x", || panic!("not at the end of what was written to the frame")));
 }
 
 #[test]
-fn content_is_what_lies_in_the_window_whole() {
+fn content_is_returned_only_if_all_of_it_lies_in_the_window() {
     let frames = frames();
     assert!(Table::new(PAGE).content(0, 0).is_none());
     let table = table(&frames);
@@ -165,7 +165,7 @@ fn each_page_is_where_it_was_put() {
 }
 
 #[test]
-fn the_page_in_focus_is_the_window_and_the_one_before_stays() {
+fn focus_moves_the_window_and_the_former_page_stays_in_memory() {
     let frames = frames();
     let mut table = table(&frames);
     assert!(table.focus(2).is_none() && table.focus(3).is_none(), "not in memory");
@@ -175,14 +175,14 @@ fn the_page_in_focus_is_the_window_and_the_one_before_stays() {
     assert_eq!((table.window_index(), table.content(0, 8)), (Some(0), Some(&b"resident"[..])));
     assert_eq!((table.locate(1), table.resident(1).unwrap().content()), (Location::Memory, &b"windo"[..]));
     assert_eq!(table.visit(1, false).unwrap().content(), b"windo");
-    assert_eq!(table.window_index(), Some(0), "it was not to stay");
+    assert_eq!(table.window_index(), Some(0), "visited without focus");
     assert_eq!(table.visit(1, true).unwrap().content(), b"windo");
     assert_eq!(table.window_index(), Some(1));
     assert!([2, 3].iter().all(|&index| table.resident(index).is_none()));
 }
 
 #[test]
-fn a_window_passes_until_it_is_another() {
+fn a_window_is_passing_until_focus_opens_it_again() {
     let frames = frames();
     let mut table = table(&frames);
     assert_eq!(table.passing_index(), None);
@@ -192,15 +192,15 @@ fn a_window_passes_until_it_is_another() {
     assert_eq!(table.passing_index(), Some(5));
     table.focus(1).unwrap();
     table.focus(5).unwrap();
-    assert_eq!(table.passing_index(), None, "it came back to stay");
+    assert_eq!(table.passing_index(), None, "focus opened it again");
 }
 
 #[test]
-fn a_page_that_is_taken_out_leaves_a_hole() {
+fn a_removed_page_leaves_a_hole() {
     let frames = frames();
     let mut table = table(&frames);
     assert!(table.remove_resident(2).is_none() && table.remove_resident(9).is_none());
-    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), valid: 6 }, "it stays");
+    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), valid: 6 }, "a spilled page stays");
     assert_eq!(table.remove_resident(1).unwrap().content(), b"windo");
     assert_eq!((table.window_index(), table.locate(1)), (None, Location::Hole));
     assert!(matches!(table.remove(0), Page::Resident(page) if page.content() == b"resident"));
@@ -209,7 +209,7 @@ fn a_page_that_is_taken_out_leaves_a_hole() {
 }
 
 #[test]
-fn a_window_that_is_lent_is_not_reclaimed_and_comes_back() {
+fn a_lent_window_is_out_of_the_table_until_it_is_reopened() {
     let frames = frames();
     let mut table = table(&frames);
     let window = table.lend().unwrap();
@@ -234,7 +234,7 @@ fn neither_the_window_nor_the_pinned_page_is_the_coldest() {
 }
 
 #[test]
-fn a_search_finds_the_first_page_at_or_after_a_place() {
+fn a_search_finds_the_first_page_at_or_after_an_index() {
     let frames = frames();
     let mut table = Table::new(PAGE);
     assert_eq!((table.next_in_memory(0), table.next_page(0), table.next_in_transit(0)), (None, None, None));
@@ -255,7 +255,7 @@ fn a_search_finds_the_first_page_at_or_after_a_place() {
 }
 
 #[test]
-fn a_transit_that_has_ended_puts_the_page_in_its_place_again() {
+fn a_page_whose_transit_has_ended_settles_as_spilled_or_resident() {
     let frames = frames();
     let usage = usage();
     let mut table = table(&frames);
@@ -263,7 +263,7 @@ fn a_transit_that_has_ended_puts_the_page_in_its_place_again() {
     assert!(table.transit(0).is_some());
     assert!([1, 2, 9].iter().all(|&index| table.transit(index).is_none()));
     table.settle(0);
-    assert_eq!(table.locate(0), Location::InTransit, "not yet");
+    assert_eq!(table.locate(0), Location::InTransit, "the transit has not ended");
     carrier.arrive(slot(7), Some(PageSums::of(b"resident")), &usage);
     table.settle(0);
     assert_eq!(table.locate(0), Location::Spilled { slot: slot(7), valid: 8 });
@@ -277,30 +277,30 @@ fn a_transit_that_has_ended_puts_the_page_in_its_place_again() {
 
     let carrier = start_transit(&mut table, 1);
     usage.memory.reserve(PAGE as u64).unwrap();
-    assert!(carrier.return_page(&usage).is_none(), "it is its owner's");
+    assert!(carrier.return_page(&usage).is_none(), "the page returns to its owner");
     table.settle(1);
     assert_eq!(table.resident(1).unwrap().content(), b"windo");
 }
 
 #[test]
-fn a_cut_takes_out_what_begins_past_it_and_shortens_what_it_goes_through() {
+fn truncation_removes_pages_past_the_length_and_shortens_the_page_it_falls_in() {
     let frames = frames();
     let mut table = table(&frames);
     table.sums.put(2, PageSums::of(b"spill!"));
     table.sums.put(3, PageSums::of(b"3"));
-    assert!(matches!(table.cut_window(9), Page::Hole), "it begins before");
+    assert!(matches!(table.cut_window(9), Page::Hole), "the window begins before 9");
     table.put(3, spilled(3, 1));
     table.put(300, spilled(300, 1));
     assert_eq!(cut(&mut table, 19), 2);
     assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), valid: 3 });
-    assert_eq!(table.sums.pages().collect::<Vec<_>>(), [2], "what is left of it has sums still");
+    assert_eq!(table.sums.pages().collect::<Vec<_>>(), [2], "the shortened page keeps its sums");
 
-    assert_eq!(cut(&mut table, 24), 0, "at a border");
-    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), valid: 3 }, "and never longer");
+    assert_eq!(cut(&mut table, 24), 0, "24 is a page boundary");
+    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), valid: 3 }, "content is not lengthened");
     assert_eq!(cut(&mut table, 16), 1);
     assert_eq!(table.sums.pages().count(), 0);
     assert_eq!(cut(&mut table, 10), 0);
-    assert_eq!(table.content(8, 2), Some(&b"wi"[..]), "the window");
+    assert_eq!(table.content(8, 2), Some(&b"wi"[..]), "the window is shortened");
     assert!(matches!(table.cut_window(8), Page::Resident(page) if page.content() == b"wi"));
     assert_eq!(cut(&mut table, 3), 0);
     assert_eq!(table.resident(0).unwrap().content(), b"res");
@@ -309,20 +309,20 @@ fn a_cut_takes_out_what_begins_past_it_and_shortens_what_it_goes_through() {
 }
 
 #[test]
-fn a_cut_leaves_the_window_alone_unless_it_goes_through_it() {
+fn truncation_changes_the_window_only_if_the_length_falls_inside_its_content() {
     let frames = frames();
     let mut table = table(&frames);
     for len in [13, 8, 0] {
         cut(&mut table, len);
-        assert_eq!(table.content(8, 5), Some(&b"windo"[..]), "{len}: it is cut by itself");
+        assert_eq!(table.content(8, 5), Some(&b"windo"[..]), "to {len}: `cut_window` removes the window");
     }
 }
 
 #[test]
-fn a_table_with_nothing_but_a_small_first_page_is_as_good_as_new() {
+fn a_table_with_at_most_a_small_first_page_can_be_retired() {
     let frames = frames();
     let mut table = Table::new(PAGE);
-    assert!(table.retire(), "it is new");
+    assert!(table.retire(), "a new table");
     table.open(0, resident(&frames, b"abc"), true);
     table.pin(0);
     table.sums.put(0, PageSums::of(b"abc"));
@@ -330,18 +330,18 @@ fn a_table_with_nothing_but_a_small_first_page_is_as_good_as_new() {
     assert_eq!((table.content(0, 0), table.content(0, 1)), (Some(&b""[..]), None));
     assert_eq!((table.passing_index(), table.is_pinned(0), table.sums.covered(0)), (None, false, 0));
 
-    let window = |table: &mut Table| table.resident(0).unwrap().valid;
+    let valid = |table: &mut Table| table.resident(0).unwrap().valid;
     table.resident(0).unwrap().write(0, b"abc");
     table.resident(0).unwrap().slot = Some(slot(0));
-    assert!(!table.retire() && window(&mut table) == 3, "the slot would be lost");
+    assert!(!table.retire() && valid(&mut table) == 3, "the slot would be lost");
     table.resident(0).unwrap().slot = None;
     table.put(1, spilled(1, 1));
-    assert!(!table.retire() && window(&mut table) == 3, "and so would the page");
-    assert_eq!(cut(&mut table, 0), 1, "all but the window");
+    assert!(!table.retire() && valid(&mut table) == 3, "page 1 would be lost");
+    assert_eq!(cut(&mut table, 0), 1, "page 1 is removed");
     assert!(table.retire());
     let mut second = Table::new(PAGE);
     second.open(1, resident(&frames, b"abc"), false);
-    assert!(!second.retire(), "not the first page");
+    assert!(!second.retire(), "its window is not the first page");
     for (bytes, is_kept) in [(RETIRED_FRAME_MAX, true), (2 * RETIRED_FRAME_MAX, false)] {
         let frames = FramePool::new(1 << 20, bytes);
         let mut table = Table::new(bytes);
@@ -352,21 +352,21 @@ fn a_table_with_nothing_but_a_small_first_page_is_as_good_as_new() {
 }
 
 #[test]
-fn all_pages_are_shown_the_window_first_and_no_hole() {
+fn for_each_visits_the_window_first_and_no_hole() {
     let frames = frames();
     let mut table = table(&frames);
     table.put(4, Page::Resident(resident(&frames, b"4")));
     let carrier = start_transit(&mut table, 4);
     table.remove(0);
-    let mut shown = Vec::new();
+    let mut visited = Vec::new();
     table.for_each(|index, view| {
-        shown.push(match view {
+        visited.push(match view {
             View::Resident(page) => (index, "resident", page.valid as u64),
             View::InTransit(transit) => (index, "in transit", transit.frame_bytes),
             View::Spilled { slot, valid } => (index, "spilled", slot.offset + valid as u64),
         });
     });
-    assert_eq!(shown, [(1, "resident", 5), (2, "spilled", 2 * 8 + 6), (4, "in transit", 8)]);
+    assert_eq!(visited, [(1, "resident", 5), (2, "spilled", 2 * 8 + 6), (4, "in transit", 8)]);
     drop(carrier);
 }
 
@@ -376,24 +376,29 @@ fn an_offset_modulo_a_page_is_less_than_one() {
     assert_eq!(low_bits(5, 0), 0);
 }
 
-/// The first page's frame was dropped with a body of more than one page, and so the next body grew one anew.
+/// The frame of the first page was dropped with a body of more than one page, so the next body had to grow a
+/// new one. It must stay with the table.
 #[test]
-fn the_first_frame_stays_when_all_other_pages_are_cut() {
+fn the_first_frame_stays_when_all_other_pages_are_truncated() {
     let frames = frames();
     let mut table = table(&frames);
     assert!(!table.retire(), "there are other pages");
     assert_eq!(
         table.resident(0).map(|first| read(first, 0, 8)),
         Some(b"resident".to_vec()),
-        "nothing has changed"
+        "no content has changed"
     );
     drop(table.cut_window(PAGE as u64));
     assert_eq!(cut(&mut table, PAGE as u64), 1, "the spilled page");
     assert!(table.retire());
-    assert_eq!((table.window_index(), table.content(0, 1)), (Some(0), None), "in place, and empty");
-    assert!(table.retire(), "and again");
+    assert_eq!(
+        (table.window_index(), table.content(0, 1)),
+        (Some(0), None),
+        "the first page is an empty window"
+    );
+    assert!(table.retire(), "a retired table can be retired again");
 
-    // A page that is not in memory, or has a slot, leaves nothing to keep.
+    // A first page that is not in memory has no frame to keep.
     let mut table = Table::new(PAGE);
     table.put(0, spilled(1, 3));
     assert!(!table.retire() && table.locate(0) == Location::Spilled { slot: slot(1), valid: 3 });
