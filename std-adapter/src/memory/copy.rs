@@ -3,7 +3,6 @@
 //!
 //! Held by: the tests below.
 
-use aligned_vec::{AVec, RuntimeAlign};
 use overspill_core::copy::{PIECE, is_slow};
 
 /// Copies `from` to `to`, which must have the same length.
@@ -14,22 +13,6 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     } else {
         to.copy_from_slice(from);
     }
-}
-
-/// Appends `from` to `to`.
-#[inline(always)]
-pub(crate) fn append(to: &mut AVec<u8, RuntimeAlign>, from: &[u8]) {
-    if is_slow(to.as_ptr().wrapping_add(to.len()), from.as_ptr(), from.len()) {
-        append_in_pieces(to, from);
-    } else {
-        to.extend_from_slice(from);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn append_in_pieces(to: &mut AVec<u8, RuntimeAlign>, from: &[u8]) {
-    from.chunks(PIECE).for_each(|piece| to.extend_from_slice(piece));
 }
 
 #[cold]
@@ -67,17 +50,5 @@ mod tests {
             }
         }
         assert_eq!(slow, if cfg!(target_arch = "x86_64") { NEAR - 1 } else { 0 });
-    }
-
-    #[test]
-    fn an_append_is_the_same_at_every_distance() {
-        let from: Vec<u8> = (0..=250).cycle().take(2 * PIECE + 5).collect();
-        for past in [0, 1, NEAR - 1, NEAR] {
-            let mut to = AVec::with_capacity(MACHINE_PAGE, MACHINE_PAGE + NEAR + from.len());
-            let before = (from.as_ptr().addr() + past) % MACHINE_PAGE;
-            to.resize(before, 9);
-            append(&mut to, &from);
-            assert!(to[..before].iter().all(|byte| *byte == 9) && to[before..] == from[..], "{past}");
-        }
     }
 }

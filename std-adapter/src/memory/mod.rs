@@ -3,6 +3,9 @@
 //! | file | holds |
 //! |---|---|
 //! | `budget` | a limit, and the bytes used of it |
+//! | `system` | chunks of address space from the operating system |
+//! | `chunks` | pieces of one length each, and which of them go back to the system |
+//! | `block` | a piece, or memory of the allocator, and how much of it was written |
 //! | `frame` | the memory of one page, with its charge |
 //! | `size_class` | the lengths of frames |
 //! | `free_lists` | frames for recycling |
@@ -10,10 +13,13 @@
 //! | `copy` | copies between frames and callers |
 //! | `machine` | how much memory this process may use |
 
+pub(crate) mod block;
 pub(crate) mod budget;
+pub(crate) mod chunks;
 pub(crate) mod copy;
 pub(crate) mod frame;
 pub(crate) mod frame_pool;
 pub(crate) mod free_lists;
 pub(crate) mod machine;
 pub(crate) mod size_class;
+pub(crate) mod system;

@@ -15,8 +15,12 @@ use std::time::Instant;
 
 #[cfg(overspill_loom)]
 use loom::thread;
+#[cfg(overspill_loom)]
+pub(crate) use loom::thread::yield_now;
 #[cfg(not(overspill_loom))]
 use std::thread;
+#[cfg(not(overspill_loom))]
+pub(crate) use std::thread::yield_now;
 
 #[cfg(not(overspill_loom))]
 pub(crate) use std::{

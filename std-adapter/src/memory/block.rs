@@ -1,0 +1,220 @@
+//! The bytes of one frame: memory of a fixed length, of which a beginning was written.
+//!
+//! There are two origins. What [`chunks`](crate::memory::chunks) have a piece for comes from there, where they
+//! exist; all else comes from the allocator.
+//!
+//! Promises:
+//!
+//! - Only bytes that this block's owner has written can be seen. So the old bytes of a piece, which may be
+//!   another pool's, never are, and fresh memory need not be cleared first.
+//! - Allocating may be refused, and never aborts.
+//!
+//! Held by: the tests below, `tests/tests/resident_memory.rs` (a canary from pool to pool), `.ci/sanitize`.
+
+#![allow(unsafe_code)]
+
+use crate::memory::chunks::{Piece, of_process};
+use crate::memory::system::HAS_CHUNKS;
+use overspill_core::copy::{PIECE, is_slow};
+use std::alloc::{Layout, alloc, dealloc};
+use std::ptr::NonNull;
+
+/// Blocks of this length and more from the allocator begin at a cache line.
+///
+/// Otherwise the allocator would put each of them 16 bytes past a page of the machine. There the kernel's
+/// copies from the page cache hit the slow case that `core/src/copy.rs` describes: 64 KiB took 28 µs instead
+/// of 3. Smaller ones lie anywhere, one in 256 of them in such a place. Aligning those too would leave holes
+/// between them, a quarter of all memory.
+const ALIGNED_MIN: usize = 128 << 10;
+
+/// Bytes of a cache line.
+const ALIGN: usize = 64;
+
+/// Memory with one owner.
+#[derive(Debug)]
+pub(crate) struct Block {
+    memory: Piece,
+    /// The bytes from the beginning that were written since this block was allocated; all of them are
+    /// initialized. At most the length of `memory`.
+    written: u32,
+}
+
+/// How `len` bytes are allocated. `None` if that many cannot be.
+fn layout(len: usize) -> Option<Layout> {
+    Layout::from_size_align(len, if len < ALIGNED_MIN { 1 } else { ALIGN }).ok()
+}
+
+/// A number of bytes in a block, which is a `u32`.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most the capacity, which is a u32")]
+fn short(bytes: usize) -> u32 {
+    bytes as u32
+}
+
+impl Block {
+    /// A block of `len` bytes, at least one, none of them written. `None` if there is no memory.
+    pub(crate) fn allocate(len: usize) -> Option<Block> {
+        if HAS_CHUNKS && of_process().has(len) {
+            return Some(Block { memory: of_process().allocate(len)?, written: 0 });
+        }
+        let bytes = u32::try_from(len).ok().filter(|len| *len > 0)?;
+        // SAFETY: the length is not 0.
+        let at = NonNull::new(unsafe { alloc(layout(len)?) })?;
+        Some(Block { memory: Piece::of_allocator(at, bytes), written: 0 })
+    }
+
+    #[inline(always)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// The bytes from the beginning that were ever written.
+    #[inline(always)]
+    pub(crate) fn written(&self) -> &[u8] {
+        // SAFETY: the block owns `capacity` bytes there, of which the first `written` are initialized.
+        unsafe { std::slice::from_raw_parts(self.memory.at().as_ptr(), self.written as usize) }
+    }
+
+    /// The bytes from the beginning that were ever written.
+    #[inline(always)]
+    pub(crate) fn written_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `written`; `&mut self` is the only access.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.at().as_ptr(), self.written as usize) }
+    }
+
+    /// Writes `data` past the bytes that were written, and returns true. Calls `commit` before the copy, once
+    /// that is certain. If `data` does not fit, does nothing and returns false.
+    #[inline(always)]
+    pub(crate) fn append(&mut self, data: &[u8], commit: impl FnOnce()) -> bool {
+        let (written, capacity) = (self.written as usize, self.capacity());
+        if data.len() > capacity - written {
+            return false;
+        }
+        commit();
+        self.written = short(written + data.len());
+        // SAFETY: `written` is at most `capacity`, so this stays in the block, or at its end.
+        let to = unsafe { self.memory.at().as_ptr().add(written) };
+        // SAFETY: `data.len()` bytes at `to` are the block's, and were not written. `data` is initialized, and
+        // cannot overlap the block, which shows only what was written. Nothing reads them before: neither the
+        // copy nor anything above it can panic after `written` has changed.
+        unsafe { copy(to, data) };
+        true
+    }
+
+    /// Frees the memory now. Nothing is left to be written then.
+    pub(crate) fn free(&mut self) {
+        self.written = 0;
+        let memory = std::mem::replace(&mut self.memory, Piece::NONE);
+        if memory.is_of_chunk() {
+            // SAFETY: the piece is from the process's chunks, and the block, its only owner, has let it go.
+            unsafe { of_process().free(memory) };
+        } else if let Some(layout) = layout(memory.len()).filter(|layout| layout.size() > 0) {
+            // SAFETY: the memory was allocated with this layout, and the block has let it go.
+            unsafe { dealloc(memory.at().as_ptr(), layout) };
+        }
+    }
+
+    /// Makes sure that the first `len` bytes count as written. Those that were not are zeros then. `len` is at
+    /// most the capacity.
+    pub(crate) fn clear_to(&mut self, len: usize) {
+        let written = self.written as usize;
+        let len = len.min(self.capacity());
+        if len > written {
+            // SAFETY: `written` is less than `len`, so this lies in the block.
+            let to = unsafe { self.memory.at().as_ptr().add(written) };
+            // SAFETY: the bytes from `written` to `len` are the block's.
+            unsafe { to.write_bytes(0, len - written) };
+            self.written = short(len);
+        }
+    }
+}
+
+/// Copies `data` to `to`, in pieces where one copy would be slow.
+///
+/// # Safety
+/// `data.len()` bytes at `to` can be written, and `data` does not overlap them.
+#[inline(always)]
+unsafe fn copy(to: *mut u8, data: &[u8]) {
+    if is_slow(to, data.as_ptr(), data.len()) {
+        // SAFETY: as the caller says.
+        unsafe { copy_in_pieces(to, data) };
+    } else {
+        // SAFETY: as the caller says.
+        unsafe { to.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+    }
+}
+
+/// As [`copy`], always in pieces.
+///
+/// # Safety
+/// As for [`copy`].
+#[cold]
+#[inline(never)]
+unsafe fn copy_in_pieces(to: *mut u8, data: &[u8]) {
+    for (number, piece) in data.chunks(PIECE).enumerate() {
+        // SAFETY: each piece but the last has `PIECE` bytes, so this is where it lies in `data`, and as much
+        // can be written at `to`.
+        let to = unsafe { to.add(number * PIECE) };
+        // SAFETY: as the caller says.
+        unsafe { to.copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use overspill_core::copy::NEAR;
+
+    /// Where a copy is slow depends on the distance modulo this.
+    const MACHINE_PAGE: usize = 4 << 10;
+
+    #[test]
+    fn what_was_not_written_is_never_seen() {
+        for len in [2, 300, MACHINE_PAGE, 64 << 10, 3 * ALIGNED_MIN] {
+            for round in 0..3 {
+                let mut block = Block::allocate(len).unwrap();
+                assert_eq!((block.written(), block.capacity()), (&[][..], len), "round {round}");
+                block.clear_to(len / 2);
+                assert!(block.written().len() == len / 2 && block.written().iter().all(|byte| *byte == 0));
+                assert!(!block.append(&vec![7; len], || panic!("it does not fit")));
+                assert!(block.append(&vec![7; len - block.written().len()], || ()));
+                block.written_mut()[0] = 9;
+                assert_eq!((block.written()[0], block.written().len()), (9, len));
+            }
+        }
+    }
+
+    #[test]
+    fn more_than_there_is_is_refused() {
+        assert!(Block::allocate(0).is_none());
+        assert!(Block::allocate(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn an_append_is_the_same_at_every_distance() {
+        let from: Vec<u8> = (0..=250).cycle().take(2 * PIECE + 5).collect();
+        for past in [0, 1, NEAR - 1, NEAR] {
+            let mut block = Block::allocate(16 << 10).unwrap();
+            let start = block.written().as_ptr().addr();
+            let before = (from.as_ptr().addr() + past).wrapping_sub(start) % MACHINE_PAGE;
+            block.append(&vec![9; before], || ());
+            block.append(&from, || ());
+            let (head, tail) = block.written().split_at(before);
+            assert!(head.iter().all(|byte| *byte == 9) && tail == from, "{past}");
+        }
+    }
+
+    #[test]
+    fn large_blocks_begin_at_a_cache_line() {
+        for len in [ALIGNED_MIN, 2 * ALIGNED_MIN, ALIGNED_MIN + 1] {
+            assert_eq!(Block::allocate(len).unwrap().written().as_ptr().align_offset(ALIGN), 0);
+        }
+    }
+}

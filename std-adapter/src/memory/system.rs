@@ -1,0 +1,203 @@
+//! Memory straight from the operating system: chunks of address space, and giving back what lies in them.
+//!
+//! Promises:
+//!
+//! - Every call may be refused, and says so. Giving memory back is a refinement: a refusal costs memory, and
+//!   nothing else.
+//! - A chunk gets no huge pages, where the system makes them unasked: they would be given back only whole.
+//! - Nothing here is kept: [`chunks`](crate::memory::chunks) knows what is mapped.
+//!
+//! Held by: the tests of `chunks.rs`, `tests/tests/resident_memory.rs`.
+
+#![allow(unsafe_code)]
+
+use std::ptr::NonNull;
+
+/// Where chunks come from. The system's own is [`Pages`]; tests and models have others.
+pub(crate) trait Source {
+    /// Bytes of a page of the machine, a power of two: what can be given back by itself.
+    fn page_size(&self) -> usize;
+
+    /// `len` bytes, zeros, at a page of the machine. `None` if the system refuses.
+    fn map(&self, len: usize) -> Option<NonNull<u8>>;
+
+    /// Gives back `len` bytes, a whole mapping.
+    ///
+    /// # Safety
+    /// [`map`](Source::map) returned `at` for `len`, and nothing uses the bytes, now or later.
+    unsafe fn unmap(&self, at: NonNull<u8>, len: usize);
+
+    /// Gives back the memory of `len` bytes, a part of a mapping, and keeps the addresses. The bytes have
+    /// arbitrary values afterwards.
+    ///
+    /// # Safety
+    /// The bytes lie in a mapping, begin and end at a page of the machine, and nothing uses their values.
+    unsafe fn release(&self, at: NonNull<u8>, len: usize);
+
+    /// Says that the bytes are in use, or that nothing may use them. For checkers; does nothing else.
+    fn mark(&self, _at: NonNull<u8>, _len: usize, _in_use: bool) {}
+}
+
+/// The system's pages.
+#[derive(Debug)]
+pub(crate) struct Pages;
+
+/// Whether frames come from chunks here. Elsewhere all of them come from the allocator: where giving back a
+/// part of a mapping means something else, and where a checker has to see each frame by itself.
+pub(crate) const HAS_CHUNKS: bool = cfg!(all(
+    any(target_os = "linux", target_os = "android"),
+    not(any(overspill_loom, miri, overspill_malloc))
+));
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Source for Pages {
+    fn page_size(&self) -> usize {
+        rustix::param::page_size()
+    }
+
+    fn map(&self, len: usize) -> Option<NonNull<u8>> {
+        use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the system chooses an address where nothing is mapped, so no other memory changes.
+        let at = unsafe { mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::PRIVATE) };
+        let at = NonNull::new(at.ok()?)?;
+        // A kernel without huge pages refuses, and needs no such advice.
+        // SAFETY: the bytes are those that were just mapped. The advice changes no byte.
+        let _ = unsafe { madvise(at.as_ptr(), len, Advice::LinuxNoHugepage) };
+        Some(at.cast())
+    }
+
+    unsafe fn unmap(&self, at: NonNull<u8>, len: usize) {
+        self.mark(at, len, true); // the next mapping here is not ours
+        // Refused only where unmapping would split a mapping and there are too many: then addresses leak,
+        // and the memory is given back all the same.
+        // SAFETY: the caller says that the bytes are a mapping, and that nothing uses them.
+        if unsafe { rustix::mm::munmap(at.as_ptr().cast(), len) }.is_err() {
+            // SAFETY: as above; nothing uses the bytes, so nothing uses their values.
+            unsafe { self.release(at, len) };
+        }
+    }
+
+    unsafe fn release(&self, at: NonNull<u8>, len: usize) {
+        // Refused where the process locks its memory. Then it stays resident, which is what was asked for.
+        // SAFETY: the caller says that the bytes lie in a mapping, and that nothing uses their values.
+        let _ = unsafe { rustix::mm::madvise(at.as_ptr().cast(), len, rustix::mm::Advice::LinuxDontNeed) };
+    }
+
+    #[cfg(overspill_asan)]
+    fn mark(&self, at: NonNull<u8>, len: usize, in_use: bool) {
+        unsafe extern "C" {
+            fn __asan_poison_memory_region(at: *const core::ffi::c_void, len: usize);
+            fn __asan_unpoison_memory_region(at: *const core::ffi::c_void, len: usize);
+        }
+        let change = if in_use { __asan_unpoison_memory_region } else { __asan_poison_memory_region };
+        // SAFETY: AddressSanitizer only notes what may be accessed, in memory of its own.
+        unsafe { change(at.as_ptr().cast(), len) };
+    }
+}
+
+/// Never called: [`HAS_CHUNKS`] is false.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl Source for Pages {
+    fn page_size(&self) -> usize {
+        1
+    }
+
+    fn map(&self, _len: usize) -> Option<NonNull<u8>> {
+        None
+    }
+
+    unsafe fn unmap(&self, _at: NonNull<u8>, _len: usize) {}
+
+    unsafe fn release(&self, _at: NonNull<u8>, _len: usize) {}
+}
+
+/// A source that gives out vectors, and tells what it was asked. For tests and models.
+#[cfg(test)]
+pub(crate) mod heap {
+    use super::Source;
+    use crate::sync::{Mutex, lock};
+    use std::collections::BTreeMap;
+    use std::ptr::NonNull;
+
+    #[derive(Debug)]
+    pub(crate) struct Heap(Mutex<State>);
+
+    #[derive(Debug, Default)]
+    struct State {
+        /// By address.
+        mappings: BTreeMap<usize, Vec<u8>>,
+        /// Lengths of what was used since it was mapped or released, by address.
+        resident: BTreeMap<usize, usize>,
+        released: Vec<(NonNull<u8>, usize)>,
+        refuses: bool,
+    }
+
+    // SAFETY: the addresses are compared, and never followed.
+    unsafe impl Send for State {}
+
+    impl Default for Heap {
+        fn default() -> Self {
+            Heap(Mutex::new(State::default()))
+        }
+    }
+
+    impl Heap {
+        /// Bytes that are mapped.
+        pub(crate) fn mapped(&self) -> usize {
+            lock(&self.0).mappings.values().map(Vec::len).sum()
+        }
+
+        /// Bytes that were used since they were mapped or released.
+        pub(crate) fn resident(&self) -> usize {
+            lock(&self.0).resident.values().sum()
+        }
+
+        /// What was released, in turn.
+        pub(crate) fn released(&self) -> Vec<(NonNull<u8>, usize)> {
+            lock(&self.0).released.clone()
+        }
+
+        /// From now on refuses to map, or does not.
+        pub(crate) fn refuse(&self, refuses: bool) {
+            lock(&self.0).refuses = refuses;
+        }
+    }
+
+    impl Source for Heap {
+        fn page_size(&self) -> usize {
+            1
+        }
+
+        fn map(&self, len: usize) -> Option<NonNull<u8>> {
+            let mut state = lock(&self.0);
+            if state.refuses {
+                return None;
+            }
+            let mut mapping = vec![0; len];
+            let at = NonNull::new(mapping.as_mut_ptr())?;
+            state.mappings.insert(at.addr().get(), mapping);
+            Some(at)
+        }
+
+        unsafe fn unmap(&self, at: NonNull<u8>, len: usize) {
+            let mut state = lock(&self.0);
+            let mapping = state.mappings.remove(&at.addr().get()).expect("a mapping begins here");
+            assert_eq!(mapping.len(), len, "a whole mapping goes");
+            let start = at.addr().get();
+            state.resident.retain(|at, _| !(start..start + len).contains(at));
+        }
+
+        unsafe fn release(&self, at: NonNull<u8>, len: usize) {
+            let mut state = lock(&self.0);
+            state.resident.remove(&at.addr().get());
+            state.released.push((at, len));
+        }
+
+        fn mark(&self, at: NonNull<u8>, len: usize, in_use: bool) {
+            if in_use {
+                lock(&self.0).resident.insert(at.addr().get(), len);
+            }
+        }
+    }
+}
