@@ -10,6 +10,7 @@ use crate::error::SpillError;
 use crate::observe::stats::BufferStats;
 use crate::pager::medium::MediumError;
 use crate::pager::state::Pager;
+use crate::pool::private;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use overspill_core::{Medium, ReadMedium};
@@ -78,7 +79,7 @@ impl SpillBuffer {
     /// Buffers that share a limit come from a [`SpillPool`](crate::SpillPool).
     #[must_use]
     pub fn with_budget(bytes: usize) -> Self {
-        SpillBuffer::in_pool(Arc::new(PoolState::private(bytes)))
+        SpillBuffer::in_pool(private::open(bytes))
     }
 
     pub(crate) fn in_pool(pool: Arc<PoolState>) -> Self {

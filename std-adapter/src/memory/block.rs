@@ -14,8 +14,9 @@
 #![allow(unsafe_code)]
 
 use crate::memory::chunks::{Piece, of_process};
+use crate::memory::copy::is_slow;
 use crate::memory::system::HAS_CHUNKS;
-use overspill_core::copy::{PIECE, is_slow};
+use overspill_core::copy::PIECE;
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 
@@ -206,6 +207,8 @@ mod tests {
             let before = (from.as_ptr().addr() + past).wrapping_sub(start) % MACHINE_PAGE;
             block.append(&vec![9; before], || ());
             block.append(&from, || ());
+            // SAFETY: the bytes past the first `before` were just written; they are written once more.
+            unsafe { copy_in_pieces(block.memory.at().as_ptr().add(before), &from) };
             let (head, tail) = block.written().split_at(before);
             assert!(head.iter().all(|byte| *byte == 9) && tail == from, "{past}");
         }

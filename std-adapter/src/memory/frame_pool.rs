@@ -25,7 +25,8 @@ pub(crate) struct FramePool {
     /// The highest limit so far, in bytes.
     limit_max: AtomicU64,
     page_size: usize,
-    free_lists: FreeLists,
+    /// None if frames are freed instead of recycled.
+    free_lists: Option<FreeLists>,
 }
 
 impl FramePool {
@@ -35,8 +36,14 @@ impl FramePool {
             high_water: HighWater::default(),
             limit_max: AtomicU64::new(limit),
             page_size,
-            free_lists: FreeLists::default(),
+            free_lists: Some(FreeLists::default()),
         }
+    }
+
+    /// The same, but frames are freed instead of recycled. For one buffer, which seldom needs a frame of a
+    /// length that it outgrew, and has no others to leave it to.
+    pub(crate) fn without_recycling(self) -> Self {
+        FramePool { free_lists: None, ..self }
     }
 
     pub(crate) fn budget(&self) -> &Budget {
@@ -52,12 +59,13 @@ impl FramePool {
     /// `None` if the budget or the allocator refuses.
     pub(crate) fn acquire(&self, len: usize) -> Option<Frame> {
         debug_assert_eq!(len, self.class(len));
-        if let Some(frame) = self.free_lists.pop(len) {
+        if let Some(frame) = self.free_lists.as_ref().and_then(|lists| lists.pop(len)) {
             return Some(frame);
         }
         let charge = len as u64;
         let charged = self.budget.reserve(charge).or_else(|refused| {
-            self.free_lists.free_at_least((refused.used + charge).saturating_sub(refused.limit));
+            let missing = (refused.used + charge).saturating_sub(refused.limit);
+            self.free_lists.as_ref().ok_or(refused)?.free_at_least(missing);
             // Try again even if nothing was freed here: another thread may have freed those frames.
             self.budget.reserve(charge)
         });
@@ -94,20 +102,20 @@ impl FramePool {
 
     /// Keeps `frame` for the next request for its length. Frees it if more is charged than the limit.
     pub(crate) fn recycle(&self, frame: Frame) {
-        if !self.is_over() {
-            self.free_lists.push(frame);
+        if let Some(lists) = self.free_lists.as_ref().filter(|_| !self.is_over()) {
+            lists.push(frame);
         }
     }
 
     /// Frees all recycled frames, and gives the memory that the process keeps warm back to the system.
     pub(crate) fn trim(&self) {
-        self.free_lists.trim();
+        self.free_lists.iter().for_each(FreeLists::trim);
         trim_process();
     }
 
     /// Bytes of recycled frames, which are charged but not in use.
     pub(crate) fn recycled_bytes(&self) -> u64 {
-        self.free_lists.bytes()
+        self.free_lists.as_ref().map_or(0, FreeLists::bytes)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::pager::wait_state::WaitState;
 use crate::pages::table::{Table, low_bits};
 use crate::pages::usage::Usage;
 use crate::pool::member::OwnTable;
+use crate::pool::private;
 use crate::pool::state::PoolState;
 use crate::pool::table_cache::RegisteredTable;
 use crate::sync::Arc;
@@ -123,6 +124,7 @@ impl Drop for Pager {
         }
         if let Some(registered) = self.registered.take() {
             self.pool.close_table(registered);
+            private::close(&self.pool);
         }
     }
 }

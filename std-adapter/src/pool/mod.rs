@@ -6,13 +6,17 @@
 //! | `registry` | the tables of all buffers, and the choice of donors |
 //! | `supply` | the sources of frames, in the order in which they are tried |
 //! | `reclaim` | moving a page of a donor to its slot, and its frame to the requester |
+//! | `cache` | things that were used, kept to be used again |
+//! | `private` | pools for one buffer each, kept for the next |
 //! | `table_cache` | tables of dropped buffers, kept for new buffers |
 //! | `member` | a buffer as its pool sees it |
 //! | `when_full` | the policy at the disk limit |
 //! | `audit` | recounts, for tests |
 
 pub(crate) mod audit;
+pub(crate) mod cache;
 pub(crate) mod member;
+pub(crate) mod private;
 pub(crate) mod reclaim;
 pub(crate) mod registry;
 pub(crate) mod state;

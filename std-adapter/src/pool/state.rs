@@ -11,7 +11,7 @@ use crate::observe::counters::Counters;
 use crate::observe::events::Listeners;
 use crate::pages::sums::Checksums;
 use crate::pool::registry::Registry;
-use crate::pool::table_cache::TableCache;
+use crate::pool::table_cache::{TableCache, table_cache};
 use crate::pool::when_full::WhenFull;
 use crate::sync::Arc;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use std::path::PathBuf;
 pub(crate) const PAGE_SIZE_DEFAULT: usize = 64 << 10;
 
 /// Bytes of the smallest page that [`fitting_page_size`] chooses: a block of the usual file systems.
-const PAGE_SIZE_CHOSEN_MIN: usize = 4 << 10;
+pub(crate) const PAGE_SIZE_CHOSEN_MIN: usize = 4 << 10;
 
 /// What the buffers of a pool share.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl PoolState {
         PoolState {
             frames: FramePool::new(memory as u64, page_size),
             disk: SlottedStore::new(store, Arc::new(Quota::new(disk)), page_size),
-            table_cache: TableCache::default(),
+            table_cache: table_cache(),
             counters: Counters::default(),
             listeners: Listeners::default(),
             registry: Some(Registry::default()),
@@ -66,7 +66,7 @@ impl PoolState {
     pub(crate) fn private(memory: usize) -> Self {
         let store = Box::new(TempFileStore::new());
         let pool = PoolState::new(memory, u64::MAX, fitting_page_size(memory), store, None);
-        PoolState { registry: None, ..pool }
+        PoolState { registry: None, frames: pool.frames.without_recycling(), ..pool }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::memory::frame::Frame;
 use crate::observe::stats::SpillReason;
 use crate::pages::table::Table;
 use crate::pool::member::{Member, OwnTable, PeerTable};
+use crate::pool::private;
 use crate::pool::reclaim::Reclaimed;
 use crate::pool::registry::{Demand, Effort, Registry};
 use crate::pool::state::PoolState;
@@ -58,8 +59,11 @@ impl PoolState {
     pub(crate) fn close_table(&self, registered: RegisteredTable) {
         registered.table.unlocked().usage.reset();
         let has_own = registered.table.unlocked().own().is_some();
-        let dropped =
-            if has_own { Some(registered) } else { self.table_cache.push(registered, &self.frames) };
+        let dropped = if has_own || self.frames.is_over() {
+            Some(registered)
+        } else {
+            self.table_cache.push(registered)
+        };
         if let Some(registered) = dropped {
             self.drop_table(&registered);
         }
@@ -85,6 +89,7 @@ impl PoolState {
     /// Frees the memory that no buffer uses, and gives the blocks of freed slots back to the file system.
     pub(crate) fn trim(&self) {
         self.drop_cached();
+        private::trim();
         self.frames.trim();
         self.disk.trim_again();
     }

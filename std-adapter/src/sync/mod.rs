@@ -39,7 +39,7 @@ pub(crate) use loom::{
 pub(crate) use std::thread::sleep;
 
 /// Not modelled: an `Arc` orders only the drop of its value, and a `OnceLock` is set once.
-pub(crate) use std::sync::{Arc, OnceLock};
+pub(crate) use std::sync::{Arc, LazyLock, OnceLock};
 
 /// Locks `mutex`, and ignores poison. No critical section of this crate runs foreign code, so no panic leaves
 /// one half done.

@@ -1,0 +1,113 @@
+//! Pools for one buffer each, and a cache of those whose buffer is gone.
+//!
+//! A buffer with a memory limit of its own has a pool of its own. To make one takes seven allocations, which is
+//! fourteen times what a body of 100 bytes costs otherwise. So the pool of a dropped buffer is kept for the
+//! next one, with the buffer's table, and with the frame that the table kept.
+//!
+//! Promises:
+//!
+//! - A pool that is used again is as new: nothing was ever spilled in it, and its limit is the new buffer's.
+//! - The process keeps at most 64 such pools of each page size, with 1 MiB of frames, beside the last one.
+//! - No two buffers share one at a time.
+//!
+//! Held by: the tests below, `tests/tests/pool_memory.rs`, `tests/tests/resident_memory.rs`.
+
+use crate::pool::cache::{Cache, Reusable};
+use crate::pool::state::{PAGE_SIZE_CHOSEN_MIN, PAGE_SIZE_DEFAULT, PoolState, fitting_page_size};
+use crate::sync::{Arc, LazyLock};
+
+/// The page sizes that a pool for one buffer may have: powers of two.
+const PAGE_SIZES: usize = (PAGE_SIZE_DEFAULT.ilog2() - PAGE_SIZE_CHOSEN_MIN.ilog2() + 1) as usize;
+
+/// A pool with a lower limit is not kept: the frame that its table keeps, up to a page, may be more than the
+/// limit of the next buffer. From here on, sixteen pages are less.
+const KEPT_LIMIT_MIN: usize = 16 * PAGE_SIZE_CHOSEN_MIN;
+
+/// The pools of buffers that are gone, by page size.
+static CACHES: LazyLock<[Cache<Arc<PoolState>>; PAGE_SIZES]> =
+    LazyLock::new(|| std::array::from_fn(|_| Cache::new(64, 1 << 20)));
+
+impl Reusable for Arc<PoolState> {
+    fn frame_bytes(&self) -> u64 {
+        self.frames.budget().used()
+    }
+}
+
+fn cache(page_size: usize) -> &'static Cache<Arc<PoolState>> {
+    &CACHES[(page_size / PAGE_SIZE_CHOSEN_MIN).ilog2() as usize]
+}
+
+/// A pool for one buffer, with a memory limit of `memory` bytes.
+pub(crate) fn open(memory: usize) -> Arc<PoolState> {
+    // Not in models: what is kept would pass from one execution to the next.
+    if cfg!(not(overspill_loom))
+        && memory >= KEPT_LIMIT_MIN
+        && let Some(pool) = cache(fitting_page_size(memory)).pop()
+    {
+        pool.frames.set_limit(memory as u64);
+        return pool;
+    }
+    Arc::new(PoolState::private(memory))
+}
+
+/// Keeps the pool of a dropped buffer for the next one, if it is a pool for one buffer and nothing was ever
+/// spilled in it.
+pub(crate) fn close(pool: &Arc<PoolState>) {
+    let is_private = pool.registry.is_none();
+    if cfg!(not(overspill_loom))
+        && is_private
+        && pool.disk.quota().high_water() == 0
+        && pool.frames.budget().limit() >= KEPT_LIMIT_MIN as u64
+    {
+        cache(pool.page_size).push(Arc::clone(pool));
+    }
+}
+
+/// Drops all pools that are kept.
+pub(crate) fn trim() {
+    if cfg!(not(overspill_loom)) {
+        CACHES.iter().for_each(|cache| drop(cache.drain()));
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use crate::api::buffer::SpillBuffer;
+    use std::io::{Read, Seek, Write};
+
+    /// The address of the pool of a buffer.
+    fn pool_of(buffer: &SpillBuffer) -> *const PoolState {
+        Arc::as_ptr(&buffer.pager.pool)
+    }
+
+    /// Other tests use the cache too, so this needs a page size of its own: that of 100,000 bytes is 4 KiB, of
+    /// 140,000 it is 8 KiB.
+    const LIMIT: usize = 140_000;
+
+    #[test]
+    fn a_pool_is_used_again_with_the_limit_of_the_next_buffer_and_none_of_its_bytes() {
+        let mut first = SpillBuffer::with_budget(LIMIT);
+        first.write_all(&[7; 5000]).unwrap();
+        let pool = pool_of(&first);
+        drop(first);
+
+        let mut second = SpillBuffer::with_budget(LIMIT + 1);
+        assert_eq!(pool_of(&second), pool);
+        assert_eq!(second.pager.pool.frames.budget().limit(), LIMIT as u64 + 1);
+        assert_eq!((second.len(), second.stats().spills), (0, 0));
+        second.set_len(5000).unwrap();
+        let mut bytes = Vec::new();
+        second.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, [0; 5000], "holes, whatever the frame has");
+        let third = SpillBuffer::with_budget(LIMIT);
+        assert_ne!(pool_of(&third), pool, "it is in use");
+
+        second.rewind().unwrap();
+        second.write_all(&vec![8; 2 * LIMIT]).unwrap();
+        assert!(second.is_spilled());
+        drop(second);
+        assert_ne!(pool_of(&SpillBuffer::with_budget(LIMIT)), pool, "it has a file");
+    }
+}
