@@ -13,8 +13,9 @@
 
 #![allow(unsafe_code)]
 
-use crate::memory::chunks::{Piece, of_process};
+use crate::memory::chunks::of_process;
 use crate::memory::copy::is_slow;
+use crate::memory::pieces::Piece;
 use crate::memory::system::HAS_CHUNKS;
 use overspill_core::copy::PIECE;
 use std::alloc::{Layout, alloc, dealloc};
@@ -56,7 +57,13 @@ impl Block {
     /// A block of `len` bytes, at least one, none of them written. `None` if there is no memory.
     pub(crate) fn allocate(len: usize) -> Option<Block> {
         if HAS_CHUNKS && of_process().has(len) {
-            return Some(Block { memory: of_process().allocate(len)?, written: 0 });
+            if let Some(memory) = of_process().allocate(len) {
+                return Some(Block { memory, written: 0 });
+            }
+            // A forked process may have noticed just now that it has no chunks.
+            if of_process().has(len) {
+                return None;
+            }
         }
         let bytes = u32::try_from(len).ok().filter(|len| *len > 0)?;
         // SAFETY: the length is not 0.

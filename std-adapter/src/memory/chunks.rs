@@ -25,28 +25,19 @@
 //! - Allocating fails if the system refuses, and never aborts. Freeing never fails, and allocates nothing
 //!   that it needs.
 //! - No lock is held during a call of the system.
-//! - A process that was forked while another thread held a lock gets no memory from here for that length,
+//! - A process that was forked while another thread held a lock notices that, gets no more memory from here
 //!   and gives none back, but does not hang. All other forked processes go on as their parent would.
 //!
 //! Held by: the tests below, `std-adapter/src/models.rs` (loom), `tests/tests/resident_memory.rs`.
 
 #![allow(unsafe_code)]
 
+use crate::memory::pieces::{Class, PIECE_MIN, Piece, chunk_len};
 use crate::memory::size_class::PAGE_SIZE_MAX;
 use crate::memory::system::{HAS_CHUNKS, Pages, Source};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, OnceLock, Ordering, lock, yield_now};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, const_fn, lock};
+use std::hint::spin_loop;
 use std::process;
-use std::ptr::NonNull;
-
-/// Bytes of the shortest piece, a page of the usual machine. Where pages are longer, so is the shortest piece:
-/// see [`Chunks::has`].
-pub(crate) const PIECE_MIN: usize = 4 << 10;
-
-/// Bytes of a chunk, unless its one piece is longer. A chunk costs two calls of the system.
-const CHUNK: usize = 1 << 20;
-
-/// The most pieces of a chunk.
-const PIECES_MAX: usize = CHUNK / PIECE_MIN;
 
 /// Bytes of pieces that stay resident when they are freed. Bringing in a page anew costs a fault, half a
 /// microsecond: a buffer of 3 MB, made and dropped again and again, took 470 of them each time.
@@ -55,47 +46,9 @@ pub(crate) const WARM_MAX: u64 = 6 << 20;
 /// The lengths: from [`PIECE_MIN`] to [`PAGE_SIZE_MAX`], each twice the one before.
 const CLASSES: usize = (PAGE_SIZE_MAX.ilog2() - PIECE_MIN.ilog2() + 1) as usize;
 
-/// How often a forked process tries to get a lock.
-const TRIES_AFTER_FORK: u32 = 1 << 10;
-
-/// Memory of one owner, until it is freed.
-#[derive(Debug)]
-pub(crate) struct Piece {
-    at: NonNull<u8>,
-    len: u32,
-    /// The chunk's number among those of its length; [`NO_CHUNK`] if the memory is the allocator's.
-    chunk: u32,
-}
-
-/// No chunk has this number: so many would be 4 PiB.
-const NO_CHUNK: u32 = u32::MAX;
-
-impl Piece {
-    /// No memory.
-    pub(crate) const NONE: Piece = Piece { at: NonNull::dangling(), len: 0, chunk: NO_CHUNK };
-
-    /// `len` bytes at `at` that are the allocator's.
-    pub(crate) fn of_allocator(at: NonNull<u8>, len: u32) -> Self {
-        Piece { at, len, chunk: NO_CHUNK }
-    }
-
-    /// Whether the memory is from chunks, and not the allocator's.
-    #[inline]
-    pub(crate) fn is_of_chunk(&self) -> bool {
-        self.chunk != NO_CHUNK
-    }
-
-    /// The first of its bytes.
-    #[inline(always)]
-    pub(crate) fn at(&self) -> NonNull<u8> {
-        self.at
-    }
-
-    #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        self.len as usize
-    }
-}
+/// How often a forked process tries to get a lock before it takes it for lost: a few milliseconds. If a thread
+/// of its own had it all that time, the process goes on with the allocator's memory.
+const TRIES_AFTER_FORK: u32 = 1 << 17;
 
 /// All chunks of one source.
 #[derive(Debug)]
@@ -103,49 +56,36 @@ pub(crate) struct Chunks<S: Source> {
     classes: [Mutex<Class>; CLASSES],
     /// Bytes of warm pieces.
     warm: AtomicU64,
-    /// Bytes of the shortest piece.
-    piece_min: usize,
     source: S,
-    /// The process that made this. A forked one has another number.
-    process: u32,
+    /// The number of the process that mapped the first chunk; 0 before that. A forked one has another.
+    process: AtomicU64,
+    /// This process was forked while a thread that it has not got held a lock.
+    lost: AtomicBool,
 }
-
-/// The chunks with pieces of one length.
-#[derive(Debug, Default)]
-struct Class {
-    chunks: Vec<Chunk>,
-    /// Numbers of entries of `chunks` that stand for no mapping.
-    vacant: Vec<u32>,
-    /// Numbers of the chunks that have a cold piece.
-    open: Vec<u32>,
-    /// Warm pieces, the last freed at the end.
-    warm: Vec<Piece>,
-    /// A chunk of cold pieces only, which stays mapped.
-    spare: Option<u32>,
-}
-
-/// One mapping.
-#[derive(Debug)]
-struct Chunk {
-    at: NonNull<u8>,
-    /// A bit for each cold piece.
-    cold: [u64; PIECES_MAX / 64],
-    cold_pieces: u32,
-    /// Its place in `open`, if it has a cold piece.
-    open_at: u32,
-}
-
-// SAFETY: a chunk's address stands for memory that belongs to the process; any thread may free or map it.
-unsafe impl Send for Chunk {}
-// SAFETY: a piece is memory with one owner, as a `Box<[u8]>` is. The owner may be any thread.
-unsafe impl Send for Piece {}
-// SAFETY: a shared piece shows only its address and length.
-unsafe impl Sync for Piece {}
 
 /// The chunks of this process.
+#[cfg(not(overspill_loom))]
+static CHUNKS: Chunks<Pages> = Chunks::new(Pages);
+
+/// The chunks of this process. Not to be called where [`HAS_CHUNKS`] is false.
+#[cfg(not(overspill_loom))]
 pub(crate) fn of_process() -> &'static Chunks<Pages> {
-    static CHUNKS: OnceLock<Chunks<Pages>> = OnceLock::new();
-    CHUNKS.get_or_init(|| Chunks::new(Pages))
+    &CHUNKS
+}
+
+#[cfg(overspill_loom)]
+pub(crate) fn of_process() -> &'static Chunks<Pages> {
+    unreachable!("models have chunks of their own")
+}
+
+#[cfg(not(overspill_loom))]
+const fn classes() -> [Mutex<Class>; CLASSES] {
+    [const { Mutex::new(Class::new()) }; CLASSES]
+}
+
+#[cfg(overspill_loom)]
+fn classes() -> [Mutex<Class>; CLASSES] {
+    std::array::from_fn(|_| Mutex::new(Class::new()))
 }
 
 /// Gives the memory of this process's warm pieces to the system.
@@ -160,30 +100,27 @@ pub(crate) fn warm_bytes_of_process() -> u64 {
     if HAS_CHUNKS { of_process().warm_bytes() } else { 0 }
 }
 
-/// Bytes of a chunk with pieces of `len` bytes.
-fn chunk_len(len: usize) -> usize {
-    len.max(CHUNK)
-}
-
-fn pieces(len: usize) -> u32 {
-    u32::try_from(chunk_len(len) / len).expect("at most PIECES_MAX")
-}
-
 impl<S: Source> Chunks<S> {
-    pub(crate) fn new(source: S) -> Self {
-        Chunks {
-            classes: std::array::from_fn(|_| Mutex::new(Class::default())),
-            warm: AtomicU64::new(0),
-            piece_min: source.page_size().max(PIECE_MIN),
-            source,
-            process: process::id(),
+    const_fn! {
+        pub(crate) fn new(source: S) -> Self {
+            Chunks {
+                classes: classes(),
+                warm: AtomicU64::new(0),
+                process: AtomicU64::new(0),
+                lost: AtomicBool::new(false),
+                source,
+            }
         }
     }
 
     /// Whether there are pieces of `len` bytes: powers of two from [`PIECE_MIN`] to [`PAGE_SIZE_MAX`], and no
-    /// less than a page of the machine.
+    /// less than a page of the machine; none any more if a fork has lost a lock.
     pub(crate) fn has(&self, len: usize) -> bool {
-        len.is_power_of_two() && (self.piece_min..=PAGE_SIZE_MAX).contains(&len)
+        if self.lost.load(Ordering::Relaxed) {
+            return false;
+        }
+        let shortest = self.source.page_size().max(PIECE_MIN);
+        len.is_power_of_two() && (shortest..=PAGE_SIZE_MAX).contains(&len)
     }
 
     /// A piece of `len` bytes, with arbitrary bytes in it. `None` if there are no pieces of that length, or if
@@ -193,7 +130,7 @@ impl<S: Source> Chunks<S> {
             return None;
         }
         let mut class = self.enter(len)?;
-        let piece = match class.warm.pop() {
+        let piece = match class.take_warm() {
             Some(piece) => {
                 self.warm.fetch_sub(len as u64, Ordering::Relaxed);
                 piece
@@ -206,20 +143,18 @@ impl<S: Source> Chunks<S> {
                 }
             },
         };
-        self.source.mark(piece.at, len, true);
+        self.source.mark(piece.at(), len, true);
         Some(piece)
     }
 
     #[cold]
     fn allocate_of_new_chunk(&self, len: usize) -> Option<Piece> {
+        let _ = self.process.compare_exchange(0, process::id().into(), Ordering::Relaxed, Ordering::Relaxed);
         let at = self.source.map(chunk_len(len))?;
         self.source.mark(at, chunk_len(len), false);
-        let piece = self.enter(len).and_then(|mut class| {
-            class.add(at, len)?;
-            class.take_cold(len)
-        });
+        let piece = self.enter(len).and_then(|mut class| class.add(at, len));
         if piece.is_none() {
-            // SAFETY: it was mapped above with this length, and no piece of it was handed out.
+            // SAFETY: it was mapped above with this length, and is in no class.
             unsafe { self.source.unmap(at, chunk_len(len)) };
         }
         piece
@@ -230,8 +165,8 @@ impl<S: Source> Chunks<S> {
     /// # Safety
     /// The piece is from these chunks, and nothing uses its bytes any more.
     pub(crate) unsafe fn free(&self, piece: Piece) {
-        let bytes = piece.len as u64;
-        self.source.mark(piece.at, piece.len(), false);
+        let bytes = piece.len() as u64;
+        self.source.mark(piece.at(), piece.len(), false);
         let warms = |warm: u64| (warm + bytes <= WARM_MAX).then_some(warm + bytes);
         if self.warm.fetch_update(Ordering::Relaxed, Ordering::Relaxed, warms).is_err() {
             return self.cool(std::iter::once(piece));
@@ -253,7 +188,7 @@ impl<S: Source> Chunks<S> {
             let len = piece.len();
             // SAFETY: the piece lies in a mapping, its length is one of whole machine pages, and it is in no
             // list, so nothing uses its bytes before `put_cold`.
-            unsafe { self.source.release(piece.at, len) };
+            unsafe { self.source.release(piece.at(), len) };
             let empty = self.enter(len).and_then(|mut class| class.put_cold(piece));
             if let Some(at) = empty {
                 // SAFETY: the chunk is out of the class: all its pieces are cold, and none can be taken.
@@ -266,14 +201,12 @@ impl<S: Source> Chunks<S> {
     pub(crate) fn trim(&self) {
         for class_index in 0..CLASSES {
             let len = PIECE_MIN << class_index;
-            let Some(warm) = self.enter(len).map(|mut class| std::mem::take(&mut class.warm)) else {
+            let Some(warm) = self.enter(len).map(|mut class| class.take_all_warm()) else {
                 continue;
             };
             self.warm.fetch_sub((warm.len() * len) as u64, Ordering::Relaxed);
             self.cool(warm.into_iter());
-            let spare =
-                self.enter(len).and_then(|mut class| class.spare.take().map(|chunk| class.remove(chunk)));
-            if let Some(at) = spare {
+            if let Some(at) = self.enter(len).and_then(|mut class| class.remove_spare()) {
                 // SAFETY: as in `cool`.
                 unsafe { self.source.unmap(at, chunk_len(len)) };
             }
@@ -285,9 +218,11 @@ impl<S: Source> Chunks<S> {
         self.warm.load(Ordering::Relaxed)
     }
 
-    /// Locks the chunks with pieces of `len` bytes. `None` only in a forked process, if a thread that it has
-    /// not got may hold the lock.
+    /// Locks the chunks with pieces of `len` bytes. `None` only in a forked process that has lost a lock.
     fn enter(&self, len: usize) -> Option<MutexGuard<'_, Class>> {
+        if self.lost.load(Ordering::Relaxed) {
+            return None;
+        }
         let class = &self.classes[(len.ilog2() - PIECE_MIN.ilog2()) as usize];
         if let Ok(guard) = class.try_lock() {
             return Some(guard);
@@ -297,108 +232,17 @@ impl<S: Source> Chunks<S> {
 
     #[cold]
     fn wait<'a>(&self, class: &'a Mutex<Class>) -> Option<MutexGuard<'a, Class>> {
-        if process::id() == self.process {
+        if u64::from(process::id()) == self.process.load(Ordering::Relaxed) {
             return Some(lock(class));
         }
-        (0..TRIES_AFTER_FORK).find_map(|_| {
-            yield_now();
+        let found = (0..TRIES_AFTER_FORK).find_map(|_| {
+            spin_loop();
             class.try_lock().ok()
-        })
-    }
-}
-
-impl Class {
-    /// A piece of the newest chunk that has a cold one.
-    fn take_cold(&mut self, len: usize) -> Option<Piece> {
-        let number = *self.open.last()?;
-        let chunk = &mut self.chunks[number as usize];
-        let word = chunk.cold.iter().position(|word| *word != 0)?;
-        let index = word * 64 + chunk.cold[word].trailing_zeros() as usize;
-        chunk.cold[word] &= chunk.cold[word] - 1;
-        chunk.cold_pieces -= 1;
-        // SAFETY: the piece lies in the chunk's mapping, since `cold` has bits for its pieces only.
-        let at = unsafe { chunk.at.add(index * len) };
-        if chunk.cold_pieces == 0 {
-            self.open.pop();
+        });
+        if found.is_none() {
+            self.lost.store(true, Ordering::Relaxed);
         }
-        self.spare.take_if(|spare| *spare == number);
-        Some(Piece { at, len: u32::try_from(len).ok()?, chunk: number })
-    }
-
-    /// Keeps a piece warm. Returns it if there is no memory for its entry.
-    fn put_warm(&mut self, piece: Piece) -> Option<Piece> {
-        if self.warm.try_reserve(1).is_err() {
-            return Some(piece);
-        }
-        self.warm.push(piece);
-        None
-    }
-
-    /// Marks a piece as cold. Returns the address of its chunk if that is to be unmapped; it is out of the
-    /// class then.
-    fn put_cold(&mut self, piece: Piece) -> Option<NonNull<u8>> {
-        let (len, number) = (piece.len(), piece.chunk);
-        let chunk = &mut self.chunks[number as usize];
-        let index = (piece.at.addr().get() - chunk.at.addr().get()) / len;
-        debug_assert_eq!(chunk.cold[index / 64] & 1 << (index % 64), 0, "freed twice");
-        chunk.cold[index / 64] |= 1 << (index % 64);
-        chunk.cold_pieces += 1;
-        let cold_pieces = chunk.cold_pieces;
-        if cold_pieces == 1 {
-            self.open(number);
-        }
-        if cold_pieces < pieces(len) {
-            return None;
-        }
-        if self.spare.is_none() {
-            self.spare = Some(number);
-            return None;
-        }
-        Some(self.remove(number))
-    }
-
-    /// Adds a chunk of cold pieces. `None` if there is no memory for its entry; all later steps need none.
-    fn add(&mut self, at: NonNull<u8>, len: usize) -> Option<()> {
-        let chunks = self.chunks.len() + 1;
-        self.chunks.try_reserve(1).ok()?;
-        self.vacant.try_reserve(chunks - self.vacant.len()).ok()?;
-        self.open.try_reserve(chunks - self.open.len()).ok()?;
-        let mut cold = [0; PIECES_MAX / 64];
-        for index in 0..pieces(len) as usize {
-            cold[index / 64] |= 1 << (index % 64);
-        }
-        let chunk = Chunk { at, cold, cold_pieces: pieces(len), open_at: 0 };
-        let number = match self.vacant.pop() {
-            Some(number) => {
-                self.chunks[number as usize] = chunk;
-                number
-            }
-            None => {
-                let number = u32::try_from(self.chunks.len()).ok().filter(|&number| number != NO_CHUNK)?;
-                self.chunks.push(chunk);
-                number
-            }
-        };
-        self.open(number);
-        Some(())
-    }
-
-    fn open(&mut self, number: u32) {
-        self.chunks[number as usize].open_at =
-            u32::try_from(self.open.len()).expect("as many as chunks at most");
-        self.open.push(number);
-    }
-
-    /// Forgets a chunk whose pieces are all cold, and returns its address.
-    fn remove(&mut self, number: u32) -> NonNull<u8> {
-        let chunk = &self.chunks[number as usize];
-        let (at, open_at) = (chunk.at, chunk.open_at);
-        self.open.swap_remove(open_at as usize);
-        if let Some(&moved) = self.open.get(open_at as usize) {
-            self.chunks[moved as usize].open_at = open_at;
-        }
-        self.vacant.push(number);
-        at
+        found
     }
 }
 
@@ -406,6 +250,7 @@ impl Class {
 #[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
+    use crate::memory::pieces::CHUNK;
     use crate::memory::system::heap::Heap;
     use std::collections::BTreeMap;
 
@@ -428,9 +273,9 @@ mod tests {
     fn pieces_of_one_chunk_lie_side_by_side_and_a_chunk_is_used_up_first() {
         let chunks = chunks();
         let pieces: Vec<_> = (0..CHUNK / LEN).map(|_| allocate(&chunks, LEN)).collect();
-        let first = pieces[0].at.addr().get();
+        let first = pieces[0].at().addr().get();
         let expected: Vec<_> = (0..pieces.len()).map(|i| first + i * LEN).collect();
-        assert_eq!(pieces.iter().map(|piece| piece.at.addr().get()).collect::<Vec<_>>(), expected);
+        assert_eq!(pieces.iter().map(|piece| piece.at().addr().get()).collect::<Vec<_>>(), expected);
         assert_eq!(chunks.source.mapped(), CHUNK);
         let other = allocate(&chunks, LEN);
         let longer = allocate(&chunks, 2 * LEN);
@@ -442,11 +287,11 @@ mod tests {
     fn freed_pieces_stay_warm_up_to_the_bound_and_the_last_freed_comes_first() {
         let chunks = chunks();
         let pieces: Vec<_> = (0..=WARM_MAX as usize / LEN).map(|_| allocate(&chunks, LEN)).collect();
-        let at: Vec<_> = pieces.iter().map(|piece| piece.at).collect();
+        let at: Vec<_> = pieces.iter().map(|piece| piece.at()).collect();
         free(&chunks, pieces);
         assert_eq!(chunks.warm_bytes(), WARM_MAX);
         assert_eq!(chunks.source.released(), [(at[at.len() - 1], LEN)], "there was no room for one more");
-        assert_eq!(allocate(&chunks, LEN).at, at[at.len() - 2]);
+        assert_eq!(allocate(&chunks, LEN).at(), at[at.len() - 2]);
         assert_eq!(chunks.warm_bytes(), WARM_MAX - LEN as u64);
     }
 
@@ -455,7 +300,7 @@ mod tests {
         let chunks = chunks();
         let pieces: Vec<_> = (0..200).map(|i| allocate(&chunks, LEN << (i % 3))).collect();
         let (kept, freed): (Vec<_>, Vec<_>) =
-            pieces.into_iter().partition(|piece| piece.at.addr().get() % 7 == 0);
+            pieces.into_iter().partition(|piece| piece.at().addr().get() % 7 == 0);
         let used = kept.len();
         free(&chunks, freed);
         chunks.trim();
@@ -501,7 +346,7 @@ mod tests {
             let grows = if step % 4000 < 2000 { 60 } else { 40 };
             if dice % 100 < grows {
                 let piece = allocate(&chunks, PIECE_MIN << (dice / 100 % 6));
-                let (at, end) = (piece.at.addr().get(), piece.at.addr().get() + piece.len());
+                let (at, end) = (piece.at().addr().get(), piece.at().addr().get() + piece.len());
                 let before = used.range(..end).next_back().map_or(0, |(at, piece)| at + piece.len());
                 assert!(before <= at, "{at:x} overlaps what ends at {before:x}");
                 used.insert(at, piece);

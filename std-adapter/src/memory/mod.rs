@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `budget` | a limit, and the bytes used of it |
 //! | `system` | chunks of address space from the operating system |
-//! | `chunks` | pieces of one length each, and which of them go back to the system |
+//! | `pieces` | chunks that are cut into pieces of one length, and which pieces are free |
+//! | `chunks` | the pieces of the process, and which of them go back to the system |
 //! | `block` | a piece, or memory of the allocator, and how much of it was written |
 //! | `frame` | the memory of one page, with its charge |
 //! | `size_class` | the lengths of frames |
@@ -21,5 +22,6 @@ pub(crate) mod frame;
 pub(crate) mod frame_pool;
 pub(crate) mod free_lists;
 pub(crate) mod machine;
+pub(crate) mod pieces;
 pub(crate) mod size_class;
 pub(crate) mod system;

@@ -13,7 +13,7 @@
 //! Held by: the tests below, `tests/tests/pool_limits.rs`, `tests/tests/pool_stress.rs`.
 
 use crate::sync::biased::TryLock;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, const_fn, lock};
 
 /// What can be cached.
 pub(crate) trait Reusable {
@@ -44,12 +44,17 @@ impl<T> Default for Others<T> {
     }
 }
 
-impl<T: Reusable> Cache<T> {
-    /// A cache for `count_max` things with `bytes_max` bytes of frames together, beside the last one.
-    pub(crate) fn new(count_max: usize, bytes_max: u64) -> Self {
-        Cache { last: TryLock::default(), others: Mutex::new(Others::default()), count_max, bytes_max }
+impl<T> Cache<T> {
+    const_fn! {
+        /// A cache for `count_max` things with `bytes_max` bytes of frames together, beside the last one.
+        pub(crate) fn new(count_max: usize, bytes_max: u64) -> Self {
+            let others = Others { things: Vec::new(), bytes: 0 };
+            Cache { last: TryLock::new(None), others: Mutex::new(others), count_max, bytes_max }
+        }
     }
+}
 
+impl<T: Reusable> Cache<T> {
     #[inline]
     pub(crate) fn pop(&self) -> Option<T> {
         self.last.try_with(Option::take).flatten().or_else(|| self.pop_other())

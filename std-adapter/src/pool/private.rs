@@ -14,7 +14,7 @@
 
 use crate::pool::cache::{Cache, Reusable};
 use crate::pool::state::{PAGE_SIZE_CHOSEN_MIN, PAGE_SIZE_DEFAULT, PoolState, fitting_page_size};
-use crate::sync::{Arc, LazyLock};
+use crate::sync::Arc;
 
 /// The page sizes that a pool for one buffer may have: powers of two.
 const PAGE_SIZES: usize = (PAGE_SIZE_DEFAULT.ilog2() - PAGE_SIZE_CHOSEN_MIN.ilog2() + 1) as usize;
@@ -23,9 +23,10 @@ const PAGE_SIZES: usize = (PAGE_SIZE_DEFAULT.ilog2() - PAGE_SIZE_CHOSEN_MIN.ilog
 /// limit of the next buffer. From here on, sixteen pages are less.
 const KEPT_LIMIT_MIN: usize = 16 * PAGE_SIZE_CHOSEN_MIN;
 
-/// The pools of buffers that are gone, by page size.
-static CACHES: LazyLock<[Cache<Arc<PoolState>>; PAGE_SIZES]> =
-    LazyLock::new(|| std::array::from_fn(|_| Cache::new(64, 1 << 20)));
+/// The pools of buffers that are gone, by page size. Not in models: what is kept would pass from one
+/// execution to the next.
+#[cfg(not(overspill_loom))]
+static CACHES: [Cache<Arc<PoolState>>; PAGE_SIZES] = [const { Cache::new(64, 1 << 20) }; PAGE_SIZES];
 
 impl Reusable for Arc<PoolState> {
     fn frame_bytes(&self) -> u64 {
@@ -33,17 +34,18 @@ impl Reusable for Arc<PoolState> {
     }
 }
 
-fn cache(page_size: usize) -> &'static Cache<Arc<PoolState>> {
-    &CACHES[(page_size / PAGE_SIZE_CHOSEN_MIN).ilog2() as usize]
+/// The cache for pools with a memory limit of `memory` bytes, if they are kept.
+fn cache(memory: usize) -> Option<&'static Cache<Arc<PoolState>>> {
+    #[cfg(not(overspill_loom))]
+    if memory >= KEPT_LIMIT_MIN {
+        return CACHES.get((fitting_page_size(memory) / PAGE_SIZE_CHOSEN_MIN).ilog2() as usize);
+    }
+    None
 }
 
 /// A pool for one buffer, with a memory limit of `memory` bytes.
 pub(crate) fn open(memory: usize) -> Arc<PoolState> {
-    // Not in models: what is kept would pass from one execution to the next.
-    if cfg!(not(overspill_loom))
-        && memory >= KEPT_LIMIT_MIN
-        && let Some(pool) = cache(fitting_page_size(memory)).pop()
-    {
+    if let Some(pool) = cache(memory).and_then(Cache::pop) {
         pool.frames.set_limit(memory as u64);
         return pool;
     }
@@ -54,20 +56,19 @@ pub(crate) fn open(memory: usize) -> Arc<PoolState> {
 /// spilled in it.
 pub(crate) fn close(pool: &Arc<PoolState>) {
     let is_private = pool.registry.is_none();
-    if cfg!(not(overspill_loom))
-        && is_private
+    if is_private
         && pool.disk.quota().high_water() == 0
-        && pool.frames.budget().limit() >= KEPT_LIMIT_MIN as u64
+        && let Ok(memory) = usize::try_from(pool.frames.budget().limit())
+        && let Some(cache) = cache(memory)
     {
-        cache(pool.page_size).push(Arc::clone(pool));
+        cache.push(Arc::clone(pool));
     }
 }
 
 /// Drops all pools that are kept.
 pub(crate) fn trim() {
-    if cfg!(not(overspill_loom)) {
-        CACHES.iter().for_each(|cache| drop(cache.drain()));
-    }
+    #[cfg(not(overspill_loom))]
+    CACHES.iter().for_each(|cache| drop(cache.drain()));
 }
 
 #[cfg(test)]
@@ -107,6 +108,7 @@ mod tests {
         second.rewind().unwrap();
         second.write_all(&vec![8; 2 * LIMIT]).unwrap();
         assert!(second.is_spilled());
+        let _address = Arc::clone(&second.pager.pool); // no other pool can have it meanwhile
         drop(second);
         assert_ne!(pool_of(&SpillBuffer::with_budget(LIMIT)), pool, "it has a file");
     }

@@ -42,7 +42,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::sync::{Arc, AtomicBool, AtomicU8, Cell, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU8, Cell, Mutex, MutexGuard, Ordering, const_fn, lock};
 
 /// The owner is not inside, and has not been since the last check for idleness.
 const AWAY: u8 = 0;
@@ -215,7 +215,7 @@ impl<T, B> Peer<T, B> {
 /// A lock that no thread waits for. A thread that finds it taken does without the value.
 ///
 /// It costs one atomic exchange, where a mutex costs two.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct TryLock<T> {
     /// A thread is inside.
     taken: AtomicBool,
@@ -227,6 +227,12 @@ pub(crate) struct TryLock<T> {
 unsafe impl<T: Send> Sync for TryLock<T> {}
 
 impl<T> TryLock<T> {
+    const_fn! {
+        pub(crate) fn new(value: T) -> Self {
+            TryLock { taken: AtomicBool::new(false), value: Cell::new(value) }
+        }
+    }
+
     /// Runs `f` on the value, with exclusive access. If another thread is inside, returns `None` at once.
     #[inline]
     pub(crate) fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {

@@ -10,17 +10,30 @@
 
 pub(crate) mod biased;
 
+/// Defines a function that is `const`, except under loom, whose locks cannot be made in a constant.
+///
+/// What the whole process shares is a constant of such locks. Made at its first use, behind a lock, it would
+/// hang a process that was forked during that moment.
+macro_rules! const_fn {
+    ($(#[$attribute:meta])* $visibility:vis fn $($rest:tt)*) => {
+        $(#[$attribute])*
+        #[cfg(not(overspill_loom))]
+        $visibility const fn $($rest)*
+
+        $(#[$attribute])*
+        #[cfg(overspill_loom)]
+        $visibility fn $($rest)*
+    };
+}
+pub(crate) use const_fn;
+
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
 #[cfg(overspill_loom)]
 use loom::thread;
-#[cfg(overspill_loom)]
-pub(crate) use loom::thread::yield_now;
 #[cfg(not(overspill_loom))]
 use std::thread;
-#[cfg(not(overspill_loom))]
-pub(crate) use std::thread::yield_now;
 
 #[cfg(not(overspill_loom))]
 pub(crate) use std::{
@@ -39,7 +52,7 @@ pub(crate) use loom::{
 pub(crate) use std::thread::sleep;
 
 /// Not modelled: an `Arc` orders only the drop of its value, and a `OnceLock` is set once.
-pub(crate) use std::sync::{Arc, LazyLock, OnceLock};
+pub(crate) use std::sync::{Arc, OnceLock};
 
 /// Locks `mutex`, and ignores poison. No critical section of this crate runs foreign code, so no panic leaves
 /// one half done.
@@ -111,11 +124,14 @@ impl<T: Default> Default for Cell<T> {
 }
 
 impl<T> Cell<T> {
+    #[cfg(not(overspill_loom))]
+    pub(crate) const fn new(value: T) -> Self {
+        Cell(std::cell::UnsafeCell::new(value))
+    }
+
+    #[cfg(overspill_loom)]
     pub(crate) fn new(value: T) -> Self {
-        #[cfg(not(overspill_loom))]
-        return Cell(std::cell::UnsafeCell::new(value));
-        #[cfg(overspill_loom)]
-        return Cell(loom::cell::UnsafeCell::new(value));
+        Cell(loom::cell::UnsafeCell::new(value))
     }
 
     /// Calls `f` with the address of the value. loom checks that no other access overlaps the call.
