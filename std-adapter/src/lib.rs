@@ -59,7 +59,9 @@ pub use disk::store::Store;
 pub use disk::temp_file::TempFileStore;
 pub use error::{DiskLimitScope, SpillError, StoreOperation};
 pub use observe::events::Event;
-pub use observe::stats::{BufferStats, IoCounts, PoolStats, RefusalCounts, SpillCounts, SpillReason};
+pub use observe::stats::{
+    BufferStats, ByteCounts, IoCounts, PoolStats, RefusalCounts, SpillCounts, SpillReason,
+};
 pub use pages::sums::Checksums;
 pub use pool::when_full::WhenFull;
 

@@ -58,7 +58,7 @@ fn owner_and_peer_take_turns() {
 #[test]
 fn a_try_lock_lets_one_thread_in_at_a_time() {
     explore(4, || {
-        let lock = Arc::new(TryLock::<u32>::default());
+        let lock = Arc::new(TryLock::new(0_u32));
         let visit = |lock: &TryLock<u32>| lock.try_with(|n| *n += 1).map_or(0, |()| 1);
         let visitors = [0, 1].map(|_| {
             let lock = Arc::clone(&lock);

@@ -4,7 +4,7 @@ use overspill::{DiskLimitScope, Event, MemoryStore, SpillBuffer, SpillPool, Spil
 use overspill_tests::support::{content_of, stream};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
@@ -322,6 +322,44 @@ fn events_are_traced() {
             r#"WARN message=disk limit reached pool="uploads" limit=4096 used=4096 requested=4096 scope=of the pool waited=0ns"#,
         ]
     );
+}
+
+/// How many bytes were moved for each that a caller requested could not be told from outside.
+#[test]
+fn what_callers_requested_is_counted_beside_what_was_moved() {
+    let pool = pool(2);
+    let mut buffer = pages_of(&pool, 10);
+    buffer.rewind().unwrap();
+    buffer.read_exact(&mut vec![0; 3 * PAGE + 5]).unwrap();
+    let lent = buffer.fill_buf().unwrap().len();
+    assert!(lent > 7);
+    buffer.consume(7);
+    buffer.write_at(&[1; 100], 5 * PAGE_BYTES).unwrap();
+    let requested = buffer.stats().requested;
+    assert_eq!((requested.read, requested.written), (3 * PAGE_BYTES + 12, 10 * PAGE_BYTES + 100));
+    drop(buffer);
+    pool.buffer().write_all(&[1; 1000]).unwrap(); // stays in memory, so it is not counted
+    assert_eq!(pool.stats().requested, requested);
+    assert_eq!(pool.stats().since(&pool.stats()).requested, Default::default());
+}
+
+/// What is held without a use is told, and can be given back.
+#[test]
+fn what_is_free_but_held_is_told() {
+    let pool = pool(8);
+    drop(pages_of(&pool, 100));
+    let stats = pool.stats();
+    assert_eq!((stats.memory_used, stats.memory_recycled), (0, 8 * PAGE_BYTES));
+    assert_eq!(stats.disk_used, 0);
+    let mut kept = pages_of(&pool, 20);
+    let other = pages_of(&pool, 10);
+    drop(other);
+    assert!(pool.stats().disk_recycled > 0, "{:?}", pool.stats());
+    kept.set_len(0).unwrap();
+    pool.trim();
+    let stats = pool.stats();
+    assert_eq!((stats.memory_recycled, stats.disk_recycled), (0, 0));
+    assert!(stats.memory_warm <= 6 << 20, "other tests may keep some warm meanwhile");
 }
 
 // ---- metrics

@@ -156,7 +156,9 @@ impl BufRead for SpillBuffer {
 
     #[inline]
     fn consume(&mut self, n: usize) {
+        let before = self.position;
         self.with_cursor(|cursor| cursor.consume(n));
+        self.pager.requested.read += self.position - before;
         self.pager.end_loan();
     }
 }

@@ -19,14 +19,15 @@ impl SpillPool {
     ///
     /// | gauges | |
     /// |---|---|
-    /// | `overspill_memory_bytes` | label `state`: `used`, `recycled`, `high_water`, `limit` |
-    /// | `overspill_disk_bytes` | label `state`: `used`, `high_water`, `limit` (2⁶⁴ for no limit) |
+    /// | `overspill_memory_bytes` | label `state`: `used`, `recycled`, `high_water`, `limit`; `warm`, which is the process's |
+    /// | `overspill_disk_bytes` | label `state`: `used`, `recycled`, `high_water`, `limit` (2⁶⁴ for no limit) |
     /// | `overspill_buffers`, `overspill_waiters` | buffers, and waiters for disk room |
     ///
     /// | counters | |
     /// |---|---|
     /// | `overspill_spills_total` | pages; label `reason`, a [`SpillReason`](crate::SpillReason) |
     /// | `overspill_evictions_total`, `overspill_reclaims_total` | pages, frames |
+    /// | `overspill_requested_read_bytes_total`, `overspill_requested_written_bytes_total` | bytes, of buffers that were spilled |
     /// | `overspill_store_reads_total`, `overspill_store_writes_total` | transfers; label `path`: `paged`, `direct` |
     /// | `overspill_store_read_bytes_total`, `overspill_store_written_bytes_total` | bytes; the same label |
     /// | `overspill_store_nanoseconds_total` | time in the store; the same label |
@@ -52,12 +53,17 @@ fn record_gauges(pool: &str, stats: &PoolStats) {
         ("recycled", stats.memory_recycled),
         ("high_water", stats.memory_high_water),
         ("limit", stats.memory_limit),
+        ("warm", stats.memory_warm),
     ];
     for (state, bytes) in memory {
         gauge!("overspill_memory_bytes", "pool" => pool.to_owned(), "state" => state).set(bytes as f64);
     }
-    let disk =
-        [("used", stats.disk_used), ("high_water", stats.disk_high_water), ("limit", stats.disk_limit)];
+    let disk = [
+        ("used", stats.disk_used),
+        ("recycled", stats.disk_recycled),
+        ("high_water", stats.disk_high_water),
+        ("limit", stats.disk_limit),
+    ];
     for (state, bytes) in disk {
         gauge!("overspill_disk_bytes", "pool" => pool.to_owned(), "state" => state).set(bytes as f64);
     }
@@ -77,6 +83,8 @@ fn record_counters(pool: &str, stats: &PoolStats) {
     for (name, count) in [
         ("overspill_evictions_total", stats.evictions),
         ("overspill_reclaims_total", stats.reclaims),
+        ("overspill_requested_read_bytes_total", stats.requested.read),
+        ("overspill_requested_written_bytes_total", stats.requested.written),
         ("overspill_waits_total", stats.waits),
         ("overspill_waits_timed_out_total", stats.waits_timed_out),
         ("overspill_wait_nanoseconds_total", nanos(stats.wait_time)),

@@ -10,6 +10,7 @@
 //! `tests/tests/pool_stress.rs`.
 
 use crate::api::buffer::SpillBuffer;
+use crate::memory::chunks::warm_bytes_of_process;
 use crate::observe::stats::PoolStats;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
@@ -61,7 +62,9 @@ impl SpillPool {
             memory_recycled: recycled,
             memory_high_water: self.state.frames.high_water(),
             memory_limit: memory.limit(),
+            memory_warm: warm_bytes_of_process(),
             disk_used: disk.used(),
+            disk_recycled: self.state.disk.recycled_bytes(),
             disk_high_water: disk.high_water(),
             disk_limit: disk.limit(),
             buffers: self.state.buffers(),
@@ -106,7 +109,8 @@ impl SpillPool {
         self.state.check_quiet();
     }
 
-    /// Frees what the pool keeps only for reuse: recycled frames, and free blocks of the temp file.
+    /// Frees what is kept only for reuse: recycled frames and free blocks of the temp file, which are this pool's;
+    /// and the memory that the process keeps warm for all its pools and buffers.
     pub fn trim(&self) {
         self.state.trim();
     }

@@ -71,6 +71,11 @@ impl SlottedStore {
         &self.quota
     }
 
+    /// Bytes of free slots whose blocks the store still has.
+    pub(crate) fn recycled_bytes(&self) -> u64 {
+        lock(&self.state).slots.warm_bytes()
+    }
+
     /// Changes the disk limit in bytes, and gives the blocks of free slots back to the file system.
     pub(crate) fn set_limit(&self, bytes: u64) {
         self.quota.set_limit(bytes);

@@ -214,8 +214,9 @@ mod tests {
             let before = (from.as_ptr().addr() + past).wrapping_sub(start) % MACHINE_PAGE;
             block.append(&vec![9; before], || ());
             block.append(&from, || ());
-            // SAFETY: the bytes past the first `before` were just written; they are written once more.
-            unsafe { copy_in_pieces(block.memory.at().as_ptr().add(before), &from) };
+            let written = &mut block.written_mut()[before..];
+            // SAFETY: the slice is as long as `from`, and apart from it. It is written once more.
+            unsafe { copy_in_pieces(written.as_mut_ptr(), &from) };
             let (head, tail) = block.written().split_at(before);
             assert!(head.iter().all(|byte| *byte == 9) && tail == from, "{past}");
         }

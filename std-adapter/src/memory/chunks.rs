@@ -41,10 +41,11 @@ use std::process;
 
 /// Bytes of pieces that stay resident when they are freed. Bringing in a page anew costs a fault, half a
 /// microsecond: a buffer of 3 MB, made and dropped again and again, took 470 of them each time.
-pub(crate) const WARM_MAX: u64 = 6 << 20;
+pub(crate) const WARM_MAX: u64 = if cfg!(overspill_loom) { PIECE_MIN as u64 } else { 6 << 20 };
 
-/// The lengths: from [`PIECE_MIN`] to [`PAGE_SIZE_MAX`], each twice the one before.
-const CLASSES: usize = (PAGE_SIZE_MAX.ilog2() - PIECE_MIN.ilog2() + 1) as usize;
+/// The lengths: from [`PIECE_MIN`] to [`PAGE_SIZE_MAX`], each twice the one before. Models have one.
+const CLASSES: usize =
+    if cfg!(overspill_loom) { 1 } else { (PAGE_SIZE_MAX.ilog2() - PIECE_MIN.ilog2() + 1) as usize };
 
 /// How often a forked process tries to get a lock before it takes it for lost: a few milliseconds. If a thread
 /// of its own had it all that time, the process goes on with the allocator's memory.
@@ -57,7 +58,7 @@ pub(crate) struct Chunks<S: Source> {
     /// Bytes of warm pieces.
     warm: AtomicU64,
     source: S,
-    /// The number of the process that mapped the first chunk; 0 before that. A forked one has another.
+    /// The number of the process that first took a lock; 0 before that. A forked one has another.
     process: AtomicU64,
     /// This process was forked while a thread that it has not got held a lock.
     lost: AtomicBool,
@@ -149,7 +150,6 @@ impl<S: Source> Chunks<S> {
 
     #[cold]
     fn allocate_of_new_chunk(&self, len: usize) -> Option<Piece> {
-        let _ = self.process.compare_exchange(0, process::id().into(), Ordering::Relaxed, Ordering::Relaxed);
         let at = self.source.map(chunk_len(len))?;
         self.source.mark(at, chunk_len(len), false);
         let piece = self.enter(len).and_then(|mut class| class.add(at, len));
@@ -223,6 +223,9 @@ impl<S: Source> Chunks<S> {
         if self.lost.load(Ordering::Relaxed) {
             return None;
         }
+        if cfg!(not(overspill_loom)) && self.process.load(Ordering::Relaxed) == 0 {
+            self.process.store(process::id().into(), Ordering::Relaxed);
+        }
         let class = &self.classes[(len.ilog2() - PIECE_MIN.ilog2()) as usize];
         if let Ok(guard) = class.try_lock() {
             return Some(guard);
@@ -232,7 +235,7 @@ impl<S: Source> Chunks<S> {
 
     #[cold]
     fn wait<'a>(&self, class: &'a Mutex<Class>) -> Option<MutexGuard<'a, Class>> {
-        if u64::from(process::id()) == self.process.load(Ordering::Relaxed) {
+        if cfg!(overspill_loom) || u64::from(process::id()) == self.process.load(Ordering::Relaxed) {
             return Some(lock(class));
         }
         let found = (0..TRIES_AFTER_FORK).find_map(|_| {
@@ -255,6 +258,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     const LEN: usize = 64 << 10;
+    const WARM: usize = 6 << 20;
 
     fn chunks() -> Chunks<Heap> {
         Chunks::new(Heap::default())
@@ -286,13 +290,13 @@ mod tests {
     #[test]
     fn freed_pieces_stay_warm_up_to_the_bound_and_the_last_freed_comes_first() {
         let chunks = chunks();
-        let pieces: Vec<_> = (0..=WARM_MAX as usize / LEN).map(|_| allocate(&chunks, LEN)).collect();
+        let pieces: Vec<_> = (0..=WARM / LEN).map(|_| allocate(&chunks, LEN)).collect();
         let at: Vec<_> = pieces.iter().map(|piece| piece.at()).collect();
         free(&chunks, pieces);
-        assert_eq!(chunks.warm_bytes(), WARM_MAX);
+        assert_eq!(chunks.warm_bytes(), WARM as u64);
         assert_eq!(chunks.source.released(), [(at[at.len() - 1], LEN)], "there was no room for one more");
         assert_eq!(allocate(&chunks, LEN).at(), at[at.len() - 2]);
-        assert_eq!(chunks.warm_bytes(), WARM_MAX - LEN as u64);
+        assert_eq!(chunks.warm_bytes(), WARM as u64 - LEN as u64);
     }
 
     #[test]
@@ -342,7 +346,7 @@ mod tests {
         let mut used: BTreeMap<usize, Piece> = BTreeMap::new();
         for step in 0..20_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let dice = (random >> 33) as usize;
+            let dice = usize::try_from(random >> 33).unwrap();
             let grows = if step % 4000 < 2000 { 60 } else { 40 };
             if dice % 100 < grows {
                 let piece = allocate(&chunks, PIECE_MIN << (dice / 100 % 6));
@@ -357,10 +361,65 @@ mod tests {
                 chunks.trim();
             }
             let bytes: usize = used.values().map(Piece::len).sum();
-            assert!(chunks.source.resident() <= bytes + WARM_MAX as usize, "step {step}");
+            assert!(chunks.source.resident() <= bytes + WARM, "step {step}");
         }
         free(&chunks, std::mem::take(&mut used).into_values());
         chunks.trim();
         assert_eq!(chunks.source.mapped(), 0);
+    }
+}
+
+/// `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs this with all others.
+#[cfg(all(test, overspill_loom))]
+mod models {
+    use super::*;
+    use crate::memory::system::heap::Heap;
+    use crate::sync::Arc;
+    use loom::thread;
+
+    /// One piece may stay warm.
+    const LEN: usize = PIECE_MIN;
+
+    /// Two threads allocate and free, while `meanwhile` runs.
+    fn others_allocate_while(meanwhile: impl Fn(&Chunks<Heap>) + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(move || {
+            let chunks = Arc::new(Chunks::new(Heap::default()));
+            let threads = [0, 1].map(|_| {
+                let chunks = Arc::clone(&chunks);
+                thread::spawn(move || {
+                    let piece = chunks.allocate(LEN).unwrap();
+                    // SAFETY: it is from these chunks, and no thread uses its bytes.
+                    unsafe { chunks.free(piece) };
+                })
+            });
+            meanwhile(&chunks);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            assert!(chunks.warm_bytes() <= LEN as u64);
+            assert_eq!(chunks.warm_bytes(), chunks.source.resident() as u64, "what is warm is resident");
+            let pieces = [(); 2].map(|()| chunks.allocate(LEN).unwrap());
+            // SAFETY: as above.
+            pieces.into_iter().for_each(|piece| unsafe { chunks.free(piece) });
+            chunks.trim();
+            assert_eq!((chunks.warm_bytes(), chunks.source.mapped()), (0, 0));
+        });
+    }
+
+    /// Guards: a piece has one owner at a time, in memory that is mapped ([`Heap`] checks both); and what is free
+    /// is found again, by allocation or by trimming.
+    #[test]
+    fn two_threads_allocate_and_free_while_one_trims() {
+        others_allocate_while(Chunks::trim);
+    }
+
+    /// Guards the same among pieces of one chunk.
+    #[test]
+    fn three_threads_allocate_and_free() {
+        others_allocate_while(|chunks| {
+            let piece = chunks.allocate(LEN).unwrap();
+            // SAFETY: as above.
+            unsafe { chunks.free(piece) };
+        });
     }
 }

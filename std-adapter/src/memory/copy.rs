@@ -7,7 +7,7 @@ use overspill_core::copy::{self, PIECE};
 
 /// Whether copying `len` bytes from `from` to `to` is faster in pieces of [`PIECE`].
 ///
-/// The processors with the slow case are AMD's, and only they have SSE4a. On others the pieces would cost a
+/// The processors with the slow case are AMD's, and only they have `SSE4a`. On others the pieces would cost a
 /// fifth more: large vectors begin 16 bytes past a page of the machine, and frames of a page or more at one.
 #[inline(always)]
 pub(crate) fn is_slow(to: *const u8, from: *const u8, len: usize) -> bool {

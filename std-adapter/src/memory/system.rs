@@ -117,7 +117,7 @@ impl Source for Pages {
 pub(crate) mod heap {
     use super::Source;
     use crate::sync::{Mutex, lock};
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::ptr::NonNull;
 
     #[derive(Debug)]
@@ -127,6 +127,8 @@ pub(crate) mod heap {
     struct State {
         /// By address.
         mappings: BTreeMap<usize, Vec<u8>>,
+        /// What is in use, by address.
+        used: BTreeSet<usize>,
         /// Lengths of what was used since it was mapped or released, by address.
         resident: BTreeMap<usize, usize>,
         released: Vec<(NonNull<u8>, usize)>,
@@ -154,11 +156,13 @@ pub(crate) mod heap {
         }
 
         /// What was released, in turn.
+        #[cfg(not(overspill_loom))]
         pub(crate) fn released(&self) -> Vec<(NonNull<u8>, usize)> {
             lock(&self.0).released.clone()
         }
 
         /// From now on refuses to map, or does not.
+        #[cfg(not(overspill_loom))]
         pub(crate) fn refuse(&self, refuses: bool) {
             lock(&self.0).refuses = refuses;
         }
@@ -195,8 +199,14 @@ pub(crate) mod heap {
         }
 
         fn mark(&self, at: NonNull<u8>, len: usize, in_use: bool) {
+            let (mut state, at) = (lock(&self.0), at.addr().get());
             if in_use {
-                lock(&self.0).resident.insert(at.addr().get(), len);
+                let (start, mapping) = state.mappings.range(..=at).next_back().expect("it lies in a mapping");
+                assert!(at + len <= start + mapping.len(), "it lies in a mapping");
+                assert!(state.used.insert(at), "a piece has one owner at a time");
+                state.resident.insert(at, len);
+            } else {
+                state.used.remove(&at);
             }
         }
     }

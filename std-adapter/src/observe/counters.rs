@@ -3,14 +3,14 @@
 //! Promises:
 //!
 //! - Nothing in the crate decides anything by them.
-//! - Nothing is counted where bytes stay in memory: only transfers to and from the store, pages that leave
+//! - Nothing is counted here where bytes stay in memory: only transfers to and from the store, pages that leave
 //!   memory, refusals and waits, once for each. A count costs a few nanoseconds, what it counts hundreds.
 //! - Counters are relaxed atomics: two that are read together may be of slightly different moments. Each
 //!   alone never goes down.
 //!
 //! Held by: `tests/tests/pool_stats.rs`.
 
-use crate::observe::stats::{IoCounts, PoolStats, RefusalCounts, SpillCounts, SpillReason};
+use crate::observe::stats::{ByteCounts, IoCounts, PoolStats, RefusalCounts, SpillCounts, SpillReason};
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -27,6 +27,9 @@ pub(crate) struct Counters {
     evictions: Count,
     /// Frames taken from donors.
     reclaims: Count,
+    /// Bytes that callers have read and written, of buffers that were spilled: this one and the next.
+    requested_reads: Count,
+    requested_writes: Count,
     /// Transfers between frames and slots.
     paged_io: IoCounters,
     /// Transfers between callers' bytes and slots.
@@ -127,6 +130,11 @@ impl Counters {
         self.reclaims.add(1);
     }
 
+    pub(crate) fn count_requested(&self, bytes: &ByteCounts) {
+        self.requested_reads.add(bytes.read);
+        self.requested_writes.add(bytes.written);
+    }
+
     pub(crate) fn count_io(&self, path: IoPath, counts: &IoCounts) {
         match path {
             IoPath::Paged => self.paged_io.add(counts),
@@ -160,6 +168,8 @@ impl Counters {
         };
         stats.evictions = self.evictions.get();
         stats.reclaims = self.reclaims.get();
+        stats.requested =
+            ByteCounts { read: self.requested_reads.get(), written: self.requested_writes.get() };
         stats.direct_io = self.direct_io.get();
         stats.io = self.paged_io.get() + stats.direct_io;
         stats.refused = RefusalCounts {

@@ -78,6 +78,27 @@ impl Add for IoCounts {
     }
 }
 
+/// Bytes that callers have read and written. Handing the content over to a file is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ByteCounts {
+    /// Bytes that callers have read.
+    pub read: u64,
+    /// Bytes that were accepted from callers.
+    pub written: u64,
+}
+
+impl ByteCounts {
+    /// What was counted after `earlier` was read. A count that is lower than in `earlier` becomes 0.
+    #[must_use]
+    pub fn since(&self, earlier: &ByteCounts) -> ByteCounts {
+        ByteCounts {
+            read: self.read.saturating_sub(earlier.read),
+            written: self.written.saturating_sub(earlier.written),
+        }
+    }
+}
+
 /// Where the bytes of one buffer are, and how much was spilled and transferred for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -89,6 +110,8 @@ pub struct BufferStats {
     pub disk_used: u64,
     /// Pages whose bytes went to the store: moved out of memory, or written there directly.
     pub spills: u64,
+    /// What callers have read and written, in memory too.
+    pub requested: ByteCounts,
     /// Transfers to and from the store.
     pub io: IoCounts,
 }
@@ -107,8 +130,14 @@ pub struct PoolStats {
     pub memory_high_water: u64,
     /// The memory limit, in bytes.
     pub memory_limit: u64,
+    /// Bytes that this process keeps resident for further frames of all its pools, and that no pool is charged for: at
+    /// most 6 MiB. 0 where frames come from the allocator, which says nothing of what it keeps.
+    pub memory_warm: u64,
     /// Bytes of the store that the slots of all buffers use, or that are set aside for waiters.
     pub disk_used: u64,
+    /// Bytes of freed slots whose blocks the store still has, for further slots: at most 1 MiB, unless the store could
+    /// not take them back.
+    pub disk_recycled: u64,
     /// The most that `disk_used` was, in bytes.
     pub disk_high_water: u64,
     /// The disk limit, in bytes; `u64::MAX` for none.
@@ -121,6 +150,10 @@ pub struct PoolStats {
     pub evictions: u64,
     /// Frames that the pool took from a donor, for another buffer or for a lowered limit.
     pub reclaims: u64,
+    /// What callers have read from and written to those buffers that the store was used for, in memory too. `io` divided
+    /// by this says how many bytes are moved for each that was requested. Of a buffer that is alive, what was requested
+    /// since its last transfer is not in it yet.
+    pub requested: ByteCounts,
     /// All transfers to and from the store, those of reclaimed pages included.
     pub io: IoCounts,
     /// The part of `io` that went straight between a caller's bytes and the store, past all frames.
@@ -138,8 +171,8 @@ pub struct PoolStats {
 }
 
 impl PoolStats {
-    /// What was counted after `earlier` was read: spills, evictions, reclaims, transfers, refusals and waits. All else is as
-    /// it is now.
+    /// What was counted after `earlier` was read: spills, evictions, reclaims, bytes requested, transfers, refusals
+    /// and waits. All else is as it is now.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -158,6 +191,7 @@ impl PoolStats {
             spills: self.spills.since(&earlier.spills),
             evictions: self.evictions.saturating_sub(earlier.evictions),
             reclaims: self.reclaims.saturating_sub(earlier.reclaims),
+            requested: self.requested.since(&earlier.requested),
             io: self.io.since(&earlier.io),
             direct_io: self.direct_io.since(&earlier.direct_io),
             refused: self.refused.since(&earlier.refused),

@@ -39,9 +39,11 @@ impl Pager {
     #[inline(always)]
     pub(crate) fn read_window(&mut self, position: &mut u64, buf: &mut [u8]) -> bool {
         let Some(RegisteredTable { table, .. }) = &mut self.registered else { return false };
+        let requested = &mut self.requested.read;
         let read = table.try_with(|table| {
             let content = table.content(*position, buf.len())?;
             *position += buf.len() as u64;
+            *requested += buf.len() as u64;
             copy(buf, content);
             Some(())
         });
@@ -53,12 +55,13 @@ impl Pager {
     #[inline(always)]
     pub(crate) fn write_window(&mut self, position: &mut u64, data: &[u8]) -> bool {
         let Some(RegisteredTable { table, .. }) = &mut self.registered else { return false };
-        let (offset, len) = (*position, &mut self.len);
+        let (offset, len, requested) = (*position, &mut self.len, &mut self.requested.written);
         // The last possible page ends at 2^64, one past the largest position.
         let Some(end) = offset.checked_add(data.len() as u64) else { return false };
         let mut advance = || {
             *position = end;
             *len = (*len).max(end);
+            *requested += data.len() as u64;
         };
         let written = table.try_with(|table| {
             if let Some(room) = table.window_mut(offset, data.len()) {
@@ -419,7 +422,9 @@ impl ReadMedium for Pager {
         if self.read_window(&mut { offset }, buf) {
             return Ok(buf.len());
         }
-        Ok(self.read_slow(offset, buf)?)
+        let read = self.read_slow(offset, buf)?;
+        self.requested.read += read as u64;
+        Ok(read)
     }
 
     fn chunk_at(&mut self, offset: u64) -> Result<&[u8], MediumError> {
@@ -433,7 +438,9 @@ impl Medium for Pager {
         if self.write_window(&mut { offset }, data) {
             return Ok(data.len());
         }
-        Ok(self.write_slow(offset, data)?)
+        let taken = self.write_slow(offset, data)?;
+        self.requested.written += taken as u64;
+        Ok(taken)
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), MediumError> {

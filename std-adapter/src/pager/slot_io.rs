@@ -76,5 +76,6 @@ impl Pager {
         self.pool.counters.count_io(path, &counts);
         let cold = self.cold();
         cold.io = cold.io + counts;
+        self.tell_requested();
     }
 }

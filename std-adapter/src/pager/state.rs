@@ -6,7 +6,7 @@
 //! `std-adapter/src/models.rs` (loom).
 
 use crate::disk::own_file::OwnFile;
-use crate::observe::stats::{BufferStats, IoCounts};
+use crate::observe::stats::{BufferStats, ByteCounts, IoCounts};
 use crate::pager::loan::Loan;
 use crate::pager::span::Span;
 use crate::pager::wait_state::WaitState;
@@ -27,6 +27,8 @@ pub(crate) struct Pager {
     pub(crate) len: u64,
     /// The end of the last access that missed the window. An access that starts there is sequential.
     pub(crate) last_end: u64,
+    /// What callers have read and written.
+    pub(crate) requested: ByteCounts,
     /// Boxed and allocated on first use: a pool may have many small buffers, and each byte of a pager counts.
     cold: Option<Box<ColdState>>,
 }
@@ -36,13 +38,22 @@ pub(crate) struct Pager {
 pub(crate) struct ColdState {
     pub(crate) loan: Option<Box<Loan>>,
     pub(crate) io: IoCounts,
+    /// What the pool has counted of `requested`.
+    told: ByteCounts,
     pub(crate) wait_state: Option<Box<WaitState>>,
 }
 
 impl Pager {
     #[inline]
     pub(crate) fn new(pool: Arc<PoolState>) -> Self {
-        Pager { registered: Some(pool.open_table()), pool, len: 0, last_end: 0, cold: None }
+        Pager {
+            registered: Some(pool.open_table()),
+            pool,
+            len: 0,
+            last_end: 0,
+            requested: ByteCounts::default(),
+            cold: None,
+        }
     }
 
     pub(crate) fn stats(&self) -> BufferStats {
@@ -51,7 +62,18 @@ impl Pager {
             memory_used: usage.memory.used(),
             disk_used: usage.disk.used(),
             spills: usage.spills(),
+            requested: self.requested,
             io: self.cold.as_ref().map_or_else(IoCounts::default, |cold| cold.io),
+        }
+    }
+
+    /// Adds what callers have requested to the pool's count, if the store was used for this buffer. So a buffer
+    /// that stays in memory costs the pool's counters, which threads share, nothing.
+    pub(crate) fn tell_requested(&mut self) {
+        let requested = self.requested;
+        if let Some(cold) = self.cold.as_deref_mut().filter(|cold| cold.io != IoCounts::default()) {
+            let told = std::mem::replace(&mut cold.told, requested);
+            self.pool.counters.count_requested(&requested.since(&told));
         }
     }
 
@@ -109,6 +131,7 @@ impl Pager {
 impl Drop for Pager {
     fn drop(&mut self) {
         self.end_loan();
+        self.tell_requested();
         if let Some(own) = self.own() {
             own.detach(); // the file is not read again, so its pages need not be cleared one by one
         }

@@ -36,11 +36,11 @@ impl Reusable for Arc<PoolState> {
 
 /// The cache for pools with a memory limit of `memory` bytes, if they are kept.
 fn cache(memory: usize) -> Option<&'static Cache<Arc<PoolState>>> {
+    let class = (fitting_page_size(memory) / PAGE_SIZE_CHOSEN_MIN).ilog2() as usize;
     #[cfg(not(overspill_loom))]
-    if memory >= KEPT_LIMIT_MIN {
-        return CACHES.get((fitting_page_size(memory) / PAGE_SIZE_CHOSEN_MIN).ilog2() as usize);
-    }
-    None
+    return CACHES.get(class).filter(|_| memory >= KEPT_LIMIT_MIN);
+    #[cfg(overspill_loom)]
+    return None.filter(|_| memory >= KEPT_LIMIT_MIN && class < PAGE_SIZES);
 }
 
 /// A pool for one buffer, with a memory limit of `memory` bytes.
