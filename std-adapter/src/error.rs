@@ -200,6 +200,17 @@ pub enum SpillError {
         /// The system's own error.
         source: io::Error,
     },
+
+    /// The whole content has its name, but the directory could not be synced: a crash of the machine may bring back the
+    /// old file, or none. Kind: that of the source. Only [`Persisted::durable`](crate::Persisted::durable) returns it.
+    #[error("{} has the new content, but its directory could not be synced: a crash of the machine may undo the name", path.display())]
+    #[non_exhaustive]
+    NotDurable {
+        /// The file.
+        path: PathBuf,
+        /// The system's own error.
+        source: io::Error,
+    },
 }
 
 impl SpillError {
@@ -235,7 +246,8 @@ impl SpillError {
             SpillError::StoreFull { .. } => io::ErrorKind::StorageFull,
             SpillError::Store { source, .. }
             | SpillError::Directory { source, .. }
-            | SpillError::Target { source, .. } => source.kind(),
+            | SpillError::Target { source, .. }
+            | SpillError::NotDurable { source, .. } => source.kind(),
             SpillError::TooLarge { .. } => io::ErrorKind::FileTooLarge,
             SpillError::Corrupted { .. } => io::ErrorKind::InvalidData,
             SpillError::InvalidSeek { .. } => io::ErrorKind::InvalidInput,
@@ -263,7 +275,7 @@ mod tests {
     }
 
     /// One error of each variant and scope, its kind, its text, and whether it has a source.
-    fn table() -> [(SpillError, io::ErrorKind, &'static str, bool); 9] {
+    fn table() -> [(SpillError, io::ErrorKind, &'static str, bool); 10] {
         use io::ErrorKind::*;
         [
             (
@@ -321,6 +333,13 @@ mod tests {
                 SpillError::Target { path: "some/file".into(), source: source() },
                 PermissionDenied,
                 "cannot write some/file",
+                true,
+            ),
+            (
+                SpillError::NotDurable { path: "some/file".into(), source: source() },
+                PermissionDenied,
+                "some/file has the new content, but its directory could not be synced: a crash of the machine may \
+                 undo the name",
                 true,
             ),
         ]

@@ -51,6 +51,7 @@ pub mod testing;
 pub use api::buffer::SpillBuffer;
 pub use api::buffer_builder::BufferBuilder;
 pub use api::persist::PersistError;
+pub use api::persisted::Persisted;
 pub use api::pool::SpillPool;
 pub use api::pool_builder::{BuildError, PoolBuilder};
 pub use api::writable::Writable;

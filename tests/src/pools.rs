@@ -14,7 +14,7 @@ use crate::ops::{Op, Shape, affordable};
 use crate::spills::{Spilling, any_fault, check_accounts};
 use crate::support::content_of;
 use overspill::testing::{Fault, FaultPlan, Faults, PoolPlan};
-use overspill::{Checksums, PersistError, SpillBuffer, SpillPool};
+use overspill::{Checksums, PersistError, Persisted, SpillBuffer, SpillPool};
 use proptest::prelude::*;
 use std::fs::File;
 use std::io::{self, Seek};
@@ -226,7 +226,7 @@ impl Run {
         let dir = self.dir.insert(made.map_err(|error| error.to_string())?);
         let path = dir.path().join("content");
         let next = self.pool.buffer_for(&path);
-        self.hand_over(|buffer| buffer.persist(&path), next, leeway)
+        self.hand_over(|buffer| buffer.persist(&path).map(Persisted::into_file), next, leeway)
     }
 
     /// The file must have the content and the position of the buffer. On an error, the buffer is put back.

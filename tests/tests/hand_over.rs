@@ -73,7 +73,7 @@ fn persist_puts_the_content_under_the_name() {
     for (case, mut buffer) in buffers(&path).into_iter().enumerate() {
         let model = fill(&mut buffer);
         let position = buffer.position();
-        let mut file = buffer.persist(&path).unwrap();
+        let mut file = buffer.persist(&path).unwrap().durable().unwrap();
         assert!(fs::read(&path).unwrap() == model, "case {case}");
         assert_eq!(file.stream_position().unwrap(), position);
         assert_eq!(names(dir.path()), ["content"]);
@@ -90,7 +90,7 @@ fn the_end_of_the_pool_does_not_touch_the_file() {
     let pool = SpillPool::builder().memory(0).page_size(4 * KIB).build().unwrap();
     let mut buffer = pool.buffer_for(&path);
     let model = fill(&mut buffer);
-    let file = buffer.persist(&path).unwrap();
+    let file = buffer.persist(&path).unwrap().durable().unwrap();
     assert_eq!(pool.stats().disk_used, 0, "the file no longer counts as the pool's");
     drop((file, pool));
     assert!(fs::read(&path).unwrap() == model);
@@ -115,7 +115,7 @@ fn an_empty_buffer_makes_an_empty_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("empty");
     for buffer in buffers(&path) {
-        buffer.persist(&path).unwrap();
+        buffer.persist(&path).unwrap().durable().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
     }
 }
@@ -139,10 +139,40 @@ fn a_buffer_that_cannot_become_a_file_comes_back_whole() {
         assert!(buffer.to_vec().unwrap() == model);
         // And now to a path where it can.
         let path = dir.path().join("content");
-        buffer.persist(&path).unwrap();
+        buffer.persist(&path).unwrap().durable().unwrap();
         assert!(fs::read(&path).unwrap() == model);
         fs::remove_file(&path).unwrap();
     }
+}
+
+/// A position that no file can have was found out by a seek after the rename: the call failed, with the new file in
+/// place. A buffer with a file of its own, which had become that file, refused to grow from then on.
+#[test]
+fn a_position_that_no_file_has_is_refused_before_the_name_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("content");
+    for mut buffer in buffers(&path) {
+        let mut model = fill(&mut buffer);
+        fs::write(&path, "old").unwrap();
+        buffer.seek(SeekFrom::Start(u64::MAX - 1)).unwrap();
+        let failed = buffer.persist(&path).unwrap_err();
+        assert_eq!(failed.error().kind(), ErrorKind::InvalidInput);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        let mut buffer = failed.into_buffer();
+        assert_eq!(buffer.position(), u64::MAX - 1);
+        let failed = buffer.into_file().unwrap_err();
+        buffer = failed.into_buffer();
+        buffer.set_len(5000).unwrap();
+        buffer.seek(SeekFrom::Start(90_000)).unwrap();
+        buffer.write_all(&[4; 30_000]).unwrap();
+        model.truncate(5000);
+        model.resize(90_000, 0);
+        model.extend([4; 30_000]);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        buffer.persist(&path).unwrap().durable().unwrap();
+        assert!(fs::read(&path).unwrap() == model);
+    }
+    assert_left(dir.path(), &["content"]);
 }
 
 /// The rename fails at the very end: all content has been written beside the directory by then, and must be
@@ -176,7 +206,7 @@ fn persist_noclobber_replaces_nothing() {
             assert_eq!(failed.error().kind(), ErrorKind::AlreadyExists);
             assert_eq!(fs::read(&file).unwrap(), b"first");
             assert_eq!(names(dir.path()), ["file", "folder"]);
-            failed.into_buffer().persist_noclobber(&free).unwrap();
+            failed.into_buffer().persist_noclobber(&free).unwrap().durable().unwrap();
             assert!(fs::read(&free).unwrap() == model);
             fs::remove_file(&free).unwrap();
         }
@@ -219,7 +249,7 @@ fn what_windows_does_not_replace_is_refused_and_nothing_is_left() {
     drop(open);
     assert_eq!(fs::read(&path).unwrap(), b"old");
     assert_left(dir.path(), &["content"]);
-    refused.into_buffer().persist(&path).unwrap();
+    refused.into_buffer().persist(&path).unwrap().durable().unwrap();
     assert!(fs::read(&path).unwrap() == model);
 }
 
@@ -240,7 +270,7 @@ fn holes_stay_holes() {
     for mut buffer in buffers(&path) {
         buffer.seek(SeekFrom::Start(1 << 40)).unwrap();
         buffer.write_all(b"far").unwrap();
-        buffer.persist(&path).unwrap();
+        buffer.persist(&path).unwrap().durable().unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), (1 << 40) + 3);
     }
 }
@@ -262,7 +292,7 @@ mod permissions {
         let path = dir.path().join("content");
         for mut buffer in buffers(&path) {
             fill(&mut buffer);
-            buffer.persist(&path).unwrap();
+            buffer.persist(&path).unwrap().durable().unwrap();
             assert_eq!(mode(&path), mode(&usual));
             fs::remove_file(&path).unwrap();
         }
@@ -276,7 +306,7 @@ mod permissions {
             fs::write(&path, "old").unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
             fill(&mut buffer);
-            buffer.persist(&path).unwrap();
+            buffer.persist(&path).unwrap().durable().unwrap();
             assert_eq!(mode(&path), 0o640);
         }
     }
@@ -302,10 +332,10 @@ mod names_that_others_chose {
         let [program, link, plain] = ["program", "link", "plain"].map(|name| dir.path().join(name));
         fs::write(&program, "theirs").unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o6777)).unwrap();
-        SpillBuffer::from(&b"new"[..]).persist(&plain).unwrap();
+        SpillBuffer::from(&b"new"[..]).persist(&plain).unwrap().durable().unwrap();
         for buffer in buffers(&link) {
             symlink(&program, &link).unwrap();
-            buffer.persist(&link).unwrap();
+            buffer.persist(&link).unwrap().durable().unwrap();
             assert!(!link.is_symlink(), "the link is replaced");
             assert_eq!(mode(&link), mode(&plain), "by a file as any new one");
             fs::remove_file(&link).unwrap();
@@ -320,13 +350,13 @@ mod names_that_others_chose {
         let path = dir.path().join("program");
         fs::write(&path, "old").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
-        SpillBuffer::from(&b"new"[..]).persist(&path).unwrap();
+        SpillBuffer::from(&b"new"[..]).persist(&path).unwrap().durable().unwrap();
         assert_eq!(mode(&path), 0o4755, "our own");
         if std::os::unix::fs::chown(&path, Some(12345), Some(12345)).is_err() {
             return skip("another owner's", "it takes root to give a file away");
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o6755)).unwrap();
-        SpillBuffer::from(&b"new"[..]).persist(&path).unwrap();
+        SpillBuffer::from(&b"new"[..]).persist(&path).unwrap().durable().unwrap();
         let found = fs::metadata(&path).unwrap();
         assert_eq!((found.uid(), found.gid(), mode(&path)), (12345, 12345, 0o755));
     }

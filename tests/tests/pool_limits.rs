@@ -152,7 +152,7 @@ fn pages_reclaimed_together_go_each_to_its_own_file() {
     assert_content(&mut active, 48, 99);
     idle.iter_mut().enumerate().for_each(|(i, buffer)| assert_content(buffer, 1, mark(i)));
     for (i, (buffer, name)) in idle.into_iter().zip(&names).enumerate().step_by(3) {
-        buffer.persist(name).unwrap();
+        buffer.persist(name).unwrap().durable().unwrap();
         assert!(std::fs::read(name).unwrap() == [mark(i); PAGE], "{i}");
     }
 }

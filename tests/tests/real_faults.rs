@@ -110,6 +110,22 @@ fn fail_each(scenario: &str, call: &str, ways: &[&str]) -> usize {
     places
 }
 
+/// A directory that could not be synced was an error of the whole call, with the new file in place: a program that tried
+/// again, or told its user that nothing was written, was wrong. And the buffer that came back, if it had had a file of its
+/// own, was that file, and could not grow. The scenario checks both at each failure; here the directory's syncs fail.
+#[test]
+fn a_directory_that_cannot_be_synced_is_no_error_of_the_content() {
+    if !may_trace("a_directory_that_cannot_be_synced_is_no_error_of_the_content") {
+        return;
+    }
+    let log = traced("persist", &["trace=fsync", "inject=fsync:error=EIO:when=2+2"], false);
+    assert_eq!(
+        log.lines().filter(|line| line.contains("(INJECTED)")).count(),
+        2,
+        "one for each of two files: {log}"
+    );
+}
+
 /// A scenario, the name of a system call, and the ways in which it may fail.
 type Case = (&'static str, &'static str, &'static [&'static str]);
 

@@ -92,6 +92,7 @@ const WORDS: &[(&str, &[&str], &[&str], &str)] = &[
             "disk/atomic_file.rs",
             "pager/export.rs",
             "api/persist.rs",
+            "api/persisted.rs",
             "memory/machine.rs",
         ],
         "one layer decides where bytes land",

@@ -8,6 +8,7 @@ pub(crate) mod buffer_io;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 pub(crate) mod persist;
+pub(crate) mod persisted;
 pub(crate) mod pool;
 pub(crate) mod pool_builder;
 pub(crate) mod transfers;

@@ -3,20 +3,23 @@
 //! Promises:
 //!
 //! - The name is on the whole content or on nothing new, whatever ends the process.
-//! - An error returns the buffer, with all its bytes and its position.
+//! - An error means that no name has changed. It returns the buffer, with all its bytes and its position, and the
+//!   buffer works on.
+//! - Once the name has changed, the call succeeds. What may fail is done before, but for the sync of the directory:
+//!   [`Persisted`] says whether that has failed.
 //! - Nothing else here makes anything durable: [`into_file`](SpillBuffer::into_file) does not sync.
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`.
 
 use crate::api::buffer::SpillBuffer;
+use crate::api::persisted::Persisted;
 use crate::api::pool::SpillPool;
-use crate::disk::atomic_file::{AtomicFile, Existing, parent, sync_name};
+use crate::disk::atomic_file::{AtomicFile, Existing, NameSync, parent};
 use crate::disk::temp_file;
 use crate::error::SpillError;
-use crate::pager::export::target;
+use crate::pager::export::{seek_to, target};
 use std::fmt;
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
 impl SpillBuffer {
@@ -39,7 +42,9 @@ impl SpillBuffer {
     /// Saves the content as the file `path`, whole or not at all.
     ///
     /// The content is written to a file without that name, synced, and then given the name; an existing file
-    /// is replaced in one step. Returns the file, open for reading and writing at the buffer's position.
+    /// is replaced in one step. Then the directory is synced, so that the name survives a crash of the machine;
+    /// [`Persisted`] holds the file, open for reading and writing at the buffer's position, and says whether that sync
+    /// succeeded.
     ///
     /// The new file gets the permissions of the regular file that it replaces, and its owner and group as far as the
     /// system allows; set-ID bits stay only where the old file had the owner and group of this process. Without one, it
@@ -58,7 +63,7 @@ impl SpillBuffer {
     /// let dir = tempfile::tempdir()?;
     /// let mut report = SpillBuffer::new();
     /// report.write_all(b"all of it")?;
-    /// report.persist(dir.path().join("report.txt"))?;
+    /// report.persist(dir.path().join("report.txt"))?.durable()?;
     /// assert_eq!(std::fs::read(dir.path().join("report.txt"))?, b"all of it");
     /// # Ok(())
     /// # }
@@ -70,12 +75,10 @@ impl SpillBuffer {
     /// The file is synced, its new name is not: Windows has no call for that.
     ///
     /// # Errors
-    /// If the file cannot be made, written, synced or renamed, or a page cannot be read back. The error holds
-    /// the buffer, with all its bytes.
-    ///
-    /// One error comes after the fact: if only the directory cannot be synced, the content has the name
-    /// already, but a crash of the machine may undo that.
-    pub fn persist(self, path: impl AsRef<Path>) -> Result<File, PersistError> {
+    /// If the file cannot be made, written, synced or renamed, if it cannot be at the buffer's position (file systems
+    /// limit positions), or if a page cannot be read back. No name has changed then, and the error holds the buffer,
+    /// with all its bytes, to be used on.
+    pub fn persist(self, path: impl AsRef<Path>) -> Result<Persisted, PersistError> {
         self.persist_over(path.as_ref(), Existing::Replaced)
     }
 
@@ -91,7 +94,7 @@ impl SpillBuffer {
     /// std::fs::write(&path, "first")?;
     /// let refused = SpillBuffer::from(&b"second"[..]).persist_noclobber(&path).unwrap_err();
     /// assert_eq!(refused.error().kind(), ErrorKind::AlreadyExists);
-    /// refused.into_buffer().persist_noclobber(path.with_extension("1"))?;
+    /// refused.into_buffer().persist_noclobber(path.with_extension("1"))?.durable()?;
     /// # assert_eq!(std::fs::read(&path)?, b"first");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -99,11 +102,11 @@ impl SpillBuffer {
     /// # Errors
     /// As [`persist`](SpillBuffer::persist), and of kind `AlreadyExists` if the name exists, even if it came
     /// to exist only while the content was being written.
-    pub fn persist_noclobber(self, path: impl AsRef<Path>) -> Result<File, PersistError> {
+    pub fn persist_noclobber(self, path: impl AsRef<Path>) -> Result<Persisted, PersistError> {
         self.persist_over(path.as_ref(), Existing::Kept)
     }
 
-    fn persist_over(mut self, path: &Path, existing: Existing) -> Result<File, PersistError> {
+    fn persist_over(mut self, path: &Path, existing: Existing) -> Result<Persisted, PersistError> {
         let persisted = self.write_named(path, existing);
         persisted.map_err(|error| PersistError::new(error, self))
     }
@@ -111,25 +114,26 @@ impl SpillBuffer {
     fn write_unnamed(&mut self) -> Result<File, SpillError> {
         let dir = self.pager.pool.dir.clone().unwrap_or_else(temp_file::default_dir);
         let made = temp_file::unnamed_file(&dir);
-        let mut file = made.map_err(|source| SpillError::Directory { dir: dir.clone(), source })?;
+        let file = made.map_err(|source| SpillError::Directory { dir: dir.clone(), source })?;
         self.pager.copy_to(&file, &dir)?;
-        file.seek(SeekFrom::Start(self.position)).map_err(|source| target(&dir, source))?;
+        seek_to(&file, self.position, &dir)?;
         Ok(file)
     }
 
-    fn write_named(&mut self, path: &Path, existing: Existing) -> Result<File, SpillError> {
+    /// Everything that may fail comes before the name changes, which is the last step of either commit.
+    fn write_named(&mut self, path: &Path, existing: Existing) -> Result<Persisted, SpillError> {
         let failed = |source| target(path, source);
         let target_file = AtomicFile::create(path, existing).map_err(failed)?;
-        let mut file = match self.pager.put_own_file(&target_file, path)? {
+        let name = NameSync::open(path).map_err(failed)?;
+        let file = match self.pager.put_own_file(&target_file, path, self.position)? {
             Some(file) => file,
             None => {
                 self.pager.copy_to(target_file.file(), path)?;
+                seek_to(target_file.file(), self.position, path)?;
                 target_file.commit().map_err(failed)?
             }
         };
-        sync_name(path).map_err(failed)?;
-        file.seek(SeekFrom::Start(self.position)).map_err(failed)?;
-        Ok(file)
+        Ok(Persisted::new(file, path, name.sync()))
     }
 }
 
@@ -153,7 +157,7 @@ impl SpillPool {
     /// let pool = SpillPool::builder().memory(64 << 10).build()?;
     /// let mut upload = pool.buffer_for(&path);
     /// upload.write_all(&[7; 1_000_000])?;
-    /// upload.persist(&path)?; // no second copy of what was spilled
+    /// upload.persist(&path)?.durable()?; // no second copy of what was spilled
     /// # assert_eq!(std::fs::read(&path)?, [7; 1_000_000]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -165,21 +169,22 @@ impl SpillPool {
     }
 }
 
-/// The content could not become a file. Holds the buffer, with all its bytes and its position.
+/// The content could not become a file. Holds the buffer, with all its bytes and its position. No name has changed, and
+/// the buffer works on.
 ///
 /// It does not turn into an [`io::Error`](std::io::Error) by `?`, since that would drop the buffer silently.
 /// Take the buffer, or drop it with [`into_error`](PersistError::into_error).
 ///
 /// ```compile_fail
 /// fn save(buffer: overspill::SpillBuffer) -> std::io::Result<()> {
-///     buffer.persist("report.txt")?;
+///     buffer.persist("report.txt")?.durable()?;
 ///     Ok(())
 /// }
 /// ```
 ///
 /// ```
 /// fn save(buffer: overspill::SpillBuffer) -> std::io::Result<()> {
-///     buffer.persist("no/such/directory/report.txt").map_err(|failed| failed.into_error())?;
+///     buffer.persist("no/such/directory/report.txt").map_err(|failed| failed.into_error())?.durable()?;
 ///     Ok(())
 /// }
 /// assert_eq!(save(overspill::SpillBuffer::new()).unwrap_err().kind(), std::io::ErrorKind::NotFound);

@@ -89,26 +89,34 @@ impl AtomicFile {
     }
 
     /// Syncs `file`, which is complete and has no name, and gives it the name instead, with this file's mode
-    /// and owner. `None` if `file` cannot be linked there, for example from another file system; no name has
-    /// changed then.
+    /// and owner. `None` if `file` cannot be linked there, for example from another file system. Without `Some`
+    /// no name has changed, and `file` is a temp file as before, with mode 0600 (I7).
     pub(crate) fn commit_as(&self, file: &File) -> io::Result<Option<()>> {
         #[cfg(target_os = "linux")]
         {
-            copy_metadata(&self.file().metadata()?, file)?;
-            file.sync_all()?;
-            match link_as(file, &self.path, self.existing) {
-                Err(error)
-                    if self.existing == Existing::Kept && error.kind() == io::ErrorKind::AlreadyExists =>
-                {
-                    Err(error)
-                }
-                linked => Ok(linked.ok()),
+            let committed = self.try_commit_as(file);
+            if !matches!(committed, Ok(Some(()))) {
+                use std::os::unix::fs::PermissionsExt;
+                let _ = file.set_permissions(std::fs::Permissions::from_mode(0o600));
             }
+            committed
         }
         #[cfg(not(target_os = "linux"))]
         {
             let _ = file;
             Ok(None)
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn try_commit_as(&self, file: &File) -> io::Result<Option<()>> {
+        copy_metadata(&self.file().metadata()?, file)?;
+        file.sync_all()?;
+        match link_as(file, &self.path, self.existing) {
+            Err(error) if self.existing == Existing::Kept && error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(error)
+            }
+            linked => Ok(linked.ok()),
         }
     }
 }
@@ -253,17 +261,46 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Makes a change of the name `path` durable, by syncing its directory.
-///
-/// Does nothing where the process may not read the directory, and on platforms other than Unix: the change is
-/// then as durable as the file system makes it.
-pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
-    if !cfg!(unix) {
-        return Ok(());
+/// The directory of a file that is to get a name, opened before it gets it: afterwards only the sync can fail.
+#[derive(Debug)]
+pub(crate) struct NameSync {
+    /// `None` where the process may not read the directory, and on platforms other than Unix: the change is then as
+    /// durable as the file system makes it.
+    dir: Option<File>,
+}
+
+impl NameSync {
+    /// Opens the directory of the file `path`.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        if !cfg!(unix) {
+            return Ok(NameSync { dir: None });
+        }
+        match File::open(parent(path)) {
+            Ok(dir) => Ok(NameSync { dir: Some(dir) }),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(NameSync { dir: None }),
+            Err(error) => Err(error),
+        }
     }
-    match File::open(parent(path)) {
-        Ok(dir) => dir.sync_all(),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        Err(error) => Err(error),
+
+    /// Makes a change of the name durable. A file system that cannot sync a directory has done all that it can.
+    pub(crate) fn sync(self) -> io::Result<()> {
+        match self.dir.map_or(Ok(()), |dir| dir.sync_all()) {
+            Err(error) if is_unsupported(&error) => Ok(()),
+            synced => synced,
+        }
+    }
+}
+
+/// Whether the file system or a sandbox does not do at all what was requested of it, whatever the content.
+fn is_unsupported(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let never = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
+        Errno::from_io_error(error).is_some_and(|errno| never.contains(&errno))
+    }
+    #[cfg(not(unix))]
+    {
+        error.kind() == io::ErrorKind::Unsupported
     }
 }

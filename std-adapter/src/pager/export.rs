@@ -15,7 +15,7 @@ use crate::pager::state::Pager;
 use crate::sync::Arc;
 use overspill_core::ReadMedium;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Bytes on the stack to copy pages through when the pool has no spare frame. They are not charged to the
@@ -27,13 +27,29 @@ pub(crate) fn target(path: &Path, source: io::Error) -> SpillError {
     SpillError::Target { path: PathBuf::from(path), source }
 }
 
+/// Moves the position of `file`, which is `name` in errors. A file system limits positions, and a buffer does not.
+pub(crate) fn seek_to(mut file: &File, position: u64, name: &Path) -> Result<(), SpillError> {
+    let at =
+        |source: io::Error| target(name, io::Error::new(source.kind(), InvalidPosition { position, source }));
+    file.seek(SeekFrom::Start(position)).map(drop).map_err(at)
+}
+
+/// The buffer's position is none that the file could have.
+#[derive(Debug, thiserror::Error)]
+#[error("a file there cannot be at the buffer's position {position}; rewind the buffer")]
+struct InvalidPosition {
+    position: u64,
+    source: io::Error,
+}
+
 impl Pager {
-    /// Completes the buffer's own file, if it has one, and commits it in place of `target_file`. `None` if
-    /// the buffer has no own file or it cannot be used; the caller copies then.
+    /// Completes the buffer's own file, if it has one, and commits it in place of `target_file`, positioned at
+    /// `position`. `None` if the buffer has no own file or it cannot be used; the caller copies then.
     pub(crate) fn put_own_file(
         &mut self,
         target_file: &AtomicFile,
         path: &Path,
+        position: u64,
     ) -> Result<Option<File>, SpillError> {
         let failed = |source| target(path, source);
         let Some(own) = self.own().cloned() else { return Ok(None) };
@@ -52,6 +68,7 @@ impl Pager {
         let finished = own.finish(self.len(), &slack).ok().flatten();
         let Some(file) = finished else { return Ok(None) };
         let handed_over = file.try_clone().map_err(failed)?;
+        seek_to(&handed_over, position, path)?;
         if target_file.commit_as(file).map_err(failed)?.is_none() {
             return Ok(None);
         }

@@ -19,7 +19,7 @@ fn changed_content_does_not_become_a_file() {
     buffer = failed.into_buffer();
     store.flip(at, 0);
     assert_well(&mut buffer, &content);
-    buffer.persist(&path).unwrap();
+    buffer.persist(&path).unwrap().durable().unwrap();
     assert!(std::fs::read(&path).unwrap() == content);
 }
 
@@ -73,7 +73,7 @@ mod own_file {
                 flip(&file, position as u64);
             }
             assert_well(&mut buffer, &content);
-            buffer.persist(&path).unwrap();
+            buffer.persist(&path).unwrap().durable().unwrap();
             assert!(fs::read(&path).unwrap() == content);
             fs::remove_file(&path).unwrap();
         }
@@ -96,7 +96,7 @@ mod own_file {
         buffer = failed.into_buffer();
         assert_well(&mut buffer, &content);
         let path = dir.path().join("content");
-        buffer.persist(&path).unwrap();
+        buffer.persist(&path).unwrap().durable().unwrap();
         assert!(fs::read(&path).unwrap() == content);
     }
 }

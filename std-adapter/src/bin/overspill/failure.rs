@@ -96,6 +96,11 @@ pub(crate) fn spill_failure(error: &SpillError, len: u64, dir: Option<&Path>) ->
             let reason = reason(source);
             format!("cannot write {}: {reason}; it is as it was: {advice}, then run it again", path.display())
         }
+        SpillError::NotDurable { path, source, .. } => format!(
+            "{} is written, but its directory cannot be synced: {}; a crash of the machine may undo it: check the disk",
+            path.display(),
+            reason(source)
+        ),
         other => format!("cannot keep the input: {other}"),
     })
 }

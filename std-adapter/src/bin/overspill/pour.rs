@@ -43,9 +43,12 @@ fn replace(
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     progress.writing(&file.user_path);
+    let len = buffer.len();
     match buffer.persist(&file.path) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(failure::spill_failure(error.error(), error.buffer().len(), dir)),
+        Ok(persisted) => {
+            persisted.durable().map(drop).map_err(|error| failure::spill_failure(&error, len, dir))
+        }
+        Err(error) => Err(failure::spill_failure(error.error(), len, dir)),
     }
 }
 
