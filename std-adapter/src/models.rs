@@ -2,6 +2,8 @@
 //!
 //! `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs them.
 //!
+//! One file, since the models share their store, their sizes and their bounds.
+//!
 //! Held by: `.ci/weaken-pool`, which weakens one ordering, lock or rule at a time, and expects a model to
 //! fail.
 
@@ -16,7 +18,7 @@ use crate::pool::reclaim::Reclaimed;
 use crate::pool::state::PoolState;
 use crate::pool::when_full::WhenFull;
 use crate::sync::biased::{Owner, Peer, TryLock};
-use crate::sync::{Arc, ThreadWaker, park_until};
+use crate::sync::{Arc, ThreadWaker, fences, park_until};
 use loom::thread;
 use overspill_core::{Medium, ReadMedium};
 use std::io;
@@ -91,6 +93,59 @@ fn a_peer_of_two_takes_turns_with_both_owners() {
         let tries = owners.iter_mut().filter_map(|owner| owner.try_with(|n| *n += 1)).count();
         let visits = visitor.join().unwrap();
         assert_eq!(owners.map(|mut owner| owner.with(|n| *n)).iter().sum::<usize>(), tries + visits);
+    });
+}
+
+/// Guards: a peer whose fence is refused, because the program has entered a sandbox since, keeps out of a value whose
+/// owner still relies on that fence. Once the owner knows, both pass full fences, and the peer gets in.
+#[test]
+fn a_peer_that_is_refused_keeps_out_until_the_owner_knows() {
+    explore(4, || {
+        fences::model_adopted();
+        let mut owner = Owner::new(0, ());
+        let (peer, again) = (owner.peer(), owner.peer());
+        let visitor = thread::spawn(move || {
+            let peers = [peer];
+            visit(&peers) + visit(&peers)
+        });
+        owner.with(|n| *n += 1);
+        owner.with(|n| *n += 1);
+        let visits = visitor.join().unwrap();
+        assert_eq!(owner.with(|n| *n), 2 + visits);
+        assert_eq!(visit(&[again]), 1, "the owner has seen the refusal by now");
+    });
+}
+
+/// Guards: while a process comes to rely on the kernel's fence, one owner and one peer may go by the old fences and the
+/// new ones, and keep apart all the same.
+#[test]
+fn owner_and_peer_take_turns_while_the_fences_change() {
+    explore(3, || {
+        fences::model();
+        let mut owner = Owner::new(0, ());
+        let peer = owner.peer();
+        let changer = thread::spawn(fences::adopt);
+        let visitor = thread::spawn(move || {
+            let peers = [peer];
+            visit(&peers) + visit(&peers)
+        });
+        owner.with(|n| *n += 1);
+        owner.with(|n| *n += 1);
+        changer.join().unwrap();
+        let visits = visitor.join().unwrap();
+        assert_eq!(owner.with(|n| *n), 2 + visits);
+    });
+}
+
+/// Guards: no peer ever enters a private value, whose owner passes no fence at all.
+#[test]
+fn a_private_value_has_no_visitors() {
+    explore(3, || {
+        let mut owner = Owner::private(0, ());
+        let peer = owner.peer();
+        let visitor = thread::spawn(move || visit(&[peer]));
+        owner.with(|n| *n += 1);
+        assert_eq!((visitor.join().unwrap(), owner.with(|n| *n)), (0, 1));
     });
 }
 
@@ -173,6 +228,47 @@ fn bytes_that_come_free_wake_the_waiter() {
         drop(ticket);
         releaser.join().unwrap();
         assert_eq!((quota.used(), quota.set_aside(), quota.high_water()), (9, 0, 10));
+    });
+}
+
+/// Guards: bytes that come free while a waiter that needs more tries to use what was set aside for it. They were set aside
+/// as if nothing had been before, and what it had taken and could not use came on top: more than it had requested, and the
+/// next sum went below 0.
+#[test]
+fn a_waiter_is_set_aside_no_more_than_it_requests() {
+    explore(3, || {
+        let quota = full_quota();
+        let ticket = quota.enter(6);
+        quota.release(4);
+        let theirs = Arc::clone(&quota);
+        let releaser = thread::spawn(move || {
+            theirs.release(4);
+            theirs.release(1);
+        });
+        let is_reserved = quota.reserve(9, Some(&ticket)).is_ok();
+        releaser.join().unwrap();
+        assert!(quota.set_aside() <= 6 && quota.used() <= 10);
+        drop(ticket);
+        assert_eq!((quota.used(), quota.set_aside()), (if is_reserved { 10 } else { 1 }, 0));
+    });
+}
+
+/// Guards: a request that comes later takes none of the room that a waiter waits for, and so cannot starve it.
+#[test]
+fn a_late_request_does_not_pass_the_waiter() {
+    explore(3, || {
+        let quota = full_quota();
+        let ticket = quota.enter(6);
+        let theirs = Arc::clone(&quota);
+        let releaser = thread::spawn(move || {
+            theirs.release(4);
+            theirs.release(3);
+        });
+        let is_taken = quota.reserve(2, None).is_ok();
+        await_turn(&ticket);
+        assert!(!is_taken);
+        quota.reserve(6, Some(&ticket)).unwrap();
+        releaser.join().unwrap();
     });
 }
 

@@ -32,6 +32,51 @@ pub fn in_own_mounts(test: &str, dir: &Path, program: impl AsRef<OsStr>, line: &
     Some(shell.output().expect("unshare was there a moment ago"))
 }
 
+/// Checks that the program succeeded, and returns what it printed.
+///
+/// # Panics
+/// If it failed; `how` it was run is in the message.
+pub fn survived(output: &Output, how: &str) -> String {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{how}: {said}\n{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// Runs the program of `src/bin/ordeal.rs`, built at `program`, under strace, with `expressions` that say what becomes of
+/// its calls, and returns the log, in which each line begins with a thread. With `in_dir`, only calls that name the
+/// directory count.
+///
+/// # Panics
+/// If the program fails.
+pub fn ordeal_traced(
+    program: &str,
+    scenario: &str,
+    dir: &Path,
+    expressions: &[&str],
+    in_dir: bool,
+) -> String {
+    let log = tempfile::NamedTempFile::new().expect("a log can be made");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o"]).arg(log.path());
+    if in_dir {
+        strace.arg("-P").arg(dir);
+    }
+    strace.args(expressions.iter().flat_map(|expression| ["-e", expression]));
+    let output = strace.arg(program).arg(scenario).arg(dir).output().expect("strace was there a moment ago");
+    survived(&output, &format!("{scenario} with {}", expressions.join(" ")));
+    fs::read_to_string(log.path()).expect("strace has written it")
+}
+
+/// Whether there is a tracer that makes system calls fail; otherwise `test` is reported as skipped.
+pub fn may_trace(test: &str) -> bool {
+    let tried = Command::new("strace").args(["-qq", "-e", "inject=getppid:error=EIO", "true"]).output();
+    let may = tried.is_ok_and(|output| output.status.success());
+    if !may {
+        skip(test, "strace is not installed, or may not trace");
+    }
+    may
+}
+
 /// The descriptors of this process, as paths in `/proc`, whose files fit: `fits` takes what the link there
 /// shows, which for a file without a name is its former path and ` (deleted)`.
 ///

@@ -6,17 +6,9 @@
 #![cfg(target_os = "linux")]
 #![allow(missing_docs)]
 
-use overspill_tests::linux::{in_own_mounts, ordeal};
-use overspill_tests::skip;
+use overspill_tests::linux::{in_own_mounts, may_trace, ordeal, ordeal_traced, survived};
 use std::fs;
-use std::process::{Command, Output};
-
-/// Checks that the program succeeded, and returns what it printed.
-fn survived(output: Output, how: &str) -> String {
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{how}: {said}\n{}", String::from_utf8_lossy(&output.stderr));
-    said
-}
+use std::process::Command;
 
 const ORDEAL: &str = env!("CARGO_BIN_EXE_ordeal");
 
@@ -26,7 +18,7 @@ fn a_full_file_system_loses_nothing() {
     let line = "mount -t tmpfs -o size=1M none $DIR; exec $PROGRAM fill $DIR";
     let name = "a_full_file_system_loses_nothing";
     let Some(output) = in_own_mounts(name, dir.path(), ORDEAL, line) else { return };
-    let said = survived(output, name);
+    let said = survived(&output, name);
     assert!(said.contains("store is full"), "{said}");
 }
 
@@ -36,7 +28,7 @@ fn a_directory_that_is_read_only_for_a_while_loses_nothing() {
     let line = "mount -t tmpfs -o ro none $DIR; exec $PROGRAM read-only $DIR";
     let name = "a_directory_that_is_read_only_for_a_while_loses_nothing";
     let Some(output) = in_own_mounts(name, dir.path(), ORDEAL, line) else { return };
-    let said = survived(output, name);
+    let said = survived(&output, name);
     assert!(said.contains("Read-only file system"), "{said}");
 }
 
@@ -49,7 +41,7 @@ fn a_file_that_may_not_get_longer_loses_nothing() {
     let line = "trap '' XFSZ; ulimit -f 1500; exec \"$PROGRAM\" fill \"$DIR\"";
     let mut shell = Command::new("sh");
     shell.args(["-e", "-c", line]).env("DIR", dir.path()).env("PROGRAM", ORDEAL);
-    let said = survived(shell.output().unwrap(), "ulimit -f");
+    let said = survived(&shell.output().unwrap(), "ulimit -f");
     assert!(said.contains("File too large"), "{said}");
 }
 
@@ -57,34 +49,16 @@ fn a_file_that_may_not_get_longer_loses_nothing() {
 fn no_descriptor_left_for_a_while_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let output = ordeal(ORDEAL, "descriptors", dir.path()).output().unwrap();
-    let said = survived(output, "descriptors");
+    let said = survived(&output, "descriptors");
     assert!(said.contains("Too many open files"), "{said}");
 }
 
-/// Runs `scenario` under strace, with `expressions` that say what becomes of its calls, and returns the log.
-/// With `in_dir`, only calls that name the directory count.
+/// As [`ordeal_traced`], in a directory of its own. Nothing may be left there but what the scenario persists.
 fn traced(scenario: &str, expressions: &[&str], in_dir: bool) -> String {
     let dir = tempfile::tempdir().unwrap();
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o"]).arg(log.path());
-    if in_dir {
-        strace.arg("-P").arg(dir.path());
-    }
-    strace.args(expressions.iter().flat_map(|expression| ["-e", expression]));
-    let output = strace.arg(ORDEAL).arg(scenario).arg(dir.path()).output().unwrap();
-    survived(output, &format!("{scenario} with {}", expressions.join(" ")));
+    let log = ordeal_traced(ORDEAL, scenario, dir.path(), expressions, in_dir);
     assert!(fs::read_dir(dir.path()).unwrap().all(|entry| entry.unwrap().file_name() == "target"));
-    fs::read_to_string(log.path()).unwrap()
-}
-
-fn may_trace(test: &str) -> bool {
-    let tried = Command::new("strace").args(["-qq", "-e", "inject=getppid:error=EIO", "true"]).output();
-    let may = tried.is_ok_and(|output| output.status.success());
-    if !may {
-        skip(test, "strace is not installed, or may not trace");
-    }
-    may
+    log
 }
 
 /// Lets each `call` of `scenario` fail in turn in each of `ways`, alone and together with the four after it.

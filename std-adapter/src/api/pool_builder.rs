@@ -18,7 +18,7 @@ use crate::observe::events::{Event, Listener, Listeners};
 use crate::pages::sums::Checksums;
 use crate::pool::state::{PoolState, fitting_page_size};
 use crate::pool::when_full::WhenFull;
-use crate::sync::Arc;
+use crate::sync::{Arc, fences};
 use std::io;
 use std::path::PathBuf;
 
@@ -234,6 +234,7 @@ impl PoolBuilder {
             Some(dir) => Box::new(TempFileStore::in_dir(dir)),
             None => Box::new(TempFileStore::new()),
         });
+        fences::prepare();
         let state = PoolState::new(memory, self.disk, page_size, store, self.dir);
         let listeners = Listeners::new(self.name.into(), self.on_event);
         let (when_full, checksums) = (self.when_full, self.checksums);

@@ -3,13 +3,13 @@
 //! Promises:
 //!
 //! - I6: used bytes never pass the limit. Bytes that are set aside for a ticket count as used.
-//! - Tickets are served in the order of their arrival. Bytes that come free are set aside for the oldest
-//!   ticket until it has all that it requested, so that small requests do not starve a large one. Only a
-//!   ticket that requests more than the whole limit is passed over, until the limit is raised.
+//! - Tickets are served in the order of their arrival, each with all that it requested or with nothing. While one waits,
+//!   a request that came later gets no room that the one might get, so small requests do not starve a large one. Only
+//!   a ticket that requests more than the whole limit is passed over, until the limit is raised.
 //! - No wake-up is lost. A ticket that leaves the queue passes its turn, and the bytes set aside for it, to
 //!   the rest.
 //! - Wakers run with nothing locked.
-//! - A release without waiters reads one counter and takes no lock, where heavy fences work.
+//! - Without waiters, a reservation or a release reads one counter and takes no lock.
 //!
 //! Held by: `std-adapter/src/models.rs` (loom), `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`.
 //!
@@ -19,7 +19,7 @@
 //! |---|---|---|
 //! | | waiting | [`Quota::enter`] |
 //! | waiting | served | [`Quota::serve`]: all that it requested is set aside |
-//! | served | waiting | [`Ticket::ask`] |
+//! | served | waiting | [`Ticket::ask`]: what was set aside is released |
 //! | waiting, served | gone | dropping the [`Ticket`] |
 //!
 //! A waiter is also *woken* when memory comes free, since its bytes may then need no disk: it tries again,
@@ -27,15 +27,12 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! The protocol is that of [`biased`](crate::sync::biased). A waiter stores its arrival in `waiting`, passes
-//! the heavy fence, and only then checks for room. A release passes the light fence between freeing and
-//! reading `waiting`. So at least one of the two sees the other's store. Where the heavy fence does not work,
-//! a release always takes the queue's lock.
+//! A waiter stores its arrival in `waiting`, passes a full fence, and only then checks for room. A release passes a full
+//! fence between freeing and reading `waiting`. So at least one of the two sees the other's store.
 
 use crate::error::{DiskLimitScope, SpillError};
 use crate::memory::budget::{Budget, HighWater, Refused};
-use crate::sync::biased::fences;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, fences, lock};
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 
@@ -58,13 +55,19 @@ struct Queue {
     served: BTreeMap<u64, u64>,
 }
 
+impl Queue {
+    /// Whether a ticket that can be served below `limit` has waited longer than `number`, or at all if that is `None`.
+    fn is_behind(&self, number: Option<u64>, limit: u64) -> bool {
+        let mut earlier = self.waiting.iter().take_while(|&(&other, _)| number.is_none_or(|own| other < own));
+        earlier.any(|(_, waiting)| waiting.requested <= limit)
+    }
+}
+
 /// A waiting ticket.
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Bytes in all.
+    /// Bytes, which are set aside all at once.
     requested: u64,
-    /// Bytes of these that are set aside so far.
-    granted: u64,
     /// Memory came free since the last poll.
     woken: bool,
     /// From the last poll that returned `Pending`.
@@ -99,21 +102,33 @@ impl Quota {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Reserves `bytes`, all or nothing. Uses the bytes that are set aside for `ticket` before any others.
+    /// Reserves `bytes`, all or nothing. Uses the bytes that are set aside for `ticket` before any others, and no others
+    /// while an earlier ticket waits: what is free is to be that one's.
     pub(crate) fn reserve(&self, bytes: u64, ticket: Option<&Ticket>) -> Result<(), Refused> {
-        let granted = ticket.map_or(0, |ticket| ticket.claim(bytes));
-        match self.budget.reserve(bytes - granted) {
-            Ok(used) => {
-                self.high_water.note(used);
-                Ok(())
-            }
-            Err(refused) => {
-                if let Some(ticket) = ticket {
-                    ticket.unclaim(granted);
-                }
-                Err(refused)
-            }
+        if ticket.is_none() && self.waiting() == 0 {
+            return self.reserve_free(bytes);
         }
+        let number = ticket.map(|ticket| ticket.number);
+        let mut queue = lock(&self.queue);
+        let set_aside = number.and_then(|number| queue.served.get(&number).copied()).unwrap_or(0);
+        let taken = bytes.min(set_aside);
+        if bytes > taken {
+            let limit = self.budget.limit();
+            if queue.is_behind(number, limit) {
+                return Err(Refused { limit, used: self.budget.used().max(limit) });
+            }
+            self.reserve_free(bytes - taken)?;
+        }
+        if let Some(left) = number.and_then(|number| queue.served.get_mut(&number)) {
+            *left -= taken;
+        }
+        Ok(())
+    }
+
+    /// Reserves `bytes` of those that are set aside for no ticket.
+    fn reserve_free(&self, bytes: u64) -> Result<(), Refused> {
+        self.high_water.note(self.budget.reserve(bytes)?);
+        Ok(())
     }
 
     /// As [`reserve`](Quota::reserve), for a slot of `len` bytes. The error names the pool's disk limit.
@@ -146,8 +161,8 @@ impl Quota {
     /// To be called after freeing something. False only if every later waiter sees what was freed.
     #[inline]
     fn may_have_waiters(&self) -> bool {
-        fences::light();
-        self.waiting.load(Ordering::Relaxed) > 0 || !fences::work()
+        fences::full();
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     #[cold]
@@ -170,24 +185,14 @@ impl Quota {
     /// once the queue is unlocked.
     fn serve(&self, queue: &mut Queue) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        let mut served = Vec::new();
-        for (&number, waiting) in &mut queue.waiting {
-            if waiting.requested > self.budget.limit() {
-                self.budget.release(std::mem::take(&mut waiting.granted)); // the limit was lowered
-                continue;
-            }
-            let (more, used) = self.budget.reserve_up_to(waiting.requested - waiting.granted);
-            self.high_water.note(used);
-            waiting.granted += more;
-            if waiting.granted < waiting.requested {
-                break;
-            }
-            served.push((number, waiting.granted));
-            wakers.extend(waiting.waker.take());
-        }
-        for (number, granted) in served {
-            queue.waiting.remove(&number);
-            queue.served.insert(number, granted);
+        let limit = self.budget.limit();
+        let within = |(_, waiting): &(&u64, &Waiting)| waiting.requested <= limit;
+        while let Some((&number, &Waiting { requested, .. })) = queue.waiting.iter().find(within)
+            && self.reserve_free(requested).is_ok()
+        {
+            let served = queue.waiting.remove(&number);
+            wakers.extend(served.and_then(|served| served.waker));
+            queue.served.insert(number, requested);
         }
         self.update_waiting(queue);
         wakers
@@ -197,11 +202,9 @@ impl Quota {
         self.waiting.store(queue.waiting.len() as u64, Ordering::Relaxed);
     }
 
-    /// Bytes that are set aside for tickets, waiting or served.
+    /// Bytes that are set aside for tickets.
     pub(crate) fn set_aside(&self) -> u64 {
-        let queue = lock(&self.queue);
-        let waiting: u64 = queue.waiting.values().map(|waiting| waiting.granted).sum();
-        waiting + queue.served.values().sum::<u64>()
+        lock(&self.queue).served.values().sum()
     }
 
     /// A ticket at the end of the queue, which requests `bytes`.
@@ -233,19 +236,17 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Requests `bytes` in all, but no less than are set aside already. The ticket keeps its place in the
-    /// queue.
+    /// Requests `bytes`, in place of what it has requested before. The ticket keeps its place in the queue; what was set
+    /// aside for it is released, to be set aside again if it is still its turn.
     pub(crate) fn ask(&self, bytes: u64) {
         let quota = &*self.quota;
         {
             let mut queue = lock(&quota.queue);
-            let granted = queue.served.remove(&self.number).unwrap_or(0);
-            let waiting = queue.waiting.entry(self.number).or_default();
-            waiting.granted += granted;
-            waiting.requested = bytes.max(waiting.granted);
+            quota.budget.release(queue.served.remove(&self.number).unwrap_or(0));
+            queue.waiting.entry(self.number).or_default().requested = bytes;
             quota.update_waiting(&queue);
         }
-        fences::heavy();
+        fences::full();
         let wakers = quota.serve(&mut lock(&quota.queue));
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -264,41 +265,16 @@ impl Ticket {
         drop(queue);
         Poll::Pending
     }
-
-    /// Passes up to `bytes` of those set aside to the caller, and returns how many.
-    fn claim(&self, bytes: u64) -> u64 {
-        let mut queue = lock(&self.quota.queue);
-        let Some(granted) = queue.granted_mut(self.number) else { return 0 };
-        let claimed = bytes.min(*granted);
-        *granted -= claimed;
-        claimed
-    }
-
-    /// Sets `bytes` aside again that were [claimed](Ticket::claim) but not used.
-    fn unclaim(&self, bytes: u64) {
-        if let Some(granted) = lock(&self.quota.queue).granted_mut(self.number) {
-            *granted += bytes;
-        }
-    }
-}
-
-impl Queue {
-    fn granted_mut(&mut self, number: u64) -> Option<&mut u64> {
-        match self.waiting.get_mut(&number) {
-            Some(waiting) => Some(&mut waiting.granted),
-            None => self.served.get_mut(&number),
-        }
-    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let (left, _waker) = {
+        let (left, _waiting) = {
             let mut queue = lock(&self.quota.queue);
-            let waiting = queue.waiting.remove(&self.number).unwrap_or_default();
-            let served = queue.served.remove(&self.number).unwrap_or(0);
+            let waiting = queue.waiting.remove(&self.number);
+            let left = queue.served.remove(&self.number).unwrap_or(0);
             self.quota.update_waiting(&queue);
-            (waiting.granted + served, waiting.waker)
+            (left, waiting)
         };
         // Even if this is 0: the next ticket may request less, and have its turn now.
         self.quota.release(left);

@@ -49,29 +49,16 @@ impl Budget {
 
     /// Reserves `bytes`, all or nothing. Returns the used bytes afterwards.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<u64, Refused> {
-        self.reserve_between(bytes, bytes).map(|(_, used)| used)
-    }
-
-    /// Reserves `bytes`, or what is left if that is less. Returns the reserved bytes, and the used bytes
-    /// afterwards.
-    pub(crate) fn reserve_up_to(&self, bytes: u64) -> (u64, u64) {
-        self.reserve_between(0, bytes).unwrap_or_default()
-    }
-
-    /// Reserves what is left, at least `least` bytes and at most `most`. Returns the reserved bytes, and the
-    /// used bytes afterwards.
-    fn reserve_between(&self, least: u64, most: u64) -> Result<(u64, u64), Refused> {
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
             let limit = self.limit.load(Ordering::Relaxed);
-            let bytes = most.min(limit.saturating_sub(used));
-            if bytes < least {
+            if bytes > limit.saturating_sub(used) {
                 return Err(Refused { limit, used });
             }
             let sum = used + bytes;
             // Relaxed: the count orders no other memory. Locks order the hand-over of what is counted.
             match self.used.compare_exchange_weak(used, sum, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Ok((bytes, sum)),
+                Ok(_) => return Ok(sum),
                 Err(now) => used = now,
             }
         }
@@ -113,11 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reservation_up_to_some_bytes_gets_what_is_left() {
+    fn a_limit_below_the_used_bytes_refuses_all_but_nothing() {
         let budget = Budget::new(10);
-        assert_eq!([7, 7, 7].map(|bytes| budget.reserve_up_to(bytes)), [(7, 7), (3, 10), (0, 10)]);
+        budget.reserve(10).unwrap();
         budget.set_limit(4);
-        assert_eq!(budget.reserve_up_to(1), (0, 10));
         assert_eq!(budget.reserve(1), Err(Refused { limit: 4, used: 10 }));
         assert_eq!(budget.reserve(0), Ok(10), "0 bytes are always available");
     }

@@ -48,8 +48,12 @@ impl PoolState {
     #[inline]
     pub(crate) fn open_table(&self) -> RegisteredTable {
         self.table_cache.pop().unwrap_or_else(|| {
-            let table = OwnTable::new(Table::new(self.page_size), Member::new());
-            let registration = self.registry.as_ref().map(|registry| registry.register(&table));
+            let (table, member) = (Table::new(self.page_size), Member::new());
+            let Some(registry) = &self.registry else {
+                return RegisteredTable { table: OwnTable::private(table, member), registration: None };
+            };
+            let table = OwnTable::new(table, member);
+            let registration = Some(registry.register(&table));
             RegisteredTable { table, registration }
         })
     }
@@ -57,7 +61,9 @@ impl PoolState {
     /// Takes the table of a dropped buffer, to cache it or to drop it. The table has no pages; it may have
     /// one small empty frame. A table with a file of its own is dropped, since the file cannot be unset.
     pub(crate) fn close_table(&self, registered: RegisteredTable) {
-        registered.table.unlocked().usage.reset();
+        let usage = &registered.table.unlocked().usage;
+        let held = usage.memory.used();
+        usage.reset();
         let has_own = registered.table.unlocked().own().is_some();
         let dropped = if has_own || self.frames.is_over() {
             Some(registered)
@@ -67,7 +73,10 @@ impl PoolState {
         if let Some(registered) = dropped {
             self.drop_table(&registered);
         }
-        self.disk.quota().wake_waiters();
+        // Its pages have woken the waiters already. What is left is the frame of the table, if there is one.
+        if held > 0 {
+            self.disk.quota().wake_waiters();
+        }
     }
 
     fn drop_table(&self, registered: &RegisteredTable) {

@@ -3,14 +3,15 @@
 //! One thread at a time uses a [`SpillBuffer`](crate::SpillBuffer), millions of times a second; now and then
 //! the pool reclaims a page from it. An ordinary mutex would double the cost of a 16-byte write for the sake
 //! of that rare moment. So the owner only stores one flag and loads another, and a *peer*, any thread but the
-//! owner, pays for both sides with `membarrier(2)`.
+//! owner, pays for both sides with `membarrier(2)`. A *private* value has no peers, and its owner needs not even a fence.
 //!
 //! [`TryLock`] is here too: for a value that several threads use, none of which has to.
 //!
 //! Promises:
 //!
 //! - One thread at a time reaches the value, and it sees everything that earlier ones did there.
-//! - A peer never waits: it skips a value that the owner or another peer is using.
+//! - A peer never waits: it skips a value that the owner or another peer is using. If its fence is refused, it skips
+//!   each value whose owner cannot know that yet.
 //! - The owner waits only for a peer that is inside or on its way through several values.
 //! - A panic inside leaves the lock.
 //! - `unsafe` stands in no other file of the crate.
@@ -24,24 +25,22 @@
 //!
 //! | side | step | what it does |
 //! |---|---|---|
-//! | owner | enter | set `presence` to [`INSIDE`]; light fence; if `claimed`: leave, and take `lock` instead |
+//! | owner | enter | set `presence` to [`INSIDE`]; its fence; if `claimed`: leave, and take `lock` instead |
 //! | owner | leave | set `presence` to [`VISITED`] (Release) |
 //! | peer | enter | try to take `lock`; raise `claimed`; heavy fence; if `presence` is [`INSIDE`]: give up |
 //! | peer | leave | lower `claimed` (Release); release `lock` |
 //! | any | check for idleness | change `presence` from [`VISITED`] to [`AWAY`], in one step |
 //!
-//! On Linux the light fence is a compiler fence, and the heavy fence is `membarrier`, which runs a full fence
-//! on every processor that runs a thread of this process. Where a sandbox forbids it, `claimed` is never
-//! lowered, so the owner always takes the lock. On other platforms both are full fences. In each case the
-//! fences exclude that the owner reads `claimed` as lowered *and* the peer reads `presence` as something else
-//! than [`INSIDE`]. So at most one of them goes in. Neither waits for the other except for `lock`, and a peer
-//! only tries that.
+//! Which fences those are is a matter of [`fences`]. In each case they exclude that the owner reads `claimed` as lowered
+//! *and* the peer reads `presence` as something else than [`INSIDE`]. So at most one of them goes in. Neither waits for the
+//! other except for `lock`, and a peer only tries that.
 //!
 //! The owner stores to `presence` and never loads it. A counter of visits would make each visit wait for the
 //! store of the one before, at a third of the cost of a 16-byte write.
 
 #![allow(unsafe_code)]
 
+use crate::sync::fences::{self, OwnerFence, Reach};
 use crate::sync::{Arc, AtomicBool, AtomicU8, Cell, Mutex, MutexGuard, Ordering, const_fn, lock};
 
 /// The owner is not inside, and has not been since the last check for idleness.
@@ -59,9 +58,12 @@ struct Shared<T, B> {
     /// [`AWAY`], [`INSIDE`] or [`VISITED`]. Stored by the owner; other threads only change [`VISITED`] to
     /// [`AWAY`].
     presence: AtomicU8,
-    /// True while a peer that holds `lock` is inside, or is about to check whether it may be. Always true
-    /// where heavy fences do not work.
+    /// True while a peer that holds `lock` is inside, or is about to check whether it may be.
     claimed: AtomicBool,
+    /// The owner knows that a peer's fence was refused, and passes full fences itself. Only raised.
+    aware: AtomicBool,
+    /// No peer ever enters.
+    is_private: bool,
     /// Held by a peer inside, and by an owner inside that found `claimed` raised.
     lock: Mutex<()>,
     value: Cell<T>,
@@ -104,13 +106,39 @@ impl<T, B> Drop for Inside<'_, T, B> {
     }
 }
 
+impl<T, B> Shared<T, B> {
+    /// The owner's fence where the compiler's is not enough.
+    #[inline]
+    fn full_fence(&self, fence: OwnerFence) {
+        if self.is_private {
+            return;
+        }
+        if fence == OwnerFence::FullAware && !self.aware.load(Ordering::Relaxed) {
+            // Release: a peer that reads this (Acquire) sees that all earlier visits have ended.
+            self.aware.store(true, Ordering::Release);
+        }
+        fences::full();
+    }
+}
+
 impl<T, B> Owner<T, B> {
     /// A locked value, and beside it data that is readable without the lock.
     pub(crate) fn new(value: T, unlocked: B) -> Self {
+        Owner::make(value, unlocked, false)
+    }
+
+    /// As [`new`](Owner::new), but no peer ever enters, though there may be handles for them.
+    pub(crate) fn private(value: T, unlocked: B) -> Self {
+        Owner::make(value, unlocked, true)
+    }
+
+    fn make(value: T, unlocked: B, is_private: bool) -> Self {
         let shared = Shared {
             value: Cell::new(value),
             presence: AtomicU8::new(AWAY),
-            claimed: AtomicBool::new(!fences::work()),
+            claimed: AtomicBool::new(false),
+            aware: AtomicBool::new(fences::are_refused()),
+            is_private,
             lock: Mutex::new(()),
             unlocked,
         };
@@ -131,8 +159,8 @@ impl<T, B> Owner<T, B> {
     #[inline]
     pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
         let Some(inside) = self.enter() else { return self.with_locked(f) };
-        // SAFETY: `enter` succeeded, and `inside` keeps peers out until it is dropped, after `f` has
-        // returned. `&mut self` keeps the owner from entering twice.
+        // SAFETY: `enter` succeeded, and `inside` keeps peers out until it is dropped, after `f` has returned; of a
+        // private value there are none inside. `&mut self` keeps the owner from entering twice.
         let result = inside.shared.value.with_mut(|value| f(unsafe { &mut *value }));
         drop(inside);
         result
@@ -154,7 +182,10 @@ impl<T, B> Owner<T, B> {
     fn enter(&mut self) -> Option<Inside<'_, T, B>> {
         let shared = &*self.shared;
         shared.presence.store(INSIDE, Ordering::Relaxed);
-        fences::light();
+        match fences::of_owner() {
+            OwnerFence::Compiler => {}
+            fence => shared.full_fence(fence),
+        }
         let inside = Inside { shared };
         // Acquire: the owner sees what the last peer did inside, before it lowered `claimed`.
         if shared.claimed.load(Ordering::Acquire) { None } else { Some(inside) }
@@ -187,10 +218,11 @@ impl<T, B> Peer<T, B> {
         Self: 'a,
     {
         let claims: Vec<_> = peers.filter_map(|(key, peer)| Some((key, Claim::new(&peer.shared)?))).collect();
-        if !claims.is_empty() {
-            fences::heavy();
+        if claims.is_empty() {
+            return Vec::new();
         }
-        claims.into_iter().filter_map(|(key, claim)| claim.visit(|value| f(key, value))).collect()
+        let reach = fences::heavy();
+        claims.into_iter().filter_map(|(key, claim)| claim.visit(reach, |value| f(key, value))).collect()
     }
 
     /// Whether the owner is inside now, or has been since the last call.
@@ -265,9 +297,12 @@ struct Claim<'a, T, B> {
 }
 
 impl<'a, T, B> Claim<'a, T, B> {
-    /// Claims a value, unless another peer or a waiting owner holds the lock. The caller must pass a heavy
-    /// fence before [`visit`](Claim::visit).
+    /// Claims a value, unless it is private, or another peer or a waiting owner holds the lock. The caller must pass
+    /// a heavy fence before [`visit`](Claim::visit).
     fn new(shared: &'a Shared<T, B>) -> Option<Self> {
+        if shared.is_private {
+            return None;
+        }
         let guard = match shared.lock.try_lock() {
             Ok(guard) => guard,
             #[cfg(not(overspill_loom))]
@@ -278,16 +313,21 @@ impl<'a, T, B> Claim<'a, T, B> {
         Some(Claim { shared, _guard: guard })
     }
 
-    /// Runs `f` on the value, with exclusive access. If the owner is inside, returns `None`. To be called
-    /// after the heavy fence.
-    fn visit<R>(self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    /// Runs `f` on the value, with exclusive access. If the owner is inside, or out of reach of the heavy fence that was
+    /// passed since, returns `None`.
+    fn visit<R>(self, reach: Reach, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        // Acquire: the owner's visits from before it knew have ended.
+        if reach == Reach::Aware && !self.shared.aware.load(Ordering::Acquire) {
+            return None;
+        }
         // Acquire: the peer sees what the owner did inside, before it left.
         if self.shared.presence.load(Ordering::Acquire) == INSIDE {
             return None;
         }
-        // SAFETY: `claimed` was raised before the heavy fence, and the owner was not inside after it. So an
-        // owner that enters from now on reads `claimed` as raised and turns to the lock, which the claim
-        // holds until it is dropped, after `f` has returned. Other peers need the lock too.
+        // SAFETY: `claimed` was raised before the heavy fence, which has ordered this owner, and the owner was not
+        // inside after it. So an owner that enters from now on reads `claimed` as raised and turns to the lock,
+        // which the claim holds until it is dropped, after `f` has returned. Other peers need the lock too. The
+        // value is not private: those have no claims.
         let result = self.shared.value.with_mut(|value| f(unsafe { &mut *value }));
         drop(self);
         Some(result)
@@ -297,59 +337,6 @@ impl<'a, T, B> Claim<'a, T, B> {
 impl<T, B> Drop for Claim<'_, T, B> {
     fn drop(&mut self) {
         // Release: an owner that reads this (Acquire) sees all that was done inside.
-        self.shared.claimed.store(!fences::work(), Ordering::Release);
-    }
-}
-
-/// Full fences on both sides: correct on every platform, and the only kind that loom models.
-#[cfg(any(overspill_loom, not(target_os = "linux")))]
-pub(crate) mod fences {
-    use crate::sync::{Ordering, fence};
-
-    /// Whether [`heavy`] works: always.
-    pub(crate) fn work() -> bool {
-        true
-    }
-
-    #[inline(always)]
-    pub(crate) fn light() {
-        fence(Ordering::SeqCst);
-    }
-
-    pub(crate) fn heavy() {
-        fence(Ordering::SeqCst);
-    }
-}
-
-/// A compiler fence for the owner, and `membarrier(2)` for peers.
-#[cfg(all(target_os = "linux", not(overspill_loom)))]
-pub(crate) mod fences {
-    use crate::sync::{OnceLock, Ordering, fence};
-
-    // From linux/membarrier.h. libc does not define them on every target.
-    const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
-    const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
-
-    fn membarrier(command: libc::c_int) -> bool {
-        // SAFETY: the call takes two integers, and accesses no memory of this process.
-        unsafe { libc::syscall(libc::SYS_membarrier, command, 0) == 0 }
-    }
-
-    /// Whether [`heavy`] works: it needs Linux 4.14, and no sandbox that forbids the call. Always the same
-    /// answer.
-    pub(crate) fn work() -> bool {
-        static REGISTERED: OnceLock<bool> = OnceLock::new();
-        *REGISTERED.get_or_init(|| membarrier(REGISTER_PRIVATE_EXPEDITED))
-    }
-
-    #[inline(always)]
-    pub(crate) fn light() {
-        core::sync::atomic::compiler_fence(Ordering::SeqCst);
-    }
-
-    pub(crate) fn heavy() {
-        fence(Ordering::SeqCst);
-        // It cannot fail after registration. If it did, continuing would be a data race.
-        assert!(!work() || membarrier(PRIVATE_EXPEDITED), "membarrier failed after it was registered");
+        self.shared.claimed.store(false, Ordering::Release);
     }
 }

@@ -9,6 +9,7 @@
 //! Held by: `tests/tests/tidy.rs`.
 
 pub(crate) mod biased;
+pub(crate) mod fences;
 
 /// Defines a function that is `const`, except under loom, whose locks cannot be made in a constant.
 ///

@@ -47,6 +47,8 @@ mod linux {
             "fill" => fill(dir),
             "read-only" => read_only(dir),
             "descriptors" => descriptors(dir),
+            "first-write" => first_write(dir),
+            "alone" => alone(),
             "for-ever" => for_ever(dir),
             _ => panic!("no such scenario"),
         };
@@ -320,6 +322,33 @@ mod linux {
         // Standard input, output and error are open.
         setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before }).unwrap();
         refused_at_first(dir, || setrlimit(Resource::Nofile, before).unwrap())
+    }
+
+    /// The first write to a pool, in a process that has other threads.
+    fn first_write(dir: &Path) -> usize {
+        let (parked, held) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || held.recv().is_err());
+        let mut kept = Kept::new(pool(dir, 64 * PAGE).buffer());
+        kept.write(0, 100);
+        kept.check();
+        drop(parked);
+        assert!(thread.join().unwrap());
+        kept.failures
+    }
+
+    /// Buffers without a pool, in a process that has other threads.
+    fn alone() -> usize {
+        let write = |byte: u8| {
+            let mut kept = Kept::new(SpillBuffer::with_budget(4 * PAGE));
+            kept.write(0, 9 * PAGE + usize::from(byte));
+            kept.insist("spill", SpillBuffer::spill);
+            kept.check();
+            kept.failures
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| write(1));
+            write(2) + other.join().unwrap()
+        })
     }
 
     /// Spills, and puts whole files under free names, until it is killed.
