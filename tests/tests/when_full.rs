@@ -1,7 +1,8 @@
 //! What happens at the disk limit: an error at once, or a wait. A wait ends when there is room, in the order
 //! of arrival, or at its deadline. Nothing is lost either way (I3).
 
-use overspill::{DiskLimitScope, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
+use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
+use overspill::{DiskLimitScope, Event, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
 use overspill_tests::support::{content_of, spill_error};
 use std::io::{self, Seek, Write};
 use std::pin::pin;
@@ -367,4 +368,108 @@ fn polling_by_hand_keeps_the_place_in_the_queue() {
     drop(buffer);
     pool.buffer().write_all(&[3]).unwrap();
     assert_eq!(pool.stats().waiters, 0);
+}
+
+// ---- one call
+
+/// A pool as [`pool`] makes it, and how many refusals its listener was told.
+fn telling(memory: usize, disk: usize, when_full: WhenFull) -> (SpillPool, Arc<AtomicUsize>) {
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&told);
+    let builder = SpillPool::builder().memory(memory * PAGE).disk((disk * PAGE) as u64).page_size(PAGE);
+    let builder = builder.store(MemoryStore::new()).when_full(when_full).on_event(move |event| {
+        count.fetch_add(usize::from(matches!(event, Event::DiskLimit { .. })), Ordering::SeqCst);
+    });
+    (builder.build().unwrap(), told)
+}
+
+/// A `write_vectored` whose first part was taken waited for room for the second, up to its deadline, and then counted as
+/// refused, with an event; and returned success. A call that has moved bytes returns at once, and is no refusal.
+#[test]
+fn a_call_that_has_moved_bytes_neither_waits_nor_counts() {
+    for (memory, taken) in [(0, 1), (1, 2)] {
+        let (pool, told) = telling(memory, 1, wait(LONG));
+        let mut buffer = pool.buffer();
+        let parts = [[1; PAGE], [2; PAGE], [3; PAGE]];
+        let slices = parts.each_ref().map(|part| io::IoSlice::new(part));
+        assert_eq!(buffer.write_vectored(&slices).unwrap(), taken * PAGE);
+        let at_its_end = buffer.position();
+        buffer.set_len(0).unwrap();
+        buffer.rewind().unwrap();
+        assert_eq!(buffer.write(&parts.concat()).unwrap(), taken * PAGE, "one slice");
+        assert_eq!(buffer.position(), at_its_end);
+        let stats = pool.stats();
+        assert_eq!((stats.refused.disk_limit, stats.waits, told.load(Ordering::SeqCst)), (0, 0, 0));
+        // One that moves nothing waits, and counts, whatever its form.
+        pool.set_disk_limit(pool.stats().disk_used);
+        let mut hasty = pool.buffer_builder().when_full(WhenFull::Fail).build();
+        for n in [1, 2] {
+            let refused = if n == 1 { hasty.write_vectored(&slices) } else { hasty.write(&parts[0]) };
+            refusal(refused.map(drop));
+            assert_eq!((pool.stats().refused.disk_limit, told.load(Ordering::SeqCst) as u64), (n, n));
+        }
+    }
+}
+
+/// A call waited for room, and then failed for another reason. That counted as a wait that had ended at its deadline, and
+/// what was set aside for the call stayed so.
+#[test]
+fn a_wait_that_ends_in_another_error_has_not_timed_out() {
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+    let builder = SpillPool::builder().memory(0).disk(PAGE as u64).page_size(PAGE).store(store);
+    let pool = builder.when_full(wait(LONG)).build().unwrap();
+    let full = filled(&pool, 1, 1);
+    let waiting = write_beside(&pool, 1, 2);
+    assert_waits(&waiting);
+    faults.set(Fault::lasting(0, Failure::full()).on(Call::Write));
+    drop(full);
+    assert!(matches!(
+        spill_error(waiting.recv_timeout(LONG / 2).unwrap().unwrap_err()),
+        SpillError::StoreFull { .. }
+    ));
+    let stats = pool.stats();
+    assert_eq!((stats.waits, stats.waits_timed_out, stats.disk_used), (1, 0, 0));
+}
+
+/// A buffer was refused, and its next write went to a page in its window. That was a success as its documentation has it,
+/// but what was set aside for the buffer stayed so, and no other buffer could use it.
+#[test]
+fn a_write_to_the_window_releases_what_was_set_aside() {
+    let pool = pool(1, 1, WhenFull::Fail);
+    let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
+    buffer.write_all(&[1; PAGE - 100]).unwrap(); // all of the memory
+    let full = filled(&pool, 1, 2);
+    let position = buffer.position();
+    for polled in [Poll::Ready(()), Poll::Pending] {
+        buffer.seek(io::SeekFrom::Start(10 * PAGE as u64)).unwrap();
+        refusal(buffer.write_all(&[3; PAGE]));
+        let waker = Waker::from(Arc::clone(&bell));
+        assert_eq!(buffer.poll_writable(&mut Context::from_waker(&waker)), polled);
+        buffer.read_at(&mut [0; 10], 0).unwrap(); // opens the window
+    }
+    drop(full);
+    assert_eq!((bell.rung(), pool.stats().disk_used), (1, PAGE as u64), "set aside");
+    buffer.seek(io::SeekFrom::Start(position)).unwrap();
+    buffer.write_all(&[4; 10]).unwrap();
+    assert_eq!(pool.stats().disk_used, 0);
+    filled(&pool, 1, 5).spill().unwrap();
+}
+
+/// Closing a buffer that held nothing woke all waiters, who tried again: 30 ms of their processors' time for 10,000 of them.
+#[test]
+fn closing_an_empty_buffer_wakes_nobody() {
+    let pool = pool(0, 1, WhenFull::Fail);
+    let full = filled(&pool, 1, 1);
+    let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
+    let waker = Waker::from(Arc::clone(&bell));
+    for _ in 0..2 {
+        refusal(buffer.write_all(&[2; PAGE]));
+        let _ = buffer.poll_writable(&mut Context::from_waker(&waker));
+    }
+    for _ in 0..10 {
+        drop(pool.buffer());
+    }
+    assert_eq!(bell.rung(), 0);
+    drop(full);
+    assert_eq!(bell.rung(), 1);
 }

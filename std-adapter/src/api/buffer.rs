@@ -157,7 +157,7 @@ impl SpillBuffer {
     /// - after a refusal by the buffer's own disk limit ([`DiskLimitScope::Buffer`](crate::DiskLimitScope)),
     ///   which no other buffer can lift.
     ///
-    /// Bytes that are set aside stay so, and no other buffer can use them, until the next success, until the
+    /// Bytes that are set aside stay so, and no other buffer can use them, until the next write or spill succeeds, until the
     /// buffer is cut or [cleared](SpillBuffer::clear), or until it is dropped: so try soon. The future needs
     /// no runtime and has no deadline; use your runtime's.
     ///

@@ -7,7 +7,7 @@
 
 use crate::api::buffer::SpillBuffer;
 use crate::error::SpillError;
-use crate::pager::medium::MediumError;
+use crate::pager::medium::{MediumError, Rest};
 use crate::pager::state::Pager;
 use overspill_core::{Cursor, InvalidSeek, WriteError};
 use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
@@ -77,6 +77,17 @@ impl SpillBuffer {
     #[inline(never)]
     fn write_slow(&mut self, data: &[u8]) -> io::Result<usize> {
         Ok(self.with_cursor(|cursor| cursor.write(data)).map_err(write_error)?)
+    }
+
+    /// Writes a further part of a call that has written bytes already.
+    fn write_rest(&mut self, data: &[u8]) -> Result<usize, WriteError<MediumError>> {
+        if self.write_window(data) {
+            return Ok(data.len());
+        }
+        let mut cursor = Cursor::at(Rest(&mut self.pager), self.position);
+        let taken = cursor.write(data);
+        self.position = cursor.position();
+        taken
     }
 
     #[cold]
@@ -177,15 +188,10 @@ impl Write for SpillBuffer {
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut done = 0;
         for data in bufs {
-            match self.write(data) {
-                Ok(n) => {
-                    done += n;
-                    if n < data.len() {
-                        break;
-                    }
-                }
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
+            let taken = if done == 0 { self.write(data)? } else { self.write_rest(data).unwrap_or(0) };
+            done += taken;
+            if taken < data.len() {
+                break;
             }
         }
         Ok(done)

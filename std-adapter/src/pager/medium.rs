@@ -212,22 +212,28 @@ impl Pager {
         done
     }
 
-    /// Ends an operation: unpins its page.
+    /// Ends an operation: unpins its page. Closes the window while room is awaited, so that the next write goes through
+    /// [`retry_after_waits`](Pager::retry_after_waits).
     pub(crate) fn finish(&mut self) {
         self.table(Table::unpin);
+        if self.awaits_room() {
+            self.close_window();
+        }
     }
 
     // ---- writing
 
     #[cold]
     fn write_slow(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
-        self.retry_after_waits(|pager| {
-            pager.end_loan();
-            pager.evict_over_limit();
-            let taken = pager.write_pages(offset, data);
-            pager.finish();
-            taken
-        })
+        self.retry_after_waits(|pager| pager.write_once(offset, data))
+    }
+
+    fn write_once(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        self.end_loan();
+        self.evict_over_limit();
+        let taken = self.write_pages(offset, data);
+        self.finish();
+        taken
     }
 
     fn write_pages(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
@@ -429,6 +435,36 @@ impl ReadMedium for Pager {
 
     fn chunk_at(&mut self, offset: u64) -> Result<&[u8], MediumError> {
         Ok(self.lend_chunk(offset)?)
+    }
+}
+
+/// The pager for the rest of a call that has written bytes already, and so succeeds: what is refused is neither waited for
+/// nor counted.
+pub(crate) struct Rest<'a>(pub(crate) &'a mut Pager);
+
+impl ReadMedium for Rest<'_> {
+    type Error = MediumError;
+
+    fn len(&self) -> u64 {
+        self.0.len
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, MediumError> {
+        self.0.read_at(offset, buf)
+    }
+
+    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], MediumError> {
+        self.0.chunk_at(offset)
+    }
+}
+
+impl Medium for Rest<'_> {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, MediumError> {
+        Ok(self.0.write_once(offset, data)?)
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), MediumError> {
+        self.0.set_len(len)
     }
 }
 

@@ -6,6 +6,9 @@
 //!   reclaim its pages meanwhile.
 //! - After a wait the call is attempted again from its beginning, or fails with the error that it would have
 //!   returned without waiting.
+//! - A call that has moved bytes does not wait, and counts as no refusal: it returns what it has moved.
+//! - A blocking call that fails leaves the queue. While a buffer is in it, or has been refused, its window is closed: a
+//!   write that would not need the queue passes here all the same, and leaves it.
 //! - A call waits only for room below the pool's limit, never below the buffer's own: only the buffer itself
 //!   could free room there, and it is blocked.
 //!
@@ -71,7 +74,14 @@ impl Pager {
                 }
                 Err(error) => {
                     if let Err(error) = self.await_room(error, &mut wait) {
-                        self.count_wait(wait, true);
+                        // After a wait, only its deadline returns this error of all.
+                        let scope = DiskLimitScope::Pool;
+                        let timed_out =
+                            matches!(&error, SpillError::DiskLimit { scope: of, .. } if *of == scope);
+                        self.count_wait(wait, timed_out);
+                        if wait.is_some() {
+                            self.leave_queue();
+                        }
                         self.note_refused(&error);
                         return Err(error);
                     }
@@ -118,7 +128,6 @@ impl Pager {
         if !wait.is_over() && self.block_until(wait.deadline) {
             return Ok(());
         }
-        self.leave_queue();
         let waited = wait.began.elapsed();
         Err(SpillError::DiskLimit { limit, used, requested, scope: DiskLimitScope::Pool, waited })
     }
@@ -138,12 +147,14 @@ impl Pager {
         }
         let ticket = self.pool.disk.quota().enter(bytes);
         self.wait_state().ticket = Some(ticket);
+        self.close_window();
         true
     }
 
     /// Notes the request that was refused, for a later [`poll_writable`](Pager::poll_writable).
     fn note_requested(&mut self, requested: u64) {
         self.wait_state().requested = Some(requested);
+        self.close_window();
         if let Some(ticket) = self.ticket() {
             ticket.ask(requested);
         }
@@ -152,6 +163,22 @@ impl Pager {
     /// The buffer's ticket, if it is in the queue. New slots use what it was granted first.
     pub(crate) fn ticket(&self) -> Option<&Ticket> {
         self.cold_ref()?.wait_state.as_ref()?.ticket.as_ref()
+    }
+
+    /// Whether a request was refused or is in the queue, and no call has succeeded since.
+    pub(crate) fn awaits_room(&self) -> bool {
+        let wait_state = self.cold_ref().and_then(|cold| cold.wait_state.as_ref());
+        wait_state.is_some_and(|wait_state| wait_state.requested.is_some() || wait_state.ticket.is_some())
+    }
+
+    /// Makes the window a page as any other, so that the next access misses it.
+    pub(crate) fn close_window(&mut self) {
+        self.table(|table| {
+            if let Some(index) = table.window_index() {
+                let page = table.remove(index);
+                table.put(index, page);
+            }
+        });
     }
 
     /// Leaves the queue, and releases what is left of the grant.
