@@ -5,10 +5,10 @@
 //! The same transfers in any order, and with faults: `spill_model.rs`, `spill_faults`.
 #![allow(missing_docs)]
 
-use overspill::testing::{Call, FaultPlan, FaultStore};
+use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool, Store};
 use overspill_tests::support::content_of;
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 const PAGE: usize = 16;
@@ -175,4 +175,42 @@ fn the_difference_of_two_counts_is_what_happened_in_between() {
     assert_eq!(after.spills.since(&before.spills).total(), 1);
     assert_eq!(after.refused.since(&before.refused).disk_limit, 1);
     assert_eq!(before.io.since(&after.io).written_bytes, 0, "a difference is never below 0");
+}
+
+/// After an error in the middle, `read_to_string` had moved the position past text that it had read and then dropped;
+/// `read_to_end` keeps it. Now what the position has passed is in the string, whole characters of it.
+#[test]
+fn read_to_string_keeps_what_it_has_read() {
+    let text = "aé€😀".repeat(40);
+    for nth in 0..text.len() / PAGE {
+        let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+        let pool =
+            SpillPool::builder().memory(0).page_size(PAGE).checksums(Checksums::On).store(store).build();
+        let mut buffer = pool.unwrap().buffer();
+        for page in text.as_bytes().chunks(PAGE) {
+            buffer.write_all(page).unwrap();
+        }
+        buffer.rewind().unwrap();
+        faults.set(Fault::lasting(nth as u64, Failure::io()).on(Call::Read));
+        let mut read = String::from("before ");
+        let failed = buffer.read_to_string(&mut read);
+        let position = usize::try_from(buffer.position()).unwrap();
+        assert_eq!(read["before ".len()..], text[..position], "after {nth} reads");
+        faults.lift();
+        assert_eq!(failed.is_err(), position < text.len());
+        assert_eq!(buffer.read_to_string(&mut read).unwrap(), text.len() - position);
+        assert_eq!(read["before ".len()..], text);
+    }
+}
+
+/// As std's: of bytes that are no text, the string gets none.
+#[test]
+fn bytes_that_are_no_text_leave_the_string_alone() {
+    let mut buffer = SpillBuffer::from(&b"text, and then \xFF"[..]);
+    let mut read = String::from("before");
+    assert_eq!(buffer.read_to_string(&mut read).unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!((read.as_str(), buffer.position()), ("before", buffer.len()));
+    let mut std = io::Cursor::new(b"text, and then \xFF");
+    assert_eq!(std.read_to_string(&mut read).unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!(read, "before");
 }

@@ -145,17 +145,25 @@ impl Read for SpillBuffer {
         Ok(buf.len() - start)
     }
 
+    /// As std's: text that was read before an error stays in `buf`, and of bytes that are no UTF-8 none does. Of a text
+    /// that an error has cut inside a character, the cut character is read again by the next call.
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
         let mut bytes = Vec::new();
-        self.read_to_end(&mut bytes)?;
-        let text =
-            String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        if buf.is_empty() {
-            *buf = text;
-            return Ok(buf.len());
-        }
-        buf.push_str(&text);
-        Ok(text.len())
+        let read = self.read_to_end(&mut bytes);
+        let text = match (std::str::from_utf8(&bytes), &read) {
+            (Ok(text), _) => text,
+            (Err(invalid), Err(_)) if invalid.error_len().is_none() => {
+                let (text, cut) = bytes.split_at(invalid.valid_up_to());
+                self.position -= cut.len() as u64;
+                std::str::from_utf8(text).unwrap_or_default()
+            }
+            (Err(invalid), _) => {
+                return read.and(Err(io::Error::new(io::ErrorKind::InvalidData, invalid)));
+            }
+        };
+        buf.try_reserve(text.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        buf.push_str(text);
+        read
     }
 }
 
