@@ -100,6 +100,18 @@ fn a_directory_that_cannot_be_synced_is_no_error_of_the_content() {
     );
 }
 
+/// Where the mode of a file cannot be changed, nothing could be spilled at all, though the file had the right mode already.
+#[test]
+fn a_mode_that_is_right_need_not_be_set() {
+    if !may_trace("a_mode_that_is_right_need_not_be_set") {
+        return;
+    }
+    for error in ["EPERM", "EOPNOTSUPP", "ENOSYS"] {
+        let inject = format!("inject=fchmod:error={error}");
+        assert!(traced("spill-privately", &["trace=fchmod", &inject], false).contains("(INJECTED)"));
+    }
+}
+
 /// A scenario, the name of a system call, and the ways in which it may fail.
 type Case = (&'static str, &'static str, &'static [&'static str]);
 

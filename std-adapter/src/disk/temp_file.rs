@@ -185,7 +185,13 @@ pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        const OTHERS: u32 = 0o077;
+        if let Err(refused) = file.set_permissions(std::fs::Permissions::from_mode(0o600)) {
+            // Some file systems have no modes to change. That is fatal only if others may open the file as it is.
+            if file.metadata()?.permissions().mode() & OTHERS != 0 {
+                return Err(refused);
+            }
+        }
     }
     Ok(file)
 }

@@ -42,6 +42,11 @@ mod linux {
         let dir = Path::new(dir);
         let failures = match &**scenario {
             "spill" => spill(dir),
+            "spill-privately" => {
+                // A new file has no rights for others, whether or not its mode is set.
+                rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+                spill(dir)
+            }
             "lower" => lower(dir),
             "persist" => persist(dir),
             "fill" => fill(dir),
