@@ -45,8 +45,9 @@ const COMMAND: &str = "std-adapter/src/bin/overspill/";
 
 const COMMAND_LAYERS: &Layers = &[
     ("the program", &["main.rs"]),
+    ("adding to a file", &["append.rs"]),
     ("its halves", &["soak.rs", "pour.rs"]),
-    ("what they work on", &["target.rs", "progress.rs", "report.rs", "block.rs"]),
+    ("what they work on", &["lock.rs", "target.rs", "progress.rs", "report.rs", "block.rs"]),
     ("words", &["args.rs", "failure.rs", "size.rs"]),
 ];
 

@@ -4,7 +4,8 @@
 //! | module | question |
 //! |---|---|
 //! | `content` | is the output the input, and memory within its limit? |
-//! | `replace` | what of a file stays when its content is replaced or appended to? |
+//! | `replace` | what of a file stays when its content is replaced? |
+//! | `append` | is what is appended added whole, beside others that append? |
 //! | `streams` | are outputs that are not regular files written as they are? |
 //! | `refusals` | is what cannot work refused early, in words that help? |
 //! | `failures` | is the file as it was after a full disk, a closed reader, a signal? |
@@ -14,6 +15,7 @@
 //! modes, links, terminals or devices runs on Unix only; where Windows keeps a promise in another way, it has
 //! a test of its own.
 
+mod append;
 mod content;
 mod failures;
 mod refusals;
@@ -138,4 +140,15 @@ fn in_own_mounts(dir: &Path, script: &str) -> Output {
     let mut command = Command::new("unshare");
     command.args(["-m", "bash", "-c", script]).current_dir(dir).env("OVERSPILL", OVERSPILL);
     command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// Whether `strace` can slow calls down. If not, reports that `test` is skipped.
+#[cfg(target_os = "linux")]
+fn may_trace(test: &str) -> bool {
+    let tried = Command::new("strace").args(["-qq", "-e", "inject=getppid:error=EIO", "true"]).output();
+    let may = tried.is_ok_and(|output| output.status.success());
+    if !may {
+        skip(test, "strace is not installed, or may not trace");
+    }
+    may
 }

@@ -1,4 +1,4 @@
-//! What of a file stays when its content is replaced, or appended to.
+//! What of a file stays when its content is replaced.
 
 use super::*;
 #[cfg(unix)]
@@ -134,52 +134,4 @@ fn an_open_file_is_not_replaced() {
     assert_quiet_success(&soak(dir.path(), &["-o", "file"], b"new"));
     assert_eq!(fs::read(&file).unwrap(), b"new");
     assert_eq!(names_in(dir.path()), ["file"]);
-}
-
-/// `--append` puts old and new content in one file and keeps its mode. A missing file is created.
-#[test]
-fn append_puts_the_input_behind_the_old_content() {
-    let dir = TempDir::new().unwrap();
-    let file = dir.path().join("log");
-    let (old, new) = (noise(200_001), noise(300_007));
-    fs::write(&file, &old).unwrap();
-    #[cfg(unix)]
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).unwrap();
-    #[cfg(unix)]
-    let inode = fs::metadata(&file).unwrap().ino();
-    assert_quiet_success(&soak(dir.path(), &["--append", "-o", "log", "-m", "32K"], &new));
-    assert!(fs::read(&file).unwrap() == [old, new].concat());
-    #[cfg(unix)]
-    {
-        assert_eq!(mode(&file), 0o604);
-        assert_ne!(fs::metadata(&file).unwrap().ino(), inode, "it was replaced, in one step");
-    }
-    assert_quiet_success(&soak(dir.path(), &["-a", "-o", "new"], b"first"));
-    assert_eq!(fs::read(dir.path().join("new")).unwrap(), b"first");
-}
-
-/// What other programs write to the file while the input comes in is kept.
-#[test]
-fn append_keeps_what_others_write_meanwhile() {
-    let dir = TempDir::new().unwrap();
-    fs::write(dir.path().join("log"), "one\n").unwrap();
-    let mut child = overspill(dir.path(), &["-a", "-o", "log"]).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    sleep(Duration::from_millis(100));
-    let mut log = fs::File::options().append(true).open(dir.path().join("log")).unwrap();
-    log.write_all(b"two\n").unwrap();
-    drop(log);
-    sleep(Duration::from_millis(100));
-    stdin.write_all(b"three\n").unwrap();
-    drop(stdin);
-    assert_quiet_success(&child.wait_with_output().unwrap());
-    assert_eq!(fs::read_to_string(dir.path().join("log")).unwrap(), "one\ntwo\nthree\n");
-}
-
-/// Without a file, there is nothing to append to.
-#[test]
-fn append_needs_a_file() {
-    let dir = TempDir::new().unwrap();
-    assert_refused(&soak(dir.path(), &["--append"], b""), &["--output"]);
-    assert_refused(&soak(dir.path(), &["--append", "-o", "-"], b""), &["--append needs a file"]);
 }

@@ -13,9 +13,11 @@
 //!
 //! Held by: `std-adapter/tests/command/` of this package.
 
+mod append;
 mod args;
 mod block;
 mod failure;
+mod lock;
 mod pour;
 mod progress;
 mod report;
@@ -45,28 +47,32 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Failure> {
     let mut target = Target::choose(args.output.as_deref(), args.append)?;
+    if let Target::File(file) = &target {
+        append::check(file)?;
+    }
     let pool = pool(args)?;
     let mut progress = Progress::new(args.progress);
-    let file = match &mut target {
-        Target::File(file) => Some(file),
-        Target::Stdout | Target::Stream { .. } => None,
-    };
-    let path = file.as_ref().map(|file| file.path.clone());
+    let old = if let Target::File(file) = &mut target { file.old.take() } else { None };
+    let file = if let Target::File(file) = &target { Some(file) } else { None };
     // With --dir the content spills there, although it then has to be copied to the file.
-    let spill_beside = path.filter(|_| args.dir.is_none());
+    let spill_beside = file.filter(|_| args.dir.is_none()).map(|file| file.path.clone());
     let dir = args.dir.clone().or_else(|| Some(target::parent(spill_beside.as_ref()?).to_owned()));
     let dir = dir.as_deref();
 
     let start = Instant::now();
     let mut soak = Soak { pool: &pool, spill_beside, dir, progress: &mut progress };
-    let (buffer, old_len) = soak.read_input(file)?;
-    if let Target::File(file) = &mut target {
-        file.old = None; // Windows replaces no file that is open
-    }
-    let mut report = Report::new(&pool, &buffer, old_len, start.elapsed());
+    let content = soak.read_input(old, file.map(|file| &*file.user_path))?;
+    let input_time = start.elapsed();
 
     let start = Instant::now();
-    pour::pour(buffer, &target, dir, &mut progress)?;
+    let mut report = match &target {
+        Target::File(file) if file.append => append::put(content, file, &mut soak, input_time)?,
+        target => {
+            let report = Report::new(&pool, &content.buffer, content.old_len, input_time);
+            pour::pour(content.buffer, target, dir, &mut progress)?;
+            report
+        }
+    };
     report.output_time = start.elapsed();
 
     progress.finish();

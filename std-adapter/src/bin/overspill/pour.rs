@@ -42,7 +42,7 @@ fn replace(
     dir: Option<&Path>,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    progress.writing(&file.user_path);
+    progress.writing(&file.user_path, buffer.len());
     match buffer.persist(&file.path) {
         Ok(_) => Ok(()),
         Err(error) => Err(failure::spill_failure(error.error(), error.buffer().len(), dir)),

@@ -74,9 +74,9 @@ impl Progress {
         }
     }
 
-    /// Shows that the input has ended, and that the file `path` is being written.
-    pub(crate) fn writing(&mut self, path: &Path) {
-        let message = format!("writing {} to {}", BinaryBytes(self.done), path.display());
+    /// Shows that the input has ended, and that `len` bytes are being written to the file `path`.
+    pub(crate) fn writing(&mut self, path: &Path, len: u64) {
+        let message = format!("writing {} to {}", BinaryBytes(len), path.display());
         match &self.mode {
             Mode::Bar(bar) => {
                 bar.set_style(ProgressStyle::default_spinner());

@@ -36,7 +36,9 @@ pub(crate) struct FileTarget {
     pub(crate) user_path: PathBuf,
     /// The path behind all links.
     pub(crate) path: PathBuf,
-    /// The old content, if the input is appended to it.
+    /// Whether the input is appended to the old content.
+    pub(crate) append: bool,
+    /// The old content, if the input is appended to it and the file exists.
     pub(crate) old: Option<OldContent>,
 }
 
@@ -44,12 +46,13 @@ pub(crate) struct FileTarget {
 #[derive(Debug)]
 pub(crate) struct OldContent {
     pub(crate) file: File,
-    identity: Identity,
+    /// The identity of the file when it was opened.
+    pub(crate) identity: Identity,
 }
 
 /// What changes when a file is replaced or written to.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
     #[cfg(unix)]
     inode: (u64, u64),
     len: u64,
@@ -73,7 +76,7 @@ impl Target {
                     );
                     return Err(Failure::message(line));
                 }
-                Target::new_file(user_path)
+                Target::new_file(user_path, append)
             }
             Err(error) => Err(Failure::cannot("write", user_path, &error, "check the path")),
         }
@@ -99,17 +102,17 @@ impl Target {
         }
         check_replaceable(user_path, &path, metadata)?;
         check_directory(user_path, &path)?;
-        let old = append.then(|| OldContent::open(&path)).transpose();
+        let old = append.then(|| File::open(&path).and_then(OldContent::new)).transpose();
         let old =
             old.map_err(|error| Failure::cannot("read", user_path, &error, "--append needs to, to copy it"))?;
-        Ok(Target::File(FileTarget { user_path: user_path.into(), path, old }))
+        Ok(Target::File(FileTarget { user_path: user_path.into(), path, append, old }))
     }
 
-    fn new_file(user_path: &Path) -> Result<Target, Failure> {
+    fn new_file(user_path: &Path, append: bool) -> Result<Target, Failure> {
         match follow(user_path) {
             Ok(LinkTarget::Path(path)) => {
                 check_directory(user_path, &path)?;
-                Ok(Target::File(FileTarget { user_path: user_path.into(), path, old: None }))
+                Ok(Target::File(FileTarget { user_path: user_path.into(), path, append, old: None }))
             }
             Ok(_) => {
                 Err(Failure::message(format!("cannot write {}: no such descriptor", user_path.display())))
@@ -124,15 +127,22 @@ impl Target {
 }
 
 impl OldContent {
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+    pub(crate) fn new(file: File) -> io::Result<Self> {
         let identity = Identity::of(&file.metadata()?);
         Ok(OldContent { file, identity })
     }
 
-    /// Whether `path` now leads to other content than was opened.
-    pub(crate) fn is_outdated(&self, path: &Path) -> bool {
-        fs::metadata(path).map_or(true, |now| Identity::of(&now) != self.identity)
+    /// Whether the file has the name `path` now.
+    #[cfg(unix)]
+    pub(crate) fn has_name(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|found| Identity::of(&found).inode == self.identity.inode)
+    }
+
+    /// Whether the file, which is as `now`, has other content than the `copied` bytes that were read after it was opened.
+    pub(crate) fn is_changed(&self, now: &Metadata, copied: u64) -> bool {
+        // It may have got longer while it was copied.
+        let is_copied_growth = now.len() == copied && self.identity.len < copied;
+        Identity::of(now) != self.identity && !is_copied_growth
     }
 }
 
