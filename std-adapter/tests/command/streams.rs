@@ -38,3 +38,42 @@ fn standard_output_has_many_names() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "before\ncontent\n");
     assert!(!dir.path().join("-").exists());
 }
+
+/// std opens /dev/null in place of a closed standard stream, so a closed standard input was empty input, which emptied the
+/// file, and a closed standard output took all of the output. Both with status 0.
+#[test]
+fn a_closed_standard_stream_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("file"), "old").unwrap();
+    let refused = [
+        ("$OVERSPILL -o file <&-", "standard input"),
+        ("$OVERSPILL -a -o file <&-", "standard input"),
+        ("$OVERSPILL <&-", "standard input"),
+        ("$OVERSPILL <&- >&-", "standard input"),
+        ("echo lost | $OVERSPILL >&-", "standard output"),
+        ("echo lost | $OVERSPILL -o - >&-", "standard output"),
+        ("echo lost | $OVERSPILL -o /dev/stdout >&-", "standard output"),
+        // As is a stream that is open for the other direction.
+        ("$OVERSPILL -o file 0>>file", "standard input: it is open for writing only"),
+        ("echo lost | $OVERSPILL 1<file", "standard output: it is open for reading only"),
+        ("echo lost | $OVERSPILL -o /dev/fd/1 1<file", "standard output"),
+    ];
+    for (script, words) in refused {
+        assert_refused(&shell(dir.path(), script), &[words]);
+        assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"old", "{script}");
+    }
+    // One that is not used may be closed, and /dev/null may be used.
+    assert_quiet_success(&shell(dir.path(), "echo new | $OVERSPILL -o file >&-"));
+    assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"new\n");
+    assert_quiet_success(&shell(dir.path(), "echo gone | $OVERSPILL >/dev/null"));
+    assert_quiet_success(&shell(dir.path(), "$OVERSPILL -o file </dev/null"));
+    assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"");
+}
+
+/// With a standard error that is closed, it was a name for /dev/null, too.
+#[test]
+fn a_closed_standard_error_takes_no_output() {
+    let dir = TempDir::new().unwrap();
+    let output = shell(dir.path(), "echo lost | $OVERSPILL -o /dev/stderr 2>&-; echo $?");
+    assert_eq!(output.stdout, b"1\n");
+}

@@ -110,7 +110,8 @@ FILES
   Checked before any input is read: that FILE is not a directory, that it can be written, and that
   a file can be made in its directory and in DIR.
 
-  Empty input makes an empty file.
+  Empty input makes an empty file. A standard input or output that is closed is an error, if it is
+  used; so is one that is /dev/null open for both reading and writing, which cannot be told from it.
 
 ENVIRONMENT
   TMPDIR  The directory of the temporary file, unless it is beside FILE or --dir is given. If

@@ -23,6 +23,7 @@ mod progress;
 mod report;
 mod size;
 mod soak;
+mod standard;
 mod target;
 
 use args::{Args, NotRun};
@@ -31,6 +32,7 @@ use overspill::SpillPool;
 use progress::Progress;
 use report::Report;
 use soak::Soak;
+use standard::Standard;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
+    Standard::Input.check_readable()?;
     let mut target = Target::choose(args.output.as_deref(), args.append)?;
     if let Target::File(file) = &target {
         append::check(file)?;

@@ -5,7 +5,7 @@
 use crate::block::Block;
 use crate::failure::{self, Failure};
 use crate::progress::Progress;
-use crate::soak::widen;
+use crate::standard::unbuffered_stdout;
 use crate::target::{FileTarget, Target, open_stream};
 use overspill::SpillBuffer;
 use std::fs::File;
@@ -75,15 +75,4 @@ fn cannot_write(name: &Path, error: &io::Error) -> Failure {
         }
         _ => Failure::cannot("write", name, error, "part of the output is missing; run it again"),
     }
-}
-
-/// Standard output without std's buffer, which would search every block for its last newline.
-fn unbuffered_stdout() -> io::Result<File> {
-    #[cfg(unix)]
-    let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
-    #[cfg(windows)]
-    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned()?;
-    let file = File::from(handle);
-    widen(&file);
-    Ok(file)
 }

@@ -8,6 +8,7 @@
 //! Held by: `std-adapter/tests/command/` of this package.
 
 use crate::failure::{Failure, reason};
+use crate::standard::Standard;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -63,7 +64,7 @@ impl Target {
     /// Chooses by what is at `output` now; standard output without it.
     pub(crate) fn choose(output: Option<&Path>, append: bool) -> Result<Target, Failure> {
         let Some(user_path) = output.filter(|path| path.as_os_str() != "-") else {
-            return Ok(Target::Stdout);
+            return Target::stdout();
         };
         match fs::metadata(user_path) {
             Ok(metadata) if metadata.is_dir() => Err(is_directory(user_path)),
@@ -82,13 +83,19 @@ impl Target {
         }
     }
 
+    fn stdout() -> Result<Target, Failure> {
+        Standard::Output.check_writable()?;
+        Ok(Target::Stdout)
+    }
+
     fn existing(user_path: &Path, metadata: &Metadata, append: bool) -> Result<Target, Failure> {
         let path = match follow(user_path) {
             Ok(LinkTarget::Path(path)) => path,
-            Ok(LinkTarget::Stdout) => return Ok(Target::Stdout),
+            Ok(LinkTarget::Descriptor(Some(Standard::Output))) => return Target::stdout(),
             // A regular file behind an inherited descriptor is written to, not replaced. It is appended to,
             // since opening it again would start at its beginning.
-            Ok(LinkTarget::Descriptor) => {
+            Ok(LinkTarget::Descriptor(standard)) => {
+                standard.map_or(Ok(()), Standard::check_writable)?;
                 return Ok(Target::Stream {
                     user_path: user_path.into(),
                     append: append || metadata.is_file(),
@@ -164,9 +171,8 @@ impl Identity {
 enum LinkTarget {
     /// A path that is no link, whether or not a file is there.
     Path(PathBuf),
-    Stdout,
-    /// A descriptor of this process other than standard output.
-    Descriptor,
+    /// A descriptor of this process, and whether it is one of the standard streams.
+    Descriptor(Option<Standard>),
 }
 
 /// Follows the link that `path` may be, and further ones, and resolves the directories before it.
@@ -178,7 +184,7 @@ fn follow(path: &Path) -> io::Result<LinkTarget> {
         let Some(name) = path.file_name() else { return Ok(LinkTarget::Path(fs::canonicalize(path)?)) };
         let dir = fs::canonicalize(parent(&path))?;
         if is_descriptor_directory(&dir) {
-            return Ok(if name == "1" { LinkTarget::Stdout } else { LinkTarget::Descriptor });
+            return Ok(LinkTarget::Descriptor(name.to_str().and_then(Standard::of)));
         }
         let full = dir.join(name);
         match fs::read_link(&full) {
