@@ -50,6 +50,7 @@ const COMMAND_LAYERS: &Layers = &[
     ("what they work on", &["lock.rs", "target.rs", "progress.rs", "report.rs", "block.rs"]),
     ("the streams that are there", &["standard.rs"]),
     ("words", &["args.rs", "failure.rs", "size.rs"]),
+    ("ground", &["blocking.rs"]),
 ];
 
 /// What must not be reached, through any number of imports: from where, what, and why. Both are files or folders, and what

@@ -59,6 +59,27 @@ fn a_full_standard_output_is_an_error() {
     assert_refused(&soak(dir.path(), &["-o", "/dev/full"], b"lost"), &["/dev/full", "No space left"]);
 }
 
+/// A write past `ulimit -f` ended the command by SIGXFSZ, without a word and with the status of a signal. It is an error like a
+/// full disk, wherever the bytes went.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_limit_on_the_size_of_files_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("other")).unwrap();
+    for command in
+        ["-m 64K -o file", "-o file", "-m 64K --dir other -o file", "--dir other -o file", "> out", "-o out"]
+    {
+        for name in ["file", "out"] {
+            fs::write(dir.path().join(name), "old").unwrap();
+        }
+        let output =
+            shell(dir.path(), &format!("ulimit -f 500; head -c 3M /dev/zero | $OVERSPILL {command}"));
+        assert_refused(&output, &["File too large", "ulimit -f"]);
+        assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"old", "{command}");
+        assert_eq!(names_in(dir.path()), ["file", "other", "out"], "{command}");
+    }
+}
+
 /// With a closed reader, as in `| head`, the command ends quietly, and its status says that the output is not
 /// complete.
 #[test]

@@ -1,6 +1,8 @@
 //! Outputs that are not regular files are written as they are.
 
 use super::*;
+use rustix::fs::{OFlags, fcntl_setfl};
+use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 
 /// Devices and FIFOs are written to, not replaced.
@@ -76,4 +78,35 @@ fn a_closed_standard_error_takes_no_output() {
     let dir = TempDir::new().unwrap();
     let output = shell(dir.path(), "echo lost | $OVERSPILL -o /dev/stderr 2>&-; echo $?");
     assert_eq!(output.stdout, b"1\n");
+}
+
+/// A pipe or a terminal that another process had made non-blocking was taken for broken as soon as it was full or empty: the
+/// output ended in its middle, and input that came slowly was refused.
+#[test]
+fn streams_that_do_not_block_are_waited_for() {
+    let dir = TempDir::new().unwrap();
+    let (input, mut to_command) = std::io::pipe().unwrap();
+    let (mut from_command, output) = std::io::pipe().unwrap();
+    fcntl_setfl(&input, OFlags::NONBLOCK).unwrap();
+    fcntl_setfl(&output, OFlags::NONBLOCK).unwrap();
+    let mut command = overspill(dir.path(), &["-m", "64K"]);
+    let child = command.stdin(input).stdout(output).spawn().unwrap();
+    drop(command); // it holds the command's ends open
+    let bytes = noise(4 << 20);
+    for part in bytes.chunks(2 << 20) {
+        sleep(Duration::from_millis(100));
+        to_command.write_all(part).unwrap();
+    }
+    drop(to_command);
+    let mut read = Vec::new();
+    let mut block = vec![0; 512 << 10];
+    loop {
+        sleep(Duration::from_millis(20));
+        match from_command.read(&mut block).unwrap() {
+            0 => break,
+            n => read.extend_from_slice(&block[..n]),
+        }
+    }
+    assert_quiet_success(&child.wait_with_output().unwrap());
+    assert!(read == bytes);
 }

@@ -126,6 +126,7 @@ SIGNALS
   a hidden name, .overspill-*, beside FILE for some microseconds. Where the file system cannot
   make a file without a name, as NFS cannot, the new file has such a name while it is written. A
   signal that comes then may leave it.
+  A write past the limit on the size of files (ulimit -f) is an error, not a signal.
 
 WINDOWS
   A FILE that any program has open cannot be replaced, nor can a read-only one. The temporary file

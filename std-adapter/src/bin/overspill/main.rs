@@ -16,6 +16,7 @@
 mod append;
 mod args;
 mod block;
+mod blocking;
 mod failure;
 mod lock;
 mod pour;
@@ -33,18 +34,31 @@ use progress::Progress;
 use report::Report;
 use soak::Soak;
 use standard::Standard;
-use std::io::{self, Write};
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::Arc;
 use std::time::Instant;
 use target::Target;
 
 fn main() -> ExitCode {
+    ignore_file_size_signal();
     let result = match args::parse(std::env::args_os()) {
         Ok(args) => run(&args),
         Err(NotRun::Help(text)) => text.exit(),
         Err(NotRun::Refused(line)) => Err(Failure::Message(line)),
     };
     result.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+}
+
+/// Lets a write past the limit on the size of files (`ulimit -f`) fail, as one on a full disk does. The system would send
+/// SIGXFSZ first, which ends the process without a word. A handler that does nothing of note is enough.
+fn ignore_file_size_signal() {
+    #[cfg(unix)]
+    {
+        let signal = rustix::process::Signal::XFSZ.as_raw();
+        // It fails for signals that cannot be handled, and this can.
+        let _ = signal_hook::flag::register(signal, Arc::default());
+    }
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
@@ -84,8 +98,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Args { stats: true, .. } => report.text(),
         _ => return Ok(()),
     };
-    // The output is complete, so a closed standard error is no failure.
-    let _ = io::stderr().write_all(text.as_bytes());
+    failure::say(&text); // the output is complete, so a closed standard error is no failure
     Ok(())
 }
 

@@ -3,13 +3,14 @@
 //! Held by: `std-adapter/tests/command/` of this package.
 
 use crate::block::Block;
+use crate::blocking;
 use crate::failure::{self, Failure};
 use crate::progress::Progress;
 use crate::standard::unbuffered_stdout;
 use crate::target::{FileTarget, Target, open_stream};
 use overspill::SpillBuffer;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Writes all of `buffer` to `target`.
@@ -63,7 +64,7 @@ fn copy(mut buffer: SpillBuffer, out: &mut File, name: &Path, dir: Option<&Path>
             std::mem::forget(buffer);
             return Ok(());
         }
-        out.write_all(&block[..n]).map_err(|error| cannot_write(name, &error))?;
+        blocking::write_all(out, &block[..n]).map_err(|error| cannot_write(name, &error))?;
     }
 }
 

@@ -7,9 +7,10 @@
 //!
 //! Held by: `std-adapter/tests/command/` of this package.
 
+use crate::failure::say;
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,7 @@ impl Progress {
     /// the command seems to hang otherwise.
     pub(crate) fn expect(&mut self, input: &File) {
         if input.is_terminal() {
-            let _ = writeln!(io::stderr(), "overspill: reading from the terminal; end with Ctrl-D");
+            say("overspill: reading from the terminal; end with Ctrl-D\n");
         }
         self.total =
             input.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len() + self.done);
@@ -124,5 +125,5 @@ impl Drop for Progress {
 }
 
 fn print_line(text: &str) {
-    let _ = writeln!(io::stderr(), "overspill: {text}");
+    say(&format!("overspill: {text}\n"));
 }

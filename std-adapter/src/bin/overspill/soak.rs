@@ -3,6 +3,7 @@
 //! Held by: `std-adapter/tests/command/` of this package.
 
 use crate::block::{BLOCK, Block};
+use crate::blocking;
 use crate::failure::{self, Failure};
 use crate::progress::Progress;
 use crate::standard::unbuffered_stdin;
@@ -42,7 +43,7 @@ impl Soak<'_> {
         let mut identity = None;
         // The file is closed again before the input comes: as long as it is open, nobody can replace it on Windows.
         if let (Some(mut old), Some(name)) = (old, name) {
-            let mut read = |block: &mut [u8]| counted(self.progress, old.file.read(block));
+            let mut read = |block: &mut [u8]| counted(self.progress, blocking::read(&mut old.file, block));
             read_all(&mut read, name, &mut buffer, self.dir)?;
             identity = Some(old.identity);
         }
@@ -64,7 +65,7 @@ impl Soak<'_> {
             |error: io::Error| Failure::cannot("read", Path::new("standard input"), &error, TRY_AGAIN);
         let mut stdin = unbuffered_stdin().map_err(failed)?;
         self.progress.expect(&stdin);
-        let mut read = |block: &mut [u8]| counted(self.progress, stdin.read(block));
+        let mut read = |block: &mut [u8]| counted(self.progress, blocking::read(&mut stdin, block));
         read_all(&mut read, Path::new("standard input"), buffer, self.dir)
     }
 
@@ -79,7 +80,7 @@ impl Soak<'_> {
         let Content { buffer: mut outdated, old_len, .. } = content;
         let mut buffer = self.new_buffer();
         if let Some(old) = old {
-            read_all(&mut |block| (&old.file).read(block), name, &mut buffer, self.dir)?;
+            read_all(&mut |block| blocking::read(&mut &old.file, block), name, &mut buffer, self.dir)?;
         }
         let moved = outdated.seek(SeekFrom::Start(old_len));
         moved.map_err(|error| failure::buffer_failure(error, outdated.len(), self.dir))?;
@@ -130,7 +131,6 @@ fn fill(read: &mut ReadSome<'_>, block: &mut [u8]) -> io::Result<(usize, bool)> 
         match read(&mut block[filled..]) {
             Ok(0) => return Ok((filled, true)),
             Ok(n) => filled += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }

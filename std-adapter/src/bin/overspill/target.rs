@@ -7,7 +7,7 @@
 //!
 //! Held by: `std-adapter/tests/command/` of this package.
 
-use crate::failure::{Failure, reason};
+use crate::failure::{Failure, reason, remedy};
 use crate::standard::Standard;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -284,10 +284,11 @@ fn check_directory(user_path: &Path, path: &Path) -> Result<(), Failure> {
     let dir = parent(path);
     tempfile::tempfile_in(dir).map(drop).map_err(|error| {
         Failure::message(format!(
-            "cannot write {}: no file can be made in {}: {}; make the directory writable, or write elsewhere",
+            "cannot write {}: no file can be made in {}: {}; {}",
             user_path.display(),
             dir.display(),
-            reason(&error)
+            reason(&error),
+            remedy(&error).unwrap_or("make the directory writable, or write elsewhere")
         ))
     })
 }
