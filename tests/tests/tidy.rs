@@ -48,7 +48,8 @@ const COMMAND_LAYERS: &Layers = &[
     ("adding to a file", &["append.rs"]),
     ("its halves", &["soak.rs", "pour.rs"]),
     ("what they work on", &["lock.rs", "target.rs", "progress.rs", "report.rs", "block.rs"]),
-    ("the streams that are there", &["standard.rs"]),
+    ("what is there", &["checks.rs", "links.rs"]),
+    ("the standard streams", &["standard.rs"]),
     ("words", &["args.rs", "failure.rs", "size.rs"]),
     ("ground", &["blocking.rs"]),
 ];

@@ -80,6 +80,24 @@ fn shell(dir: &Path, script: &str) -> Output {
     command.output().unwrap()
 }
 
+/// Runs `command` to its end with an input that has some bytes and does not end. A command that reads it first would wait for
+/// ever, so that is a failure.
+#[track_caller]
+fn before_input_ends(mut command: Command) -> Output {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let _ = stdin.write_all(b"some");
+    for _ in 0..1000 {
+        if child.try_wait().unwrap().is_some() {
+            return child.wait_with_output().unwrap();
+        }
+        sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    panic!("it waits for its input");
+}
+
 #[track_caller]
 fn assert_quiet_success(output: &Output) {
     let said = String::from_utf8_lossy(&output.stderr);

@@ -4,6 +4,8 @@ use super::*;
 use rustix::fs::{OFlags, fcntl_setfl};
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::symlink;
 
 /// Devices and FIFOs are written to, not replaced.
 #[test]
@@ -28,9 +30,12 @@ fn streams_are_written_to_as_they_are() {
 #[test]
 fn standard_output_has_many_names() {
     let dir = TempDir::new().unwrap();
-    for name in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
-        if !name.starts_with('/') || Path::new(name).exists() {
-            let script = format!("{{ echo before; echo content | $OVERSPILL -o {name}; }} > file; cat file");
+    let names =
+        ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/proc/thread-self/fd/1", "/proc/$BASHPID/fd/1"];
+    for name in names {
+        if !name.starts_with('/') || name.contains('$') || Path::new(name).exists() {
+            let script =
+                format!("{{ echo before; echo content | exec $OVERSPILL -o {name}; }} > file; cat file");
             let output = shell(dir.path(), &script);
             assert_eq!(String::from_utf8(output.stdout).unwrap(), "before\ncontent\n", "{name}");
         }
@@ -39,6 +44,33 @@ fn standard_output_has_many_names() {
         shell(dir.path(), "{ echo before; echo content | $OVERSPILL -o /dev/fd/3; } 3> file >&3; cat file");
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "before\ncontent\n");
     assert!(!dir.path().join("-").exists());
+}
+
+/// A descriptor was known by two of its names. By the others, the file behind it was replaced and lost its content, as was that
+/// behind a descriptor of the shell that started the command.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_descriptor_has_many_names() {
+    let dir = TempDir::new().unwrap();
+    symlink("/proc/thread-self/fd", dir.path().join("link")).unwrap();
+    for fd in ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd", "/proc/$BASHPID/fd", "/proc/$$/fd", "link"]
+    {
+        let script =
+            format!("{{ echo before >&3; echo content | exec $OVERSPILL -o {fd}/3; }} 3> file; cat file");
+        let output = shell(dir.path(), &script);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "before\ncontent\n", "{fd}");
+    }
+}
+
+/// To open a FIFO that nobody reads any more waits for a new reader: with a descriptor of one, the command hung.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_fifo_whose_reader_has_gone_ends_it_quietly() {
+    let dir = TempDir::new().unwrap();
+    let script = "mkfifo fifo; : <fifo &
+        echo lost | timeout 10 sh -c 'sleep 0.3; exec $OVERSPILL -o /dev/fd/3' 3>fifo; echo $?";
+    let output = shell(dir.path(), script);
+    assert_eq!((&*output.stdout, &*output.stderr), (&b"141\n"[..], &b""[..]));
 }
 
 /// std opens /dev/null in place of a closed standard stream, so a closed standard input was empty input, which emptied the

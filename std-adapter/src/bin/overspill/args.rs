@@ -98,7 +98,8 @@ FILES
   does not, set-user-ID and set-group-ID are dropped. ACLs and extended attributes are not kept.
   A new file gets the usual mode, 0666 less the umask.
   A read-only file is refused, although a rename could replace it.
-  Devices, FIFOs and the like (/dev/null, /dev/fd/3, >(command)) are written to as they are.
+  Devices, FIFOs and the like (/dev/null, /dev/fd/3, >(command)) are written to as they are, and so
+  are files that are named as a descriptor is: /proc/PID/fd/3.
 
   With --append, a regular file is replaced in the same way, by a copy of itself followed by the
   input; the copy counts as input against --memory and --disk. A file that does not exist is made.
@@ -107,8 +108,10 @@ FILES
   is added behind the input. A program that has FILE open for longer writes to the old file.
   Devices, FIFOs and the like are simply written to.
 
-  Checked before any input is read: that FILE is not a directory, that it can be written, and that
-  a file can be made in its directory and in DIR.
+  Checked before any input is read: that FILE is not a directory or a socket, that it can be
+  written and replaced (it may be a mount point, another user's in a sticky directory, or marked
+  by chattr +a), that a file can be made in its directory and in DIR, and that enough descriptors
+  are left. What a device says can be known only when it is opened, after the input.
 
   Empty input makes an empty file. A standard input or output that is closed is an error, if it is
   used; so is one that is /dev/null open for both reading and writing, which cannot be told from it.

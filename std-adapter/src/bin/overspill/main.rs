@@ -17,7 +17,9 @@ mod append;
 mod args;
 mod block;
 mod blocking;
+mod checks;
 mod failure;
+mod links;
 mod lock;
 mod pour;
 mod progress;
@@ -63,6 +65,7 @@ fn ignore_file_size_signal() {
 
 fn run(args: &Args) -> Result<(), Failure> {
     Standard::Input.check_readable()?;
+    checks::check_descriptors()?;
     let mut target = Target::choose(args.output.as_deref(), args.append)?;
     if let Target::File(file) = &target {
         append::check(file)?;
@@ -73,7 +76,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let file = if let Target::File(file) = &target { Some(file) } else { None };
     // With --dir the content spills there, although it then has to be copied to the file.
     let spill_beside = file.filter(|_| args.dir.is_none()).map(|file| file.path.clone());
-    let dir = args.dir.clone().or_else(|| Some(target::parent(spill_beside.as_ref()?).to_owned()));
+    let dir = args.dir.clone().or_else(|| Some(links::parent(spill_beside.as_ref()?).to_owned()));
     let dir = dir.as_deref();
 
     let start = Instant::now();

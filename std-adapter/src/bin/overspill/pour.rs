@@ -26,13 +26,17 @@ pub(crate) fn pour(
             // Standard output may be the terminal that shows the bar.
             progress.finish();
             let name = Path::new("standard output");
-            let mut out = unbuffered_stdout().map_err(|error| cannot_write(name, &error))?;
-            copy(buffer, &mut out, name, dir)
+            let out = unbuffered_stdout().map_err(|error| cannot_write(name, &error))?;
+            copy(buffer, &out, name, dir)
         }
         Target::Stream { user_path, append } => {
             progress.finish();
-            let mut out = open_stream(user_path, *append)?;
-            copy(buffer, &mut out, user_path, dir)
+            let out = open_stream(user_path, *append)?;
+            copy(buffer, &out, user_path, dir)
+        }
+        Target::Descriptor { user_path, file } => {
+            progress.finish();
+            copy(buffer, file, user_path, dir)
         }
     }
 }
@@ -50,7 +54,7 @@ fn replace(
     }
 }
 
-fn copy(mut buffer: SpillBuffer, out: &mut File, name: &Path, dir: Option<&Path>) -> Result<(), Failure> {
+fn copy(mut buffer: SpillBuffer, mut out: &File, name: &Path, dir: Option<&Path>) -> Result<(), Failure> {
     let len = buffer.len();
     let failed = |error| failure::buffer_failure(error, len, dir);
     buffer.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -64,7 +68,7 @@ fn copy(mut buffer: SpillBuffer, out: &mut File, name: &Path, dir: Option<&Path>
             std::mem::forget(buffer);
             return Ok(());
         }
-        blocking::write_all(out, &block[..n]).map_err(|error| cannot_write(name, &error))?;
+        blocking::write_all(&mut out, &block[..n]).map_err(|error| cannot_write(name, &error))?;
     }
 }
 
