@@ -136,6 +136,20 @@ fn help_is_a_manual() {
     }
 }
 
+/// Of the help that could not be written, nothing was said, and the status was 0.
+#[test]
+#[cfg(unix)]
+fn help_that_cannot_be_written_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    for option in ["--help", "-h", "--version"] {
+        if Path::new("/dev/full").exists() {
+            let output = shell(dir.path(), &format!("$OVERSPILL {option} > /dev/full"));
+            assert_refused(&output, &["standard output", "No space left"]);
+        }
+        assert_refused(&shell(dir.path(), &format!("$OVERSPILL {option} >&-")), &["standard output"]);
+    }
+}
+
 /// What is on disk was counted in slots, the last of which is seldom full. What is in memory was all the rest, and came out too
 /// low: 67,043,329 bytes of 64 MiB that were full.
 #[test]

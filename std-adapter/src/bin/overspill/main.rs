@@ -36,6 +36,8 @@ use progress::Progress;
 use report::Report;
 use soak::Soak;
 use standard::Standard;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::Arc;
@@ -46,10 +48,20 @@ fn main() -> ExitCode {
     ignore_file_size_signal();
     let result = match args::parse(std::env::args_os()) {
         Ok(args) => run(&args),
-        Err(NotRun::Help(text)) => text.exit(),
+        Err(NotRun::Help(text)) => print_help(&text),
         Err(NotRun::Refused(line)) => Err(Failure::Message(line)),
     };
     result.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+}
+
+/// Prints help or the version on standard output.
+fn print_help(text: &clap::Error) -> Result<(), Failure> {
+    Standard::Output.check_writable()?;
+    let printed = text.print().and_then(|()| io::stdout().flush());
+    printed.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+        _ => Failure::cannot("write", Path::new("standard output"), &error, "the help is not complete"),
+    })
 }
 
 /// Lets a write past the limit on the size of files (`ulimit -f`) fail, as one on a full disk does. The system would send
