@@ -51,7 +51,7 @@ const COMMAND_LAYERS: &Layers = &[
     ("what is there", &["checks.rs", "links.rs"]),
     ("the standard streams", &["standard.rs"]),
     ("words", &["args.rs", "failure.rs", "size.rs"]),
-    ("ground", &["blocking.rs"]),
+    ("ground", &["blocking.rs", "quote.rs"]),
 ];
 
 /// What must not be reached, through any number of imports: from where, what, and why. Both are files or folders, and what

@@ -219,3 +219,62 @@ fn usage_errors_say_what_to_do() {
     assert_refused(&soak(dir.path(), &["--memroy", "1M"], b""), &["--memory"]);
     assert_refused(&soak(dir.path(), &["--memory"], b""), &["--memory"]);
 }
+
+/// What the user typed was put on one line by joining its words: `'64  M'` was refused as `'64 M'`, which is a size. Line breaks
+/// in it broke the message off.
+#[test]
+fn what_was_typed_is_quoted_as_it_was_typed() {
+    let dir = TempDir::new().unwrap();
+    assert_refused(&soak(dir.path(), &["-m", "64  M"], b""), &["'64  M'", "unknown unit"]);
+    assert_refused(&soak(dir.path(), &["-m", "64\n\nM"], b""), &["'64??M'", "unknown unit"]);
+    assert_refused(&soak(dir.path(), &["a  b"], b""), &["operand 'a  b'"]);
+    assert_refused(&soak(dir.path(), &["--no\n\n  tip: such"], b""), &["--no??  tip: such", "--help"]);
+}
+
+/// Advice that is to be typed was the bare name, which a shell takes apart.
+#[test]
+fn advice_can_be_typed_as_it_stands() {
+    let dir = TempDir::new().unwrap();
+    let table: &[(&[&str], &str)] = &[
+        (&["a  b"], "say -o 'a  b'"),
+        (&["$(reboot)"], "say -o '$(reboot)'"),
+        (&["-o", "it's/x"], r"(mkdir -p 'it'\''s')"),
+        (&["-o", "./-p/x"], "(mkdir -p ./-p)"),
+        (&["-o", "a\u{202e}\n/x"], r"(mkdir -p $'a\xe2\x80\xae\x0a')"),
+    ];
+    // Windows has no names with a line break.
+    for (args, advice) in &table[..if cfg!(unix) { 5 } else { 4 }] {
+        assert_refused(&soak(dir.path(), args, b""), &[advice]);
+    }
+}
+
+/// Of names, control characters alone were replaced: a separator broke the line, and bidirectional controls turned it around.
+/// In progress, nothing was.
+#[test]
+#[cfg(unix)] // Windows has no such names
+fn names_are_harmless_to_a_terminal() {
+    let dir = TempDir::new().unwrap();
+    let name = "a\u{202e}b\u{2066}c\u{2028}d\u{85}e\u{1b}[31m\nf\u{61c}";
+    assert_refused(&soak(dir.path(), &["-o", &format!("{name}/x")], b""), &["write a?b?c?d?e?[31m?f?/x: "]);
+    let output = soak(dir.path(), &["--progress", "-o", name], b"x");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "overspill: writing 1 B to a?b?c?d?e?[31m?f?\n");
+    assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"x");
+}
+
+/// The directory that is missing may be another than that of the path as it was given: advice was to make `.`.
+#[test]
+#[cfg(unix)]
+fn advice_names_the_directory_that_is_missing() {
+    let dir = TempDir::new().unwrap();
+    std::os::unix::fs::symlink("nodir/file", dir.path().join("link")).unwrap();
+    let path = dir.path().canonicalize().unwrap().join("nodir");
+    assert_refused(
+        &soak(dir.path(), &["-o", "link"], b""),
+        &["link: ", &format!("(mkdir -p {})", path.display())],
+    );
+    // A path that only a directory can have made a file of the name before it.
+    for name in ["nodir/", "nodir/."] {
+        assert_refused(&soak(dir.path(), &["-o", name], b""), &[name, "as a directory does"]);
+    }
+    assert_eq!(names_in(dir.path()), ["link"]);
+}

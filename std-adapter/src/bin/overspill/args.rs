@@ -4,6 +4,7 @@
 //!
 //! Held by: the tests at the end of this file, and `std-adapter/tests/command/` of this package.
 
+use super::quote::{harmless, shell_word};
 use super::size;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -165,6 +166,19 @@ pub(crate) fn parse(command_line: impl IntoIterator<Item = OsString>) -> Result<
     Ok(args)
 }
 
+/// The text of an error of clap's. In what the user typed, nothing looks like a paragraph of it, or like what would be valid.
+fn with_harmless_values(error: &clap::Error) -> String {
+    let mut text = error.render().to_string();
+    for (_, value) in error.context() {
+        if let ContextValue::String(value) = value
+            && harmless(value) != *value
+        {
+            text = text.replace(value, &harmless(value));
+        }
+    }
+    text
+}
+
 /// Puts an error of clap's on one line. Help and the version stay as they are.
 fn refuse(error: clap::Error) -> NotRun {
     if !error.use_stderr() {
@@ -174,11 +188,13 @@ fn refuse(error: clap::Error) -> NotRun {
         && let Some(ContextValue::String(operand)) = error.get(ContextKind::InvalidArg)
         && !operand.starts_with('-')
     {
-        return NotRun::Refused(one_line(&format!(
-            "unexpected operand '{operand}'; to write to that file, say -o {operand}"
-        )));
+        return NotRun::Refused(format!(
+            "unexpected operand '{}'; to write to that file, say -o {}",
+            harmless(operand),
+            shell_word(operand.as_ref())
+        ));
     }
-    let text = error.render().to_string();
+    let text = with_harmless_values(&error);
     let mut paragraphs = text.trim().split("\n\n");
     let problem = paragraphs.next().unwrap_or_default();
     let problem = problem.strip_prefix("error: ").unwrap_or(problem);
@@ -187,8 +203,9 @@ fn refuse(error: clap::Error) -> NotRun {
     NotRun::Refused(one_line(&format!("{problem}; {tip}")))
 }
 
+/// Joins the lines of `text`. Blanks within a line stay: they may be what is wrong.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 fn memory_size(text: &str) -> Result<usize, size::SizeError> {

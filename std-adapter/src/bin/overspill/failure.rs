@@ -6,6 +6,7 @@
 //! Held by: `std-adapter/tests/command/` of this package.
 
 use crate::blocking;
+use crate::quote::harmless;
 use overspill::SpillError;
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
@@ -42,13 +43,16 @@ impl Failure {
             // 128 + 13: what a shell reports for a command that SIGPIPE ended.
             Failure::BrokenPipe => ExitCode::from(141),
             Failure::Message(line) => {
-                // File names may have control characters, which could break the line or drive a terminal.
-                let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-                say(&format!("overspill: {line}\n"));
+                say_line(line);
                 ExitCode::FAILURE
             }
         }
     }
+}
+
+/// Prints `line` as one on standard error, harmless to a terminal whatever names are in it.
+pub(crate) fn say_line(line: &str) {
+    say(&format!("overspill: {}\n", harmless(line)));
 }
 
 /// Prints `text` on standard error. That may be closed: then nothing is left to tell it by.

@@ -20,14 +20,23 @@ pub(crate) enum LinkTarget {
     Descriptor(Option<Standard>),
 }
 
+/// Why a path could not be followed.
+pub(crate) struct NotFollowed {
+    /// The directory or the link that could not be.
+    pub(crate) path: PathBuf,
+    pub(crate) source: io::Error,
+}
+
 /// Follows the link that `path` may be, and further ones, and resolves the directories before it.
 /// `canonicalize` does not serve: it fails for files that do not exist yet, and reads the links in /proc that
 /// are descriptors.
-pub(crate) fn follow(path: &Path) -> io::Result<LinkTarget> {
+pub(crate) fn follow(path: &Path) -> Result<LinkTarget, NotFollowed> {
     let mut path = path.to_owned();
+    let resolve =
+        |path: &Path| fs::canonicalize(path).map_err(|source| NotFollowed { path: path.into(), source });
     for _ in 0..LINKS_MAX {
-        let Some(name) = path.file_name() else { return Ok(LinkTarget::Path(fs::canonicalize(path)?)) };
-        let dir = fs::canonicalize(parent(&path))?;
+        let Some(name) = path.file_name() else { return Ok(LinkTarget::Path(resolve(&path)?)) };
+        let dir = resolve(parent(&path))?;
         match descriptors_in(&dir) {
             Some(Descriptors::Own) => {
                 return Ok(LinkTarget::Descriptor(name.to_str().and_then(Standard::of)));
@@ -41,7 +50,7 @@ pub(crate) fn follow(path: &Path) -> io::Result<LinkTarget> {
             Err(_) => return Ok(LinkTarget::Path(full)),
         }
     }
-    Err(io::Error::other("too many links"))
+    Err(NotFollowed { path, source: io::Error::other("too many links") })
 }
 
 /// The descriptors that the names in a directory stand for.

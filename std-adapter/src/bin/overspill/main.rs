@@ -23,6 +23,7 @@ mod links;
 mod lock;
 mod pour;
 mod progress;
+mod quote;
 mod report;
 mod size;
 mod soak;

@@ -7,7 +7,8 @@
 //!
 //! Held by: `std-adapter/tests/command/` of this package.
 
-use crate::failure::say;
+use crate::failure::say_line;
+use crate::quote::harmless;
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -54,7 +55,7 @@ impl Progress {
     /// the command seems to hang otherwise.
     pub(crate) fn expect(&mut self, input: &File) {
         if input.is_terminal() {
-            say("overspill: reading from the terminal; end with Ctrl-D\n");
+            say_line("reading from the terminal; end with Ctrl-D");
         }
         self.total =
             input.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len() + self.done);
@@ -68,7 +69,7 @@ impl Progress {
             Mode::Bar(bar) => bar.set_position(self.done),
             Mode::PendingBar if Instant::now() >= self.next => self.mode = Mode::Bar(self.bar()),
             Mode::Lines if Instant::now() >= self.next => {
-                print_line(&format!("{} soaked up", BinaryBytes(self.done)));
+                say_line(&format!("{} soaked up", BinaryBytes(self.done)));
                 self.next += LINE_PERIOD;
             }
             Mode::PendingBar | Mode::Lines => {}
@@ -77,14 +78,14 @@ impl Progress {
 
     /// Shows that the input has ended, and that `len` bytes are being written to the file `path`.
     pub(crate) fn writing(&mut self, path: &Path, len: u64) {
-        let message = format!("writing {} to {}", BinaryBytes(len), path.display());
+        let message = format!("writing {} to {}", BinaryBytes(len), harmless(&path.display().to_string()));
         match &self.mode {
             Mode::Bar(bar) => {
                 bar.set_style(ProgressStyle::default_spinner());
                 bar.set_message(message);
                 bar.enable_steady_tick(Duration::from_millis(200));
             }
-            Mode::Lines => print_line(&message),
+            Mode::Lines => say_line(&message),
             Mode::Silent | Mode::PendingBar => {}
         }
     }
@@ -122,8 +123,4 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.finish();
     }
-}
-
-fn print_line(text: &str) {
-    say(&format!("overspill: {text}\n"));
 }

@@ -93,9 +93,7 @@ impl Standard {
 enum State {
     Closed,
     Open,
-    #[cfg_attr(windows, expect(dead_code, reason = "a handle does not say it"))]
     ReadOnly,
-    #[cfg_attr(windows, expect(dead_code, reason = "a handle does not say it"))]
     WriteOnly,
 }
 

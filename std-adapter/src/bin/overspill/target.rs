@@ -9,7 +9,8 @@
 
 use crate::checks::{check_directory, check_no_socket, check_replaceable, check_writable};
 use crate::failure::Failure;
-use crate::links::{LinkTarget, follow, parent};
+use crate::links::{LinkTarget, NotFollowed, follow};
+use crate::quote::shell_word;
 use crate::standard::Standard;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -73,7 +74,7 @@ impl Target {
             Ok(metadata) if metadata.is_dir() => Err(is_directory(user_path)),
             Ok(metadata) => Target::existing(user_path, &metadata, append),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if ends_in_separator(user_path) {
+                if ends_as_directory(user_path) {
                     let line = format!(
                         "cannot write {}: it ends as a directory does; name a file",
                         user_path.display()
@@ -107,7 +108,7 @@ impl Target {
                 let file = open_descriptor(user_path, append || metadata.is_file())?;
                 return Ok(Target::Descriptor { user_path: user_path.into(), file });
             }
-            Err(error) => return Err(Failure::cannot("write", user_path, &error, "check the links")),
+            Err(error) => return Err(Failure::cannot("write", user_path, &error.source, "check the links")),
         };
         check_no_socket(user_path, metadata, "pipe the output to a program that connects to it")?;
         check_writable(user_path, &path)?;
@@ -131,10 +132,12 @@ impl Target {
             Ok(_) => {
                 Err(Failure::message(format!("cannot write {}: no such descriptor", user_path.display())))
             }
-            Err(error) => {
-                let parent = parent(user_path);
-                let advice = format!("make the directory first (mkdir -p {})", parent.display());
-                Err(Failure::cannot("write", user_path, &error, advice))
+            Err(NotFollowed { path, source }) if source.kind() == io::ErrorKind::NotFound => {
+                let advice = format!("make the directory first (mkdir -p {})", shell_word(path.as_os_str()));
+                Err(Failure::cannot("write", user_path, &source, advice))
+            }
+            Err(NotFollowed { source, .. }) => {
+                Err(Failure::cannot("write", user_path, &source, "check the path"))
             }
         }
     }
@@ -174,8 +177,11 @@ impl Identity {
     }
 }
 
-fn ends_in_separator(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().last().is_some_and(|&last| std::path::is_separator(last.into()))
+/// Whether `path` ends as only a directory's does: in a separator, perhaps with a dot behind it.
+fn ends_as_directory(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let bytes = bytes.strip_suffix(b".").unwrap_or(bytes);
+    bytes.last().is_some_and(|&last| std::path::is_separator(last.into()))
 }
 
 fn is_directory(user_path: &Path) -> Failure {
