@@ -9,7 +9,8 @@
 //! | `streams` | are outputs that are not regular files written as they are? |
 //! | `refusals` | is what cannot work refused early, in words that help? |
 //! | `failures` | is the file as it was after a full disk, a closed reader, a signal? |
-//! | `reports` | are statistics, progress and the manual right, and apart from the output? |
+//! | `progress` | is it shown when it is due, and true? |
+//! | `reports` | are statistics and the manual right, and apart from the output? |
 //!
 //! A test that needs root, or a device, says on standard error that it is skipped. A test that needs a shell,
 //! modes, links, terminals or devices runs on Unix only; where Windows keeps a promise in another way, it has
@@ -18,6 +19,7 @@
 mod append;
 mod content;
 mod failures;
+mod progress;
 mod refusals;
 mod replace;
 mod reports;

@@ -1,10 +1,6 @@
-//! Statistics, progress, hints and the manual: right, and apart from the output.
+//! Statistics and the manual: right, and apart from the output.
 
 use super::*;
-#[cfg(unix)]
-use std::io::Read;
-#[cfg(unix)]
-use std::process::Child;
 
 /// `--json` prints one object, and its numbers, which scripts read, add up.
 #[test]
@@ -29,77 +25,9 @@ fn json_is_one_object_that_adds_up() {
     assert!(reported["disk_limit_bytes"].is_null());
 }
 
-/// A terminal: the user's end, and the command's.
-#[cfg(unix)]
-fn terminal() -> (fs::File, fs::File) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    use std::os::unix::ffi::OsStrExt;
-    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&user).unwrap();
-    unlockpt(&user).unwrap();
-    let name = ptsname(&user, Vec::new()).unwrap();
-    let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
-    (user.into(), fs::File::options().read(true).write(true).open(path).unwrap())
-}
-
-/// Reads what `child` prints on the terminal until it has ended, and asserts that it succeeded.
-#[cfg(unix)]
-fn shown(user: &mut fs::File, mut child: Child) -> String {
-    let (mut shown, mut some) = (Vec::new(), [0; 4096]);
-    // Once no process has the command's end open, reading fails.
-    while let Ok(n @ 1..) = user.read(&mut some) {
-        shown.extend_from_slice(&some[..n]);
-    }
-    assert!(child.wait().unwrap().success());
-    String::from_utf8_lossy(&shown).into_owned()
-}
-
-/// A terminal shows progress: of the whole input, if its length is known, or of what has come. Nothing was
-/// shown before 256 KiB had come, however long that took.
+/// `--stats` prints for people, and never into the output.
 #[test]
-#[cfg(unix)]
-fn a_terminal_shows_a_bar() {
-    let dir = TempDir::new().unwrap();
-    let on_terminal = |script: &str| {
-        let (mut user, end) = terminal();
-        let mut command = Command::new("bash");
-        command.args(["-c", script]).current_dir(dir.path()).env("OVERSPILL", OVERSPILL).env("TERM", "xterm");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(end).spawn().unwrap();
-        drop(command); // it holds the command's end open
-        shown(&mut user, child)
-    };
-    let piped = on_terminal("{ echo 1; sleep 0.3; echo 2; } | $OVERSPILL --progress -o file");
-    assert!(piped.contains("2 B soaked up") && piped.contains("4 B soaked up"), "{piped:?}");
-    assert!(piped.contains("writing 4 B to file"), "{piped:?}");
-    assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"1\n2\n");
-    let from_file = on_terminal("$OVERSPILL --progress -o copy <file");
-    assert!(from_file.contains("4 B of 4 B"), "{from_file:?}");
-    // Without the option, it shows a bar only if it takes long.
-    assert_eq!(on_terminal("echo 1 | $OVERSPILL -o file"), "");
-    let slow = on_terminal("{ echo 1; sleep 0.7; echo 2; } | $OVERSPILL -o file");
-    assert!(slow.contains("4 B soaked up"), "{slow:?}");
-}
-
-/// A user who starts the command without input sees how to end it, instead of a silent terminal. The command
-/// read the end of the input twice, and so the user had to type it twice.
-#[test]
-#[cfg(unix)]
-fn input_from_a_terminal_starts_with_a_hint_how_to_end_it() {
-    let dir = TempDir::new().unwrap();
-    let (mut user, end) = terminal();
-    let mut command = overspill(dir.path(), &["-o", "file"]);
-    command.stdin(end.try_clone().unwrap()).stdout(Stdio::null()).stderr(end);
-    let child = command.spawn().unwrap();
-    drop(command);
-    user.write_all(b"typed\n\x04").unwrap();
-    let said = shown(&mut user, child);
-    assert!(said.contains("overspill: reading from the terminal; end with Ctrl-D"), "{said:?}");
-    assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"typed\n");
-}
-
-/// `--stats` and `--progress` print for people, and never into the output.
-#[test]
-fn stats_and_progress_go_to_standard_error() {
+fn stats_go_to_standard_error() {
     let dir = TempDir::new().unwrap();
     let output = soak(dir.path(), &["--stats", "-m", "64K"], &noise(1 << 20));
     assert!(output.status.success() && output.stdout == noise(1 << 20));
@@ -107,9 +35,6 @@ fn stats_and_progress_go_to_standard_error() {
     for word in ["input", "1.00 MiB (1048576 bytes)", "in memory", "64.00 KiB", "on disk", "no limit"] {
         assert!(said.contains(word), "{word}: {said}");
     }
-    let output = soak_slowly(dir.path(), &["--progress", "-o", "file"], 1100, &["1\n", "2\n", "3\n"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && said.contains("soaked up") && said.contains("writing"), "{said}");
 }
 
 /// With standard error closed, the command works: no message may make it panic.

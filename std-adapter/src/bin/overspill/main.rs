@@ -93,7 +93,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let dir = dir.as_deref();
 
     let start = Instant::now();
-    let mut soak = Soak { pool: &pool, spill_beside, dir, progress: &mut progress };
+    let mut soak = Soak { pool: &pool, spill_beside, dir, progress: &progress };
     let content = soak.read_input(old, file.map(|file| &*file.user_path))?;
     let input_time = start.elapsed();
 

@@ -19,7 +19,7 @@ pub(crate) struct Soak<'a> {
     pub(crate) spill_beside: Option<PathBuf>,
     /// Where the buffer spills if that is known, for messages.
     pub(crate) dir: Option<&'a Path>,
-    pub(crate) progress: &'a mut Progress,
+    pub(crate) progress: &'a Progress,
 }
 
 /// What is to be written.
@@ -91,11 +91,8 @@ impl Soak<'_> {
 }
 
 /// Shows what was read, if it was.
-fn counted(progress: &mut Progress, read: io::Result<usize>) -> io::Result<usize> {
-    if let Ok(n) = read {
-        progress.add(n);
-    }
-    read
+fn counted(progress: &Progress, read: io::Result<usize>) -> io::Result<usize> {
+    read.inspect(|&n| progress.add(n))
 }
 
 /// A function that reads some bytes into a block.
