@@ -16,7 +16,7 @@
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,8 @@ pub(crate) struct AtomicFile {
     path: PathBuf,
     kind: Kind,
     existing: Existing,
+    /// What it takes over from the file that it replaces, besides the owner.
+    permissions: Option<Permissions>,
 }
 
 /// What happens to an existing file of the requested name.
@@ -56,24 +58,26 @@ impl AtomicFile {
         if let Some(found) = &replaced {
             check_replaceable(found)?;
         }
-        let file = AtomicFile { path: path.to_owned(), kind: Kind::make(parent(path))?, existing };
+        let kind = Kind::make(parent(path))?;
+        let mut file = AtomicFile { path: path.to_owned(), kind, existing, permissions: None };
         if let Some(replaced) = replaced {
             copy_metadata(&replaced, file.file())?;
+            file.permissions = Some(file.file().metadata()?.permissions());
         }
         Ok(file)
     }
 
     pub(crate) fn file(&self) -> &File {
-        match &self.kind {
-            #[cfg(target_os = "linux")]
-            Kind::Unnamed(file) => file,
-            Kind::Hidden(file) => file.as_file(),
-        }
+        self.kind.file()
     }
 
     /// Syncs the file and gives it its name.
     pub(crate) fn commit(self) -> io::Result<File> {
-        self.file().sync_all()?;
+        if let Some(permissions) = self.permissions.filter(|_| cfg!(unix)) {
+            // Writing to it, by anybody but root, has cleared the set-ID bits.
+            self.kind.file().set_permissions(permissions)?;
+        }
+        self.kind.file().sync_all()?;
         match self.kind {
             #[cfg(target_os = "linux")]
             Kind::Unnamed(file) => {
@@ -114,6 +118,14 @@ impl AtomicFile {
 }
 
 impl Kind {
+    fn file(&self) -> &File {
+        match self {
+            #[cfg(target_os = "linux")]
+            Kind::Unnamed(file) => file,
+            Kind::Hidden(file) => file.as_file(),
+        }
+    }
+
     #[cfg(target_os = "linux")]
     fn make(dir: &Path) -> io::Result<Self> {
         use rustix::{fs::OFlags, io::Errno};

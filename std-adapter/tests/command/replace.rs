@@ -63,6 +63,55 @@ fn set_id_bits_do_not_pass_to_another_owner() {
     assert_eq!((found.uid(), mode(&file)), (23456, 0o777));
 }
 
+/// The new file got its mode before its content if that was copied to it, and after if its pages had spilled beside it. A write by
+/// anybody but root clears the set-ID bits, so they stayed or went with the way that the bytes took.
+#[test]
+#[cfg(unix)]
+fn the_mode_does_not_depend_on_the_way_of_the_bytes() {
+    if !is_root() {
+        return skip(
+            "the_mode_does_not_depend_on_the_way_of_the_bytes",
+            "it takes root to become another user",
+        );
+    }
+    const USER: u32 = 23456;
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("other")).unwrap();
+    for name in [".", "other"] {
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let file = dir.path().join("file");
+    let ways = [
+        "-o file",
+        "-m 0 -o file",
+        "-T other -o file",
+        "-m 0 -T other -o file",
+        "-a -o file",
+        "-m 0 -T other -a -o file",
+    ];
+    // Of the user's own file, of another user's, and of another group's: owner, group and bits stay or go alike.
+    for (owner, group, wanted) in
+        [(USER, USER, 0o6777), (12345, USER, 0o777), (USER, 12345, 0o777), (12345, 12345, 0o777)]
+    {
+        for user in [USER, 0] {
+            let mut found = Vec::new();
+            for way in ways {
+                let _ = fs::remove_file(&file);
+                fs::write(&file, "old").unwrap();
+                std::os::unix::fs::chown(&file, Some(owner), Some(group)).unwrap();
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o6777)).unwrap();
+                let mut command = overspill(dir.path(), &way.split(' ').collect::<Vec<_>>());
+                command.uid(user).gid(user);
+                assert_quiet_success(&run(command, &noise(100_000)));
+                let now = fs::metadata(&file).unwrap();
+                found.push((now.uid(), now.gid(), mode(&file)));
+            }
+            let first = if user == 0 { (owner, group, 0o777) } else { (USER, USER, wanted) };
+            assert_eq!(found, vec![first; ways.len()], "{owner}:{group}, by {user}");
+        }
+    }
+}
+
 /// The file that a link leads to is replaced, in its own directory, and the link stays.
 #[test]
 #[cfg(unix)] // Windows lets an administrator alone make one
