@@ -94,6 +94,7 @@ const WORDS: &[(&str, &[&str], &[&str], &str)] = &[
             "disk/temp_file.rs",
             "disk/own_file.rs",
             "disk/atomic_file.rs",
+            "disk/hidden_name.rs",
             "pager/export.rs",
             "api/persist.rs",
             "memory/machine.rs",

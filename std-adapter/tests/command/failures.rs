@@ -143,6 +143,44 @@ fn a_signal_leaves_the_file_and_nothing_else() {
     }
 }
 
+/// A kill between the hidden name and the rename left the whole new file behind for good, and each further one left another. The
+/// next command for the same target removes what was left, and only that.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_kill_has_left_is_removed_by_the_next_command() {
+    if !may_trace("what_a_kill_has_left_is_removed_by_the_next_command") {
+        return;
+    }
+    const RENAME: &str = "?rename,?renameat,?renameat2";
+    let dir = TempDir::new().unwrap();
+    for name in ["file", "other", ".overspill-mine"] {
+        fs::write(dir.path().join(name), "old").unwrap();
+    }
+    let kill =
+        format!("echo new | strace -qq -o trace -e trace={RENAME} -e inject={RENAME}:error=EIO:signal=KILL");
+    for _ in 0..2 {
+        shell(dir.path(), &format!("{kill} $OVERSPILL -o file; rm trace"));
+        let names = names_in(dir.path());
+        assert!(names.len() == 4 && names[0].starts_with(".overspill-"), "{names:?}");
+        assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"old");
+    }
+    assert_quiet_success(&soak(dir.path(), &["-o", "other"], b"new"));
+    assert_eq!(names_in(dir.path()).len(), 4, "it is not of that target");
+    assert_quiet_success(&soak(dir.path(), &["-o", "file"], b"new"));
+    assert_eq!(names_in(dir.path()), [".overspill-mine", "file", "other"]);
+
+    // What a living process is about to rename stays: both commands succeed.
+    let script = format!(
+        "echo slow | strace -qq -o trace -e trace={RENAME} -e inject={RENAME}:delay_enter=1000000 $OVERSPILL -o file &
+        until ls -A | grep -q '^[.]overspill-[0-9a-f]*$'; do sleep 0.01; done
+        echo quick | $OVERSPILL -o file && cat file; wait $! && cat file; rm trace"
+    );
+    let output = shell(dir.path(), &script);
+    assert_quiet_success(&output);
+    assert_eq!(output.stdout, b"quick\nslow\n");
+    assert_eq!(names_in(dir.path()), [".overspill-mine", "file", "other"]);
+}
+
 /// On other systems the new file has a hidden name while it is written, and a kill may leave that. Everything
 /// else is as above. Windows deletes the file with the spilled pages when its last handle is closed.
 #[test]

@@ -129,14 +129,16 @@ SIGNALS
   two exceptions. A FILE that exists is replaced by a rename, for which the complete new file has
   a hidden name, .overspill-*, beside FILE for some microseconds. Where the file system cannot
   make a file without a name, as NFS cannot, the new file has such a name while it is written. A
-  signal that comes then may leave it.
+  signal that comes then may leave it, complete or not. The next command that replaces FILE removes
+  it; one that a living process works on stays, which is known by a lock on it.
   A write past the limit on the size of files (ulimit -f) is an error, not a signal.
 
 WINDOWS
   A FILE that any program has open cannot be replaced, nor can a read-only one. The temporary file
   and the new FILE have names while they are written; the first is deleted by the system however
-  the process ends, of the second a hidden .overspill-* may be left. There are no modes or owners to
-  keep. TEMP takes the place of TMPDIR.
+  the process ends, of the second a hidden .overspill-* may be left, and is not removed later. The
+  lock of --append is a file .overspill-lock-FILE, which the system deletes. There are no modes or
+  owners to keep. TEMP takes the place of TMPDIR.
 
 EXIT STATUS
   0    All input was written.
