@@ -150,3 +150,24 @@ fn what_is_copied_again_does_not_count_again() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "overspill: writing 14 B to log\n");
 }
+
+/// A lock that another program holds was waited for in silence.
+#[test]
+#[cfg(unix)]
+fn waiting_for_a_lock_is_shown() {
+    use rustix::fs::{FlockOperation, fcntl_lock};
+    let dir = TempDir::new().unwrap();
+    let log = fs::File::options().append(true).create(true).open(dir.path().join("log")).unwrap();
+    fcntl_lock(&log, FlockOperation::LockExclusive).unwrap();
+    let mut child = overspill(dir.path(), &["--progress", "-a", "-o", "log"]).spawn().unwrap();
+    drop(child.stdin.take());
+    sleep(Duration::from_millis(2500));
+    assert!(child.try_wait().unwrap().is_none(), "it waits");
+    drop(log);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    let (last, before) = lines.split_last().unwrap();
+    assert!(before.contains(&"overspill: waiting for the lock on log"), "{said}");
+    assert!(output.status.success() && *last == "overspill: writing 0 B to log", "{said}");
+}

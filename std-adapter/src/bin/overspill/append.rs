@@ -41,8 +41,10 @@ pub(crate) fn put(
     let mut attempt = 0;
     loop {
         attempt += 1;
+        soak.progress.now("waiting for the lock on", &file.user_path);
         let mut locked = Locked::wait(&file.path).map_err(|error| cannot_lock(file, &error))?;
         if locked.old.as_ref().map(|old| &old.identity) != content.identity.as_ref() {
+            soak.progress.now("copying again, since it has changed:", &file.user_path);
             content = soak.renew(content, locked.old.as_ref(), &file.user_path)?;
         }
         let is_new = locked.old.is_none();

@@ -34,6 +34,8 @@ const LINE_PERIOD: Duration = Duration::from_secs(1);
 /// Shows on standard error how much input was read.
 pub(crate) struct Progress {
     shared: Arc<Shared>,
+    /// When something may be shown for the first time.
+    first_due: Instant,
     /// The thread that shows it; `None` if nothing is ever shown.
     thread: Option<JoinHandle<()>>,
 }
@@ -69,18 +71,21 @@ enum Kind {
 
 impl Progress {
     pub(crate) fn new(requested: bool) -> Self {
+        let now = Instant::now();
         let (kind, delay, period) = match (io::stderr().is_terminal(), requested) {
             (true, true) => (Kind::PendingBar(ProgressBar::hidden()), Duration::ZERO, BAR_PERIOD),
             (true, false) => (Kind::PendingBar(ProgressBar::hidden()), BAR_DELAY, BAR_PERIOD),
             (false, true) => (Kind::Lines, LINE_PERIOD, LINE_PERIOD),
-            (false, false) => return Progress { shared: Arc::default(), thread: None },
+            (false, false) => return Progress { shared: Arc::default(), first_due: now, thread: None },
         };
+        let first_due = now + delay;
         let state = State { kind, ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), ..Shared::default() });
         let theirs = Arc::clone(&shared);
         // Without another thread, the work goes on and shows nothing.
-        let thread = std::thread::Builder::new().spawn(move || theirs.show_until_ended(delay, period)).ok();
-        Progress { shared, thread }
+        let show = move || theirs.show_until_ended(first_due, period);
+        let thread = std::thread::Builder::new().spawn(show).ok();
+        Progress { shared, first_due, thread }
     }
 
     /// Takes the number of bytes to come from `input`. If `input` is a terminal, prints how to end it, since
@@ -98,17 +103,26 @@ impl Progress {
         self.shared.done.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Shows that the input has ended, and that `len` bytes are being written to the file `path`.
+    /// Shows from now on, when it is due, that something is done to the file `path` in place of reading.
+    pub(crate) fn now(&self, action: &str, path: &Path) {
+        self.shared.state().message = Some(format!("{action} {}", harmless(&path.display().to_string())));
+    }
+
+    /// Shows the last of the input on a bar, if one is due.
+    pub(crate) fn input_has_ended(&self) {
+        let mut state = self.shared.state();
+        if !matches!(state.kind, Kind::Lines) && Instant::now() >= self.first_due {
+            self.shared.show(&mut state);
+        }
+    }
+
+    /// Shows that `len` bytes are being written to the file `path`.
     pub(crate) fn writing(&self, path: &Path, len: u64) {
         if self.thread.is_none() {
             return;
         }
+        self.now(&format!("writing {} to", BinaryBytes(len)), path);
         let mut state = self.shared.state();
-        if let Kind::Bar(_) = state.kind {
-            self.shared.show(&mut state); // the last of the input
-        }
-        state.message =
-            Some(format!("writing {} to {}", BinaryBytes(len), harmless(&path.display().to_string())));
         if !matches!(state.kind, Kind::PendingBar(_)) {
             self.shared.show(&mut state);
         }
@@ -116,10 +130,11 @@ impl Progress {
 
     /// Shows nothing more, and removes the bar.
     pub(crate) fn finish(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
         self.shared.state().has_ended = true;
         self.shared.ended.notify_all();
-        let _ = thread.join();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
         if let Kind::Bar(bar) = &self.shared.state().kind {
             bar.finish_and_clear();
         }
@@ -138,9 +153,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows the state after `delay`, and again whenever `period` has passed.
-    fn show_until_ended(&self, delay: Duration, period: Duration) {
-        let mut due = Instant::now() + delay;
+    /// Shows the state when it is `due`, and again whenever `period` has passed.
+    fn show_until_ended(&self, mut due: Instant, period: Duration) {
         let mut state = self.state();
         while !state.has_ended {
             let left = due.saturating_duration_since(Instant::now());

@@ -66,7 +66,9 @@ impl Soak<'_> {
         let mut stdin = unbuffered_stdin().map_err(failed)?;
         self.progress.expect(&stdin);
         let mut read = |block: &mut [u8]| counted(self.progress, blocking::read(&mut stdin, block));
-        read_all(&mut read, Path::new("standard input"), buffer, self.dir)
+        read_all(&mut read, Path::new("standard input"), buffer, self.dir)?;
+        self.progress.input_has_ended();
+        Ok(())
     }
 
     /// The input of `content` behind what `old` has, which the user calls `name`. For a file that has changed since its
