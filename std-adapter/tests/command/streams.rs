@@ -33,7 +33,7 @@ fn standard_output_has_many_names() {
     let names =
         ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/proc/thread-self/fd/1", "/proc/$BASHPID/fd/1"];
     for name in names {
-        if !name.starts_with('/') || name.contains('$') || Path::new(name).exists() {
+        if !name.starts_with("/proc") || Path::new("/proc/self/fd").exists() {
             let script =
                 format!("{{ echo before; echo content | exec $OVERSPILL -o {name}; }} > file; cat file");
             let output = shell(dir.path(), &script);

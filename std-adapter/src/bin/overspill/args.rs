@@ -106,7 +106,8 @@ FILES
   input; the copy counts as input against --memory and --disk. A file that does not exist is made.
   Commands that append to one file at once wait for each other, by a lock (fcntl's) that is held
   while the file is replaced and not while the input comes. What a plain >> adds until the rename
-  is added behind the input. A program that has FILE open for longer writes to the old file.
+  is added behind the input. A program that has FILE open for longer writes to the old file. A
+  command without --append does not wait: the last to replace FILE wins.
   Devices, FIFOs and the like are simply written to.
 
   Checked before any input is read: that FILE is not a directory or a socket, that it can be
