@@ -80,6 +80,34 @@ fn the_limit_on_the_size_of_files_is_an_error() {
     }
 }
 
+/// Where only the directory could not be synced, the message said that the file is as it was, and to run it again: with `--append`,
+/// the input is in it twice then.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_directory_that_cannot_be_synced_is_told_from_a_file() {
+    if !may_trace("a_directory_that_cannot_be_synced_is_told_from_a_file") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    for args in ["-o file", "-a -o file", "--dir . -o file"] {
+        for (nth, content, words) in [(1, "old", "as it was"), (2, "new", "new and complete")] {
+            fs::write(&file, if args.starts_with("-a") { "" } else { "old" }).unwrap();
+            let inject = format!("trace=fsync -e inject=fsync:error=EIO:when={nth}");
+            let output = shell(
+                dir.path(),
+                &format!(
+                    "printf new | strace -qq -o trace -e {inject} $OVERSPILL {args}; status=$?; rm trace; exit $status"
+                ),
+            );
+            assert_refused(&output, &["file", "Input/output error", words]);
+            let content = if args.starts_with("-a") && nth == 1 { "" } else { content };
+            assert_eq!(fs::read_to_string(&file).unwrap(), content, "{args}");
+        }
+    }
+    assert_eq!(names_in(dir.path()), ["file"]);
+}
+
 /// With a closed reader, as in `| head`, the command ends quietly, and its status says that the output is not
 /// complete.
 #[test]

@@ -12,12 +12,12 @@
 //!
 //! Held by: `std-adapter/tests/command/append.rs`.
 
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::lock::Locked;
+use crate::pour::persist_failure;
 use crate::report::Report;
 use crate::soak::{Content, Soak};
 use crate::target::{FileTarget, OldContent};
-use overspill::PersistError;
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub(crate) fn put(
                     std::thread::sleep(PAUSE);
                     content = Content { buffer: refused.into_buffer(), old_len, identity };
                 }
-                _ => return Err(failed(&refused, soak)),
+                _ => return Err(persist_failure(&refused, file, identity.as_ref(), soak.dir)),
             },
         }
     }
@@ -79,10 +79,6 @@ pub(crate) fn put(
 /// How often a file that is open elsewhere is tried, and the time between, on Windows.
 const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
-
-fn failed(refused: &PersistError, soak: &Soak<'_>) -> Failure {
-    failure::spill_failure(refused.error(), refused.buffer().len(), soak.dir)
-}
 
 /// Adds to the file what was written to the `old` one after its first `old_len` bytes had been copied.
 fn add_late(old: OldContent, old_len: u64, file: &FileTarget) -> Result<(), Failure> {

@@ -7,8 +7,8 @@ use crate::blocking;
 use crate::failure::{self, Failure};
 use crate::progress::Progress;
 use crate::standard::unbuffered_stdout;
-use crate::target::{FileTarget, Target, open_stream};
-use overspill::SpillBuffer;
+use crate::target::{FileTarget, Identity, Target, open_stream};
+use overspill::{PersistError, SpillBuffer, SpillError};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -48,10 +48,31 @@ fn replace(
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     progress.writing(&file.user_path, buffer.len());
+    let before = Identity::at(&file.path);
     match buffer.persist(&file.path) {
         Ok(_) => Ok(()),
-        Err(error) => Err(failure::spill_failure(error.error(), error.buffer().len(), dir)),
+        Err(refused) => Err(persist_failure(&refused, file, before.as_ref(), dir)),
     }
+}
+
+/// The failure for a buffer that could not be persisted as `file`, which was `before` then.
+pub(crate) fn persist_failure(
+    refused: &PersistError,
+    file: &FileTarget,
+    before: Option<&Identity>,
+    dir: Option<&Path>,
+) -> Failure {
+    let len = refused.buffer().len();
+    if let SpillError::Target { source, .. } = refused.error()
+        && Identity::at(&file.path).is_some_and(|now| now.is_of_another(before) && now.len == len)
+    {
+        return Failure::message(format!(
+            "cannot sync the directory of {}: {}; the file is new and complete, but a crash of the machine may undo that",
+            file.user_path.display(),
+            failure::reason(source)
+        ));
+    }
+    failure::spill_failure(refused.error(), len, dir)
 }
 
 fn copy(mut buffer: SpillBuffer, mut out: &File, name: &Path, dir: Option<&Path>) -> Result<(), Failure> {

@@ -60,7 +60,7 @@ pub(crate) struct OldContent {
 pub(crate) struct Identity {
     #[cfg(unix)]
     inode: (u64, u64),
-    len: u64,
+    pub(crate) len: u64,
     modified: Option<std::time::SystemTime>,
 }
 
@@ -164,6 +164,22 @@ impl OldContent {
 }
 
 impl Identity {
+    /// That of the file `path`, if there is one.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|found| Identity::of(&found))
+    }
+
+    /// Whether this is another file than `other`, which may be none. Windows does not tell.
+    pub(crate) fn is_of_another(&self, other: Option<&Identity>) -> bool {
+        #[cfg(unix)]
+        return other.is_none_or(|other| other.inode != self.inode);
+        #[cfg(not(unix))]
+        {
+            let _ = other;
+            false
+        }
+    }
+
     fn of(metadata: &Metadata) -> Self {
         Identity {
             #[cfg(unix)]
