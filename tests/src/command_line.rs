@@ -1,11 +1,14 @@
 //! How the `overspill` command reads its command line, compared with a naive reading of the same line.
 //!
-//! The command is a program, and nothing in it can be called from outside. So its two files that read the
-//! line are compiled here a second time, as they are.
+//! The command is a program, and nothing in it can be called from outside. So its files that read the line
+//! are compiled here a second time, as they are.
 
 #[allow(dead_code)]
 #[path = "../../std-adapter/src/bin/overspill/args.rs"]
 mod args;
+#[allow(dead_code)]
+#[path = "../../std-adapter/src/bin/overspill/quote.rs"]
+mod quote;
 #[allow(dead_code)]
 #[path = "../../std-adapter/src/bin/overspill/size.rs"]
 mod size;

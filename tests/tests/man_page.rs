@@ -10,6 +10,9 @@
 #[path = "../../std-adapter/src/bin/overspill/args.rs"]
 mod args;
 #[allow(dead_code)]
+#[path = "../../std-adapter/src/bin/overspill/quote.rs"]
+mod quote;
+#[allow(dead_code)]
 #[path = "../../std-adapter/src/bin/overspill/size.rs"]
 mod size;
 

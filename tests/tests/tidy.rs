@@ -45,9 +45,13 @@ const COMMAND: &str = "std-adapter/src/bin/overspill/";
 
 const COMMAND_LAYERS: &Layers = &[
     ("the program", &["main.rs"]),
+    ("adding to a file", &["append.rs"]),
     ("its halves", &["soak.rs", "pour.rs"]),
-    ("what they work on", &["target.rs", "progress.rs", "report.rs", "block.rs"]),
+    ("what they work on", &["lock.rs", "target.rs", "progress.rs", "report.rs", "block.rs"]),
+    ("what is there", &["checks.rs", "links.rs"]),
+    ("the standard streams", &["standard.rs"]),
     ("words", &["args.rs", "failure.rs", "size.rs"]),
+    ("ground", &["blocking.rs", "quote.rs"]),
 ];
 
 /// What must not be reached, through any number of imports: from where, what, and why. Both are files or folders, and what
@@ -90,6 +94,7 @@ const WORDS: &[(&str, &[&str], &[&str], &str)] = &[
             "disk/temp_file.rs",
             "disk/own_file.rs",
             "disk/atomic_file.rs",
+            "disk/hidden_name.rs",
             "pager/export.rs",
             "api/persist.rs",
             "api/persisted.rs",

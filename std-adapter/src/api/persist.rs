@@ -52,8 +52,10 @@ impl SpillBuffer {
     /// nothing is taken over from that. A directory, a device, a FIFO or a socket is not replaced: that is an error.
     ///
     /// Where the platform can make unnamed files (Linux, on most file systems), the new file has no name
-    /// until it is complete, and a killed process leaves nothing. Elsewhere it has a hidden name beside
-    /// `path`, beginning with `.overspill-`, and a killed process may leave it.
+    /// until it is complete, and a killed process leaves nothing, unless in the microseconds in which an existing file is
+    /// replaced. Then, and elsewhere while it is written, it has a hidden name beside `path`, beginning with `.overspill-`, and a
+    /// killed process may leave it. On Unix that is removed when `path` is persisted again; what a living process works on has
+    /// `flock`'s lock, and stays.
     ///
     /// ```
     /// use overspill::SpillBuffer;

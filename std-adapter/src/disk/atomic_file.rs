@@ -4,7 +4,8 @@
 //!
 //! - On Linux, on most file systems, the file is made without a name in the target's directory. A process
 //!   that ends while the file is written leaves nothing, after SIGKILL too. Elsewhere the file has a hidden
-//!   name meanwhile. That name is removed on every return, but not if a signal ends the process.
+//!   name meanwhile. That name is removed on every return, but not if a signal ends the process: then, on Unix, when
+//!   the file is persisted the next time.
 //! - The requested name moves from the old file to the new one in one step.
 //! - On Unix a new file takes over the mode of the regular file that it replaces, and its owner and group as far
 //!   as the system allows. Set-user-ID and set-group-ID survive only if the old file already had the owner and
@@ -16,7 +17,8 @@
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`.
 
-use std::fs::{File, Metadata};
+use crate::disk::hidden_name;
+use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,8 @@ pub(crate) struct AtomicFile {
     path: PathBuf,
     kind: Kind,
     existing: Existing,
+    /// What it takes over from the file that it replaces, besides the owner.
+    permissions: Option<Permissions>,
 }
 
 /// What happens to an existing file of the requested name.
@@ -56,24 +60,27 @@ impl AtomicFile {
         if let Some(found) = &replaced {
             check_replaceable(found)?;
         }
-        let file = AtomicFile { path: path.to_owned(), kind: Kind::make(parent(path))?, existing };
+        hidden_name::remove_left_over(parent(path), path);
+        let kind = Kind::make(path)?;
+        let mut file = AtomicFile { path: path.to_owned(), kind, existing, permissions: None };
         if let Some(replaced) = replaced {
             copy_metadata(&replaced, file.file())?;
+            file.permissions = Some(file.file().metadata()?.permissions());
         }
         Ok(file)
     }
 
     pub(crate) fn file(&self) -> &File {
-        match &self.kind {
-            #[cfg(target_os = "linux")]
-            Kind::Unnamed(file) => file,
-            Kind::Hidden(file) => file.as_file(),
-        }
+        self.kind.file()
     }
 
     /// Syncs the file and gives it its name.
     pub(crate) fn commit(self) -> io::Result<File> {
-        self.file().sync_all()?;
+        if let Some(permissions) = self.permissions.filter(|_| cfg!(unix)) {
+            // Writing to it, by anybody but root, has cleared the set-ID bits.
+            self.kind.file().set_permissions(permissions)?;
+        }
+        self.kind.file().sync_all()?;
         match self.kind {
             #[cfg(target_os = "linux")]
             Kind::Unnamed(file) => {
@@ -84,7 +91,8 @@ impl AtomicFile {
                 Existing::Replaced => file.persist(&self.path),
                 Existing::Kept => file.persist_noclobber(&self.path),
             }
-            .map_err(|refused| refused.error),
+            .map_err(|refused| refused.error)
+            .inspect(hidden_name::unlock),
         }
     }
 
@@ -122,15 +130,23 @@ impl AtomicFile {
 }
 
 impl Kind {
+    fn file(&self) -> &File {
+        match self {
+            #[cfg(target_os = "linux")]
+            Kind::Unnamed(file) => file,
+            Kind::Hidden(file) => file.as_file(),
+        }
+    }
+
     #[cfg(target_os = "linux")]
-    fn make(dir: &Path) -> io::Result<Self> {
+    fn make(path: &Path) -> io::Result<Self> {
         use rustix::{fs::OFlags, io::Errno};
         use std::os::unix::fs::OpenOptionsExt;
         const TMPFILE: i32 = OFlags::TMPFILE.bits().cast_signed();
         if !Path::new(OWN_DESCRIPTORS).exists() {
-            return Kind::make_hidden(dir);
+            return Kind::make_hidden(path);
         }
-        match File::options().read(true).write(true).custom_flags(TMPFILE).open(dir) {
+        match File::options().read(true).write(true).custom_flags(TMPFILE).open(parent(path)) {
             Ok(file) => Ok(Kind::Unnamed(file)),
             // Kernels and file systems without O_TMPFILE take the flag for another; these are the errors they
             // return.
@@ -138,32 +154,20 @@ impl Kind {
                 if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL]
                     .contains(&Errno::from_io_error(&error).unwrap_or(Errno::IO)) =>
             {
-                Kind::make_hidden(dir)
+                Kind::make_hidden(path)
             }
             Err(error) => Err(error),
         }
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn make(dir: &Path) -> io::Result<Self> {
-        Kind::make_hidden(dir)
+    fn make(path: &Path) -> io::Result<Self> {
+        Kind::make_hidden(path)
     }
 
-    fn make_hidden(dir: &Path) -> io::Result<Self> {
-        hidden().tempfile_in(dir).map(Kind::Hidden)
+    fn make_hidden(path: &Path) -> io::Result<Self> {
+        hidden_name::create(parent(path), path).map(Kind::Hidden)
     }
-}
-
-fn hidden() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".overspill-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The kernel applies the umask when it makes the file.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder
 }
 
 /// The directory of links to this process's open files. Without it, an unnamed file cannot be linked.
@@ -182,8 +186,10 @@ fn link_as(file: &File, path: &Path, existing: Existing) -> io::Result<()> {
     let link = |name: &Path| linkat(CWD, &descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW);
     match link(path) {
         Err(rustix::io::Errno::EXIST) if existing == Existing::Replaced => {
-            let linked = hidden().make_in(parent(path), |name| Ok(link(name)?))?;
-            linked.persist(path).map_err(|refused| refused.error)
+            let linked = hidden_name::link(file, parent(path), path, |name| Ok(link(name)?))?;
+            linked.persist(path).map_err(|refused| refused.error)?;
+            hidden_name::unlock(file);
+            Ok(())
         }
         linked => Ok(linked?),
     }

@@ -12,10 +12,12 @@
 //! | `own_file` | a file in which the content of one buffer lies in its final place |
 //! | `backing` | where a buffer's slots are: in the pool's store, or in its own file |
 //! | `atomic_file` | a file that gets its name when it is complete |
+//! | `hidden_name` | the name that it has before, and what was left under it |
 
 pub(crate) mod atomic_file;
 pub(crate) mod backing;
 pub(crate) mod catch_unwind;
+pub(crate) mod hidden_name;
 pub(crate) mod memory_store;
 pub(crate) mod own_file;
 pub(crate) mod quota;

@@ -59,6 +59,55 @@ fn a_full_standard_output_is_an_error() {
     assert_refused(&soak(dir.path(), &["-o", "/dev/full"], b"lost"), &["/dev/full", "No space left"]);
 }
 
+/// A write past `ulimit -f` ended the command by SIGXFSZ, without a word and with the status of a signal. It is an error like a
+/// full disk, wherever the bytes went.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_limit_on_the_size_of_files_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("other")).unwrap();
+    for command in
+        ["-m 64K -o file", "-o file", "-m 64K --dir other -o file", "--dir other -o file", "> out", "-o out"]
+    {
+        for name in ["file", "out"] {
+            fs::write(dir.path().join(name), "old").unwrap();
+        }
+        let output =
+            shell(dir.path(), &format!("ulimit -f 500; head -c 3M /dev/zero | $OVERSPILL {command}"));
+        assert_refused(&output, &["File too large", "ulimit -f"]);
+        assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"old", "{command}");
+        assert_eq!(names_in(dir.path()), ["file", "other", "out"], "{command}");
+    }
+}
+
+/// Where only the directory could not be synced, the message said that the file is as it was, and to run it again: with `--append`,
+/// the input is in it twice then.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_directory_that_cannot_be_synced_is_told_from_a_file() {
+    if !may_trace("a_directory_that_cannot_be_synced_is_told_from_a_file") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    for args in ["-o file", "-a -o file", "--dir . -o file"] {
+        for (nth, content, words) in [(1, "old", "as it was"), (2, "new", "is written, but its directory")] {
+            fs::write(&file, if args.starts_with("-a") { "" } else { "old" }).unwrap();
+            let inject = format!("trace=fsync -e inject=fsync:error=EIO:when={nth}");
+            let output = shell(
+                dir.path(),
+                &format!(
+                    "printf new | strace -qq -o trace -e {inject} $OVERSPILL {args}; status=$?; rm trace; exit $status"
+                ),
+            );
+            assert_refused(&output, &["file", "Input/output error", words]);
+            let content = if args.starts_with("-a") && nth == 1 { "" } else { content };
+            assert_eq!(fs::read_to_string(&file).unwrap(), content, "{args}");
+        }
+    }
+    assert_eq!(names_in(dir.path()), ["file"]);
+}
+
 /// With a closed reader, as in `| head`, the command ends quietly, and its status says that the output is not
 /// complete.
 #[test]
@@ -120,6 +169,44 @@ fn a_signal_leaves_the_file_and_nothing_else() {
             assert_eq!(names_in(&spilled), [""; 0], "{signal} after {wait} ms");
         }
     }
+}
+
+/// A kill between the hidden name and the rename left the whole new file behind for good, and each further one left another. The
+/// next command for the same target removes what was left, and only that.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_kill_has_left_is_removed_by_the_next_command() {
+    if !may_trace("what_a_kill_has_left_is_removed_by_the_next_command") {
+        return;
+    }
+    const RENAME: &str = "?rename,?renameat,?renameat2";
+    let dir = TempDir::new().unwrap();
+    for name in ["file", "other", ".overspill-mine"] {
+        fs::write(dir.path().join(name), "old").unwrap();
+    }
+    let kill =
+        format!("echo new | strace -qq -o trace -e trace={RENAME} -e inject={RENAME}:error=EIO:signal=KILL");
+    for _ in 0..2 {
+        shell(dir.path(), &format!("{kill} $OVERSPILL -o file; rm trace"));
+        let names = names_in(dir.path());
+        assert!(names.len() == 4 && names[0].starts_with(".overspill-"), "{names:?}");
+        assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"old");
+    }
+    assert_quiet_success(&soak(dir.path(), &["-o", "other"], b"new"));
+    assert_eq!(names_in(dir.path()).len(), 4, "it is not of that target");
+    assert_quiet_success(&soak(dir.path(), &["-o", "file"], b"new"));
+    assert_eq!(names_in(dir.path()), [".overspill-mine", "file", "other"]);
+
+    // What a living process is about to rename stays: both commands succeed.
+    let script = format!(
+        "echo slow | strace -qq -o trace -e trace={RENAME} -e inject={RENAME}:delay_enter=1000000 $OVERSPILL -o file &
+        until ls -A | grep -q '^[.]overspill-[0-9a-f]*$'; do sleep 0.01; done
+        echo quick | $OVERSPILL -o file && cat file; wait $! && cat file; rm trace"
+    );
+    let output = shell(dir.path(), &script);
+    assert_quiet_success(&output);
+    assert_eq!(output.stdout, b"quick\nslow\n");
+    assert_eq!(names_in(dir.path()), [".overspill-mine", "file", "other"]);
 }
 
 /// On other systems the new file has a hidden name while it is written, and a kill may leave that. Everything

@@ -4,18 +4,22 @@
 //! | module | question |
 //! |---|---|
 //! | `content` | is the output the input, and memory within its limit? |
-//! | `replace` | what of a file stays when its content is replaced or appended to? |
+//! | `replace` | what of a file stays when its content is replaced? |
+//! | `append` | is what is appended added whole, beside others that append? |
 //! | `streams` | are outputs that are not regular files written as they are? |
 //! | `refusals` | is what cannot work refused early, in words that help? |
 //! | `failures` | is the file as it was after a full disk, a closed reader, a signal? |
-//! | `reports` | are statistics, progress and the manual right, and apart from the output? |
+//! | `progress` | is it shown when it is due, and true? |
+//! | `reports` | are statistics and the manual right, and apart from the output? |
 //!
 //! A test that needs root, or a device, says on standard error that it is skipped. A test that needs a shell,
 //! modes, links, terminals or devices runs on Unix only; where Windows keeps a promise in another way, it has
 //! a test of its own.
 
+mod append;
 mod content;
 mod failures;
+mod progress;
 mod refusals;
 mod replace;
 mod reports;
@@ -78,6 +82,24 @@ fn shell(dir: &Path, script: &str) -> Output {
     command.output().unwrap()
 }
 
+/// Runs `command` to its end with an input that has some bytes and does not end. A command that reads it first would wait for
+/// ever, so that is a failure.
+#[track_caller]
+fn before_input_ends(mut command: Command) -> Output {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let _ = stdin.write_all(b"some");
+    for _ in 0..1000 {
+        if child.try_wait().unwrap().is_some() {
+            return child.wait_with_output().unwrap();
+        }
+        sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    panic!("it waits for its input");
+}
+
 #[track_caller]
 fn assert_quiet_success(output: &Output) {
     let said = String::from_utf8_lossy(&output.stderr);
@@ -138,4 +160,15 @@ fn in_own_mounts(dir: &Path, script: &str) -> Output {
     let mut command = Command::new("unshare");
     command.args(["-m", "bash", "-c", script]).current_dir(dir).env("OVERSPILL", OVERSPILL);
     command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// Whether `strace` can slow calls down. If not, reports that `test` is skipped.
+#[cfg(target_os = "linux")]
+fn may_trace(test: &str) -> bool {
+    let tried = Command::new("strace").args(["-qq", "-e", "inject=getppid:error=EIO", "true"]).output();
+    let may = tried.is_ok_and(|output| output.status.success());
+    if !may {
+        skip(test, "strace is not installed, or may not trace");
+    }
+    may
 }

@@ -23,13 +23,108 @@ fn a_hopeless_target_is_refused_before_any_input() {
         (&["-o", "\n\u{1b}[31m/x"], &["??[31m/x"]),
     ];
     for (args, words) in table {
-        let mut child = overspill(dir.path(), args).spawn().unwrap();
-        // The input stays open: a command that reads it first would wait here for ever.
-        let stdin = child.stdin.take();
-        assert_refused(&child.wait_with_output().unwrap(), words);
-        drop(stdin);
+        assert_refused(&before_input_ends(overspill(dir.path(), args)), words);
     }
     assert_eq!(names_in(dir.path()), ["file"]);
+}
+
+/// A file or a directory that may only grow looks writable. All of the input was read, the rename was refused, and so was the
+/// removal of the hidden names: two whole copies were left in the directory.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_may_only_grow_is_refused_before_any_input() {
+    let dir = TempDir::new().unwrap();
+    shell(dir.path(), "mkdir grows; echo old > file; echo old > grows/file; chattr +a file grows");
+    if !String::from_utf8_lossy(&shell(dir.path(), "lsattr -d grows").stdout).starts_with("-----a") {
+        return skip("what_may_only_grow_is_refused_before_any_input", "chattr +a does not work here");
+    }
+    let mut outputs = Vec::new();
+    for args in [
+        ["-o", "file", "-m0"],
+        ["-ao", "file", "-m1M"],
+        ["-o", "grows/file", "-m0"],
+        ["-ao", "grows/file", "-m1M"],
+    ] {
+        outputs.push((args, before_input_ends(overspill(dir.path(), &args))));
+    }
+    // A new name is no replacement.
+    let made = soak(dir.path(), &["-o", "grows/new"], b"new");
+    let names = names_in(&dir.path().join("grows"));
+    shell(dir.path(), "chattr -a file grows"); // or the directory stays for ever
+    for (args, output) in &outputs {
+        assert_refused(
+            output,
+            &["cannot replace", args[1], if args[1] == "file" { ">>" } else { "append-only" }],
+        );
+    }
+    assert_quiet_success(&made);
+    assert_eq!(
+        (names_in(dir.path()), names),
+        (vec!["file".into(), "grows".into()], vec!["file".into(), "new".into()])
+    );
+}
+
+/// Sockets are not opened by a name, and that was found out after the input had ended.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_socket_is_refused_before_any_input() {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let dir = TempDir::new().unwrap();
+    let _listener = UnixListener::bind(dir.path().join("socket")).unwrap();
+    assert_refused(
+        &before_input_ends(overspill(dir.path(), &["-o", "socket"])),
+        &["it is a socket", "program"],
+    );
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let connected = |script| {
+        let mut child = Command::new("bash");
+        child.args(["-c", script]).current_dir(dir.path()).env("OVERSPILL", OVERSPILL);
+        child.stdin(Stdio::null()).stdout(OwnedFd::from(theirs.try_clone().unwrap())).stderr(Stdio::piped());
+        child.spawn().unwrap().wait_with_output().unwrap()
+    };
+    // The input is a FIFO that the command itself has open for writing: it does not end.
+    let output = connected("mkfifo in; timeout 10 $OVERSPILL -o /dev/fd/3 3>&1 >/dev/null <>in");
+    assert_refused(&output, &["/dev/fd/3", "it is a socket", ">&3"]);
+    // What the advice says works.
+    assert_quiet_success(&connected("echo through | $OVERSPILL 3>&1 >&3"));
+    let mut through = [0; 8];
+    std::io::Read::read_exact(&mut ours, &mut through).unwrap();
+    assert_eq!(&through, b"through\n");
+}
+
+/// With few descriptors left, input was read before one was missing; and a directory was blamed, which was told to be made
+/// writable.
+#[test]
+#[cfg(unix)]
+fn too_few_descriptors_are_noticed_before_any_input() {
+    use std::io::{Seek, SeekFrom};
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("other")).unwrap();
+    fs::write(dir.path().join("input"), noise(1 << 20)).unwrap();
+    let mut input = fs::File::open(dir.path().join("input")).unwrap();
+    for args in ["-o file", "-a -o file", "--dir other -a -o file", "", "-o /dev/fd/1"] {
+        let (mut refused, mut succeeded) = (0, 0);
+        for limit in 4..30 {
+            let stdout = fs::File::create(dir.path().join("file")).unwrap();
+            input.seek(SeekFrom::Start(0)).unwrap();
+            let mut command = Command::new("bash");
+            command.arg("-c").arg(format!("ulimit -n {limit}; exec $OVERSPILL -m 64K {args}"));
+            command.current_dir(dir.path()).env("OVERSPILL", OVERSPILL).stdin(input.try_clone().unwrap());
+            let output =
+                command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+            if output.status.success() {
+                succeeded += 1;
+                assert!(fs::read(dir.path().join("file")).unwrap() == noise(1 << 20), "{args} with {limit}");
+            } else {
+                refused += 1;
+                assert_refused(&output, &["Too many open files", "ulimit -n"]);
+                assert!(!String::from_utf8_lossy(&output.stderr).contains("directory"), "{output:?}");
+                assert_eq!(input.stream_position().unwrap(), 0, "{args} with {limit}: it has read");
+            }
+        }
+        assert!(refused > 0 && succeeded > 0, "{args}: {refused} refused, {succeeded} succeeded");
+    }
 }
 
 /// A file without write permission stays, though a rename could replace it.
@@ -123,4 +218,63 @@ fn usage_errors_say_what_to_do() {
     assert_refused(&soak(dir.path(), &["file"], b""), &["-o file"]);
     assert_refused(&soak(dir.path(), &["--memroy", "1M"], b""), &["--memory"]);
     assert_refused(&soak(dir.path(), &["--memory"], b""), &["--memory"]);
+}
+
+/// What the user typed was put on one line by joining its words: `'64  M'` was refused as `'64 M'`, which is a size. Line breaks
+/// in it broke the message off.
+#[test]
+fn what_was_typed_is_quoted_as_it_was_typed() {
+    let dir = TempDir::new().unwrap();
+    assert_refused(&soak(dir.path(), &["-m", "64  M"], b""), &["'64  M'", "unknown unit"]);
+    assert_refused(&soak(dir.path(), &["-m", "64\n\nM"], b""), &["'64??M'", "unknown unit"]);
+    assert_refused(&soak(dir.path(), &["a  b"], b""), &["operand 'a  b'"]);
+    assert_refused(&soak(dir.path(), &["--no\n\n  tip: such"], b""), &["--no??  tip: such", "--help"]);
+}
+
+/// Advice that is to be typed was the bare name, which a shell takes apart.
+#[test]
+fn advice_can_be_typed_as_it_stands() {
+    let dir = TempDir::new().unwrap();
+    let table: &[(&[&str], &str)] = &[
+        (&["a  b"], "say -o 'a  b'"),
+        (&["$(reboot)"], "say -o '$(reboot)'"),
+        (&["-o", "it's/x"], r"(mkdir -p 'it'\''s')"),
+        (&["-o", "./-p/x"], "(mkdir -p ./-p)"),
+        (&["-o", "a\u{202e}\n/x"], r"(mkdir -p $'a\xe2\x80\xae\x0a')"),
+    ];
+    // Windows has no names with a line break.
+    for (args, advice) in &table[..if cfg!(unix) { 5 } else { 4 }] {
+        assert_refused(&soak(dir.path(), args, b""), &[advice]);
+    }
+}
+
+/// Of names, control characters alone were replaced: a separator broke the line, and bidirectional controls turned it around.
+/// In progress, nothing was.
+#[test]
+#[cfg(unix)] // Windows has no such names
+fn names_are_harmless_to_a_terminal() {
+    let dir = TempDir::new().unwrap();
+    let name = "a\u{202e}b\u{2066}c\u{2028}d\u{85}e\u{1b}[31m\nf\u{61c}";
+    assert_refused(&soak(dir.path(), &["-o", &format!("{name}/x")], b""), &["write a?b?c?d?e?[31m?f?/x: "]);
+    let output = soak(dir.path(), &["--progress", "-o", name], b"x");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "overspill: writing 1 B to a?b?c?d?e?[31m?f?\n");
+    assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"x");
+}
+
+/// The directory that is missing may be another than that of the path as it was given: advice was to make `.`.
+#[test]
+#[cfg(unix)]
+fn advice_names_the_directory_that_is_missing() {
+    let dir = TempDir::new().unwrap();
+    std::os::unix::fs::symlink("nodir/file", dir.path().join("link")).unwrap();
+    let path = dir.path().canonicalize().unwrap().join("nodir");
+    assert_refused(
+        &soak(dir.path(), &["-o", "link"], b""),
+        &["link: ", &format!("(mkdir -p {})", path.display())],
+    );
+    // A path that only a directory can have made a file of the name before it.
+    for name in ["nodir/", "nodir/."] {
+        assert_refused(&soak(dir.path(), &["-o", name], b""), &[name, "as a directory does"]);
+    }
+    assert_eq!(names_in(dir.path()), ["link"]);
 }

@@ -1,10 +1,6 @@
-//! Statistics, progress, hints and the manual: right, and apart from the output.
+//! Statistics and the manual: right, and apart from the output.
 
 use super::*;
-#[cfg(unix)]
-use std::io::Read;
-#[cfg(unix)]
-use std::process::Child;
 
 /// `--json` prints one object, and its numbers, which scripts read, add up.
 #[test]
@@ -29,77 +25,9 @@ fn json_is_one_object_that_adds_up() {
     assert!(reported["disk_limit_bytes"].is_null());
 }
 
-/// A terminal: the user's end, and the command's.
-#[cfg(unix)]
-fn terminal() -> (fs::File, fs::File) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    use std::os::unix::ffi::OsStrExt;
-    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&user).unwrap();
-    unlockpt(&user).unwrap();
-    let name = ptsname(&user, Vec::new()).unwrap();
-    let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
-    (user.into(), fs::File::options().read(true).write(true).open(path).unwrap())
-}
-
-/// Reads what `child` prints on the terminal until it has ended, and asserts that it succeeded.
-#[cfg(unix)]
-fn shown(user: &mut fs::File, mut child: Child) -> String {
-    let (mut shown, mut some) = (Vec::new(), [0; 4096]);
-    // Once no process has the command's end open, reading fails.
-    while let Ok(n @ 1..) = user.read(&mut some) {
-        shown.extend_from_slice(&some[..n]);
-    }
-    assert!(child.wait().unwrap().success());
-    String::from_utf8_lossy(&shown).into_owned()
-}
-
-/// A terminal shows progress: of the whole input, if its length is known, or of what has come. Nothing was
-/// shown before 256 KiB had come, however long that took.
+/// `--stats` prints for people, and never into the output.
 #[test]
-#[cfg(unix)]
-fn a_terminal_shows_a_bar() {
-    let dir = TempDir::new().unwrap();
-    let on_terminal = |script: &str| {
-        let (mut user, end) = terminal();
-        let mut command = Command::new("bash");
-        command.args(["-c", script]).current_dir(dir.path()).env("OVERSPILL", OVERSPILL).env("TERM", "xterm");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(end).spawn().unwrap();
-        drop(command); // it holds the command's end open
-        shown(&mut user, child)
-    };
-    let piped = on_terminal("{ echo 1; sleep 0.3; echo 2; } | $OVERSPILL --progress -o file");
-    assert!(piped.contains("2 B soaked up") && piped.contains("4 B soaked up"), "{piped:?}");
-    assert!(piped.contains("writing 4 B to file"), "{piped:?}");
-    assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"1\n2\n");
-    let from_file = on_terminal("$OVERSPILL --progress -o copy <file");
-    assert!(from_file.contains("4 B of 4 B"), "{from_file:?}");
-    // Without the option, it shows a bar only if it takes long.
-    assert_eq!(on_terminal("echo 1 | $OVERSPILL -o file"), "");
-    let slow = on_terminal("{ echo 1; sleep 0.7; echo 2; } | $OVERSPILL -o file");
-    assert!(slow.contains("4 B soaked up"), "{slow:?}");
-}
-
-/// A user who starts the command without input sees how to end it, instead of a silent terminal. The command
-/// read the end of the input twice, and so the user had to type it twice.
-#[test]
-#[cfg(unix)]
-fn input_from_a_terminal_starts_with_a_hint_how_to_end_it() {
-    let dir = TempDir::new().unwrap();
-    let (mut user, end) = terminal();
-    let mut command = overspill(dir.path(), &["-o", "file"]);
-    command.stdin(end.try_clone().unwrap()).stdout(Stdio::null()).stderr(end);
-    let child = command.spawn().unwrap();
-    drop(command);
-    user.write_all(b"typed\n\x04").unwrap();
-    let said = shown(&mut user, child);
-    assert!(said.contains("overspill: reading from the terminal; end with Ctrl-D"), "{said:?}");
-    assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"typed\n");
-}
-
-/// `--stats` and `--progress` print for people, and never into the output.
-#[test]
-fn stats_and_progress_go_to_standard_error() {
+fn stats_go_to_standard_error() {
     let dir = TempDir::new().unwrap();
     let output = soak(dir.path(), &["--stats", "-m", "64K"], &noise(1 << 20));
     assert!(output.status.success() && output.stdout == noise(1 << 20));
@@ -107,9 +35,6 @@ fn stats_and_progress_go_to_standard_error() {
     for word in ["input", "1.00 MiB (1048576 bytes)", "in memory", "64.00 KiB", "on disk", "no limit"] {
         assert!(said.contains(word), "{word}: {said}");
     }
-    let output = soak_slowly(dir.path(), &["--progress", "-o", "file"], 1100, &["1\n", "2\n", "3\n"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && said.contains("soaked up") && said.contains("writing"), "{said}");
 }
 
 /// With standard error closed, the command works: no message may make it panic.
@@ -133,5 +58,48 @@ fn help_is_a_manual() {
     let text = String::from_utf8(output.stdout).unwrap();
     for section in ["Usage:", "SIZES", "EXAMPLES", "FILES", "ENVIRONMENT", "SIGNALS", "EXIT STATUS"] {
         assert!(text.contains(section), "{section}");
+    }
+}
+
+/// Of the help that could not be written, nothing was said, and the status was 0.
+#[test]
+#[cfg(unix)]
+fn help_that_cannot_be_written_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    for option in ["--help", "-h", "--version"] {
+        if Path::new("/dev/full").exists() {
+            let output = shell(dir.path(), &format!("$OVERSPILL {option} > /dev/full"));
+            assert_refused(&output, &["standard output", "No space left"]);
+        }
+        assert_refused(&shell(dir.path(), &format!("$OVERSPILL {option} >&-")), &["standard output"]);
+    }
+}
+
+/// What is on disk was counted in slots, the last of which is seldom full. What is in memory was all the rest, and came out too
+/// low: 67,043,329 bytes of 64 MiB that were full.
+#[test]
+fn what_is_in_memory_and_on_disk_is_counted_in_bytes_of_content() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("old"), noise(100_001)).unwrap();
+    let numbers = |args: &[&str], input: &[u8]| {
+        let output = soak(dir.path(), &[args, &["--json"]].concat(), input);
+        let reported: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        ["memory_bytes", "disk_bytes", "output_bytes", "spill_written_bytes", "memory_high_water_bytes"]
+            .map(|name| reported[name].as_u64().unwrap())
+    };
+    let [in_memory, on_disk, ..] = numbers(&["-o", "file"], &vec![7; (64 << 20) + 196_609]);
+    assert_eq!((in_memory, on_disk), (64 << 20, 196_609));
+    let input = noise(3 << 20);
+    for past in [-70_000_i64, -1, 0, 1, 4095, 4097, 30_000, 32_768, 32_769, 65_537, 196_609, 1_000_000] {
+        let len = usize::try_from((1 << 20) + past).unwrap();
+        for args in
+            [&["-m1M"][..], &["-m1M", "-ofile"], &["-m1M", "-ofile", "-T."], &["-m1M", "-aoold"], &["-m0"]]
+        {
+            let [in_memory, on_disk, all, written, high_water] = numbers(args, &input[..len]);
+            // Each byte that is on disk was written there once.
+            assert_eq!((in_memory + on_disk, on_disk), (all, written), "{args:?} {len}");
+            assert!(in_memory <= high_water, "{args:?} {len}: {in_memory} in {high_water}");
+        }
+        fs::write(dir.path().join("old"), &input[..100_001]).unwrap();
     }
 }

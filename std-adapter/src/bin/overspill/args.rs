@@ -4,6 +4,7 @@
 //!
 //! Held by: the tests at the end of this file, and `std-adapter/tests/command/` of this package.
 
+use super::quote::{harmless, shell_word};
 use super::size;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -98,16 +99,24 @@ FILES
   does not, set-user-ID and set-group-ID are dropped. ACLs and extended attributes are not kept.
   A new file gets the usual mode, 0666 less the umask.
   A read-only file is refused, although a rename could replace it.
-  Devices, FIFOs and the like (/dev/null, /dev/fd/3, >(command)) are written to as they are.
+  Devices, FIFOs and the like (/dev/null, /dev/fd/3, >(command)) are written to as they are, and so
+  are files that are named as a descriptor is: /proc/PID/fd/3.
 
   With --append, a regular file is replaced in the same way, by a copy of itself followed by the
   input; the copy counts as input against --memory and --disk. A file that does not exist is made.
+  Commands that append to one file at once wait for each other, by a lock (fcntl's) that is held
+  while the file is replaced and not while the input comes. What a plain >> adds until the rename
+  is added behind the input. A program that has FILE open for longer writes to the old file. A
+  command without --append does not wait: the last to replace FILE wins.
   Devices, FIFOs and the like are simply written to.
 
-  Checked before any input is read: that FILE is not a directory, that it can be written, and that
-  a file can be made in its directory and in DIR.
+  Checked before any input is read: that FILE is not a directory or a socket, that it can be
+  written and replaced (it may be a mount point, another user's in a sticky directory, or marked
+  by chattr +a), that a file can be made in its directory and in DIR, and that enough descriptors
+  are left. What a device says can be known only when it is opened, after the input.
 
-  Empty input makes an empty file.
+  Empty input makes an empty file. A standard input or output that is closed is an error, if it is
+  used; so is one that is /dev/null open for both reading and writing, which cannot be told from it.
 
 ENVIRONMENT
   TMPDIR  The directory of the temporary file, unless it is beside FILE or --dir is given. If
@@ -121,13 +130,16 @@ SIGNALS
   two exceptions. A FILE that exists is replaced by a rename, for which the complete new file has
   a hidden name, .overspill-*, beside FILE for some microseconds. Where the file system cannot
   make a file without a name, as NFS cannot, the new file has such a name while it is written. A
-  signal that comes then may leave it.
+  signal that comes then may leave it, complete or not. The next command that replaces FILE removes
+  it; one that a living process works on stays, which is known by a lock on it.
+  A write past the limit on the size of files (ulimit -f) is an error, not a signal.
 
 WINDOWS
   A FILE that any program has open cannot be replaced, nor can a read-only one. The temporary file
   and the new FILE have names while they are written; the first is deleted by the system however
-  the process ends, of the second a hidden .overspill-* may be left. There are no modes or owners to
-  keep. TEMP takes the place of TMPDIR.
+  the process ends, of the second a hidden .overspill-* may be left, and is not removed later. The
+  lock of --append is a file .overspill-lock-FILE, which the system deletes. There are no modes or
+  owners to keep. TEMP takes the place of TMPDIR.
 
 EXIT STATUS
   0    All input was written.
@@ -157,6 +169,19 @@ pub(crate) fn parse(command_line: impl IntoIterator<Item = OsString>) -> Result<
     Ok(args)
 }
 
+/// The text of an error of clap's. In what the user typed, nothing looks like a paragraph of it, or like what would be valid.
+fn with_harmless_values(error: &clap::Error) -> String {
+    let mut text = error.render().to_string();
+    for (_, value) in error.context() {
+        if let ContextValue::String(value) = value
+            && harmless(value) != *value
+        {
+            text = text.replace(value, &harmless(value));
+        }
+    }
+    text
+}
+
 /// Puts an error of clap's on one line. Help and the version stay as they are.
 fn refuse(error: clap::Error) -> NotRun {
     if !error.use_stderr() {
@@ -166,11 +191,13 @@ fn refuse(error: clap::Error) -> NotRun {
         && let Some(ContextValue::String(operand)) = error.get(ContextKind::InvalidArg)
         && !operand.starts_with('-')
     {
-        return NotRun::Refused(one_line(&format!(
-            "unexpected operand '{operand}'; to write to that file, say -o {operand}"
-        )));
+        return NotRun::Refused(format!(
+            "unexpected operand '{}'; to write to that file, say -o {}",
+            harmless(operand),
+            shell_word(operand.as_ref())
+        ));
     }
-    let text = error.render().to_string();
+    let text = with_harmless_values(&error);
     let mut paragraphs = text.trim().split("\n\n");
     let problem = paragraphs.next().unwrap_or_default();
     let problem = problem.strip_prefix("error: ").unwrap_or(problem);
@@ -179,8 +206,9 @@ fn refuse(error: clap::Error) -> NotRun {
     NotRun::Refused(one_line(&format!("{problem}; {tip}")))
 }
 
+/// Joins the lines of `text`. Blanks within a line stay: they may be what is wrong.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 fn memory_size(text: &str) -> Result<usize, size::SizeError> {

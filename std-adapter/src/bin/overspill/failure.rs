@@ -5,9 +5,11 @@
 //!
 //! Held by: `std-adapter/tests/command/` of this package.
 
+use crate::blocking;
+use crate::quote::harmless;
 use overspill::SpillError;
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -25,9 +27,14 @@ impl Failure {
         Failure::Message(line.into())
     }
 
-    /// An action on a file failed: "cannot `action` `path`: `error`; `advice`".
+    /// An action on a file failed: "cannot `action` `path`: `error`; `advice`". The advice is another if the error alone tells
+    /// what to do.
     pub(crate) fn cannot(action: &str, path: &Path, error: &io::Error, advice: impl Display) -> Self {
-        Failure::Message(format!("cannot {action} {}: {}; {advice}", path.display(), reason(error)))
+        let (path, reason) = (path.display(), reason(error));
+        Failure::Message(match remedy(error) {
+            Some(remedy) => format!("cannot {action} {path}: {reason}; {remedy}"),
+            None => format!("cannot {action} {path}: {reason}; {advice}"),
+        })
     }
 
     /// Prints the message, and returns the exit status.
@@ -36,14 +43,21 @@ impl Failure {
             // 128 + 13: what a shell reports for a command that SIGPIPE ended.
             Failure::BrokenPipe => ExitCode::from(141),
             Failure::Message(line) => {
-                // File names may have control characters, which could break the line or drive a terminal.
-                let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-                // Standard error may be closed too; the exit status is all that is left then.
-                let _ = writeln!(io::stderr(), "overspill: {line}");
+                say_line(line);
                 ExitCode::FAILURE
             }
         }
     }
+}
+
+/// Prints `line` as one on standard error, harmless to a terminal whatever names are in it.
+pub(crate) fn say_line(line: &str) {
+    say(&format!("overspill: {}\n", harmless(line)));
+}
+
+/// Prints `text` on standard error. That may be closed: then nothing is left to tell it by.
+pub(crate) fn say(text: &str) {
+    let _ = blocking::write_all(&mut io::stderr(), text.as_bytes());
 }
 
 /// The error's text without the system's error number.
@@ -53,6 +67,16 @@ pub(crate) fn reason(error: &io::Error) -> String {
         Some((words, _)) => words.to_owned(),
         None => text,
     }
+}
+
+/// What to do about an error that has nothing to do with where it happened.
+pub(crate) fn remedy(error: &io::Error) -> Option<&'static str> {
+    #[cfg(unix)]
+    if let Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) = rustix::io::Errno::from_io_error(error)
+    {
+        return Some("raise the limit on open files (ulimit -n), or close some");
+    }
+    (error.kind() == ErrorKind::FileTooLarge).then_some("raise the limit on the size of files (ulimit -f)")
 }
 
 /// The failure for an error of a buffer that holds `len` bytes. `dir` is where it spills, if that is known.
@@ -73,17 +97,20 @@ pub(crate) fn spill_failure(error: &SpillError, len: u64, dir: Option<&Path>) ->
             indicatif::BinaryBytes(*limit)
         ),
         SpillError::StoreFull { source, .. } => format!(
-            "no room left in {place} after {held} of input: {}; free some, or choose another place with --dir",
-            reason(source)
+            "no room left in {place} after {held} of input: {}; {}",
+            reason(source),
+            remedy(source).unwrap_or("free some, or choose another place with --dir")
         ),
         SpillError::Store { operation, source, .. } => format!(
-            "cannot {operation} the temporary file in {place} after {held} of input: {}; choose another place with --dir",
-            reason(source)
+            "cannot {operation} the temporary file in {place} after {held} of input: {}; {}",
+            reason(source),
+            remedy(source).unwrap_or("choose another place with --dir")
         ),
         SpillError::Directory { dir, source, .. } => format!(
-            "cannot make a temporary file in {}: {}; make the directory usable, or choose another with --dir",
+            "cannot make a temporary file in {}: {}; {}",
             dir.display(),
-            reason(source)
+            reason(source),
+            remedy(source).unwrap_or("make the directory usable, or choose another with --dir")
         ),
         SpillError::Target { path, source, .. } => {
             let advice = match source.kind() {
@@ -91,7 +118,7 @@ pub(crate) fn spill_failure(error: &SpillError, len: u64, dir: Option<&Path>) ->
                 // Windows says it of a file that is open somewhere, too.
                 ErrorKind::PermissionDenied if cfg!(windows) => "close it in other programs",
                 ErrorKind::PermissionDenied => "make its directory writable",
-                _ => "fix that",
+                _ => remedy(source).unwrap_or("fix that"),
             };
             let reason = reason(source);
             format!("cannot write {}: {reason}; it is as it was: {advice}, then run it again", path.display())

@@ -13,14 +13,21 @@
 //!
 //! Held by: `std-adapter/tests/command/` of this package.
 
+mod append;
 mod args;
 mod block;
+mod blocking;
+mod checks;
 mod failure;
+mod links;
+mod lock;
 mod pour;
 mod progress;
+mod quote;
 mod report;
 mod size;
 mod soak;
+mod standard;
 mod target;
 
 use args::{Args, NotRun};
@@ -29,44 +36,76 @@ use overspill::SpillPool;
 use progress::Progress;
 use report::Report;
 use soak::Soak;
+use standard::Standard;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::Arc;
 use std::time::Instant;
 use target::Target;
 
 fn main() -> ExitCode {
+    ignore_file_size_signal();
     let result = match args::parse(std::env::args_os()) {
         Ok(args) => run(&args),
-        Err(NotRun::Help(text)) => text.exit(),
+        Err(NotRun::Help(text)) => print_help(&text),
         Err(NotRun::Refused(line)) => Err(Failure::Message(line)),
     };
     result.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }
 
+/// Prints help or the version on standard output.
+fn print_help(text: &clap::Error) -> Result<(), Failure> {
+    Standard::Output.check_writable()?;
+    let printed = text.print().and_then(|()| io::stdout().flush());
+    printed.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+        _ => Failure::cannot("write", Path::new("standard output"), &error, "the help is not complete"),
+    })
+}
+
+/// Lets a write past the limit on the size of files (`ulimit -f`) fail, as one on a full disk does. The system would send
+/// SIGXFSZ first, which ends the process without a word. A handler that does nothing of note is enough.
+fn ignore_file_size_signal() {
+    #[cfg(unix)]
+    {
+        let signal = rustix::process::Signal::XFSZ.as_raw();
+        // It fails for signals that cannot be handled, and this can.
+        let _ = signal_hook::flag::register(signal, Arc::default());
+    }
+}
+
 fn run(args: &Args) -> Result<(), Failure> {
+    Standard::Input.check_readable()?;
+    checks::check_descriptors()?;
     let mut target = Target::choose(args.output.as_deref(), args.append)?;
+    if let Target::File(file) = &target {
+        append::check(file)?;
+    }
     let pool = pool(args)?;
     let mut progress = Progress::new(args.progress);
-    let file = match &mut target {
-        Target::File(file) => Some(file),
-        Target::Stdout | Target::Stream { .. } => None,
-    };
-    let path = file.as_ref().map(|file| file.path.clone());
+    let old = if let Target::File(file) = &mut target { file.old.take() } else { None };
+    let file = if let Target::File(file) = &target { Some(file) } else { None };
     // With --dir the content spills there, although it then has to be copied to the file.
-    let spill_beside = path.filter(|_| args.dir.is_none());
-    let dir = args.dir.clone().or_else(|| Some(target::parent(spill_beside.as_ref()?).to_owned()));
+    let spill_beside = file.filter(|_| args.dir.is_none()).map(|file| file.path.clone());
+    let dir = args.dir.clone().or_else(|| Some(links::parent(spill_beside.as_ref()?).to_owned()));
     let dir = dir.as_deref();
 
     let start = Instant::now();
-    let mut soak = Soak { pool: &pool, spill_beside, dir, progress: &mut progress };
-    let (buffer, old_len) = soak.read_input(file)?;
-    if let Target::File(file) = &mut target {
-        file.old = None; // Windows replaces no file that is open
-    }
-    let mut report = Report::new(&pool, &buffer, old_len, start.elapsed());
+    let mut soak = Soak { pool: &pool, spill_beside, dir, progress: &progress };
+    let content = soak.read_input(old, file.map(|file| &*file.user_path))?;
+    let input_time = start.elapsed();
 
     let start = Instant::now();
-    pour::pour(buffer, &target, dir, &mut progress)?;
+    let mut report = match &target {
+        Target::File(file) if file.append => append::put(content, file, &mut soak, input_time)?,
+        target => {
+            let report = Report::new(&pool, &content.buffer, content.old_len, input_time);
+            pour::pour(content.buffer, target, dir, &mut progress)?;
+            report
+        }
+    };
     report.output_time = start.elapsed();
 
     progress.finish();
@@ -75,8 +114,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Args { stats: true, .. } => report.text(),
         _ => return Ok(()),
     };
-    // The output is complete, so a closed standard error is no failure.
-    let _ = io::stderr().write_all(text.as_bytes());
+    failure::say(&text); // the output is complete, so a closed standard error is no failure
     Ok(())
 }
 

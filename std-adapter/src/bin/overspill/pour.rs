@@ -3,13 +3,14 @@
 //! Held by: `std-adapter/tests/command/` of this package.
 
 use crate::block::Block;
+use crate::blocking;
 use crate::failure::{self, Failure};
 use crate::progress::Progress;
-use crate::soak::widen;
+use crate::standard::unbuffered_stdout;
 use crate::target::{FileTarget, Target, open_stream};
 use overspill::SpillBuffer;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Writes all of `buffer` to `target`.
@@ -25,13 +26,17 @@ pub(crate) fn pour(
             // Standard output may be the terminal that shows the bar.
             progress.finish();
             let name = Path::new("standard output");
-            let mut out = unbuffered_stdout().map_err(|error| cannot_write(name, &error))?;
-            copy(buffer, &mut out, name, dir)
+            let out = unbuffered_stdout().map_err(|error| cannot_write(name, &error))?;
+            copy(buffer, &out, name, dir)
         }
         Target::Stream { user_path, append } => {
             progress.finish();
-            let mut out = open_stream(user_path, *append)?;
-            copy(buffer, &mut out, user_path, dir)
+            let out = open_stream(user_path, *append)?;
+            copy(buffer, &out, user_path, dir)
+        }
+        Target::Descriptor { user_path, file } => {
+            progress.finish();
+            copy(buffer, file, user_path, dir)
         }
     }
 }
@@ -42,17 +47,17 @@ fn replace(
     dir: Option<&Path>,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    progress.writing(&file.user_path);
     let len = buffer.len();
+    progress.writing(&file.user_path, len);
     match buffer.persist(&file.path) {
         Ok(persisted) => {
             persisted.durable().map(drop).map_err(|error| failure::spill_failure(&error, len, dir))
         }
-        Err(error) => Err(failure::spill_failure(error.error(), len, dir)),
+        Err(refused) => Err(failure::spill_failure(refused.error(), len, dir)),
     }
 }
 
-fn copy(mut buffer: SpillBuffer, out: &mut File, name: &Path, dir: Option<&Path>) -> Result<(), Failure> {
+fn copy(mut buffer: SpillBuffer, mut out: &File, name: &Path, dir: Option<&Path>) -> Result<(), Failure> {
     let len = buffer.len();
     let failed = |error| failure::buffer_failure(error, len, dir);
     buffer.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -66,7 +71,7 @@ fn copy(mut buffer: SpillBuffer, out: &mut File, name: &Path, dir: Option<&Path>
             std::mem::forget(buffer);
             return Ok(());
         }
-        out.write_all(&block[..n]).map_err(|error| cannot_write(name, &error))?;
+        blocking::write_all(&mut out, &block[..n]).map_err(|error| cannot_write(name, &error))?;
     }
 }
 
@@ -78,15 +83,4 @@ fn cannot_write(name: &Path, error: &io::Error) -> Failure {
         }
         _ => Failure::cannot("write", name, error, "part of the output is missing; run it again"),
     }
-}
-
-/// Standard output without std's buffer, which would search every block for its last newline.
-fn unbuffered_stdout() -> io::Result<File> {
-    #[cfg(unix)]
-    let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
-    #[cfg(windows)]
-    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned()?;
-    let file = File::from(handle);
-    widen(&file);
-    Ok(file)
 }

@@ -1,0 +1,111 @@
+//! Replacing a file by its content and the input behind it.
+//!
+//! Promises:
+//!
+//! - Processes that append to one file at once each add their input as one piece: the check that the copied content is
+//!   the file's, and the replacing, happen under one [lock](crate::lock).
+//! - What a program without the lock adds to the old file until it is replaced is added to the new one, behind the input.
+//!   Any other change that would be lost is an error.
+//! - A file that did not exist replaces nothing that came to exist.
+//!
+//! Not promised: what a program writes later, through a descriptor that it opened before, goes to the old file.
+//!
+//! Held by: `std-adapter/tests/command/append.rs`.
+
+use crate::failure::{self, Failure};
+use crate::lock::Locked;
+use crate::report::Report;
+use crate::soak::{Content, Soak};
+use crate::target::{FileTarget, OldContent};
+use std::fs::File;
+use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::time::Duration;
+
+/// Fails if the lock on `file` cannot be had at all.
+pub(crate) fn check(file: &FileTarget) -> Result<(), Failure> {
+    match file.old {
+        Some(_) => Locked::check(&file.path).map_err(|error| cannot_lock(file, &error)),
+        None => Ok(()),
+    }
+}
+
+/// Puts `content` in the place of `file`, after what the file has in the meantime. Returns the figures of `soak`, which took
+/// `input_time`.
+pub(crate) fn put(
+    mut content: Content,
+    file: &FileTarget,
+    soak: &mut Soak<'_>,
+    input_time: Duration,
+) -> Result<Report, Failure> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        soak.progress.now("waiting for the lock on", &file.user_path);
+        let mut locked = Locked::wait(&file.path).map_err(|error| cannot_lock(file, &error))?;
+        if locked.old.as_ref().map(|old| &old.identity) != content.identity.as_ref() {
+            soak.progress.now("copying again, since it has changed:", &file.user_path);
+            content = soak.renew(content, locked.old.as_ref(), &file.user_path)?;
+        }
+        let is_new = locked.old.is_none();
+        if cfg!(windows) {
+            locked.old = None; // Windows replaces no file that is open
+        }
+        let report = Report::new(soak.pool, &content.buffer, content.old_len, input_time);
+        let len = content.buffer.len();
+        soak.progress.writing(&file.user_path, len);
+        let Content { buffer, old_len, identity } = content;
+        let put = if is_new { buffer.persist_noclobber(&file.path) } else { buffer.persist(&file.path) };
+        match put {
+            Ok(persisted) => {
+                locked.old.map_or(Ok(()), |old| add_late(old, old_len, file))?;
+                let durable = persisted.durable().map(|_| report);
+                return durable.map_err(|error| failure::spill_failure(&error, len, soak.dir));
+            }
+            Err(refused) => match refused.error().kind() {
+                // Another process made the file first.
+                ErrorKind::AlreadyExists if is_new => {
+                    content = Content { buffer: refused.into_buffer(), old_len, identity };
+                }
+                // On Windows, no more than that another process looks at the file.
+                ErrorKind::PermissionDenied if cfg!(windows) && attempt < ATTEMPTS => {
+                    std::thread::sleep(PAUSE);
+                    content = Content { buffer: refused.into_buffer(), old_len, identity };
+                }
+                _ => return Err(failure::spill_failure(refused.error(), len, soak.dir)),
+            },
+        }
+    }
+}
+
+/// How often a file that is open elsewhere is tried, and the time between, on Windows.
+const ATTEMPTS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Adds to the file what was written to the `old` one after its first `old_len` bytes had been copied.
+fn add_late(old: OldContent, old_len: u64, file: &FileTarget) -> Result<(), Failure> {
+    let Ok(now) = old.file.metadata() else { return Ok(()) };
+    if !old.is_changed(&now, old_len) {
+        return Ok(());
+    }
+    let add = |mut old: File| {
+        let mut now = Locked::wait(&file.path)?.old.ok_or(ErrorKind::NotFound)?.file;
+        old.seek(SeekFrom::Start(old_len))?;
+        io::copy(&mut old, &mut now)?;
+        now.sync_data()
+    };
+    if now.len() > old_len {
+        return add(old.file).map_err(|error| {
+            Failure::cannot("add what another program wrote meanwhile to", &file.user_path, &error, LATE)
+        });
+    }
+    Err(Failure::message(format!(
+        "cannot keep a change that another program made in {} while it was replaced; {LATE}",
+        file.user_path.display()
+    )))
+}
+
+const LATE: &str = "the file has its old content and the input";
+
+fn cannot_lock(file: &FileTarget, error: &io::Error) -> Failure {
+    Failure::cannot("lock", &file.user_path, error, "nothing was written; use >> instead")
+}

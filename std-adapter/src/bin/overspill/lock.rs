@@ -1,0 +1,100 @@
+//! The lock of those who append to one file.
+//!
+//! Promises:
+//!
+//! - While a process has the lock on a file, no other has it: whatever was looked at can then be replaced.
+//! - The lock leaves no file, and ends with the process, however that ends.
+//!
+//! It holds back those who take it too, which is `overspill --append`. A plain `>>` does not.
+//!
+//! On Unix the lock is `fcntl`'s, on the file itself. `flock`'s would be one that scripts hold around the whole
+//! pipeline (`flock log sh -c 'job | overspill -a -o log'`), which would then wait for itself; Linux keeps the two apart.
+//! It ends when the process closes *any* descriptor of the file, so nothing else here opens the file meanwhile.
+//!
+//! Windows replaces no file that is open, so the lock is a file beside it, which the system deletes with its only handle.
+//!
+//! Held by: `std-adapter/tests/command/append.rs`.
+
+use crate::target::OldContent;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// The lock on a file, or on the name of a file that does not exist.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    /// The file; on Unix this has the lock. `None` if there is none: its name is then not locked on Unix, and must be
+    /// taken without replacing anything.
+    pub(crate) old: Option<OldContent>,
+    #[cfg(windows)]
+    _beside: File,
+}
+
+impl Locked {
+    /// Waits for the lock on `path`, and opens the file that has this name then.
+    #[cfg(unix)]
+    pub(crate) fn wait(path: &Path) -> io::Result<Locked> {
+        use rustix::fs::{FlockOperation, fcntl_lock};
+        loop {
+            let Some(file) = open(path)? else { return Ok(Locked { old: None }) };
+            rustix::io::retry_on_intr(|| fcntl_lock(&file, FlockOperation::LockExclusive))?;
+            // The process that had the lock has probably replaced the file.
+            let old = OldContent::new(file)?;
+            if old.has_name(path) {
+                return Ok(Locked { old: Some(old) });
+            }
+        }
+    }
+
+    #[cfg(windows)]
+    pub(crate) fn wait(path: &Path) -> io::Result<Locked> {
+        use std::os::windows::fs::OpenOptionsExt;
+        const DELETE_ON_CLOSE: u32 = 0x0400_0000;
+        const SHARING_VIOLATION: i32 = 32;
+        let mut name = std::ffi::OsString::from(".overspill-lock-");
+        name.push(path.file_name().unwrap_or_default());
+        let beside = path.with_file_name(name);
+        loop {
+            let mut options = File::options();
+            options.write(true).create(true).share_mode(0).custom_flags(DELETE_ON_CLOSE);
+            match options.open(&beside) {
+                Ok(lock) => {
+                    let old = open(path)?.map(OldContent::new).transpose()?;
+                    return Ok(Locked { old, _beside: lock });
+                }
+                // Open elsewhere, or just being deleted. The directory was found to be writable before.
+                Err(error)
+                    if error.raw_os_error() == Some(SHARING_VIOLATION)
+                        || error.kind() == io::ErrorKind::PermissionDenied =>
+                {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Fails if files like `path`, which exists, cannot be locked. Does not wait.
+    pub(crate) fn check(path: &Path) -> io::Result<()> {
+        #[cfg(unix)]
+        if let Some(file) = open(path)? {
+            use rustix::fs::{FlockOperation, fcntl_lock};
+            use rustix::io::Errno;
+            match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) | Err(Errno::AGAIN | Errno::ACCESS | Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        let _ = path;
+        Ok(())
+    }
+}
+
+/// Opens `path`, if it exists, in a way that suits every kind of lock, and appending to it.
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::options().read(true).append(true).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

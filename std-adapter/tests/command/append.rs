@@ -1,0 +1,121 @@
+//! What `--append` adds is added whole, and nothing that others add is lost.
+
+use super::*;
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt;
+
+/// `--append` puts old and new content in one file and keeps its mode. A missing file is created.
+#[test]
+fn append_puts_the_input_behind_the_old_content() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("log");
+    let (old, new) = (noise(200_001), noise(300_007));
+    fs::write(&file, &old).unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).unwrap();
+    #[cfg(unix)]
+    let inode = fs::metadata(&file).unwrap().ino();
+    assert_quiet_success(&soak(dir.path(), &["--append", "-o", "log", "-m", "32K"], &new));
+    assert!(fs::read(&file).unwrap() == [old, new].concat());
+    #[cfg(unix)]
+    {
+        assert_eq!(mode(&file), 0o604);
+        assert_ne!(fs::metadata(&file).unwrap().ino(), inode, "it was replaced, in one step");
+    }
+    assert_quiet_success(&soak(dir.path(), &["-a", "-o", "new"], b"first"));
+    assert_eq!(fs::read(dir.path().join("new")).unwrap(), b"first");
+}
+
+/// What other programs write to the file while the input comes in is kept.
+#[test]
+fn append_keeps_what_others_write_meanwhile() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("log"), "one\n").unwrap();
+    let mut child = overspill(dir.path(), &["-a", "-o", "log"]).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    sleep(Duration::from_millis(100));
+    let mut log = fs::File::options().append(true).open(dir.path().join("log")).unwrap();
+    log.write_all(b"two\n").unwrap();
+    drop(log);
+    sleep(Duration::from_millis(100));
+    stdin.write_all(b"three\n").unwrap();
+    drop(stdin);
+    assert_quiet_success(&child.wait_with_output().unwrap());
+    assert_eq!(fs::read_to_string(dir.path().join("log")).unwrap(), "one\ntwo\nthree\n");
+}
+
+/// Without a file, there is nothing to append to.
+#[test]
+fn append_needs_a_file() {
+    let dir = TempDir::new().unwrap();
+    assert_refused(&soak(dir.path(), &["--append"], b""), &["--output"]);
+    assert_refused(&soak(dir.path(), &["--append", "-o", "-"], b""), &["--append needs a file"]);
+}
+
+/// Starts `count` commands that append a line each to `log` at once, and returns the lines that are in it then, sorted.
+fn append_at_once(dir: &Path, count: usize) -> Vec<String> {
+    let start = |_| overspill(dir, &["-a", "-o", "log"]).spawn().unwrap();
+    let mut children: Vec<_> = (0..count).map(start).collect();
+    for (n, child) in children.iter_mut().enumerate() {
+        child.stdin.take().unwrap().write_all(format!("line {n:02}\n").as_bytes()).unwrap();
+    }
+    for child in children {
+        assert_quiet_success(&child.wait_with_output().unwrap());
+    }
+    let log = fs::read_to_string(dir.join("log")).unwrap();
+    let mut lines: Vec<String> = log.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// Each command checked that the file was still what it had copied, and then replaced it: of twenty at once, most did so with
+/// the same copy, and two to five lines were left. All of them reported success.
+#[test]
+fn commands_that_append_at_once_lose_nothing() {
+    let dir = TempDir::new().unwrap();
+    let wanted: Vec<String> = (0..20).map(|n| format!("line {n:02}")).collect();
+    fs::write(dir.path().join("log"), "a first line\n").unwrap();
+    let lines = append_at_once(dir.path(), 20);
+    assert_eq!((&*lines[0], &lines[1..]), ("a first line", &wanted[..]));
+    // The file that does not exist yet cannot be locked, and must be made by one of them.
+    fs::remove_file(dir.path().join("log")).unwrap();
+    assert_eq!(append_at_once(dir.path(), 20), wanted);
+    assert_eq!(names_in(dir.path()), ["log"], "a lock leaves no file");
+}
+
+/// What a plain `>>` wrote between the check and the rename, which is as long as syncing takes, was lost without a word.
+#[test]
+#[cfg(target_os = "linux")]
+fn append_keeps_what_is_written_while_it_replaces() {
+    if !may_trace("append_keeps_what_is_written_while_it_replaces") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let log = dir.path().join("log");
+    fs::write(&log, "one\n").unwrap();
+    // Each fsync waits for a second; the plain writer comes in the first one.
+    let script = "echo two | strace -qq -o trace -e trace=fsync -e inject=fsync:delay_enter=1000000 $OVERSPILL -a -o log &
+        until grep -q fsync trace 2>/dev/null; do sleep 0.01; done; echo three >> log; wait $!";
+    assert_quiet_success(&shell(dir.path(), script));
+    assert_eq!(fs::read_to_string(&log).unwrap(), "one\ntwo\nthree\n");
+
+    // A change that is no addition cannot be carried over, and is an error.
+    fs::remove_file(dir.path().join("trace")).unwrap();
+    let output = shell(dir.path(), &script.replace("echo three >>", "printf - 1<>"));
+    assert_refused(&output, &["another program made in log", "old content and the input"]);
+    assert_eq!(fs::read_to_string(&log).unwrap(), "one\ntwo\nthree\ntwo\n");
+}
+
+/// Scripts that had no `--append` to rely on hold `flock`'s lock around the pipeline. The command must not wait for it: it would
+/// wait for its own caller.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_script_may_hold_its_own_lock_on_the_file() {
+    let dir = TempDir::new().unwrap();
+    let output = shell(
+        dir.path(),
+        "echo 1 > log; flock log timeout 20 sh -c 'echo 2 | $OVERSPILL -a -o log'; cat log",
+    );
+    assert_quiet_success(&output);
+    assert_eq!(output.stdout, b"1\n2\n");
+}
