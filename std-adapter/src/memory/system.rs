@@ -49,10 +49,20 @@ pub(crate) const HAS_CHUNKS: bool = cfg!(all(
     not(any(overspill_loom, miri, overspill_malloc))
 ));
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(overspill_loom)))]
 impl Source for Pages {
+    /// Not rustix's, which reads the auxiliary vector by itself, and crashes under valgrind.
     fn page_size(&self) -> usize {
-        rustix::param::page_size()
+        use crate::sync::{AtomicU64, Ordering};
+
+        static PAGE_SIZE: AtomicU64 = AtomicU64::new(0);
+        let mut page_size = PAGE_SIZE.load(Ordering::Relaxed);
+        if page_size == 0 {
+            // SAFETY: the call takes an integer, and accesses no memory of this process.
+            page_size = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(u64::MAX);
+            PAGE_SIZE.store(page_size, Ordering::Relaxed);
+        }
+        usize::try_from(page_size).unwrap_or(usize::MAX)
     }
 
     fn map(&self, len: usize) -> Option<NonNull<u8>> {
@@ -97,7 +107,7 @@ impl Source for Pages {
 }
 
 /// Never called: [`HAS_CHUNKS`] is false.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(overspill_loom))))]
 impl Source for Pages {
     fn page_size(&self) -> usize {
         1

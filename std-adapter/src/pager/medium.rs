@@ -55,13 +55,14 @@ impl Pager {
     #[inline(always)]
     pub(crate) fn write_window(&mut self, position: &mut u64, data: &[u8]) -> bool {
         let Some(RegisteredTable { table, .. }) = &mut self.registered else { return false };
-        let (offset, len, requested) = (*position, &mut self.len, &mut self.requested.written);
+        let (offset, len) = (*position, &mut self.len);
         // The last possible page ends at 2^64, one past the largest position.
         let Some(end) = offset.checked_add(data.len() as u64) else { return false };
+        // Before it is certain, which costs fewer registers.
+        self.requested.written += data.len() as u64;
         let mut advance = || {
             *position = end;
             *len = (*len).max(end);
-            *requested += data.len() as u64;
         };
         let written = table.try_with(|table| {
             if let Some(room) = table.window_mut(offset, data.len()) {
@@ -71,6 +72,9 @@ impl Pager {
             }
             table.append(offset, data, advance)
         });
+        if written != Some(true) {
+            self.requested.written -= data.len() as u64;
+        }
         written == Some(true)
     }
 

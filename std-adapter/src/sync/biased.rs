@@ -40,7 +40,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::sync::fences::{self, OwnerFence, Reach};
+use crate::sync::fences::{self, Reach};
 use crate::sync::{Arc, AtomicBool, AtomicU8, Cell, Mutex, MutexGuard, Ordering, const_fn, lock};
 
 /// The owner is not inside, and has not been since the last check for idleness.
@@ -108,12 +108,10 @@ impl<T, B> Drop for Inside<'_, T, B> {
 
 impl<T, B> Shared<T, B> {
     /// The owner's fence where the compiler's is not enough.
-    #[inline]
-    fn full_fence(&self, fence: OwnerFence) {
-        if self.is_private {
-            return;
-        }
-        if fence == OwnerFence::FullAware && !self.aware.load(Ordering::Relaxed) {
+    #[cold]
+    #[inline(never)]
+    fn full_fence(&self) {
+        if fences::are_refused() && !self.aware.load(Ordering::Relaxed) {
             // Release: a peer that reads this (Acquire) sees that all earlier visits have ended.
             self.aware.store(true, Ordering::Release);
         }
@@ -182,9 +180,8 @@ impl<T, B> Owner<T, B> {
     fn enter(&mut self) -> Option<Inside<'_, T, B>> {
         let shared = &*self.shared;
         shared.presence.store(INSIDE, Ordering::Relaxed);
-        match fences::of_owner() {
-            OwnerFence::Compiler => {}
-            fence => shared.full_fence(fence),
+        if !fences::of_owner() && !shared.is_private {
+            shared.full_fence();
         }
         let inside = Inside { shared };
         // Acquire: the owner sees what the last peer did inside, before it lowered `claimed`.

@@ -56,28 +56,13 @@ pub(crate) enum Reach {
     Aware,
 }
 
-/// The owner's fence, for an owner that goes by what [`of_owner`] returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OwnerFence {
-    /// The compiler's alone: peers do the rest. Passed already.
-    Compiler,
-    /// A full one, which the owner has to pass.
-    Full,
-    /// A full one, and the owner has to say before that it knows.
-    FullAware,
-}
-
-/// The fence that an owner has to pass between its store and its load.
+/// The owner's fence, between its store and its load, and whether it is enough. If not, the owner has to pass a
+/// [`full`] one, and to say before that it knows if [`are_refused`].
 #[inline(always)]
-pub(crate) fn of_owner() -> OwnerFence {
-    match mode() {
-        ASYMMETRIC => {
-            core::sync::atomic::compiler_fence(Ordering::SeqCst);
-            OwnerFence::Compiler
-        }
-        REFUSED => OwnerFence::FullAware,
-        _ => OwnerFence::Full,
-    }
+pub(crate) fn of_owner() -> bool {
+    let is_helped = mode() == ASYMMETRIC;
+    core::sync::atomic::compiler_fence(Ordering::SeqCst);
+    is_helped
 }
 
 /// The peer's fence, between its store and its load. Returns which owners it has ordered.
@@ -96,7 +81,7 @@ pub(crate) fn full() {
     fence(Ordering::SeqCst);
 }
 
-/// Whether owners that come to be now know of a refusal from the beginning.
+/// Whether the kernel has refused a peer, which owners have to know.
 pub(crate) fn are_refused() -> bool {
     mode() == REFUSED
 }
@@ -106,6 +91,8 @@ pub(crate) fn are_refused() -> bool {
 #[cfg(any(target_os = "linux", overspill_loom))]
 mod kernel {
     use super::{ASYMMETRIC, CHANGING, REFUSED, SYMMETRIC, full};
+    #[cfg(not(overspill_loom))]
+    use crate::sync::AtomicBool;
     use crate::sync::{AtomicU8, Ordering};
 
     #[cfg(not(overspill_loom))]
@@ -152,14 +139,17 @@ mod kernel {
     /// To be called when buffers that share memory are about to be made.
     #[cfg(not(overspill_loom))]
     pub(crate) fn prepare() {
-        use std::sync::Once;
-        static PREPARED: Once = Once::new();
-        PREPARED.call_once(|| match is_single() {
+        // Not a `Once`, on which a process that is forked meanwhile would wait for ever.
+        static PREPARED: AtomicBool = AtomicBool::new(false);
+        if PREPARED.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match is_single() {
             Some(true) => register(),
             // A thread more or less, for some milliseconds. If there can be none, all goes on with full fences.
             Some(false) => drop(std::thread::Builder::new().name("overspill".to_owned()).spawn(register)),
             None => {}
-        });
+        }
     }
 
     /// Whether this process has one thread; `None` where the system does not say.
