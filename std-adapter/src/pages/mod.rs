@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `table` | the page table: the window, and all operations on pages |
 //! | `page_map` | the pages outside the window, by index |
+//! | `leaf` | the entries of 256 neighbouring pages in the page map |
 //! | `page` | the state of one page |
 //! | `resident` | the bytes of a page in memory |
 //! | `transit` | a page that a reclaiming thread moves from its frame to a slot |
 //! | `sums` | checksums of spilled pages |
 //! | `usage` | the memory and disk that one buffer uses |
 
+pub(crate) mod leaf;
 pub(crate) mod page;
 pub(crate) mod page_map;
 pub(crate) mod resident;

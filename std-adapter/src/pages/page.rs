@@ -43,10 +43,10 @@ pub(crate) enum Location {
     InTransit,
 }
 
-/// A page that is not a hole, as `Table::for_each` passes it. The window is `Resident` as well.
+/// A page that is not a hole. The window is `Resident` as well.
 pub(crate) enum View<'a> {
     Resident(&'a Resident),
-    InTransit(&'a Transit),
+    InTransit(&'a Arc<Transit>),
     Spilled { slot: Slot, valid: usize },
 }
 

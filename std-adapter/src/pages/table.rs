@@ -164,10 +164,10 @@ impl Table {
             return Location::Memory;
         }
         match self.map.page(index) {
-            None | Some(Page::Hole) => Location::Hole,
-            Some(Page::Resident(_)) => Location::Memory,
-            Some(&Page::Spilled { slot, valid }) => Location::Spilled { slot, valid },
-            Some(Page::InTransit(_)) => Location::InTransit,
+            None => Location::Hole,
+            Some(View::Resident(_)) => Location::Memory,
+            Some(View::Spilled { slot, valid }) => Location::Spilled { slot, valid },
+            Some(View::InTransit(_)) => Location::InTransit,
         }
     }
 
@@ -194,17 +194,14 @@ impl Table {
         if self.window_index() == Some(index) {
             return self.window.as_mut().map(|window| &mut window.resident);
         }
-        match self.map.page_mut(index)? {
-            Page::Resident(resident) => Some(resident),
-            Page::Hole | Page::Spilled { .. } | Page::InTransit(_) => None,
-        }
+        self.map.resident_mut(index)
     }
 
     /// The transit of page `index`, if it is in transit.
     pub(crate) fn transit(&self, index: u64) -> Option<Arc<Transit>> {
         match self.map.page(index)? {
-            Page::InTransit(transit) => Some(Arc::clone(transit)),
-            Page::Hole | Page::Resident(_) | Page::Spilled { .. } => None,
+            View::InTransit(transit) => Some(Arc::clone(transit)),
+            View::Resident(_) | View::Spilled { .. } => None,
         }
     }
 
@@ -286,7 +283,7 @@ impl Table {
         {
             return Page::Resident(window.resident);
         }
-        self.map.page_mut(index).map(std::mem::take).unwrap_or_default()
+        self.map.take(index)
     }
 
     /// Removes page `index` if it is in memory, in the window or not, and leaves a hole.
@@ -317,24 +314,24 @@ impl Table {
 
     /// The first page in memory at or after `from`, the window included.
     pub(crate) fn next_in_memory(&self, from: u64) -> Option<u64> {
-        let others = self.next_in_map(from, |page| matches!(page, Page::Resident(_)));
+        let others = self.next_in_map(from, |page| matches!(page, View::Resident(_)));
         let window = self.window_index().filter(|&index| index >= from);
         others.into_iter().chain(window).min()
     }
 
     /// The first page at or after `from` that is not a hole, the window included.
     pub(crate) fn next_page(&self, from: u64) -> Option<u64> {
-        let others = self.next_in_map(from, |page| !matches!(page, Page::Hole));
+        let others = self.next_in_map(from, |_| true);
         let window = self.window_index().filter(|&index| index >= from);
         others.into_iter().chain(window).min()
     }
 
     /// The first page at or after `from` that is in transit.
     pub(crate) fn next_in_transit(&self, from: u64) -> Option<u64> {
-        self.next_in_map(from, |page| matches!(page, Page::InTransit(_)))
+        self.next_in_map(from, |page| matches!(page, View::InTransit(_)))
     }
 
-    fn next_in_map(&self, from: u64, is_sought: impl Fn(&Page) -> bool) -> Option<u64> {
+    fn next_in_map(&self, from: u64, is_sought: impl Fn(&View<'_>) -> bool) -> Option<u64> {
         self.map.pages(from).find(|(_, page)| is_sought(page)).map(|(index, _)| index)
     }
 
@@ -369,8 +366,9 @@ impl Table {
     fn shorten(&mut self, index: u64, len: usize) {
         if let Some(resident) = self.resident(index) {
             resident.valid = resident.valid.min(len);
-        } else if let Some(Page::Spilled { valid, .. }) = self.map.page_mut(index) {
-            *valid = (*valid).min(len);
+        } else if let Location::Spilled { slot, valid } = self.locate(index) {
+            self.map.take(index);
+            self.map.put(index, Page::Spilled { slot, valid: valid.min(len) });
         }
     }
 
@@ -379,14 +377,7 @@ impl Table {
         if let Some(window) = &self.window {
             visit(window.start >> self.shift, View::Resident(&window.resident));
         }
-        for (index, page) in self.map.pages(0) {
-            match page {
-                Page::Hole => {}
-                Page::Resident(resident) => visit(index, View::Resident(resident)),
-                Page::InTransit(transit) => visit(index, View::InTransit(transit)),
-                &Page::Spilled { slot, valid } => visit(index, View::Spilled { slot, valid }),
-            }
-        }
+        self.map.pages(0).for_each(|(index, page)| visit(index, page));
     }
 }
 

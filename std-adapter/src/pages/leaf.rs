@@ -1,0 +1,169 @@
+//! One leaf of the page map: the entries of up to 256 neighbouring pages, packed and in order.
+//!
+//! - A leaf has entries of the pages that were put there, and of no others.
+//! - An entry takes 24 bytes: there are millions. The parts of a resident page are kept elsewhere.
+//!
+//! Held by: the tests below, the tests of `page_map.rs`.
+
+use crate::disk::slots::Slot;
+use crate::pages::transit::Transit;
+use crate::sync::Arc;
+
+/// Pages in one leaf: 16 MiB of content in pages of 64 KiB. Their offsets in it are the values of a byte.
+pub(crate) const LEAF_PAGES: u64 = 1 << u8::BITS;
+
+/// The state of a page outside the window, in 16 bytes.
+#[derive(Debug, Default)]
+pub(crate) enum State {
+    #[default]
+    Hole,
+    /// The page's position among the resident pages of its map.
+    Resident(usize),
+    /// Made by [`State::spilled`] and read by [`State::slot`].
+    Spilled {
+        offset: u64,
+        valid: u32,
+        /// The binary logarithm of the slot's length.
+        order: u8,
+    },
+    InTransit(Arc<Transit>),
+}
+
+impl State {
+    /// The length of `slot` is a power of two, as that of every slot.
+    pub(crate) fn spilled(slot: Slot, valid: usize) -> State {
+        debug_assert!(slot.len().is_power_of_two());
+        #[expect(clippy::cast_possible_truncation, reason = "a page has 16 MiB at most")]
+        let (valid, order) = (valid as u32, slot.len().ilog2() as u8);
+        State::Spilled { offset: slot.offset, valid, order }
+    }
+
+    /// The slot of a spilled page, and how many bytes of it are content.
+    pub(crate) fn slot(&self) -> Option<(Slot, usize)> {
+        match *self {
+            State::Spilled { offset, valid, order } => Some((Slot::new(offset, 1 << order), valid as usize)),
+            State::Hole | State::Resident(_) | State::InTransit(_) => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) state: State,
+    /// The page's offset in its leaf, in pages.
+    pub(crate) at: u8,
+    /// The number of recent accesses that the window alone could not serve, halved now and then.
+    pub(crate) heat: u8,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Leaf {
+    /// By offset, ascending.
+    entries: Vec<Entry>,
+}
+
+impl Leaf {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The position of the entry at offset `at`, or where it is to be inserted.
+    fn position(&self, at: u8) -> Result<usize, usize> {
+        // The guess is right in a leaf without gaps, as most are.
+        match self.entries.get(usize::from(at)) {
+            Some(entry) if entry.at == at => Ok(usize::from(at)),
+            _ => self.entries.binary_search_by_key(&at, |entry| entry.at),
+        }
+    }
+
+    pub(crate) fn get(&self, at: u8) -> Option<&Entry> {
+        self.entries.get(self.position(at).ok()?)
+    }
+
+    pub(crate) fn get_mut(&mut self, at: u8) -> Option<&mut Entry> {
+        let position = self.position(at).ok()?;
+        self.entries.get_mut(position)
+    }
+
+    /// The entry at offset `at`, added as a cold hole if there was none.
+    ///
+    /// The first allocation has exactly one entry, since most buffers have one page outside the window; each
+    /// later one doubles, up to a full leaf.
+    pub(crate) fn get_or_insert(&mut self, at: u8) -> &mut Entry {
+        let position = self.position(at).unwrap_or_else(|position| {
+            let len = self.entries.len();
+            if len == self.entries.capacity() {
+                self.entries.reserve_exact(len.clamp(1, usize::from(u8::MAX) + 1 - len));
+            }
+            self.entries.insert(position, Entry { state: State::Hole, at, heat: 0 });
+            position
+        });
+        &mut self.entries[position]
+    }
+
+    /// The entries at offset `at` and after it, in order.
+    pub(crate) fn from(&self, at: u8) -> &[Entry] {
+        &self.entries[self.position(at).unwrap_or_else(|position| position)..]
+    }
+
+    pub(crate) fn all_mut(&mut self) -> &mut [Entry] {
+        &mut self.entries
+    }
+
+    /// Removes the entries at offset `at` and after it, and returns them.
+    pub(crate) fn cut(&mut self, at: u8) -> impl Iterator<Item = Entry> {
+        let position = self.position(at).unwrap_or_else(|position| position);
+        self.entries.drain(position..)
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+
+    /// Four million pages took 72 bytes each, of which a spilled page needs a third.
+    #[test]
+    fn an_entry_takes_24_bytes() {
+        assert_eq!((size_of::<State>(), size_of::<Entry>(), size_of::<Leaf>()), (16, 24, 24));
+    }
+
+    #[test]
+    fn a_slot_is_the_same_after_packing() {
+        for (offset, len, valid) in [(0, 1, 0), (4096, 4096, 17), (u64::MAX, 16 << 20, 16 << 20)] {
+            let slot = Slot::new(offset, len);
+            assert_eq!(State::spilled(slot, valid).slot(), Some((slot, valid)));
+        }
+        assert_eq!([State::Hole, State::Resident(3)].map(|state| state.slot()), [None, None]);
+    }
+
+    /// A byte in the last page of a leaf made all 256 entries, and took 18,495 bytes.
+    #[test]
+    fn a_leaf_holds_what_was_put_there_and_room_for_at_most_as_much_again() {
+        let mut leaf = Leaf::default();
+        let mut offsets = Vec::new();
+        for round in 0..=u8::MAX {
+            let at = round.wrapping_mul(77); // 77 is odd: each offset once
+            leaf.get_or_insert(at).heat = round;
+            assert_eq!(leaf.get_or_insert(at).heat, round, "the entry at {at} stays");
+            offsets.push(at);
+            offsets.sort_unstable();
+            assert!(leaf.from(0).iter().map(|entry| &entry.at).eq(&offsets));
+            let capacity = leaf.entries.capacity();
+            assert!(capacity == offsets.len().next_power_of_two(), "{capacity} for {}", offsets.len());
+            assert_eq!(leaf.get(at.wrapping_add(77)).is_some(), round == u8::MAX);
+        }
+        assert_eq!(leaf.get_mut(77).map(|entry| entry.heat), Some(1));
+    }
+
+    #[test]
+    fn a_cut_removes_all_entries_from_an_offset_on() {
+        let mut leaf = Leaf::default();
+        for at in [3, 0, 200, 255, 7] {
+            leaf.get_or_insert(at);
+        }
+        let mut cut = |at| leaf.cut(at).map(|entry| entry.at).collect::<Vec<_>>();
+        assert_eq!((cut(201), cut(201), cut(7), cut(4)), (vec![255], vec![], vec![7, 200], vec![]));
+        assert_eq!((cut(0), leaf.is_empty()), (vec![0, 3], true));
+    }
+}
