@@ -3,7 +3,7 @@
 
 use overspill::{MemoryStore, SpillBuffer, SpillError, SpillPool};
 use overspill_tests::support::{content_of, spill_error, stream};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 
 const PAGE: usize = 4096;
 
@@ -42,6 +42,28 @@ fn a_lowered_limit_is_kept_at_once() {
         buffer.check_invariants();
     }
     pool.check_invariants();
+}
+
+/// The search for a page to evict gave up after 1,024 entries of the table, resident or not. So pages in use
+/// that lay far from its starting point stayed in memory, whatever the limit was lowered to.
+#[test]
+fn a_lowered_limit_is_kept_by_a_large_buffer_with_few_pages_in_memory() {
+    const IN_USE: std::ops::Range<u64> = 9_000..9_900;
+    let pool = pool(1024);
+    let mut buffer = pages_of(&pool, 16 << 10, 5);
+    let mut piece = [0; 64];
+    for round in 0..20 {
+        for page in IN_USE {
+            buffer.seek(SeekFrom::Start(page * PAGE as u64 + 64 * round)).unwrap();
+            buffer.read_exact(&mut piece).unwrap();
+        }
+    }
+    assert!(pool.stats().memory_used > 800 * PAGE as u64, "pages in use come to memory: {:?}", pool.stats());
+    pool.set_memory_limit(16 * PAGE);
+    let used = pool.stats().memory_used;
+    assert!(used <= 16 * PAGE as u64, "{} pages are left", used / PAGE as u64);
+    assert_content(&mut buffer, 16 << 10, 5);
+    buffer.check_invariants();
 }
 
 /// With the limit raised again, pages in use come back to memory.
