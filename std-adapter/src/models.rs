@@ -16,7 +16,7 @@ use crate::memory::frame_pool::FramePool;
 use crate::observe::stats::SpillReason;
 use crate::pager::state::Pager;
 use crate::pool::member::PeerTable;
-use crate::pool::reclaim::Reclaimed;
+use crate::pool::reclaim::{Reclaimed, Take};
 use crate::pool::state::PoolState;
 use crate::pool::when_full::WhenFull;
 use crate::sync::{Arc, ThreadWaker, park_until};
@@ -294,7 +294,7 @@ fn during_a_reclaim_of(
 
 /// Reclaims up to `pages_max` pages of each buffer, and recycles their frames.
 fn reclaim(pool: &PoolState, peers: &[PeerTable], pages_max: usize, refuses: bool) {
-    match pool.reclaim(peers, SpillReason::Reclaimed, pages_max) {
+    match pool.reclaim(peers, SpillReason::Reclaimed, Take::pages(pages_max)) {
         Reclaimed::Frames(frames) => {
             assert!((1..=pages_max * peers.len()).contains(&frames.len()));
             for frame in frames {

@@ -9,6 +9,8 @@
 //!   change their state: its own pages, and those of the other donors of the same call.
 //! - I3: a page that cannot be written returns to its owner.
 //! - I6: neither the pool's disk limit nor a limit of the donor's own is passed.
+//! - Pages that leave together are written together where their slots lie side by side. Nothing is written
+//!   outside their own slots.
 //! - The reclaiming thread waits for no owner. A page that its owner has pinned or lent stays where it is.
 //!
 //! Held by: `std-adapter/src/models.rs` (loom), `tests/tests/pool_stress.rs`, `tests/tests/spill_threads.rs`,
@@ -31,6 +33,32 @@ use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::cell::RefCell;
 use std::io::IoSlice;
+use std::iter::Peekable;
+
+/// Pages that are not contiguous in the store, but nearly, are copied into a block of so many bytes and
+/// written in one call. Small bodies lie so: a slot is at least 4 KiB long. Not charged to the memory limit.
+const GATHERED_MAX: usize = 64 << 10;
+
+/// The longest gap between such pages, in bytes. A longer one would add blocks to the write.
+const GAP_MAX: u64 = 4 << 10;
+
+/// How much one reclaim takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Take {
+    /// Pages from each buffer, at most.
+    pub(crate) pages_max: usize,
+    /// Bytes of frames: a buffer that holds no more is left alone.
+    pub(crate) share: u64,
+    /// Bytes of frames in all. The last page may exceed it.
+    pub(crate) bytes_max: u64,
+}
+
+impl Take {
+    /// Up to `pages_max` pages from each buffer, whatever it holds.
+    pub(crate) fn pages(pages_max: usize) -> Self {
+        Take { pages_max, share: 0, bytes_max: u64::MAX }
+    }
+}
 
 /// The outcome of [`PoolState::reclaim`].
 #[derive(Debug)]
@@ -59,6 +87,16 @@ enum Released {
     Clean(Frame),
     /// The page's bytes are still to be written.
     Dirty { index: u64, carrier: Carrier },
+}
+
+impl ReleasedPage {
+    fn frame_bytes(&self) -> u64 {
+        let frame = match &self.content {
+            Released::Empty(frame) | Released::Clean(frame) => frame,
+            Released::Dirty { carrier, .. } => &carrier.resident().frame,
+        };
+        frame.capacity() as u64
+    }
 }
 
 /// A buffer that pages are reclaimed from.
@@ -107,14 +145,41 @@ impl Placed<'_> {
         self.outgoing.donor.own.as_ref().map(Arc::as_ptr)
     }
 
-    /// Whether one call of the store can write both: they go to the same file, and `next` begins where this
-    /// page ends.
-    fn adjoins(&self, next: &Placed<'_>) -> bool {
-        self.file() == next.file() && self.slot.offset + self.content().len() as u64 == next.slot.offset
+    /// The end of the page's content in its file.
+    fn end(&self) -> u64 {
+        self.slot.offset + self.content().len() as u64
+    }
+
+    /// How many bytes lie between this page's content and `next`, if their slots lie side by side in one
+    /// file. So the gap belongs to this page.
+    fn gap(&self, next: &Placed<'_>) -> Option<u64> {
+        let adjoins = self.slot.offset + self.slot.len() == next.slot.offset;
+        (adjoins && self.file() == next.file()).then(|| next.slot.offset - self.end())
     }
 }
 
 impl Table {
+    /// Takes pages out of memory, as many as `take` says, and subtracts their frames from it.
+    fn release_pages(
+        &mut self,
+        usage: &Usage,
+        backing: Backing<'_>,
+        take: &mut Take,
+        mut released: impl FnMut(ReleasedPage),
+    ) {
+        let (mut pages, mut held) = (0, usage.memory.used());
+        while pages < take.pages_max
+            && held > take.share
+            && take.bytes_max > 0
+            && let Some(page) = self.release_page(usage, backing)
+        {
+            pages += 1;
+            held = held.saturating_sub(page.frame_bytes());
+            take.bytes_max = take.bytes_max.saturating_sub(page.frame_bytes());
+            released(page);
+        }
+    }
+
     /// Takes the coldest page out of memory; the window only if there is no other. `None` if no page can
     /// leave.
     ///
@@ -149,32 +214,75 @@ impl Table {
     }
 }
 
+/// `first`, and the pages after it that one call of the store can write together with it: those that begin
+/// where the one before ends; if there are none, those within [`GATHERED_MAX`] bytes, with short gaps.
+fn following_pages<'a>(
+    first: Placed<'a>,
+    placed: &mut Peekable<impl Iterator<Item = Placed<'a>>>,
+) -> Vec<Placed<'a>> {
+    let start = first.slot.offset;
+    let mut run = vec![first];
+    let gap = |run: &[Placed<'_>], next: &Placed<'_>| run.last().and_then(|last| last.gap(next));
+    while let Some(next) = placed.next_if(|next| gap(&run, next) == Some(0)) {
+        run.push(next);
+    }
+    let mut may_gather = |run: &[Placed<'_>]| {
+        placed.next_if(|next| {
+            gap(run, next).is_some_and(|gap| gap < GAP_MAX) && next.end() - start <= GATHERED_MAX as u64
+        })
+    };
+    if run.len() == 1 {
+        while let Some(next) = may_gather(&run) {
+            run.push(next);
+        }
+    }
+    run
+}
+
+fn is_contiguous(run: &[Placed<'_>]) -> bool {
+    run.windows(2).all(|two| two[0].gap(&two[1]) == Some(0))
+}
+
+/// The content of a run, with zeros in its gaps. What lies past the content of a page is never read.
+fn gathered(run: &[Placed<'_>]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(GATHERED_MAX);
+    let mut end = None;
+    for page in run {
+        let gap = end.map_or(0, |end| page.slot.offset - end);
+        bytes.resize(bytes.len() + usize::try_from(gap).unwrap_or(0), 0);
+        bytes.extend_from_slice(page.content());
+        end = Some(page.end());
+    }
+    bytes
+}
+
 impl PoolState {
-    /// Reclaims up to `pages_max` pages from each of `tables`, and returns their frames. Costs one heavy
+    /// Reclaims pages from each of `tables`, as many as `take` says, and returns their frames. Costs one heavy
     /// fence for all tables, and one call of the store for each run of pages whose slots lie side by side.
-    pub(crate) fn reclaim(&self, tables: &[PeerTable], reason: SpillReason, pages_max: usize) -> Reclaimed {
-        let visited = PeerTable::try_with_each(tables.iter().map(|peer| (peer, peer)), |peer, table| {
+    pub(crate) fn reclaim(&self, tables: &[PeerTable], reason: SpillReason, mut take: Take) -> Reclaimed {
+        let (mut released, mut visits) = (Vec::with_capacity(tables.len()), 0);
+        let donors = PeerTable::try_with_each(tables.iter().map(|peer| (peer, peer)), |peer, table| {
             let own = peer.unlocked().own().cloned();
             let donor = Donor { table: peer, own, returned: RefCell::default() };
-            let pages = std::iter::from_fn(|| table.release_page(donor.usage(), donor.backing(self)));
-            let released: Vec<_> = pages.take(pages_max).collect();
-            (donor, released)
+            table.release_pages(donor.usage(), donor.backing(self), &mut take, |page| {
+                released.push((visits, page));
+            });
+            visits += 1;
+            donor
         });
-        let (donors, released): (Vec<_>, Vec<_>) = visited.into_iter().unzip();
-        let (mut frames, mut outgoing, mut is_empty) = (Vec::new(), Vec::new(), true);
+        let is_empty = released.is_empty();
+        let (mut frames, mut outgoing) = (Vec::with_capacity(released.len()), Vec::new());
         let mut first_spills = Vec::new();
-        for (donor, released) in donors.iter().zip(released) {
-            for ReleasedPage { content, outgrown } in released {
-                is_empty = false;
-                outgrown.into_iter().for_each(|slot| donor.backing(self).free(slot));
-                match content {
-                    Released::Empty(frame) => frames.push(frame),
-                    Released::Clean(frame) => {
-                        self.counters.count_eviction();
-                        frames.push(frame);
-                    }
-                    Released::Dirty { index, carrier } => outgoing.push(Outgoing { donor, index, carrier }),
+        for (donor, ReleasedPage { content, outgrown }) in released {
+            let donor = &donors[donor];
+            outgrown.into_iter().for_each(|slot| donor.backing(self).free(slot));
+            match content {
+                Released::Empty(frame) => frames.push(frame),
+                Released::Clean(frame) => {
+                    self.counters.count_eviction();
+                    frames.push(frame);
                 }
+                Released::Dirty { index, carrier } => outgoing.push(Outgoing { donor, index, carrier }),
             }
         }
         self.write_out(outgoing, reason, &mut frames, &mut first_spills);
@@ -220,15 +328,11 @@ impl PoolState {
         placed.sort_unstable_by_key(|page| (page.file(), page.slot.offset));
         let mut placed = placed.into_iter().peekable();
         while let Some(first) = placed.next() {
-            let mut run = vec![first];
-            while let Some(next) = placed.next_if(|next| run.last().is_some_and(|last| last.adjoins(next))) {
-                run.push(next);
-            }
-            let mut written = self.write_run(&run);
+            let run = following_pages(first, &mut placed);
+            let written_to = self.write_run(&run);
             // End the transits before the next run: owners may be waiting for them.
             for page in run {
-                let has_arrived = written >= page.content().len();
-                written = written.saturating_sub(page.content().len());
+                let has_arrived = page.end() <= written_to;
                 let Placed { outgoing, slot } = page;
                 if has_arrived {
                     frames.push(self.arrive(outgoing, slot, reason, first_spills));
@@ -242,20 +346,21 @@ impl PoolState {
         }
     }
 
-    /// Writes pages whose slots lie side by side. Returns how many bytes of them the store has now.
-    fn write_run(&self, run: &[Placed<'_>]) -> usize {
+    /// Writes a run of pages in one call of the store. Returns the offset up to which the store has them now.
+    fn write_run(&self, run: &[Placed<'_>]) -> u64 {
         let Some(first) = run.first() else { return 0 };
         let (store, offset) = (first.outgoing.donor.backing(self).store(), first.slot.offset);
         let mut counts = IoCounts::default();
         let (written, _) = match run {
             [page] => transfer::write(store, offset, page.content(), &mut counts),
-            pages => {
+            pages if is_contiguous(pages) => {
                 let mut parts: Vec<_> = pages.iter().map(|page| IoSlice::new(page.content())).collect();
                 transfer::write_parts(store, offset, &mut parts, &mut counts)
             }
+            pages => transfer::write(store, offset, &gathered(pages), &mut counts),
         };
         self.counters.count_io(IoPath::Paged, &counts);
-        written
+        offset + written as u64
     }
 
     /// Ends the transit of a page that is in `slot` now, and returns its frame. Frees the slot if the owner
