@@ -3,7 +3,10 @@
 
 use overspill::{MemoryStore, SpillBuffer, SpillError, SpillPool};
 use overspill_tests::support::{content_of, spill_error, stream};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, Read, Seek, SeekFrom, Write};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 const PAGE: usize = 4096;
 
@@ -64,6 +67,92 @@ fn a_lowered_limit_is_kept_by_a_large_buffer_with_few_pages_in_memory() {
     assert!(used <= 16 * PAGE as u64, "{} pages are left", used / PAGE as u64);
     assert_content(&mut buffer, 16 << 10, 5);
     buffer.check_invariants();
+}
+
+/// What `fill_buf` had lent, and what stood in the window, was to leave at the next use of its buffer, but
+/// stayed for ever: 200 buffers kept 13 MB of a limit of 1 MiB, however long they worked on.
+#[test]
+fn what_was_lent_leaves_when_its_buffer_is_used_next() {
+    type Use = fn(&mut SpillBuffer);
+    let uses: [(&str, Use); 4] = [
+        ("consume", |buffer| buffer.consume(10)),
+        ("refill", |buffer| assert_eq!(buffer.fill_buf().unwrap()[0], 7)),
+        ("read elsewhere", |buffer| {
+            buffer.seek(SeekFrom::Start(PAGE as u64 - 5)).unwrap();
+            assert_eq!(buffer.read(&mut [0; 10]).unwrap(), 10);
+        }),
+        ("write elsewhere", |buffer| {
+            buffer.seek(SeekFrom::End(0)).unwrap();
+            buffer.write_all(&[7; 10]).unwrap();
+        }),
+    ];
+    for (name, next_use) in uses {
+        let pool = pool(1000);
+        let mut buffers: Vec<_> = (0..200).map(|_| pages_of(&pool, 2, 7)).collect();
+        for buffer in &mut buffers {
+            buffer.rewind().unwrap();
+            assert_eq!(buffer.fill_buf().unwrap()[0], 7);
+        }
+        pool.set_memory_limit(16 * PAGE);
+        assert_eq!(pool.stats().memory_used, 200 * PAGE as u64, "{name}: lent pages cannot leave");
+        buffers.iter_mut().for_each(next_use);
+        assert!(pool.stats().memory_used <= 16 * PAGE as u64, "{name}: {:?}", pool.stats());
+        for buffer in &mut buffers {
+            assert!(content_of(buffer)[..2 * PAGE] == [7; 2 * PAGE], "{name}");
+            buffer.check_invariants();
+        }
+        pool.check_invariants();
+    }
+}
+
+/// A buffer evicted its own pages while the pool was over its limit, whoever held too much: bodies of a few
+/// pages lost them, and a huge buffer that was not used kept all of its own.
+#[test]
+fn a_buffer_within_its_share_keeps_its_pages_while_another_is_over() {
+    let pool = pool(64);
+    let (mut huge, mut small) = (pages_of(&pool, 32, 1), pages_of(&pool, 4, 2));
+    pool.set_disk_limit(0);
+    pool.set_memory_limit(16 * PAGE);
+    pool.set_disk_limit(u64::MAX);
+    assert_eq!(pool.stats().memory_used, 36 * PAGE as u64, "nothing could leave");
+    assert_content(&mut small, 4, 2);
+    assert_eq!(small.stats().memory_used, 4 * PAGE as u64);
+    assert_content(&mut huge, 32, 1);
+    assert!(pool.stats().memory_used <= 16 * PAGE as u64, "{:?}", pool.stats());
+    assert_eq!(small.stats().memory_used, 4 * PAGE as u64);
+}
+
+/// A thread that was inside its buffer each time when pages were reclaimed kept all of them if it read by
+/// lines: in one of seven tries, of 28 pages.
+#[test]
+fn a_thread_that_reads_lines_keeps_a_lowered_limit() {
+    for _ in 0..100 {
+        let pool = pool(64);
+        let mut buffer = pool.buffer();
+        (0..28 * PAGE / 16).for_each(|_| buffer.write_all(b"a line of bytes\n").unwrap());
+        buffer.rewind().unwrap();
+        let (lowered, is_reading) = (AtomicBool::new(false), Barrier::new(2));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut read = |line: &mut String| {
+                    line.clear();
+                    if buffer.read_line(line).unwrap() == 0 {
+                        buffer.rewind().unwrap();
+                    }
+                };
+                let mut line = String::new();
+                is_reading.wait();
+                while !lowered.load(Ordering::SeqCst) {
+                    read(&mut line);
+                }
+                read(&mut line);
+            });
+            is_reading.wait();
+            pool.set_memory_limit(2 * PAGE);
+            lowered.store(true, Ordering::SeqCst);
+        });
+        assert!(pool.stats().memory_used <= 2 * PAGE as u64, "{:?}", pool.stats());
+    }
 }
 
 /// With the limit raised again, pages in use come back to memory.

@@ -179,6 +179,7 @@ impl BufRead for SpillBuffer {
         self.with_cursor(|cursor| cursor.consume(n));
         self.pager.requested.read += self.position - before;
         self.pager.end_loan();
+        self.pager.keep_limit();
     }
 }
 

@@ -5,8 +5,10 @@
 //! - While the window is lent, it is out of the table, so its frame is not reclaimed.
 //! - Every operation that uses the table beyond the window ends the loan first.
 //! - A loan never needs room on the disk.
+//! - What was lent while the memory limit was lowered leaves at the end of the loan.
 //!
-//! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`.
+//! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`,
+//! `tests/tests/pool_limits.rs`.
 
 use crate::error::SpillError;
 use crate::pager::loan::{Loan, SCRATCH};
@@ -67,6 +69,7 @@ impl Pager {
     /// See [`chunk_at`](overspill_core::ReadMedium::chunk_at).
     pub(crate) fn lend_chunk(&mut self, offset: u64) -> Result<&[u8], SpillError> {
         self.end_loan();
+        self.keep_limit();
         let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
         if left == 0 {
             return Ok(&[]);

@@ -122,7 +122,7 @@ impl Pager {
     #[cold]
     fn read_slow(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         self.end_loan();
-        self.evict_over_limit();
+        self.keep_limit();
         let done = self.read_pages(offset, buf);
         self.finish();
         done
@@ -234,7 +234,7 @@ impl Pager {
 
     fn write_once(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         self.end_loan();
-        self.evict_over_limit();
+        self.keep_limit();
         let taken = self.write_pages(offset, data);
         self.finish();
         taken

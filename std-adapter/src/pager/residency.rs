@@ -14,13 +14,15 @@
 //!
 //! Promises:
 //!
+//! - A buffer that holds more than its fair share of a lowered memory limit evicts pages at each access
+//!   outside the window, each refill and each end of a loan, until the limit is kept.
 //! - Crossing the memory limit moves nothing, and neither a scan nor scattered accesses evict the pages in
 //!   use.
 //! - I2: a frame is charged before it is acquired.
 //! - I3: only [`Pager::evict`] moves a page of its own buffer out of memory. On an error the page is still
 //!   resident.
 //!
-//! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_stats.rs`, `tests/tests/spill_faults`.
+//! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/spill_faults`.
 
 use crate::disk::slots::Slot;
 use crate::error::SpillError;
@@ -169,10 +171,24 @@ impl Pager {
         self.pool.frames.recycle(frame);
     }
 
-    /// Evicts pages while the pool uses more than its memory limit, which was lowered.
-    pub(crate) fn evict_over_limit(&mut self) {
+    /// Evicts pages, the window last, while the pool uses more than its memory limit, which was lowered, and
+    /// this buffer more than its fair share. Nothing may be pinned or lent.
+    #[inline]
+    pub(crate) fn keep_limit(&mut self) {
+        if self.pool.frames.is_over() {
+            self.evict_over_limit();
+        }
+    }
+
+    #[cold]
+    fn evict_over_limit(&mut self) {
+        let share = self.pool.fair_share();
         while self.pool.frames.is_over()
-            && let Some((victim, _)) = self.table(|table| table.coldest())
+            && self.usage().memory.used() > share
+            && let Some(victim) = self.table(|table| {
+                let coldest = table.coldest().map(|(index, _)| index);
+                coldest.or_else(|| table.window_index())
+            })
             && let Ok(Some(frame)) = self.evict(victim, SpillReason::LimitLowered)
         {
             self.recycle_frame(frame);

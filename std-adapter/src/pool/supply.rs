@@ -16,7 +16,7 @@
 //! - A request tries a bounded number of donors in use, and stops when the store refuses. It waits for no
 //!   owner.
 //! - A lowered memory limit is kept at once, but for pages that are in use or cannot be written. Those follow
-//!   at their owner's next access outside the window.
+//!   at their owner's next access outside the window, refill or end of a loan (`Pager::keep_limit`).
 //! - Memory that comes free wakes the waiters for disk room, since their bytes may then need no disk.
 //!
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/when_full.rs`,
@@ -36,7 +36,7 @@ use crate::pool::table_cache::RegisteredTable;
 const MISSES_MAX: u32 = 4;
 
 /// Rounds over all tables to get below a lowered limit. A page that is in use in all of them leaves at its
-/// owner's next access outside the window.
+/// owner's next access outside the window, refill or end of a loan.
 const ROUNDS_MAX: u32 = 4;
 
 /// Buffers that pages are reclaimed from at once when the limit is lowered. One heavy fence serves all of
@@ -170,7 +170,7 @@ impl PoolState {
     }
 
     /// Bytes that each buffer may hold before it becomes a donor while it is in use.
-    fn fair_share(&self) -> u64 {
+    pub(crate) fn fair_share(&self) -> u64 {
         self.frames.budget().limit() / (self.buffers() as u64).max(1)
     }
 
