@@ -1,159 +1,15 @@
-//! The pool under load: each case prints figures and their targets.
-//!
-//! `cargo run --release -p overspill-tests --bin load` runs all cases; `cargo run --release -p
-//! overspill-tests --bin load -- active lowered` those with these names. Each case runs in a process of its
-//! own, so that its memory is counted alone. Linux only: the figures come from `/proc`.
-#![allow(missing_docs, clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+//! Buffers at work: many, large, idle, dropped, shared by threads.
 
+use crate::content::{buffers, fill, fill_all, pool, verify, verify_all};
+use crate::{KIB, MIB, PARTS, at_least, at_most, descriptors, peak_mib, seconds, threads, verdict};
 use overspill::{SpillBuffer, SpillPool};
-use overspill_tests::bench::{median, peak_resident_kib, process_status, timed};
+use overspill_tests::bench::{median, timed};
 use std::io::{Cursor, Read, Seek, Write};
-use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 use tempfile::SpooledTempFile;
-
-const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
-
-type Case = (&'static str, fn());
-
-const CASES: [Case; 8] = [
-    ("ten-thousand", ten_thousand),
-    ("small", hundred_thousand_small),
-    ("active", idle_and_active),
-    ("huge", huge_beside_small),
-    ("lowered", limit_lowered),
-    ("dropped", all_dropped),
-    ("threads", two_threads),
-    ("shared", shared_against_private),
-];
-
-/// Parts of a case. Each prints the seconds that it took.
-const PARTS: [Case; 2] = [("ours", || ten_thousand_ours(false)), ("spooled", ten_thousand_spooled)];
-
-fn main() {
-    if !cfg!(target_os = "linux") {
-        eprintln!("for Linux only: the figures come from /proc");
-        return;
-    }
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [child, name] = &args[..]
-        && child == "child"
-    {
-        let (_, case) = CASES.iter().chain(&PARTS).find(|(case, _)| case == name).expect("a case");
-        return case();
-    }
-    println!("{:<66} {:>12} {:>16}", "case", "figure", "target");
-    for (name, _) in CASES {
-        if args.is_empty() || args.iter().any(|arg| arg == name) {
-            print!("{}", run(name));
-        }
-    }
-}
-
-/// Runs a case in a process that may open many files, and returns what it prints.
-fn run(name: &str) -> String {
-    let program = std::env::current_exe().unwrap();
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 20000; exec \"$0\" child \"$1\""]).arg(program).arg(name);
-    let output = command.stderr(Stdio::inherit()).output().unwrap();
-    assert!(output.status.success(), "{name} failed");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn at_most(what: &str, figure: f64, target: f64, unit: &str) {
-    verdict(what, figure, &format!("<= {target:.0} {unit}"), figure <= target);
-}
-
-fn at_least(what: &str, figure: f64, target: f64, unit: &str) {
-    verdict(what, figure, &format!(">= {target:.2} {unit}"), figure >= target);
-}
-
-fn verdict(what: &str, figure: f64, target: &str, met: bool) {
-    println!("{what:<66} {figure:>12.2} {target:>16}{}", if met { "" } else { "  MISSED" });
-}
-
-// ---- figures of this process
-
-fn peak_mib() -> f64 {
-    peak_resident_kib() as f64 / 1024.0
-}
-
-fn threads() -> f64 {
-    process_status("Threads").expect("Linux counts threads") as f64
-}
-
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// The bytes of disk that the unnamed files of this process take.
-fn temp_file_bytes() -> u64 {
-    #[cfg(target_os = "linux")]
-    {
-        use overspill_tests::linux::{disk_bytes, open_files};
-        disk_bytes(&open_files(|file| file.to_string_lossy().ends_with(" (deleted)")))
-    }
-    #[cfg(not(target_os = "linux"))]
-    unreachable!("`main` has ended by then where there is no /proc");
-}
-
-fn pool(memory: usize) -> SpillPool {
-    SpillPool::builder().memory(memory).build().unwrap()
-}
-
-// ---- bodies of known content
-
-/// The bytes of a body from `at` on.
-fn piece(body: usize, at: usize, out: &mut [u8]) {
-    let seed = (body as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let word = |i: usize| (seed ^ (at / 8 + i) as u64).to_le_bytes();
-    // Arrays make this fast beside what is measured: with slices it took a quarter of the time.
-    let (words, rest) = out.as_chunks_mut::<8>();
-    words.iter_mut().enumerate().for_each(|(i, bytes)| *bytes = word(i));
-    let last = word(words.len());
-    rest.copy_from_slice(&last[..rest.len()]);
-}
-
-fn fill(file: &mut impl Write, body: usize, len: usize, chunk: usize) {
-    let mut data = vec![0; chunk];
-    for at in (0..len).step_by(chunk) {
-        let data = &mut data[..chunk.min(len - at)];
-        piece(body, at, data);
-        file.write_all(data).unwrap();
-    }
-}
-
-fn verify(file: &mut (impl Read + Seek), body: usize, len: usize, chunk: usize) {
-    let (mut wanted, mut found) = (vec![0; chunk], vec![0; chunk]);
-    file.rewind().unwrap();
-    for at in (0..len).step_by(chunk) {
-        let n = chunk.min(len - at);
-        piece(body, at, &mut wanted[..n]);
-        file.read_exact(&mut found[..n]).unwrap();
-        assert!(wanted[..n] == found[..n], "body {body} differs past {at}");
-    }
-}
-
-fn fill_all(buffers: &mut [SpillBuffer], len: usize, chunk: usize) {
-    for (body, buffer) in buffers.iter_mut().enumerate() {
-        buffer.rewind().unwrap();
-        fill(buffer, body, len, chunk);
-    }
-}
-
-fn verify_all(buffers: &mut [SpillBuffer], len: usize, chunk: usize) {
-    buffers.iter_mut().enumerate().for_each(|(body, buffer)| verify(buffer, body, len, chunk));
-}
-
-fn buffers(pool: &SpillPool, count: usize) -> Vec<SpillBuffer> {
-    (0..count).map(|_| pool.buffer()).collect()
-}
-
-// ---- the cases
 
 const BODIES: usize = 10_000;
 const BODY: usize = 64 * KIB;
@@ -178,7 +34,7 @@ fn fill_and_verify<F: Read + Write + Seek + Send>(mut bodies: Vec<F>) -> Vec<F> 
     bodies
 }
 
-fn ten_thousand_ours(with_figures: bool) {
+pub(crate) fn ten_thousand_ours(with_figures: bool) {
     let before = descriptors();
     let pool = pool(64 * MIB);
     let mut bodies = Vec::new();
@@ -191,26 +47,26 @@ fn ten_thousand_ours(with_figures: bool) {
     }
 }
 
-fn ten_thousand_spooled() {
+pub(crate) fn ten_thousand_spooled() {
     let limit = 6 * KIB + KIB / 2;
     let mut bodies = Vec::new();
     let took = timed(|| bodies = fill_and_verify((0..BODIES).map(|_| SpooledTempFile::new(limit)).collect()));
     println!("{}", took.as_secs_f64());
 }
 
-fn ten_thousand() {
+pub(crate) fn ten_thousand() {
     ten_thousand_ours(true);
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..3 {
         for (times, (name, _)) in times.iter_mut().zip(PARTS) {
-            times.push(Duration::from_secs_f64(run(name).trim().parse().unwrap()));
+            times.push(seconds(name));
         }
     }
     let [ours, theirs] = times.map(|mut times| median(&mut times).as_secs_f64());
     at_least("10,000 x 64 KiB: speed against SpooledTempFile", theirs / ours, 3.0, "x");
 }
 
-fn hundred_thousand_small() {
+pub(crate) fn hundred_thousand_small() {
     let pool = pool(64 * MIB);
     let mut buffers = buffers(&pool, 100_000);
     fill_all(&mut buffers, 600, 600);
@@ -231,7 +87,7 @@ fn ten_active(pool: &SpillPool) -> Duration {
     })
 }
 
-fn idle_and_active() {
+pub(crate) fn idle_and_active() {
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for _ in 0..5 {
         alone.push(ten_active(&pool(64 * MIB)));
@@ -245,7 +101,7 @@ fn idle_and_active() {
     at_least("10 active of 4 MiB beside 9,000 idle: speed against alone", ratio, 0.5, "x");
 }
 
-fn huge_beside_small() {
+pub(crate) fn huge_beside_small() {
     const SMALL: usize = 32 * KIB;
     // As much as an address can count, where that is less.
     let huge_len = usize::try_from(4_u64 << 30).unwrap_or(usize::MAX / MIB * MIB);
@@ -296,7 +152,7 @@ fn keep_busy(pool: &SpillPool, first: usize, filled: &AtomicU64, stop: &AtomicBo
 /// Lowers the limit when both threads have just filled everything, so that all pages in memory have to be
 /// written. The first round does not count: a virtual machine may get the memory for its page cache from the
 /// host then, which can take a second.
-fn limit_lowered() {
+pub(crate) fn limit_lowered() {
     const ROUNDS: usize = 9;
     let pool = pool(256 * MIB);
     let (filled, stop) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -338,7 +194,7 @@ fn limit_lowered() {
     verdict("limit lowered from 256 to 32 MiB under load: the longest of them", worst, "", true);
 }
 
-fn all_dropped() {
+pub(crate) fn all_dropped() {
     let before = threads();
     let pool = pool(4 * MIB);
     let mut buffers = buffers(&pool, 1000);
@@ -372,7 +228,7 @@ fn gain_of_two(work: &(dyn Fn() + Sync)) -> f64 {
 
 /// Printed beside the gain of two threads with a vector each, measured in turn: it is 2 on a machine that is
 /// idle otherwise, and often less on a virtual machine.
-fn two_threads() {
+pub(crate) fn two_threads() {
     for (chunk, rounds) in [(64, 20), (4 * KIB, 200)] {
         let pool = pool(64 * MIB);
         let private = || in_ram(rounds, chunk, || SpillBuffer::with_budget(64 * MIB));
@@ -398,7 +254,7 @@ fn middle(mut ratios: Vec<f64>) -> f64 {
 }
 
 /// The first in a round alternates, since the caches are as the one before left them.
-fn shared_against_private() {
+pub(crate) fn shared_against_private() {
     for chunk in [16, 64] {
         let (shared, private) = (pool(64 * MIB), pool(64 * MIB));
         let _others = buffers(&shared, 100);
@@ -414,4 +270,15 @@ fn shared_against_private() {
         let ratio = middle((0..202).map(ratio).skip(1).collect());
         at_least(&format!("in a shared pool, by {chunk}: against a private one"), ratio, 0.95, "x");
     }
+}
+
+/// The bytes of disk that the unnamed files of this process take.
+fn temp_file_bytes() -> u64 {
+    #[cfg(target_os = "linux")]
+    {
+        use overspill_tests::linux::{disk_bytes, open_files};
+        disk_bytes(&open_files(|file| file.to_string_lossy().ends_with(" (deleted)")))
+    }
+    #[cfg(not(target_os = "linux"))]
+    unreachable!("`main` has ended by then where there is no /proc");
 }
