@@ -5,6 +5,8 @@
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
+mod alone;
+
 use overspill::{Checksums, SpillBuffer, SpillPool};
 use overspill_tests::bench::{Contender, Row, alternate, arguments, peak_resident_kib, timed};
 use overspill_tests::support::Random;
@@ -22,8 +24,14 @@ fn main() {
     if args.first().is_some_and(|arg| arg == "child-peak") {
         return peak_child();
     }
-    let cases: [(&str, fn()); 9] = [
+    if let [child, args @ ..] = &args[..]
+        && child == alone::CHILD
+    {
+        return alone::child(args);
+    }
+    let cases: [(&str, fn()); 10] = [
         ("ram", in_ram),
+        ("alone", alone::alone),
         ("recycled", recycled_frames),
         ("bodies", bodies),
         ("spilled-bodies", spilled_bodies),
