@@ -17,8 +17,8 @@ use std::path::PathBuf;
 /// that it writes: `sort f | overspill -o f`.
 ///
 /// Input is kept in memory up to a budget, and beyond that in an unnamed temporary file. Beside the
-/// budget, the process takes a few MiB, and 80 bytes for each page of the input: 1.25 MiB for a GiB
-/// where the budget is 1M or more, 20 MiB where it is 64K or less.
+/// budget, the process takes a few MiB, and 24 bytes for each page of the input: 0.4 MiB for a GiB
+/// where the budget is 1M or more, 6 MiB where it is 64K or less.
 #[derive(Debug, Parser)]
 #[command(name = "overspill", version, override_usage = USAGE, after_help = BRIEF, after_long_help = MANUAL)]
 pub(crate) struct Args {
