@@ -3,6 +3,8 @@
 //! Wall-clock times on a shared machine vary much; the ratio of two medians that were taken in turn varies
 //! much less. So every time is printed beside the rival's.
 
+use std::hint::black_box;
+use std::io::{Read, Seek, Write};
 use std::time::{Duration, Instant};
 
 /// The arguments of a bench, without the options that cargo adds.
@@ -71,6 +73,58 @@ pub fn median(times: &mut [Duration]) -> Duration {
     times.get(times.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }
 
+/// Bytes that differ from page to page.
+pub fn bytes(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i ^ (i >> 9)) as u8).collect()
+}
+
+/// Writes `total` bytes, from `data` over and over, in pieces of `chunk` bytes; the last of each `data` may be shorter, and so
+/// may the last of all.
+///
+/// # Panics
+/// If a write fails.
+pub fn write_chunks(file: &mut impl Write, data: &[u8], total: usize, chunk: usize) {
+    let mut left = total;
+    while left > 0 {
+        for piece in data[..data.len().min(left)].chunks(chunk) {
+            file.write_all(piece).unwrap();
+            left -= piece.len();
+        }
+    }
+}
+
+/// Reads as many times all of `buf` as fit in `total`, and at the end the rest.
+///
+/// # Panics
+/// If a read fails.
+pub fn read_chunks(file: &mut impl Read, buf: &mut [u8], total: usize) {
+    for _ in 0..total / buf.len() {
+        file.read_exact(buf).unwrap();
+        black_box(&buf);
+    }
+    let rest = total % buf.len();
+    file.read_exact(&mut buf[..rest]).unwrap();
+}
+
+/// Writes `total` bytes in chunks into a new file, rewinds, and reads them. Times both parts.
+///
+/// # Panics
+/// If a call fails.
+pub fn write_read<F: Read + Write + Seek>(
+    make: impl FnOnce() -> F,
+    data: &[u8],
+    total: usize,
+    chunk: usize,
+) -> [Duration; 2] {
+    let mut buf = vec![0; chunk];
+    let mut made = None;
+    let write = timed(|| write_chunks(made.insert(make()), data, total, chunk));
+    let mut made = made.unwrap();
+    made.rewind().unwrap();
+    let read = timed(|| read_chunks(&mut made, &mut buf, total));
+    [write, read]
+}
+
 /// One line of a table of results: ours against one rival, and the ratio that is the target.
 pub struct Row {
     /// What was done.
@@ -124,4 +178,10 @@ impl Row {
             "case (µs, medians)", "overspill", "rival", "rival's", "ratio", "target"
         );
     }
+}
+
+/// Prints both parts of what [`write_read`] measured.
+pub fn print_write_read(case: &str, rival: &str, ours: [Duration; 2], theirs: [Duration; 2], target: f64) {
+    Row::times(format!("{case}, write"), rival, ours[0], theirs[0], target).print();
+    Row::times(format!("{case}, read"), rival, ours[1], theirs[1], target).print();
 }

@@ -3,6 +3,7 @@
 //!
 //! Each test that measures, forks or sets limits has a process of its own.
 #![cfg(target_os = "linux")]
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "made-up sizes")]
 
 use overspill::{SpillBuffer, SpillPool};
 use overspill_tests::bench::{peak_resident_kib, process_status};

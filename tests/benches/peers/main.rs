@@ -8,11 +8,13 @@
 mod alone;
 
 use overspill::{Checksums, SpillBuffer, SpillPool};
-use overspill_tests::bench::{Contender, Row, alternate, arguments, peak_resident_kib, timed};
+use overspill_tests::bench::{
+    Contender, Row, alternate, arguments, bytes, peak_resident_kib, print_write_read, read_chunks, timed,
+    write_chunks, write_read,
+};
 use overspill_tests::support::Random;
-use std::fs::File;
 use std::hint::black_box;
-use std::io::{BufReader, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::time::Duration;
 use tempfile::SpooledTempFile;
 
@@ -29,15 +31,13 @@ fn main() {
     {
         return alone::child(args);
     }
-    let cases: [(&str, fn()); 10] = [
+    let cases: [(&str, fn()); 8] = [
         ("ram", in_ram),
         ("alone", alone::alone),
         ("recycled", recycled_frames),
         ("bodies", bodies),
         ("spilled-bodies", spilled_bodies),
-        ("random", random),
         ("crossing", crossing),
-        ("spill", spilled_streams),
         ("checksums", checksums),
         ("peak", peak_memory),
     ];
@@ -47,49 +47,6 @@ fn main() {
             case();
         }
     }
-}
-
-/// Bytes that differ from page to page.
-fn bytes(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i ^ (i >> 9)) as u8).collect()
-}
-
-fn write_chunks(file: &mut impl Write, data: &[u8], total: usize, chunk: usize) {
-    let mut left = total;
-    while left > 0 {
-        for piece in data.chunks(chunk).take(left.div_ceil(chunk)) {
-            file.write_all(piece).unwrap();
-            left -= piece.len();
-        }
-    }
-}
-
-fn read_chunks(file: &mut impl Read, buf: &mut [u8], total: usize) {
-    for _ in 0..total / buf.len() {
-        file.read_exact(buf).unwrap();
-        black_box(&buf);
-    }
-}
-
-/// Writes `total` bytes in chunks into a new file, rewinds, and reads them. Times both parts.
-fn write_read<F: Read + Write + Seek>(
-    make: impl FnOnce() -> F,
-    data: &[u8],
-    total: usize,
-    chunk: usize,
-) -> [Duration; 2] {
-    let mut buf = vec![0; chunk];
-    let mut made = None;
-    let write = timed(|| write_chunks(made.insert(make()), data, total, chunk));
-    let mut made = made.unwrap();
-    made.rewind().unwrap();
-    let read = timed(|| read_chunks(&mut made, &mut buf, total));
-    [write, read]
-}
-
-fn print_write_read(case: &str, rival: &str, ours: [Duration; 2], theirs: [Duration; 2], target: f64) {
-    Row::times(format!("{case}, write"), rival, ours[0], theirs[0], target).print();
-    Row::times(format!("{case}, read"), rival, ours[1], theirs[1], target).print();
 }
 
 /// Ours twice: a buffer with a limit of its own, whose memory comes from the allocator as the rivals' does;
@@ -239,40 +196,6 @@ fn scattered(file: &mut (impl Read + Write + Seek), ops: u32, mut place: impl Fn
     })
 }
 
-fn random() {
-    const TOTAL: usize = 64 * MIB;
-    const OPS: u32 = 200_000;
-    let data = bytes(MIB);
-    let pages = (TOTAL / (64 * KIB)) as u64;
-    let uniform = |random: &mut Random| random.below((TOTAL / 64) as u64) * 64;
-    // Every tenth page is hot, so that the hot pages are not just the first ones.
-    let skewed = move |random: &mut Random| {
-        let page = if random.below(10) < 9 { random.below(pages / 10) * 10 } else { random.below(pages) };
-        page * 64 * KIB as u64 + random.below(1024) * 64
-    };
-    type Place<'a> = &'a dyn Fn(&mut Random) -> u64;
-    let places: [(&str, f64, Place<'_>); 2] =
-        [("uniform", 1.2, &uniform), ("90 % in 10 % of the pages", 5.0, &skewed)];
-    for (name, target, place) in places {
-        let mut ours = SpillBuffer::with_budget(16 * MIB);
-        let mut theirs = SpooledTempFile::new(16 * MIB);
-        write_chunks(&mut ours, &data, TOTAL, 64 * KIB);
-        write_chunks(&mut theirs, &data, TOTAL, 64 * KIB);
-        let (mut our_random, mut their_random) = (Random::new(1), Random::new(1));
-        let medians = alternate(
-            9,
-            &mut [
-                Contender::new("overspill", || [scattered(&mut ours, OPS, || place(&mut our_random))]),
-                Contender::new("SpooledTempFile", || {
-                    [scattered(&mut theirs, OPS, || place(&mut their_random))]
-                }),
-            ],
-        );
-        let case = format!("random 64 B, {name}");
-        Row::times(case, "SpooledTempFile", medians[0][0], medians[1][0], target).print();
-    }
-}
-
 fn crossing() {
     let data = bytes(64 * KIB);
     let worst = |file: &mut dyn Write| {
@@ -287,57 +210,6 @@ fn crossing() {
     );
     Row::times("worst 64 KiB write crossing 64 MiB", "SpooledTempFile", medians[0][0], medians[1][0], 10.0)
         .print();
-}
-
-/// A temp file behind std's buffers, written and then read.
-fn buffered_file(data: &[u8], total: usize, chunk: usize) -> [Duration; 2] {
-    let mut writer = BufWriter::new(tempfile::tempfile().unwrap());
-    let write = timed(|| {
-        write_chunks(&mut writer, data, total, chunk);
-        writer.flush().unwrap();
-    });
-    let mut file: File = writer.into_inner().unwrap();
-    file.rewind().unwrap();
-    let mut reader = BufReader::new(file);
-    let mut buf = vec![0; chunk];
-    [write, timed(|| read_chunks(&mut reader, &mut buf, total))]
-}
-
-fn spilled_streams() {
-    let total = 256 * MIB;
-    let data = bytes(MIB);
-    let ours = |chunk| write_read(|| SpillBuffer::with_budget(16 * MIB), &data, total, chunk);
-    let medians = alternate(
-        3,
-        &mut [
-            Contender::new("overspill", || ours(64)),
-            Contender::new("SpooledTempFile", || {
-                write_read(|| SpooledTempFile::new(16 * MIB), &data, total, 64)
-            }),
-            Contender::new("BufWriter/BufReader", || buffered_file(&data, total, 64)),
-        ],
-    );
-    let case = "256 MiB over 16 MiB by 64";
-    print_write_read(case, "SpooledTempFile", medians[0], medians[1], 15.0);
-    print_write_read(case, "BufWriter/Reader", medians[0], medians[2], 1.0);
-    for chunk in [64 * KIB, MIB] {
-        let medians = alternate(
-            9,
-            &mut [
-                Contender::new("overspill", || ours(chunk)),
-                Contender::new("temp file", || {
-                    write_read(|| tempfile::tempfile().unwrap(), &data, total, chunk)
-                }),
-            ],
-        );
-        print_write_read(
-            &format!("256 MiB over 16 MiB by {chunk}"),
-            "temp file",
-            medians[0],
-            medians[1],
-            1.0,
-        );
-    }
 }
 
 /// What checksums cost: ours with them against ours without. The target is what they would have to reach to
