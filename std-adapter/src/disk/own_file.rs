@@ -75,7 +75,8 @@ impl OwnFile {
     /// pages have past their content. `None` if bytes there, or of a freed page, could not be cleared; the file
     /// still serves as a store then.
     pub(crate) fn finish(&self, len: u64, zeros: &[(u64, u64)]) -> io::Result<Option<&File>> {
-        if self.has_residue.load(Ordering::Relaxed) {
+        // A forked process copies what its parent's file has.
+        if self.has_residue.load(Ordering::Relaxed) || self.store.changeable_file().is_err() {
             return Ok(None);
         }
         for &(offset, len) in zeros {

@@ -5,6 +5,7 @@
 //! - I7: the file has no name and mode 0600. Its blocks are freed when the process ends, however it ends. On
 //!   Windows the file has a name, but no other process can open it, and the system deletes it with its last
 //!   handle.
+//! - A process that is forked later never changes the file: it reads it, and writes, discards and cuts nothing.
 //! - No file is opened before the first byte is spilled. If that fails, the next access tries again.
 //! - If the caller chooses no directory, the file is on a disk if one of the usual directories is. In a
 //!   directory in RAM (tmpfs), spilled bytes would still use memory.
@@ -39,6 +40,12 @@ use std::path::{Path, PathBuf};
 /// file: there the file shows in its directory, but no other process can open it. Spilled bytes are not
 /// overwritten when they are freed, and may later be read from the raw disk.
 ///
+/// # Forking
+///
+/// A process that is forked once the file is made reads it, as long as its parent has not changed those bytes,
+/// and changes nothing: a write is an error of kind `Unsupported`, and what is dropped gives nothing back. A store whose
+/// file is not made yet makes one of its own.
+///
 /// # Resource leaking
 ///
 /// None: the kernel frees the file when its last descriptor is closed, after SIGKILL too; so does Windows
@@ -47,9 +54,26 @@ use std::path::{Path, PathBuf};
 pub struct TempFileStore {
     /// The caller's choice, or else [`default_dir`].
     dir: Option<PathBuf>,
-    file: OnceLock<File>,
+    file: OnceLock<Made>,
     /// Held while the file is made, so that two threads do not make two.
     making: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Made {
+    file: File,
+    /// The process that made it.
+    process: u32,
+}
+
+/// A forked process would change its parent's file: the source of an `io::Error`.
+#[derive(Debug, thiserror::Error)]
+#[error("the temp file belongs to the process that this one was forked from; make a pool of its own here")]
+pub(crate) struct OfParent;
+
+/// The number of this process; 0 where there is no fork.
+fn current_process() -> u32 {
+    if cfg!(unix) { std::process::id() } else { 0 }
 }
 
 /// Why a store could not make its file: the source of its `io::Error`.
@@ -77,10 +101,23 @@ impl TempFileStore {
         TempFileStore { dir: Some(dir.into()), ..TempFileStore::new() }
     }
 
-    /// The file, which is made now if there is none yet.
+    /// The file, which is made now if there is none yet. For reading: a forked process reads its parent's.
     pub(crate) fn file(&self) -> io::Result<&File> {
+        Ok(&self.made()?.file)
+    }
+
+    /// The file, for changing it. A forked process must not: its parent uses the same slots.
+    pub(crate) fn changeable_file(&self) -> io::Result<&File> {
+        let made = self.made()?;
+        if made.process != current_process() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, OfParent));
+        }
+        Ok(&made.file)
+    }
+
+    fn made(&self) -> io::Result<&Made> {
         match self.file.get() {
-            Some(file) => Ok(file),
+            Some(made) => Ok(made),
             None => self.make(),
         }
     }
@@ -91,13 +128,13 @@ impl TempFileStore {
     }
 
     #[cold]
-    fn make(&self) -> io::Result<&File> {
+    fn make(&self) -> io::Result<&Made> {
         let _making = lock(&self.making);
         if self.file.get().is_none() {
             let dir = self.dir.clone().unwrap_or_else(default_dir);
             let made = unnamed_file(&dir)
                 .map_err(|source| io::Error::new(source.kind(), NoTempFile { dir: dir.clone(), source }))?;
-            let _ = self.file.set(made);
+            let _ = self.file.set(Made { file: made, process: current_process() });
         }
         self.file.get().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -115,12 +152,12 @@ impl Store for TempFileStore {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        write_at(self.file()?, data, offset)
+        write_at(self.changeable_file()?, data, offset)
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn write_vectored_at(&self, offset: u64, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        Ok(rustix::io::pwritev(self.file()?, parts, offset)?)
+        Ok(rustix::io::pwritev(self.changeable_file()?, parts, offset)?)
     }
 
     /// Punches a hole, where the platform and the file system can.
@@ -129,7 +166,7 @@ impl Store for TempFileStore {
         {
             use rustix::fs::{FallocateFlags, fallocate};
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            let file = self.file()?;
+            let file = self.changeable_file()?;
             Ok(rustix::io::retry_on_intr(|| fallocate(file, flags, offset, len))?)
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -140,7 +177,7 @@ impl Store for TempFileStore {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file()?.set_len(len)
+        self.changeable_file()?.set_len(len)
     }
 }
 

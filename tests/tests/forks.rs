@@ -1,0 +1,120 @@
+//! Does a process survive what its forked child does to the buffers that it has inherited? The child runs on
+//! with one thread, and ends by `_exit`.
+#![cfg(target_os = "linux")]
+
+use overspill::{SpillBuffer, SpillError, SpillPool};
+use overspill_tests::support::content_of;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::Mutex;
+
+/// One test forks at a time: the others' threads would hold locks that a child waits for.
+static ALONE: Mutex<()> = Mutex::new(());
+
+const LEN: usize = 200_000;
+
+/// Runs `child` in a forked process, and asserts that it returns true.
+#[allow(unsafe_code)]
+fn in_a_child(child: impl FnOnce() -> bool) {
+    // SAFETY: the child takes no lock but malloc's, which the C library releases there, and those of what it has
+    // inherited, which no other thread uses; and it ends by `_exit`.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: sets a timer, so that a child that hangs ends.
+            unsafe { libc::alarm(20) };
+            let fine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(i32::from(!fine)) };
+        }
+        pid => {
+            let mut status = 0;
+            // SAFETY: `status` is a local variable.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            assert_eq!(status, 0, "the child failed, or hung (14)");
+        }
+    }
+}
+
+fn spilled(mut buffer: SpillBuffer, byte: u8) -> SpillBuffer {
+    buffer.write_all(&[byte; LEN]).unwrap();
+    buffer.spill().unwrap();
+    assert!(buffer.is_spilled());
+    buffer
+}
+
+fn is_refused(result: std::io::Result<()>) -> bool {
+    let error = result.unwrap_err();
+    matches!(SpillError::of(&error), Some(SpillError::Store { .. }))
+        && overspill_tests::support::chain(&error).iter().any(|line| line.contains("forked"))
+}
+
+/// A child that dropped a buffer, or ended by `exit`, punched holes into the file that its parent reads, and cut
+/// it: the parent read zeros without an error.
+#[test]
+fn what_a_child_drops_stays_with_its_parent() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let dir = tempfile::tempdir().unwrap();
+    let pool = SpillPool::builder().memory(64 << 10).build().unwrap();
+    let mut buffers: Vec<_> = (1..9).map(|byte| spilled(pool.buffer(), byte)).collect();
+    buffers.push(spilled(SpillBuffer::with_budget(64 << 10), 9));
+    buffers.push(spilled(pool.buffer_for(dir.path().join("target")), 10));
+    in_a_child(|| {
+        let theirs = std::mem::take(&mut buffers);
+        theirs.into_iter().enumerate().for_each(|(i, mut buffer)| {
+            if i % 2 == 0 {
+                buffer.set_len(10).unwrap();
+            }
+        });
+        pool.trim();
+        true
+    });
+    for (buffer, byte) in buffers.iter_mut().zip(1..) {
+        assert!(content_of(buffer) == [byte; LEN], "buffer {byte}");
+    }
+}
+
+/// A child that wrote used slots that its parent took to be free: each read the other's bytes.
+#[test]
+fn what_a_child_writes_never_reaches_its_parents_file() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("target");
+    let pool = SpillPool::builder().memory(0).build().unwrap();
+    let (mut read, mut written) = (spilled(pool.buffer(), 1), spilled(pool.buffer(), 2));
+    let mut own = Some(spilled(pool.buffer_for(&target), 3));
+    in_a_child(|| {
+        let reads = content_of(&mut read) == [1; LEN];
+        written.seek(SeekFrom::Start(5)).unwrap();
+        let refuses =
+            is_refused(written.write_all(&[9; 1000])) && is_refused(pool.buffer().write_all(&[9; 1000]));
+        let keeps = content_of(&mut written) == [2; LEN];
+        // Of its own, it can have all: a pool, and a copy of what is to be persisted.
+        let fresh = SpillPool::builder().memory(0).build().unwrap();
+        let spills = content_of(&mut spilled(fresh.buffer(), 8)) == [8; LEN];
+        let persisted = own.take().unwrap().persist(&target).map(|file| file.into_file());
+        let persists = persisted.is_ok() && std::fs::read(&target).unwrap() == [3; LEN];
+        reads && refuses && keeps && spills && persists
+    });
+    let mut own = own.unwrap();
+    for (buffer, byte) in [(&mut read, 1), (&mut written, 2), (&mut own, 3)] {
+        assert!(content_of(buffer) == [byte; LEN], "buffer {byte}");
+        buffer.seek(SeekFrom::End(0)).unwrap();
+        buffer.write_all(&[byte; 10]).unwrap();
+        assert_eq!(content_of(buffer).len(), LEN + 10);
+    }
+    let mut file = own.persist(&target).unwrap().into_file();
+    let mut content = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut content).unwrap();
+    assert!(content == [3; LEN + 10]);
+}
+
+/// A pool that has not spilled before the fork is the child's as well: each process makes a file.
+#[test]
+fn a_pool_without_a_file_works_in_both_processes() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let pool = SpillPool::builder().memory(0).build().unwrap();
+    in_a_child(|| content_of(&mut spilled(pool.buffer(), 5)) == [5; LEN]);
+    let mut ours = spilled(pool.buffer(), 6);
+    in_a_child(|| content_of(&mut ours) == [6; LEN]);
+    assert!(content_of(&mut ours) == [6; LEN]);
+}
