@@ -25,7 +25,6 @@ use crate::pager::state::Pager;
 use crate::pages::page::{Location, Page, View};
 use crate::pages::resident::Resident;
 use crate::pages::table::Table;
-use crate::pool::table_cache::RegisteredTable;
 use crate::sync::Arc;
 use overspill_core::{Medium, ReadMedium, embedded_io};
 use std::path::Path;
@@ -38,7 +37,7 @@ impl Pager {
     /// `memcpy`: that is a third of the cost of a small operation.
     #[inline(always)]
     pub(crate) fn read_window(&mut self, position: &mut u64, buf: &mut [u8]) -> bool {
-        let Some(RegisteredTable { table, .. }) = &mut self.registered else { return false };
+        let Some(table) = &mut self.own_table else { return false };
         let requested = &mut self.requested.read;
         let read = table.try_with(|table| {
             let content = table.content(*position, buf.len())?;
@@ -54,7 +53,7 @@ impl Pager {
     /// and returns `false`.
     #[inline(always)]
     pub(crate) fn write_window(&mut self, position: &mut u64, data: &[u8]) -> bool {
-        let Some(RegisteredTable { table, .. }) = &mut self.registered else { return false };
+        let Some(table) = &mut self.own_table else { return false };
         let (offset, len) = (*position, &mut self.len);
         // The last possible page ends at 2^64, one past the largest position.
         let Some(end) = offset.checked_add(data.len() as u64) else { return false };

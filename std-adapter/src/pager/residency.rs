@@ -139,7 +139,11 @@ impl Pager {
         let memory = &self.usage().memory;
         let len = self.pool.frames.class(bytes) as u64;
         let held = memory.used();
-        memory.reserve(len).ok()?;
+        let used = memory.reserve(len).ok()?;
+        // Not if `held` is 0: the last page may have left in between.
+        if used == len {
+            self.pool.note_holder(self.own_table());
+        }
         let frame = self.pool.acquire_frame(bytes, held, effort, self.own_table());
         if frame.is_none() {
             memory.release(len);

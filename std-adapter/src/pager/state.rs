@@ -15,14 +15,13 @@ use crate::pages::usage::Usage;
 use crate::pool::member::OwnTable;
 use crate::pool::private;
 use crate::pool::state::PoolState;
-use crate::pool::table_cache::RegisteredTable;
 use crate::sync::Arc;
 
 /// One buffer's pages: the medium below its cursor.
 #[derive(Debug)]
 pub(crate) struct Pager {
     /// `Some` until the drop.
-    pub(crate) registered: Option<RegisteredTable>,
+    pub(crate) own_table: Option<OwnTable>,
     pub(crate) pool: Arc<PoolState>,
     pub(crate) len: u64,
     /// The end of the last access that missed the window. An access that starts there is sequential.
@@ -47,7 +46,7 @@ impl Pager {
     #[inline]
     pub(crate) fn new(pool: Arc<PoolState>) -> Self {
         Pager {
-            registered: Some(pool.open_table()),
+            own_table: Some(pool.open_table()),
             pool,
             len: 0,
             last_end: 0,
@@ -89,7 +88,7 @@ impl Pager {
     }
 
     pub(crate) fn own_table(&self) -> &OwnTable {
-        &self.registered.as_ref().expect("the table is there until the drop").table
+        self.own_table.as_ref().expect("the table is there until the drop")
     }
 
     pub(crate) fn usage(&self) -> &Usage {
@@ -117,7 +116,7 @@ impl Pager {
     /// Runs `f` on the table, inside its biased lock. `f` must not do I/O (I5).
     #[inline]
     pub(crate) fn table<R>(&mut self, f: impl FnOnce(&mut Table) -> R) -> R {
-        self.registered.as_mut().expect("the table is there until the drop").table.with(f)
+        self.own_table.as_mut().expect("the table is there until the drop").with(f)
     }
 
     /// The part of `len` bytes at `offset` that lies in the page of `offset`.
@@ -145,8 +144,8 @@ impl Drop for Pager {
                 self.truncate(0);
             }
         }
-        if let Some(registered) = self.registered.take() {
-            self.pool.close_table(registered);
+        if let Some(table) = self.own_table.take() {
+            self.pool.close_table(table);
             private::close(&self.pool);
         }
     }

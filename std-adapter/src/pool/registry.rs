@@ -2,15 +2,17 @@
 //!
 //! Promises:
 //!
-//! - A buffer whose frames are within its fair share (the memory limit divided by the number of buffers) is a
-//!   donor only if it is idle, and only for a requester that holds little. Frames that several idle donors
+//! - A buffer whose frames are within its fair share (the memory limit divided by the number of buffers that
+//!   hold memory) is a donor only if it is idle, and only for a requester that holds little. Frames that several idle donors
 //!   release beyond the request, at most a 64th of the limit, are recycled for the next requester.
 //! - Under the *larger* rule memory flows from the buffer that holds more to the one that holds less:
 //!   afterwards the donor still holds at least as much as the requester. So two buffers never reclaim the
 //!   same frame from each other in turn.
-//! - A search visits a bounded number of tables, and the next search continues where it stopped.
+//! - A search visits a bounded number of tables, and the next search continues where it stopped. It visits
+//!   a table that holds no memory once: buffers that are empty or spilled cost a search nothing.
+//! - A table that holds memory is where searches find it.
 //!
-//! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stress.rs`.
+//! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stress.rs`, `std-adapter/src/models.rs` (loom).
 //!
 //! # Donors
 //!
@@ -25,12 +27,12 @@
 
 use crate::pool::member::{OwnTable, PeerTable};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
-use std::num::NonZeroUsize;
 
 /// Tables that a search visits to find the largest, and the idle ones.
 const SAMPLE: usize = 32;
 
-/// Tables that a search visits at most, if it finds no donor among the first [`SAMPLE`].
+/// Tables that a search visits at most, if it finds no donor among the first [`SAMPLE`] and the requester may
+/// reclaim from idle buffers.
 const SEARCH_MAX: usize = 1 << 10;
 
 /// A requester may reclaim from idle buffers until it holds its share, or the limit divided by this if that
@@ -44,10 +46,6 @@ const IDLE_BATCH_FACTOR: u64 = 8;
 
 /// A reclaim from idle buffers frees at most the limit divided by this, unless the request is larger.
 const IDLE_BATCH_DIVISOR: u64 = 64;
-
-/// A table's place in the registry: its index plus one, so that `Option<Registration>` needs no tag.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Registration(NonZeroUsize);
 
 /// Which sources of frames a request may use. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,59 +99,59 @@ impl Demand {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     clock: Mutex<Clock>,
-    /// The number of tables. Written with the clock locked; read without, so it may be out of date.
+    /// The numbers of all tables and of holders. Written with the clock locked; read without, so they may be
+    /// out of date.
     len: AtomicU64,
+    holders: AtomicU64,
 }
 
-/// All tables, in a ring that searches go around.
+/// All tables, in two parts: the holders, a ring that searches go around, and those that hold no memory.
+///
+/// A search moves a holder that it finds without memory to the other part; [`Registry::note_holder`] moves it
+/// back.
 #[derive(Debug, Default)]
 struct Clock {
-    entries: Vec<Option<Entry>>,
-    /// Indices of entries that are `None`.
-    vacant: Vec<usize>,
+    /// The place of each table is in its [`Member`](crate::pool::member::Member).
+    tables: Vec<PeerTable>,
+    /// The number of holders, which come first.
+    holders: usize,
     /// The index where the next search starts.
     hand: usize,
     /// The index of the last donor under the *larger* rule. Tried first, since it probably still qualifies.
     donor: usize,
 }
 
-#[derive(Debug)]
-struct Entry {
-    table: PeerTable,
-}
-
-impl Entry {
-    fn held(&self) -> u64 {
-        self.table.unlocked().usage.memory.used()
-    }
-
-    /// Whether the owner has not visited the table since the last call.
-    fn is_idle(&self) -> bool {
-        !self.table.was_visited()
-    }
+fn held(table: &PeerTable) -> u64 {
+    table.unlocked().usage.memory.used()
 }
 
 impl Registry {
-    /// Adds a table. It stays until [`unregister`](Registry::unregister).
-    pub(crate) fn register(&self, table: &OwnTable) -> Registration {
-        let entry = Some(Entry { table: table.peer() });
+    /// Adds a table that holds no memory. It stays until [`unregister`](Registry::unregister).
+    pub(crate) fn register(&self, table: &OwnTable) {
         let mut clock = lock(&self.clock);
-        let at = clock.vacant.pop().unwrap_or(clock.entries.len());
-        if at < clock.entries.len() {
-            clock.entries[at] = entry;
-        } else {
-            clock.entries.push(entry);
-        }
-        self.len.fetch_add(1, Ordering::Relaxed);
-        Registration(NonZeroUsize::MIN.saturating_add(at))
+        let last = clock.tables.len();
+        table.unlocked().place.store(last, Ordering::Relaxed);
+        clock.tables.push(table.peer());
+        self.note_counts(&clock);
     }
 
-    pub(crate) fn unregister(&self, Registration(registration): Registration) {
-        let at = registration.get() - 1;
+    pub(crate) fn unregister(&self, table: &OwnTable) {
         let mut clock = lock(&self.clock);
-        clock.entries[at] = None;
-        clock.vacant.push(at);
-        self.len.fetch_sub(1, Ordering::Relaxed);
+        clock.remove(table.unlocked().place.load(Ordering::Relaxed));
+        self.note_counts(&clock);
+    }
+
+    /// Makes a table a holder. Its owner calls this each time after its usage of memory has risen from 0: so
+    /// a search that saw 0 ends before the call, or sees more.
+    pub(crate) fn note_holder(&self, table: &OwnTable) {
+        let mut clock = lock(&self.clock);
+        clock.add_holder(table.unlocked().place.load(Ordering::Relaxed));
+        self.note_counts(&clock);
+    }
+
+    fn note_counts(&self, clock: &Clock) {
+        self.len.store(clock.tables.len() as u64, Ordering::Relaxed);
+        self.holders.store(clock.holders as u64, Ordering::Relaxed);
     }
 
     /// The number of tables. May be out of date at once.
@@ -161,50 +159,113 @@ impl Registry {
         self.len.load(Ordering::Relaxed)
     }
 
+    /// The number of tables that hold memory, and of some that did. May be out of date at once.
+    pub(crate) fn holders(&self) -> u64 {
+        self.holders.load(Ordering::Relaxed)
+    }
+
     /// The donors for `demand`: none, one larger buffer, or several idle ones. One page is to be reclaimed
     /// from each.
     pub(crate) fn find_donors(&self, demand: &Demand, requester: &OwnTable) -> Vec<PeerTable> {
-        lock(&self.clock).find_donors(demand, requester)
+        let mut clock = lock(&self.clock);
+        let donors = clock.find_donors(demand, requester);
+        self.note_counts(&clock);
+        donors
     }
 
-    /// All tables that are registered now.
-    pub(crate) fn tables(&self) -> Vec<PeerTable> {
-        lock(&self.clock).entries.iter().flatten().map(|entry| entry.table.clone()).collect()
+    /// All tables that are registered now: those that may hold memory, and the others.
+    pub(crate) fn tables(&self) -> (Vec<PeerTable>, Vec<PeerTable>) {
+        let clock = lock(&self.clock);
+        let (holders, others) = clock.tables.split_at(clock.holders);
+        (holders.to_vec(), others.to_vec())
+    }
+
+    /// The tables that may hold memory now.
+    pub(crate) fn holding_tables(&self) -> Vec<PeerTable> {
+        let clock = lock(&self.clock);
+        clock.tables[..clock.holders].to_vec()
+    }
+
+    /// Frees what the list of tables does not need.
+    pub(crate) fn trim(&self) {
+        lock(&self.clock).tables.shrink_to_fit();
     }
 }
 
 impl Clock {
-    fn find_donors(&mut self, demand: &Demand, requester: &OwnTable) -> Vec<PeerTable> {
-        let is_requester = |entry: &Entry| entry.table.is_of(requester);
-        if let Some(Some(entry)) = self.entries.get(self.donor)
-            && demand.may_take_from_larger(entry.held())
-            && !is_requester(entry)
-        {
-            return vec![entry.table.clone()];
+    /// Swaps two tables, and notes their places.
+    fn swap(&mut self, one: usize, other: usize) {
+        self.tables.swap(one, other);
+        for at in [one, other] {
+            self.tables[at].unlocked().place.store(at, Ordering::Relaxed);
         }
+    }
+
+    fn add_holder(&mut self, at: usize) {
+        if at >= self.holders {
+            self.swap(at, self.holders);
+            self.holders += 1;
+        }
+    }
+
+    fn remove_holder(&mut self, at: usize) {
+        self.holders -= 1;
+        self.swap(at, self.holders);
+    }
+
+    fn remove(&mut self, at: usize) {
+        let at = if at < self.holders {
+            self.remove_holder(at);
+            self.holders
+        } else {
+            at
+        };
+        self.swap(at, self.tables.len() - 1);
+        self.tables.pop();
+        // A quarter, so that tables which come and go do not make the list shrink and grow each time.
+        if self.tables.len() < self.tables.capacity() / 4 {
+            self.tables.shrink_to(2 * self.tables.len());
+        }
+    }
+
+    fn find_donors(&mut self, demand: &Demand, requester: &OwnTable) -> Vec<PeerTable> {
+        if let Some(table) = self.tables.get(self.donor)
+            && demand.may_take_from_larger(held(table))
+            && !table.is_of(requester)
+        {
+            return vec![table.clone()];
+        }
+        // Past the bound of the *idle* rule a requester has pages of its own to evict, which is cheaper than a
+        // long search.
+        let seeks_idle = demand.may_take_from_idle();
+        let visits_max = if seeks_idle { SEARCH_MAX } else { SAMPLE };
         let (mut largest, mut largest_held) = (None, 0);
         let (mut idle, mut missing) = (Vec::new(), demand.idle_batch());
-        for step in 0..self.entries.len().min(SEARCH_MAX) {
+        for step in 0..self.holders.min(visits_max) {
             if step >= SAMPLE && (largest.is_some() || !idle.is_empty()) {
                 break;
             }
-            let at = self.hand % self.entries.len();
+            let at = if self.hand < self.holders { self.hand } else { 0 };
+            let Some(table) = self.tables.get(at) else { break };
+            let held = held(table);
+            if held == 0 {
+                self.remove_holder(at);
+                continue;
+            }
             self.hand = at + 1;
-            let Some(entry) = &self.entries[at] else { continue };
-            let (held, is_idle) = (entry.held(), entry.is_idle());
-            if held == 0 || is_requester(entry) {
+            if table.is_of(requester) {
                 continue;
             }
             if held > largest_held && demand.may_take_from_larger(held) {
-                (largest, largest_held) = (Some(at), held);
+                (largest, largest_held) = (Some(table.clone()), held);
             }
-            if is_idle && missing > 0 {
+            if seeks_idle && !table.was_visited() && missing > 0 {
                 missing = missing.saturating_sub(held.min(demand.page));
-                idle.push(entry.table.clone());
+                idle.push(table.clone());
             }
         }
         let Some(largest) = largest else { return idle };
-        self.donor = largest;
-        self.entries[largest].iter().map(|entry| entry.table.clone()).collect()
+        self.donor = largest.unlocked().place.load(Ordering::Relaxed);
+        vec![largest]
     }
 }

@@ -30,7 +30,6 @@ use crate::pool::private;
 use crate::pool::reclaim::{Reclaimed, Take};
 use crate::pool::registry::{Demand, Effort, Registry};
 use crate::pool::state::PoolState;
-use crate::pool::table_cache::RegisteredTable;
 
 /// Reclaims that find nothing, after which a request turns to the next source.
 const MISSES_MAX: u32 = 4;
@@ -50,32 +49,27 @@ const PAGES_AT_ONCE: usize = 16;
 impl PoolState {
     /// A table for a new buffer: a cached one, or a new one that is now registered.
     #[inline]
-    pub(crate) fn open_table(&self) -> RegisteredTable {
+    pub(crate) fn open_table(&self) -> OwnTable {
         self.table_cache.pop().unwrap_or_else(|| {
             let (table, member) = (Table::new(self.page_size), Member::new());
-            let Some(registry) = &self.registry else {
-                return RegisteredTable { table: OwnTable::private(table, member), registration: None };
-            };
+            let Some(registry) = &self.registry else { return OwnTable::private(table, member) };
             let table = OwnTable::new(table, member);
-            let registration = Some(registry.register(&table));
-            RegisteredTable { table, registration }
+            registry.register(&table);
+            table
         })
     }
 
     /// Takes the table of a dropped buffer, to cache it or to drop it. The table has no pages; it may have
     /// one small empty frame. A table with a file of its own is dropped, since the file cannot be unset.
-    pub(crate) fn close_table(&self, registered: RegisteredTable) {
-        let usage = &registered.table.unlocked().usage;
+    pub(crate) fn close_table(&self, table: OwnTable) {
+        let usage = &table.unlocked().usage;
         let held = usage.memory.used();
         usage.reset();
-        let has_own = registered.table.unlocked().own().is_some();
-        let dropped = if has_own || self.frames.is_over() {
-            Some(registered)
-        } else {
-            self.table_cache.push(registered)
-        };
-        if let Some(registered) = dropped {
-            self.drop_table(&registered);
+        let has_own = table.unlocked().own().is_some();
+        let dropped =
+            if has_own || self.frames.is_over() { Some(table) } else { self.table_cache.push(table) };
+        if let Some(table) = dropped {
+            self.drop_table(&table);
         }
         // Its pages have woken the waiters already. What is left is the frame of the table, if there is one.
         if held > 0 {
@@ -83,18 +77,16 @@ impl PoolState {
         }
     }
 
-    fn drop_table(&self, registered: &RegisteredTable) {
-        if let (Some(registry), Some(registration)) = (&self.registry, registered.registration) {
-            registry.unregister(registration);
-        }
+    fn drop_table(&self, table: &OwnTable) {
+        self.registry.iter().for_each(|registry| registry.unregister(table));
     }
 
     /// Drops all cached tables. Returns whether that freed any memory.
     pub(crate) fn drop_cached(&self) -> bool {
         let mut bytes = 0;
-        for registered in self.table_cache.drain() {
-            bytes += registered.table.unlocked().usage.memory.used();
-            self.drop_table(&registered);
+        for table in self.table_cache.drain() {
+            bytes += table.unlocked().usage.memory.used();
+            self.drop_table(&table);
         }
         bytes > 0
     }
@@ -102,6 +94,7 @@ impl PoolState {
     /// Frees the memory that no buffer uses, and gives the blocks of freed slots back to the file system.
     pub(crate) fn trim(&self) {
         self.drop_cached();
+        self.registry.iter().for_each(Registry::trim);
         private::trim();
         self.frames.trim();
         self.disk.trim_again();
@@ -163,6 +156,11 @@ impl PoolState {
         None
     }
 
+    /// Notes that the memory of a table has risen from 0, so that searches for donors find it.
+    pub(crate) fn note_holder(&self, table: &OwnTable) {
+        self.registry.iter().for_each(|registry| registry.note_holder(table));
+    }
+
     /// The number of buffers: registered tables without the cached ones. May be out of date at once.
     pub(crate) fn buffers(&self) -> usize {
         let tables = self.registry.as_ref().map_or(1, Registry::len);
@@ -171,7 +169,8 @@ impl PoolState {
 
     /// Bytes that each buffer may hold before it becomes a donor while it is in use.
     pub(crate) fn fair_share(&self) -> u64 {
-        self.frames.budget().limit() / (self.buffers() as u64).max(1)
+        let holders = self.registry.as_ref().map_or(1, Registry::holders);
+        self.frames.budget().limit() / holders.max(1)
     }
 
     /// Changes the memory limit in bytes, and reclaims what is above it from pages that are not in use.
@@ -191,7 +190,7 @@ impl PoolState {
         let Some(registry) = &self.registry else { return };
         let share = self.fair_share();
         for _ in 0..ROUNDS_MAX {
-            let mut tables = registry.tables();
+            let mut tables = registry.holding_tables();
             tables.retain(|table| excess_of(table, share) > 0);
             let mut rest = &tables[..];
             while !rest.is_empty() {

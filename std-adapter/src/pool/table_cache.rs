@@ -4,29 +4,20 @@
 //! and for its one small frame. So a dropped buffer's table is cached, with its frame if that is small, and
 //! the next body is written without any access to the pool.
 //!
-//! Promise: a cached table stays in the registry. Reclaiming its frame costs no I/O: its page is empty.
+//! Promise: a cached table stays in the registry, among those that hold memory if it has a frame. Reclaiming its frame costs no I/O: its page is empty.
 //!
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stress.rs`, `tests/tests/pool_memory.rs`.
 
 use crate::pool::cache::{Cache, Reusable};
 use crate::pool::member::OwnTable;
-use crate::pool::registry::Registration;
-
-/// A table of the pool, and its place in the registry.
-#[derive(Debug)]
-pub(crate) struct RegisteredTable {
-    pub(crate) table: OwnTable,
-    /// None in a pool for one buffer, which has no registry.
-    pub(crate) registration: Option<Registration>,
-}
 
 /// Cached tables. Each has no pages, but for an empty one that has a frame.
-pub(crate) type TableCache = Cache<RegisteredTable>;
+pub(crate) type TableCache = Cache<OwnTable>;
 
-impl Reusable for RegisteredTable {
+impl Reusable for OwnTable {
     /// The pool may reclaim the frame at any moment.
     fn frame_bytes(&self) -> u64 {
-        self.table.unlocked().usage.memory.used()
+        self.unlocked().usage.memory.used()
     }
 }
 
