@@ -272,12 +272,9 @@ fn a_table_that_gets_memory_is_found_by_searches() {
         let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&pool));
         let searcher = thread::spawn(move || {
             reclaim(&theirs, &[peer], 1, false);
-            let requester = Pager::new(Arc::clone(&theirs));
+            let requester = theirs.open_table();
             let demand = Demand { held: 0, requested: 8, share: 0, limit: 32, page: 8, effort: Effort::Idle };
-            theirs
-                .registry
-                .iter()
-                .for_each(|registry| drop(registry.find_donors(&demand, requester.own_table())));
+            theirs.registry.iter().for_each(|registry| drop(registry.find_donors(&demand, &requester)));
         });
         pager.write_at(PAGE as u64, &[2; PAGE]).unwrap();
         searcher.join().unwrap();

@@ -130,7 +130,7 @@ impl SpillBuffer {
     /// memory.
     #[must_use]
     pub fn is_spilled(&self) -> bool {
-        self.pager.usage().disk.used() > 0
+        self.pager.stats().disk_used > 0
     }
 
     /// Moves all pages from memory to the store now, and returns their memory to the pool.

@@ -10,7 +10,7 @@ impl Pager {
     pub(crate) fn check_invariants(&mut self) {
         self.end_loan();
         let (len, page_size, has_sums) = (self.len(), self.pool.page_size as u64, self.has_sums());
-        let peer = self.own_table().peer();
+        let peer = self.need_table().peer();
         let usage = &peer.unlocked().usage;
         self.table(|table| {
             let (mut resident, mut spilled) = (0, 0);

@@ -218,7 +218,8 @@ impl Pager {
     /// Ends an operation: unpins its page. Closes the window while room is awaited, so that the next write goes through
     /// [`retry_after_waits`](Pager::retry_after_waits).
     pub(crate) fn finish(&mut self) {
-        self.table(Table::unpin);
+        let Some(table) = &mut self.own_table else { return };
+        table.with(Table::unpin);
         if self.awaits_room() {
             self.close_window();
         }
@@ -293,10 +294,13 @@ impl Pager {
 
     /// Evicts every page in memory. On an error the pages not yet evicted are still resident.
     pub(crate) fn spill(&mut self) -> Result<(), SpillError> {
+        if self.own_table.is_none() {
+            return Ok(());
+        }
         self.end_loan();
-        let before = self.usage().memory.used();
+        let before = self.bytes_in_memory();
         let spilled = self.move_all_out();
-        if self.usage().memory.used() < before {
+        if self.bytes_in_memory() < before {
             self.pool.disk.quota().wake_waiters();
         }
         spilled
@@ -318,6 +322,10 @@ impl Pager {
     /// Shortens the content to `len` bytes, and frees what lies past it. Cannot fail, but may wait for
     /// a page in transit.
     pub(crate) fn truncate(&mut self, len: u64) {
+        if self.own_table.is_none() {
+            self.len = len;
+            return;
+        }
         self.end_loan();
         let before = self.bytes_held();
         // The page that is cut in two stays, so it must not be in transit.
@@ -335,11 +343,6 @@ impl Pager {
             self.leave_queue();
             self.pool.disk.quota().wake_waiters();
         }
-    }
-
-    /// Bytes of the buffer's frames and slots.
-    fn bytes_held(&self) -> u64 {
-        self.usage().memory.used() + self.usage().disk.used()
     }
 
     /// Frees the slot and recycles the frame of a page that was removed from the table.
@@ -374,7 +377,8 @@ impl Pager {
     pub(crate) fn spill_to_own_file(&mut self, dir: &Path) {
         debug_assert_eq!(self.len, 0);
         let quota = Arc::clone(self.pool.disk.quota());
-        self.own_table().unlocked().set_own(OwnFile::new(dir, quota, self.pool.page_size));
+        let own = OwnFile::new(dir, quota, self.pool.page_size);
+        self.need_table().unlocked().set_own(own);
     }
 
     /// The parts of slots that lie past the content of their pages, as offsets and lengths in an own file,

@@ -188,7 +188,7 @@ impl Pager {
     fn evict_over_limit(&mut self) {
         let share = self.pool.fair_share();
         while self.pool.frames.is_over()
-            && self.usage().memory.used() > share
+            && self.bytes_in_memory() > share
             && let Some(victim) = self.table(|table| {
                 let coldest = table.coldest().map(|(index, _)| index);
                 coldest.or_else(|| table.window_index())

@@ -1,8 +1,11 @@
 //! The state of a buffer's pager: its table, its pool, its length and the end of its last access.
 //!
-//! Promise: a dropped pager frees all its slots and frames, except a frame that its table keeps for reuse.
+//! Promises:
 //!
-//! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_stress.rs`,
+//! - A dropped pager frees all its slots and frames, except a frame that its table keeps for reuse.
+//! - An empty buffer has no table of its own until its first byte, unless the pool had a cached one.
+//!
+//! Held by: the tests below, `tests/tests/pool_memory.rs`, `tests/tests/pool_stress.rs`,
 //! `std-adapter/src/models.rs` (loom).
 
 use crate::disk::own_file::OwnFile;
@@ -20,7 +23,7 @@ use crate::sync::Arc;
 /// One buffer's pages: the medium below its cursor.
 #[derive(Debug)]
 pub(crate) struct Pager {
-    /// `Some` until the drop.
+    /// `None` until the buffer needs one, unless there was a cached one: many buffers of a pool may be empty.
     pub(crate) own_table: Option<OwnTable>,
     pub(crate) pool: Arc<PoolState>,
     pub(crate) len: u64,
@@ -46,7 +49,7 @@ impl Pager {
     #[inline]
     pub(crate) fn new(pool: Arc<PoolState>) -> Self {
         Pager {
-            own_table: Some(pool.open_table()),
+            own_table: pool.open_buffer(),
             pool,
             len: 0,
             last_end: 0,
@@ -56,11 +59,11 @@ impl Pager {
     }
 
     pub(crate) fn stats(&self) -> BufferStats {
-        let usage = self.usage();
+        let usage = self.usage_if_any();
         BufferStats {
-            memory_used: usage.memory.used(),
-            disk_used: usage.disk.used(),
-            spills: usage.spills(),
+            memory_used: usage.map_or(0, |usage| usage.memory.used()),
+            disk_used: usage.map_or(0, |usage| usage.disk.used()),
+            spills: usage.map_or(0, Usage::spills),
             requested: self.requested,
             io: self.cold.as_ref().map_or_else(IoCounts::default, |cold| cold.io),
         }
@@ -79,6 +82,7 @@ impl Pager {
     /// Sets the buffer's own limits, in bytes, on top of the pool's. Only for an empty buffer.
     pub(crate) fn limit(&mut self, memory: u64, disk: u64) {
         debug_assert_eq!(self.len, 0);
+        self.need_table();
         self.usage().memory.set_limit(memory);
         self.usage().disk.set_limit(disk);
         // A recycled table may have brought a frame, which the new limit does not allow.
@@ -87,17 +91,39 @@ impl Pager {
         }
     }
 
+    /// The table, which a buffer has from its first access to a page on.
     pub(crate) fn own_table(&self) -> &OwnTable {
-        self.own_table.as_ref().expect("the table is there until the drop")
+        self.own_table.as_ref().expect("a buffer has a table before it has a page")
+    }
+
+    /// Makes sure that the buffer has a table, and returns it.
+    #[inline]
+    pub(crate) fn need_table(&mut self) -> &mut OwnTable {
+        self.own_table.get_or_insert_with(|| self.pool.open_table())
     }
 
     pub(crate) fn usage(&self) -> &Usage {
         &self.own_table().unlocked().usage
     }
 
+    /// What the buffer uses; `None` if that is nothing, because it has no table yet.
+    pub(crate) fn usage_if_any(&self) -> Option<&Usage> {
+        self.own_table.as_ref().map(|table| &table.unlocked().usage)
+    }
+
+    /// Bytes of the buffer's frames and slots.
+    pub(crate) fn bytes_held(&self) -> u64 {
+        self.bytes_in_memory() + self.usage_if_any().map_or(0, |usage| usage.disk.used())
+    }
+
+    /// Bytes of the buffer's frames.
+    pub(crate) fn bytes_in_memory(&self) -> u64 {
+        self.usage_if_any().map_or(0, |usage| usage.memory.used())
+    }
+
     /// The buffer's own file, if it spills to one instead of the pool's store.
     pub(crate) fn own(&self) -> Option<&Arc<OwnFile>> {
-        self.own_table().unlocked().own()
+        self.own_table.as_ref()?.unlocked().own()
     }
 
     /// The cold state, allocated on first use.
@@ -116,7 +142,7 @@ impl Pager {
     /// Runs `f` on the table, inside its biased lock. `f` must not do I/O (I5).
     #[inline]
     pub(crate) fn table<R>(&mut self, f: impl FnOnce(&mut Table) -> R) -> R {
-        self.own_table.as_mut().expect("the table is there until the drop").with(f)
+        self.need_table().with(f)
     }
 
     /// The part of `len` bytes at `offset` that lies in the page of `offset`.
@@ -129,8 +155,19 @@ impl Pager {
 
 impl Drop for Pager {
     fn drop(&mut self) {
-        self.end_loan();
         self.tell_requested();
+        if self.own_table.is_some() {
+            self.empty();
+        }
+        self.pool.close_buffer(self.own_table.take());
+        private::close(&self.pool);
+    }
+}
+
+impl Pager {
+    /// Frees what the buffer holds, but for a frame that its table may keep. For the drop.
+    fn empty(&mut self) {
+        self.end_loan();
         if let Some(own) = self.own() {
             own.detach(); // the file is not read again, so its pages need not be cleared one by one
         }
@@ -144,9 +181,64 @@ impl Drop for Pager {
                 self.truncate(0);
             }
         }
-        if let Some(table) = self.own_table.take() {
-            self.pool.close_table(table);
-            private::close(&self.pool);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use crate::api::buffer::SpillBuffer;
+    use crate::api::pool::SpillPool;
+    use std::io::{BufRead, Read, Seek, Write};
+
+    /// A million empty buffers cost 288 bytes each, most of it for tables without a page; and the list of
+    /// them kept 16 MB when they were gone.
+    #[test]
+    fn an_empty_buffer_has_no_table_and_leaves_nothing() {
+        assert!(size_of::<SpillBuffer>() <= 64);
+        let pool = SpillPool::builder().memory(1 << 20).build().unwrap();
+        let mut buffers: Vec<_> = (0..5000).map(|_| pool.buffer()).collect();
+        for buffer in &mut buffers {
+            assert_eq!(buffer.read(&mut [0; 10]).unwrap(), 0);
+            assert!(buffer.fill_buf().unwrap().is_empty());
+            buffer.consume(0);
+            assert_eq!(buffer.write(&[]).unwrap(), 0);
+            buffer.spill().unwrap();
+            buffer.set_len(10).unwrap();
+            buffer.clear();
+            buffer.rewind().unwrap();
+            assert!(!buffer.is_spilled() && buffer.stats() == SpillBuffer::new().stats());
+            assert!(buffer.pager.own_table.is_none());
         }
+        assert_eq!(pool.stats().buffers, 5000);
+        for buffer in &mut buffers[1000..] {
+            buffer.write_all(&[1; 100]).unwrap();
+        }
+        assert_eq!(pool.stats().buffers, 5000);
+        drop(buffers);
+        assert_eq!(pool.stats().buffers, 0);
+        pool.trim();
+        let registry = pool.state.registry.as_ref().unwrap();
+        assert_eq!(registry.capacity(), 0);
+        pool.check_invariants();
+    }
+
+    /// A buffer that was made while no table was cached uses one that is cached when it needs one.
+    #[test]
+    fn a_buffer_uses_the_table_of_one_that_was_dropped_after_it_was_made() {
+        let pool = SpillPool::builder().memory(1 << 20).build().unwrap();
+        let (mut first, mut second) = (pool.buffer(), pool.buffer());
+        first.write_all(b"first").unwrap();
+        drop(first);
+        assert!(pool.stats().memory_recycled + pool.stats().memory_used > 0, "its table keeps a frame");
+        second.write_all(b"second").unwrap();
+        second.rewind().unwrap();
+        let mut content = String::new();
+        second.read_to_string(&mut content).unwrap();
+        assert_eq!((&content[..], pool.stats().buffers), ("second", 1));
+        assert_eq!(pool.state.registry.as_ref().unwrap().tables().0.len(), 1, "there is one table");
+        second.check_invariants();
+        drop(second);
+        pool.check_invariants();
     }
 }

@@ -99,9 +99,7 @@ impl Demand {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     clock: Mutex<Clock>,
-    /// The numbers of all tables and of holders. Written with the clock locked; read without, so they may be
-    /// out of date.
-    len: AtomicU64,
+    /// The number of holders. Written with the clock locked; read without, so it may be out of date.
     holders: AtomicU64,
 }
 
@@ -132,13 +130,12 @@ impl Registry {
         let last = clock.tables.len();
         table.unlocked().place.store(last, Ordering::Relaxed);
         clock.tables.push(table.peer());
-        self.note_counts(&clock);
     }
 
     pub(crate) fn unregister(&self, table: &OwnTable) {
         let mut clock = lock(&self.clock);
         clock.remove(table.unlocked().place.load(Ordering::Relaxed));
-        self.note_counts(&clock);
+        self.note_holders(&clock);
     }
 
     /// Makes a table a holder. Its owner calls this each time after its usage of memory has risen from 0: so
@@ -146,17 +143,11 @@ impl Registry {
     pub(crate) fn note_holder(&self, table: &OwnTable) {
         let mut clock = lock(&self.clock);
         clock.add_holder(table.unlocked().place.load(Ordering::Relaxed));
-        self.note_counts(&clock);
+        self.note_holders(&clock);
     }
 
-    fn note_counts(&self, clock: &Clock) {
-        self.len.store(clock.tables.len() as u64, Ordering::Relaxed);
+    fn note_holders(&self, clock: &Clock) {
         self.holders.store(clock.holders as u64, Ordering::Relaxed);
-    }
-
-    /// The number of tables. May be out of date at once.
-    pub(crate) fn len(&self) -> u64 {
-        self.len.load(Ordering::Relaxed)
     }
 
     /// The number of tables that hold memory, and of some that did. May be out of date at once.
@@ -169,7 +160,7 @@ impl Registry {
     pub(crate) fn find_donors(&self, demand: &Demand, requester: &OwnTable) -> Vec<PeerTable> {
         let mut clock = lock(&self.clock);
         let donors = clock.find_donors(demand, requester);
-        self.note_counts(&clock);
+        self.note_holders(&clock);
         donors
     }
 
@@ -184,6 +175,13 @@ impl Registry {
     pub(crate) fn holding_tables(&self) -> Vec<PeerTable> {
         let clock = lock(&self.clock);
         clock.tables[..clock.holders].to_vec()
+    }
+
+    /// Tables that the list has room for, for tests.
+    #[cfg(test)]
+    #[cfg(not(overspill_loom))]
+    pub(crate) fn capacity(&self) -> usize {
+        lock(&self.clock).tables.capacity()
     }
 
     /// Frees what the list of tables does not need.

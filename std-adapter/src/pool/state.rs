@@ -13,7 +13,7 @@ use crate::pages::sums::Checksums;
 use crate::pool::registry::Registry;
 use crate::pool::table_cache::{TableCache, table_cache};
 use crate::pool::when_full::WhenFull;
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU64};
 use std::path::PathBuf;
 
 /// Bytes of a page, unless the memory limit is less than sixteen such pages. Larger pages cost more to move
@@ -31,6 +31,9 @@ pub(crate) struct PoolState {
     pub(crate) table_cache: TableCache,
     pub(crate) counters: Counters,
     pub(crate) listeners: Listeners,
+    /// The number of buffers and of cached tables. Unchanged when a table is cached or used again, so that a
+    /// small body pays for no count.
+    pub(crate) population: AtomicU64,
     /// None in a pool for one buffer, which has no other buffer to reclaim from.
     pub(crate) registry: Option<Registry>,
     pub(crate) page_size: usize,
@@ -54,6 +57,7 @@ impl PoolState {
             table_cache: table_cache(),
             counters: Counters::default(),
             listeners: Listeners::default(),
+            population: AtomicU64::new(0),
             registry: Some(Registry::default()),
             page_size,
             when_full: WhenFull::Fail,

@@ -30,6 +30,7 @@ use crate::pool::private;
 use crate::pool::reclaim::{Reclaimed, Take};
 use crate::pool::registry::{Demand, Effort, Registry};
 use crate::pool::state::PoolState;
+use crate::sync::Ordering;
 
 /// Reclaims that find nothing, after which a request turns to the next source.
 const MISSES_MAX: u32 = 4;
@@ -47,21 +48,39 @@ const DONORS_AT_ONCE: usize = 256;
 const PAGES_AT_ONCE: usize = 16;
 
 impl PoolState {
-    /// A table for a new buffer: a cached one, or a new one that is now registered.
+    /// Counts a new buffer, and returns a cached table for it if there is one. Otherwise it gets one by
+    /// [`open_table`](PoolState::open_table) when it needs one.
     #[inline]
-    pub(crate) fn open_table(&self) -> OwnTable {
-        self.table_cache.pop().unwrap_or_else(|| {
-            let (table, member) = (Table::new(self.page_size), Member::new());
-            let Some(registry) = &self.registry else { return OwnTable::private(table, member) };
-            let table = OwnTable::new(table, member);
-            registry.register(&table);
-            table
-        })
+    pub(crate) fn open_buffer(&self) -> Option<OwnTable> {
+        let cached = self.table_cache.pop();
+        if cached.is_none() {
+            self.population.fetch_add(1, Ordering::Relaxed);
+        }
+        cached
     }
 
-    /// Takes the table of a dropped buffer, to cache it or to drop it. The table has no pages; it may have
-    /// one small empty frame. A table with a file of its own is dropped, since the file cannot be unset.
-    pub(crate) fn close_table(&self, table: OwnTable) {
+    /// A table for a buffer that has none: a cached one, or a new one that is now registered.
+    #[cold]
+    pub(crate) fn open_table(&self) -> OwnTable {
+        if let Some(cached) = self.table_cache.pop() {
+            self.population.fetch_sub(1, Ordering::Relaxed);
+            return cached;
+        }
+        let (table, member) = (Table::new(self.page_size), Member::new());
+        let Some(registry) = &self.registry else { return OwnTable::private(table, member) };
+        let table = OwnTable::new(table, member);
+        registry.register(&table);
+        table
+    }
+
+    /// Takes the table of a dropped buffer, if it has one, to cache it or to drop it. The table has no pages;
+    /// it may have one small empty frame. A table with a file of its own is dropped, since the file cannot be
+    /// unset.
+    pub(crate) fn close_buffer(&self, table: Option<OwnTable>) {
+        let Some(table) = table else {
+            self.population.fetch_sub(1, Ordering::Relaxed);
+            return;
+        };
         let usage = &table.unlocked().usage;
         let held = usage.memory.used();
         usage.reset();
@@ -78,6 +97,7 @@ impl PoolState {
     }
 
     fn drop_table(&self, table: &OwnTable) {
+        self.population.fetch_sub(1, Ordering::Relaxed);
         self.registry.iter().for_each(|registry| registry.unregister(table));
     }
 
@@ -161,10 +181,10 @@ impl PoolState {
         self.registry.iter().for_each(|registry| registry.note_holder(table));
     }
 
-    /// The number of buffers: registered tables without the cached ones. May be out of date at once.
+    /// The number of buffers. May be out of date at once.
     pub(crate) fn buffers(&self) -> usize {
-        let tables = self.registry.as_ref().map_or(1, Registry::len);
-        usize::try_from(tables).unwrap_or(usize::MAX).saturating_sub(self.table_cache.len())
+        let population = usize::try_from(self.population.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        population.saturating_sub(self.table_cache.len())
     }
 
     /// Bytes that each buffer may hold before it becomes a donor while it is in use.
