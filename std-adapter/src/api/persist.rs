@@ -15,7 +15,7 @@ use crate::api::buffer::SpillBuffer;
 use crate::api::persisted::Persisted;
 use crate::api::pool::SpillPool;
 use crate::disk::atomic_file::{AtomicFile, Existing, NameSync, parent};
-use crate::disk::temp_file;
+use crate::disk::temp_file::{self, NoTempFile};
 use crate::error::SpillError;
 use crate::pager::export::{seek_to, target};
 use std::fmt;
@@ -114,9 +114,8 @@ impl SpillBuffer {
     }
 
     fn write_unnamed(&mut self) -> Result<File, SpillError> {
-        let dir = self.pager.pool.dir.clone().unwrap_or_else(temp_file::default_dir);
-        let made = temp_file::unnamed_file(&dir);
-        let file = made.map_err(|source| SpillError::Directory { dir: dir.clone(), source })?;
+        let made = temp_file::make_in(self.pager.pool.dir.as_deref());
+        let (file, dir) = made.map_err(|NoTempFile { dir, source }| SpillError::Directory { dir, source })?;
         self.pager.copy_to(&file, &dir)?;
         seek_to(&file, self.position, &dir)?;
         Ok(file)

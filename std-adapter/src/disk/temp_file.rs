@@ -14,6 +14,7 @@
 
 use crate::disk::store::Store;
 use crate::sync::{Mutex, OnceLock, lock};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ use std::path::{Path, PathBuf};
 /// with the last handle. Child processes do not keep it alive, since std's files are closed on exec.
 #[derive(Debug)]
 pub struct TempFileStore {
-    /// The caller's choice, or else [`default_dir`].
+    /// The caller's choice, or else one of [`usual_dirs`].
     dir: Option<PathBuf>,
     file: OnceLock<Made>,
     /// Held while the file is made, so that two threads do not make two.
@@ -78,15 +79,34 @@ fn current_process() -> u32 {
 
 /// Why a store could not make its file: the source of its `io::Error`.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make a temp file in {}: {source}", dir.display())]
+#[error("cannot make a temp file in {}", dir.display())]
 pub(crate) struct NoTempFile {
     pub(crate) dir: PathBuf,
     pub(crate) source: io::Error,
 }
 
+/// Why no file could be made in the last of several directories, and in those before it.
+#[derive(Debug)]
+struct NoneOf {
+    last: io::Error,
+    before: Vec<NoTempFile>,
+}
+
+impl fmt::Display for NoneOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.last)?;
+        self.before
+            .iter()
+            .try_for_each(|tried| write!(f, "; nor in {}: {}", tried.dir.display(), tried.source))
+    }
+}
+
+impl std::error::Error for NoneOf {}
+
 impl TempFileStore {
-    /// A store in the first of the usual temp directories that exists and is on a disk: `TMPDIR` (or `/tmp`),
-    /// `/var/tmp`, `/usr/tmp`, the current directory. If none is on a disk, a store in the first of them.
+    /// A store in the first of the usual temp directories that is on a disk and where a file can be made: `TMPDIR` (or
+    /// `/tmp`), `/var/tmp`, `/usr/tmp`, the current directory. If there is none, a store in the first of them, in RAM
+    /// too. The error names all that were tried.
     ///
     /// On Windows, always a store in the system's temp directory.
     #[must_use]
@@ -131,9 +151,8 @@ impl TempFileStore {
     fn make(&self) -> io::Result<&Made> {
         let _making = lock(&self.making);
         if self.file.get().is_none() {
-            let dir = self.dir.clone().unwrap_or_else(default_dir);
-            let made = unnamed_file(&dir)
-                .map_err(|source| io::Error::new(source.kind(), NoTempFile { dir: dir.clone(), source }))?;
+            let (made, _) =
+                make_in(self.dir.as_deref()).map_err(|error| io::Error::new(error.source.kind(), error))?;
             let _ = self.file.set(Made { file: made, process: current_process() });
         }
         self.file.get().ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -233,13 +252,41 @@ pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The directory that [`TempFileStore::new`] describes.
-pub(crate) fn default_dir() -> PathBuf {
+/// An unnamed file in `dir`, or else where [`TempFileStore::new`] says; and its directory.
+pub(crate) fn make_in(dir: Option<&Path>) -> Result<(File, PathBuf), NoTempFile> {
+    match dir {
+        Some(dir) => make_in_first([dir.to_owned()]),
+        None => make_in_first(usual_dirs()),
+    }
+}
+
+/// An unnamed file in the first of `dirs` where one can be made. There is at least one.
+fn make_in_first(dirs: impl IntoIterator<Item = PathBuf>) -> Result<(File, PathBuf), NoTempFile> {
+    let mut tried = Vec::new();
+    for dir in dirs {
+        match unnamed_file(&dir) {
+            Ok(file) => return Ok((file, dir)),
+            Err(source) => tried.push(NoTempFile { dir, source }),
+        }
+    }
+    let Some(NoTempFile { dir, source }) = tried.pop() else {
+        return Err(NoTempFile { dir: PathBuf::new(), source: io::ErrorKind::NotFound.into() });
+    };
+    if tried.is_empty() {
+        return Err(NoTempFile { dir, source });
+    }
+    let kind = source.kind();
+    Err(NoTempFile { dir, source: io::Error::new(kind, NoneOf { last: source, before: tried }) })
+}
+
+/// The usual temp directories that are on a disk, and at the end the first of them all.
+fn usual_dirs() -> impl Iterator<Item = PathBuf> {
     let usual = usual_dir();
     let others = ["/var/tmp", "/usr/tmp", "."].map(PathBuf::from);
-    let candidates = || std::iter::once(&usual).chain(if cfg!(windows) { &[] } else { &others[..] });
-    let on_disk = candidates().find(|dir| dir.is_dir() && !is_in_memory(dir));
-    on_disk.unwrap_or(&usual).clone()
+    let others = others.into_iter().filter(|_| !cfg!(windows));
+    let on_disk =
+        std::iter::once(usual.clone()).chain(others).filter(|dir| dir.is_dir() && !is_in_memory(dir));
+    on_disk.chain(std::iter::once(usual))
 }
 
 #[cfg(not(target_os = "wasi"))]
@@ -284,6 +331,28 @@ mod tests {
         assert!(is_in_memory(Path::new("/dev/shm")));
         assert!(!is_in_memory(Path::new("/proc")));
         assert!(!is_in_memory(Path::new("/nowhere/at/all")));
+    }
+
+    /// A directory was chosen because it exists: with `/tmp` in RAM and `/var/tmp` on a read-only disk, nothing could be
+    /// spilled.
+    #[test]
+    fn the_first_directory_where_a_file_can_be_made_is_chosen() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let missing = ["not", "there"].map(|name| dir.path().join(name));
+        let dirs = [missing[0].clone(), dir.path().to_owned(), missing[1].clone()];
+        let (file, chosen) = make_in_first(dirs).unwrap();
+        assert_eq!(chosen, dir.path());
+        assert_eq!(file.metadata().unwrap().dev(), std::fs::metadata(dir.path()).unwrap().dev());
+
+        let error = make_in_first(missing.clone()).unwrap_err();
+        assert_eq!((error.source.kind(), &error.dir), (io::ErrorKind::NotFound, &missing[1]));
+        assert!(
+            error.source.to_string().contains(&format!("nor in {}", missing[0].display())),
+            "{}",
+            error.source
+        );
+        assert_eq!(usual_dirs().last(), Some(usual_dir()));
     }
 
     #[test]

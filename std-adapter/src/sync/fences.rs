@@ -19,13 +19,13 @@
 //!
 //! | mode | owners | peers | left by |
 //! |---|---|---|---|
-//! | [`SYMMETRIC`] | full fence | full fence | [`adopt`]: the process is registered |
-//! | [`CHANGING`] | full fence | full fence and `membarrier` | [`adopt`], after a full fence |
+//! | [`SYMMETRIC`] | full fence | full fence | `adopt`: the process is registered |
+//! | [`CHANGING`] | full fence | full fence and `membarrier` | `adopt`, after a full fence |
 //! | [`ASYMMETRIC`] | compiler fence | full fence and `membarrier` | a refusal |
 //! | [`REFUSED`] | full fence, after saying that they know | as before, and without the kernel's help only those owners count that know | never |
 //!
 //! The mode only rises. *Why a peer may go by [`SYMMETRIC`] while an owner goes by [`ASYMMETRIC`]*: the peer has passed
-//! its fence and then not seen [`CHANGING`], so its fence comes before the one in [`adopt`]; an owner that reads
+//! its fence and then not seen [`CHANGING`], so its fence comes before the one in `adopt`; an owner that reads
 //! [`ASYMMETRIC`] comes after that one, and so sees the peer's flag.
 //!
 //! *Why an owner that knows is safe in [`REFUSED`]*: it has read that mode, so it never reads a lower one again, on
