@@ -29,8 +29,13 @@ pub(crate) fn target(path: &Path, source: io::Error) -> SpillError {
 
 /// Moves the position of `file`, which is `name` in errors. A file system limits positions, and a buffer does not.
 pub(crate) fn seek_to(mut file: &File, position: u64, name: &Path) -> Result<(), SpillError> {
+    // Whatever the system says of it: Windows has no kind of error for that.
+    let kind = |source: &io::Error| match i64::try_from(position) {
+        Ok(_) => source.kind(),
+        Err(_) => io::ErrorKind::InvalidInput,
+    };
     let at =
-        |source: io::Error| target(name, io::Error::new(source.kind(), InvalidPosition { position, source }));
+        |source: io::Error| target(name, io::Error::new(kind(&source), InvalidPosition { position, source }));
     file.seek(SeekFrom::Start(position)).map(drop).map_err(at)
 }
 
