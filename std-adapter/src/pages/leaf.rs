@@ -124,8 +124,8 @@ mod tests {
 
     /// Four million pages took 72 bytes each, of which a spilled page needs a third.
     #[test]
-    fn an_entry_takes_24_bytes() {
-        assert_eq!((size_of::<State>(), size_of::<Entry>(), size_of::<Leaf>()), (16, 24, 24));
+    fn an_entry_takes_24_bytes_at_most() {
+        assert!(size_of::<State>() <= 16 && size_of::<Entry>() <= 24 && size_of::<Leaf>() <= 24);
     }
 
     #[test]
