@@ -13,7 +13,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::memory::chunks::of_process;
+use crate::memory::chunks::{NoPiece, of_process};
 use crate::memory::copy::is_slow;
 use crate::memory::pieces::Piece;
 use crate::memory::system::HAS_CHUNKS;
@@ -56,13 +56,11 @@ fn short(bytes: usize) -> u32 {
 impl Block {
     /// A block of `len` bytes, at least one, none of them written. `None` if there is no memory.
     pub(crate) fn allocate(len: usize) -> Option<Block> {
-        if HAS_CHUNKS && of_process().has(len) {
-            if let Some(memory) = of_process().allocate(len) {
-                return Some(Block { memory, written: 0 });
-            }
-            // A forked process may have noticed just now that it has no chunks.
-            if of_process().has(len) {
-                return None;
+        if HAS_CHUNKS {
+            match of_process().allocate(len) {
+                Ok(memory) => return Some(Block { memory, written: 0 }),
+                Err(NoPiece::Refused) => return None,
+                Err(NoPiece::Never) => {}
             }
         }
         let bytes = u32::try_from(len).ok().filter(|len| *len > 0)?;

@@ -64,6 +64,16 @@ pub(crate) struct Chunks<S: Source> {
     lost: AtomicBool,
 }
 
+/// Why there is no piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoPiece {
+    /// There are none of that length, or none in this process, which has lost a lock in a fork: the allocator is
+    /// to be asked.
+    Never,
+    /// There is no memory.
+    Refused,
+}
+
 /// The chunks of this process.
 #[cfg(not(overspill_loom))]
 static CHUNKS: Chunks<Pages> = Chunks::new(Pages);
@@ -115,22 +125,18 @@ impl<S: Source> Chunks<S> {
     }
 
     /// Whether there are pieces of `len` bytes: powers of two from [`PIECE_MIN`] to [`PAGE_SIZE_MAX`], and no
-    /// less than a page of the machine; none any more if a fork has lost a lock.
-    pub(crate) fn has(&self, len: usize) -> bool {
-        if self.lost.load(Ordering::Relaxed) {
-            return false;
-        }
+    /// less than a page of the machine.
+    fn has(&self, len: usize) -> bool {
         let shortest = self.source.page_size().max(PIECE_MIN);
         len.is_power_of_two() && (shortest..=PAGE_SIZE_MAX).contains(&len)
     }
 
-    /// A piece of `len` bytes, with arbitrary bytes in it. `None` if there are no pieces of that length, or if
-    /// the system refuses.
-    pub(crate) fn allocate(&self, len: usize) -> Option<Piece> {
+    /// A piece of `len` bytes, with arbitrary bytes in it.
+    pub(crate) fn allocate(&self, len: usize) -> Result<Piece, NoPiece> {
         if !self.has(len) {
-            return None;
+            return Err(NoPiece::Never);
         }
-        let mut class = self.enter(len)?;
+        let mut class = self.enter(len).ok_or(NoPiece::Never)?;
         let piece = match class.take_warm() {
             Some(piece) => {
                 self.warm.fetch_sub(len as u64, Ordering::Relaxed);
@@ -145,19 +151,19 @@ impl<S: Source> Chunks<S> {
             },
         };
         self.source.mark(piece.at(), len, true);
-        Some(piece)
+        Ok(piece)
     }
 
     #[cold]
-    fn allocate_of_new_chunk(&self, len: usize) -> Option<Piece> {
-        let at = self.source.map(chunk_len(len))?;
+    fn allocate_of_new_chunk(&self, len: usize) -> Result<Piece, NoPiece> {
+        let at = self.source.map(chunk_len(len)).ok_or(NoPiece::Refused)?;
         self.source.mark(at, chunk_len(len), false);
         let piece = self.enter(len).and_then(|mut class| class.add(at, len));
         if piece.is_none() {
             // SAFETY: it was mapped above with this length, and is in no class.
             unsafe { self.source.unmap(at, chunk_len(len)) };
         }
-        piece
+        piece.ok_or(NoPiece::Refused)
     }
 
     /// Takes a piece back, and keeps it warm or gives its memory to the system.
@@ -324,7 +330,9 @@ mod tests {
         assert_eq!(chunks.source.mapped(), 3 * PAGE_SIZE_MAX);
         free(&chunks, pieces);
         assert_eq!((chunks.source.mapped(), chunks.warm_bytes()), (PAGE_SIZE_MAX, 0), "one stays, cold");
-        assert!(!chunks.has(2 * PAGE_SIZE_MAX) && !chunks.has(PIECE_MIN / 2) && !chunks.has(PIECE_MIN + 1));
+        for len in [2 * PAGE_SIZE_MAX, PIECE_MIN / 2, PIECE_MIN + 1] {
+            assert_eq!(chunks.allocate(len).err(), Some(NoPiece::Never));
+        }
     }
 
     #[test]
@@ -332,8 +340,8 @@ mod tests {
         let chunks = chunks();
         let one = allocate(&chunks, LEN);
         chunks.source.refuse(true);
-        assert!(chunks.allocate(2 * LEN).is_none());
-        let others: Vec<_> = std::iter::from_fn(|| chunks.allocate(LEN)).collect();
+        assert_eq!(chunks.allocate(2 * LEN).err(), Some(NoPiece::Refused));
+        let others: Vec<_> = std::iter::from_fn(|| chunks.allocate(LEN).ok()).collect();
         assert_eq!(others.len(), CHUNK / LEN - 1, "what is mapped is there");
         chunks.source.refuse(false);
         free(&chunks, others.into_iter().chain([one, allocate(&chunks, 2 * LEN)]));

@@ -14,8 +14,8 @@
 
 use std::ptr::NonNull;
 
-/// Bytes of the shortest piece, a page of the usual machine. Where pages are longer, so is the shortest piece:
-/// see [`Chunks::has`](crate::memory::chunks::Chunks::has).
+/// Bytes of the shortest piece, a page of the usual machine. Where pages are longer, so is the shortest piece
+/// that is used.
 pub(crate) const PIECE_MIN: usize = 4 << 10;
 
 /// Bytes of a chunk, unless its one piece is longer. A chunk costs two calls of the system.
