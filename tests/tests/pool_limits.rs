@@ -105,8 +105,8 @@ fn what_was_lent_leaves_when_its_buffer_is_used_next() {
     }
 }
 
-/// A buffer evicted its own pages while the pool was over its limit, whoever held too much: bodies of a few
-/// pages lost them, and a huge buffer that was not used kept all of its own.
+/// A buffer evicted its own pages while the pool was over its limit, even if another one held too much: bodies of a
+/// few pages lost them, and a huge buffer that was not used kept all of its own.
 #[test]
 fn a_buffer_within_its_share_keeps_its_pages_while_another_is_over() {
     let pool = pool(64);

@@ -455,7 +455,7 @@ fn a_write_to_the_window_releases_what_was_set_aside() {
     filled(&pool, 1, 5).spill().unwrap();
 }
 
-/// Closing a buffer that held nothing woke all waiters, who tried again: 30 ms of their processors' time for 10,000 of them.
+/// Closing a buffer that held nothing woke all waiters, which tried again: 30 ms of their processors' time for 10,000 of them.
 #[test]
 fn closing_an_empty_buffer_wakes_nobody() {
     let pool = pool(0, 1, WhenFull::Fail);

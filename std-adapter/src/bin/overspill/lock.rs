@@ -1,11 +1,11 @@
-//! The lock of those who append to one file.
+//! The lock of the processes that append to one file.
 //!
 //! Promises:
 //!
 //! - While a process has the lock on a file, no other has it: whatever was looked at can then be replaced.
 //! - The lock leaves no file, and ends with the process, however that ends.
 //!
-//! It holds back those who take it too, which is `overspill --append`. A plain `>>` does not.
+//! It holds back the processes that take it too: `overspill --append`. A plain `>>` does not take it.
 //!
 //! On Unix the lock is `fcntl`'s, on the file itself. `flock`'s would be one that scripts hold around the whole
 //! pipeline (`flock log sh -c 'job | overspill -a -o log'`), which would then wait for itself; Linux keeps the two apart.
