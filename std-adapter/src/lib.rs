@@ -37,6 +37,7 @@
 mod api;
 mod disk;
 mod error;
+mod foreign;
 mod memory;
 #[cfg(all(test, overspill_loom))]
 mod models;

@@ -45,10 +45,18 @@ impl<'a> Backing<'a> {
         }
     }
 
+    /// Frees a slot, and serves those that wait for room.
     pub(crate) fn free(self, slot: Slot) {
+        self.free_quietly(slot);
+        self.disk.quota().serve_if_waiting();
+    }
+
+    /// Frees a slot in the middle of something: those that wait for room are to be
+    /// [served](crate::disk::quota::Quota::serve_if_waiting) at its end.
+    pub(crate) fn free_quietly(self, slot: Slot) {
         match self.own {
-            Some(own) => own.free(slot),
-            None => self.disk.free(slot),
+            Some(own) => own.free_quietly(slot),
+            None => self.disk.free_quietly(slot),
         }
     }
 

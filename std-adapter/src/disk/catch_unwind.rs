@@ -11,9 +11,8 @@
 //! Held by: the test below, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults/`.
 
 use crate::disk::store::Store;
-use std::any::Any;
+use crate::foreign::contained;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Forwards to the store within, and catches its panics.
 #[derive(Debug)]
@@ -21,21 +20,9 @@ pub(crate) struct CatchUnwind(pub(crate) Box<dyn Store>);
 
 /// Turns a panic of `call` into an error.
 ///
-/// `AssertUnwindSafe`: the crate assumes nothing about a store after an error of any kind, so a half-done
-/// call breaks nothing here.
+/// The crate assumes nothing about a store after an error of any kind, so a half-done call breaks nothing here.
 fn catch<R>(call: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        let message = message(&*panic);
-        // Dropping the payload runs foreign code too, which may panic.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
-        Err(io::Error::other(format!("the store panicked: {message}")))
-    })
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-    text.unwrap_or_else(|| "without a message".to_owned())
+    contained(call).unwrap_or_else(|message| Err(io::Error::other(format!("the store panicked: {message}"))))
 }
 
 #[deny(clippy::missing_trait_methods)]

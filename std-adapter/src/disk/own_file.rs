@@ -62,13 +62,13 @@ impl OwnFile {
         Ok(Slot::new(offset, len))
     }
 
-    /// Frees the slot of a page, and clears it: the page may be a hole in the final content.
-    pub(crate) fn free(&self, slot: Slot) {
+    /// Frees the slot of a page, and clears it: the page may be a hole in the final content. Wakes nobody.
+    pub(crate) fn free_quietly(&self, slot: Slot) {
         let holds = self.store.is_made() && !self.detached.load(Ordering::Relaxed);
         if holds && Store::discard(&self.store, slot.offset, slot.len()).is_err() {
             self.has_residue.store(true, Ordering::Relaxed);
         }
-        self.quota.release(slot.len());
+        self.quota.release_quietly(slot.len());
     }
 
     /// Makes the file the content: `len` bytes, with zeros in the ranges `zeros` of `(offset, len)`, which

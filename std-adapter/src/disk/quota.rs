@@ -8,7 +8,7 @@
 //!   a ticket that requests more than the whole limit is passed over, until the limit is raised.
 //! - No wake-up is lost. A ticket that leaves the queue passes its turn, and the bytes set aside for it, to
 //!   the rest.
-//! - Wakers run with nothing locked.
+//! - Wakers run with nothing locked, and the panic of one reaches no other thread's call.
 //! - Without waiters, a reservation or a release reads one counter and takes no lock.
 //!
 //! Held by: `std-adapter/src/models.rs` (loom), `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`.
@@ -31,6 +31,7 @@
 //! fence between freeing and reading `waiting`. So at least one of the two sees the other's store.
 
 use crate::error::{DiskLimitScope, SpillError};
+use crate::foreign::wake_each;
 use crate::memory::budget::{Budget, HighWater, Refused};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, fences, lock};
 use std::collections::BTreeMap;
@@ -140,8 +141,14 @@ impl Quota {
 
     /// Releases `bytes`, and serves waiting tickets with them.
     pub(crate) fn release(&self, bytes: u64) {
-        self.budget.release(bytes);
+        self.release_quietly(bytes);
         self.serve_if_waiting();
+    }
+
+    /// Releases `bytes` in the middle of something, and wakes nobody: [`serve_if_waiting`](Quota::serve_if_waiting) is to
+    /// follow at its end.
+    pub(crate) fn release_quietly(&self, bytes: u64) {
+        self.budget.release(bytes);
     }
 
     /// Changes the limit in bytes, and serves waiting tickets.
@@ -173,13 +180,14 @@ impl Quota {
             let mut queue = lock(&self.queue);
             queue.waiting.values_mut().filter_map(Waiting::wake).collect()
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wake_each(wakers);
     }
 
-    fn serve_if_waiting(&self) {
+    /// Serves waiting tickets with what was released.
+    pub(crate) fn serve_if_waiting(&self) {
         if self.may_have_waiters() {
             let wakers = self.serve(&mut lock(&self.queue));
-            wakers.into_iter().for_each(Waker::wake);
+            wake_each(wakers);
         }
     }
 
@@ -250,7 +258,7 @@ impl Ticket {
         }
         fences::full();
         let wakers = quota.serve(&mut lock(&quota.queue));
-        wakers.into_iter().for_each(Waker::wake);
+        wake_each(wakers);
     }
 
     /// Ready if the ticket is served, or was woken since the last call. Otherwise the waker of `context` is

@@ -15,6 +15,7 @@ use crate::disk::quota::{Quota, Ticket};
 use crate::disk::slots::{Discarding, Slot, Slots, slot_bytes};
 use crate::disk::store::Store;
 use crate::error::SpillError;
+use crate::foreign::contained;
 use crate::sync::{Arc, Condvar, Mutex, lock};
 use std::io;
 
@@ -96,10 +97,12 @@ impl SlottedStore {
         }
         let len = state.slots.class(bytes);
         self.quota.reserve_for_slot(len, ticket)?;
-        let slot = state.slots.allocate(len).ok_or_else(|| {
+        let Some(slot) = state.slots.allocate(len) else {
+            let position = state.slots.end();
+            drop(state);
             self.quota.release(len);
-            SpillError::TooLarge { position: state.slots.end(), requested: len }
-        })?;
+            return Err(SpillError::TooLarge { position, requested: len });
+        };
         let warm = state.slots.warm_bytes();
         state.count_allocated();
         drop(state);
@@ -115,8 +118,8 @@ impl SlottedStore {
         }
     }
 
-    /// Frees a slot. If enough free blocks have come together, they go back to the file system.
-    pub(crate) fn free(&self, slot: Slot) {
+    /// Frees a slot, and wakes nobody. If enough free blocks have come together, they go back to the file system.
+    pub(crate) fn free_quietly(&self, slot: Slot) {
         let (warm, keep) = {
             let mut state = lock(&self.state);
             state.slots.free(slot);
@@ -124,7 +127,7 @@ impl SlottedStore {
             let was_long = state.in_use == 0 && std::mem::take(&mut state.end_max) > WARM_MAX;
             (state.slots.warm_bytes(), if was_long { 0 } else { WARM_MAX })
         };
-        self.quota.release(slot.len());
+        self.quota.release_quietly(slot.len());
         if warm > keep.min(self.quota.limit()) {
             self.trim();
         }
@@ -163,7 +166,8 @@ impl SlottedStore {
         if let Some(end) = cut {
             // If this fails, the file stays long. That costs room but no byte: slots past `end` are written
             // again before they are read.
-            let _ = self.store.set_len(end);
+            // The error is foreign, and its drop may panic.
+            let _ = contained(|| drop(self.store.set_len(end)));
             lock(&self.state).shrinking = false;
             self.cut.notify_all();
         }

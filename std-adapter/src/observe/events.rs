@@ -9,9 +9,9 @@
 //! Held by: `tests/tests/pool_stats.rs`.
 
 use crate::error::{DiskLimitScope, SpillError};
+use crate::foreign::contained;
 use crate::observe::stats::SpillReason;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// An event of a pool; see [`PoolBuilder::on_event`](crate::PoolBuilder::on_event).
@@ -93,12 +93,9 @@ impl Listeners {
     #[cold]
     pub(crate) fn notify(&self, event: &Event) {
         #[cfg(feature = "tracing")]
-        trace(&self.name, event);
+        let _ = contained(|| trace(&self.name, event));
         if let Some(Listener(listener)) = &self.listener {
-            // `AssertUnwindSafe`: state that the listener left half changed is the listener's own. The panic
-            // hook has reported the panic already. Its payload is foreign too, and its drop may panic again.
-            let result = catch_unwind(AssertUnwindSafe(|| listener(event)));
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(result)));
+            let _ = contained(|| listener(event));
         }
     }
 }

@@ -210,11 +210,11 @@ impl Pager {
                 Ok(Some(resident.frame))
             }
             Ok(Some(slot)) => {
-                if let Some(outgrown) = resident.slot.filter(|&old| old != slot) {
-                    self.free_slot(outgrown);
-                }
+                let outgrown = resident.slot.filter(|&old| old != slot);
                 let Resident { frame, valid, dirty, .. } = resident;
                 self.table(|table| table.put(index, Page::Spilled { slot, valid }));
+                // Only now: it wakes those that wait for room.
+                outgrown.into_iter().for_each(|outgrown| self.free_slot(outgrown));
                 self.pool.counters.count_eviction();
                 self.count_spills(reason, u64::from(dirty), valid);
                 Ok(Some(frame))

@@ -275,7 +275,7 @@ impl PoolState {
         let mut first_spills = Vec::new();
         for (donor, ReleasedPage { content, outgrown }) in released {
             let donor = &donors[donor];
-            outgrown.into_iter().for_each(|slot| donor.backing(self).free(slot));
+            outgrown.into_iter().for_each(|slot| donor.backing(self).free_quietly(slot));
             match content {
                 Released::Empty(frame) => frames.push(frame),
                 Released::Clean(frame) => {
@@ -293,7 +293,8 @@ impl PoolState {
             donor.returned.borrow().iter().for_each(|&index| table.settle(index));
         });
         frames.iter().for_each(|_| self.counters.count_reclaim());
-        // Notify last, with no page in transit: a listener may use any buffer, and would wait for its pages.
+        // Tell last, with no page in transit: a waker or a listener may use any buffer, and would wait for its pages.
+        self.disk.quota().serve_if_waiting();
         for bytes in first_spills {
             self.listeners.notify(&Event::FirstSpill { reason, bytes });
         }
@@ -339,7 +340,7 @@ impl PoolState {
                     continue;
                 }
                 if outgoing.carrier.resident().slot.is_none() {
-                    outgoing.donor.backing(self).free(slot);
+                    outgoing.donor.backing(self).free_quietly(slot);
                 }
                 frames.extend(self.return_page(outgoing));
             }
@@ -379,7 +380,7 @@ impl PoolState {
         self.counters.count_eviction();
         self.counters.count_spills(reason, 1);
         first_spills.extend(is_first.then_some(bytes));
-        unwanted.into_iter().for_each(|slot| donor.backing(self).free(slot));
+        unwanted.into_iter().for_each(|slot| donor.backing(self).free_quietly(slot));
         frame
     }
 
@@ -391,7 +392,7 @@ impl PoolState {
             donor.returned.borrow_mut().push(index);
             return None;
         };
-        abandoned.slot.into_iter().for_each(|slot| donor.backing(self).free(slot));
+        abandoned.slot.into_iter().for_each(|slot| donor.backing(self).free_quietly(slot));
         Some(abandoned.frame)
     }
 }

@@ -1,0 +1,193 @@
+//! What if code that is not ours panics, or comes back, in the middle of our work? Wakers and stores' errors do here what
+//! they should not; subscribers of `tracing` do in `panicking_subscriber.rs`.
+
+use overspill::{MemoryStore, SpillBuffer, SpillPool, Store};
+use overspill_tests::support::content_of;
+use std::io::{self, Seek, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+const PAGE: usize = 16 << 10;
+const BLOCK: usize = 4 << 10;
+
+/// Runs `f` on a thread of its own, and fails if it hangs.
+fn in_time(f: impl FnOnce() + Send + 'static) {
+    let (done, ended) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        f();
+        let _ = done.send(());
+    });
+    if ended.recv_timeout(Duration::from_secs(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        panic!("it hangs");
+    }
+    thread.join().unwrap();
+}
+
+/// A pool with so many bytes of disk and no memory, and a buffer that holds all of that.
+fn full_pool(disk: usize) -> (SpillPool, SpillBuffer) {
+    let builder = SpillPool::builder().memory(0).disk(disk as u64).page_size(PAGE);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let mut holder = pool.buffer();
+    holder.write_all(&vec![1; disk]).unwrap();
+    (pool, holder)
+}
+
+/// A buffer that was refused, and whose waker is in the queue.
+fn waiting(pool: &SpillPool, waker: &Waker) -> SpillBuffer {
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[2; 100]).unwrap_err();
+    let mut context = Context::from_waker(waker);
+    assert_eq!(buffer.poll_writable(&mut context), Poll::Ready(()), "the first time");
+    buffer.write_all(&[2; 100]).unwrap_err();
+    assert_eq!(buffer.poll_writable(&mut context), Poll::Pending);
+    buffer
+}
+
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker");
+    }
+}
+
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl Wake for Counting {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A waker that panicked unwound through the call of another buffer: that lost accepted bytes, the wake-ups of all behind it,
+/// and part of the disk limit.
+#[test]
+fn a_waker_that_panics_reaches_nobody_else() {
+    let (pool, mut holder) = full_pool(4 * PAGE);
+    let woken = Arc::new(Counting::default());
+    let first = waiting(&pool, &Arc::new(Panicking).into());
+    let mut second = waiting(&pool, &Arc::clone(&woken).into());
+    holder.set_len(PAGE as u64 + 100).unwrap();
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1, "there is room for both");
+    second.write_all(&[2; 100]).unwrap();
+    assert_eq!(content_of(&mut holder), [1; PAGE + 100]);
+    assert_eq!(content_of(&mut second), [2; 100]);
+    drop(first);
+    drop(holder);
+    pool.check_invariants();
+    drop(second);
+    assert_eq!(pool.stats().disk_used, 0);
+}
+
+/// Reads a buffer when it is called.
+struct Reading {
+    buffer: Mutex<Option<SpillBuffer>>,
+    found: Mutex<Vec<u8>>,
+}
+
+impl Wake for Reading {
+    fn wake(self: Arc<Self>) {
+        if let Some(buffer) = &mut *self.buffer.lock().unwrap() {
+            *self.found.lock().unwrap() = content_of(buffer);
+        }
+    }
+}
+
+/// A waker ran while pages were on their way to the store, in the thread that writes them. One that used such a buffer waited for
+/// itself.
+#[test]
+fn a_waker_may_use_a_buffer_whose_pages_leave() {
+    in_time(|| {
+        let builder = SpillPool::builder().memory(4 * PAGE).disk(2 * PAGE as u64).page_size(PAGE);
+        let pool = builder.store(MemoryStore::new()).build().unwrap();
+        // A page in memory that has outgrown its slot: reclaiming it frees that one.
+        let mut donor = pool.buffer();
+        donor.write_all(&[3; BLOCK]).unwrap();
+        donor.spill().unwrap();
+        donor.write_all(&[3; BLOCK]).unwrap();
+        assert_eq!((donor.stats().memory_used, donor.stats().disk_used), (PAGE as u64 / 2, BLOCK as u64));
+        let mut holder = pool.buffer();
+        holder.write_all(&[4; PAGE]).unwrap();
+        holder.spill().unwrap();
+        let reading = Arc::new(Reading { buffer: Mutex::new(None), found: Mutex::default() });
+        let mut waiter = pool.buffer_builder().memory(0).build();
+        let refused = waiting_for(&mut waiter, 3 * BLOCK + 1, &reading);
+        *reading.buffer.lock().unwrap() = Some(donor);
+        pool.set_memory_limit(0);
+        assert_eq!(*reading.found.lock().unwrap(), [3; 2 * BLOCK], "the waker ran, and read it");
+        drop((waiter, refused));
+    });
+}
+
+/// Lets `buffer` wait for room for `len` bytes. Returns what it could not write.
+fn waiting_for(buffer: &mut SpillBuffer, len: usize, waker: &Arc<Reading>) -> Vec<u8> {
+    let data = vec![5; len];
+    let waker = Arc::clone(waker).into();
+    let mut context = Context::from_waker(&waker);
+    for expected in [Poll::Ready(()), Poll::Pending] {
+        buffer.write_all(&data).unwrap_err();
+        assert_eq!(buffer.poll_writable(&mut context), expected);
+    }
+    data
+}
+
+/// A store that cuts nothing, and says so by an error whose drop panics.
+#[derive(Debug, Default)]
+struct Grudging(MemoryStore);
+
+#[derive(Debug)]
+struct Angry;
+
+impl std::fmt::Display for Angry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("not now")
+    }
+}
+
+impl std::error::Error for Angry {}
+
+impl Drop for Angry {
+    fn drop(&mut self) {
+        panic!("an error is dropped");
+    }
+}
+
+impl Store for Grudging {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        self.0.write_at(offset, data)
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::Error::other(Angry))
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.0.discard(offset, len)
+    }
+}
+
+/// The store was marked as being cut, for ever: each later spill waited for the end of that.
+#[test]
+fn an_error_whose_drop_panics_leaves_nothing_under_way() {
+    in_time(|| {
+        let builder = SpillPool::builder().memory(0).page_size(PAGE);
+        let pool = builder.store(Grudging::default()).build().unwrap();
+        for byte in [1, 2] {
+            let mut buffer = pool.buffer();
+            buffer.write_all(&[byte; 3 * PAGE]).unwrap();
+            buffer.rewind().unwrap();
+            assert_eq!(content_of(&mut buffer), [byte; 3 * PAGE]);
+            drop(buffer);
+            pool.trim();
+        }
+        pool.check_invariants();
+    });
+}
