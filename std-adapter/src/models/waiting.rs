@@ -1,0 +1,185 @@
+//! loom models of the queue for disk room, and of calls that wait in it.
+//!
+//! Held by: `.ci/weaken-pool`.
+
+use crate::disk::quota::{Quota, Ticket};
+use crate::memory::budget::Budget;
+use crate::models::{PAGE, VecStore, content, explore, reclaim};
+use crate::pager::state::Pager;
+use crate::pool::state::PoolState;
+use crate::pool::when_full::WhenFull;
+use crate::sync::{Arc, ThreadWaker, park_until};
+use loom::thread;
+use overspill_core::Medium;
+use std::task::Context;
+use std::time::Duration;
+
+/// Blocks as [`Pager::retry_after_waits`] does. If a wake-up is lost, no thread can run, and loom reports a
+/// deadlock.
+fn await_turn(ticket: &Ticket) {
+    let waker = ThreadWaker::waker();
+    while ticket.poll(&Context::from_waker(&waker)).is_pending() {
+        park_until(None);
+    }
+}
+
+fn full_quota() -> Arc<Quota> {
+    let quota = Arc::new(Quota::new(10));
+    quota.reserve(10, None).unwrap();
+    quota
+}
+
+/// Guards: bytes that come free piece by piece wake the waiter, and are set aside for it.
+#[test]
+fn bytes_that_come_free_wake_the_waiter() {
+    explore(3, || {
+        let quota = full_quota();
+        let theirs = Arc::clone(&quota);
+        let releaser = thread::spawn(move || {
+            theirs.release(4);
+            theirs.release(3);
+        });
+        let ticket = quota.enter(6);
+        await_turn(&ticket);
+        quota.reserve(6, Some(&ticket)).unwrap();
+        drop(ticket);
+        releaser.join().unwrap();
+        assert_eq!((quota.used(), quota.set_aside(), quota.high_water()), (9, 0, 10));
+    });
+}
+
+/// Guards: bytes that come free while a waiter that needs more tries to use what was set aside for it. They were set aside
+/// as if nothing had been before, and what it had taken and could not use came on top: more than it had requested, and the
+/// next sum went below 0.
+#[test]
+fn a_waiter_is_set_aside_no_more_than_it_requests() {
+    explore(3, || {
+        let quota = full_quota();
+        let ticket = quota.enter(6);
+        quota.release(4);
+        let theirs = Arc::clone(&quota);
+        let releaser = thread::spawn(move || {
+            theirs.release(4);
+            theirs.release(1);
+        });
+        let is_reserved = quota.reserve(9, Some(&ticket)).is_ok();
+        releaser.join().unwrap();
+        assert!(quota.set_aside() <= 6 && quota.used() <= 10);
+        drop(ticket);
+        assert_eq!((quota.used(), quota.set_aside()), (if is_reserved { 10 } else { 1 }, 0));
+    });
+}
+
+/// Guards: a request that comes later takes none of the room that a waiter waits for, and so cannot starve it.
+#[test]
+fn a_late_request_does_not_pass_the_waiter() {
+    explore(3, || {
+        let quota = full_quota();
+        let ticket = quota.enter(6);
+        let theirs = Arc::clone(&quota);
+        let releaser = thread::spawn(move || {
+            theirs.release(4);
+            theirs.release(3);
+        });
+        let is_taken = quota.reserve(2, None).is_ok();
+        await_turn(&ticket);
+        assert!(!is_taken);
+        quota.reserve(6, Some(&ticket)).unwrap();
+        releaser.join().unwrap();
+    });
+}
+
+/// Guards: raising the limit wakes the waiter.
+#[test]
+fn a_raised_limit_wakes_the_waiter() {
+    explore(3, || {
+        let quota = full_quota();
+        let theirs = Arc::clone(&quota);
+        let raiser = thread::spawn(move || theirs.set_limit(16));
+        let ticket = quota.enter(6);
+        await_turn(&ticket);
+        quota.reserve(6, Some(&ticket)).unwrap();
+        raiser.join().unwrap();
+    });
+}
+
+/// Guards: a ticket that leaves the queue passes its turn, and the bytes set aside for it, to the next.
+#[test]
+fn a_ticket_that_leaves_the_queue_passes_its_turn_on() {
+    explore(2, || {
+        let quota = full_quota();
+        let first = quota.enter(6);
+        let second = quota.enter(5);
+        let theirs = Arc::clone(&quota);
+        let releaser = thread::spawn(move || theirs.release(5));
+        let leaver = thread::spawn(move || drop(first));
+        await_turn(&second);
+        quota.reserve(5, Some(&second)).unwrap();
+        releaser.join().unwrap();
+        leaver.join().unwrap();
+        drop(second);
+        assert_eq!((quota.used(), quota.set_aside()), (10, 0));
+    });
+}
+
+/// Guards: memory that comes free wakes the waiter for disk, since it may use that instead.
+#[test]
+fn memory_that_comes_free_wakes_the_waiter() {
+    explore(3, || {
+        let (quota, memory) = (full_quota(), Arc::new(Budget::new(PAGE as u64)));
+        memory.reserve(PAGE as u64).unwrap();
+        let (theirs, freed) = (Arc::clone(&quota), Arc::clone(&memory));
+        let releaser = thread::spawn(move || {
+            freed.release(PAGE as u64);
+            theirs.wake_waiters();
+        });
+        let ticket = quota.enter(6);
+        while memory.reserve(PAGE as u64).is_err() {
+            await_turn(&ticket);
+        }
+        releaser.join().unwrap();
+    });
+}
+
+/// Guards: a whole buffer that waits for room while another buffer is dropped.
+#[test]
+fn a_buffer_waits_until_another_is_dropped() {
+    explore(2, || {
+        let store = Box::new(VecStore::default());
+        let pool = PoolState::new(0, PAGE as u64, PAGE, store, None);
+        let when_full = WhenFull::Wait { at_most: Duration::MAX };
+        let pool = Arc::new(PoolState { when_full, ..pool });
+        let mut first = Pager::new(Arc::clone(&pool));
+        first.write_at(0, &[1; PAGE]).unwrap();
+        let mut pager = Pager::new(Arc::clone(&pool));
+        let dropper = thread::spawn(move || drop(first));
+        assert_eq!(pager.write_at(0, &[2; PAGE]).unwrap(), PAGE);
+        dropper.join().unwrap();
+        assert_eq!(content(&mut pager), [2; PAGE]);
+        pool.check_quiet();
+    });
+}
+
+/// Guards: a buffer that waits for the slot of a page that is reclaimed, while that page's buffer is dropped. The slot is
+/// freed in the middle of the reclaim, which serves the queue at its end.
+#[test]
+fn a_buffer_waits_until_a_reclaim_has_freed_a_slot() {
+    explore(2, || {
+        let pool = PoolState::new(PAGE, PAGE as u64, PAGE, Box::new(VecStore::default()), None);
+        let when_full = WhenFull::Wait { at_most: Duration::MAX };
+        let pool = Arc::new(PoolState { when_full, ..pool });
+        let mut donor = Pager::new(Arc::clone(&pool));
+        donor.write_at(0, &[1; PAGE]).unwrap();
+        let mut pager = Pager::new(Arc::clone(&pool));
+        pager.limit(0, u64::MAX);
+        let (peer, theirs) = (donor.own_table().peer(), Arc::clone(&pool));
+        let reclaimer = thread::spawn(move || reclaim(&theirs, &[peer], 1, false));
+        drop(donor);
+        assert_eq!(pager.write_at(0, &[2; PAGE]).unwrap(), PAGE);
+        reclaimer.join().unwrap();
+        assert_eq!(content(&mut pager), [2; PAGE]);
+        drop(pager);
+        pool.trim();
+        pool.check_quiet();
+    });
+}
