@@ -4,7 +4,7 @@
 
 use crate::disk::own_file::OwnFile;
 use crate::disk::quota::Ticket;
-use crate::disk::slots::Slot;
+use crate::disk::slots::{BLOCK, Slot};
 use crate::disk::slotted_store::SlottedStore;
 use crate::disk::store::Store;
 use crate::error::SpillError;
@@ -37,12 +37,60 @@ impl<'a> Backing<'a> {
         }
     }
 
+    /// Allocates a slot for page `index`, in which it can grow to `room` bytes; see
+    /// [`SlottedStore::allocate_growing`]. In a file of the buffer's own it is charged whole.
+    pub(crate) fn allocate_growing(
+        self,
+        index: u64,
+        room: usize,
+        may_be_warm: bool,
+        ticket: Option<&Ticket>,
+    ) -> Result<Slot, SpillError> {
+        match self.own {
+            Some(own) => own.allocate(index, ticket),
+            None => self.disk.allocate_growing(room, may_be_warm),
+        }
+    }
+
+    /// Bytes that [`allocate_to_grow`](Backing::allocate_to_grow) charges.
+    pub(crate) fn charge_to_grow(self, bytes: usize) -> u64 {
+        if self.own.is_some() || bytes as u64 <= BLOCK {
+            return self.slot_bytes(bytes);
+        }
+        (bytes as u64).next_multiple_of(BLOCK).min(self.slot_bytes(bytes))
+    }
+
+    /// Allocates a slot for `bytes` of page `index`, in which it can grow if it has more than a block, and charges what it
+    /// needs now.
+    pub(crate) fn allocate_to_grow(self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
+        if self.own.is_some() || bytes as u64 <= BLOCK {
+            return self.allocate(index, bytes, None);
+        }
+        let slot = self.disk.allocate_growing(self.disk.place_to_grow(index, bytes), false)?;
+        self.charge_to(slot, bytes, None).inspect_err(|_| self.free_quietly(slot))
+    }
+
+    /// See [`SlottedStore::charge_to`]. A slot in a file of the buffer's own is charged whole already.
+    pub(crate) fn charge_to(
+        self,
+        slot: Slot,
+        end: usize,
+        ticket: Option<&Ticket>,
+    ) -> Result<Slot, SpillError> {
+        self.disk.charge_to(slot, end, ticket)
+    }
+
     /// Allocates a slot of a whole page for page `index`, if the one at `offset` is available.
     pub(crate) fn allocate_at(self, index: u64, offset: u64) -> Option<Slot> {
         match self.own {
             Some(own) => own.allocate(index, None).ok(), // at the page's own place, which is `offset`
             None => self.disk.allocate_at(offset),
         }
+    }
+
+    /// Takes back what [`charge_to`](Backing::charge_to) has charged for `slot` beyond what it was `before`. Wakes nobody.
+    pub(crate) fn discharge_quietly(self, slot: Slot, before: Slot) {
+        self.disk.quota().release_quietly(slot.charged() - before.charged());
     }
 
     /// Frees a slot, and serves those that wait for room.

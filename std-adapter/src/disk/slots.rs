@@ -14,29 +14,65 @@
 //! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/tidy.rs` (no I/O).
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 
 /// Bytes of the smallest slot, unless pages are smaller: the least that the usual file systems allocate.
-const BLOCK: u64 = 4096;
+pub(crate) const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// [`BLOCK`], of memory.
+pub(crate) const BLOCK_BYTES: usize = 4096;
 
 /// The place of a page, or of the beginning of one, in the store.
+///
+/// A slot for a page that grows is as long as the page may become, and charged only as far as it was written: the
+/// file system gives blocks to what is written, and none to a hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
     /// Of the first byte in the store.
     pub(crate) offset: u64,
     /// Bytes. Not zero, so that `Option<Slot>` needs no tag: there are millions.
-    len: NonZeroU64,
+    len: NonZeroU32,
+    /// Bytes from the slot's beginning that are charged to the disk limits: whole blocks, or all of them.
+    charged: u32,
+}
+
+/// The length of a slot, at most [`PAGE_SIZE_MAX`](crate::memory::size_class::PAGE_SIZE_MAX).
+#[expect(clippy::cast_possible_truncation, reason = "a page has 16 MiB at most")]
+fn short(bytes: u64) -> u32 {
+    bytes as u32
 }
 
 impl Slot {
-    /// `len` is at least 1.
+    /// A slot that is charged whole. `len` is at least 1.
     pub(crate) fn new(offset: u64, len: u64) -> Self {
-        debug_assert!(len > 0);
-        Slot { offset, len: NonZeroU64::MIN.saturating_add(len.saturating_sub(1)) }
+        debug_assert!(len > 0 && u32::try_from(len).is_ok());
+        let len = NonZeroU32::new(short(len)).unwrap_or(NonZeroU32::MIN);
+        Slot { offset, len, charged: len.get() }
     }
 
     pub(crate) fn len(self) -> u64 {
-        self.len.get()
+        u64::from(self.len.get())
+    }
+
+    /// Bytes that are charged.
+    pub(crate) fn charged(self) -> u64 {
+        u64::from(self.charged)
+    }
+
+    /// The same slot with `bytes` charged.
+    pub(crate) fn with_charge(self, bytes: u64) -> Self {
+        debug_assert!(bytes <= self.len());
+        Slot { charged: short(bytes), ..self }
+    }
+
+    /// Bytes to charge if the slot's first `end` bytes are written: no fewer than are charged now.
+    pub(crate) fn charge_for(self, end: usize) -> u64 {
+        (end as u64).next_multiple_of(BLOCK).min(self.len()).max(self.charged())
+    }
+
+    /// Whether the slot is charged whole.
+    pub(crate) fn is_charged_whole(self) -> bool {
+        self.charged == self.len.get()
     }
 }
 
@@ -121,7 +157,21 @@ impl Slots {
     /// out.
     pub(crate) fn allocate(&mut self, len: u64) -> Option<Slot> {
         let order = self.order(len);
-        let (mut at, offset, warm) = match self.pop(order) {
+        let found = self.pop(order);
+        self.allocate_in(order, found)
+    }
+
+    /// As [`allocate`](Slots::allocate), but no warm slot: no block of it is on the disk before it is written.
+    pub(crate) fn allocate_without_blocks(&mut self, len: u64) -> Option<Slot> {
+        let order = self.order(len);
+        let cold = (order..self.free.len()).find(|&k| !self.free[k].cold.is_empty());
+        let found = cold.and_then(|at| Some((at, self.free[at].cold.pop_first()?, false)));
+        self.allocate_in(order, found)
+    }
+
+    /// Allocates a slot of `order` in a free one: its order, its offset and whether it is warm. `None`: at the end.
+    fn allocate_in(&mut self, order: usize, found: Option<(usize, u64, bool)>) -> Option<Slot> {
+        let (mut at, offset, warm) = match found {
             Some(found) => found,
             None => {
                 let grown = self.end.checked_add(self.page)?;
@@ -139,7 +189,7 @@ impl Slots {
             self.free[at].put(offset + half, warm);
             self.warm += if warm { half } else { 0 };
         }
-        Some(Slot::new(offset, len))
+        Some(Slot::new(offset, self.block << order))
     }
 
     /// Allocates the slot of one page at `offset`, if it is free, or if it is at the end and no other page is

@@ -25,6 +25,10 @@ use std::io;
 /// another uses the same blocks.
 pub(crate) const WARM_MAX: u64 = 1 << 20;
 
+/// A buffer's first page that begins to grow in the store gets a slot this many times as long as what it had in memory, a
+/// page at most. If it grows further, it moves once more. Small bodies then lie close to each other.
+const GROWTH: usize = 16;
+
 #[derive(Debug)]
 pub(crate) struct SlottedStore {
     store: CatchUnwind,
@@ -91,17 +95,71 @@ impl SlottedStore {
     /// Allocates a slot for `bytes` of a page. Uses the bytes that `ticket` was granted before any others.
     /// Waits while another thread cuts the file.
     pub(crate) fn allocate(&self, bytes: usize, ticket: Option<&Ticket>) -> Result<Slot, SpillError> {
+        let len = self.slot_bytes(bytes);
+        self.allocate_with(len, ticket, |slots| slots.allocate(len))
+    }
+
+    /// The length of a slot for page `index`, of which `bytes` are to be written there first, and which may grow.
+    pub(crate) fn place_to_grow(&self, index: u64, bytes: usize) -> usize {
+        if index > 0 { self.page_size } else { bytes.saturating_mul(GROWTH).clamp(1, self.page_size) }
+    }
+
+    /// Allocates a slot in which a page can grow to `room` bytes. Nothing of it is charged yet, unless it is warm: then
+    /// its blocks are there, and all of it is. `may_be_warm` allows that.
+    pub(crate) fn allocate_growing(&self, room: usize, may_be_warm: bool) -> Result<Slot, SpillError> {
+        self.allocate_with(0, None, |slots| {
+            let len = slots.class(room);
+            let before = slots.warm_bytes();
+            let found = if may_be_warm { slots.allocate(len) } else { slots.allocate_without_blocks(len) };
+            let slot = found.filter(|_| slots.warm_bytes() < before);
+            match slot {
+                Some(warm) if self.quota.reserve(len, None).is_ok() => Some(warm),
+                Some(warm) => {
+                    slots.free(warm);
+                    slots.allocate_without_blocks(len).map(|slot| slot.with_charge(0))
+                }
+                None => found.map(|slot| slot.with_charge(0)),
+            }
+        })
+    }
+
+    /// Charges a slot as far as its first `end` bytes need, before they are written. Uses the bytes that `ticket` was
+    /// granted before any others.
+    pub(crate) fn charge_to(
+        &self,
+        slot: Slot,
+        end: usize,
+        ticket: Option<&Ticket>,
+    ) -> Result<Slot, SpillError> {
+        let charge = slot.charge_for(end);
+        if charge == slot.charged() {
+            return Ok(slot);
+        }
+        self.quota.reserve_for_slot(charge - slot.charged(), ticket)?;
+        // A look without the lock: there is seldom more that is warm.
+        if self.quota.used().saturating_add(WARM_MAX) > self.quota.limit() {
+            self.trim_for_quota(self.recycled_bytes());
+        }
+        Ok(slot.with_charge(charge))
+    }
+
+    /// Reserves `charge` bytes, and allocates a slot by `allocate`.
+    fn allocate_with(
+        &self,
+        charge: u64,
+        ticket: Option<&Ticket>,
+        allocate: impl FnOnce(&mut Slots) -> Option<Slot>,
+    ) -> Result<Slot, SpillError> {
         let mut state = lock(&self.state);
         while state.shrinking {
             state = self.cut.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
-        let len = state.slots.class(bytes);
-        self.quota.reserve_for_slot(len, ticket)?;
-        let Some(slot) = state.slots.allocate(len) else {
+        self.quota.reserve_for_slot(charge, ticket)?;
+        let Some(slot) = allocate(&mut state.slots) else {
             let position = state.slots.end();
             drop(state);
-            self.quota.release(len);
-            return Err(SpillError::TooLarge { position, requested: len });
+            self.quota.release(charge);
+            return Err(SpillError::TooLarge { position, requested: charge });
         };
         let warm = state.slots.warm_bytes();
         state.count_allocated();
@@ -127,7 +185,7 @@ impl SlottedStore {
             let was_long = state.in_use == 0 && std::mem::take(&mut state.end_max) > WARM_MAX;
             (state.slots.warm_bytes(), if was_long { 0 } else { WARM_MAX })
         };
-        self.quota.release_quietly(slot.len());
+        self.quota.release_quietly(slot.charged());
         if warm > keep.min(self.quota.limit()) {
             self.trim();
         }

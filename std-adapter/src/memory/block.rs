@@ -36,9 +36,11 @@ const ALIGN: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Block {
     memory: Piece,
-    /// The bytes from the beginning that were written since this block was allocated; all of them are
-    /// initialized. At most the length of `memory`.
+    /// The bytes from the beginning that were written since this block was allocated, and that may be used; all of
+    /// them are initialized. At most `usable`.
     written: u32,
+    /// The bytes from the beginning that may be used. At most the length of `memory`.
+    usable: u32,
 }
 
 /// How `len` bytes are allocated. `None` if that many cannot be.
@@ -58,7 +60,7 @@ impl Block {
     pub(crate) fn allocate(len: usize) -> Option<Block> {
         if HAS_CHUNKS {
             match of_process().allocate(len) {
-                Ok(memory) => return Some(Block { memory, written: 0 }),
+                Ok(memory) => return Some(Block { usable: short(memory.len()), memory, written: 0 }),
                 Err(NoPiece::Refused) => return None,
                 Err(NoPiece::Never) => {}
             }
@@ -66,7 +68,7 @@ impl Block {
         let bytes = u32::try_from(len).ok().filter(|len| *len > 0)?;
         // SAFETY: the length is not 0.
         let at = NonNull::new(unsafe { alloc(layout(len)?) })?;
-        Some(Block { memory: Piece::of_allocator(at, bytes), written: 0 })
+        Some(Block { memory: Piece::of_allocator(at, bytes), written: 0, usable: bytes })
     }
 
     #[inline(always)]
@@ -74,10 +76,23 @@ impl Block {
         self.memory.len()
     }
 
+    /// The bytes from the beginning that may be used.
+    #[inline(always)]
+    pub(crate) fn usable(&self) -> usize {
+        self.usable as usize
+    }
+
+    /// Uses the first `len` bytes from now on, or all if there are not so many. What was written past them is
+    /// forgotten.
+    pub(crate) fn use_first(&mut self, len: usize) {
+        self.usable = short(len.min(self.capacity()));
+        self.written = self.written.min(self.usable);
+    }
+
     /// The bytes from the beginning that were ever written.
     #[inline(always)]
     pub(crate) fn written(&self) -> &[u8] {
-        // SAFETY: the block owns `capacity` bytes there, of which the first `written` are initialized.
+        // SAFETY: the block owns `usable` bytes there, of which the first `written` are initialized.
         unsafe { std::slice::from_raw_parts(self.memory.at().as_ptr(), self.written as usize) }
     }
 
@@ -92,13 +107,13 @@ impl Block {
     /// that is certain. If `data` does not fit, does nothing and returns false.
     #[inline(always)]
     pub(crate) fn append(&mut self, data: &[u8], commit: impl FnOnce()) -> bool {
-        let (written, capacity) = (self.written as usize, self.capacity());
-        if data.len() > capacity - written {
+        let (written, usable) = (self.written as usize, self.usable());
+        if data.len() > usable - written {
             return false;
         }
         commit();
         self.written = short(written + data.len());
-        // SAFETY: `written` is at most `capacity`, so this stays in the block, or at its end.
+        // SAFETY: `written` is at most `usable`, so this stays in the block, or at its end.
         let to = unsafe { self.memory.at().as_ptr().add(written) };
         // SAFETY: `data.len()` bytes at `to` are the block's, and were not written. `data` is initialized, and
         // cannot overlap the block, which shows only what was written. Nothing reads them before: neither the
@@ -109,7 +124,7 @@ impl Block {
 
     /// Frees the memory now. Nothing is left to be written then.
     pub(crate) fn free(&mut self) {
-        self.written = 0;
+        (self.written, self.usable) = (0, 0);
         let memory = std::mem::replace(&mut self.memory, Piece::NONE);
         if memory.is_of_chunk() {
             // SAFETY: the piece is from the process's chunks, and the block, its only owner, has let it go.
@@ -121,10 +136,10 @@ impl Block {
     }
 
     /// Makes sure that the first `len` bytes count as written. Those that were not are zeros then. `len` is at
-    /// most the capacity.
+    /// most what may be used.
     pub(crate) fn clear_to(&mut self, len: usize) {
         let written = self.written as usize;
-        let len = len.min(self.capacity());
+        let len = len.min(self.usable());
         if len > written {
             // SAFETY: `written` is less than `len`, so this lies in the block.
             let to = unsafe { self.memory.at().as_ptr().add(written) };

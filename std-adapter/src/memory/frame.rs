@@ -47,6 +47,17 @@ impl Frame {
         self.block.capacity()
     }
 
+    /// The bytes from the beginning that may be used.
+    #[inline(always)]
+    pub(crate) fn usable(&self) -> usize {
+        self.block.usable()
+    }
+
+    /// Uses the first `len` bytes from now on, or all if there are not so many.
+    pub(crate) fn use_first(&mut self, len: usize) {
+        self.block.use_first(len);
+    }
+
     /// The `len` bytes from `at` on, if all of them were ever written.
     #[inline(always)]
     pub(crate) fn written_mut(&mut self, at: usize, len: usize) -> Option<&mut [u8]> {
@@ -64,7 +75,7 @@ impl Frame {
     /// small, writes nothing and returns false.
     pub(crate) fn write(&mut self, at: usize, data: &[u8]) -> bool {
         let written = self.block.written().len();
-        if at > written || at + data.len() > self.capacity() {
+        if at > written || at + data.len() > self.usable() {
             return false;
         }
         let (overwriting, appending) = data.split_at(data.len().min(written - at));
@@ -72,9 +83,9 @@ impl Frame {
         appending.is_empty() || self.append(written, appending, || ())
     }
 
-    /// The first `len` bytes, with arbitrary values. `len` is at most the capacity.
+    /// The first `len` bytes, with arbitrary values. `len` is at most what may be used.
     pub(crate) fn first_mut(&mut self, len: usize) -> &mut [u8] {
-        debug_assert!(len <= self.capacity());
+        debug_assert!(len <= self.usable());
         self.block.clear_to(len);
         &mut self.block.written_mut()[..len]
     }

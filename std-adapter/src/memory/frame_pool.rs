@@ -13,7 +13,7 @@ use crate::memory::budget::{Budget, HighWater};
 use crate::memory::chunks::trim_process;
 use crate::memory::frame::Frame;
 use crate::memory::free_lists::FreeLists;
-use crate::memory::size_class::size_class;
+use crate::memory::size_class::{class_below, size_class};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Frames in use and free ones, of one pool.
@@ -55,6 +55,11 @@ impl FramePool {
         size_class(bytes, self.page_size)
     }
 
+    /// The longest frame that is not longer than `bytes`; 0 if there is none.
+    pub(crate) fn class_below(&self, bytes: usize) -> usize {
+        class_below(bytes, self.page_size)
+    }
+
     /// A frame of `len` bytes, which must be a [`class`](FramePool::class), with arbitrary bytes in it.
     /// `None` if the budget or the allocator refuses.
     pub(crate) fn acquire(&self, len: usize) -> Option<Frame> {
@@ -71,6 +76,16 @@ impl FramePool {
         });
         self.high_water.note(charged.ok()?);
         Frame::allocate(len, &self.budget)
+    }
+
+    /// As [`acquire`](FramePool::acquire), but leaves an eighth of the limit to others.
+    pub(crate) fn acquire_if_ample(&self, len: usize) -> Option<Frame> {
+        if let Some(frame) = self.free_lists.as_ref().and_then(|lists| lists.pop(len)) {
+            return Some(frame);
+        }
+        let limit = self.budget.limit();
+        let is_ample = self.budget.used() + len as u64 <= limit - limit / 8;
+        if is_ample { self.acquire(len) } else { None }
     }
 
     /// The most bytes ever charged.
@@ -101,7 +116,8 @@ impl FramePool {
     }
 
     /// Keeps `frame` for the next request for its length. Frees it if more is charged than the limit.
-    pub(crate) fn recycle(&self, frame: Frame) {
+    pub(crate) fn recycle(&self, mut frame: Frame) {
+        frame.use_first(frame.capacity());
         if let Some(lists) = self.free_lists.as_ref().filter(|_| !self.is_over()) {
             lists.push(frame);
         }

@@ -1,6 +1,7 @@
 //! Recounts what a buffer holds and compares it with its usage and its table, for tests. Panics at a
 //! difference.
 
+use crate::disk::slots::Slot;
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, View};
 use overspill_core::ReadMedium;
@@ -30,7 +31,12 @@ impl Pager {
                             page.dirty || page.slot.is_some(),
                             "I1: page {index} is clean without a slot"
                         );
-                        (page.valid, page.frame.capacity() as u64, page.slot)
+                        assert!(
+                            !page.is_segment()
+                                || page.slot.is_some_and(|slot| slot.len() >= page.end() as u64)
+                        );
+                        assert!(page.valid <= page.frame.usable(), "page {index}: its frame is too short");
+                        (page.end(), page_size, page.slot)
                     }
                     View::Spilled { slot, valid } => (valid, slot.len(), Some(slot)),
                 };
@@ -43,7 +49,7 @@ impl Pager {
                     !has_sums || !is_clean || covered >= valid,
                     "page {index}: the sums cover {covered} of {valid} bytes"
                 );
-                spilled += slot.map_or(0, |slot| slot.len());
+                spilled += slot.map_or(0, Slot::charged);
                 slots.extend(slot.map(|slot| (slot.offset, slot.len())));
             });
             let hole_with_sums = table.sums.pages().find(|&index| table.locate(index) == Location::Hole);

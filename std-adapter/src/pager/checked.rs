@@ -17,6 +17,7 @@ use crate::observe::counters::IoPath;
 use crate::pager::span::Span;
 use crate::pager::state::Pager;
 use crate::pages::page::View;
+use crate::pages::resident::Resident;
 use crate::pages::sums::{BLOCK, Checksums, sum};
 
 /// How many sums are compared or noted at a time: those of a page of 64 KiB.
@@ -45,7 +46,7 @@ impl Pager {
     }
 
     /// The bytes of a block: [`BLOCK`], or a page if that is smaller.
-    fn block_bytes(&self) -> usize {
+    pub(crate) fn block_bytes(&self) -> usize {
         BLOCK.min(self.pool.page_size)
     }
 
@@ -55,10 +56,10 @@ impl Pager {
         if self.has_sums() { self.table(|table| table.sums.covered(index)).max(valid) } else { valid }
     }
 
-    /// Notes the sums of page `index`, whose content was written to its slot whole.
-    pub(crate) fn note_sums(&mut self, index: u64, content: &[u8]) {
-        if let Some(page) = self.pool.checksums.of_page(content) {
-            self.table(|table| table.sums.put(index, page));
+    /// Notes the sums of page `index`, of which what its frame has was written to its slot.
+    pub(crate) fn note_sums(&mut self, index: u64, resident: &Resident) {
+        if let Some(sums) = self.pool.checksums.of_page(resident) {
+            self.table(|table| table.sums.put(index, sums));
         }
     }
 

@@ -111,10 +111,13 @@ impl Pager {
     /// that. What lies between the content and `at` is filled with zeros.
     fn slot_to_write(&mut self, index: u64, at: usize, end: usize) -> Result<(Slot, bool), SpillError> {
         let (slot, valid, fresh) = match self.table(|table| table.locate(index)) {
-            Location::Spilled { slot, valid } if slot.len() >= end as u64 => (slot, valid, false),
-            Location::Spilled { slot, valid } => (self.relocate(index, slot, valid)?, valid, false),
+            Location::Spilled { slot, valid } => {
+                let fits = slot.len() >= end as u64;
+                let slot = if fits { slot } else { self.relocate(index, slot, valid)? };
+                (self.charge_spilled(index, slot, valid, end)?, valid, false)
+            }
             Location::Hole | Location::Memory | Location::InTransit => {
-                (self.allocate_slot(index, self.pool.page_size)?, 0, true)
+                (self.allocate_in_place(index, self.pool.page_size, end)?, 0, true)
             }
         };
         if at > valid
@@ -132,8 +135,10 @@ impl Pager {
     /// and whether it was allocated for that. `None` also for a page in memory.
     fn slot_beside(&mut self, index: u64, offset: u64, part: usize) -> Option<(Slot, bool)> {
         match self.table(|table| table.locate(index)) {
-            Location::Spilled { slot, .. } => {
-                (slot.offset == offset && slot.len() >= part as u64).then_some((slot, false))
+            Location::Spilled { slot, valid } => {
+                let is_beside = slot.offset == offset && slot.len() >= part as u64;
+                let slot = is_beside.then(|| self.charge_spilled(index, slot, valid, part).ok())??;
+                Some((slot, false))
             }
             Location::Memory | Location::InTransit => None,
             Location::Hole => self.allocate_slot_at(index, offset).map(|slot| (slot, true)),
@@ -173,11 +178,29 @@ impl Pager {
         self.free_slot(slot);
     }
 
-    /// Moves a spilled page to a slot as long as a page. Its checksums stay valid: all bytes that they cover
+    /// Charges the slot of spilled page `index` as far as its first `end` bytes need.
+    fn charge_spilled(
+        &mut self,
+        index: u64,
+        slot: Slot,
+        valid: usize,
+        end: usize,
+    ) -> Result<Slot, SpillError> {
+        let charged = self.charge_slot(slot, end)?;
+        if charged != slot {
+            self.table(|table| {
+                table.remove(index);
+                table.put(index, Page::Spilled { slot: charged, valid });
+            });
+        }
+        Ok(charged)
+    }
+
+    /// Moves a spilled page to a slot in which it can grow to a page. Its checksums stay valid: all bytes that they cover
     /// are copied. On an error the page is still in its old slot.
-    fn relocate(&mut self, index: u64, from: Slot, valid: usize) -> Result<Slot, SpillError> {
-        let to = self.allocate_slot(index, self.pool.page_size)?;
+    pub(crate) fn relocate(&mut self, index: u64, from: Slot, valid: usize) -> Result<Slot, SpillError> {
         let len = self.covered(index, valid);
+        let to = self.allocate_in_place(index, self.pool.page_size, len)?;
         if let Err(error) = self.copy_slot(from, to, len) {
             self.free_slot(to);
             return Err(error);

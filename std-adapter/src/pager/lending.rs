@@ -15,14 +15,15 @@ use crate::pager::loan::{Loan, SCRATCH};
 use crate::pager::span::{Access, Span, ZEROS};
 use crate::pager::state::Pager;
 use crate::pages::page::Location;
-use crate::pages::table::Window;
+use crate::pages::resident::Part;
+use crate::pages::table::Table;
 use overspill_core::ReadMedium;
 
 /// The place that a chunk is lent from.
 enum Chunk {
     Zeros,
     Scratch { len: usize },
-    Window,
+    Window { len: usize },
 }
 
 impl Pager {
@@ -43,27 +44,42 @@ impl Pager {
 
     /// Prepares bytes of `span` for lending. The page stays pinned until [`Pager::finish`].
     fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
-        let (location, access) = self.access(offset, span);
+        let (location, access) = self.access(offset, span, 1);
+        let scan = Access { sequential: true, ..access };
         match location {
             Location::Spilled { valid, .. } if span.at < valid => {
-                let scan = Access { sequential: true, small: true, ..access };
                 if !self.load(span, scan)? {
-                    let mut scratch = self.loan().scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
-                    // End at a multiple of `SCRATCH`, so that a block with one checksum is read once.
-                    let len = span.part.min(SCRATCH - span.at % SCRATCH);
-                    let read = self.read_direct(offset, &mut scratch[..len]);
-                    self.loan().scratch = Some(scratch);
-                    return Ok(Chunk::Scratch { len: read? });
+                    return self.lend_copy(span, |pager, room| pager.read_direct(offset, room));
                 }
             }
-            Location::Memory | Location::InTransit => {}
+            Location::Memory | Location::InTransit => self.read_on(span, scan)?,
             Location::Spilled { .. } | Location::Hole => return Ok(Chunk::Zeros),
         }
-        self.loan().window = self.table(|table| {
-            table.focus(span.index);
-            table.lend()
-        });
-        Ok(Chunk::Window)
+        let part = self.table(|table| table.focus(span.index).map(|page| page.part(span.at, span.part)));
+        match part {
+            Some(Part::Frame(len)) => {
+                self.loan().window = self.table(Table::lend);
+                Ok(Chunk::Window { len })
+            }
+            Some(Part::Slot(..)) => {
+                self.lend_copy(span, |pager, room| pager.read_memory(offset, room, false))
+            }
+            Some(Part::Zeros(_)) | None => Ok(Chunk::Zeros),
+        }
+    }
+
+    /// Reads bytes of `span` by `read` into memory beside the frames, to be lent from there.
+    fn lend_copy(
+        &mut self,
+        span: Span,
+        read: impl FnOnce(&mut Self, &mut [u8]) -> Result<usize, SpillError>,
+    ) -> Result<Chunk, SpillError> {
+        let mut scratch = self.loan().scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
+        // End at a multiple of `SCRATCH`, so that a block with one checksum is read once.
+        let len = span.part.min(SCRATCH - span.at % SCRATCH);
+        let read = read(self, &mut scratch[..len]);
+        self.loan().scratch = Some(scratch);
+        Ok(Chunk::Scratch { len: read? })
     }
 
     /// See [`chunk_at`](overspill_core::ReadMedium::chunk_at).
@@ -81,12 +97,9 @@ impl Pager {
         Ok(match chunk? {
             Chunk::Zeros => zeros,
             Chunk::Scratch { len } => self.loan().scratch.as_ref().map_or(&[], |scratch| &scratch[..len]),
-            Chunk::Window => {
-                let content = self.loan().window.as_ref().map_or(&[][..], Window::content);
-                match content.get(span.at..span.end().min(content.len())) {
-                    Some(content) if !content.is_empty() => content,
-                    _ => zeros,
-                }
+            Chunk::Window { len } => {
+                let window = self.loan().window.as_ref();
+                window.map_or(&[][..], |window| &window.content_from(span.at)[..len])
             }
         })
     }

@@ -4,7 +4,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `state` | the buffer's table, pool, length and statistics |
-//! | `medium` | reading, writing and truncating |
+//! | `medium` | small operations in the window; the pager as a medium |
+//! | `reading`, `writing` | operations outside the window |
+//! | `segments` | frames that are shorter than their pages, while memory is short |
+//! | `whole` | spilling everything, truncating, a file of the buffer's own |
 //! | `residency` | which pages get frames; eviction |
 //! | `span` | the part of a page that an access is for |
 //! | `direct` | transfers between the caller and slots, without a frame |
@@ -22,9 +25,13 @@ pub(crate) mod export;
 pub(crate) mod lending;
 pub(crate) mod loan;
 pub(crate) mod medium;
+pub(crate) mod reading;
 pub(crate) mod residency;
+pub(crate) mod segments;
 pub(crate) mod slot_io;
 pub(crate) mod span;
 pub(crate) mod state;
 pub(crate) mod wait_state;
 pub(crate) mod waiting;
+pub(crate) mod whole;
+pub(crate) mod writing;

@@ -51,64 +51,59 @@ impl Access {
     /// would add a second one.
     fn effort(self, fresh: bool) -> Effort {
         match self {
-            Access { small: true, sequential: true, .. } => Effort::Idle,
-            _ if self.is_hot() => Effort::Idle,
-            Access { small: false, .. } if self.heat > 1 => Effort::Idle,
-            Access { small: false, .. } if fresh => Effort::Larger,
+            _ if self.continues() || self.is_hot() => Effort::Idle,
+            _ if self.is_small() => Effort::Spare,
+            _ if self.heat > 1 => Effort::Idle,
+            _ if fresh => Effort::Larger,
             _ => Effort::Spare,
         }
     }
 }
 
 impl Pager {
-    /// Makes sure that the frame of a pinned page in memory reaches to the end of `span`, and returns `true`.
-    /// If there is no memory for that, evicts the page and returns `false`.
-    pub(crate) fn make_fit(&mut self, span: Span) -> Result<bool, SpillError> {
-        let held =
-            self.table(|table| table.resident(span.index).map_or(0, |resident| resident.frame.capacity()));
-        if held >= span.end() {
-            return Ok(true);
-        }
+    /// A frame that reaches to the end of `span`, for a page in memory whose frame has `held` bytes. Evicts the coldest of
+    /// a sample of this buffer's other pages if need be.
+    pub(crate) fn find_larger(&mut self, span: Span, held: usize) -> Option<Frame> {
         // Double the frame if there is room to spare, so that growth copies each byte once or twice in all.
-        let larger = self.find_frame(self.expected_len(span, span.end().max(2 * held)), Effort::Spare);
-        let larger = larger
-            .or_else(|| self.find_frame(span.end(), Effort::Idle))
-            .or_else(|| self.evict_coldest(span.end()));
-        let Some(mut larger) = larger else {
-            if let Some(frame) = self.evict(span.index, SpillReason::Evicted)? {
-                self.recycle_frame(frame);
-            }
-            return Ok(false);
-        };
-        let smaller = self.table(|table| {
-            let resident = table.resident(span.index).expect("I1: a pinned page stays");
-            larger.write(0, resident.content());
-            std::mem::replace(&mut resident.frame, larger)
-        });
-        self.recycle_frame(smaller);
-        Ok(true)
+        let doubled = self.expected_len(span, span.end().max(2 * held));
+        if let Some(frame) = self.find_frame(doubled, self.effort_for_more()) {
+            return Some(frame);
+        }
+        self.pool.note_miss(self.own_table());
+        let need = self.pool.frames.class(span.end());
+        self.find_in_share(need, held, Effort::Idle).or_else(|| self.evict_coldest(need))
     }
 
-    /// A frame for a page that is not in memory, if it deserves one, and whether the page is only passing.
-    /// The frame has room for the page's `valid` bytes and reaches to the end of `span`.
-    pub(crate) fn admit(&mut self, span: Span, valid: usize, access: Access) -> Option<(Frame, bool)> {
-        let need = span.end().max(valid);
+    /// A frame for a page that is not in memory, if it deserves one, and whether the page is only passing. The slot has
+    /// `stored` bytes of the page that are needed. While memory is short the frame may be shorter than the page, but has
+    /// room for one byte at `span`, from the page's beginning if none are stored.
+    pub(crate) fn admit(&mut self, span: Span, stored: usize, access: Access) -> Option<(Frame, bool)> {
+        let whole = self.expected_len(span, span.end().max(stored));
         // Do not cache a large read of a page seen once: the copy would be wasted.
-        let worthwhile = access.small || valid == 0 || access.heat > 1;
-        if worthwhile
-            && let Some(frame) = self.find_frame(self.expected_len(span, need), access.effort(valid == 0))
-        {
+        let worthwhile = access.is_small() || stored == 0 || access.heat > 1;
+        if worthwhile && let Some(frame) = self.find_frame(whole, self.effort_for_more()) {
             return Some((frame, false));
         }
-        if !access.small {
+        let segment = self.segment_len();
+        if access.want >= segment && segment < self.pool.page_size {
             return None;
         }
-        if let Some((victim, passing)) = self.choose_victim(access)
-            && let Some(frame) = self.evict_for_frame(victim, need)
-        {
-            return Some((frame, passing));
+        let least = if stored > 0 { self.shortest_segment() } else { span.at + 1 };
+        let len = whole.min(segment);
+        let effort = access.effort(stored == 0);
+        if worthwhile && effort > Effort::Spare {
+            self.pool.note_miss(self.own_table());
+            if len >= least
+                && let Some(frame) = self.find_in_share(len, 0, effort)
+            {
+                return Some((frame, false));
+            }
         }
-        self.find_frame(need, Effort::Spare).map(|frame| (frame, false))
+        if !access.is_small() {
+            return None;
+        }
+        let (victim, passing) = self.choose_victim(access)?;
+        self.evict_for_frame(victim, len.max(least), least).map(|frame| (frame, passing))
     }
 
     /// The page in memory to evict for an access like this, if there is one, and whether the new page is only
@@ -135,7 +130,7 @@ impl Pager {
     }
 
     /// A frame of at least `bytes` from the pool, charged to the buffer. Evicts no page of this buffer.
-    fn find_frame(&mut self, bytes: usize, effort: Effort) -> Option<Frame> {
+    pub(crate) fn find_frame(&mut self, bytes: usize, effort: Effort) -> Option<Frame> {
         let memory = &self.usage().memory;
         let len = self.pool.frames.class(bytes) as u64;
         let held = memory.used();
@@ -151,22 +146,41 @@ impl Pager {
         frame
     }
 
+    /// As [`find_frame`](Pager::find_frame), if the buffer then holds no more than its share, without the `outgrown` bytes
+    /// that the frame replaces.
+    fn find_in_share(&mut self, len: usize, outgrown: usize, effort: Effort) -> Option<Frame> {
+        let held = self.bytes_in_memory().saturating_sub(outgrown as u64);
+        if held + len as u64 > self.share() {
+            return None;
+        }
+        self.find_frame(len, effort)
+    }
+
     /// A frame of at least `need` bytes, by evicting the coldest of a sample. The pinned page is not in it.
     fn evict_coldest(&mut self, need: usize) -> Option<Frame> {
         let (victim, _) = self.table(|table| table.coldest())?;
-        self.evict_for_frame(victim, need)
+        self.evict_for_frame(victim, need, need)
     }
 
-    /// A frame of at least `need` bytes, by evicting `victim`. `None` if the page cannot be evicted, or if
-    /// its frame is too small and the pool has no other to spare.
-    fn evict_for_frame(&mut self, victim: u64, need: usize) -> Option<Frame> {
+    /// A frame of `len` bytes, or at least of `least`, by evicting `victim`. `None` if the page cannot be evicted, or if
+    /// its frame is too short and the pool has no other to spare.
+    fn evict_for_frame(&mut self, victim: u64, len: usize, least: usize) -> Option<Frame> {
         // The error can be dropped: the page is still resident, and the caller goes directly to the store.
         let frame = self.evict(victim, SpillReason::Evicted).ok()??;
-        if frame.capacity() >= need {
+        if frame.capacity() >= len {
             return Some(frame);
         }
-        self.recycle_frame(frame);
-        self.find_frame(need, Effort::Spare)
+        if frame.capacity() < least {
+            self.recycle_frame(frame);
+            return self.find_frame(len, Effort::Spare);
+        }
+        match self.find_frame(len, Effort::Spare) {
+            Some(longer) => {
+                self.recycle_frame(frame);
+                Some(longer)
+            }
+            None => Some(frame),
+        }
     }
 
     /// Returns a frame of this buffer to the pool, and releases its charge.
@@ -199,25 +213,37 @@ impl Pager {
         }
     }
 
+    /// As [`evict_to`](Pager::evict_to), to the shortest slot that fits.
+    pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<Frame>, SpillError> {
+        self.evict_to(index, reason, 0)
+    }
+
     /// Moves a page from memory to its slot, and returns its frame; `None` if the page is no longer in
     /// memory. Only here does an owner move a page out of memory, in this order: choose a slot, copy out,
     /// only then let go. On an error the page is still resident, and nothing else has changed.
-    pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<Frame>, SpillError> {
+    ///
+    /// A slot that is allocated for it can hold `place` bytes.
+    pub(crate) fn evict_to(
+        &mut self,
+        index: u64,
+        reason: SpillReason,
+        place: usize,
+    ) -> Result<Option<Frame>, SpillError> {
         let Some(resident) = self.table(|table| table.remove_resident(index)) else { return Ok(None) };
-        match self.write_out(index, &resident) {
+        match self.write_out(index, &resident, place) {
             Ok(None) => {
                 self.table(|table| table.sums.forget(index));
-                Ok(Some(resident.frame))
+                Ok(Some(resident.into_frame()))
             }
             Ok(Some(slot)) => {
-                let outgrown = resident.slot.filter(|&old| old != slot);
-                let Resident { frame, valid, dirty, .. } = resident;
+                let outgrown = resident.slot.filter(|old| old.offset != slot.offset);
+                let (valid, written, dirty) = (resident.end(), resident.valid, resident.dirty);
                 self.table(|table| table.put(index, Page::Spilled { slot, valid }));
                 // Only now: it wakes those that wait for room.
                 outgrown.into_iter().for_each(|outgrown| self.free_slot(outgrown));
                 self.pool.counters.count_eviction();
-                self.count_spills(reason, u64::from(dirty), valid);
-                Ok(Some(frame))
+                self.count_spills(reason, u64::from(dirty), written);
+                Ok(Some(resident.into_frame()))
             }
             Err(error) => {
                 self.table(|table| table.put(index, Page::Resident(resident)));
@@ -226,29 +252,36 @@ impl Pager {
         }
     }
 
-    /// Copies a page to a slot, unless its slot has the same bytes already. Returns the slot, or `None` if
-    /// the page has no content: it becomes a hole.
-    fn write_out(&mut self, index: u64, resident: &Resident) -> Result<Option<Slot>, SpillError> {
-        if resident.valid == 0 {
+    /// Copies what a page has in its frame to a slot, unless its slot has the same bytes already. Returns the slot, or
+    /// `None` if the page has no content: it becomes a hole.
+    fn write_out(
+        &mut self,
+        index: u64,
+        resident: &Resident,
+        place: usize,
+    ) -> Result<Option<Slot>, SpillError> {
+        let end = resident.end();
+        if end == 0 {
             if let Some(slot) = resident.slot {
                 self.free_slot(slot);
             }
             return Ok(None);
         }
-        let fitting = resident.slot.filter(|slot| slot.len() >= resident.valid as u64);
+        let fitting = resident.slot.filter(|slot| slot.len() >= end as u64);
         if fitting.is_some() && !resident.dirty {
             return Ok(fitting);
         }
         let slot = match fitting {
-            Some(slot) => slot,
-            None => self.allocate_slot(index, resident.valid)?,
+            Some(slot) => self.charge_slot(slot, end)?,
+            None if place > end => self.allocate_in_place(index, place, end)?,
+            None => self.allocate_slot(index, end)?,
         };
-        let (_, written) = self.write_store(IoPath::Paged, slot.offset, resident.content());
-        if written.is_err() && fitting.is_none() {
-            self.free_slot(slot);
-        }
-        if written.is_ok() {
-            self.note_sums(index, resident.content());
+        let at = slot.offset + resident.base() as u64;
+        let (_, written) = self.write_store(IoPath::Paged, at, resident.content());
+        match (&written, fitting) {
+            (Ok(()), _) => self.note_sums(index, resident),
+            (Err(_), Some(before)) => self.discharge_slot(slot, before),
+            (Err(_), None) => self.free_slot(slot),
         }
         written.map(|()| Some(slot))
     }

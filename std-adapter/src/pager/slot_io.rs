@@ -26,10 +26,7 @@ impl Pager {
     pub(crate) fn allocate_slot(&mut self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
         let (backing, usage) = (self.backing(), &self.usage().disk);
         let requested = backing.slot_bytes(bytes);
-        let refused = |refused: Refused| {
-            SpillError::disk_limit(refused.limit, refused.used, requested, DiskLimitScope::Buffer)
-        };
-        usage.reserve(requested).map_err(refused)?;
+        self.charge_usage(requested)?;
         backing.allocate(index, bytes, self.ticket()).inspect_err(|_| usage.release(requested))
     }
 
@@ -46,8 +43,59 @@ impl Pager {
         slot
     }
 
+    /// Allocates a slot for page `index`, in which it can grow to `room` bytes; see [`Pager::charge_slot`].
+    fn allocate_growing(&mut self, index: u64, room: usize) -> Result<Slot, SpillError> {
+        // A limit of the buffer's own may have no room for all of a warm slot.
+        let may_be_warm = self.usage().disk.limit() == u64::MAX;
+        let slot = self.backing().allocate_growing(index, room, may_be_warm, self.ticket())?;
+        match self.charge_usage(slot.charged()) {
+            Ok(()) => Ok(slot),
+            Err(error) => {
+                self.backing().free(slot);
+                Err(error)
+            }
+        }
+    }
+
+    /// Allocates a slot for page `index`, in which it can grow to `room` bytes, charged as far as its first `end` need.
+    pub(crate) fn allocate_in_place(
+        &mut self,
+        index: u64,
+        room: usize,
+        end: usize,
+    ) -> Result<Slot, SpillError> {
+        let slot = self.allocate_growing(index, room)?;
+        self.charge_slot(slot, end).inspect_err(|_| self.free_slot(slot))
+    }
+
+    /// Charges `slot` as far as its first `end` bytes need. On an error nothing has changed.
+    pub(crate) fn charge_slot(&mut self, slot: Slot, end: usize) -> Result<Slot, SpillError> {
+        let more = slot.charge_for(end) - slot.charged();
+        if more == 0 {
+            return Ok(slot);
+        }
+        self.charge_usage(more)?;
+        let usage = &self.usage().disk;
+        self.backing().charge_to(slot, end, self.ticket()).inspect_err(|_| usage.release(more))
+    }
+
+    /// Takes back what was charged for `slot` beyond what it was `before`.
+    pub(crate) fn discharge_slot(&self, slot: Slot, before: Slot) {
+        self.usage().disk.release(slot.charged() - before.charged());
+        self.backing().discharge_quietly(slot, before);
+        self.pool.disk.quota().serve_if_waiting();
+    }
+
+    /// Reserves `bytes` below the buffer's own disk limit.
+    fn charge_usage(&self, bytes: u64) -> Result<(), SpillError> {
+        let refused = |refused: Refused| {
+            SpillError::disk_limit(refused.limit, refused.used, bytes, DiskLimitScope::Buffer)
+        };
+        self.usage().disk.reserve(bytes).map(drop).map_err(refused)
+    }
+
     pub(crate) fn free_slot(&self, slot: Slot) {
-        self.usage().disk.release(slot.len());
+        self.usage().disk.release(slot.charged());
         self.backing().free(slot);
     }
 

@@ -28,16 +28,23 @@ impl Span {
 pub(crate) struct Access {
     /// It continues where the last one ended, or starts at the page after the window.
     pub(crate) sequential: bool,
-    /// It needs less than half of a page.
-    pub(crate) small: bool,
+    /// Bytes of the whole call that it belongs to.
+    pub(crate) want: usize,
+    /// Bytes of a call that moves half of a page.
+    pub(crate) half_page: usize,
     /// Recent visits to the page, this one included; decays as others are visited.
     pub(crate) heat: u8,
 }
 
 impl Access {
+    /// The call needs less than half of a page.
+    pub(crate) fn is_small(self) -> bool {
+        self.want < self.half_page
+    }
+
     /// More small accesses to this page are likely, so it becomes the window. After a single visit it does
     /// not: moving the window costs more than the visit.
     pub(crate) fn continues(self) -> bool {
-        self.sequential && self.small
+        self.sequential && self.is_small()
     }
 }

@@ -5,12 +5,15 @@
 //!
 //! Held by: the tests below, the tests of `page_map.rs`.
 
-use crate::disk::slots::Slot;
+use crate::disk::slots::{BLOCK, Slot};
 use crate::pages::transit::Transit;
 use crate::sync::Arc;
 
 /// Pages in one leaf: 16 MiB of content in pages of 64 KiB. Their offsets in it are the values of a byte.
 pub(crate) const LEAF_PAGES: u64 = 1 << u8::BITS;
+
+/// Says of a slot that it is charged whole, however long it is. The longest has fewer blocks.
+const CHARGED_WHOLE: u16 = u16::MAX;
 
 /// The state of a page outside the window, in 16 bytes.
 #[derive(Debug, Default)]
@@ -23,6 +26,8 @@ pub(crate) enum State {
     Spilled {
         offset: u64,
         valid: u32,
+        /// Blocks that are charged; [`CHARGED_WHOLE`] if all are.
+        charged: u16,
         /// The binary logarithm of the slot's length.
         order: u8,
     },
@@ -34,14 +39,20 @@ impl State {
     pub(crate) fn spilled(slot: Slot, valid: usize) -> State {
         debug_assert!(slot.len().is_power_of_two());
         #[expect(clippy::cast_possible_truncation, reason = "a page has 16 MiB at most")]
-        let (valid, order) = (valid as u32, slot.len().ilog2() as u8);
-        State::Spilled { offset: slot.offset, valid, order }
+        let (valid, order, blocks) =
+            (valid as u32, slot.len().ilog2() as u8, (slot.charged() / BLOCK) as u16);
+        let charged = if slot.is_charged_whole() { CHARGED_WHOLE } else { blocks };
+        State::Spilled { offset: slot.offset, valid, charged, order }
     }
 
     /// The slot of a spilled page, and how many bytes of it are content.
     pub(crate) fn slot(&self) -> Option<(Slot, usize)> {
         match *self {
-            State::Spilled { offset, valid, order } => Some((Slot::new(offset, 1 << order), valid as usize)),
+            State::Spilled { offset, valid, charged, order } => {
+                let whole = Slot::new(offset, 1 << order);
+                let part = || whole.with_charge(u64::from(charged) * BLOCK);
+                Some((if charged == CHARGED_WHOLE { whole } else { part() }, valid as usize))
+            }
             State::Hole | State::Resident(_) | State::InTransit(_) => None,
         }
     }
@@ -133,6 +144,10 @@ mod tests {
         for (offset, len, valid) in [(0, 1, 0), (4096, 4096, 17), (u64::MAX, 16 << 20, 16 << 20)] {
             let slot = Slot::new(offset, len);
             assert_eq!(State::spilled(slot, valid).slot(), Some((slot, valid)));
+        }
+        for (len, charged) in [(64 << 10, 0), (64 << 10, 20 << 10), (16 << 20, (16 << 20) - 4096)] {
+            let slot = Slot::new(1 << 40, len).with_charge(charged);
+            assert_eq!(State::spilled(slot, 17).slot(), Some((slot, 17)));
         }
         assert_eq!([State::Hole, State::Resident(3)].map(|state| state.slot()), [None, None]);
     }

@@ -296,7 +296,7 @@ mod tests {
     }
 
     fn marked(frames: &FramePool, valid: usize) -> Page {
-        Page::Resident(Resident { frame: frames.acquire(8).unwrap(), valid, dirty: false, slot: None })
+        Page::Resident(Resident::whole(frames.acquire(8).unwrap(), valid, false, None))
     }
 
     /// Indices around the ends of leaves, of the first and the last leaf too.

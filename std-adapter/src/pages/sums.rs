@@ -37,6 +37,7 @@
 //!
 //! Held by: the tests below, `tests/tests/checksums/`.
 
+use crate::pages::resident::Resident;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use twox_hash::XxHash3_64;
@@ -83,11 +84,11 @@ pub enum Checksums {
 }
 
 impl Checksums {
-    /// The sums of a page with this content, or `None` if the pool keeps no sums.
-    pub(crate) fn of_page(self, content: &[u8]) -> Option<PageSums> {
+    /// The sums of what a page has in its frame, or `None` if the pool keeps no sums. A segment begins with a block.
+    pub(crate) fn of_page(self, page: &Resident) -> Option<PageSums> {
         match self {
             Checksums::Off => None,
-            Checksums::On => Some(PageSums::of(content)),
+            Checksums::On => Some(PageSums::of_frame(page)),
         }
     }
 }
@@ -102,9 +103,13 @@ pub(crate) fn sum(bytes: &[u8]) -> Sum {
     NonZeroU32::new(low).or(Some(NonZeroU32::MIN))
 }
 
-/// The sums of one page.
+/// The sums of one page, or of the blocks from [`first`](PageSums::first) on.
 #[derive(Debug, Default)]
 pub(crate) struct PageSums {
+    /// The block that the first of the sums is of. Not 0 only for what is about to be [put](Sums::put).
+    first: usize,
+    /// The page has content past these blocks.
+    goes_on: bool,
     /// How many bytes from the page's beginning the sums cover. At least its content, while they are valid.
     covered: usize,
     /// One for each block that has covered bytes.
@@ -114,7 +119,14 @@ pub(crate) struct PageSums {
 impl PageSums {
     /// The sums of a page with this content.
     pub(crate) fn of(content: &[u8]) -> Self {
-        PageSums { covered: content.len(), blocks: content.chunks(BLOCK).map(sum).collect() }
+        let blocks = content.chunks(BLOCK).map(sum).collect();
+        PageSums { first: 0, goes_on: false, covered: content.len(), blocks }
+    }
+
+    /// The sums of what a page has in its frame.
+    fn of_frame(page: &Resident) -> Self {
+        let (first, goes_on) = (page.base() / BLOCK, page.frame_end() < page.end());
+        PageSums { first, goes_on, covered: page.frame_end(), ..PageSums::of(page.content()) }
     }
 }
 
@@ -145,9 +157,21 @@ impl Sums {
         found.iter().zip(known).take_while(matches).count()
     }
 
-    /// Replaces the sums of page `index`, whose content was written whole.
+    /// Puts the sums of page `index`, of which what its frame had was written.
     pub(crate) fn put(&mut self, index: u64, page: PageSums) {
-        self.pages.get_or_insert_default().insert(index, page);
+        if page.goes_on {
+            return self.set(index, page.first, &page.blocks, page.covered);
+        }
+        let pages = self.pages.get_or_insert_default();
+        if page.first == 0 {
+            pages.insert(index, page);
+            return;
+        }
+        // Content ends here: what was covered past it is no longer.
+        let known = pages.entry(index).or_default();
+        known.covered = page.covered;
+        known.blocks.resize(page.first, None);
+        known.blocks.extend(page.blocks);
     }
 
     /// Sets the sums of consecutive blocks of page `index` from block `first` on. They cover the page up to

@@ -37,6 +37,7 @@
 //! Held by: `std-adapter/src/pages/table/tests.rs`, `tests/tests/spill_model.rs`, `std-adapter/src/models.rs`
 //! (loom).
 
+use crate::memory::frame::Frame;
 use crate::pages::page::{Location, Page, View};
 use crate::pages::page_map::PageMap;
 use crate::pages::resident::Resident;
@@ -57,8 +58,9 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    pub(crate) fn content(&self) -> &[u8] {
-        self.resident.content()
+    /// See [`Resident::content_from`].
+    pub(crate) fn content_from(&self, at: usize) -> &[u8] {
+        self.resident.content_from(at)
     }
 }
 
@@ -228,7 +230,8 @@ impl Table {
     pub(crate) fn open(&mut self, index: u64, resident: Resident, passing: bool) {
         self.close_window();
         debug_assert_eq!(self.locate(index), Location::Hole, "I1");
-        self.window = Some(Window { start: index << self.shift, resident, passing });
+        let start = (index << self.shift) + resident.base() as u64;
+        self.window = Some(Window { start, resident, passing });
     }
 
     /// Empties the table for another buffer, and returns true, if it has no page or only the first one, and
@@ -337,10 +340,26 @@ impl Table {
 
     /// Removes the window and returns its page if that begins at or past `len`; otherwise returns a hole.
     pub(crate) fn cut_window(&mut self, len: u64) -> Page {
-        match self.window.take_if(|window| window.start >= len) {
+        let shift = self.shift;
+        match self.window.take_if(|window| window.start >> shift << shift >= len) {
             Some(window) => Page::Resident(window.resident),
             None => Page::Hole,
         }
+    }
+
+    /// Makes the page that `len` falls in spilled, and returns its frame, if the page is a segment and the frame begins
+    /// at or past `len`.
+    pub(crate) fn cut_segment(&mut self, len: u64) -> Option<Frame> {
+        let (index, kept) = (len >> self.shift, low_bits(len, self.shift));
+        let page = self.resident(index)?;
+        if !page.is_segment() || page.base() < kept || kept == 0 {
+            return None;
+        }
+        let page = self.remove_resident(index)?;
+        if let Some(slot) = page.slot {
+            self.put(index, Page::Spilled { slot, valid: kept });
+        }
+        Some(page.into_frame())
     }
 
     /// Removes pages outside the window that begin at or past `len`, one leaf a call, so that truncating a
@@ -365,7 +384,7 @@ impl Table {
     /// content.
     fn shorten(&mut self, index: u64, len: usize) {
         if let Some(resident) = self.resident(index) {
-            resident.valid = resident.valid.min(len);
+            resident.shorten(len);
         } else if let Location::Spilled { slot, valid } = self.locate(index) {
             self.map.take(index);
             self.map.put(index, Page::Spilled { slot, valid: valid.min(len) });

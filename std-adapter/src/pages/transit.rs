@@ -42,7 +42,7 @@ pub(crate) struct Transit {
     state: Mutex<State>,
     /// Notified when the state becomes `Ended`.
     ended: Condvar,
-    /// Length in bytes of the slot that the page will have.
+    /// Bytes that are charged for the slot that the page will have.
     pub(crate) slot_bytes: u64,
     /// Capacity in bytes of the frame that the page leaves.
     pub(crate) frame_bytes: u64,
@@ -161,21 +161,21 @@ impl Carrier {
     /// Ends the transit: the bytes are in `slot` now. `sums` are theirs, if the pool keeps any.
     pub(crate) fn arrive(mut self, slot: Slot, sums: Option<PageSums>, usage: &Usage) -> Arrived {
         let resident = self.resident.take().expect("a page arrives once");
-        let arrived = Outcome::Arrived { slot, valid: resident.valid, sums };
+        let arrived = Outcome::Arrived { slot, valid: resident.end(), sums };
         let mut is_first = false;
         let correct_usage = || {
             usage.memory.release(self.transit.frame_bytes);
             is_first = usage.count_spills(1);
         };
         let unwanted = self.transit.end(arrived, correct_usage).map(|_| slot);
-        Arrived { frame: resident.frame, unwanted, is_first }
+        Arrived { frame: resident.into_frame(), unwanted, is_first }
     }
 
     /// Ends the transit of a page that cannot be written: returns the page to its owner. If the owner has
     /// abandoned it, returns it to the caller, who frees its slot and recycles its frame.
     pub(crate) fn return_page(mut self, usage: &Usage) -> Option<Resident> {
         let resident = self.resident.take()?;
-        let unused = if resident.slot.is_none() { self.transit.slot_bytes } else { 0 };
+        let unused = self.transit.slot_bytes - resident.slot.map_or(0, Slot::charged);
         self.return_to_owner(resident, || usage.disk.release(unused))
     }
 

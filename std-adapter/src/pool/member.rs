@@ -6,6 +6,7 @@
 use crate::disk::own_file::OwnFile;
 use crate::pages::table::Table;
 use crate::pages::usage::Usage;
+use crate::pool::activity::LastMiss;
 use crate::sync::biased::{Owner, Peer};
 use crate::sync::{Arc, AtomicUsize, OnceLock};
 
@@ -22,13 +23,19 @@ pub(crate) struct Member {
     /// The file that the pages go to instead of the pool's store, if the buffer is to be persisted. Set once,
     /// by the owner, while the buffer is empty.
     own: OnceLock<Arc<OwnFile>>,
+    pub(crate) last_miss: LastMiss,
     /// The index of the table in the registry. Only used with the registry locked.
     pub(crate) place: AtomicUsize,
 }
 
 impl Member {
     pub(crate) fn new() -> Self {
-        Member { usage: Usage::new(), own: OnceLock::new(), place: AtomicUsize::new(0) }
+        Member {
+            usage: Usage::new(),
+            own: OnceLock::new(),
+            last_miss: LastMiss::default(),
+            place: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn own(&self) -> Option<&Arc<OwnFile>> {

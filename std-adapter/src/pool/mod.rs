@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `state` | everything shared, in one struct |
 //! | `registry` | the tables of all buffers, and the choice of donors |
+//! | `activity` | which buffers need memory, in epochs |
 //! | `supply` | the sources of frames, in the order in which they are tried |
 //! | `reclaim` | moving a page of a donor to its slot, and its frame to the requester |
 //! | `cache` | things that were used, kept to be used again |
@@ -13,6 +14,7 @@
 //! | `when_full` | the policy at the disk limit |
 //! | `audit` | recounts, for tests |
 
+pub(crate) mod activity;
 pub(crate) mod audit;
 pub(crate) mod cache;
 pub(crate) mod member;

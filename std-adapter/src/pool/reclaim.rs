@@ -145,16 +145,25 @@ impl Placed<'_> {
         self.outgoing.donor.own.as_ref().map(Arc::as_ptr)
     }
 
-    /// The end of the page's content in its file.
+    /// Where in its file what the frame has begins.
+    fn start(&self) -> u64 {
+        self.slot.offset + self.outgoing.carrier.resident().base() as u64
+    }
+
+    /// Where in its file what the frame has ends.
     fn end(&self) -> u64 {
-        self.slot.offset + self.content().len() as u64
+        self.start() + self.content().len() as u64
     }
 
     /// How many bytes lie between this page's content and `next`, if their slots lie side by side in one
     /// file. So the gap belongs to this page.
     fn gap(&self, next: &Placed<'_>) -> Option<u64> {
         let adjoins = self.slot.offset + self.slot.len() == next.slot.offset;
-        (adjoins && self.file() == next.file()).then(|| next.slot.offset - self.end())
+        let [page, next_page] = [self, next].map(|page| page.outgoing.carrier.resident());
+        // The slot of a segment has content beside it, and that of a page that grows has no blocks there.
+        let is_free = self.slot.is_charged_whole() && !page.is_segment() && !next_page.is_segment();
+        let gap = (adjoins && self.file() == next.file()).then(|| next.start() - self.end())?;
+        (gap == 0 || is_free).then_some(gap)
     }
 }
 
@@ -189,18 +198,22 @@ impl Table {
         let window = self.window_index().filter(|&index| !self.is_pinned(index));
         let index = self.coldest().map(|(index, _)| index).or(window)?;
         let mut resident = self.remove_resident(index)?;
-        let (content, outgrown) = if resident.valid == 0 {
+        let (content, outgrown) = if resident.end() == 0 {
             self.sums.forget(index);
             usage.memory.release(resident.frame.capacity() as u64);
-            (Released::Empty(resident.frame), resident.slot)
+            let slot = resident.slot;
+            (Released::Empty(resident.into_frame()), slot)
         } else if let Some(slot) = resident.slot.filter(|_| !resident.dirty) {
-            self.put(index, Page::Spilled { slot, valid: resident.valid });
+            self.put(index, Page::Spilled { slot, valid: resident.end() });
             usage.memory.release(resident.frame.capacity() as u64);
-            (Released::Clean(resident.frame), None)
+            (Released::Clean(resident.into_frame()), None)
         } else {
-            let fitting = resident.slot.filter(|slot| slot.len() >= resident.valid as u64);
-            let needed = fitting.map_or_else(|| backing.slot_bytes(resident.valid), |slot| slot.len());
-            if fitting.is_none() && usage.disk.reserve(needed).is_err() {
+            let fitting = resident.slot.filter(|slot| slot.len() >= resident.end() as u64);
+            let needed = fitting.map_or_else(
+                || backing.charge_to_grow(resident.valid),
+                |slot| slot.charge_for(resident.end()),
+            );
+            if usage.disk.reserve(needed - fitting.map_or(0, Slot::charged)).is_err() {
                 self.put(index, Page::Resident(resident));
                 return None;
             }
@@ -209,7 +222,7 @@ impl Table {
             self.put(index, Page::InTransit(transit));
             (Released::Dirty { index, carrier }, outgrown)
         };
-        usage.disk.release(outgrown.map_or(0, |slot| slot.len()));
+        usage.disk.release(outgrown.map_or(0, Slot::charged));
         Some(ReleasedPage { content, outgrown })
     }
 }
@@ -220,7 +233,7 @@ fn following_pages<'a>(
     first: Placed<'a>,
     placed: &mut Peekable<impl Iterator<Item = Placed<'a>>>,
 ) -> Vec<Placed<'a>> {
-    let start = first.slot.offset;
+    let start = first.start();
     let mut run = vec![first];
     let gap = |run: &[Placed<'_>], next: &Placed<'_>| run.last().and_then(|last| last.gap(next));
     while let Some(next) = placed.next_if(|next| gap(&run, next) == Some(0)) {
@@ -248,7 +261,7 @@ fn gathered(run: &[Placed<'_>]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(GATHERED_MAX);
     let mut end = None;
     for page in run {
-        let gap = end.map_or(0, |end| page.slot.offset - end);
+        let gap = end.map_or(0, |end| page.start() - end);
         bytes.resize(bytes.len() + usize::try_from(gap).unwrap_or(0), 0);
         bytes.extend_from_slice(page.content());
         end = Some(page.end());
@@ -320,13 +333,17 @@ impl PoolState {
         let mut placed = Vec::with_capacity(outgoing.len());
         for outgoing in outgoing {
             let resident = outgoing.carrier.resident();
-            let allocate = || outgoing.donor.backing(self).allocate(outgoing.index, resident.valid, None);
-            match resident.slot.map_or_else(allocate, Ok) {
+            let backing = outgoing.donor.backing(self);
+            let slot = match resident.slot {
+                Some(slot) => backing.charge_to(slot, resident.end(), None),
+                None => backing.allocate_to_grow(outgoing.index, resident.valid),
+            };
+            match slot {
                 Ok(slot) => placed.push(Placed { outgoing, slot }),
                 Err(_) => frames.extend(self.return_page(outgoing)),
             }
         }
-        placed.sort_unstable_by_key(|page| (page.file(), page.slot.offset));
+        placed.sort_unstable_by_key(|page| (page.file(), page.start()));
         let mut placed = placed.into_iter().peekable();
         while let Some(first) = placed.next() {
             let run = following_pages(first, &mut placed);
@@ -339,8 +356,10 @@ impl PoolState {
                     frames.push(self.arrive(outgoing, slot, reason, first_spills));
                     continue;
                 }
-                if outgoing.carrier.resident().slot.is_none() {
-                    outgoing.donor.backing(self).free_quietly(slot);
+                let backing = outgoing.donor.backing(self);
+                match outgoing.carrier.resident().slot {
+                    Some(before) => backing.discharge_quietly(slot, before),
+                    None => backing.free_quietly(slot),
                 }
                 frames.extend(self.return_page(outgoing));
             }
@@ -350,7 +369,7 @@ impl PoolState {
     /// Writes a run of pages in one call of the store. Returns the offset up to which the store has them now.
     fn write_run(&self, run: &[Placed<'_>]) -> u64 {
         let Some(first) = run.first() else { return 0 };
-        let (store, offset) = (first.outgoing.donor.backing(self).store(), first.slot.offset);
+        let (store, offset) = (first.outgoing.donor.backing(self).store(), first.start());
         let mut counts = IoCounts::default();
         let (written, _) = match run {
             [page] => transfer::write(store, offset, page.content(), &mut counts),
@@ -375,7 +394,7 @@ impl PoolState {
     ) -> Frame {
         let Outgoing { donor, carrier, .. } = outgoing;
         let bytes = carrier.resident().valid as u64;
-        let sums = self.checksums.of_page(carrier.resident().content());
+        let sums = self.checksums.of_page(carrier.resident());
         let Arrived { frame, unwanted, is_first } = carrier.arrive(slot, sums, donor.usage());
         self.counters.count_eviction();
         self.counters.count_spills(reason, 1);
@@ -393,6 +412,6 @@ impl PoolState {
             return None;
         };
         abandoned.slot.into_iter().for_each(|slot| donor.backing(self).free_quietly(slot));
-        Some(abandoned.frame)
+        Some(abandoned.into_frame())
     }
 }

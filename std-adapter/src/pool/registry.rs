@@ -25,6 +25,7 @@
 //! starving a few active ones. The bound of the second keeps a huge buffer from evicting all idle ones: past
 //! the bound a requester evicts pages of its own.
 
+use crate::pool::activity::Activity;
 use crate::pool::member::{OwnTable, PeerTable};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
@@ -34,6 +35,9 @@ const SAMPLE: usize = 32;
 /// Tables that a search visits at most, if it finds no donor among the first [`SAMPLE`] and the requester may
 /// reclaim from idle buffers.
 const SEARCH_MAX: usize = 1 << 10;
+
+/// Tables that searches visit for each request on average, if they find no donor.
+const VISITS_EACH: usize = 8;
 
 /// A requester may reclaim from idle buffers until it holds its share, or the limit divided by this if that
 /// is more.
@@ -50,6 +54,8 @@ const IDLE_BATCH_DIVISOR: u64 = 64;
 /// Which sources of frames a request may use. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Effort {
+    /// Memory that no buffer uses, while there is more of it than an eighth of the limit.
+    Ample,
     /// Memory that no buffer uses.
     Spare,
     /// Pages of buffers that hold more than their share.
@@ -65,8 +71,10 @@ pub(crate) struct Demand {
     pub(crate) held: u64,
     /// Bytes that it requests.
     pub(crate) requested: u64,
-    /// The fair share of each buffer, in bytes.
+    /// The fair share of each buffer that needs memory, in bytes.
     pub(crate) share: u64,
+    /// The fair share of each buffer that holds memory, in bytes.
+    pub(crate) share_of_all: u64,
     /// The memory limit of the pool, in bytes.
     pub(crate) limit: u64,
     /// Bytes of a page.
@@ -82,7 +90,7 @@ impl Demand {
     }
 
     fn may_take_from_idle(&self) -> bool {
-        let bound = self.share.max(self.limit / IDLE_BOUND_DIVISOR);
+        let bound = self.share_of_all.max(self.limit / IDLE_BOUND_DIVISOR);
         self.effort >= Effort::Idle && self.held + self.requested <= bound
     }
 
@@ -101,6 +109,7 @@ pub(crate) struct Registry {
     clock: Mutex<Clock>,
     /// The number of holders. Written with the clock locked; read without, so it may be out of date.
     holders: AtomicU64,
+    activity: Activity,
 }
 
 /// All tables, in two parts: the holders, a ring that searches go around, and those that hold no memory.
@@ -117,6 +126,12 @@ struct Clock {
     hand: usize,
     /// The index of the last donor under the *larger* rule. Tried first, since it probably still qualifies.
     donor: usize,
+    /// Requests that are not to be searched for, because the last two searches found no donor. So searches visit a
+    /// bounded number of tables for each request, on average, even if none of a hundred thousand has anything to give.
+    unsearched: usize,
+    /// How many tables the last search was allowed to visit, if it found no donor. The next one may find some: it is the
+    /// second look at tables that were visited lately.
+    fruitless: usize,
 }
 
 fn held(table: &PeerTable) -> u64 {
@@ -155,11 +170,21 @@ impl Registry {
         self.holders.load(Ordering::Relaxed)
     }
 
+    /// Counts that the buffer of `table` needed memory while it was short.
+    pub(crate) fn note_miss(&self, table: &OwnTable) {
+        self.activity.note_miss(&table.unlocked().last_miss);
+    }
+
+    /// The number of buffers that need memory, at least 1. An estimate.
+    pub(crate) fn active(&self) -> u64 {
+        self.activity.active(self.holders())
+    }
+
     /// The donors for `demand`: none, one larger buffer, or several idle ones. One page is to be reclaimed
     /// from each.
     pub(crate) fn find_donors(&self, demand: &Demand, requester: &OwnTable) -> Vec<PeerTable> {
         let mut clock = lock(&self.clock);
-        let donors = clock.find_donors(demand, requester);
+        let donors = clock.find_donors(demand, requester, &self.activity);
         self.note_holders(&clock);
         donors
     }
@@ -226,20 +251,26 @@ impl Clock {
         }
     }
 
-    fn find_donors(&mut self, demand: &Demand, requester: &OwnTable) -> Vec<PeerTable> {
+    fn find_donors(&mut self, demand: &Demand, requester: &OwnTable, activity: &Activity) -> Vec<PeerTable> {
         if let Some(table) = self.tables.get(self.donor)
             && demand.may_take_from_larger(held(table))
             && !table.is_of(requester)
         {
             return vec![table.clone()];
         }
+        if self.unsearched > 0 {
+            self.unsearched -= 1;
+            return Vec::new();
+        }
         // Past the bound of the *idle* rule a requester has pages of its own to evict, which is cheaper than a
         // long search.
-        let seeks_idle = demand.may_take_from_idle();
+        let seeks_idle = demand.may_take_from_idle() && activity.may_know_silent();
         let visits_max = if seeks_idle { SEARCH_MAX } else { SAMPLE };
         let (mut largest, mut largest_held) = (None, 0);
         let (mut idle, mut missing) = (Vec::new(), demand.idle_batch());
+        let mut visits = 0;
         for step in 0..self.holders.min(visits_max) {
+            visits = step + 1;
             if step >= SAMPLE && (largest.is_some() || !idle.is_empty()) {
                 break;
             }
@@ -257,12 +288,18 @@ impl Clock {
             if held > largest_held && demand.may_take_from_larger(held) {
                 (largest, largest_held) = (Some(table.clone()), held);
             }
-            if seeks_idle && !table.was_visited() && missing > 0 {
+            let is_silent = || activity.is_silent(&table.unlocked().last_miss);
+            if seeks_idle && missing > 0 && is_silent() && !table.was_visited() {
                 missing = missing.saturating_sub(held.min(demand.page));
                 idle.push(table.clone());
             }
         }
-        let Some(largest) = largest else { return idle };
+        let Some(largest) = largest else {
+            let is_second = idle.is_empty() && self.fruitless >= visits_max;
+            self.unsearched = if is_second { visits / VISITS_EACH } else { 0 };
+            self.fruitless = if idle.is_empty() { visits_max } else { 0 };
+            return idle;
+        };
         self.donor = largest.unlocked().place.load(Ordering::Relaxed);
         vec![largest]
     }

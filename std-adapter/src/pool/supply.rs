@@ -135,13 +135,24 @@ impl PoolState {
         requester: &OwnTable,
     ) -> Option<Frame> {
         let len = self.frames.class(bytes);
+        if effort == Effort::Ample {
+            return self.frames.acquire_if_ample(len);
+        }
         if let Some(frame) = self.spare_frame(len) {
             return Some(frame);
         }
         let registry = self.registry.as_ref().filter(|_| effort > Effort::Spare)?;
-        let (share, limit) = (self.fair_share(), self.frames.budget().limit());
-        let (requested, page) = (len as u64, self.page_size as u64);
-        self.frame_from_donors(registry, &Demand { held, requested, share, limit, page, effort }, requester)
+        let demand = Demand {
+            held,
+            requested: len as u64,
+            // The donor is one of at least two, though it may have had no need of memory lately.
+            share: self.active_share().min(self.frames.budget().limit() / 2),
+            share_of_all: self.fair_share(),
+            limit: self.frames.budget().limit(),
+            page: self.page_size as u64,
+            effort,
+        };
+        self.frame_from_donors(registry, &demand, requester)
     }
 
     #[cold]
@@ -187,7 +198,19 @@ impl PoolState {
         population.saturating_sub(self.table_cache.len())
     }
 
-    /// Bytes that each buffer may hold before it becomes a donor while it is in use.
+    /// Notes that a buffer needs memory that is not to spare.
+    pub(crate) fn note_miss(&self, table: &OwnTable) {
+        self.registry.iter().for_each(|registry| registry.note_miss(table));
+    }
+
+    /// Bytes that each buffer may hold before it becomes a donor while it is in use: of a limit that is divided among
+    /// those that need memory.
+    pub(crate) fn active_share(&self) -> u64 {
+        let active = self.registry.as_ref().map_or(1, Registry::active);
+        self.frames.budget().limit() / active
+    }
+
+    /// Bytes that each buffer keeps of a lowered limit: of one that is divided among all that hold memory.
     pub(crate) fn fair_share(&self) -> u64 {
         let holders = self.registry.as_ref().map_or(1, Registry::holders);
         self.frames.budget().limit() / holders.max(1)

@@ -21,7 +21,7 @@ fn spilled(at: u64, valid: usize) -> Page {
 
 /// A page with content `text` that was never spilled.
 fn resident(frames: &FramePool, text: &[u8]) -> Resident {
-    let mut resident = Resident { frame: frames.acquire(PAGE).unwrap(), valid: 0, dirty: false, slot: None };
+    let mut resident = Resident::whole(frames.acquire(PAGE).unwrap(), 0, false, None);
     resident.write(0, text);
     resident
 }
@@ -213,7 +213,7 @@ fn a_lent_window_is_out_of_the_table_until_it_is_reopened() {
     let frames = frames();
     let mut table = table(&frames);
     let window = table.lend().unwrap();
-    assert_eq!((window.content(), table.locate(1)), (&b"windo"[..], Location::Hole));
+    assert_eq!((window.content_from(0), table.locate(1)), (&b"windo"[..], Location::Hole));
     assert!(table.lend().is_none());
     table.reopen(window);
     assert_eq!(table.window_index(), Some(1));
@@ -346,7 +346,7 @@ fn a_table_with_at_most_a_small_first_page_can_be_retired() {
         let frames = FramePool::new(1 << 20, bytes);
         let mut table = Table::new(bytes);
         let frame = frames.acquire(bytes).unwrap();
-        table.open(0, Resident { frame, valid: 0, dirty: false, slot: None }, false);
+        table.open(0, Resident::whole(frame, 0, false, None), false);
         assert_eq!(table.retire(), is_kept, "a frame of {bytes}");
     }
 }

@@ -1,0 +1,173 @@
+//! Reading: from frames, from slots, and which of the two.
+//!
+//! Promises:
+//!
+//! - I4: the bytes that a read returns never depend on where they were.
+//! - A read never needs room on the disk: if nothing can be evicted, it goes past the frames.
+//!
+//! [`residency`](crate::pager::residency) decides what gets a frame.
+//!
+//! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`.
+
+use crate::error::SpillError;
+use crate::memory::frame::Frame;
+use crate::observe::counters::IoPath;
+use crate::observe::stats::SpillReason;
+use crate::pager::span::{Access, Span};
+use crate::pager::state::Pager;
+use crate::pages::page::Location;
+use crate::pages::resident::{Part, Resident};
+
+impl Pager {
+    #[cold]
+    pub(crate) fn read_slow(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        self.end_loan();
+        self.keep_limit();
+        let done = self.read_pages(offset, buf);
+        self.finish();
+        done
+    }
+
+    fn read_pages(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        let want = buf.len().min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
+        let mut done = 0;
+        while done < want {
+            match self.read_some(offset + done as u64, &mut buf[done..want], want) {
+                Ok(n) => done += n,
+                Err(error) if done == 0 => return Err(error),
+                // Return the bytes read so far. The next call fails with the error, if it still occurs.
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Reads at least one byte of `buf`, which is not empty and ends before the end of the content. The whole call
+    /// reads `want` bytes.
+    fn read_some(&mut self, offset: u64, buf: &mut [u8], want: usize) -> Result<usize, SpillError> {
+        let span = self.span(offset, buf.len());
+        let (location, access) = self.access(offset, span, want);
+        match location {
+            Location::Spilled { valid, .. } if span.at < valid => {
+                if !self.load(span, access)? {
+                    return self.read_direct(offset, buf);
+                }
+            }
+            Location::Spilled { .. } | Location::Hole => {
+                buf[..span.part].fill(0);
+                return Ok(span.part);
+            }
+            Location::Memory | Location::InTransit => self.read_on(span, access)?,
+        }
+        self.read_memory(offset, &mut buf[..span.part], access.continues())
+    }
+
+    /// Reads from the page at `offset`, which is in memory and pinned, whole or as a segment. Returns how much was read,
+    /// at least one byte. With `focus`, the page becomes the window.
+    pub(crate) fn read_memory(
+        &mut self,
+        offset: u64,
+        out: &mut [u8],
+        focus: bool,
+    ) -> Result<usize, SpillError> {
+        let span = self.span(offset, out.len());
+        let part = self.table(|table| {
+            let page = table.visit(span.index, focus).expect("I1: a pinned page stays");
+            if !page.is_segment() {
+                page.read(span.at, out);
+                return Part::Frame(out.len());
+            }
+            let part = page.part(span.at, out.len());
+            if let Part::Frame(len) | Part::Zeros(len) = part {
+                page.read(span.at, &mut out[..len]);
+            }
+            part
+        });
+        match part {
+            Part::Frame(len) | Part::Zeros(len) => Ok(len),
+            Part::Slot(slot, len) => {
+                self.read_spilled(IoPath::Direct, offset, slot.offset + span.at as u64, &mut out[..len])
+            }
+        }
+    }
+
+    /// Moves the segment on, if the page of `span` is one and a sequential pass has come to its end. If that fails, the
+    /// read goes past it.
+    pub(crate) fn read_on(&mut self, span: Span, access: Access) -> Result<(), SpillError> {
+        let ends_here =
+            |page: &mut Resident| page.is_segment() && matches!(page.part(span.at, 1), Part::Slot(..));
+        if access.continues()
+            && self.table(|table| table.resident(span.index).is_some_and(ends_here))
+            && let Ok(Some(frame)) = self.evict(span.index, SpillReason::Evicted)
+        {
+            self.load_into(frame, span, true)?;
+        }
+        Ok(())
+    }
+
+    /// Loads a spilled page into the window if it deserves a frame, or a segment of it, and returns whether it did.
+    pub(crate) fn load(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
+        let Location::Spilled { valid, .. } = self.table(|table| table.locate(span.index)) else {
+            return Ok(false);
+        };
+        let Some((frame, passing)) = self.admit(span, valid, access) else { return Ok(false) };
+        self.load_into(frame, span, passing)
+    }
+
+    /// Loads a spilled page into `frame` and makes it the window: the whole page if it fits, and else a segment from
+    /// `span` on. Returns false if there are none, or if they cannot be checked; the access, which may not need the bad
+    /// block, is to go directly to the slot.
+    pub(crate) fn load_into(&mut self, frame: Frame, span: Span, passing: bool) -> Result<bool, SpillError> {
+        let Location::Spilled { slot, valid } = self.table(|table| table.locate(span.index)) else {
+            self.recycle_frame(frame);
+            return Ok(false);
+        };
+        if frame.capacity() < valid && (span.at >= valid || frame.capacity() < self.shortest_segment()) {
+            self.recycle_frame(frame);
+            return Ok(false);
+        }
+        let mut page = if frame.capacity() >= valid {
+            Resident::whole(frame, 0, false, Some(slot))
+        } else {
+            Resident::segment(frame, slot, self.first_of_segment(span.at), valid)
+        };
+        let (base, len) = (page.base(), page.frame.usable().min(valid - page.base()));
+        let offset = span.index * self.pool.page_size as u64 + base as u64;
+        let room = page.frame.first_mut(len);
+        let read = self.read_spilled(IoPath::Paged, offset, slot.offset + base as u64, room);
+        page.valid = len;
+        match read {
+            Ok(n) if n == len => {}
+            Ok(_) | Err(SpillError::Corrupted { .. }) => {
+                self.recycle_frame(page.into_frame());
+                return Ok(false);
+            }
+            Err(error) => {
+                self.recycle_frame(page.into_frame());
+                return Err(error);
+            }
+        }
+        self.table(|table| {
+            table.remove(span.index);
+            table.open(span.index, page, passing);
+        });
+        Ok(true)
+    }
+
+    /// Reads from one page, at least one byte of `buf`, and moves no page. `buf` is not empty and ends before
+    /// the end of the content.
+    pub(crate) fn peek(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        let span = self.span(offset, buf.len());
+        let out = &mut buf[..span.part];
+        let done = match self.pin_settled(span.index) {
+            Location::Spilled { valid, .. } if span.at < valid => self.read_direct(offset, out),
+            Location::Spilled { .. } | Location::Hole => {
+                out.fill(0);
+                Ok(span.part)
+            }
+            Location::Memory | Location::InTransit => self.read_memory(offset, out, false),
+        };
+        self.finish();
+        done
+    }
+}

@@ -1,0 +1,97 @@
+//! Segments: how long they are, and how one is opened at the end of a spilled page.
+//!
+//! While memory is short, a buffer has the fair share of those that need some. If that is less than a page, its frames
+//! are as long as the share allows, from 256 bytes on, and each holds a segment of a page. So a thousand uploads in 32
+//! MiB move 32 KiB at a time, each byte once; with whole pages each append read 64 KiB and wrote 64 KiB.
+//!
+//! Held by: `tests/tests/many_streams.rs`, `tests/tests/spill_model.rs`, `tests/tests/spill_faults`.
+
+use crate::error::SpillError;
+use crate::memory::frame::Frame;
+use crate::observe::counters::IoPath;
+use crate::pager::state::Pager;
+use crate::pages::page::Location;
+use crate::pages::resident::Resident;
+use crate::pool::registry::Effort;
+
+impl Pager {
+    /// Bytes of the longest frame that this buffer may have while memory is short; less than any frame's if it may have
+    /// none.
+    pub(crate) fn segment_len(&self) -> usize {
+        let share = usize::try_from(self.share()).unwrap_or(usize::MAX);
+        self.pool.frames.class_below(share)
+    }
+
+    /// How much effort a frame is worth that is longer than the share may allow.
+    pub(crate) fn effort_for_more(&self) -> Effort {
+        if self.segment_len() < self.pool.page_size { Effort::Ample } else { Effort::Spare }
+    }
+
+    /// Bytes that this buffer may hold while memory is short.
+    pub(crate) fn share(&self) -> u64 {
+        self.pool.active_share().min(self.usage().memory.limit())
+    }
+
+    /// The offset in its page at which a segment is to begin that has the byte at `at`. With checksums that is the
+    /// beginning of a block.
+    pub(crate) fn first_of_segment(&self, at: usize) -> usize {
+        if self.has_sums() { at / self.block_bytes() * self.block_bytes() } else { at }
+    }
+
+    /// Bytes of the shortest frame that a segment may have. With checksums it has whole blocks.
+    pub(crate) fn shortest_segment(&self) -> usize {
+        if self.has_sums() { self.block_bytes() } else { 1 }
+    }
+
+    /// `frame`, or a longer or shorter one if the fair share has changed: the shorter frees memory for others.
+    pub(crate) fn fit_to_share(&mut self, frame: Frame) -> Option<Frame> {
+        let (len, held) = (self.segment_len(), frame.capacity());
+        if len > held / 2 && len < 2 * held {
+            return Some(frame);
+        }
+        self.recycle_frame(frame);
+        let effort = if len > held { Effort::Idle } else { Effort::Spare };
+        self.find_frame(len.max(1), effort).or_else(|| self.find_frame(held.min(len).max(1), Effort::Spare))
+    }
+
+    /// A segment in `frame` at the end of the content of page `index`, which is spilled. The page's slot is moved if it
+    /// is too short. `None` if the frame is, or if there is no room for a longer slot.
+    pub(crate) fn segment_at_end(
+        &mut self,
+        frame: Frame,
+        index: u64,
+    ) -> Result<Option<Resident>, SpillError> {
+        let Location::Spilled { slot, valid } = self.table(|table| table.locate(index)) else {
+            self.recycle_frame(frame);
+            return Ok(None);
+        };
+        let base = self.first_of_segment(valid);
+        let end = (base + frame.capacity()).min(self.pool.page_size);
+        let slot = if slot.len() < end as u64 { self.relocate(index, slot, valid).ok() } else { Some(slot) };
+        let fits = valid < end && frame.capacity() >= self.shortest_segment();
+        let Some(slot) = slot.filter(|_| fits) else {
+            self.recycle_frame(frame);
+            return Ok(None);
+        };
+        let mut page = Resident::segment(frame, slot, base, valid);
+        let room = page.frame.first_mut(valid - base);
+        let offset = index * self.pool.page_size as u64 + base as u64;
+        let read = if room.is_empty() {
+            Ok(0)
+        } else {
+            self.read_spilled(IoPath::Paged, offset, slot.offset + base as u64, room)
+        };
+        page.valid = valid - base;
+        match read {
+            Ok(n) if n == page.valid => Ok(Some(page)),
+            Ok(_) | Err(SpillError::Corrupted { .. }) => {
+                self.recycle_frame(page.into_frame());
+                Ok(None)
+            }
+            Err(error) => {
+                self.recycle_frame(page.into_frame());
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What concerns a buffer's content as a whole: spilling all of it, cutting it, and a file of its own.
+//!
+//! Promises:
+//!
+//! - I3: what could not be spilled is still in memory.
+//! - A cut cannot fail, and frees what lies past it. It wakes those that wait for room, once nothing is under way.
+//!
+//! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_faults`, `tests/tests/hand_over.rs`.
+
+use crate::disk::own_file::OwnFile;
+use crate::error::SpillError;
+use crate::observe::stats::SpillReason;
+use crate::pager::state::Pager;
+use crate::pages::page::{Page, View};
+use crate::sync::Arc;
+use std::path::Path;
+
+impl Pager {
+    /// Evicts every page in memory. On an error the pages not yet evicted are still resident.
+    pub(crate) fn spill(&mut self) -> Result<(), SpillError> {
+        if self.own_table.is_none() {
+            return Ok(());
+        }
+        self.end_loan();
+        let before = self.bytes_in_memory();
+        let spilled = self.move_all_out();
+        if self.bytes_in_memory() < before {
+            self.pool.disk.quota().wake_waiters();
+        }
+        spilled
+    }
+
+    fn move_all_out(&mut self) -> Result<(), SpillError> {
+        loop {
+            self.await_transits();
+            let Some(mut from) = self.table(|table| table.next_in_memory(0)) else { return Ok(()) };
+            while let Some(index) = self.table(|table| table.next_in_memory(from)) {
+                if let Some(frame) = self.evict(index, SpillReason::Requested)? {
+                    self.recycle_frame(frame);
+                }
+                from = index + 1;
+            }
+        }
+    }
+
+    /// Shortens the content to `len` bytes, and frees what lies past it. Cannot fail, but may wait for
+    /// a page in transit.
+    pub(crate) fn truncate(&mut self, len: u64) {
+        if self.own_table.is_none() {
+            self.len = len;
+            return;
+        }
+        self.end_loan();
+        let before = self.bytes_held();
+        // The page that is cut in two stays, so it must not be in transit.
+        self.pin_settled(len >> self.pool.page_size.trailing_zeros());
+        let window = self.table(|table| table.cut_window(len));
+        self.dispose(window);
+        let segment = self.table(|table| table.cut_segment(len));
+        segment.into_iter().for_each(|frame| self.recycle_frame(frame));
+        while let Some(pages) = self.table(|table| table.truncate(len)) {
+            pages.into_iter().for_each(|page| self.dispose(page));
+        }
+        self.finish();
+        self.len = len;
+        // Wake no waiter if nothing came free: the cursor also truncates a gap that it could not write past,
+        // and this buffer may be about to wait for room itself.
+        if self.bytes_held() < before {
+            self.leave_queue();
+            self.pool.disk.quota().wake_waiters();
+        }
+    }
+
+    /// Frees the slot and recycles the frame of a page that was removed from the table.
+    fn dispose(&mut self, page: Page) {
+        match page {
+            Page::Hole => {}
+            Page::Spilled { slot, .. } => self.free_slot(slot),
+            Page::Resident(resident) => {
+                if let Some(slot) = resident.slot {
+                    self.free_slot(slot);
+                }
+                self.recycle_frame(resident.frame);
+            }
+            Page::InTransit(transit) => {
+                // In its own file a page has one place only, and the next write may go there at once: let the
+                // reclaiming thread's write end first.
+                let has_own = self.own().is_some();
+                if has_own {
+                    transit.wait();
+                }
+                if let Some(outcome) = transit.abandon(self.usage()) {
+                    self.dispose(outcome.into());
+                }
+            }
+        }
+    }
+
+    // ---- a file of its own
+
+    /// Makes the buffer spill to its own file in `dir`, which can become the final file. Only for an empty
+    /// buffer.
+    pub(crate) fn spill_to_own_file(&mut self, dir: &Path) {
+        debug_assert_eq!(self.len, 0);
+        let quota = Arc::clone(self.pool.disk.quota());
+        let own = OwnFile::new(dir, quota, self.pool.page_size);
+        self.need_table().unlocked().set_own(own);
+    }
+
+    /// The parts of slots that lie past the content of their pages, as offsets and lengths in an own file,
+    /// where each page is at its offset in the stream.
+    pub(crate) fn slack(&mut self) -> Vec<(u64, u64)> {
+        let page_size = self.pool.page_size as u64;
+        self.table(|table| {
+            let mut slack = Vec::new();
+            table.for_each(|index, view| {
+                if let View::Spilled { valid, .. } = view
+                    && (valid as u64) < page_size
+                {
+                    slack.push((index * page_size + valid as u64, page_size - valid as u64));
+                }
+            });
+            slack
+        })
+    }
+}

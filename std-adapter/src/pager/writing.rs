@@ -1,0 +1,170 @@
+//! Writing: to frames, to slots, and which of the two.
+//!
+//! Promises:
+//!
+//! - I3: the bytes that a call accepted are in their place before the call returns. What a frame has leaves it only
+//!   after it has arrived in the slot.
+//! - An append to a page whose beginning is in the slot reads nothing of it, unless there are checksums: they make it
+//!   read a part of a block.
+//!
+//! # An append when memory is short
+//!
+//! The page becomes a segment: what its frame has goes to the slot, and the frame continues where that ended. The slot is
+//! one in which the page can grow, and is charged as far as it was written. So each byte is written once, in pieces as
+//! long as the frame; `residency` says how long that is.
+//!
+//! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`,
+//! `tests/tests/many_streams.rs`.
+
+use crate::error::SpillError;
+use crate::memory::frame::Frame;
+use crate::observe::stats::SpillReason;
+use crate::pager::span::{Access, Span};
+use crate::pager::state::Pager;
+use crate::pages::page::{Location, Page};
+use crate::pages::resident::Resident;
+
+/// Where the next bytes of a write go.
+enum Way {
+    /// So many of them to the frame of their page.
+    Frame(usize),
+    /// To the slot.
+    Slot,
+}
+
+impl Pager {
+    #[cold]
+    pub(crate) fn write_slow(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        self.retry_after_waits(|pager| pager.write_once(offset, data))
+    }
+
+    pub(crate) fn write_once(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        self.end_loan();
+        self.keep_limit();
+        let taken = self.write_pages(offset, data);
+        self.finish();
+        taken
+    }
+
+    fn write_pages(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        let mut taken = 0;
+        while taken < data.len() {
+            match self.write_some(offset + taken as u64, &data[taken..], data.len()) {
+                Ok(n) => taken += n,
+                Err(error) if taken == 0 => return Err(error),
+                Err(_) => break,
+            }
+            self.len = self.len.max(offset + taken as u64);
+        }
+        Ok(taken)
+    }
+
+    /// Writes at least one byte of `data`, which is not empty. The whole call writes `want` bytes.
+    fn write_some(&mut self, offset: u64, data: &[u8], want: usize) -> Result<usize, SpillError> {
+        let span = self.span(offset, data.len());
+        let (location, access) = self.access(offset, span, want);
+        let way = match location {
+            Location::Memory | Location::InTransit => self.make_room(span)?,
+            Location::Spilled { valid, .. } if span.at == 0 && span.part >= valid => {
+                self.open_unread(span, access)
+            }
+            Location::Spilled { valid, .. } if span.at == valid => self.open_to_append(span, access)?,
+            Location::Spilled { .. } => {
+                if self.load(span, access)? {
+                    self.make_room(span)?
+                } else {
+                    Way::Slot
+                }
+            }
+            Location::Hole => self.open_unread(span, access),
+        };
+        let Way::Frame(len) = way else { return self.write_direct(offset, data) };
+        let data = &data[..len];
+        self.table(|table| {
+            let page = table.visit(span.index, access.continues());
+            page.expect("I1: a pinned page stays").write(span.at, data);
+        });
+        Ok(len)
+    }
+
+    /// How many bytes of `span` the frame of its page can take.
+    fn room(&mut self, span: Span) -> usize {
+        self.table(|table| table.resident(span.index).map_or(0, |page| page.room(span.at))).min(span.part)
+    }
+
+    /// Opens the window on a page whose old bytes are not needed, if it deserves a frame.
+    fn open_unread(&mut self, span: Span, access: Access) -> Way {
+        let Some((frame, passing)) = self.admit(span, 0, access) else { return Way::Slot };
+        self.table(|table| {
+            let slot = match table.remove(span.index) {
+                Page::Spilled { slot, .. } => Some(slot),
+                Page::Hole | Page::Resident(_) | Page::InTransit(_) => None,
+            };
+            table.open(span.index, Resident::whole(frame, 0, true, slot), passing);
+        });
+        Way::Frame(self.room(span))
+    }
+
+    /// Makes room in memory for bytes of `span`, whose page is in memory and pinned. Otherwise evicts the page.
+    fn make_room(&mut self, span: Span) -> Result<Way, SpillError> {
+        let room = self.room(span);
+        if room == span.part {
+            return Ok(Way::Frame(room));
+        }
+        let (held, end, is_segment) = self.table(|table| {
+            let page = table.resident(span.index).expect("I1: a pinned page stays");
+            (page.frame.capacity(), page.end(), page.is_segment())
+        });
+        if !is_segment && let Some(larger) = self.find_larger(span, held) {
+            self.grow(span.index, larger);
+            return Ok(Way::Frame(span.part));
+        }
+        if room > 0 {
+            return Ok(Way::Frame(room));
+        }
+        let appends = span.at == end;
+        let place = if appends { self.pool.disk.place_to_grow(span.index, held) } else { 0 };
+        let Some(frame) = self.evict_to(span.index, SpillReason::Evicted, place)? else {
+            return Ok(Way::Slot);
+        };
+        if !appends {
+            self.recycle_frame(frame);
+            return Ok(Way::Slot);
+        }
+        match self.fit_to_share(frame) {
+            Some(frame) => self.append_in(frame, span),
+            None => Ok(Way::Slot),
+        }
+    }
+
+    /// Moves a page in memory to a larger frame.
+    fn grow(&mut self, index: u64, mut larger: Frame) {
+        let smaller = self.table(|table| {
+            let page = table.resident(index).expect("I1: a pinned page stays");
+            larger.write(0, page.content());
+            std::mem::replace(&mut page.frame, larger)
+        });
+        self.recycle_frame(smaller);
+    }
+
+    /// Opens the window at the end of a spilled page, where `span` begins, if that deserves a frame.
+    fn open_to_append(&mut self, span: Span, access: Access) -> Result<Way, SpillError> {
+        match self.admit(span, 1, access) {
+            Some((frame, _)) => self.append_in(frame, span),
+            None => Ok(Way::Slot),
+        }
+    }
+
+    /// Opens the window at the end of a spilled page, where `span` begins, in `frame`, as a segment.
+    fn append_in(&mut self, frame: Frame, span: Span) -> Result<Way, SpillError> {
+        let Some(page) = self.segment_at_end(frame, span.index)? else { return Ok(Way::Slot) };
+        self.table(|table| {
+            table.remove(span.index);
+            table.open(span.index, page, true);
+        });
+        Ok(match self.room(span) {
+            0 => Way::Slot,
+            room => Way::Frame(room),
+        })
+    }
+}

@@ -1,0 +1,254 @@
+//! Many buffers at once in little memory: what they hold, and what went to the store and came from there for it.
+//!
+//! An append to a spilled page read 64 KiB and wrote 64 KiB for 4,000 bytes, a small read brought a page and threw it away:
+//! a thousand uploads in 32 MiB wrote 8 bytes and read 15 for each. The benches had measured one buffer at a time.
+
+use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
+use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool};
+use overspill_tests::support::Random;
+use std::io::{BufRead, Read, Seek, SeekFrom, Write};
+
+/// Streams in turn: how many there are, how long they become, by which pieces, and in how much memory.
+struct Turns {
+    count: usize,
+    len: usize,
+    piece: usize,
+    memory: usize,
+}
+
+/// No two streams have the same bytes at the same place, nor one the same bytes at two places near each other.
+fn content(stream: usize, at: usize, len: usize) -> Vec<u8> {
+    let at = stream * 7919 + at;
+    (at..at + len).map(|i| (i ^ (i >> 8) ^ (i >> 16)).to_le_bytes()[0]).collect()
+}
+
+impl Turns {
+    fn pieces(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let Turns { count, len, piece, .. } = *self;
+        let starts = (0..len).step_by(piece);
+        starts.flat_map(move |at| (0..count).map(move |i| (i, at, piece.min(len - at))))
+    }
+
+    /// Writes the streams and reads them, each in its turn. Returns the bytes written to the store in all, read from it
+    /// while writing, and read from it while reading, for each byte of the streams.
+    fn moved(&self, checksums: Checksums) -> [f64; 3] {
+        let store = MemoryStore::new();
+        let pool =
+            SpillPool::builder().memory(self.memory).store(store).checksums(checksums).build().unwrap();
+        let mut streams: Vec<_> = (0..self.count).map(|_| pool.buffer()).collect();
+        for (i, at, len) in self.pieces() {
+            streams[i].write_all(&content(i, at, len)).unwrap();
+        }
+        let written = pool.stats().io;
+        streams.iter_mut().for_each(|stream| stream.rewind().unwrap());
+        for (i, at, len) in self.pieces() {
+            let mut piece = vec![0; len];
+            streams[i].read_exact(&mut piece).unwrap();
+            assert!(piece == content(i, at, len), "stream {i} differs past {at}");
+        }
+        let all = pool.stats().io;
+        streams.iter_mut().for_each(SpillBuffer::check_invariants);
+        pool.check_invariants();
+        let each = |bytes: u64| bytes as f64 / (self.count * self.len) as f64;
+        [each(all.written_bytes), each(written.read_bytes), each(all.read_bytes - written.read_bytes)]
+    }
+
+    fn assert_moves(&self, checksums: Checksums, at_most: [f64; 3]) {
+        let moved = self.moved(checksums);
+        assert!(moved.iter().zip(&at_most).all(|(moved, most)| moved <= most), "{moved:?} > {at_most:?}");
+    }
+}
+
+#[test]
+fn uploads_in_turn_move_each_byte_once() {
+    // Each has less than a page, as it is with a thousand of them.
+    let shares =
+        [(40, 300_000, 4000, 40 << 15), (40, 150_000, 1400, 40 << 15), (300, 60_000, 6000, 300 * 5592)];
+    for (count, len, piece, memory) in shares {
+        Turns { count, len, piece, memory }.assert_moves(Checksums::Off, [1.0, 0.0, 1.0]);
+    }
+}
+
+#[test]
+fn small_messages_in_turn_move_each_byte_once() {
+    let messages = Turns { count: 2000, len: 3000, piece: 100, memory: 2000 * 335 };
+    messages.assert_moves(Checksums::Off, [1.1, 0.02, 1.1]);
+}
+
+/// Blocks with checksums are written and read whole, so pieces that are no multiple of one cost a little more.
+#[test]
+fn uploads_with_checksums_move_little_more() {
+    let uploads = Turns { count: 40, len: 300_000, piece: 4000, memory: 40 << 15 };
+    uploads.assert_moves(Checksums::On, [1.05, 0.05, 1.1]);
+}
+
+#[test]
+fn one_stream_by_any_piece_moves_each_byte_once() {
+    for piece in [64, 1000, 48 << 10, 64 << 10, 768 << 10] {
+        let stream = Turns { count: 1, len: 8 << 20, piece, memory: 1 << 20 };
+        let [written, read_back, read] = stream.moved(Checksums::Off);
+        assert!(written <= 1.1 && read_back <= 0.02 && read <= 1.1, "{piece}: {written} {read_back} {read}");
+    }
+}
+
+/// A buffer and what it is to hold.
+struct Stream {
+    buffer: SpillBuffer,
+    model: Vec<u8>,
+    at: usize,
+}
+
+impl Stream {
+    fn seek(&mut self, at: usize) {
+        self.at = at;
+        self.buffer.seek(SeekFrom::Start(at as u64)).unwrap();
+    }
+
+    /// Writes `data`, and enters in the model as much as was taken. Returns whether that was all.
+    fn write(&mut self, mut data: &[u8]) -> bool {
+        while !data.is_empty() {
+            let Ok(taken) = self.buffer.write(data) else { return false };
+            let end = self.at + taken;
+            if self.model.len() < end {
+                self.model.resize(end, 0);
+            }
+            self.model[self.at..end].copy_from_slice(&data[..taken]);
+            (self.at, data) = (end, &data[taken..]);
+        }
+        true
+    }
+
+    /// Reads up to `len` bytes, and compares them. Returns whether none was refused.
+    fn read(&mut self, len: usize) -> bool {
+        let mut piece = vec![0xEE; len];
+        let Ok(read) = self.buffer.read(&mut piece) else { return false };
+        let left = self.model.get(self.at..).unwrap_or_default();
+        assert!(read > 0 || left.is_empty() || len == 0);
+        assert!(piece[..read] == left[..read], "{read} bytes at {}", self.at);
+        self.at += read;
+        true
+    }
+
+    fn lend(&mut self, consume: usize) -> bool {
+        let Ok(chunk) = self.buffer.fill_buf() else { return false };
+        let n = chunk.len().min(consume);
+        assert!(chunk[..n] == self.model.get(self.at..).unwrap_or_default()[..n], "{n} bytes at {}", self.at);
+        self.buffer.consume(n);
+        self.at += n;
+        true
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.buffer.set_len(len as u64).unwrap();
+        self.model.resize(len, 0);
+    }
+
+    fn assert_content(&mut self) {
+        self.seek(0);
+        let mut content = Vec::new();
+        self.buffer.read_to_end(&mut content).unwrap();
+        assert!(content == self.model, "{} bytes, not {}", content.len(), self.model.len());
+        self.at = content.len();
+    }
+}
+
+fn one_step(random: &mut Random, stream: &mut Stream, page: usize) -> bool {
+    let small = 1 + random.index(page / 8);
+    let bytes = if random.below(8) == 0 { 1 + random.index(3 * page) } else { small };
+    let data = random.bytes(bytes);
+    let (len, any) = (stream.model.len(), random.index(stream.model.len() + 2));
+    match random.below(16) {
+        // Most of the time a stream goes on where it was, or at its end.
+        0..4 => stream.write(&data),
+        4..8 => {
+            stream.seek(len);
+            stream.write(&data)
+        }
+        8..11 => stream.read(data.len()),
+        11 => stream.lend(small),
+        12 => {
+            stream.seek(any);
+            stream.read(small)
+        }
+        13 => {
+            stream.seek(any);
+            stream.write(&data[..small.min(data.len())])
+        }
+        14 => {
+            // Inside a segment, below it, or far below.
+            let back = if random.below(2) == 0 { small } else { random.index(len + 1) };
+            stream.truncate(len.saturating_sub(back));
+            true
+        }
+        _ => {
+            stream.seek(len + random.index(page / 4));
+            stream.write(&data[..small.min(data.len())])
+        }
+    }
+}
+
+/// Buffers that have less than a page each, at any place in their pages, over a store that fails now and then. Nothing is
+/// lost, whatever the others do.
+#[test]
+fn many_streams_are_vectors() {
+    for (page, share) in [(1024, 300), (4096, 1024), (4096, 600), (16 << 10, 5000), (64 << 10, 20_000)] {
+        for seed in 1..=6_usize {
+            let checksums = if seed % 3 == 0 { Checksums::On } else { Checksums::Off };
+            let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+            let count = 3 + seed % 5;
+            let pool = SpillPool::builder().memory(count * share).page_size(page).checksums(checksums);
+            let pool = pool.store(store).build().unwrap();
+            let mut random = Random::new((seed * 7919 + page) as u64);
+            let mut streams: Vec<_> =
+                (0..count).map(|_| Stream { buffer: pool.buffer(), model: Vec::new(), at: 0 }).collect();
+            for step in 0..1200 {
+                let with_fault = seed % 2 == 0 && step % 5 == 0;
+                if with_fault {
+                    let call = [Call::Write, Call::Read][random.index(2)];
+                    faults.set(Fault::once(random.below(3), Failure::io()).on(call));
+                }
+                let stream = &mut streams[random.index(count)];
+                let done = one_step(&mut random, stream, page);
+                assert!(done || with_fault, "step {step} of seed {seed} was refused");
+                faults.lift();
+                stream.buffer.check_invariants();
+                pool.check_invariants();
+                if stream.model.len() > 40 * page {
+                    stream.truncate(random.index(page));
+                }
+            }
+            streams.iter_mut().for_each(Stream::assert_content);
+            drop(streams);
+            let stats = pool.stats();
+            assert_eq!((stats.memory_used, stats.disk_used), (0, 0), "{stats:?}");
+        }
+    }
+}
+
+/// The disk is full at the first block of a slot, and at any later one. What was taken is there, and when there is room
+/// again the streams go on.
+#[test]
+fn a_full_disk_loses_nothing() {
+    for blocks in 0..40 {
+        let pool = SpillPool::builder().memory(3 * 1024).page_size(16 << 10).store(MemoryStore::new());
+        let pool = pool.disk(blocks * 4096).build().unwrap();
+        let mut streams: Vec<_> =
+            (0..3).map(|_| Stream { buffer: pool.buffer(), model: Vec::new(), at: 0 }).collect();
+        let mut refused = 0;
+        for round in 0..60 {
+            for (i, stream) in streams.iter_mut().enumerate() {
+                refused += u64::from(!stream.write(&content(i, round * 700, 700)));
+                stream.buffer.check_invariants();
+            }
+            pool.check_invariants();
+            assert!(pool.stats().disk_used <= blocks * 4096);
+        }
+        assert!(refused > 0 || blocks > 30, "{blocks} blocks were enough for 126,000 bytes");
+        pool.set_disk_limit(u64::MAX);
+        for stream in &mut streams {
+            stream.seek(stream.model.len());
+            assert!(stream.write(&[1; 5000]));
+            stream.assert_content();
+        }
+    }
+}
