@@ -9,7 +9,8 @@
 //!   [`Persisted`] says whether that has failed.
 //! - Nothing else here makes anything durable: [`into_file`](SpillBuffer::into_file) does not sync.
 //!
-//! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`.
+//! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`,
+//! `tests/tests/refused_calls.rs`.
 
 use crate::api::buffer::SpillBuffer;
 use crate::api::persisted::Persisted;
@@ -20,6 +21,7 @@ use crate::error::SpillError;
 use crate::pager::export::{seek_to, target};
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 impl SpillBuffer {
@@ -46,9 +48,10 @@ impl SpillBuffer {
     /// [`Persisted`] holds the file, open for reading and writing at the buffer's position, and says whether that sync
     /// succeeded.
     ///
-    /// The new file gets the permissions of the regular file that it replaces, and its owner and group as far as the
-    /// system allows; set-ID bits stay only where the old file had the owner and group of this process. Without one, it
-    /// gets the usual permissions of a new file. If `path` is a symbolic link, the link is replaced, not its target, and
+    /// The new file gets the permissions of the regular file that it replaces, and its owner and group, as far as the
+    /// system allows; set-ID bits stay only where the old file had the owner and group of this process. Where modes cannot be
+    /// changed, it has no permission that the old file did not have, or the call fails. Without an old file, it
+    /// gets the usual permissions of a new one. If `path` is a symbolic link, the link is replaced, not its target, and
     /// nothing is taken over from that. A directory, a device, a FIFO or a socket is not replaced: that is an error.
     ///
     /// Where the platform can make unnamed files (Linux, on most file systems), the new file has no name
@@ -128,13 +131,24 @@ impl SpillBuffer {
         let name = NameSync::open(path).map_err(failed)?;
         let file = match self.pager.put_own_file(&target_file, path, self.position)? {
             Some(file) => file,
-            None => {
-                self.pager.copy_to(target_file.file(), path)?;
-                seek_to(target_file.file(), self.position, path)?;
-                target_file.commit().map_err(failed)?
-            }
+            None => match self.commit_copy(target_file, path)? {
+                Some(file) => file,
+                // The content is written a second time: to a file that has a name to be renamed.
+                None => {
+                    let hidden = AtomicFile::create_hidden(path, existing).map_err(failed)?;
+                    let file = self.commit_copy(hidden, path)?;
+                    file.ok_or_else(|| failed(io::ErrorKind::Unsupported.into()))?
+                }
+            },
         };
         Ok(Persisted::new(file, path, name.sync()))
+    }
+
+    /// Writes the content to `target_file`, and commits it. `None` if that has no name and cannot be linked.
+    fn commit_copy(&mut self, target_file: AtomicFile, path: &Path) -> Result<Option<File>, SpillError> {
+        self.pager.copy_to(target_file.file(), path)?;
+        seek_to(target_file.file(), self.position, path)?;
+        target_file.commit().map_err(|source| target(path, source))
     }
 }
 

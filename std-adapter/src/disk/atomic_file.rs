@@ -11,11 +11,14 @@
 //!   as the system allows. Set-user-ID and set-group-ID survive only if the old file already had the owner and
 //!   group of the process, which wrote the content: they would lend the rights of another user or group. On
 //!   other platforms nothing is taken over. Windows does not replace a read-only file.
+//! - A refusal to change the mode, as of a file system without modes, is fatal only if the file would then grant rights that
+//!   the old one did not. A refusal to link an unnamed file leaves the way by a hidden name.
 //! - Nothing is taken over through a symbolic link: another user who placed it could choose, for content of
 //!   this process, the mode and owner of any file. The link is replaced.
 //! - A directory, a device, a FIFO or a socket is never replaced.
 //!
-//! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`.
+//! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`,
+//! `tests/tests/refused_calls.rs`.
 
 use crate::disk::hidden_name;
 use std::fs::{File, Metadata, Permissions};
@@ -51,6 +54,20 @@ enum Kind {
 impl AtomicFile {
     /// An empty file on the file system of `path`, with the mode and owner that it will have there.
     pub(crate) fn create(path: &Path, existing: Existing) -> io::Result<Self> {
+        AtomicFile::create_as(path, existing, Kind::make)
+    }
+
+    /// As [`create`](AtomicFile::create), with a hidden name: for where an unnamed file cannot be linked.
+    pub(crate) fn create_hidden(path: &Path, existing: Existing) -> io::Result<Self> {
+        AtomicFile::create_as(path, existing, Kind::make_hidden)
+    }
+
+    /// `make` makes the file for a path, with no more than a mode.
+    fn create_as(
+        path: &Path,
+        existing: Existing,
+        make: fn(&Path, u32) -> io::Result<Kind>,
+    ) -> io::Result<Self> {
         // One look, which follows no link: type, owner and mode are of the same file.
         let found = std::fs::symlink_metadata(path);
         if existing == Existing::Kept && found.is_ok() {
@@ -61,7 +78,8 @@ impl AtomicFile {
             check_replaceable(found)?;
         }
         hidden_name::remove_left_over(parent(path), path);
-        let kind = Kind::make(path)?;
+        // With no right from the beginning that the replaced file does not grant.
+        let kind = make(path, replaced.as_ref().map_or(USUAL_MODE, |found| mode_of(found) & USUAL_MODE))?;
         let mut file = AtomicFile { path: path.to_owned(), kind, existing, permissions: None };
         if let Some(replaced) = replaced {
             copy_metadata(&replaced, file.file())?;
@@ -74,25 +92,26 @@ impl AtomicFile {
         self.kind.file()
     }
 
-    /// Syncs the file and gives it its name.
-    pub(crate) fn commit(self) -> io::Result<File> {
-        if let Some(permissions) = self.permissions.filter(|_| cfg!(unix)) {
+    /// Syncs the file and gives it its name. `None` if the system refuses to link an unnamed file, whatever its content.
+    pub(crate) fn commit(self) -> io::Result<Option<File>> {
+        if let Some(permissions) = self.permissions {
             // Writing to it, by anybody but root, has cleared the set-ID bits.
-            self.kind.file().set_permissions(permissions)?;
+            set_permissions(self.kind.file(), permissions)?;
         }
         self.kind.file().sync_all()?;
         match self.kind {
             #[cfg(target_os = "linux")]
-            Kind::Unnamed(file) => {
-                link_as(&file, &self.path, self.existing)?;
-                Ok(file)
-            }
+            Kind::Unnamed(file) => match link_as(&file, &self.path, self.existing) {
+                Err(error) if is_link_refused(&error) => Ok(None),
+                linked => linked.map(|()| Some(file)),
+            },
             Kind::Hidden(file) => match self.existing {
                 Existing::Replaced => file.persist(&self.path),
                 Existing::Kept => file.persist_noclobber(&self.path),
             }
             .map_err(|refused| refused.error)
-            .inspect(hidden_name::unlock),
+            .inspect(hidden_name::unlock)
+            .map(Some),
         }
     }
 
@@ -118,7 +137,10 @@ impl AtomicFile {
 
     #[cfg(target_os = "linux")]
     fn try_commit_as(&self, file: &File) -> io::Result<Option<()>> {
-        copy_metadata(&self.file().metadata()?, file)?;
+        // The temp file grants less than the target's file: copy to that if it cannot have the same mode.
+        if !copy_metadata(&self.file().metadata()?, file).is_ok_and(|is_exact| is_exact) {
+            return Ok(None);
+        }
         file.sync_all()?;
         match link_as(file, &self.path, self.existing) {
             Err(error) if self.existing == Existing::Kept && error.kind() == io::ErrorKind::AlreadyExists => {
@@ -139,14 +161,14 @@ impl Kind {
     }
 
     #[cfg(target_os = "linux")]
-    fn make(path: &Path) -> io::Result<Self> {
+    fn make(path: &Path, mode: u32) -> io::Result<Self> {
         use rustix::{fs::OFlags, io::Errno};
         use std::os::unix::fs::OpenOptionsExt;
         const TMPFILE: i32 = OFlags::TMPFILE.bits().cast_signed();
         if !Path::new(OWN_DESCRIPTORS).exists() {
-            return Kind::make_hidden(path);
+            return Kind::make_hidden(path, mode);
         }
-        match File::options().read(true).write(true).custom_flags(TMPFILE).open(parent(path)) {
+        match File::options().read(true).write(true).mode(mode).custom_flags(TMPFILE).open(parent(path)) {
             Ok(file) => Ok(Kind::Unnamed(file)),
             // Kernels and file systems without O_TMPFILE take the flag for another; these are the errors they
             // return.
@@ -154,19 +176,19 @@ impl Kind {
                 if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL]
                     .contains(&Errno::from_io_error(&error).unwrap_or(Errno::IO)) =>
             {
-                Kind::make_hidden(path)
+                Kind::make_hidden(path, mode)
             }
             Err(error) => Err(error),
         }
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn make(path: &Path) -> io::Result<Self> {
-        Kind::make_hidden(path)
+    fn make(path: &Path, mode: u32) -> io::Result<Self> {
+        Kind::make_hidden(path, mode)
     }
 
-    fn make_hidden(path: &Path) -> io::Result<Self> {
-        hidden_name::create(parent(path), path).map(Kind::Hidden)
+    fn make_hidden(path: &Path, mode: u32) -> io::Result<Self> {
+        hidden_name::create(parent(path), path, mode).map(Kind::Hidden)
     }
 }
 
@@ -195,6 +217,14 @@ fn link_as(file: &File, path: &Path, existing: Existing) -> io::Result<()> {
     }
 }
 
+/// Whether a sandbox, the file system or a missing /proc keeps an unnamed file from being linked.
+#[cfg(target_os = "linux")]
+fn is_link_refused(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let refusals = [Errno::PERM, Errno::ACCESS, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOENT];
+    Errno::from_io_error(error).is_some_and(|errno| refusals.contains(&errno))
+}
+
 /// As the system says it, where that has words for it.
 fn already_exists() -> io::Error {
     #[cfg(unix)]
@@ -215,9 +245,23 @@ fn check_replaceable(found: &Metadata) -> io::Result<()> {
     }
 }
 
-/// On Unix, gives `file` the owner, group and mode of the file that it is to replace. On Windows, fails if
-/// that file is read-only.
-fn copy_metadata(replaced: &Metadata, file: &File) -> io::Result<()> {
+/// What a new file grants before the umask.
+const USUAL_MODE: u32 = 0o666;
+
+/// What the file grants; everything where the platform has no modes.
+fn mode_of(found: &Metadata) -> u32 {
+    #[cfg(unix)]
+    return std::os::unix::fs::PermissionsExt::mode(&found.permissions());
+    #[cfg(not(unix))]
+    {
+        let _ = found;
+        USUAL_MODE
+    }
+}
+
+/// On Unix, gives `file` the owner, group and mode of the file that it is to replace, and returns whether it has that mode: see
+/// [`set_permissions`]. On Windows, fails if that file is read-only.
+fn copy_metadata(replaced: &Metadata, file: &File) -> io::Result<bool> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -225,19 +269,38 @@ fn copy_metadata(replaced: &Metadata, file: &File) -> io::Result<()> {
         // Owner first, then mode: a change of owner clears the set-ID bits.
         let mode = replaced.permissions().mode();
         let mode = if copy_owner(replaced, file)? { mode } else { mode & !SET_ID };
-        file.set_permissions(std::fs::Permissions::from_mode(mode))
+        set_permissions(file, Permissions::from_mode(mode))
     }
     // Windows has one permission here, "read-only", and does not replace a file that has it. Fail before
     // anything is written.
     #[cfg(windows)]
     {
         let _ = file;
-        if replaced.permissions().readonly() { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+        if replaced.permissions().readonly() { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(true) }
     }
     #[cfg(not(any(unix, windows)))]
     {
         let _ = (replaced, file);
-        Ok(())
+        Ok(true)
+    }
+}
+
+/// On Unix, gives `file` the `permissions`, and returns whether it has them. If the system refuses, the file keeps those that it
+/// has. That is an error only if they grant more.
+fn set_permissions(file: &File, permissions: Permissions) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        const ALL: u32 = 0o7777;
+        let wanted = permissions.mode() & ALL;
+        let Err(refused) = file.set_permissions(permissions) else { return Ok(true) };
+        let granted = file.metadata()?.permissions().mode() & ALL;
+        if granted & !wanted == 0 { Ok(granted == wanted) } else { Err(refused) }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, permissions);
+        Ok(true)
     }
 }
 

@@ -26,23 +26,24 @@ fn hidden_name(path: &Path) -> String {
     format!("{PREFIX}{:016x}", twox_hash::XxHash3_64::oneshot(name.as_encoded_bytes()))
 }
 
-/// Makes a new file in `dir` with a hidden name, for the file `path`.
-pub(crate) fn create(dir: &Path, path: &Path) -> io::Result<NamedTempFile> {
+/// Makes a new file in `dir` with a hidden name, for the file `path`, and where there are modes with `mode`: the kernel applies
+/// the umask.
+pub(crate) fn create(dir: &Path, path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
-    if let Some(file) = create_locked(dir, path)? {
+    if let Some(file) = create_locked(dir, path, mode)? {
         return Ok(file);
     }
     let _ = path;
-    usual_mode(Builder::new().prefix(PREFIX)).tempfile_in(dir)
+    with_mode(Builder::new().prefix(PREFIX), mode).tempfile_in(dir)
 }
 
 /// As [`create`], with the name that is always the same. `None` if that is not free.
 #[cfg(unix)]
-fn create_locked(dir: &Path, path: &Path) -> io::Result<Option<NamedTempFile>> {
+fn create_locked(dir: &Path, path: &Path, mode: u32) -> io::Result<Option<NamedTempFile>> {
     use rustix::io::Errno;
     use std::os::unix::fs::MetadataExt;
     let name = hidden_name(path);
-    let made = match usual_mode(Builder::new().prefix(&name).rand_bytes(0)).tempfile_in(dir) {
+    let made = match with_mode(Builder::new().prefix(&name).rand_bytes(0), mode).tempfile_in(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
         made => made?,
     };
@@ -115,13 +116,15 @@ fn try_lock(file: &File) -> rustix::io::Result<()> {
     rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
 }
 
-/// A file that it makes has the mode of any new file: the kernel applies the umask.
-fn usual_mode<'a, 'b, 'c>(builder: &'a mut Builder<'b, 'c>) -> &'a mut Builder<'b, 'c> {
+/// A file that it makes has `mode`, less the umask.
+fn with_mode<'a, 'b, 'c>(builder: &'a mut Builder<'b, 'c>, mode: u32) -> &'a mut Builder<'b, 'c> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
+        builder.permissions(std::fs::Permissions::from_mode(mode));
     }
+    #[cfg(not(unix))]
+    let _ = mode;
     builder
 }
 
@@ -138,8 +141,8 @@ mod tests {
     fn what_is_in_use_stays_and_what_was_left_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        let in_use = create(dir.path(), &path).unwrap();
-        let beside = create(dir.path(), &path).unwrap();
+        let in_use = create(dir.path(), &path, 0o666).unwrap();
+        let beside = create(dir.path(), &path, 0o666).unwrap();
         remove_left_over(dir.path(), &path);
         assert!(in_use.path().exists() && beside.path().exists(), "both are in use");
         assert_eq!(in_use.path(), dir.path().join(hidden_name(&path)));
@@ -160,7 +163,7 @@ mod tests {
         std::os::unix::fs::symlink("target", dir.path().join(hidden_name(&path))).unwrap();
         remove_left_over(dir.path(), &path);
         assert_eq!(names_in(dir.path()), 2);
-        let made = create(dir.path(), &path).unwrap();
+        let made = create(dir.path(), &path, 0o666).unwrap();
         assert_eq!((names_in(dir.path()), made.as_file().metadata().unwrap().len()), (3, 0));
     }
 }

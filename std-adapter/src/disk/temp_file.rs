@@ -10,7 +10,9 @@
 //! - If the caller chooses no directory, the file is on a disk if one of the usual directories is. In a
 //!   directory in RAM (tmpfs), spilled bytes would still use memory.
 //!
-//! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`.
+//! - What a call refines works without it: see `tests/tests/refused_calls.rs`, which lists each that the library makes.
+//!
+//! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`, `tests/tests/refused_calls.rs`.
 
 use crate::disk::store::Store;
 use crate::sync::{Mutex, OnceLock, lock};
@@ -176,7 +178,15 @@ impl Store for TempFileStore {
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn write_vectored_at(&self, offset: u64, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        Ok(rustix::io::pwritev(self.changeable_file()?, parts, offset)?)
+        use rustix::io::Errno;
+        match rustix::io::pwritev(self.changeable_file()?, parts, offset) {
+            // A sandbox forbids it, or the file system has none: one part at a time, as by default.
+            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
+                let first = parts.iter().find(|part| !part.is_empty());
+                self.write_at(offset, first.map_or(&[], |part| part))
+            }
+            written => Ok(written?),
+        }
     }
 
     /// Punches a hole, where the platform and the file system can.
@@ -235,9 +245,21 @@ pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<usiz
 
 /// An unnamed file in `dir` that no other user can open.
 pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
+    // It has no name, but processes that its mode allows can open it through /proc. Mode 0600 keeps out other users (I7).
+    // tempfile leaves the mode of an O_TMPFILE file to the umask, and a change of it may be refused.
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+        const TMPFILE: i32 = OFlags::TMPFILE.bits().cast_signed();
+        let opened = File::options().read(true).write(true).mode(0o600).custom_flags(TMPFILE).open(dir);
+        if let Ok(file) = opened
+            && file.metadata().is_ok_and(|made| made.mode() & 0o777 == 0o600)
+        {
+            return Ok(file);
+        }
+    }
     let file = tempfile::tempfile_in(dir)?;
-    // The umask alone decides the mode of an O_TMPFILE file. It has no name, but processes that its mode
-    // allows can open it through /proc. Mode 0600 keeps out other users (I7).
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -55,6 +55,7 @@ mod linux {
             "first-write" => first_write(dir),
             "alone" => alone(),
             "for-ever" => for_ever(dir),
+            "once" => once(dir),
             _ => panic!("no such scenario"),
         };
         println!("{failures} failures");
@@ -354,6 +355,103 @@ mod linux {
             let other = scope.spawn(|| write(1));
             write(2) + other.join().unwrap()
         })
+    }
+
+    fn spill_error(error: io::Error) -> SpillError {
+        error.downcast().expect("an error of a buffer")
+    }
+
+    /// A buffer of `pool` with six pages of content, less some bytes.
+    fn filled(mut buffer: SpillBuffer) -> Result<Kept, Failed> {
+        let content = pattern(6 * PAGE, 6 * PAGE - 100);
+        // Small writes take frames, large ones go past them.
+        for part in [&content[..PAGE + 9], &content[PAGE + 9..3 * PAGE], &content[3 * PAGE..]] {
+            buffer.write_all(part).map_err(spill_error)?;
+        }
+        let mut kept = Kept::new(buffer);
+        kept.model = content;
+        Ok(kept)
+    }
+
+    /// Checks the content, which can be read.
+    fn read_back(kept: &mut Kept) -> Result<(), Failed> {
+        Ok(kept.try_check().map_err(spill_error)?)
+    }
+
+    /// What came of a part that failed.
+    struct Failed(String);
+
+    impl From<SpillError> for Failed {
+        fn from(error: SpillError) -> Self {
+            Failed(format!("{error:?}: {}", chain(&error).join(": ")))
+        }
+    }
+
+    /// One part of what the library does, with targets in a directory.
+    type Part = fn(&SpillPool, &Path) -> Result<(), Failed>;
+
+    const PARTS: [(&str, Part); 7] = [
+        ("spilling", |pool, _| {
+            let (mut a, mut b) = (filled(pool.buffer())?, filled(pool.buffer())?);
+            b.buffer.spill()?;
+            a.buffer.set_len(PAGE as u64)?;
+            a.model.truncate(PAGE);
+            pool.trim();
+            read_back(&mut a)?;
+            read_back(&mut b)
+        }),
+        ("lowering", |pool, _| {
+            pool.set_memory_limit(64 * PAGE);
+            let (mut a, mut b) = (filled(pool.buffer())?, filled(pool.buffer())?);
+            pool.set_memory_limit(2 * PAGE);
+            if pool.stats().memory_used > 2 * PAGE as u64 {
+                return Err(Failed("the pages stay in memory".to_owned()));
+            }
+            read_back(&mut a)?;
+            read_back(&mut b)
+        }),
+        ("spilling alone", |_, _| {
+            let mut kept = filled(SpillBuffer::with_budget(PAGE))?;
+            kept.buffer.spill()?;
+            read_back(&mut kept)
+        }),
+        ("a new file", |pool, dir| save(pool.buffer(), &dir.join("new"))),
+        ("a new file beside", |pool, dir| {
+            let path = dir.join("beside");
+            save(pool.buffer_for(&path), &path)
+        }),
+        ("replacing", |pool, dir| save(pool.buffer(), &dir.join("old"))),
+        ("replacing from beside", |pool, dir| {
+            let path = dir.join("old-beside");
+            save(pool.buffer_for(&path), &path)
+        }),
+    ];
+
+    fn save(buffer: SpillBuffer, path: &Path) -> Result<(), Failed> {
+        let saved = filled(buffer)?.buffer.persist(path).map_err(|refused| {
+            assert_eq!(refused.buffer().len() as usize, 6 * PAGE - 100);
+            refused.into_error()
+        })?;
+        saved.durable()?;
+        Ok(())
+    }
+
+    /// Does each part of what the library does once, and prints what came of it. Returns how many have failed.
+    fn once(dir: &Path) -> usize {
+        let pool = pool(dir, 2 * PAGE);
+        let mut failures = 0;
+        for (name, part) in PARTS {
+            match part(&pool, dir) {
+                Ok(()) => println!("{name}: done"),
+                Err(Failed(how)) => {
+                    println!("{name}: {how}");
+                    failures += 1;
+                }
+            }
+            pool.check_invariants();
+            assert_eq!((pool.stats().memory_used, pool.stats().disk_used), (0, 0), "after {name}");
+        }
+        failures
     }
 
     /// Spills, and puts whole files under free names, until it is killed.
