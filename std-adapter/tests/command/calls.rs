@@ -31,8 +31,9 @@ pub(crate) const FORBIDDEN: &[&str] = &["EPERM", "ENOSYS", "EOPNOTSUPP"];
 
 /// The command that runs `program` under strace, with `expressions`, and leaves its log at `log`.
 pub(crate) fn traced(program: &Path, log: &Path, expressions: &[String]) -> Command {
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o"]).arg(log);
+    // A call that is refused may also be what ends a wait.
+    let mut strace = Command::new("timeout");
+    strace.args(["60", "strace", "-f", "-qq", "-o"]).arg(log);
     strace.args(expressions.iter().flat_map(|expression| ["-e", expression]));
     strace.arg(program).stdin(Stdio::null());
     strace

@@ -9,6 +9,7 @@
 //! | `streams` | are outputs that are not regular files written as they are? |
 //! | `refusals` | is what cannot work refused early, in words that help? |
 //! | `failures` | is the file as it was after a full disk, a closed reader, a signal? |
+//! | `refused_calls` | which system calls may be refused, and what comes of each? |
 //! | `progress` | is it shown when it is due, and true? |
 //! | `reports` | are statistics and the manual right, and apart from the output? |
 //!
@@ -17,10 +18,14 @@
 //! a test of its own.
 
 mod append;
+#[cfg(target_os = "linux")]
+mod calls;
 mod content;
 mod failures;
 mod progress;
 mod refusals;
+#[cfg(target_os = "linux")]
+mod refused_calls;
 mod replace;
 mod reports;
 #[cfg(unix)]

@@ -2,7 +2,8 @@
 //!
 //! Promise: a descriptor is recognised by every name that the system has for it.
 //!
-//! Held by: `std-adapter/tests/command/streams.rs`, `std-adapter/tests/command/replace.rs`.
+//! Held by: `std-adapter/tests/command/streams.rs`, `std-adapter/tests/command/replace.rs`,
+//! `std-adapter/tests/command/refused_calls.rs`.
 
 use crate::standard::Standard;
 use std::fs;
@@ -47,6 +48,10 @@ pub(crate) fn follow(path: &Path) -> Result<LinkTarget, NotFollowed> {
         let full = dir.join(name);
         match fs::read_link(&full) {
             Ok(to) => path = dir.join(to),
+            // It is no link, as a rule. A link that cannot be read must not be replaced in place of what is behind it.
+            Err(source) if fs::symlink_metadata(&full).is_ok_and(|found| found.is_symlink()) => {
+                return Err(NotFollowed { path: full, source });
+            }
             Err(_) => return Ok(LinkTarget::Path(full)),
         }
     }
