@@ -9,7 +9,7 @@
 use core::fmt;
 
 use super::any_ring::AnyRing;
-use super::errors::{BufferTooShort, GrantError, fits};
+use super::errors::{BufferTooShort, GrantError};
 use super::layout::Layout;
 use super::raw::ends;
 use super::raw::read_end::ReadEnd;
@@ -121,7 +121,8 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
     /// # Errors
     ///
     /// [`GrantError::TooLarge`] if it can never fit, with the length of the longest record that can;
-    /// [`GrantError::NotNow`] if there is less room at the moment, with the length of the longest record that fits now.
+    /// [`GrantError::NotNow`] if there is less room at the moment, with the length of the longest record that fits now; 0
+    /// also if not even an empty one does.
     pub fn push(&mut self, record: &[u8]) -> Result<(), GrantError> {
         let mut grant = self.grant(record.len())?;
         grant.end.write_at(grant.header, record);
@@ -136,19 +137,15 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
     /// Those of [`push`](Self::push).
     pub fn grant(&mut self, len: usize) -> Result<RecordGrant<'_, 'a, R>, GrantError> {
         let header = header_len(len);
-        let limit = self.largest();
-        let fit = |room: usize| fits(len, limit, room.saturating_sub(header));
-        // `fits` does not count the header, for which an empty record needs room too.
         let room = self.end.free_bytes(len.saturating_add(header));
-        if room < header {
-            return Err(match fit(0) {
-                Err(error) => error,
-                Ok(()) if self.capacity() < header => GrantError::TooLarge { limit },
-                Ok(()) => GrantError::NotNow { available: 0 },
-            });
+        if room.checked_sub(header).is_some_and(|available| len <= available) {
+            return Ok(RecordGrant { end: &mut self.end, header, len });
         }
-        fit(room)?;
-        Ok(RecordGrant { end: &mut self.end, header, len })
+        // A shorter record may have a shorter header.
+        Err(match largest(self.capacity()) {
+            Some(limit) if len <= limit => GrantError::NotNow { available: largest(room).unwrap_or(0) },
+            limit => GrantError::TooLarge { limit: limit.unwrap_or(0) },
+        })
     }
 
     /// The length in bytes of the longest record that an empty ring takes.
