@@ -3,9 +3,10 @@
 
 use core::future::Future;
 use core::pin::pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use embedded_io_async::{BufRead, Read, Write};
 use overspill_core::ring::{AnyRing, Closed, Consumer, HighWater, Padded, Producer, Ring, Wakes, Waking};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
@@ -148,4 +149,53 @@ fn futures_are_ready_when_there_is_something_and_not_before() {
     assert_eq!(poll_once(producer.writable(1)), Poll::Ready(3));
     assert_eq!(poll_once(Read::read(&mut consumer, &mut buf)), Poll::Ready(Ok(1)));
     assert_eq!(buf[0], b'd');
+}
+
+/// A waker that panics when it is woken.
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker may");
+    }
+}
+
+/// A waker that panics when it is cloned.
+fn panics_when_cloned() -> Waker {
+    const TABLE: RawWakerVTable = RawWakerVTable::new(|_| panic!("a waker may"), |_| (), |_| (), |_| ());
+    // SAFETY: the functions use no data, and may be called on any thread.
+    #[allow(unsafe_code)]
+    unsafe {
+        Waker::from_raw(RawWaker::new(std::ptr::null(), &TABLE))
+    }
+}
+
+/// A waker that panicked while the ends were joined left the ring split for good.
+#[test]
+fn a_ring_whose_waker_panics_while_it_is_joined_can_be_split_again() {
+    let ring = Ring::<8, Waking>::new();
+    let (mut producer, mut consumer) = ring.try_split().unwrap();
+    let waker = Waker::from(Arc::new(Panicking));
+    assert_eq!(consumer.poll_readable(&mut Context::from_waker(&waker), 2), Poll::Pending);
+    producer.push(7).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| consumer.rejoin(producer).is_ok())).is_err());
+    let (_producer, mut consumer) = ring.try_split().expect("both ends are back");
+    assert_eq!(consumer.pop(), Some(7), "and what is in it stays");
+}
+
+/// A waker whose clone panicked left its cell taken: no later waker of that end was woken.
+#[test]
+fn a_waker_whose_clone_panics_keeps_no_other_from_being_woken() {
+    let mut ring = Ring::<8, Waking>::new();
+    let (mut producer, mut consumer) = ring.split();
+    let waker = panics_when_cloned();
+    let poll = |consumer: &mut Consumer<'_, _>| {
+        consumer.poll_readable(&mut Context::from_waker(&waker), 1).is_ready()
+    };
+    assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut consumer))).is_err());
+    let (count, waker) = counted();
+    assert_eq!(consumer.poll_readable(&mut Context::from_waker(&waker), 1), Poll::Pending);
+    assert_eq!(count.take(), 0);
+    producer.push(7).unwrap();
+    assert_eq!(count.take(), 1);
 }

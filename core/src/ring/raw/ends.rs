@@ -1,6 +1,6 @@
 //! Splitting a ring into its two ends, and joining them again: what R1 rests on.
 //!
-//! Held by: `core/tests/loom_ring.rs`, `core/tests/ring_handles.rs`.
+//! Held by: `core/tests/loom_ring.rs`, `core/tests/ring_handles.rs`, `core/tests/ring_wakes.rs`.
 
 use super::read_end::ReadEnd;
 use super::write_end::WriteEnd;
@@ -44,13 +44,24 @@ pub(crate) fn rejoin<'a, R: AnyRing>(
     write: WriteEnd<'a, R>,
     read: ReadEnd<'a, R>,
 ) -> Result<(), (WriteEnd<'a, R>, ReadEnd<'a, R>)> {
-    // Two rings never share an address: even a ring of no bytes contains its indices.
+    // Two rings never share an address: each contains its indices.
     if !core::ptr::eq(write.ring(), read.ring()) {
         return Err((write, read));
     }
-    use crate::sync::Ordering::Release;
-    let ring = write.ring();
+    // Dropped last, after both ends: also if an end that is dropped wakes a waker, and that panics.
+    let _joined = Joined(write.ring());
     drop((write, read));
-    ring.shared(Token).taken().store(false, Release);
     Ok(())
+}
+
+/// A ring whose ends are being dropped to join them.
+#[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+struct Joined<'a, R: AnyRing>(&'a R);
+
+#[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+impl<R: AnyRing> Drop for Joined<'_, R> {
+    fn drop(&mut self) {
+        use crate::sync::Ordering::Release;
+        self.0.shared(Token).taken().store(false, Release);
+    }
 }

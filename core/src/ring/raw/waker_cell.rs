@@ -46,6 +46,7 @@ impl WakerCell {
             waker.wake_by_ref();
             return;
         }
+        let registering = Registering(self);
         self.waker.with_mut(|slot| {
             // SAFETY: the state was free and is now registering: the waiting end owns the cell.
             let slot = unsafe { &mut *slot };
@@ -54,14 +55,7 @@ impl WakerCell {
                 None => *slot = Some(waker.clone()),
             }
         });
-        if self.state.compare_exchange(REGISTERING, FREE, Release, Relaxed).is_err() {
-            // `wake` was called meanwhile, and left the waking to this end.
-            let waker = self.take();
-            self.state.store(FREE, Release);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
+        drop(registering);
     }
 
     /// Takes the waker and wakes it. For the waking end only.
@@ -75,11 +69,28 @@ impl WakerCell {
         }
     }
 
-    /// For the owner of the cell: `register` before it frees the cell, `wake` while waking.
+    /// For the owner of the cell: the waiting end before it frees the cell, `wake` while waking.
     fn take(&self) -> Option<Waker> {
         self.waker.with_mut(|slot| {
             // SAFETY: the caller has moved the state from free to its own, and has not freed the cell yet.
             unsafe { &mut *slot }.take()
         })
+    }
+}
+
+/// The waiting end owns the cell, until this is dropped: also by a panic of the waker's clone.
+struct Registering<'c>(&'c WakerCell);
+
+impl Drop for Registering<'_> {
+    fn drop(&mut self) {
+        let cell = self.0;
+        if cell.state.compare_exchange(REGISTERING, FREE, Release, Relaxed).is_err() {
+            // `wake` was called meanwhile, and left the waking to this end.
+            let waker = cell.take();
+            cell.state.store(FREE, Release);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
     }
 }
