@@ -5,7 +5,9 @@ use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use embedded_io_async::{BufRead, Read, Write};
-use overspill_core::ring::{AnyRing, Closed, Consumer, HighWater, Padded, Producer, Ring, Wakes, Waking};
+use overspill_core::ring::{
+    AnyRing, Closed, Consumer, HighWater, Padded, Producer, Ring, SliceRing, Wakes, Waking,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -149,6 +151,31 @@ fn futures_are_ready_when_there_is_something_and_not_before() {
     assert_eq!(poll_once(producer.writable(1)), Poll::Ready(3));
     assert_eq!(poll_once(Read::read(&mut consumer, &mut buf)), Poll::Ready(Ok(1)));
     assert_eq!(buf[0], b'd');
+}
+
+/// A ring without memory was at its end for a read that awaits bytes, and closed for a write, while both ends were open. It is
+/// empty and full, and nothing else: each end waits for the other to close.
+#[test]
+fn a_ring_without_memory_is_neither_at_its_end_nor_closed() {
+    let (count, waker) = counted();
+    let mut context = Context::from_waker(&waker);
+    let mut ring: SliceRing<'_, Waking> = SliceRing::new(&mut []);
+    let (mut producer, mut consumer) = ring.split();
+    assert_eq!(poll_once(Read::read(&mut consumer, &mut [0])), Poll::Pending);
+    assert_eq!(poll_once(BufRead::fill_buf(&mut consumer)), Poll::Pending);
+    assert_eq!(poll_once(Write::write(&mut producer, b"x")), Poll::Pending);
+    assert_eq!(producer.poll_writable(&mut context, 0), Poll::Ready(0));
+    assert_eq!(producer.poll_writable(&mut context, 3), Poll::Pending);
+    assert_eq!(count.take(), 0);
+    drop(consumer);
+    assert_eq!(count.take(), 1, "the close wakes it");
+    assert_eq!(poll_once(Write::write(&mut producer, b"x")), Poll::Ready(Err(Closed)));
+    drop(producer);
+    let (producer, mut consumer) = ring.split();
+    assert_eq!(consumer.poll_readable(&mut context, 1), Poll::Pending);
+    drop(producer);
+    assert_eq!(count.take(), 1);
+    assert_eq!(poll_once(Read::read(&mut consumer, &mut [0])), Poll::Ready(Ok(0)), "the end");
 }
 
 /// A waker that panics when it is woken.

@@ -35,7 +35,7 @@ pub fn drive_ring(script: &[u8]) {
     let mut script = Script(script.iter());
     let Some(kind) = script.next() else { return };
     match kind % 12 {
-        0 => whole(Ring::<0>::new(), Ring::split, &mut script),
+        0 => whole(SliceRing::<Padded>::new(&mut []), SliceRing::split, &mut script),
         1 => whole(Ring::<1>::new(), Ring::split, &mut script),
         2 => whole(Ring::<3>::new(), Ring::split, &mut script),
         3 => whole(Ring::<8>::new(), Ring::split, &mut script),

@@ -15,7 +15,7 @@
 //!
 //! Held by: the tests below (every small capacity, every index, every fill), `core/tests/ring_jump.rs`.
 
-/// The index arithmetic of one capacity, 0 included.
+/// The index arithmetic of one capacity, 0 included: that of a ring in an empty slice.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Indices {
     /// At most [`Indices::CAPACITY_MAX`].

@@ -2,7 +2,7 @@
 //!
 //! `read` and `write` block, as their contract says: if there is nothing to read, or no room, they spin until the other
 //! end has moved or is closed. To avoid that, call `read_ready` or `write_ready` first, or use the inherent methods,
-//! which never wait. On a single core, an interrupt handler that spins for the code it has interrupted spins for ever.
+//! which never wait. A ring without memory is empty and full until an end is closed. On a single core, an interrupt handler that spins for the code it has interrupted spins for ever.
 //!
 //! Held by: `core/tests/ring_threads.rs`, `core/tests/ring_handles.rs`.
 

@@ -6,6 +6,8 @@
 //! If one end waits for `n` bytes and the other for `m` free ones, `n + m` must be at most one more than the capacity:
 //! otherwise there is a fill at which both wait for ever.
 //!
+//! A ring without memory is empty and full: an end that waits there waits for the other end to close.
+//!
 //! Held by: `core/tests/ring_wakes.rs`, `core/tests/ring_threads.rs`, `core/tests/loom_ring.rs`.
 
 use core::convert::Infallible;
@@ -26,7 +28,7 @@ impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
     /// producer is closed. Otherwise the waker of the last call is woken by the write that brings the number to
     /// `least`, not by the first byte.
     pub fn poll_readable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
-        let least = least.min(self.capacity());
+        let least = least.min(self.capacity().max(1));
         let Some(waiters) = self.end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
         for armed in [false, true] {
             if armed {
@@ -59,7 +61,7 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
     /// consumer is closed. Otherwise the waker of the last call is woken by the read that brings the number to
     /// `least`, not by the first byte.
     pub fn poll_writable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
-        let least = least.min(self.capacity());
+        let least = least.min(self.capacity().max(1));
         let Some(waiters) = self.end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
         for armed in [false, true] {
             if armed {

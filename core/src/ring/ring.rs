@@ -15,8 +15,12 @@ use super::shared::Shared as _;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::const_fn;
 
-/// A byte queue of `N` bytes, all of them usable. `N` may be anything from 0 to an eighth of the address space (512 MiB
-/// on a 32-bit machine); more does not compile. A power of two saves some ten instructions per call.
+/// A byte queue of `N` bytes, all of them usable. `N` may be anything from 1 to an eighth of the address space (512 MiB
+/// on a 32-bit machine); 0 and more do not compile. A power of two saves some ten instructions per call.
+///
+/// ```compile_fail
+/// overspill_core::ring::Ring::<0>::new(); // would be empty and full for ever
+/// ```
 ///
 /// It contains its bytes and its constructor is `const`, so it can be a `static` (see
 /// [`try_split`](Ring::try_split)). `L` says how the indices lie in memory: [`Packed`] takes 12 bytes beside the `N` on a
@@ -71,6 +75,9 @@ impl<const N: usize, L: Layout> Parts for Ring<N, L> {
 
 /// A byte queue in borrowed memory: its capacity is the length of the slice, and not part of the type. Of a slice
 /// longer than an eighth of the address space (512 MiB on a 32-bit machine) it uses only that much.
+///
+/// In an empty slice, a ring is empty and full for ever: a call that never waits moves nothing, and one that awaits a byte or
+/// room, by blocking or as a future, waits until the other end is closed. Check the length first where it may be 0.
 ///
 /// ```
 /// use overspill_core::ring::SliceRing;

@@ -24,6 +24,7 @@ impl<const N: usize> Owned<N> {
     const_fn! {
         pub(crate) fn new() -> Self {
             const { assert!(N <= Indices::CAPACITY_MAX, "a ring takes no more than an eighth of the address space") }
+            const { assert!(N > 0, "a ring without a byte is empty and full for ever") }
             Owned { bytes: UnsafeCell::new([0; N]), watch: Watch::new(N) }
         }
     }
