@@ -258,3 +258,47 @@ fn a_store_that_panics_is_a_store_that_fails() {
     buffer.check_invariants();
     pool.check_invariants();
 }
+
+/// Frees 4 MiB in the middle of a file, whose store's discards fail as `fault` says. Returns the bytes that are still there, and how
+/// often discarding was tried.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn free_in_the_middle(fault: Fault) -> (u64, u64) {
+    let (store, faults) = FaultStore::new(overspill::TempFileStore::new(), fault.on(Call::Discard));
+    let pool = SpillPool::builder().memory(0).page_size(4 << 10).store(store).build().unwrap();
+    let (mut freed, mut last) = (pool.buffer(), pool.buffer());
+    freed.write_all(&vec![1; 4 << 20]).unwrap();
+    last.write_all(&[2; 4 << 10]).unwrap();
+    for pages in (0..1024).rev() {
+        freed.set_len(pages * (4 << 10)).unwrap();
+    }
+    assert_eq!(content_of(&mut last), [2; 4 << 10]);
+    let found = (pool.stats().disk_recycled, faults.calls_of(Call::Discard));
+    faults.lift();
+    pool.trim();
+    assert_eq!((pool.stats().disk_recycled, faults.calls_of(Call::Discard)), (0, found.1 + 1));
+    found
+}
+
+/// One discard that failed was believed to say that the store has none. After an error of a busy moment no block went back to the file
+/// system until `trim`, from then on.
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn a_discard_that_fails_once_is_tried_again_and_one_that_never_works_is_not() {
+    let kept = 1 << 20;
+    let busy = [Failure::io(), Failure::full(), Failure::Error(ErrorKind::ResourceBusy), Failure::Panic];
+    for failure in busy {
+        let (there, tried) = free_in_the_middle(Fault::once(0, failure));
+        assert!(there <= kept && tried > 1, "{failure:?}: {there} bytes, tried {tried} times");
+        // An attempt looks at all that is free: they become rare while each fails.
+        let (there, tried) = free_in_the_middle(Fault::lasting(0, failure));
+        assert!(
+            there > 3 * kept && (2..10).contains(&tried),
+            "{failure:?}: {there} bytes, tried {tried} times"
+        );
+    }
+    let never = [ErrorKind::Unsupported, ErrorKind::PermissionDenied, ErrorKind::InvalidInput];
+    for kind in never {
+        let (there, tried) = free_in_the_middle(Fault::lasting(0, Failure::Error(kind)));
+        assert!(there > 3 * kept && tried == 1, "{kind:?}: {there} bytes, tried {tried} times");
+    }
+}

@@ -136,6 +136,13 @@ pub(crate) struct Discarding {
     slots: Vec<Slot>,
 }
 
+impl Discarding {
+    /// The number of slots.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+}
+
 impl Slots {
     pub(crate) fn new(page_size: usize) -> Self {
         let page = page_size as u64;

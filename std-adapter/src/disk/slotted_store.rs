@@ -6,6 +6,8 @@
 //!   free blocks that the file system still has add up to more than the limit, the free blocks go back.
 //! - I5: no lock is held while the store works.
 //! - The file does not grow while it is being cut.
+//! - Discarding is a refinement: what cannot be discarded stays and is used again. An error of the moment ends one attempt, and only
+//!   one that says "never" ends them all.
 //!
 //! Held by: `tests/tests/leftovers.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults/`,
 //! `tests/tests/pool_stress.rs`.
@@ -48,14 +50,35 @@ struct State {
     end_max: u64,
     /// The file is being cut, so no slot may be allocated.
     shrinking: bool,
-    /// No `discard` has failed since the last [`trim_again`](SlottedStore::trim_again).
-    can_discard: bool,
+    /// Calls of [`trim`](SlottedStore::trim) until discarding is tried: 0 unless the last attempt has failed. `None` if the store
+    /// has said that it never can, until [`trim_again`](SlottedStore::trim_again).
+    until_discard: Option<usize>,
 }
 
 impl State {
     fn count_allocated(&mut self) {
         self.in_use += 1;
         self.end_max = self.end_max.max(self.slots.end());
+    }
+
+    /// What is to be discarded now.
+    fn start_discard(&mut self) -> Discarding {
+        match &mut self.until_discard {
+            Some(0) => return self.slots.start_discard(),
+            Some(calls) => *calls -= 1,
+            None => {}
+        }
+        Discarding::default()
+    }
+
+    /// An attempt costs as much as there are free slots, so that as many calls pass after one that has failed.
+    fn finish_discard(&mut self, discarding: Discarding, result: &io::Result<()>) {
+        match result {
+            Ok(()) => {}
+            Err(error) if is_never(error) => self.until_discard = None,
+            Err(_) => self.until_discard = Some(discarding.slots()),
+        }
+        self.slots.finish_discard(discarding, result.is_ok());
     }
 }
 
@@ -67,7 +90,7 @@ impl SlottedStore {
             in_use: 0,
             end_max: 0,
             shrinking: false,
-            can_discard: true,
+            until_discard: Some(0),
         };
         SlottedStore { store, quota, page_size, state: Mutex::new(state), cut: Condvar::new() }
     }
@@ -210,7 +233,8 @@ impl SlottedStore {
     }
 
     /// Gives the blocks of all free slots back to the file system: cuts them off the end, then discards those
-    /// in the middle. If the store refuses, the slots stay warm, and are used again.
+    /// in the middle. If the store refuses, the slots stay warm, and are used again; see [`Store::discard`] for when it is tried
+    /// again.
     pub(crate) fn trim(&self) {
         let (cut, discarding) = {
             let mut state = lock(&self.state);
@@ -219,7 +243,7 @@ impl SlottedStore {
             }
             let cut = state.slots.cut_free_tail();
             state.shrinking = cut.is_some();
-            (cut, if state.can_discard { state.slots.start_discard() } else { Discarding::default() })
+            (cut, state.start_discard())
         };
         if let Some(end) = cut {
             // If this fails, the file stays long. That costs room but no byte: slots past `end` are written
@@ -231,14 +255,14 @@ impl SlottedStore {
         }
         let discarded: io::Result<()> =
             discarding.extents.iter().try_for_each(|&(offset, len)| self.store.discard(offset, len));
-        let mut state = lock(&self.state);
-        state.can_discard &= discarded.is_ok();
-        state.slots.finish_discard(discarding, discarded.is_ok());
+        lock(&self.state).finish_discard(discarding, &discarded);
+        // The error is foreign, and its drop may panic.
+        let _ = contained(|| drop(discarded));
     }
 
     /// As [`trim`](SlottedStore::trim), but tries to discard even if that has failed before.
     pub(crate) fn trim_again(&self) {
-        lock(&self.state).can_discard = true;
+        lock(&self.state).until_discard = Some(0);
         self.trim();
     }
 
@@ -246,4 +270,11 @@ impl SlottedStore {
     pub(crate) fn store(&self) -> &dyn Store {
         &self.store
     }
+}
+
+/// Whether a store that fails to discard with `error` always will: the platform, the file system or a sandbox has or allows no such
+/// call. What else it may say is of a moment or a place: a disk that is busy, full or broken.
+fn is_never(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), Unsupported | PermissionDenied | InvalidInput)
 }

@@ -90,7 +90,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// before they are written again.
     ///
     /// # Errors
-    /// Any error of the medium. The bytes then keep their room. Returns `Unsupported` by default.
+    /// Any error of the medium. The bytes then keep their room. After `Unsupported`, `PermissionDenied` and `InvalidInput` it is
+    /// not called again before [`SpillPool::trim`](crate::SpillPool::trim); after any other it is, when more was freed. Returns
+    /// `Unsupported` by default.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         let _ = (offset, len);
         Err(io::ErrorKind::Unsupported.into())
