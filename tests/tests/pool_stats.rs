@@ -434,3 +434,22 @@ fn statistics_are_recorded() {
     }
     assert!(stats.spills.evicted > 0 && stats.disk_used > 0);
 }
+
+/// The documentation said that a later pool of a name overwrites the metrics of an earlier one. That is true of gauges; a
+/// recorder keeps the larger number of a counter.
+#[test]
+fn a_later_pool_of_the_same_name_has_its_gauges_and_the_larger_counters() {
+    let recorded = Recorded::default();
+    let record = |spilled_pages: usize| {
+        let builder = SpillPool::builder().memory(0).page_size(PAGE).name("uploads");
+        let pool = builder.store(MemoryStore::new()).build().unwrap();
+        let _buffer = pages_of(&pool, spilled_pages);
+        metrics::with_local_recorder(&recorded, || pool.record_metrics());
+        let used = recorded.get("overspill_disk_bytes{pool=uploads,state=used}");
+        (f64::from_bits(used), recorded.get("overspill_spills_total{pool=uploads,reason=direct}"))
+    };
+    let bytes = |pages: usize| (pages * PAGE) as f64;
+    let (first, lower, higher) = (record(5), record(2), record(6));
+    assert_eq!([first.0, lower.0, higher.0], [5, 2, 6].map(bytes));
+    assert!(first.1 > 0 && lower.1 == first.1 && higher.1 > first.1, "{first:?} {lower:?} {higher:?}");
+}
