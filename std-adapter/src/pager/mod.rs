@@ -6,7 +6,7 @@
 //! | `state` | the buffer's table, pool, length and statistics |
 //! | `medium` | small operations in the window; the pager as a medium |
 //! | `reading`, `writing` | operations outside the window |
-//! | `segments` | frames that are shorter than their pages, while memory is short |
+//! | `segments`, `slide` | frames that are shorter than their pages, while memory is short |
 //! | `whole` | spilling everything, truncating, a file of the buffer's own |
 //! | `residency` | which pages get frames; eviction |
 //! | `span` | the part of a page that an access is for |
@@ -28,6 +28,7 @@ pub(crate) mod medium;
 pub(crate) mod reading;
 pub(crate) mod residency;
 pub(crate) mod segments;
+pub(crate) mod slide;
 pub(crate) mod slot_io;
 pub(crate) mod span;
 pub(crate) mod state;

@@ -33,7 +33,10 @@ impl Pager {
         let mut done = 0;
         while done < want {
             match self.read_some(offset + done as u64, &mut buf[done..want], want) {
-                Ok(n) => done += n,
+                Ok(n) => {
+                    done += n;
+                    self.last_end = offset + done as u64;
+                }
                 Err(error) if done == 0 => return Err(error),
                 // Return the bytes read so far. The next call fails with the error, if it still occurs.
                 Err(_) => break,
@@ -91,11 +94,13 @@ impl Pager {
         }
     }
 
-    /// Moves the segment on, if the page of `span` is one and a sequential pass has come to its end. If that fails, the
-    /// read goes past it.
+    /// Moves the segment on, if the page of `span` is one and a sequential pass of short pieces has come to its end. If that
+    /// fails, the read goes past it.
     pub(crate) fn read_on(&mut self, span: Span, access: Access) -> Result<(), SpillError> {
-        let ends_here =
-            |page: &mut Resident| page.is_segment() && matches!(page.part(span.at, 1), Part::Slot(..));
+        let ends_here = |page: &mut Resident| {
+            let is_short = access.want < page.frame.capacity();
+            is_short && page.is_segment() && matches!(page.part(span.at, 1), Part::Slot(..))
+        };
         if access.continues()
             && self.table(|table| table.resident(span.index).is_some_and(ends_here))
             && let Ok(Some(frame)) = self.evict(span.index, SpillReason::Evicted)

@@ -27,7 +27,6 @@
 use crate::disk::slots::Slot;
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
-use crate::observe::counters::IoPath;
 use crate::observe::events::Event;
 use crate::observe::stats::SpillReason;
 use crate::pager::span::{Access, Span};
@@ -230,7 +229,7 @@ impl Pager {
         place: usize,
     ) -> Result<Option<Frame>, SpillError> {
         let Some(resident) = self.table(|table| table.remove_resident(index)) else { return Ok(None) };
-        match self.write_out(index, &resident, place) {
+        match self.write_out(index, &resident, &[], place) {
             Ok(None) => {
                 self.table(|table| table.sums.forget(index));
                 Ok(Some(resident.into_frame()))
@@ -252,15 +251,16 @@ impl Pager {
         }
     }
 
-    /// Copies what a page has in its frame to a slot, unless its slot has the same bytes already. Returns the slot, or
-    /// `None` if the page has no content: it becomes a hole.
-    fn write_out(
+    /// Copies what a page has in its frame to a slot, unless its slot has the same bytes already, and `along` behind it.
+    /// Returns the slot, or `None` if there is no content: the page becomes a hole.
+    pub(crate) fn write_out(
         &mut self,
         index: u64,
         resident: &Resident,
+        along: &[u8],
         place: usize,
     ) -> Result<Option<Slot>, SpillError> {
-        let end = resident.end();
+        let end = resident.end() + along.len();
         if end == 0 {
             if let Some(slot) = resident.slot {
                 self.free_slot(slot);
@@ -268,7 +268,7 @@ impl Pager {
             return Ok(None);
         }
         let fitting = resident.slot.filter(|slot| slot.len() >= end as u64);
-        if fitting.is_some() && !resident.dirty {
+        if fitting.is_some() && !resident.dirty && along.is_empty() {
             return Ok(fitting);
         }
         let slot = match fitting {
@@ -276,8 +276,7 @@ impl Pager {
             None if place > end => self.allocate_in_place(index, place, end)?,
             None => self.allocate_slot(index, end)?,
         };
-        let at = slot.offset + resident.base() as u64;
-        let (_, written) = self.write_store(IoPath::Paged, at, resident.content());
+        let written = self.write_with(slot, resident, along);
         match (&written, fitting) {
             (Ok(()), _) => self.note_sums(index, resident),
             (Err(_), Some(before)) => self.discharge_slot(slot, before),

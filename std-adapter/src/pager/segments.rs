@@ -43,12 +43,18 @@ impl Pager {
         if self.has_sums() { self.block_bytes() } else { 1 }
     }
 
+    /// Whether `frame` is about as long as the fair share allows.
+    pub(crate) fn fits_share(&self, frame: &Frame) -> bool {
+        let (len, held) = (self.segment_len(), frame.capacity());
+        held <= len + len / 4 && len < 2 * held
+    }
+
     /// `frame`, or a longer or shorter one if the fair share has changed: the shorter frees memory for others.
     pub(crate) fn fit_to_share(&mut self, frame: Frame) -> Option<Frame> {
-        let (len, held) = (self.segment_len(), frame.capacity());
-        if len > held / 2 && len < 2 * held {
+        if self.fits_share(&frame) {
             return Some(frame);
         }
+        let (len, held) = (self.segment_len(), frame.capacity());
         self.recycle_frame(frame);
         let effort = if len > held { Effort::Idle } else { Effort::Spare };
         self.find_frame(len.max(1), effort).or_else(|| self.find_frame(held.min(len).max(1), Effort::Spare))

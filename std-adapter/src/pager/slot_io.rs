@@ -15,6 +15,7 @@ use crate::memory::budget::Refused;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
 use crate::pager::state::Pager;
+use std::io::IoSlice;
 
 impl Pager {
     fn backing(&self) -> Backing<'_> {
@@ -116,6 +117,20 @@ impl Pager {
     ) -> (usize, Result<(), SpillError>) {
         let mut counts = IoCounts::default();
         let written = transfer::write(self.backing().store(), offset, data, &mut counts);
+        self.count_io(path, counts);
+        written
+    }
+
+    /// As [`write_store`](Pager::write_store), of two parts in one call.
+    pub(crate) fn write_store_parts(
+        &mut self,
+        path: IoPath,
+        offset: u64,
+        parts: [&[u8]; 2],
+    ) -> (usize, Result<(), SpillError>) {
+        let mut counts = IoCounts::default();
+        let mut parts = parts.map(IoSlice::new);
+        let written = transfer::write_parts(self.backing().store(), offset, &mut parts, &mut counts);
         self.count_io(path, counts);
         written
     }

@@ -19,6 +19,7 @@
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::observe::stats::SpillReason;
+use crate::pager::slide::Slid;
 use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, Page};
@@ -28,6 +29,8 @@ use crate::pages::resident::Resident;
 enum Way {
     /// So many of them to the frame of their page.
     Frame(usize),
+    /// So many of them are in the slot already.
+    Along(usize),
     /// To the slot.
     Slot,
 }
@@ -54,7 +57,8 @@ impl Pager {
                 Err(error) if taken == 0 => return Err(error),
                 Err(_) => break,
             }
-            self.len = self.len.max(offset + taken as u64);
+            self.last_end = offset + taken as u64;
+            self.len = self.len.max(self.last_end);
         }
         Ok(taken)
     }
@@ -64,21 +68,25 @@ impl Pager {
         let span = self.span(offset, data.len());
         let (location, access) = self.access(offset, span, want);
         let way = match location {
-            Location::Memory | Location::InTransit => self.make_room(span)?,
+            Location::Memory | Location::InTransit => self.make_room(span, data)?,
             Location::Spilled { valid, .. } if span.at == 0 && span.part >= valid => {
                 self.open_unread(span, access)
             }
             Location::Spilled { valid, .. } if span.at == valid => self.open_to_append(span, access)?,
             Location::Spilled { .. } => {
                 if self.load(span, access)? {
-                    self.make_room(span)?
+                    self.make_room(span, data)?
                 } else {
                     Way::Slot
                 }
             }
             Location::Hole => self.open_unread(span, access),
         };
-        let Way::Frame(len) = way else { return self.write_direct(offset, data) };
+        let len = match way {
+            Way::Frame(len) => len,
+            Way::Along(len) => return Ok(len),
+            Way::Slot => return self.write_direct(offset, data),
+        };
         let data = &data[..len];
         self.table(|table| {
             let page = table.visit(span.index, access.continues());
@@ -106,7 +114,7 @@ impl Pager {
     }
 
     /// Makes room in memory for bytes of `span`, whose page is in memory and pinned. Otherwise evicts the page.
-    fn make_room(&mut self, span: Span) -> Result<Way, SpillError> {
+    fn make_room(&mut self, span: Span, data: &[u8]) -> Result<Way, SpillError> {
         let room = self.room(span);
         if room == span.part {
             return Ok(Way::Frame(room));
@@ -119,21 +127,23 @@ impl Pager {
             self.grow(span.index, larger);
             return Ok(Way::Frame(span.part));
         }
-        if room > 0 {
+        let appends = span.at == end && end > 0;
+        if room > 0 && !(appends && data.len() >= held) {
             return Ok(Way::Frame(room));
         }
-        let appends = span.at == end;
-        let place = if appends { self.pool.disk.place_to_grow(span.index, held) } else { 0 };
-        let Some(frame) = self.evict_to(span.index, SpillReason::Evicted, place)? else {
-            return Ok(Way::Slot);
-        };
         if !appends {
-            self.recycle_frame(frame);
+            let frame = self.evict(span.index, SpillReason::Evicted)?;
+            frame.into_iter().for_each(|frame| self.recycle_frame(frame));
             return Ok(Way::Slot);
         }
-        match self.fit_to_share(frame) {
-            Some(frame) => self.append_in(frame, span),
-            None => Ok(Way::Slot),
+        match self.slide(span, data)? {
+            Slid::On => Ok(Way::Frame(self.room(span))),
+            Slid::Along(len) => Ok(Way::Along(len)),
+            Slid::Gone => Ok(Way::Slot),
+            Slid::Off(frame) => match self.fit_to_share(frame) {
+                Some(frame) => self.append_in(frame, span),
+                None => Ok(Way::Slot),
+            },
         }
     }
 

@@ -5,9 +5,8 @@
 //! - A buffer whose frames are within its fair share (the memory limit divided by the number of buffers that
 //!   hold memory) is a donor only if it is idle, and only for a requester that holds little. Frames that several idle donors
 //!   release beyond the request, at most a 64th of the limit, are recycled for the next requester.
-//! - Under the *larger* rule memory flows from the buffer that holds more to the one that holds less:
-//!   afterwards the donor still holds at least as much as the requester. So two buffers never reclaim the
-//!   same frame from each other in turn.
+//! - Under the *larger* rule memory flows from a buffer that holds more than its share to one that then holds no more than
+//!   its own, or still no more than the donor. So two buffers never reclaim the same frame from each other in turn.
 //! - A search visits a bounded number of tables, and the next search continues where it stopped. It visits
 //!   a table that holds no memory once: buffers that are empty or spilled cost a search nothing.
 //! - A table that holds memory is where searches find it.
@@ -83,10 +82,11 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
-    /// Whether a buffer that holds `held` bytes may be the donor. Twice the request lies between the two, so
-    /// that the donor still holds as much as the requester afterwards.
+    /// Whether a buffer that holds `held` bytes, more than its share, may be the donor: if the requester keeps within its
+    /// own share, or if twice the request lies between the two, so that the donor still holds as much afterwards.
     fn may_take_from_larger(&self, held: u64) -> bool {
-        self.effort >= Effort::Larger && held > self.share && held >= self.held + 2 * self.requested
+        let is_fair = self.held + self.requested <= self.share || held >= self.held + 2 * self.requested;
+        self.effort >= Effort::Larger && held > self.share && is_fair
     }
 
     fn may_take_from_idle(&self) -> bool {

@@ -1,0 +1,108 @@
+//! A segment moves on: what its frame has goes to the slot, and the frame goes on where that ended.
+//!
+//! Promises:
+//!
+//! - I3: on an error the page is in its frame, as before. None of the caller's bytes were taken.
+//! - A call that is longer than the frame goes to the slot together with what the frame has, in one call of the store,
+//!   up to the end of a block. So the store gets whole blocks, whatever the pieces.
+//!
+//! Held by: `tests/tests/many_streams.rs`, `tests/tests/spill_faults`.
+
+use crate::disk::slots::{BLOCK_BYTES, Slot};
+use crate::error::SpillError;
+use crate::memory::frame::Frame;
+use crate::observe::counters::IoPath;
+use crate::observe::stats::SpillReason;
+use crate::pager::span::Span;
+use crate::pager::state::Pager;
+use crate::pages::page::Page;
+use crate::pages::resident::Resident;
+
+/// What became of the frame, and of the caller's bytes.
+pub(crate) enum Slid {
+    /// The frame has room at the end of the content now.
+    On,
+    /// So many of the caller's bytes went to the slot. The page may be in memory or not.
+    Along(usize),
+    /// The page is spilled, and this was its frame, which goes on somewhere else.
+    Off(Frame),
+    /// The page was no longer in memory.
+    Gone,
+}
+
+impl Pager {
+    /// Moves the page of `span` on, which begins where its content ends. `data` is to be written there; some of it goes
+    /// along if it is longer than the frame.
+    pub(crate) fn slide(&mut self, span: Span, data: &[u8]) -> Result<Slid, SpillError> {
+        let index = span.index;
+        let Some(page) = self.table(|table| table.remove_resident(index)) else { return Ok(Slid::Gone) };
+        let held = page.frame.capacity();
+        // Not if the slot has bytes between what the frame has and the content's end.
+        let goes_along = data.len() >= held && page.frame_end() == page.end();
+        let along = &data[..if goes_along { self.whole_blocks_of(span) } else { 0 }];
+        let place = self.pool.disk.place_to_grow(index, held + along.len());
+        let slot = match self.write_out(index, &page, along, place) {
+            Ok(Some(slot)) => slot,
+            Ok(None) => unreachable!("a page that content is appended to has some"),
+            Err(error) => {
+                self.table(|table| table.open(index, page, true));
+                return Err(error);
+            }
+        };
+        let outgrown = page.slot.filter(|old| old.offset != slot.offset);
+        let written = if page.dirty { page.valid } else { 0 } + along.len();
+        self.pool.counters.count_eviction();
+        let end = span.at + along.len();
+        let frame = page.into_frame();
+        let off = if self.goes_on(&frame, slot, end) {
+            let page = Resident::segment(frame, slot, end, end);
+            self.table(|table| table.open(index, page, true));
+            None
+        } else {
+            self.table(|table| table.put(index, Page::Spilled { slot, valid: end }));
+            Some(frame)
+        };
+        // Only now: both call foreign code.
+        outgrown.into_iter().for_each(|outgrown| self.free_slot(outgrown));
+        self.count_spills(SpillReason::Evicted, u64::from(written > 0), written);
+        Ok(match off {
+            Some(frame) if along.is_empty() => Slid::Off(frame),
+            Some(frame) => {
+                self.recycle_frame(frame);
+                Slid::Along(along.len())
+            }
+            None if along.is_empty() => Slid::On,
+            None => Slid::Along(along.len()),
+        })
+    }
+
+    /// How many bytes of `span` end with a block, or with its page. None with checksums, which are of one piece.
+    fn whole_blocks_of(&self, span: Span) -> usize {
+        let is_last = span.end() == self.pool.page_size;
+        let end = if is_last { span.end() } else { span.end() / BLOCK_BYTES * BLOCK_BYTES };
+        if self.has_sums() { 0 } else { end.saturating_sub(span.at) }
+    }
+
+    /// Whether a segment can go on at `end` in the same frame and slot.
+    fn goes_on(&self, frame: &Frame, slot: Slot, end: usize) -> bool {
+        let page = self.pool.page_size;
+        let reaches = slot.len() >= (end + frame.capacity()).min(page) as u64;
+        let is_block = !self.has_sums() || end.is_multiple_of(self.block_bytes());
+        end < page
+            && reaches
+            && is_block
+            && frame.capacity() >= self.shortest_segment()
+            && self.fits_share(frame)
+    }
+
+    /// Writes what a page has in its frame, if it is dirty, and `along` behind it.
+    pub(crate) fn write_with(&mut self, slot: Slot, page: &Resident, along: &[u8]) -> Result<(), SpillError> {
+        let content = if page.dirty { page.content() } else { &[] };
+        let start = if page.dirty { page.base() } else { page.end() };
+        let offset = slot.offset + start as u64;
+        if along.is_empty() {
+            return self.write_store(IoPath::Paged, offset, content).1;
+        }
+        self.write_store_parts(IoPath::Paged, offset, [content, along]).1
+    }
+}
