@@ -122,7 +122,16 @@ fn a_table_that_gets_memory_is_found_by_searches() {
         let searcher = thread::spawn(move || {
             reclaim(&theirs, &[peer], 1, false);
             let requester = theirs.open_table();
-            let demand = Demand { held: 0, requested: 8, share: 0, limit: 32, page: 8, effort: Effort::Idle };
+            let (share, share_of_all) = (0, 0);
+            let demand = Demand {
+                held: 0,
+                requested: 8,
+                share,
+                share_of_all,
+                limit: 32,
+                page: 8,
+                effort: Effort::Idle,
+            };
             theirs.registry.iter().for_each(|registry| drop(registry.find_donors(&demand, &requester)));
         });
         pager.write_at(PAGE as u64, &[2; PAGE]).unwrap();
@@ -191,6 +200,48 @@ fn content(pager: &mut Pager) -> Vec<u8> {
 
 fn two_pages(first: u8, second: u8) -> Vec<u8> {
     [[first; PAGE], [second; PAGE]].concat()
+}
+
+/// Runs `owner` with a buffer whose only page is a segment: 256 bytes of 1 in the slot, and 100 of 2 in the frame.
+/// Meanwhile another thread reclaims it.
+fn during_a_reclaim_of_a_segment(owner: impl Fn(&mut Pager) + Sync + Send + 'static) {
+    explore(2, move || {
+        let store = Box::new(VecStore::default());
+        let pool = Arc::new(PoolState::new(400, 1 << 20, 1024, store, None));
+        let mut pager = Pager::new(Arc::clone(&pool));
+        pager.write_at(0, &[1; 256]).unwrap();
+        pager.write_at(256, &[2; 100]).unwrap();
+        assert_eq!(pool.disk.quota().used(), 1024, "the first 256 bytes are in the slot");
+        let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&pool));
+        let reclaimer = thread::spawn(move || reclaim(&theirs, &[peer], 1, false));
+        owner(&mut pager);
+        reclaimer.join().unwrap();
+        pager.check_invariants();
+        drop(pager);
+        pool.trim();
+        pool.check_quiet();
+        assert_eq!((pool.frames.budget().used(), pool.disk.quota().used()), (0, 0));
+    });
+}
+
+/// Guards I1: what the frame of a segment has and what its slot has are one page, while another thread writes the one to
+/// the other and the owner appends.
+#[test]
+fn a_segment_is_reclaimed_while_its_owner_appends() {
+    during_a_reclaim_of_a_segment(|pager| {
+        pager.write_at(356, &[3; 200]).unwrap();
+        assert_eq!(content(pager), [vec![1; 256], vec![2; 100], vec![3; 200]].concat());
+    });
+}
+
+/// The same, and the owner cuts the page below what the frame has, and writes there again.
+#[test]
+fn a_segment_is_reclaimed_while_its_owner_cuts_it() {
+    during_a_reclaim_of_a_segment(|pager| {
+        pager.set_len(200).unwrap();
+        pager.write_at(200, &[3; 60]).unwrap();
+        assert_eq!(content(pager), [vec![1; 200], vec![3; 60]].concat());
+    });
 }
 
 /// Guards I4: a read returns the same bytes whether or not the page is in transit.
