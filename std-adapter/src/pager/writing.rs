@@ -132,12 +132,10 @@ impl Pager {
             return Ok(Way::Frame(room));
         }
         if !appends {
-            let frame = self.evict(span.index, SpillReason::Evicted)?;
-            frame.into_iter().for_each(|frame| self.recycle_frame(frame));
-            return Ok(Way::Slot);
+            return self.way_to_slot(span.index);
         }
         match self.slide(span, data)? {
-            Slid::On => Ok(Way::Frame(self.room(span))),
+            Slid::On => self.way_to_frame(span),
             Slid::Along(len) => Ok(Way::Along(len)),
             Slid::Gone => Ok(Way::Slot),
             Slid::Off(frame) => match self.fit_to_share(frame) {
@@ -172,9 +170,21 @@ impl Pager {
             table.remove(span.index);
             table.open(span.index, page, true);
         });
-        Ok(match self.room(span) {
-            0 => Way::Slot,
-            room => Way::Frame(room),
-        })
+        self.way_to_frame(span)
+    }
+
+    /// To the frame of the page of `span`, or to the slot if the frame has no room: then the page must not be in memory.
+    fn way_to_frame(&mut self, span: Span) -> Result<Way, SpillError> {
+        match self.room(span) {
+            0 => self.way_to_slot(span.index),
+            room => Ok(Way::Frame(room)),
+        }
+    }
+
+    /// To the slot of page `index`, which is evicted.
+    fn way_to_slot(&mut self, index: u64) -> Result<Way, SpillError> {
+        let frame = self.evict(index, SpillReason::Evicted)?;
+        frame.into_iter().for_each(|frame| self.recycle_frame(frame));
+        Ok(Way::Slot)
     }
 }
