@@ -46,14 +46,13 @@ impl Pager {
     fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
         let (location, access) = self.access(offset, span, 1);
         let scan = Access { sequential: true, ..access };
-        match location {
-            Location::Spilled { valid, .. } if span.at < valid => {
-                if !self.load(span, scan)? {
-                    return self.lend_copy(span, |pager, room| pager.read_direct(offset, room));
-                }
-            }
+        let in_memory = match location {
+            Location::Spilled { valid, .. } if span.at < valid => self.load(span, scan)?,
             Location::Memory | Location::InTransit => self.read_on(span, scan)?,
             Location::Spilled { .. } | Location::Hole => return Ok(Chunk::Zeros),
+        };
+        if !in_memory {
+            return self.lend_copy(span, |pager, room| pager.read_direct(offset, room));
         }
         let part = self.table(|table| table.focus(span.index).map(|page| page.part(span.at, span.part)));
         match part {

@@ -60,7 +60,11 @@ impl Pager {
                 buf[..span.part].fill(0);
                 return Ok(span.part);
             }
-            Location::Memory | Location::InTransit => self.read_on(span, access)?,
+            Location::Memory | Location::InTransit => {
+                if !self.read_on(span, access)? {
+                    return self.read_direct(offset, buf);
+                }
+            }
         }
         self.read_memory(offset, &mut buf[..span.part], access.continues())
     }
@@ -94,9 +98,10 @@ impl Pager {
         }
     }
 
-    /// Moves the segment on, if the page of `span` is one and a sequential pass of short pieces has come to its end. If that
-    /// fails, the read goes past it.
-    pub(crate) fn read_on(&mut self, span: Span, access: Access) -> Result<(), SpillError> {
+    /// Moves the segment on, if the page of `span` is one and a sequential pass of short pieces has come to its end. If it
+    /// cannot be evicted, the read goes past it. Returns false if the page is spilled then, as
+    /// [`load_into`](Pager::load_into) does.
+    pub(crate) fn read_on(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
         let ends_here = |page: &mut Resident| {
             let is_short = access.want < page.frame.capacity();
             is_short && page.is_segment() && matches!(page.part(span.at, 1), Part::Slot(..))
@@ -105,9 +110,9 @@ impl Pager {
             && self.table(|table| table.resident(span.index).is_some_and(ends_here))
             && let Ok(Some(frame)) = self.evict(span.index, SpillReason::Evicted)
         {
-            self.load_into(frame, span, true)?;
+            return self.load_into(frame, span, true);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Loads a spilled page into the window if it deserves a frame, or a segment of it, and returns whether it did.

@@ -8,7 +8,7 @@
 //!   cut it off, heals it.
 //!
 //! `damage.rs`: what is noticed. `recovery.rs`: what is possible afterwards. `export.rs`: content that
-//! becomes a file. `random.rs`: any operations in any order.
+//! becomes a file. `segments.rs`: with less memory than a page. `random.rs`: any operations in any order.
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
@@ -16,6 +16,7 @@ mod damage;
 mod export;
 mod random;
 mod recovery;
+mod segments;
 
 use overspill::{Checksums, SpillBuffer, SpillError, SpillPool, Store};
 use overspill_tests::support::{Random, spill_error};
