@@ -198,6 +198,14 @@ impl Sums {
         }
     }
 
+    /// Removes the sums of page `index` from the block on that begins at byte `start`.
+    pub(crate) fn forget_from(&mut self, index: u64, start: usize) {
+        if let Some(page) = self.pages.as_mut().and_then(|pages| pages.get_mut(&index)) {
+            page.covered = page.covered.min(start);
+            page.blocks.truncate(start / BLOCK);
+        }
+    }
+
     /// Removes the sums of page `index`.
     pub(crate) fn forget(&mut self, index: u64) {
         self.pages.as_mut().and_then(|pages| pages.remove(&index));
@@ -259,7 +267,11 @@ mod tests {
         assert_eq!(sums.covered(0), 2 * BLOCK + 3);
         sums.shorten(0, 2, sum(b"ab"));
         assert_eq!((sums.covered(0), sums.matching(0, 0, &[sum(b"ab"), None])), (2, 1));
-        sums.set(1, 0, &[sum(b"x")], 1);
+        sums.set(1, 0, &[sum(b"x"), sum(b"y")], BLOCK + 1);
+        sums.forget_from(1, 2 * BLOCK);
+        assert_eq!((sums.covered(1), sums.matching(1, 1, &[sum(b"y")])), (BLOCK + 1, 1));
+        sums.forget_from(1, BLOCK);
+        assert_eq!((sums.covered(1), sums.matching(1, 0, &[sum(b"x"), sum(b"y")])), (BLOCK, 1));
         sums.cut(1);
         assert_eq!(sums.pages().collect::<Vec<_>>(), [0]);
         sums.forget(0);

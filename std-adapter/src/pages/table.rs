@@ -241,7 +241,7 @@ impl Table {
         if self.window.is_none()
             && let Some(resident) = self.map.remove_only_first()
         {
-            self.window = Some(Window { start: 0, resident, passing: false });
+            self.window = Some(Window { start: resident.base() as u64, resident, passing: false });
         }
         if !self.map.is_empty() {
             return false;
@@ -359,6 +359,8 @@ impl Table {
         if let Some(slot) = page.slot {
             self.put(index, Page::Spilled { slot, valid: kept });
         }
+        // A write of the frame that failed half-way has left other bytes there.
+        self.sums.forget_from(index, page.base());
         Some(page.into_frame())
     }
 

@@ -342,6 +342,16 @@ fn a_table_with_at_most_a_small_first_page_can_be_retired() {
     let mut second = Table::new(PAGE);
     second.open(1, resident(&frames, b"abc"), false);
     assert!(!second.retire(), "its window is not the first page");
+    let mut third = Table::new(PAGE);
+    let mut segment = Resident::segment(frames.acquire(PAGE).unwrap(), slot(0), 3, 5);
+    segment.write(3, b"abc");
+    third.put(0, Page::Resident(segment));
+    assert!(!third.retire(), "the slot would be lost");
+    assert_eq!(
+        (third.content(0, 1), third.content(3, 3)),
+        (None, Some(&b"abc"[..])),
+        "its bytes are where they were"
+    );
     for (bytes, is_kept) in [(RETIRED_FRAME_MAX, true), (2 * RETIRED_FRAME_MAX, false)] {
         let frames = FramePool::new(1 << 20, bytes);
         let mut table = Table::new(bytes);
