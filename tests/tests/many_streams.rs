@@ -252,3 +252,24 @@ fn a_full_disk_loses_nothing() {
         }
     }
 }
+
+/// A write over all of a spilled page got a frame that had room for a part of it. What the frame did not have counted as
+/// overwritten, so that it was lost where the rest of the call failed.
+#[test]
+fn a_write_that_stops_within_a_page_keeps_the_rest_of_it() {
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+    let pool = SpillPool::builder().memory(1 << 20).page_size(1024).store(store).build().unwrap();
+    let buffer = pool.buffer_builder().memory(512).build();
+    let mut stream = Stream { buffer, model: vec![0; 1024], at: 1024 };
+    stream.seek(1024);
+    assert!(stream.write(&content(1, 0, 400)));
+    stream.buffer.spill().unwrap();
+    stream.seek(0);
+    assert!(stream.write(&content(2, 0, 200)));
+    stream.seek(1024);
+    faults.set(Fault::lasting(1, Failure::io()).on(Call::Write));
+    assert!(!stream.write(&content(3, 0, 400)), "the store failed");
+    faults.lift();
+    stream.assert_content();
+    stream.buffer.check_invariants();
+}

@@ -100,9 +100,15 @@ impl Pager {
         self.table(|table| table.resident(span.index).map_or(0, |page| page.room(span.at))).min(span.part)
     }
 
-    /// Opens the window on a page whose old bytes are not needed, if it deserves a frame.
+    /// Opens the window on a page whose old bytes are not needed, if it deserves a frame. If it has any, the frame must take
+    /// all of `span`: the write may get no further, and then those past it are needed.
     fn open_unread(&mut self, span: Span, access: Access) -> Way {
         let Some((frame, passing)) = self.admit(span, 0, access) else { return Way::Slot };
+        let is_hole = self.table(|table| table.locate(span.index)) == Location::Hole;
+        if !is_hole && frame.capacity() < span.end() {
+            self.recycle_frame(frame);
+            return Way::Slot;
+        }
         self.table(|table| {
             let slot = match table.remove(span.index) {
                 Page::Spilled { slot, .. } => Some(slot),
