@@ -3,10 +3,14 @@
 //! An append to a spilled page read 64 KiB and wrote 64 KiB for 4,000 bytes, a small read brought a page and threw it away:
 //! a thousand uploads in 32 MiB wrote 8 bytes and read 15 for each. The benches had measured one buffer at a time.
 
-use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
+use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore, Faults};
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool};
 use overspill_tests::support::Random;
+use std::fs;
 use std::io::{BufRead, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 /// Streams in turn: how many there are, how long they become, by which pieces, and in how much memory.
 struct Turns {
@@ -171,8 +175,9 @@ fn one_step(random: &mut Random, stream: &mut Stream, page: usize) -> bool {
             stream.read(small)
         }
         13 => {
-            stream.seek(any);
-            stream.write(&data[..small.min(data.len())])
+            // Anywhere, or over a page from its beginning.
+            stream.seek(if random.below(2) == 0 { any } else { any / page * page });
+            stream.write(&data[..(4 * small).min(data.len())])
         }
         14 => {
             // Inside a segment, below it, or far below.
@@ -272,4 +277,122 @@ fn a_write_that_stops_within_a_page_keeps_the_rest_of_it() {
     faults.lift();
     stream.assert_content();
     stream.buffer.check_invariants();
+}
+
+/// A stream that is empty: of the pool alone, with limits of its own, or with a file of its own in `dir`.
+fn any_stream(random: &mut Random, pool: &SpillPool, page: usize, dir: &Path) -> Stream {
+    let buffer = match random.below(4) {
+        0 => pool.buffer_for(dir.join("final")),
+        1 => pool.buffer_builder().memory(random.index(2 * page)).build(),
+        2 => pool.buffer_builder().memory(page / 2).disk(random.below(15) * page as u64).build(),
+        _ => pool.buffer(),
+    };
+    Stream { buffer, model: Vec::new(), at: 0 }
+}
+
+/// Gives the stream its name, and compares the file. If that is refused, the stream is as it was.
+fn persist(stream: Stream, path: &Path) -> Option<Stream> {
+    let Stream { buffer, model, at } = stream;
+    match buffer.persist(path) {
+        Ok(_) => {
+            assert!(fs::read(path).unwrap() == model, "not the {} bytes that were written", model.len());
+            None
+        }
+        Err(refused) => Some(Stream { buffer: refused.into_buffer(), model, at }),
+    }
+}
+
+fn set_any_limits(random: &mut Random, pool: &SpillPool, page: usize) {
+    pool.set_memory_limit([0, 1, page / 2, page, 2 * page, 5 * page][random.index(6)]);
+    let units = random.below(60);
+    pool.set_disk_limit([u64::MAX, u64::MAX, units * 4096, units * page as u64][random.index(4)]);
+}
+
+fn any_faults(random: &mut Random) -> FaultPlan {
+    let failure = [Failure::io(), Failure::Short(5000), Failure::Short(100)][random.index(3)];
+    let call = [Call::Write, Call::Read][random.index(2)];
+    let nth = random.below(3);
+    let fault = FaultPlan::new().with(Fault::once(nth, failure).on(call));
+    // What was short is usually followed by an error.
+    if random.below(2) == 0 { fault } else { fault.with(Fault::lasting(nth + 1, Failure::io()).on(call)) }
+}
+
+/// Tells the other thread to end, after a panic as well.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Takes memory and gives it back, until `end`.
+fn disturb(pool: &SpillPool, page: usize, end: &AtomicBool) {
+    let mut round = 0;
+    while !end.load(Ordering::Relaxed) {
+        let mut stream = Stream { buffer: pool.buffer(), model: Vec::new(), at: 0 };
+        for piece in 0..8 {
+            stream.write(&content(round, piece * page / 3, page / 3));
+            thread::yield_now();
+        }
+        stream.assert_content();
+        round += 1;
+    }
+}
+
+/// With `faults` the store fails now and then, and the pool is counted after each step.
+fn move_limits(random: &mut Random, pool: &SpillPool, page: usize, faults: Option<&Faults>) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut streams: Vec<_> = (0..5).map(|_| any_stream(random, pool, page, dir.path())).collect();
+    for step in 0..400 {
+        if step % 40 == 0 {
+            set_any_limits(random, pool, page);
+        }
+        let mut stream = streams.swap_remove(random.index(streams.len()));
+        match random.below(40) {
+            0 => {
+                let kept = persist(stream, &dir.path().join("final"));
+                stream = kept.unwrap_or_else(|| any_stream(random, pool, page, dir.path()));
+            }
+            // It may be refused, and then it is as it was.
+            1 | 2 => drop(stream.buffer.spill()),
+            _ => {
+                faults.filter(|_| step % 7 == 0).inspect(|faults| faults.set(any_faults(random)));
+                one_step(random, &mut stream, page);
+                faults.inspect(|faults| faults.lift());
+            }
+        }
+        stream.buffer.check_invariants();
+        if stream.model.len() > 40 * page {
+            stream.truncate(random.index(page));
+        }
+        streams.push(stream);
+        faults.inspect(|_| pool.check_invariants());
+    }
+    streams.iter_mut().for_each(Stream::assert_content);
+}
+
+/// Limits that rise and fall, streams that are spilled whole or become files, and a store that fails or a thread that takes
+/// memory meanwhile. Nothing is lost, and all is given back.
+#[test]
+fn streams_are_vectors_while_limits_move() {
+    for (seed, page) in (0..4).flat_map(|seed| [8, 1024, 16 << 10, 64 << 10].map(|page| (seed, page))) {
+        let checksums = if seed % 2 == 0 { Checksums::On } else { Checksums::Off };
+        let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+        let pool = SpillPool::builder().memory(2 * page).page_size(page).checksums(checksums);
+        let pool = pool.store(store).build().unwrap();
+        let mut random = Random::new(seed * 7919 + page as u64);
+        let is_disturbed = seed >= 2;
+        let end = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let _end = End(&end);
+            if is_disturbed {
+                scope.spawn(|| disturb(&pool, page, &end));
+            }
+            move_limits(&mut random, &pool, page, (!is_disturbed).then_some(&faults));
+        });
+        pool.check_invariants();
+        let stats = pool.stats();
+        assert_eq!((stats.memory_used, stats.disk_used), (0, 0), "{stats:?}");
+    }
 }

@@ -2,6 +2,12 @@
 
 use super::*;
 
+/// Bytes that differ from those at any place near; quicker than random ones.
+fn made_up(random: &mut Random, len: usize) -> Vec<u8> {
+    let first = random.index(1 << 16);
+    (first..first + len).map(|i| (i ^ (i >> 8)) as u8).collect()
+}
+
 /// Writes and cuts anywhere, with a byte of the store changed during each read. Whatever is read must be
 /// right.
 #[test]
@@ -10,25 +16,41 @@ fn no_changed_byte_is_read_after_any_operations() {
         let mut random = Random::new(seed);
         let store = OpenStore::default();
         let page = [8, BLOCK, PAGE][random.index(3)];
-        let memory = [0, 1, 3][random.index(3)] * page;
+        // A quarter of a page: frames have parts of pages.
+        let memory = [0, page / 4, page, 3 * page][random.index(4)];
         let mut buffer = pool(memory, page, &store).buffer();
         let mut content = Vec::new();
         for _ in 0..120 {
             let at = random.index(4 * page);
-            let most = [20, page, 3 * page][random.index(3)];
+            let most = [20, page / 3, 3 * page][random.index(3)];
             let len = 1 + random.index(most);
-            match random.index(8) {
+            match random.index(9) {
                 0..4 => {
                     buffer.seek(SeekFrom::Start(at as u64)).unwrap();
-                    buffer.write_all(&vec![seed as u8 ^ len as u8; len]).unwrap();
+                    let data = made_up(&mut random, len);
+                    buffer.write_all(&data).unwrap();
                     content.resize(content.len().max(at + len), 0);
-                    content[at..at + len].fill(seed as u8 ^ len as u8);
+                    content[at..at + len].copy_from_slice(&data);
                 }
                 4 => {
                     buffer.set_len(at as u64).unwrap();
                     content.resize(at, 0);
                 }
                 5 => buffer.spill().unwrap(),
+                6 => {
+                    // The store stops somewhere. What is written goes on where the content ends.
+                    store.state().room = Some(random.index(page));
+                    buffer.seek(SeekFrom::End(0)).unwrap();
+                    for piece in made_up(&mut random, len).chunks(1 + page / 10) {
+                        let Ok(taken) = buffer.write(piece) else { break };
+                        content.extend_from_slice(&piece[..taken]);
+                        if taken < piece.len() {
+                            break;
+                        }
+                    }
+                    drop(buffer.spill());
+                    store.state().room = None;
+                }
                 _ => {
                     let held = store.state().bytes.len();
                     let flipped = (held > 0).then(|| random.index(held));
