@@ -29,6 +29,53 @@ fn mark(i: usize) -> u8 {
     i.to_le_bytes()[0]
 }
 
+/// While memory is short, some of it is left to those that have less than their share. A write that the disk refused, and
+/// that this was enough for, failed beside it.
+#[test]
+fn what_the_disk_refuses_takes_what_is_left_of_the_memory() {
+    let memory = 3 * PAGE;
+    let builder = SpillPool::builder().memory(memory).disk(0).page_size(2 * PAGE);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let mut whole = pool.buffer();
+    whole.write_all(&[1; 2 * PAGE]).unwrap();
+    let mut small = pool.buffer();
+    small.write_all(&[2; PAGE]).unwrap();
+    assert_eq!(pool.stats().memory_used, memory as u64);
+    let refused = spill_error(small.write(&[2]).unwrap_err());
+    assert!(matches!(refused, SpillError::DiskLimit { .. }), "{refused:?}");
+    assert_eq!((content_of(&mut whole), content_of(&mut small)), (vec![1; 2 * PAGE], vec![2; PAGE]));
+    pool.check_invariants();
+}
+
+/// The same for a page that grows, in a buffer that would then hold more than its share.
+#[test]
+fn a_page_that_cannot_leave_grows_into_what_is_left_of_the_memory() {
+    let pool = SpillPool::builder().memory(64 * PAGE).disk(0).page_size(16 * PAGE);
+    let pool = pool.store(MemoryStore::new()).build().unwrap();
+    let mut buffers = [(); 32].map(|()| stream(&pool, PAGE, 1));
+    pool.set_memory_limit(32 * PAGE);
+    buffers.each_mut().map(|buffer| buffer.write(&[2; PAGE]).unwrap_err()); // all are active
+    pool.set_memory_limit(36 * PAGE);
+    buffers[0].write_all(&[2; PAGE]).unwrap();
+    assert_eq!(pool.stats().memory_used, 33 * PAGE as u64);
+    assert_eq!(content_of(&mut buffers[0]), [[1; PAGE], [2; PAGE]].concat());
+}
+
+/// The same for pages whose beginning is in the store, and whose slot is full.
+#[test]
+fn what_a_full_slot_refuses_takes_what_is_left_of_the_memory() {
+    let pool = SpillPool::builder().memory(16 * PAGE).disk(PAGE as u64).page_size(16 * PAGE);
+    let pool = pool.store(MemoryStore::new()).build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[1; PAGE]).unwrap();
+    buffer.spill().unwrap();
+    pool.set_memory_limit(2 * PAGE);
+    buffer.write_all(&[2; PAGE]).unwrap();
+    assert_eq!((pool.stats().memory_used, pool.stats().disk_used), (2 * PAGE as u64, PAGE as u64));
+    assert_eq!(content_of(&mut buffer), [[1; PAGE], [2; PAGE]].concat());
+    buffer.check_invariants();
+}
+
 /// Lowering the limit moves pages out of idle buffers at once, and loses nothing.
 #[test]
 fn a_lowered_limit_is_kept_at_once() {

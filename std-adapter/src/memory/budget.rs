@@ -6,10 +6,11 @@
 //!   sum is checked and reserved in one atomic step.
 //! - A limit that is lowered below the used bytes refuses every reservation until enough is released.
 //! - No call waits.
+//! - A [`WatchedBudget`] forgets no byte that came free before it has said so once.
 //!
 //! Held by: the tests below, `std-adapter/src/models.rs` (loom), `tests/tests/pool_memory.rs`.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -81,6 +82,44 @@ impl Budget {
 
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// A budget that also remembers whether bytes came free. So what frees them may be in the middle of something, and those
+/// that wait for them are woken at its end.
+#[derive(Debug)]
+pub(crate) struct WatchedBudget {
+    budget: Budget,
+    /// Bytes came free, and [`take_freed`](WatchedBudget::take_freed) has not said so yet. True for too long, it costs an
+    /// attempt of each waiter.
+    has_freed: AtomicBool,
+}
+
+impl WatchedBudget {
+    pub(crate) fn new(limit: u64) -> Self {
+        WatchedBudget { budget: Budget::new(limit), has_freed: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Releases `bytes`, which must have been reserved, and notes it.
+    pub(crate) fn release(&self, bytes: u64) {
+        self.budget.release(bytes);
+        self.note_freed();
+    }
+
+    /// Notes that something came free, which the caller has made available already.
+    pub(crate) fn note_freed(&self) {
+        // Release: a thread that learns of it finds what came free.
+        self.has_freed.store(true, Ordering::Release);
+    }
+
+    /// Whether something came free since the last call. The caller wakes those that wait for it.
+    #[inline]
+    pub(crate) fn take_freed(&self) -> bool {
+        self.has_freed.load(Ordering::Relaxed) && self.has_freed.swap(false, Ordering::Acquire)
     }
 }
 

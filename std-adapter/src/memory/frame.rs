@@ -4,13 +4,14 @@
 //!
 //! - I2: a frame is charged before it is allocated and credited after it is freed. The charge is the capacity
 //!   of its one allocation.
-//! - A frame carries its charge: wherever it is dropped, the charge is released.
+//! - A frame carries its charge: wherever it is dropped, the charge is released, and its budget notes that for those that
+//!   wait for memory.
 //! - Recycled memory is not cleared: a frame holds arbitrary bytes until they are overwritten.
 //!
 //! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_stress.rs`, the tests of `frame_pool.rs`.
 
 use crate::memory::block::Block;
-use crate::memory::budget::Budget;
+use crate::memory::budget::WatchedBudget;
 use crate::memory::copy::copy;
 use crate::sync::Arc;
 
@@ -20,15 +21,16 @@ pub(crate) struct Frame {
     /// Its capacity is charged, and never changes.
     block: Block,
     /// The budget that the capacity is charged to.
-    budget: Arc<Budget>,
+    budget: Arc<WatchedBudget>,
 }
 
 impl Frame {
     /// Allocates a frame of `len` bytes, which are reserved in `budget` already. If the allocator refuses,
     /// releases them and returns `None`.
-    pub(crate) fn allocate(len: usize, budget: &Arc<Budget>) -> Option<Frame> {
+    pub(crate) fn allocate(len: usize, budget: &Arc<WatchedBudget>) -> Option<Frame> {
         let Some(block) = Block::allocate(len) else {
-            budget.release(len as u64);
+            // Not noted: no memory came free, and waiters that all try this would wake each other for ever.
+            budget.budget().release(len as u64);
             return None;
         };
         debug_assert_eq!(block.capacity(), len, "I2: what is allocated is what is charged");

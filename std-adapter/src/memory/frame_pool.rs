@@ -6,10 +6,12 @@
 //! - A recycled frame stays charged. If freeing recycled frames makes enough room for a request of another
 //!   size, they are freed.
 //! - While more is charged than the limit, frames are freed instead of recycled.
+//! - What comes free, by a frame that is freed or recycled or by a new limit, is noted until
+//!   [`take_freed`](FramePool::take_freed) says so.
 //!
 //! Held by: the tests below, `std-adapter/src/models.rs` (loom), `tests/tests/pool_memory.rs`.
 
-use crate::memory::budget::{Budget, HighWater};
+use crate::memory::budget::{Budget, HighWater, WatchedBudget};
 use crate::memory::chunks::trim_process;
 use crate::memory::frame::Frame;
 use crate::memory::free_lists::FreeLists;
@@ -19,7 +21,7 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 /// Frames in use and free ones, of one pool.
 #[derive(Debug)]
 pub(crate) struct FramePool {
-    budget: Arc<Budget>,
+    budget: Arc<WatchedBudget>,
     /// The most bytes ever charged.
     high_water: HighWater,
     /// The highest limit so far, in bytes.
@@ -32,7 +34,7 @@ pub(crate) struct FramePool {
 impl FramePool {
     pub(crate) fn new(limit: u64, page_size: usize) -> Self {
         FramePool {
-            budget: Arc::new(Budget::new(limit)),
+            budget: Arc::new(WatchedBudget::new(limit)),
             high_water: HighWater::default(),
             limit_max: AtomicU64::new(limit),
             page_size,
@@ -47,7 +49,13 @@ impl FramePool {
     }
 
     pub(crate) fn budget(&self) -> &Budget {
-        &self.budget
+        self.budget.budget()
+    }
+
+    /// Whether frames or room for them came free since the last call.
+    #[inline]
+    pub(crate) fn take_freed(&self) -> bool {
+        self.budget.take_freed()
     }
 
     /// The length of the frame for `bytes` of a page; at most a page.
@@ -68,11 +76,11 @@ impl FramePool {
             return Some(frame);
         }
         let charge = len as u64;
-        let charged = self.budget.reserve(charge).or_else(|refused| {
+        let charged = self.budget().reserve(charge).or_else(|refused| {
             let missing = (refused.used + charge).saturating_sub(refused.limit);
             self.free_lists.as_ref().ok_or(refused)?.free_at_least(missing);
             // Try again even if nothing was freed here: another thread may have freed those frames.
-            self.budget.reserve(charge)
+            self.budget().reserve(charge)
         });
         self.high_water.note(charged.ok()?);
         Frame::allocate(len, &self.budget)
@@ -83,8 +91,8 @@ impl FramePool {
         if let Some(frame) = self.free_lists.as_ref().and_then(|lists| lists.pop(len)) {
             return Some(frame);
         }
-        let limit = self.budget.limit();
-        let is_ample = self.budget.used() + len as u64 <= limit - limit / 8;
+        let limit = self.budget().limit();
+        let is_ample = self.budget().used() + len as u64 <= limit - limit / 8;
         if is_ample { self.acquire(len) } else { None }
     }
 
@@ -97,7 +105,8 @@ impl FramePool {
     pub(crate) fn set_limit(&self, bytes: u64) {
         // Before the limit itself: what the new limit admits is never above `limit_max`.
         self.limit_max.fetch_max(bytes, Ordering::SeqCst);
-        self.budget.set_limit(bytes);
+        self.budget().set_limit(bytes);
+        self.budget.note_freed();
     }
 
     /// The highest limit so far, in bytes.
@@ -112,7 +121,7 @@ impl FramePool {
 
     /// Bytes that are charged above the limit.
     pub(crate) fn over(&self) -> u64 {
-        self.budget.used().saturating_sub(self.budget.limit())
+        self.budget().used().saturating_sub(self.budget().limit())
     }
 
     /// Keeps `frame` for the next request for its length. Frees it if more is charged than the limit.
@@ -120,6 +129,7 @@ impl FramePool {
         frame.use_first(frame.capacity());
         if let Some(lists) = self.free_lists.as_ref().filter(|_| !self.is_over()) {
             lists.push(frame);
+            self.budget.note_freed();
         }
     }
 

@@ -4,6 +4,7 @@
 
 use crate::disk::quota::{Quota, Ticket};
 use crate::memory::budget::Budget;
+use crate::memory::frame::Frame;
 use crate::models::{PAGE, VecStore, content, explore, reclaim};
 use crate::pager::state::Pager;
 use crate::pool::state::PoolState;
@@ -139,6 +140,39 @@ fn memory_that_comes_free_wakes_the_waiter() {
         }
         releaser.join().unwrap();
     });
+}
+
+/// Runs a waiter for memory, while one thread frees a frame by `free`, and two look whether some came free.
+fn during_a_wait_for_memory(free: impl Fn(&PoolState, Frame) + Copy + Send + Sync + 'static) {
+    explore(2, move || {
+        let pool = Arc::new(PoolState::new(PAGE, 0, PAGE, Box::new(VecStore::default()), None));
+        let frame = pool.frames.acquire(PAGE).unwrap();
+        let theirs = Arc::clone(&pool);
+        let freer = thread::spawn(move || {
+            free(&theirs, frame);
+            theirs.tell_waiters();
+        });
+        let theirs = Arc::clone(&pool);
+        let teller = thread::spawn(move || theirs.tell_waiters());
+        let ticket = pool.disk.quota().enter(6);
+        while pool.frames.acquire(PAGE).is_none() {
+            await_turn(&ticket);
+        }
+        freer.join().unwrap();
+        teller.join().unwrap();
+    });
+}
+
+/// Guards: a frame that is dropped wakes the waiter, though another thread may be the one that says so.
+#[test]
+fn a_frame_that_is_dropped_wakes_the_waiter() {
+    during_a_wait_for_memory(|_, frame| drop(frame));
+}
+
+/// Guards: so does one that is recycled, and stays charged.
+#[test]
+fn a_frame_that_is_recycled_wakes_the_waiter() {
+    during_a_wait_for_memory(|pool, frame| pool.frames.recycle(frame));
 }
 
 /// Guards: a whole buffer that waits for room while another buffer is dropped.

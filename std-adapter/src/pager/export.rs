@@ -91,18 +91,30 @@ impl Pager {
     /// position of each piece. Stops at the first error. Moves no page.
     fn for_each_piece(
         &mut self,
-        mut f: impl FnMut(u64, &[u8]) -> Result<(), SpillError>,
+        f: impl FnMut(u64, &[u8]) -> Result<(), SpillError>,
     ) -> Result<(), SpillError> {
         self.end_loan();
-        let len = self.len();
         let pool = Arc::clone(&self.pool);
         let mut frame = pool.spare_frame(pool.page_size);
         let mut block = [0; COPY_BLOCK];
         let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(pool.page_size));
+        let done = self.read_pieces(room, f);
+        frame.into_iter().for_each(|frame| pool.frames.recycle(frame));
+        pool.tell_waiters();
+        done
+    }
+
+    /// As [`for_each_piece`](Pager::for_each_piece), through `room`.
+    fn read_pieces(
+        &mut self,
+        room: &mut [u8],
+        mut f: impl FnMut(u64, &[u8]) -> Result<(), SpillError>,
+    ) -> Result<(), SpillError> {
+        let (len, page_size) = (self.len(), self.pool.page_size as u64);
         let mut from = 0;
         while let Some(index) = self.table(|table| table.next_page(from)) {
-            let start = index * pool.page_size as u64;
-            let end = len.min(start.saturating_add(pool.page_size as u64));
+            let start = index * page_size;
+            let end = len.min(start.saturating_add(page_size));
             let mut at = start;
             while at < end {
                 let n = room.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
@@ -111,9 +123,6 @@ impl Pager {
                 at += n as u64;
             }
             from = index + 1;
-        }
-        if let Some(frame) = frame {
-            pool.frames.recycle(frame);
         }
         Ok(())
     }

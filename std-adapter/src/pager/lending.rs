@@ -87,6 +87,7 @@ impl Pager {
         self.keep_limit();
         let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
         if left == 0 {
+            self.finish();
             return Ok(&[]);
         }
         let span = self.span(offset, left);

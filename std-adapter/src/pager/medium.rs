@@ -112,14 +112,15 @@ impl Pager {
         (location, Access { sequential: continues || is_next_page, want, half_page, heat })
     }
 
-    /// Ends an operation: unpins its page. Closes the window while room is awaited, so that the next write goes through
-    /// [`retry_after_waits`](Pager::retry_after_waits).
+    /// Ends an operation: unpins its page, and wakes those that wait for what came free. Closes the window while room is
+    /// awaited, so that the next write goes through [`retry_after_waits`](Pager::retry_after_waits).
     pub(crate) fn finish(&mut self) {
         let Some(table) = &mut self.own_table else { return };
         table.with(Table::unpin);
         if self.awaits_room() {
             self.close_window();
         }
+        self.pool.tell_waiters();
     }
 }
 

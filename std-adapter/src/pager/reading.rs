@@ -120,7 +120,9 @@ impl Pager {
         let Location::Spilled { valid, .. } = self.table(|table| table.locate(span.index)) else {
             return Ok(false);
         };
-        let Some((frame, passing)) = self.admit(span, valid, access) else { return Ok(false) };
+        // A write past the content needs a frame that has the whole page, and the gap as well.
+        let least = if span.at < valid { self.shortest_segment() } else { span.at + 1 };
+        let Some((frame, passing)) = self.admit(span, valid, least, access) else { return Ok(false) };
         self.load_into(frame, span, passing)
     }
 
@@ -129,11 +131,11 @@ impl Pager {
     /// block, is to go directly to the slot.
     pub(crate) fn load_into(&mut self, frame: Frame, span: Span, passing: bool) -> Result<bool, SpillError> {
         let Location::Spilled { slot, valid } = self.table(|table| table.locate(span.index)) else {
-            self.recycle_frame(frame);
+            self.give_back(frame);
             return Ok(false);
         };
         if frame.capacity() < valid && (span.at >= valid || frame.capacity() < self.shortest_segment()) {
-            self.recycle_frame(frame);
+            self.give_back(frame);
             return Ok(false);
         }
         let mut page = if frame.capacity() >= valid {
@@ -149,7 +151,7 @@ impl Pager {
         match read {
             Ok(n) if n == len => {}
             Ok(_) | Err(SpillError::Corrupted { .. }) => {
-                self.recycle_frame(page.into_frame());
+                self.give_back(page.into_frame());
                 return Ok(false);
             }
             Err(error) => {

@@ -75,8 +75,14 @@ impl Pager {
 
     /// A frame for a page that is not in memory, if it deserves one, and whether the page is only passing. The slot has
     /// `stored` bytes of the page that are needed. While memory is short the frame may be shorter than the page, but has
-    /// room for one byte at `span`, from the page's beginning if none are stored.
-    pub(crate) fn admit(&mut self, span: Span, stored: usize, access: Access) -> Option<(Frame, bool)> {
+    /// `least` bytes, which are enough for a byte at `span`.
+    pub(crate) fn admit(
+        &mut self,
+        span: Span,
+        stored: usize,
+        least: usize,
+        access: Access,
+    ) -> Option<(Frame, bool)> {
         let whole = self.expected_len(span, span.end().max(stored));
         // Do not cache a large read of a page seen once: the copy would be wasted.
         let worthwhile = access.is_small() || stored == 0 || access.heat > 1;
@@ -87,7 +93,6 @@ impl Pager {
         if access.want >= segment && segment < self.pool.page_size {
             return None;
         }
-        let least = if stored > 0 { self.shortest_segment() } else { span.at + 1 };
         let len = whole.min(segment);
         let effort = access.effort(stored == 0);
         if worthwhile && effort > Effort::Spare {
@@ -186,6 +191,15 @@ impl Pager {
     pub(crate) fn recycle_frame(&self, frame: Frame) {
         self.usage().memory.release(frame.capacity() as u64);
         self.pool.frames.recycle(frame);
+    }
+
+    /// Returns a frame that an operation took and could not use. Tells those that did not find it meanwhile, and not this
+    /// buffer, if it waits itself: each of its attempts takes and returns it.
+    pub(crate) fn give_back(&self, frame: Frame) {
+        self.recycle_frame(frame);
+        if self.pool.frames.take_freed() {
+            self.pool.disk.quota().wake_waiters_but(self.ticket());
+        }
     }
 
     /// Evicts pages, the window last, while the pool uses more than its memory limit, which was lowered, and

@@ -9,6 +9,7 @@
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
+use crate::pager::span::Span;
 use crate::pager::state::Pager;
 use crate::pages::page::Location;
 use crate::pages::resident::Resident;
@@ -60,25 +61,38 @@ impl Pager {
         self.find_frame(len.max(1), effort).or_else(|| self.find_frame(held.min(len).max(1), Effort::Spare))
     }
 
+    /// Whether the slot of a spilled page has room where `span` begins, at the end of its content. Moves the page to a
+    /// longer slot if need be.
+    pub(crate) fn make_slot_reach(&mut self, span: Span) -> bool {
+        match self.table(|table| table.locate(span.index)) {
+            Location::Spilled { slot, valid } if slot.len() <= span.at as u64 => {
+                self.relocate(span.index, slot, valid).is_ok()
+            }
+            _ => true,
+        }
+    }
+
     /// A segment in `frame` at the end of the content of page `index`, which is spilled. The page's slot is moved if it
-    /// is too short. `None` if the frame is, or if there is no room for a longer slot.
+    /// is too short, and the segment ends with it if there is no room for a longer one. `None` if the frame is too
+    /// short, or the slot has no room at all.
     pub(crate) fn segment_at_end(
         &mut self,
         frame: Frame,
         index: u64,
     ) -> Result<Option<Resident>, SpillError> {
         let Location::Spilled { slot, valid } = self.table(|table| table.locate(index)) else {
-            self.recycle_frame(frame);
+            self.give_back(frame);
             return Ok(None);
         };
         let base = self.first_of_segment(valid);
         let end = (base + frame.capacity()).min(self.pool.page_size);
-        let slot = if slot.len() < end as u64 { self.relocate(index, slot, valid).ok() } else { Some(slot) };
-        let fits = valid < end && frame.capacity() >= self.shortest_segment();
-        let Some(slot) = slot.filter(|_| fits) else {
-            self.recycle_frame(frame);
+        let is_short = slot.len() < end as u64;
+        let slot = if is_short { self.relocate(index, slot, valid).unwrap_or(slot) } else { slot };
+        let has_room = valid < end && (valid as u64) < slot.len();
+        if !has_room || frame.capacity() < self.shortest_segment() {
+            self.give_back(frame);
             return Ok(None);
-        };
+        }
         let mut page = Resident::segment(frame, slot, base, valid);
         let room = page.frame.first_mut(valid - base);
         let offset = index * self.pool.page_size as u64 + base as u64;
@@ -91,7 +105,7 @@ impl Pager {
         match read {
             Ok(n) if n == page.valid => Ok(Some(page)),
             Ok(_) | Err(SpillError::Corrupted { .. }) => {
-                self.recycle_frame(page.into_frame());
+                self.give_back(page.into_frame());
                 Ok(None)
             }
             Err(error) => {

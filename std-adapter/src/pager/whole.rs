@@ -22,11 +22,8 @@ impl Pager {
             return Ok(());
         }
         self.end_loan();
-        let before = self.bytes_in_memory();
         let spilled = self.move_all_out();
-        if self.bytes_in_memory() < before {
-            self.pool.disk.quota().wake_waiters();
-        }
+        self.finish();
         spilled
     }
 
@@ -63,11 +60,10 @@ impl Pager {
         }
         self.finish();
         self.len = len;
-        // Wake no waiter if nothing came free: the cursor also truncates a gap that it could not write past,
+        // Stay in the queue if nothing came free: the cursor also truncates a gap that it could not write past,
         // and this buffer may be about to wait for room itself.
         if self.bytes_held() < before {
             self.leave_queue();
-            self.pool.disk.quota().wake_waiters();
         }
     }
 

@@ -6,6 +6,8 @@
 //!   after it has arrived in the slot.
 //! - An append to a page whose beginning is in the slot reads nothing of it, unless there are checksums: they make it
 //!   read a part of a block.
+//! - What the disk limit refuses takes what is left of the memory, whatever the share: only without either does a write
+//!   fail there.
 //!
 //! # An append when memory is short
 //!
@@ -24,6 +26,7 @@ use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, Page};
 use crate::pages::resident::Resident;
+use crate::pool::registry::Effort;
 
 /// Where the next bytes of a write go.
 enum Way {
@@ -85,7 +88,10 @@ impl Pager {
         let len = match way {
             Way::Frame(len) => len,
             Way::Along(len) => return Ok(len),
-            Way::Slot => return self.write_direct(offset, data),
+            Way::Slot => match self.write_direct(offset, data) {
+                Err(SpillError::DiskLimit { .. }) if self.open_in_the_rest(span)? => span.part,
+                written => return written,
+            },
         };
         let data = &data[..len];
         self.table(|table| {
@@ -103,20 +109,25 @@ impl Pager {
     /// Opens the window on a page whose old bytes are not needed, if it deserves a frame. If it has any, the frame must take
     /// all of `span`: the write may get no further, and then those past it are needed.
     fn open_unread(&mut self, span: Span, access: Access) -> Way {
-        let Some((frame, passing)) = self.admit(span, 0, access) else { return Way::Slot };
+        let Some((frame, passing)) = self.admit(span, 0, span.at + 1, access) else { return Way::Slot };
         let is_hole = self.table(|table| table.locate(span.index)) == Location::Hole;
         if !is_hole && frame.capacity() < span.end() {
             self.recycle_frame(frame);
             return Way::Slot;
         }
+        self.open_empty(frame, span.index, passing);
+        Way::Frame(self.room(span))
+    }
+
+    /// Opens the window on page `index` in `frame`, without its old bytes.
+    fn open_empty(&mut self, frame: Frame, index: u64, passing: bool) {
         self.table(|table| {
-            let slot = match table.remove(span.index) {
+            let slot = match table.remove(index) {
                 Page::Spilled { slot, .. } => Some(slot),
                 Page::Hole | Page::Resident(_) | Page::InTransit(_) => None,
             };
-            table.open(span.index, Resident::whole(frame, 0, true, slot), passing);
+            table.open(index, Resident::whole(frame, 0, true, slot), passing);
         });
-        Way::Frame(self.room(span))
     }
 
     /// Makes room in memory for bytes of `span`, whose page is in memory and pinned. Otherwise evicts the page.
@@ -137,9 +148,17 @@ impl Pager {
         if room > 0 && !(appends && data.len() >= held) {
             return Ok(Way::Frame(room));
         }
-        if !appends {
-            return self.way_to_slot(span.index);
+        let moved = if appends { self.slide_on(span, data) } else { self.way_to_slot(span.index) };
+        match moved {
+            Err(SpillError::DiskLimit { .. }) if !is_segment && self.grow_into_the_rest(span) => {
+                Ok(Way::Frame(span.part))
+            }
+            moved => moved,
         }
+    }
+
+    /// Moves the page of `span` on, where its content ends.
+    fn slide_on(&mut self, span: Span, data: &[u8]) -> Result<Way, SpillError> {
         match self.slide(span, data)? {
             Slid::On => self.way_to_frame(span),
             Slid::Along(len) => Ok(Way::Along(len)),
@@ -161,9 +180,35 @@ impl Pager {
         self.recycle_frame(smaller);
     }
 
+    /// Opens what is left of the memory to all of the page of `span`, for which the disk has no room. Returns whether that
+    /// is enough.
+    fn open_in_the_rest(&mut self, span: Span) -> Result<bool, SpillError> {
+        let stored = match self.table(|table| table.locate(span.index)) {
+            Location::Spilled { valid, .. } if span.at > 0 || span.part < valid => valid,
+            Location::Spilled { .. } | Location::Hole => 0,
+            Location::Memory | Location::InTransit => return Ok(false),
+        };
+        let Some(frame) = self.find_frame(span.end().max(stored), Effort::Spare) else { return Ok(false) };
+        if stored > 0 {
+            return self.load_into(frame, span, false);
+        }
+        self.open_empty(frame, span.index, false);
+        Ok(true)
+    }
+
+    /// The same for a page in memory, which cannot leave it to make room for `span`.
+    fn grow_into_the_rest(&mut self, span: Span) -> bool {
+        let larger = self.find_frame(span.end(), Effort::Spare);
+        larger.map(|larger| self.grow(span.index, larger)).is_some()
+    }
+
     /// Opens the window at the end of a spilled page, where `span` begins, if that deserves a frame.
     fn open_to_append(&mut self, span: Span, access: Access) -> Result<Way, SpillError> {
-        match self.admit(span, 1, access) {
+        // Before a frame is taken: each attempt of a waiter would take it and give it back.
+        if !self.make_slot_reach(span) {
+            return Ok(Way::Slot);
+        }
+        match self.admit(span, 1, self.shortest_segment(), access) {
             Some((frame, _)) => self.append_in(frame, span),
             None => Ok(Way::Slot),
         }

@@ -17,10 +17,23 @@
 //!   owner.
 //! - A lowered memory limit is kept at once, but for pages that are in use or cannot be written. Those follow
 //!   at their owner's next access outside the window, refill or end of a loan (`Pager::keep_limit`).
-//! - Memory that comes free wakes the waiters for disk room, since their bytes may then need no disk.
+//! - Memory that comes free wakes the waiters for disk room, since their bytes may then need no disk: at the end of the
+//!   operation that frees it, with nothing locked and no page on its way.
+//!
+//! # Who is told
+//!
+//! Some paths told the waiters, and others did not: an outgrown frame, that of a page that could not grow, one that was taken for
+//! a load, a copy or a hand-over and given back, a page that left at the end of its loan. So telling is no longer a matter
+//! of the path. A frame that is dropped or recycled notes that in its budget, and what ends an operation looks there
+//! ([`PoolState::tell_waiters`], in `Pager::finish` and in each call of the pool). Of the same kind, and in order: slots,
+//! whose release serves the queue, at once or at the end of a reclaim; tickets that leave or request less; limits. Not told are a
+//! frame that the allocator refuses, and a buffer of what it has only taken and given back itself (`Pager::give_back`): it
+//! would wake itself for ever. An attempt that fails for want of disk frees no frame otherwise that it would take again, so
+//! waiters do not keep each other awake: a page gets its longer slot before it gets a frame, and what the disk refuses takes
+//! what is left of the memory only then.
 //!
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/when_full.rs`,
-//! `tests/tests/pool_stress.rs`.
+//! `tests/tests/told.rs`, `tests/tests/pool_stress.rs`, `std-adapter/src/models.rs` (loom).
 
 use crate::memory::frame::Frame;
 use crate::observe::stats::SpillReason;
@@ -87,11 +100,13 @@ impl PoolState {
         let has_own = table.unlocked().own().is_some();
         let dropped =
             if has_own || self.frames.is_over() { Some(table) } else { self.table_cache.push(table) };
+        // Its pages have woken the waiters already. What is left is the frame of the table, if there is one.
         if let Some(table) = dropped {
             self.drop_table(&table);
-        }
-        // Its pages have woken the waiters already. What is left is the frame of the table, if there is one.
-        if held > 0 {
+            drop(table);
+            self.tell_waiters();
+        } else if held > 0 {
+            // Spare now. Not noted first, which would be an atomic exchange more for each small body.
             self.disk.quota().wake_waiters();
         }
     }
@@ -118,6 +133,16 @@ impl PoolState {
         private::trim();
         self.frames.trim();
         self.disk.trim_again();
+        self.tell_waiters();
+    }
+
+    /// Wakes those that wait for disk room if memory came free since the last call. To be called at the end of each
+    /// operation that may have freed some, with nothing locked and nothing under way: wakers are foreign code.
+    #[inline]
+    pub(crate) fn tell_waiters(&self) {
+        if self.disk.quota().is_limited() && self.frames.take_freed() {
+            self.disk.quota().wake_waiters();
+        }
     }
 
     /// A frame of `len` bytes, if that takes no page out of memory.
@@ -170,12 +195,8 @@ impl PoolState {
                     let fitting = fitting.filter(|_| !self.frames.is_over()).map(|at| frames.swap_remove(at));
                     // Recycle the others for the next requester. If none fits, freeing them may leave enough
                     // of the budget for a frame that does.
-                    let has_surplus = !frames.is_empty();
                     frames.into_iter().for_each(|frame| self.frames.recycle(frame));
                     let frame = fitting.or_else(|| self.spare_frame(len));
-                    if has_surplus {
-                        self.disk.quota().wake_waiters();
-                    }
                     if frame.is_some() {
                         return frame;
                     }
@@ -224,7 +245,7 @@ impl PoolState {
             self.frames.trim();
             self.reclaim_excess();
         }
-        self.disk.quota().wake_waiters();
+        self.tell_waiters();
     }
 
     /// Reclaims from the buffers that hold more than their fair share, until no more than the limit is
