@@ -9,7 +9,7 @@ use overspill::{SpillBuffer, SpillError, SpillPool};
 use overspill_tests::linux::{disk_bytes, in_own_mounts, open_files, ordeal};
 use overspill_tests::support::{Random, content_of, names_in, spill_error};
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Seek, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -46,6 +46,47 @@ fn a_thousand_spilled_buffers_share_one_descriptor_and_no_name() {
     assert_eq!(pool.stats().disk_used, 0);
     drop(pool);
     assert_eq!(descriptors_in(dir.path()), 0);
+}
+
+/// How many descriptors of this process are unnamed files in one of the usual temp directories itself.
+fn descriptors_in_the_usual_place() -> usize {
+    let usual = [&std::env::temp_dir(), Path::new("/var/tmp"), Path::new("/usr/tmp"), Path::new(".")];
+    let usual = usual.map(|dir| dir.canonicalize().unwrap_or_default());
+    let is_there = |file: &Path| file.parent().is_some_and(|dir| usual.iter().any(|usual| usual == dir));
+    open_files(|file| is_there(file) && file.to_string_lossy().ends_with("(deleted)")).len()
+}
+
+/// A buffer without a pool kept the descriptor of its file when it was emptied, and up to 1 MiB of blocks: for as long as it
+/// lived, though nothing of it was spilled, and no call could give them back.
+#[test]
+fn an_emptied_buffer_without_a_pool_closes_its_file() {
+    const LIMIT: usize = 64 << 10;
+    let before = descriptors_in_the_usual_place();
+    let mut buffer = SpillBuffer::with_budget(LIMIT);
+    for (len, clears) in [(2 * LIMIT, true), (40 * LIMIT, true), (2 * LIMIT, false), (40 * LIMIT, false)] {
+        let body = Random::new(len as u64).bytes(len);
+        buffer.write_all(&body).unwrap();
+        assert!(content_of(&mut buffer) == body && buffer.is_spilled());
+        assert_eq!(descriptors_in_the_usual_place(), before + 1);
+        let spills = buffer.stats().spills;
+        if clears {
+            buffer.clear();
+        } else {
+            buffer.set_len(0).unwrap();
+            buffer.rewind().unwrap();
+        }
+        assert_eq!(descriptors_in_the_usual_place(), before);
+        assert_eq!(
+            (buffer.stats().spills, buffer.stats().memory_used),
+            (spills, 0),
+            "the buffer is the same"
+        );
+        buffer.check_invariants();
+    }
+    buffer.spill().unwrap();
+    buffer.write_all(&[1; 100]).unwrap();
+    assert!(content_of(&mut buffer) == [1; 100] && !buffer.is_spilled());
+    assert_eq!(descriptors_in_the_usual_place(), before);
 }
 
 /// I6: what is freed by cutting and dropping goes back to the file system, from the middle of the file, too.

@@ -110,18 +110,24 @@ impl SpillBuffer {
     /// Cuts the content to `len` bytes, or extends it with zeros. The position stays, even past the new
     /// end.
     ///
-    /// Extending takes neither memory nor disk, whatever `len`. Cutting frees both.
+    /// Extending takes neither memory nor disk, whatever `len`. Cutting frees both. With 0, a buffer without a pool also
+    /// closes its temp file, and makes another when it spills again.
     ///
     /// # Errors
     /// None at present. The result leaves room for stores that can fail here.
     pub fn set_len(&mut self, len: u64) -> Result<(), SpillError> {
-        self.pager.set_len(len).map_err(MediumError::into_inner)
+        self.pager.set_len(len).map_err(MediumError::into_inner)?;
+        if len == 0 {
+            self.pager.leave_empty_file();
+        }
+        Ok(())
     }
 
-    /// Empties the buffer and moves to position 0. Its memory and disk go back to the pool.
+    /// Empties the buffer and moves to position 0. Its memory and disk go back to the pool. A buffer without a pool closes
+    /// its temp file, and makes another when it spills again.
     pub fn clear(&mut self) {
         // Cutting only frees, so it cannot fail.
-        let _ = self.pager.set_len(0);
+        let _ = self.set_len(0);
         self.pager.leave_queue();
         self.position = 0;
     }

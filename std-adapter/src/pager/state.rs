@@ -91,6 +91,14 @@ impl Pager {
         }
     }
 
+    /// Closes the file of a buffer without a pool, if nothing of it is spilled any more. For an empty buffer.
+    pub(crate) fn leave_empty_file(&mut self) {
+        debug_assert_eq!(self.len, 0);
+        if let Some(pool) = private::renewed(&self.pool) {
+            self.pool = pool;
+        }
+    }
+
     /// The table, which a buffer has from its first access to a page on.
     pub(crate) fn own_table(&self) -> &OwnTable {
         self.own_table.as_ref().expect("a buffer has a table before it has a page")

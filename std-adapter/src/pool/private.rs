@@ -7,14 +7,20 @@
 //! Promises:
 //!
 //! - A pool that is used again is as new: nothing was ever spilled in it, and its limit is the new buffer's.
+//! - A buffer that is emptied leaves a pool with a file for a new one, so that the file is closed.
 //! - The process keeps at most 64 such pools of each page size, with 1 MiB of frames, beside the last one.
 //! - No two buffers share one at a time.
 //!
-//! Held by: the tests below, `tests/tests/pool_memory.rs`, `tests/tests/resident_memory.rs`.
+//! Of the kind of a file that outlives its use: that of a shared pool stays open, one for all its buffers, and
+//! `SpillPool::trim` frees its blocks; that of a buffer made for a target stays until the buffer is dropped, with no blocks,
+//! since the target may still come of it.
+//!
+//! Held by: the tests below, `tests/tests/pool_memory.rs`, `tests/tests/resident_memory.rs`,
+//! `tests/tests/leftovers.rs`.
 
 use crate::pool::cache::{Cache, Reusable};
 use crate::pool::state::{PAGE_SIZE_CHOSEN_MIN, PAGE_SIZE_DEFAULT, PoolState, fitting_page_size};
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 
 /// The page sizes that a pool for one buffer may have: powers of two.
 const PAGE_SIZES: usize = (PAGE_SIZE_DEFAULT.ilog2() - PAGE_SIZE_CHOSEN_MIN.ilog2() + 1) as usize;
@@ -63,6 +69,19 @@ pub(crate) fn close(pool: &Arc<PoolState>) {
     {
         cache.push(Arc::clone(pool));
     }
+}
+
+/// A pool as new in place of `pool`, which its buffer leaves with its table. `None` unless that is a pool for one buffer, has
+/// a file, and nothing in it.
+pub(crate) fn renewed(pool: &PoolState) -> Option<Arc<PoolState>> {
+    let quota = pool.disk.quota();
+    if pool.registry.is_some() || quota.high_water() == 0 || quota.used() > 0 {
+        return None;
+    }
+    let memory = usize::try_from(pool.frames.budget().limit()).unwrap_or(usize::MAX);
+    let renewed = PoolState::private(memory);
+    renewed.population.fetch_add(1, Ordering::Relaxed);
+    Some(Arc::new(renewed))
 }
 
 /// Drops all pools that are kept.
