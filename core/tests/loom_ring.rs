@@ -5,7 +5,8 @@
 //!
 //! Plain bytes are watched one by one (`core/src/sync.rs`), so that a byte which is read and written without an order
 //! between the two is found even where its value happens to be right. `.ci/weaken` weakens each ordering in turn and
-//! expects one of these to fail: one whose name begins with `log_` if it is the log ring's.
+//! expects one of these to fail: one whose name begins with `log_` if it is the log ring's. `.ci/weaken-pool ring` does so with
+//! rules, such as the order of two looks.
 #![cfg(overspill_loom)]
 
 use std::sync::Arc as StdArc;
@@ -13,6 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use loom::sync::Notify;
 use loom::thread;
+use overspill_core::embedded_io::{BufRead, Write};
 use overspill_core::ring::{
     Consumer, GrantError, Layout, LogRing, Packed, Padded, PopError, Producer, RecordRing, Ring, Waking,
 };
@@ -200,8 +202,10 @@ fn split_against_split_and_rejoin() {
         let visit = move || {
             let Some((mut producer, mut consumer)) = ring.try_split() else { return 0 };
             let before = consumer.len();
+            assert!(!producer.is_closed() && !consumer.is_closed(), "the ends before are gone");
             assert_eq!(producer.push(before as u8), Ok(()));
             assert_eq!(consumer.peek(), Some(0));
+            assert!(!producer.is_closed() && !consumer.is_closed(), "nor do they close these");
             assert!(consumer.rejoin(producer).is_ok());
             1
         };
@@ -313,6 +317,59 @@ fn waiting_against_close() {
     });
 }
 
+/// The writer writes less than the reader waits for, and closes: the reader gets that, and no less.
+#[test]
+fn waiting_against_the_last_bytes() {
+    model(3, || {
+        let (mut producer, mut consumer) = forever(Ring::<2, Waking>::new()).split();
+        let writer = thread::spawn(move || {
+            producer.push(1).unwrap();
+            producer.close();
+        });
+        assert_eq!(block_on(|context| consumer.poll_readable(context, 2)), 1);
+        writer.join().unwrap();
+    });
+}
+
+/// The same for room: the reader makes less than the writer waits for, and closes.
+#[test]
+fn waiting_against_the_last_room() {
+    model(3, || {
+        let (mut producer, mut consumer) = forever(Ring::<2, Waking>::new()).split();
+        assert_eq!(producer.push_slice(&[1, 2]), 2);
+        let reader = thread::spawn(move || {
+            assert_eq!(consumer.pop(), Some(1));
+            consumer.close();
+        });
+        assert_eq!(block_on(|context| producer.poll_writable(context, 2)), 1);
+        reader.join().unwrap();
+    });
+}
+
+/// `embedded-io` spins for bytes, or room, until the other end is closed: what that end did last is not passed over.
+#[test]
+fn spinning_against_close() {
+    fn spinning_and_close<L: Layout + 'static>() {
+        let (mut producer, mut consumer) = split::<1, L>();
+        let writer = thread::spawn(move || {
+            producer.push(1).unwrap();
+            producer.close();
+        });
+        assert_eq!(BufRead::fill_buf(&mut consumer), Ok(&[1][..]));
+        writer.join().unwrap();
+
+        let (mut producer, mut consumer) = split::<1, L>();
+        producer.push(1).unwrap();
+        let reader = thread::spawn(move || {
+            assert_eq!(consumer.pop(), Some(1));
+            consumer.close();
+        });
+        assert_eq!(Write::write(&mut producer, &[2]), Ok(1));
+        reader.join().unwrap();
+    }
+    either_layout!(3, spinning_and_close);
+}
+
 /// A poll with another waker replaces the previous one, while the writer wakes whichever is registered.
 #[test]
 fn another_waker_against_wake() {
@@ -413,6 +470,7 @@ fn log_split_against_split_and_rejoin() {
         let log: &'static LogRing<8> = forever(LogRing::new());
         let visit = move || {
             let Some((mut producer, consumer)) = log.try_split() else { return 0 };
+            assert!(!producer.is_closed() && !consumer.is_closed(), "the ends before are gone");
             producer.push(b"x").unwrap();
             assert!(consumer.rejoin(producer).is_ok());
             1

@@ -2,11 +2,13 @@
 //!
 //! `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs them.
 //!
-//! Those of the lock are in `models/lock.rs`, those of the queue for room in `models/waiting.rs`, those of the chunks at the end of `memory/chunks.rs`.
+//! Those of the lock are in `models/lock.rs`, those of the queue for room in `models/waiting.rs`, those of files in
+//! `models/files.rs`, those of the chunks at the end of `memory/chunks.rs`.
 //!
 //! Held by: `.ci/weaken-pool`, which weakens one ordering, lock or rule at a time, and expects a model to
 //! fail.
 
+mod files;
 mod lock;
 mod waiting;
 
@@ -138,6 +140,36 @@ fn a_table_that_gets_memory_is_found_by_searches() {
         searcher.join().unwrap();
         pool.check_quiet();
     });
+}
+
+/// Guards: a buffer that needs memory finds the one that holds it, and takes it from there or does without, while that
+/// one is read, or dropped with its table and frame kept for the next.
+#[test]
+fn a_donor_is_chosen_while_it_is_read_or_dropped() {
+    for is_dropped in [false, true] {
+        explore(2, move || {
+            let store = Box::new(VecStore::default());
+            let pool = Arc::new(PoolState::new(PAGE, 8 * PAGE as u64, PAGE, store, None));
+            let mut donor = Pager::new(Arc::clone(&pool));
+            donor.write_at(0, &[1; PAGE]).unwrap();
+            let mut pager = Pager::new(Arc::clone(&pool));
+            let requester = thread::spawn(move || {
+                assert_eq!(pager.write_at(0, &[2; 2]).unwrap(), 2);
+                assert_eq!(pager.write_at(2, &[3; 2]).unwrap(), 2); // the donor is idle now, if it has done nothing since
+                assert_eq!(content(&mut pager), [2, 2, 3, 3]);
+                pager.check_invariants();
+            });
+            if !is_dropped {
+                assert_eq!(content(&mut donor), [1; PAGE]);
+                donor.check_invariants();
+            }
+            drop(donor);
+            requester.join().unwrap();
+            pool.trim();
+            pool.check_quiet();
+            assert_eq!((pool.frames.budget().used(), pool.disk.quota().used()), (0, 0));
+        });
+    }
 }
 
 /// Runs `owner` with a buffer of two pages, `[1; 8]` and `[2; 8]`, of which the second is the window.

@@ -112,14 +112,17 @@ impl WatchedBudget {
 
     /// Notes that something came free, which the caller has made available already.
     pub(crate) fn note_freed(&self) {
-        // Release: a thread that learns of it finds what came free.
-        self.has_freed.store(true, Ordering::Release);
+        // Release: a thread that learns of it finds what came free. A swap, since a store would hide what another thread has
+        // noted before: that one would learn of this one only.
+        self.has_freed.swap(true, Ordering::Release);
     }
 
-    /// Whether something came free since the last call. The caller wakes those that wait for it.
+    /// Whether something came free since the last call. The caller wakes those that wait for it, and passes a full fence
+    /// before it looks for them.
     #[inline]
     pub(crate) fn take_freed(&self) -> bool {
-        self.has_freed.load(Ordering::Relaxed) && self.has_freed.swap(false, Ordering::Acquire)
+        // Relaxed: the caller's fence also acquires what was noted.
+        self.has_freed.load(Ordering::Relaxed) && self.has_freed.swap(false, Ordering::Relaxed)
     }
 }
 

@@ -41,6 +41,26 @@ fn a_try_lock_lets_one_thread_in_at_a_time() {
     });
 }
 
+/// Guards: a search that asks whether the owner was inside lets no peer in beside it.
+#[test]
+fn a_check_for_idleness_lets_no_peer_in_beside_the_owner() {
+    explore(4, || {
+        let mut owner = Owner::new(0, ());
+        let peer = owner.peer();
+        let visitor = thread::spawn(move || {
+            let was_visited = peer.was_visited();
+            (was_visited, visit(&[peer]))
+        });
+        owner.with(|n| *n += 1);
+        let (was_visited, visits) = visitor.join().unwrap();
+        assert_eq!(owner.with(|n| *n), 1 + visits);
+        let peer = owner.peer();
+        assert!(was_visited || peer.was_visited(), "no visit is passed over");
+        owner.with(|n| *n += 1);
+        assert_eq!([peer.was_visited(), peer.was_visited()], [true, false]);
+    });
+}
+
 /// Guards: two peers of one owner are never inside together.
 #[test]
 fn peers_take_turns() {

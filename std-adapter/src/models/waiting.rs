@@ -175,6 +175,56 @@ fn a_frame_that_is_recycled_wakes_the_waiter() {
     during_a_wait_for_memory(|pool, frame| pool.frames.recycle(frame));
 }
 
+/// Guards: a waiter that was woken for memory, and found that another had taken it, is woken again.
+#[test]
+fn a_waiter_that_finds_nothing_waits_again() {
+    explore(2, || {
+        let pool = Arc::new(PoolState::new(PAGE, 0, PAGE, Box::new(VecStore::default()), None));
+        let frame = pool.frames.acquire(PAGE).unwrap();
+        let use_one = |pool: &PoolState| {
+            let ticket = pool.disk.quota().enter(6);
+            let frame = loop {
+                match pool.frames.acquire(PAGE) {
+                    Some(frame) => break frame,
+                    None => await_turn(&ticket),
+                }
+            };
+            drop(frame);
+            pool.tell_waiters();
+        };
+        let theirs = Arc::clone(&pool);
+        let other = thread::spawn(move || use_one(&theirs));
+        drop(frame);
+        pool.tell_waiters();
+        use_one(&pool);
+        other.join().unwrap();
+        assert_eq!((pool.disk.quota().waiting(), pool.frames.budget().used()), (0, 0));
+    });
+}
+
+/// Guards: a waiter that was served tries again, needs more by then, and is served with that, in its turn.
+#[test]
+fn a_waiter_that_requests_more_is_served_with_more() {
+    explore(3, || {
+        let quota = full_quota();
+        let theirs = Arc::clone(&quota);
+        let releaser = thread::spawn(move || {
+            theirs.release(4);
+            theirs.release(4);
+        });
+        let ticket = quota.enter(4);
+        await_turn(&ticket);
+        assert!(quota.reserve(3, None).is_err() || quota.used() <= 10);
+        ticket.ask(5);
+        await_turn(&ticket);
+        quota.reserve(5, Some(&ticket)).unwrap();
+        drop(ticket);
+        releaser.join().unwrap();
+        assert_eq!(quota.set_aside(), 0);
+        assert!(quota.used() <= 10);
+    });
+}
+
 /// Guards: a whole buffer that waits for room while another buffer is dropped.
 #[test]
 fn a_buffer_waits_until_another_is_dropped() {

@@ -1,0 +1,92 @@
+//! loom models of files: one that is cut while pages are written to it, and one of a buffer's own, where a page has one
+//! place only.
+//!
+//! Held by: `.ci/weaken-pool`.
+
+use crate::disk::store::Store;
+use crate::models::{PAGE, VecStore, content, explore, reclaim, two_pages};
+use crate::pager::state::Pager;
+use crate::pool::state::PoolState;
+use crate::sync::{Arc, AtomicUsize, Ordering};
+use loom::thread;
+use overspill_core::Medium;
+use std::io;
+
+/// A store that is cut. loom tries each order of its cuts and writes: it does so only for what threads share, and it does
+/// not see `std`'s mutex.
+#[derive(Debug, Default)]
+struct CutStore {
+    inner: VecStore,
+    changes: AtomicUsize,
+}
+
+impl Store for CutStore {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.inner.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.inner.write_at(offset, data)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.inner.bytes.lock().unwrap().truncate(usize::try_from(len).unwrap());
+        Ok(())
+    }
+}
+
+/// Guards I1: two pages of one write, which get their slots one after the other, while the file is cut.
+#[test]
+fn pages_are_written_while_the_file_is_cut() {
+    explore(3, || {
+        let pool = PoolState::new(0, 8 * PAGE as u64, PAGE, Box::new(CutStore::default()), None);
+        let pool = Arc::new(pool);
+        let mut first = Pager::new(Arc::clone(&pool));
+        first.write_at(0, &two_pages(1, 1)).unwrap();
+        drop(first); // its slots stay warm
+        let mut pager = Pager::new(Arc::clone(&pool));
+        let theirs = Arc::clone(&pool);
+        let cutter = thread::spawn(move || theirs.disk.trim());
+        let data = two_pages(2, 3);
+        let taken = pager.write_at(0, &data).unwrap();
+        if taken < data.len() {
+            assert_eq!(pager.write_at(taken as u64, &data[taken..]).unwrap(), data.len() - taken);
+        }
+        cutter.join().unwrap();
+        assert_eq!(content(&mut pager), data);
+        drop(pager);
+        pool.trim();
+        pool.check_quiet();
+    });
+}
+
+/// Guards I1: a page in transit is cut off, and written anew in the same place. The write of the old bytes must not end
+/// after that of the new ones.
+#[test]
+fn a_page_of_an_own_file_is_reclaimed_while_its_owner_writes_it_anew() {
+    explore(2, || {
+        let pool = PoolState::new(4 * PAGE, 8 * PAGE as u64, PAGE, Box::new(VecStore::default()), None);
+        let pool = Arc::new(pool);
+        let mut pager = Pager::new(Arc::clone(&pool));
+        pager.spill_to_own_file(&std::env::temp_dir());
+        let second = PAGE as u64;
+        pager.set_len(2 * second).unwrap();
+        pager.write_at(second, &[1; PAGE]).unwrap();
+        pager.write_at(0, &[1; PAGE]).unwrap(); // the window now, so that the second page is reclaimed
+        let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&pool));
+        let reclaimer = thread::spawn(move || reclaim(&theirs, &[peer], 1, false));
+        pager.set_len(0).unwrap();
+        pager.set_len(2 * second).unwrap();
+        assert_eq!(pager.write_at(second, &[2; PAGE]).unwrap(), PAGE);
+        pager.spill().unwrap();
+        reclaimer.join().unwrap();
+        assert_eq!(content(&mut pager), two_pages(0, 2));
+        pager.check_invariants();
+        drop(pager);
+        pool.trim();
+        pool.check_quiet();
+        assert_eq!((pool.frames.budget().used(), pool.disk.quota().used()), (0, 0));
+    });
+}
