@@ -54,7 +54,9 @@ fn a_page_that_cannot_leave_grows_into_what_is_left_of_the_memory() {
     let pool = pool.store(MemoryStore::new()).build().unwrap();
     let mut buffers = [(); 32].map(|()| stream(&pool, PAGE, 1));
     pool.set_memory_limit(32 * PAGE);
-    buffers.each_mut().map(|buffer| buffer.write(&[2; PAGE]).unwrap_err()); // all are active
+    for buffer in &mut buffers {
+        buffer.write(&[2; PAGE]).unwrap_err(); // all are active
+    }
     pool.set_memory_limit(36 * PAGE);
     buffers[0].write_all(&[2; PAGE]).unwrap();
     assert_eq!(pool.stats().memory_used, 33 * PAGE as u64);
