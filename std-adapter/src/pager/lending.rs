@@ -54,16 +54,17 @@ impl Pager {
         if !in_memory {
             return self.lend_copy(span, |pager, room| pager.read_direct(offset, room));
         }
-        let part = self.table(|table| table.focus(span.index).map(|page| page.part(span.at, span.part)));
+        let part = self.table(|table| {
+            let page = table.focus(span.index).expect("I1: a pinned page stays");
+            page.part(span.at, span.part)
+        });
         match part {
-            Some(Part::Frame(len)) => {
+            Part::Frame(len) => {
                 self.loan().window = self.table(Table::lend);
                 Ok(Chunk::Window { len })
             }
-            Some(Part::Slot(..)) => {
-                self.lend_copy(span, |pager, room| pager.read_memory(offset, room, false))
-            }
-            Some(Part::Zeros(_)) | None => Ok(Chunk::Zeros),
+            Part::Slot(..) => self.lend_copy(span, |pager, room| pager.read_memory(offset, room, false)),
+            Part::Zeros(_) => Ok(Chunk::Zeros),
         }
     }
 
