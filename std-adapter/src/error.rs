@@ -104,7 +104,7 @@ pub enum SpillError {
         limit: u64,
         /// The bytes of it that are used, those set aside for waiters included.
         used: u64,
-        /// The further bytes that were requested; slots are requested whole.
+        /// The further bytes that were requested: whole blocks of 4 KiB, or whole pages if those are smaller.
         requested: u64,
         /// Whose limit it is.
         scope: DiskLimitScope,

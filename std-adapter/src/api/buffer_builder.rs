@@ -44,7 +44,7 @@ impl BufferBuilder<'_> {
         self
     }
 
-    /// Sets the buffer's disk limit: the most bytes of the store that it may use, counted in whole slots as
+    /// Sets the buffer's disk limit: the most bytes of the store that it may use, counted in whole blocks as
     /// the pool's limit is.
     ///
     /// A call that would pass it fails at once, whatever [`when_full`](BufferBuilder::when_full) says: only

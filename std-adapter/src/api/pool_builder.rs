@@ -110,8 +110,8 @@ impl PoolBuilder {
     /// Sets the disk limit: the most bytes of the store that all buffers together may use. The default is
     /// no limit.
     ///
-    /// Slots are counted whole, in steps of 4 KiB or more. With 0 nothing can be spilled, and writes beyond
-    /// the memory limit are refused.
+    /// Counted are whole blocks of 4 KiB: those that a page's bytes lie in where the page grows in the store, and else up to
+    /// twice as many, or the page. With 0 nothing can be spilled, and writes beyond the memory limit are refused.
     pub fn disk(mut self, bytes: u64) -> Self {
         self.disk = bytes;
         self
