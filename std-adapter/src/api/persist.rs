@@ -187,7 +187,7 @@ impl SpillPool {
 /// The content could not become a file. Holds the buffer, with all its bytes and its position. No name has changed, and
 /// the buffer works on.
 ///
-/// It does not turn into an [`io::Error`](std::io::Error) by `?`, since that would drop the buffer silently.
+/// It does not turn into an [`io::Error`] by `?`, since that would drop the buffer silently.
 /// Take the buffer, or drop it with [`into_error`](PersistError::into_error).
 ///
 /// ```compile_fail
