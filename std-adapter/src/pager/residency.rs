@@ -1,11 +1,12 @@
 //! Admission and eviction: which of a buffer's pages have frames.
 //!
 //! While the memory limit has room, every page gets a frame, except a spilled page at its first large access.
-//! After that, a page in memory is evicted only for
+//! After that a frame is at most as long as the buffer's share (see [`segments`](crate::pager::segments)), a call that is
+//! longer gets none, and a page in memory is evicted only for
 //!
-//! - a page that a sequential pass of small operations reaches. It gets a frame of another buffer if there is
-//!   a donor (see [`registry`](crate::pool::registry)), or else that of the page that passed before it. So a
-//!   long pass uses one frame and leaves the others alone;
+//! - a page that a sequential pass of small operations reaches. While the buffer holds less than its share, it gets a frame
+//!   of another buffer if there is a donor (see [`registry`](crate::pool::registry)), and else that of the page that passed
+//!   before it. So a long pass uses one frame and leaves the others alone;
 //! - a page that was recently visited more than twice as often as the coldest of a sample of those in memory;
 //! - a page in memory that must grow, if the pool has no larger frame for it: it gets that of the coldest of
 //!   a sample.
@@ -19,8 +20,8 @@
 //! - Crossing the memory limit moves nothing, and neither a scan nor scattered accesses evict the pages in
 //!   use.
 //! - I2: a frame is charged before it is acquired.
-//! - I3: only [`Pager::evict`] moves a page of its own buffer out of memory. On an error the page is still
-//!   resident.
+//! - I3: only [`Pager::evict_to`] and [`Pager::slide`] move bytes of their own buffer out of memory. On an error the page is
+//!   still resident.
 //!
 //! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/spill_faults`.
 

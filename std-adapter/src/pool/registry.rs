@@ -2,12 +2,13 @@
 //!
 //! Promises:
 //!
-//! - A buffer whose frames are within its fair share (the memory limit divided by the number of buffers that
-//!   hold memory) is a donor only if it is idle, and only for a requester that holds little. Frames that several idle donors
+//! - A buffer whose frames are within its fair share (the memory limit divided by the number of
+//!   [active](crate::pool::activity) buffers) is a donor only if it is idle, and only for a requester that holds little. Frames that several idle donors
 //!   release beyond the request, at most a 64th of the limit, are recycled for the next requester.
 //! - Under the *larger* rule memory flows from a buffer that holds more than its share to one that then holds no more than
 //!   its own, or still no more than the donor. So two buffers never reclaim the same frame from each other in turn.
-//! - A search visits a bounded number of tables, and the next search continues where it stopped. It visits
+//! - A search visits a bounded number of tables, and the next search continues where it stopped. Of requests that find no
+//!   donor, only so many search that each visits eight tables on average. It visits
 //!   a table that holds no memory once: buffers that are empty or spilled cost a search nothing.
 //! - A table that holds memory is where searches find it.
 //!
@@ -17,8 +18,8 @@
 //!
 //! | rule | donors | requester |
 //! |---|---|---|
-//! | [`larger`](Demand::may_take_from_larger) | the largest of a sample, which holds more than its share | any that holds less |
-//! | [`idle`](Demand::may_take_from_idle) | those of a sample that no owner has visited since the last round | one with less than its share, or less than an eighth of the limit |
+//! | [`larger`](Demand::may_take_from_larger) | the largest of a sample, which holds more than its share | one that then holds no more than its share, or that holds less |
+//! | [`idle`](Demand::may_take_from_idle) | those of a sample that have been silent for two epochs, and that no owner has visited since the last round | one with less than its share, or less than an eighth of the limit |
 //!
 //! The first rule keeps a huge buffer from starving small ones. The second keeps many idle buffers from
 //! starving a few active ones. The bound of the second keeps a huge buffer from evicting all idle ones: past
