@@ -37,21 +37,6 @@ impl<'a> Backing<'a> {
         }
     }
 
-    /// Allocates a slot for page `index`, in which it can grow to `room` bytes; see
-    /// [`SlottedStore::allocate_growing`]. In a file of the buffer's own it is charged whole.
-    pub(crate) fn allocate_growing(
-        self,
-        index: u64,
-        room: usize,
-        may_be_warm: bool,
-        ticket: Option<&Ticket>,
-    ) -> Result<Slot, SpillError> {
-        match self.own {
-            Some(own) => own.allocate(index, ticket),
-            None => self.disk.allocate_growing(room, may_be_warm),
-        }
-    }
-
     /// Bytes that [`allocate_to_grow`](Backing::allocate_to_grow) charges.
     pub(crate) fn charge_to_grow(self, bytes: usize) -> u64 {
         if self.own.is_some() || bytes as u64 <= BLOCK {

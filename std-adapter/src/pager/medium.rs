@@ -98,7 +98,7 @@ impl Pager {
     /// Pins the page, counts the access, and returns where the page is and what kind of access it is. The whole call
     /// moves `want` bytes.
     pub(crate) fn access(&mut self, offset: u64, span: Span, want: usize) -> (Location, Access) {
-        // Whoever reads from the beginning probably goes on.
+        // A call at the beginning is probably the first of a pass.
         let continues = offset == self.last_end || offset == 0;
         self.last_end = offset.saturating_add(span.part as u64);
         let (location, heat, is_next_page) = self.table(|table| {

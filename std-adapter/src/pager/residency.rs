@@ -20,7 +20,7 @@
 //! - Crossing the memory limit moves nothing, and neither a scan nor scattered accesses evict the pages in
 //!   use.
 //! - I2: a frame is charged before it is acquired.
-//! - I3: only [`Pager::evict_to`] and [`Pager::slide`] move bytes of their own buffer out of memory. On an error the page is
+//! - I3: only [`Pager::evict`] and [`Pager::slide`] move bytes of their own buffer out of memory. On an error the page is
 //!   still resident.
 //!
 //! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/spill_faults`.
@@ -227,26 +227,15 @@ impl Pager {
         }
     }
 
-    /// As [`evict_to`](Pager::evict_to), to the shortest slot that fits.
-    pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<Frame>, SpillError> {
-        self.evict_to(index, reason, 0)
-    }
-
-    /// Moves a page from memory to its slot, and returns its frame; `None` if the page is no longer in
-    /// memory. Only here does an owner move a page out of memory, in this order: choose a slot, copy out,
+    /// Moves a page from memory to its slot, the shortest that fits if it has none, and returns its frame; `None` if the
+    /// page is no longer in memory. An owner moves a page out of memory in this order: choose a slot, copy out,
     /// only then let go. On an error the page is still resident, and nothing else has changed.
-    ///
-    /// A slot that is allocated for it can hold `place` bytes.
-    pub(crate) fn evict_to(
-        &mut self,
-        index: u64,
-        reason: SpillReason,
-        place: usize,
-    ) -> Result<Option<Frame>, SpillError> {
+    pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<Frame>, SpillError> {
         let Some(resident) = self.table(|table| table.remove_resident(index)) else { return Ok(None) };
-        match self.write_out(index, &resident, &[], place) {
+        match self.write_out(index, &resident, &[], 0) {
             Ok(None) => {
                 self.table(|table| table.sums.forget(index));
+                resident.slot.into_iter().for_each(|unneeded| self.free_slot(unneeded));
                 Ok(Some(resident.into_frame()))
             }
             Ok(Some(slot)) => {
@@ -261,13 +250,17 @@ impl Pager {
             }
             Err(error) => {
                 self.table(|table| table.put(index, Page::Resident(resident)));
+                self.pool.disk.quota().serve_if_waiting();
                 Err(error)
             }
         }
     }
 
     /// Copies what a page has in its frame to a slot, unless its slot has the same bytes already, and `along` behind it.
-    /// Returns the slot, or `None` if there is no content: the page becomes a hole.
+    /// Returns the slot; or `None` if there is no content, and the page, whose slot is to be freed, becomes a hole.
+    ///
+    /// A slot that is allocated can hold `place` bytes. The page is out of the table, so foreign code must not run: after an
+    /// error the caller puts the page back, and then serves those that wait for room.
     pub(crate) fn write_out(
         &mut self,
         index: u64,
@@ -277,9 +270,6 @@ impl Pager {
     ) -> Result<Option<Slot>, SpillError> {
         let end = resident.end() + along.len();
         if end == 0 {
-            if let Some(slot) = resident.slot {
-                self.free_slot(slot);
-            }
             return Ok(None);
         }
         let fitting = resident.slot.filter(|slot| slot.len() >= end as u64);
@@ -294,8 +284,8 @@ impl Pager {
         let written = self.write_with(slot, resident, along);
         match (&written, fitting) {
             (Ok(()), _) => self.note_sums(index, resident),
-            (Err(_), Some(before)) => self.discharge_slot(slot, before),
-            (Err(_), None) => self.free_slot(slot),
+            (Err(_), Some(before)) => self.discharge_quietly(slot, before),
+            (Err(_), None) => self.free_quietly(slot),
         }
         written.map(|()| Some(slot))
     }

@@ -46,6 +46,7 @@ impl Pager {
             Ok(None) => unreachable!("a page that content is appended to has some"),
             Err(error) => {
                 self.table(|table| table.open(index, page, true));
+                self.pool.disk.quota().serve_if_waiting();
                 return Err(error);
             }
         };

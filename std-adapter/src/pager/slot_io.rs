@@ -44,21 +44,21 @@ impl Pager {
         slot
     }
 
-    /// Allocates a slot for page `index`, in which it can grow to `room` bytes; see [`Pager::charge_slot`].
+    /// Allocates a slot for page `index`, in which it can grow to `room` bytes; see [`Pager::charge_slot`]. Wakes nobody if that
+    /// fails.
     fn allocate_growing(&mut self, index: u64, room: usize) -> Result<Slot, SpillError> {
-        // A limit of the buffer's own may have no room for all of a warm slot.
-        let may_be_warm = self.usage().disk.limit() == u64::MAX;
-        let slot = self.backing().allocate_growing(index, room, may_be_warm, self.ticket())?;
-        match self.charge_usage(slot.charged()) {
-            Ok(()) => Ok(slot),
-            Err(error) => {
-                self.backing().free(slot);
-                Err(error)
-            }
+        if self.own().is_some() {
+            return self.allocate_slot(index, room); // as long as a page, and charged whole
         }
+        // A limit of the buffer's own may have no room for all of a warm slot. So the charge below is 0 if there is one.
+        let may_be_warm = self.usage().disk.limit() == u64::MAX;
+        let slot = self.pool.disk.allocate_growing(room, may_be_warm)?;
+        self.charge_usage(slot.charged()).inspect_err(|_| self.backing().free_quietly(slot))?;
+        Ok(slot)
     }
 
     /// Allocates a slot for page `index`, in which it can grow to `room` bytes, charged as far as its first `end` need.
+    /// Wakes nobody if that fails.
     pub(crate) fn allocate_in_place(
         &mut self,
         index: u64,
@@ -66,7 +66,7 @@ impl Pager {
         end: usize,
     ) -> Result<Slot, SpillError> {
         let slot = self.allocate_growing(index, room)?;
-        self.charge_slot(slot, end).inspect_err(|_| self.free_slot(slot))
+        self.charge_slot(slot, end).inspect_err(|_| self.free_quietly(slot))
     }
 
     /// Charges `slot` as far as its first `end` bytes need. On an error nothing has changed.
@@ -80,11 +80,10 @@ impl Pager {
         self.backing().charge_to(slot, end, self.ticket()).inspect_err(|_| usage.release(more))
     }
 
-    /// Takes back what was charged for `slot` beyond what it was `before`.
-    pub(crate) fn discharge_slot(&self, slot: Slot, before: Slot) {
+    /// Takes back what was charged for `slot` beyond what it was `before`. Wakes nobody.
+    pub(crate) fn discharge_quietly(&self, slot: Slot, before: Slot) {
         self.usage().disk.release(slot.charged() - before.charged());
         self.backing().discharge_quietly(slot, before);
-        self.pool.disk.quota().serve_if_waiting();
     }
 
     /// Reserves `bytes` below the buffer's own disk limit.
@@ -98,6 +97,12 @@ impl Pager {
     pub(crate) fn free_slot(&self, slot: Slot) {
         self.usage().disk.release(slot.charged());
         self.backing().free(slot);
+    }
+
+    /// The same in the middle of something; see [`Backing::free_quietly`].
+    pub(crate) fn free_quietly(&self, slot: Slot) {
+        self.usage().disk.release(slot.charged());
+        self.backing().free_quietly(slot);
     }
 
     /// See [`transfer::read`].
