@@ -279,6 +279,43 @@ fn a_write_that_stops_within_a_page_keeps_the_rest_of_it() {
     stream.buffer.check_invariants();
 }
 
+/// A page that was in its slot already went to a longer slot together with a long write, and only the write arrived
+/// there: what the frame had was taken for stored, and it was, in the slot that was given up.
+#[test]
+fn a_long_write_takes_along_what_a_page_had_in_a_shorter_slot() {
+    for stored in [1, 300, 4096] {
+        let store = MemoryStore::new();
+        let pool = SpillPool::builder().memory(16 << 10).page_size(16 << 10).store(store).build().unwrap();
+        let mut stream = Stream { buffer: pool.buffer(), model: Vec::new(), at: 0 };
+        assert!(stream.write(&content(1, 0, stored)));
+        stream.buffer.spill().unwrap();
+        stream.assert_content(); // brings the page into memory
+        assert!(stream.write(&content(2, 0, 100_000)));
+        stream.assert_content();
+        stream.buffer.check_invariants();
+    }
+}
+
+/// The same where the frame has the end of the page and the slot alone its beginning: the disk limit had kept it in a
+/// short slot, and when it was raised, a long write took it to a longer one.
+#[test]
+fn a_long_write_leaves_a_segment_in_its_slot() {
+    let store = MemoryStore::new();
+    let builder = SpillPool::builder().memory(16 << 10).page_size(64 << 10).disk(4096).store(store);
+    let pool = builder.build().unwrap();
+    let mut stream = Stream { buffer: pool.buffer(), model: Vec::new(), at: 0 };
+    assert!(stream.write(&content(1, 0, 1)));
+    stream.buffer.spill().unwrap();
+    for at in (0..4095).step_by(63) {
+        assert!(stream.write(&content(2, at, 63)));
+    }
+    assert!(stream.buffer.stats().io.written_bytes < 4096, "the rest is in memory, as a segment");
+    pool.set_disk_limit(u64::MAX);
+    assert!(stream.write(&content(3, 0, 100_000)));
+    stream.assert_content();
+    stream.buffer.check_invariants();
+}
+
 /// A stream that is empty: of the pool alone, with limits of its own, or with a file of its own in `dir`.
 fn any_stream(random: &mut Random, pool: &SpillPool, page: usize, dir: &Path) -> Stream {
     let buffer = match random.below(4) {

@@ -276,6 +276,7 @@ impl Pager {
         if fitting.is_some() && !resident.dirty && along.is_empty() {
             return Ok(fitting);
         }
+        debug_assert!(fitting.is_some() || !resident.is_segment(), "only the slot has the page's beginning");
         let slot = match fitting {
             Some(slot) => self.charge_slot(slot, end)?,
             None if place > end => self.allocate_in_place(index, place, end)?,

@@ -39,7 +39,7 @@ impl Pager {
         let held = page.frame.capacity();
         // Not if the slot has bytes between what the frame has and the content's end.
         let goes_along = data.len() >= held && page.frame_end() == page.end();
-        let along = &data[..if goes_along { self.whole_blocks_of(span) } else { 0 }];
+        let along = &data[..if goes_along { self.goes_along(&page, span) } else { 0 }];
         let place = self.pool.disk.place_to_grow(index, held + along.len());
         let slot = match self.write_out(index, &page, along, place) {
             Ok(Some(slot)) => slot,
@@ -51,7 +51,7 @@ impl Pager {
             }
         };
         let outgrown = page.slot.filter(|old| old.offset != slot.offset);
-        let written = if page.dirty { page.valid } else { 0 } + along.len();
+        let written = if page.dirty || outgrown.is_some() { page.valid } else { 0 } + along.len();
         self.pool.counters.count_eviction();
         let end = span.at + along.len();
         let frame = page.into_frame();
@@ -77,11 +77,16 @@ impl Pager {
         })
     }
 
-    /// How many bytes of `span` end with a block, or with its page. None with checksums, which are of one piece.
-    fn whole_blocks_of(&self, span: Span) -> usize {
-        let is_last = span.end() == self.pool.page_size;
-        let end = if is_last { span.end() } else { span.end() / BLOCK_BYTES * BLOCK_BYTES };
-        if self.has_sums() { 0 } else { end.saturating_sub(span.at) }
+    /// How many bytes of `span` go along with `page`: up to the end of a block, or of the page. None with checksums, which
+    /// are of one piece. A segment stays in its slot, which has bytes that the frame has not.
+    fn goes_along(&self, page: &Resident, span: Span) -> usize {
+        if self.has_sums() {
+            return 0;
+        }
+        let slot_end = page.slot.filter(|_| page.is_segment()).map_or(u64::MAX, Slot::len);
+        let end = span.end().min(usize::try_from(slot_end).unwrap_or(usize::MAX));
+        let end = if end == self.pool.page_size { end } else { end / BLOCK_BYTES * BLOCK_BYTES };
+        end.saturating_sub(span.at)
     }
 
     /// Whether a segment can go on at `end` in the same frame and slot.
@@ -96,10 +101,10 @@ impl Pager {
             && self.fits_share(frame)
     }
 
-    /// Writes what a page has in its frame, if it is dirty, and `along` behind it.
+    /// Writes what a page has in its frame, unless `slot` has that already, and `along` behind it.
     pub(crate) fn write_with(&mut self, slot: Slot, page: &Resident, along: &[u8]) -> Result<(), SpillError> {
-        let content = if page.dirty { page.content() } else { &[] };
-        let start = if page.dirty { page.base() } else { page.end() };
+        let is_stored = !page.dirty && page.slot.is_some_and(|old| old.offset == slot.offset);
+        let (start, content) = if is_stored { (page.end(), &[][..]) } else { (page.base(), page.content()) };
         let offset = slot.offset + start as u64;
         if along.is_empty() {
             return self.write_store(IoPath::Paged, offset, content).1;
