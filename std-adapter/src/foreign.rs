@@ -3,11 +3,19 @@
 //! Foreign code may panic, and so may the drop of what it panicked with. A panic that unwound through the move of a
 //! page would lose the page, leak its charge, and block the threads that wait for it for ever.
 //!
-//! Promise: no panic of a contained call leaves it.
+//! What is to be told may become known while the lock of shared content is held. Whoever is told may use that content,
+//! and would wait for its own thread. So a thread that takes such a lock [holds back](hold_back) what it has to tell.
 //!
-//! Held by: the test below, `tests/tests/foreign_code.rs`, `tests/tests/panicking_subscriber.rs`.
+//! Promises:
+//!
+//! - No panic of a contained call leaves it.
+//! - What is held back is told once the thread has let go, in order, on the same thread, after a panic too.
+//!
+//! Held by: the tests below, `tests/tests/foreign_code.rs`, `tests/tests/panicking_subscriber.rs`, `tests/tests/frozen.rs`.
 
+use crate::sync::thread_local;
 use std::any::Any;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
@@ -26,7 +34,58 @@ pub(crate) fn contained<R>(call: impl FnOnce() -> R) -> Result<R, String> {
 /// Wakes all, whatever one of them does. To be called with nothing locked, and no page in transit.
 pub(crate) fn wake_each(wakers: Vec<Waker>) {
     for waker in wakers {
-        let _ = contained(|| waker.wake());
+        tell(|| waker.wake());
+    }
+}
+
+/// Calls `call` contained: now, or once this thread holds nothing back any more.
+pub(crate) fn tell(call: impl FnOnce() + 'static) {
+    let mut call = Some(call);
+    // A thread that is ending has nothing that it could hold back.
+    let _ = HELD_BACK.try_with(|held| {
+        if let Some(held) = &mut *held.borrow_mut() {
+            held.extend(call.take().map(|call| Box::new(call) as Box<dyn FnOnce()>));
+        }
+    });
+    if let Some(call) = call {
+        let _ = contained(call);
+    }
+}
+
+/// What is to be called later.
+type Calls = Vec<Box<dyn FnOnce()>>;
+
+thread_local! {
+    /// What this thread holds back; `None` if it tells at once.
+    static HELD_BACK: RefCell<Option<Calls>> = RefCell::new(None);
+}
+
+/// While it lives, this thread holds back what it has to tell.
+pub(crate) struct HeldBack {
+    /// False within another one, which tells.
+    is_outermost: bool,
+}
+
+/// Holds back what this thread has to tell, until the result is dropped. To be called before a lock is taken that those
+/// who are told may want.
+pub(crate) fn hold_back() -> HeldBack {
+    let is_outermost = HELD_BACK.try_with(|held| {
+        let mut held = held.borrow_mut();
+        let is_first = held.is_none();
+        held.get_or_insert_default();
+        is_first
+    });
+    HeldBack { is_outermost: is_outermost.unwrap_or(false) }
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        if self.is_outermost {
+            let held = HELD_BACK.try_with(|held| held.borrow_mut().take());
+            for call in held.ok().flatten().unwrap_or_default() {
+                let _ = contained(call);
+            }
+        }
     }
 }
 
@@ -48,6 +107,30 @@ mod tests {
         fn drop(&mut self) {
             panic!("dropped");
         }
+    }
+
+    #[test]
+    fn what_is_held_back_is_told_in_order_once_nothing_is_held() {
+        use std::rc::Rc;
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let note = |number: u32| {
+            let told = Rc::clone(&told);
+            move || told.borrow_mut().push(number)
+        };
+        let outer = hold_back();
+        tell(note(1));
+        tell(|| panic!("the rest is told all the same"));
+        drop(hold_back());
+        let unwinding = std::panic::catch_unwind(|| {
+            let _inner = hold_back();
+            panic!("in the middle");
+        });
+        tell(note(2));
+        assert!(unwinding.is_err() && told.borrow().is_empty());
+        drop(outer);
+        assert_eq!(*told.borrow(), [1, 2]);
+        tell(note(3));
+        assert_eq!(*told.borrow(), [1, 2, 3]);
     }
 
     #[test]

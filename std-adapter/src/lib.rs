@@ -3,6 +3,7 @@
 //!
 //! - [`SpillBuffer`] reads, writes and seeks as a file does. A lone one needs no pool.
 //! - [`SpillPool`] holds thousands of buffers to one hard memory limit and one disk limit.
+//! - [`SpillBuffer::freeze`] ends the writing: any number of readers and threads then share a [`Frozen`] content.
 //! - [`Store`] is where spilled pages go: an unnamed temp file by default, or a store of your own.
 //! - [`SpillBuffer::persist`] turns a buffer into a named file, whole or not at all.
 //!
@@ -51,6 +52,8 @@ pub mod testing;
 
 pub use api::buffer::SpillBuffer;
 pub use api::buffer_builder::BufferBuilder;
+pub use api::frozen::Frozen;
+pub use api::frozen_reader::FrozenReader;
 pub use api::persist::PersistError;
 pub use api::persisted::Persisted;
 pub use api::pool::SpillPool;

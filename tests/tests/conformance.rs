@@ -212,6 +212,26 @@ fn spill_buffer_over_a_temp_file() -> Result<(), Broken> {
     write::check(|| make(b""), content_of)
 }
 
+#[test]
+fn frozen_reader_in_any_pool() -> Result<(), Broken> {
+    for (page, memory) in POOLS {
+        let make = spilling(page, memory);
+        let make = |content: &[u8]| make(content).freeze().reader();
+        let within = |content: &[u8]| {
+            let mut buffer = SpillBuffer::with_budget(memory);
+            buffer.write_all(&[b"before", content, b"behind"].concat()).unwrap();
+            buffer.freeze().slice(6..6 + content.len() as u64).reader()
+        };
+        read::check(make)?;
+        buf_read::check(make)?;
+        seek::check(make)?;
+        read::check(within)?;
+        buf_read::check(within)?;
+        seek::check(within)?;
+    }
+    Ok(())
+}
+
 // What lies below the cursor.
 
 #[test]

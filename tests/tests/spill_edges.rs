@@ -302,3 +302,22 @@ fn a_discard_that_fails_once_is_tried_again_and_one_that_never_works_is_not() {
         assert!(there > 3 * kept && tried == 1, "{kind:?}: {there} bytes, tried {tried} times");
     }
 }
+
+/// Bytes that had no frame were lent from a copy of 4 KiB, and the second time, with nothing in between, from a frame that had
+/// become free and was shorter: a caller that had counted the first chunk found fewer bytes than it had seen.
+#[test]
+fn what_is_lent_twice_is_the_same() {
+    let pool = SpillPool::builder().memory(4096).page_size(4096).build().unwrap();
+    let [mut first, mut second, mut third] = [(); 3].map(|()| pool.buffer());
+    first.write_all(&[1; 4097]).unwrap();
+    second.write_all(&[2; 2048]).unwrap();
+    third.write_all(&[3; 12288]).unwrap();
+    for buffer in [&mut first, &mut second, &mut third] {
+        for from_end in [1, 100, 1000, 4096] {
+            if buffer.seek(SeekFrom::End(-from_end)).is_ok() {
+                let lent = buffer.fill_buf().unwrap().to_vec();
+                assert_eq!(buffer.fill_buf().unwrap(), lent);
+            }
+        }
+    }
+}

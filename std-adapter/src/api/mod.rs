@@ -5,6 +5,8 @@
 pub(crate) mod buffer;
 pub(crate) mod buffer_builder;
 pub(crate) mod buffer_io;
+pub(crate) mod frozen;
+pub(crate) mod frozen_reader;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 pub(crate) mod persist;

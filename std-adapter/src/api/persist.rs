@@ -19,6 +19,7 @@ use crate::disk::atomic_file::{AtomicFile, Existing, NameSync, parent};
 use crate::disk::temp_file::{self, NoTempFile};
 use crate::error::SpillError;
 use crate::pager::export::{seek_to, target};
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -124,32 +125,50 @@ impl SpillBuffer {
         Ok(file)
     }
 
-    /// Everything that may fail comes before the name changes, which is the last step of either commit.
     fn write_named(&mut self, path: &Path, existing: Existing) -> Result<Persisted, SpillError> {
-        let failed = |source| target(path, source);
-        let target_file = AtomicFile::create(path, existing).map_err(failed)?;
-        let name = NameSync::open(path).map_err(failed)?;
-        let file = match self.pager.put_own_file(&target_file, path, self.position)? {
-            Some(file) => file,
-            None => match self.commit_copy(target_file, path)? {
-                Some(file) => file,
-                // The content is written a second time: to a file that has a name to be renamed.
-                None => {
-                    let hidden = AtomicFile::create_hidden(path, existing).map_err(failed)?;
-                    let file = self.commit_copy(hidden, path)?;
-                    file.ok_or_else(|| failed(io::ErrorKind::Unsupported.into()))?
-                }
-            },
-        };
-        Ok(Persisted::new(file, path, name.sync()))
+        let (position, pager) = (self.position, RefCell::new(&mut self.pager));
+        save(
+            path,
+            existing,
+            position,
+            |target_file| pager.borrow_mut().put_own_file(target_file, path, position),
+            |file, name| pager.borrow_mut().copy_to(file, name),
+        )
     }
+}
 
-    /// Writes the content to `target_file`, and commits it. `None` if that has no name and cannot be linked.
-    fn commit_copy(&mut self, target_file: AtomicFile, path: &Path) -> Result<Option<File>, SpillError> {
-        self.pager.copy_to(target_file.file(), path)?;
-        seek_to(target_file.file(), self.position, path)?;
-        target_file.commit().map_err(|source| target(path, source))
-    }
+/// Makes the file `path`, positioned at `position`: by `put`, which may have a file that only needs a name, or else by
+/// `copy`, which writes the content.
+///
+/// Everything that may fail comes before the name changes, which is the last step of either commit.
+pub(crate) fn save(
+    path: &Path,
+    existing: Existing,
+    position: u64,
+    put: impl FnOnce(&AtomicFile) -> Result<Option<File>, SpillError>,
+    mut copy: impl FnMut(&File, &Path) -> Result<(), SpillError>,
+) -> Result<Persisted, SpillError> {
+    let failed = |source| target(path, source);
+    let target_file = AtomicFile::create(path, existing).map_err(failed)?;
+    let name = NameSync::open(path).map_err(failed)?;
+    // `None` if the file has no name and cannot be linked.
+    let mut commit_copy = |target_file: AtomicFile| {
+        copy(target_file.file(), path)?;
+        seek_to(target_file.file(), position, path)?;
+        target_file.commit().map_err(failed)
+    };
+    let file = match put(&target_file)? {
+        Some(file) => file,
+        None => match commit_copy(target_file)? {
+            Some(file) => file,
+            // The content is written a second time: to a file that has a name to be renamed.
+            None => {
+                let hidden = AtomicFile::create_hidden(path, existing).map_err(failed)?;
+                commit_copy(hidden)?.ok_or_else(|| failed(io::ErrorKind::Unsupported.into()))?
+            }
+        },
+    };
+    Ok(Persisted::new(file, path, name.sync()))
 }
 
 impl SpillPool {

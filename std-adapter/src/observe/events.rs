@@ -9,8 +9,9 @@
 //! Held by: `tests/tests/pool_stats.rs`.
 
 use crate::error::{DiskLimitScope, SpillError};
-use crate::foreign::contained;
+use crate::foreign::{contained, tell};
 use crate::observe::stats::SpillReason;
+use crate::sync::Arc;
 use std::fmt;
 use std::time::Duration;
 
@@ -75,6 +76,11 @@ impl fmt::Debug for Listener {
 /// The receivers of a pool's events: the user's listener, and `tracing` with that feature.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
+    receivers: Option<Arc<Receivers>>,
+}
+
+#[derive(Debug)]
+struct Receivers {
     /// The pool's name, carried by events and metrics; empty if it has none.
     name: Box<str>,
     listener: Option<Listener>,
@@ -82,21 +88,24 @@ pub(crate) struct Listeners {
 
 impl Listeners {
     pub(crate) fn new(name: Box<str>, listener: Option<Listener>) -> Self {
-        Listeners { name, listener }
+        Listeners { receivers: Some(Arc::new(Receivers { name, listener })) }
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.receivers.as_ref().map_or("", |receivers| &receivers.name)
     }
 
-    /// Passes `event` to `tracing` and to the listener. The caller holds no lock.
+    /// Passes `event` to `tracing` and to the listener, once this thread [holds nothing back](crate::foreign::hold_back).
     #[cold]
-    pub(crate) fn notify(&self, event: &Event) {
-        #[cfg(feature = "tracing")]
-        let _ = contained(|| trace(&self.name, event));
-        if let Some(Listener(listener)) = &self.listener {
-            let _ = contained(|| listener(event));
-        }
+    pub(crate) fn notify(&self, event: Event) {
+        let receivers = self.receivers.clone();
+        tell(move || {
+            #[cfg(feature = "tracing")]
+            let _ = contained(|| trace(receivers.as_ref().map_or("", |receivers| &receivers.name), &event));
+            if let Some(Listener(listener)) = receivers.as_ref().and_then(|all| all.listener.as_ref()) {
+                let _ = contained(|| listener(&event));
+            }
+        });
     }
 }
 

@@ -42,18 +42,25 @@ impl Pager {
     /// Reads from a spilled page, at an offset that has content, and from the pages after it while their
     /// slots are adjacent. Returns how much was read, at least one byte.
     pub(crate) fn read_direct(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        let (start, len) = self.direct_run(offset, buf.len());
+        self.read_spilled(IoPath::Direct, offset, start, &mut buf[..len])
+    }
+
+    /// Where in the store the content at `offset` begins, which is in a spilled page, and how many bytes of `want` lie there
+    /// together.
+    pub(crate) fn direct_run(&mut self, offset: u64, want: usize) -> (u64, usize) {
         let page = self.pool.page_size;
-        let span = self.span(offset, buf.len());
-        let (start, len) = self.table(|table| {
+        let span = self.span(offset, want);
+        self.table(|table| {
             let Location::Spilled { slot, valid } = table.locate(span.index) else { return (0, 0) };
             let mut len = span.part.min(valid.saturating_sub(span.at));
             let (mut index, mut next) = (span.index, slot.offset + page as u64);
             // A page that ends early ends the run: the rest of its slot is not content.
-            while len < buf.len() && (span.at + len).is_multiple_of(page) && len > 0 {
+            while len < want && (span.at + len).is_multiple_of(page) && len > 0 {
                 index += 1;
                 match table.locate(index) {
                     Location::Spilled { slot, valid } if slot.offset == next => {
-                        len += valid.min(buf.len() - len);
+                        len += valid.min(want - len);
                         next = slot.offset + page as u64;
                         if valid < page {
                             break;
@@ -63,8 +70,7 @@ impl Pager {
                 }
             }
             (slot.offset + span.at as u64, len)
-        });
-        self.read_spilled(IoPath::Direct, offset, start, &mut buf[..len])
+        })
     }
 
     /// Writes to a page that is not in memory, and to the pages after it while they are not in memory either

@@ -11,11 +11,13 @@
 use crate::disk::atomic_file::AtomicFile;
 use crate::disk::temp_file;
 use crate::error::SpillError;
+use crate::pager::content::Content;
 use crate::pager::state::Pager;
 use crate::sync::Arc;
 use overspill_core::ReadMedium;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Bytes on the stack to copy pages through when the pool has no spare frame. They are not charged to the
@@ -123,6 +125,33 @@ impl Pager {
                 at += n as u64;
             }
             from = index + 1;
+        }
+        Ok(())
+    }
+}
+
+impl Content {
+    /// Writes the bytes of `range` to `file`, which is empty, from 0 on, and sets its length. `name` is its path in errors.
+    /// Holes are not written, and other handles read on meanwhile.
+    pub(crate) fn copy_range_to(
+        &self,
+        range: Range<u64>,
+        file: &File,
+        name: &Path,
+    ) -> Result<(), SpillError> {
+        file.set_len(range.end - range.start).map_err(|source| target(name, source))?;
+        let page_size = self.pool.page_size as u64;
+        let mut block = vec![0; self.pool.page_size.min(COPY_BLOCK)];
+        let mut at = range.start;
+        while at < range.end {
+            let next = self.with_pager(|pager| pager.table(|table| table.next_page(at / page_size)));
+            let Some(index) = next else { break };
+            let from = at.max(index * page_size);
+            let end = range.end.min((index * page_size).saturating_add(page_size));
+            let len = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX).min(block.len());
+            let read = if len > 0 { self.read_at(from, &mut block[..len])? } else { break };
+            write_all_at(file, &block[..read], from - range.start).map_err(|source| target(name, source))?;
+            at = from + read as u64;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! - While the window is lent, it is out of the table, so its frame is not reclaimed.
 //! - Every operation that uses the table beyond the window ends the loan first.
 //! - A loan never needs room on the disk.
+//! - What is lent again, with nothing in between, is what was lent before: a caller may have counted on it.
 //! - What was lent while the memory limit was lowered leaves at the end of the loan.
 //!
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`,
@@ -32,9 +33,11 @@ impl Pager {
     pub(crate) fn end_loan(&mut self) {
         if let Some(cold) = self.cold_if_any()
             && let Some(loan) = &mut cold.loan
-            && let Some(window) = loan.window.take()
         {
-            self.table(|table| table.reopen(window));
+            loan.lent = None;
+            if let Some(window) = loan.window.take() {
+                self.table(|table| table.reopen(window));
+            }
         }
     }
 
@@ -84,6 +87,10 @@ impl Pager {
 
     /// See [`chunk_at`](overspill_core::ReadMedium::chunk_at).
     pub(crate) fn lend_chunk(&mut self, offset: u64) -> Result<&[u8], SpillError> {
+        let lent = self.cold_ref().and_then(|cold| cold.loan.as_ref()?.lent);
+        if lent.is_some_and(|(from, _)| from == offset) {
+            return Ok(self.lent(offset));
+        }
         self.end_loan();
         self.keep_limit();
         let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -97,11 +104,16 @@ impl Pager {
         let zeros = &ZEROS[..span.part.min(ZEROS.len())];
         Ok(match chunk? {
             Chunk::Zeros => zeros,
-            Chunk::Scratch { len } => self.loan().scratch.as_ref().map_or(&[], |scratch| &scratch[..len]),
-            Chunk::Window { len } => {
-                let window = self.loan().window.as_ref();
-                window.map_or(&[][..], |window| &window.content_from(span.at)[..len])
+            Chunk::Scratch { len } | Chunk::Window { len } => {
+                self.loan().lent = Some((offset, len));
+                self.lent(offset)
             }
         })
+    }
+
+    /// The bytes at `offset` that are lent.
+    fn lent(&mut self, offset: u64) -> &[u8] {
+        let at = self.span(offset, 0).at;
+        self.loan().bytes(at)
     }
 }

@@ -15,19 +15,24 @@
 //! | `slot_io` | slots allocated and freed, transfers counted |
 //! | `lending`, `loan` | bytes lent in place, for `fill_buf` |
 //! | `waiting`, `wait_state` | waiting for room at the disk limit |
+//! | `content` | pages that several handles read at once |
+//! | `reader`, `shared` | the window that each of these has, and what they share |
 //! | `export` | the whole content moved or copied to a file |
 //! | `audit` | the invariants recounted, for tests |
 
 pub(crate) mod audit;
 pub(crate) mod checked;
+pub(crate) mod content;
 pub(crate) mod direct;
 pub(crate) mod export;
 pub(crate) mod lending;
 pub(crate) mod loan;
 pub(crate) mod medium;
+pub(crate) mod reader;
 pub(crate) mod reading;
 pub(crate) mod residency;
 pub(crate) mod segments;
+pub(crate) mod shared;
 pub(crate) mod slide;
 pub(crate) mod slot_io;
 pub(crate) mod span;

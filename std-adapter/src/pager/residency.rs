@@ -153,7 +153,7 @@ impl Pager {
 
     /// As [`find_frame`](Pager::find_frame), if the buffer then holds no more than its share, without the `outgrown` bytes
     /// that the frame replaces.
-    fn find_in_share(&mut self, len: usize, outgrown: usize, effort: Effort) -> Option<Frame> {
+    pub(crate) fn find_in_share(&mut self, len: usize, outgrown: usize, effort: Effort) -> Option<Frame> {
         let held = self.bytes_in_memory().saturating_sub(outgrown as u64);
         if held + len as u64 > self.share() {
             return None;
@@ -162,7 +162,7 @@ impl Pager {
     }
 
     /// A frame of at least `need` bytes, by evicting the coldest of a sample. The pinned page is not in it.
-    fn evict_coldest(&mut self, need: usize) -> Option<Frame> {
+    pub(crate) fn evict_coldest(&mut self, need: usize) -> Option<Frame> {
         let (victim, _) = self.table(|table| table.coldest())?;
         self.evict_for_frame(victim, need, need)
     }
@@ -296,7 +296,7 @@ impl Pager {
     pub(crate) fn count_spills(&self, reason: SpillReason, pages: u64, bytes: usize) {
         self.pool.counters.count_spills(reason, pages);
         if self.usage().count_spills(pages) {
-            self.pool.listeners.notify(&Event::FirstSpill { reason, bytes: bytes as u64 });
+            self.pool.listeners.notify(Event::FirstSpill { reason, bytes: bytes as u64 });
         }
     }
 }

@@ -140,7 +140,7 @@ impl Pager {
         written
     }
 
-    fn count_io(&mut self, path: IoPath, counts: IoCounts) {
+    pub(crate) fn count_io(&mut self, path: IoPath, counts: IoCounts) {
         self.pool.counters.count_io(path, &counts);
         let cold = self.cold();
         cold.io = cold.io + counts;

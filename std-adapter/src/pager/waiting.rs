@@ -104,7 +104,7 @@ impl Pager {
             _ => return,
         }
         if let Some(event) = Event::of_refusal(error) {
-            self.pool.listeners.notify(&event);
+            self.pool.listeners.notify(event);
         }
     }
 

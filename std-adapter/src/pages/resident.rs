@@ -67,6 +67,17 @@ impl Resident {
         Resident { frame, valid: 0, dirty: false, slot: Some(slot), base: short(base), stored: short(stored) }
     }
 
+    /// A copy of `valid` bytes from `base` on of a page that other content has: clean, and without a slot.
+    pub(crate) fn copy(mut frame: Frame, base: usize, valid: usize) -> Self {
+        frame.use_first(frame.capacity());
+        Resident { frame, valid, dirty: false, slot: None, base: short(base), stored: 0 }
+    }
+
+    /// Whether this is a copy of what other content has.
+    pub(crate) fn is_copy(&self) -> bool {
+        !self.dirty && self.slot.is_none() && self.valid > 0
+    }
+
     /// The frame, all of which may be used again.
     pub(crate) fn into_frame(self) -> Frame {
         let mut frame = self.frame;

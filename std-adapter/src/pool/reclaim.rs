@@ -203,6 +203,9 @@ impl Table {
             usage.memory.release(resident.frame.capacity() as u64);
             let slot = resident.slot;
             (Released::Empty(resident.into_frame()), slot)
+        } else if resident.is_copy() {
+            usage.memory.release(resident.frame.capacity() as u64);
+            (Released::Clean(resident.into_frame()), None)
         } else if let Some(slot) = resident.slot.filter(|_| !resident.dirty) {
             self.put(index, Page::Spilled { slot, valid: resident.end() });
             usage.memory.release(resident.frame.capacity() as u64);
@@ -309,7 +312,7 @@ impl PoolState {
         // Tell last, with no page in transit: a waker or a listener may use any buffer, and would wait for its pages.
         self.disk.quota().serve_if_waiting();
         for bytes in first_spills {
-            self.listeners.notify(&Event::FirstSpill { reason, bytes });
+            self.listeners.notify(Event::FirstSpill { reason, bytes });
         }
         match frames {
             _ if is_empty => Reclaimed::Nothing,

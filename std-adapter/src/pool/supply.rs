@@ -111,6 +111,11 @@ impl PoolState {
         }
     }
 
+    /// Takes leave of the table of a reader, which has no page and counts as no buffer.
+    pub(crate) fn close_reader(&self, table: &OwnTable) {
+        self.registry.iter().for_each(|registry| registry.unregister(table));
+    }
+
     fn drop_table(&self, table: &OwnTable) {
         self.population.fetch_sub(1, Ordering::Relaxed);
         self.registry.iter().for_each(|registry| registry.unregister(table));

@@ -42,6 +42,12 @@ pub(crate) use std::{
     sync::{Condvar, Mutex, MutexGuard},
 };
 
+#[cfg(not(overspill_loom))]
+pub(crate) use std::thread_local;
+
+#[cfg(overspill_loom)]
+pub(crate) use loom::thread_local;
+
 #[cfg(overspill_loom)]
 pub(crate) use loom::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},

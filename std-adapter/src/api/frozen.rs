@@ -1,0 +1,272 @@
+//! Content that is complete, for any number of readers.
+//!
+//! Its promises are listed at [`Frozen`].
+//!
+//! Held by: `tests/tests/frozen.rs`, `std-adapter/src/models/content.rs` (loom).
+
+use crate::api::buffer::SpillBuffer;
+use crate::api::frozen_reader::FrozenReader;
+use crate::api::persist::save;
+use crate::api::persisted::Persisted;
+use crate::disk::atomic_file::Existing;
+use crate::error::SpillError;
+use crate::observe::stats::BufferStats;
+use crate::pager::content::Content;
+use crate::pager::shared::Shared;
+use crate::sync::Arc;
+use std::fmt;
+use std::io::{self, Write};
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+
+/// The content of a [`SpillBuffer`] that is complete: it cannot be written to any more, and any number of handles and
+/// threads read it at once.
+///
+/// A clone is another handle of the same content, and costs one atomic addition. [`reader`](Frozen::reader) makes a
+/// file-like reader with a position of its own; [`read_at`](Frozen::read_at) needs none. A [slice](Frozen::slice) is a handle of a
+/// part. The content is freed with the last handle, whichever that is.
+///
+/// It promises:
+///
+/// - No handle has to wait for another to read on, and none sees another's position or errors.
+/// - The pages are still the pool's: they count against its limits, leave memory when it is short, and come back when they
+///   are read. What several readers need at the same time is read from the store once.
+/// - A reader that stands still holds no memory that others need.
+///
+/// ```
+/// use overspill::SpillPool;
+/// use std::io::{Read, Write};
+/// use std::thread;
+///
+/// let pool = SpillPool::builder().memory(1 << 20).build()?;
+/// let mut upload = pool.buffer();
+/// upload.write_all(&[7; 3_000_000])?;
+///
+/// let frozen = upload.freeze();
+/// let sums = [frozen.reader(), frozen.reader()].map(|reader| {
+///     thread::spawn(move || reader.bytes().map(|byte| u64::from(byte.unwrap())).sum::<u64>())
+/// });
+/// for sum in sums {
+///     assert_eq!(sum.join().unwrap(), 21_000_000);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Frozen {
+    shared: Arc<Shared>,
+    /// Where in the content this handle's part begins and ends, in bytes.
+    start: u64,
+    end: u64,
+}
+
+impl SpillBuffer {
+    /// Ends the writing: the content becomes readable by any number of handles and threads. Moves no byte.
+    ///
+    /// Whoever is the last to hold it can [write to it again](Frozen::into_buffer).
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    ///
+    /// let frozen = SpillBuffer::from(&b"a body"[..]).freeze();
+    /// assert_eq!((frozen.len(), frozen.to_vec()?), (6, b"a body".to_vec()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn freeze(self) -> Frozen {
+        let end = self.len();
+        Frozen { shared: Arc::new(Shared::new(Content::new(self.pager))), start: 0, end }
+    }
+}
+
+impl Frozen {
+    /// The length in bytes: of the content, or of the part that this handle was [sliced](Frozen::slice) to.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads from `offset` into `buf`, and returns the number of bytes: all that `buf` holds, or as many as there are before
+    /// the end; 0 at the end or past it.
+    ///
+    /// Threads may call this at once through one handle. Reads that follow each other are best made by a
+    /// [`reader`](Frozen::reader), which takes no lock for most of them.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    ///
+    /// let frozen = SpillBuffer::from(&b"head and tail"[..]).freeze();
+    /// let mut tail = [0; 8];
+    /// assert_eq!(frozen.read_at(&mut tail, 9)?, 4);
+    /// assert_eq!(&tail[..4], b"tail");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a page cannot be read from the store, and nothing was read before it. The next call tries again.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let want = buf.len().min(left);
+        Ok(self.shared.read_at(self.start.saturating_add(offset), &mut buf[..want])?)
+    }
+
+    /// Reads all of `buf` from `offset`.
+    ///
+    /// # Errors
+    /// Of kind `UnexpectedEof` if the bytes end before; else as [`read_at`](Frozen::read_at). What `buf` holds then is not
+    /// specified.
+    pub fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.read_at(buf, offset)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => {
+                    buf = &mut buf[n..];
+                    offset += n as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A reader at position 0, with a share in the content. It reads on if this handle is dropped.
+    #[must_use]
+    pub fn reader(&self) -> FrozenReader {
+        FrozenReader::new(Arc::clone(&self.shared), self.start, self.end)
+    }
+
+    /// A handle of the bytes in `range`, which count from 0 there. It holds all of the content, not only its part.
+    ///
+    /// What of the range lies past the end is cut off.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    ///
+    /// let frozen = SpillBuffer::from(&b"head and tail"[..]).freeze();
+    /// assert_eq!(frozen.slice(9..).to_vec()?, b"tail");
+    /// assert_eq!(frozen.slice(5..8).slice(1..100).to_vec()?, b"nd");
+    /// assert!(frozen.slice(14..).is_empty());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn slice(&self, range: impl RangeBounds<u64>) -> Frozen {
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&last) => last.saturating_add(1),
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => u64::MAX,
+        };
+        let place = |offset: u64| self.start.saturating_add(offset).min(self.end);
+        let start = place(start);
+        Frozen { shared: Arc::clone(&self.shared), start, end: place(end).max(start) }
+    }
+
+    /// Copies all bytes to a vector.
+    ///
+    /// # Errors
+    /// Of kind `OutOfMemory` if a vector of that length cannot be allocated; else as [`read_at`](Frozen::read_at).
+    pub fn to_vec(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut self.reader(), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes all bytes to `target`, and returns their number.
+    ///
+    /// # Errors
+    /// As `target`'s `write_all`, and as [`read_at`](Frozen::read_at). Part of the bytes may be written then.
+    pub fn copy_to(&self, target: &mut (impl Write + ?Sized)) -> io::Result<u64> {
+        self.reader().copy_to(target)
+    }
+
+    /// Saves the bytes as the file `path`, whole or not at all, as [`SpillBuffer::persist`] does. They are copied, and the
+    /// other handles read on meanwhile. The file is positioned at 0.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let frozen = SpillBuffer::from(&b"head and tail"[..]).freeze();
+    /// frozen.slice(9..).persist(dir.path().join("tail"))?.durable()?;
+    /// assert_eq!(std::fs::read(dir.path().join("tail"))?, b"tail");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`SpillBuffer::persist`]. No name has changed then.
+    pub fn persist(&self, path: impl AsRef<Path>) -> Result<Persisted, SpillError> {
+        let (content, range) = (&self.shared.content, self.start..self.end);
+        save(
+            path.as_ref(),
+            Existing::Replaced,
+            0,
+            |_| Ok(None),
+            |file, name| content.copy_range_to(range.clone(), file, name),
+        )
+    }
+
+    /// The content as a buffer again, at position 0, to be written to. Moves no byte.
+    ///
+    /// # Errors
+    /// Returns the handle if it is not the only one, readers and slices included, or if it is a slice itself.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    /// use std::io::Write;
+    ///
+    /// let frozen = SpillBuffer::from(&b"once"[..]).freeze();
+    /// let other = frozen.clone();
+    /// let frozen = frozen.into_buffer().unwrap_err(); // it is shared
+    /// drop(other);
+    /// let mut buffer = frozen.into_buffer().unwrap();
+    /// buffer.write_all(b"more")?;
+    /// assert_eq!(buffer.to_vec()?, b"more");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn into_buffer(self) -> Result<SpillBuffer, Frozen> {
+        let Frozen { shared, start, end } = self;
+        if (start, end) != (0, shared.content.len()) {
+            return Err(Frozen { shared, start, end });
+        }
+        match Arc::try_unwrap(shared) {
+            Ok(shared) => Ok(SpillBuffer { position: 0, pager: shared.content.into_pager() }),
+            Err(shared) => Err(Frozen { shared, start, end }),
+        }
+    }
+
+    /// Where the bytes of the whole content are, and how much of it was spilled and transferred so far. What readers hold
+    /// for themselves is counted by the pool alone.
+    #[must_use]
+    pub fn stats(&self) -> BufferStats {
+        self.shared.content.with_pager(|pager| pager.stats())
+    }
+
+    /// Checks every invariant that can be checked without I/O. For tests.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        self.shared.content.with_pager(|pager| pager.check_invariants());
+    }
+}
+
+/// Shows lengths and counts, never the content.
+impl fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = self.stats();
+        f.debug_struct("Frozen")
+            .field("len", &self.len())
+            .field("memory_used", &stats.memory_used)
+            .field("disk_used", &stats.disk_used)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,208 @@
+//! A reader of frozen content, with a position of its own.
+//!
+//! Promises:
+//!
+//! - It reads and seeks as a file that is opened for reading does, whatever other readers do.
+//! - A small read that continues the last one takes no lock, unless its window has to move.
+//!
+//! Held by: `tests/tests/frozen.rs`, `tests/tests/conformance.rs`.
+
+use crate::error::SpillError;
+use crate::pager::reader::Reader;
+use crate::pager::shared::Shared;
+use crate::sync::Arc;
+use std::fmt;
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
+
+/// Bytes that `read_to_end` reads at a time: few enough that they are still in the processor's cache between clearing
+/// and filling.
+const READ_TO_END_STEP: usize = 256 << 10;
+
+/// A reader of a [`Frozen`](crate::Frozen) content: [`Read`], [`BufRead`] and [`Seek`] from a position of its own.
+///
+/// It has a share in the content, and reads on when all other handles are gone. A clone stands at the same position and
+/// then goes its own way.
+///
+/// ```
+/// use overspill::SpillBuffer;
+/// use std::io::{BufRead, Read, Seek, SeekFrom};
+///
+/// let mut reader = SpillBuffer::from(&b"first\nsecond\n"[..]).freeze().reader();
+/// let mut line = String::new();
+/// reader.read_line(&mut line)?;
+/// let mut other = reader.clone();
+/// reader.seek(SeekFrom::Start(0))?;
+/// line.clear();
+/// other.read_line(&mut line)?;
+/// assert_eq!((&line[..], reader.position(), other.position()), ("second\n", 0, 13));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct FrozenReader {
+    shared: Arc<Shared>,
+    reader: Reader,
+    /// The position in the content, which may lie past the end.
+    at: u64,
+    /// Where in the content the readable part begins and ends.
+    start: u64,
+    end: u64,
+}
+
+impl FrozenReader {
+    pub(crate) fn new(shared: Arc<Shared>, start: u64, end: u64) -> Self {
+        shared.content.add_readers(1);
+        let reader = Reader::new(Arc::clone(&shared.content.pool));
+        FrozenReader { shared, reader, at: start, start, end }
+    }
+
+    /// The length of what can be read in all, in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether there is nothing to read, wherever the position is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where the next read starts, in bytes from the beginning. May lie past the end.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.at - self.start
+    }
+
+    /// Bytes between the position and the end, as far as they can be counted.
+    fn left(&self) -> usize {
+        usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX)
+    }
+
+    /// Writes the bytes from the position to the end to `target`, and moves there. Returns their number.
+    pub(crate) fn copy_to(&mut self, target: &mut (impl Write + ?Sized)) -> io::Result<u64> {
+        let mut copied = 0;
+        loop {
+            let chunk = self.fill_buf()?;
+            if chunk.is_empty() {
+                return Ok(copied);
+            }
+            let len = chunk.len();
+            target.write_all(chunk)?;
+            self.consume(len);
+            copied += len as u64;
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_slow(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let want = buf.len().min(self.left());
+        let read = self.reader.read(&self.shared.content, self.at, &mut buf[..want])?;
+        self.at += read as u64;
+        Ok(read)
+    }
+
+    /// Whether the window, which may reach further than a slice does, can be read for `len` bytes.
+    #[inline(always)]
+    fn is_within(&self, len: usize) -> bool {
+        len as u64 <= self.end.saturating_sub(self.at)
+    }
+}
+
+impl Clone for FrozenReader {
+    fn clone(&self) -> Self {
+        let mut clone = FrozenReader::new(Arc::clone(&self.shared), self.start, self.end);
+        clone.at = self.at;
+        clone.reader.pass(self.at);
+        clone
+    }
+}
+
+impl Drop for FrozenReader {
+    fn drop(&mut self) {
+        self.shared.content.remove_reader();
+    }
+}
+
+impl Read for FrozenReader {
+    #[inline]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.is_within(buf.len()) && self.reader.read_window(&mut self.at, buf) {
+            return Ok(buf.len());
+        }
+        self.read_slow(buf)
+    }
+
+    #[inline]
+    fn read_exact(&mut self, mut buf: &mut [u8]) -> io::Result<()> {
+        if self.is_within(buf.len()) && self.reader.read_window(&mut self.at, buf) {
+            return Ok(());
+        }
+        while !buf.is_empty() {
+            match self.read_slow(buf)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => buf = &mut buf[n..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Reserves once, then reads straight into the vector.
+    fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let start = buf.len();
+        buf.try_reserve(self.left()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        while self.left() > 0 {
+            let at = buf.len();
+            buf.resize(at + READ_TO_END_STEP.min(self.left()), 0);
+            let read = self.read_slow(&mut buf[at..]);
+            buf.truncate(at + *read.as_ref().unwrap_or(&0));
+            read?;
+        }
+        Ok(buf.len() - start)
+    }
+}
+
+impl BufRead for FrozenReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let left = self.left();
+        if left == 0 {
+            return Ok(&[]);
+        }
+        let chunk = self.reader.lend(&self.shared.content, self.at)?;
+        Ok(&chunk[..chunk.len().min(left)])
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.at += n.min(self.left()) as u64;
+        self.reader.pass(self.at);
+    }
+}
+
+/// As a file's. Past the end nothing is read; before the beginning is an error, and the position stays.
+impl Seek for FrozenReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (from, offset) = match to {
+            SeekFrom::Start(position) => (position, 0),
+            SeekFrom::Current(offset) => (self.position(), offset),
+            SeekFrom::End(offset) => (self.len(), offset),
+        };
+        let position = from.checked_add_signed(offset);
+        // Positions in the content count from the slice's beginning, so a slice has fewer of them.
+        let at = position.and_then(|position| self.start.checked_add(position));
+        self.at = at.ok_or(SpillError::InvalidSeek { from, offset })?;
+        Ok(self.position())
+    }
+
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.position())
+    }
+}
+
+/// Shows lengths, never the content.
+impl fmt::Debug for FrozenReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrozenReader")
+            .field("len", &self.len())
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}

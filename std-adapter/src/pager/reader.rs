@@ -1,0 +1,248 @@
+//! What one reader sees of shared content: a window of its own, and what lies past it.
+//!
+//! The window is a copy of a few kilobytes, in a frame of the pool. So small reads take no lock but the reader's own, which
+//! is biased to it, and the pool takes the frame of a reader that stands still, without I/O and without a word.
+//!
+//! Promises:
+//!
+//! - I2: the window's frame is charged to the pool, and reclaimed like a clean page.
+//! - A read of scattered bytes copies no more than was asked for.
+//! - Without a frame every read works, through the content's lock.
+//!
+//! Held by: `tests/tests/frozen.rs`, `std-adapter/src/models/content.rs` (loom).
+
+use crate::error::SpillError;
+use crate::memory::frame::Frame;
+use crate::pager::content::Content;
+use crate::pager::loan::{Loan, SCRATCH};
+use crate::pages::resident::Resident;
+use crate::pages::table::{Table, low_bits};
+use crate::pool::member::OwnTable;
+#[cfg(all(test, overspill_loom))]
+use crate::pool::member::PeerTable;
+use crate::pool::registry::Effort;
+use crate::pool::state::PoolState;
+use crate::sync::Arc;
+
+/// The longest window, in bytes. Each byte of a window is copied twice; what is copied first is still in the processor's
+/// cache then.
+const WINDOW_MAX: usize = 16 << 10;
+
+/// A reader of shared content, without its position.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pool: Arc<PoolState>,
+    /// Has the window, and no other page. `None` until the reader needs one.
+    own_table: Option<OwnTable>,
+    /// The end of the last read that missed the window. A read that starts there is sequential.
+    last_end: u64,
+    loan: Loan,
+}
+
+impl Reader {
+    pub(crate) fn new(pool: Arc<PoolState>) -> Self {
+        Reader { pool, own_table: None, last_end: 0, loan: Loan::default() }
+    }
+
+    /// Reads all of `buf` if it lies in the window, and moves `position` past it. Otherwise does nothing and returns
+    /// `false`.
+    #[inline(always)]
+    pub(crate) fn read_window(&mut self, position: &mut u64, buf: &mut [u8]) -> bool {
+        let Some(table) = &mut self.own_table else { return false };
+        let read = table.try_with(|table| {
+            let content = table.content(*position, buf.len())?;
+            *position += buf.len() as u64;
+            buf.copy_from_slice(content);
+            Some(())
+        });
+        read.flatten().is_some()
+    }
+
+    /// Fills `buf` from `offset` on, as far as `content` reaches.
+    #[cold]
+    pub(crate) fn read(
+        &mut self,
+        content: &Content,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<usize, SpillError> {
+        self.end_loan();
+        // A read at the beginning is probably the first of a pass.
+        let continues = offset == self.last_end || offset == 0;
+        if continues && buf.len() < self.window_len() / 2 && !buf.is_empty() {
+            self.refill(content, offset)?;
+        }
+        let in_window = self.copy_window(offset, buf);
+        let rest = content.read_at(offset + in_window as u64, &mut buf[in_window..]);
+        let done = match rest {
+            Ok(rest) => in_window + rest,
+            Err(error) if in_window == 0 => return Err(error),
+            Err(_) => in_window,
+        };
+        self.last_end = offset + done as u64;
+        Ok(done)
+    }
+
+    /// Copies what the window has from `offset` on, and returns how much that is.
+    fn copy_window(&mut self, offset: u64, buf: &mut [u8]) -> usize {
+        let shift = self.pool.page_size.trailing_zeros();
+        let at = low_bits(offset, shift);
+        self.own_table.as_mut().map_or(0, |table| {
+            table.with(|table| {
+                let Some(page) = table.resident(offset >> shift) else { return 0 };
+                let content = page.content_from(at);
+                let len = content.len().min(buf.len());
+                buf[..len].copy_from_slice(&content[..len]);
+                len
+            })
+        })
+    }
+
+    /// Bytes of the window that the reader may have now. Less than a frame's if memory is too short for any.
+    fn window_len(&self) -> usize {
+        let share = usize::try_from(self.pool.active_share()).unwrap_or(usize::MAX);
+        self.pool.frames.class_below(share.min(WINDOW_MAX))
+    }
+
+    /// Moves the window to `offset`, if there is a frame for it and it does not lie there already.
+    fn refill(&mut self, content: &Content, offset: u64) -> Result<(), SpillError> {
+        let (shift, page) = (self.pool.page_size.trailing_zeros(), self.pool.page_size);
+        let (index, at) = (offset >> shift, low_bits(offset, shift));
+        if self.has(offset) {
+            return Ok(());
+        }
+        let Some(mut frame) = self.take_frame(content) else { return Ok(()) };
+        let len = frame.capacity().min(page - at);
+        let read = content.read_at(offset, frame.first_mut(len));
+        match read {
+            Ok(valid) if valid > 0 => {
+                let copy = Resident::copy(frame, at, valid);
+                self.table(|table| table.open(index, copy, false));
+                Ok(())
+            }
+            Ok(_) => {
+                self.recycle(frame);
+                Ok(())
+            }
+            Err(error) => {
+                self.recycle(frame);
+                Err(error)
+            }
+        }
+    }
+
+    fn has(&mut self, offset: u64) -> bool {
+        self.own_table.as_mut().is_some_and(|table| table.with(|table| table.content(offset, 1).is_some()))
+    }
+
+    /// The frame of the window, which then is empty, or one of the pool.
+    fn take_frame(&mut self, content: &Content) -> Option<Frame> {
+        let held = self.table(|table| {
+            let index = table.window_index().or_else(|| table.next_in_memory(0))?;
+            table.remove_resident(index).map(Resident::into_frame)
+        });
+        if let Some(frame) = held {
+            if !self.pool.frames.is_over() {
+                return Some(frame);
+            }
+            self.recycle(frame); // the limit was lowered
+            return None;
+        }
+        let len = self.pool.frames.class(self.window_len());
+        if self.window_len() == 0 {
+            return None;
+        }
+        self.find_frame(len).or_else(|| {
+            if self.pool.registry.is_some() {
+                return None;
+            }
+            content.make_room(len);
+            self.find_frame(len)
+        })
+    }
+
+    /// A frame of `len` bytes from the pool, charged to this reader too.
+    fn find_frame(&mut self, len: usize) -> Option<Frame> {
+        let table = self.own_table.get_or_insert_with(|| self.pool.open_table());
+        let memory = &table.unlocked().usage.memory;
+        memory.reserve(len as u64).ok()?;
+        self.pool.note_holder(table);
+        let frame = self.pool.acquire_frame(len, 0, Effort::Idle, table);
+        if frame.is_none() {
+            memory.release(len as u64);
+        }
+        frame
+    }
+
+    /// The reader's table, for those who take its memory.
+    #[cfg(all(test, overspill_loom))]
+    pub(crate) fn peer(&self) -> Option<PeerTable> {
+        self.own_table.as_ref().map(OwnTable::peer)
+    }
+
+    fn recycle(&mut self, frame: Frame) {
+        let table = self.own_table.get_or_insert_with(|| self.pool.open_table());
+        table.unlocked().usage.memory.release(frame.capacity() as u64);
+        self.pool.frames.recycle(frame);
+        self.pool.tell_waiters();
+    }
+
+    fn table<R>(&mut self, f: impl FnOnce(&mut Table) -> R) -> R {
+        self.own_table.get_or_insert_with(|| self.pool.open_table()).with(f)
+    }
+
+    // ---- lending
+
+    /// Lends bytes from `offset` on: at least one, unless `content` ends there.
+    ///
+    /// What is lent again, with nothing in between, is what was lent before: a caller may have counted on it.
+    pub(crate) fn lend(&mut self, content: &Content, offset: u64) -> Result<&[u8], SpillError> {
+        let is_lent = self.loan.lent.is_some_and(|(from, _)| from == offset);
+        if !is_lent {
+            self.end_loan();
+            self.refill(content, offset)?;
+            self.loan.window = if self.has(offset) { self.table(Table::lend) } else { None };
+            let at = low_bits(offset, self.pool.page_size.trailing_zeros());
+            let len = match &self.loan.window {
+                Some(window) => window.content_from(at).len(),
+                None => {
+                    let mut scratch = self.loan.scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
+                    let read = content.read_at(offset, &mut scratch[..]);
+                    self.loan.scratch = Some(scratch);
+                    read?
+                }
+            };
+            self.loan.lent = Some((offset, len));
+        }
+        Ok(self.loan.bytes(low_bits(offset, self.pool.page_size.trailing_zeros())))
+    }
+
+    /// Notes that the reader has come to `end` without a read.
+    pub(crate) fn pass(&mut self, end: u64) {
+        self.end_loan();
+        self.last_end = end;
+    }
+
+    /// Ends a loan: the window may be reclaimed again.
+    pub(crate) fn end_loan(&mut self) {
+        self.loan.lent = None;
+        if let Some(window) = self.loan.window.take() {
+            self.table(|table| table.reopen(window));
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.end_loan();
+        if self.own_table.is_none() {
+            return;
+        }
+        let held = self.table(|table| {
+            let index = table.window_index().or_else(|| table.next_in_memory(0))?;
+            table.remove_resident(index).map(Resident::into_frame)
+        });
+        held.into_iter().for_each(|frame| self.recycle(frame));
+        self.own_table.take().into_iter().for_each(|table| self.pool.close_reader(&table));
+    }
+}

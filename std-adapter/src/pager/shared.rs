@@ -1,0 +1,44 @@
+//! What all handles of frozen content share: the content, and readers for those that have none of their own.
+//!
+//! Held by: `tests/tests/frozen.rs`.
+
+use crate::error::SpillError;
+use crate::pager::content::Content;
+use crate::pager::reader::Reader;
+use crate::sync::{Arc, Mutex, OnceLock, lock, thread_number};
+use std::array;
+
+/// Readers for threads that read through one handle: a thread uses the one that its number falls on, so that two threads
+/// seldom meet.
+const COMMON: usize = 8;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) content: Content,
+    /// Made by the first that reads without a reader.
+    common: OnceLock<Box<[Apart; COMMON]>>,
+}
+
+/// A reader that shares no cache line with its neighbours, nor the next line, which processors load with it.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Apart(Mutex<Reader>);
+
+impl Shared {
+    pub(crate) fn new(content: Content) -> Self {
+        Shared { content, common: OnceLock::new() }
+    }
+
+    /// See [`Content::read_at`]. Threads may call this at once.
+    pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        let common = self.common.get_or_init(|| {
+            self.content.add_readers(COMMON);
+            Box::new(array::from_fn(|_| Apart(Mutex::new(Reader::new(Arc::clone(&self.content.pool))))))
+        });
+        let mut reader = lock(&common[thread_number() % COMMON].0);
+        if reader.read_window(&mut { offset }, buf) {
+            return Ok(buf.len());
+        }
+        reader.read(&self.content, offset, buf)
+    }
+}

@@ -1,0 +1,370 @@
+//! Many handles on one frozen content: each reads what it would read alone, wherever the bytes are and whatever the
+//! others do.
+#![allow(missing_docs)]
+
+use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
+use overspill::{Checksums, Event, Frozen, FrozenReader, MemoryStore, SpillBuffer, SpillPool};
+use overspill_tests::support::{Random, content_of};
+use std::fs;
+use std::io::{BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+const PAGE: usize = 4096;
+
+/// Content with holes, written in any order, and what it is.
+fn any_content(random: &mut Random, mut buffer: SpillBuffer) -> (SpillBuffer, Vec<u8>) {
+    let mut model = Vec::new();
+    for _ in 0..random.index(12) {
+        let (at, len) = (random.index(8 * PAGE), random.index(3 * PAGE));
+        let bytes = random.bytes(len);
+        model.resize(model.len().max(at + len), 0);
+        model[at..at + len].copy_from_slice(&bytes);
+        buffer.seek(SeekFrom::Start(at as u64)).unwrap();
+        buffer.write_all(&bytes).unwrap();
+        match random.index(6) {
+            0 => buffer.spill().unwrap(),
+            1 => drop(content_of(&mut buffer)),
+            _ => {}
+        }
+    }
+    let len = random.index(9 * PAGE);
+    if random.index(4) == 0 {
+        model.resize(len, 0);
+        buffer.set_len(len as u64).unwrap();
+    }
+    model.resize(usize::try_from(buffer.len()).unwrap(), 0);
+    (buffer, model)
+}
+
+/// A buffer of the pool: as any other, with limits of its own, with a file of its own, or with a pool of its own.
+fn any_buffer(random: &mut Random, pool: &SpillPool) -> SpillBuffer {
+    match random.index(5) {
+        0 => pool.buffer_builder().memory(random.index(4 * PAGE)).build(),
+        1 => pool.buffer_for(std::env::temp_dir().join("frozen")),
+        2 => SpillBuffer::with_budget(random.index(10 * PAGE)),
+        _ => pool.buffer(),
+    }
+}
+
+/// Some bytes from `at` on of a model.
+fn part(model: &[u8], at: usize, len: usize) -> &[u8] {
+    let rest = model.get(at..).unwrap_or_default();
+    &rest[..len.min(rest.len())]
+}
+
+/// A reader, where it stands, and what it reads from.
+struct Reading {
+    reader: FrozenReader,
+    at: usize,
+    model: Vec<u8>,
+}
+
+impl Reading {
+    fn step(&mut self, random: &mut Random) {
+        let len = if random.index(4) > 0 { random.index(200) } else { random.index(3 * PAGE) };
+        match random.index(8) {
+            0 => {
+                self.at = random.index(self.model.len() + 100);
+                self.reader.seek(SeekFrom::Start(self.at as u64)).unwrap();
+            }
+            1 | 2 => {
+                let chunk = self.reader.fill_buf().unwrap();
+                assert_eq!(chunk.is_empty(), self.at >= self.model.len());
+                assert!(chunk == part(&self.model, self.at, chunk.len()), "lent at {}", self.at);
+                let consumed = random.index(chunk.len() + 1);
+                self.reader.consume(consumed);
+                self.at += consumed;
+            }
+            3 => {
+                let clone = self.reader.clone();
+                self.reader = clone;
+            }
+            _ => {
+                let mut bytes = vec![0; len];
+                let n = self.reader.read(&mut bytes).unwrap();
+                assert!(n > 0 || len == 0 || self.at >= self.model.len(), "at {}", self.at);
+                assert!(bytes[..n] == *part(&self.model, self.at, n), "{n} bytes at {}", self.at);
+                self.at += n;
+            }
+        }
+        assert_eq!(self.reader.position(), self.at as u64);
+    }
+}
+
+fn any_slice(random: &mut Random, frozen: &Frozen, model: &[u8]) -> (Frozen, Vec<u8>) {
+    let (from, to) = (random.index(model.len() + 10), random.index(model.len() + 10));
+    let cut = |at: usize| at.min(model.len());
+    (frozen.slice(from as u64..to as u64), model[cut(from)..cut(to.max(from))].to_vec())
+}
+
+#[test]
+fn any_handle_reads_what_it_would_read_alone() {
+    for seed in 1..150 {
+        let random = &mut Random::new(seed);
+        let memory = [0, 1, PAGE, 3 * PAGE, 7 * PAGE, 1 << 20][random.index(6)];
+        let checksums = if random.index(3) == 0 { Checksums::On } else { Checksums::Off };
+        let builder = SpillPool::builder().memory(memory).page_size(PAGE).checksums(checksums);
+        let pool = builder.store(MemoryStore::new()).build().unwrap();
+        let buffer = any_buffer(random, &pool);
+        let (buffer, model) = any_content(random, buffer);
+        let frozen = buffer.freeze();
+        let mut readings: Vec<_> = (0..1 + random.index(4))
+            .map(|_| {
+                let (frozen, model) = if random.index(2) == 0 {
+                    any_slice(random, &frozen, &model)
+                } else {
+                    (frozen.clone(), model.clone())
+                };
+                Reading { reader: frozen.reader(), at: 0, model }
+            })
+            .collect();
+        let mut other = pool.buffer();
+        for _ in 0..120 {
+            match random.index(10) {
+                0 => {
+                    let (at, len) = (random.index(model.len() + 5), random.index(2 * PAGE));
+                    let mut bytes = vec![0; len];
+                    let n = frozen.read_at(&mut bytes, at as u64).unwrap();
+                    assert!(bytes[..n] == *part(&model, at, len), "{n} of {len} bytes at {at}");
+                }
+                1 => other.write_all(&random.bytes(PAGE)).unwrap(),
+                2 => pool.set_memory_limit(random.index(memory + 1)),
+                _ => {
+                    let reading = random.index(readings.len());
+                    readings[reading].step(random);
+                }
+            }
+            pool.check_invariants();
+        }
+        frozen.check_invariants();
+        assert_eq!(frozen.to_vec().unwrap(), model);
+        let frozen = frozen.into_buffer().unwrap_err();
+        drop(readings);
+        let mut buffer = frozen.into_buffer().unwrap();
+        assert_eq!(content_of(&mut buffer), model);
+        buffer.write_all(b"and more").unwrap();
+        assert_eq!(content_of(&mut buffer), [&model[..], b"and more"].concat());
+        buffer.check_invariants();
+        drop((buffer, other));
+        pool.trim();
+        let stats = pool.stats();
+        assert_eq!((stats.buffers, stats.memory_used, stats.disk_used), (0, 0, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn handles_can_go_to_other_threads() {
+    fn is_shared<T: Send + Sync + Clone>() {}
+    fn is_sent<T: Send + Clone>() {}
+    is_shared::<Frozen>();
+    is_sent::<FrozenReader>();
+}
+
+#[test]
+fn threads_read_while_others_take_their_memory() {
+    let pool = SpillPool::builder().memory(24 * PAGE).page_size(PAGE).build().unwrap();
+    let (mut buffer, model) = (pool.buffer(), Random::new(7).bytes(40 * PAGE));
+    buffer.write_all(&model).unwrap();
+    let (frozen, model, is_over) = (buffer.freeze(), Arc::new(model), Arc::new(AtomicBool::new(false)));
+    let threads: Vec<_> = (1..5)
+        .map(|seed| {
+            let (frozen, model) = (frozen.clone(), Arc::clone(&model));
+            thread::spawn(move || {
+                let random = &mut Random::new(seed);
+                let mut reading = Reading { reader: frozen.reader(), at: 0, model: model.to_vec() };
+                for _ in 0..3000 {
+                    reading.step(random);
+                    let (at, mut bytes) = (random.index(model.len()), vec![0; random.index(300)]);
+                    let n = frozen.read_at(&mut bytes, at as u64).unwrap();
+                    assert!(bytes[..n] == *part(&model, at, n));
+                }
+            })
+        })
+        .collect();
+    let disturbing = {
+        let (pool, is_over) = (pool.clone(), Arc::clone(&is_over));
+        thread::spawn(move || {
+            let random = &mut Random::new(99);
+            let mut other = pool.buffer();
+            while !is_over.load(Ordering::Relaxed) {
+                other.write_all(&random.bytes(100)).unwrap();
+                if other.len() > 20 * PAGE as u64 {
+                    other.clear();
+                    pool.set_memory_limit((4 + random.index(20)) * PAGE);
+                }
+            }
+        })
+    };
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    is_over.store(true, Ordering::Relaxed);
+    disturbing.join().unwrap();
+    frozen.check_invariants();
+    pool.check_invariants();
+    assert_eq!(frozen.to_vec().unwrap(), *model);
+}
+
+/// Eight that read the same places, one after the other, must not read the store eight times.
+#[test]
+fn readers_in_step_read_the_store_once() {
+    for piece in [64, 1000, 16 << 10, 64 << 10] {
+        let pool = SpillPool::builder().memory(2 << 20).store(MemoryStore::new()).build().unwrap();
+        let (mut buffer, model) = (pool.buffer(), Random::new(3).bytes(8 << 20));
+        buffer.write_all(&model).unwrap();
+        let frozen = buffer.freeze();
+        let before = pool.stats().io.read_bytes;
+        let mut readers = [(); 8].map(|()| frozen.reader());
+        let mut bytes = vec![0; piece];
+        for at in (0..model.len()).step_by(piece) {
+            let part = part(&model, at, piece);
+            for reader in &mut readers {
+                reader.read_exact(&mut bytes[..part.len()]).unwrap();
+                assert!(bytes[..part.len()] == *part, "at {at}");
+            }
+        }
+        let read = (pool.stats().io.read_bytes - before) as f64 / model.len() as f64;
+        assert!(read <= 1.2, "by {piece} bytes, each byte was read {read} times");
+    }
+}
+
+/// What one handle meets is not another's: neither its failed load, nor the loan that it keeps.
+#[test]
+fn a_failed_load_is_the_readers_own_and_is_tried_again() {
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+    let pool = SpillPool::builder().memory(8 * PAGE).page_size(PAGE).store(store).build().unwrap();
+    let (mut buffer, model) = (pool.buffer(), Random::new(5).bytes(6 * PAGE));
+    buffer.write_all(&model).unwrap();
+    buffer.spill().unwrap();
+    let frozen = buffer.freeze();
+    let (mut first, mut second) = (frozen.reader(), frozen.reader());
+    let mut bytes = [0; 50];
+    for _ in 0..3 {
+        faults.set(Fault::once(0, Failure::io()).on(Call::Read));
+        first.read_exact(&mut bytes).unwrap_err();
+        assert_eq!((first.position(), second.position()), (0, 0));
+        faults.lift();
+    }
+    second.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, model[..50]);
+    first.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, model[..50]);
+    // The first has its page in memory, and does not notice.
+    faults.set(Fault::lasting(0, Failure::io()).on(Call::Read));
+    first.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, model[50..100]);
+    second.seek(SeekFrom::Start(3 * PAGE as u64)).unwrap();
+    second.read_exact(&mut bytes).unwrap_err();
+    faults.lift();
+    assert_eq!(frozen.to_vec().unwrap(), model);
+    frozen.check_invariants();
+}
+
+#[test]
+fn a_reader_that_stands_still_holds_nothing_that_others_need() {
+    let limit = 64 * PAGE;
+    let pool = SpillPool::builder().memory(limit).page_size(PAGE).store(MemoryStore::new()).build().unwrap();
+    let mut standing: Vec<_> = (0..40)
+        .map(|i| {
+            let mut body = pool.buffer();
+            body.write_all(&[i; 3 * PAGE]).unwrap();
+            let mut reader = body.freeze().reader();
+            reader.read_exact(&mut [0; 10]).unwrap();
+            reader
+        })
+        .collect();
+    let mut busy = pool.buffer();
+    for _ in 0..4 {
+        busy.rewind().unwrap();
+        for _ in 0..limit / 100 {
+            busy.write_all(&[7; 100]).unwrap();
+        }
+    }
+    // As much as beside buffers that stand still: what one may take from those that are silent.
+    let held = busy.stats().memory_used;
+    assert!(held >= limit as u64 / 8, "{held} of {limit}");
+    for (i, reader) in standing.iter_mut().enumerate() {
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        assert!(rest.len() == 3 * PAGE - 10 && rest.iter().all(|byte| usize::from(*byte) == i));
+    }
+}
+
+/// Foreign code ran while the content was locked, and waited for its own thread.
+#[test]
+fn a_listener_may_read_the_content_that_it_is_told_of() {
+    let shared: Arc<Mutex<Option<Frozen>>> = Arc::default();
+    let told = Arc::new(AtomicBool::new(false));
+    let (of_listener, is_told) = (Arc::clone(&shared), Arc::clone(&told));
+    let listener = move |_: &Event| {
+        if let Some(frozen) = &*of_listener.lock().unwrap() {
+            assert_eq!(frozen.to_vec().unwrap(), [1; 4 * PAGE]);
+            is_told.store(true, Ordering::Relaxed);
+        }
+    };
+    let builder = SpillPool::builder().memory(4 * PAGE).page_size(PAGE).store(MemoryStore::new());
+    let pool = builder.on_event(listener).build().unwrap();
+    let mut body = pool.buffer();
+    body.write_all(&[1; 4 * PAGE]).unwrap();
+    let frozen = body.freeze();
+    *shared.lock().unwrap() = Some(frozen.clone());
+    // Takes memory from the content, or the reader does: the first spill.
+    let mut other = pool.buffer();
+    other.write_all(&[2; 4 * PAGE]).unwrap();
+    let mut reader = frozen.reader();
+    reader.read_exact(&mut [0; 100]).unwrap();
+    pool.set_memory_limit(0);
+    reader.read_exact(&mut [0; 100]).unwrap();
+    assert!(told.load(Ordering::Relaxed));
+    *shared.lock().unwrap() = None;
+}
+
+#[test]
+fn a_part_becomes_a_file_while_others_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = SpillPool::builder().memory(3 * PAGE).page_size(PAGE).build().unwrap();
+    for buffer in [pool.buffer(), pool.buffer_for(dir.path().join("all")), SpillBuffer::with_budget(0)] {
+        let mut buffer = buffer;
+        buffer.seek(SeekFrom::Start(5 * PAGE as u64 + 10)).unwrap();
+        buffer.write_all(&Random::new(8).bytes(5 * PAGE)).unwrap();
+        buffer.set_len(20 * PAGE as u64).unwrap();
+        let model = content_of(&mut buffer);
+        let frozen = buffer.freeze();
+        let mut reader = frozen.reader();
+        reader.read_exact(&mut [0; 100]).unwrap();
+        for (from, to) in [(0, model.len()), (PAGE + 1, 7 * PAGE + 3), (9 * PAGE, 15 * PAGE), (7, 7)] {
+            let path = dir.path().join("part");
+            let part = frozen.slice(from as u64..to as u64);
+            part.persist(&path).unwrap().durable().unwrap();
+            assert!(fs::read(&path).unwrap() == model[from..to], "{from}..{to}");
+            assert_eq!(reader.position(), 100);
+        }
+        let refused = frozen.persist(dir.path().join("no/such/directory")).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotFound);
+        assert_eq!(frozen.to_vec().unwrap(), model);
+    }
+}
+
+#[test]
+fn positions_end_where_they_can_be_counted() {
+    let frozen = SpillBuffer::from(&b"some bytes"[..]).freeze();
+    let mut reader = frozen.slice(5..).reader();
+    assert_eq!(reader.seek(SeekFrom::End(i64::MAX)).unwrap(), i64::MAX as u64 + 5);
+    assert_eq!(reader.read(&mut [0; 3]).unwrap(), 0);
+    assert!(reader.fill_buf().unwrap().is_empty());
+    let refused = reader.seek(SeekFrom::Start(u64::MAX)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    reader.seek(SeekFrom::Current(-i64::MAX)).unwrap();
+    assert_eq!(reader.seek(SeekFrom::Current(-6)).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!((reader.position(), reader.len()), (5, 5));
+    for offset in [10, 11, u64::MAX - 3, u64::MAX] {
+        assert_eq!(frozen.read_at(&mut [0; 3], offset).unwrap(), 0);
+    }
+    assert_eq!(frozen.read_exact_at(&mut [0; 3], 8).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    for range in
+        [frozen.slice(u64::MAX..), frozen.slice(..0), frozen.slice((Bound::Included(3), Bound::Excluded(2)))]
+    {
+        assert!(range.is_empty() && range.reader().is_empty() && range.to_vec().unwrap().is_empty());
+    }
+}
