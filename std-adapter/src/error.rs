@@ -181,6 +181,40 @@ pub enum SpillError {
         requested: u64,
     },
 
+    /// The writer of a spool has failed, or was dropped before it had finished: more bytes were to come, and will not.
+    /// Kind: `ConnectionAborted`. A reader has read all that was written by then.
+    #[error("the writer {} after {written} bytes, before the end", reason.as_ref().map_or_else(
+        || "was dropped".to_owned(), |reason| format!("failed ({reason})")
+    ))]
+    #[non_exhaustive]
+    Unfinished {
+        /// How many bytes were written in all.
+        written: u64,
+        /// What the writer has said; `None` if it was dropped.
+        reason: Option<String>,
+    },
+
+    /// A reader of a spool has waited for as long as it may, and nothing more was written. Kind: `TimedOut`. The next call
+    /// waits again.
+    #[error("nothing was written for {waited:.1?}")]
+    #[non_exhaustive]
+    NothingWritten {
+        /// How long the call has waited.
+        waited: Duration,
+    },
+
+    /// The bytes are gone: all readers of a spool had said that they read once, and had passed them. Kind: `InvalidInput`.
+    #[error(
+        "the bytes at position {position} were read once and are gone; what is kept begins at {kept_from}"
+    )]
+    #[non_exhaustive]
+    Passed {
+        /// The position of the byte that was to be read.
+        position: u64,
+        /// The first position whose byte is there.
+        kept_from: u64,
+    },
+
     /// A seek would have ended before 0 or past `u64::MAX`. The position has not moved. Kind: `InvalidInput`.
     #[error("a seek by {offset} from {from} leads out of 0..={}", u64::MAX)]
     #[non_exhaustive]
@@ -250,7 +284,9 @@ impl SpillError {
             | SpillError::NotDurable { source, .. } => source.kind(),
             SpillError::TooLarge { .. } => io::ErrorKind::FileTooLarge,
             SpillError::Corrupted { .. } => io::ErrorKind::InvalidData,
-            SpillError::InvalidSeek { .. } => io::ErrorKind::InvalidInput,
+            SpillError::InvalidSeek { .. } | SpillError::Passed { .. } => io::ErrorKind::InvalidInput,
+            SpillError::Unfinished { .. } => io::ErrorKind::ConnectionAborted,
+            SpillError::NothingWritten { .. } => io::ErrorKind::TimedOut,
         }
     }
 }
@@ -345,9 +381,40 @@ mod tests {
         ]
     }
 
+    /// The same of those of a spool.
+    fn table_of_spools() -> [(SpillError, io::ErrorKind, &'static str, bool); 4] {
+        use io::ErrorKind::*;
+        [
+            (
+                SpillError::Unfinished { written: 7, reason: None },
+                ConnectionAborted,
+                "the writer was dropped after 7 bytes, before the end",
+                false,
+            ),
+            (
+                SpillError::Unfinished { written: 7, reason: Some("no more".to_owned()) },
+                ConnectionAborted,
+                "the writer failed (no more) after 7 bytes, before the end",
+                false,
+            ),
+            (
+                SpillError::NothingWritten { waited: Duration::from_millis(1500) },
+                TimedOut,
+                "nothing was written for 1.5s",
+                false,
+            ),
+            (
+                SpillError::Passed { position: 7, kept_from: 8 },
+                InvalidInput,
+                "the bytes at position 7 were read once and are gone; what is kept begins at 8",
+                false,
+            ),
+        ]
+    }
+
     #[test]
     fn each_error_has_its_kind_text_and_source_also_within_an_io_error() {
-        for (error, kind, text, has_source) in table() {
+        for (error, kind, text, has_source) in table().into_iter().chain(table_of_spools()) {
             assert_eq!((error.kind(), error.to_string()), (kind, text.to_owned()));
             assert_eq!(error.source().is_some(), has_source, "{text}");
             let outer = io::Error::from(error);

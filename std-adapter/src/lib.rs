@@ -4,6 +4,7 @@
 //! - [`SpillBuffer`] reads, writes and seeks as a file does. A lone one needs no pool.
 //! - [`SpillPool`] holds thousands of buffers to one hard memory limit and one disk limit.
 //! - [`SpillBuffer::freeze`] ends the writing: any number of readers and threads then share a [`Frozen`] content.
+//! - [`SpillPool::spool`] makes content that is read while it is written.
 //! - [`Store`] is where spilled pages go: an unnamed temp file by default, or a store of your own.
 //! - [`SpillBuffer::persist`] turns a buffer into a named file, whole or not at all.
 //!
@@ -58,6 +59,8 @@ pub use api::persist::PersistError;
 pub use api::persisted::Persisted;
 pub use api::pool::SpillPool;
 pub use api::pool_builder::{BuildError, PoolBuilder};
+pub use api::spool::SpoolWriter;
+pub use api::spool_reader::SpoolReader;
 pub use api::writable::Writable;
 pub use disk::memory_store::MemoryStore;
 pub use disk::store::Store;

@@ -73,12 +73,16 @@ impl SpillBuffer {
     /// ```
     #[must_use]
     pub fn freeze(self) -> Frozen {
-        let end = self.len();
-        Frozen { shared: Arc::new(Shared::new(Content::new(self.pager))), start: 0, end }
+        Frozen::whole(Arc::new(Shared::new(Content::new(self.pager, false))))
     }
 }
 
 impl Frozen {
+    pub(crate) fn whole(shared: Arc<Shared>) -> Self {
+        let end = shared.content.len();
+        Frozen { shared, start: 0, end }
+    }
+
     /// The length in bytes: of the content, or of the part that this handle was [sliced](Frozen::slice) to.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -216,7 +220,8 @@ impl Frozen {
     /// The content as a buffer again, at position 0, to be written to. Moves no byte.
     ///
     /// # Errors
-    /// Returns the handle if it is not the only one, readers and slices included, or if it is a slice itself.
+    /// Returns the handle if it is not the only one, readers and slices included, if it is a slice itself, or if a
+    /// [spool](crate::SpoolReader::once) has passed and freed some of the bytes.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -233,7 +238,7 @@ impl Frozen {
     /// ```
     pub fn into_buffer(self) -> Result<SpillBuffer, Frozen> {
         let Frozen { shared, start, end } = self;
-        if (start, end) != (0, shared.content.len()) {
+        if (start, end) != (0, shared.content.len()) || !shared.content.is_whole() {
             return Err(Frozen { shared, start, end });
         }
         match Arc::try_unwrap(shared) {

@@ -13,5 +13,7 @@ pub(crate) mod persist;
 pub(crate) mod persisted;
 pub(crate) mod pool;
 pub(crate) mod pool_builder;
+pub(crate) mod spool;
+pub(crate) mod spool_reader;
 pub(crate) mod transfers;
 pub(crate) mod writable;

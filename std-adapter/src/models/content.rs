@@ -42,7 +42,7 @@ fn two_spilled_pages(memory: usize, failures: usize) -> (Arc<Content>, Arc<Atomi
     let mut pager = Pager::new(Arc::new(pool));
     pager.write_at(0, &two_pages(1, 2)).unwrap();
     pager.spill().unwrap();
-    let content = Content::new(pager);
+    let content = Content::new(pager, false);
     content.add_readers(2);
     (Arc::new(content), reads)
 }

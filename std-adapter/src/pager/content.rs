@@ -1,4 +1,4 @@
-//! Content that several handles read at once: a pager behind a lock.
+//! Content that several handles read at once, and that one may append to: a pager behind a lock.
 //!
 //! Promises:
 //!
@@ -12,10 +12,11 @@
 //!
 //! # Why a slot can be read without the lock
 //!
-//! Nobody writes to the content any more. So a page that is spilled has all its bytes in its slot, and keeps that slot: a load
-//! leaves it with the page, an eviction finds the page clean, and only the drop of the last handle frees it.
+//! A page that is complete is not written to any more. So once it is spilled it has all its bytes in its slot, and keeps
+//! that slot: a load leaves it with the page, an eviction finds the page clean, and it is freed with the content, or when every
+//! reader has passed it. The page that content is appended to is read with the lock held.
 //!
-//! Held by: `tests/tests/frozen.rs`, `std-adapter/src/models/content.rs` (loom).
+//! Held by: `tests/tests/frozen.rs`, `tests/tests/spool.rs`, `std-adapter/src/models/content.rs` (loom).
 
 use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
@@ -28,19 +29,21 @@ use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
 use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
+use crate::pager::waiting::{Attempt, block_until};
 use crate::pages::page::{Location, Page};
 use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 use crate::pool::state::PoolState;
-use crate::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, lock};
 
-/// The content of a frozen buffer.
+/// The content of a frozen buffer, or of a spool.
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) pool: Arc<PoolState>,
     /// The file that the pages are in instead of the pool's store, if they are.
     own: Option<Arc<OwnFile>>,
-    len: u64,
+    /// Bytes of content. Written with the state locked, once they are there.
+    len: AtomicU64,
     state: Mutex<State>,
     /// Signalled when a load has ended.
     loaded: Condvar,
@@ -49,10 +52,14 @@ pub(crate) struct Content {
 }
 
 #[derive(Debug)]
-struct State {
-    pager: Pager,
+pub(crate) struct State {
+    pub(crate) pager: Pager,
     /// The indices of pages that are being read from the store. They are spilled meanwhile.
     loading: Vec<u64>,
+    /// Content may still be appended.
+    is_open: bool,
+    /// Bytes at the beginning that every reader has passed, and that are gone.
+    pub(crate) passed: u64,
 }
 
 /// What a read has to do next.
@@ -80,13 +87,16 @@ impl State {
     /// Reads from the page of `offset`, or says how to. `buf` is not empty and ends before the end of the content. With
     /// `is_shared`, others are likely to read the page too.
     fn step(&mut self, offset: u64, buf: &mut [u8], is_shared: bool) -> Result<Step, SpillError> {
+        self.check_kept(offset)?;
+        let want = buf.len();
+        let complete = want.min(self.complete_from(offset));
         let pager = &mut self.pager;
         pager.keep_limit();
         let span = pager.span(offset, buf.len());
-        let buf_len = buf.len();
         let out = &mut buf[..span.part];
-        let (location, access) = pager.access(offset, span, buf_len);
+        let (location, access) = pager.access(offset, span, want);
         let step = match location {
+            Location::Spilled { .. } if complete == 0 => pager.peek(offset, out).map(Step::Done),
             Location::Spilled { valid, .. } if span.at < valid && pager.has_sums() => {
                 pager.read_slow(offset, out).map(Step::Done)
             }
@@ -97,7 +107,7 @@ impl State {
                     self.loading.push(span.index);
                     Ok(Step::Load(Load { index: span.index, slot, valid, frame }))
                 } else {
-                    let (offset, len) = pager.direct_run(offset, buf_len);
+                    let (offset, len) = pager.direct_run(offset, complete);
                     Ok(Step::Direct { offset, len })
                 }
             }
@@ -108,7 +118,25 @@ impl State {
             Location::Memory | Location::InTransit => pager.read_memory(offset, out, false).map(Step::Done),
         };
         pager.finish();
+        if self.is_open {
+            pager.last_end = pager.len; // it tells whether the writer goes on where it was
+        }
         step
+    }
+
+    /// How many bytes from `offset` on lie in pages that are not written to any more.
+    fn complete_from(&self, offset: u64) -> usize {
+        let page = self.pager.pool.page_size as u64;
+        let end = if self.is_open { self.pager.len / page * page } else { u64::MAX };
+        usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX)
+    }
+
+    /// An error if the byte at `offset` is gone.
+    pub(crate) fn check_kept(&self, offset: u64) -> Result<(), SpillError> {
+        if offset < self.passed {
+            return Err(SpillError::Passed { position: offset, kept_from: self.passed });
+        }
+        Ok(())
     }
 
     /// Ends a load, of which `read` says whether it has succeeded.
@@ -151,15 +179,15 @@ impl Pager {
 }
 
 impl Content {
-    /// The content of `pager`, which nobody writes to any more.
-    pub(crate) fn new(mut pager: Pager) -> Self {
+    /// The content of `pager`. If `is_open`, it may be appended to.
+    pub(crate) fn new(mut pager: Pager, is_open: bool) -> Self {
         pager.end_loan();
         pager.leave_queue();
         Content {
             pool: Arc::clone(&pager.pool),
             own: pager.own().cloned(),
-            len: pager.len,
-            state: Mutex::new(State { pager, loading: Vec::new() }),
+            len: AtomicU64::new(pager.len),
+            state: Mutex::new(State { pager, loading: Vec::new(), is_open, passed: 0 }),
             loaded: Condvar::new(),
             readers: AtomicUsize::new(0),
         }
@@ -167,7 +195,13 @@ impl Content {
 
     /// Bytes of the content.
     pub(crate) fn len(&self) -> u64 {
-        self.len
+        // Acquire: who sees the length reads what was written before it with the lock, and this only for the model's sake.
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Whether all of the content is there still.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.locked(|state| state.passed == 0)
     }
 
     /// The content for its last handle, to be written to again.
@@ -175,12 +209,72 @@ impl Content {
         self.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).pager
     }
 
+    // ---- growing
+
+    /// Appends `data`, and returns how much was taken: at least one byte, unless there are none. Waits for room as the
+    /// policy says, without the lock.
+    pub(crate) fn append(&self, data: &[u8]) -> Result<usize, SpillError> {
+        let mut state = lock(&self.state);
+        let mut end = state.pager.len;
+        if state.pager.write_window(&mut end, data) {
+            self.len.store(end, Ordering::Release);
+            return Ok(data.len());
+        }
+        drop(state);
+        let mut wait = None;
+        loop {
+            let attempt = self.locked(|state| {
+                let end = state.pager.len;
+                let attempt = state.pager.attempt(&mut wait, |pager| pager.write_once(end, data));
+                if let Ok(Attempt::Done(taken)) = &attempt {
+                    state.pager.requested.written += *taken as u64;
+                }
+                self.len.store(state.pager.len, Ordering::Release);
+                attempt
+            });
+            match attempt? {
+                Attempt::Done(taken) => return Ok(taken),
+                Attempt::Again => {}
+                Attempt::Blocked(refused) => {
+                    let ticket = self.with_pager(Pager::take_ticket);
+                    let is_served = block_until(ticket.as_ref(), refused.deadline);
+                    self.with_pager(|pager| pager.return_ticket(ticket));
+                    if !is_served {
+                        return Err(self.with_pager(|pager| pager.give_up(wait, refused)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the growing: the last page is complete too.
+    pub(crate) fn close(&self) {
+        self.locked(|state| {
+            state.pager.leave_queue();
+            state.is_open = false;
+        });
+    }
+
+    /// Frees the pages before `end`, which every reader has passed. Not once the content is complete: it may have other
+    /// handles then.
+    pub(crate) fn pass(&self, end: u64) {
+        self.locked(|state| {
+            if !state.is_open {
+                return;
+            }
+            let page = state.pager.pool.page_size as u64;
+            let (from, to) = (state.passed / page, end / page);
+            state.passed = state.passed.max(to * page);
+            state.pager.discard_pages(from..to);
+        });
+    }
+
     /// Runs `f` on the pager. What is to be told is told once the lock is released.
     pub(crate) fn with_pager<R>(&self, f: impl FnOnce(&mut Pager) -> R) -> R {
         self.locked(|state| f(&mut state.pager))
     }
 
-    fn locked<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+    pub(crate) fn locked<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         let _held_back = hold_back();
         f(&mut lock(&self.state))
     }
@@ -197,7 +291,7 @@ impl Content {
     /// Fills `buf` from `offset` on, as far as the content reaches. Bytes that were read before an error are returned;
     /// the next call fails with it, if it still occurs.
     pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
-        let want = buf.len().min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
+        let want = buf.len().min(usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX));
         let mut done = 0;
         while done < want {
             match self.read_some(offset + done as u64, &mut buf[done..want]) {

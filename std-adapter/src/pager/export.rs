@@ -139,6 +139,7 @@ impl Content {
         file: &File,
         name: &Path,
     ) -> Result<(), SpillError> {
+        self.locked(|state| state.check_kept(range.start))?;
         file.set_len(range.end - range.start).map_err(|source| target(name, source))?;
         let page_size = self.pool.page_size as u64;
         let mut block = vec![0; self.pool.page_size.min(COPY_BLOCK)];

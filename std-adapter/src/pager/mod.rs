@@ -17,6 +17,7 @@
 //! | `waiting`, `wait_state` | waiting for room at the disk limit |
 //! | `content` | pages that several handles read at once |
 //! | `reader`, `shared` | the window that each of these has, and what they share |
+//! | `feed` | what stands between the writer of a spool and those that follow it |
 //! | `export` | the whole content moved or copied to a file |
 //! | `audit` | the invariants recounted, for tests |
 
@@ -25,6 +26,7 @@ pub(crate) mod checked;
 pub(crate) mod content;
 pub(crate) mod direct;
 pub(crate) mod export;
+pub(crate) mod feed;
 pub(crate) mod lending;
 pub(crate) mod loan;
 pub(crate) mod medium;

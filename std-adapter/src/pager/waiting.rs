@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 /// The wait of one call, over all its attempts.
 #[derive(Clone, Copy)]
-struct Wait {
+pub(crate) struct Wait {
     began: Instant,
     /// `None` if it is too far away for an [`Instant`]: the wait has no end then.
     deadline: Option<Instant>,
@@ -41,6 +41,34 @@ impl Wait {
 
     fn is_over(self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}
+
+/// What came of an attempt.
+pub(crate) enum Attempt<R> {
+    Done(R),
+    /// Room may have come free meanwhile: try again.
+    Again,
+    /// Wait until the [ticket](Pager::ticket) is served or woken, or time is up.
+    Blocked(Refused),
+}
+
+/// The error to fail with when no room comes free in time, and that time.
+pub(crate) struct Refused {
+    error: SpillError,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Refused {
+    /// The error, with the time waited.
+    fn after(self, wait: Option<Wait>) -> SpillError {
+        match self.error {
+            SpillError::DiskLimit { limit, used, requested, scope, .. } => {
+                let waited = wait.map_or(Duration::ZERO, |wait| wait.began.elapsed());
+                SpillError::DiskLimit { limit, used, requested, scope, waited }
+            }
+            error => error,
+        }
     }
 }
 
@@ -66,28 +94,51 @@ impl Pager {
     ) -> Result<R, SpillError> {
         let mut wait = None;
         loop {
-            match attempt(self) {
-                Ok(done) => {
-                    self.leave_queue();
-                    self.count_wait(wait, false);
-                    return Ok(done);
-                }
-                Err(error) => {
-                    if let Err(error) = self.await_room(error, &mut wait) {
-                        // After a wait, only its deadline returns this error of all.
-                        let scope = DiskLimitScope::Pool;
-                        let timed_out =
-                            matches!(&error, SpillError::DiskLimit { scope: of, .. } if *of == scope);
-                        self.count_wait(wait, timed_out);
-                        if wait.is_some() {
-                            self.leave_queue();
-                        }
-                        self.note_refused(&error);
-                        return Err(error);
+            match self.attempt(&mut wait, &mut attempt)? {
+                Attempt::Done(done) => return Ok(done),
+                Attempt::Again => {}
+                Attempt::Blocked(refused) => {
+                    if !block_until(self.ticket(), refused.deadline) {
+                        return Err(self.give_up(wait, refused));
                     }
                 }
             }
         }
+    }
+
+    /// Runs `attempt` once, and says what is to be done then. `wait` belongs to the call.
+    pub(crate) fn attempt<R>(
+        &mut self,
+        wait: &mut Option<Wait>,
+        attempt: impl FnOnce(&mut Self) -> Result<R, SpillError>,
+    ) -> Result<Attempt<R>, SpillError> {
+        match attempt(self) {
+            Ok(done) => {
+                self.leave_queue();
+                self.count_wait(*wait, false);
+                Ok(Attempt::Done(done))
+            }
+            Err(error) => self.await_room(error, wait).map_err(|error| self.fail(*wait, error)),
+        }
+    }
+
+    /// Ends a call that has waited for as long as it may.
+    pub(crate) fn give_up(&mut self, wait: Option<Wait>, refused: Refused) -> SpillError {
+        let error = refused.after(wait);
+        self.fail(wait, error)
+    }
+
+    /// Ends a call with `error`, counts its wait, and leaves the queue if it has waited.
+    fn fail(&mut self, wait: Option<Wait>, error: SpillError) -> SpillError {
+        // After a wait, only its deadline returns this error of all.
+        let scope = DiskLimitScope::Pool;
+        let timed_out = matches!(&error, SpillError::DiskLimit { scope: of, .. } if *of == scope);
+        self.count_wait(wait, timed_out);
+        if wait.is_some() {
+            self.leave_queue();
+        }
+        self.note_refused(&error);
+        error
     }
 
     fn count_wait(&self, wait: Option<Wait>, timed_out: bool) {
@@ -108,11 +159,14 @@ impl Pager {
         }
     }
 
-    /// Blocks until another attempt is worth making; or returns the error to fail with, which has the time
-    /// waited.
+    /// Takes a place in the queue, or says how long to wait there; or returns the error to fail with.
     #[cold]
-    fn await_room(&mut self, error: SpillError, wait: &mut Option<Wait>) -> Result<(), SpillError> {
-        let SpillError::DiskLimit { limit, used, requested, scope: DiskLimitScope::Pool, .. } = error else {
+    fn await_room<R>(
+        &mut self,
+        error: SpillError,
+        wait: &mut Option<Wait>,
+    ) -> Result<Attempt<R>, SpillError> {
+        let SpillError::DiskLimit { requested, scope: DiskLimitScope::Pool, .. } = error else {
             return Err(error);
         };
         let WhenFull::Wait { at_most } = self.when_full() else {
@@ -122,14 +176,14 @@ impl Pager {
         let wait = *wait.get_or_insert_with(|| Wait::start(at_most));
         if self.enqueue(requested) {
             // Room freed before this ticket was in the queue did not wake it: try again at once.
-            return Ok(());
+            return Ok(Attempt::Again);
         }
+        let refused = Refused { error, deadline: wait.deadline };
         // Check the deadline on every wake-up, or repeated wake-ups could postpone it for ever.
-        if !wait.is_over() && self.block_until(wait.deadline) {
-            return Ok(());
+        if wait.is_over() {
+            return Err(refused.after(Some(wait)));
         }
-        let waited = wait.began.elapsed();
-        Err(SpillError::DiskLimit { limit, used, requested, scope: DiskLimitScope::Pool, waited })
+        Ok(Attempt::Blocked(refused))
     }
 
     /// The policy in force: the buffer's own, or else the pool's.
@@ -189,17 +243,14 @@ impl Pager {
         }
     }
 
-    /// Blocks until the ticket is served or woken, and returns whether that was before the deadline.
-    fn block_until(&self, deadline: Option<Instant>) -> bool {
-        let Some(ticket) = self.ticket() else { return true };
-        let waker = ThreadWaker::waker();
-        let context = Context::from_waker(&waker);
-        while ticket.poll(&context).is_pending() {
-            if !park_until(deadline) {
-                return false;
-            }
-        }
-        true
+    /// Takes the ticket out, to wait for its turn without the pager.
+    pub(crate) fn take_ticket(&mut self) -> Option<Ticket> {
+        self.wait_state_if_any()?.ticket.take()
+    }
+
+    /// Puts it back.
+    pub(crate) fn return_ticket(&mut self, ticket: Option<Ticket>) {
+        self.wait_state().ticket = ticket;
     }
 
     /// See [`SpillBuffer::poll_writable`](crate::SpillBuffer::poll_writable).
@@ -215,4 +266,17 @@ impl Pager {
             }
         }
     }
+}
+
+/// Blocks until the ticket is served or woken, and returns whether that was before the deadline.
+pub(crate) fn block_until(ticket: Option<&Ticket>, deadline: Option<Instant>) -> bool {
+    let Some(ticket) = ticket else { return true };
+    let waker = ThreadWaker::waker();
+    let context = Context::from_waker(&waker);
+    while ticket.poll(&context).is_pending() {
+        if !park_until(deadline) {
+            return false;
+        }
+    }
+    true
 }

@@ -13,6 +13,7 @@ use crate::observe::stats::SpillReason;
 use crate::pager::state::Pager;
 use crate::pages::page::{Page, View};
 use crate::sync::Arc;
+use std::ops::Range;
 use std::path::Path;
 
 impl Pager {
@@ -65,6 +66,24 @@ impl Pager {
         if self.bytes_held() < before {
             self.leave_queue();
         }
+    }
+
+    /// Makes the pages `from..to` holes, and frees what they held. The length stays.
+    pub(crate) fn discard_pages(&mut self, pages: Range<u64>) {
+        if self.own_table.is_none() {
+            return;
+        }
+        self.end_loan();
+        while let Some(index) =
+            self.table(|table| table.next_page(pages.start)).filter(|index| *index < pages.end)
+        {
+            let page = self.table(|table| {
+                table.sums.forget(index);
+                table.remove(index)
+            });
+            self.dispose(page);
+        }
+        self.finish();
     }
 
     /// Frees the slot and recycles the frame of a page that was removed from the table.

@@ -117,6 +117,24 @@ pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
     true
 }
 
+/// Waits for `condvar`, and returns whether that ended before the deadline: woken, or for no reason. Under loom the deadline is
+/// ignored.
+pub(crate) fn wait_until<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    deadline: Option<Instant>,
+) -> (MutexGuard<'a, T>, bool) {
+    #[cfg(not(overspill_loom))]
+    if let Some(deadline) = deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waited = condvar.wait_timeout(guard, left);
+        let (guard, timeout) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        return (guard, !timeout.timed_out());
+    }
+    let _ = deadline;
+    (condvar.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner()), true)
+}
+
 /// An `UnsafeCell` that is accessed by closures, as loom requires.
 #[derive(Debug)]
 pub(crate) struct Cell<T>(

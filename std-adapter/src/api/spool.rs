@@ -1,0 +1,160 @@
+//! Content that is read while it is written: one writer that appends, and readers that follow it.
+//!
+//! Promises:
+//!
+//! - A reader sees every byte in order, and the end only after [`SpoolWriter::finish`]. What the writer did not finish is an
+//!   error, never a short body that looks whole.
+//! - A reader that is slow holds neither memory that others need nor the others.
+//! - The writer never waits for a reader, but for room on the disk, which readers that read once make.
+//!
+//! Held by: `tests/tests/spool.rs`, `std-adapter/src/models/spool.rs` (loom).
+
+use crate::api::frozen::Frozen;
+use crate::api::pool::SpillPool;
+use crate::api::spool_reader::SpoolReader;
+use crate::observe::stats::BufferStats;
+use crate::pager::content::Content;
+use crate::pager::feed::{End, Feed};
+use crate::pager::shared::Shared;
+use crate::pager::state::Pager;
+use crate::sync::Arc;
+use std::fmt;
+use std::io::{self, Write};
+
+impl SpillPool {
+    /// Makes content that is read while it is written: one writer that appends, and a reader that starts at 0 and follows it.
+    /// Clones of the reader are further readers, on any threads.
+    ///
+    /// The pages are the pool's, as those of a buffer.
+    ///
+    /// ```
+    /// use overspill::SpillPool;
+    /// use std::io::{Read, Write};
+    /// use std::thread;
+    ///
+    /// let pool = SpillPool::builder().memory(1 << 20).build()?;
+    /// let (mut writer, reader) = pool.spool();
+    /// let followers = [reader.clone(), reader].map(|mut reader| {
+    ///     thread::spawn(move || {
+    ///         let mut body = Vec::new();
+    ///         reader.read_to_end(&mut body).map(|_| body)
+    ///     })
+    /// });
+    /// for piece in 0..100 {
+    ///     writer.write_all(&[piece; 50_000])?; // the readers have begun
+    /// }
+    /// let body = writer.finish()?;
+    /// for follower in followers {
+    ///     assert_eq!(follower.join().unwrap()?, body.to_vec()?);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn spool(&self) -> (SpoolWriter, SpoolReader) {
+        let content = Content::new(Pager::new(Arc::clone(&self.state)), true);
+        let (shared, feed) = (Arc::new(Shared::new(content)), Arc::new(Feed::new()));
+        let reader = SpoolReader::new(Arc::clone(&shared), Arc::clone(&feed));
+        (SpoolWriter { shared, feed }, reader)
+    }
+}
+
+/// The writer of a [spool](SpillPool::spool). What it writes can be read at once, by readers that follow.
+///
+/// Its bytes are kept until [`finish`](SpoolWriter::finish) returns them, unless all readers
+/// [read once](SpoolReader::once). A writer that is dropped without it has failed: readers get an error of kind
+/// `ConnectionAborted` once they have read what was written.
+pub struct SpoolWriter {
+    shared: Arc<Shared>,
+    feed: Arc<Feed>,
+}
+
+impl SpoolWriter {
+    /// The number of bytes written so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.shared.content.len()
+    }
+
+    /// Whether nothing was written yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Says that the content is whole, and returns it. Readers that follow see its end, and those that come later read it as
+    /// any [`Frozen`] content.
+    ///
+    /// What all readers have passed that [read once](SpoolReader::once) is gone: reading it is
+    /// [`SpillError::Passed`](crate::SpillError::Passed).
+    ///
+    /// # Errors
+    /// None at present. The result leaves room for stores that can fail here.
+    pub fn finish(self) -> io::Result<Frozen> {
+        self.shared.content.close();
+        self.feed.finish(End::Finished);
+        Ok(Frozen::whole(Arc::clone(&self.shared)))
+    }
+
+    /// Says that there will be no more, though the content is not whole. Readers get
+    /// [`SpillError::Unfinished`](crate::SpillError::Unfinished) with this reason, once they have read what was written.
+    ///
+    /// ```
+    /// use overspill::{SpillError, SpillPool};
+    /// use std::io::{Read, Write};
+    ///
+    /// let (mut writer, mut reader) = SpillPool::builder().memory(1 << 20).build()?.spool();
+    /// writer.write_all(b"half a bo")?;
+    /// writer.fail("the client is gone");
+    ///
+    /// let mut body = String::new();
+    /// let error = reader.read_to_string(&mut body).unwrap_err();
+    /// assert!(matches!(SpillError::of(&error), Some(SpillError::Unfinished { written: 9, .. })));
+    /// assert_eq!(error.to_string(), "the writer failed (the client is gone) after 9 bytes, before the end");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn fail(self, reason: impl fmt::Display) {
+        self.feed.finish(End::Failed(reason.to_string()));
+    }
+
+    /// Where the bytes are, and how much was spilled and transferred so far.
+    #[must_use]
+    pub fn stats(&self) -> BufferStats {
+        self.shared.content.with_pager(|pager| pager.stats())
+    }
+
+    /// Checks every invariant that can be checked without I/O. For tests.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        self.shared.content.with_pager(|pager| pager.check_invariants());
+    }
+}
+
+/// Appends. At the disk limit it fails or waits, as a buffer of the pool does.
+impl Write for SpoolWriter {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let taken = self.shared.content.append(data)?;
+        self.feed.grown();
+        Ok(taken)
+    }
+
+    /// Does nothing: written bytes can be read already, and nothing is made durable.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for SpoolWriter {
+    fn drop(&mut self) {
+        self.feed.finish(End::Dropped);
+    }
+}
+
+/// Shows lengths, never the content.
+impl fmt::Debug for SpoolWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpoolWriter").field("len", &self.len()).finish_non_exhaustive()
+    }
+}

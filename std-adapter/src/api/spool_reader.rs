@@ -1,0 +1,265 @@
+//! A reader that follows the writer of a spool.
+//!
+//! Its promises are those of [`spool`](crate::api::spool).
+//!
+//! Held by: `tests/tests/spool.rs`, `std-adapter/src/models/spool.rs` (loom).
+
+use crate::error::SpillError;
+use crate::pager::feed::{End, Feed};
+use crate::pager::reader::Reader;
+use crate::pager::shared::Shared;
+use crate::sync::Arc;
+use std::fmt;
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// A reader of a [spool](crate::SpillPool::spool), which follows its writer: at the end of what was written, it waits for
+/// more.
+///
+/// It sees the end, 0 bytes, only after [`SpoolWriter::finish`](crate::SpoolWriter::finish). If the writer fails or is dropped
+/// instead, a read past what was written is [`SpillError::Unfinished`]. A clone stands at the same position and then goes its
+/// own way. It seeks within what is written.
+pub struct SpoolReader {
+    shared: Arc<Shared>,
+    feed: Arc<Feed>,
+    reader: Reader,
+    /// This reader's number in the feed.
+    number: u64,
+    at: u64,
+    /// The end of the page before which the feed knows that this reader has passed; `None` unless it reads once.
+    told: Option<u64>,
+    timeout: Option<Duration>,
+}
+
+impl SpoolReader {
+    pub(crate) fn new(shared: Arc<Shared>, feed: Arc<Feed>) -> Self {
+        SpoolReader::at(shared, feed, 0, None, None)
+    }
+
+    fn at(
+        shared: Arc<Shared>,
+        feed: Arc<Feed>,
+        at: u64,
+        told: Option<u64>,
+        timeout: Option<Duration>,
+    ) -> Self {
+        shared.content.add_readers(1);
+        let (number, mut reader) = (feed.enter(told), Reader::new(Arc::clone(&shared.content.pool)));
+        reader.pass(at);
+        SpoolReader { shared, feed, reader, number, at, told, timeout }
+    }
+
+    /// Reads on without going back. What the writer and all readers have passed is then freed while the rest arrives, if
+    /// all of them read once: the spool needs no more room than the slowest lags behind.
+    ///
+    /// Clones read once too. Seeking back is an error.
+    ///
+    /// ```
+    /// use overspill::SpillPool;
+    /// use std::io::{Read, Write};
+    ///
+    /// let pool = SpillPool::builder().memory(1 << 20).disk(1 << 20).build()?;
+    /// let (mut writer, reader) = pool.spool();
+    /// let mut reader = reader.once();
+    /// let mut piece = [0; 500_000];
+    /// for number in 0..20 {
+    ///     writer.write_all(&[number; 500_000])?; // ten megabytes through two
+    ///     reader.read_exact(&mut piece)?;
+    ///     assert_eq!(piece, [number; 500_000]);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        let page = self.page();
+        self.told = Some(self.at / page * page);
+        self.tell_passed();
+        self
+    }
+
+    /// How long a read waits for more before it fails with [`SpillError::NothingWritten`]; `None`, as at first, is for ever.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
+    }
+
+    /// Where the next read starts, in bytes from the beginning.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// Ready when a read returns at once: with bytes, at the end, or with an error. Otherwise the waker of `context` is called
+    /// when that changes. For implementors of `poll_read` and the like.
+    ///
+    /// A read from the store may take its time, ready or not.
+    pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let content = &self.shared.content;
+        if content.len() > self.at || self.feed.poll(content, self.number, self.at, context.waker()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn page(&self) -> u64 {
+        self.shared.content.pool.page_size as u64
+    }
+
+    /// Bytes that can be read now, at least one; or 0 at the end. Waits for more.
+    #[cold]
+    #[inline(never)]
+    fn await_more(&self) -> io::Result<usize> {
+        let content = &self.shared.content;
+        let left = |written: u64| usize::try_from(written - self.at).unwrap_or(usize::MAX);
+        let written = content.len();
+        if written > self.at {
+            return Ok(left(written));
+        }
+        let began = Instant::now();
+        let deadline = self.timeout.and_then(|timeout| began.checked_add(timeout));
+        loop {
+            // The end first: what was written before it is there then.
+            let end = self.feed.end();
+            let written = content.len();
+            if written > self.at {
+                return Ok(left(written));
+            }
+            match end {
+                End::Finished => return Ok(0),
+                End::Failed(reason) => {
+                    return Err(SpillError::Unfinished { written, reason: Some(reason) }.into());
+                }
+                End::Dropped => return Err(SpillError::Unfinished { written, reason: None }.into()),
+                End::Open => {}
+            }
+            if !self.feed.wait(content, self.at, deadline) {
+                return Err(SpillError::NothingWritten { waited: began.elapsed() }.into());
+            }
+        }
+    }
+
+    fn read_slow(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let want = buf.len().min(self.await_more()?);
+        let read = self.reader.read(&self.shared.content, self.at, &mut buf[..want])?;
+        self.at += read as u64;
+        self.tell_if_passed();
+        Ok(read)
+    }
+
+    /// Tells the feed if this reader reads once and has passed a page.
+    #[inline]
+    fn tell_if_passed(&mut self) {
+        if self.told.is_some_and(|told| self.at >= told + self.page()) {
+            self.tell_passed();
+        }
+    }
+
+    #[cold]
+    fn tell_passed(&mut self) {
+        let passed = self.at / self.page() * self.page();
+        self.told = Some(passed);
+        let by_all = self.feed.pass(self.number, passed);
+        self.shared.content.pass(by_all);
+    }
+}
+
+impl Clone for SpoolReader {
+    fn clone(&self) -> Self {
+        let (shared, feed) = (Arc::clone(&self.shared), Arc::clone(&self.feed));
+        SpoolReader::at(shared, feed, self.at, self.told, self.timeout)
+    }
+}
+
+impl Drop for SpoolReader {
+    fn drop(&mut self) {
+        self.shared.content.remove_reader();
+        let by_all = self.feed.leave(self.number);
+        if by_all > 0 {
+            self.shared.content.pass(by_all);
+        }
+    }
+}
+
+/// Waits for more at the end of what was written.
+impl Read for SpoolReader {
+    #[inline]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !buf.is_empty() && self.reader.read_window(&mut self.at, buf) {
+            self.tell_if_passed();
+            return Ok(buf.len());
+        }
+        self.read_slow(buf)
+    }
+}
+
+impl BufRead for SpoolReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.await_more()? == 0 {
+            return Ok(&[]);
+        }
+        Ok(self.reader.lend(&self.shared.content, self.at)?)
+    }
+
+    fn consume(&mut self, n: usize) {
+        let left = self.shared.content.len().saturating_sub(self.at);
+        self.at += left.min(n as u64);
+        self.reader.pass(self.at);
+        self.tell_if_passed();
+    }
+}
+
+/// Within what is written: a position past it is an error, and so is one that this reader has passed, if it reads once. The
+/// position stays then. From the end, it waits for the writer to end.
+impl Seek for SpoolReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (from, offset) = match to {
+            SeekFrom::Start(position) => (position, 0),
+            SeekFrom::Current(offset) => (self.at, offset),
+            SeekFrom::End(offset) => (self.await_end()?, offset),
+        };
+        let written = self.shared.content.len();
+        let position = from.checked_add_signed(offset).filter(|position| *position <= written);
+        let position = position.ok_or(SpillError::InvalidSeek { from, offset })?;
+        if self.told.is_some() && position < self.at {
+            return Err(SpillError::Passed { position, kept_from: self.at }.into());
+        }
+        self.at = position;
+        self.tell_if_passed();
+        Ok(position)
+    }
+
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.at)
+    }
+}
+
+impl SpoolReader {
+    /// The length of all the content, once it has ended.
+    fn await_end(&mut self) -> io::Result<u64> {
+        let at = self.at;
+        let ended = loop {
+            self.at = self.shared.content.len();
+            match self.await_more() {
+                Ok(0) => break Ok(self.at),
+                Ok(_) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.at = at;
+        ended
+    }
+}
+
+/// Shows lengths, never the content.
+impl fmt::Debug for SpoolReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpoolReader")
+            .field("written", &self.shared.content.len())
+            .field("position", &self.at)
+            .finish_non_exhaustive()
+    }
+}

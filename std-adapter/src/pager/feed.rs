@@ -1,0 +1,172 @@
+//! What stands between the writer of a spool and its readers, beside the content: how it ended, who waits for more, and what
+//! all have passed.
+//!
+//! Promises:
+//!
+//! - No reader waits for ever: whoever waits is woken by the next bytes, by the end, and by the drop of the writer.
+//! - While nobody waits, a write costs a fence and a load here.
+//! - Bytes are passed only when every reader has said that it reads once, and the slowest of them is behind them.
+//! - Wakers run with nothing locked.
+//!
+//! # Why no wake-up is lost
+//!
+//! A reader counts itself among those that wait, passes a full fence, and only then looks at the length. The writer stores the
+//! length, passes a full fence, and reads the count. So at least one of the two sees the other's store.
+//!
+//! Held by: `tests/tests/spool.rs`, `std-adapter/src/models/spool.rs` (loom).
+
+use crate::foreign::wake_each;
+use crate::pager::content::Content;
+use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fences, lock, wait_until};
+use std::collections::BTreeMap;
+use std::task::Waker;
+use std::time::Instant;
+
+/// How the writing ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It has not.
+    Open,
+    Finished,
+    /// The writer has said why.
+    Failed(String),
+    Dropped,
+}
+
+#[derive(Debug)]
+pub(crate) struct Feed {
+    /// Readers that block or have a waker here. Written with the state locked, read without.
+    waiting: AtomicUsize,
+    state: Mutex<State>,
+    /// Signalled when the content has grown or ended.
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    end: End,
+    /// The readers, by their numbers.
+    readers: BTreeMap<u64, Mark>,
+    newest: u64,
+}
+
+/// What is known of a reader.
+#[derive(Debug, Default)]
+struct Mark {
+    /// The position before which it has passed everything; `None` unless it reads once.
+    passed: Option<u64>,
+    waker: Option<Waker>,
+}
+
+impl Feed {
+    pub(crate) fn new() -> Self {
+        let state = State { end: End::Open, readers: BTreeMap::new(), newest: 0 };
+        Feed { waiting: AtomicUsize::new(0), state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    pub(crate) fn end(&self) -> End {
+        lock(&self.state).end.clone()
+    }
+
+    /// A number for a new reader, which is behind `passed` if that is some.
+    pub(crate) fn enter(&self, passed: Option<u64>) -> u64 {
+        let mut state = lock(&self.state);
+        state.newest += 1;
+        let number = state.newest;
+        state.readers.insert(number, Mark { passed, waker: None });
+        number
+    }
+
+    /// A reader is gone. Returns what all others have passed.
+    pub(crate) fn leave(&self, number: u64) -> u64 {
+        let (_waker, passed) = {
+            let mut state = lock(&self.state);
+            let mark = state.readers.remove(&number);
+            let waker = mark.and_then(|mark| mark.waker);
+            self.waiting.fetch_sub(usize::from(waker.is_some()), Ordering::Relaxed);
+            (waker, state.passed())
+        };
+        passed
+    }
+
+    /// Notes that a reader that reads once has come to `position`. Returns what all have passed.
+    pub(crate) fn pass(&self, number: u64, position: u64) -> u64 {
+        let mut state = lock(&self.state);
+        if let Some(mark) = state.readers.get_mut(&number) {
+            mark.passed = Some(position);
+        }
+        state.passed()
+    }
+
+    /// Tells those that wait that the content has grown. To be called once its length is stored.
+    #[inline]
+    pub(crate) fn grown(&self) {
+        fences::full();
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.tell(|_| ());
+        }
+    }
+
+    /// Ends the writing, once, and tells those that wait.
+    pub(crate) fn finish(&self, end: End) {
+        self.tell(|state| {
+            if state.end == End::Open {
+                state.end = end;
+            }
+        });
+    }
+
+    #[cold]
+    fn tell(&self, change: impl FnOnce(&mut State)) {
+        let wakers: Vec<Waker> = {
+            let mut state = lock(&self.state);
+            change(&mut state);
+            state.readers.values_mut().filter_map(|mark| mark.waker.take()).collect()
+        };
+        self.waiting.fetch_sub(wakers.len(), Ordering::Relaxed);
+        self.changed.notify_all();
+        wake_each(wakers);
+    }
+
+    /// Blocks while `content` ends at `position` and may grow. Returns false if the deadline has passed before.
+    pub(crate) fn wait(&self, content: &Content, position: u64, deadline: Option<Instant>) -> bool {
+        let mut state = lock(&self.state);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let mut in_time = true;
+        loop {
+            fences::full();
+            let has_more = content.len() > position || state.end != End::Open;
+            if has_more || !in_time {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                return has_more;
+            }
+            (state, in_time) = wait_until(&self.changed, state, deadline);
+        }
+    }
+
+    /// Whether `content` reaches beyond `position` or has ended. Otherwise `waker` is called when it does.
+    pub(crate) fn poll(&self, content: &Content, number: u64, position: u64, waker: &Waker) -> bool {
+        // Clone the waker, and drop its predecessor, outside the lock: both run foreign code.
+        let mut waker = Some(waker.clone());
+        let mut state = lock(&self.state);
+        let is_open = state.end == End::Open;
+        let Some(mark) = state.readers.get_mut(&number).filter(|_| is_open) else { return true };
+        std::mem::swap(&mut mark.waker, &mut waker);
+        if waker.is_none() {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+        }
+        fences::full();
+        let has_more = content.len() > position;
+        let unneeded = if has_more { mark.waker.take() } else { None };
+        self.waiting.fetch_sub(usize::from(unneeded.is_some()), Ordering::Relaxed);
+        drop(state);
+        has_more
+    }
+}
+
+impl State {
+    /// The position that all readers have passed: 0 unless there are some, and all of them read once.
+    fn passed(&self) -> u64 {
+        self.readers.values().map(|mark| mark.passed.unwrap_or(0)).min().unwrap_or(0)
+    }
+}

@@ -1,0 +1,371 @@
+//! Content that is read while it is written: what the readers see, when they wait, and what is kept.
+#![allow(missing_docs)]
+
+use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
+use overspill::{
+    Checksums, Event, Frozen, MemoryStore, SpillError, SpillPool, SpoolReader, SpoolWriter, WhenFull,
+};
+use overspill_tests::support::{Random, spill_error};
+use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PAGE: usize = 4096;
+
+fn pool(memory: usize) -> SpillPool {
+    SpillPool::builder().memory(memory).page_size(PAGE).store(MemoryStore::new()).build().unwrap()
+}
+
+#[derive(Default)]
+struct Counted(AtomicUsize);
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A reader, and where it stands.
+struct Follower {
+    reader: SpoolReader,
+    at: usize,
+    once: bool,
+}
+
+impl Follower {
+    /// Reads or moves within `written`.
+    fn step(&mut self, random: &mut Random, written: &[u8]) {
+        if self.at == written.len() {
+            self.reader.set_timeout(Some(Duration::ZERO));
+            let refused = spill_error(self.reader.read(&mut [0; 10]).unwrap_err());
+            assert!(matches!(refused, SpillError::NothingWritten { .. }), "{refused}");
+        }
+        let rest = written.len() - self.at;
+        match random.index(6) {
+            0 if !self.once => {
+                self.at = random.index(written.len() + 1);
+                self.reader.seek(SeekFrom::Start(self.at as u64)).unwrap();
+            }
+            1 if rest > 0 => {
+                let lent = self.reader.fill_buf().unwrap();
+                assert!(!lent.is_empty() && *lent == written[self.at..self.at + lent.len()]);
+                let consumed = random.index(lent.len() + 1);
+                self.reader.consume(consumed);
+                self.at += consumed;
+            }
+            2 => self.reader = self.reader.clone(),
+            _ if rest > 0 => {
+                let len = if random.index(4) > 0 { random.index(100) } else { random.index(3 * PAGE) };
+                let mut bytes = vec![0; len];
+                let n = self.reader.read(&mut bytes).unwrap();
+                assert!(n > 0 || len == 0);
+                assert!(bytes[..n] == written[self.at..self.at + n], "{n} bytes at {}", self.at);
+                self.at += n;
+            }
+            _ => {}
+        }
+        assert_eq!(self.reader.position(), self.at as u64);
+    }
+}
+
+/// Any interleaving of a writer and its readers, in any memory, is what a vector would be.
+#[test]
+fn readers_see_what_was_written_whatever_the_memory() {
+    for seed in 1..200 {
+        let random = &mut Random::new(seed);
+        let memory = [0, 1, PAGE / 2, PAGE, 3 * PAGE, 1 << 20][random.index(6)];
+        let checksums = if random.index(3) == 0 { Checksums::On } else { Checksums::Off };
+        let builder = SpillPool::builder().memory(memory).page_size(PAGE).checksums(checksums);
+        let pool = builder.store(MemoryStore::new()).build().unwrap();
+        let (mut writer, reader) = pool.spool();
+        let all_once = random.index(2) == 0;
+        let mut followers: Vec<_> = (0..1 + random.index(3))
+            .map(|_| {
+                let once = all_once || random.index(3) == 0;
+                let reader = reader.clone();
+                Follower { reader: if once { reader.once() } else { reader }, at: 0, once }
+            })
+            .collect();
+        drop(reader);
+        let (mut written, mut other) = (Vec::new(), pool.buffer());
+        for _ in 0..100 {
+            match random.index(8) {
+                0..3 => {
+                    let len = if random.index(4) > 0 { random.index(300) } else { random.index(4 * PAGE) };
+                    let data = random.bytes(len);
+                    writer.write_all(&data).unwrap();
+                    written.extend_from_slice(&data);
+                }
+                3 => other.write_all(&random.bytes(PAGE)).unwrap(),
+                4 => pool.set_memory_limit(random.index(memory + 1)),
+                _ => {
+                    let follower = random.index(followers.len());
+                    followers[follower].step(random, &written);
+                }
+            }
+            pool.check_invariants();
+            writer.check_invariants();
+        }
+        let all_once = followers.iter().all(|follower| follower.once);
+        let slowest = followers.iter().map(|follower| follower.at).min().unwrap();
+        let frozen = writer.finish().unwrap();
+        for mut follower in followers {
+            let mut rest = Vec::new();
+            follower.reader.read_to_end(&mut rest).unwrap();
+            assert!(rest == written[follower.at..], "seed {seed}");
+            assert_eq!(follower.reader.read(&mut [0; 3]).unwrap(), 0);
+        }
+        assert_whole_or_passed(&frozen, &written, if all_once { slowest } else { 0 });
+        drop((frozen, other));
+        pool.trim();
+        let stats = pool.stats();
+        assert_eq!((stats.buffers, stats.memory_used, stats.disk_used), (0, 0, 0), "seed {seed}");
+    }
+}
+
+/// What all have passed is gone, and never reads as zeros; the rest is there.
+fn assert_whole_or_passed(frozen: &Frozen, written: &[u8], slowest: usize) {
+    let passed = slowest / PAGE * PAGE;
+    assert_eq!(frozen.len(), written.len() as u64);
+    assert!(frozen.slice(passed as u64..).to_vec().unwrap() == written[passed..]);
+    if passed > 0 {
+        for offset in [0, passed as u64 - 1] {
+            let gone = spill_error(frozen.read_at(&mut [0; 2], offset).unwrap_err());
+            assert!(matches!(gone, SpillError::Passed { kept_from, .. } if kept_from == passed as u64));
+        }
+        assert!(frozen.persist("never/made").is_err());
+        assert!(frozen.clone().into_buffer().is_err());
+    }
+}
+
+#[test]
+fn a_reader_waits_for_more_and_for_the_end() {
+    for finishes in [true, false] {
+        let (mut writer, mut reader) = pool(1 << 20).spool();
+        let follower = thread::spawn(move || {
+            let (mut all, mut byte) = (Vec::new(), [0; 100]);
+            loop {
+                match reader.read(&mut byte) {
+                    Ok(0) => return (all, None),
+                    Ok(n) => all.extend_from_slice(&byte[..n]),
+                    Err(error) => return (all, Some(spill_error(error))),
+                }
+            }
+        });
+        for i in 0..50 {
+            writer.write_all(&[i; 7]).unwrap();
+            if i % 10 == 0 {
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+        if finishes {
+            drop(writer.finish().unwrap());
+        } else {
+            drop(writer);
+        }
+        let (all, error) = follower.join().unwrap();
+        assert_eq!(all.len(), 350);
+        match error {
+            None => assert!(finishes),
+            Some(SpillError::Unfinished { written: 350, reason: None, .. }) => assert!(!finishes),
+            Some(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_failed_writer_is_an_error_of_every_reader_once_it_has_read_what_there_is() {
+    let (mut writer, reader) = pool(1 << 20).spool();
+    writer.write_all(b"some").unwrap();
+    let mut readers = [reader.clone(), reader.once()];
+    writer.fail(format_args!("status {}", 7));
+    for reader in &mut readers {
+        let mut all = Vec::new();
+        let error = reader.read_to_end(&mut all).unwrap_err();
+        assert_eq!((&all[..], error.kind()), (&b"some"[..], ErrorKind::ConnectionAborted));
+        assert_eq!(error.to_string(), "the writer failed (status 7) after 4 bytes, before the end");
+        assert_eq!(reader.fill_buf().unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        assert_eq!(reader.seek(SeekFrom::End(0)).unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        assert_eq!(reader.position(), 4);
+    }
+    readers[0].rewind().unwrap();
+    assert_eq!(readers[0].fill_buf().unwrap(), b"some");
+    let back = spill_error(readers[1].seek(SeekFrom::Start(3)).unwrap_err());
+    assert!(matches!(back, SpillError::Passed { position: 3, kept_from: 4, .. }));
+}
+
+#[test]
+fn a_seek_stays_within_what_is_written() {
+    let (mut writer, mut reader) = pool(1 << 20).spool();
+    writer.write_all(&[1; 10]).unwrap();
+    assert_eq!(reader.seek(SeekFrom::Start(10)).unwrap(), 10);
+    for to in [SeekFrom::Start(11), SeekFrom::Current(1), SeekFrom::Current(-11), SeekFrom::Start(u64::MAX)] {
+        assert_eq!(reader.seek(to).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(reader.position(), 10);
+    }
+    let (mut late, end) = (reader.clone(), thread::spawn(move || reader.seek(SeekFrom::End(-3))));
+    writer.write_all(&[1; 10]).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(end.join().unwrap().unwrap(), 17);
+    assert_eq!(late.seek(SeekFrom::End(0)).unwrap(), 20);
+    assert_eq!(late.read(&mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
+fn a_timeout_ends_one_read() {
+    let (mut writer, mut reader) = pool(1 << 20).spool();
+    reader.set_timeout(Some(Duration::from_millis(20)));
+    for _ in 0..2 {
+        let (began, error) = (Instant::now(), reader.read(&mut [0; 10]).unwrap_err());
+        assert!(error.kind() == ErrorKind::TimedOut && began.elapsed() >= Duration::from_millis(20));
+    }
+    writer.write_all(b"late").unwrap();
+    assert_eq!(reader.fill_buf().unwrap(), b"late");
+    reader.set_timeout(Some(Duration::MAX));
+    assert_eq!(reader.read(&mut [0; 10]).unwrap(), 4);
+}
+
+#[test]
+fn wakers_are_called_for_bytes_and_for_every_end() {
+    let ends: [fn(SpoolWriter); 3] = [drop, |writer| drop(writer.finish()), |writer| writer.fail("no")];
+    for end in ends {
+        let (mut writer, mut reader) = pool(1 << 20).spool();
+        let counted = Arc::new(Counted::default());
+        let waker = Waker::from(Arc::clone(&counted));
+        let poll = |reader: &mut SpoolReader| reader.poll_readable(&mut Context::from_waker(&waker));
+        let woken = || counted.0.load(Ordering::SeqCst);
+        assert_eq!(poll(&mut reader), Poll::Pending);
+        assert_eq!(poll(&mut reader), Poll::Pending);
+        writer.write_all(b"1").unwrap();
+        writer.write_all(b"2").unwrap();
+        assert_eq!(woken(), 1, "once for each that waits");
+        assert_eq!(poll(&mut reader), Poll::Ready(()));
+        reader.read_exact(&mut [0; 2]).unwrap();
+        assert_eq!(poll(&mut reader), Poll::Pending);
+        let mut gone = reader.clone();
+        assert_eq!(poll(&mut gone), Poll::Pending);
+        drop(gone);
+        end(writer);
+        assert_eq!((woken(), poll(&mut reader)), (2, Poll::Ready(())));
+    }
+}
+
+/// The writer waits for room that a reader makes, which needs the content's lock meanwhile.
+#[test]
+fn a_spool_of_any_length_fits_a_small_disk_if_it_is_read_once() {
+    let builder = SpillPool::builder().memory(2 * PAGE).disk(8 * PAGE as u64).page_size(PAGE);
+    let builder = builder.store(MemoryStore::new());
+    let pool = builder.when_full(WhenFull::Wait { at_most: Duration::from_secs(60) }).build().unwrap();
+    let (mut writer, reader) = pool.spool();
+    let readers = [reader.clone().once(), reader.once()].map(|mut reader| {
+        thread::spawn(move || {
+            let (mut at, mut piece) = (0_usize, [0; 1000]);
+            loop {
+                let n = reader.read(&mut piece).unwrap();
+                if n == 0 {
+                    return at;
+                }
+                let number = |i: usize| u8::try_from((at + i) / 1234 % 256).unwrap();
+                assert!(piece[..n].iter().enumerate().all(|(i, byte)| *byte == number(i)));
+                at += n;
+            }
+        })
+    });
+    for i in (0..=255).cycle().take(400) {
+        writer.write_all(&[i; 1234]).unwrap();
+    }
+    let frozen = writer.finish().unwrap();
+    assert_eq!(readers.map(|reader| reader.join().unwrap()), [400 * 1234; 2]);
+    assert!(pool.stats().disk_high_water <= 8 * PAGE as u64);
+    drop(frozen);
+    assert_eq!(pool.stats().disk_used, 0);
+}
+
+/// At the limit the writer's error names it, and nothing that was written is lost.
+#[test]
+fn a_writer_without_room_fails_and_goes_on() {
+    let builder = SpillPool::builder().memory(2 * PAGE).disk(2 * PAGE as u64).page_size(PAGE);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let (mut writer, reader) = pool.spool();
+    let mut reader = reader.once();
+    let error = writer.write_all(&[3; 20 * PAGE]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+    let written = usize::try_from(writer.len()).unwrap();
+    assert!((2 * PAGE..20 * PAGE).contains(&written));
+    let mut all = vec![0; written];
+    reader.read_exact(&mut all).unwrap();
+    writer.write_all(&[4; PAGE]).unwrap();
+    let mut more = [0; PAGE];
+    reader.read_exact(&mut more).unwrap();
+    assert!(all.iter().all(|byte| *byte == 3) && more == [4; PAGE]);
+}
+
+#[test]
+fn a_store_that_fails_is_an_error_of_who_met_it() {
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+    let pool = SpillPool::builder().memory(0).page_size(PAGE).store(store).build().unwrap();
+    let (mut writer, mut reader) = pool.spool();
+    let mut other = reader.clone();
+    writer.write_all(&[1; 3 * PAGE + 5]).unwrap();
+    for at in [0, 2 * PAGE, 3 * PAGE] {
+        reader.seek(SeekFrom::Start(at as u64)).unwrap();
+        faults.set(Fault::once(0, Failure::io()).on(Call::Read));
+        assert!(matches!(spill_error(reader.read(&mut [0; 5]).unwrap_err()), SpillError::Store { .. }));
+        assert_eq!(reader.position(), at as u64);
+        assert_eq!(reader.read(&mut [0; 5]).unwrap(), 5);
+    }
+    faults.set(Fault::once(0, Failure::io()).on(Call::Write));
+    writer.write_all(&[2; PAGE]).unwrap_err();
+    faults.lift();
+    let before = writer.len();
+    writer.write_all(&[2; PAGE]).unwrap();
+    let mut all = vec![0; usize::try_from(writer.len()).unwrap()];
+    other.read_exact(&mut all).unwrap();
+    assert!(all[usize::try_from(before).unwrap()..] == [2; PAGE]);
+}
+
+/// A listener or a waker that reads the spool ran with its lock held.
+#[test]
+fn who_is_told_may_read_the_spool() {
+    struct Reads(std::sync::Mutex<Option<SpoolReader>>, AtomicUsize);
+    impl Wake for Reads {
+        fn wake(self: Arc<Self>) {
+            let mut all = Vec::new();
+            let reader = self.0.lock().unwrap();
+            let mut reader = reader.as_ref().unwrap().clone();
+            reader.set_timeout(Some(Duration::ZERO));
+            let error = reader.read_to_end(&mut all).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            self.1.store(all.len(), Ordering::SeqCst);
+        }
+    }
+    let told = Arc::new(Reads(std::sync::Mutex::new(None), AtomicUsize::new(0)));
+    let listener = Arc::clone(&told);
+    let on_event = move |_: &Event| listener.clone().wake();
+    let builder = SpillPool::builder().memory(PAGE).page_size(PAGE).store(MemoryStore::new());
+    let (mut writer, reader) = builder.on_event(on_event).build().unwrap().spool();
+    *told.0.lock().unwrap() = Some(reader.clone());
+    let (mut waiting, waker) = (reader, Waker::from(Arc::clone(&told)));
+    assert_eq!(waiting.poll_readable(&mut Context::from_waker(&waker)), Poll::Pending);
+    writer.write_all(&[1; 10]).unwrap();
+    assert_eq!(told.1.load(Ordering::SeqCst), 10);
+    for _ in 0..3 * PAGE {
+        writer.write_all(&[1]).unwrap(); // spills for the first time
+    }
+    assert!(told.1.load(Ordering::SeqCst) > 10);
+    *told.0.lock().unwrap() = None;
+}
+
+#[test]
+fn ends_go_to_other_threads() {
+    fn is_sent<T: Send>() {}
+    is_sent::<SpoolWriter>();
+    is_sent::<SpoolReader>();
+    let (mut writer, reader) = pool(1 << 20).spool();
+    drop(reader);
+    io::copy(&mut &b"without a reader"[..], &mut writer).unwrap();
+    assert_eq!(writer.finish().unwrap().into_buffer().unwrap().to_vec().unwrap(), b"without a reader");
+}
