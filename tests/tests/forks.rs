@@ -72,6 +72,33 @@ fn what_a_child_drops_stays_with_its_parent() {
     }
 }
 
+/// The blocks of a large buffer are given back by the calls that follow. A child makes such calls too, and must change nothing.
+#[test]
+fn what_a_child_does_after_a_large_drop_stays_with_its_parent() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let pool = SpillPool::builder().memory(64 << 10).build().unwrap();
+    let mut large: Vec<_> = (0..40).map(|byte| spilled(pool.buffer(), byte)).collect();
+    let mut kept = spilled(pool.buffer(), 99);
+    let mut first = pool.buffer();
+    first.write_all(&vec![7; 40 * LEN]).unwrap();
+    drop(first);
+    let queued = pool.stats().disk_recycled;
+    assert!(queued > 5 << 20, "{queued} bytes are still to be given back");
+    in_a_child(|| {
+        let refused = is_refused(pool.buffer().write_all(&[1; LEN]));
+        large.drain(..).for_each(drop);
+        pool.trim();
+        refused
+    });
+    assert_eq!(pool.stats().disk_recycled, queued);
+    for (buffer, byte) in large.iter_mut().zip(0..) {
+        assert!(content_of(buffer) == [byte; LEN], "buffer {byte}");
+    }
+    pool.trim();
+    assert_eq!(pool.stats().disk_recycled, 0);
+    assert!(content_of(&mut kept) == [99; LEN]);
+}
+
 /// A child that wrote used slots that its parent took to be free: each read the other's bytes.
 #[test]
 fn what_a_child_writes_never_reaches_its_parents_file() {

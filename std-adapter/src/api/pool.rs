@@ -111,6 +111,8 @@ impl SpillPool {
 
     /// Frees what is kept only for reuse: recycled frames and free blocks of the temp file, which are this pool's;
     /// and the memory that the process keeps warm for all its pools and buffers.
+    ///
+    /// After much was dropped this takes as long as the file system needs to free its blocks, some 60 ms for a gigabyte.
     pub fn trim(&self) {
         self.state.trim();
     }

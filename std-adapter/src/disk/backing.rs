@@ -1,6 +1,10 @@
 //! Where a buffer's slots are: in the pool's store, or in a file of the buffer's own.
 //!
-//! Held by: `tests/tests/hand_over.rs`, `tests/tests/spill_model.rs`.
+//! Promises:
+//!
+//! - Blocks of free slots make no write fail: one that finds no room gives them back to the file system, and tries again.
+//!
+//! Held by: `tests/tests/hand_over.rs`, `tests/tests/spill_model.rs`, `tests/tests/large_drops.rs`.
 
 use crate::disk::own_file::OwnFile;
 use crate::disk::quota::Ticket;
@@ -8,8 +12,9 @@ use crate::disk::slots::{BLOCK, Slot};
 use crate::disk::slotted_store::SlottedStore;
 use crate::disk::store::Store;
 use crate::error::SpillError;
+use std::io::{self, ErrorKind, IoSlice};
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Backing<'a> {
     /// The pool's store.
     pub(crate) disk: &'a SlottedStore,
@@ -93,7 +98,55 @@ impl<'a> Backing<'a> {
         }
     }
 
-    pub(crate) fn store(self) -> &'a dyn Store {
+    /// Frees slots in the middle of something, without a call of the pool's store. [`end_freeing`](Backing::end_freeing) is to
+    /// follow.
+    pub(crate) fn free_all_quietly(self, slots: &[Slot]) {
+        match self.own {
+            Some(own) => own.free_all_quietly(slots),
+            None => self.disk.free_all_quietly(slots),
+        }
+    }
+
+    /// After `bytes` were freed: serves those that wait for room, and gives blocks back to the file system if they are not
+    /// too many for one call.
+    pub(crate) fn end_freeing(self, bytes: u64) {
+        self.disk.quota().serve_if_waiting();
+        if self.own.is_none() {
+            self.disk.end_freeing(bytes);
+        }
+    }
+
+    fn store(&self) -> &'a dyn Store {
         self.own.map_or_else(|| self.disk.store(), |own| own as &dyn Store)
+    }
+
+    /// Calls `write`, and once more if the store had no room and some could be made. The own file is probably in the same
+    /// file system as that of the pool.
+    fn with_room(&self, write: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
+        let ended = self.disk.steps_ended();
+        match write() {
+            Err(full)
+                if matches!(full.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+                    && self.disk.make_room(ended) =>
+            {
+                write()
+            }
+            result => result,
+        }
+    }
+}
+
+/// Of transfers. Slots are freed, and never discarded or cut by themselves.
+impl Store for Backing<'_> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.store().read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        self.with_room(|| self.store().write_at(offset, data))
+    }
+
+    fn write_vectored_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.with_room(|| self.store().write_vectored_at(offset, parts))
     }
 }

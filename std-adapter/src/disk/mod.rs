@@ -6,6 +6,7 @@
 //! | `temp_file`, `memory_store` | stores: an unnamed temp file, and memory for tests |
 //! | `catch_unwind` | a store whose panics are errors |
 //! | `transfer` | whole reads and writes, counted |
+//! | `runs` | free pages, neighbours as one |
 //! | `slots` | which bytes of a store are free |
 //! | `quota` | the disk limit, and the queue of the waiters for room below it |
 //! | `slotted_store` | a store, its slots and its limit together |
@@ -21,6 +22,7 @@ pub(crate) mod hidden_name;
 pub(crate) mod memory_store;
 pub(crate) mod own_file;
 pub(crate) mod quota;
+pub(crate) mod runs;
 pub(crate) mod slots;
 pub(crate) mod slotted_store;
 pub(crate) mod store;

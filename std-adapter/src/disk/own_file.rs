@@ -64,11 +64,21 @@ impl OwnFile {
 
     /// Frees the slot of a page, and clears it: the page may be a hole in the final content. Wakes nobody.
     pub(crate) fn free_quietly(&self, slot: Slot) {
+        self.free_all_quietly(&[slot]);
+    }
+
+    /// The same of several pages. Those that lie one after another are cleared in one call.
+    pub(crate) fn free_all_quietly(&self, slots: &[Slot]) {
         let holds = self.store.is_made() && !self.detached.load(Ordering::Relaxed);
-        if holds && Store::discard(&self.store, slot.offset, slot.len()).is_err() {
-            self.has_residue.store(true, Ordering::Relaxed);
+        if holds {
+            for run in slots.chunk_by(|slot, next| slot.offset + slot.len() == next.offset) {
+                let len = run.len() as u64 * self.page_size;
+                if Store::discard(&self.store, run[0].offset, len).is_err() {
+                    self.has_residue.store(true, Ordering::Relaxed);
+                }
+            }
         }
-        self.quota.release_quietly(slot.len());
+        self.quota.release_quietly(slots.len() as u64 * self.page_size);
     }
 
     /// Makes the file the content: `len` bytes, with zeros in the ranges `zeros` of `(offset, len)`, which

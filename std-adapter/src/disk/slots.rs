@@ -13,6 +13,7 @@
 //!
 //! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/tidy.rs` (no I/O).
 
+use crate::disk::runs::Runs;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
@@ -81,7 +82,7 @@ pub(crate) fn slot_bytes(bytes: usize, page: u64) -> u64 {
     (bytes as u64).clamp(BLOCK.min(page), page).next_power_of_two()
 }
 
-/// The offsets of free slots of one length.
+/// The offsets of free slots of one length, less than a page.
 #[derive(Debug, Default)]
 struct Free {
     warm: BTreeSet<u64>,
@@ -89,19 +90,6 @@ struct Free {
 }
 
 impl Free {
-    /// An offset and whether it is warm. The lowest warm offset, or else the lowest cold one, so that the end
-    /// of the file becomes free.
-    fn pop(&mut self) -> Option<(u64, bool)> {
-        match self.warm.pop_first() {
-            Some(offset) => Some((offset, true)),
-            None => self.cold.pop_first().map(|offset| (offset, false)),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.warm.is_empty() && self.cold.is_empty()
-    }
-
     fn put(&mut self, offset: u64, warm: bool) {
         if warm {
             self.warm.insert(offset)
@@ -116,12 +104,20 @@ impl Free {
     }
 }
 
+/// Free whole pages.
+#[derive(Debug, Default)]
+struct FreePages {
+    warm: Runs,
+    cold: Runs,
+}
+
 #[derive(Debug)]
 pub(crate) struct Slots {
     block: u64,
     page: u64,
-    /// By order: `free[k]` has the slots of `block << k` bytes.
+    /// By order: `free[k]` has the slots of `block << k` bytes, which are less than a page.
     free: Vec<Free>,
+    pages: FreePages,
     /// The end of the slots: no slot lies at or past this offset, allocated or free.
     end: u64,
     /// Bytes of all warm slots.
@@ -134,12 +130,13 @@ pub(crate) struct Discarding {
     /// `(offset, len)` of the slots in ascending order, merged where they touch.
     pub(crate) extents: Vec<(u64, u64)>,
     slots: Vec<Slot>,
+    /// `(offset, len)` of runs of pages.
+    pages: Vec<(u64, u64)>,
 }
 
 impl Discarding {
-    /// The number of slots.
-    pub(crate) fn slots(&self) -> usize {
-        self.slots.len()
+    pub(crate) fn bytes(&self) -> u64 {
+        self.extents.iter().map(|(_, len)| len).sum()
     }
 }
 
@@ -147,8 +144,9 @@ impl Slots {
     pub(crate) fn new(page_size: usize) -> Self {
         let page = page_size as u64;
         let block = BLOCK.min(page);
-        let orders = (page / block).trailing_zeros() as usize + 1;
-        Slots { block, page, free: (0..orders).map(|_| Free::default()).collect(), end: 0, warm: 0 }
+        let orders = (page / block).trailing_zeros() as usize;
+        let free = (0..orders).map(|_| Free::default()).collect();
+        Slots { block, page, free, pages: FreePages::default(), end: 0, warm: 0 }
     }
 
     /// The length of the slot for `bytes` of a page.
@@ -160,66 +158,58 @@ impl Slots {
         (len / self.block).trailing_zeros() as usize
     }
 
-    /// Allocates a slot of `len` bytes, which must be a [`class`](Slots::class). `None` if offsets have run
-    /// out.
+    /// Allocates a slot of `len` bytes, which must be a [`class`](Slots::class): in a smallest free one that is long enough,
+    /// a warm one of any length before a cold one, and of one length the lowest, so that the end of the file becomes free.
+    /// `None` if offsets have run out.
     pub(crate) fn allocate(&mut self, len: u64) -> Option<Slot> {
         let order = self.order(len);
-        let found = self.pop(order);
-        self.allocate_in(order, found)
+        let warm = (order..self.free.len()).find_map(|k| Some((k, self.free[k].warm.pop_first()?)));
+        let warm = warm.or_else(|| Some((self.free.len(), self.pages.warm.pop_first(self.page)?)));
+        match warm {
+            Some((at, offset)) => Some(self.split(order, at, offset, true)),
+            None => self.allocate_without_blocks(len),
+        }
     }
 
     /// As [`allocate`](Slots::allocate), but no warm slot: no block of it is on the disk before it is written.
     pub(crate) fn allocate_without_blocks(&mut self, len: u64) -> Option<Slot> {
         let order = self.order(len);
-        let cold = (order..self.free.len()).find(|&k| !self.free[k].cold.is_empty());
-        let found = cold.and_then(|at| Some((at, self.free[at].cold.pop_first()?, false)));
-        self.allocate_in(order, found)
-    }
-
-    /// Allocates a slot of `order` in a free one: its order, its offset and whether it is warm. `None`: at the end.
-    fn allocate_in(&mut self, order: usize, found: Option<(usize, u64, bool)>) -> Option<Slot> {
-        let (mut at, offset, warm) = match found {
-            Some(found) => found,
+        let cold = (order..self.free.len()).find_map(|k| Some((k, self.free[k].cold.pop_first()?)));
+        let cold = cold.or_else(|| Some((self.free.len(), self.pages.cold.pop_first(self.page)?)));
+        let (at, offset) = match cold {
+            Some(cold) => cold,
             None => {
                 let grown = self.end.checked_add(self.page)?;
-                let offset = std::mem::replace(&mut self.end, grown);
-                (self.free.len() - 1, offset, false)
+                (self.free.len(), std::mem::replace(&mut self.end, grown))
             }
         };
-        if warm {
-            self.warm -= self.block << at;
-        }
-        // Split, and keep the lower half, so that slots allocated one after another lie one after another.
+        Some(self.split(order, at, offset, false))
+    }
+
+    /// A slot of `order` in the one of order `at` at `offset`, which was taken out. The rest of that is free.
+    fn split(&mut self, order: usize, mut at: usize, offset: u64, warm: bool) -> Slot {
+        // Keep the lower half, so that slots allocated one after another lie one after another.
         while at > order {
             at -= 1;
-            let half = self.block << at;
-            self.free[at].put(offset + half, warm);
-            self.warm += if warm { half } else { 0 };
+            self.free[at].put(offset + (self.block << at), warm);
         }
-        Some(Slot::new(offset, self.block << order))
+        let len = self.block << order;
+        self.warm -= if warm { len } else { 0 };
+        Slot::new(offset, len)
     }
 
     /// Allocates the slot of one page at `offset`, if it is free, or if it is at the end and no other page is
     /// free.
     pub(crate) fn allocate_at(&mut self, offset: u64) -> Option<Slot> {
-        let top = self.free.len() - 1;
-        match self.free[top].remove(offset) {
-            Some(true) => self.warm -= self.page,
-            Some(false) => {}
-            None if offset == self.end && self.free[top].is_empty() => {
-                self.end = self.end.checked_add(self.page)?;
+        if self.pages.warm.take(offset, self.page) {
+            self.warm -= self.page;
+        } else if !self.pages.cold.take(offset, self.page) {
+            if offset != self.end || !self.pages.warm.is_empty() || !self.pages.cold.is_empty() {
+                return None;
             }
-            None => return None,
+            self.end = self.end.checked_add(self.page)?;
         }
         Some(Slot::new(offset, self.page))
-    }
-
-    /// Takes out a smallest free slot of at least `order`, a warm one of any size before a cold one. Returns
-    /// its order, its offset and whether it is warm.
-    fn pop(&mut self, order: usize) -> Option<(usize, u64, bool)> {
-        let warm = (order..self.free.len()).find(|&k| !self.free[k].warm.is_empty());
-        let at = warm.or_else(|| (order..self.free.len()).find(|&k| !self.free[k].cold.is_empty()))?;
-        self.free[at].pop().map(|(offset, warm)| (at, offset, warm))
     }
 
     /// Frees a slot. It is warm.
@@ -227,14 +217,45 @@ impl Slots {
         self.put_back(slot, true);
     }
 
+    /// Frees slots: whole pages that lie one after another in one go.
+    pub(crate) fn free_all(&mut self, slots: &[Slot]) {
+        let mut run = (0, 0);
+        for slot in slots {
+            if slot.len() < self.page {
+                self.put_back(*slot, true);
+            } else if slot.offset == run.0 + run.1 {
+                run.1 += self.page;
+            } else {
+                self.put_pages(run, true);
+                run = (slot.offset, self.page);
+            }
+        }
+        self.put_pages(run, true);
+    }
+
+    /// Frees a run of pages, which may have none.
+    fn put_pages(&mut self, (offset, len): (u64, u64), warm: bool) {
+        match len {
+            0 => {}
+            _ if warm => {
+                self.pages.warm.put(offset, len);
+                self.warm += len;
+            }
+            _ => self.pages.cold.put(offset, len),
+        }
+    }
+
     fn put_back(&mut self, slot: Slot, warm: bool) {
         let mut offset = slot.offset;
         let mut order = self.order(slot.len());
         let mut warm_merged = warm;
-        let mut warm_bytes = if warm { slot.len() } else { 0 };
-        while order + 1 < self.free.len() {
+        while order < self.free.len() {
             let len = self.block << order;
-            let Some(buddy_warm) = self.free[order].remove(offset ^ len) else { break };
+            let Some(buddy_warm) = self.free[order].remove(offset ^ len) else {
+                self.free[order].put(offset, warm_merged);
+                self.warm += if warm_merged { len } else { 0 };
+                return;
+            };
             if buddy_warm {
                 self.warm -= len;
             }
@@ -242,10 +263,8 @@ impl Slots {
             warm_merged |= buddy_warm;
             offset &= !len;
             order += 1;
-            warm_bytes = if warm_merged { self.block << order } else { 0 };
         }
-        self.warm += warm_bytes;
-        self.free[order].put(offset, warm_merged);
+        self.put_pages((offset, self.page), warm_merged);
     }
 
     /// Bytes of free slots whose blocks the file system still has.
@@ -253,48 +272,70 @@ impl Slots {
         self.warm
     }
 
-    /// Takes all warm slots out, so that their blocks can go back to the file system.
-    pub(crate) fn start_discard(&mut self) -> Discarding {
-        let mut slots = Vec::new();
-        for order in 0..self.free.len() {
-            let len = self.block << order;
-            slots.extend(
-                std::mem::take(&mut self.free[order].warm).into_iter().map(|offset| Slot::new(offset, len)),
-            );
+    /// Takes warm slots out, so that their blocks can go back to the file system: `bytes_max` of them, rounded up to a page.
+    /// The pages first, and the highest first, since the lowest are allocated first.
+    pub(crate) fn start_discard(&mut self, bytes_max: u64) -> Discarding {
+        let mut left = bytes_max;
+        let mut pages = Vec::new();
+        while left > 0
+            && let Some((offset, len)) =
+                self.pages.warm.pop_last(left.div_ceil(self.page).saturating_mul(self.page))
+        {
+            self.warm -= len;
+            left = left.saturating_sub(len);
+            pages.push((offset, len));
         }
-        self.warm = 0;
-        slots.sort_unstable_by_key(|slot| slot.offset);
-        let mut extents: Vec<(u64, u64)> = Vec::new();
-        for slot in &slots {
-            match extents.last_mut() {
-                Some((offset, len)) if *offset + *len == slot.offset => *len += slot.len(),
-                _ => extents.push((slot.offset, slot.len())),
+        let mut slots = Vec::new();
+        for order in (0..self.free.len()).rev() {
+            let len = self.block << order;
+            while left > 0
+                && let Some(offset) = self.free[order].warm.pop_last()
+            {
+                self.warm -= len;
+                left = left.saturating_sub(len);
+                slots.push(Slot::new(offset, len));
             }
         }
-        Discarding { extents, slots }
+        let mut all = pages.clone();
+        all.extend(slots.iter().map(|slot| (slot.offset, slot.len())));
+        all.sort_unstable();
+        let mut extents: Vec<(u64, u64)> = Vec::new();
+        for (start, bytes) in all {
+            match extents.last_mut() {
+                Some((offset, len)) if *offset + *len == start => *len += bytes,
+                _ => extents.push((start, bytes)),
+            }
+        }
+        Discarding { extents, slots, pages }
     }
 
     /// Frees the slots again that [`start_discard`](Slots::start_discard) took out: cold if their blocks went
     /// back (`done`), warm otherwise.
     pub(crate) fn finish_discard(&mut self, discarding: Discarding, done: bool) {
-        for slot in discarding.slots {
-            self.put_back(slot, !done);
-        }
+        discarding.slots.into_iter().for_each(|slot| self.put_back(slot, !done));
+        discarding.pages.into_iter().for_each(|run| self.put_pages(run, !done));
     }
 
-    /// Removes the free pages at the end. Returns the new end if there were any.
+    /// Removes the free pages at the end, `warm_max` bytes of warm ones at most, rounded up to a page. Returns the new end if
+    /// there were any.
     ///
-    /// The caller must cut the file there before it allocates another slot: see `SlottedStore::trim`.
-    pub(crate) fn cut_free_tail(&mut self) -> Option<u64> {
+    /// The caller must cut the file there before it allocates another slot: see `SlottedStore`.
+    pub(crate) fn cut_free_tail(&mut self, warm_max: u64) -> Option<u64> {
         let before = self.end;
-        let top = self.free.len() - 1;
-        while let Some(last) = self.end.checked_sub(self.page)
-            && let Some(warm) = self.free[top].remove(last)
-        {
-            self.warm -= if warm { self.page } else { 0 };
-            self.end = last;
+        let mut left = warm_max;
+        loop {
+            if self.pages.cold.end() == Some(self.end) {
+                self.end = self.pages.cold.pop_last(u64::MAX)?.0;
+            } else if left > 0 && self.pages.warm.end() == Some(self.end) {
+                let most = left.div_ceil(self.page).saturating_mul(self.page);
+                let (offset, len) = self.pages.warm.pop_last(most)?;
+                self.end = offset;
+                self.warm -= len;
+                left = left.saturating_sub(len);
+            } else {
+                return (self.end < before).then_some(self.end);
+            }
         }
-        (self.end < before).then_some(self.end)
     }
 
     /// The end of the slots: no slot reaches past this offset.
@@ -315,6 +356,9 @@ mod tests {
                 blocks.extend((0..1u64 << order).map(|i| offset + i * slots.block));
             }
         }
+        for (offset, len) in slots.pages.warm.iter().chain(slots.pages.cold.iter()) {
+            blocks.extend((0..len / slots.block).map(|i| offset + i * slots.block));
+        }
         blocks.sort_unstable();
         blocks
     }
@@ -333,7 +377,7 @@ mod tests {
                 allocated.push(slots.allocate(slots.class(pick % (70 << 10))).unwrap());
             }
             if round % 97 == 0 {
-                let discarding = slots.start_discard();
+                let discarding = slots.start_discard(u64::MAX);
                 slots.finish_discard(discarding, true);
                 assert_eq!(slots.warm_bytes(), 0);
             }
@@ -349,7 +393,7 @@ mod tests {
             assert_eq!(blocks, all, "each block is free or allocated, once");
         }
         allocated.drain(..).for_each(|slot| slots.free(slot));
-        assert_eq!(slots.cut_free_tail(), Some(0));
+        assert_eq!(slots.cut_free_tail(u64::MAX), Some(0));
         assert_eq!((slots.end(), slots.warm_bytes()), (0, 0));
     }
 
@@ -372,7 +416,7 @@ mod tests {
         assert_eq!(slots.allocate_at(0), Some(a));
         slots.free(a);
         slots.free(b);
-        assert_eq!((slots.warm_bytes(), slots.cut_free_tail()), (8192, Some(0)));
+        assert_eq!((slots.warm_bytes(), slots.cut_free_tail(u64::MAX)), (8192, Some(0)));
     }
 
     #[test]
@@ -381,7 +425,7 @@ mod tests {
         let [a, b, c] = [0; 3].map(|_| slots.allocate(4096).unwrap());
         slots.free(a);
         slots.free(b);
-        let discarding = slots.start_discard();
+        let discarding = slots.start_discard(u64::MAX);
         assert_eq!(discarding.extents, [(0, 8192)]);
         assert_eq!(slots.allocate(4096).unwrap().offset, 3 * 4096);
         slots.finish_discard(discarding, true);
@@ -396,7 +440,7 @@ mod tests {
         let [cold, long, kept] = [4096, 8192, 4096].map(|len| slots.allocate(len).unwrap());
         assert_eq!((cold.offset, long.offset, kept.offset), (0, 8192, 4096));
         slots.free(cold);
-        let discarding = slots.start_discard();
+        let discarding = slots.start_discard(u64::MAX);
         slots.finish_discard(discarding, true);
         slots.free(long);
         assert_eq!(slots.warm_bytes(), 8192);
@@ -406,7 +450,7 @@ mod tests {
             "half of the warm one, though a cold one fits"
         );
         assert_eq!(slots.warm_bytes(), 4096);
-        assert_eq!(slots.cut_free_tail(), None, "a slot is in use at the end");
+        assert_eq!(slots.cut_free_tail(u64::MAX), None, "a slot is in use at the end");
     }
 
     #[test]
@@ -416,18 +460,18 @@ mod tests {
         for n in [0, 1, 3, 5] {
             slots.free(allocated[n]);
         }
-        let discarding = slots.start_discard();
+        let discarding = slots.start_discard(u64::MAX);
         assert_eq!(discarding.extents, [(0, 8192), (3 * 4096, 4096), (5 * 4096, 4096)]);
         slots.finish_discard(discarding, true);
-        assert_eq!((slots.warm_bytes(), slots.cut_free_tail()), (0, None));
+        assert_eq!((slots.warm_bytes(), slots.cut_free_tail(u64::MAX)), (0, None));
         // The last two pages are free now, one warm and one cold; two that are not at the end stay.
         slots.free(allocated[6]);
         slots.free(allocated[4]);
         assert_eq!(slots.warm_bytes(), 2 * 4096);
-        assert_eq!(slots.cut_free_tail(), Some(3 * 4096));
+        assert_eq!(slots.cut_free_tail(u64::MAX), Some(3 * 4096));
         assert_eq!((slots.warm_bytes(), slots.end()), (0, 3 * 4096));
         slots.free(allocated[2]);
-        assert_eq!((slots.warm_bytes(), slots.cut_free_tail()), (4096, Some(0)));
+        assert_eq!((slots.warm_bytes(), slots.cut_free_tail(u64::MAX)), (4096, Some(0)));
     }
 
     #[test]
@@ -435,15 +479,18 @@ mod tests {
         let mut slots = Slots::new(8192);
         let [low, high] = [4096; 2].map(|len| slots.allocate(len).unwrap());
         slots.free(low);
-        let discarding = slots.start_discard();
+        let discarding = slots.start_discard(u64::MAX);
         slots.finish_discard(discarding, true);
         slots.free(high);
         assert_eq!(slots.warm_bytes(), 8192);
         let [low, high] = [4096; 2].map(|len| slots.allocate(len).unwrap());
         slots.free(high);
-        let discarding = slots.start_discard();
+        let discarding = slots.start_discard(u64::MAX);
         slots.finish_discard(discarding, true);
         slots.free(low);
-        assert_eq!((slots.warm_bytes(), slots.cut_free_tail(), slots.warm_bytes()), (8192, Some(0), 0));
+        assert_eq!(
+            (slots.warm_bytes(), slots.cut_free_tail(u64::MAX), slots.warm_bytes()),
+            (8192, Some(0), 0)
+        );
     }
 }

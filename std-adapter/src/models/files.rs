@@ -7,7 +7,7 @@ use crate::disk::store::Store;
 use crate::models::{PAGE, VecStore, content, explore, reclaim, two_pages};
 use crate::pager::state::Pager;
 use crate::pool::state::PoolState;
-use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 use loom::thread;
 use overspill_core::Medium;
 use std::io;
@@ -58,6 +58,60 @@ fn pages_are_written_while_the_file_is_cut() {
         assert_eq!(content(&mut pager), data);
         drop(pager);
         pool.trim();
+        pool.check_quiet();
+    });
+}
+
+/// A disk of so many pages: holes take none.
+#[derive(Debug)]
+struct SmallDisk {
+    inner: VecStore,
+    /// The pages that have blocks.
+    held: Mutex<Vec<u64>>,
+    pages: usize,
+}
+
+impl Store for SmallDisk {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.inner.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        {
+            let mut held = lock(&self.held);
+            if !held.contains(&offset) {
+                if held.len() == self.pages {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                held.push(offset);
+            }
+        }
+        self.inner.write_at(offset, data)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        lock(&self.held).retain(|page| !(offset..offset + len).contains(page));
+        Ok(())
+    }
+}
+
+/// Guards: a write that finds the disk full waits for the blocks that another thread is giving back, and then has room.
+#[test]
+fn a_full_disk_has_room_once_free_blocks_were_given_back() {
+    explore(3, || {
+        let disk = SmallDisk { inner: VecStore::default(), held: Mutex::default(), pages: 2 };
+        let pool = Arc::new(PoolState::new(0, 8 * PAGE as u64, PAGE, Box::new(disk), None));
+        let (mut first, mut kept) = (Pager::new(Arc::clone(&pool)), Pager::new(Arc::clone(&pool)));
+        first.write_at(0, &[1; PAGE]).unwrap();
+        kept.write_at(0, &[2; PAGE]).unwrap();
+        drop(first); // its slot stays warm, in the middle
+        let theirs = Arc::clone(&pool);
+        let trimmer = thread::spawn(move || theirs.disk.trim());
+        let mut pager = Pager::new(Arc::clone(&pool));
+        assert_eq!(pager.write_at(0, &[3; PAGE]).unwrap(), PAGE);
+        trimmer.join().unwrap();
+        assert_eq!((content(&mut kept), content(&mut pager)), (vec![2; PAGE], vec![3; PAGE]));
+        drop((kept, pager));
         pool.check_quiet();
     });
 }

@@ -136,7 +136,8 @@ pub struct PoolStats {
     /// Bytes of the store that the slots of all buffers use, or that are set aside for waiters.
     pub disk_used: u64,
     /// Bytes of freed slots whose blocks the store still has, for further slots: at most 1 MiB, unless the store could
-    /// not take them back.
+    /// not take them back, or more than 2 MiB was freed at once. That goes back with the calls that spill or free after it,
+    /// or by [`SpillPool::trim`](crate::SpillPool::trim).
     pub disk_recycled: u64,
     /// The most that `disk_used` was, in bytes.
     pub disk_high_water: u64,

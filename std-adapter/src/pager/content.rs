@@ -338,7 +338,7 @@ impl Content {
     fn read_store(&self, path: IoPath, offset: u64, buf: &mut [u8]) -> Result<(), SpillError> {
         let backing = Backing { disk: &self.pool.disk, own: self.own.as_deref() };
         let mut counts = IoCounts::default();
-        let read = transfer::read(backing.store(), offset, buf, &mut counts);
+        let read = transfer::read(&backing, offset, buf, &mut counts);
         self.with_pager(|pager| pager.count_io(path, counts));
         read
     }

@@ -105,10 +105,23 @@ impl Pager {
         self.backing().free_quietly(slot);
     }
 
+    /// Frees slots in the middle of a cut, which [`end_freeing`](Pager::end_freeing) ends.
+    pub(crate) fn free_all_quietly(&self, slots: &[Slot]) {
+        self.usage().disk.release(slots.iter().map(|slot| slot.charged()).sum());
+        self.backing().free_all_quietly(slots);
+    }
+
+    /// See [`Backing::end_freeing`].
+    pub(crate) fn end_freeing(&self, bytes: u64) {
+        if bytes > 0 {
+            self.backing().end_freeing(bytes);
+        }
+    }
+
     /// See [`transfer::read`].
     pub(crate) fn read_store(&mut self, path: IoPath, offset: u64, buf: &mut [u8]) -> Result<(), SpillError> {
         let mut counts = IoCounts::default();
-        let read = transfer::read(self.backing().store(), offset, buf, &mut counts);
+        let read = transfer::read(&self.backing(), offset, buf, &mut counts);
         self.count_io(path, counts);
         read
     }
@@ -121,7 +134,7 @@ impl Pager {
         data: &[u8],
     ) -> (usize, Result<(), SpillError>) {
         let mut counts = IoCounts::default();
-        let written = transfer::write(self.backing().store(), offset, data, &mut counts);
+        let written = transfer::write(&self.backing(), offset, data, &mut counts);
         self.count_io(path, counts);
         written
     }
@@ -135,7 +148,7 @@ impl Pager {
     ) -> (usize, Result<(), SpillError>) {
         let mut counts = IoCounts::default();
         let mut parts = parts.map(IoSlice::new);
-        let written = transfer::write_parts(self.backing().store(), offset, &mut parts, &mut counts);
+        let written = transfer::write_parts(&self.backing(), offset, &mut parts, &mut counts);
         self.count_io(path, counts);
         written
     }

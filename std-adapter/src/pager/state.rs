@@ -182,12 +182,11 @@ impl Pager {
         if !self.table(Table::retire) {
             // All but the first page, whose frame may stay with the table: the next buffer need not grow one again.
             let page_size = self.pool.page_size as u64;
-            if self.len > page_size {
-                self.truncate(page_size);
-            }
+            let mut freed = if self.len > page_size { self.cut(page_size) } else { 0 };
             if !self.table(Table::retire) {
-                self.truncate(0);
+                freed += self.cut(0);
             }
+            self.end_freeing(freed);
         }
     }
 }

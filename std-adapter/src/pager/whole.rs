@@ -8,10 +8,12 @@
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_faults`, `tests/tests/hand_over.rs`.
 
 use crate::disk::own_file::OwnFile;
+use crate::disk::slots::Slot;
 use crate::error::SpillError;
 use crate::observe::stats::SpillReason;
 use crate::pager::state::Pager;
 use crate::pages::page::{Page, View};
+use crate::pages::page_map::Cut;
 use crate::sync::Arc;
 use std::ops::Range;
 use std::path::Path;
@@ -48,16 +50,24 @@ impl Pager {
             self.len = len;
             return;
         }
+        let freed = self.cut(len);
+        self.end_freeing(freed);
+    }
+
+    /// The same, and returns the bytes of the slots that were freed. To be followed by
+    /// [`end_freeing`](Pager::end_freeing).
+    pub(crate) fn cut(&mut self, len: u64) -> u64 {
         self.end_loan();
         let before = self.bytes_held();
         // The page that is cut in two stays, so it must not be in transit.
         self.pin_settled(len >> self.pool.page_size.trailing_zeros());
         let window = self.table(|table| table.cut_window(len));
-        self.dispose(window);
+        let slots = self.dispose(window).into_iter().collect();
+        let mut freed = self.free_cut(Cut { slots, ..Cut::default() });
         let segment = self.table(|table| table.cut_segment(len));
         segment.into_iter().for_each(|frame| self.recycle_frame(frame));
-        while let Some(pages) = self.table(|table| table.truncate(len)) {
-            pages.into_iter().for_each(|page| self.dispose(page));
+        while let Some(cut) = self.table(|table| table.truncate(len)) {
+            freed += self.free_cut(cut);
         }
         self.finish();
         self.len = len;
@@ -66,6 +76,7 @@ impl Pager {
         if self.bytes_held() < before {
             self.leave_queue();
         }
+        freed
     }
 
     /// Makes the pages `from..to` holes, and frees what they held. The length stays.
@@ -74,6 +85,7 @@ impl Pager {
             return;
         }
         self.end_loan();
+        let mut slots = Vec::new();
         while let Some(index) =
             self.table(|table| table.next_page(pages.start)).filter(|index| *index < pages.end)
         {
@@ -81,21 +93,31 @@ impl Pager {
                 table.sums.forget(index);
                 table.remove(index)
             });
-            self.dispose(page);
+            slots.extend(self.dispose(page));
         }
+        let freed = self.free_cut(Cut { slots, ..Cut::default() });
         self.finish();
+        self.end_freeing(freed);
     }
 
-    /// Frees the slot and recycles the frame of a page that was removed from the table.
-    fn dispose(&mut self, page: Page) {
+    /// Frees the slots and recycles the frames of what was cut off the table. Returns the bytes of the slots.
+    fn free_cut(&mut self, Cut { mut slots, pages }: Cut) -> u64 {
+        slots.extend(pages.into_iter().filter_map(|page| self.dispose(page)));
+        if slots.is_empty() {
+            return 0;
+        }
+        self.free_all_quietly(&slots);
+        slots.iter().map(|slot| slot.len()).sum()
+    }
+
+    /// Recycles the frame of a page that was removed from the table. Returns its slot, which is to be freed.
+    fn dispose(&mut self, page: Page) -> Option<Slot> {
         match page {
-            Page::Hole => {}
-            Page::Spilled { slot, .. } => self.free_slot(slot),
+            Page::Hole => None,
+            Page::Spilled { slot, .. } => Some(slot),
             Page::Resident(resident) => {
-                if let Some(slot) = resident.slot {
-                    self.free_slot(slot);
-                }
                 self.recycle_frame(resident.frame);
+                resident.slot
             }
             Page::InTransit(transit) => {
                 // In its own file a page has one place only, and the next write may go there at once: let the
@@ -104,9 +126,8 @@ impl Pager {
                 if has_own {
                     transit.wait();
                 }
-                if let Some(outcome) = transit.abandon(self.usage()) {
-                    self.dispose(outcome.into());
-                }
+                let outcome = transit.abandon(self.usage())?;
+                self.dispose(outcome.into())
             }
         }
     }

@@ -9,6 +9,7 @@
 //!
 //! Held by: the tests below, `std-adapter/src/pages/table/tests.rs`, `tests/tests/pool_limits.rs`.
 
+use crate::disk::slots::Slot;
 use crate::pages::leaf::{Entry, LEAF_PAGES, Leaf, State};
 use crate::pages::page::{Page, View};
 use crate::pages::resident::Resident;
@@ -42,6 +43,15 @@ struct Leaves {
 struct InMemory {
     index: u64,
     page: Resident,
+}
+
+/// What was cut off a map. Spilled pages apart: there may be millions.
+#[derive(Debug, Default)]
+pub(crate) struct Cut {
+    /// Of the spilled pages, in order.
+    pub(crate) slots: Vec<Slot>,
+    /// The pages in memory and in transit.
+    pub(crate) pages: Vec<Page>,
 }
 
 impl PageMap {
@@ -141,7 +151,7 @@ impl PageMap {
 
     /// Cuts off the entries at or past page `cut` in the last leaf that has any. Returns their pages without
     /// the holes; `None` if no entry is there. Call it until it returns `None` to cut all of them off.
-    pub(crate) fn cut_leaf(&mut self, cut: u64) -> Option<Vec<Page>> {
+    pub(crate) fn cut_leaf(&mut self, cut: u64) -> Option<Cut> {
         let leaves = self.leaves.as_mut()?;
         let removed = leaves.cut_last(cut);
         if leaves.first.is_empty() && leaves.further.is_empty() {
@@ -219,7 +229,7 @@ impl Leaves {
         })
     }
 
-    fn cut_last(&mut self, cut: u64) -> Option<Vec<Page>> {
+    fn cut_last(&mut self, cut: u64) -> Option<Cut> {
         let last = self.further.last_key_value().map_or(0, |(&number, _)| number);
         let from = cut.max(last * LEAF_PAGES);
         let at = offset_in_leaf(from);
@@ -233,10 +243,16 @@ impl Leaves {
         // The resident pages first: each of them is taken out of both places.
         let resident = entries.iter().filter(|entry| matches!(entry.state, State::Resident(_)));
         let resident: Vec<u64> = resident.map(|entry| from - u64::from(at) + u64::from(entry.at)).collect();
-        let mut removed: Vec<Page> = resident.into_iter().map(|index| self.take(index)).collect();
+        let pages = resident.into_iter().map(|index| self.take(index)).collect();
+        let mut removed = Cut { slots: Vec::new(), pages };
         let leaf = self.leaf_mut(from)?;
-        let others = leaf.cut(at).map(|entry| page_elsewhere(entry.state));
-        removed.extend(others.filter(|page| !matches!(page, Page::Hole)));
+        for Entry { state, .. } in leaf.cut(at) {
+            match state.slot() {
+                Some((slot, _)) => removed.slots.push(slot),
+                None if matches!(state, State::InTransit(_)) => removed.pages.push(page_elsewhere(state)),
+                None => {}
+            }
+        }
         if leaf.is_empty() {
             if last == 0 {
                 self.first = Leaf::default();
@@ -268,7 +284,6 @@ fn offset_in_leaf(index: u64) -> u8 {
 #[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
-    use crate::disk::slots::Slot;
     use crate::memory::frame_pool::FramePool;
 
     fn spilled(mark: u64) -> Page {
@@ -314,7 +329,8 @@ mod tests {
             match seed >> 60 {
                 0 => {
                     let mut removed = Vec::new();
-                    while let Some(pages) = map.cut_leaf(place) {
+                    while let Some(Cut { slots, pages }) = map.cut_leaf(place) {
+                        removed.extend(slots.iter().map(|slot| slot.offset));
                         removed
                             .extend(pages.into_iter().map(|page| mark(page).expect("a hole was returned")));
                     }

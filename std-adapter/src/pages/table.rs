@@ -39,7 +39,7 @@
 
 use crate::memory::frame::Frame;
 use crate::pages::page::{Location, Page, View};
-use crate::pages::page_map::PageMap;
+use crate::pages::page_map::{Cut, PageMap};
 use crate::pages::resident::Resident;
 use crate::pages::sums::Sums;
 use crate::pages::transit::{Outcome, Transit};
@@ -367,7 +367,7 @@ impl Table {
     /// Removes pages outside the window that begin at or past `len`, one leaf a call, so that truncating a
     /// large table needs little memory. Call it until it returns `None`: only the last call shortens the page
     /// that `len` falls in, in the window or not, and cuts the sums.
-    pub(crate) fn truncate(&mut self, len: u64) -> Option<Vec<Page>> {
+    pub(crate) fn truncate(&mut self, len: u64) -> Option<Cut> {
         let kept = low_bits(len, self.shift);
         let last = len >> self.shift;
         let cut = if kept == 0 { last } else { last + 1 };

@@ -372,7 +372,7 @@ impl PoolState {
     /// Writes a run of pages in one call of the store. Returns the offset up to which the store has them now.
     fn write_run(&self, run: &[Placed<'_>]) -> u64 {
         let Some(first) = run.first() else { return 0 };
-        let (store, offset) = (first.outgoing.donor.backing(self).store(), first.start());
+        let (store, offset) = (&first.outgoing.donor.backing(self), first.start());
         let mut counts = IoCounts::default();
         let (written, _) = match run {
             [page] => transfer::write(store, offset, page.content(), &mut counts),

@@ -1,4 +1,5 @@
-//! Streams far over the limit: many at once, against the plainest program that could do it; and one, against a file.
+//! Streams far over the limit: many at once, against the plainest program that could do it; and one, against a file; and what
+//! it costs to drop much.
 //!
 //! `cargo bench -p overspill-tests --bench streams` runs all cases; `cargo bench -p overspill-tests --bench streams --
 //! turns-1m` the case `turns-1m`. Each case runs in a process of its own, which may open many files.
@@ -7,6 +8,8 @@
 
 #[cfg(unix)]
 mod counted;
+#[cfg(unix)]
+mod dropped;
 #[cfg(unix)]
 mod one;
 #[cfg(unix)]
@@ -29,7 +32,7 @@ fn main() {
     use overspill_tests::bench::{Row, arguments};
     use std::process::Command;
 
-    let cases: [(&str, fn()); 7] = [
+    let cases: [(&str, fn()); 9] = [
         ("turns-1m", || turns::in_turn(&turns::MEGABYTES)),
         ("turns-300k", || turns::in_turn(&turns::UPLOADS)),
         ("turns-60k", || turns::in_turn(&turns::BODIES)),
@@ -37,6 +40,8 @@ fn main() {
         ("mixed", turns::mixed),
         ("one", one::one_stream),
         ("random", one::random),
+        ("drop-1g", dropped::gigabyte),
+        ("drop-4m", dropped::pages),
     ];
     let args = arguments();
     if let [child, name] = &args[..]

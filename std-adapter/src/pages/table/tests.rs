@@ -52,7 +52,7 @@ fn usage() -> Usage {
 
 /// Truncates the table to `len` bytes, and returns how many pages outside the window were removed.
 fn cut(table: &mut Table, len: u64) -> usize {
-    std::iter::from_fn(|| table.truncate(len)).map(|pages| pages.len()).sum()
+    std::iter::from_fn(|| table.truncate(len)).map(|cut| cut.pages.len() + cut.slots.len()).sum()
 }
 
 fn read(resident: &Resident, at: usize, len: usize) -> Vec<u8> {
