@@ -119,7 +119,11 @@ fn what_a_child_writes_never_reaches_its_parents_file() {
         let spills = content_of(&mut spilled(fresh.buffer(), 8)) == [8; LEN];
         let persisted = own.take().unwrap().persist(&target).map(|file| file.into_file());
         let persists = persisted.is_ok() && std::fs::read(&target).unwrap() == [3; LEN];
-        reads && refuses && keeps && spills && persists
+        // The kernel copies from the parent's file.
+        let copy = dir.path().join("copy");
+        let copies =
+            std::mem::take(&mut read).persist(&copy).is_ok() && std::fs::read(&copy).unwrap() == [1; LEN];
+        reads && refuses && keeps && spills && persists && copies
     });
     let mut own = own.unwrap();
     for (buffer, byte) in [(&mut read, 1), (&mut written, 2), (&mut own, 3)] {

@@ -38,6 +38,12 @@ const TABLE: &[Entry] = &[
         "bytes leave by it",
     ),
     (&["pread64"], &["EPERM", "ENOSYS", "EIO"], Error(&["Store {"]), "and come back by it"),
+    (
+        &["copy_file_range"],
+        &["EPERM", "ENOSYS", "EIO", "EXDEV", "EBADF", "EINVAL", "EOPNOTSUPP", "ENOSPC"],
+        Harmless,
+        "the same bytes are read and written",
+    ),
     (&["pwritev"], FORBIDDEN, Harmless, "pages leave one by one"),
     (
         &["openat", "open"],

@@ -29,7 +29,8 @@ impl SpillBuffer {
     /// Copies the content to an unnamed file in the pool's directory, and returns the file, positioned at the
     /// buffer's position.
     ///
-    /// Holes stay holes. The file is not synced.
+    /// Holes stay holes. The file is not synced. On Linux and Android the kernel copies what is spilled, unless it has
+    /// [checksums](crate::Checksums).
     ///
     /// # Windows
     /// The file has a name for as long as it is open, and no other process can open it. Holes take room on the disk.

@@ -12,6 +12,7 @@ use crate::disk::slots::{BLOCK, Slot};
 use crate::disk::slotted_store::SlottedStore;
 use crate::disk::store::Store;
 use crate::error::SpillError;
+use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
 
 #[derive(Clone, Copy, Debug)]
@@ -148,5 +149,13 @@ impl Store for Backing<'_> {
 
     fn write_vectored_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.with_room(|| self.store().write_vectored_at(offset, parts))
+    }
+
+    fn copy_to_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        self.store().copy_to_file(offset, len, file, at)
+    }
+
+    fn copy_from_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        self.with_room(|| self.store().copy_from_file(offset, len, file, at))
     }
 }

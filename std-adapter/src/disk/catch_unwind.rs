@@ -12,6 +12,7 @@
 
 use crate::disk::store::Store;
 use crate::foreign::contained;
+use std::fs::File;
 use std::io;
 
 /// Forwards to the store within, and catches its panics.
@@ -45,6 +46,14 @@ impl Store for CatchUnwind {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         catch(|| self.0.set_len(len))
+    }
+
+    fn copy_to_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        catch(|| self.0.copy_to_file(offset, len, file, at))
+    }
+
+    fn copy_from_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        catch(|| self.0.copy_from_file(offset, len, file, at))
     }
 }
 

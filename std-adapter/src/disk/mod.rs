@@ -7,6 +7,7 @@
 //! | `catch_unwind` | a store whose panics are errors |
 //! | `transfer` | whole reads and writes, counted |
 //! | `runs` | free pages, neighbours as one |
+//! | `kernel_copy` | bytes from file to file, past the memory of the process |
 //! | `slots` | which bytes of a store are free |
 //! | `quota` | the disk limit, and the queue of the waiters for room below it |
 //! | `slotted_store` | a store, its slots and its limit together |
@@ -19,6 +20,7 @@ pub(crate) mod atomic_file;
 pub(crate) mod backing;
 pub(crate) mod catch_unwind;
 pub(crate) mod hidden_name;
+pub(crate) mod kernel_copy;
 pub(crate) mod memory_store;
 pub(crate) mod own_file;
 pub(crate) mod quota;

@@ -127,4 +127,13 @@ impl Store for OwnFile {
         self.check_not_detached()?;
         self.store.write_vectored_at(offset, parts)
     }
+
+    fn copy_to_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        self.store.copy_to_file(offset, len, file, at)
+    }
+
+    fn copy_from_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        self.check_not_detached()?;
+        self.store.copy_from_file(offset, len, file, at)
+    }
 }

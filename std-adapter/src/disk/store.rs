@@ -6,6 +6,7 @@
 //! `tests/tests/spill_faults/`.
 
 use crate::sync::Arc;
+use std::fs::File;
 use std::io::{self, IoSlice};
 
 /// A place for spilled pages: bytes at offsets.
@@ -106,6 +107,33 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         let _ = len;
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    /// Copies up to `len` bytes from `offset` to `file`, at its offset `at`, without a way through the memory of the process,
+    /// and returns the number of bytes copied. The position of `file` stays.
+    ///
+    /// For stores that can let their system do it; a store that looks at its bytes as they pass, to decrypt them for example,
+    /// keeps the default. It is not called for bytes that have [`Checksums`](crate::Checksums). After a short copy
+    /// the caller calls again for the rest. `file` has to have bytes of its own then, which later writes to the store do not
+    /// change.
+    ///
+    /// # Errors
+    /// Any error, which is told to nobody: after it, as after `Ok(0)`, the caller reads the rest and writes it to `file`. After
+    /// `Interrupted` the caller calls again. Returns `Unsupported` by default.
+    fn copy_to_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        let _ = (offset, len, file, at);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Copies up to `len` bytes of `file`, from its offset `at`, to `offset` in the store, as
+    /// [`copy_to_file`](Store::copy_to_file) does the other way.
+    ///
+    /// # Errors
+    /// As [`copy_to_file`](Store::copy_to_file): the caller then reads from `file` and calls [`write_at`](Store::write_at).
+    /// `Ok(0)` may also mean that `file` ends there.
+    fn copy_from_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        let _ = (offset, len, file, at);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Implements [`Store`] for a pointer to a store.
@@ -131,6 +159,14 @@ macro_rules! forward {
 
             fn set_len(&self, len: u64) -> io::Result<()> {
                 (**self).set_len(len)
+            }
+
+            fn copy_to_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+                (**self).copy_to_file(offset, len, file, at)
+            }
+
+            fn copy_from_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+                (**self).copy_from_file(offset, len, file, at)
             }
         }
     };

@@ -14,6 +14,7 @@
 //!
 //! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`, `tests/tests/refused_calls.rs`.
 
+use crate::disk::kernel_copy;
 use crate::disk::store::Store;
 use crate::sync::{Mutex, OnceLock, lock};
 use std::fmt;
@@ -207,6 +208,16 @@ impl Store for TempFileStore {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.changeable_file()?.set_len(len)
+    }
+
+    /// By the kernel, on Linux and Android. A forked process copies from its parent's file, as it reads it.
+    fn copy_to_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        kernel_copy::copy(self.file()?, offset, file, at, len)
+    }
+
+    /// By the kernel, on Linux and Android.
+    fn copy_from_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        kernel_copy::copy(file, at, self.changeable_file()?, offset, len)
     }
 }
 

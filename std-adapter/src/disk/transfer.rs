@@ -5,13 +5,17 @@
 //! - A transfer moves all its bytes, or fails with an error that names the operation, the offset and the
 //!   length of what is left. Short and interrupted calls are continued here, and nowhere else.
 //! - A read that finds no bytes is an error, never the end of the content.
+//! - A copy to or from a file moves what it can, and has no errors: its caller transfers the rest, and counts no more of a copy than
+//!   the bytes it moved.
 //!
 //! Held by: `tests/tests/spill_faults/`, `tests/tests/spill_edges.rs`.
 
 use crate::disk::store::Store;
 use crate::disk::temp_file::NoTempFile;
 use crate::error::{SpillError, StoreOperation};
+use crate::foreign::contained;
 use crate::observe::stats::IoCounts;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
@@ -66,6 +70,31 @@ pub(crate) fn write_parts(
     });
     counts.count_write(done, started.elapsed());
     (done, result.map_err(|source| failed(StoreOperation::Write, offset + done as u64, len - done, source)))
+}
+
+/// Copies up to `len` bytes from `offset` to `file`, at `at` there. Returns how many; the rest are to be read and written.
+pub(crate) fn copy_to_file(
+    store: &dyn Store,
+    offset: u64,
+    len: usize,
+    file: &File,
+    at: u64,
+    counts: &mut IoCounts,
+) -> usize {
+    let started = Instant::now();
+    let step = |done| store.copy_to_file(offset + done as u64, len - done, file, at + done as u64);
+    let copied = copy(len, step);
+    if copied > 0 {
+        counts.count_read(copied, started.elapsed());
+    }
+    copied
+}
+
+/// As [`transfer`], without the error: what is foreign in it may panic when it is dropped.
+fn copy(len: usize, step: impl FnMut(usize) -> io::Result<usize>) -> usize {
+    let (copied, refused) = transfer(len, io::ErrorKind::Unsupported, step);
+    let _ = contained(|| drop(refused));
+    copied
 }
 
 /// Calls `step` with the number of bytes done until all `len` bytes are. Returns that number, after an error

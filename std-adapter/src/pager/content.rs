@@ -107,7 +107,7 @@ impl State {
                     self.loading.push(span.index);
                     Ok(Step::Load(Load { index: span.index, slot, valid, frame }))
                 } else {
-                    let (offset, len) = pager.direct_run(offset, complete);
+                    let (offset, len) = pager.run_in_store(offset, complete);
                     Ok(Step::Direct { offset, len })
                 }
             }

@@ -34,7 +34,7 @@ struct Run {
     slots: [Slot; RUN as usize],
     fresh: u64,
     pages: u32,
-    /// How many of the caller's bytes belong to the run.
+    /// How many of the bytes to be written belong to the run.
     len: usize,
 }
 
@@ -42,25 +42,26 @@ impl Pager {
     /// Reads from a spilled page, at an offset that has content, and from the pages after it while their
     /// slots are adjacent. Returns how much was read, at least one byte.
     pub(crate) fn read_direct(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
-        let (start, len) = self.direct_run(offset, buf.len());
+        let (start, len) = self.run_in_store(offset, buf.len());
         self.read_spilled(IoPath::Direct, offset, start, &mut buf[..len])
     }
 
-    /// Where in the store the content at `offset` begins, which is in a spilled page, and how many bytes of `want` lie there
-    /// together.
-    pub(crate) fn direct_run(&mut self, offset: u64, want: usize) -> (u64, usize) {
+    /// Where in the store the content at `offset` is, and how many of the next `most` bytes of content lie there one after
+    /// another: those of its page, and of the pages after it while their slots are adjacent. None if the page is not spilled, or
+    /// its content ends before.
+    pub(crate) fn run_in_store(&mut self, offset: u64, most: usize) -> (u64, usize) {
         let page = self.pool.page_size;
-        let span = self.span(offset, want);
+        let span = self.span(offset, most);
         self.table(|table| {
             let Location::Spilled { slot, valid } = table.locate(span.index) else { return (0, 0) };
             let mut len = span.part.min(valid.saturating_sub(span.at));
             let (mut index, mut next) = (span.index, slot.offset + page as u64);
             // A page that ends early ends the run: the rest of its slot is not content.
-            while len < want && (span.at + len).is_multiple_of(page) && len > 0 {
+            while len < most && (span.at + len).is_multiple_of(page) && len > 0 {
                 index += 1;
                 match table.locate(index) {
                     Location::Spilled { slot, valid } if slot.offset == next => {
-                        len += valid.min(want - len);
+                        len += valid.min(most - len);
                         next = slot.offset + page as u64;
                         if valid < page {
                             break;
@@ -76,7 +77,7 @@ impl Pager {
     /// Writes to a page that is not in memory, and to the pages after it while they are not in memory either
     /// and their slots are adjacent. Returns how much was accepted, at least one byte.
     pub(crate) fn write_direct(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
-        let run = self.plan_run(offset, data)?;
+        let run = self.plan_run(offset, data.len())?;
         let (written, result) = self.write_spilled(IoPath::Direct, offset, run.offset, &data[..run.len]);
         self.settle_run(&run, offset, written);
         if written == 0 {
@@ -85,10 +86,10 @@ impl Pager {
         Ok(written)
     }
 
-    /// Chooses the pages and slots of a run, and allocates those that are missing.
-    fn plan_run(&mut self, offset: u64, data: &[u8]) -> Result<Run, SpillError> {
+    /// Chooses the pages and slots of a run for `len` bytes, and allocates those that are missing.
+    fn plan_run(&mut self, offset: u64, len: usize) -> Result<Run, SpillError> {
         let page = self.pool.page_size;
-        let span = self.span(offset, data.len());
+        let span = self.span(offset, len);
         let (slot, fresh) = self.slot_to_write(span.index, span.at, span.end())?;
         let mut run = Run {
             first: span.index,
@@ -99,8 +100,8 @@ impl Pager {
             len: span.part,
         };
         let mut next = slot.offset + page as u64;
-        while run.len < data.len() && run.pages < RUN {
-            let part = page.min(data.len() - run.len);
+        while run.len < len && run.pages < RUN {
+            let part = page.min(len - run.len);
             let index = run.first + u64::from(run.pages);
             // If there is no room for a further page, end the run and write the pages before it.
             let Some((slot, fresh)) = self.slot_beside(index, next, part) else { break };

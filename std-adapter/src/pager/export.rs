@@ -3,10 +3,13 @@
 //! Promises:
 //!
 //! - A buffer whose own file can become the target is not copied, except for what is in memory.
+//! - Otherwise what is spilled is copied by the store itself if it can, as a temp file does by the kernel: pages whose slots are
+//!   adjacent in one call. What it refuses, and what is in memory, is read and written.
 //! - With checksums, no content that does not match its sum becomes a file (I9).
 //! - On an error the buffer is whole (I3). Holes are not written.
 //!
-//! Held by: `tests/tests/hand_over.rs`, `tests/tests/checksums/export.rs`, `tests/tests/spill_faults`.
+//! Held by: `tests/tests/hand_over.rs`, `tests/tests/kernel_copies.rs`, `tests/tests/checksums/export.rs`,
+//! `tests/tests/spill_faults`.
 
 use crate::disk::atomic_file::AtomicFile;
 use crate::disk::temp_file;
@@ -23,6 +26,9 @@ use std::path::{Path, PathBuf};
 /// Bytes on the stack to copy pages through when the pool has no spare frame. They are not charged to the
 /// memory limit. 4 KiB would not be either, and would take sixteen times as many system calls.
 const COPY_BLOCK: usize = 64 << 10;
+
+/// The most bytes that the store copies in one call: the table is locked while a run is measured.
+const RUN_MAX: usize = 64 << 20;
 
 /// A failed operation on the target file, as a [`SpillError`].
 pub(crate) fn target(path: &Path, source: io::Error) -> SpillError {
@@ -67,7 +73,7 @@ impl Pager {
         }
         if self.has_sums() {
             // The file becomes the target as it is, so check all of it before.
-            self.for_each_piece(|_, _| Ok(()))?;
+            self.for_each_piece(None, |_, _| Ok(()))?;
             self.fit_sums()?; // `finish` clears what lies past the content, which sums may cover
         }
         let slack = self.slack();
@@ -86,13 +92,21 @@ impl Pager {
     /// Writes the content to `file`, which is empty, and sets its length. `name` is its path in errors.
     pub(crate) fn copy_to(&mut self, file: &File, name: &Path) -> Result<(), SpillError> {
         file.set_len(self.len()).map_err(|source| target(name, source))?;
-        self.for_each_piece(|at, piece| write_all_at(file, piece, at).map_err(|source| target(name, source)))
+        // What is checked passes through memory.
+        let by_store = if self.has_sums() { None } else { Some(file) };
+        self.for_each_piece(by_store, |at, piece| {
+            write_all_at(file, piece, at).map_err(|source| target(name, source))
+        })
     }
 
     /// Calls `f` with the content of all pages that are not holes, in order and in pieces, and with the
     /// position of each piece. Stops at the first error. Moves no page.
+    ///
+    /// What the store can copy to the file `by_store` itself, at its position in the content, it copies, and `f` is not called with
+    /// that.
     fn for_each_piece(
         &mut self,
+        by_store: Option<&File>,
         f: impl FnMut(u64, &[u8]) -> Result<(), SpillError>,
     ) -> Result<(), SpillError> {
         self.end_loan();
@@ -100,7 +114,7 @@ impl Pager {
         let mut frame = pool.spare_frame(pool.page_size);
         let mut block = [0; COPY_BLOCK];
         let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(pool.page_size));
-        let done = self.read_pieces(room, f);
+        let done = self.read_pieces(room, by_store, f);
         frame.into_iter().for_each(|frame| pool.frames.recycle(frame));
         pool.tell_waiters();
         done
@@ -110,23 +124,42 @@ impl Pager {
     fn read_pieces(
         &mut self,
         room: &mut [u8],
+        mut by_store: Option<&File>,
         mut f: impl FnMut(u64, &[u8]) -> Result<(), SpillError>,
     ) -> Result<(), SpillError> {
         let (len, page_size) = (self.len(), self.pool.page_size as u64);
-        let mut from = 0;
-        while let Some(index) = self.table(|table| table.next_page(from)) {
-            let start = index * page_size;
-            let end = len.min(start.saturating_add(page_size));
-            let mut at = start;
-            while at < end {
-                let n = room.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-                let n = self.peek(at, &mut room[..n])?;
-                f(at, &room[..n])?;
-                at += n as u64;
+        let most = room.len();
+        let mut at = 0;
+        while let Some(index) = self.table(|table| table.next_page(at / page_size)) {
+            at = at.max(index * page_size);
+            let left = usize::try_from(len.saturating_sub(at)).unwrap_or(usize::MAX);
+            if left == 0 {
+                break;
             }
-            from = index + 1;
+            if let Some(file) = by_store {
+                let (copied, is_done) = self.copy_run(at, left, file);
+                by_store = by_store.filter(|_| is_done);
+                at += copied as u64;
+                if copied > 0 {
+                    continue;
+                }
+            }
+            let room = &mut room[..left.min(most)];
+            let n = self.peek(at, room)?;
+            f(at, &room[..n])?;
+            at += n as u64;
         }
         Ok(())
+    }
+
+    /// Lets the store copy what is spilled at `at`, and at most `left` bytes, to the same place in `file`. Returns how many bytes,
+    /// and whether it has refused none. No bytes are there if the page is in memory.
+    fn copy_run(&mut self, at: u64, left: usize, file: &File) -> (usize, bool) {
+        self.pin_settled(at >> self.pool.page_size.trailing_zeros());
+        let (offset, len) = self.run_in_store(at, left.min(RUN_MAX));
+        let copied = if len > 0 { self.copy_store_to(offset, len, file, at) } else { 0 };
+        self.finish();
+        (copied, copied == len)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::memory::budget::Refused;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
 use crate::pager::state::Pager;
+use std::fs::File;
 use std::io::IoSlice;
 
 impl Pager {
@@ -151,6 +152,15 @@ impl Pager {
         let written = transfer::write_parts(&self.backing(), offset, &mut parts, &mut counts);
         self.count_io(path, counts);
         written
+    }
+
+    /// Copies up to `len` bytes from `offset` in the store to `file`, at `at` there, and returns how many: see
+    /// [`transfer::copy_to_file`]. Not for bytes that have checksums.
+    pub(crate) fn copy_store_to(&mut self, offset: u64, len: usize, file: &File, at: u64) -> usize {
+        let mut counts = IoCounts::default();
+        let copied = transfer::copy_to_file(&self.backing(), offset, len, file, at, &mut counts);
+        self.count_io(IoPath::Direct, counts);
+        copied
     }
 
     pub(crate) fn count_io(&mut self, path: IoPath, counts: IoCounts) {

@@ -14,6 +14,7 @@ use crate::disk::memory_store::MemoryStore;
 use crate::disk::store::Store;
 use crate::disk::temp_file::NoTempFile;
 use crate::sync::{Arc, Mutex, lock, sleep};
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -181,6 +182,16 @@ impl<S: Store> Store for FaultStore<S> {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.call(Call::SetLen, len, 0, |inner, _| inner.set_len(len))
+    }
+
+    /// Declines, so that each byte is moved by a call that can be planned to fail.
+    fn copy_to_file(&self, _: u64, _: usize, _: &File, _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Declines as well.
+    fn copy_from_file(&self, _: u64, _: usize, _: &File, _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

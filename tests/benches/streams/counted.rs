@@ -1,6 +1,7 @@
 //! A temp file that counts what goes through it.
 
 use overspill::{Store, TempFileStore};
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,5 +47,13 @@ impl Store for Counted {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
+    }
+
+    fn copy_to_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        count(&self.read, self.file.copy_to_file(offset, len, file, at))
+    }
+
+    fn copy_from_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
+        count(&self.written, self.file.copy_from_file(offset, len, file, at))
     }
 }

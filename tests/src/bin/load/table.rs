@@ -3,6 +3,7 @@
 use crate::{KIB, MIB, at_most, resident_mib};
 use overspill::{SpillBuffer, SpillPool, Store};
 use overspill_tests::bench::timed;
+use std::fs::File;
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 
 /// Accepts all bytes, forgets them, and reads as zeros.
@@ -30,6 +31,14 @@ impl Store for Nothing {
 
     fn set_len(&self, _len: u64) -> io::Result<()> {
         Ok(())
+    }
+
+    fn copy_to_file(&self, _offset: u64, _len: usize, _file: &File, _at: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn copy_from_file(&self, _offset: u64, _len: usize, _file: &File, _at: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
