@@ -119,10 +119,14 @@ fn what_a_child_writes_never_reaches_its_parents_file() {
         let spills = content_of(&mut spilled(fresh.buffer(), 8)) == [8; LEN];
         let persisted = own.take().unwrap().persist(&target).map(|file| file.into_file());
         let persists = persisted.is_ok() && std::fs::read(&target).unwrap() == [3; LEN];
-        // The kernel copies from the parent's file.
-        let copy = dir.path().join("copy");
+        // The kernel copies from the parent's file, and to none of it.
+        let (copy, mut file) = (dir.path().join("copy"), tempfile::tempfile().unwrap());
         let copies =
             std::mem::take(&mut read).persist(&copy).is_ok() && std::fs::read(&copy).unwrap() == [1; LEN];
+        file.write_all(&[9; LEN]).unwrap();
+        file.rewind().unwrap();
+        written.rewind().unwrap();
+        let refuses = refuses && is_refused(written.extend_from_file(&file).map(drop));
         reads && refuses && keeps && spills && persists && copies
     });
     let mut own = own.unwrap();

@@ -1,17 +1,20 @@
-//! Do spilled bytes become a file without a way through memory where the kernel can copy them? And are they the right ones where it cannot, stops half-way, or must not?
+//! Do spilled bytes become a file, and the bytes of a file become content, without a way through memory where the kernel can copy
+//! them? And are they the right ones where it cannot, stops half-way, or must not?
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
-use overspill::{Checksums, SpillBuffer, SpillPool, Store, TempFileStore};
+use overspill::{Checksums, SpillBuffer, SpillError, SpillPool, Store, TempFileStore, WhenFull};
 use overspill_tests::ops::pattern;
-use overspill_tests::support::content_of;
+use overspill_tests::support::{content_of, spill_error};
 use std::fs::File;
-use std::io::{self, ErrorKind, IoSlice, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-const PAGE: usize = 4096;
+const KIB: usize = 1 << 10;
+const PAGE: usize = 4 * KIB;
 
 /// Whether the store of a pool has the way that this is about.
 const HAS_WAY: bool = cfg!(any(target_os = "linux", target_os = "android"));
@@ -202,7 +205,14 @@ fn what_has_checksums_is_read_and_compared() {
     let store = Told::new(dir.path());
     let pool = pool(&store, 0, Checksums::On);
     let mut buffer = pool.buffer();
-    let model = fill(&pool, &mut buffer);
+    let mut model = fill(&pool, &mut buffer);
+    let mut file = tempfile::tempfile().unwrap();
+    let more = pattern(3, 9 * PAGE);
+    file.write_all(&more).unwrap();
+    file.rewind().unwrap();
+    buffer.seek(SeekFrom::End(0)).unwrap();
+    buffer.extend_from_file(&file).unwrap();
+    model.extend(more);
     let path = dir.path().join("target");
     buffer.persist(&path).unwrap().durable().unwrap();
     assert_eq!(store.counts().0, 0);
@@ -231,28 +241,228 @@ fn holes_stay_holes() {
 /// Another file system is none that the kernel copies to in any case.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_file_on_another_file_system_gets_the_content() {
+fn a_file_on_another_file_system_gets_the_content_and_gives_it() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
     let pool = SpillPool::builder().memory(8 * PAGE).page_size(PAGE).dir(here.path()).build().unwrap();
     let mut buffer = pool.buffer();
     let model = fill(&pool, &mut buffer);
     let mut file = buffer.persist(there.path().join("target")).unwrap().durable().unwrap();
     assert!(content_of(&mut file) == model);
+    file.rewind().unwrap();
+    let mut back = pool.buffer();
+    assert_eq!(back.extend_from_file(&file).unwrap(), model.len() as u64);
+    assert!(content_of(&mut back) == model);
+}
+
+/// A file with `len` bytes before its position, and `content` behind it.
+fn file_of(before: usize, content: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&vec![0xEE; before]).unwrap();
+    file.write_all(content).unwrap();
+    file.seek(SeekFrom::Start(before as u64)).unwrap();
+    file
+}
+
+/// Places to write at: the beginning, the end of a page, inside one, the end, past it.
+const PLACES: [usize; 7] = [0, PAGE, 2 * PAGE - 1, 5 * PAGE + 1000, 12 * PAGE, 12 * PAGE + 17, 15 * PAGE + 3];
+
+const LENGTHS: [usize; 6] = [0, 1, PAGE, 3 * PAGE + 700, 40 * PAGE, 40 * PAGE + 1];
+
+#[test]
+fn a_file_is_taken_in_from_its_position_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Told::new(dir.path());
+    for memory in [0, PAGE, 6 * PAGE, 1 << 20] {
+        for (place, len) in PLACES.iter().flat_map(|place| LENGTHS.map(|len| (*place, len))) {
+            for (how, checksums) in [
+                (How::Well, Checksums::Off),
+                (How::Short(1000), Checksums::Off),
+                (How::ShortThenNone(PAGE + 9), Checksums::Off),
+                (How::Error(ErrorKind::Unsupported), Checksums::Off),
+                (How::Interrupted, Checksums::Off),
+                (How::Well, Checksums::On),
+            ] {
+                let case = format!("{len} bytes at {place}, {how:?}, {checksums:?}, memory {memory}");
+                let pool = pool(&store, memory, checksums);
+                let (mut buffer, mut model) = (pool.buffer(), pattern(2, 12 * PAGE));
+                buffer.write_all(&model).unwrap();
+                let content = pattern(5, len);
+                let mut file = file_of(123, &content);
+                store.set(how);
+                buffer.seek(SeekFrom::Start(place as u64)).unwrap();
+                let requested = buffer.stats().requested.written;
+                assert_eq!(buffer.extend_from_file(&file).unwrap(), len as u64, "{case}");
+                assert_eq!(buffer.position(), (place + len) as u64, "{case}");
+                assert_eq!(file.stream_position().unwrap(), 123 + len as u64, "{case}");
+                assert_eq!(buffer.stats().requested.written - requested, len as u64, "{case}");
+                if len > 0 {
+                    model.resize(model.len().max(place + len), 0);
+                    model[place..][..len].copy_from_slice(&content);
+                }
+                buffer.check_invariants();
+                assert!(content_of(&mut buffer) == model, "{case}");
+                drop(buffer);
+                pool.check_invariants();
+                assert_eq!(pool.stats().disk_used, 0, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_answer_of_the_kernel_gives_the_whole_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Told::new(dir.path());
+    for how in HOWS {
+        let pool = pool(&store, 2 * PAGE, Checksums::Off);
+        let mut buffer = pool.buffer();
+        let model = pattern(9, 300 * PAGE + 5);
+        let file = file_of(0, &model);
+        store.set(how);
+        buffer.extend_from_file(&file).unwrap();
+        let (copies, moved) = store.counts();
+        if how == How::Well && HAS_WAY {
+            assert!((1..10).contains(&copies) && moved <= 66 * KIB, "{copies} copies, {moved} bytes moved");
+        }
+        assert!(copies <= 1 || !refuses(how), "{how:?}: {copies} calls after a refusal");
+        assert!(content_of(&mut buffer) == model, "{how:?}");
+    }
+}
+
+/// A file that is to become one keeps each page in its place: so does what is taken in.
+#[test]
+fn a_buffer_with_a_file_of_its_own_takes_in_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, model) = (dir.path().join("target"), pattern(7, 50 * PAGE + 700));
+    let pool = SpillPool::builder().memory(4 * PAGE).page_size(PAGE).dir(dir.path()).build().unwrap();
+    for target in [path.clone(), dir.path().join("another")] {
+        let mut buffer = pool.buffer_for(&path);
+        buffer.write_all(&[9; PAGE + 5]).unwrap();
+        buffer.extend_from_file(&file_of(11, &model)).unwrap();
+        buffer.check_invariants();
+        let mut file = buffer.persist(&target).unwrap().durable().unwrap();
+        assert!(content_of(&mut file) == [&[9; PAGE + 5][..], &model].concat());
+    }
+}
+
+/// What fits in memory goes there, and nothing to the disk.
+#[test]
+fn a_file_that_fits_in_memory_is_read_into_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Told::new(dir.path());
+    let pool = pool(&store, 1 << 20, Checksums::Off);
+    for len in [1, 100, PAGE, 50 * PAGE + 1] {
+        let (mut buffer, model) = (pool.buffer(), pattern(4, len));
+        buffer.extend_from_file(&file_of(5, &model)).unwrap();
+        assert_eq!((buffer.is_spilled(), store.counts()), (false, (0, 0)));
+        let used = buffer.stats().memory_used as usize;
+        assert!(used <= (len + len / 4).next_multiple_of(PAGE), "{used} bytes of memory for {len}");
+        assert!(content_of(&mut buffer) == model);
+    }
+}
+
+/// What the disk limit has let in stays, both positions say how much that is, and the call can be made again.
+#[test]
+fn a_refused_file_is_taken_in_as_far_as_there_was_room() {
+    let dir = tempfile::tempdir().unwrap();
+    for how in [How::Well, How::None] {
+        let store = Told::new(dir.path());
+        store.set(how);
+        let builder = SpillPool::builder().memory(2 * PAGE).page_size(PAGE).disk(10 * PAGE as u64);
+        let pool = builder.store(Arc::clone(&store)).build().unwrap();
+        let (mut buffer, model) = (pool.buffer(), pattern(6, 30 * PAGE + 9));
+        let mut file = file_of(77, &model);
+        let refused = spill_error(buffer.extend_from_file(&file).unwrap_err());
+        assert!(matches!(refused, SpillError::DiskLimit { .. }), "{refused}");
+        let taken = buffer.position() as usize;
+        assert_eq!((buffer.len(), file.stream_position().unwrap()), (taken as u64, 77 + taken as u64));
+        assert!((10 * PAGE..=12 * PAGE).contains(&taken), "{taken} bytes, {how:?}");
+        buffer.check_invariants();
+
+        pool.set_disk_limit(1 << 20);
+        assert_eq!(buffer.extend_from_file(&file).unwrap(), (model.len() - taken) as u64);
+        assert!(content_of(&mut buffer) == model);
+    }
+}
+
+/// As a write does, it waits where the pool says so, and goes on where it was.
+#[test]
+fn a_file_waits_for_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = SpillPool::builder().memory(0).page_size(PAGE).disk(20 * PAGE as u64).dir(dir.path());
+    let pool = builder.when_full(WhenFull::Wait { at_most: Duration::from_secs(60) }).build().unwrap();
+    let mut other = pool.buffer();
+    other.write_all(&[1; 12 * PAGE]).unwrap();
+    let model = pattern(8, 18 * PAGE + 9);
+    let file = file_of(0, &model);
+    let (mut buffer, waiters) = (pool.buffer(), || pool.stats().waiters);
+    std::thread::scope(|scope| {
+        let taking = scope.spawn(|| buffer.extend_from_file(&file).unwrap());
+        while waiters() == 0 {
+            std::thread::yield_now();
+        }
+        drop(other);
+        assert_eq!(taking.join().unwrap(), model.len() as u64);
+    });
+    assert!(content_of(&mut buffer) == model);
+    assert_eq!(pool.stats().waiters, 0);
+}
+
+/// A file that cannot be read is an error of its own, and neither position moves.
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let path = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&path, pattern(1, 5 * PAGE)).unwrap();
+    let mut file = File::options().append(true).open(&path).unwrap();
+    for memory in [0, 1 << 20] {
+        let mut buffer = SpillBuffer::with_budget(memory);
+        buffer.write_all(b"before").unwrap();
+        let error = buffer.extend_from_file(&file).unwrap_err();
+        assert!(SpillError::of(&error).is_none(), "{error}");
+        assert_eq!((buffer.position(), buffer.len(), file.stream_position().unwrap()), (6, 6, 0));
+        assert_eq!(content_of(&mut buffer), b"before");
+    }
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
     use super::*;
-    use std::io::Read;
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
+
+    /// Files of the kernel have no length, and other ways to say so: it copies nothing of them.
+    #[test]
+    fn a_file_of_the_kernel_is_read_to_its_end() {
+        let wanted = std::fs::read("/proc/self/auxv").unwrap();
+        assert!(!wanted.is_empty());
+        for memory in [0, 1 << 20] {
+            let mut buffer = SpillBuffer::with_budget(memory);
+            let file = File::open("/proc/self/auxv").unwrap();
+            assert_eq!(buffer.extend_from_file(&file).unwrap(), wanted.len() as u64);
+            assert_eq!(content_of(&mut buffer), wanted);
+        }
+    }
+
+    /// Of a pipe, bytes that were read and then refused would be lost.
+    #[test]
+    fn a_pipe_has_no_position() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"unread").unwrap();
+        drop(writer);
+        let mut file = File::from(OwnedFd::from(reader));
+        let error = SpillBuffer::new().extend_from_file(&file).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotSeekable);
+        let mut left = String::new();
+        file.read_to_string(&mut left).unwrap();
+        assert_eq!(left, "unread");
+    }
 
     /// Why no byte of a store leaves by `sendfile`, `splice` or `vmsplice`: what lies in a socket then is the page of the file
     /// itself. A slot that is free is used again, and the peer would read what another buffer wrote there.
     #[test]
     fn what_sendfile_has_sent_changes_with_the_file() {
         use std::os::unix::fs::FileExt;
-        let file = tempfile::tempfile().unwrap();
-        file.write_all_at(&[b'a'; PAGE], 0).unwrap();
+        let file = file_of(0, &[b'a'; PAGE]);
         let (sending, mut receiving) = UnixStream::pair().unwrap();
         assert_eq!(rustix::fs::sendfile(&sending, &file, Some(&mut 0), PAGE).unwrap(), PAGE);
         file.write_all_at(&[b'b'; PAGE], 0).unwrap();
@@ -272,5 +482,10 @@ mod linux {
         let mut other = pool.buffer();
         other.write_all(&[0xEE; 40 * PAGE]).unwrap();
         assert!(content_of(&mut file) == model);
+        file.rewind().unwrap();
+        let mut back = pool.buffer();
+        back.extend_from_file(&file).unwrap();
+        file.set_len(0).unwrap();
+        assert!(content_of(&mut back) == model);
     }
 }

@@ -37,7 +37,7 @@ const TABLE: &[Entry] = &[
         Error(&["Store {", "Target {", "stay in memory"]),
         "bytes leave by it",
     ),
-    (&["pread64"], &["EPERM", "ENOSYS", "EIO"], Error(&["Store {"]), "and come back by it"),
+    (&["pread64"], &["EPERM", "ENOSYS", "EIO"], Error(&["Store {", "the source:"]), "and come back by it"),
     (
         &["copy_file_range"],
         &["EPERM", "ENOSYS", "EIO", "EXDEV", "EBADF", "EINVAL", "EOPNOTSUPP", "ENOSPC"],
@@ -56,7 +56,7 @@ const TABLE: &[Entry] = &[
     (&["fchown"], FORBIDDEN, Harmless, "the owner is taken over as far as the system allows"),
     (&["ftruncate"], FORBIDDEN, Error(&["Target {"]), "a file has to get its length; a store's stays long"),
     (&["fsync"], FORBIDDEN, Error(&["Target {", "NotDurable {"]), "`persist` promises it"),
-    (&["lseek"], FORBIDDEN, Error(&["Target {"]), "`persist` promises the position"),
+    (&["lseek"], FORBIDDEN, Error(&["Target {", "the source:"]), "`persist` promises the position"),
     (
         &["linkat"],
         &["EPERM", "ENOSYS", "EOPNOTSUPP", "EACCES"],

@@ -93,9 +93,11 @@ const WORDS: &[(&str, &[&str], &[&str], &str)] = &[
         &[
             "disk/",
             "pager/export.rs",
+            "pager/import.rs",
             "pager/slot_io.rs",
             "api/persist.rs",
             "api/persisted.rs",
+            "api/transfers.rs",
             "testing/store.rs",
             "memory/machine.rs",
         ],

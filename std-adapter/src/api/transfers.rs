@@ -4,12 +4,18 @@
 //!
 //! - `read_at`, `write_at` and `to_vec` leave the position where it was, on errors too.
 //! - After an error of `copy_to`, the position is just behind the last byte that the target took.
+//! - After an error of `extend_from_file`, what was taken is in place, and both positions are just behind it.
 //!
-//! Held by: `tests/tests/transfers.rs`, `tests/tests/spill_model.rs`.
+//! Held by: `tests/tests/transfers.rs`, `tests/tests/kernel_copies.rs`, `tests/tests/spill_model.rs`.
 
 use crate::api::buffer::{MEMORY_LIMIT_DEFAULT, SpillBuffer};
+use crate::pager::import::Import;
 use crate::pool::state::PAGE_SIZE_DEFAULT;
-use std::io::{self, BufRead, Write};
+use std::fs::File;
+use std::io::{self, BufRead, Seek, SeekFrom, Write};
+
+/// Bytes on the stack to read pieces of a file into, where they are not read into a frame. They are not charged.
+const IMPORT_BLOCK: usize = 64 << 10;
 
 impl SpillBuffer {
     /// Reads from `offset` into `buf`, and returns the number of bytes: 0 at the end or past it, or if `buf`
@@ -85,7 +91,9 @@ impl SpillBuffer {
     /// Writes the content from the position to the end to `target`, and moves the position to the end.
     /// Returns the number of bytes written.
     ///
-    /// Pages in memory are written from where they lie, without a copy.
+    /// Pages in memory are written from where they lie, without a copy; [`std::io::copy`] would copy them 8 KiB at a time. For
+    /// the whole content as a file, [`into_file`](SpillBuffer::into_file) and [`persist`](SpillBuffer::persist) do better: the
+    /// kernel copies what is spilled.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -113,6 +121,74 @@ impl SpillBuffer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Writes at the buffer's position what `file` has from its own position to its end, and moves both positions behind it.
+    /// Returns the number of bytes. What the buffer has there is overwritten, and a gap before it becomes zeros, as in a write.
+    ///
+    /// What has room in memory is read straight into it. What has none is copied to the temp file by the kernel, on Linux and
+    /// Android; on other platforms, where the kernel refuses, and with [`Checksums`](crate::Checksums), it is read and written 64 KiB
+    /// at a time. [`std::io::copy`] moves the same bytes 8 KiB at a time, and copies each once more.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    /// use std::io::{Seek, Write};
+    ///
+    /// let mut file = tempfile::tempfile()?;
+    /// file.write_all(b"a body that came as a file")?;
+    /// file.rewind()?;
+    ///
+    /// let mut buffer = SpillBuffer::new();
+    /// buffer.write_all(b"head, and ")?;
+    /// assert_eq!(buffer.extend_from_file(&file)?, 26);
+    /// assert_eq!(buffer.to_vec()?, b"head, and a body that came as a file");
+    /// assert_eq!((buffer.position(), file.stream_position()?), (36, 26));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`write`](Write::write), and those of reading `file`, as they are. The bytes before that are in place, and
+    /// both positions are just behind them: so a call that was refused can be made again. Of kind `NotSeekable` if `file` has no
+    /// position, as a pipe: `io::copy` reads that.
+    pub fn extend_from_file(&mut self, file: &File) -> io::Result<u64> {
+        let mut cursor = file;
+        let start = cursor.stream_position()?;
+        let left = file.metadata().map_or(0, |found| found.len()).saturating_sub(start);
+        let mut import = Import { file, at: start, left, by_store: !self.pager.has_sums() };
+        let imported = self.import(&mut import);
+        cursor.seek(SeekFrom::Start(import.at))?;
+        imported.map(|()| import.at - start)
+    }
+
+    /// Takes in the rest of a file.
+    fn import(&mut self, import: &mut Import<'_>) -> io::Result<()> {
+        let mut block = [0; IMPORT_BLOCK];
+        loop {
+            // A write fills the gap before it.
+            if self.position <= self.len() {
+                let taken = self.pager.import(self.position, import)?;
+                self.position += taken as u64;
+                if taken > 0 {
+                    continue;
+                }
+            }
+            let read = import.read(&mut block[..self.piece(import.by_store)])?;
+            if read == 0 {
+                return Ok(());
+            }
+            import.advance(self.write(&block[..read])?);
+        }
+    }
+
+    /// Bytes of a piece to read and write: as many as end with a page, or with the first one, if what lies behind it may have
+    /// another way.
+    fn piece(&self, first_page: bool) -> usize {
+        let page = self.pager.pool.page_size;
+        let to_end = page - usize::try_from(self.position % page as u64).unwrap_or(0);
+        match IMPORT_BLOCK.checked_sub(to_end) {
+            Some(rest) if !first_page => to_end + rest / page * page,
+            _ => to_end.min(IMPORT_BLOCK),
         }
     }
 }

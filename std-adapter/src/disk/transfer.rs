@@ -90,6 +90,24 @@ pub(crate) fn copy_to_file(
     copied
 }
 
+/// Copies up to `len` bytes of `file`, from `at` there, to `offset`. Returns how many, as [`copy_to_file`] does.
+pub(crate) fn copy_from_file(
+    store: &dyn Store,
+    offset: u64,
+    len: usize,
+    file: &File,
+    at: u64,
+    counts: &mut IoCounts,
+) -> usize {
+    let started = Instant::now();
+    let step = |done| store.copy_from_file(offset + done as u64, len - done, file, at + done as u64);
+    let copied = copy(len, step);
+    if copied > 0 {
+        counts.count_write(copied, started.elapsed());
+    }
+    copied
+}
+
 /// As [`transfer`], without the error: what is foreign in it may panic when it is dropped.
 fn copy(len: usize, step: impl FnMut(usize) -> io::Result<usize>) -> usize {
     let (copied, refused) = transfer(len, io::ErrorKind::Unsupported, step);

@@ -25,17 +25,17 @@ const RUN: u32 = 64;
 const COPY_BLOCK: usize = 4096;
 
 /// A run of pages that one write goes to: their slots are adjacent.
-struct Run {
+pub(crate) struct Run {
     /// The index of the first page.
     first: u64,
     /// The store offset of the run's first byte.
-    offset: u64,
+    pub(crate) offset: u64,
     /// The slot of each page. Bit `i` of `fresh` says that the slot of page `i` was allocated for this write.
     slots: [Slot; RUN as usize],
     fresh: u64,
     pages: u32,
     /// How many of the bytes to be written belong to the run.
-    len: usize,
+    pub(crate) len: usize,
 }
 
 impl Pager {
@@ -87,7 +87,7 @@ impl Pager {
     }
 
     /// Chooses the pages and slots of a run for `len` bytes, and allocates those that are missing.
-    fn plan_run(&mut self, offset: u64, len: usize) -> Result<Run, SpillError> {
+    pub(crate) fn plan_run(&mut self, offset: u64, len: usize) -> Result<Run, SpillError> {
         let page = self.pool.page_size;
         let span = self.span(offset, len);
         let (slot, fresh) = self.slot_to_write(span.index, span.at, span.end())?;
@@ -153,7 +153,7 @@ impl Pager {
     }
 
     /// Enters in the table what was written, and frees the slots that were allocated but not reached.
-    fn settle_run(&mut self, run: &Run, offset: u64, written: usize) {
+    pub(crate) fn settle_run(&mut self, run: &Run, offset: u64, written: usize) {
         let mut at = self.span(offset, 0).at;
         let mut left = written;
         let mut pages = 0;

@@ -19,6 +19,7 @@
 //! | `reader`, `shared` | the window that each of these has, and what they share |
 //! | `feed` | what stands between the writer of a spool and those that follow it |
 //! | `export` | the whole content moved or copied to a file |
+//! | `import` | the content of a file taken in |
 //! | `audit` | the invariants recounted, for tests |
 
 pub(crate) mod audit;
@@ -27,6 +28,7 @@ pub(crate) mod content;
 pub(crate) mod direct;
 pub(crate) mod export;
 pub(crate) mod feed;
+pub(crate) mod import;
 pub(crate) mod lending;
 pub(crate) mod loan;
 pub(crate) mod medium;

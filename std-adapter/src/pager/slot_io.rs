@@ -163,6 +163,15 @@ impl Pager {
         copied
     }
 
+    /// Copies up to `len` bytes of `file`, from `at` there, to `offset` in the store, and returns how many. Not for bytes that
+    /// get checksums.
+    pub(crate) fn copy_store_from(&mut self, offset: u64, len: usize, file: &File, at: u64) -> usize {
+        let mut counts = IoCounts::default();
+        let copied = transfer::copy_from_file(&self.backing(), offset, len, file, at, &mut counts);
+        self.count_io(IoPath::Direct, counts);
+        copied
+    }
+
     pub(crate) fn count_io(&mut self, path: IoPath, counts: IoCounts) {
         self.pool.counters.count_io(path, &counts);
         let cold = self.cold();

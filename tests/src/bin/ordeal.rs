@@ -390,7 +390,7 @@ mod linux {
     /// One part of what the library does, with targets in a directory.
     type Part = fn(&SpillPool, &Path) -> Result<(), Failed>;
 
-    const PARTS: [(&str, Part); 7] = [
+    const PARTS: [(&str, Part); 8] = [
         ("spilling", |pool, _| {
             let (mut a, mut b) = (filled(pool.buffer())?, filled(pool.buffer())?);
             b.buffer.spill()?;
@@ -414,6 +414,18 @@ mod linux {
             let mut kept = filled(SpillBuffer::with_budget(PAGE))?;
             kept.buffer.spill()?;
             read_back(&mut kept)
+        }),
+        ("taking in a file", |pool, _| {
+            let mut kept = filled(pool.buffer())?;
+            kept.buffer.rewind().map_err(spill_error)?;
+            let source = kept.buffer.into_file().map_err(|refused| refused.into_error())?;
+            let mut taken = Kept::new(pool.buffer());
+            taken.model = kept.model;
+            taken.buffer.extend_from_file(&source).map_err(|error| match error.downcast::<SpillError>() {
+                Ok(error) => Failed::from(error),
+                Err(error) => Failed(format!("the source: {error}")),
+            })?;
+            read_back(&mut taken)
         }),
         ("a new file", |pool, dir| save(pool.buffer(), &dir.join("new"))),
         ("a new file beside", |pool, dir| {
