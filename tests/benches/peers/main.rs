@@ -6,6 +6,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
 mod alone;
+mod files;
 
 use overspill::{Checksums, SpillBuffer, SpillPool};
 use overspill_tests::bench::{
@@ -31,7 +32,7 @@ fn main() {
     {
         return alone::child(args);
     }
-    let cases: [(&str, fn()); 8] = [
+    let cases: [(&str, fn()); 9] = [
         ("ram", in_ram),
         ("alone", alone::alone),
         ("recycled", recycled_frames),
@@ -39,6 +40,7 @@ fn main() {
         ("spilled-bodies", spilled_bodies),
         ("crossing", crossing),
         ("checksums", checksums),
+        ("files", files::files),
         ("peak", peak_memory),
     ];
     Row::print_header();
