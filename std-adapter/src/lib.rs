@@ -31,6 +31,7 @@
 //! |---|---|
 //! | `testing` | the module `testing`: stores whose calls fail as planned |
 //! | `arbitrary` | `testing`, and plans generated from a fuzzer's bytes |
+//! | `bytes` | `Frozen::{bytes_at, chunks}`: content as `Bytes`, without a copy where it is in memory |
 //! | `tracing` | each [`Event`] as an event of the `tracing` crate, target `overspill` |
 //! | `metrics` | `SpillPool::record_metrics`, for the `metrics` crate |
 //! | `cli` | the `overspill` command and its dependencies |
@@ -54,6 +55,8 @@ pub mod testing;
 pub use api::buffer::SpillBuffer;
 pub use api::buffer_builder::BufferBuilder;
 pub use api::frozen::Frozen;
+#[cfg(feature = "bytes")]
+pub use api::frozen_bytes::Chunks;
 pub use api::frozen_reader::FrozenReader;
 pub use api::persist::PersistError;
 pub use api::persisted::Persisted;

@@ -41,7 +41,7 @@ mod unix {
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;
 
-    pub const CASES: [(&str, fn()); 4] =
+    pub(crate) const CASES: [(&str, fn()); 4] =
         [("eight", eight), ("resident", resident), ("follow", follow), ("speeds", speeds)];
 
     fn frozen(memory: usize, len: usize) -> Frozen {

@@ -67,11 +67,11 @@ pub(crate) const MEMORY_LIMIT_DEFAULT: usize = 8 << 20;
 /// store: the room below the disk limit is free at once, and the blocks go back to the file system 2 MiB at a time, with
 /// the next calls that spill or free anything of the pool. Until then they are
 /// [`disk_recycled`](crate::PoolStats::disk_recycled), are used for what is spilled next, and make no write fail: one that
-/// finds the disk full gives them back first. A pool that spills nothing more keeps them until [`SpillPool::trim`], which
+/// finds the disk full gives them back first. A pool that spills nothing more keeps them until [`SpillPool::trim`](crate::SpillPool::trim), which
 /// takes as long as the file system does, some 60 ms for a gigabyte on ext4.
 ///
 /// A file that goes with its buffer is closed by the drop, and the file system frees its blocks there and then, in the same 60 ms:
-/// that of a buffer without a pool, of one made by [`SpillPool::buffer_for`], and of a pool's last handle or buffer. Clearing
+/// that of a buffer without a pool, of one made by [`SpillPool::buffer_for`](crate::SpillPool::buffer_for), and of a pool's last handle or buffer. Clearing
 /// or cutting the former two costs as much. Where a thread must not stop for so long, as that of an event loop, use buffers of
 /// a pool.
 pub struct SpillBuffer {

@@ -83,6 +83,17 @@ impl Frozen {
         Frozen { shared, start: 0, end }
     }
 
+    #[cfg(feature = "bytes")]
+    pub(crate) fn content(&self) -> &Content {
+        &self.shared.content
+    }
+
+    /// Where in the content this handle's part begins.
+    #[cfg(feature = "bytes")]
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
     /// The length in bytes: of the content, or of the part that this handle was [sliced](Frozen::slice) to.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -220,7 +231,7 @@ impl Frozen {
     /// The content as a buffer again, at position 0, to be written to. Moves no byte.
     ///
     /// # Errors
-    /// Returns the handle if it is not the only one, readers and slices included, if it is a slice itself, or if a
+    /// Returns the handle if it is not the only one, readers, slices and lent bytes included, if it is a slice itself, or if a
     /// [spool](crate::SpoolReader::once) has passed and freed some of the bytes.
     ///
     /// ```

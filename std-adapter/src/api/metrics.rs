@@ -57,6 +57,7 @@ fn record_gauges(pool: &str, stats: &PoolStats) {
         ("high_water", stats.memory_high_water),
         ("limit", stats.memory_limit),
         ("warm", stats.memory_warm),
+        ("lent", stats.memory_lent),
     ];
     for (state, bytes) in memory {
         gauge!("overspill_memory_bytes", "pool" => pool.to_owned(), "state" => state).set(bytes as f64);

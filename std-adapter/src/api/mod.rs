@@ -6,6 +6,8 @@ pub(crate) mod buffer;
 pub(crate) mod buffer_builder;
 pub(crate) mod buffer_io;
 pub(crate) mod frozen;
+#[cfg(feature = "bytes")]
+pub(crate) mod frozen_bytes;
 pub(crate) mod frozen_reader;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;

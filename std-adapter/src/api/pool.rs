@@ -63,6 +63,7 @@ impl SpillPool {
             memory_high_water: self.state.frames.high_water(),
             memory_limit: memory.limit(),
             memory_warm: warm_bytes_of_process(),
+            memory_lent: self.state.lent.get(),
             disk_used: disk.used(),
             disk_recycled: self.state.disk.recycled_bytes(),
             disk_high_water: disk.high_water(),

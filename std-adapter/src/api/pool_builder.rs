@@ -37,6 +37,7 @@ pub struct PoolBuilder {
     name: String,
     on_event: Option<Listener>,
     checksums: Checksums,
+    lent_limit: Option<u64>,
     store: Option<Box<dyn Store>>,
 }
 
@@ -83,6 +84,7 @@ impl SpillPool {
             name: String::new(),
             on_event: None,
             checksums: Checksums::Off,
+            lent_limit: None,
             store: None,
         }
     }
@@ -207,6 +209,16 @@ impl PoolBuilder {
         self
     }
 
+    /// Sets how many bytes of the pool's memory may be lent by [`Frozen::bytes_at`](crate::Frozen::bytes_at) and
+    /// [`Frozen::chunks`](crate::Frozen::chunks). The default is a quarter of the memory limit, whatever that is at the time.
+    ///
+    /// What is lent cannot leave memory until the receiver lets go of it. With 0, all is copied.
+    #[cfg(feature = "bytes")]
+    pub fn lend(mut self, bytes: u64) -> Self {
+        self.lent_limit = Some(bytes);
+        self
+    }
+
     /// Sets the store for spilled pages, in place of the temp file.
     pub fn store(mut self, store: impl Store + 'static) -> Self {
         self.store = Some(Box::new(store));
@@ -237,8 +249,8 @@ impl PoolBuilder {
         fences::prepare();
         let state = PoolState::new(memory, self.disk, page_size, store, self.dir);
         let listeners = Listeners::new(self.name.into(), self.on_event);
-        let (when_full, checksums) = (self.when_full, self.checksums);
-        SpillPool { state: Arc::new(PoolState { when_full, checksums, listeners, ..state }) }
+        let (when_full, checksums, lent_limit) = (self.when_full, self.checksums, self.lent_limit);
+        SpillPool { state: Arc::new(PoolState { when_full, checksums, lent_limit, listeners, ..state }) }
     }
 }
 

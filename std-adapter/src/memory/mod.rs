@@ -21,6 +21,7 @@ pub(crate) mod copy;
 pub(crate) mod frame;
 pub(crate) mod frame_pool;
 pub(crate) mod free_lists;
+pub(crate) mod lent;
 pub(crate) mod machine;
 pub(crate) mod pieces;
 pub(crate) mod size_class;

@@ -133,6 +133,8 @@ pub struct PoolStats {
     /// Bytes that this process keeps resident for further frames of all its pools, and that no pool is charged for: at
     /// most 6 MiB. 0 where frames come from the allocator, which says nothing of what it keeps.
     pub memory_warm: u64,
+    /// Bytes of frames that are lent as `Bytes`, of content that may be gone. They count in `memory_used`.
+    pub memory_lent: u64,
     /// Bytes of the store that the slots of all buffers use, or that are set aside for waiters.
     pub disk_used: u64,
     /// Bytes of freed slots whose blocks the store still has, for further slots: at most 1 MiB, unless the store could

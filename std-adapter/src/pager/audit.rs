@@ -17,6 +17,7 @@ impl Pager {
             let (mut resident, mut spilled) = (0, 0);
             let (mut frames_in_transit, mut slots_in_transit) = (0, 0);
             let mut slots = Vec::new();
+            table.end_sharing();
             table.for_each(|index, view| {
                 let (valid, room, slot) = match view {
                     View::InTransit(transit) => {
@@ -24,6 +25,10 @@ impl Pager {
                         frames_in_transit += transit.frame_bytes;
                         slots_in_transit += transit.slot_bytes;
                         return;
+                    }
+                    View::Shared(page) => {
+                        resident += page.frame.capacity() as u64;
+                        (page.end(), page_size, page.slot)
                     }
                     View::Resident(page) => {
                         resident += page.frame.capacity() as u64;
@@ -43,7 +48,11 @@ impl Pager {
                 assert!(valid as u64 <= room, "page {index}: {valid} bytes of content in {room}");
                 let end = (index * page_size).saturating_add(valid as u64);
                 assert!(valid == 0 || end <= len, "page {index}: content ends at {end}, past {len}");
-                let is_clean = !matches!(view, View::Resident(page) if page.dirty);
+                let is_clean = match view {
+                    View::Resident(page) => !page.dirty,
+                    View::Shared(page) => !page.dirty,
+                    View::Spilled { .. } | View::InTransit(_) => true,
+                };
                 let covered = table.sums.covered(index);
                 assert!(
                     !has_sums || !is_clean || covered >= valid,

@@ -4,8 +4,8 @@
 //!
 //! - What one handle reads never moves another's position, nor its window, nor shows in its errors. A load that failed in
 //!   one is tried again by the next.
-//! - The lock is held while bytes are copied and pages change their state, and not while a whole page is read from the
-//!   store or a long read goes past the frames; with checksums it is held then too.
+//! - The lock is held while few bytes are copied and pages change their state, and not while many are copied, a whole page
+//!   is read from the store, or a long read goes past the frames; with checksums it is held for reads of the store too.
 //! - A page that several readers miss at once is read from the store once.
 //! - I4: the bytes that a read returns never depend on where they were.
 //! - Foreign code never runs with the lock held, but for the store.
@@ -27,6 +27,8 @@ use crate::foreign::hold_back;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
+#[cfg(feature = "bytes")]
+use crate::pager::lent_page::LentPages;
 use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
 use crate::pager::waiting::{Attempt, block_until};
@@ -55,12 +57,17 @@ pub(crate) struct Content {
 pub(crate) struct State {
     pub(crate) pager: Pager,
     /// The indices of pages that are being read from the store. They are spilled meanwhile.
-    loading: Vec<u64>,
+    pub(crate) loading: Vec<u64>,
     /// Content may still be appended.
     is_open: bool,
     /// Bytes at the beginning that every reader has passed, and that are gone.
     pub(crate) passed: u64,
+    #[cfg(feature = "bytes")]
+    pub(crate) lent: LentPages,
 }
+
+/// Bytes that are copied from a page without the lock, from here on: fewer take no longer than it takes to share the page.
+const COPIED_ALONE_MIN: usize = 4 << 10;
 
 /// What a read has to do next.
 enum Step {
@@ -70,17 +77,19 @@ enum Step {
     Direct { offset: u64, len: usize },
     /// The page is to be read into the frame.
     Load(Load),
+    /// So many bytes are to be copied from this offset of the page on.
+    Copy { page: Arc<Resident>, at: usize, len: usize },
     /// Another thread reads the page from the store.
     Wait { index: u64 },
 }
 
 /// A page that one thread reads from the store for all.
-struct Load {
-    index: u64,
-    slot: Slot,
+pub(crate) struct Load {
+    pub(crate) index: u64,
+    pub(crate) slot: Slot,
     /// Bytes of content in the slot.
-    valid: usize,
-    frame: Frame,
+    pub(crate) valid: usize,
+    pub(crate) frame: Frame,
 }
 
 impl State {
@@ -115,7 +124,21 @@ impl State {
                 out.fill(0);
                 Ok(Step::Done(span.part))
             }
-            Location::Memory | Location::InTransit => pager.read_memory(offset, out, false).map(Step::Done),
+            Location::Memory | Location::InTransit => {
+                let is_long = complete.min(span.part) >= COPIED_ALONE_MIN;
+                let shared = pager.table(|table| match is_long {
+                    true => table.share(span.index),
+                    false => table.shared_page(span.index),
+                });
+                match shared {
+                    Some(page) if is_long => Ok(Step::Copy { page, at: span.at, len: span.part }),
+                    Some(page) => {
+                        page.read(span.at, out);
+                        Ok(Step::Done(span.part))
+                    }
+                    None => pager.read_memory(offset, out, false).map(Step::Done),
+                }
+            }
         };
         pager.finish();
         if self.is_open {
@@ -125,7 +148,7 @@ impl State {
     }
 
     /// How many bytes from `offset` on lie in pages that are not written to any more.
-    fn complete_from(&self, offset: u64) -> usize {
+    pub(crate) fn complete_from(&self, offset: u64) -> usize {
         let page = self.pager.pool.page_size as u64;
         let end = if self.is_open { self.pager.len / page * page } else { u64::MAX };
         usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX)
@@ -168,7 +191,7 @@ impl Pager {
 
     /// A frame for a spilled page that several readers need: of memory that is to spare or within the share, and else of the
     /// coldest of a sample of this content's pages.
-    fn frame_to_share(&mut self, valid: usize) -> Option<Frame> {
+    pub(crate) fn frame_to_share(&mut self, valid: usize) -> Option<Frame> {
         let need = self.pool.frames.class(valid);
         if let Some(frame) = self.find_frame(need, self.effort_for_more()) {
             return Some(frame);
@@ -187,7 +210,14 @@ impl Content {
             pool: Arc::clone(&pager.pool),
             own: pager.own().cloned(),
             len: AtomicU64::new(pager.len),
-            state: Mutex::new(State { pager, loading: Vec::new(), is_open, passed: 0 }),
+            state: Mutex::new(State {
+                pager,
+                loading: Vec::new(),
+                is_open,
+                passed: 0,
+                #[cfg(feature = "bytes")]
+                lent: LentPages::default(),
+            }),
             loaded: Condvar::new(),
             readers: AtomicUsize::new(0),
         }
@@ -199,9 +229,12 @@ impl Content {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Whether all of the content is there still.
+    /// Whether all of the content is there still, and none of it is lent.
     pub(crate) fn is_whole(&self) -> bool {
-        self.locked(|state| state.passed == 0)
+        self.locked(|state| {
+            state.pager.table(|table| table.end_sharing());
+            state.passed == 0 && state.pager.table(|table| table.shared.is_empty())
+        })
     }
 
     /// The content for its last handle, to be written to again.
@@ -313,13 +346,17 @@ impl Content {
                     let read = self.read_store(IoPath::Direct, offset, &mut buf[..len]);
                     return read.map(|()| len);
                 }
+                Step::Copy { page, at, len } => {
+                    page.read(at, &mut buf[..len]);
+                    return Ok(len);
+                }
                 Step::Load(load) => self.load(load)?,
                 Step::Wait { index } => self.await_load(index),
             }
         }
     }
 
-    fn load(&self, mut load: Load) -> Result<(), SpillError> {
+    pub(crate) fn load(&self, mut load: Load) -> Result<(), SpillError> {
         let read = self.read_store(IoPath::Paged, load.slot.offset, load.frame.first_mut(load.valid));
         self.locked(|state| state.end_load(load, read.is_ok()));
         self.loaded.notify_all();
@@ -327,7 +364,7 @@ impl Content {
     }
 
     /// Blocks while another thread reads page `index` from the store.
-    fn await_load(&self, index: u64) {
+    pub(crate) fn await_load(&self, index: u64) {
         let mut state = lock(&self.state);
         while state.loading.contains(&index) {
             state = self.loaded.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -165,7 +165,7 @@ impl Pager {
                 self.table(|table| {
                     let before = match table.remove(index) {
                         Page::Spilled { valid, .. } => valid,
-                        Page::Hole | Page::Resident(_) | Page::InTransit(_) => 0,
+                        Page::Hole | Page::Resident(_) | Page::InTransit(_) | Page::Shared(_) => 0,
                     };
                     table.put(index, Page::Spilled { slot, valid: before.max(at + part) });
                 });

@@ -17,6 +17,7 @@
 //! | `waiting`, `wait_state` | waiting for room at the disk limit |
 //! | `content` | pages that several handles read at once |
 //! | `reader`, `shared` | the window that each of these has, and what they share |
+//! | `content_loans`, `lent_page` | pages of content that are lent for as long as others like |
 //! | `feed` | what stands between the writer of a spool and those that follow it |
 //! | `export` | the whole content moved or copied to a file |
 //! | `import` | the content of a file taken in |
@@ -25,11 +26,15 @@
 pub(crate) mod audit;
 pub(crate) mod checked;
 pub(crate) mod content;
+#[cfg(feature = "bytes")]
+pub(crate) mod content_loans;
 pub(crate) mod direct;
 pub(crate) mod export;
 pub(crate) mod feed;
 pub(crate) mod import;
 pub(crate) mod lending;
+#[cfg(feature = "bytes")]
+pub(crate) mod lent_page;
 pub(crate) mod loan;
 pub(crate) mod medium;
 pub(crate) mod reader;

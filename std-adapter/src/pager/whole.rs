@@ -119,6 +119,15 @@ impl Pager {
                 self.recycle_frame(resident.frame);
                 resident.slot
             }
+            Page::Shared(page) => {
+                let slot = page.slot;
+                match Arc::try_unwrap(page) {
+                    Ok(resident) => self.recycle_frame(resident.into_frame()),
+                    // Whoever reads it last frees it: the frame carries its charge to the pool.
+                    Err(page) => self.usage().memory.release(page.frame.capacity() as u64),
+                }
+                slot
+            }
             Page::InTransit(transit) => {
                 // In its own file a page has one place only, and the next write may go there at once: let the
                 // reclaiming thread's write end first.

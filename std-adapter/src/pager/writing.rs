@@ -124,7 +124,7 @@ impl Pager {
         self.table(|table| {
             let slot = match table.remove(index) {
                 Page::Spilled { slot, .. } => Some(slot),
-                Page::Hole | Page::Resident(_) | Page::InTransit(_) => None,
+                Page::Hole | Page::Resident(_) | Page::InTransit(_) | Page::Shared(_) => None,
             };
             table.open(index, Resident::whole(frame, 0, true, slot), passing);
         });

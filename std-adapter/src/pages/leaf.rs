@@ -6,6 +6,7 @@
 //! Held by: the tests below, the tests of `page_map.rs`.
 
 use crate::disk::slots::{BLOCK, Slot};
+use crate::pages::resident::Resident;
 use crate::pages::transit::Transit;
 use crate::sync::Arc;
 
@@ -32,6 +33,7 @@ pub(crate) enum State {
         order: u8,
     },
     InTransit(Arc<Transit>),
+    Shared(Arc<Resident>),
 }
 
 impl State {
@@ -53,7 +55,7 @@ impl State {
                 let part = || whole.with_charge(u64::from(charged) * BLOCK);
                 Some((if charged == CHARGED_WHOLE { whole } else { part() }, valid as usize))
             }
-            State::Hole | State::Resident(_) | State::InTransit(_) => None,
+            State::Hole | State::Resident(_) | State::InTransit(_) | State::Shared(_) => None,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | `page` | the state of one page |
 //! | `resident` | the bytes of a page in memory |
 //! | `transit` | a page that a reclaiming thread moves from its frame to a slot |
+//! | `sharing` | pages that are read without the table's lock |
 //! | `sums` | checksums of spilled pages |
 //! | `usage` | the memory and disk that one buffer uses |
 
@@ -15,6 +16,7 @@ pub(crate) mod leaf;
 pub(crate) mod page;
 pub(crate) mod page_map;
 pub(crate) mod resident;
+pub(crate) mod sharing;
 pub(crate) mod sums;
 pub(crate) mod table;
 pub(crate) mod transit;

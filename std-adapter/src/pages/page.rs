@@ -27,13 +27,16 @@ pub(crate) enum Page {
     /// Between its frame and a slot: a reclaiming thread is writing it, or the transit has ended and is not
     /// settled yet.
     InTransit(Arc<Transit>),
+    /// In a frame that others read without the table's lock, or did lately. It does not change and is not reclaimed until
+    /// they have let go.
+    Shared(Arc<Resident>),
 }
 
 /// The state of a page, without its bytes, as `Table::locate` returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
     Hole,
-    /// In memory, in the window or not. `Table::focus` makes it the window.
+    /// In memory, in the window or not. `Table::focus` makes it the window, unless it is shared.
     Memory,
     Spilled {
         slot: Slot,
@@ -47,6 +50,7 @@ pub(crate) enum Location {
 pub(crate) enum View<'a> {
     Resident(&'a Resident),
     InTransit(&'a Arc<Transit>),
+    Shared(&'a Arc<Resident>),
     Spilled { slot: Slot, valid: usize },
 }
 

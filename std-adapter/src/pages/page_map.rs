@@ -95,6 +95,7 @@ impl PageMap {
             Page::Hole => State::Hole,
             Page::Spilled { slot, valid } => State::spilled(slot, valid),
             Page::InTransit(transit) => State::InTransit(transit),
+            Page::Shared(page) => State::Shared(page),
             Page::Resident(page) => {
                 leaves.resident.push(InMemory { index, page });
                 State::Resident(leaves.resident.len() - 1)
@@ -181,6 +182,7 @@ impl Leaves {
             State::Resident(at) => Some(View::Resident(&self.resident.get(*at)?.page)),
             State::Spilled { .. } => entry.state.slot().map(|(slot, valid)| View::Spilled { slot, valid }),
             State::InTransit(transit) => Some(View::InTransit(transit)),
+            State::Shared(page) => Some(View::Shared(page)),
         }
     }
 
@@ -249,7 +251,9 @@ impl Leaves {
         for Entry { state, .. } in leaf.cut(at) {
             match state.slot() {
                 Some((slot, _)) => removed.slots.push(slot),
-                None if matches!(state, State::InTransit(_)) => removed.pages.push(page_elsewhere(state)),
+                None if matches!(state, State::InTransit(_) | State::Shared(_)) => {
+                    removed.pages.push(page_elsewhere(state));
+                }
                 None => {}
             }
         }
@@ -271,6 +275,7 @@ fn page_elsewhere(state: State) -> Page {
             state.slot().map(|(slot, valid)| Page::Spilled { slot, valid }).unwrap_or_default()
         }
         State::InTransit(transit) => Page::InTransit(transit),
+        State::Shared(page) => Page::Shared(page),
         State::Hole | State::Resident(_) => Page::Hole,
     }
 }
@@ -294,7 +299,7 @@ mod tests {
         match page {
             Page::Spilled { slot, .. } => Some(slot.offset),
             Page::Resident(resident) => Some(resident.valid as u64),
-            Page::Hole | Page::InTransit(_) => None,
+            Page::Hole | Page::InTransit(_) | Page::Shared(_) => None,
         }
     }
 
@@ -302,7 +307,7 @@ mod tests {
         match view {
             View::Spilled { slot, .. } => slot.offset,
             View::Resident(resident) => resident.valid as u64,
-            View::InTransit(_) => unreachable!("no page is in transit"),
+            View::InTransit(_) | View::Shared(_) => unreachable!("no page is in transit or shared"),
         }
     }
 

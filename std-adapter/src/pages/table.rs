@@ -15,6 +15,9 @@
 //! | | | spilled, hole | [`Table::remove_resident`], then `Pager::evict` |
 //! | | | hole | [`Table::truncate`] |
 //! | window, resident | a frame | in transit, spilled, hole | `Table::release_page`, in a reclaiming thread |
+//! | resident, window | a frame | shared | [`Table::share`] |
+//! | shared | a frame, held by readers too | resident | [`Table::end_sharing`], after the readers have let go |
+//! | | | hole | [`Table::remove`], [`Table::truncate`] |
 //! | in transit | the frame, held by the carrier | spilled, resident | [`Table::settle`], after the transit has ended |
 //! | | | hole | [`Table::truncate`]; the pager then abandons the transit |
 //! | spilled | a slot | window | [`Table::remove`], then [`Table::open`] |
@@ -75,11 +78,13 @@ pub(crate) const RETIRED_FRAME_MAX: usize = 64 << 10;
 pub(crate) struct Table {
     window: Option<Window>,
     /// All pages but the window's, which is a hole here.
-    map: PageMap,
+    pub(crate) map: PageMap,
     /// The binary logarithm of the page size in bytes.
     shift: u32,
     /// The page of the owner's current operation. Reclaiming skips it.
     pinned: Option<u64>,
+    /// The indices of shared pages.
+    pub(crate) shared: Vec<u64>,
     /// The checksums of pages that were spilled; empty if the pool keeps none.
     pub(crate) sums: Sums,
 }
@@ -91,6 +96,7 @@ impl Table {
             map: PageMap::default(),
             shift: page_size.trailing_zeros(),
             pinned: None,
+            shared: Vec::new(),
             sums: Sums::default(),
         }
     }
@@ -167,7 +173,7 @@ impl Table {
         }
         match self.map.page(index) {
             None => Location::Hole,
-            Some(View::Resident(_)) => Location::Memory,
+            Some(View::Resident(_) | View::Shared(_)) => Location::Memory,
             Some(View::Spilled { slot, valid }) => Location::Spilled { slot, valid },
             Some(View::InTransit(_)) => Location::InTransit,
         }
@@ -203,7 +209,7 @@ impl Table {
     pub(crate) fn transit(&self, index: u64) -> Option<Arc<Transit>> {
         match self.map.page(index)? {
             View::InTransit(transit) => Some(Arc::clone(transit)),
-            View::Resident(_) | View::Spilled { .. } => None,
+            View::Resident(_) | View::Spilled { .. } | View::Shared(_) => None,
         }
     }
 
@@ -254,6 +260,7 @@ impl Table {
             window.resident.valid = 0;
             window.passing = false;
         }
+        self.shared = Vec::new();
         // A page without a slot has old sums if its outgrown slot was freed and its transit then failed.
         self.sums.cut(0);
         self.pinned = None;
@@ -294,7 +301,7 @@ impl Table {
         self.resident(index)?;
         match self.remove(index) {
             Page::Resident(resident) => Some(resident),
-            Page::Hole | Page::Spilled { .. } | Page::InTransit(_) => None,
+            Page::Hole | Page::Spilled { .. } | Page::InTransit(_) | Page::Shared(_) => None,
         }
     }
 
@@ -312,6 +319,7 @@ impl Table {
     /// Returns the coldest of the next few resident pages, and its heat. Skips the window and the pinned
     /// page.
     pub(crate) fn coldest(&mut self) -> Option<(u64, u8)> {
+        self.end_sharing();
         self.map.coldest(self.pinned)
     }
 

@@ -7,6 +7,7 @@ use crate::disk::slotted_store::SlottedStore;
 use crate::disk::store::Store;
 use crate::disk::temp_file::TempFileStore;
 use crate::memory::frame_pool::FramePool;
+use crate::memory::lent::LentBytes;
 use crate::observe::counters::Counters;
 use crate::observe::events::Listeners;
 use crate::pages::sums::Checksums;
@@ -22,6 +23,10 @@ pub(crate) const PAGE_SIZE_DEFAULT: usize = 64 << 10;
 
 /// Bytes of the smallest page that [`fitting_page_size`] chooses: a block of the usual file systems.
 pub(crate) const PAGE_SIZE_CHOSEN_MIN: usize = 4 << 10;
+
+/// The memory limit divided by this may be lent, unless the caller chooses.
+#[cfg(feature = "bytes")]
+const LENT_DIVISOR: u64 = 4;
 
 /// What the buffers of a pool share.
 #[derive(Debug)]
@@ -39,6 +44,11 @@ pub(crate) struct PoolState {
     pub(crate) page_size: usize,
     pub(crate) when_full: WhenFull,
     pub(crate) checksums: Checksums,
+    /// Bytes of frames that are lent. Apart from the pool, which a loan may outlive.
+    pub(crate) lent: Arc<LentBytes>,
+    /// The most that may be lent, if the caller chose it.
+    #[cfg_attr(not(feature = "bytes"), expect(dead_code, reason = "nothing is lent without the feature"))]
+    pub(crate) lent_limit: Option<u64>,
     /// The directory for temp files, if the caller chose one.
     pub(crate) dir: Option<PathBuf>,
 }
@@ -62,8 +72,16 @@ impl PoolState {
             page_size,
             when_full: WhenFull::Fail,
             checksums: Checksums::Off,
+            lent: Arc::default(),
+            lent_limit: None,
             dir,
         }
+    }
+
+    /// The most bytes that may be lent.
+    #[cfg(feature = "bytes")]
+    pub(crate) fn lent_max(&self) -> u64 {
+        self.lent_limit.unwrap_or_else(|| self.frames.budget().limit() / LENT_DIVISOR)
     }
 
     /// A pool for one buffer: no registry, no disk limit, a temp file as its store.

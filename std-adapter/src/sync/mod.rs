@@ -59,6 +59,8 @@ pub(crate) use loom::{
 pub(crate) use std::thread::sleep;
 
 /// Not modelled: an `Arc` orders only the drop of its value, and a `OnceLock` is set once.
+#[cfg(feature = "bytes")]
+pub(crate) use std::sync::Weak;
 pub(crate) use std::sync::{Arc, OnceLock};
 
 /// Locks `mutex`, and ignores poison. No critical section of this crate runs foreign code, so no panic leaves

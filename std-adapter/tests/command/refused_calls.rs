@@ -50,6 +50,7 @@ const TABLE: &[Entry] = &[
         "bytes are spilled by it",
     ),
     (&["pread64"], &["EIO", "ENOSYS"], Error(&["temporary file"]), "and come back by it"),
+    (&["copy_file_range"], FORBIDDEN, Harmless, "what is spilled is read and written instead"),
     (&["pwritev"], FORBIDDEN, Harmless, "pages leave one by one"),
     (
         &["openat", "open"],

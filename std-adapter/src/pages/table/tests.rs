@@ -373,6 +373,7 @@ fn for_each_visits_the_window_first_and_no_hole() {
         visited.push(match view {
             View::Resident(page) => (index, "resident", page.valid as u64),
             View::InTransit(transit) => (index, "in transit", transit.frame_bytes),
+            View::Shared(page) => (index, "shared", page.valid as u64),
             View::Spilled { slot, valid } => (index, "spilled", slot.offset + valid as u64),
         });
     });

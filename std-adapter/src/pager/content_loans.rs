@@ -1,0 +1,98 @@
+//! Which pages of shared content are lent, and which are copied.
+//!
+//! Its promises are those of [`lent_page`](crate::pager::lent_page).
+//!
+//! Held by: `tests/tests/lent_bytes.rs`.
+
+use crate::error::SpillError;
+use crate::pager::content::{Content, Load, State};
+use crate::pager::lent_page::LentPage;
+use crate::pages::page::Location;
+use crate::sync::Arc;
+
+/// A loan of fewer bytes than its frame has, divided by this, is a copy.
+const HELD_FOR_EACH_MAX: usize = 4;
+
+/// Where a page is that ought to be in memory.
+enum Residence {
+    Memory,
+    /// It is to be read into the frame.
+    Load(Load),
+    /// Another thread reads it.
+    Loading {
+        index: u64,
+    },
+    /// There is no frame for it, or nothing to put there.
+    Elsewhere,
+}
+
+impl Content {
+    /// Lends the page of `offset` for `len` bytes there, which lie in it and end before the end of the content. `None` if they
+    /// are to be copied.
+    pub(crate) fn lend(&self, offset: u64, len: usize) -> Result<Option<Arc<LentPage>>, SpillError> {
+        let lent = self.locked(|state| state.lend(offset, len))?;
+        if lent.is_some() || !self.load_page(offset)? {
+            return Ok(lent);
+        }
+        self.locked(|state| state.lend(offset, len))
+    }
+
+    /// Brings the page of `offset` to memory if it is spilled and there is a frame for it. Returns whether it is there.
+    pub(crate) fn load_page(&self, offset: u64) -> Result<bool, SpillError> {
+        loop {
+            match self.locked(|state| state.residence(offset)) {
+                Residence::Load(load) => self.load(load)?,
+                Residence::Loading { index } => self.await_load(index),
+                Residence::Memory => return Ok(true),
+                Residence::Elsewhere => return Ok(false),
+            }
+        }
+    }
+}
+
+impl State {
+    fn lend(&mut self, offset: u64, len: usize) -> Result<Option<Arc<LentPage>>, SpillError> {
+        self.check_kept(offset)?;
+        let span = self.pager.span(offset, len);
+        if let Some(page) = self.lent.find(span.index) {
+            return Ok(Some(page).filter(|page| page.bytes_from(span.at).len() >= len));
+        }
+        let is_in_memory = self.pager.pin_settled(span.index) == Location::Memory;
+        let page = if is_in_memory && self.complete_from(offset) >= len {
+            self.pager.table(|table| table.share(span.index))
+        } else {
+            None
+        };
+        self.pager.finish();
+        let pool = &self.pager.pool;
+        let page = page.filter(|page| {
+            let held = page.frame.capacity();
+            page.content_from(span.at).len() >= len
+                && held / HELD_FOR_EACH_MAX <= len
+                && pool.lent.add(held as u64, pool.lent_max())
+        });
+        Ok(page.map(|page| self.lent.add(span.index, page, Arc::clone(&pool.lent))))
+    }
+
+    /// Where the page of `offset` is, with a frame if it is to be brought to memory.
+    fn residence(&mut self, offset: u64) -> Residence {
+        let index = self.pager.span(offset, 1).index;
+        let is_complete = self.complete_from(offset) > 0;
+        let step = match self.pager.pin_settled(index) {
+            Location::Memory => Residence::Memory,
+            Location::Spilled { .. } if self.loading.contains(&index) => Residence::Loading { index },
+            Location::Spilled { slot, valid } if is_complete && !self.pager.has_sums() => {
+                match self.pager.frame_to_share(valid) {
+                    Some(frame) => {
+                        self.loading.push(index);
+                        Residence::Load(Load { index, slot, valid, frame })
+                    }
+                    None => Residence::Elsewhere,
+                }
+            }
+            Location::Spilled { .. } | Location::Hole | Location::InTransit => Residence::Elsewhere,
+        };
+        self.pager.finish();
+        step
+    }
+}

@@ -1,0 +1,59 @@
+//! Pages of a table that are read without its lock.
+//!
+//! Promises:
+//!
+//! - What a shared page holds does not change, and stays while anybody reads it, in the table or not.
+//! - Once nobody does, the page can leave memory like any other, without a word from those who read it.
+//!
+//! Held by: `tests/tests/frozen.rs`, `tests/tests/lent_bytes.rs`.
+
+use crate::pages::page::{Page, View};
+use crate::pages::resident::Resident;
+use crate::pages::table::Table;
+use crate::sync::Arc;
+
+impl Table {
+    /// Page `index`, if it is in memory and whole, to be read without the lock for as long as the caller likes. It is no
+    /// longer the window.
+    pub(crate) fn share(&mut self, index: u64) -> Option<Arc<Resident>> {
+        if let Some(shared) = self.shared_page(index) {
+            return Some(shared);
+        }
+        if self.resident(index)?.is_segment() {
+            return None;
+        }
+        let page = Arc::new(self.remove_resident(index)?);
+        self.put(index, Page::Shared(Arc::clone(&page)));
+        self.shared.push(index);
+        Some(page)
+    }
+
+    /// Page `index`, if it is shared already.
+    pub(crate) fn shared_page(&self, index: u64) -> Option<Arc<Resident>> {
+        match self.map.page(index)? {
+            View::Shared(page) => Some(Arc::clone(page)),
+            View::Resident(_) | View::Spilled { .. } | View::InTransit(_) => None,
+        }
+    }
+
+    /// Makes the shared pages that nobody else reads any more resident again.
+    pub(crate) fn end_sharing(&mut self) {
+        let mut shared = std::mem::take(&mut self.shared);
+        shared.retain(|&index| !self.is_shared_no_more(index));
+        self.shared = shared;
+    }
+
+    /// Makes page `index` resident if nobody else reads it. Whether it is no shared page then.
+    fn is_shared_no_more(&mut self, index: u64) -> bool {
+        match self.map.page(index) {
+            Some(View::Shared(page)) if Arc::strong_count(page) > 1 => return false,
+            Some(View::Shared(_)) => {}
+            _ => return true, // removed
+        }
+        let Page::Shared(page) = self.remove(index) else { return true };
+        let page = Arc::try_unwrap(page).map_or_else(Page::Shared, Page::Resident);
+        let is_resident = matches!(page, Page::Resident(_));
+        self.put(index, page);
+        is_resident
+    }
+}
