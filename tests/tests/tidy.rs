@@ -457,7 +457,7 @@ fn function_lines(text: &str) -> Vec<(String, usize)> {
         let words: Vec<&str> =
             code.split_whitespace().take_while(|word| !word.contains('(') || *word == "pub(crate)").collect();
         let is_function = code.starts_with("fn ") || words.contains(&"fn") && !code.starts_with("//");
-        if !is_function || code.ends_with(['}', ';']) {
+        if !is_function || code.contains("fn $") || code.ends_with(['}', ';']) {
             continue;
         }
         let end = format!("{}}}", &line[..line.len() - code.len()]);

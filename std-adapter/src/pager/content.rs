@@ -29,14 +29,14 @@ use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
 #[cfg(feature = "bytes")]
 use crate::pager::lent_page::LentPages;
-use crate::pager::span::{Access, Span};
+use crate::pager::passed::PassedPages;
 use crate::pager::state::Pager;
 use crate::pager::waiting::{Attempt, block_until};
 use crate::pages::page::{Location, Page};
 use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 use crate::pool::state::PoolState;
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, lock, spin_until};
 
 /// The content of a frozen buffer, or of a spool.
 #[derive(Debug)]
@@ -58,6 +58,9 @@ pub(crate) struct State {
     pub(crate) pager: Pager,
     /// The indices of pages that are being read from the store. They are spilled meanwhile.
     pub(crate) loading: Vec<u64>,
+    /// Threads that block until a load has ended.
+    load_waiters: usize,
+    pub(crate) passed_pages: PassedPages,
     /// Content may still be appended.
     is_open: bool,
     /// Bytes at the beginning that every reader has passed, and that are gone.
@@ -93,9 +96,9 @@ pub(crate) struct Load {
 }
 
 impl State {
-    /// Reads from the page of `offset`, or says how to. `buf` is not empty and ends before the end of the content. With
-    /// `is_shared`, others are likely to read the page too.
-    fn step(&mut self, offset: u64, buf: &mut [u8], is_shared: bool) -> Result<Step, SpillError> {
+    /// Reads from the page of `offset`, or says how to. `buf` is not empty and ends before the end of the content. There
+    /// are so many `readers`.
+    fn step(&mut self, offset: u64, buf: &mut [u8], readers: usize) -> Result<Step, SpillError> {
         self.check_kept(offset)?;
         let want = buf.len();
         let complete = want.min(self.complete_from(offset));
@@ -112,7 +115,10 @@ impl State {
             Location::Spilled { slot, valid } if span.at < valid => {
                 if self.loading.contains(&span.index) {
                     Ok(Step::Wait { index: span.index })
-                } else if let Some(frame) = pager.frame_for(span, valid, access, is_shared) {
+                } else if let Some(frame) = match readers {
+                    0 | 1 => pager.admit(span, valid, valid, access).map(|(frame, _)| frame),
+                    _ => pager.frame_to_share(valid, &mut self.passed_pages),
+                } {
                     self.loading.push(span.index);
                     Ok(Step::Load(Load { index: span.index, slot, valid, frame }))
                 } else {
@@ -140,6 +146,10 @@ impl State {
                 }
             }
         };
+        let is_read = matches!(step, Ok(Step::Done(_) | Step::Copy { .. }));
+        if readers > 1 && is_read && span.end() == pager.pool.page_size {
+            self.passed_pages.note_end(span.index, readers);
+        }
         pager.finish();
         if self.is_open {
             pager.last_end = pager.len; // it tells whether the writer goes on where it was
@@ -180,20 +190,17 @@ impl State {
 }
 
 impl Pager {
-    /// A frame for the `valid` bytes of a spilled page, if it deserves one: as in a buffer, or because others are likely to
-    /// read it.
-    fn frame_for(&mut self, span: Span, valid: usize, access: Access, is_shared: bool) -> Option<Frame> {
-        if is_shared {
-            return self.frame_to_share(valid);
-        }
-        self.admit(span, valid, valid, access).map(|(frame, _)| frame)
-    }
-
-    /// A frame for a spilled page that several readers need: of memory that is to spare or within the share, and else of the
-    /// coldest of a sample of this content's pages.
-    pub(crate) fn frame_to_share(&mut self, valid: usize) -> Option<Frame> {
+    /// A frame for a spilled page that several readers need: of memory that is to spare, of a page that all of them have
+    /// passed, of memory within the share, and else of the coldest of a sample of this content's pages.
+    pub(crate) fn frame_to_share(&mut self, valid: usize, passed: &mut PassedPages) -> Option<Frame> {
         let need = self.pool.frames.class(valid);
         if let Some(frame) = self.find_frame(need, self.effort_for_more()) {
+            return Some(frame);
+        }
+        let may_leave = |index| self.table(|table| table.may_leave(index));
+        if let Some(index) = passed.take(may_leave)
+            && let Some(frame) = self.evict_for_frame(index, need, need)
+        {
             return Some(frame);
         }
         self.pool.note_miss(self.own_table());
@@ -213,6 +220,8 @@ impl Content {
             state: Mutex::new(State {
                 pager,
                 loading: Vec::new(),
+                load_waiters: 0,
+                passed_pages: PassedPages::default(),
                 is_open,
                 passed: 0,
                 #[cfg(feature = "bytes")]
@@ -338,9 +347,9 @@ impl Content {
 
     /// Reads at least one byte of `buf`, which is not empty and ends before the end of the content.
     fn read_some(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
-        let is_shared = self.readers.load(Ordering::Relaxed) > 1;
+        let readers = self.readers.load(Ordering::Relaxed);
         loop {
-            match self.locked(|state| state.step(offset, buf, is_shared))? {
+            match self.locked(|state| state.step(offset, buf, readers))? {
                 Step::Done(n) => return Ok(n),
                 Step::Direct { offset, len } => {
                     let read = self.read_store(IoPath::Direct, offset, &mut buf[..len]);
@@ -358,17 +367,27 @@ impl Content {
 
     pub(crate) fn load(&self, mut load: Load) -> Result<(), SpillError> {
         let read = self.read_store(IoPath::Paged, load.slot.offset, load.frame.first_mut(load.valid));
-        self.locked(|state| state.end_load(load, read.is_ok()));
-        self.loaded.notify_all();
+        let is_awaited = self.locked(|state| {
+            state.end_load(load, read.is_ok());
+            state.load_waiters > 0
+        });
+        if is_awaited {
+            self.loaded.notify_all();
+        }
         read
     }
 
     /// Blocks while another thread reads page `index` from the store.
     pub(crate) fn await_load(&self, index: u64) {
+        if spin_until(|| !lock(&self.state).loading.contains(&index)) {
+            return;
+        }
         let mut state = lock(&self.state);
+        state.load_waiters += 1;
         while state.loading.contains(&index) {
             state = self.loaded.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
+        state.load_waiters -= 1;
     }
 
     /// Reads from the store without the lock.

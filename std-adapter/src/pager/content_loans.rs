@@ -82,7 +82,7 @@ impl State {
             Location::Memory => Residence::Memory,
             Location::Spilled { .. } if self.loading.contains(&index) => Residence::Loading { index },
             Location::Spilled { slot, valid } if is_complete && !self.pager.has_sums() => {
-                match self.pager.frame_to_share(valid) {
+                match self.pager.frame_to_share(valid, &mut self.passed_pages) {
                     Some(frame) => {
                         self.loading.push(index);
                         Residence::Load(Load { index, slot, valid, frame })

@@ -17,7 +17,7 @@
 
 use crate::foreign::wake_each;
 use crate::pager::content::Content;
-use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fences, lock, wait_until};
+use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fences, lock, spin_until, wait_until};
 use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::Instant;
@@ -130,6 +130,9 @@ impl Feed {
 
     /// Blocks while `content` ends at `position` and may grow. Returns false if the deadline has passed before.
     pub(crate) fn wait(&self, content: &Content, position: u64, deadline: Option<Instant>) -> bool {
+        if spin_until(|| content.len() > position) {
+            return true;
+        }
         let mut state = lock(&self.state);
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let mut in_time = true;

@@ -16,6 +16,7 @@
 //! | `lending`, `loan` | bytes lent in place, for `fill_buf` |
 //! | `waiting`, `wait_state` | waiting for room at the disk limit |
 //! | `content` | pages that several handles read at once |
+//! | `passed` | which of these pages make way first |
 //! | `reader`, `shared` | the window that each of these has, and what they share |
 //! | `content_loans`, `lent_page` | pages of content that are lent for as long as others like |
 //! | `feed` | what stands between the writer of a spool and those that follow it |
@@ -37,6 +38,7 @@ pub(crate) mod lending;
 pub(crate) mod lent_page;
 pub(crate) mod loan;
 pub(crate) mod medium;
+pub(crate) mod passed;
 pub(crate) mod reader;
 pub(crate) mod reading;
 pub(crate) mod residency;

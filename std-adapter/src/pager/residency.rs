@@ -169,7 +169,7 @@ impl Pager {
 
     /// A frame of `len` bytes, or at least of `least`, by evicting `victim`. `None` if the page cannot be evicted, or if
     /// its frame is too short and the pool has no other to spare.
-    fn evict_for_frame(&mut self, victim: u64, len: usize, least: usize) -> Option<Frame> {
+    pub(crate) fn evict_for_frame(&mut self, victim: u64, len: usize, least: usize) -> Option<Frame> {
         // The error can be dropped: the page is still resident, and the caller goes directly to the store.
         let frame = self.evict(victim, SpillReason::Evicted).ok()??;
         if frame.capacity() >= len {

@@ -36,6 +36,12 @@ impl Table {
         }
     }
 
+    /// Whether page `index` is in memory, and nobody reads it without the lock.
+    pub(crate) fn may_leave(&mut self, index: u64) -> bool {
+        self.end_sharing();
+        !self.is_pinned(index) && self.resident(index).is_some()
+    }
+
     /// Makes the shared pages that nobody else reads any more resident again.
     pub(crate) fn end_sharing(&mut self) {
         let mut shared = std::mem::take(&mut self.shared);

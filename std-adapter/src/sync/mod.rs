@@ -119,6 +119,19 @@ pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
     true
 }
 
+/// Looks whether `is_done` for some microseconds, before a thread goes to sleep for what another is about to do: to be woken
+/// takes longer. Under loom there is no time, so it looks once.
+pub(crate) fn spin_until(mut is_done: impl FnMut() -> bool) -> bool {
+    const LOOKS: u32 = if cfg!(overspill_loom) { 1 } else { 100 };
+    for _ in 0..LOOKS {
+        if is_done() {
+            return true;
+        }
+        (0..20).for_each(|_| std::hint::spin_loop());
+    }
+    false
+}
+
 /// Waits for `condvar`, and returns whether that ended before the deadline: woken, or for no reason. Under loom the deadline is
 /// ignored.
 pub(crate) fn wait_until<'a, T>(
