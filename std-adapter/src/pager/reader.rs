@@ -195,9 +195,10 @@ impl Reader {
 
     /// Lends bytes from `offset` on: at least one, unless `content` ends there.
     ///
-    /// What is lent again, with nothing in between, is what was lent before: a caller may have counted on it.
+    /// What is lent again, with nothing in between, is what was lent before: a caller may have counted on it. Only a memory
+    /// limit that was lowered meanwhile comes first.
     pub(crate) fn lend(&mut self, content: &Content, offset: u64) -> Result<&[u8], SpillError> {
-        let is_lent = self.loan.lent.is_some_and(|(from, _)| from == offset);
+        let is_lent = self.loan.lent.is_some_and(|(from, _)| from == offset) && !self.pool.frames.is_over();
         if !is_lent {
             self.end_loan();
             self.refill(content, offset)?;
