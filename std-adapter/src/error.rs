@@ -5,7 +5,8 @@
 //! - An error says what was being done to what, and what would have worked.
 //! - Its `Display` never repeats its [`source`](std::error::Error::source), so a printer of the whole chain
 //!   shows each error once.
-//! - It comes back whole from the [`io::Error`] that it was turned into.
+//! - It comes back whole from the [`io::Error`] that it was turned into, but for [`SpillError::OutOfMemory`], which is made of no
+//!   memory, and where there is no memory for it: then the kind is left.
 //!
 //! Held by: the tests at the end of this file, and `tests/tests/errors.rs`.
 
@@ -72,8 +73,8 @@ fn wait_note(waited: Duration) -> String {
 /// exactly what the call took, and the buffer stays usable. Bytes that the store itself has lost are
 /// [`Corrupted`](SpillError::Corrupted).
 ///
-/// Turned into an [`io::Error`], it has the [`io::ErrorKind`] named at each variant and is the inner error,
-/// so [`io::Error::downcast`] returns it. `Display` leaves the source out: print the chain.
+/// Turned into an [`io::Error`], it has the [`io::ErrorKind`] named at each variant and is the inner error (but for
+/// [`OutOfMemory`](SpillError::OutOfMemory), and for any error while there is no memory to put it there), so [`io::Error::downcast`] returns it. `Display` leaves the source out: print the chain.
 ///
 /// ```
 /// use overspill::{SpillError, SpillPool};
@@ -215,6 +216,12 @@ pub enum SpillError {
         kept_from: u64,
     },
 
+    /// There is no memory to note where a page is. Kind: `OutOfMemory`. What has such notes already can be used on.
+    ///
+    /// As an [`io::Error`] it is that kind and nothing more: an inner error would take memory.
+    #[error("no memory to note where a page is; free some, or allow the process more")]
+    OutOfMemory,
+
     /// A seek would have ended before 0 or past `u64::MAX`. The position has not moved. Kind: `InvalidInput`.
     #[error("a seek by {offset} from {from} leads out of 0..={}", u64::MAX)]
     #[non_exhaustive]
@@ -283,6 +290,7 @@ impl SpillError {
             | SpillError::Target { source, .. }
             | SpillError::NotDurable { source, .. } => source.kind(),
             SpillError::TooLarge { .. } => io::ErrorKind::FileTooLarge,
+            SpillError::OutOfMemory => io::ErrorKind::OutOfMemory,
             SpillError::Corrupted { .. } => io::ErrorKind::InvalidData,
             SpillError::InvalidSeek { .. } | SpillError::Passed { .. } => io::ErrorKind::InvalidInput,
             SpillError::Unfinished { .. } => io::ErrorKind::ConnectionAborted,
@@ -293,8 +301,21 @@ impl SpillError {
 
 impl From<SpillError> for io::Error {
     fn from(error: SpillError) -> Self {
+        if matches!(error, SpillError::OutOfMemory) || !has_memory_for_one() {
+            return error.kind().into();
+        }
         io::Error::new(error.kind(), error)
     }
+}
+
+/// Whether there is memory for an [`io::Error`] with an error within. std has none whose allocation may be refused: it boxes the error,
+/// and its kind with that box. So as many bytes are requested and given back first.
+fn has_memory_for_one() -> bool {
+    let (mut error, mut boxed) = (Vec::<SpillError>::new(), Vec::<[usize; 3]>::new());
+    let has_memory = error.try_reserve_exact(1).is_ok() && boxed.try_reserve_exact(1).is_ok();
+    // Otherwise the compiler leaves the requests out.
+    std::hint::black_box((&error, &boxed));
+    has_memory
 }
 
 #[cfg(test)]
@@ -426,6 +447,14 @@ mod tests {
 
     /// A printed chain showed "permission denied" twice: at the end of the outer error's line, and as its
     /// source.
+    /// An error for want of memory was to be boxed.
+    #[test]
+    fn an_error_for_want_of_memory_takes_none() {
+        let error = io::Error::from(SpillError::OutOfMemory);
+        assert_eq!((error.kind(), error.get_ref().is_none()), (io::ErrorKind::OutOfMemory, true));
+        assert!(SpillError::OutOfMemory.to_string().starts_with("no memory to note"));
+    }
+
     #[test]
     fn a_chain_shows_each_error_once() {
         for (error, _, _, has_source) in table() {

@@ -9,11 +9,13 @@
 //! Promises:
 //!
 //! - No panic of a contained call leaves it.
-//! - What is held back is told once the thread has let go, in order, on the same thread, after a panic too.
+//! - What is held back is told once the thread has let go, in order, on the same thread, after a panic too. Without memory to note
+//!   it, a waker is called at once, since no wake-up may be lost, and an event is not told.
 //!
 //! Held by: the tests below, `tests/tests/foreign_code.rs`, `tests/tests/panicking_subscriber.rs`, `tests/tests/frozen.rs`.
 
 use crate::sync::thread_local;
+use crate::try_box::TryBox;
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,20 +33,65 @@ pub(crate) fn contained<R>(call: impl FnOnce() -> R) -> Result<R, String> {
     })
 }
 
-/// Wakes all, whatever one of them does. To be called with nothing locked, and no page in transit.
-pub(crate) fn wake_each(wakers: Vec<Waker>) {
-    for waker in wakers {
-        tell(|| waker.wake());
+/// Wakers that are called in one go.
+const WAKERS_MAX: usize = 16;
+
+/// A few wakers, to be called once nothing is locked. So few that the list needs no memory beside the stack.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    list: [Option<Waker>; WAKERS_MAX],
+    len: usize,
+}
+
+impl Wakers {
+    /// Whether there is no room for a further one.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len == WAKERS_MAX
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a waker, if there is one. The list must not be full.
+    pub(crate) fn add(&mut self, waker: Option<Waker>) {
+        debug_assert!(!self.is_full());
+        if waker.is_some() {
+            self.list[self.len] = waker;
+            self.len += 1;
+        }
+    }
+
+    /// Wakes all, whatever one of them does. To be called with nothing locked but what is held back for, and no page in transit.
+    pub(crate) fn wake_all(self) {
+        for waker in self.list.into_iter().flatten() {
+            let mut waker = Some(waker);
+            let _ = HELD_BACK.try_with(|held| {
+                if let Some(held) = &mut *held.borrow_mut()
+                    && held.try_reserve(1).is_ok()
+                {
+                    held.extend(waker.take().map(Call::Wake));
+                }
+            });
+            if let Some(waker) = waker {
+                let _ = contained(|| waker.wake());
+            }
+        }
     }
 }
 
-/// Calls `call` contained: now, or once this thread holds nothing back any more.
+/// Calls `call` contained: now, or once this thread holds nothing back any more, and not at all if there is no memory to note
+/// it.
 pub(crate) fn tell(call: impl FnOnce() + 'static) {
     let mut call = Some(call);
     // A thread that is ending has nothing that it could hold back.
     let _ = HELD_BACK.try_with(|held| {
-        if let Some(held) = &mut *held.borrow_mut() {
-            held.extend(call.take().map(|call| Box::new(call) as Box<dyn FnOnce()>));
+        if let Some(held) = &mut *held.borrow_mut()
+            && let Some(noted) = TryBox::new(call.take())
+            && held.try_reserve(1).is_ok()
+        {
+            held.push(Call::Tell(noted.into_box()));
         }
     });
     if let Some(call) = call {
@@ -53,11 +100,27 @@ pub(crate) fn tell(call: impl FnOnce() + 'static) {
 }
 
 /// What is to be called later.
-type Calls = Vec<Box<dyn FnOnce()>>;
+enum Call {
+    Wake(Waker),
+    Tell(Box<dyn Tell>),
+}
+
+/// A closure that is called once, in a [`TryBox`].
+trait Tell {
+    fn tell(&mut self);
+}
+
+impl<F: FnOnce()> Tell for [Option<F>; 1] {
+    fn tell(&mut self) {
+        if let Some(call) = self[0].take() {
+            call();
+        }
+    }
+}
 
 thread_local! {
     /// What this thread holds back; `None` if it tells at once.
-    static HELD_BACK: RefCell<Option<Calls>> = RefCell::new(None);
+    static HELD_BACK: RefCell<Option<Vec<Call>>> = RefCell::default();
 }
 
 /// While it lives, this thread holds back what it has to tell.
@@ -83,7 +146,10 @@ impl Drop for HeldBack {
         if self.is_outermost {
             let held = HELD_BACK.try_with(|held| held.borrow_mut().take());
             for call in held.ok().flatten().unwrap_or_default() {
-                let _ = contained(call);
+                let _ = contained(|| match call {
+                    Call::Wake(waker) => waker.wake(),
+                    Call::Tell(mut call) => call.tell(),
+                });
             }
         }
     }

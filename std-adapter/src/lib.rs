@@ -51,6 +51,7 @@ mod pool;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod try_box;
 
 pub use api::buffer::SpillBuffer;
 pub use api::buffer_builder::BufferBuilder;

@@ -125,7 +125,7 @@ fn a_table_that_gets_memory_is_found_by_searches() {
         let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&pool));
         let searcher = thread::spawn(move || {
             reclaim(&theirs, &[peer], 1, false);
-            let requester = theirs.open_table();
+            let requester = theirs.open_table().unwrap();
             let (share, share_of_all) = (0, 0);
             let demand = Demand {
                 held: 0,

@@ -22,7 +22,7 @@ const ADAPTER_LAYERS: &Layers = &[
     ("memory", &["memory/"]),
     ("counting and telling", &["observe/"]),
     ("errors", &["error.rs"]),
-    ("ground", &["sync/", "foreign.rs"]),
+    ("ground", &["sync/", "foreign.rs", "try_box.rs"]),
 ];
 
 const CORE: &str = "core/src/";

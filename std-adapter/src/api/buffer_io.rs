@@ -161,7 +161,11 @@ impl Read for SpillBuffer {
                 return read.and(Err(io::Error::new(io::ErrorKind::InvalidData, invalid)));
             }
         };
-        buf.try_reserve(text.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        if buf.try_reserve(text.len()).is_err() {
+            // What the caller does not get is read again by the next call.
+            self.position -= text.len() as u64;
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         buf.push_str(text);
         read
     }

@@ -6,9 +6,9 @@
 //! | `temp_file`, `memory_store` | stores: an unnamed temp file, and memory for tests |
 //! | `catch_unwind` | a store whose panics are errors |
 //! | `transfer` | whole reads and writes, counted |
-//! | `runs` | free pages, neighbours as one |
 //! | `kernel_copy` | bytes from file to file, past the memory of the process |
 //! | `slots` | which bytes of a store are free |
+//! | `bits` | a set of numbers whose room is requested before |
 //! | `quota` | the disk limit, and the queue of the waiters for room below it |
 //! | `slotted_store` | a store, its slots and its limit together |
 //! | `own_file` | a file in which the content of one buffer lies in its final place |
@@ -18,13 +18,13 @@
 
 pub(crate) mod atomic_file;
 pub(crate) mod backing;
+pub(crate) mod bits;
 pub(crate) mod catch_unwind;
 pub(crate) mod hidden_name;
 pub(crate) mod kernel_copy;
 pub(crate) mod memory_store;
 pub(crate) mod own_file;
 pub(crate) mod quota;
-pub(crate) mod runs;
 pub(crate) mod slots;
 pub(crate) mod slotted_store;
 pub(crate) mod store;

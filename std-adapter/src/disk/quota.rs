@@ -9,9 +9,10 @@
 //! - No wake-up is lost. A ticket that leaves the queue passes its turn, and the bytes set aside for it, to
 //!   the rest.
 //! - Wakers run with nothing locked, and the panic of one reaches no other thread's call.
+//! - Only [`Quota::enter`] needs memory, and may be refused. What frees bytes needs none.
 //! - Without waiters, a reservation or a release reads one counter and takes no lock.
 //!
-//! Held by: `std-adapter/src/models.rs` (loom), `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`.
+//! Held by: the test below, `std-adapter/src/models.rs` (loom), `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`.
 //!
 //! # A ticket in the queue
 //!
@@ -31,10 +32,10 @@
 //! fence between freeing and reading `waiting`. So at least one of the two sees the other's store.
 
 use crate::error::{DiskLimitScope, SpillError};
-use crate::foreign::wake_each;
+use crate::foreign::Wakers;
 use crate::memory::budget::{Budget, HighWater, Refused};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, fences, lock};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 #[derive(Debug)]
@@ -50,29 +51,100 @@ pub(crate) struct Quota {
 struct Queue {
     /// The number of the newest ticket. Numbers rise in the order of arrival.
     newest: u64,
+    /// How many tickets there are. `waiting` and `served` both have room for all of them.
+    tickets: usize,
     /// Waiting tickets, by their numbers.
-    waiting: BTreeMap<u64, Waiting>,
-    /// Served tickets, and the bytes still set aside for each.
-    served: BTreeMap<u64, u64>,
+    waiting: VecDeque<Waiting>,
+    /// Served tickets, by their numbers.
+    served: VecDeque<Served>,
 }
 
 impl Queue {
     /// Whether a ticket that can be served below `limit` has waited longer than `number`, or at all if that is `None`.
     fn is_behind(&self, number: Option<u64>, limit: u64) -> bool {
-        let mut earlier = self.waiting.iter().take_while(|&(&other, _)| number.is_none_or(|own| other < own));
-        earlier.any(|(_, waiting)| waiting.requested <= limit)
+        let mut earlier = self.waiting.iter().take_while(|other| number.is_none_or(|own| other.number < own));
+        earlier.any(|waiting| waiting.requested <= limit)
+    }
+
+    /// The number of a new ticket, and room for it. `None` if there is no memory for that.
+    fn add_ticket(&mut self) -> Option<u64> {
+        let tickets = self.tickets + 1;
+        self.waiting.try_reserve(tickets - self.waiting.len()).ok()?;
+        self.served.try_reserve(tickets - self.served.len()).ok()?;
+        self.tickets = tickets;
+        self.newest += 1;
+        Some(self.newest)
+    }
+
+    /// Removes ticket `number`. Returns what it had in the queue, and the bytes that are still set aside for it.
+    fn remove_ticket(&mut self, number: u64) -> (Option<Waiting>, u64) {
+        let waiting = self.find_waiting(number).ok().and_then(|at| self.waiting.remove(at));
+        let left = self.take_served(number);
+        self.tickets -= 1;
+        // A quarter, so that tickets which come and go do not make the lists shrink and grow each time.
+        if self.tickets < self.waiting.capacity() / 4 {
+            self.waiting.shrink_to(2 * self.tickets);
+            self.served.shrink_to(2 * self.tickets);
+        }
+        (waiting, left)
+    }
+
+    /// The position of waiting ticket `number`, or the one where it would be.
+    fn find_waiting(&self, number: u64) -> Result<usize, usize> {
+        self.waiting.binary_search_by_key(&number, |waiting| waiting.number)
+    }
+
+    fn served_mut(&mut self, number: u64) -> Option<&mut Served> {
+        let at = self.served.binary_search_by_key(&number, |served| served.number).ok()?;
+        self.served.get_mut(at)
+    }
+
+    /// Removes served ticket `number`, and returns the bytes that are still set aside for it.
+    fn take_served(&mut self, number: u64) -> u64 {
+        let found = self.served.binary_search_by_key(&number, |served| served.number);
+        found.ok().and_then(|at| self.served.remove(at)).map_or(0, |served| served.left)
+    }
+
+    /// Sets all that the waiting ticket at `at` has requested aside for it, and returns its waker.
+    fn serve(&mut self, at: usize) -> Option<Waker> {
+        let Waiting { number, requested, waker, .. } = self.waiting.remove(at)?;
+        let place = self.served.partition_point(|served| served.number < number);
+        self.served.insert(place, Served { number, left: requested });
+        waker
+    }
+
+    /// Marks the waiting tickets from number `from` on as woken, but for `own`, and adds their wakers to `wakers`. Returns the number to go
+    /// on from if there is no room for more.
+    fn wake(&mut self, from: u64, own: Option<u64>, wakers: &mut Wakers) -> Option<u64> {
+        let start = self.waiting.partition_point(|waiting| waiting.number < from);
+        for waiting in self.waiting.range_mut(start..).filter(|waiting| Some(waiting.number) != own) {
+            if wakers.is_full() {
+                return Some(waiting.number);
+            }
+            wakers.add(waiting.wake());
+        }
+        None
     }
 }
 
 /// A waiting ticket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
+    number: u64,
     /// Bytes, which are set aside all at once.
     requested: u64,
     /// Memory came free since the last poll.
     woken: bool,
     /// From the last poll that returned `Pending`.
     waker: Option<Waker>,
+}
+
+/// A served ticket.
+#[derive(Debug)]
+struct Served {
+    number: u64,
+    /// Bytes that are still set aside for it.
+    left: u64,
 }
 
 impl Quota {
@@ -111,7 +183,7 @@ impl Quota {
         }
         let number = ticket.map(|ticket| ticket.number);
         let mut queue = lock(&self.queue);
-        let set_aside = number.and_then(|number| queue.served.get(&number).copied()).unwrap_or(0);
+        let set_aside = number.and_then(|number| queue.served_mut(number)).map_or(0, |served| served.left);
         let taken = bytes.min(set_aside);
         if bytes > taken {
             let limit = self.budget.limit();
@@ -120,8 +192,8 @@ impl Quota {
             }
             self.reserve_free(bytes - taken)?;
         }
-        if let Some(left) = number.and_then(|number| queue.served.get_mut(&number)) {
-            *left -= taken;
+        if let Some(served) = number.and_then(|number| queue.served_mut(number)) {
+            served.left -= taken;
         }
         Ok(())
     }
@@ -186,34 +258,40 @@ impl Quota {
 
     #[cold]
     fn wake_all_but(&self, own: Option<u64>) {
-        let wakers: Vec<Waker> = {
-            let mut queue = lock(&self.queue);
-            let others = queue.waiting.iter_mut().filter(|&(&number, _)| Some(number) != own);
-            others.filter_map(|(_, waiting)| waiting.wake()).collect()
-        };
-        wake_each(wakers);
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let mut wakers = Wakers::default();
+            next = lock(&self.queue).wake(from, own, &mut wakers);
+            wakers.wake_all();
+        }
     }
 
     /// Serves waiting tickets with what was released.
     pub(crate) fn serve_if_waiting(&self) {
         if self.may_have_waiters() {
-            let wakers = self.serve(&mut lock(&self.queue));
-            wake_each(wakers);
+            self.serve();
         }
     }
 
-    /// Sets free bytes aside for waiting tickets, in the order of their arrival. Returns wakers to be called
-    /// once the queue is unlocked.
-    fn serve(&self, queue: &mut Queue) -> Vec<Waker> {
-        let mut wakers = Vec::new();
+    /// Sets free bytes aside for waiting tickets, in the order of their arrival, and wakes them once the queue is unlocked.
+    fn serve(&self) {
+        let mut may_be_more = true;
+        while may_be_more {
+            let wakers = self.serve_some(&mut lock(&self.queue));
+            may_be_more = wakers.is_full();
+            wakers.wake_all();
+        }
+    }
+
+    /// Serves as many tickets as there is room for their wakers, which it returns.
+    fn serve_some(&self, queue: &mut Queue) -> Wakers {
+        let mut wakers = Wakers::default();
         let limit = self.budget.limit();
-        let within = |(_, waiting): &(&u64, &Waiting)| waiting.requested <= limit;
-        while let Some((&number, &Waiting { requested, .. })) = queue.waiting.iter().find(within)
-            && self.reserve_free(requested).is_ok()
+        while !wakers.is_full()
+            && let Some(at) = queue.waiting.iter().position(|waiting| waiting.requested <= limit)
+            && self.reserve_free(queue.waiting[at].requested).is_ok()
         {
-            let served = queue.waiting.remove(&number);
-            wakers.extend(served.and_then(|served| served.waker));
-            queue.served.insert(number, requested);
+            wakers.add(queue.serve(at));
         }
         self.update_waiting(queue);
         wakers
@@ -225,19 +303,15 @@ impl Quota {
 
     /// Bytes that are set aside for tickets.
     pub(crate) fn set_aside(&self) -> u64 {
-        lock(&self.queue).served.values().sum()
+        lock(&self.queue).served.iter().map(|served| served.left).sum()
     }
 
-    /// A ticket at the end of the queue, which requests `bytes`.
-    pub(crate) fn enter(self: &Arc<Self>, bytes: u64) -> Ticket {
-        let number = {
-            let mut queue = lock(&self.queue);
-            queue.newest += 1;
-            queue.newest
-        };
+    /// A ticket at the end of the queue, which requests `bytes`. `None` if there is no memory for it.
+    pub(crate) fn enter(self: &Arc<Self>, bytes: u64) -> Option<Ticket> {
+        let number = lock(&self.queue).add_ticket()?;
         let ticket = Ticket { quota: Arc::clone(self), number };
         ticket.ask(bytes);
-        ticket
+        Some(ticket)
     }
 }
 
@@ -263,13 +337,18 @@ impl Ticket {
         let quota = &*self.quota;
         {
             let mut queue = lock(&quota.queue);
-            quota.budget.release(queue.served.remove(&self.number).unwrap_or(0));
-            queue.waiting.entry(self.number).or_default().requested = bytes;
+            quota.budget.release(queue.take_served(self.number));
+            match queue.find_waiting(self.number) {
+                Ok(at) => queue.waiting[at].requested = bytes,
+                Err(at) => {
+                    let number = self.number;
+                    queue.waiting.insert(at, Waiting { number, requested: bytes, woken: false, waker: None });
+                }
+            }
             quota.update_waiting(&queue);
         }
         fences::full();
-        let wakers = quota.serve(&mut lock(&quota.queue));
-        wake_each(wakers);
+        quota.serve();
     }
 
     /// Ready if the ticket is served, or was woken since the last call. Otherwise the waker of `context` is
@@ -278,7 +357,8 @@ impl Ticket {
         // Clone the waker, and drop its predecessor, outside the lock: both run foreign code.
         let mut waker = Some(context.waker().clone());
         let mut queue = lock(&self.quota.queue);
-        let Some(waiting) = queue.waiting.get_mut(&self.number) else { return Poll::Ready(()) };
+        let Ok(at) = queue.find_waiting(self.number) else { return Poll::Ready(()) };
+        let waiting = &mut queue.waiting[at];
         if std::mem::take(&mut waiting.woken) {
             return Poll::Ready(());
         }
@@ -290,14 +370,59 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let (left, _waiting) = {
+        let (_waiting, left) = {
             let mut queue = lock(&self.quota.queue);
-            let waiting = queue.waiting.remove(&self.number);
-            let left = queue.served.remove(&self.number).unwrap_or(0);
+            let removed = queue.remove_ticket(self.number);
             self.quota.update_waiting(&queue);
-            (left, waiting)
+            removed
         };
         // Even if this is 0: the next ticket may request less, and have its turn now.
         self.quota.release(left);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicU64);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Wakers are called a few in one go, so that their list needs no memory. All are called all the same, each once.
+    #[test]
+    fn all_of_many_waiters_are_woken_and_served() {
+        const WAITERS: u64 = 100;
+        let (quota, count) = (Arc::new(Quota::new(WAITERS)), Arc::new(Count::default()));
+        quota.reserve(WAITERS, None).unwrap();
+        let tickets: Vec<_> = (0..WAITERS).map(|_| quota.enter(1).unwrap()).collect();
+        let waker = Waker::from(Arc::clone(&count));
+        let poll_all = || {
+            let ready = |ticket: &&Ticket| ticket.poll(&Context::from_waker(&waker)).is_ready();
+            tickets.iter().filter(ready).count() as u64
+        };
+        assert_eq!(poll_all(), 0);
+        quota.wake_waiters_but(Some(&tickets[40]));
+        assert_eq!((count.0.load(Ordering::Relaxed), poll_all()), (WAITERS - 1, WAITERS - 1));
+        assert_eq!(poll_all(), 0);
+        quota.release(WAITERS);
+        assert_eq!(count.0.load(Ordering::Relaxed), 2 * WAITERS - 1, "each once more");
+        assert_eq!((poll_all(), quota.waiting(), quota.set_aside()), (WAITERS, 0, WAITERS));
+        for ticket in tickets.iter().rev().step_by(3) {
+            ticket.ask(2);
+        }
+        // 34 gave a byte back each, which are two for each of 17.
+        assert_eq!((quota.waiting(), quota.set_aside()), (17, WAITERS));
+        drop(tickets);
+        assert_eq!((quota.used(), quota.waiting(), quota.set_aside()), (0, 0, 0));
+        let queue = lock(&quota.queue);
+        assert_eq!((queue.tickets, queue.waiting.capacity(), queue.served.capacity()), (0, 0, 0));
     }
 }

@@ -9,12 +9,13 @@
 //! - A freed slot is used again before the file grows, and a warm one before a cold one: writing to fresh
 //!   blocks costs several times as much.
 //! - Bytes that are being discarded are not allocated meanwhile.
+//! - Only what makes the file longer needs memory, and may be refused. What frees needs none; what cannot be noted for discarding
+//!   stays warm.
 //! - No I/O: the caller gets a list of what to discard. So this can be tested alone.
 //!
 //! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/tidy.rs` (no I/O).
 
-use crate::disk::runs::Runs;
-use std::collections::BTreeSet;
+use crate::disk::bits::Bits;
 use std::num::NonZeroU32;
 
 /// Bytes of the smallest slot, unless pages are smaller: the least that the usual file systems allocate.
@@ -82,42 +83,70 @@ pub(crate) fn slot_bytes(bytes: usize, page: u64) -> u64 {
     (bytes as u64).clamp(BLOCK.min(page), page).next_power_of_two()
 }
 
-/// The offsets of free slots of one length, less than a page.
-#[derive(Debug, Default)]
+/// The offsets of free slots of one length, a multiple of that, by their numbers.
+#[derive(Debug)]
 struct Free {
-    warm: BTreeSet<u64>,
-    cold: BTreeSet<u64>,
+    /// Bytes of each.
+    slot: u64,
+    warm: Bits,
+    cold: Bits,
 }
 
 impl Free {
+    fn new(slot: u64) -> Self {
+        Free { slot, warm: Bits::default(), cold: Bits::default() }
+    }
+
+    /// Makes room for all slots below `end`. Returns false if there is no memory for that.
+    #[must_use]
+    fn grow(&mut self, end: u64) -> bool {
+        let numbers = usize::try_from(end / self.slot);
+        numbers.is_ok_and(|numbers| self.warm.grow(numbers) && self.cold.grow(numbers))
+    }
+
+    /// Gives back room for slots from `end` on, of which none is free.
+    fn shrink(&mut self, end: u64) {
+        let numbers = self.number(end);
+        self.warm.shrink(numbers);
+        self.cold.shrink(numbers);
+    }
+
+    /// The number of the slot at `offset`. It fits, since there was room for it.
+    fn number(&self, offset: u64) -> usize {
+        usize::try_from(offset >> self.slot.trailing_zeros()).unwrap_or(usize::MAX)
+    }
+
     fn put(&mut self, offset: u64, warm: bool) {
-        if warm {
-            self.warm.insert(offset)
-        } else {
-            self.cold.insert(offset)
-        };
+        let number = self.number(offset);
+        if warm { self.warm.insert(number) } else { self.cold.insert(number) }
     }
 
     /// Takes `offset` out, and returns whether it was warm; `None` if it is not free.
     fn remove(&mut self, offset: u64) -> Option<bool> {
-        if self.warm.remove(&offset) { Some(true) } else { self.cold.remove(&offset).then_some(false) }
+        let number = self.number(offset);
+        if self.warm.remove(number) { Some(true) } else { self.cold.remove(number).then_some(false) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.warm.is_empty() && self.cold.is_empty()
     }
 }
 
-/// Free whole pages.
-#[derive(Debug, Default)]
-struct FreePages {
-    warm: Runs,
-    cold: Runs,
+/// Why no slot was allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSlot {
+    /// Offsets have run out.
+    End,
+    /// There is no memory to note it.
+    Memory,
 }
 
 #[derive(Debug)]
 pub(crate) struct Slots {
     block: u64,
     page: u64,
-    /// By order: `free[k]` has the slots of `block << k` bytes, which are less than a page.
+    /// By order: `free[k]` has the slots of `block << k` bytes.
     free: Vec<Free>,
-    pages: FreePages,
     /// The end of the slots: no slot lies at or past this offset, allocated or free.
     end: u64,
     /// Bytes of all warm slots.
@@ -129,9 +158,6 @@ pub(crate) struct Slots {
 pub(crate) struct Discarding {
     /// `(offset, len)` of the slots in ascending order, merged where they touch.
     pub(crate) extents: Vec<(u64, u64)>,
-    slots: Vec<Slot>,
-    /// `(offset, len)` of runs of pages.
-    pages: Vec<(u64, u64)>,
 }
 
 impl Discarding {
@@ -144,9 +170,8 @@ impl Slots {
     pub(crate) fn new(page_size: usize) -> Self {
         let page = page_size as u64;
         let block = BLOCK.min(page);
-        let orders = (page / block).trailing_zeros() as usize;
-        let free = (0..orders).map(|_| Free::default()).collect();
-        Slots { block, page, free, pages: FreePages::default(), end: 0, warm: 0 }
+        let orders = (page / block).trailing_zeros() as usize + 1;
+        Slots { block, page, free: (0..orders).map(|k| Free::new(block << k)).collect(), end: 0, warm: 0 }
     }
 
     /// The length of the slot for `bytes` of a page.
@@ -155,35 +180,37 @@ impl Slots {
     }
 
     fn order(&self, len: u64) -> usize {
-        (len / self.block).trailing_zeros() as usize
+        (len.trailing_zeros() - self.block.trailing_zeros()) as usize
     }
 
     /// Allocates a slot of `len` bytes, which must be a [`class`](Slots::class): in a smallest free one that is long enough,
     /// a warm one of any length before a cold one, and of one length the lowest, so that the end of the file becomes free.
-    /// `None` if offsets have run out.
-    pub(crate) fn allocate(&mut self, len: u64) -> Option<Slot> {
+    pub(crate) fn allocate(&mut self, len: u64) -> Result<Slot, NoSlot> {
         let order = self.order(len);
-        let warm = (order..self.free.len()).find_map(|k| Some((k, self.free[k].warm.pop_first()?)));
-        let warm = warm.or_else(|| Some((self.free.len(), self.pages.warm.pop_first(self.page)?)));
-        match warm {
-            Some((at, offset)) => Some(self.split(order, at, offset, true)),
+        match (order..self.free.len()).find_map(|k| Some((k, self.free[k].warm.pop_first()?))) {
+            Some((at, number)) => Ok(self.split(order, at, number as u64 * self.free[at].slot, true)),
             None => self.allocate_without_blocks(len),
         }
     }
 
     /// As [`allocate`](Slots::allocate), but no warm slot: no block of it is on the disk before it is written.
-    pub(crate) fn allocate_without_blocks(&mut self, len: u64) -> Option<Slot> {
+    pub(crate) fn allocate_without_blocks(&mut self, len: u64) -> Result<Slot, NoSlot> {
         let order = self.order(len);
-        let cold = (order..self.free.len()).find_map(|k| Some((k, self.free[k].cold.pop_first()?)));
-        let cold = cold.or_else(|| Some((self.free.len(), self.pages.cold.pop_first(self.page)?)));
-        let (at, offset) = match cold {
-            Some(cold) => cold,
-            None => {
-                let grown = self.end.checked_add(self.page)?;
-                (self.free.len(), std::mem::replace(&mut self.end, grown))
-            }
-        };
-        Some(self.split(order, at, offset, false))
+        let (at, offset) =
+            match (order..self.free.len()).find_map(|k| Some((k, self.free[k].cold.pop_first()?))) {
+                Some((at, number)) => (at, number as u64 * self.free[at].slot),
+                None => (self.free.len() - 1, self.grow()?),
+            };
+        Ok(self.split(order, at, offset, false))
+    }
+
+    /// Appends a page, and returns its offset. Makes room for all that may be freed there, so that freeing needs no memory.
+    fn grow(&mut self) -> Result<u64, NoSlot> {
+        let grown = self.end.checked_add(self.page).ok_or(NoSlot::End)?;
+        if !self.free.iter_mut().all(|free| free.grow(grown)) {
+            return Err(NoSlot::Memory);
+        }
+        Ok(std::mem::replace(&mut self.end, grown))
     }
 
     /// A slot of `order` in the one of order `at` at `offset`, which was taken out. The rest of that is free.
@@ -201,70 +228,36 @@ impl Slots {
     /// Allocates the slot of one page at `offset`, if it is free, or if it is at the end and no other page is
     /// free.
     pub(crate) fn allocate_at(&mut self, offset: u64) -> Option<Slot> {
-        if self.pages.warm.take(offset, self.page) {
-            self.warm -= self.page;
-        } else if !self.pages.cold.take(offset, self.page) {
-            if offset != self.end || !self.pages.warm.is_empty() || !self.pages.cold.is_empty() {
-                return None;
+        let top = self.free.len() - 1;
+        match self.free[top].remove(offset) {
+            Some(true) => self.warm -= self.page,
+            Some(false) => {}
+            None if offset == self.end && self.free[top].is_empty() => {
+                self.grow().ok()?;
             }
-            self.end = self.end.checked_add(self.page)?;
+            None => return None,
         }
         Some(Slot::new(offset, self.page))
     }
 
     /// Frees a slot. It is warm.
     pub(crate) fn free(&mut self, slot: Slot) {
-        self.put_back(slot, true);
+        self.put_back(slot.offset, self.order(slot.len()), true);
     }
 
-    /// Frees slots: whole pages that lie one after another in one go.
-    pub(crate) fn free_all(&mut self, slots: &[Slot]) {
-        let mut run = (0, 0);
-        for slot in slots {
-            if slot.len() < self.page {
-                self.put_back(*slot, true);
-            } else if slot.offset == run.0 + run.1 {
-                run.1 += self.page;
-            } else {
-                self.put_pages(run, true);
-                run = (slot.offset, self.page);
-            }
-        }
-        self.put_pages(run, true);
-    }
-
-    /// Frees a run of pages, which may have none.
-    fn put_pages(&mut self, (offset, len): (u64, u64), warm: bool) {
-        match len {
-            0 => {}
-            _ if warm => {
-                self.pages.warm.put(offset, len);
-                self.warm += len;
-            }
-            _ => self.pages.cold.put(offset, len),
-        }
-    }
-
-    fn put_back(&mut self, slot: Slot, warm: bool) {
-        let mut offset = slot.offset;
-        let mut order = self.order(slot.len());
-        let mut warm_merged = warm;
-        while order < self.free.len() {
-            let len = self.block << order;
-            let Some(buddy_warm) = self.free[order].remove(offset ^ len) else {
-                self.free[order].put(offset, warm_merged);
-                self.warm += if warm_merged { len } else { 0 };
-                return;
-            };
-            if buddy_warm {
-                self.warm -= len;
-            }
+    /// Frees the slot of `order` at `offset`, and merges it with its buddies.
+    fn put_back(&mut self, mut offset: u64, mut order: usize, mut warm: bool) {
+        while order + 1 < self.free.len()
+            && let Some(buddy_warm) = self.free[order].remove(offset ^ (self.block << order))
+        {
+            self.warm -= if buddy_warm { self.block << order } else { 0 };
             // A half warm slot counts as warm: discarding cold blocks again does no harm.
-            warm_merged |= buddy_warm;
-            offset &= !len;
+            warm |= buddy_warm;
+            offset &= !(self.block << order);
             order += 1;
         }
-        self.put_pages((offset, self.page), warm_merged);
+        self.free[order].put(offset, warm);
+        self.warm += if warm { self.block << order } else { 0 };
     }
 
     /// Bytes of free slots whose blocks the file system still has.
@@ -272,48 +265,55 @@ impl Slots {
         self.warm
     }
 
-    /// Takes warm slots out, so that their blocks can go back to the file system: `bytes_max` of them, rounded up to a page.
-    /// The pages first, and the highest first, since the lowest are allocated first.
+    /// Takes warm slots out, so that their blocks can go back to the file system: `bytes_max` of them, rounded up to a page, or as
+    /// many as there is memory to note. The pages first, and the highest first, since the lowest are allocated first.
     pub(crate) fn start_discard(&mut self, bytes_max: u64) -> Discarding {
         let mut left = bytes_max;
-        let mut pages = Vec::new();
-        while left > 0
-            && let Some((offset, len)) =
-                self.pages.warm.pop_last(left.div_ceil(self.page).saturating_mul(self.page))
-        {
-            self.warm -= len;
-            left = left.saturating_sub(len);
-            pages.push((offset, len));
-        }
-        let mut slots = Vec::new();
-        for order in (0..self.free.len()).rev() {
-            let len = self.block << order;
+        let mut extents: Vec<(u64, u64)> = Vec::new();
+        for free in self.free.iter_mut().rev() {
+            let len = free.slot;
             while left > 0
-                && let Some(offset) = self.free[order].warm.pop_last()
+                && let Some(number) = free.warm.last()
             {
+                let offset = number as u64 * len;
+                if let Some((start, bytes)) = extents.last_mut()
+                    && *start == offset + len
+                {
+                    (*start, *bytes) = (offset, *bytes + len);
+                } else if extents.try_reserve(1).is_ok() {
+                    extents.push((offset, len));
+                } else {
+                    break;
+                }
+                free.warm.remove(number);
                 self.warm -= len;
                 left = left.saturating_sub(len);
-                slots.push(Slot::new(offset, len));
             }
         }
-        let mut all = pages.clone();
-        all.extend(slots.iter().map(|slot| (slot.offset, slot.len())));
-        all.sort_unstable();
-        let mut extents: Vec<(u64, u64)> = Vec::new();
-        for (start, bytes) in all {
-            match extents.last_mut() {
-                Some((offset, len)) if *offset + *len == start => *len += bytes,
-                _ => extents.push((start, bytes)),
-            }
-        }
-        Discarding { extents, slots, pages }
+        extents.sort_unstable();
+        extents.dedup_by(|(start, bytes), (before, len)| {
+            let touches = *before + *len == *start;
+            *len += if touches { *bytes } else { 0 };
+            touches
+        });
+        Discarding { extents }
     }
 
     /// Frees the slots again that [`start_discard`](Slots::start_discard) took out: cold if their blocks went
     /// back (`done`), warm otherwise.
     pub(crate) fn finish_discard(&mut self, discarding: Discarding, done: bool) {
-        discarding.slots.into_iter().for_each(|slot| self.put_back(slot, !done));
-        discarding.pages.into_iter().for_each(|run| self.put_pages(run, !done));
+        for (mut offset, mut len) in discarding.extents {
+            while len > 0 {
+                // The longest slot that begins here.
+                let fitting =
+                    |&order: &usize| offset % self.free[order].slot == 0 && self.free[order].slot <= len;
+                let order = (0..self.free.len()).rev().find(fitting).unwrap_or(0);
+                let slot = self.block << order;
+                self.put_back(offset, order, !done);
+                offset += slot;
+                len = len.saturating_sub(slot);
+            }
+        }
     }
 
     /// Removes the free pages at the end, `warm_max` bytes of warm ones at most, rounded up to a page. Returns the new end if
@@ -321,21 +321,24 @@ impl Slots {
     ///
     /// The caller must cut the file there before it allocates another slot: see `SlottedStore`.
     pub(crate) fn cut_free_tail(&mut self, warm_max: u64) -> Option<u64> {
-        let before = self.end;
+        let (before, top) = (self.end, self.free.len() - 1);
         let mut left = warm_max;
-        loop {
-            if self.pages.cold.end() == Some(self.end) {
-                self.end = self.pages.cold.pop_last(u64::MAX)?.0;
-            } else if left > 0 && self.pages.warm.end() == Some(self.end) {
-                let most = left.div_ceil(self.page).saturating_mul(self.page);
-                let (offset, len) = self.pages.warm.pop_last(most)?;
-                self.end = offset;
-                self.warm -= len;
-                left = left.saturating_sub(len);
-            } else {
-                return (self.end < before).then_some(self.end);
+        while let Some(last) = self.end.checked_sub(self.page) {
+            let number = self.free[top].number(last);
+            if left > 0 && self.free[top].warm.remove(number) {
+                self.warm -= self.page;
+                left = left.saturating_sub(self.page);
+            } else if !self.free[top].cold.remove(number) {
+                break;
             }
+            self.end = last;
         }
+        if self.end == before {
+            return None;
+        }
+        let end = self.end;
+        self.free.iter_mut().for_each(|free| free.shrink(end));
+        Some(end)
     }
 
     /// The end of the slots: no slot reaches past this offset.
@@ -352,12 +355,10 @@ mod tests {
     fn free_blocks(slots: &Slots) -> Vec<u64> {
         let mut blocks = Vec::new();
         for (order, free) in slots.free.iter().enumerate() {
-            for &offset in free.warm.iter().chain(&free.cold) {
+            for number in free.warm.iter().chain(free.cold.iter()) {
+                let offset = number as u64 * free.slot;
                 blocks.extend((0..1u64 << order).map(|i| offset + i * slots.block));
             }
-        }
-        for (offset, len) in slots.pages.warm.iter().chain(slots.pages.cold.iter()) {
-            blocks.extend((0..len / slots.block).map(|i| offset + i * slots.block));
         }
         blocks.sort_unstable();
         blocks

@@ -17,7 +17,7 @@
 
 use crate::disk::catch_unwind::CatchUnwind;
 use crate::disk::quota::{Quota, Ticket};
-use crate::disk::slots::{Discarding, Slot, Slots, slot_bytes};
+use crate::disk::slots::{Discarding, NoSlot, Slot, Slots, slot_bytes};
 use crate::disk::store::Store;
 use crate::error::SpillError;
 use crate::foreign::contained;
@@ -189,14 +189,15 @@ impl SlottedStore {
             let len = slots.class(room);
             let before = slots.warm_bytes();
             let found = if may_be_warm { slots.allocate(len) } else { slots.allocate_without_blocks(len) };
-            let slot = found.filter(|_| slots.warm_bytes() < before);
-            match slot {
-                Some(warm) if self.quota.reserve(len, None).is_ok() => Some(warm),
-                Some(warm) => {
+            match found {
+                Ok(warm) if slots.warm_bytes() < before => {
+                    if self.quota.reserve(len, None).is_ok() {
+                        return Ok(warm);
+                    }
                     slots.free(warm);
                     slots.allocate_without_blocks(len).map(|slot| slot.with_charge(0))
                 }
-                None => found.map(|slot| slot.with_charge(0)),
+                found => found.map(|slot| slot.with_charge(0)),
             }
         })
     }
@@ -226,15 +227,21 @@ impl SlottedStore {
         &self,
         charge: u64,
         ticket: Option<&Ticket>,
-        allocate: impl FnOnce(&mut Slots) -> Option<Slot>,
+        allocate: impl FnOnce(&mut Slots) -> Result<Slot, NoSlot>,
     ) -> Result<Slot, SpillError> {
         let mut state = self.lock_uncut();
         self.quota.reserve_for_slot(charge, ticket)?;
-        let Some(slot) = allocate(&mut state.slots) else {
-            let position = state.slots.end();
-            drop(state);
-            self.quota.release(charge);
-            return Err(SpillError::TooLarge { position, requested: charge });
+        let slot = match allocate(&mut state.slots) {
+            Ok(slot) => slot,
+            Err(why) => {
+                let position = state.slots.end();
+                drop(state);
+                self.quota.release(charge);
+                return Err(match why {
+                    NoSlot::End => SpillError::TooLarge { position, requested: charge },
+                    NoSlot::Memory => SpillError::OutOfMemory,
+                });
+            }
         };
         self.end_allocation(state);
         Ok(slot)
@@ -278,7 +285,7 @@ impl SlottedStore {
     pub(crate) fn free_all_quietly(&self, slots: &[Slot]) {
         {
             let mut state = lock(&self.state);
-            state.slots.free_all(slots);
+            slots.iter().for_each(|slot| state.slots.free(*slot));
             state.in_use -= slots.len() as u64;
         }
         self.quota.release_quietly(slots.iter().map(|slot| slot.charged()).sum());

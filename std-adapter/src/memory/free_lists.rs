@@ -31,8 +31,10 @@ impl FreeLists {
         self.own_first().find_map(|list| lock(list).pop(len))
     }
 
+    /// Keeps `frame`. Frees it if there is no memory to note it.
     pub(crate) fn push(&self, frame: Frame) {
-        lock(&self.lists[thread_number() % LISTS]).push(frame);
+        let unkept = lock(&self.lists[thread_number() % LISTS]).push(frame);
+        drop(unkept); // after the list is unlocked
     }
 
     /// Frees at least `bytes`, the largest frames of each list first. Frees nothing if all lists together
@@ -80,13 +82,22 @@ impl List {
         Some(frame)
     }
 
-    fn push(&mut self, frame: Frame) {
+    /// Returns the frame if there is no memory to note it.
+    fn push(&mut self, frame: Frame) -> Option<Frame> {
         let class = class_index(frame.capacity());
         if self.classes.len() <= class {
+            if self.classes.try_reserve(class + 1 - self.classes.len()).is_err() {
+                return Some(frame);
+            }
             self.classes.resize_with(class + 1, Vec::new);
         }
+        let frames = &mut self.classes[class];
+        if frames.try_reserve(1).is_err() {
+            return Some(frame);
+        }
         self.bytes += frame.capacity() as u64;
-        self.classes[class].push(frame);
+        frames.push(frame);
+        None
     }
 
     /// Frees at least `bytes`, or all if there are less; the largest frames first. Returns the bytes freed.

@@ -12,6 +12,7 @@
 //! | `free_lists` | frames for recycling |
 //! | `frame_pool` | acquiring and recycling frames |
 //! | `copy` | copies between frames and callers |
+//! | `ordered` | a map in order, whose growth may be refused |
 //! | `machine` | how much memory this process may use |
 
 pub(crate) mod block;
@@ -23,6 +24,7 @@ pub(crate) mod frame_pool;
 pub(crate) mod free_lists;
 pub(crate) mod lent;
 pub(crate) mod machine;
+pub(crate) mod ordered;
 pub(crate) mod pieces;
 pub(crate) mod size_class;
 pub(crate) mod system;

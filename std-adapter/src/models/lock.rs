@@ -16,7 +16,7 @@ fn visit(peers: &[Peer<usize, ()>]) -> usize {
 #[test]
 fn owner_and_peer_take_turns() {
     explore(4, || {
-        let mut owner = Owner::new(0, ());
+        let mut owner = Owner::new(0, ()).unwrap();
         let peer = owner.peer();
         let visitor = thread::spawn(move || visit(&[peer]));
         let tries = owner.try_with(|n| *n += 1).map_or(0, |()| 1);
@@ -45,7 +45,7 @@ fn a_try_lock_lets_one_thread_in_at_a_time() {
 #[test]
 fn a_check_for_idleness_lets_no_peer_in_beside_the_owner() {
     explore(4, || {
-        let mut owner = Owner::new(0, ());
+        let mut owner = Owner::new(0, ()).unwrap();
         let peer = owner.peer();
         let visitor = thread::spawn(move || {
             let was_visited = peer.was_visited();
@@ -65,7 +65,7 @@ fn a_check_for_idleness_lets_no_peer_in_beside_the_owner() {
 #[test]
 fn peers_take_turns() {
     explore(3, || {
-        let mut owner = Owner::new(0, ());
+        let mut owner = Owner::new(0, ()).unwrap();
         let visitors = [owner.peer(), owner.peer()].map(|peer| thread::spawn(move || visit(&[peer])));
         owner.with(|n| *n += 1);
         let visits: usize = visitors.into_iter().map(|visitor| visitor.join().unwrap()).sum();
@@ -77,7 +77,7 @@ fn peers_take_turns() {
 #[test]
 fn a_peer_of_two_takes_turns_with_both_owners() {
     explore(3, || {
-        let mut owners = [Owner::new(0, ()), Owner::new(0, ())];
+        let mut owners = [Owner::new(0, ()).unwrap(), Owner::new(0, ()).unwrap()];
         let peers = [owners[1].peer(), owners[0].peer()];
         let visitor = thread::spawn(move || visit(&peers));
         let tries = owners.iter_mut().filter_map(|owner| owner.try_with(|n| *n += 1)).count();
@@ -92,7 +92,7 @@ fn a_peer_of_two_takes_turns_with_both_owners() {
 fn a_peer_that_is_refused_keeps_out_until_the_owner_knows() {
     explore(4, || {
         fences::model_adopted();
-        let mut owner = Owner::new(0, ());
+        let mut owner = Owner::new(0, ()).unwrap();
         let (peer, again) = (owner.peer(), owner.peer());
         let visitor = thread::spawn(move || {
             let peers = [peer];
@@ -112,7 +112,7 @@ fn a_peer_that_is_refused_keeps_out_until_the_owner_knows() {
 fn owner_and_peer_take_turns_while_the_fences_change() {
     explore(3, || {
         fences::model();
-        let mut owner = Owner::new(0, ());
+        let mut owner = Owner::new(0, ()).unwrap();
         let peer = owner.peer();
         let changer = thread::spawn(fences::adopt);
         let visitor = thread::spawn(move || {
@@ -131,7 +131,7 @@ fn owner_and_peer_take_turns_while_the_fences_change() {
 #[test]
 fn a_private_value_has_no_visitors() {
     explore(3, || {
-        let mut owner = Owner::private(0, ());
+        let mut owner = Owner::private(0, ()).unwrap();
         let peer = owner.peer();
         let visitor = thread::spawn(move || visit(&[peer]));
         owner.with(|n| *n += 1);

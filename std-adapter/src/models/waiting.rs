@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Blocks as [`Pager::retry_after_waits`] does. If a wake-up is lost, no thread can run, and loom reports a
 /// deadlock.
 fn await_turn(ticket: &Ticket) {
-    let waker = ThreadWaker::waker();
+    let waker = ThreadWaker::waker().unwrap();
     while ticket.poll(&Context::from_waker(&waker)).is_pending() {
         park_until(None);
     }
@@ -40,7 +40,7 @@ fn bytes_that_come_free_wake_the_waiter() {
             theirs.release(4);
             theirs.release(3);
         });
-        let ticket = quota.enter(6);
+        let ticket = quota.enter(6).unwrap();
         await_turn(&ticket);
         quota.reserve(6, Some(&ticket)).unwrap();
         drop(ticket);
@@ -56,7 +56,7 @@ fn bytes_that_come_free_wake_the_waiter() {
 fn a_waiter_is_set_aside_no_more_than_it_requests() {
     explore(3, || {
         let quota = full_quota();
-        let ticket = quota.enter(6);
+        let ticket = quota.enter(6).unwrap();
         quota.release(4);
         let theirs = Arc::clone(&quota);
         let releaser = thread::spawn(move || {
@@ -76,7 +76,7 @@ fn a_waiter_is_set_aside_no_more_than_it_requests() {
 fn a_late_request_does_not_pass_the_waiter() {
     explore(3, || {
         let quota = full_quota();
-        let ticket = quota.enter(6);
+        let ticket = quota.enter(6).unwrap();
         let theirs = Arc::clone(&quota);
         let releaser = thread::spawn(move || {
             theirs.release(4);
@@ -97,7 +97,7 @@ fn a_raised_limit_wakes_the_waiter() {
         let quota = full_quota();
         let theirs = Arc::clone(&quota);
         let raiser = thread::spawn(move || theirs.set_limit(16));
-        let ticket = quota.enter(6);
+        let ticket = quota.enter(6).unwrap();
         await_turn(&ticket);
         quota.reserve(6, Some(&ticket)).unwrap();
         raiser.join().unwrap();
@@ -109,8 +109,8 @@ fn a_raised_limit_wakes_the_waiter() {
 fn a_ticket_that_leaves_the_queue_passes_its_turn_on() {
     explore(2, || {
         let quota = full_quota();
-        let first = quota.enter(6);
-        let second = quota.enter(5);
+        let first = quota.enter(6).unwrap();
+        let second = quota.enter(5).unwrap();
         let theirs = Arc::clone(&quota);
         let releaser = thread::spawn(move || theirs.release(5));
         let leaver = thread::spawn(move || drop(first));
@@ -134,7 +134,7 @@ fn memory_that_comes_free_wakes_the_waiter() {
             freed.release(PAGE as u64);
             theirs.wake_waiters();
         });
-        let ticket = quota.enter(6);
+        let ticket = quota.enter(6).unwrap();
         while memory.reserve(PAGE as u64).is_err() {
             await_turn(&ticket);
         }
@@ -154,7 +154,7 @@ fn during_a_wait_for_memory(free: impl Fn(&PoolState, Frame) + Copy + Send + Syn
         });
         let theirs = Arc::clone(&pool);
         let teller = thread::spawn(move || theirs.tell_waiters());
-        let ticket = pool.disk.quota().enter(6);
+        let ticket = pool.disk.quota().enter(6).unwrap();
         while pool.frames.acquire(PAGE).is_none() {
             await_turn(&ticket);
         }
@@ -182,7 +182,7 @@ fn a_waiter_that_finds_nothing_waits_again() {
         let pool = Arc::new(PoolState::new(PAGE, 0, PAGE, Box::new(VecStore::default()), None));
         let frame = pool.frames.acquire(PAGE).unwrap();
         let use_one = |pool: &PoolState| {
-            let ticket = pool.disk.quota().enter(6);
+            let ticket = pool.disk.quota().enter(6).unwrap();
             let frame = loop {
                 match pool.frames.acquire(PAGE) {
                     Some(frame) => break frame,
@@ -212,7 +212,7 @@ fn a_waiter_that_requests_more_is_served_with_more() {
             theirs.release(4);
             theirs.release(4);
         });
-        let ticket = quota.enter(4);
+        let ticket = quota.enter(4).unwrap();
         await_turn(&ticket);
         assert!(quota.reserve(3, None).is_err() || quota.used() <= 10);
         ticket.ask(5);

@@ -16,8 +16,6 @@ use crate::error::SpillError;
 use crate::observe::counters::IoPath;
 use crate::pager::span::Span;
 use crate::pager::state::Pager;
-use crate::pages::page::View;
-use crate::pages::resident::Resident;
 use crate::pages::sums::{BLOCK, Checksums, sum};
 
 /// How many sums are compared or noted at a time: those of a page of 64 KiB.
@@ -56,11 +54,17 @@ impl Pager {
         if self.has_sums() { self.table(|table| table.sums.covered(index)).max(valid) } else { valid }
     }
 
-    /// Notes the sums of page `index`, of which what its frame has was written to its slot.
-    pub(crate) fn note_sums(&mut self, index: u64, resident: &Resident) {
-        if let Some(sums) = self.pool.checksums.of_page(resident) {
-            self.table(|table| table.sums.put(index, sums));
+    /// Makes sure that the sums of `len` bytes at `offset` can be noted. Returns false if there is no memory for that.
+    fn reserve_sums(&mut self, offset: u64, len: usize) -> bool {
+        let mut done = 0;
+        while done < len {
+            let span = self.span(offset + done as u64, len - done);
+            if !self.table(|table| table.sums.reserve(span.index, span.end())) {
+                return false;
+            }
+            done += span.part;
         }
+        true
     }
 
     // ---- reading
@@ -182,6 +186,9 @@ impl Pager {
         if !self.has_sums() || data.is_empty() {
             return self.write_store(path, store_offset, data);
         }
+        if !self.reserve_sums(offset, data.len()) {
+            return (0, Err(SpillError::OutOfMemory));
+        }
         let mut rooms = [[0; BLOCK]; 2];
         let [first_room, last_room] = &mut rooms;
         let first = match self.edge_before(offset, store_offset, first_room) {
@@ -284,26 +291,19 @@ impl Pager {
 
     // ---- exporting
 
-    /// The spilled pages whose sums cover more than their content: index, slot offset and bytes of content.
-    fn pages_covered_past_content(&mut self) -> Vec<(u64, u64, usize)> {
-        self.table(|table| {
-            let mut pages = Vec::new();
-            table.for_each(|index, view| {
-                if let View::Spilled { slot, valid } = view
-                    && table.sums.covered(index) > valid
-                {
-                    pages.push((index, slot.offset, valid));
-                }
-            });
-            pages
-        })
+    /// The first spilled page from `from` on whose sums cover more than its content: index, slot offset and bytes of content.
+    fn next_covered_past_content(&mut self, from: u64) -> Option<(u64, u64, usize)> {
+        self.table(|table| table.next_spilled(from, |index, valid| table.sums.covered(index) > valid))
+            .map(|(index, slot, valid)| (index, slot.offset, valid))
     }
 
     /// Makes the sums of spilled pages cover their content and nothing past it. Reads and checks each last
     /// block.
     pub(crate) fn fit_sums(&mut self) -> Result<(), SpillError> {
         let size = self.block_bytes();
-        for (index, store_offset, valid) in self.pages_covered_past_content() {
+        let mut from = 0;
+        while let Some((index, store_offset, valid)) = self.next_covered_past_content(from) {
+            from = index + 1;
             let at = (valid - 1) / size * size;
             let mut room = [0; BLOCK];
             self.read_block(Span { index, at, part: 1 }, store_offset + at as u64, &mut room)?;

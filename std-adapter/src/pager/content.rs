@@ -115,10 +115,13 @@ impl State {
             Location::Spilled { slot, valid } if span.at < valid => {
                 if self.loading.contains(&span.index) {
                     Ok(Step::Wait { index: span.index })
-                } else if let Some(frame) = match readers {
-                    0 | 1 => pager.admit(span, valid, valid, access).map(|(frame, _)| frame),
-                    _ => pager.frame_to_share(valid, &mut self.passed_pages),
-                } {
+                } else if self.loading.try_reserve(1).is_ok()
+                    && pager.table(|table| table.can_load(span.index))
+                    && let Some(frame) = match readers {
+                        0 | 1 => pager.admit(span, valid, valid, access).map(|(frame, _)| frame),
+                        _ => pager.frame_to_share(valid, &mut self.passed_pages),
+                    }
+                {
                     self.loading.push(span.index);
                     Ok(Step::Load(Load { index: span.index, slot, valid, frame }))
                 } else {
@@ -176,7 +179,8 @@ impl State {
     fn end_load(&mut self, load: Load, read: bool) {
         let Load { index, slot, valid, frame } = load;
         self.loading.retain(|&other| other != index);
-        if !read {
+        // Without memory to note the page it stays where it is, and is read without a frame.
+        if !read || !self.pager.table(|table| table.can_load(index)) {
             self.pager.recycle_frame(frame);
             return;
         }
@@ -279,9 +283,9 @@ impl Content {
                 Attempt::Again => {}
                 Attempt::Blocked(refused) => {
                     let ticket = self.with_pager(Pager::take_ticket);
-                    let is_served = block_until(ticket.as_ref(), refused.deadline);
+                    let served = block_until(ticket.as_ref(), refused);
                     self.with_pager(|pager| pager.return_ticket(ticket));
-                    if !is_served {
+                    if let Err(refused) = served {
                         return Err(self.with_pager(|pager| pager.give_up(wait, refused)));
                     }
                 }

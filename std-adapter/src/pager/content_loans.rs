@@ -71,7 +71,7 @@ impl State {
                 && held / HELD_FOR_EACH_MAX <= len
                 && pool.lent.add(held as u64, pool.lent_max())
         });
-        Ok(page.map(|page| self.lent.add(span.index, page, Arc::clone(&pool.lent))))
+        Ok(page.and_then(|page| self.lent.add(span.index, page, Arc::clone(&pool.lent))))
     }
 
     /// Where the page of `offset` is, with a frame if it is to be brought to memory.
@@ -81,7 +81,12 @@ impl State {
         let step = match self.pager.pin_settled(index) {
             Location::Memory => Residence::Memory,
             Location::Spilled { .. } if self.loading.contains(&index) => Residence::Loading { index },
-            Location::Spilled { slot, valid } if is_complete && !self.pager.has_sums() => {
+            Location::Spilled { slot, valid }
+                if is_complete
+                    && !self.pager.has_sums()
+                    && self.loading.try_reserve(1).is_ok()
+                    && self.pager.table(|table| table.can_load(index)) =>
+            {
                 match self.pager.frame_to_share(valid, &mut self.passed_pages) {
                     Some(frame) => {
                         self.loading.push(index);

@@ -124,6 +124,9 @@ impl Pager {
                 (self.charge_spilled(index, slot, valid, end)?, valid, false)
             }
             Location::Hole | Location::Memory | Location::InTransit => {
+                if !self.table(|table| table.can_leave(index)) {
+                    return Err(SpillError::OutOfMemory);
+                }
                 (self.allocate_in_place(index, self.pool.page_size, end)?, 0, true)
             }
         };
@@ -148,6 +151,7 @@ impl Pager {
                 Some((slot, false))
             }
             Location::Memory | Location::InTransit => None,
+            Location::Hole if !self.table(|table| table.can_leave(index)) => None,
             Location::Hole => self.allocate_slot_at(index, offset).map(|slot| (slot, true)),
         }
     }

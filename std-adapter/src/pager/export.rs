@@ -76,7 +76,7 @@ impl Pager {
             self.for_each_piece(None, |_, _| Ok(()))?;
             self.fit_sums()?; // `finish` clears what lies past the content, which sums may cover
         }
-        let slack = self.slack();
+        let Some(slack) = self.slack() else { return Ok(None) };
         // A file that cannot be completed may still be readable: copy instead.
         let finished = own.finish(self.len(), &slack).ok().flatten();
         let Some(file) = finished else { return Ok(None) };
@@ -87,6 +87,23 @@ impl Pager {
         }
         own.detach();
         Ok(Some(handed_over))
+    }
+
+    /// The parts of slots that lie past the content of their pages, as offsets and lengths in an own file,
+    /// where each page is at its offset in the stream. `None` if there is no memory for the list.
+    fn slack(&mut self) -> Option<Vec<(u64, u64)>> {
+        let page_size = self.pool.page_size as u64;
+        self.table(|table| {
+            let (mut slack, mut from) = (Vec::new(), 0);
+            while let Some((index, _, valid)) =
+                table.next_spilled(from, |_, valid| (valid as u64) < page_size)
+            {
+                slack.try_reserve(1).ok()?;
+                slack.push((index * page_size + valid as u64, page_size - valid as u64));
+                from = index + 1;
+            }
+            Some(slack)
+        })
     }
 
     /// Writes the content to `file`, which is empty, and sets its length. `name` is its path in errors.
@@ -110,6 +127,7 @@ impl Pager {
         f: impl FnMut(u64, &[u8]) -> Result<(), SpillError>,
     ) -> Result<(), SpillError> {
         self.end_loan();
+        self.try_table()?;
         let pool = Arc::clone(&self.pool);
         let mut frame = pool.spare_frame(pool.page_size);
         let mut block = [0; COPY_BLOCK];
@@ -175,7 +193,7 @@ impl Content {
         self.locked(|state| state.check_kept(range.start))?;
         file.set_len(range.end - range.start).map_err(|source| target(name, source))?;
         let page_size = self.pool.page_size as u64;
-        let mut block = vec![0; self.pool.page_size.min(COPY_BLOCK)];
+        let block = &mut [0; COPY_BLOCK][..self.pool.page_size.min(COPY_BLOCK)];
         let mut at = range.start;
         while at < range.end {
             let next = self.with_pager(|pager| pager.table(|table| table.next_page(at / page_size)));

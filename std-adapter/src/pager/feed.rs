@@ -15,7 +15,7 @@
 //!
 //! Held by: `tests/tests/spool.rs`, `std-adapter/src/models/spool.rs` (loom).
 
-use crate::foreign::wake_each;
+use crate::foreign::Wakers;
 use crate::pager::content::Content;
 use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fences, lock, spin_until, wait_until};
 use std::collections::BTreeMap;
@@ -118,14 +118,19 @@ impl Feed {
 
     #[cold]
     fn tell(&self, change: impl FnOnce(&mut State)) {
-        let wakers: Vec<Waker> = {
+        let mut wakers = Wakers::default();
+        let mut next = {
             let mut state = lock(&self.state);
             change(&mut state);
-            state.readers.values_mut().filter_map(|mark| mark.waker.take()).collect()
+            state.take_wakers(0, &mut wakers)
         };
-        self.waiting.fetch_sub(wakers.len(), Ordering::Relaxed);
         self.changed.notify_all();
-        wake_each(wakers);
+        loop {
+            self.waiting.fetch_sub(wakers.len(), Ordering::Relaxed);
+            std::mem::take(&mut wakers).wake_all();
+            let Some(from) = next else { return };
+            next = lock(&self.state).take_wakers(from, &mut wakers);
+        }
     }
 
     /// Blocks while `content` ends at `position` and may grow. Returns false if the deadline has passed before.
@@ -168,6 +173,17 @@ impl Feed {
 }
 
 impl State {
+    /// Takes the wakers of readers from number `from` on. Returns the number to go on with, if there was no room for more.
+    fn take_wakers(&mut self, from: u64, wakers: &mut Wakers) -> Option<u64> {
+        for (number, mark) in self.readers.range_mut(from..) {
+            if wakers.is_full() {
+                return Some(*number);
+            }
+            wakers.add(mark.waker.take());
+        }
+        None
+    }
+
     /// The position that all readers have passed: 0 unless there are some, and all of them read once.
     fn passed(&self) -> u64 {
         self.readers.values().map(|mark| mark.passed.unwrap_or(0)).min().unwrap_or(0)

@@ -110,8 +110,8 @@ impl Pager {
         match import.read(page.frame.first_mut(len)) {
             Ok(read @ 1..) => {
                 page.valid = read;
-                self.table(|table| table.open(span.index, page, passing));
-                Ok(read)
+                // Without memory to note the page, the bytes are read again and written to the store.
+                Ok(if self.open(span.index, page, passing) { read } else { 0 })
             }
             none => {
                 self.give_back(page.into_frame());

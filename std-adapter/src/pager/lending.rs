@@ -19,6 +19,7 @@ use crate::pager::state::Pager;
 use crate::pages::page::Location;
 use crate::pages::resident::Part;
 use crate::pages::table::Table;
+use crate::try_box::TryBox;
 use overspill_core::ReadMedium;
 
 /// The place that a chunk is lent from.
@@ -42,8 +43,18 @@ impl Pager {
         }
     }
 
-    fn loan(&mut self) -> &mut Loan {
-        self.cold().loan.get_or_insert_default()
+    fn loan(&mut self) -> Result<&mut Loan, SpillError> {
+        let cold = self.cold().ok_or(SpillError::OutOfMemory)?;
+        if cold.loan.is_none() {
+            cold.loan = TryBox::new(Loan::default());
+        }
+        cold.loan.as_deref_mut().ok_or(SpillError::OutOfMemory)
+    }
+
+    /// The bytes to lend a copy from, taken out of the loan.
+    fn take_scratch(&mut self) -> Result<TryBox<[u8; SCRATCH]>, SpillError> {
+        let kept = self.loan()?.scratch.take();
+        kept.or_else(|| TryBox::new([0; SCRATCH])).ok_or(SpillError::OutOfMemory)
     }
 
     /// Prepares bytes of `span` for lending. The page stays pinned until [`Pager::finish`].
@@ -58,13 +69,18 @@ impl Pager {
         if !in_memory {
             return self.lend_copy(span, |pager, room| pager.read_direct(offset, room));
         }
+        if !self.table(|table| table.can_focus(span.index)) {
+            return self.lend_copy(span, |pager, room| pager.read_memory(offset, room, false));
+        }
         let part = self.table(|table| {
             let page = table.focus(span.index).expect("I1: a pinned page stays");
             page.part(span.at, span.part)
         });
         match part {
             Part::Frame(len) => {
-                self.loan().window = self.table(Table::lend);
+                self.loan()?; // before the window leaves its table
+                let window = self.table(Table::lend);
+                self.loan()?.window = window;
                 Ok(Chunk::Window { len })
             }
             Part::Slot(..) => self.lend_copy(span, |pager, room| pager.read_memory(offset, room, false)),
@@ -78,11 +94,11 @@ impl Pager {
         span: Span,
         read: impl FnOnce(&mut Self, &mut [u8]) -> Result<usize, SpillError>,
     ) -> Result<Chunk, SpillError> {
-        let mut scratch = self.loan().scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
+        let mut scratch = self.take_scratch()?;
         // End at a multiple of `SCRATCH`, so that a block with one checksum is read once.
         let len = span.part.min(SCRATCH - span.at % SCRATCH);
         let read = read(self, &mut scratch[..len]);
-        self.loan().scratch = Some(scratch);
+        self.loan()?.scratch = Some(scratch);
         Ok(Chunk::Scratch { len: read? })
     }
 
@@ -90,7 +106,7 @@ impl Pager {
     pub(crate) fn lend_chunk(&mut self, offset: u64) -> Result<&[u8], SpillError> {
         let lent = self.cold_ref().and_then(|cold| cold.loan.as_ref()?.lent);
         if lent.is_some_and(|(from, _)| from == offset) && !self.pool.frames.is_over() {
-            return Ok(self.lent(offset));
+            return self.lent(offset);
         }
         self.end_loan();
         self.keep_limit();
@@ -99,6 +115,7 @@ impl Pager {
             self.finish();
             return Ok(&[]);
         }
+        self.try_table()?;
         let span = self.span(offset, left);
         let chunk = self.lend(offset, span);
         self.finish();
@@ -106,15 +123,15 @@ impl Pager {
         Ok(match chunk? {
             Chunk::Zeros => zeros,
             Chunk::Scratch { len } | Chunk::Window { len } => {
-                self.loan().lent = Some((offset, len));
-                self.lent(offset)
+                self.loan()?.lent = Some((offset, len));
+                self.lent(offset)?
             }
         })
     }
 
     /// The bytes at `offset` that are lent.
-    fn lent(&mut self, offset: u64) -> &[u8] {
+    fn lent(&mut self, offset: u64) -> Result<&[u8], SpillError> {
         let at = self.span(offset, 0).at;
-        self.loan().bytes(at)
+        Ok(self.loan()?.bytes(at))
     }
 }

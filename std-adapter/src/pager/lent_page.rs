@@ -12,7 +12,7 @@
 
 use crate::memory::lent::LentBytes;
 use crate::pages::resident::Resident;
-use crate::sync::{Arc, Weak};
+use crate::sync::{Arc, Weak, try_arc};
 
 /// A page that is lent, for as long as anybody has it.
 #[derive(Debug)]
@@ -46,10 +46,17 @@ impl LentPages {
         lent.and_then(|(_, page)| page.upgrade())
     }
 
-    /// Lends `page`, whose frame is counted in `lent` already.
-    pub(crate) fn add(&mut self, index: u64, page: Arc<Resident>, lent: Arc<LentBytes>) -> Arc<LentPage> {
-        let page = Arc::new(LentPage { page, lent });
+    /// Lends `page`, whose frame is counted in `lent` already. `None`, and it is not counted any more, if there is no memory to
+    /// note that.
+    pub(crate) fn add(
+        &mut self,
+        index: u64,
+        page: Arc<Resident>,
+        lent: Arc<LentBytes>,
+    ) -> Option<Arc<LentPage>> {
+        let page = try_arc(LentPage { page, lent })?;
+        self.0.try_reserve(1).ok()?;
         self.0.push((index, Arc::downgrade(&page)));
-        page
+        Some(page)
     }
 }

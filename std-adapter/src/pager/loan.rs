@@ -3,6 +3,7 @@
 //! Held by: `tests/tests/conformance.rs`, `tests/tests/spill_model.rs`.
 
 use crate::pages::table::Window;
+use crate::try_box::TryBox;
 
 /// Bytes of the buffer that a spilled page is lent from when it gets no frame. It is not charged to the
 /// memory limit, and allocated only by a `fill_buf` that needs it.
@@ -16,7 +17,7 @@ pub(crate) struct Loan {
     /// Where the bytes begin that are lent, and how many they are. `None` once something else was done.
     pub(crate) lent: Option<(u64, usize)>,
     /// A copy of a part of a page that has no frame. Kept between loans, to be allocated once.
-    pub(crate) scratch: Option<Box<[u8; SCRATCH]>>,
+    pub(crate) scratch: Option<TryBox<[u8; SCRATCH]>>,
 }
 
 impl Loan {

@@ -7,15 +7,18 @@
 //!
 //! Held by: the tests below, `cargo bench -p overspill-tests --bench readers`.
 
-use std::collections::{BTreeMap, VecDeque};
+use crate::memory::ordered::Ordered;
+use std::collections::VecDeque;
 
 /// Pages that are remembered, of each kind.
 const PAGES_MAX: usize = 1 << 12;
 
 #[derive(Debug, Default)]
 pub(crate) struct PassedPages {
-    /// Pages, and how many readers have come to their ends.
-    begun: BTreeMap<u64, usize>,
+    /// Pages, and how many readers have come to their ends: as many as there is memory to note.
+    begun: Ordered<usize>,
+    /// The number of these.
+    count: usize,
     /// Pages that all readers have left, in that order.
     passed: VecDeque<u64>,
 }
@@ -23,14 +26,18 @@ pub(crate) struct PassedPages {
 impl PassedPages {
     /// One of `readers` has come to the end of page `index`.
     pub(crate) fn note_end(&mut self, index: u64, readers: usize) {
-        let ends = self.begun.remove(&index).unwrap_or(0) + 1;
+        let ends = self.begun.remove(index).unwrap_or(0) + 1;
+        self.count -= usize::from(ends > 1);
         if ends < readers {
-            self.begun.insert(index, ends);
-        } else {
+            if let Some(begun) = self.begun.try_insert(index) {
+                *begun = ends;
+                self.count += 1;
+            }
+        } else if self.passed.try_reserve(1).is_ok() {
             self.passed.push_back(index);
         }
-        if self.begun.len() > PAGES_MAX {
-            self.begun.pop_first();
+        if self.count > PAGES_MAX {
+            self.take_furthest();
         }
         if self.passed.len() > PAGES_MAX {
             self.passed.pop_front();
@@ -45,12 +52,19 @@ impl PassedPages {
                 return Some(index);
             }
         }
-        while let Some((index, _)) = self.begun.pop_last() {
+        while let Some(index) = self.take_furthest() {
             if may_leave(index) {
                 return Some(index);
             }
         }
         None
+    }
+
+    fn take_furthest(&mut self) -> Option<u64> {
+        let index = self.begun.last()?;
+        self.begun.remove(index)?;
+        self.count -= 1;
+        Some(index)
     }
 }
 
@@ -76,7 +90,7 @@ mod tests {
         let mut pages = PassedPages::default();
         (0..10_000).for_each(|index| pages.note_end(index, 2));
         (0..10_000).for_each(|index| pages.note_end(index, 1));
-        assert!(pages.begun.len() <= PAGES_MAX && pages.passed.len() <= PAGES_MAX);
+        assert!(pages.count <= PAGES_MAX && pages.passed.len() <= PAGES_MAX);
         assert_eq!(pages.take(|_| true), Some(9_999));
     }
 }

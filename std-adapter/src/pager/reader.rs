@@ -23,6 +23,7 @@ use crate::pool::member::PeerTable;
 use crate::pool::registry::Effort;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
+use crate::try_box::TryBox;
 
 /// The longest window, in bytes. Each byte of a window is copied twice; what is copied first is still in the processor's
 /// cache then.
@@ -141,7 +142,7 @@ impl Reader {
             let index = table.window_index().or_else(|| table.next_in_memory(0))?;
             table.remove_resident(index).map(Resident::into_frame)
         });
-        if let Some(frame) = held {
+        if let Some(frame) = held.flatten() {
             if !self.pool.frames.is_over() {
                 return Some(frame);
             }
@@ -163,11 +164,14 @@ impl Reader {
 
     /// A frame of `len` bytes from the pool, charged to this reader too.
     fn find_frame(&mut self, len: usize) -> Option<Frame> {
-        let table = self.own_table.get_or_insert_with(|| self.pool.open_table());
+        if self.own_table.is_none() {
+            self.own_table = self.pool.open_table();
+        }
+        let table = self.own_table.as_ref()?;
         let memory = &table.unlocked().usage.memory;
         memory.reserve(len as u64).ok()?;
-        self.pool.note_holder(table);
-        let frame = self.pool.acquire_frame(len, 0, Effort::Idle, table);
+        let is_noted = self.pool.note_holder(table);
+        let frame = if is_noted { self.pool.acquire_frame(len, 0, Effort::Idle, table) } else { None };
         if frame.is_none() {
             memory.release(len as u64);
         }
@@ -181,14 +185,15 @@ impl Reader {
     }
 
     fn recycle(&mut self, frame: Frame) {
-        let table = self.own_table.get_or_insert_with(|| self.pool.open_table());
-        table.unlocked().usage.memory.release(frame.capacity() as u64);
+        if let Some(table) = &self.own_table {
+            table.unlocked().usage.memory.release(frame.capacity() as u64);
+        }
         self.pool.frames.recycle(frame);
         self.pool.tell_waiters();
     }
 
-    fn table<R>(&mut self, f: impl FnOnce(&mut Table) -> R) -> R {
-        self.own_table.get_or_insert_with(|| self.pool.open_table()).with(f)
+    fn table<R>(&mut self, f: impl FnOnce(&mut Table) -> R) -> Option<R> {
+        Some(self.own_table.as_mut()?.with(f))
     }
 
     // ---- lending
@@ -202,12 +207,13 @@ impl Reader {
         if !is_lent {
             self.end_loan();
             self.refill(content, offset)?;
-            self.loan.window = if self.has(offset) { self.table(Table::lend) } else { None };
+            self.loan.window = if self.has(offset) { self.table(Table::lend).flatten() } else { None };
             let at = low_bits(offset, self.pool.page_size.trailing_zeros());
             let len = match &self.loan.window {
                 Some(window) => window.content_from(at).len(),
                 None => {
-                    let mut scratch = self.loan.scratch.take().unwrap_or_else(|| Box::new([0; SCRATCH]));
+                    let scratch = self.loan.scratch.take().or_else(|| TryBox::new([0; SCRATCH]));
+                    let mut scratch = scratch.ok_or(SpillError::OutOfMemory)?;
                     let read = content.read_at(offset, &mut scratch[..]);
                     self.loan.scratch = Some(scratch);
                     read?
@@ -243,7 +249,7 @@ impl Drop for Reader {
             let index = table.window_index().or_else(|| table.next_in_memory(0))?;
             table.remove_resident(index).map(Resident::into_frame)
         });
-        held.into_iter().for_each(|frame| self.recycle(frame));
+        held.flatten().into_iter().for_each(|frame| self.recycle(frame));
         self.own_table.take().into_iter().for_each(|table| self.pool.close_reader(&table));
     }
 }

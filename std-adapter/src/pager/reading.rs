@@ -30,6 +30,9 @@ impl Pager {
 
     fn read_pages(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let want = buf.len().min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
+        if want > 0 {
+            self.try_table()?;
+        }
         let mut done = 0;
         while done < want {
             match self.read_some(offset + done as u64, &mut buf[done..want], want) {
@@ -127,7 +130,7 @@ impl Pager {
     }
 
     /// Loads a spilled page into `frame` and makes it the window: the whole page if it fits, and else a segment from
-    /// `span` on. Returns false if there are none, or if they cannot be checked; the access, which may not need the bad
+    /// `span` on. Returns false if there are none, if they cannot be checked or if there is no memory to note it; the access, which may not need the bad
     /// block, is to go directly to the slot.
     pub(crate) fn load_into(&mut self, frame: Frame, span: Span, passing: bool) -> Result<bool, SpillError> {
         let Location::Spilled { slot, valid } = self.table(|table| table.locate(span.index)) else {
@@ -159,11 +162,7 @@ impl Pager {
                 return Err(error);
             }
         }
-        self.table(|table| {
-            table.remove(span.index);
-            table.open(span.index, page, passing);
-        });
-        Ok(true)
+        Ok(self.open(span.index, page, passing))
     }
 
     /// Reads from one page, at least one byte of `buf`, and moves no page. `buf` is not empty and ends before

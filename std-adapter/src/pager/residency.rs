@@ -34,6 +34,7 @@ use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::Page;
 use crate::pages::resident::Resident;
+use crate::pages::table::Table;
 use crate::pool::registry::Effort;
 
 /// A page may request a frame after so many visits, and again after each further so many: a request has a
@@ -141,8 +142,9 @@ impl Pager {
         let held = memory.used();
         let used = memory.reserve(len).ok()?;
         // Not if `held` is 0: the last page may have left in between.
-        if used == len {
-            self.pool.note_holder(self.own_table());
+        if used == len && !self.pool.note_holder(self.own_table()) {
+            memory.release(len);
+            return None;
         }
         let frame = self.pool.acquire_frame(bytes, held, effort, self.own_table());
         if frame.is_none() {
@@ -203,6 +205,22 @@ impl Pager {
         }
     }
 
+    /// Makes `page` the window, as page `index`, which is spilled or a hole. Returns false, and gives the frame back, if there is no
+    /// memory to note where the former window goes.
+    pub(crate) fn open(&mut self, index: u64, page: Resident, passing: bool) -> bool {
+        let refused = self.table(|table| {
+            if !table.can_open() {
+                return Some(page);
+            }
+            table.remove(index);
+            table.open(index, page, passing);
+            None
+        });
+        let is_open = refused.is_none();
+        refused.into_iter().for_each(|page| self.give_back(page.into_frame()));
+        is_open
+    }
+
     /// Evicts pages, the window last, while the pool uses more than its memory limit, which was lowered, and
     /// this buffer more than its fair share. Nothing may be pinned or lent.
     #[inline]
@@ -231,7 +249,12 @@ impl Pager {
     /// page is no longer in memory. An owner moves a page out of memory in this order: choose a slot, copy out,
     /// only then let go. On an error the page is still resident, and nothing else has changed.
     pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<Frame>, SpillError> {
-        let Some(resident) = self.table(|table| table.remove_resident(index)) else { return Ok(None) };
+        let can_leave = |table: &mut Table| match table.resident(index) {
+            Some(resident) => resident.end() == 0 || table.can_leave(index),
+            None => true,
+        };
+        let removed = self.table(|table| can_leave(table).then(|| table.remove_resident(index)));
+        let Some(resident) = removed.ok_or(SpillError::OutOfMemory)? else { return Ok(None) };
         match self.write_out(index, &resident, &[], 0) {
             Ok(None) => {
                 self.table(|table| table.sums.forget(index));
@@ -249,7 +272,7 @@ impl Pager {
                 Ok(Some(resident.into_frame()))
             }
             Err(error) => {
-                self.table(|table| table.put(index, Page::Resident(resident)));
+                self.table(|table| table.put_back(index, resident));
                 self.pool.disk.quota().serve_if_waiting();
                 Err(error)
             }
@@ -277,6 +300,11 @@ impl Pager {
             return Ok(fitting);
         }
         debug_assert!(fitting.is_some() || !resident.is_segment(), "only the slot has the page's beginning");
+        // What is noted after the write needs no memory then.
+        let sums = self.pool.checksums.of_page(resident).map_err(|_| SpillError::OutOfMemory)?;
+        if sums.is_some() && !self.table(|table| table.sums.reserve_for(index, resident)) {
+            return Err(SpillError::OutOfMemory);
+        }
         let slot = match fitting {
             Some(slot) => self.charge_slot(slot, end)?,
             None if place > end => self.allocate_in_place(index, place, end)?,
@@ -284,7 +312,7 @@ impl Pager {
         };
         let written = self.write_with(slot, resident, along);
         match (&written, fitting) {
-            (Ok(()), _) => self.note_sums(index, resident),
+            (Ok(()), _) => sums.into_iter().for_each(|sums| self.table(|table| table.sums.put(index, sums))),
             (Err(_), Some(before)) => self.discharge_quietly(slot, before),
             (Err(_), None) => self.free_quietly(slot),
         }

@@ -174,8 +174,10 @@ impl Pager {
 
     pub(crate) fn count_io(&mut self, path: IoPath, counts: IoCounts) {
         self.pool.counters.count_io(path, &counts);
-        let cold = self.cold();
-        cold.io = cold.io + counts;
+        // Without memory for the buffer's own counts, the pool's have it.
+        if let Some(cold) = self.cold() {
+            cold.io = cold.io + counts;
+        }
         self.tell_requested();
     }
 }

@@ -9,6 +9,7 @@
 //! `std-adapter/src/models.rs` (loom).
 
 use crate::disk::own_file::OwnFile;
+use crate::error::SpillError;
 use crate::observe::stats::{BufferStats, ByteCounts, IoCounts};
 use crate::pager::loan::Loan;
 use crate::pager::span::Span;
@@ -19,6 +20,8 @@ use crate::pool::member::OwnTable;
 use crate::pool::private;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
+use crate::try_box::TryBox;
+use std::alloc::{Layout, handle_alloc_error};
 
 /// One buffer's pages: the medium below its cursor.
 #[derive(Debug)]
@@ -32,17 +35,17 @@ pub(crate) struct Pager {
     /// What callers have read and written.
     pub(crate) requested: ByteCounts,
     /// Boxed and allocated on first use: a pool may have many small buffers, and each byte of a pager counts.
-    cold: Option<Box<ColdState>>,
+    cold: Option<TryBox<ColdState>>,
 }
 
 /// State that many buffers never need: of a buffer that has lent a chunk, done I/O, or has a [`WaitState`].
 #[derive(Debug, Default)]
 pub(crate) struct ColdState {
-    pub(crate) loan: Option<Box<Loan>>,
+    pub(crate) loan: Option<TryBox<Loan>>,
     pub(crate) io: IoCounts,
     /// What the pool has counted of `requested`.
     told: ByteCounts,
-    pub(crate) wait_state: Option<Box<WaitState>>,
+    pub(crate) wait_state: Option<TryBox<WaitState>>,
 }
 
 impl Pager {
@@ -104,10 +107,20 @@ impl Pager {
         self.own_table.as_ref().expect("a buffer has a table before it has a page")
     }
 
-    /// Makes sure that the buffer has a table, and returns it.
+    /// Makes sure that the buffer has a table. An error if there is no memory for one.
+    pub(crate) fn try_table(&mut self) -> Result<(), SpillError> {
+        if self.own_table.is_none() {
+            self.own_table = Some(self.pool.open_table().ok_or(SpillError::OutOfMemory)?);
+        }
+        Ok(())
+    }
+
+    /// The table. Makes one if there is none, and ends the process if there is no memory for that: what may fail calls
+    /// [`try_table`](Pager::try_table) before.
     #[inline]
     pub(crate) fn need_table(&mut self) -> &mut OwnTable {
-        self.own_table.get_or_insert_with(|| self.pool.open_table())
+        let open = || self.pool.open_table().unwrap_or_else(|| handle_alloc_error(Layout::new::<Table>()));
+        self.own_table.get_or_insert_with(open)
     }
 
     pub(crate) fn usage(&self) -> &Usage {
@@ -134,9 +147,12 @@ impl Pager {
         self.own_table.as_ref()?.unlocked().own()
     }
 
-    /// The cold state, allocated on first use.
-    pub(crate) fn cold(&mut self) -> &mut ColdState {
-        self.cold.get_or_insert_default()
+    /// The cold state, allocated on first use. `None` if there is no memory for it.
+    pub(crate) fn cold(&mut self) -> Option<&mut ColdState> {
+        if self.cold.is_none() {
+            self.cold = TryBox::new(ColdState::default());
+        }
+        self.cold.as_deref_mut()
     }
 
     pub(crate) fn cold_ref(&self) -> Option<&ColdState> {

@@ -5,7 +5,7 @@
 //! - A waiter holds nothing: no lock, no pin, no loan, no frame beyond those of its pages. The pool may
 //!   reclaim its pages meanwhile.
 //! - After a wait the call is attempted again from its beginning, or fails with the error that it would have
-//!   returned without waiting.
+//!   returned without waiting; or for want of memory, if there is none for its place in the queue.
 //! - A call that has moved bytes does not wait, and counts as no refusal: it returns what it has moved.
 //! - A blocking call that fails leaves the queue. While a buffer is in it, or has been refused, its window is closed: a
 //!   write that would not need the queue passes here all the same, and leaves it.
@@ -22,6 +22,8 @@ use crate::pager::state::Pager;
 use crate::pager::wait_state::WaitState;
 use crate::pool::when_full::WhenFull;
 use crate::sync::{ThreadWaker, park_until};
+use crate::try_box::TryBox;
+use std::alloc::{Layout, handle_alloc_error};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -56,7 +58,7 @@ pub(crate) enum Attempt<R> {
 /// The error to fail with when no room comes free in time, and that time.
 pub(crate) struct Refused {
     error: SpillError,
-    pub(crate) deadline: Option<Instant>,
+    deadline: Option<Instant>,
 }
 
 impl Refused {
@@ -73,12 +75,19 @@ impl Refused {
 }
 
 impl Pager {
+    /// Sets the buffer's own policy. Ends the process if there is no memory to keep it.
     pub(crate) fn set_when_full(&mut self, when_full: WhenFull) {
-        self.wait_state().when_full = Some(when_full);
+        let Some(wait_state) = self.wait_state() else { handle_alloc_error(Layout::new::<WaitState>()) };
+        wait_state.when_full = Some(when_full);
     }
 
-    fn wait_state(&mut self) -> &mut WaitState {
-        self.cold().wait_state.get_or_insert_default()
+    /// `None` if there is no memory for it.
+    fn wait_state(&mut self) -> Option<&mut WaitState> {
+        let cold = self.cold()?;
+        if cold.wait_state.is_none() {
+            cold.wait_state = TryBox::new(WaitState::default());
+        }
+        cold.wait_state.as_deref_mut()
     }
 
     fn wait_state_if_any(&mut self) -> Option<&mut WaitState> {
@@ -98,7 +107,7 @@ impl Pager {
                 Attempt::Done(done) => return Ok(done),
                 Attempt::Again => {}
                 Attempt::Blocked(refused) => {
-                    if !block_until(self.ticket(), refused.deadline) {
+                    if let Err(refused) = block_until(self.ticket(), refused) {
                         return Err(self.give_up(wait, refused));
                     }
                 }
@@ -173,8 +182,10 @@ impl Pager {
             self.note_requested(requested);
             return Err(error);
         };
-        let wait = *wait.get_or_insert_with(|| Wait::start(at_most));
-        if self.enqueue(requested) {
+        let this = wait.unwrap_or_else(|| Wait::start(at_most));
+        let is_new = self.enqueue(requested)?;
+        let wait = *wait.insert(this);
+        if is_new {
             // Room freed before this ticket was in the queue did not wake it: try again at once.
             return Ok(Attempt::Again);
         }
@@ -193,21 +204,27 @@ impl Pager {
     }
 
     /// Requests `bytes` in the queue, and returns whether this took a new ticket. A ticket that is already
-    /// there keeps its place.
-    fn enqueue(&mut self, bytes: u64) -> bool {
+    /// there keeps its place. An error if there is no memory for a new one.
+    fn enqueue(&mut self, bytes: u64) -> Result<bool, SpillError> {
         if let Some(ticket) = self.ticket() {
             ticket.ask(bytes);
-            return false;
+            return Ok(false);
         }
-        let ticket = self.pool.disk.quota().enter(bytes);
-        self.wait_state().ticket = Some(ticket);
+        self.wait_state().ok_or(SpillError::OutOfMemory)?;
+        let ticket = self.pool.disk.quota().enter(bytes).ok_or(SpillError::OutOfMemory)?;
+        if let Some(wait_state) = self.wait_state() {
+            wait_state.ticket = Some(ticket);
+        }
         self.close_window();
-        true
+        Ok(true)
     }
 
-    /// Notes the request that was refused, for a later [`poll_writable`](Pager::poll_writable).
+    /// Notes the request that was refused, for a later [`poll_writable`](Pager::poll_writable). Without memory for that, the next
+    /// attempt is not put off.
     fn note_requested(&mut self, requested: u64) {
-        self.wait_state().requested = Some(requested);
+        if let Some(wait_state) = self.wait_state() {
+            wait_state.requested = Some(requested);
+        }
         self.close_window();
         if let Some(ticket) = self.ticket() {
             ticket.ask(requested);
@@ -228,7 +245,8 @@ impl Pager {
     /// Makes the window a page as any other, so that the next access misses it.
     pub(crate) fn close_window(&mut self) {
         self.table(|table| {
-            if let Some(index) = table.window_index() {
+            // Without memory it stays, and the next write does not wait behind others.
+            if let Some(index) = table.window_index().filter(|_| table.can_open()) {
                 let page = table.remove(index);
                 table.put(index, page);
             }
@@ -250,7 +268,10 @@ impl Pager {
 
     /// Puts it back.
     pub(crate) fn return_ticket(&mut self, ticket: Option<Ticket>) {
-        self.wait_state().ticket = ticket;
+        // The state is there since the ticket was taken out of it. Without it the ticket leaves the queue.
+        if let Some(wait_state) = self.wait_state_if_any() {
+            wait_state.ticket = ticket;
+        }
     }
 
     /// See [`SpillBuffer::poll_writable`](crate::SpillBuffer::poll_writable).
@@ -261,22 +282,25 @@ impl Pager {
         match self.ticket() {
             Some(ticket) => ticket.poll(context),
             None => {
-                self.enqueue(requested);
+                // Without memory for a ticket as well: the next attempt says so, or succeeds.
+                drop(self.enqueue(requested));
                 Poll::Ready(())
             }
         }
     }
 }
 
-/// Blocks until the ticket is served or woken, and returns whether that was before the deadline.
-pub(crate) fn block_until(ticket: Option<&Ticket>, deadline: Option<Instant>) -> bool {
-    let Some(ticket) = ticket else { return true };
-    let waker = ThreadWaker::waker();
+/// Blocks until the ticket is served or woken. An error if the deadline passes before, or if there is no memory for a waker.
+pub(crate) fn block_until(ticket: Option<&Ticket>, refused: Refused) -> Result<(), Refused> {
+    let Some(ticket) = ticket else { return Ok(()) };
+    let Some(waker) = ThreadWaker::waker() else {
+        return Err(Refused { error: SpillError::OutOfMemory, ..refused });
+    };
     let context = Context::from_waker(&waker);
     while ticket.poll(&context).is_pending() {
-        if !park_until(deadline) {
-            return false;
+        if !park_until(refused.deadline) {
+            return Err(refused);
         }
     }
-    true
+    Ok(())
 }

@@ -12,8 +12,7 @@ use crate::disk::slots::Slot;
 use crate::error::SpillError;
 use crate::observe::stats::SpillReason;
 use crate::pager::state::Pager;
-use crate::pages::page::{Page, View};
-use crate::pages::page_map::Cut;
+use crate::pages::page::Page;
 use crate::sync::Arc;
 use std::ops::Range;
 use std::path::Path;
@@ -62,13 +61,14 @@ impl Pager {
         // The page that is cut in two stays, so it must not be in transit.
         self.pin_settled(len >> self.pool.page_size.trailing_zeros());
         let window = self.table(|table| table.cut_window(len));
-        let slots = self.dispose(window).into_iter().collect();
-        let mut freed = self.free_cut(Cut { slots, ..Cut::default() });
+        let mut freed = self.free_page(window);
         let segment = self.table(|table| table.cut_segment(len));
         segment.into_iter().for_each(|frame| self.recycle_frame(frame));
-        while let Some(cut) = self.table(|table| table.truncate(len)) {
-            freed += self.free_cut(cut);
+        let mut slots = Vec::new();
+        while let Some(page) = self.table(|table| table.truncate(len, &mut slots)) {
+            freed += self.free_slots(&mut slots) + self.free_page(page);
         }
+        freed += self.free_slots(&mut slots);
         self.finish();
         self.len = len;
         // Stay in the queue if nothing came free: the cursor also truncates a gap that it could not write past,
@@ -85,7 +85,7 @@ impl Pager {
             return;
         }
         self.end_loan();
-        let mut slots = Vec::new();
+        let mut freed = 0;
         while let Some(index) =
             self.table(|table| table.next_page(pages.start)).filter(|index| *index < pages.end)
         {
@@ -93,21 +93,28 @@ impl Pager {
                 table.sums.forget(index);
                 table.remove(index)
             });
-            slots.extend(self.dispose(page));
+            freed += self.free_page(page);
         }
-        let freed = self.free_cut(Cut { slots, ..Cut::default() });
         self.finish();
         self.end_freeing(freed);
     }
 
-    /// Frees the slots and recycles the frames of what was cut off the table. Returns the bytes of the slots.
-    fn free_cut(&mut self, Cut { mut slots, pages }: Cut) -> u64 {
-        slots.extend(pages.into_iter().filter_map(|page| self.dispose(page)));
+    /// Frees slots that were cut off from the end on, and returns their bytes.
+    fn free_slots(&self, slots: &mut Vec<Slot>) -> u64 {
         if slots.is_empty() {
             return 0;
         }
-        self.free_all_quietly(&slots);
-        slots.iter().map(|slot| slot.len()).sum()
+        slots.reverse();
+        self.free_all_quietly(slots);
+        slots.drain(..).map(|slot| slot.len()).sum()
+    }
+
+    /// Frees the slot and recycles the frame of a page that was removed from the table. Returns the bytes of the slot.
+    fn free_page(&mut self, page: Page) -> u64 {
+        self.dispose(page).map_or(0, |slot| {
+            self.free_all_quietly(&[slot]);
+            slot.len()
+        })
     }
 
     /// Recycles the frame of a page that was removed from the table. Returns its slot, which is to be freed.
@@ -150,22 +157,5 @@ impl Pager {
         let quota = Arc::clone(self.pool.disk.quota());
         let own = OwnFile::new(dir, quota, self.pool.page_size);
         self.need_table().unlocked().set_own(own);
-    }
-
-    /// The parts of slots that lie past the content of their pages, as offsets and lengths in an own file,
-    /// where each page is at its offset in the stream.
-    pub(crate) fn slack(&mut self) -> Vec<(u64, u64)> {
-        let page_size = self.pool.page_size as u64;
-        self.table(|table| {
-            let mut slack = Vec::new();
-            table.for_each(|index, view| {
-                if let View::Spilled { valid, .. } = view
-                    && (valid as u64) < page_size
-                {
-                    slack.push((index * page_size + valid as u64, page_size - valid as u64));
-                }
-            });
-            slack
-        })
     }
 }

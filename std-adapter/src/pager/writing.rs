@@ -24,7 +24,7 @@ use crate::observe::stats::SpillReason;
 use crate::pager::slide::Slid;
 use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
-use crate::pages::page::{Location, Page};
+use crate::pages::page::Location;
 use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 
@@ -45,6 +45,9 @@ impl Pager {
     }
 
     pub(crate) fn write_once(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        if !data.is_empty() {
+            self.try_table()?;
+        }
         self.end_loan();
         self.keep_limit();
         let taken = self.write_pages(offset, data);
@@ -115,19 +118,16 @@ impl Pager {
             self.recycle_frame(frame);
             return Way::Slot;
         }
-        self.open_empty(frame, span.index, passing);
-        Way::Frame(self.room(span))
+        if self.open_empty(frame, span.index, passing) { Way::Frame(self.room(span)) } else { Way::Slot }
     }
 
-    /// Opens the window on page `index` in `frame`, without its old bytes.
-    fn open_empty(&mut self, frame: Frame, index: u64, passing: bool) {
-        self.table(|table| {
-            let slot = match table.remove(index) {
-                Page::Spilled { slot, .. } => Some(slot),
-                Page::Hole | Page::Resident(_) | Page::InTransit(_) | Page::Shared(_) => None,
-            };
-            table.open(index, Resident::whole(frame, 0, true, slot), passing);
-        });
+    /// Opens the window on page `index` in `frame`, without its old bytes. Returns false if there is no memory to note it.
+    fn open_empty(&mut self, frame: Frame, index: u64, passing: bool) -> bool {
+        let slot = match self.table(|table| table.locate(index)) {
+            Location::Spilled { slot, .. } => Some(slot),
+            Location::Hole | Location::Memory | Location::InTransit => None,
+        };
+        self.open(index, Resident::whole(frame, 0, true, slot), passing)
     }
 
     /// Makes room in memory for bytes of `span`, whose page is in memory and pinned. Otherwise evicts the page.
@@ -153,6 +153,8 @@ impl Pager {
             Err(SpillError::DiskLimit { .. }) if !is_segment && self.grow_into_the_rest(span) => {
                 Ok(Way::Frame(span.part))
             }
+            // What has room where it is needs no memory.
+            Err(SpillError::OutOfMemory) if room > 0 => Ok(Way::Frame(room)),
             moved => moved,
         }
     }
@@ -192,8 +194,7 @@ impl Pager {
         if stored > 0 {
             return self.load_into(frame, span, false);
         }
-        self.open_empty(frame, span.index, false);
-        Ok(true)
+        Ok(self.open_empty(frame, span.index, false))
     }
 
     /// The same for a page in memory, which cannot leave it to make room for `span`.
@@ -217,11 +218,7 @@ impl Pager {
     /// Opens the window at the end of a spilled page, where `span` begins, in `frame`, as a segment.
     fn append_in(&mut self, frame: Frame, span: Span) -> Result<Way, SpillError> {
         let Some(page) = self.segment_at_end(frame, span.index)? else { return Ok(Way::Slot) };
-        self.table(|table| {
-            table.remove(span.index);
-            table.open(span.index, page, true);
-        });
-        self.way_to_frame(span)
+        if self.open(span.index, page, true) { self.way_to_frame(span) } else { Ok(Way::Slot) }
     }
 
     /// To the frame of the page of `span`, or to the slot if the frame has no room: then the page must not be in memory.

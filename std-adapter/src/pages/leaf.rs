@@ -3,7 +3,7 @@
 //! - A leaf has entries of the pages that were put there, and of no others.
 //! - An entry takes 24 bytes: there are millions. The parts of a resident page are kept elsewhere.
 //!
-//! Held by: the tests below, the tests of `page_map.rs`.
+//! Held by: the tests below, `std-adapter/src/pages/page_map/tests.rs`.
 
 use crate::disk::slots::{BLOCK, Slot};
 use crate::pages::resident::Resident;
@@ -98,20 +98,23 @@ impl Leaf {
         self.entries.get_mut(position)
     }
 
-    /// The entry at offset `at`, added as a cold hole if there was none.
+    /// The entry at offset `at`, added as a cold hole if there was none. `None` if there is no memory for that.
     ///
     /// The first allocation has exactly one entry, since most buffers have one page outside the window; each
     /// later one doubles, up to a full leaf.
-    pub(crate) fn get_or_insert(&mut self, at: u8) -> &mut Entry {
-        let position = self.position(at).unwrap_or_else(|position| {
-            let len = self.entries.len();
-            if len == self.entries.capacity() {
-                self.entries.reserve_exact(len.clamp(1, usize::from(u8::MAX) + 1 - len));
+    pub(crate) fn try_insert(&mut self, at: u8) -> Option<&mut Entry> {
+        let position = match self.position(at) {
+            Ok(position) => position,
+            Err(position) => {
+                let len = self.entries.len();
+                if len == self.entries.capacity() {
+                    self.entries.try_reserve_exact(len.clamp(1, usize::from(u8::MAX) + 1 - len)).ok()?;
+                }
+                self.entries.insert(position, Entry { state: State::Hole, at, heat: 0 });
+                position
             }
-            self.entries.insert(position, Entry { state: State::Hole, at, heat: 0 });
-            position
-        });
-        &mut self.entries[position]
+        };
+        self.entries.get_mut(position)
     }
 
     /// The entries at offset `at` and after it, in order.
@@ -123,10 +126,9 @@ impl Leaf {
         &mut self.entries
     }
 
-    /// Removes the entries at offset `at` and after it, and returns them.
-    pub(crate) fn cut(&mut self, at: u8) -> impl Iterator<Item = Entry> {
-        let position = self.position(at).unwrap_or_else(|position| position);
-        self.entries.drain(position..)
+    /// Removes the last entry, if it is at offset `at` or after it, and returns it.
+    pub(crate) fn pop(&mut self, at: u8) -> Option<Entry> {
+        self.entries.pop_if(|last| last.at >= at)
     }
 }
 
@@ -161,8 +163,8 @@ mod tests {
         let mut offsets = Vec::new();
         for round in 0..=u8::MAX {
             let at = round.wrapping_mul(77); // 77 is odd: each offset once
-            leaf.get_or_insert(at).heat = round;
-            assert_eq!(leaf.get_or_insert(at).heat, round, "the entry at {at} stays");
+            leaf.try_insert(at).unwrap().heat = round;
+            assert_eq!(leaf.try_insert(at).unwrap().heat, round, "the entry at {at} stays");
             offsets.push(at);
             offsets.sort_unstable();
             assert!(leaf.from(0).iter().map(|entry| &entry.at).eq(&offsets));
@@ -174,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_removes_all_entries_from_an_offset_on() {
+    fn entries_leave_from_the_end_down_to_an_offset() {
         let mut leaf = Leaf::default();
         for at in [3, 0, 200, 255, 7] {
-            leaf.get_or_insert(at);
+            leaf.try_insert(at).unwrap();
         }
-        let mut cut = |at| leaf.cut(at).map(|entry| entry.at).collect::<Vec<_>>();
-        assert_eq!((cut(201), cut(201), cut(7), cut(4)), (vec![255], vec![], vec![7, 200], vec![]));
-        assert_eq!((cut(0), leaf.is_empty()), (vec![0, 3], true));
+        let mut pop = |at| std::iter::from_fn(|| leaf.pop(at)).map(|entry| entry.at).collect::<Vec<_>>();
+        assert_eq!((pop(201), pop(201), pop(7), pop(4)), (vec![255], vec![], vec![200, 7], vec![]));
+        assert_eq!((pop(0), leaf.is_empty()), (vec![3, 0], true));
     }
 }

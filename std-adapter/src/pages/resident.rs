@@ -101,6 +101,11 @@ impl Resident {
         self.base() + self.valid
     }
 
+    /// The end of what the frame has, if it is a segment; 0 if it has the whole page.
+    pub(crate) fn end_of_segment(&self) -> usize {
+        if self.is_segment() { self.frame_end() } else { 0 }
+    }
+
     /// The end of the page's content, as an offset in the page.
     pub(crate) fn end(&self) -> usize {
         self.frame_end().max(self.stored as usize)

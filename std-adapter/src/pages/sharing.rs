@@ -10,16 +10,19 @@
 use crate::pages::page::{Page, View};
 use crate::pages::resident::Resident;
 use crate::pages::table::Table;
-use crate::sync::Arc;
+use crate::sync::{Arc, can_make_arc};
 
 impl Table {
-    /// Page `index`, if it is in memory and whole, to be read without the lock for as long as the caller likes. It is no
-    /// longer the window.
+    /// Page `index`, if it is in memory and whole and there is memory to note it, to be read without the lock for as long as the
+    /// caller likes. It is no longer the window.
     pub(crate) fn share(&mut self, index: u64) -> Option<Arc<Resident>> {
         if let Some(shared) = self.shared_page(index) {
             return Some(shared);
         }
         if self.resident(index)?.is_segment() {
+            return None;
+        }
+        if !self.can_leave(index) || self.shared.try_reserve(1).is_err() || !can_make_arc::<Resident>() {
             return None;
         }
         let page = Arc::new(self.remove_resident(index)?);

@@ -37,8 +37,11 @@
 //!
 //! Held by: the tests below, `tests/tests/checksums/`.
 
+use crate::memory::ordered::Ordered;
 use crate::pages::resident::Resident;
-use std::collections::BTreeMap;
+use crate::try_box::TryBox;
+use std::alloc::{Layout, handle_alloc_error};
+use std::collections::TryReserveError;
 use std::num::NonZeroU32;
 use twox_hash::XxHash3_64;
 
@@ -84,11 +87,12 @@ pub enum Checksums {
 }
 
 impl Checksums {
-    /// The sums of what a page has in its frame, or `None` if the pool keeps no sums. A segment begins with a block.
-    pub(crate) fn of_page(self, page: &Resident) -> Option<PageSums> {
+    /// The sums of what a page has in its frame, or `None` if the pool keeps no sums. A segment begins with a block. An error if there
+    /// is no memory for them.
+    pub(crate) fn of_page(self, page: &Resident) -> Result<Option<PageSums>, TryReserveError> {
         match self {
-            Checksums::Off => None,
-            Checksums::On => Some(PageSums::of_frame(page)),
+            Checksums::Off => Ok(None),
+            Checksums::On => PageSums::of_frame(page).map(Some),
         }
     }
 }
@@ -118,15 +122,17 @@ pub(crate) struct PageSums {
 
 impl PageSums {
     /// The sums of a page with this content.
-    pub(crate) fn of(content: &[u8]) -> Self {
-        let blocks = content.chunks(BLOCK).map(sum).collect();
-        PageSums { first: 0, goes_on: false, covered: content.len(), blocks }
+    pub(crate) fn of(content: &[u8]) -> Result<Self, TryReserveError> {
+        let mut blocks = Vec::new();
+        blocks.try_reserve_exact(content.len().div_ceil(BLOCK))?;
+        blocks.extend(content.chunks(BLOCK).map(sum));
+        Ok(PageSums { first: 0, goes_on: false, covered: content.len(), blocks })
     }
 
     /// The sums of what a page has in its frame.
-    fn of_frame(page: &Resident) -> Self {
+    fn of_frame(page: &Resident) -> Result<Self, TryReserveError> {
         let (first, goes_on) = (page.base() / BLOCK, page.frame_end() < page.end());
-        PageSums { first, goes_on, covered: page.frame_end(), ..PageSums::of(page.content()) }
+        Ok(PageSums { first, goes_on, covered: page.frame_end(), ..PageSums::of(page.content())? })
     }
 }
 
@@ -134,13 +140,12 @@ impl PageSums {
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     /// `None` while there are no sums, as always in a pool that keeps none.
-    #[expect(clippy::box_collection, reason = "8 bytes instead of 24 in each buffer without sums")]
-    pages: Option<Box<BTreeMap<u64, PageSums>>>,
+    pages: Option<TryBox<Ordered<PageSums>>>,
 }
 
 impl Sums {
     fn page(&self, index: u64) -> Option<&PageSums> {
-        self.pages.as_ref()?.get(&index)
+        self.pages.as_ref()?.get(index)
     }
 
     /// How many bytes from the beginning of page `index` its sums cover; 0 if it has none.
@@ -157,18 +162,45 @@ impl Sums {
         found.iter().zip(known).take_while(matches).count()
     }
 
+    /// Makes sure that [`set`](Sums::set) needs no memory up to byte `end` of page `index`. Returns false if there is none.
+    #[must_use]
+    pub(crate) fn reserve(&mut self, index: u64, end: usize) -> bool {
+        if self.pages.is_none() {
+            self.pages = TryBox::new(Ordered::default());
+        }
+        let page = self.pages.as_mut().and_then(|pages| pages.try_insert(index));
+        page.is_some_and(|page| {
+            let more = end.div_ceil(BLOCK).saturating_sub(page.blocks.len());
+            page.blocks.try_reserve(more).is_ok()
+        })
+    }
+
+    /// Makes sure that [`put`](Sums::put) needs no memory for the sums of what `page` has in its frame now. Returns false if there is
+    /// none. Those of a whole page bring their own.
+    #[must_use]
+    pub(crate) fn reserve_for(&mut self, index: u64, page: &Resident) -> bool {
+        self.reserve(index, page.end_of_segment())
+    }
+
+    /// The sums of page `index`, with room up to byte `end`. Ends the process if there is no memory for that, which was to be
+    /// [reserved](Sums::reserve).
+    fn reserved(&mut self, index: u64, end: usize) -> &mut PageSums {
+        let is_reserved = self.reserve(index, end);
+        let page = self.pages.as_mut().filter(|_| is_reserved).and_then(|pages| pages.get_mut(index));
+        page.unwrap_or_else(|| handle_alloc_error(Layout::new::<PageSums>()))
+    }
+
     /// Puts the sums of page `index`, of which what its frame had was written.
     pub(crate) fn put(&mut self, index: u64, page: PageSums) {
         if page.goes_on {
             return self.set(index, page.first, &page.blocks, page.covered);
         }
-        let pages = self.pages.get_or_insert_default();
+        let known = self.reserved(index, if page.first == 0 { 0 } else { page.covered });
         if page.first == 0 {
-            pages.insert(index, page);
+            *known = page;
             return;
         }
         // Content ends here: what was covered past it is no longer.
-        let known = pages.entry(index).or_default();
         known.covered = page.covered;
         known.blocks.resize(page.first, None);
         known.blocks.extend(page.blocks);
@@ -177,9 +209,9 @@ impl Sums {
     /// Sets the sums of consecutive blocks of page `index` from block `first` on. They cover the page up to
     /// byte `end`; more stays covered if it was. Blocks in between become unknown.
     pub(crate) fn set(&mut self, index: u64, first: usize, sums: &[Sum], end: usize) {
-        let page = self.pages.get_or_insert_default().entry(index).or_default();
-        page.covered = page.covered.max(end);
         let blocks = first + sums.len();
+        let page = self.reserved(index, blocks * BLOCK);
+        page.covered = page.covered.max(end);
         if page.blocks.len() < blocks {
             page.blocks.resize(blocks, None);
         }
@@ -189,7 +221,7 @@ impl Sums {
     /// Makes the sums of page `index` cover `end` bytes and no more. `last` is the sum of the last block
     /// left.
     pub(crate) fn shorten(&mut self, index: u64, end: usize, last: Sum) {
-        if let Some(page) = self.pages.as_mut().and_then(|pages| pages.get_mut(&index)) {
+        if let Some(page) = self.pages.as_mut().and_then(|pages| pages.get_mut(index)) {
             page.covered = end;
             page.blocks.truncate(end.div_ceil(BLOCK));
             if let Some(block) = page.blocks.last_mut() {
@@ -200,7 +232,7 @@ impl Sums {
 
     /// Removes the sums of page `index` from the block on that begins at byte `start`.
     pub(crate) fn forget_from(&mut self, index: u64, start: usize) {
-        if let Some(page) = self.pages.as_mut().and_then(|pages| pages.get_mut(&index)) {
+        if let Some(page) = self.pages.as_mut().and_then(|pages| pages.get_mut(index)) {
             page.covered = page.covered.min(start);
             page.blocks.truncate(start / BLOCK);
         }
@@ -208,20 +240,23 @@ impl Sums {
 
     /// Removes the sums of page `index`.
     pub(crate) fn forget(&mut self, index: u64) {
-        self.pages.as_mut().and_then(|pages| pages.remove(&index));
+        self.pages.as_mut().and_then(|pages| pages.remove(index));
     }
 
     /// Removes the sums of the pages from `first` on.
     pub(crate) fn cut(&mut self, first: u64) {
         if let Some(pages) = &mut self.pages {
-            drop(pages.split_off(&first));
+            while let Some(last) = pages.last().filter(|&last| last >= first) {
+                pages.remove(last);
+            }
         }
         self.pages.take_if(|pages| pages.is_empty());
     }
 
     /// The indices of the pages that have sums.
     pub(crate) fn pages(&self) -> impl Iterator<Item = u64> {
-        self.pages.iter().flat_map(|pages| pages.keys().copied())
+        let pages = self.pages.iter().flat_map(|pages| pages.from(0));
+        pages.filter(|(_, page)| page.covered > 0).map(|(index, _)| index)
     }
 }
 
@@ -246,7 +281,7 @@ mod tests {
         let mut sums = Sums::default();
         let content: Vec<u8> =
             [[1; BLOCK], [2; BLOCK], [3; BLOCK]].concat().into_iter().chain([4; 5]).collect();
-        sums.put(4, PageSums::of(&content));
+        sums.put(4, PageSums::of(&content).unwrap());
         let found: Vec<Sum> = content.chunks(BLOCK).map(sum).collect();
         assert_eq!(
             (sums.covered(4), sums.matching(4, 0, &found), sums.matching(4, 2, &found[2..])),

@@ -40,9 +40,10 @@
 //! Held by: `std-adapter/src/pages/table/tests.rs`, `tests/tests/spill_model.rs`, `std-adapter/src/models.rs`
 //! (loom).
 
+use crate::disk::slots::Slot;
 use crate::memory::frame::Frame;
 use crate::pages::page::{Location, Page, View};
-use crate::pages::page_map::{Cut, PageMap};
+use crate::pages::page_map::PageMap;
 use crate::pages::resident::Resident;
 use crate::pages::sums::Sums;
 use crate::pages::transit::{Outcome, Transit};
@@ -193,8 +194,47 @@ impl Table {
     }
 
     /// Returns the bytes of page `index` if it is in memory. With `focus`, the page also becomes the window.
+    ///
+    /// Without memory for that, the page stays where it is.
     pub(crate) fn visit(&mut self, index: u64, focus: bool) -> Option<&mut Resident> {
-        if focus { self.focus(index) } else { self.resident(index) }
+        if focus && self.can_focus(index) { self.focus(index) } else { self.resident(index) }
+    }
+
+    /// Whether [`open`](Table::open) and [`focus`](Table::focus) need no memory now: makes sure that the window can become a
+    /// resident page.
+    #[must_use]
+    pub(crate) fn can_open(&mut self) -> bool {
+        self.window_index().is_none_or(|index| self.map.reserve(index))
+    }
+
+    /// Makes sure that page `index`, which is spilled, can become resident. Returns false if there is no memory for that.
+    #[must_use]
+    pub(crate) fn can_load(&mut self, index: u64) -> bool {
+        self.map.reserve(index)
+    }
+
+    /// Whether [`focus`](Table::focus) of page `index` needs no memory now.
+    #[must_use]
+    pub(crate) fn can_focus(&mut self, index: u64) -> bool {
+        self.window_index() == Some(index) || self.can_open()
+    }
+
+    /// Makes sure that page `index`, which is in memory, can be removed, and then be put where it is not in memory or opened as the
+    /// window. Returns false, and no page has changed, if there is no memory for that.
+    #[must_use]
+    pub(crate) fn can_slide(&mut self, index: u64) -> bool {
+        self.map.reserve_entry(index) && self.can_open()
+    }
+
+    /// Makes sure that page `index` can be put where it is not in memory, and if it is the window back into the map. Returns false,
+    /// and no page has changed, if there is no memory for that.
+    #[must_use]
+    pub(crate) fn can_leave(&mut self, index: u64) -> bool {
+        if self.window_index() == Some(index) {
+            self.map.reserve(index)
+        } else {
+            self.map.reserve_entry(index)
+        }
     }
 
     /// The bytes of page `index` if it is in memory, in the window or not. Moves nothing.
@@ -311,6 +351,16 @@ impl Table {
         self.map.put(index, page);
     }
 
+    /// Puts a page back that was removed, and could not leave memory: as the window if there is none. So it needs no memory: a
+    /// reclaiming thread may have taken the room in the map meanwhile, but only for the window.
+    pub(crate) fn put_back(&mut self, index: u64, resident: Resident) {
+        if self.window.is_none() {
+            self.open(index, resident, false);
+        } else {
+            self.put(index, Page::Resident(resident));
+        }
+    }
+
     /// Counts a visit to page `index`, and returns its heat; 0 if the map has no entry for it.
     pub(crate) fn touch(&mut self, index: u64) -> u8 {
         self.map.touch(index)
@@ -342,6 +392,18 @@ impl Table {
         self.next_in_map(from, |page| matches!(page, View::InTransit(_)))
     }
 
+    /// The first spilled page at or after `from` for which `is_sought` is true of its index and bytes of content; its slot, and those.
+    pub(crate) fn next_spilled(
+        &self,
+        from: u64,
+        is_sought: impl Fn(u64, usize) -> bool,
+    ) -> Option<(u64, Slot, usize)> {
+        self.map.pages(from).find_map(|(index, page)| match page {
+            View::Spilled { slot, valid } if is_sought(index, valid) => Some((index, slot, valid)),
+            View::Spilled { .. } | View::Resident(_) | View::InTransit(_) | View::Shared(_) => None,
+        })
+    }
+
     fn next_in_map(&self, from: u64, is_sought: impl Fn(&View<'_>) -> bool) -> Option<u64> {
         self.map.pages(from).find(|(_, page)| is_sought(page)).map(|(index, _)| index)
     }
@@ -356,7 +418,7 @@ impl Table {
     }
 
     /// Makes the page that `len` falls in spilled, and returns its frame, if the page is a segment and the frame begins
-    /// at or past `len`.
+    /// at or past `len`. Needs no memory: a segment has an entry from when it was spilled, or from [`Table::can_slide`].
     pub(crate) fn cut_segment(&mut self, len: u64) -> Option<Frame> {
         let (index, kept) = (len >> self.shift, low_bits(len, self.shift));
         let page = self.resident(index)?;
@@ -372,14 +434,14 @@ impl Table {
         Some(page.into_frame())
     }
 
-    /// Removes pages outside the window that begin at or past `len`, one leaf a call, so that truncating a
-    /// large table needs little memory. Call it until it returns `None`: only the last call shortens the page
-    /// that `len` falls in, in the window or not, and cuts the sums.
-    pub(crate) fn truncate(&mut self, len: u64) -> Option<Cut> {
+    /// Removes pages outside the window that begin at or past `len`: adds the slots of spilled ones to `slots`, from the end on, a
+    /// few hundred and none without memory, and returns the page before them. Call it until it returns `None`: only the last call
+    /// shortens the page that `len` falls in, in the window or not, and cuts the sums.
+    pub(crate) fn truncate(&mut self, len: u64, slots: &mut Vec<Slot>) -> Option<Page> {
         let kept = low_bits(len, self.shift);
         let last = len >> self.shift;
         let cut = if kept == 0 { last } else { last + 1 };
-        let removed = self.map.cut_leaf(cut);
+        let removed = self.map.cut_last(cut, slots);
         if removed.is_some() {
             return removed;
         }

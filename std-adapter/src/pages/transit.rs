@@ -34,7 +34,7 @@ use crate::memory::frame::Frame;
 use crate::pages::resident::Resident;
 use crate::pages::sums::PageSums;
 use crate::pages::usage::Usage;
-use crate::sync::{Arc, Condvar, Mutex, lock};
+use crate::sync::{Arc, Condvar, Mutex, lock, try_arc};
 
 /// The owner's half of a transit. It takes the page's place in the table.
 #[derive(Debug)]
@@ -66,16 +66,19 @@ pub(crate) enum Outcome {
 }
 
 impl Transit {
-    /// Starts the transit of a page. Returns one half for the table and one for the reclaiming thread. The
-    /// caller has reserved `slot_bytes` in the buffer's usage already.
-    pub(crate) fn start(resident: Resident, slot_bytes: u64) -> (Arc<Transit>, Carrier) {
-        let transit = Arc::new(Transit {
+    /// Starts the transit of a page. Returns one half for the table and one for the reclaiming thread; or the page, if there is no
+    /// memory for them. The caller has reserved `slot_bytes` in the buffer's usage already.
+    pub(crate) fn start(resident: Resident, slot_bytes: u64) -> Result<(Arc<Transit>, Carrier), Resident> {
+        let transit = try_arc(Transit {
             state: Mutex::new(State::Moving),
             ended: Condvar::new(),
             slot_bytes,
             frame_bytes: resident.frame.capacity() as u64,
         });
-        (Arc::clone(&transit), Carrier { transit, resident: Some(resident) })
+        match transit {
+            Some(transit) => Ok((Arc::clone(&transit), Carrier { transit, resident: Some(resident) })),
+            None => Err(resident),
+        }
     }
 
     /// For the owner: blocks until the transit is no longer `Moving`.

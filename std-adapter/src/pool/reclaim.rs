@@ -25,6 +25,7 @@ use crate::observe::counters::IoPath;
 use crate::observe::events::Event;
 use crate::observe::stats::{IoCounts, SpillReason};
 use crate::pages::page::Page;
+use crate::pages::sums::{Checksums, PageSums};
 use crate::pages::table::Table;
 use crate::pages::transit::{Arrived, Carrier, Transit};
 use crate::pages::usage::Usage;
@@ -33,7 +34,6 @@ use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::cell::RefCell;
 use std::io::IoSlice;
-use std::iter::Peekable;
 
 /// Pages that are not contiguous in the store, but nearly, are copied into a block of so many bytes and
 /// written in one call. Small bodies lie so: a slot is at least 4 KiB long. Not charged to the memory limit.
@@ -133,6 +133,8 @@ struct Outgoing<'a> {
 struct Placed<'a> {
     outgoing: Outgoing<'a>,
     slot: Slot,
+    /// If the pool keeps any.
+    sums: Option<PageSums>,
 }
 
 impl Placed<'_> {
@@ -168,35 +170,55 @@ impl Placed<'_> {
 }
 
 impl Table {
-    /// Takes pages out of memory, as many as `take` says, and subtracts their frames from it.
+    /// Takes pages out of memory, as many as `take` says and there is memory to note, and subtracts their frames from it. Adds them to
+    /// `released`, as those of the buffer number `donor`.
     fn release_pages(
         &mut self,
         usage: &Usage,
         backing: Backing<'_>,
+        checksums: Checksums,
         take: &mut Take,
-        mut released: impl FnMut(ReleasedPage),
+        donor: usize,
+        released: &mut Vec<(usize, ReleasedPage)>,
     ) {
         let (mut pages, mut held) = (0, usage.memory.used());
         while pages < take.pages_max
             && held > take.share
             && take.bytes_max > 0
-            && let Some(page) = self.release_page(usage, backing)
+            && released.try_reserve(1).is_ok()
+            && let Some(page) = self.release_page(usage, backing, checksums)
         {
             pages += 1;
             held = held.saturating_sub(page.frame_bytes());
             take.bytes_max = take.bytes_max.saturating_sub(page.frame_bytes());
-            released(page);
+            released.push((donor, page));
         }
+    }
+
+    /// Whether there is memory to note what page `index`, which is in memory, becomes when it leaves, and to put it back.
+    fn can_note(&mut self, index: u64, checksums: Checksums) -> bool {
+        let page = self.resident(index).map(|page| (page.end(), page.end_of_segment()));
+        let Some((1.., end_of_segment)) = page else { return page.is_some() };
+        let can_have_sums = checksums == Checksums::Off || self.sums.reserve(index, end_of_segment);
+        can_have_sums && self.can_leave(index)
     }
 
     /// Takes the coldest page out of memory; the window only if there is no other. `None` if no page can
     /// leave.
     ///
-    /// Reserves a dirty page's slot in the buffer's usage. The slot itself is allocated later, outside the
-    /// table.
-    fn release_page(&mut self, usage: &Usage, backing: Backing<'_>) -> Option<ReleasedPage> {
+    /// Reserves a dirty page's slot in the buffer's usage, and room for its sums if there are `checksums`. The slot itself is allocated
+    /// later, outside the table.
+    fn release_page(
+        &mut self,
+        usage: &Usage,
+        backing: Backing<'_>,
+        checksums: Checksums,
+    ) -> Option<ReleasedPage> {
         let window = self.window_index().filter(|&index| !self.is_pinned(index));
         let index = self.coldest().map(|(index, _)| index).or(window)?;
+        if !self.can_note(index, checksums) {
+            return None;
+        }
         let mut resident = self.remove_resident(index)?;
         let (content, outgrown) = if resident.end() == 0 {
             self.sums.forget(index);
@@ -220,48 +242,49 @@ impl Table {
                 self.put(index, Page::Resident(resident));
                 return None;
             }
-            let outgrown = std::mem::replace(&mut resident.slot, fitting).filter(|_| fitting.is_none());
-            let (transit, carrier) = Transit::start(resident, needed);
-            self.put(index, Page::InTransit(transit));
-            (Released::Dirty { index, carrier }, outgrown)
+            let former = std::mem::replace(&mut resident.slot, fitting);
+            match Transit::start(resident, needed) {
+                Ok((transit, carrier)) => {
+                    self.put(index, Page::InTransit(transit));
+                    (Released::Dirty { index, carrier }, former.filter(|_| fitting.is_none()))
+                }
+                Err(mut resident) => {
+                    resident.slot = former;
+                    self.put(index, Page::Resident(resident));
+                    usage.disk.release(needed - fitting.map_or(0, Slot::charged));
+                    return None;
+                }
+            }
         };
         usage.disk.release(outgrown.map_or(0, Slot::charged));
         Some(ReleasedPage { content, outgrown })
     }
 }
 
-/// `first`, and the pages after it that one call of the store can write together with it: those that begin
-/// where the one before ends; if there are none, those within [`GATHERED_MAX`] bytes, with short gaps.
-fn following_pages<'a>(
-    first: Placed<'a>,
-    placed: &mut Peekable<impl Iterator<Item = Placed<'a>>>,
-) -> Vec<Placed<'a>> {
+/// How many of `placed`, from the first on, one call of the store can write together: the pages that begin where the one before ends; if
+/// there are none, those within [`GATHERED_MAX`] bytes, with short gaps.
+fn run_len(placed: &[Placed<'_>]) -> usize {
+    let Some(first) = placed.first() else { return 0 };
     let start = first.start();
-    let mut run = vec![first];
-    let gap = |run: &[Placed<'_>], next: &Placed<'_>| run.last().and_then(|last| last.gap(next));
-    while let Some(next) = placed.next_if(|next| gap(&run, next) == Some(0)) {
-        run.push(next);
-    }
-    let mut may_gather = |run: &[Placed<'_>]| {
-        placed.next_if(|next| {
-            gap(run, next).is_some_and(|gap| gap < GAP_MAX) && next.end() - start <= GATHERED_MAX as u64
-        })
+    let count = |may_follow: &dyn Fn(u64, &Placed<'_>) -> bool| {
+        let follows = |two: &&[Placed<'_>]| two[0].gap(&two[1]).is_some_and(|gap| may_follow(gap, &two[1]));
+        1 + placed.windows(2).take_while(follows).count()
     };
-    if run.len() == 1 {
-        while let Some(next) = may_gather(&run) {
-            run.push(next);
-        }
+    match count(&|gap, _| gap == 0) {
+        1 => count(&|gap, next| gap < GAP_MAX && next.end() - start <= GATHERED_MAX as u64),
+        contiguous => contiguous,
     }
-    run
 }
 
 fn is_contiguous(run: &[Placed<'_>]) -> bool {
     run.windows(2).all(|two| two[0].gap(&two[1]) == Some(0))
 }
 
-/// The content of a run, with zeros in its gaps. What lies past the content of a page is never read.
-fn gathered(run: &[Placed<'_>]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(GATHERED_MAX);
+/// The content of a run, with zeros in its gaps. What lies past the content of a page is never read. `None` if there is no memory for
+/// it.
+fn gathered(run: &[Placed<'_>]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(GATHERED_MAX).ok()?;
     let mut end = None;
     for page in run {
         let gap = end.map_or(0, |end| page.start() - end);
@@ -269,39 +292,55 @@ fn gathered(run: &[Placed<'_>]) -> Vec<u8> {
         bytes.extend_from_slice(page.content());
         end = Some(page.end());
     }
-    bytes
+    Some(bytes)
+}
+
+/// An empty vector with room for `len`. `None` if there is no memory for that.
+fn with_room<T>(len: usize) -> Option<Vec<T>> {
+    let mut empty = Vec::new();
+    empty.try_reserve_exact(len).ok()?;
+    Some(empty)
 }
 
 impl PoolState {
     /// Reclaims pages from each of `tables`, as many as `take` says, and returns their frames. Costs one heavy
     /// fence for all tables, and one call of the store for each run of pages whose slots lie side by side.
     pub(crate) fn reclaim(&self, tables: &[PeerTable], reason: SpillReason, mut take: Take) -> Reclaimed {
-        let (mut released, mut visits) = (Vec::with_capacity(tables.len()), 0);
+        let (mut released, mut visits) = (Vec::new(), 0);
         let donors = PeerTable::try_with_each(tables.iter().map(|peer| (peer, peer)), |peer, table| {
             let own = peer.unlocked().own().cloned();
             let donor = Donor { table: peer, own, returned: RefCell::default() };
-            table.release_pages(donor.usage(), donor.backing(self), &mut take, |page| {
-                released.push((visits, page));
-            });
+            let (usage, backing) = (donor.usage(), donor.backing(self));
+            table.release_pages(usage, backing, self.checksums, &mut take, visits, &mut released);
             visits += 1;
             donor
         });
         let is_empty = released.is_empty();
-        let (mut frames, mut outgoing) = (Vec::with_capacity(released.len()), Vec::new());
-        let mut first_spills = Vec::new();
+        let mut frames = Vec::new();
+        let count = released.len();
+        // Without memory for these, pages return.
+        let (mut outgoing, mut first_spills) = (with_room(count), with_room(count));
         for (donor, ReleasedPage { content, outgrown }) in released {
             let donor = &donors[donor];
             outgrown.into_iter().for_each(|slot| donor.backing(self).free_quietly(slot));
             match content {
-                Released::Empty(frame) => frames.push(frame),
+                Released::Empty(frame) => self.collect(&mut frames, frame),
                 Released::Clean(frame) => {
                     self.counters.count_eviction();
-                    frames.push(frame);
+                    self.collect(&mut frames, frame);
                 }
-                Released::Dirty { index, carrier } => outgoing.push(Outgoing { donor, index, carrier }),
+                Released::Dirty { index, carrier } => {
+                    let page = Outgoing { donor, index, carrier };
+                    match (&mut outgoing, &first_spills) {
+                        (Some(outgoing), Some(_)) => outgoing.push(page),
+                        _ => self.return_page(page, &mut frames),
+                    }
+                }
             }
         }
-        self.write_out(outgoing, reason, &mut frames, &mut first_spills);
+        if let (Some(outgoing), Some(first_spills)) = (outgoing, &mut first_spills) {
+            self.write_out(outgoing, reason, &mut frames, first_spills);
+        }
         // Settle returned pages, so that they can be reclaimed again. Skip a table in use: its owner settles
         // them itself.
         let returned = donors.iter().filter(|donor| !donor.returned.borrow().is_empty());
@@ -311,7 +350,7 @@ impl PoolState {
         frames.iter().for_each(|_| self.counters.count_reclaim());
         // Tell last, with no page in transit: a waker or a listener may use any buffer, and would wait for its pages.
         self.disk.quota().serve_if_waiting();
-        for bytes in first_spills {
+        for bytes in first_spills.into_iter().flatten() {
             self.listeners.notify(Event::FirstSpill { reason, bytes });
         }
         match frames {
@@ -333,30 +372,37 @@ impl PoolState {
         frames: &mut Vec<Frame>,
         first_spills: &mut Vec<u64>,
     ) {
-        let mut placed = Vec::with_capacity(outgoing.len());
+        let mut placed = with_room(outgoing.len());
         for outgoing in outgoing {
+            let Some(placed) = &mut placed else {
+                self.return_page(outgoing, frames);
+                continue;
+            };
             let resident = outgoing.carrier.resident();
             let backing = outgoing.donor.backing(self);
-            let slot = match resident.slot {
+            let place = || match resident.slot {
                 Some(slot) => backing.charge_to(slot, resident.end(), None),
                 None => backing.allocate_to_grow(outgoing.index, resident.valid),
             };
-            match slot {
-                Ok(slot) => placed.push(Placed { outgoing, slot }),
-                Err(_) => frames.extend(self.return_page(outgoing)),
+            let sums = self.checksums.of_page(resident);
+            let slot = sums.is_ok().then(place);
+            match (slot, sums) {
+                (Some(Ok(slot)), Ok(sums)) => placed.push(Placed { outgoing, slot, sums }),
+                _ => self.return_page(outgoing, frames),
             }
         }
+        let mut placed = placed.unwrap_or_default();
         placed.sort_unstable_by_key(|page| (page.file(), page.start()));
-        let mut placed = placed.into_iter().peekable();
-        while let Some(first) = placed.next() {
-            let run = following_pages(first, &mut placed);
-            let written_to = self.write_run(&run);
+        let mut placed = placed.into_iter();
+        while let len @ 1.. = run_len(placed.as_slice()) {
+            let written_to = self.write_run(&placed.as_slice()[..len]);
             // End the transits before the next run: owners may be waiting for them.
-            for page in run {
+            for page in placed.by_ref().take(len) {
                 let has_arrived = page.end() <= written_to;
-                let Placed { outgoing, slot } = page;
+                let Placed { outgoing, slot, sums } = page;
                 if has_arrived {
-                    frames.push(self.arrive(outgoing, slot, reason, first_spills));
+                    let frame = self.arrive(outgoing, slot, sums, reason, first_spills);
+                    self.collect(frames, frame);
                     continue;
                 }
                 let backing = outgoing.donor.backing(self);
@@ -364,23 +410,36 @@ impl PoolState {
                     Some(before) => backing.discharge_quietly(slot, before),
                     None => backing.free_quietly(slot),
                 }
-                frames.extend(self.return_page(outgoing));
+                self.return_page(outgoing, frames);
             }
         }
     }
 
-    /// Writes a run of pages in one call of the store. Returns the offset up to which the store has them now.
+    /// Adds a frame to `frames`, or recycles it if there is no memory for that.
+    fn collect(&self, frames: &mut Vec<Frame>, frame: Frame) {
+        if frames.try_reserve(1).is_ok() {
+            frames.push(frame);
+        } else {
+            self.frames.recycle(frame);
+        }
+    }
+
+    /// Writes a run of pages in one call of the store, or only the first if there is no memory for more. Returns the offset up to which
+    /// the store has them now.
     fn write_run(&self, run: &[Placed<'_>]) -> u64 {
         let Some(first) = run.first() else { return 0 };
         let (store, offset) = (&first.outgoing.donor.backing(self), first.start());
         let mut counts = IoCounts::default();
-        let (written, _) = match run {
-            [page] => transfer::write(store, offset, page.content(), &mut counts),
-            pages if is_contiguous(pages) => {
-                let mut parts: Vec<_> = pages.iter().map(|page| IoSlice::new(page.content())).collect();
-                transfer::write_parts(store, offset, &mut parts, &mut counts)
-            }
-            pages => transfer::write(store, offset, &gathered(pages), &mut counts),
+        let (parts, bytes) = match run {
+            [_] => (None, None),
+            pages if is_contiguous(pages) => (with_room(pages.len()), None),
+            pages => (None, gathered(pages)),
+        };
+        let (written, _) = if let Some(mut parts) = parts {
+            parts.extend(run.iter().map(|page| IoSlice::new(page.content())));
+            transfer::write_parts(store, offset, &mut parts, &mut counts)
+        } else {
+            transfer::write(store, offset, bytes.as_deref().unwrap_or(first.content()), &mut counts)
         };
         self.counters.count_io(IoPath::Paged, &counts);
         offset + written as u64
@@ -392,12 +451,12 @@ impl PoolState {
         &self,
         outgoing: Outgoing<'_>,
         slot: Slot,
+        sums: Option<PageSums>,
         reason: SpillReason,
         first_spills: &mut Vec<u64>,
     ) -> Frame {
         let Outgoing { donor, carrier, .. } = outgoing;
         let bytes = carrier.resident().valid as u64;
-        let sums = self.checksums.of_page(carrier.resident());
         let Arrived { frame, unwanted, is_first } = carrier.arrive(slot, sums, donor.usage());
         self.counters.count_eviction();
         self.counters.count_spills(reason, 1);
@@ -407,14 +466,18 @@ impl PoolState {
     }
 
     /// Returns a page that could not be written to its owner. If the owner has abandoned it, frees its slot
-    /// and returns its frame.
-    fn return_page(&self, outgoing: Outgoing<'_>) -> Option<Frame> {
+    /// and adds its frame to `frames`.
+    fn return_page(&self, outgoing: Outgoing<'_>, frames: &mut Vec<Frame>) {
         let Outgoing { donor, index, carrier } = outgoing;
         let Some(abandoned) = carrier.return_page(donor.usage()) else {
-            donor.returned.borrow_mut().push(index);
-            return None;
+            let mut returned = donor.returned.borrow_mut();
+            // Without memory to note it, its owner settles it.
+            if returned.try_reserve(1).is_ok() {
+                returned.push(index);
+            }
+            return;
         };
         abandoned.slot.into_iter().for_each(|slot| donor.backing(self).free_quietly(slot));
-        Some(abandoned.into_frame())
+        self.collect(frames, abandoned.into_frame());
     }
 }

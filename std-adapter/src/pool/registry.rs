@@ -10,7 +10,7 @@
 //! - A search visits a bounded number of tables, and the next search continues where it stopped. Of requests that find no
 //!   donor, only so many search that each visits eight tables on average. It visits
 //!   a table that holds no memory once: buffers that are empty or spilled cost a search nothing.
-//! - A table that holds memory is where searches find it.
+//! - A table that holds memory is where searches find it. One that could not be entered, for want of memory, gets no frame.
 //!
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stress.rs`, `std-adapter/src/models.rs` (loom).
 //!
@@ -50,6 +50,9 @@ const IDLE_BATCH_FACTOR: u64 = 8;
 
 /// A reclaim from idle buffers frees at most the limit divided by this, unless the request is larger.
 const IDLE_BATCH_DIVISOR: u64 = 64;
+
+/// The place of a table that is in no list, for want of memory.
+const UNREGISTERED: usize = usize::MAX;
 
 /// Which sources of frames a request may use. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,27 +142,43 @@ fn held(table: &PeerTable) -> u64 {
     table.unlocked().usage.memory.used()
 }
 
+/// A list of one table, or an empty one if there is no memory for it.
+fn only(table: PeerTable) -> Vec<PeerTable> {
+    let mut tables = Vec::new();
+    if tables.try_reserve_exact(1).is_ok() {
+        tables.push(table);
+    }
+    tables
+}
+
 impl Registry {
-    /// Adds a table that holds no memory. It stays until [`unregister`](Registry::unregister).
+    /// Adds a table that holds no memory. It stays until [`unregister`](Registry::unregister). If there is no memory for that, it is added
+    /// when it becomes a holder.
     pub(crate) fn register(&self, table: &OwnTable) {
-        let mut clock = lock(&self.clock);
-        let last = clock.tables.len();
-        table.unlocked().place.store(last, Ordering::Relaxed);
-        clock.tables.push(table.peer());
+        lock(&self.clock).add(table);
     }
 
     pub(crate) fn unregister(&self, table: &OwnTable) {
         let mut clock = lock(&self.clock);
-        clock.remove(table.unlocked().place.load(Ordering::Relaxed));
-        self.note_holders(&clock);
+        let place = table.unlocked().place.load(Ordering::Relaxed);
+        if place != UNREGISTERED {
+            clock.remove(place);
+            self.note_holders(&clock);
+        }
     }
 
     /// Makes a table a holder. Its owner calls this each time after its usage of memory has risen from 0: so
-    /// a search that saw 0 ends before the call, or sees more.
-    pub(crate) fn note_holder(&self, table: &OwnTable) {
+    /// a search that saw 0 ends before the call, or sees more. Returns false if there is no memory for that: then the table must hold
+    /// none.
+    #[must_use]
+    pub(crate) fn note_holder(&self, table: &OwnTable) -> bool {
         let mut clock = lock(&self.clock);
+        if table.unlocked().place.load(Ordering::Relaxed) == UNREGISTERED && !clock.add(table) {
+            return false;
+        }
         clock.add_holder(table.unlocked().place.load(Ordering::Relaxed));
         self.note_holders(&clock);
+        true
     }
 
     fn note_holders(&self, clock: &Clock) {
@@ -197,10 +216,14 @@ impl Registry {
         (holders.to_vec(), others.to_vec())
     }
 
-    /// The tables that may hold memory now.
+    /// The tables that may hold memory now. None if there is no memory for the list.
     pub(crate) fn holding_tables(&self) -> Vec<PeerTable> {
         let clock = lock(&self.clock);
-        clock.tables[..clock.holders].to_vec()
+        let mut tables = Vec::new();
+        if tables.try_reserve_exact(clock.holders).is_ok() {
+            tables.extend_from_slice(&clock.tables[..clock.holders]);
+        }
+        tables
     }
 
     /// Tables that the list has room for, for tests.
@@ -217,6 +240,17 @@ impl Registry {
 }
 
 impl Clock {
+    /// Adds a table behind all others, and returns true. Returns false if there is no memory for that.
+    fn add(&mut self, table: &OwnTable) -> bool {
+        let has_room = self.tables.try_reserve(1).is_ok();
+        let place = if has_room { self.tables.len() } else { UNREGISTERED };
+        table.unlocked().place.store(place, Ordering::Relaxed);
+        if has_room {
+            self.tables.push(table.peer());
+        }
+        has_room
+    }
+
     /// Swaps two tables, and notes their places.
     fn swap(&mut self, one: usize, other: usize) {
         self.tables.swap(one, other);
@@ -257,7 +291,7 @@ impl Clock {
             && demand.may_take_from_larger(held(table))
             && !table.is_of(requester)
         {
-            return vec![table.clone()];
+            return only(table.clone());
         }
         if self.unsearched > 0 {
             self.unsearched -= 1;
@@ -290,7 +324,8 @@ impl Clock {
                 (largest, largest_held) = (Some(table.clone()), held);
             }
             let is_silent = || activity.is_silent(&table.unlocked().last_miss);
-            if seeks_idle && missing > 0 && is_silent() && !table.was_visited() {
+            let may_be_idle = seeks_idle && missing > 0 && is_silent() && !table.was_visited();
+            if may_be_idle && idle.try_reserve(1).is_ok() {
                 missing = missing.saturating_sub(held.min(demand.page));
                 idle.push(table.clone());
             }
@@ -302,6 +337,6 @@ impl Clock {
             return idle;
         };
         self.donor = largest.unlocked().place.load(Ordering::Relaxed);
-        vec![largest]
+        only(largest)
     }
 }

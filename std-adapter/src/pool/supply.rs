@@ -72,18 +72,18 @@ impl PoolState {
         cached
     }
 
-    /// A table for a buffer that has none: a cached one, or a new one that is now registered.
+    /// A table for a buffer that has none: a cached one, or a new one that is now registered. `None` if there is no memory.
     #[cold]
-    pub(crate) fn open_table(&self) -> OwnTable {
+    pub(crate) fn open_table(&self) -> Option<OwnTable> {
         if let Some(cached) = self.table_cache.pop() {
             self.population.fetch_sub(1, Ordering::Relaxed);
-            return cached;
+            return Some(cached);
         }
         let (table, member) = (Table::new(self.page_size), Member::new());
         let Some(registry) = &self.registry else { return OwnTable::private(table, member) };
-        let table = OwnTable::new(table, member);
+        let table = OwnTable::new(table, member)?;
         registry.register(&table);
-        table
+        Some(table)
     }
 
     /// Takes the table of a dropped buffer, if it has one, to cache it or to drop it. The table has no pages;
@@ -213,9 +213,11 @@ impl PoolState {
         None
     }
 
-    /// Notes that the memory of a table has risen from 0, so that searches for donors find it.
-    pub(crate) fn note_holder(&self, table: &OwnTable) {
-        self.registry.iter().for_each(|registry| registry.note_holder(table));
+    /// Notes that the memory of a table has risen from 0, so that searches for donors find it. Returns false if it must hold none, for
+    /// want of memory to note that.
+    #[must_use]
+    pub(crate) fn note_holder(&self, table: &OwnTable) -> bool {
+        self.registry.as_ref().is_none_or(|registry| registry.note_holder(table))
     }
 
     /// The number of buffers. May be out of date at once.

@@ -41,7 +41,7 @@
 #![allow(unsafe_code)]
 
 use crate::sync::fences::{self, Reach};
-use crate::sync::{Arc, AtomicBool, AtomicU8, Cell, Mutex, MutexGuard, Ordering, const_fn, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU8, Cell, Mutex, MutexGuard, Ordering, const_fn, lock, try_arc};
 
 /// The owner is not inside, and has not been since the last check for idleness.
 const AWAY: u8 = 0;
@@ -120,17 +120,17 @@ impl<T, B> Shared<T, B> {
 }
 
 impl<T, B> Owner<T, B> {
-    /// A locked value, and beside it data that is readable without the lock.
-    pub(crate) fn new(value: T, unlocked: B) -> Self {
+    /// A locked value, and beside it data that is readable without the lock. `None` if there is no memory.
+    pub(crate) fn new(value: T, unlocked: B) -> Option<Self> {
         Owner::make(value, unlocked, false)
     }
 
     /// As [`new`](Owner::new), but no peer ever enters, though there may be handles for them.
-    pub(crate) fn private(value: T, unlocked: B) -> Self {
+    pub(crate) fn private(value: T, unlocked: B) -> Option<Self> {
         Owner::make(value, unlocked, true)
     }
 
-    fn make(value: T, unlocked: B, is_private: bool) -> Self {
+    fn make(value: T, unlocked: B, is_private: bool) -> Option<Self> {
         let shared = Shared {
             value: Cell::new(value),
             presence: AtomicU8::new(AWAY),
@@ -140,7 +140,7 @@ impl<T, B> Owner<T, B> {
             lock: Mutex::new(()),
             unlocked,
         };
-        Owner { shared: Arc::new(shared) }
+        Some(Owner { shared: try_arc(shared)? })
     }
 
     /// A handle of the same value for other threads.
@@ -203,7 +203,8 @@ impl<T, B> Owner<T, B> {
 
 impl<T, B> Peer<T, B> {
     /// Runs `f` on one value after another, with exclusive access, and with the key that comes with each.
-    /// Skips values that their owner or another peer is using. Returns the results of the others.
+    /// Skips values that their owner or another peer is using. Returns the results of the others. Visits none, and returns nothing, if
+    /// there is no memory for as many claims.
     ///
     /// Costs one heavy fence for all values: some microseconds. Meanwhile an owner may have to wait until the
     /// values before its own are visited.
@@ -214,12 +215,20 @@ impl<T, B> Peer<T, B> {
     where
         Self: 'a,
     {
-        let claims: Vec<_> = peers.filter_map(|(key, peer)| Some((key, Claim::new(&peer.shared)?))).collect();
-        if claims.is_empty() {
-            return Vec::new();
+        let (mut claims, mut results) = (Vec::new(), Vec::new());
+        for (key, peer) in peers {
+            if claims.try_reserve(1).is_err() {
+                return results;
+            }
+            claims.extend(Claim::new(&peer.shared).map(|claim| (key, claim)));
+        }
+        if claims.is_empty() || results.try_reserve_exact(claims.len()).is_err() {
+            return results;
         }
         let reach = fences::heavy();
-        claims.into_iter().filter_map(|(key, claim)| claim.visit(reach, |value| f(key, value))).collect()
+        results
+            .extend(claims.into_iter().filter_map(|(key, claim)| claim.visit(reach, |value| f(key, value))));
+        results
     }
 
     /// Whether the owner is inside now, or has been since the last call.

@@ -63,6 +63,23 @@ pub(crate) use std::thread::sleep;
 pub(crate) use std::sync::Weak;
 pub(crate) use std::sync::{Arc, OnceLock};
 
+/// A shared value; `None` if there is no memory for it.
+///
+/// std has no `Arc` whose allocation may be refused. So as many bytes are requested and given back first, which tells whether there
+/// are some. Only where another thread takes the last of them in between does the process end.
+pub(crate) fn try_arc<T>(value: T) -> Option<Arc<T>> {
+    can_make_arc::<T>().then(|| Arc::new(value))
+}
+
+/// Whether there is memory for a shared value. As in [`try_arc`], another thread may take it.
+pub(crate) fn can_make_arc<T>() -> bool {
+    let mut probe = Vec::<(T, [usize; 2])>::new();
+    let is_there = probe.try_reserve_exact(1).is_ok();
+    // Otherwise the compiler leaves the request out.
+    std::hint::black_box(&probe);
+    is_there
+}
+
 /// Locks `mutex`, and ignores poison. No critical section of this crate runs foreign code, so no panic leaves
 /// one half done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -93,9 +110,9 @@ pub(crate) fn thread_number() -> usize {
 pub(crate) struct ThreadWaker(thread::Thread);
 
 impl ThreadWaker {
-    /// A waker that ends [`park_until`] in the current thread.
-    pub(crate) fn waker() -> Waker {
-        Waker::from(Arc::new(ThreadWaker(thread::current())))
+    /// A waker that ends [`park_until`] in the current thread. `None` if there is no memory for it.
+    pub(crate) fn waker() -> Option<Waker> {
+        try_arc(ThreadWaker(thread::current())).map(Waker::from)
     }
 }
 
