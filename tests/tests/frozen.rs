@@ -320,6 +320,36 @@ fn a_listener_may_read_the_content_that_it_is_told_of() {
     *shared.lock().unwrap() = None;
 }
 
+/// The same with the lock of a reader that threads share: the frame for its window was another buffer's, whose first spill was
+/// told meanwhile.
+#[test]
+fn a_listener_may_read_while_a_shared_reader_gets_its_window() {
+    let shared: Arc<Mutex<Option<Frozen>>> = Arc::default();
+    let told = Arc::new(AtomicBool::new(false));
+    let (of_listener, is_told) = (Arc::clone(&shared), Arc::clone(&told));
+    let listener = move |_: &Event| {
+        let frozen = of_listener.lock().unwrap().take();
+        if let Some(frozen) = frozen {
+            let mut bytes = [0; 50];
+            frozen.read_exact_at(&mut bytes, 0).unwrap();
+            is_told.store(bytes == [1; 50], Ordering::Relaxed);
+        }
+    };
+    let builder = SpillPool::builder().memory(4 * PAGE).page_size(PAGE).store(MemoryStore::new());
+    let pool = builder.on_event(listener).build().unwrap();
+    let mut body = pool.buffer();
+    body.write_all(&[1; 4 * PAGE]).unwrap();
+    body.spill().unwrap();
+    let frozen = body.freeze();
+    let mut other = pool.buffer();
+    other.write_all(&[2; 4 * PAGE]).unwrap();
+    *shared.lock().unwrap() = Some(frozen.clone());
+    for at in (0..PAGE as u64).step_by(50) {
+        frozen.read_at(&mut [0; 50], at).unwrap();
+    }
+    assert!(told.load(Ordering::Relaxed));
+}
+
 #[test]
 fn a_part_becomes_a_file_while_others_read() {
     let dir = tempfile::tempdir().unwrap();

@@ -238,7 +238,7 @@ impl Content {
 
     /// Bytes of the content.
     pub(crate) fn len(&self) -> u64 {
-        // Acquire: who sees the length reads what was written before it with the lock, and this only for the model's sake.
+        // Acquire: with the Release of the writer. The bytes themselves are read with the lock.
         self.len.load(Ordering::Acquire)
     }
 
