@@ -394,11 +394,14 @@ impl Content {
         state.load_waiters -= 1;
     }
 
+    pub(crate) fn backing(&self) -> Backing<'_> {
+        Backing { disk: &self.pool.disk, own: self.own.as_deref() }
+    }
+
     /// Reads from the store without the lock.
     fn read_store(&self, path: IoPath, offset: u64, buf: &mut [u8]) -> Result<(), SpillError> {
-        let backing = Backing { disk: &self.pool.disk, own: self.own.as_deref() };
         let mut counts = IoCounts::default();
-        let read = transfer::read(&backing, offset, buf, &mut counts);
+        let read = transfer::read(&self.backing(), offset, buf, &mut counts);
         self.with_pager(|pager| pager.count_io(path, counts));
         read
     }

@@ -12,8 +12,10 @@
 //! `tests/tests/spill_faults`.
 
 use crate::disk::atomic_file::AtomicFile;
-use crate::disk::temp_file;
+use crate::disk::{temp_file, transfer};
 use crate::error::SpillError;
+use crate::observe::counters::IoPath;
+use crate::observe::stats::IoCounts;
 use crate::pager::content::Content;
 use crate::pager::state::Pager;
 use crate::sync::Arc;
@@ -194,11 +196,20 @@ impl Content {
         file.set_len(range.end - range.start).map_err(|source| target(name, source))?;
         let page_size = self.pool.page_size as u64;
         let block = &mut [0; COPY_BLOCK][..self.pool.page_size.min(COPY_BLOCK)];
-        let mut at = range.start;
+        let (mut at, mut by_store) = (range.start, true);
         while at < range.end {
             let next = self.with_pager(|pager| pager.table(|table| table.next_page(at / page_size)));
             let Some(index) = next else { break };
             let from = at.max(index * page_size);
+            if by_store {
+                let left = usize::try_from(range.end.saturating_sub(from)).unwrap_or(usize::MAX);
+                let (copied, is_done) = self.copy_run(from, left.min(RUN_MAX), file, from - range.start);
+                by_store = is_done;
+                if copied > 0 {
+                    at = from + copied as u64;
+                    continue;
+                }
+            }
             let end = range.end.min((index * page_size).saturating_add(page_size));
             let len = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX).min(block.len());
             let read = if len > 0 { self.read_at(from, &mut block[..len])? } else { break };
@@ -206,6 +217,23 @@ impl Content {
             at = from + read as u64;
         }
         Ok(())
+    }
+
+    /// Lets the store copy what is spilled at `from`, and at most `most` bytes, to `at` in `file`. Returns how many bytes, and
+    /// whether it has refused none. No bytes are there if the page is in memory.
+    fn copy_run(&self, from: u64, most: usize, file: &File, at: u64) -> (usize, bool) {
+        let (offset, len) = self.locked(|state| {
+            // What is checked passes through memory.
+            let most = if state.pager.has_sums() { 0 } else { most.min(state.complete_from(from)) };
+            if most == 0 { (0, 0) } else { state.pager.run_in_store(from, most) }
+        });
+        if len == 0 {
+            return (0, true);
+        }
+        let mut counts = IoCounts::default();
+        let copied = transfer::copy_to_file(&self.backing(), offset, len, file, at, &mut counts);
+        self.with_pager(|pager| pager.count_io(IoPath::Direct, counts));
+        (copied, copied == len)
     }
 }
 
