@@ -9,6 +9,7 @@
 //! | [`cursors`] | … when the subject is a `Cursor`, over every medium |
 //! | [`spills`] | … when the subjects are `SpillBuffer`s of one pool, under any limit |
 //! | [`pools`] | … whose limits move, and whose store fails in any one call |
+//! | [`readers`] | do many readers of one content, frozen or while it is written? |
 //! | [`drive_args`], [`drive_size`] | does the command read its line as a naive reading says? |
 //! | [`drive_example`] | how is a program of one's own fuzzed over a pool with faults? |
 //! | [`faulty`] | what does a cursor do when its medium fails? |
@@ -42,6 +43,7 @@ pub mod linux;
 pub mod model;
 pub mod ops;
 pub mod pools;
+pub mod readers;
 mod ring_driver;
 pub mod spills;
 pub mod support;
@@ -75,6 +77,7 @@ pub use command_line::{drive_args, drive_size};
 pub use cursors::drive_cursor;
 pub use example::drive_example;
 pub use pools::drive_pool;
+pub use readers::{drive_frozen, drive_spool};
 pub use ring_driver::drive_ring;
 pub use spills::drive_spill;
 pub use support::skip;

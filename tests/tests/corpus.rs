@@ -43,6 +43,8 @@ targets! {
     ring: drive_ring;
     spill: drive_spill;
     pool: drive_pool;
+    frozen: drive_frozen;
+    spool: drive_spool;
     #[cfg(unix)] args: drive_args; // where a command line is bytes
     #[cfg(unix)] size: drive_size;
     example_format: drive_example;

@@ -3,7 +3,8 @@
 #![allow(missing_docs)]
 
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
-use overspill::{Checksums, Event, Frozen, FrozenReader, MemoryStore, SpillBuffer, SpillPool};
+use overspill::{Event, Frozen, FrozenReader, MemoryStore, SpillBuffer, SpillPool};
+use overspill_tests::readers::{Reading, part, read_frozen};
 use overspill_tests::support::{Random, content_of};
 use std::fs;
 use std::io::{BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -14,145 +15,34 @@ use std::thread;
 
 const PAGE: usize = 4096;
 
-/// Content with holes, written in any order, and what it is.
-fn any_content(random: &mut Random, mut buffer: SpillBuffer) -> (SpillBuffer, Vec<u8>) {
-    let mut model = Vec::new();
-    for _ in 0..random.index(12) {
-        let (at, len) = (random.index(8 * PAGE), random.index(3 * PAGE));
-        let bytes = random.bytes(len);
-        model.resize(model.len().max(at + len), 0);
-        model[at..at + len].copy_from_slice(&bytes);
-        buffer.seek(SeekFrom::Start(at as u64)).unwrap();
-        buffer.write_all(&bytes).unwrap();
-        match random.index(6) {
-            0 => buffer.spill().unwrap(),
-            1 => drop(content_of(&mut buffer)),
-            _ => {}
-        }
-    }
-    let len = random.index(9 * PAGE);
-    if random.index(4) == 0 {
-        model.resize(len, 0);
-        buffer.set_len(len as u64).unwrap();
-    }
-    model.resize(usize::try_from(buffer.len()).unwrap(), 0);
-    (buffer, model)
-}
-
-/// A buffer of the pool: as any other, with limits of its own, with a file of its own, or with a pool of its own.
-fn any_buffer(random: &mut Random, pool: &SpillPool) -> SpillBuffer {
-    match random.index(5) {
-        0 => pool.buffer_builder().memory(random.index(4 * PAGE)).build(),
-        1 => pool.buffer_for(std::env::temp_dir().join("frozen")),
-        2 => SpillBuffer::with_budget(random.index(10 * PAGE)),
-        _ => pool.buffer(),
-    }
-}
-
-/// Some bytes from `at` on of a model.
-fn part(model: &[u8], at: usize, len: usize) -> &[u8] {
-    let rest = model.get(at..).unwrap_or_default();
-    &rest[..len.min(rest.len())]
-}
-
-/// A reader, where it stands, and what it reads from.
-struct Reading {
-    reader: FrozenReader,
-    at: usize,
-    model: Vec<u8>,
-}
-
-impl Reading {
-    fn step(&mut self, random: &mut Random) {
-        let len = if random.index(4) > 0 { random.index(200) } else { random.index(3 * PAGE) };
-        match random.index(8) {
-            0 => {
-                self.at = random.index(self.model.len() + 100);
-                self.reader.seek(SeekFrom::Start(self.at as u64)).unwrap();
-            }
-            1 | 2 => {
-                let chunk = self.reader.fill_buf().unwrap();
-                assert_eq!(chunk.is_empty(), self.at >= self.model.len());
-                assert!(chunk == part(&self.model, self.at, chunk.len()), "lent at {}", self.at);
-                let consumed = random.index(chunk.len() + 1);
-                self.reader.consume(consumed);
-                self.at += consumed;
-            }
-            3 => {
-                let clone = self.reader.clone();
-                self.reader = clone;
-            }
-            _ => {
-                let mut bytes = vec![0; len];
-                let n = self.reader.read(&mut bytes).unwrap();
-                assert!(n > 0 || len == 0 || self.at >= self.model.len(), "at {}", self.at);
-                assert!(bytes[..n] == *part(&self.model, self.at, n), "{n} bytes at {}", self.at);
-                self.at += n;
-            }
-        }
-        assert_eq!(self.reader.position(), self.at as u64);
-    }
-}
-
-fn any_slice(random: &mut Random, frozen: &Frozen, model: &[u8]) -> (Frozen, Vec<u8>) {
-    let (from, to) = (random.index(model.len() + 10), random.index(model.len() + 10));
-    let cut = |at: usize| at.min(model.len());
-    (frozen.slice(from as u64..to as u64), model[cut(from)..cut(to.max(from))].to_vec())
-}
-
 #[test]
 fn any_handle_reads_what_it_would_read_alone() {
-    for seed in 1..150 {
-        let random = &mut Random::new(seed);
-        let memory = [0, 1, PAGE, 3 * PAGE, 7 * PAGE, 1 << 20][random.index(6)];
-        let checksums = if random.index(3) == 0 { Checksums::On } else { Checksums::Off };
-        let builder = SpillPool::builder().memory(memory).page_size(PAGE).checksums(checksums);
-        let pool = builder.store(MemoryStore::new()).build().unwrap();
-        let buffer = any_buffer(random, &pool);
-        let (buffer, model) = any_content(random, buffer);
-        let frozen = buffer.freeze();
-        let mut readings: Vec<_> = (0..1 + random.index(4))
-            .map(|_| {
-                let (frozen, model) = if random.index(2) == 0 {
-                    any_slice(random, &frozen, &model)
-                } else {
-                    (frozen.clone(), model.clone())
-                };
-                Reading { reader: frozen.reader(), at: 0, model }
-            })
-            .collect();
-        let mut other = pool.buffer();
-        for _ in 0..120 {
-            match random.index(10) {
-                0 => {
-                    let (at, len) = (random.index(model.len() + 5), random.index(2 * PAGE));
-                    let mut bytes = vec![0; len];
-                    let n = frozen.read_at(&mut bytes, at as u64).unwrap();
-                    assert!(bytes[..n] == *part(&model, at, len), "{n} of {len} bytes at {at}");
-                }
-                1 => other.write_all(&random.bytes(PAGE)).unwrap(),
-                2 => pool.set_memory_limit(random.index(memory + 1)),
-                _ => {
-                    let reading = random.index(readings.len());
-                    readings[reading].step(random);
-                }
-            }
-            pool.check_invariants();
-        }
-        frozen.check_invariants();
-        assert_eq!(frozen.to_vec().unwrap(), model);
-        let frozen = frozen.into_buffer().unwrap_err();
-        drop(readings);
-        let mut buffer = frozen.into_buffer().unwrap();
-        assert_eq!(content_of(&mut buffer), model);
-        buffer.write_all(b"and more").unwrap();
-        assert_eq!(content_of(&mut buffer), [&model[..], b"and more"].concat());
-        buffer.check_invariants();
-        drop((buffer, other));
-        pool.trim();
-        let stats = pool.stats();
-        assert_eq!((stats.buffers, stats.memory_used, stats.disk_used), (0, 0, 0), "seed {seed}");
+    (1..150).for_each(|seed| read_frozen(&mut Random::new(seed)));
+}
+
+/// The table that a reader got was that of a buffer that was gone, with its frame: the reader's window came beside it, and then
+/// there were two of the first page; or the window was as short as the body had been.
+#[test]
+fn a_reader_gets_the_table_of_a_buffer_that_is_gone() {
+    let pool = SpillPool::builder().memory(1 << 20).store(MemoryStore::new()).build().unwrap();
+    let model = Random::new(4).bytes(100_000);
+    let mut body = pool.buffer();
+    body.write_all(&model).unwrap();
+    body.spill().unwrap();
+    let small = pool.buffer();
+    let mut gone = pool.buffer();
+    gone.write_all(&[1; 100]).unwrap();
+    drop((gone, small));
+    let frozen = body.freeze();
+    let mut reader = frozen.reader();
+    for at in (0..model.len()).step_by(100) {
+        let mut bytes = [0; 100];
+        reader.read_exact(&mut bytes).unwrap();
+        assert!(bytes == model[at..at + 100], "at {at}");
     }
+    assert!(pool.stats().io.reads <= 10, "{:?}", pool.stats().io);
+    drop((reader, frozen));
+    pool.check_invariants();
 }
 
 #[test]
@@ -174,7 +64,7 @@ fn threads_read_while_others_take_their_memory() {
             let (frozen, model) = (frozen.clone(), Arc::clone(&model));
             thread::spawn(move || {
                 let random = &mut Random::new(seed);
-                let mut reading = Reading { reader: frozen.reader(), at: 0, model: model.to_vec() };
+                let mut reading = Reading::new(&frozen, model.to_vec());
                 for _ in 0..3000 {
                     reading.step(random);
                     let (at, mut bytes) = (random.index(model.len()), vec![0; random.index(300)]);

@@ -2,9 +2,8 @@
 #![allow(missing_docs)]
 
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
-use overspill::{
-    Checksums, Event, Frozen, MemoryStore, SpillError, SpillPool, SpoolReader, SpoolWriter, WhenFull,
-};
+use overspill::{Event, MemoryStore, SpillError, SpillPool, SpoolReader, SpoolWriter, WhenFull};
+use overspill_tests::readers::follow_spool;
 use overspill_tests::support::{Random, spill_error};
 use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -28,117 +27,10 @@ impl Wake for Counted {
     }
 }
 
-/// A reader, and where it stands.
-struct Follower {
-    reader: SpoolReader,
-    at: usize,
-    once: bool,
-}
-
-impl Follower {
-    /// Reads or moves within `written`.
-    fn step(&mut self, random: &mut Random, written: &[u8]) {
-        if self.at == written.len() {
-            self.reader.set_timeout(Some(Duration::ZERO));
-            let refused = spill_error(self.reader.read(&mut [0; 10]).unwrap_err());
-            assert!(matches!(refused, SpillError::NothingWritten { .. }), "{refused}");
-        }
-        let rest = written.len() - self.at;
-        match random.index(6) {
-            0 if !self.once => {
-                self.at = random.index(written.len() + 1);
-                self.reader.seek(SeekFrom::Start(self.at as u64)).unwrap();
-            }
-            1 if rest > 0 => {
-                let lent = self.reader.fill_buf().unwrap();
-                assert!(!lent.is_empty() && *lent == written[self.at..self.at + lent.len()]);
-                let consumed = random.index(lent.len() + 1);
-                self.reader.consume(consumed);
-                self.at += consumed;
-            }
-            2 => self.reader = self.reader.clone(),
-            _ if rest > 0 => {
-                let len = if random.index(4) > 0 { random.index(100) } else { random.index(3 * PAGE) };
-                let mut bytes = vec![0; len];
-                let n = self.reader.read(&mut bytes).unwrap();
-                assert!(n > 0 || len == 0);
-                assert!(bytes[..n] == written[self.at..self.at + n], "{n} bytes at {}", self.at);
-                self.at += n;
-            }
-            _ => {}
-        }
-        assert_eq!(self.reader.position(), self.at as u64);
-    }
-}
-
 /// Any interleaving of a writer and its readers, in any memory, is what a vector would be.
 #[test]
 fn readers_see_what_was_written_whatever_the_memory() {
-    for seed in 1..200 {
-        let random = &mut Random::new(seed);
-        let memory = [0, 1, PAGE / 2, PAGE, 3 * PAGE, 1 << 20][random.index(6)];
-        let checksums = if random.index(3) == 0 { Checksums::On } else { Checksums::Off };
-        let builder = SpillPool::builder().memory(memory).page_size(PAGE).checksums(checksums);
-        let pool = builder.store(MemoryStore::new()).build().unwrap();
-        let (mut writer, reader) = pool.spool();
-        let all_once = random.index(2) == 0;
-        let mut followers: Vec<_> = (0..1 + random.index(3))
-            .map(|_| {
-                let once = all_once || random.index(3) == 0;
-                let reader = reader.clone();
-                Follower { reader: if once { reader.once() } else { reader }, at: 0, once }
-            })
-            .collect();
-        drop(reader);
-        let (mut written, mut other) = (Vec::new(), pool.buffer());
-        for _ in 0..100 {
-            match random.index(8) {
-                0..3 => {
-                    let len = if random.index(4) > 0 { random.index(300) } else { random.index(4 * PAGE) };
-                    let data = random.bytes(len);
-                    writer.write_all(&data).unwrap();
-                    written.extend_from_slice(&data);
-                }
-                3 => other.write_all(&random.bytes(PAGE)).unwrap(),
-                4 => pool.set_memory_limit(random.index(memory + 1)),
-                _ => {
-                    let follower = random.index(followers.len());
-                    followers[follower].step(random, &written);
-                }
-            }
-            pool.check_invariants();
-            writer.check_invariants();
-        }
-        let all_once = followers.iter().all(|follower| follower.once);
-        let slowest = followers.iter().map(|follower| follower.at).min().unwrap();
-        let frozen = writer.finish().unwrap();
-        for mut follower in followers {
-            let mut rest = Vec::new();
-            follower.reader.read_to_end(&mut rest).unwrap();
-            assert!(rest == written[follower.at..], "seed {seed}");
-            assert_eq!(follower.reader.read(&mut [0; 3]).unwrap(), 0);
-        }
-        assert_whole_or_passed(&frozen, &written, if all_once { slowest } else { 0 });
-        drop((frozen, other));
-        pool.trim();
-        let stats = pool.stats();
-        assert_eq!((stats.buffers, stats.memory_used, stats.disk_used), (0, 0, 0), "seed {seed}");
-    }
-}
-
-/// What all have passed is gone, and never reads as zeros; the rest is there.
-fn assert_whole_or_passed(frozen: &Frozen, written: &[u8], slowest: usize) {
-    let passed = slowest / PAGE * PAGE;
-    assert_eq!(frozen.len(), written.len() as u64);
-    assert!(frozen.slice(passed as u64..).to_vec().unwrap() == written[passed..]);
-    if passed > 0 {
-        for offset in [0, passed as u64 - 1] {
-            let gone = spill_error(frozen.read_at(&mut [0; 2], offset).unwrap_err());
-            assert!(matches!(gone, SpillError::Passed { kept_from, .. } if kept_from == passed as u64));
-        }
-        assert!(frozen.persist("never/made").is_err());
-        assert!(frozen.clone().into_buffer().is_err());
-    }
+    (1..200).for_each(|seed| follow_spool(&mut Random::new(seed)));
 }
 
 #[test]

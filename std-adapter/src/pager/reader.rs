@@ -136,37 +136,47 @@ impl Reader {
         self.own_table.as_mut().is_some_and(|table| table.with(|table| table.content(offset, 1).is_some()))
     }
 
-    /// The frame of the window, which then is empty, or one of the pool.
+    /// The frame of the window, which then is empty, or one of the pool. There may be none.
     fn take_frame(&mut self, content: &Content) -> Option<Frame> {
+        if self.own_table.is_none() {
+            self.own_table = self.pool.open_table(); // maybe with the frame of a buffer that is gone
+        }
+        let (held, len) = (self.take_held(), self.window_len());
+        match held {
+            Some(frame) if self.pool.frames.is_over() || len == 0 => {
+                self.recycle(frame); // the limit was lowered
+                None
+            }
+            Some(frame) if frame.capacity() >= len => Some(frame),
+            Some(shorter) => match self.find_frame(len) {
+                Some(longer) => {
+                    self.recycle(shorter);
+                    Some(longer)
+                }
+                None => Some(shorter),
+            },
+            None if len == 0 => None,
+            None => self.find_frame(len).or_else(|| {
+                if self.pool.registry.is_some() {
+                    return None;
+                }
+                content.make_room(len);
+                self.find_frame(len)
+            }),
+        }
+    }
+
+    /// The frame of the table's only page, which then is none.
+    fn take_held(&mut self) -> Option<Frame> {
         let held = self.table(|table| {
             let index = table.window_index().or_else(|| table.next_in_memory(0))?;
             table.remove_resident(index).map(Resident::into_frame)
         });
-        if let Some(frame) = held.flatten() {
-            if !self.pool.frames.is_over() {
-                return Some(frame);
-            }
-            self.recycle(frame); // the limit was lowered
-            return None;
-        }
-        let len = self.pool.frames.class(self.window_len());
-        if self.window_len() == 0 {
-            return None;
-        }
-        self.find_frame(len).or_else(|| {
-            if self.pool.registry.is_some() {
-                return None;
-            }
-            content.make_room(len);
-            self.find_frame(len)
-        })
+        held.flatten()
     }
 
     /// A frame of `len` bytes from the pool, charged to this reader too.
     fn find_frame(&mut self, len: usize) -> Option<Frame> {
-        if self.own_table.is_none() {
-            self.own_table = self.pool.open_table();
-        }
         let table = self.own_table.as_ref()?;
         let memory = &table.unlocked().usage.memory;
         memory.reserve(len as u64).ok()?;
@@ -245,11 +255,7 @@ impl Drop for Reader {
         if self.own_table.is_none() {
             return;
         }
-        let held = self.table(|table| {
-            let index = table.window_index().or_else(|| table.next_in_memory(0))?;
-            table.remove_resident(index).map(Resident::into_frame)
-        });
-        held.flatten().into_iter().for_each(|frame| self.recycle(frame));
+        self.take_held().into_iter().for_each(|frame| self.recycle(frame));
         self.own_table.take().into_iter().for_each(|table| self.pool.close_reader(&table));
     }
 }
