@@ -1,0 +1,361 @@
+//! Many readers of one content, frozen or while it is written: each sees what a vector would show it, whatever the others
+//! and the memory do.
+//!
+//! What is done is chosen by a [`Choices`]: a generator in tests, and the bytes of an input in fuzz targets.
+
+use crate::support::{Random, content_of, spill_error};
+use overspill::{
+    Checksums, Frozen, FrozenReader, MemoryStore, SpillBuffer, SpillError, SpillPool, SpoolReader,
+};
+use std::io::{BufRead, Read, Seek, SeekFrom, Write};
+use std::time::Duration;
+
+const PAGE: usize = 4096;
+
+/// Operations of a run, at most.
+const STEPS: usize = 120;
+
+/// What chooses among things.
+pub trait Choices {
+    /// A number from 0 up to, but not including, `n`; 0 if `n` is 0.
+    fn index(&mut self, n: usize) -> usize;
+
+    /// `len` bytes that do not repeat soon.
+    fn bytes(&mut self, len: usize) -> Vec<u8>;
+
+    /// Whether nothing is left to choose by.
+    fn is_over(&self) -> bool;
+
+    /// Whether buffers with files of their own may be chosen. A fuzz target opens none.
+    fn may_use_files(&self) -> bool;
+}
+
+impl Choices for Random {
+    fn index(&mut self, n: usize) -> usize {
+        Random::index(self, n)
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        Random::bytes(self, len)
+    }
+
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn may_use_files(&self) -> bool {
+        true
+    }
+}
+
+/// Chooses by the bytes of an input, two for each choice, and the first of all once they are used up.
+struct Input<'a> {
+    rest: &'a [u8],
+    /// How many times bytes were made, so that no two are the same.
+    made: u8,
+}
+
+impl Choices for Input<'_> {
+    fn index(&mut self, n: usize) -> usize {
+        let Some((&two, rest)) = self.rest.split_first_chunk() else { return 0 };
+        self.rest = rest;
+        usize::from(u16::from_le_bytes(two)) * n >> u16::BITS
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        self.made = self.made.wrapping_add(31);
+        (0..len).map(|i| (i ^ (i >> 8)) as u8 ^ self.made).collect()
+    }
+
+    fn is_over(&self) -> bool {
+        self.rest.len() < 2
+    }
+
+    fn may_use_files(&self) -> bool {
+        false
+    }
+}
+
+/// A fuzz target: as [`read_frozen`], by the choices of `input`.
+///
+/// # Panics
+/// If a reader sees something else than a vector would show it.
+pub fn drive_frozen(input: &[u8]) {
+    read_frozen(&mut Input { rest: input, made: 0 });
+}
+
+/// A fuzz target: as [`follow_spool`], by the choices of `input`.
+///
+/// # Panics
+/// If a reader sees something else than what was written.
+pub fn drive_spool(input: &[u8]) {
+    follow_spool(&mut Input { rest: input, made: 0 });
+}
+
+/// Content with holes, written in any order, and what it is.
+fn any_content(random: &mut impl Choices, mut buffer: SpillBuffer) -> (SpillBuffer, Vec<u8>) {
+    let mut model = Vec::new();
+    for _ in 0..random.index(12) {
+        let (at, len) = (random.index(8 * PAGE), random.index(3 * PAGE));
+        let bytes = random.bytes(len);
+        model.resize(model.len().max(at + len), 0);
+        model[at..at + len].copy_from_slice(&bytes);
+        buffer.seek(SeekFrom::Start(at as u64)).unwrap();
+        buffer.write_all(&bytes).unwrap();
+        match random.index(6) {
+            0 => buffer.spill().unwrap(),
+            1 => drop(content_of(&mut buffer)),
+            _ => {}
+        }
+    }
+    let len = random.index(9 * PAGE);
+    if random.index(4) == 0 {
+        model.resize(len, 0);
+        buffer.set_len(len as u64).unwrap();
+    }
+    model.resize(usize::try_from(buffer.len()).unwrap(), 0);
+    (buffer, model)
+}
+
+/// A buffer of the pool: as any other, with limits of its own, with a file of its own, or with a pool of its own.
+fn any_buffer(random: &mut impl Choices, pool: &SpillPool) -> SpillBuffer {
+    match random.index(if random.may_use_files() { 5 } else { 2 }) {
+        0 => pool.buffer_builder().memory(random.index(4 * PAGE)).build(),
+        3 => pool.buffer_for(std::env::temp_dir().join("frozen")),
+        4 => SpillBuffer::with_budget(random.index(10 * PAGE)),
+        _ => pool.buffer(),
+    }
+}
+
+/// Up to `len` bytes from `at` on of a model.
+pub fn part(model: &[u8], at: usize, len: usize) -> &[u8] {
+    let rest = model.get(at..).unwrap_or_default();
+    &rest[..len.min(rest.len())]
+}
+
+/// A reader, where it stands, and what it reads from.
+pub struct Reading {
+    reader: FrozenReader,
+    at: usize,
+    model: Vec<u8>,
+}
+
+impl Reading {
+    /// A reader of `frozen`, whose content is `model`, at its beginning.
+    pub fn new(frozen: &Frozen, model: Vec<u8>) -> Self {
+        Reading { reader: frozen.reader(), at: 0, model }
+    }
+
+    /// Reads, moves or is cloned.
+    ///
+    /// # Panics
+    /// If it sees something else than the model.
+    pub fn step(&mut self, random: &mut impl Choices) {
+        let len = if random.index(4) > 0 { random.index(200) } else { random.index(3 * PAGE) };
+        match random.index(8) {
+            0 => {
+                self.at = random.index(self.model.len() + 100);
+                self.reader.seek(SeekFrom::Start(self.at as u64)).unwrap();
+            }
+            1 | 2 => {
+                let chunk = self.reader.fill_buf().unwrap();
+                assert_eq!(chunk.is_empty(), self.at >= self.model.len());
+                assert!(chunk == part(&self.model, self.at, chunk.len()), "lent at {}", self.at);
+                let consumed = random.index(chunk.len() + 1);
+                self.reader.consume(consumed);
+                self.at += consumed;
+            }
+            3 => {
+                let clone = self.reader.clone();
+                self.reader = clone;
+            }
+            _ => {
+                let mut bytes = vec![0; len];
+                let n = self.reader.read(&mut bytes).unwrap();
+                assert!(n > 0 || len == 0 || self.at >= self.model.len(), "at {}", self.at);
+                assert!(bytes[..n] == *part(&self.model, self.at, n), "{n} bytes at {}", self.at);
+                self.at += n;
+            }
+        }
+        assert_eq!(self.reader.position(), self.at as u64);
+    }
+}
+
+fn any_slice(random: &mut impl Choices, frozen: &Frozen, model: &[u8]) -> (Frozen, Vec<u8>) {
+    let (from, to) = (random.index(model.len() + 10), random.index(model.len() + 10));
+    let cut = |at: usize| at.min(model.len());
+    (frozen.slice(from as u64..to as u64), model[cut(from)..cut(to.max(from))].to_vec())
+}
+
+/// Freezes any content in any pool, and reads it by several handles, beside others that need memory.
+///
+/// # Panics
+/// If a reader sees something else than a vector would show it.
+pub fn read_frozen(random: &mut impl Choices) {
+    let memory = [0, 1, PAGE, 3 * PAGE, 7 * PAGE, 1 << 20][random.index(6)];
+    let checksums = if random.index(3) == 0 { Checksums::On } else { Checksums::Off };
+    let builder = SpillPool::builder().memory(memory).page_size(PAGE).checksums(checksums);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let buffer = any_buffer(random, &pool);
+    let (buffer, model) = any_content(random, buffer);
+    let frozen = buffer.freeze();
+    let mut readings: Vec<_> = (0..1 + random.index(4))
+        .map(|_| {
+            let (frozen, model) = if random.index(2) == 0 {
+                any_slice(random, &frozen, &model)
+            } else {
+                (frozen.clone(), model.clone())
+            };
+            Reading::new(&frozen, model)
+        })
+        .collect();
+    let mut other = pool.buffer();
+    for _ in 0..STEPS {
+        if random.is_over() {
+            break;
+        }
+        match random.index(10) {
+            0 => {
+                let (at, len) = (random.index(model.len() + 5), random.index(2 * PAGE));
+                let mut bytes = vec![0; len];
+                let n = frozen.read_at(&mut bytes, at as u64).unwrap();
+                assert!(bytes[..n] == *part(&model, at, len), "{n} of {len} bytes at {at}");
+            }
+            1 => other.write_all(&random.bytes(PAGE)).unwrap(),
+            2 => pool.set_memory_limit(random.index(memory + 1)),
+            _ => {
+                let reading = random.index(readings.len());
+                readings[reading].step(random);
+            }
+        }
+        pool.check_invariants();
+    }
+    frozen.check_invariants();
+    assert_eq!(frozen.to_vec().unwrap(), model);
+    let frozen = frozen.into_buffer().unwrap_err();
+    drop(readings);
+    let mut buffer = frozen.into_buffer().unwrap();
+    assert_eq!(content_of(&mut buffer), model);
+    buffer.write_all(b"and more").unwrap();
+    assert_eq!(content_of(&mut buffer), [&model[..], b"and more"].concat());
+    buffer.check_invariants();
+    drop((buffer, other));
+    pool.trim();
+    let stats = pool.stats();
+    assert_eq!((stats.buffers, stats.memory_used, stats.disk_used), (0, 0, 0));
+}
+
+/// A reader, and where it stands.
+struct Follower {
+    reader: SpoolReader,
+    at: usize,
+    once: bool,
+}
+
+impl Follower {
+    /// Reads or moves within `written`.
+    fn step(&mut self, random: &mut impl Choices, written: &[u8]) {
+        if self.at == written.len() {
+            self.reader.set_timeout(Some(Duration::ZERO));
+            let refused = spill_error(self.reader.read(&mut [0; 10]).unwrap_err());
+            assert!(matches!(refused, SpillError::NothingWritten { .. }), "{refused}");
+        }
+        let rest = written.len() - self.at;
+        match random.index(6) {
+            0 if !self.once => {
+                self.at = random.index(written.len() + 1);
+                self.reader.seek(SeekFrom::Start(self.at as u64)).unwrap();
+            }
+            1 if rest > 0 => {
+                let lent = self.reader.fill_buf().unwrap();
+                assert!(!lent.is_empty() && *lent == written[self.at..self.at + lent.len()]);
+                let consumed = random.index(lent.len() + 1);
+                self.reader.consume(consumed);
+                self.at += consumed;
+            }
+            2 => self.reader = self.reader.clone(),
+            _ if rest > 0 => {
+                let len = if random.index(4) > 0 { random.index(100) } else { random.index(3 * PAGE) };
+                let mut bytes = vec![0; len];
+                let n = self.reader.read(&mut bytes).unwrap();
+                assert!(n > 0 || len == 0);
+                assert!(bytes[..n] == written[self.at..self.at + n], "{n} bytes at {}", self.at);
+                self.at += n;
+            }
+            _ => {}
+        }
+        assert_eq!(self.reader.position(), self.at as u64);
+    }
+}
+
+/// Any interleaving of a writer and its readers, in any memory.
+///
+/// # Panics
+/// If a reader sees something else than what was written.
+pub fn follow_spool(random: &mut impl Choices) {
+    let memory = [0, 1, PAGE / 2, PAGE, 3 * PAGE, 1 << 20][random.index(6)];
+    let checksums = if random.index(3) == 0 { Checksums::On } else { Checksums::Off };
+    let builder = SpillPool::builder().memory(memory).page_size(PAGE).checksums(checksums);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let (mut writer, reader) = pool.spool();
+    let all_once = random.index(2) == 0;
+    let mut followers: Vec<_> = (0..1 + random.index(3))
+        .map(|_| {
+            let once = all_once || random.index(3) == 0;
+            let reader = reader.clone();
+            Follower { reader: if once { reader.once() } else { reader }, at: 0, once }
+        })
+        .collect();
+    drop(reader);
+    let (mut written, mut other) = (Vec::new(), pool.buffer());
+    for _ in 0..STEPS {
+        if random.is_over() {
+            break;
+        }
+        match random.index(8) {
+            0..3 => {
+                let len = if random.index(4) > 0 { random.index(300) } else { random.index(4 * PAGE) };
+                let data = random.bytes(len);
+                writer.write_all(&data).unwrap();
+                written.extend_from_slice(&data);
+            }
+            3 => other.write_all(&random.bytes(PAGE)).unwrap(),
+            4 => pool.set_memory_limit(random.index(memory + 1)),
+            _ => {
+                let follower = random.index(followers.len());
+                followers[follower].step(random, &written);
+            }
+        }
+        pool.check_invariants();
+        writer.check_invariants();
+    }
+    let all_once = followers.iter().all(|follower| follower.once);
+    let slowest = followers.iter().map(|follower| follower.at).min().unwrap();
+    let frozen = writer.finish().unwrap();
+    for mut follower in followers {
+        let mut rest = Vec::new();
+        follower.reader.read_to_end(&mut rest).unwrap();
+        assert!(rest == written[follower.at..]);
+        assert_eq!(follower.reader.read(&mut [0; 3]).unwrap(), 0);
+    }
+    assert_whole_or_passed(&frozen, &written, if all_once { slowest } else { 0 });
+    drop((frozen, other));
+    pool.trim();
+    let stats = pool.stats();
+    assert_eq!((stats.buffers, stats.memory_used, stats.disk_used), (0, 0, 0));
+}
+
+/// What all have passed is gone, and never reads as zeros; the rest is there.
+fn assert_whole_or_passed(frozen: &Frozen, written: &[u8], slowest: usize) {
+    let passed = slowest / PAGE * PAGE;
+    assert_eq!(frozen.len(), written.len() as u64);
+    assert!(frozen.slice(passed as u64..).to_vec().unwrap() == written[passed..]);
+    if passed > 0 {
+        for offset in [0, passed as u64 - 1] {
+            let gone = spill_error(frozen.read_at(&mut [0; 2], offset).unwrap_err());
+            assert!(matches!(gone, SpillError::Passed { kept_from, .. } if kept_from == passed as u64));
+        }
+        assert!(frozen.persist("never/made").is_err());
+        assert!(frozen.clone().into_buffer().is_err());
+    }
+}
