@@ -59,7 +59,7 @@ impl Choices for Input<'_> {
     fn index(&mut self, n: usize) -> usize {
         let Some((&two, rest)) = self.rest.split_first_chunk() else { return 0 };
         self.rest = rest;
-        (usize::from(u16::from_le_bytes(two)) * n) >> u16::BITS
+        ((u64::from(u16::from_le_bytes(two)) * n as u64) >> u16::BITS) as usize
     }
 
     fn bytes(&mut self, len: usize) -> Vec<u8> {
