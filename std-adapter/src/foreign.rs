@@ -3,8 +3,8 @@
 //! Foreign code may panic, and so may the drop of what it panicked with. A panic that unwound through the move of a
 //! page would lose the page, leak its charge, and block the threads that wait for it for ever.
 //!
-//! What is to be told may become known while the lock of shared content is held. Whoever is told may use that content,
-//! and would wait for its own thread. So a thread that takes such a lock [holds back](hold_back) what it has to tell.
+//! A waker or an event may become due while the lock of shared content is held. A waker or a listener may use that content,
+//! and would wait for its own thread. So a thread that takes such a lock [holds back](hold_back) these calls until it has let go.
 //!
 //! Promises:
 //!

@@ -62,7 +62,7 @@ pub struct Frozen {
 impl SpillBuffer {
     /// Ends the writing: the content becomes readable by any number of handles and threads. Moves no byte.
     ///
-    /// Whoever is the last to hold it can [write to it again](Frozen::into_buffer).
+    /// The only handle of a content can be [turned back](Frozen::into_buffer) into a buffer.
     ///
     /// ```
     /// use overspill::SpillBuffer;

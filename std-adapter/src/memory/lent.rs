@@ -1,4 +1,4 @@
-//! How much of a pool's memory is lent to others, who give it back when they like.
+//! How much of a pool's memory is lent outside it.
 //!
 //! Promise: the sum never passes the limit that a request names, not for a moment.
 //!

@@ -1,10 +1,10 @@
-//! What stands between the writer of a spool and its readers, beside the content: how it ended, who waits for more, and what
+//! What stands between the writer of a spool and its readers, beside the content: how it ended, which readers wait, and what
 //! all have passed.
 //!
 //! Promises:
 //!
-//! - No reader waits for ever: whoever waits is woken by the next bytes, by the end, and by the drop of the writer.
-//! - While nobody waits, a write costs a fence and a load here.
+//! - No reader waits for ever: one that waits is woken by the next bytes, by the end, and by the drop of the writer.
+//! - While no reader waits, a write costs a fence and a load here.
 //! - Bytes are passed only when every reader has said that it reads once, and the slowest of them is behind them.
 //! - Wakers run with nothing locked.
 //!

@@ -1,4 +1,4 @@
-//! Pages of shared content that are lent to who gives them back when they like, on whatever thread.
+//! Pages of shared content that are lent outside the pool, for as long as the receiver keeps them, on whatever thread.
 //!
 //! Promises:
 //!
@@ -14,7 +14,7 @@ use crate::memory::lent::LentBytes;
 use crate::pages::resident::Resident;
 use crate::sync::{Arc, Weak, try_arc};
 
-/// A page that is lent, for as long as anybody has it.
+/// A page that is lent, until the last reference to it is dropped.
 #[derive(Debug)]
 pub(crate) struct LentPage {
     page: Arc<Resident>,

@@ -18,7 +18,7 @@
 //! | `content` | pages that several handles read at once |
 //! | `passed` | which of these pages make way first |
 //! | `reader`, `shared` | the window that each of these has, and what they share |
-//! | `content_loans`, `lent_page` | pages of content that are lent for as long as others like |
+//! | `content_loans`, `lent_page` | pages of content that are lent outside the pool |
 //! | `feed` | what stands between the writer of a spool and those that follow it |
 //! | `export` | the whole content moved or copied to a file |
 //! | `import` | the content of a file taken in |

@@ -188,7 +188,7 @@ impl Reader {
         frame
     }
 
-    /// The reader's table, for those who take its memory.
+    /// The reader's table, for a reclaiming thread.
     #[cfg(all(test, overspill_loom))]
     pub(crate) fn peer(&self) -> Option<PeerTable> {
         self.own_table.as_ref().map(OwnTable::peer)

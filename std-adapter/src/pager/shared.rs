@@ -34,7 +34,7 @@ impl Shared {
     /// See [`Content::read_at`]. Threads may call this at once.
     pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let Some(common) = self.common() else { return self.content.read_at(offset, buf) };
-        // A frame for the window may be another buffer's, whose first spill is told; and who is told may read here too.
+        // A frame for the window may be another buffer's, whose first spill is an event; and its listener may read here too.
         let _held_back = hold_back();
         let mut reader = lock(&common[thread_number() % COMMON].0);
         if reader.read_window(&mut { offset }, buf) {

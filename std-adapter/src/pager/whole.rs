@@ -130,7 +130,7 @@ impl Pager {
                 let slot = page.slot;
                 match Arc::try_unwrap(page) {
                     Ok(resident) => self.recycle_frame(resident.into_frame()),
-                    // Whoever reads it last frees it: the frame carries its charge to the pool.
+                    // The last reference frees it: the frame carries its charge to the pool.
                     Err(page) => self.usage().memory.release(page.frame.capacity() as u64),
                 }
                 slot

@@ -2,8 +2,8 @@
 //!
 //! Promises:
 //!
-//! - What a shared page holds does not change, and stays while anybody reads it, in the table or not.
-//! - Once nobody does, the page can leave memory like any other, without a word from those who read it.
+//! - What a shared page holds does not change, and stays while a reference to it exists, in the table or not.
+//! - Once the table has the only one, the page can leave memory like any other. Dropping a reference tells the table nothing.
 //!
 //! Held by: `tests/tests/frozen.rs`, `tests/tests/lent_bytes.rs`.
 
@@ -39,20 +39,20 @@ impl Table {
         }
     }
 
-    /// Whether page `index` is in memory, and nobody reads it without the lock.
+    /// Whether page `index` is in memory, and not read without the lock.
     pub(crate) fn may_leave(&mut self, index: u64) -> bool {
         self.end_sharing();
         !self.is_pinned(index) && self.resident(index).is_some()
     }
 
-    /// Makes the shared pages that nobody else reads any more resident again.
+    /// Makes the shared pages that are only referenced here resident again.
     pub(crate) fn end_sharing(&mut self) {
         let mut shared = std::mem::take(&mut self.shared);
         shared.retain(|&index| !self.is_shared_no_more(index));
         self.shared = shared;
     }
 
-    /// Makes page `index` resident if nobody else reads it. Whether it is no shared page then.
+    /// Makes page `index` resident if it is only referenced here. Returns whether it is no shared page then.
     fn is_shared_no_more(&mut self, index: u64) -> bool {
         match self.map.page(index) {
             Some(View::Shared(page)) if Arc::strong_count(page) > 1 => return false,

@@ -111,7 +111,7 @@ impl PoolState {
         }
     }
 
-    /// Takes leave of the table of a reader, which has no page and counts as no buffer.
+    /// Unregisters the table of a reader, which has no page and counts as no buffer.
     pub(crate) fn close_reader(&self, table: &OwnTable) {
         self.registry.iter().for_each(|registry| registry.unregister(table));
     }
