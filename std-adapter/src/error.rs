@@ -10,6 +10,7 @@
 //!
 //! Held by: the tests at the end of this file, and `tests/tests/errors.rs`.
 
+use crate::sync::fork::Forked;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -222,6 +223,11 @@ pub enum SpillError {
     #[error("no memory to note where a page is; free some, or allow the process more")]
     OutOfMemory,
 
+    /// This process was forked while another thread of its parent was using the pool, or the same content: what that thread
+    /// was about is lost here. Kind: `Deadlock`. A pool of this process's own works; the parent goes on undisturbed.
+    #[error("{}", crate::sync::fork::Forked)]
+    Forked,
+
     /// A seek would have ended before 0 or past `u64::MAX`. The position has not moved. Kind: `InvalidInput`.
     #[error("a seek by {offset} from {from} leads out of 0..={}", u64::MAX)]
     #[non_exhaustive]
@@ -291,11 +297,18 @@ impl SpillError {
             | SpillError::NotDurable { source, .. } => source.kind(),
             SpillError::TooLarge { .. } => io::ErrorKind::FileTooLarge,
             SpillError::OutOfMemory => io::ErrorKind::OutOfMemory,
+            SpillError::Forked => io::ErrorKind::Deadlock,
             SpillError::Corrupted { .. } => io::ErrorKind::InvalidData,
             SpillError::InvalidSeek { .. } | SpillError::Passed { .. } => io::ErrorKind::InvalidInput,
             SpillError::Unfinished { .. } => io::ErrorKind::ConnectionAborted,
             SpillError::NothingWritten { .. } => io::ErrorKind::TimedOut,
         }
+    }
+}
+
+impl From<Forked> for SpillError {
+    fn from(_: Forked) -> Self {
+        SpillError::Forked
     }
 }
 
@@ -402,10 +415,16 @@ mod tests {
         ]
     }
 
-    /// The same of those of a spool.
-    fn table_of_spools() -> [(SpillError, io::ErrorKind, &'static str, bool); 4] {
+    /// The same of those of a spool, and of a forked process.
+    fn table_of_spools_and_forks() -> [(SpillError, io::ErrorKind, &'static str, bool); 5] {
         use io::ErrorKind::*;
         [
+            (
+                SpillError::Forked,
+                Deadlock,
+                "this process was forked while another thread was using the same pool; make a pool of its own here",
+                false,
+            ),
             (
                 SpillError::Unfinished { written: 7, reason: None },
                 ConnectionAborted,
@@ -435,7 +454,7 @@ mod tests {
 
     #[test]
     fn each_error_has_its_kind_text_and_source_also_within_an_io_error() {
-        for (error, kind, text, has_source) in table().into_iter().chain(table_of_spools()) {
+        for (error, kind, text, has_source) in table().into_iter().chain(table_of_spools_and_forks()) {
             assert_eq!((error.kind(), error.to_string()), (kind, text.to_owned()));
             assert_eq!(error.source().is_some(), has_source, "{text}");
             let outer = io::Error::from(error);

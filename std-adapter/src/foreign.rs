@@ -1,4 +1,4 @@
-//! Calls of foreign code: stores, listeners, subscribers, wakers, and what they leave to be dropped.
+//! Calls of foreign code: stores, listeners, subscribers, wakers, owners of memory that was given, and what they leave to be dropped.
 //!
 //! Foreign code may panic, and so may the drop of what it panicked with. A panic that unwound through the move of a
 //! page would lose the page, leak its charge, and block the threads that wait for it for ever.
@@ -10,7 +10,7 @@
 //!
 //! - No panic of a contained call leaves it.
 //! - What is held back is told once the thread has let go, in order, on the same thread, after a panic too. Without memory to note
-//!   it, a waker is called at once, since no wake-up may be lost, and an event is not told.
+//!   it, a waker is called and memory is freed at once, since neither may be lost, and an event is not told.
 //!
 //! Held by: the tests below, `tests/tests/foreign_code.rs`, `tests/tests/panicking_subscriber.rs`, `tests/tests/frozen.rs`.
 
@@ -91,6 +91,24 @@ pub(crate) fn tell(call: impl FnOnce() + 'static) {
             && let Some(noted) = TryBox::new(call.take())
             && held.try_reserve(1).is_ok()
         {
+            held.push(Call::Tell(noted.into_box()));
+        }
+    });
+    if let Some(call) = call {
+        let _ = contained(call);
+    }
+}
+
+/// As [`tell`], of a call that frees something: without memory to note it, it is called at once, since what it frees would be
+/// lost.
+pub(crate) fn free(call: impl FnOnce() + 'static) {
+    let mut call = Some(call);
+    let _ = HELD_BACK.try_with(|held| {
+        if let Some(held) = &mut *held.borrow_mut()
+            && held.try_reserve(1).is_ok()
+            && let Some(mut noted) = TryBox::new(None)
+        {
+            *noted = call.take();
             held.push(Call::Tell(noted.into_box()));
         }
     });

@@ -4,6 +4,7 @@
 //! - [`SpillBuffer`] reads, writes and seeks as a file does. A lone one needs no pool.
 //! - [`SpillPool`] holds thousands of buffers to one hard memory limit and one disk limit.
 //! - [`SpillBuffer::freeze`] ends the writing: any number of readers and threads then share a [`Frozen`] content.
+//! - [`SpillBuffer::try_clone`] makes a second buffer that shares the pages, and copies one when either writes to it.
 //! - [`SpillPool::spool`] makes content that is read while it is written.
 //! - [`Store`] is where spilled pages go: an unnamed temp file by default, or a store of your own.
 //! - [`SpillBuffer::persist`] turns a buffer into a named file, whole or not at all.
@@ -31,7 +32,10 @@
 //! |---|---|
 //! | `testing` | the module `testing`: stores whose calls fail as planned |
 //! | `arbitrary` | `testing`, and plans generated from a fuzzer's bytes |
-//! | `bytes` | `Frozen::{bytes_at, chunks}`: content as `Bytes`, without a copy where it is in memory |
+//! | `bytes` | `Frozen::{bytes_at, chunks}`: content as `Bytes`, without a copy where it is in memory; `SpillBuffer::push`: the other way |
+//! | `tokio` | `into_async` of buffers, readers and the ends of spools: they spill without stalling an event loop |
+//! | `http-body` | `SpillPool::{collect, spool_body}`, `Frozen::body`: bodies of HTTP messages, received and sent again |
+//! | `tower` | `SpillBodyLayer`: a layer that collects the bodies of requests |
 //! | `tracing` | each [`Event`] as an event of the `tracing` crate, target `overspill` |
 //! | `metrics` | `SpillPool::record_metrics`, for the `metrics` crate |
 //! | `cli` | the `overspill` command and its dependencies |
@@ -41,6 +45,8 @@ mod api;
 mod disk;
 mod error;
 mod foreign;
+#[cfg(feature = "http-body")]
+mod http;
 mod memory;
 #[cfg(all(test, overspill_loom))]
 mod models;
@@ -51,8 +57,24 @@ mod pool;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tokio")]
+mod tokio;
+#[cfg(feature = "tower")]
+mod tower;
 mod try_box;
 
+#[cfg(feature = "http-body")]
+pub use self::http::{
+    body::SpillBody, body_error::BodyError, collect::Collect, collect_error::CollectError,
+    collected::Collected, spool_collect::SpoolCollect,
+};
+#[cfg(feature = "tokio")]
+pub use self::tokio::{
+    buffer::{AsyncSpillBuffer, IntoInnerError},
+    frozen_reader::AsyncFrozenReader,
+    spool_reader::AsyncSpoolReader,
+    spool_writer::AsyncSpoolWriter,
+};
 pub use api::buffer::SpillBuffer;
 pub use api::buffer_builder::BufferBuilder;
 pub use api::frozen::Frozen;
@@ -76,6 +98,12 @@ pub use observe::stats::{
 };
 pub use pages::sums::Checksums;
 pub use pool::when_full::WhenFull;
+
+#[cfg(feature = "tower")]
+pub use self::tower::{
+    layer::{SpillBodyFuture, SpillBodyLayer, SpillBodyService},
+    response_body::SpillResponseBody,
+};
 
 /// Runs the README's code as tests.
 #[cfg(doctest)]

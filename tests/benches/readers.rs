@@ -1,7 +1,7 @@
 //! Many readers of one content: frozen, and while it is written.
 //!
 //! `cargo bench -p overspill-tests --bench readers` runs all cases; `cargo bench -p overspill-tests --bench readers -- eight`
-//! the case `eight`. Each case runs in a process of its own.
+//! the case `eight`. `speeds-1g` is `speeds` with a gigabyte, which runs only if it is named. Each case runs in a process of its own.
 #![allow(missing_docs)]
 
 #[cfg(not(unix))]
@@ -18,11 +18,13 @@ fn main() {
     if let [child, name] = &args[..]
         && child == "child"
     {
-        return unix::CASES.iter().find(|(case, _)| case == name).expect("a case").1();
+        let mut cases = unix::CASES.iter().chain(&unix::LONG);
+        return cases.find(|(case, _)| case == name).expect("a case").1();
     }
     Row::print_header();
-    for (name, _) in unix::CASES {
-        if args.is_empty() || args.iter().any(|arg| arg == name) {
+    for (name, _) in unix::CASES.iter().chain(&unix::LONG) {
+        let is_short = unix::CASES.iter().any(|(case, _)| case == name);
+        if args.iter().any(|arg| arg == name) || args.is_empty() && is_short {
             let status = Command::new(std::env::current_exe().unwrap()).args(["child", name]).status();
             assert!(status.unwrap().success(), "{name} failed");
         }
@@ -43,6 +45,9 @@ mod unix {
 
     pub(crate) const CASES: [(&str, fn()); 4] =
         [("eight", eight), ("resident", resident), ("follow", follow), ("speeds", speeds)];
+
+    /// What runs only if it is named.
+    pub(crate) const LONG: [(&str, fn()); 1] = [("speeds-1g", speeds_1g)];
 
     fn frozen(memory: usize, len: usize) -> Frozen {
         let pool = SpillPool::builder().memory(memory).build().unwrap();
@@ -173,11 +178,18 @@ mod unix {
         }
     }
 
-    /// A spool of 256 MiB over 16 MiB, whose fast reader is alone, or beside two slow ones.
     fn speeds() {
-        const LEN: usize = 256 * MIB;
+        beside_slow_ones("256 MiB", 256 * MIB);
+    }
+
+    fn speeds_1g() {
+        beside_slow_ones("1 GiB", 1024 * MIB);
+    }
+
+    /// A spool of `len` bytes over 16 MiB, whose fast reader is alone, or beside two slow ones at different speeds.
+    fn beside_slow_ones(name: &str, len: usize) {
         const PIECE: usize = 64 * KIB;
-        fn pass(pool: &SpillPool, slow: usize) -> Duration {
+        let pass = |pool: &SpillPool, slow: usize| {
             let (mut writer, mut fast) = pool.spool();
             let slow: Vec<_> = (0..slow).map(|_| fast.clone()).collect();
             thread::scope(|scope| {
@@ -186,20 +198,20 @@ mod unix {
                         let mut piece = [0; PIECE];
                         // It stops when the writer is gone; by then it has read a part.
                         while reader.read(&mut piece).is_ok_and(|n| n > 0)
-                            && reader.position() < (LEN / 8) as u64
+                            && reader.position() < (len / 8) as u64
                         {
                             thread::sleep(Duration::from_millis(2 * (1 + number as u64)));
                         }
                     });
                 }
-                let reading = scope.spawn(move || timed(|| read_in_turn(&mut [&mut fast], LEN, PIECE)));
-                write_chunks(&mut writer, &bytes(MIB), LEN, PIECE);
+                let reading = scope.spawn(move || timed(|| read_in_turn(&mut [&mut fast], len, PIECE)));
+                write_chunks(&mut writer, &bytes(MIB), len, PIECE);
                 let time = reading.join().unwrap();
                 drop(writer.finish().unwrap());
                 assert!(pool.stats().memory_high_water <= 16 * MIB as u64, "the bound holds");
                 time
             })
-        }
+        };
         let pool = SpillPool::builder().memory(16 * MIB).build().unwrap();
         let times = alternate(
             3,
@@ -208,7 +220,7 @@ mod unix {
                 Contender::new("alone", || [pass(&pool, 0)]),
             ],
         );
-        Row::times("a fast reader of a spool beside slow ones", "alone", times[0][0], times[1][0], 0.9)
-            .print();
+        let case = format!("a spool of {name}, a fast reader beside slow");
+        Row::times(case, "alone", times[0][0], times[1][0], 0.9).print();
     }
 }

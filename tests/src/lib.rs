@@ -10,12 +10,13 @@
 //! | [`spills`] | … when the subjects are `SpillBuffer`s of one pool, under any limit |
 //! | [`pools`] | … whose limits move, and whose store fails in any one call |
 //! | [`readers`] | do many readers of one content, frozen or while it is written? |
+//! | [`clones`] | … and buffers that were cloned, and cloned again? |
 //! | [`drive_args`], [`drive_size`] | does the command read its line as a naive reading says? |
 //! | [`drive_example`] | how is a program of one's own fuzzed over a pool with faults? |
 //! | [`faulty`] | what does a cursor do when its medium fails? |
 //! | [`conformance`] | does a type keep what a trait promises? |
 //! | [`mod@bench`] | who is faster, in one alternating run? |
-//! | [`support`], `linux` | (helpers of many tests) |
+//! | [`support`], `linux`, `children` | (helpers of many tests) |
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -31,6 +32,9 @@
 )]
 
 pub mod bench;
+#[cfg(target_os = "linux")]
+pub mod children;
+pub mod clones;
 #[cfg(unix)] // where a command line is bytes
 mod command_line;
 pub mod conformance;
@@ -72,6 +76,7 @@ pub mod replay {
     pub use std::io::SeekFrom::*;
 }
 
+pub use clones::drive_clones;
 #[cfg(unix)]
 pub use command_line::{drive_args, drive_size};
 pub use cursors::drive_cursor;

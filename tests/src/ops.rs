@@ -58,6 +58,8 @@ pub enum Op {
     ToVec,
     /// `copy_to` a target that takes so many bytes and then nothing.
     CopyTo(usize),
+    /// `push` of so many bytes, with their memory.
+    Push(usize),
 }
 
 /// What a subject may answer instead of doing an operation.
@@ -80,7 +82,7 @@ pub enum Refusal {
 const KINDS: Range<u8> = 0..17;
 
 /// Switches of the kinds that were added later.
-const LATER_KINDS: Range<u8> = 17..21;
+const LATER_KINDS: Range<u8> = 17..22;
 
 /// The first bytes of a record that stand for a later kind, if one is switched on. The range lies below 192,
 /// since the bytes from there on stand for the operations of a pool in `pools.rs`.
@@ -126,6 +128,7 @@ impl Shape {
             18 => Op::WriteAt(self.size(a), self.place(b, c)),
             19 => Op::ToVec,
             20 => Op::CopyTo(if a < 128 { usize::MAX } else { self.size(b) }),
+            21 => Op::Push(self.size(a)),
             // Rare: they end what the others have built up.
             _ => match a % 4 {
                 0 => Op::Clear,
@@ -192,7 +195,7 @@ impl Op {
     /// The bytes that it may move, or that a later comparison of the content may move because of it.
     pub fn effort(&self) -> usize {
         match *self {
-            Op::Write(n) | Op::WriteAll(n) => n,
+            Op::Write(n) | Op::WriteAll(n) | Op::Push(n) => n,
             Op::Read(n) | Op::ReadExact(n) | Op::ReadAt(n, _) | Op::FillBuf(n) => n,
             Op::WriteVectored(sizes) | Op::ReadVectored(sizes) => sizes.iter().sum(),
             Op::Seek(SeekFrom::Start(place)) | Op::SetPosition(place) | Op::SetLen(place) => {

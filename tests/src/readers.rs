@@ -4,10 +4,13 @@
 //! What is done is chosen by a [`Choices`]: a generator in tests, and the bytes of an input in fuzz targets.
 
 use crate::support::{Random, content_of, spill_error};
+use bytes::Bytes;
+use overspill::testing::{Failure, Fault, FaultPlan, FaultStore, Faults};
 use overspill::{
     Checksums, Frozen, FrozenReader, MemoryStore, SpillBuffer, SpillError, SpillPool, SpoolReader,
 };
-use std::io::{BufRead, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
+use std::thread;
 use std::time::Duration;
 
 const PAGE: usize = 4096;
@@ -26,7 +29,7 @@ pub trait Choices {
     /// Whether nothing is left to choose by.
     fn is_over(&self) -> bool;
 
-    /// Whether buffers with files of their own may be chosen. A fuzz target opens none.
+    /// Whether files and threads may be used. A fuzz target has none.
     fn may_use_files(&self) -> bool;
 }
 
@@ -49,10 +52,16 @@ impl Choices for Random {
 }
 
 /// Chooses by the bytes of an input, two for each choice, and the first of all once they are used up.
-struct Input<'a> {
+pub(crate) struct Input<'a> {
     rest: &'a [u8],
     /// How many times bytes were made, so that no two are the same.
     made: u8,
+}
+
+impl<'a> Input<'a> {
+    pub(crate) fn new(input: &'a [u8]) -> Self {
+        Input { rest: input, made: 0 }
+    }
 }
 
 impl Choices for Input<'_> {
@@ -81,7 +90,7 @@ impl Choices for Input<'_> {
 /// # Panics
 /// If a reader sees something else than a vector would show it.
 pub fn drive_frozen(input: &[u8]) {
-    read_frozen(&mut Input { rest: input, made: 0 });
+    read_frozen(&mut Input::new(input));
 }
 
 /// A fuzz target: as [`follow_spool`], by the choices of `input`.
@@ -89,7 +98,7 @@ pub fn drive_frozen(input: &[u8]) {
 /// # Panics
 /// If a reader sees something else than what was written.
 pub fn drive_spool(input: &[u8]) {
-    follow_spool(&mut Input { rest: input, made: 0 });
+    follow_spool(&mut Input::new(input));
 }
 
 /// Content with holes, written in any order, and what it is.
@@ -118,7 +127,7 @@ fn any_content(random: &mut impl Choices, mut buffer: SpillBuffer) -> (SpillBuff
 }
 
 /// A buffer of the pool: as any other, with limits of its own, with a file of its own, or with a pool of its own.
-fn any_buffer(random: &mut impl Choices, pool: &SpillPool) -> SpillBuffer {
+pub(crate) fn any_buffer(random: &mut impl Choices, pool: &SpillPool) -> SpillBuffer {
     match random.index(if random.may_use_files() { 5 } else { 2 }) {
         0 => pool.buffer_builder().memory(random.index(4 * PAGE)).build(),
         3 => pool.buffer_for(std::env::temp_dir().join("frozen")),
@@ -187,6 +196,68 @@ fn any_slice(random: &mut impl Choices, frozen: &Frozen, model: &[u8]) -> (Froze
     (frozen.slice(from as u64..to as u64), model[cut(from)..cut(to.max(from))].to_vec())
 }
 
+/// Bytes that are lent or copied, and what they are.
+struct Held(Vec<(Bytes, Vec<u8>)>);
+
+impl Held {
+    /// Takes bytes, or lets some go; on another thread, if threads may be used.
+    fn step(&mut self, random: &mut impl Choices, frozen: &Frozen, model: &[u8]) {
+        if !self.0.is_empty() && random.index(3) == 0 {
+            let (bytes, _) = self.0.swap_remove(random.index(self.0.len()));
+            if random.may_use_files() {
+                thread::spawn(move || drop(bytes)).join().unwrap();
+            }
+        } else {
+            let (at, len) = (random.index(model.len() + 5), random.index(2 * PAGE));
+            let bytes = frozen.bytes_at(at as u64, len).unwrap();
+            self.0.push((bytes, part(model, at, len).to_vec()));
+        }
+        assert!(self.0.iter().all(|(bytes, model)| bytes == model));
+    }
+}
+
+/// All bytes of a slice, by any of the ways out.
+fn leave_whole(random: &mut impl Choices, slice: &Frozen, model: &[u8]) {
+    assert_eq!(slice.len(), model.len() as u64);
+    let all = match random.index(if random.may_use_files() { 4 } else { 3 }) {
+        0 => slice.chunks().collect::<io::Result<Vec<_>>>().unwrap().concat(),
+        1 => {
+            let mut all = Vec::new();
+            slice.copy_to(&mut all).unwrap();
+            all
+        }
+        2 => slice.to_vec().unwrap(),
+        _ => {
+            let dir = tempfile::tempdir().unwrap();
+            drop(slice.persist(dir.path().join("slice")).unwrap());
+            std::fs::read(dir.path().join("slice")).unwrap()
+        }
+    };
+    assert!(all == model);
+}
+
+/// One call of the store fails during a read, which may fail with it; the next read does not.
+fn fail_once(random: &mut impl Choices, faults: &Faults, frozen: &Frozen, model: &[u8]) {
+    let failures = [Failure::io(), Failure::Short(0), Failure::Short(100), Failure::full()];
+    let (nth, failure) = (random.index(3) as u64, failures[random.index(failures.len())]);
+    let (at, len) = (random.index(model.len() + 5), random.index(2 * PAGE));
+    faults.set(Fault::once(nth, failure));
+    let bytes = match random.index(3) {
+        0 => frozen.bytes_at(at as u64, len).map(|bytes| bytes.to_vec()),
+        1 => frozen.slice(at as u64..(at + len) as u64).to_vec(),
+        _ => {
+            let mut bytes = vec![0; part(model, at, len).len()];
+            frozen.read_exact_at(&mut bytes, at as u64).map(|()| bytes)
+        }
+    };
+    match bytes {
+        Ok(bytes) => assert!(bytes == part(model, at, len)),
+        Err(error) => assert!(faults.failed() > 0, "{error}, though nothing has failed"),
+    }
+    faults.lift();
+    assert!(frozen.slice(at as u64..(at + len) as u64).to_vec().unwrap() == part(model, at, len));
+}
+
 /// Freezes any content in any pool, and reads it by several handles, beside others that need memory.
 ///
 /// # Panics
@@ -195,7 +266,8 @@ pub fn read_frozen(random: &mut impl Choices) {
     let memory = [0, 1, PAGE, 3 * PAGE, 7 * PAGE, 1 << 20][random.index(6)];
     let checksums = if random.index(3) == 0 { Checksums::On } else { Checksums::Off };
     let builder = SpillPool::builder().memory(memory).page_size(PAGE).checksums(checksums);
-    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+    let pool = builder.store(store).build().unwrap();
     let buffer = any_buffer(random, &pool);
     let (buffer, model) = any_content(random, buffer);
     let frozen = buffer.freeze();
@@ -210,11 +282,18 @@ pub fn read_frozen(random: &mut impl Choices) {
         })
         .collect();
     let mut other = pool.buffer();
+    let mut held = Held(Vec::new());
     for _ in 0..STEPS {
         if random.is_over() {
             break;
         }
-        match random.index(10) {
+        match random.index(13) {
+            10 => held.step(random, &frozen, &model),
+            11 => {
+                let (slice, model) = any_slice(random, &frozen, &model);
+                leave_whole(random, &slice, &model);
+            }
+            12 => fail_once(random, &faults, &frozen, &model),
             0 => {
                 let (at, len) = (random.index(model.len() + 5), random.index(2 * PAGE));
                 let mut bytes = vec![0; len];
@@ -234,6 +313,7 @@ pub fn read_frozen(random: &mut impl Choices) {
     assert_eq!(frozen.to_vec().unwrap(), model);
     let frozen = frozen.into_buffer().unwrap_err();
     drop(readings);
+    held.0.clear();
     let mut buffer = frozen.into_buffer().unwrap();
     assert_eq!(content_of(&mut buffer), model);
     buffer.write_all(b"and more").unwrap();
@@ -296,7 +376,8 @@ pub fn follow_spool(random: &mut impl Choices) {
     let memory = [0, 1, PAGE / 2, PAGE, 3 * PAGE, 1 << 20][random.index(6)];
     let checksums = if random.index(3) == 0 { Checksums::On } else { Checksums::Off };
     let builder = SpillPool::builder().memory(memory).page_size(PAGE).checksums(checksums);
-    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+    let pool = builder.store(store).build().unwrap();
     let (mut writer, reader) = pool.spool();
     let all_once = random.index(2) == 0;
     let mut followers: Vec<_> = (0..1 + random.index(3))
@@ -312,12 +393,21 @@ pub fn follow_spool(random: &mut impl Choices) {
         if random.is_over() {
             break;
         }
-        match random.index(8) {
+        match random.index(9) {
             0..3 => {
                 let len = if random.index(4) > 0 { random.index(300) } else { random.index(4 * PAGE) };
                 let data = random.bytes(len);
                 writer.write_all(&data).unwrap();
                 written.extend_from_slice(&data);
+            }
+            8 => {
+                let data = random.bytes(PAGE + 100);
+                faults.set(Fault::once(random.index(3) as u64, Failure::io()));
+                let taken = writer.write(&data);
+                assert!(taken.is_ok() || faults.failed() > 0, "{taken:?}, though nothing has failed");
+                faults.lift();
+                written.extend_from_slice(&data[..taken.unwrap_or(0)]);
+                assert_eq!(writer.len(), written.len() as u64);
             }
             3 => other.write_all(&random.bytes(PAGE)).unwrap(),
             4 => pool.set_memory_limit(random.index(memory + 1)),

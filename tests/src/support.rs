@@ -5,6 +5,9 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 /// A generator of pseudo-random numbers that is small and the same everywhere: Vigna's xorshift64*.
 ///
@@ -101,4 +104,33 @@ pub fn names_in(dir: &Path) -> Vec<String> {
 /// Reports a skipped test on the real standard error: `cargo test` holds back what `eprintln!` prints.
 pub fn skip(test: &str, why: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED {test}: {why}");
+}
+
+/// Runs `f` on a thread of its own, and fails if it hangs.
+///
+/// # Panics
+/// If `f` takes longer than twenty seconds, or panics.
+pub fn in_time(f: impl FnOnce() + Send + 'static) {
+    let (done, ended) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        f();
+        let _ = done.send(());
+    });
+    if ended.recv_timeout(Duration::from_secs(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        panic!("it hangs");
+    }
+    thread.join().unwrap();
+}
+
+/// Keeps the messages of planned panics off the screen.
+pub fn hush_planned_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if info.payload().downcast_ref() != Some(&"a panic was planned here") {
+                usual(info);
+            }
+        }));
+    });
 }

@@ -43,6 +43,7 @@ targets! {
     ring: drive_ring;
     spill: drive_spill;
     pool: drive_pool;
+    clones: drive_clones;
     frozen: drive_frozen;
     spool: drive_spool;
     #[cfg(unix)] args: drive_args; // where a command line is bytes

@@ -2,29 +2,14 @@
 //! they should not; subscribers of `tracing` do in `panicking_subscriber.rs`.
 
 use overspill::{MemoryStore, SpillBuffer, SpillPool, Store};
-use overspill_tests::support::content_of;
+use overspill_tests::support::{content_of, in_time};
 use std::io::{self, Seek, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
-use std::time::Duration;
 
 const PAGE: usize = 16 << 10;
 const BLOCK: usize = 4 << 10;
-
-/// Runs `f` on a thread of its own, and fails if it hangs.
-fn in_time(f: impl FnOnce() + Send + 'static) {
-    let (done, ended) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        f();
-        let _ = done.send(());
-    });
-    if ended.recv_timeout(Duration::from_secs(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
-        panic!("it hangs");
-    }
-    thread.join().unwrap();
-}
 
 /// A pool with so many bytes of disk and no memory, and a buffer that holds all of that.
 fn full_pool(disk: usize) -> (SpillPool, SpillBuffer) {
@@ -83,44 +68,54 @@ fn a_waker_that_panics_reaches_nobody_else() {
     assert_eq!(pool.stats().disk_used, 0);
 }
 
-/// Reads a buffer when it is called.
+/// Reads a buffer when it is called, or only drops it.
 struct Reading {
     buffer: Mutex<Option<SpillBuffer>>,
     found: Mutex<Vec<u8>>,
+    only_drops: bool,
 }
 
 impl Wake for Reading {
     fn wake(self: Arc<Self>) {
-        if let Some(buffer) = &mut *self.buffer.lock().unwrap() {
-            *self.found.lock().unwrap() = content_of(buffer);
+        if let Some(mut buffer) = self.buffer.lock().unwrap().take()
+            && !self.only_drops
+        {
+            *self.found.lock().unwrap() = content_of(&mut buffer);
         }
     }
 }
 
-/// A waker ran while pages were on their way to the store, in the thread that writes them. One that used such a buffer waited for
-/// itself.
+/// A waker ran while pages were on their way to the store, in the thread that writes them. One that used such a buffer, or
+/// only dropped it, waited for itself.
 #[test]
 fn a_waker_may_use_a_buffer_whose_pages_leave() {
-    in_time(|| {
-        let builder = SpillPool::builder().memory(4 * PAGE).disk(2 * PAGE as u64).page_size(PAGE);
-        let pool = builder.store(MemoryStore::new()).build().unwrap();
-        // A page in memory that has outgrown its slot: reclaiming it frees that one.
-        let mut donor = pool.buffer();
-        donor.write_all(&[3; BLOCK]).unwrap();
-        donor.spill().unwrap();
-        donor.write_all(&[3; BLOCK]).unwrap();
-        assert_eq!((donor.stats().memory_used, donor.stats().disk_used), (PAGE as u64 / 2, BLOCK as u64));
-        let mut holder = pool.buffer();
-        holder.write_all(&[4; PAGE]).unwrap();
-        holder.spill().unwrap();
-        let reading = Arc::new(Reading { buffer: Mutex::new(None), found: Mutex::default() });
-        let mut waiter = pool.buffer_builder().memory(0).build();
-        let refused = waiting_for(&mut waiter, 3 * BLOCK + 1, &reading);
-        *reading.buffer.lock().unwrap() = Some(donor);
-        pool.set_memory_limit(0);
-        assert_eq!(*reading.found.lock().unwrap(), [3; 2 * BLOCK], "the waker ran, and read it");
-        drop((waiter, refused));
-    });
+    for only_drops in [false, true] {
+        in_time(move || use_from_a_waker(only_drops));
+    }
+}
+
+fn use_from_a_waker(only_drops: bool) {
+    let builder = SpillPool::builder().memory(4 * PAGE).disk(2 * PAGE as u64).page_size(PAGE);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    // A page in memory that has outgrown its slot: reclaiming it frees that one.
+    let mut donor = pool.buffer();
+    donor.write_all(&[3; BLOCK]).unwrap();
+    donor.spill().unwrap();
+    donor.write_all(&[3; BLOCK]).unwrap();
+    assert_eq!((donor.stats().memory_used, donor.stats().disk_used), (PAGE as u64 / 2, BLOCK as u64));
+    let mut holder = pool.buffer();
+    holder.write_all(&[4; PAGE]).unwrap();
+    holder.spill().unwrap();
+    let reading = Arc::new(Reading { buffer: Mutex::new(None), found: Mutex::default(), only_drops });
+    let mut waiter = pool.buffer_builder().memory(0).build();
+    let refused = waiting_for(&mut waiter, 3 * BLOCK + 1, &reading);
+    *reading.buffer.lock().unwrap() = Some(donor);
+    pool.set_memory_limit(0);
+    assert!(reading.buffer.lock().unwrap().is_none(), "the waker ran");
+    let found: &[u8] = if only_drops { &[] } else { &[3; 2 * BLOCK] };
+    assert_eq!(*reading.found.lock().unwrap(), found);
+    pool.check_invariants();
+    drop((waiter, refused));
 }
 
 /// Lets `buffer` wait for room for `len` bytes. Returns what it could not write.

@@ -1,11 +1,13 @@
 //! Does a process survive what its forked child does to the buffers that it has inherited? The child runs on
-//! with one thread, and ends by `_exit`.
+//! with one thread, and ends by `_exit`. With threads beside it: `forks_of_threads.rs`.
 #![cfg(target_os = "linux")]
 
 use overspill::{SpillBuffer, SpillError, SpillPool};
+use overspill_tests::linux::open_files;
 use overspill_tests::support::content_of;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Mutex;
+use tokio::io::AsyncWriteExt;
 
 /// One test forks at a time: the others' threads would hold locks that a child waits for.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -13,25 +15,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 const LEN: usize = 200_000;
 
 /// Runs `child` in a forked process, and asserts that it returns true.
-#[allow(unsafe_code)]
 fn in_a_child(child: impl FnOnce() -> bool) {
-    // SAFETY: the child takes no lock but malloc's, which the C library releases there, and those of what it has
-    // inherited, which no other thread uses; and it ends by `_exit`.
-    match unsafe { libc::fork() } {
-        0 => {
-            // SAFETY: sets a timer, so that a child that hangs ends.
-            unsafe { libc::alarm(20) };
-            let fine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
-            // SAFETY: ends the process.
-            unsafe { libc::_exit(i32::from(!fine)) };
-        }
-        pid => {
-            let mut status = 0;
-            // SAFETY: `status` is a local variable.
-            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-            assert_eq!(status, 0, "the child failed, or hung (14)");
-        }
-    }
+    assert!(overspill_tests::children::in_a_child(child));
 }
 
 fn spilled(mut buffer: SpillBuffer, byte: u8) -> SpillBuffer {
@@ -97,6 +82,28 @@ fn what_a_child_does_after_a_large_drop_stays_with_its_parent() {
     pool.trim();
     assert_eq!(pool.stats().disk_recycled, 0);
     assert!(content_of(&mut kept) == [99; LEN]);
+}
+
+/// A large file is closed by another thread of the runtime. A child has none: it would have left the file open, or waited for a lock of the
+/// runtime's.
+#[test]
+fn a_child_closes_a_large_file_itself() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let dir = tempfile::tempdir().unwrap();
+    let open = || open_files(|file| file.starts_with(dir.path())).len();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let pool = SpillPool::builder().memory(0).dir(dir.path()).build().unwrap();
+        let mut buffer = pool.buffer().into_async();
+        drop(pool);
+        buffer.write_all(&[1; 20 * LEN]).await.unwrap();
+        let mut theirs = Some(buffer);
+        in_a_child(|| {
+            let was_open = open();
+            drop(theirs.take());
+            (was_open, open()) == (1, 0)
+        });
+    });
 }
 
 /// A child that wrote used slots that its parent took to be free: each read the other's bytes.

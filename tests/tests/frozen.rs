@@ -2,8 +2,8 @@
 //! others do.
 #![allow(missing_docs)]
 
-use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
-use overspill::{Event, Frozen, FrozenReader, MemoryStore, SpillBuffer, SpillPool};
+use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore, Faults};
+use overspill::{Chunks, Event, Frozen, FrozenReader, MemoryStore, SpillBuffer, SpillPool};
 use overspill_tests::readers::{Reading, part, read_frozen};
 use overspill_tests::support::{Random, content_of};
 use std::fs;
@@ -45,12 +45,60 @@ fn a_reader_gets_the_table_of_a_buffer_that_is_gone() {
     pool.check_invariants();
 }
 
+/// A reader of a text that is spilled, whose store fails after so many reads.
+fn reader_that_fails(text: &str, reads: u64) -> (FrozenReader, Faults) {
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+    let pool = SpillPool::builder().memory(0).page_size(256).store(store).build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(text.as_bytes()).unwrap();
+    let reader = buffer.freeze().reader();
+    faults.set(Fault::lasting(reads, Failure::io()).on(Call::Read));
+    (reader, faults)
+}
+
+/// `read_to_string` was std's, which drops all that it has read if an error comes within a character, though the position has
+/// passed it.
+#[test]
+fn text_that_was_read_before_an_error_stays() {
+    let text = "aé€😀".repeat(1500);
+    for nth in 0..20 {
+        let (mut reader, faults) = reader_that_fails(&text, nth);
+        let mut read = String::from("before ");
+        let failed = reader.read_to_string(&mut read);
+        let position = usize::try_from(reader.position()).unwrap();
+        assert_eq!(read["before ".len()..], text[..position], "after {nth} reads");
+        faults.lift();
+        assert_eq!(failed.is_err(), position < text.len());
+        assert_eq!(reader.read_to_string(&mut read).unwrap(), text.len() - position);
+        assert_eq!(read["before ".len()..], text);
+        reader.seek(SeekFrom::Start(2)).unwrap();
+        assert_eq!(reader.read_to_string(&mut read).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!((read["before ".len()..] == text, reader.position()), (true, reader.len()));
+    }
+}
+
+/// std's `read_line` drops a line whose character an error has cut.
+#[test]
+fn a_line_that_an_error_has_cut_is_read_again() {
+    let text = "aé€😀 ".repeat(70) + "\n";
+    for nth in 0..6 {
+        let (mut reader, faults) = reader_that_fails(&text, nth);
+        let mut read = String::new();
+        let failed = reader.read_line(&mut read);
+        assert_eq!((failed.is_err(), reader.position()), (faults.failed() > 0, read.len() as u64));
+        faults.lift();
+        reader.read_line(&mut read).unwrap();
+        assert_eq!(read, text, "after {nth} reads");
+    }
+}
+
 #[test]
 fn handles_can_go_to_other_threads() {
-    fn is_shared<T: Send + Sync + Clone>() {}
-    fn is_sent<T: Send + Clone>() {}
-    is_shared::<Frozen>();
-    is_sent::<FrozenReader>();
+    const fn is_shared<T: Clone + Send + Sync + 'static>() {}
+    const fn is_sent<T: Clone + Send + 'static>() {}
+    const { is_shared::<Frozen>() };
+    const { is_sent::<FrozenReader>() };
+    const { is_sent::<Chunks>() };
 }
 
 #[test]

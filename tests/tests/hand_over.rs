@@ -361,14 +361,20 @@ mod names_that_others_chose {
         assert_eq!((found.uid(), found.gid(), mode(&path)), (12345, 12345, 0o755));
     }
 
-    /// A rename would put a regular file in the place of a FIFO that a program waits at.
+    /// A rename would put a regular file in the place of a FIFO that a program waits at, or of `/dev/null`.
     #[test]
     fn what_is_no_file_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let [fifo, socket] = ["fifo", "socket"].map(|name| dir.path().join(name));
+        let [fifo, socket, device] = ["fifo", "socket", "device"].map(|name| dir.path().join(name));
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         let _listener = UnixListener::bind(&socket).unwrap();
-        for path in [&fifo, &socket] {
+        // It takes root to make a device: one like /dev/null.
+        let made = Command::new("mknod").arg(&device).args(["c", "1", "3"]).output();
+        let has_device = made.is_ok_and(|made| made.status.success());
+        if !has_device {
+            skip("a device", "none can be made");
+        }
+        for path in [&fifo, &socket].into_iter().chain(has_device.then_some(&device)) {
             for mut buffer in buffers(path) {
                 let model = fill(&mut buffer);
                 let failed = buffer.persist(path).unwrap_err();
@@ -378,5 +384,6 @@ mod names_that_others_chose {
         }
         let kind = |path: &Path| fs::symlink_metadata(path).unwrap().file_type();
         assert!(kind(&fifo).is_fifo() && kind(&socket).is_socket());
+        assert!(!has_device || kind(&device).is_char_device());
     }
 }

@@ -8,6 +8,7 @@ use overspill_tests::support::Random;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
 use std::thread;
 
 const PAGE: usize = 4096;
@@ -46,6 +47,35 @@ fn a_page_in_memory_is_lent_without_a_copy_and_stays_charged() {
     thread::spawn(move || drop(slice)).join().unwrap();
     assert_eq!((pool.stats().memory_used, pool.stats().memory_lent), (0, 0));
     pool.check_invariants();
+}
+
+/// The last loan of content that is gone freed memory, and told nobody: who waited for room waited on.
+#[test]
+fn memory_that_comes_free_with_a_loan_wakes_who_waits_for_room() {
+    let builder = SpillPool::builder().memory(8 * PAGE).disk(0).page_size(PAGE);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let content = frozen(&pool, &[1; 2 * PAGE]);
+    let lent = [0, 1].map(|page| content.bytes_at(page * PAGE as u64, PAGE).unwrap());
+    let mut rest = pool.buffer();
+    rest.write_all(&[2; 6 * PAGE]).unwrap();
+    let mut waiting = pool.buffer();
+    waiting.write_all(&[3; PAGE]).unwrap_err();
+    let mut context = Context::from_waker(Waker::noop());
+    while waiting.poll_writable(&mut context).is_ready() {
+        waiting.write_all(&[3; PAGE]).unwrap_err();
+    }
+    let [first, second] = lent;
+    drop((content, first.clone()));
+    drop(second);
+    assert!(waiting.poll_writable(&mut context).is_ready());
+    waiting.write_all(&[3; PAGE]).unwrap();
+
+    while waiting.poll_writable(&mut context).is_ready() {
+        waiting.write_all(&[3; PAGE]).unwrap_err();
+    }
+    thread::spawn(move || drop(first)).join().unwrap();
+    assert!(waiting.poll_writable(&mut context).is_ready());
+    waiting.write_all(&[3; PAGE]).unwrap();
 }
 
 #[test]

@@ -158,6 +158,28 @@ fn the_tests_that_hold_a_module_are_there() {
     assert!(seen > 50, "only {seen} were found");
 }
 
+/// The names in backticks that `page` links to a Rust file, and that file; without those that name the file itself.
+fn named_functions(page: &str) -> Vec<(&str, &str)> {
+    let links = page.split("[`").skip(1).filter_map(|rest| rest.split_once(')')?.0.split_once("`]("));
+    links.filter(|(name, file)| !name.contains('.') && file.ends_with(".rs")).collect()
+}
+
+/// A test that was renamed is not found by a reader of the page that says what it holds.
+#[test]
+fn the_tests_that_the_page_of_faults_names_are_there() {
+    assert_eq!(
+        named_functions("[`a`](b/c.rs), [`d.rs`](d.rs), [`e`](f.md), [`g_h`](i.rs)."),
+        [("a", "b/c.rs"), ("g_h", "i.rs")]
+    );
+    let page = text(&root().join("docs/faults.md"));
+    let named = named_functions(&page);
+    assert!(named.len() > 70, "only {} are named", named.len());
+    for (name, file) in named {
+        let source = text(&root().join("docs").join(file));
+        assert!(source.contains(&format!("fn {name}(")), "{file} has no {name}");
+    }
+}
+
 fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

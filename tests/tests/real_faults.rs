@@ -6,8 +6,11 @@
 #![cfg(target_os = "linux")]
 #![allow(missing_docs)]
 
+use overspill::{Checksums, SpillPool};
 use overspill_tests::linux::{in_own_mounts, may_trace, ordeal, ordeal_traced, survived};
 use std::fs;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
 use std::process::Command;
 
 const ORDEAL: &str = env!("CARGO_BIN_EXE_ordeal");
@@ -20,6 +23,56 @@ fn a_full_file_system_loses_nothing() {
     let Some(output) = in_own_mounts(name, dir.path(), ORDEAL, line) else { return };
     let said = survived(&output, name);
     assert!(said.contains("store is full"), "{said}");
+}
+
+/// The environment variable that is set in the process that has a small file system.
+const INSIDE: &str = "OVERSPILL_IN_A_SMALL_FILE_SYSTEM";
+
+/// A copy that needed fresh blocks failed on a full file system, though the pool there had freed ones that it had not given back.
+#[test]
+fn a_full_file_system_refuses_no_copy_while_the_pool_has_free_blocks() {
+    let name = "a_full_file_system_refuses_no_copy_while_the_pool_has_free_blocks";
+    if let Some(dir) = std::env::var_os(INSIDE) {
+        return [false, true].into_iter().for_each(|checked| copy_to_what_is_left(Path::new(&dir), checked));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let line = format!("mount -t tmpfs -o size=2M none $DIR; {INSIDE}=$DIR exec $PROGRAM --exact {name}");
+    let program = std::env::current_exe().unwrap();
+    let Some(output) = in_own_mounts(name, dir.path(), program, &line) else { return };
+    survived(&output, name);
+}
+
+/// Copies 700 KiB on a file system that has 2 MiB, of which the pool has all but 300 KiB, and uses no more than 700.
+fn copy_to_what_is_left(dir: &Path, checked: bool) {
+    let checksums = if checked { Checksums::On } else { Checksums::Off };
+    let pool = SpillPool::builder().memory(0).dir(dir).checksums(checksums).build().unwrap();
+    let filled = |kib: usize, byte| {
+        let mut buffer = pool.buffer();
+        buffer.write_all(&vec![byte; kib << 10]).unwrap();
+        buffer
+    };
+    for way in 0..4 {
+        let early = filled(1000, 1);
+        let mut content = filled(700, 2); // behind it in the file
+        drop(early);
+        let path = dir.join("target");
+        let mut copied = match way {
+            0 => content.persist(&path).unwrap().into_file(),
+            1 => content.into_file().unwrap(),
+            2 => content.freeze().persist(&path).unwrap().into_file(),
+            _ => {
+                let cloned = content.try_clone().unwrap();
+                drop(content);
+                cloned.into_file().unwrap()
+            }
+        };
+        let mut bytes = Vec::new();
+        copied.rewind().unwrap();
+        copied.read_to_end(&mut bytes).unwrap();
+        assert!(bytes == vec![2; 700 << 10], "{way}");
+        let _ = fs::remove_file(path);
+        pool.trim();
+    }
 }
 
 #[test]

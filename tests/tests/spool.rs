@@ -195,6 +195,85 @@ fn a_writer_without_room_fails_and_goes_on() {
     assert!(all.iter().all(|byte| *byte == 3) && more == [4; PAGE]);
 }
 
+/// Reads `text` by `read`, which a timeout interrupts after so many bytes, many of them within a character or at the end of a page.
+fn read_in_two(text: &str, read: fn(&mut SpoolReader, &mut String) -> io::Result<usize>) {
+    let cuts = (0..30).chain([1, 3].into_iter().flat_map(|pages| pages * PAGE - 5..pages * PAGE + 5));
+    for (cut, once) in cuts.flat_map(|cut| [(cut, false), (cut, true)]) {
+        let (mut writer, reader) = pool(1 << 20).spool();
+        let mut reader = if once { reader.once() } else { reader };
+        reader.set_timeout(Some(Duration::ZERO));
+        writer.write_all(&text.as_bytes()[..cut]).unwrap();
+        let mut found = String::from("before ");
+        assert_eq!(read(&mut reader, &mut found).unwrap_err().kind(), ErrorKind::TimedOut);
+        let position = usize::try_from(reader.position()).unwrap();
+        assert_eq!(found["before ".len()..], text[..position], "{cut} bytes are there");
+        assert!(position + 4 > cut, "{position} of {cut}");
+        writer.write_all(&text.as_bytes()[cut..]).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(read(&mut reader, &mut found).unwrap(), text.len() - position);
+        assert_eq!(found["before ".len()..], *text);
+    }
+}
+
+/// `read_to_string` was std's, which drops all that it has read if an error comes within a character: text that the position had
+/// passed was with nobody, and a reader that reads once could not go back for it. A writer that paused there was enough.
+#[test]
+fn text_that_was_read_before_an_error_stays() {
+    read_in_two(&"aé€😀".repeat(1500), |reader, text| reader.read_to_string(text));
+}
+
+/// std's `read_line` drops a line whose character a timeout has cut, and a reader that reads once cannot go back for all of it.
+#[test]
+fn a_line_that_a_timeout_has_cut_is_read_again() {
+    read_in_two(&("aé€😀".repeat(1500) + "\n"), |reader, line| reader.read_line(line));
+}
+
+/// Bytes that are often the beginnings and middles of characters, in lines of all lengths, and pages whose ends cut them.
+#[test]
+fn lines_are_those_that_std_reads() {
+    let mut random = Random::new(5);
+    for round in 0..200 {
+        let parts = ["a", "é", "€", "😀", "\n"].map(str::as_bytes);
+        let mut bytes = Vec::new();
+        while bytes.len() < 2 * PAGE {
+            match random.index(40) {
+                0 if round % 2 == 0 => bytes.push(random.bytes(1)[0]),
+                part => bytes.extend_from_slice(parts[part % parts.len()]),
+            }
+        }
+        let (mut writer, reader) = pool(1 << 20).spool();
+        let (mut reader, mut expected) = (reader.once(), std::io::Cursor::new(&bytes));
+        writer.write_all(&bytes).unwrap();
+        writer.finish().unwrap();
+        loop {
+            let [mut found, mut line] = [(); 2].map(|()| String::from("before "));
+            let read = [reader.read_line(&mut found), expected.read_line(&mut line)];
+            let [read, std] = read.map(|read| read.map_err(|error| error.kind()));
+            assert_eq!((read, &found, reader.position()), (std, &line, expected.position()), "round {round}");
+            if std == Ok(0) {
+                break;
+            }
+        }
+    }
+}
+
+/// As std's: of bytes that are no text, the string gets none.
+#[test]
+fn bytes_that_are_no_text_leave_the_string_alone() {
+    for bad in [&b"\xFF"[..], b"\xE2\x82"] {
+        let bytes = [&b"text ".repeat(PAGE)[..], bad].concat();
+        let (mut writer, reader) = pool(1 << 20).spool();
+        let mut readers = [reader.clone(), reader.once()];
+        writer.write_all(&bytes).unwrap();
+        writer.finish().unwrap();
+        for reader in &mut readers {
+            let mut read = String::from("before");
+            assert_eq!(reader.read_to_string(&mut read).unwrap_err().kind(), ErrorKind::InvalidData);
+            assert_eq!((read.as_str(), reader.position()), ("before", bytes.len() as u64));
+        }
+    }
+}
+
 #[test]
 fn a_store_that_fails_is_an_error_of_who_met_it() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
@@ -253,9 +332,9 @@ fn who_is_told_may_read_the_spool() {
 
 #[test]
 fn ends_go_to_other_threads() {
-    fn is_sent<T: Send>() {}
-    is_sent::<SpoolWriter>();
-    is_sent::<SpoolReader>();
+    const fn is_sent<T: Send + 'static>() {}
+    const { is_sent::<SpoolWriter>() };
+    const { is_sent::<SpoolReader>() };
     let (mut writer, reader) = pool(1 << 20).spool();
     drop(reader);
     io::copy(&mut &b"without a reader"[..], &mut writer).unwrap();

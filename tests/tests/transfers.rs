@@ -8,7 +8,7 @@
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool, Store};
 use overspill_tests::support::content_of;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 const PAGE: usize = 16;
@@ -201,6 +201,34 @@ fn read_to_string_keeps_what_it_has_read() {
         assert_eq!(buffer.read_to_string(&mut read).unwrap(), text.len() - position);
         assert_eq!(read["before ".len()..], text);
     }
+}
+
+/// std's `read_line` drops a line whose character an error has cut, though the position has passed it.
+#[test]
+fn read_line_reads_again_what_it_has_not_returned() {
+    let text = "aé€😀\n".repeat(40);
+    for nth in 0..text.len() / PAGE {
+        let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+        let pool = SpillPool::builder().memory(0).page_size(PAGE).store(store).build();
+        let mut buffer = pool.unwrap().buffer();
+        buffer.write_all(text.as_bytes()).unwrap();
+        buffer.rewind().unwrap();
+        faults.set(Fault::once(nth as u64, Failure::io()).on(Call::Read));
+        let (mut read, mut errors) = (String::new(), 0);
+        loop {
+            match buffer.read_line(&mut read) {
+                Ok(0) => break,
+                Ok(_) => assert!(read.ends_with('\n')),
+                Err(_) => errors += 1,
+            }
+            assert_eq!(read, text[..usize::try_from(buffer.position()).unwrap()], "read {nth} has failed");
+        }
+        assert_eq!((read == text, errors), (true, faults.failed()));
+    }
+    let mut no_text = SpillBuffer::from(&b"a\xFFb\nc"[..]);
+    let mut read = String::new();
+    assert_eq!(no_text.read_line(&mut read).unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!((read.as_str(), no_text.position()), ("", 4), "as std's");
 }
 
 /// As std's: of bytes that are no text, the string gets none.

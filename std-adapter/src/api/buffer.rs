@@ -72,8 +72,8 @@ pub(crate) const MEMORY_LIMIT_DEFAULT: usize = 8 << 20;
 ///
 /// A file that goes with its buffer is closed by the drop, and the file system frees its blocks there and then, in the same 60 ms:
 /// that of a buffer without a pool, of one made by [`SpillPool::buffer_for`](crate::SpillPool::buffer_for), and of a pool's last handle or buffer. Clearing
-/// or cutting the former two costs as much. Where a thread must not stop for so long, as that of an event loop, use buffers of
-/// a pool.
+/// or cutting the former two costs as much. Where a thread must not stop for so long, use buffers of a pool, or their
+/// async form.
 pub struct SpillBuffer {
     /// Where the next read or write starts, in bytes: any `u64`, past the end too.
     pub(crate) position: u64,
@@ -155,7 +155,8 @@ impl SpillBuffer {
         self.pager.stats().disk_used > 0
     }
 
-    /// Moves all pages from memory to the store now, and returns their memory to the pool.
+    /// Moves all pages from memory to the store now, and returns their memory to the pool. Not those that a
+    /// [clone](SpillBuffer::try_clone) shares.
     ///
     /// # Errors
     /// If the disk limit or the store refuses: pages that did not move are still in memory. With

@@ -6,6 +6,7 @@
 //! Held by: `tests/tests/conformance.rs`, `tests/tests/spill_model.rs`, `tests/tests/model_is_a_file.rs`.
 
 use crate::api::buffer::SpillBuffer;
+use crate::api::text::read_line;
 use crate::error::SpillError;
 use crate::pager::medium::{MediumError, Rest};
 use crate::pager::state::Pager;
@@ -184,6 +185,14 @@ impl BufRead for SpillBuffer {
         self.pager.requested.read += self.position - before;
         self.pager.end_loan();
         self.pager.keep_limit();
+    }
+
+    /// As std's, but that of a line that an error has cut, what is not in `buf` is read again.
+    fn read_line(&mut self, buf: &mut String) -> io::Result<usize> {
+        let from = self.position;
+        let (read, kept) = read_line(self, buf);
+        self.position = kept.map_or(self.position, |kept| from + kept);
+        read
     }
 }
 

@@ -6,6 +6,8 @@
 
 use crate::api::buffer::SpillBuffer;
 use crate::api::frozen_reader::FrozenReader;
+#[cfg(feature = "http-body")]
+use crate::api::held::Pooled;
 use crate::api::persist::save;
 use crate::api::persisted::Persisted;
 use crate::disk::atomic_file::Existing;
@@ -13,6 +15,8 @@ use crate::error::SpillError;
 use crate::observe::stats::BufferStats;
 use crate::pager::content::Content;
 use crate::pager::shared::Shared;
+#[cfg(feature = "http-body")]
+use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::fmt;
 use std::io::{self, Write};
@@ -51,6 +55,15 @@ use std::path::Path;
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// Nothing writes to it, and so neither it nor its readers can be written to:
+///
+/// ```compile_fail,E0599
+/// use std::io::Write;
+///
+/// let mut frozen = overspill::SpillBuffer::new().freeze();
+/// frozen.write_all(b"more");
+/// ```
 #[derive(Clone)]
 pub struct Frozen {
     shared: Arc<Shared>,
@@ -71,6 +84,16 @@ impl SpillBuffer {
     /// assert_eq!((frozen.len(), frozen.to_vec()?), (6, b"a body".to_vec()));
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// The buffer is gone, so nobody can write to what others read:
+    ///
+    /// ```compile_fail,E0382
+    /// use std::io::Write;
+    ///
+    /// let mut buffer = overspill::SpillBuffer::new();
+    /// let frozen = buffer.freeze();
+    /// buffer.write_all(b"more");
+    /// ```
     #[must_use]
     pub fn freeze(self) -> Frozen {
         Frozen::whole(Arc::new(Shared::new(Content::new(self.pager, false))))
@@ -86,6 +109,11 @@ impl Frozen {
     #[cfg(feature = "bytes")]
     pub(crate) fn content(&self) -> &Content {
         &self.shared.content
+    }
+
+    #[cfg(feature = "http-body")]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Where in the content this handle's part begins.
@@ -249,11 +277,11 @@ impl Frozen {
     /// ```
     pub fn into_buffer(self) -> Result<SpillBuffer, Frozen> {
         let Frozen { shared, start, end } = self;
-        if (start, end) != (0, shared.content.len()) || !shared.content.is_whole() {
+        if (start, end) != (0, shared.content.len()) {
             return Err(Frozen { shared, start, end });
         }
-        match Arc::try_unwrap(shared) {
-            Ok(shared) => Ok(SpillBuffer { position: 0, pager: shared.content.into_pager() }),
+        match Shared::into_pager(shared) {
+            Ok(pager) => Ok(SpillBuffer { position: 0, pager }),
             Err(shared) => Err(Frozen { shared, start, end }),
         }
     }
@@ -262,7 +290,7 @@ impl Frozen {
     /// for themselves is counted by the pool alone.
     #[must_use]
     pub fn stats(&self) -> BufferStats {
-        self.shared.content.with_pager(|pager| pager.stats())
+        self.shared.content.with_pager(|pager| pager.stats()).unwrap_or_default()
     }
 
     /// Checks every invariant that can be checked without I/O. For tests.
@@ -271,7 +299,14 @@ impl Frozen {
     /// If one does not hold.
     #[doc(hidden)]
     pub fn check_invariants(&self) {
-        self.shared.content.with_pager(|pager| pager.check_invariants());
+        let _ = self.shared.content.with_pager(|pager| pager.check_invariants());
+    }
+}
+
+#[cfg(feature = "http-body")]
+impl Pooled for Frozen {
+    fn pool(&self) -> &Arc<PoolState> {
+        &self.shared.content.pool
     }
 }
 

@@ -3,23 +3,8 @@
 //! Held by: `tests/tests/lent_bytes.rs`.
 
 use crate::api::frozen::Frozen;
-use crate::pager::lent_page::LentPage;
-use crate::sync::Arc;
 use bytes::Bytes;
 use std::io;
-
-/// A part of a lent page.
-struct Part {
-    page: Arc<LentPage>,
-    at: usize,
-    len: usize,
-}
-
-impl AsRef<[u8]> for Part {
-    fn as_ref(&self) -> &[u8] {
-        &self.page.bytes_from(self.at)[..self.len]
-    }
-}
 
 impl Frozen {
     /// The `len` bytes at `offset`, or as many as there are before the end.
@@ -28,10 +13,13 @@ impl Frozen {
     /// The page stays charged to the pool until the last clone is dropped, on whatever thread, and whether or not the content
     /// is still there. [`PoolStats::memory_lent`](crate::PoolStats::memory_lent) counts it.
     ///
+    /// Bytes that were [given](crate::SpillBuffer::push) are lent as they were. A page of them keeps all that was given with it, and
+    /// counts so, once for all of its pages. A buffer without a pool lends them whatever they count.
+    ///
     /// They are copied to memory that the pool does not charge:
     ///
     /// - if they lie in several pages: [`chunks`](Frozen::chunks) go from page to page;
-    /// - if a quarter of the memory limit is lent, or what [`PoolBuilder::lend`](crate::PoolBuilder::lend) says, so that slow
+    /// - if more than a quarter of the memory limit would be lent, or than what [`PoolBuilder::lend`](crate::PoolBuilder::lend) says, so that slow
     ///   receivers never starve the pool;
     /// - if they are less than a quarter of what would be held for them;
     /// - if there is no memory for the page.
@@ -54,20 +42,21 @@ impl Frozen {
         if len == 0 {
             return Ok(Bytes::new());
         }
-        let content = self.content();
-        let (place, page) = (self.start() + offset, content.pool.page_size as u64);
-        let at = place % page;
-        if at + len as u64 <= page
-            && let Some(page) = content.lend(place, len)?
-        {
-            let at = usize::try_from(at).unwrap_or(usize::MAX);
-            return Ok(Bytes::from_owner(Part { page, at, len }));
+        if let Some(part) = self.content().lend_part(self.start() + offset, len)? {
+            return Ok(Bytes::from_owner(part));
         }
         let mut copy = Vec::new();
         copy.try_reserve_exact(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
         copy.resize(len, 0);
         self.read_exact_at(&mut copy, offset)?;
         Ok(copy.into())
+    }
+
+    /// Bytes between `offset` and the end of its page, or of the content.
+    fn left_in_page(&self, offset: u64) -> usize {
+        let page = self.content().pool.page_size as u64;
+        let len = (page - (self.start() + offset) % page).min(self.len().saturating_sub(offset));
+        usize::try_from(len).unwrap_or(usize::MAX)
     }
 
     /// All bytes in order, in chunks that end with their pages, each as [`bytes_at`](Frozen::bytes_at) returns it. After an
@@ -104,14 +93,12 @@ impl Iterator for Chunks {
     type Item = io::Result<Bytes>;
 
     fn next(&mut self) -> Option<io::Result<Bytes>> {
-        let left = self.frozen.len() - self.at;
-        if left == 0 {
+        let len = self.frozen.left_in_page(self.at);
+        if len == 0 {
             return None;
         }
-        let page = self.frozen.content().pool.page_size as u64;
-        let len = (page - (self.frozen.start() + self.at) % page).min(left);
-        let chunk = self.frozen.bytes_at(self.at, usize::try_from(len).unwrap_or(usize::MAX));
-        self.at = if chunk.is_ok() { self.at + len } else { self.frozen.len() };
+        let chunk = self.frozen.bytes_at(self.at, len);
+        self.at = if chunk.is_ok() { self.at + len as u64 } else { self.frozen.len() };
         Some(chunk)
     }
 }

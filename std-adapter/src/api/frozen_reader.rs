@@ -7,9 +7,18 @@
 //!
 //! Held by: `tests/tests/frozen.rs`, `tests/tests/conformance.rs`.
 
+#[cfg(feature = "tokio")]
+use crate::api::held::Pooled;
+#[cfg(feature = "tokio")]
+use crate::api::polled_reader::View;
+#[cfg(feature = "tokio")]
+use crate::api::read_ahead::Source;
+use crate::api::text::{read_line, read_text};
 use crate::error::SpillError;
 use crate::pager::reader::Reader;
 use crate::pager::shared::Shared;
+#[cfg(feature = "tokio")]
+use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
@@ -36,6 +45,24 @@ const READ_TO_END_STEP: usize = 256 << 10;
 /// other.read_line(&mut line)?;
 /// assert_eq!((&line[..], reader.position(), other.position()), ("second\n", 0, 13));
 /// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// It reads only:
+///
+/// ```compile_fail,E0277
+/// let mut reader = overspill::SpillBuffer::new().freeze().reader();
+/// std::io::copy(&mut &b"more"[..], &mut reader);
+/// ```
+///
+/// What `fill_buf` returns lies in the reader's window, which any other call may move:
+///
+/// ```compile_fail,E0499
+/// use std::io::{BufRead, Read};
+///
+/// let mut reader = overspill::SpillBuffer::new().freeze().reader();
+/// let chunk = reader.fill_buf().unwrap();
+/// reader.read(&mut [0; 10]);
+/// assert!(chunk.is_empty());
 /// ```
 pub struct FrozenReader {
     shared: Arc<Shared>,
@@ -101,10 +128,43 @@ impl FrozenReader {
         Ok(read)
     }
 
+    /// Reads all of `buf` if it lies in the window, and moves past it. Otherwise does nothing and returns false.
+    #[inline(always)]
+    pub(crate) fn read_window(&mut self, buf: &mut [u8]) -> bool {
+        self.is_within(buf.len()) && self.reader.read_window(&mut self.at, buf)
+    }
+
     /// Whether the window, which may reach further than a slice does, can be read for `len` bytes.
     #[inline(always)]
     fn is_within(&self, len: usize) -> bool {
         len as u64 <= self.end.saturating_sub(self.at)
+    }
+}
+
+/// For the async form.
+#[cfg(feature = "tokio")]
+impl FrozenReader {
+    pub(crate) fn view(&mut self) -> View<'_> {
+        let source = Source { shared: Arc::clone(&self.shared), end: self.end };
+        View { source, reader: &mut self.reader, at: &mut self.at }
+    }
+
+    /// The position in the content.
+    pub(crate) fn place(&self) -> u64 {
+        self.at
+    }
+
+    /// What was lent at the position, with nothing in between.
+    pub(crate) fn lent(&self) -> &[u8] {
+        let lent = self.reader.lent(self.at);
+        &lent[..lent.len().min(self.left())]
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Pooled for FrozenReader {
+    fn pool(&self) -> &Arc<PoolState> {
+        &self.shared.content.pool
     }
 }
 
@@ -126,7 +186,7 @@ impl Drop for FrozenReader {
 impl Read for FrozenReader {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.is_within(buf.len()) && self.reader.read_window(&mut self.at, buf) {
+        if self.read_window(buf) {
             return Ok(buf.len());
         }
         self.read_slow(buf)
@@ -134,7 +194,7 @@ impl Read for FrozenReader {
 
     #[inline]
     fn read_exact(&mut self, mut buf: &mut [u8]) -> io::Result<()> {
-        if self.is_within(buf.len()) && self.reader.read_window(&mut self.at, buf) {
+        if self.read_window(buf) {
             return Ok(());
         }
         while !buf.is_empty() {
@@ -159,6 +219,14 @@ impl Read for FrozenReader {
         }
         Ok(buf.len() - start)
     }
+
+    /// As std's, but that text which was read before an error stays in `buf`, and a character that it has cut is read again.
+    fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
+        buf.try_reserve(self.left()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let (read, again) = read_text(buf, |piece, _| self.read_slow(piece));
+        self.at -= again as u64;
+        read
+    }
 }
 
 impl BufRead for FrozenReader {
@@ -174,6 +242,14 @@ impl BufRead for FrozenReader {
     fn consume(&mut self, n: usize) {
         self.at += n.min(self.left()) as u64;
         self.reader.pass(self.at);
+    }
+
+    /// As std's, but that of a line that an error has cut, what is not in `buf` is read again.
+    fn read_line(&mut self, buf: &mut String) -> io::Result<usize> {
+        let from = self.at;
+        let (read, kept) = read_line(self, buf);
+        self.at = kept.map_or(self.at, |kept| from + kept);
+        read
     }
 }
 

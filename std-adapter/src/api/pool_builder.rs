@@ -113,7 +113,8 @@ impl PoolBuilder {
     /// no limit.
     ///
     /// Counted are whole blocks of 4 KiB: those that a page's bytes lie in where the page grows in the store, and else up to
-    /// twice as many, or the page. With 0 nothing can be spilled, and writes beyond the memory limit are refused.
+    /// twice as many, or the page. Small bodies that are [spilled](crate::SpillBuffer::spill) on request, have been silent for long,
+    /// or leave because the memory limit is lowered, share a block, in steps of 128 bytes each. With 0 nothing can be spilled, and writes beyond the memory limit are refused.
     pub fn disk(mut self, bytes: u64) -> Self {
         self.disk = bytes;
         self
@@ -209,11 +210,11 @@ impl PoolBuilder {
         self
     }
 
-    /// Sets how many bytes of the pool's memory may be lent by [`Frozen::bytes_at`](crate::Frozen::bytes_at) and
-    /// [`Frozen::chunks`](crate::Frozen::chunks). The default is a quarter of the memory limit, whatever that is at the time.
+    /// Sets how many bytes of the pool's memory may be lent: by `Frozen::bytes_at` and `Frozen::chunks`, with the feature `bytes`, and
+    /// to async readers that read ahead, with the feature `tokio`. The default is a quarter of the memory limit, whatever that is at the time.
     ///
     /// What is lent cannot leave memory until the receiver lets go of it. With 0, all is copied.
-    #[cfg(feature = "bytes")]
+    #[cfg(any(feature = "bytes", feature = "tokio"))]
     pub fn lend(mut self, bytes: u64) -> Self {
         self.lent_limit = Some(bytes);
         self

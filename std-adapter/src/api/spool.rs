@@ -63,9 +63,35 @@ impl SpillPool {
 /// Its bytes are kept until [`finish`](SpoolWriter::finish) returns them, unless all readers
 /// [read once](SpoolReader::once). A writer that is dropped without it has failed: readers get an error of kind
 /// `ConnectionAborted` once they have read what was written.
+///
+/// There is one writer, so the bytes have one order:
+///
+/// ```compile_fail,E0599
+/// let pool = overspill::SpillPool::builder().memory(1 << 20).build().unwrap();
+/// let (writer, reader) = pool.spool();
+/// let other = writer.clone();
+/// ```
+///
+/// and it writes no more once it has said that the content is whole, or why it is not:
+///
+/// ```compile_fail,E0382
+/// use std::io::Write;
+///
+/// let pool = overspill::SpillPool::builder().memory(1 << 20).build().unwrap();
+/// let (mut writer, reader) = pool.spool();
+/// let frozen = writer.finish();
+/// writer.write_all(b"more");
+/// ```
+///
+/// ```compile_fail,E0382
+/// let pool = overspill::SpillPool::builder().memory(1 << 20).build().unwrap();
+/// let (writer, reader) = pool.spool();
+/// writer.fail("the client is gone");
+/// let frozen = writer.finish();
+/// ```
 pub struct SpoolWriter {
-    shared: Arc<Shared>,
-    feed: Arc<Feed>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) feed: Arc<Feed>,
 }
 
 impl SpoolWriter {
@@ -91,8 +117,13 @@ impl SpoolWriter {
     /// None at present. The result leaves room for stores that can fail here.
     pub fn finish(self) -> io::Result<Frozen> {
         self.shared.content.close();
+        Ok(self.end_whole())
+    }
+
+    /// Tells the readers that the content, which is closed, is whole, and returns it.
+    pub(crate) fn end_whole(&self) -> Frozen {
         self.feed.finish(End::Finished);
-        Ok(Frozen::whole(Arc::clone(&self.shared)))
+        Frozen::whole(Arc::clone(&self.shared))
     }
 
     /// Says that there will be no more, though the content is not whole. Readers get
@@ -119,7 +150,7 @@ impl SpoolWriter {
     /// Where the bytes are, and how much was spilled and transferred so far.
     #[must_use]
     pub fn stats(&self) -> BufferStats {
-        self.shared.content.with_pager(|pager| pager.stats())
+        self.shared.content.with_pager(|pager| pager.stats()).unwrap_or_default()
     }
 
     /// Checks every invariant that can be checked without I/O. For tests.
@@ -128,7 +159,7 @@ impl SpoolWriter {
     /// If one does not hold.
     #[doc(hidden)]
     pub fn check_invariants(&self) {
-        self.shared.content.with_pager(|pager| pager.check_invariants());
+        let _ = self.shared.content.with_pager(|pager| pager.check_invariants());
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Held by: `tests/tests/spool.rs`, `std-adapter/src/models/spool.rs` (loom).
 
+use crate::api::text::{not_text, read_text, whole_characters};
 use crate::error::SpillError;
 use crate::pager::feed::{End, Feed};
 use crate::pager::reader::Reader;
@@ -20,16 +21,28 @@ use std::time::{Duration, Instant};
 /// It sees the end, 0 bytes, only after [`SpoolWriter::finish`](crate::SpoolWriter::finish). If the writer fails or is dropped
 /// instead, a read past what was written is [`SpillError::Unfinished`]. A clone stands at the same position and then goes its
 /// own way. It seeks within what is written.
+///
+/// What `fill_buf` returns lies in the reader's window, which any other call may move:
+///
+/// ```compile_fail,E0502
+/// use std::io::BufRead;
+///
+/// let pool = overspill::SpillPool::builder().memory(1 << 20).build().unwrap();
+/// let (writer, mut reader) = pool.spool();
+/// let chunk = reader.fill_buf().unwrap();
+/// let other = reader.clone();
+/// assert!(chunk.is_empty());
+/// ```
 pub struct SpoolReader {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     feed: Arc<Feed>,
-    reader: Reader,
+    pub(crate) reader: Reader,
     /// This reader's number in the feed.
     number: u64,
-    at: u64,
+    pub(crate) at: u64,
     /// The end of the page before which the feed knows that this reader has passed; `None` unless it reads once.
     told: Option<u64>,
-    timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl SpoolReader {
@@ -53,7 +66,16 @@ impl SpoolReader {
     /// Reads on without going back. What the writer and all readers have passed is then freed while the rest arrives, if
     /// all of them read once: the spool needs no more room than the slowest lags behind.
     ///
-    /// Clones read once too. Seeking back is an error.
+    /// Clones read once too. Seeking back is an error. The reader that could go back is gone:
+    ///
+    /// ```compile_fail,E0382
+    /// use std::io::Seek;
+    ///
+    /// let pool = overspill::SpillPool::builder().memory(1 << 20).build().unwrap();
+    /// let (writer, mut reader) = pool.spool();
+    /// let once = reader.once();
+    /// reader.rewind();
+    /// ```
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -92,7 +114,8 @@ impl SpoolReader {
     /// Ready when a read returns at once: with bytes, at the end, or with an error. Otherwise the waker of `context` is called
     /// when that changes. For implementors of `poll_read` and the like.
     ///
-    /// A read from the store may take its time, ready or not.
+    /// A read from the store may take its time, ready or not: the form that `into_async` makes, with the feature `tokio`,
+    /// keeps that away from an event loop.
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let content = &self.shared.content;
         if content.len() > self.at || self.feed.poll(content, self.number, self.at, context.waker()) {
@@ -106,56 +129,111 @@ impl SpoolReader {
         self.shared.content.pool.page_size as u64
     }
 
+    /// Bytes that can be read now, at least one; or 0 at the end. `None` if the writer is to be awaited.
+    pub(crate) fn look(&self) -> io::Result<Option<usize>> {
+        let content = &self.shared.content;
+        let left = |written: u64| Ok(Some(usize::try_from(written - self.at).unwrap_or(usize::MAX)));
+        let written = content.len();
+        if written > self.at {
+            return left(written);
+        }
+        // The end first: what was written before it is there then.
+        let end = self.feed.end()?;
+        let written = content.len();
+        if written > self.at {
+            return left(written);
+        }
+        match end {
+            End::Finished => Ok(Some(0)),
+            End::Failed(reason) => Err(SpillError::Unfinished { written, reason: Some(reason) }.into()),
+            End::Dropped => Err(SpillError::Unfinished { written, reason: None }.into()),
+            End::Open => Ok(None),
+        }
+    }
+
     /// Bytes that can be read now, at least one; or 0 at the end. Waits for more.
     #[cold]
     #[inline(never)]
     fn await_more(&self) -> io::Result<usize> {
-        let content = &self.shared.content;
-        let left = |written: u64| usize::try_from(written - self.at).unwrap_or(usize::MAX);
-        let written = content.len();
-        if written > self.at {
-            return Ok(left(written));
+        if let Some(left) = self.look()? {
+            return Ok(left);
         }
         let began = Instant::now();
         let deadline = self.timeout.and_then(|timeout| began.checked_add(timeout));
         loop {
-            // The end first: what was written before it is there then.
-            let end = self.feed.end();
-            let written = content.len();
-            if written > self.at {
-                return Ok(left(written));
-            }
-            match end {
-                End::Finished => return Ok(0),
-                End::Failed(reason) => {
-                    return Err(SpillError::Unfinished { written, reason: Some(reason) }.into());
-                }
-                End::Dropped => return Err(SpillError::Unfinished { written, reason: None }.into()),
-                End::Open => {}
-            }
-            if !self.feed.wait(content, self.at, deadline) {
+            if !self.feed.wait(&self.shared.content, self.at, deadline)? {
                 return Err(SpillError::NothingWritten { waited: began.elapsed() }.into());
+            }
+            if let Some(left) = self.look()? {
+                return Ok(left);
             }
         }
     }
 
     fn read_slow(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.read_untold(buf)?;
+        self.tell_if_passed();
+        Ok(read)
+    }
+
+    /// Reads, and tells nobody that this reader has passed what it has read: so it may go back.
+    fn read_untold(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
         }
         let want = buf.len().min(self.await_more()?);
         let read = self.reader.read(&self.shared.content, self.at, &mut buf[..want])?;
         self.at += read as u64;
-        self.tell_if_passed();
         Ok(read)
     }
 
-    /// Tells the feed if this reader reads once and has passed a page.
+    /// Reads a character to `buf`, of which some bytes may not be written yet, or lie in the next page. Returns its length and true; or
+    /// 1 and false if it is none, of which the first byte is passed then. After an error none is.
+    fn read_character(&mut self, buf: &mut String) -> io::Result<(usize, bool)> {
+        let (from, mut bytes, mut held) = (self.at, [0; 4], 0);
+        buf.try_reserve(bytes.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let is_text = loop {
+            let n = match self.read_untold(&mut bytes[held..=held]) {
+                Ok(n) => n,
+                Err(error) => {
+                    self.at = from;
+                    return Err(error);
+                }
+            };
+            held += n;
+            match std::str::from_utf8(&bytes[..held]) {
+                Ok(character) => {
+                    buf.push_str(character);
+                    break true;
+                }
+                Err(cut) if n > 0 && cut.error_len().is_none() => {}
+                Err(_) => break false,
+            }
+        };
+        let passed = if is_text { held } else { 1 };
+        self.at = from + passed as u64;
+        self.tell_if_passed();
+        Ok((passed, is_text))
+    }
+
+    /// Whether this reader reads once and has passed a page, of which the feed does not know.
     #[inline]
-    fn tell_if_passed(&mut self) {
-        if self.told.is_some_and(|told| self.at >= told + self.page()) {
+    pub(crate) fn has_passed(&self) -> bool {
+        self.told.is_some_and(|told| self.at >= told + self.page())
+    }
+
+    /// Tells the feed what this reader has passed, if that is a page.
+    #[inline]
+    pub(crate) fn tell_if_passed(&mut self) {
+        if self.has_passed() {
             self.tell_passed();
         }
+    }
+
+    /// Reads all of `buf` if it lies in the window, and moves past it. Otherwise does nothing and returns false.
+    #[inline(always)]
+    pub(crate) fn read_window(&mut self, buf: &mut [u8]) -> bool {
+        self.reader.read_window(&mut self.at, buf)
     }
 
     #[cold]
@@ -188,11 +266,25 @@ impl Drop for SpoolReader {
 impl Read for SpoolReader {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if !buf.is_empty() && self.reader.read_window(&mut self.at, buf) {
+        if !buf.is_empty() && self.read_window(buf) {
             self.tell_if_passed();
             return Ok(buf.len());
         }
         self.read_slow(buf)
+    }
+
+    /// As std's, but that text which was read before an error stays in `buf`, and a character that it has cut is read again. While
+    /// a character lies in two pages, and the second is awaited, the first is not passed.
+    fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
+        let (read, again) = read_text(buf, |piece, cut| {
+            self.at -= cut as u64;
+            self.tell_if_passed();
+            self.at += cut as u64;
+            self.read_untold(piece)
+        });
+        self.at -= again as u64;
+        self.tell_if_passed();
+        read
     }
 }
 
@@ -210,6 +302,38 @@ impl BufRead for SpoolReader {
         self.reader.pass(self.at);
         self.tell_if_passed();
     }
+
+    /// As std's, but that text which was read before an error stays in `buf`, and a character that it has cut is read again.
+    fn read_line(&mut self, buf: &mut String) -> io::Result<usize> {
+        let (start, mut read, mut is_text) = (buf.len(), 0, true);
+        loop {
+            let chunk = self.fill_buf()?;
+            let newline = chunk.iter().position(|byte| *byte == b'\n');
+            let line = &chunk[..newline.map_or(chunk.len(), |at| at + 1)];
+            let (is_last, mut taken) = (newline.is_some() || line.is_empty(), line.len());
+            match whole_characters(line).filter(|_| is_text) {
+                Some(0) if !is_last => {
+                    (taken, is_text) = self.read_character(buf)?;
+                    read += taken;
+                    continue;
+                }
+                Some(whole) => {
+                    buf.try_reserve(whole).map_err(|_| io::ErrorKind::OutOfMemory)?;
+                    buf.push_str(std::str::from_utf8(&line[..whole]).unwrap_or_default());
+                    taken = whole;
+                }
+                None => is_text = false,
+            }
+            self.consume(taken);
+            read += taken;
+            if !is_text {
+                buf.truncate(start);
+            }
+            if is_last {
+                return if is_text { Ok(read) } else { Err(not_text()) };
+            }
+        }
+    }
 }
 
 /// Within what is written: a position past it is an error, and so is one that this reader has passed, if it reads once. The
@@ -221,6 +345,16 @@ impl Seek for SpoolReader {
             SeekFrom::Current(offset) => (self.at, offset),
             SeekFrom::End(offset) => (self.await_end()?, offset),
         };
+        self.seek_from(from, offset)
+    }
+
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.at)
+    }
+}
+
+impl SpoolReader {
+    pub(crate) fn seek_from(&mut self, from: u64, offset: i64) -> io::Result<u64> {
         let written = self.shared.content.len();
         let position = from.checked_add_signed(offset).filter(|position| *position <= written);
         let position = position.ok_or(SpillError::InvalidSeek { from, offset })?;
@@ -232,12 +366,6 @@ impl Seek for SpoolReader {
         Ok(position)
     }
 
-    fn stream_position(&mut self) -> io::Result<u64> {
-        Ok(self.at)
-    }
-}
-
-impl SpoolReader {
     /// The length of all the content, once it has ended.
     fn await_end(&mut self) -> io::Result<u64> {
         let at = self.at;

@@ -1,4 +1,4 @@
-//! Transfers at an offset, transfers of the whole content, and buffers made from bytes.
+//! Transfers at an offset, transfers of the whole content, and buffers made from a slice.
 //!
 //! Promises:
 //!
@@ -208,15 +208,5 @@ impl From<&[u8]> for SpillBuffer {
         }
         buffer.position = 0;
         buffer
-    }
-}
-
-/// Copies the bytes, as from a slice.
-///
-/// # Panics
-/// If the system has neither memory nor room in its temp directory for the copy.
-impl From<Vec<u8>> for SpillBuffer {
-    fn from(bytes: Vec<u8>) -> Self {
-        SpillBuffer::from(&bytes[..])
     }
 }

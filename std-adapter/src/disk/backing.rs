@@ -2,13 +2,13 @@
 //!
 //! Promises:
 //!
-//! - Blocks of free slots make no write fail: one that finds no room gives them back to the file system, and tries again.
+//! - Blocks of free slots make no write fail, nor one of an export: what finds no room gives them back to the file system, and tries again.
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/spill_model.rs`, `tests/tests/large_drops.rs`.
 
 use crate::disk::own_file::OwnFile;
 use crate::disk::quota::Ticket;
-use crate::disk::slots::{BLOCK, Slot};
+use crate::disk::slots::{BLOCK, Fit, Slot};
 use crate::disk::slotted_store::SlottedStore;
 use crate::disk::store::Store;
 use crate::error::SpillError;
@@ -25,8 +25,8 @@ pub(crate) struct Backing<'a> {
 
 impl<'a> Backing<'a> {
     /// The length in bytes of the slot for `bytes` of a page.
-    pub(crate) fn slot_bytes(self, bytes: usize) -> u64 {
-        self.own.map_or_else(|| self.disk.slot_bytes(bytes), OwnFile::slot_bytes)
+    pub(crate) fn slot_bytes(self, bytes: usize, fit: Fit) -> u64 {
+        self.own.map_or_else(|| self.disk.slot_bytes(bytes, fit), OwnFile::slot_bytes)
     }
 
     /// Allocates a slot for `bytes` of page `index`. Uses the bytes that `ticket` was granted before any
@@ -35,27 +35,28 @@ impl<'a> Backing<'a> {
         self,
         index: u64,
         bytes: usize,
+        fit: Fit,
         ticket: Option<&Ticket>,
     ) -> Result<Slot, SpillError> {
         match self.own {
             Some(own) => own.allocate(index, ticket),
-            None => self.disk.allocate(bytes, ticket),
+            None => self.disk.allocate(bytes, fit, ticket),
         }
     }
 
     /// Bytes that [`allocate_to_grow`](Backing::allocate_to_grow) charges.
-    pub(crate) fn charge_to_grow(self, bytes: usize) -> u64 {
+    pub(crate) fn charge_to_grow(self, bytes: usize, fit: Fit) -> u64 {
         if self.own.is_some() || bytes as u64 <= BLOCK {
-            return self.slot_bytes(bytes);
+            return self.slot_bytes(bytes, fit);
         }
-        (bytes as u64).next_multiple_of(BLOCK).min(self.slot_bytes(bytes))
+        (bytes as u64).next_multiple_of(BLOCK).min(self.slot_bytes(bytes, fit))
     }
 
     /// Allocates a slot for `bytes` of page `index`, in which it can grow if it has more than a block, and charges what it
     /// needs now.
-    pub(crate) fn allocate_to_grow(self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
+    pub(crate) fn allocate_to_grow(self, index: u64, bytes: usize, fit: Fit) -> Result<Slot, SpillError> {
         if self.own.is_some() || bytes as u64 <= BLOCK {
-            return self.allocate(index, bytes, None);
+            return self.allocate(index, bytes, fit, None);
         }
         let slot = self.disk.allocate_growing(self.disk.place_to_grow(index, bytes), false)?;
         self.charge_to(slot, bytes, None).inspect_err(|_| self.free_quietly(slot))
@@ -121,9 +122,9 @@ impl<'a> Backing<'a> {
         self.own.map_or_else(|| self.disk.store(), |own| own as &dyn Store)
     }
 
-    /// Calls `write`, and once more if the store had no room and some could be made. The own file is probably in the same
-    /// file system as that of the pool.
-    fn with_room(&self, write: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
+    /// Calls `write`, and once more if the file system had no room and some could be made. An own file, and the target of an export, are
+    /// probably in the same one as the pool's file.
+    pub(crate) fn with_room<R>(self, write: impl Fn() -> io::Result<R>) -> io::Result<R> {
         let ended = self.disk.steps_ended();
         match write() {
             Err(full)

@@ -3,7 +3,7 @@
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/errors.rs`.
 
 use crate::disk::store::Store;
-use crate::sync::{Mutex, lock};
+use crate::sync::fork::Lock;
 use std::io;
 
 /// A store in memory, for tests and fuzzing. Its bytes do not count against any memory limit.
@@ -22,7 +22,7 @@ use std::io;
 /// ```
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    bytes: Mutex<Vec<u8>>,
+    bytes: Lock<Vec<u8>>,
     /// Bytes. Nothing is written at or past this offset.
     capacity: Option<u64>,
 }
@@ -39,13 +39,13 @@ impl MemoryStore {
     /// with `StorageFull`.
     #[must_use]
     pub fn with_capacity(bytes: u64) -> Self {
-        MemoryStore { bytes: Mutex::default(), capacity: Some(bytes) }
+        MemoryStore { bytes: Lock::default(), capacity: Some(bytes) }
     }
 }
 
 impl Store for MemoryStore {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let bytes = lock(&self.bytes);
+        let bytes = self.bytes.lock()?;
         let held = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
         let n = held.len().min(buf.len());
         buf[..n].copy_from_slice(&held[..n]);
@@ -61,7 +61,7 @@ impl Store for MemoryStore {
         }
         let start = usize::try_from(offset).map_err(|_| full())?;
         let end = start.checked_add(data.len()).ok_or_else(full)?;
-        let mut bytes = lock(&self.bytes);
+        let mut bytes = self.bytes.lock()?;
         if bytes.len() < end {
             let more = end - bytes.len();
             bytes.try_reserve(more).map_err(|_| full())?;
@@ -72,7 +72,7 @@ impl Store for MemoryStore {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut bytes = lock(&self.bytes);
+        let mut bytes = self.bytes.lock()?;
         bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
         bytes.shrink_to_fit();
         Ok(())

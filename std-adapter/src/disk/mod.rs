@@ -3,11 +3,14 @@
 //! | file | holds |
 //! |---|---|
 //! | `store` | the trait: bytes at offsets |
+//! | `spill_file` | which process made a temp file, and where it is closed |
 //! | `temp_file`, `memory_store` | stores: an unnamed temp file, and memory for tests |
 //! | `catch_unwind` | a store whose panics are errors |
+//! | `store_access` | whether this thread may call a store now |
 //! | `transfer` | whole reads and writes, counted |
 //! | `kernel_copy` | bytes from file to file, past the memory of the process |
 //! | `slots` | which bytes of a store are free |
+//! | `parts` | slots of less than a block |
 //! | `bits` | a set of numbers whose room is requested before |
 //! | `quota` | the disk limit, and the queue of the waiters for room below it |
 //! | `slotted_store` | a store, its slots and its limit together |
@@ -24,9 +27,12 @@ pub(crate) mod hidden_name;
 pub(crate) mod kernel_copy;
 pub(crate) mod memory_store;
 pub(crate) mod own_file;
+pub(crate) mod parts;
 pub(crate) mod quota;
 pub(crate) mod slots;
 pub(crate) mod slotted_store;
+pub(crate) mod spill_file;
 pub(crate) mod store;
+pub(crate) mod store_access;
 pub(crate) mod temp_file;
 pub(crate) mod transfer;

@@ -14,8 +14,9 @@
 use crate::disk::quota::{Quota, Ticket};
 use crate::disk::slots::Slot;
 use crate::disk::store::Store;
+use crate::disk::store_access;
 use crate::disk::temp_file::TempFileStore;
-use crate::error::SpillError;
+use crate::error::{SpillError, StoreOperation};
 use crate::sync::{Arc, AtomicBool, Ordering};
 use std::fs::File;
 use std::io;
@@ -53,9 +54,15 @@ impl OwnFile {
         self.page_size
     }
 
+    /// Whether the file belongs to the caller now, or is not read again.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed)
+    }
+
     /// Allocates the slot of page `index`. Uses the bytes that `ticket` was granted before any others.
     pub(crate) fn allocate(&self, index: u64, ticket: Option<&Ticket>) -> Result<Slot, SpillError> {
         let len = self.page_size;
+        store_access::check(StoreOperation::Write, index.saturating_mul(len), len)?;
         let refused = || SpillError::TooLarge { position: u64::MAX, requested: len };
         let offset = index.checked_mul(len).filter(|&offset| offset <= END_MAX - len).ok_or_else(refused)?;
         self.quota.reserve_for_slot(len, ticket)?;
@@ -69,11 +76,13 @@ impl OwnFile {
 
     /// The same of several pages. Those that lie one after another are cleared in one call.
     pub(crate) fn free_all_quietly(&self, slots: &[Slot]) {
-        let holds = self.store.is_made() && !self.detached.load(Ordering::Relaxed);
+        let holds = self.store.is_made() && !self.is_detached();
         if holds {
+            // A thread that may not call the store leaves the bytes there.
+            let is_allowed = !store_access::is_resident_only();
             for run in slots.chunk_by(|slot, next| slot.offset + slot.len() == next.offset) {
                 let len = run.len() as u64 * self.page_size;
-                if Store::discard(&self.store, run[0].offset, len).is_err() {
+                if !is_allowed || Store::discard(&self.store, run[0].offset, len).is_err() {
                     self.has_residue.store(true, Ordering::Relaxed);
                 }
             }

@@ -23,8 +23,8 @@
 //! | served | waiting | [`Ticket::ask`]: what was set aside is released |
 //! | waiting, served | gone | dropping the [`Ticket`] |
 //!
-//! A waiter is also *woken* when memory comes free, since its bytes may then need no disk: it tries again,
-//! and keeps its ticket.
+//! A waiter is also *woken* when memory comes free, since its bytes may then need no disk, and when
+//! [parts](crate::disk::parts) of a block do, which are charged already: it tries again, and keeps its ticket.
 //!
 //! # Why no wake-up is lost
 //!
@@ -33,8 +33,9 @@
 
 use crate::error::{DiskLimitScope, SpillError};
 use crate::foreign::Wakers;
-use crate::memory::budget::{Budget, HighWater, Refused};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, fences, lock};
+use crate::memory::budget::{Budget, HighWater, Refused, Waiters};
+use crate::sync::fork::{Forked, Lock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, fences};
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
@@ -44,7 +45,9 @@ pub(crate) struct Quota {
     high_water: HighWater,
     /// The length of `queue.waiting`. Written with the queue locked; read without, so it may be out of date.
     waiting: AtomicU64,
-    queue: Mutex<Queue>,
+    /// Parts of blocks came free, and no waiter was told yet. True for too long, it costs an attempt of each waiter.
+    parts_freed: AtomicBool,
+    queue: Lock<Queue>,
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +130,13 @@ impl Queue {
     }
 }
 
+/// For the budget of the memory that they may use instead.
+impl Waiters for Quota {
+    fn wake(&self) {
+        self.wake_waiters();
+    }
+}
+
 /// A waiting ticket.
 #[derive(Debug)]
 struct Waiting {
@@ -153,7 +163,8 @@ impl Quota {
             budget: Budget::new(limit),
             high_water: HighWater::default(),
             waiting: AtomicU64::new(0),
-            queue: Mutex::default(),
+            parts_freed: AtomicBool::new(false),
+            queue: Lock::default(),
         }
     }
 
@@ -182,7 +193,7 @@ impl Quota {
             return self.reserve_free(bytes);
         }
         let number = ticket.map(|ticket| ticket.number);
-        let mut queue = lock(&self.queue);
+        let Ok(mut queue) = self.queue() else { return self.reserve_free(bytes) };
         let set_aside = number.and_then(|number| queue.served_mut(number)).map_or(0, |served| served.left);
         let taken = bytes.min(set_aside);
         if bytes > taken {
@@ -223,6 +234,13 @@ impl Quota {
         self.budget.release(bytes);
     }
 
+    /// Notes that parts of blocks came free, in the middle of something: [`serve_if_waiting`](Quota::serve_if_waiting) is to follow
+    /// at its end.
+    pub(crate) fn note_parts_freed(&self) {
+        // A swap, and Release: as for memory that comes free.
+        self.parts_freed.swap(true, Ordering::Release);
+    }
+
     /// Changes the limit in bytes, and serves waiting tickets.
     pub(crate) fn set_limit(&self, bytes: u64) {
         self.budget.set_limit(bytes);
@@ -261,15 +279,18 @@ impl Quota {
         let mut next = Some(0);
         while let Some(from) = next {
             let mut wakers = Wakers::default();
-            next = lock(&self.queue).wake(from, own, &mut wakers);
+            next = self.queue().ok().and_then(|mut queue| queue.wake(from, own, &mut wakers));
             wakers.wake_all();
         }
     }
 
-    /// Serves waiting tickets with what was released.
+    /// Serves waiting tickets with what was released, and wakes them all if parts came free, for which no bytes are set aside.
     pub(crate) fn serve_if_waiting(&self) {
         if self.may_have_waiters() {
             self.serve();
+            if self.parts_freed.swap(false, Ordering::Relaxed) {
+                self.wake_all_but(None);
+            }
         }
     }
 
@@ -277,7 +298,9 @@ impl Quota {
     fn serve(&self) {
         let mut may_be_more = true;
         while may_be_more {
-            let wakers = self.serve_some(&mut lock(&self.queue));
+            let Ok(mut queue) = self.queue() else { return };
+            let wakers = self.serve_some(&mut queue);
+            drop(queue);
             may_be_more = wakers.is_full();
             wakers.wake_all();
         }
@@ -297,18 +320,32 @@ impl Quota {
         wakers
     }
 
+    /// The queue. In a forked process it begins without those that wait, which are threads of its parent.
+    fn queue(&self) -> Result<MutexGuard<'_, Queue>, Forked> {
+        self.queue.lock_or_adopt(|queue| {
+            // Their wakers are the parent's too.
+            queue.waiting.drain(..).for_each(std::mem::forget);
+            self.update_waiting(queue);
+        })
+    }
+
+    /// Whether room is what the process has left free from which this one was forked: nobody is waited for here.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.queue.is_inherited()
+    }
+
     fn update_waiting(&self, queue: &Queue) {
         self.waiting.store(queue.waiting.len() as u64, Ordering::Relaxed);
     }
 
     /// Bytes that are set aside for tickets.
     pub(crate) fn set_aside(&self) -> u64 {
-        lock(&self.queue).served.iter().map(|served| served.left).sum()
+        self.queue().map_or(0, |queue| queue.served.iter().map(|served| served.left).sum())
     }
 
     /// A ticket at the end of the queue, which requests `bytes`. `None` if there is no memory for it.
     pub(crate) fn enter(self: &Arc<Self>, bytes: u64) -> Option<Ticket> {
-        let number = lock(&self.queue).add_ticket()?;
+        let number = self.queue().ok()?.add_ticket()?;
         let ticket = Ticket { quota: Arc::clone(self), number };
         ticket.ask(bytes);
         Some(ticket)
@@ -336,7 +373,7 @@ impl Ticket {
     pub(crate) fn ask(&self, bytes: u64) {
         let quota = &*self.quota;
         {
-            let mut queue = lock(&quota.queue);
+            let Ok(mut queue) = quota.queue() else { return };
             quota.budget.release(queue.take_served(self.number));
             match queue.find_waiting(self.number) {
                 Ok(at) => queue.waiting[at].requested = bytes,
@@ -356,7 +393,7 @@ impl Ticket {
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<()> {
         // Clone the waker, and drop its predecessor, outside the lock: both run foreign code.
         let mut waker = Some(context.waker().clone());
-        let mut queue = lock(&self.quota.queue);
+        let Ok(mut queue) = self.quota.queue() else { return Poll::Ready(()) };
         let Ok(at) = queue.find_waiting(self.number) else { return Poll::Ready(()) };
         let waiting = &mut queue.waiting[at];
         if std::mem::take(&mut waiting.woken) {
@@ -371,7 +408,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let (_waiting, left) = {
-            let mut queue = lock(&self.quota.queue);
+            let Ok(mut queue) = self.quota.queue() else { return };
             let removed = queue.remove_ticket(self.number);
             self.quota.update_waiting(&queue);
             removed
@@ -422,7 +459,7 @@ mod tests {
         assert_eq!((quota.waiting(), quota.set_aside()), (17, WAITERS));
         drop(tickets);
         assert_eq!((quota.used(), quota.waiting(), quota.set_aside()), (0, 0, 0));
-        let queue = lock(&quota.queue);
+        let queue = quota.queue().unwrap();
         assert_eq!((queue.tickets, queue.waiting.capacity(), queue.served.capacity()), (0, 0, 0));
     }
 }

@@ -1,6 +1,7 @@
 //! Slots: a buddy allocator over the offsets of a store.
 //!
-//! A slot's length is a power of two from one block to one page. Freed buddies merge, up to a page. A free
+//! A slot's length is a power of two from one block to one page, or some [parts](crate::disk::parts) of a block. Freed buddies
+//! merge, up to a page. A free
 //! slot is *warm* while the file system still has its blocks, and *cold* once they went back.
 //!
 //! Promises:
@@ -13,9 +14,10 @@
 //!   stays warm.
 //! - No I/O: the caller gets a list of what to discard. So this can be tested alone.
 //!
-//! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/tidy.rs` (no I/O).
+//! Held by: `std-adapter/src/disk/slots/tests.rs`, `tests/tests/leftovers.rs`, `tests/tests/tidy.rs` (no I/O).
 
 use crate::disk::bits::Bits;
+use crate::disk::parts::{PART, Parts};
 use std::num::NonZeroU32;
 
 /// Bytes of the smallest slot, unless pages are smaller: the least that the usual file systems allocate.
@@ -78,8 +80,20 @@ impl Slot {
     }
 }
 
+/// How short a new slot may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// Of whole blocks, for a page that may grow.
+    Blocks,
+    /// Of parts of a block if they are enough, for a page that has come to rest. It moves if it grows.
+    Parts,
+}
+
 /// The length of the slot for `bytes` of a page, where pages have `page` bytes.
-pub(crate) fn slot_bytes(bytes: usize, page: u64) -> u64 {
+pub(crate) fn slot_bytes(bytes: usize, page: u64, fit: Fit) -> u64 {
+    if fit == Fit::Parts && bytes as u64 <= BLOCK - PART && page >= BLOCK {
+        return (bytes as u64).next_multiple_of(PART).max(PART);
+    }
     (bytes as u64).clamp(BLOCK.min(page), page).next_power_of_two()
 }
 
@@ -151,6 +165,8 @@ pub(crate) struct Slots {
     end: u64,
     /// Bytes of all warm slots.
     warm: u64,
+    /// The free parts of blocks that are cut: neither warm nor cold, since their blocks are in use.
+    parts: Parts,
 }
 
 /// Free slots that are being discarded. They are not allocated before [`Slots::finish_discard`].
@@ -171,12 +187,13 @@ impl Slots {
         let page = page_size as u64;
         let block = BLOCK.min(page);
         let orders = (page / block).trailing_zeros() as usize + 1;
-        Slots { block, page, free: (0..orders).map(|k| Free::new(block << k)).collect(), end: 0, warm: 0 }
+        let free = (0..orders).map(|k| Free::new(block << k)).collect();
+        Slots { block, page, free, end: 0, warm: 0, parts: Parts::default() }
     }
 
     /// The length of the slot for `bytes` of a page.
-    pub(crate) fn class(&self, bytes: usize) -> u64 {
-        slot_bytes(bytes, self.page)
+    pub(crate) fn class(&self, bytes: usize, fit: Fit) -> u64 {
+        slot_bytes(bytes, self.page, fit)
     }
 
     fn order(&self, len: u64) -> usize {
@@ -186,11 +203,40 @@ impl Slots {
     /// Allocates a slot of `len` bytes, which must be a [`class`](Slots::class): in a smallest free one that is long enough,
     /// a warm one of any length before a cold one, and of one length the lowest, so that the end of the file becomes free.
     pub(crate) fn allocate(&mut self, len: u64) -> Result<Slot, NoSlot> {
+        if len < self.block {
+            return self.allocate_parts(len);
+        }
         let order = self.order(len);
         match (order..self.free.len()).find_map(|k| Some((k, self.free[k].warm.pop_first()?))) {
             Some((at, number)) => Ok(self.split(order, at, number as u64 * self.free[at].slot, true)),
             None => self.allocate_without_blocks(len),
         }
+    }
+
+    /// Bytes that are in use with a slot of `len` bytes, and were not before: those of a block if one has to be cut.
+    pub(crate) fn charge(&self, len: u64) -> u64 {
+        match len < self.block {
+            true if self.parts.has_room(len) => 0,
+            true => self.block,
+            false => len,
+        }
+    }
+
+    fn allocate_parts(&mut self, len: u64) -> Result<Slot, NoSlot> {
+        if let Some(offset) = self.parts.allocate(len) {
+            return Ok(Slot::new(offset, len));
+        }
+        let block = self.allocate(self.block)?;
+        if !self.parts.cut(block.offset, len) {
+            self.free(block);
+            return Err(NoSlot::Memory);
+        }
+        Ok(Slot::new(block.offset, len))
+    }
+
+    /// Bytes of the free parts of blocks that are in use.
+    pub(crate) fn free_parts(&self) -> u64 {
+        self.parts.free_bytes()
     }
 
     /// As [`allocate`](Slots::allocate), but no warm slot: no block of it is on the disk before it is written.
@@ -240,9 +286,16 @@ impl Slots {
         Some(Slot::new(offset, self.page))
     }
 
-    /// Frees a slot. It is warm.
-    pub(crate) fn free(&mut self, slot: Slot) {
-        self.put_back(slot.offset, self.order(slot.len()), true);
+    /// Frees a slot. It is warm, unless nothing of it was charged, and so nothing written. Returns the bytes that are no longer in
+    /// use: none while others have parts of its block.
+    pub(crate) fn free(&mut self, slot: Slot) -> u64 {
+        if slot.len() >= self.block {
+            self.put_back(slot.offset, self.order(slot.len()), slot.charged() > 0);
+            return slot.charged();
+        }
+        let Some(block) = self.parts.free(slot.offset, slot.len()) else { return 0 };
+        self.put_back(block, 0, true);
+        self.block
     }
 
     /// Frees the slot of `order` at `offset`, and merges it with its buddies.
@@ -348,150 +401,5 @@ impl Slots {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every free byte, as a sorted list of blocks.
-    fn free_blocks(slots: &Slots) -> Vec<u64> {
-        let mut blocks = Vec::new();
-        for (order, free) in slots.free.iter().enumerate() {
-            for number in free.warm.iter().chain(free.cold.iter()) {
-                let offset = number as u64 * free.slot;
-                blocks.extend((0..1u64 << order).map(|i| offset + i * slots.block));
-            }
-        }
-        blocks.sort_unstable();
-        blocks
-    }
-
-    #[test]
-    fn slots_never_overlap_and_all_merge_when_freed() {
-        let mut slots = Slots::new(64 << 10);
-        let mut allocated = Vec::new();
-        let mut seed = 1u64;
-        for round in 0..4000 {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let pick = (seed >> 33) as usize;
-            if round % 3 == 2 && !allocated.is_empty() {
-                slots.free(allocated.swap_remove(pick % allocated.len()));
-            } else {
-                allocated.push(slots.allocate(slots.class(pick % (70 << 10))).unwrap());
-            }
-            if round % 97 == 0 {
-                let discarding = slots.start_discard(u64::MAX);
-                slots.finish_discard(discarding, true);
-                assert_eq!(slots.warm_bytes(), 0);
-            }
-            if round % 50 != 0 {
-                continue;
-            }
-            let mut blocks = free_blocks(&slots);
-            for slot in &allocated {
-                blocks.extend((0..slot.len() / BLOCK).map(|i| slot.offset + i * BLOCK));
-            }
-            blocks.sort_unstable();
-            let all: Vec<u64> = (0..slots.end() / BLOCK).map(|i| i * BLOCK).collect();
-            assert_eq!(blocks, all, "each block is free or allocated, once");
-        }
-        allocated.drain(..).for_each(|slot| slots.free(slot));
-        assert_eq!(slots.cut_free_tail(u64::MAX), Some(0));
-        assert_eq!((slots.end(), slots.warm_bytes()), (0, 0));
-    }
-
-    #[test]
-    fn slots_allocated_one_after_another_lie_one_after_another() {
-        let mut slots = Slots::new(8);
-        let offsets: Vec<u64> = (0..5).map(|_| slots.allocate(8).unwrap().offset).collect();
-        assert_eq!(offsets, [0, 8, 16, 24, 32]);
-    }
-
-    #[test]
-    fn a_slot_at_an_offset_is_available_if_it_is_free_or_at_the_end() {
-        let mut slots = Slots::new(4096);
-        assert_eq!(slots.allocate_at(4096), None, "the gap before it would be lost");
-        let a = slots.allocate_at(0).unwrap();
-        let b = slots.allocate_at(4096).unwrap();
-        assert_eq!(slots.allocate_at(4096), None);
-        slots.free(a);
-        assert_eq!(slots.allocate_at(8192), None, "a free slot is used before the file grows");
-        assert_eq!(slots.allocate_at(0), Some(a));
-        slots.free(a);
-        slots.free(b);
-        assert_eq!((slots.warm_bytes(), slots.cut_free_tail(u64::MAX)), (8192, Some(0)));
-    }
-
-    #[test]
-    fn slots_that_are_being_discarded_are_not_allocated() {
-        let mut slots = Slots::new(4096);
-        let [a, b, c] = [0; 3].map(|_| slots.allocate(4096).unwrap());
-        slots.free(a);
-        slots.free(b);
-        let discarding = slots.start_discard(u64::MAX);
-        assert_eq!(discarding.extents, [(0, 8192)]);
-        assert_eq!(slots.allocate(4096).unwrap().offset, 3 * 4096);
-        slots.finish_discard(discarding, true);
-        assert_eq!(slots.allocate(4096).unwrap(), a);
-        slots.free(c);
-        assert_eq!(slots.allocate(4096).unwrap(), c, "warm before cold");
-    }
-
-    #[test]
-    fn warm_slots_of_any_length_come_before_cold_ones() {
-        let mut slots = Slots::new(16 << 10);
-        let [cold, long, kept] = [4096, 8192, 4096].map(|len| slots.allocate(len).unwrap());
-        assert_eq!((cold.offset, long.offset, kept.offset), (0, 8192, 4096));
-        slots.free(cold);
-        let discarding = slots.start_discard(u64::MAX);
-        slots.finish_discard(discarding, true);
-        slots.free(long);
-        assert_eq!(slots.warm_bytes(), 8192);
-        assert_eq!(
-            slots.allocate(4096).unwrap().offset,
-            8192,
-            "half of the warm one, though a cold one fits"
-        );
-        assert_eq!(slots.warm_bytes(), 4096);
-        assert_eq!(slots.cut_free_tail(u64::MAX), None, "a slot is in use at the end");
-    }
-
-    #[test]
-    fn slots_that_touch_are_discarded_as_one_extent() {
-        let mut slots = Slots::new(4096);
-        let allocated: Vec<Slot> = (0..7).map(|_| slots.allocate(4096).unwrap()).collect();
-        for n in [0, 1, 3, 5] {
-            slots.free(allocated[n]);
-        }
-        let discarding = slots.start_discard(u64::MAX);
-        assert_eq!(discarding.extents, [(0, 8192), (3 * 4096, 4096), (5 * 4096, 4096)]);
-        slots.finish_discard(discarding, true);
-        assert_eq!((slots.warm_bytes(), slots.cut_free_tail(u64::MAX)), (0, None));
-        // The last two pages are free now, one warm and one cold; two that are not at the end stay.
-        slots.free(allocated[6]);
-        slots.free(allocated[4]);
-        assert_eq!(slots.warm_bytes(), 2 * 4096);
-        assert_eq!(slots.cut_free_tail(u64::MAX), Some(3 * 4096));
-        assert_eq!((slots.warm_bytes(), slots.end()), (0, 3 * 4096));
-        slots.free(allocated[2]);
-        assert_eq!((slots.warm_bytes(), slots.cut_free_tail(u64::MAX)), (4096, Some(0)));
-    }
-
-    #[test]
-    fn a_merged_slot_that_is_half_warm_counts_as_warm() {
-        let mut slots = Slots::new(8192);
-        let [low, high] = [4096; 2].map(|len| slots.allocate(len).unwrap());
-        slots.free(low);
-        let discarding = slots.start_discard(u64::MAX);
-        slots.finish_discard(discarding, true);
-        slots.free(high);
-        assert_eq!(slots.warm_bytes(), 8192);
-        let [low, high] = [4096; 2].map(|len| slots.allocate(len).unwrap());
-        slots.free(high);
-        let discarding = slots.start_discard(u64::MAX);
-        slots.finish_discard(discarding, true);
-        slots.free(low);
-        assert_eq!(
-            (slots.warm_bytes(), slots.cut_free_tail(u64::MAX), slots.warm_bytes()),
-            (8192, Some(0), 0)
-        );
-    }
-}
+#[cfg(not(overspill_loom))]
+mod tests;

@@ -9,6 +9,7 @@
 //! - A call that frees more than [`STEP`] bytes, and more than a page, makes no call of the store, and gives its room below the limit back at once:
 //!   the blocks stay warm. The next calls that allocate or free a slot give them back, each at most [`STEP`] bytes; so does
 //!   [`trim`](SlottedStore::trim), all of them; and so does a write that finds no room in the store, before it fails.
+//! - A thread that may not call a store now allocates no slot, and leaves what it frees to later calls.
 //! - Discarding is a refinement: what cannot be discarded stays and is used again. An error of the moment ends one attempt, and only
 //!   one that says "never" ends them all.
 //!
@@ -17,11 +18,13 @@
 
 use crate::disk::catch_unwind::CatchUnwind;
 use crate::disk::quota::{Quota, Ticket};
-use crate::disk::slots::{Discarding, NoSlot, Slot, Slots, slot_bytes};
+use crate::disk::slots::{Discarding, Fit, NoSlot, Slot, Slots, slot_bytes};
 use crate::disk::store::Store;
-use crate::error::SpillError;
+use crate::disk::store_access;
+use crate::error::{SpillError, StoreOperation};
 use crate::foreign::contained;
-use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::fork::{Forked, Lock};
+use crate::sync::{Arc, AtomicU64, Condvar, MutexGuard, Ordering};
 use std::io;
 
 /// Bytes of free slots that stay warm, because writing to blocks that are still there costs a fifth of
@@ -43,7 +46,7 @@ pub(crate) struct SlottedStore {
     store: CatchUnwind,
     quota: Arc<Quota>,
     page_size: usize,
-    state: Mutex<State>,
+    state: Lock<State>,
     /// Signalled when `shrinking` ends.
     cut: Condvar,
     /// Signalled when a step ends.
@@ -93,9 +96,10 @@ impl State {
     }
 
     /// Takes out up to `bytes_max` bytes of warm slots, rounded up to a page: from the end first. To be
-    /// [taken](SlottedStore::take) without the lock. `None` if there is nothing to do, or the file is being cut.
+    /// [taken](SlottedStore::take) without the lock. `None` if there is nothing to do, the file is being cut, or this thread may
+    /// not call the store.
     fn start_step(&mut self, bytes_max: u64) -> Option<Step> {
-        if self.shrinking {
+        if self.shrinking || store_access::is_resident_only() {
             return None;
         }
         let warm = self.slots.warm_bytes();
@@ -128,6 +132,14 @@ impl State {
     }
 }
 
+impl State {
+    /// For a forked process: no thread of its parent ends a step here. What it was giving back is used no more.
+    fn adopt(&mut self) {
+        self.shrinking = false;
+        self.steps = 0;
+    }
+}
+
 impl SlottedStore {
     pub(crate) fn new(store: Box<dyn Store>, quota: Arc<Quota>, page_size: usize) -> Self {
         let store = CatchUnwind(store);
@@ -143,7 +155,7 @@ impl SlottedStore {
             store,
             quota,
             page_size,
-            state: Mutex::new(state),
+            state: Lock::new(state),
             cut: Condvar::new(),
             stepped: Condvar::new(),
             steps_ended: AtomicU64::new(0),
@@ -156,7 +168,7 @@ impl SlottedStore {
 
     /// Bytes of free slots whose blocks the store still has.
     pub(crate) fn recycled_bytes(&self) -> u64 {
-        lock(&self.state).slots.warm_bytes()
+        self.state().map_or(0, |state| state.slots.warm_bytes())
     }
 
     /// Changes the disk limit in bytes, and gives the blocks of free slots back to the file system.
@@ -166,15 +178,28 @@ impl SlottedStore {
     }
 
     /// The length of the slot for `bytes` of a page.
-    pub(crate) fn slot_bytes(&self, bytes: usize) -> u64 {
-        slot_bytes(bytes, self.page_size as u64)
+    pub(crate) fn slot_bytes(&self, bytes: usize, fit: Fit) -> u64 {
+        slot_bytes(bytes, self.page_size as u64, fit)
     }
 
     /// Allocates a slot for `bytes` of a page. Uses the bytes that `ticket` was granted before any others.
     /// Waits while another thread cuts the file.
-    pub(crate) fn allocate(&self, bytes: usize, ticket: Option<&Ticket>) -> Result<Slot, SpillError> {
-        let len = self.slot_bytes(bytes);
-        self.allocate_with(len, ticket, |slots| slots.allocate(len))
+    pub(crate) fn allocate(
+        &self,
+        bytes: usize,
+        fit: Fit,
+        ticket: Option<&Ticket>,
+    ) -> Result<Slot, SpillError> {
+        let len = self.slot_bytes(bytes, fit);
+        store_access::check(StoreOperation::Write, 0, len)?;
+        let state = self.lock_uncut()?;
+        let charge = state.slots.charge(len);
+        self.allocate_with(state, charge, ticket, |slots| slots.allocate(len))
+    }
+
+    /// Bytes below the disk limit that no buffer has: the free parts of blocks of which others are in use.
+    pub(crate) fn free_parts(&self) -> u64 {
+        self.state().map_or(0, |state| state.slots.free_parts())
     }
 
     /// The length of a slot for page `index`, of which `bytes` are to be written there first, and which may grow.
@@ -185,8 +210,9 @@ impl SlottedStore {
     /// Allocates a slot in which a page can grow to `room` bytes. Nothing of it is charged yet, unless it is warm: then
     /// its blocks are there, and all of it is. `may_be_warm` allows that.
     pub(crate) fn allocate_growing(&self, room: usize, may_be_warm: bool) -> Result<Slot, SpillError> {
-        self.allocate_with(0, None, |slots| {
-            let len = slots.class(room);
+        store_access::check(StoreOperation::Write, 0, room as u64)?;
+        self.allocate_with(self.lock_uncut()?, 0, None, |slots| {
+            let len = slots.class(room, Fit::Blocks);
             let before = slots.warm_bytes();
             let found = if may_be_warm { slots.allocate(len) } else { slots.allocate_without_blocks(len) };
             match found {
@@ -214,6 +240,7 @@ impl SlottedStore {
         if charge == slot.charged() {
             return Ok(slot);
         }
+        store_access::check(StoreOperation::Write, slot.offset, charge)?;
         self.quota.reserve_for_slot(charge - slot.charged(), ticket)?;
         // A look without the lock: there is seldom more that is warm.
         if self.quota.used().saturating_add(WARM_MAX) > self.quota.limit() {
@@ -225,11 +252,11 @@ impl SlottedStore {
     /// Reserves `charge` bytes, and allocates a slot by `allocate`.
     fn allocate_with(
         &self,
+        mut state: MutexGuard<'_, State>,
         charge: u64,
         ticket: Option<&Ticket>,
         allocate: impl FnOnce(&mut Slots) -> Result<Slot, NoSlot>,
     ) -> Result<Slot, SpillError> {
-        let mut state = self.lock_uncut();
         self.quota.reserve_for_slot(charge, ticket)?;
         let slot = match allocate(&mut state.slots) {
             Ok(slot) => slot,
@@ -257,13 +284,17 @@ impl SlottedStore {
         self.trim_for_quota(warm);
     }
 
+    fn state(&self) -> Result<MutexGuard<'_, State>, Forked> {
+        self.state.lock_or_adopt(State::adopt)
+    }
+
     /// The state, once no other thread cuts the file.
-    fn lock_uncut(&self) -> MutexGuard<'_, State> {
-        let mut state = lock(&self.state);
+    fn lock_uncut(&self) -> Result<MutexGuard<'_, State>, Forked> {
+        let mut state = self.state()?;
         while state.shrinking {
             state = self.cut.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
-        state
+        Ok(state)
     }
 
     /// I6: keeps the sum of used bytes and warm bytes within the limit. A new slot may be unable to use the
@@ -283,26 +314,34 @@ impl SlottedStore {
 
     /// Frees slots, and wakes nobody. Makes no call of the store: [`end_freeing`](SlottedStore::end_freeing) is to follow.
     pub(crate) fn free_all_quietly(&self, slots: &[Slot]) {
-        {
-            let mut state = lock(&self.state);
-            slots.iter().for_each(|slot| state.slots.free(*slot));
+        let free = |mut state: MutexGuard<'_, State>| {
             state.in_use -= slots.len() as u64;
+            slots.iter().fold((0, false), |(sum, has_parts), slot| {
+                let unused = state.slots.free(*slot);
+                (sum + unused, has_parts || unused < slot.charged()) // others have the rest of its block
+            })
+        };
+        let (unused, has_parts) = self.state().map_or((0, false), free);
+        self.quota.release_quietly(unused);
+        if has_parts {
+            self.quota.note_parts_freed();
         }
-        self.quota.release_quietly(slots.iter().map(|slot| slot.charged()).sum());
     }
 
     /// After `bytes` were freed: if enough free blocks have come together, gives some back to the file system. Leaves that to
     /// the next calls if `bytes` are many.
     pub(crate) fn end_freeing(&self, bytes: u64) {
         if bytes <= STEP.max(self.page_size as u64) {
-            let step = lock(&self.state).start_step_if_due(self.quota.limit());
-            self.take(step);
+            let limit = self.quota.limit();
+            let step = self.state().map(|mut state| state.start_step_if_due(limit));
+            self.take(step.unwrap_or_default());
         }
     }
 
     /// Allocates the slot of a whole page at `offset`, if it is available. Does not wait.
     pub(crate) fn allocate_at(&self, offset: u64) -> Option<Slot> {
-        let mut state = lock(&self.state);
+        store_access::check(StoreOperation::Write, offset, self.page_size as u64).ok()?;
+        let mut state = self.state().ok()?;
         if state.shrinking {
             return None;
         }
@@ -324,8 +363,8 @@ impl SlottedStore {
 
     /// The same, with at most `bytes_max` bytes, rounded up to a page. Waits while another thread cuts the file.
     fn give_back(&self, bytes_max: u64) {
-        let step = self.lock_uncut().start_step(bytes_max);
-        self.take(step);
+        let step = self.lock_uncut().map(|mut state| state.start_step(bytes_max));
+        self.take(step.unwrap_or_default());
     }
 
     /// Gives the blocks of a step back, with nothing locked.
@@ -336,15 +375,14 @@ impl SlottedStore {
             // again before they are read.
             // The error is foreign, and its drop may panic.
             let _ = contained(|| drop(self.store.set_len(end)));
-            lock(&self.state).shrinking = false;
+            let _ = self.state().map(|mut state| state.shrinking = false);
             self.cut.notify_all();
         }
         let discarded: io::Result<()> =
             discarding.extents.iter().try_for_each(|&(offset, len)| self.store.discard(offset, len));
-        {
-            let mut state = lock(&self.state);
+        if let Ok(mut state) = self.state() {
             state.finish_discard(discarding, &discarded, self.page_size as u64);
-            state.steps -= 1;
+            state.steps = state.steps.saturating_sub(1);
             self.steps_ended.fetch_add(1, Ordering::Release);
         }
         self.stepped.notify_all();
@@ -362,12 +400,12 @@ impl SlottedStore {
     /// another attempt.
     pub(crate) fn make_room(&self, ended: u64) -> bool {
         let step = {
-            let mut state = self.lock_uncut();
+            let Ok(mut state) = self.lock_uncut() else { return false };
             state.until_discard = state.until_discard.map(|_| 0);
             state.start_step(u64::MAX)
         };
         self.take(step);
-        let mut state = lock(&self.state);
+        let Ok(mut state) = self.state() else { return false };
         while state.steps > 0 {
             state = self.stepped.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
@@ -376,7 +414,7 @@ impl SlottedStore {
 
     /// As [`trim`](SlottedStore::trim), but tries to discard even if that has failed before.
     pub(crate) fn trim_again(&self) {
-        lock(&self.state).until_discard = Some(0);
+        let _ = self.state().map(|mut state| state.until_discard = Some(0));
         self.trim();
     }
 

@@ -6,8 +6,16 @@
 //! `tests/tests/spill_faults/`.
 
 use crate::sync::Arc;
+use crate::sync::fork::Forked;
 use std::fs::File;
 use std::io::{self, IoSlice};
+
+/// As a store that has a lock of its own says it.
+impl From<Forked> for io::Error {
+    fn from(forked: Forked) -> Self {
+        io::Error::new(io::ErrorKind::Deadlock, forked)
+    }
+}
 
 /// A place for spilled pages: bytes at offsets.
 ///

@@ -15,8 +15,10 @@
 //! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`, `tests/tests/refused_calls.rs`.
 
 use crate::disk::kernel_copy;
+use crate::disk::spill_file::SpillFile;
 use crate::disk::store::Store;
-use crate::sync::{Mutex, OnceLock, lock};
+use crate::sync::OnceLock;
+use crate::sync::fork::Lock;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -58,27 +60,15 @@ use std::path::{Path, PathBuf};
 pub struct TempFileStore {
     /// The caller's choice, or else one of [`usual_dirs`].
     dir: Option<PathBuf>,
-    file: OnceLock<Made>,
+    file: OnceLock<SpillFile>,
     /// Held while the file is made, so that two threads do not make two.
-    making: Mutex<()>,
-}
-
-#[derive(Debug)]
-struct Made {
-    file: File,
-    /// The process that made it.
-    process: u32,
+    making: Lock<()>,
 }
 
 /// A forked process would change its parent's file: the source of an `io::Error`.
 #[derive(Debug, thiserror::Error)]
 #[error("the temp file belongs to the process that this one was forked from; make a pool of its own here")]
 pub(crate) struct OfParent;
-
-/// The number of this process; 0 where there is no fork.
-fn current_process() -> u32 {
-    if cfg!(unix) { std::process::id() } else { 0 }
-}
 
 /// Why a store could not make its file: the source of its `io::Error`.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +104,7 @@ impl TempFileStore {
     /// On Windows, always a store in the system's temp directory.
     #[must_use]
     pub fn new() -> Self {
-        TempFileStore { dir: None, file: OnceLock::new(), making: Mutex::new(()) }
+        TempFileStore { dir: None, file: OnceLock::new(), making: Lock::new(()) }
     }
 
     /// A store in `dir`, which may be in RAM too. The directory need not exist before the first byte is
@@ -126,19 +116,19 @@ impl TempFileStore {
 
     /// The file, which is made now if there is none yet. For reading: a forked process reads its parent's.
     pub(crate) fn file(&self) -> io::Result<&File> {
-        Ok(&self.made()?.file)
+        Ok(self.made()?.get())
     }
 
     /// The file, for changing it. A forked process must not: its parent uses the same slots.
     pub(crate) fn changeable_file(&self) -> io::Result<&File> {
         let made = self.made()?;
-        if made.process != current_process() {
+        if made.is_inherited() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, OfParent));
         }
-        Ok(&made.file)
+        Ok(made.get())
     }
 
-    fn made(&self) -> io::Result<&Made> {
+    fn made(&self) -> io::Result<&SpillFile> {
         match self.file.get() {
             Some(made) => Ok(made),
             None => self.make(),
@@ -151,12 +141,12 @@ impl TempFileStore {
     }
 
     #[cold]
-    fn make(&self) -> io::Result<&Made> {
-        let _making = lock(&self.making);
+    fn make(&self) -> io::Result<&SpillFile> {
+        let _making = self.making.lock()?;
         if self.file.get().is_none() {
             let (made, _) =
                 make_in(self.dir.as_deref()).map_err(|error| io::Error::new(error.source.kind(), error))?;
-            let _ = self.file.set(Made { file: made, process: current_process() });
+            let _ = self.file.set(SpillFile::new(made));
         }
         self.file.get().ok_or_else(|| io::ErrorKind::NotFound.into())
     }

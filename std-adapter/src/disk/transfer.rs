@@ -5,12 +5,14 @@
 //! - A transfer moves all its bytes, or fails with an error that names the operation, the offset and the
 //!   length of what is left. Short and interrupted calls are continued here, and nowhere else.
 //! - A read that finds no bytes is an error, never the end of the content.
+//! - A thread that may not call a store now makes no call, and counts none.
 //! - A copy to or from a file moves what it can, and has no errors: its caller transfers the rest, and counts no more of a copy than
 //!   the bytes it moved.
 //!
 //! Held by: `tests/tests/spill_faults/`, `tests/tests/spill_edges.rs`.
 
 use crate::disk::store::Store;
+use crate::disk::store_access;
 use crate::disk::temp_file::NoTempFile;
 use crate::error::{SpillError, StoreOperation};
 use crate::foreign::contained;
@@ -26,6 +28,7 @@ pub(crate) fn read(
     buf: &mut [u8],
     counts: &mut IoCounts,
 ) -> Result<(), SpillError> {
+    store_access::check(StoreOperation::Read, offset, buf.len() as u64)?;
     let started = Instant::now();
     let (done, result) = transfer(buf.len(), io::ErrorKind::InvalidData, |done| {
         store.read_at(offset + done as u64, &mut buf[done..])
@@ -41,6 +44,9 @@ pub(crate) fn write(
     data: &[u8],
     counts: &mut IoCounts,
 ) -> (usize, Result<(), SpillError>) {
+    if let Err(refused) = store_access::check(StoreOperation::Write, offset, data.len() as u64) {
+        return (0, Err(refused));
+    }
     let started = Instant::now();
     let (done, result) = transfer(data.len(), io::ErrorKind::WriteZero, |done| {
         store.write_at(offset + done as u64, &data[done..])
@@ -60,8 +66,11 @@ pub(crate) fn write_parts(
     mut parts: &mut [IoSlice<'_>],
     counts: &mut IoCounts,
 ) -> (usize, Result<(), SpillError>) {
-    let started = Instant::now();
     let len = parts.iter().map(|part| part.len()).sum();
+    if let Err(refused) = store_access::check(StoreOperation::Write, offset, len as u64) {
+        return (0, Err(refused));
+    }
+    let started = Instant::now();
     let mut before = 0;
     let (done, result) = transfer(len, io::ErrorKind::WriteZero, |done| {
         IoSlice::advance_slices(&mut parts, done - before);
@@ -81,6 +90,9 @@ pub(crate) fn copy_to_file(
     at: u64,
     counts: &mut IoCounts,
 ) -> usize {
+    if store_access::is_resident_only() {
+        return 0;
+    }
     let started = Instant::now();
     let step = |done| store.copy_to_file(offset + done as u64, len - done, file, at + done as u64);
     let copied = copy(len, step);
@@ -99,6 +111,9 @@ pub(crate) fn copy_from_file(
     at: u64,
     counts: &mut IoCounts,
 ) -> usize {
+    if store_access::is_resident_only() {
+        return 0;
+    }
     let started = Instant::now();
     let step = |done| store.copy_from_file(offset + done as u64, len - done, file, at + done as u64);
     let copied = copy(len, step);

@@ -7,10 +7,13 @@
 //! - A limit that is lowered below the used bytes refuses every reservation until enough is released.
 //! - No call waits.
 //! - A [`WatchedBudget`] forgets no byte that came free before it has said so once.
+//! - What frees memory apart from any operation of a pool [tells](WatchedBudget::tell) those that wait for it: the end of a loan, and
+//!   foreign code that was held back.
 //!
 //! Held by: the tests below, `std-adapter/src/models.rs` (loom), `tests/tests/pool_memory.rs`.
 
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, OnceLock, Ordering};
+use std::fmt;
 
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -50,9 +53,14 @@ impl Budget {
 
     /// Reserves `bytes`, all or nothing. Returns the used bytes afterwards.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<u64, Refused> {
+        self.reserve_within(bytes, |limit| limit)
+    }
+
+    /// As [`reserve`](Budget::reserve), but takes the used bytes no further than what `most` says of the limit.
+    pub(crate) fn reserve_within(&self, bytes: u64, most: impl Fn(u64) -> u64) -> Result<u64, Refused> {
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
-            let limit = self.limit.load(Ordering::Relaxed);
+            let limit = most(self.limit.load(Ordering::Relaxed));
             if bytes > limit.saturating_sub(used) {
                 return Err(Refused { limit, used });
             }
@@ -85,11 +93,18 @@ impl Budget {
     }
 }
 
+/// Those that wait until something comes free.
+pub(crate) trait Waiters: fmt::Debug + Send + Sync {
+    /// Wakes them, contained, unless this thread holds it back.
+    fn wake(&self);
+}
+
 /// A budget that also remembers whether bytes came free. So what frees them may be in the middle of something, and those
 /// that wait for them are woken at its end.
 #[derive(Debug)]
 pub(crate) struct WatchedBudget {
     budget: Budget,
+    waiters: OnceLock<Arc<dyn Waiters>>,
     /// Bytes came free, and [`take_freed`](WatchedBudget::take_freed) has not said so yet. True for too long, it costs an
     /// attempt of each waiter.
     has_freed: AtomicBool,
@@ -97,7 +112,25 @@ pub(crate) struct WatchedBudget {
 
 impl WatchedBudget {
     pub(crate) fn new(limit: u64) -> Self {
-        WatchedBudget { budget: Budget::new(limit), has_freed: AtomicBool::new(false) }
+        WatchedBudget {
+            budget: Budget::new(limit),
+            waiters: OnceLock::new(),
+            has_freed: AtomicBool::new(false),
+        }
+    }
+
+    /// Says who waits for it.
+    pub(crate) fn set_waiters(&self, waiters: Arc<dyn Waiters>) {
+        self.waiters.get_or_init(|| waiters);
+    }
+
+    /// Wakes those that wait, if something came free. To be called with nothing locked but what is held back for.
+    pub(crate) fn tell(&self) {
+        if let Some(waiters) = self.waiters.get()
+            && self.take_freed()
+        {
+            waiters.wake();
+        }
     }
 
     pub(crate) fn budget(&self) -> &Budget {
@@ -126,6 +159,18 @@ impl WatchedBudget {
     }
 }
 
+/// Tells, when it is dropped, those that wait for memory: a field behind what frees some.
+#[cfg(any(feature = "bytes", feature = "tokio"))]
+#[derive(Debug)]
+pub(crate) struct TellsAtEnd(pub(crate) Arc<WatchedBudget>);
+
+#[cfg(any(feature = "bytes", feature = "tokio"))]
+impl Drop for TellsAtEnd {
+    fn drop(&mut self) {
+        self.0.tell();
+    }
+}
+
 #[cfg(test)]
 #[cfg(not(overspill_loom))]
 mod tests {
@@ -136,6 +181,7 @@ mod tests {
         let budget = Budget::new(10);
         assert_eq!(budget.reserve(7), Ok(7));
         assert_eq!(budget.reserve(4), Err(Refused { limit: 10, used: 7 }));
+        assert_eq!(budget.reserve_within(1, |limit| limit - 3), Err(Refused { limit: 7, used: 7 }));
         assert_eq!(budget.reserve(3), Ok(10));
         budget.release(10);
         assert_eq!(budget.used(), 0);

@@ -37,6 +37,12 @@ impl Frame {
         Some(Frame { block, budget: Arc::clone(budget) })
     }
 
+    /// The budget that it is charged to.
+    #[cfg(any(feature = "bytes", feature = "tokio"))]
+    pub(crate) fn budget(&self) -> &Arc<WatchedBudget> {
+        &self.budget
+    }
+
     /// All bytes that were ever written, for this page or an earlier one.
     #[inline(always)]
     pub(crate) fn bytes(&self) -> &[u8] {

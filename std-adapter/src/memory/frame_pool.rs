@@ -5,16 +5,18 @@
 //! - I2: charged bytes never pass the limit. A frame is charged before it is allocated.
 //! - A recycled frame stays charged. If freeing recycled frames makes enough room for a request of another
 //!   size, they are freed.
-//! - While more is charged than the limit, frames are freed instead of recycled.
+//! - While more is charged than the limit, frames are freed instead of recycled. Given memory is never recycled.
 //! - What comes free, by a frame that is freed or recycled or by a new limit, is noted until
 //!   [`take_freed`](FramePool::take_freed) says so.
 //!
 //! Held by: the tests below, `std-adapter/src/models.rs` (loom), `tests/tests/pool_memory.rs`.
 
-use crate::memory::budget::{Budget, HighWater, WatchedBudget};
+use crate::memory::budget::{Budget, HighWater, Waiters, WatchedBudget};
 use crate::memory::chunks::trim_process;
 use crate::memory::frame::Frame;
 use crate::memory::free_lists::FreeLists;
+use crate::memory::given::{Given, Owner};
+use crate::memory::page_frame::PageFrame;
 use crate::memory::size_class::{class_below, size_class};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -46,6 +48,12 @@ impl FramePool {
     /// length that it outgrew, and has no others to leave it to.
     pub(crate) fn without_recycling(self) -> Self {
         FramePool { free_lists: None, ..self }
+    }
+
+    /// The same, and who waits for its memory.
+    pub(crate) fn waited_for_by(self, waiters: Arc<dyn Waiters>) -> Self {
+        self.budget.set_waiters(waiters);
+        self
     }
 
     pub(crate) fn budget(&self) -> &Budget {
@@ -96,6 +104,20 @@ impl FramePool {
         if is_ample { self.acquire(len) } else { None }
     }
 
+    /// Charges `charge` bytes for memory that a caller gives, if an eighth of the limit is left then: given memory is no frame
+    /// that the next page can use. Otherwise returns its owner.
+    pub(crate) fn charge_given(&self, owner: Owner, charge: u64) -> Result<Arc<Given>, Owner> {
+        let reserve = || self.budget().reserve_within(charge, |limit| limit - limit / 8);
+        let charged = reserve().or_else(|refused| {
+            let missing = refused.used.saturating_add(charge).saturating_sub(refused.limit);
+            self.free_lists.as_ref().ok_or(refused)?.free_at_least(missing);
+            reserve()
+        });
+        let Ok(sum) = charged else { return Err(owner) };
+        self.high_water.note(sum);
+        Given::new(owner, charge, &self.budget)
+    }
+
     /// The most bytes ever charged.
     pub(crate) fn high_water(&self) -> u64 {
         self.high_water.get()
@@ -124,8 +146,10 @@ impl FramePool {
         self.budget().used().saturating_sub(self.budget().limit())
     }
 
-    /// Keeps `frame` for the next request for its length. Frees it if more is charged than the limit.
-    pub(crate) fn recycle(&self, mut frame: Frame) {
+    /// Keeps `frame` for the next request for its length. Frees it if more is charged than the limit, and lets go of it if it is
+    /// of given memory.
+    pub(crate) fn recycle(&self, frame: impl Into<PageFrame>) {
+        let Some(mut frame) = frame.into().into_own() else { return };
         frame.use_first(frame.capacity());
         if let Some(lists) = self.free_lists.as_ref().filter(|_| !self.is_over()) {
             lists.push(frame);
@@ -137,6 +161,13 @@ impl FramePool {
     pub(crate) fn trim(&self) {
         self.free_lists.iter().for_each(FreeLists::trim);
         trim_process();
+    }
+
+    /// Bytes that are to spare: recycled frames, and what the budget has left.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn spare_bytes(&self) -> u64 {
+        let budget = self.budget();
+        budget.limit().saturating_sub(budget.used()).saturating_add(self.recycled_bytes())
     }
 
     /// Bytes of recycled frames, which are charged but not in use.

@@ -15,25 +15,29 @@
 
 use crate::memory::frame::Frame;
 use crate::memory::size_class::class_index;
-use crate::sync::{Mutex, lock, thread_number};
+use crate::sync::fork::Lock;
+use crate::sync::thread_number;
 
 /// Few, since a pool for one buffer has them all too. Two are enough for the models.
 const LISTS: usize = if cfg!(overspill_loom) { 2 } else { 4 };
 
 #[derive(Debug, Default)]
 pub(crate) struct FreeLists {
-    lists: [Mutex<List>; LISTS],
+    lists: [Lock<List>; LISTS],
 }
 
 impl FreeLists {
     /// A frame of `len` bytes, with arbitrary bytes in it.
     pub(crate) fn pop(&self, len: usize) -> Option<Frame> {
-        self.own_first().find_map(|list| lock(list).pop(len))
+        self.own_first().find_map(|list| list.lock().ok()?.pop(len))
     }
 
     /// Keeps `frame`. Frees it if there is no memory to note it.
     pub(crate) fn push(&self, frame: Frame) {
-        let unkept = lock(&self.lists[thread_number() % LISTS]).push(frame);
+        let unkept = match self.lists[thread_number() % LISTS].lock() {
+            Ok(mut list) => list.push(frame),
+            Err(_) => Some(frame),
+        };
         drop(unkept); // after the list is unlocked
     }
 
@@ -42,26 +46,27 @@ impl FreeLists {
     pub(crate) fn free_at_least(&self, bytes: u64) {
         let mut missing = bytes;
         if self.bytes() >= bytes {
-            self.own_first()
-                .for_each(|list| missing = missing.saturating_sub(lock(list).free_at_least(missing)));
+            self.own_first().filter_map(|list| list.lock().ok()).for_each(|mut list| {
+                missing = missing.saturating_sub(list.free_at_least(missing));
+            });
         }
     }
 
     /// Frees all frames.
     pub(crate) fn trim(&self) {
         for list in &self.lists {
-            let frames = std::mem::take(&mut *lock(list));
+            let frames = list.lock().map(|mut list| std::mem::take(&mut *list));
             drop(frames); // after the list is unlocked
         }
     }
 
     /// The sum of the capacities of all frames.
     pub(crate) fn bytes(&self) -> u64 {
-        self.lists.iter().map(|list| lock(list).bytes).sum()
+        self.lists.iter().filter_map(|list| list.lock().ok()).map(|list| list.bytes).sum()
     }
 
     /// All lists, beginning with this thread's.
-    fn own_first(&self) -> impl Iterator<Item = &Mutex<List>> {
+    fn own_first(&self) -> impl Iterator<Item = &Lock<List>> {
         let (others, own) = self.lists.split_at(thread_number() % LISTS);
         own.iter().chain(others)
     }
@@ -120,6 +125,7 @@ impl List {
 mod tests {
     use super::*;
     use crate::memory::frame_pool::FramePool;
+    use crate::sync::{Mutex, lock};
 
     const LEN: usize = 8;
 

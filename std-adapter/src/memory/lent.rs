@@ -2,7 +2,7 @@
 //!
 //! Promise: the sum never passes the limit that a request names, not for a moment.
 //!
-//! Held by: `tests/tests/lent_bytes.rs`.
+//! Held by: `tests/tests/lent_bytes.rs`, `std-adapter/src/models/content.rs` (loom).
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub(crate) struct LentBytes(AtomicU64);
 
-#[cfg(feature = "bytes")]
+#[cfg(any(feature = "bytes", feature = "tokio", all(test, overspill_loom)))]
 impl LentBytes {
     /// Adds `bytes`, if no more than `limit` are lent then. Returns whether it did.
     pub(crate) fn add(&self, bytes: u64, limit: u64) -> bool {

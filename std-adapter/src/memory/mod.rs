@@ -8,6 +8,8 @@
 //! | `chunks` | the pieces of the process, and which of them go back to the system |
 //! | `block` | a piece, or memory of the allocator, and how much of it was written |
 //! | `frame` | the memory of one page, with its charge |
+//! | `given` | memory that a caller gave, with its charge |
+//! | `page_frame` | a frame, or a page of given memory |
 //! | `size_class` | the lengths of frames |
 //! | `free_lists` | frames for recycling |
 //! | `frame_pool` | acquiring and recycling frames |
@@ -22,9 +24,11 @@ pub(crate) mod copy;
 pub(crate) mod frame;
 pub(crate) mod frame_pool;
 pub(crate) mod free_lists;
+pub(crate) mod given;
 pub(crate) mod lent;
 pub(crate) mod machine;
 pub(crate) mod ordered;
+pub(crate) mod page_frame;
 pub(crate) mod pieces;
 pub(crate) mod size_class;
 pub(crate) mod system;

@@ -3,9 +3,11 @@
 //! Held by: `.ci/weaken-pool`.
 
 use crate::disk::store::Store;
+use crate::memory::lent::LentBytes;
 use crate::models::{PAGE, VecStore, explore, reclaim, two_pages};
 use crate::pager::content::Content;
 use crate::pager::reader::Reader;
+use crate::pager::shared::Shared;
 use crate::pager::state::Pager;
 use crate::pool::state::PoolState;
 use crate::sync::{Arc, AtomicUsize, Ordering};
@@ -97,7 +99,7 @@ fn pages_are_read_while_their_frames_are_taken() {
         let (content, _) = two_spilled_pages(PAGE, 0);
         let mut bytes = [0; 3];
         assert_eq!(content.read_at(0, &mut bytes).unwrap(), 3); // in memory now
-        let peer = content.with_pager(|pager| pager.own_table().peer());
+        let peer = content.with_pager(|pager| pager.own_table().peer()).unwrap();
         let (pool, theirs) = (Arc::clone(&content.pool), Arc::clone(&content));
         let reclaimer = thread::spawn(move || reclaim(&pool, &[peer], 1, false));
         let other = thread::spawn(move || {
@@ -136,5 +138,52 @@ fn a_readers_window_is_taken_while_it_reads() {
         reclaimer.join().unwrap();
         drop(reader);
         end(content);
+    });
+}
+
+/// Content that its last handle made a buffer of again while another handle, which then was gone, had lent a page of it: a write to
+/// that page panicked, and a read lost it. The other frees a page too, or loom sees nothing in which the two could meet.
+#[test]
+fn content_is_a_buffer_again_only_while_none_of_it_is_lent() {
+    explore(3, || {
+        let (content, _) = two_spilled_pages(4 * PAGE, 0);
+        let shared = Arc::new(Shared::new(Arc::into_inner(content).unwrap()));
+        let (pool, theirs) = (Arc::clone(&shared.content.pool), Arc::clone(&shared));
+        for page in [0, 1] {
+            shared.content.read_at(page * PAGE as u64, &mut [0]).unwrap(); // in memory now
+        }
+        let other = thread::spawn(move || {
+            let page = theirs.content.with_pager(|pager| {
+                pager.discard_pages(1..2);
+                pager.table(|table| table.share(0))
+            });
+            drop(theirs);
+            page.unwrap().unwrap()
+        });
+        let refused = Shared::into_pager(shared).err().expect("another has the content, or a page of it");
+        let page = other.join().unwrap();
+        assert_eq!(page.content_from(0), [1; PAGE]);
+        drop(page);
+        let mut pager = Shared::into_pager(refused).unwrap();
+        pager.check_invariants();
+        pager.write_at(0, &[3]).unwrap();
+        drop(pager);
+        pool.trim();
+        pool.check_quiet();
+    });
+}
+
+/// Two threads lend at once what the limit has room for once.
+#[test]
+fn what_two_lend_at_once_keeps_to_the_limit() {
+    explore(3, || {
+        let lent = Arc::new(LentBytes::default());
+        let theirs = Arc::clone(&lent);
+        let other = thread::spawn(move || theirs.add(2, 3));
+        let mine = lent.add(2, 3);
+        assert!(mine != other.join().unwrap(), "one of the two");
+        assert_eq!(lent.get(), 2);
+        lent.subtract(2);
+        assert!(lent.add(3, 3));
     });
 }

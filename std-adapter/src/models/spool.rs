@@ -31,14 +31,14 @@ fn end(content: Arc<Content>) {
 fn follow(content: &Content, feed: &Feed) -> (u64, End) {
     let (mut reader, mut at) = (Reader::new(Arc::clone(&content.pool)), 0);
     loop {
-        let ended = feed.end();
+        let ended = feed.end().unwrap();
         if content.len() > at {
             let mut byte = [9];
             assert_eq!(reader.read(content, at, &mut byte).unwrap(), 1);
             assert_eq!(u64::from(byte[0]), at);
             at += 1;
         } else if ended == End::Open {
-            assert!(feed.wait(content, at, None));
+            assert!(feed.wait(content, at, None).unwrap());
         } else {
             return (at, ended);
         }
@@ -69,7 +69,7 @@ fn all_that_wait_are_woken_by_the_end() {
         let (content, feed) = spool(4 * PAGE);
         let readers = [(); 2].map(|()| {
             let (content, feed) = (Arc::clone(&content), Arc::clone(&feed));
-            thread::spawn(move || assert!(feed.wait(&content, 0, None)))
+            thread::spawn(move || assert!(feed.wait(&content, 0, None).unwrap()))
         });
         content.close();
         feed.finish(End::Finished);
@@ -129,6 +129,21 @@ fn what_both_have_passed_is_freed_while_one_reads_on() {
         assert!(content.read_at(0, &mut bytes).is_err(), "both have passed it");
         assert_eq!(content.read_at(2 * PAGE as u64, &mut bytes).unwrap(), PAGE);
         assert_eq!(bytes, [3; PAGE]);
+        end(content);
+    });
+}
+
+/// Guards: a pass that finds the lock taken, and does not wait for it, is made by the thread that has it.
+#[test]
+fn a_pass_that_does_not_wait_is_not_forgotten() {
+    explore(3, || {
+        let (content, _feed) = spool(4 * PAGE);
+        content.append(&[1; PAGE]).unwrap();
+        let theirs = Arc::clone(&content);
+        let reader = thread::spawn(move || theirs.pass_unless_busy(PAGE as u64));
+        content.append(&[2]).unwrap();
+        reader.join().unwrap();
+        assert!(content.read_at(0, &mut [0]).is_err(), "it was passed before this call");
         end(content);
     });
 }

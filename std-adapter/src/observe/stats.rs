@@ -103,7 +103,7 @@ impl ByteCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BufferStats {
-    /// Bytes of memory that this buffer uses: its frames.
+    /// Bytes of memory that this buffer uses: its frames, and all of what it was given and keeps a page of.
     pub memory_used: u64,
     /// Bytes of the store that this buffer uses: its slots. A clean page, in memory with a copy in its slot,
     /// counts both here and in `memory_used`.
@@ -120,7 +120,7 @@ pub struct BufferStats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Bytes of memory that the frames of all buffers use.
+    /// Bytes of memory that the frames of all buffers use, and that they were given and keep.
     pub memory_used: u64,
     /// Bytes of memory in recycled frames: no buffer uses them, and they are kept for reuse. Together with
     /// `memory_used` they never pass `memory_limit`, unless the limit was lowered and pages could not leave
@@ -133,9 +133,10 @@ pub struct PoolStats {
     /// Bytes that this process keeps resident for further frames of all its pools, and that no pool is charged for: at
     /// most 6 MiB. 0 where frames come from the allocator, which says nothing of what it keeps.
     pub memory_warm: u64,
-    /// Bytes of frames that are lent as `Bytes`, of content that may be gone. They count in `memory_used`.
+    /// Bytes of frames, and of given memory, that are lent as `Bytes`, of content that may be gone. They count in `memory_used`.
     pub memory_lent: u64,
-    /// Bytes of the store that the slots of all buffers use, or that are set aside for waiters.
+    /// Bytes of the store that the slots of all buffers use, with what is free in blocks that small bodies share, and what is
+    /// set aside for waiters.
     pub disk_used: u64,
     /// Bytes of freed slots whose blocks the store still has, for further slots: at most 1 MiB, unless the store could
     /// not take them back, or more than 2 MiB was freed at once. That goes back with the calls that spill or free after it,
@@ -145,7 +146,7 @@ pub struct PoolStats {
     pub disk_high_water: u64,
     /// The disk limit, in bytes; `u64::MAX` for none.
     pub disk_limit: u64,
-    /// Buffers alive.
+    /// Buffers alive, frozen ones and what [clones](crate::SpillBuffer::try_clone) share included.
     pub buffers: usize,
     /// Pages whose bytes went to the store, by reason.
     pub spills: SpillCounts,

@@ -16,27 +16,31 @@
 //! that slot: a load leaves it with the page, an eviction finds the page clean, and it is freed with the content, or when every
 //! reader has passed it. The page that content is appended to is read with the lock held.
 //!
-//! Held by: `tests/tests/frozen.rs`, `tests/tests/spool.rs`, `std-adapter/src/models/content.rs` (loom).
+//! Held by: `tests/tests/frozen.rs`, `tests/tests/spool.rs`, `tests/tests/reader_faults/`, `std-adapter/src/models/content.rs` (loom).
 
 use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
 use crate::disk::slots::Slot;
+use crate::disk::store_access;
 use crate::disk::transfer;
-use crate::error::SpillError;
+use crate::error::{SpillError, StoreOperation};
 use crate::foreign::hold_back;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
-#[cfg(feature = "bytes")]
+use crate::pager::base::Base;
+#[cfg(any(feature = "bytes", feature = "tokio"))]
 use crate::pager::lent_page::LentPages;
 use crate::pager::passed::PassedPages;
 use crate::pager::state::Pager;
-use crate::pager::waiting::{Attempt, block_until};
+#[cfg(feature = "tokio")]
+use crate::pager::tail::Tail;
 use crate::pages::page::{Location, Page};
 use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 use crate::pool::state::PoolState;
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, lock, spin_until};
+use crate::sync::fork::{Forked, Lock};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Condvar, MutexGuard, Ordering, spin_until};
 
 /// The content of a frozen buffer, or of a spool.
 #[derive(Debug)]
@@ -44,13 +48,21 @@ pub(crate) struct Content {
     pub(crate) pool: Arc<PoolState>,
     /// The file that the pages are in instead of the pool's store, if they are.
     own: Option<Arc<OwnFile>>,
+    /// What lies below the pages, and is read without the lock.
+    base: Option<Base>,
     /// Bytes of content. Written with the state locked, once they are there.
-    len: AtomicU64,
-    state: Mutex<State>,
+    pub(crate) len: AtomicU64,
+    pub(crate) state: Lock<State>,
     /// Signalled when a load has ended.
     loaded: Condvar,
     /// Handles that read, each in its own order.
     readers: AtomicUsize,
+    /// A writer appends to it, or did.
+    pub(crate) grows: bool,
+    /// What every reader has passed, noted by one that found the lock taken; 0 if there is nothing to do.
+    pub(crate) noted_pass: AtomicU64,
+    #[cfg(feature = "tokio")]
+    pub(crate) tail: Tail,
 }
 
 #[derive(Debug)]
@@ -62,10 +74,12 @@ pub(crate) struct State {
     load_waiters: usize,
     pub(crate) passed_pages: PassedPages,
     /// Content may still be appended.
-    is_open: bool,
+    pub(crate) is_open: bool,
     /// Bytes at the beginning that every reader has passed, and that are gone.
     pub(crate) passed: u64,
-    #[cfg(feature = "bytes")]
+    /// The same, with those that are not in the pages yet.
+    pub(crate) passed_by_all: u64,
+    #[cfg(any(feature = "bytes", feature = "tokio"))]
     pub(crate) lent: LentPages,
 }
 
@@ -84,6 +98,8 @@ enum Step {
     Copy { page: Arc<Resident>, at: usize, len: usize },
     /// Another thread reads the page from the store.
     Wait { index: u64 },
+    /// Up to so many bytes are to be read from the base.
+    Base { len: usize },
 }
 
 /// A page that one thread reads from the store for all.
@@ -100,14 +116,20 @@ impl State {
     /// are so many `readers`.
     fn step(&mut self, offset: u64, buf: &mut [u8], readers: usize) -> Result<Step, SpillError> {
         self.check_kept(offset)?;
-        let want = buf.len();
+        let want =
+            buf.len().min(usize::try_from(self.pager.len.saturating_sub(offset)).unwrap_or(usize::MAX));
+        let buf = &mut buf[..want];
         let complete = want.min(self.complete_from(offset));
         let pager = &mut self.pager;
         pager.keep_limit();
         let span = pager.span(offset, buf.len());
         let out = &mut buf[..span.part];
-        let (location, access) = pager.access(offset, span, want);
+        let (location, access) = pager.access(offset, span, want).inspect_err(|_| pager.finish())?;
         let step = match location {
+            // Before a frame is taken for a load.
+            Location::Spilled { valid, .. } if span.at < valid && store_access::is_resident_only() => {
+                Err(store_access::refuse(StoreOperation::Read, offset, 0))
+            }
             Location::Spilled { .. } if complete == 0 => pager.peek(offset, out).map(Step::Done),
             Location::Spilled { valid, .. } if span.at < valid && pager.has_sums() => {
                 pager.read_slow(offset, out).map(Step::Done)
@@ -128,6 +150,9 @@ impl State {
                     let (offset, len) = pager.run_in_store(offset, complete);
                     Ok(Step::Direct { offset, len })
                 }
+            }
+            Location::Hole if pager.base_bytes(span.index) > span.at => {
+                Ok(Step::Base { len: span.part.min(pager.base_bytes(span.index) - span.at) })
             }
             Location::Spilled { .. } | Location::Hole => {
                 out.fill(0);
@@ -220,19 +245,25 @@ impl Content {
         Content {
             pool: Arc::clone(&pager.pool),
             own: pager.own().cloned(),
+            base: pager.base().cloned(),
             len: AtomicU64::new(pager.len),
-            state: Mutex::new(State {
+            state: Lock::new(State {
                 pager,
                 loading: Vec::new(),
                 load_waiters: 0,
                 passed_pages: PassedPages::default(),
                 is_open,
                 passed: 0,
-                #[cfg(feature = "bytes")]
+                passed_by_all: 0,
+                #[cfg(any(feature = "bytes", feature = "tokio"))]
                 lent: LentPages::default(),
             }),
             loaded: Condvar::new(),
             readers: AtomicUsize::new(0),
+            grows: is_open,
+            noted_pass: AtomicU64::new(0),
+            #[cfg(feature = "tokio")]
+            tail: Tail::default(),
         }
     }
 
@@ -244,85 +275,76 @@ impl Content {
 
     /// Whether all of the content is there still, and none of it is lent.
     pub(crate) fn is_whole(&self) -> bool {
-        self.locked(|state| {
+        let is_whole = self.locked(|state| {
             state.pager.table(|table| table.end_sharing());
             state.passed == 0 && state.pager.table(|table| table.shared.is_empty())
-        })
+        });
+        is_whole.unwrap_or_default()
     }
 
-    /// The content for its last handle, to be written to again.
+    /// The content for its last handle, to be written to again, which has asked whether it [is whole](Content::is_whole).
     pub(crate) fn into_pager(self) -> Pager {
-        self.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).pager
-    }
-
-    // ---- growing
-
-    /// Appends `data`, and returns how much was taken: at least one byte, unless there are none. Waits for room as the
-    /// policy says, without the lock.
-    pub(crate) fn append(&self, data: &[u8]) -> Result<usize, SpillError> {
-        let mut state = lock(&self.state);
-        let mut end = state.pager.len;
-        if state.pager.write_window(&mut end, data) {
-            self.len.store(end, Ordering::Release);
-            return Ok(data.len());
-        }
-        drop(state);
-        let mut wait = None;
-        loop {
-            let attempt = self.locked(|state| {
-                let end = state.pager.len;
-                let attempt = state.pager.attempt(&mut wait, |pager| pager.write_once(end, data));
-                if let Ok(Attempt::Done(taken)) = &attempt {
-                    state.pager.requested.written += *taken as u64;
-                }
-                self.len.store(state.pager.len, Ordering::Release);
-                attempt
-            });
-            match attempt? {
-                Attempt::Done(taken) => return Ok(taken),
-                Attempt::Again => {}
-                Attempt::Blocked(refused) => {
-                    let ticket = self.with_pager(Pager::take_ticket);
-                    let served = block_until(ticket.as_ref(), refused);
-                    self.with_pager(|pager| pager.return_ticket(ticket));
-                    if let Err(refused) = served {
-                        return Err(self.with_pager(|pager| pager.give_up(wait, refused)));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Ends the growing: the last page is complete too.
-    pub(crate) fn close(&self) {
-        self.locked(|state| {
-            state.pager.leave_queue();
-            state.is_open = false;
-        });
-    }
-
-    /// Frees the pages before `end`, which every reader has passed. Not once the content is complete: it may have other
-    /// handles then.
-    pub(crate) fn pass(&self, end: u64) {
-        self.locked(|state| {
-            if !state.is_open {
-                return;
-            }
-            let page = state.pager.pool.page_size as u64;
-            let (from, to) = (state.passed / page, end / page);
-            state.passed = state.passed.max(to * page);
-            state.pager.discard_pages(from..to);
-        });
+        self.state.into_inner().expect("a lost state is not whole").pager
     }
 
     /// Runs `f` on the pager. What is to be told is told once the lock is released.
-    pub(crate) fn with_pager<R>(&self, f: impl FnOnce(&mut Pager) -> R) -> R {
+    pub(crate) fn with_pager<R>(&self, f: impl FnOnce(&mut Pager) -> R) -> Result<R, SpillError> {
         self.locked(|state| f(&mut state.pager))
     }
 
-    pub(crate) fn locked<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
-        let _held_back = hold_back();
-        f(&mut lock(&self.state))
+    /// Runs `f` on the state. An error if it is lost: see [`Lock`]; or if its table is.
+    pub(crate) fn locked<R>(&self, f: impl FnOnce(&mut State) -> R) -> Result<R, SpillError> {
+        let held_back = hold_back();
+        let result = {
+            let mut state = self.state()?;
+            state.pager.check()?;
+            f(&mut state)
+        };
+        self.pass_what_is_noted();
+        drop(held_back);
+        self.pool.tell_waiters(); // what was held back may have freed memory
+        Ok(result)
+    }
+
+    /// The state. A forked process has none of the threads that were loading pages.
+    pub(crate) fn state(&self) -> Result<MutexGuard<'_, State>, Forked> {
+        self.state.lock_or_adopt(|state| {
+            state.loading.clear();
+            state.load_waiters = 0;
+        })
+    }
+
+    /// Whether an earlier process made it, from which this one was forked.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.state.is_inherited()
+    }
+
+    /// As [`locked`](Content::locked). On a thread that must not wait for a store, an error if another holds the lock for longer
+    /// than a copy takes.
+    pub(crate) fn locked_unless_busy<R>(
+        &self,
+        offset: u64,
+        f: impl FnOnce(&mut State) -> R,
+    ) -> Result<R, SpillError> {
+        if !store_access::is_resident_only() {
+            return self.locked(f);
+        }
+        let held_back = hold_back();
+        let mut state = None;
+        spin_until(|| {
+            state = self.state.try_lock();
+            state.is_some()
+        });
+        let Some(mut state) = state else {
+            return Err(store_access::refuse(StoreOperation::Read, offset, 0));
+        };
+        state.pager.check()?;
+        let result = f(&mut state);
+        drop(state);
+        self.pass_what_is_noted();
+        drop(held_back);
+        self.pool.tell_waiters();
+        Ok(result)
     }
 
     /// Counts `count` handles that read.
@@ -352,8 +374,13 @@ impl Content {
     /// Reads at least one byte of `buf`, which is not empty and ends before the end of the content.
     fn read_some(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let readers = self.readers.load(Ordering::Relaxed);
+        #[cfg(feature = "tokio")]
+        match self.tail.read(offset, buf)? {
+            0 => {}
+            read => return Ok(read),
+        }
         loop {
-            match self.locked(|state| state.step(offset, buf, readers))? {
+            match self.locked_unless_busy(offset, |state| state.step(offset, buf, readers))?? {
                 Step::Done(n) => return Ok(n),
                 Step::Direct { offset, len } => {
                     let read = self.read_store(IoPath::Direct, offset, &mut buf[..len]);
@@ -364,7 +391,14 @@ impl Content {
                     return Ok(len);
                 }
                 Step::Load(load) => self.load(load)?,
-                Step::Wait { index } => self.await_load(index),
+                Step::Wait { index } => {
+                    store_access::check(StoreOperation::Read, offset, 0)?;
+                    self.await_load(index)?;
+                }
+                Step::Base { len } => {
+                    let base = self.base.as_ref().expect("the pager has it too");
+                    return base.read_at(offset, &mut buf[..len]);
+                }
             }
         }
     }
@@ -374,7 +408,7 @@ impl Content {
         let is_awaited = self.locked(|state| {
             state.end_load(load, read.is_ok());
             state.load_waiters > 0
-        });
+        })?;
         if is_awaited {
             self.loaded.notify_all();
         }
@@ -382,16 +416,17 @@ impl Content {
     }
 
     /// Blocks while another thread reads page `index` from the store.
-    pub(crate) fn await_load(&self, index: u64) {
-        if spin_until(|| !lock(&self.state).loading.contains(&index)) {
-            return;
+    pub(crate) fn await_load(&self, index: u64) -> Result<(), SpillError> {
+        if !spin_until(|| self.state().map_or(true, |state| !state.loading.contains(&index))) {
+            let mut state = self.state()?;
+            state.load_waiters += 1;
+            while state.loading.contains(&index) {
+                state = self.loaded.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            }
+            state.load_waiters -= 1;
         }
-        let mut state = lock(&self.state);
-        state.load_waiters += 1;
-        while state.loading.contains(&index) {
-            state = self.loaded.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
-        state.load_waiters -= 1;
+        self.pass_what_is_noted();
+        Ok(())
     }
 
     pub(crate) fn backing(&self) -> Backing<'_> {
@@ -402,16 +437,23 @@ impl Content {
     fn read_store(&self, path: IoPath, offset: u64, buf: &mut [u8]) -> Result<(), SpillError> {
         let mut counts = IoCounts::default();
         let read = transfer::read(&self.backing(), offset, buf, &mut counts);
-        self.with_pager(|pager| pager.count_io(path, counts));
+        self.with_pager(|pager| pager.count_io(path, counts))?;
         read
     }
 
+    /// Where the first page begins, at or after `from`, that is no hole, or `from` if that lies in one.
+    pub(crate) fn next_data(&self, from: u64) -> Result<Option<u64>, SpillError> {
+        self.with_pager(|pager| pager.next_data(from))?
+    }
+
     /// Makes room for a frame of `bytes` in a pool for one buffer, whose pages nobody else can take: evicts the coldest of
-    /// a sample.
-    pub(crate) fn make_room(&self, bytes: usize) {
-        self.with_pager(|pager| {
+    /// a sample. Returns whether it did.
+    pub(crate) fn make_room(&self, bytes: usize) -> bool {
+        let made = self.locked_unless_busy(0, |state| {
+            let pager = &mut state.pager;
             let frame = pager.evict_coldest(pager.pool.frames.class(bytes));
-            frame.into_iter().for_each(|frame| pager.recycle_frame(frame));
+            frame.map(|frame| pager.recycle_frame(frame)).is_some()
         });
+        made.unwrap_or_default()
     }
 }

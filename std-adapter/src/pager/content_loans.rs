@@ -4,10 +4,12 @@
 //!
 //! Held by: `tests/tests/lent_bytes.rs`.
 
-use crate::error::SpillError;
+use crate::disk::store_access;
+use crate::error::{SpillError, StoreOperation};
 use crate::pager::content::{Content, Load, State};
-use crate::pager::lent_page::LentPage;
+use crate::pager::lent_page::{LentPage, LentPart, begin_loan};
 use crate::pages::page::Location;
+use crate::pages::table::low_bits;
 use crate::sync::Arc;
 
 /// A loan of fewer bytes than its frame has, divided by this, is a copy.
@@ -27,22 +29,36 @@ enum Residence {
 }
 
 impl Content {
+    /// Lends the `len` bytes at `offset`, of which there are some, and which end before the end of the content. `None` if they are to
+    /// be copied.
+    pub(crate) fn lend_part(&self, offset: u64, len: usize) -> Result<Option<LentPart>, SpillError> {
+        let at = low_bits(offset, self.pool.page_size.trailing_zeros());
+        if len > self.pool.page_size - at {
+            return Ok(None);
+        }
+        let page = self.lend(offset, len)?;
+        Ok(page.map(|page| LentPart::new(page, at, len)))
+    }
+
     /// Lends the page of `offset` for `len` bytes there, which lie in it and end before the end of the content. `None` if they
     /// are to be copied.
-    pub(crate) fn lend(&self, offset: u64, len: usize) -> Result<Option<Arc<LentPage>>, SpillError> {
-        let lent = self.locked(|state| state.lend(offset, len))?;
+    fn lend(&self, offset: u64, len: usize) -> Result<Option<Arc<LentPage>>, SpillError> {
+        let lent = self.locked_unless_busy(offset, |state| state.lend(offset, len))??;
         if lent.is_some() || !self.load_page(offset)? {
             return Ok(lent);
         }
-        self.locked(|state| state.lend(offset, len))
+        self.locked_unless_busy(offset, |state| state.lend(offset, len))?
     }
 
     /// Brings the page of `offset` to memory if it is spilled and there is a frame for it. Returns whether it is there.
     pub(crate) fn load_page(&self, offset: u64) -> Result<bool, SpillError> {
         loop {
-            match self.locked(|state| state.residence(offset)) {
+            match self.locked_unless_busy(offset, |state| state.residence(offset))?? {
                 Residence::Load(load) => self.load(load)?,
-                Residence::Loading { index } => self.await_load(index),
+                Residence::Loading { index } => {
+                    store_access::check(StoreOperation::Read, offset, 0)?;
+                    self.await_load(index)?;
+                }
                 Residence::Memory => return Ok(true),
                 Residence::Elsewhere => return Ok(false),
             }
@@ -57,7 +73,7 @@ impl State {
         if let Some(page) = self.lent.find(span.index) {
             return Ok(Some(page).filter(|page| page.bytes_from(span.at).len() >= len));
         }
-        let is_in_memory = self.pager.pin_settled(span.index) == Location::Memory;
+        let is_in_memory = self.pager.pin_unless_in_transit(span.index, offset)? == Location::Memory;
         let page = if is_in_memory && self.complete_from(offset) >= len {
             self.pager.table(|table| table.share(span.index))
         } else {
@@ -67,18 +83,20 @@ impl State {
         let pool = &self.pager.pool;
         let page = page.filter(|page| {
             let held = page.frame.capacity();
+            // No other buffer could have had it.
+            let keeps_nothing = page.frame.is_given() && pool.registry.is_none();
             page.content_from(span.at).len() >= len
                 && held / HELD_FOR_EACH_MAX <= len
-                && pool.lent.add(held as u64, pool.lent_max())
+                && begin_loan(page, &pool.lent, if keeps_nothing { u64::MAX } else { pool.lent_max() })
         });
         Ok(page.and_then(|page| self.lent.add(span.index, page, Arc::clone(&pool.lent))))
     }
 
     /// Where the page of `offset` is, with a frame if it is to be brought to memory.
-    fn residence(&mut self, offset: u64) -> Residence {
+    fn residence(&mut self, offset: u64) -> Result<Residence, SpillError> {
         let index = self.pager.span(offset, 1).index;
         let is_complete = self.complete_from(offset) > 0;
-        let step = match self.pager.pin_settled(index) {
+        let step = match self.pager.pin_unless_in_transit(index, offset)? {
             Location::Memory => Residence::Memory,
             Location::Spilled { .. } if self.loading.contains(&index) => Residence::Loading { index },
             Location::Spilled { slot, valid }
@@ -98,6 +116,6 @@ impl State {
             Location::Spilled { .. } | Location::Hole | Location::InTransit => Residence::Elsewhere,
         };
         self.pager.finish();
-        step
+        Ok(step)
     }
 }

@@ -79,11 +79,11 @@ impl Pager {
     pub(crate) fn write_direct(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         let run = self.plan_run(offset, data.len())?;
         let (written, result) = self.write_spilled(IoPath::Direct, offset, run.offset, &data[..run.len]);
-        self.settle_run(&run, offset, written);
-        if written == 0 {
+        let settled = self.settle_run(&run, offset, written);
+        if settled == 0 {
             result?;
         }
-        Ok(written)
+        Ok(settled)
     }
 
     /// Chooses the pages and slots of a run for `len` bytes, and allocates those that are missing.
@@ -117,6 +117,10 @@ impl Pager {
     /// The slot of page `index`, ready to be written from `at` to `end`, and whether it was allocated for
     /// that. What lies between the content and `at` is filled with zeros.
     fn slot_to_write(&mut self, index: u64, at: usize, end: usize) -> Result<(Slot, bool), SpillError> {
+        let below = self.base_bytes_below(index);
+        if below > 0 && (at > 0 || end < below) {
+            self.bring_to_slot(index, below)?;
+        }
         let (slot, valid, fresh) = match self.table(|table| table.locate(index)) {
             Location::Spilled { slot, valid } => {
                 let fits = slot.len() >= end as u64;
@@ -151,21 +155,29 @@ impl Pager {
                 Some((slot, false))
             }
             Location::Memory | Location::InTransit => None,
+            Location::Hole if self.base_bytes(index) > part => None,
             Location::Hole if !self.table(|table| table.can_leave(index)) => None,
             Location::Hole => self.allocate_slot_at(index, offset).map(|slot| (slot, true)),
         }
     }
 
-    /// Enters in the table what was written, and frees the slots that were allocated but not reached.
-    pub(crate) fn settle_run(&mut self, run: &Run, offset: u64, written: usize) {
+    /// Enters in the table what was written, and frees the slots that were allocated but not reached. Returns how much was
+    /// accepted: not what was written of a page that has more bytes in the base, and stays there.
+    pub(crate) fn settle_run(&mut self, run: &Run, offset: u64, written: usize) -> usize {
         let mut at = self.span(offset, 0).at;
-        let mut left = written;
+        let (mut left, mut settled) = (written, written);
         let mut pages = 0;
         for page in 0..run.pages {
             let slot = run.slots[page as usize];
-            let part = left.min(self.pool.page_size - at);
+            let index = run.first + u64::from(page);
+            let is_fresh = run.fresh >> page & 1 == 1;
+            let mut part = left.min(self.pool.page_size - at);
+            if is_fresh && self.base_bytes(index) > at + part {
+                left -= part;
+                settled -= part;
+                part = 0;
+            }
             if part > 0 {
-                let index = run.first + u64::from(page);
                 self.table(|table| {
                     let before = match table.remove(index) {
                         Page::Spilled { valid, .. } => valid,
@@ -174,13 +186,14 @@ impl Pager {
                     table.put(index, Page::Spilled { slot, valid: before.max(at + part) });
                 });
                 pages += 1;
-            } else if run.fresh >> page & 1 == 1 {
-                self.free_fresh(run.first + u64::from(page), slot);
+            } else if is_fresh {
+                self.free_fresh(index, slot);
             }
             left -= part;
             at = 0;
         }
-        self.count_spills(SpillReason::Direct, pages, written);
+        self.count_spills(SpillReason::Direct, pages, settled);
+        settled
     }
 
     /// Frees a slot that was allocated for page `index`, which is still a hole.

@@ -5,13 +5,15 @@
 //! - A buffer whose own file can become the target is not copied, except for what is in memory.
 //! - Otherwise what is spilled is copied by the store itself if it can, as a temp file does by the kernel: pages whose slots are
 //!   adjacent in one call. What it refuses, and what is in memory, is read and written.
+//! - Blocks of free slots make no copy fail: see [`Backing::with_room`].
 //! - With checksums, no content that does not match its sum becomes a file (I9).
 //! - On an error the buffer is whole (I3). Holes are not written.
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/kernel_copies.rs`, `tests/tests/checksums/export.rs`,
-//! `tests/tests/spill_faults`.
+//! `tests/tests/spill_faults`, `tests/tests/real_faults.rs`.
 
 use crate::disk::atomic_file::AtomicFile;
+use crate::disk::backing::Backing;
 use crate::disk::{temp_file, transfer};
 use crate::error::SpillError;
 use crate::observe::counters::IoPath;
@@ -113,8 +115,10 @@ impl Pager {
         file.set_len(self.len()).map_err(|source| target(name, source))?;
         // What is checked passes through memory.
         let by_store = if self.has_sums() { None } else { Some(file) };
+        let pool = Arc::clone(&self.pool);
+        let backing = Backing { disk: &pool.disk, own: None };
         self.for_each_piece(by_store, |at, piece| {
-            write_all_at(file, piece, at).map_err(|source| target(name, source))
+            backing.with_room(|| write_all_at(file, piece, at)).map_err(|source| target(name, source))
         })
     }
 
@@ -128,6 +132,7 @@ impl Pager {
         by_store: Option<&File>,
         f: impl FnMut(u64, &[u8]) -> Result<(), SpillError>,
     ) -> Result<(), SpillError> {
+        self.check()?;
         self.end_loan();
         self.try_table()?;
         let pool = Arc::clone(&self.pool);
@@ -147,11 +152,11 @@ impl Pager {
         mut by_store: Option<&File>,
         mut f: impl FnMut(u64, &[u8]) -> Result<(), SpillError>,
     ) -> Result<(), SpillError> {
-        let (len, page_size) = (self.len(), self.pool.page_size as u64);
+        let len = self.len();
         let most = room.len();
         let mut at = 0;
-        while let Some(index) = self.table(|table| table.next_page(at / page_size)) {
-            at = at.max(index * page_size);
+        while let Some(next) = self.next_data(at)? {
+            at = next;
             let left = usize::try_from(len.saturating_sub(at)).unwrap_or(usize::MAX);
             if left == 0 {
                 break;
@@ -175,7 +180,8 @@ impl Pager {
     /// Lets the store copy what is spilled at `at`, and at most `left` bytes, to the same place in `file`. Returns how many bytes,
     /// and whether it has refused none. No bytes are there if the page is in memory.
     fn copy_run(&mut self, at: u64, left: usize, file: &File) -> (usize, bool) {
-        self.pin_settled(at >> self.pool.page_size.trailing_zeros());
+        // Of a page that is lost in transit, the copy through memory says so.
+        let _ = self.pin_settled(at >> self.pool.page_size.trailing_zeros());
         let (offset, len) = self.run_in_store(at, left.min(RUN_MAX));
         let copied = if len > 0 { self.copy_store_to(offset, len, file, at) } else { 0 };
         self.finish();
@@ -192,15 +198,13 @@ impl Content {
         file: &File,
         name: &Path,
     ) -> Result<(), SpillError> {
-        self.locked(|state| state.check_kept(range.start))?;
+        self.locked(|state| state.check_kept(range.start))??;
         file.set_len(range.end - range.start).map_err(|source| target(name, source))?;
         let page_size = self.pool.page_size as u64;
         let block = &mut [0; COPY_BLOCK][..self.pool.page_size.min(COPY_BLOCK)];
         let (mut at, mut by_store) = (range.start, true);
         while at < range.end {
-            let next = self.with_pager(|pager| pager.table(|table| table.next_page(at / page_size)));
-            let Some(index) = next else { break };
-            let from = at.max(index * page_size);
+            let Some(from) = self.next_data(at)? else { break };
             if by_store {
                 let left = usize::try_from(range.end.saturating_sub(from)).unwrap_or(usize::MAX);
                 let (copied, is_done) = self.copy_run(from, left.min(RUN_MAX), file, from - range.start);
@@ -210,10 +214,11 @@ impl Content {
                     continue;
                 }
             }
-            let end = range.end.min((index * page_size).saturating_add(page_size));
+            let end = range.end.min((from / page_size * page_size).saturating_add(page_size));
             let len = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX).min(block.len());
             let read = if len > 0 { self.read_at(from, &mut block[..len])? } else { break };
-            write_all_at(file, &block[..read], from - range.start).map_err(|source| target(name, source))?;
+            let written = self.backing().with_room(|| write_all_at(file, &block[..read], from - range.start));
+            written.map_err(|source| target(name, source))?;
             at = from + read as u64;
         }
         Ok(())
@@ -222,17 +227,18 @@ impl Content {
     /// Lets the store copy what is spilled at `from`, and at most `most` bytes, to `at` in `file`. Returns how many bytes, and
     /// whether it has refused none. No bytes are there if the page is in memory.
     fn copy_run(&self, from: u64, most: usize, file: &File, at: u64) -> (usize, bool) {
-        let (offset, len) = self.locked(|state| {
+        let run = self.locked(|state| {
             // What is checked passes through memory.
             let most = if state.pager.has_sums() { 0 } else { most.min(state.complete_from(from)) };
             if most == 0 { (0, 0) } else { state.pager.run_in_store(from, most) }
         });
+        let (offset, len) = run.unwrap_or_default();
         if len == 0 {
             return (0, true);
         }
         let mut counts = IoCounts::default();
         let copied = transfer::copy_to_file(&self.backing(), offset, len, file, at, &mut counts);
-        self.with_pager(|pager| pager.count_io(IoPath::Direct, counts));
+        let _ = self.with_pager(|pager| pager.count_io(IoPath::Direct, counts));
         (copied, copied == len)
     }
 }

@@ -15,9 +15,11 @@
 //!
 //! Held by: `tests/tests/spool.rs`, `std-adapter/src/models/spool.rs` (loom).
 
+use crate::error::SpillError;
 use crate::foreign::Wakers;
 use crate::pager::content::Content;
-use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fences, lock, spin_until, wait_until};
+use crate::sync::fork::Lock;
+use crate::sync::{AtomicUsize, Condvar, Ordering, fences, spin_until, wait_until};
 use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::Instant;
@@ -37,7 +39,7 @@ pub(crate) enum End {
 pub(crate) struct Feed {
     /// Readers that block or have a waker here. Written with the state locked, read without.
     waiting: AtomicUsize,
-    state: Mutex<State>,
+    state: Lock<State>,
     /// Signalled when the content has grown or ended.
     changed: Condvar,
 }
@@ -61,16 +63,17 @@ struct Mark {
 impl Feed {
     pub(crate) fn new() -> Self {
         let state = State { end: End::Open, readers: BTreeMap::new(), newest: 0 };
-        Feed { waiting: AtomicUsize::new(0), state: Mutex::new(state), changed: Condvar::new() }
+        Feed { waiting: AtomicUsize::new(0), state: Lock::new(state), changed: Condvar::new() }
     }
 
-    pub(crate) fn end(&self) -> End {
-        lock(&self.state).end.clone()
+    pub(crate) fn end(&self) -> Result<End, SpillError> {
+        Ok(self.state.lock()?.end.clone())
     }
 
     /// A number for a new reader, which is behind `passed` if that is some.
     pub(crate) fn enter(&self, passed: Option<u64>) -> u64 {
-        let mut state = lock(&self.state);
+        // Number 0 is nobody's.
+        let Ok(mut state) = self.state.lock() else { return 0 };
         state.newest += 1;
         let number = state.newest;
         state.readers.insert(number, Mark { passed, waker: None });
@@ -80,7 +83,7 @@ impl Feed {
     /// A reader is gone. Returns what all others have passed.
     pub(crate) fn leave(&self, number: u64) -> u64 {
         let (_waker, passed) = {
-            let mut state = lock(&self.state);
+            let Ok(mut state) = self.state.lock() else { return 0 };
             let mark = state.readers.remove(&number);
             let waker = mark.and_then(|mark| mark.waker);
             self.waiting.fetch_sub(usize::from(waker.is_some()), Ordering::Relaxed);
@@ -91,7 +94,7 @@ impl Feed {
 
     /// Notes that a reader that reads once has come to `position`. Returns what all have passed.
     pub(crate) fn pass(&self, number: u64, position: u64) -> u64 {
-        let mut state = lock(&self.state);
+        let Ok(mut state) = self.state.lock() else { return 0 };
         if let Some(mark) = state.readers.get_mut(&number) {
             mark.passed = Some(position);
         }
@@ -120,7 +123,7 @@ impl Feed {
     fn tell(&self, change: impl FnOnce(&mut State)) {
         let mut wakers = Wakers::default();
         let mut next = {
-            let mut state = lock(&self.state);
+            let Ok(mut state) = self.state.lock() else { return };
             change(&mut state);
             state.take_wakers(0, &mut wakers)
         };
@@ -129,16 +132,26 @@ impl Feed {
             self.waiting.fetch_sub(wakers.len(), Ordering::Relaxed);
             std::mem::take(&mut wakers).wake_all();
             let Some(from) = next else { return };
-            next = lock(&self.state).take_wakers(from, &mut wakers);
+            let Ok(mut state) = self.state.lock() else { return };
+            next = state.take_wakers(from, &mut wakers);
         }
     }
 
-    /// Blocks while `content` ends at `position` and may grow. Returns false if the deadline has passed before.
-    pub(crate) fn wait(&self, content: &Content, position: u64, deadline: Option<Instant>) -> bool {
+    /// Blocks while `content` ends at `position` and may grow. Returns false if the deadline has passed before. An error in a
+    /// forked process, where nobody writes.
+    pub(crate) fn wait(
+        &self,
+        content: &Content,
+        position: u64,
+        deadline: Option<Instant>,
+    ) -> Result<bool, SpillError> {
         if spin_until(|| content.len() > position) {
-            return true;
+            return Ok(true);
         }
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock()?;
+        if self.state.is_inherited() {
+            return Err(SpillError::Forked);
+        }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let mut in_time = true;
         loop {
@@ -146,7 +159,7 @@ impl Feed {
             let has_more = content.len() > position || state.end != End::Open;
             if has_more || !in_time {
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
-                return has_more;
+                return Ok(has_more);
             }
             (state, in_time) = wait_until(&self.changed, state, deadline);
         }
@@ -156,8 +169,8 @@ impl Feed {
     pub(crate) fn poll(&self, content: &Content, number: u64, position: u64, waker: &Waker) -> bool {
         // Clone the waker, and drop its predecessor, outside the lock: both run foreign code.
         let mut waker = Some(waker.clone());
-        let mut state = lock(&self.state);
-        let is_open = state.end == End::Open;
+        let Ok(mut state) = self.state.lock() else { return true };
+        let is_open = state.end == End::Open && !self.state.is_inherited();
         let Some(mark) = state.readers.get_mut(&number).filter(|_| is_open) else { return true };
         std::mem::swap(&mut mark.waker, &mut waker);
         if waker.is_none() {

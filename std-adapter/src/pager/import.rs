@@ -60,6 +60,7 @@ impl Pager {
         if most == 0 {
             return Ok(0);
         }
+        self.check()?;
         self.end_loan();
         self.keep_limit();
         let taken = self.import_some(offset, most.min(STEP_MAX), import);
@@ -76,9 +77,11 @@ impl Pager {
 
     fn import_some(&mut self, offset: u64, most: usize, import: &mut Import<'_>) -> io::Result<usize> {
         let span = self.span(offset, most);
-        let (location, access) = self.access(offset, span, most);
+        let (location, access) = self.access(offset, span, most).map_err(io::Error::from)?;
         match location {
             Location::Memory | Location::InTransit => return Ok(0),
+            // The file may end before what the page has in the base.
+            Location::Hole if self.base_bytes(span.index) > 0 => return Ok(0),
             Location::Hole if span.at == 0 => {
                 if let Some((frame, passing)) = self.admit(span, 0, 1, access) {
                     return self.read_to_frame(frame, span, passing, import);
@@ -92,9 +95,8 @@ impl Pager {
         // Without room on the disk there may be some in memory, or the call waits: see writing.
         let Ok(run) = self.plan_run(offset, most) else { return Ok(0) };
         let copied = self.copy_store_from(run.offset, run.len, import.file, import.at);
-        self.settle_run(&run, offset, copied);
         import.by_store = copied > 0;
-        Ok(copied)
+        Ok(self.settle_run(&run, offset, copied))
     }
 
     /// Reads bytes of `span`, which is the beginning of a hole, into `frame`, and makes that the window.

@@ -37,7 +37,9 @@ impl Pager {
             && let Some(loan) = &mut cold.loan
         {
             loan.lent = None;
-            if let Some(window) = loan.window.take() {
+            if let Some(window) = loan.window.take()
+                && self.check().is_ok()
+            {
                 self.table(|table| table.reopen(window));
             }
         }
@@ -59,11 +61,19 @@ impl Pager {
 
     /// Prepares bytes of `span` for lending. The page stays pinned until [`Pager::finish`].
     fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
-        let (location, access) = self.access(offset, span, 1);
+        let (location, access) = self.access(offset, span, 1)?;
         let scan = Access { sequential: true, ..access };
         let in_memory = match location {
             Location::Spilled { valid, .. } if span.at < valid => self.load(span, scan)?,
             Location::Memory | Location::InTransit => self.read_on(span, scan)?,
+            Location::Hole if self.base_bytes(span.index) > span.at => {
+                let part = span.part.min(self.base_bytes(span.index) - span.at);
+                let span = Span { part, ..span };
+                if !self.copy_base_page(span, scan)? {
+                    return self.lend_copy(span, |pager, room| pager.read_base(offset, room));
+                }
+                true
+            }
             Location::Spilled { .. } | Location::Hole => return Ok(Chunk::Zeros),
         };
         if !in_memory {
@@ -102,12 +112,19 @@ impl Pager {
         Ok(Chunk::Scratch { len: read? })
     }
 
+    /// Whether bytes from `offset` on are lent.
+    #[inline]
+    pub(crate) fn has_lent(&self, offset: u64) -> bool {
+        let lent = self.cold_ref().and_then(|cold| cold.loan.as_ref()?.lent);
+        lent.is_some_and(|(from, _)| from == offset)
+    }
+
     /// See [`chunk_at`](overspill_core::ReadMedium::chunk_at).
     pub(crate) fn lend_chunk(&mut self, offset: u64) -> Result<&[u8], SpillError> {
-        let lent = self.cold_ref().and_then(|cold| cold.loan.as_ref()?.lent);
-        if lent.is_some_and(|(from, _)| from == offset) && !self.pool.frames.is_over() {
+        if self.has_lent(offset) && !self.pool.frames.is_over() {
             return self.lent(offset);
         }
+        self.check()?;
         self.end_loan();
         self.keep_limit();
         let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -130,7 +147,7 @@ impl Pager {
     }
 
     /// The bytes at `offset` that are lent.
-    fn lent(&mut self, offset: u64) -> Result<&[u8], SpillError> {
+    pub(crate) fn lent(&mut self, offset: u64) -> Result<&[u8], SpillError> {
         let at = self.span(offset, 0).at;
         Ok(self.loan()?.bytes(at))
     }

@@ -5,12 +5,15 @@
 //! - A page that is lent is counted once, from the first loan to the last, and stays charged to the pool, though the content
 //!   may be gone.
 //! - Past a share of the memory limit, and where a loan would hold much for few bytes, copies are handed out.
-//! - The end of a loan does no I/O, calls nobody, and keeps neither the pool nor its file open: it refers to the memory and
-//!   its budget alone.
+//! - Given memory is counted as a whole, and once, while any page of it is lent.
+//! - The end of a loan does no I/O, and keeps neither the pool nor its file open: it refers to the memory, its budget, and those that
+//!   wait for it. It calls them, and the owner of given memory, with nothing locked.
 //!
 //! Held by: `tests/tests/lent_bytes.rs`.
 
+use crate::memory::budget::TellsAtEnd;
 use crate::memory::lent::LentBytes;
+use crate::memory::page_frame::PageFrame;
 use crate::pages::resident::Resident;
 use crate::sync::{Arc, Weak, try_arc};
 
@@ -19,6 +22,8 @@ use crate::sync::{Arc, Weak, try_arc};
 pub(crate) struct LentPage {
     page: Arc<Resident>,
     lent: Arc<LentBytes>,
+    /// Behind the page, which may be gone with its content but for this reference.
+    _tells: TellsAtEnd,
 }
 
 impl LentPage {
@@ -28,9 +33,46 @@ impl LentPage {
     }
 }
 
+/// A part of a lent page.
+#[derive(Debug)]
+pub(crate) struct LentPart {
+    page: Arc<LentPage>,
+    at: usize,
+    len: usize,
+}
+
+impl LentPart {
+    /// The `len` bytes from offset `at` of `page` on, which has them.
+    pub(crate) fn new(page: Arc<LentPage>, at: usize, len: usize) -> Self {
+        LentPart { page, at, len }
+    }
+}
+
+impl AsRef<[u8]> for LentPart {
+    fn as_ref(&self) -> &[u8] {
+        &self.page.bytes_from(self.at)[..self.len]
+    }
+}
+
 impl Drop for LentPage {
     fn drop(&mut self) {
-        self.lent.subtract(self.page.frame.capacity() as u64);
+        end_loan(&self.page, &self.lent);
+    }
+}
+
+/// Counts `page` in `lent`, unless more than `limit` bytes would be lent then: its frame, or all given memory that it keeps. Returns
+/// whether it did.
+pub(crate) fn begin_loan(page: &Resident, lent: &LentBytes, limit: u64) -> bool {
+    match &page.frame {
+        PageFrame::Own(frame) => lent.add(frame.capacity() as u64, limit),
+        PageFrame::Given(page) => page.begin_loan(lent, limit),
+    }
+}
+
+fn end_loan(page: &Resident, lent: &LentBytes) {
+    match &page.frame {
+        PageFrame::Own(frame) => lent.subtract(frame.capacity() as u64),
+        PageFrame::Given(page) => page.end_loan(lent),
     }
 }
 
@@ -54,7 +96,8 @@ impl LentPages {
         page: Arc<Resident>,
         lent: Arc<LentBytes>,
     ) -> Option<Arc<LentPage>> {
-        let page = try_arc(LentPage { page, lent })?;
+        let _tells = TellsAtEnd(Arc::clone(page.frame.budget()));
+        let page = try_arc(LentPage { page, lent, _tells })?;
         self.0.try_reserve(1).ok()?;
         self.0.push((index, Arc::downgrade(&page)));
         Some(page)

@@ -15,7 +15,8 @@
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_threads.rs`, `tests/tests/spill_edges.rs`,
 //! `tests/tests/spill_faults`, `std-adapter/src/models.rs` (loom).
 
-use crate::error::SpillError;
+use crate::disk::store_access;
+use crate::error::{SpillError, StoreOperation};
 use crate::memory::copy::copy;
 use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
@@ -71,33 +72,53 @@ impl Pager {
         written == Some(true)
     }
 
-    /// Pins page `index`, waits while it is in transit, and returns where it is then.
-    pub(crate) fn pin_settled(&mut self, index: u64) -> Location {
+    /// Pins page `index`, waits while it is in transit, and returns where it is then. An error only in a forked process, where
+    /// it stays in transit.
+    pub(crate) fn pin_settled(&mut self, index: u64) -> Result<Location, SpillError> {
         match self.table(|table| table.pin(index)) {
             Location::InTransit => self.await_transit(index),
-            location => location,
+            location => Ok(location),
         }
+    }
+
+    /// As [`pin_settled`](Pager::pin_settled), with nothing pinned after an error. One too if the page is in transit and this
+    /// thread must not wait for the store.
+    #[cfg(any(feature = "bytes", feature = "tokio"))]
+    pub(crate) fn pin_unless_in_transit(&mut self, index: u64, offset: u64) -> Result<Location, SpillError> {
+        let location = self.table(|table| table.pin(index));
+        if location != Location::InTransit {
+            return Ok(location);
+        }
+        let settled =
+            store_access::check(StoreOperation::Write, offset, 0).and_then(|()| self.await_transit(index));
+        settled.inspect_err(|_| self.finish())
     }
 
     /// Waits until a page in transit has landed or come back, and returns where it is then. No lock is held
     /// meanwhile.
-    fn await_transit(&mut self, index: u64) -> Location {
+    fn await_transit(&mut self, index: u64) -> Result<Location, SpillError> {
         if let Some(transit) = self.table(|table| table.transit(index)) {
-            transit.wait();
+            transit.wait()?;
             self.table(|table| table.settle(index));
         }
-        self.table(|table| table.locate(index))
+        Ok(self.table(|table| table.locate(index)))
     }
 
-    pub(crate) fn await_transits(&mut self) {
+    pub(crate) fn await_transits(&mut self) -> Result<(), SpillError> {
         while let Some(index) = self.table(|table| table.next_in_transit(0)) {
-            self.await_transit(index);
+            self.await_transit(index)?;
         }
+        Ok(())
     }
 
     /// Pins the page, counts the access, and returns where the page is and what kind of access it is. The whole call
-    /// moves `want` bytes.
-    pub(crate) fn access(&mut self, offset: u64, span: Span, want: usize) -> (Location, Access) {
+    /// moves `want` bytes. An error only if the page is in transit and this thread must not wait for the store.
+    pub(crate) fn access(
+        &mut self,
+        offset: u64,
+        span: Span,
+        want: usize,
+    ) -> Result<(Location, Access), SpillError> {
         // A call at the beginning is probably the first of a pass.
         let continues = offset == self.last_end || offset == 0;
         self.last_end = offset.saturating_add(span.part as u64);
@@ -106,10 +127,14 @@ impl Pager {
                 span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
             (table.pin(span.index), table.touch(span.index), is_next_page)
         });
-        let location =
-            if location == Location::InTransit { self.await_transit(span.index) } else { location };
+        let location = if location == Location::InTransit {
+            store_access::check(StoreOperation::Write, offset, span.part as u64)?;
+            self.await_transit(span.index)?
+        } else {
+            location
+        };
         let half_page = self.pool.page_size / 2;
-        (location, Access { sequential: continues || is_next_page, want, half_page, heat })
+        Ok((location, Access { sequential: continues || is_next_page, want, half_page, heat }))
     }
 
     /// Ends an operation: unpins its page, and wakes those that wait for what came free. Closes the window while room is

@@ -14,30 +14,47 @@
 //! | `checked` | transfers checked against checksums |
 //! | `slot_io` | slots allocated and freed, transfers counted |
 //! | `lending`, `loan` | bytes lent in place, for `fill_buf` |
+//! | `inline`, `ahead` | what an event loop does without the store, and what is done for it off the loop |
+//! | `along` | what is done off the loop while the buffer stays there |
 //! | `waiting`, `wait_state` | waiting for room at the disk limit |
+//! | `base` | what a buffer shares with its clones |
+//! | `overlay` | a buffer's pages over that |
+//! | `split` | a buffer's pages become what it shares |
 //! | `content` | pages that several handles read at once |
 //! | `passed` | which of these pages make way first |
 //! | `reader`, `shared` | the window that each of these has, and what they share |
 //! | `content_loans`, `lent_page` | pages of content that are lent outside the pool |
+//! | `growing`, `tail` | content that is appended to, and what of it lies beside its pages |
 //! | `feed` | what stands between the writer of a spool and those that follow it |
 //! | `export` | the whole content moved or copied to a file |
 //! | `import` | the content of a file taken in |
+//! | `keeping` | memory that a caller gives, as content |
 //! | `audit` | the invariants recounted, for tests |
 
+#[cfg(feature = "tokio")]
+pub(crate) mod ahead;
+#[cfg(feature = "tokio")]
+pub(crate) mod along;
 pub(crate) mod audit;
+pub(crate) mod base;
 pub(crate) mod checked;
 pub(crate) mod content;
-#[cfg(feature = "bytes")]
+#[cfg(any(feature = "bytes", feature = "tokio"))]
 pub(crate) mod content_loans;
 pub(crate) mod direct;
 pub(crate) mod export;
 pub(crate) mod feed;
+pub(crate) mod growing;
 pub(crate) mod import;
+#[cfg(feature = "tokio")]
+pub(crate) mod inline;
+pub(crate) mod keeping;
 pub(crate) mod lending;
-#[cfg(feature = "bytes")]
+#[cfg(any(feature = "bytes", feature = "tokio"))]
 pub(crate) mod lent_page;
 pub(crate) mod loan;
 pub(crate) mod medium;
+pub(crate) mod overlay;
 pub(crate) mod passed;
 pub(crate) mod reader;
 pub(crate) mod reading;
@@ -47,7 +64,10 @@ pub(crate) mod shared;
 pub(crate) mod slide;
 pub(crate) mod slot_io;
 pub(crate) mod span;
+pub(crate) mod split;
 pub(crate) mod state;
+#[cfg(feature = "tokio")]
+pub(crate) mod tail;
 pub(crate) mod wait_state;
 pub(crate) mod waiting;
 pub(crate) mod whole;

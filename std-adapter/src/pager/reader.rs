@@ -67,6 +67,7 @@ impl Reader {
         offset: u64,
         buf: &mut [u8],
     ) -> Result<usize, SpillError> {
+        self.leave_lost();
         self.end_loan();
         // A read at the beginning is probably the first of a pass.
         let continues = offset == self.last_end || offset == 0;
@@ -170,7 +171,7 @@ impl Reader {
     fn take_held(&mut self) -> Option<Frame> {
         let held = self.table(|table| {
             let index = table.window_index().or_else(|| table.next_in_memory(0))?;
-            table.remove_resident(index).map(Resident::into_frame)
+            table.remove_resident(index)?.into_frame().into_own() // a copy is in no given memory
         });
         held.flatten()
     }
@@ -215,6 +216,7 @@ impl Reader {
     pub(crate) fn lend(&mut self, content: &Content, offset: u64) -> Result<&[u8], SpillError> {
         let is_lent = self.loan.lent.is_some_and(|(from, _)| from == offset) && !self.pool.frames.is_over();
         if !is_lent {
+            self.leave_lost();
             self.end_loan();
             self.refill(content, offset)?;
             self.loan.window = if self.has(offset) { self.table(Table::lend).flatten() } else { None };
@@ -231,13 +233,28 @@ impl Reader {
             };
             self.loan.lent = Some((offset, len));
         }
-        Ok(self.loan.bytes(low_bits(offset, self.pool.page_size.trailing_zeros())))
+        Ok(self.lent(offset))
+    }
+
+    /// What was lent at `offset`, with nothing in between.
+    pub(crate) fn lent(&self, offset: u64) -> &[u8] {
+        self.loan.bytes(low_bits(offset, self.pool.page_size.trailing_zeros()))
     }
 
     /// Notes that the reader has come to `end` without a read.
     pub(crate) fn pass(&mut self, end: u64) {
+        self.leave_lost();
         self.end_loan();
         self.last_end = end;
+    }
+
+    /// Goes on without a window that cannot be entered: see [`Owner::check`](crate::sync::biased::Owner::check). It is a copy, and
+    /// another takes its place.
+    fn leave_lost(&mut self) {
+        if self.own_table.as_ref().is_some_and(|table| table.check().is_err()) {
+            std::mem::forget(self.own_table.take());
+            self.loan = Loan::default();
+        }
     }
 
     /// Ends a loan: the window may be reclaimed again.
@@ -251,6 +268,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        self.leave_lost();
         self.end_loan();
         if self.own_table.is_none() {
             return;

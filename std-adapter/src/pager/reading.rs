@@ -21,6 +21,7 @@ use crate::pages::resident::{Part, Resident};
 impl Pager {
     #[cold]
     pub(crate) fn read_slow(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        self.check()?;
         self.end_loan();
         self.keep_limit();
         let done = self.read_pages(offset, buf);
@@ -52,11 +53,16 @@ impl Pager {
     /// reads `want` bytes.
     fn read_some(&mut self, offset: u64, buf: &mut [u8], want: usize) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
-        let (location, access) = self.access(offset, span, want);
+        let (location, access) = self.access(offset, span, want)?;
         match location {
             Location::Spilled { valid, .. } if span.at < valid => {
                 if !self.load(span, access)? {
                     return self.read_direct(offset, buf);
+                }
+            }
+            Location::Hole if self.base_bytes(span.index) > span.at => {
+                if !self.copy_base_page(span, access)? {
+                    return self.read_base(offset, &mut buf[..span.part]);
                 }
             }
             Location::Spilled { .. } | Location::Hole => {
@@ -112,6 +118,7 @@ impl Pager {
         if access.continues()
             && self.table(|table| table.resident(span.index).is_some_and(ends_here))
             && let Ok(Some(frame)) = self.evict(span.index, SpillReason::Evicted)
+            && let Some(frame) = self.reusable(frame)
         {
             return self.load_into(frame, span, true);
         }
@@ -170,14 +177,15 @@ impl Pager {
     pub(crate) fn peek(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
         let out = &mut buf[..span.part];
-        let done = match self.pin_settled(span.index) {
+        let done = self.pin_settled(span.index).and_then(|location| match location {
             Location::Spilled { valid, .. } if span.at < valid => self.read_direct(offset, out),
+            Location::Hole if self.base_bytes(span.index) > span.at => self.read_base(offset, out),
             Location::Spilled { .. } | Location::Hole => {
                 out.fill(0);
                 Ok(span.part)
             }
             Location::Memory | Location::InTransit => self.read_memory(offset, out, false),
-        };
+        });
         self.finish();
         done
     }

@@ -25,9 +25,11 @@
 //!
 //! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/spill_faults`.
 
-use crate::disk::slots::Slot;
-use crate::error::SpillError;
+use crate::disk::slots::{Fit, Slot};
+use crate::disk::store_access;
+use crate::error::{SpillError, StoreOperation};
 use crate::memory::frame::Frame;
+use crate::memory::page_frame::PageFrame;
 use crate::observe::events::Event;
 use crate::observe::stats::SpillReason;
 use crate::pager::span::{Access, Span};
@@ -62,17 +64,19 @@ impl Access {
 }
 
 impl Pager {
-    /// A frame that reaches to the end of `span`, for a page in memory whose frame has `held` bytes. Evicts the coldest of
-    /// a sample of this buffer's other pages if need be.
-    pub(crate) fn find_larger(&mut self, span: Span, held: usize) -> Option<Frame> {
+    /// A frame of at least `need` bytes that reaches to the end of `span`, for a page in memory whose frame has `held` bytes. Evicts
+    /// the coldest of a sample of this buffer's other pages if need be.
+    pub(crate) fn find_larger(&mut self, span: Span, need: usize, held: usize) -> Option<Frame> {
+        let need = span.end().max(need);
         // Double the frame if there is room to spare, so that growth copies each byte once or twice in all.
-        let doubled = self.expected_len(span, span.end().max(2 * held));
+        let doubled = self.expected_len(span, need.max(2 * held));
         if let Some(frame) = self.find_frame(doubled, self.effort_for_more()) {
             return Some(frame);
         }
         self.pool.note_miss(self.own_table());
-        let need = self.pool.frames.class(span.end());
-        self.find_in_share(need, held, Effort::Idle).or_else(|| self.evict_coldest(need))
+        let need = self.pool.frames.class(need);
+        let found = self.find_in_share(need, held, Effort::Idle).or_else(|| self.find_frame_below(need));
+        found.or_else(|| self.evict_coldest(need))
     }
 
     /// A frame for a page that is not in memory, if it deserves one, and whether the page is only passing. The slot has
@@ -108,6 +112,9 @@ impl Pager {
         if !access.is_small() {
             return None;
         }
+        if let Some(frame) = self.find_frame_below(len.max(least)) {
+            return Some((frame, false));
+        }
         let (victim, passing) = self.choose_victim(access)?;
         self.evict_for_frame(victim, len.max(least), least).map(|frame| (frame, passing))
     }
@@ -118,13 +125,15 @@ impl Pager {
         self.table(|table| {
             if access.sequential {
                 let passing = table.passing_index();
-                let victim = passing.or_else(|| Some(table.coldest()?.0)).or_else(|| table.window_index());
+                let victim = passing
+                    .or_else(|| Some(table.coldest(Resident::has_frame)?.0))
+                    .or_else(|| table.window_index());
                 return victim.map(|victim| (victim, true));
             }
             if !access.is_hot() {
                 return None;
             }
-            let (victim, heat) = table.coldest()?;
+            let (victim, heat) = table.coldest(Resident::has_frame)?;
             (access.heat >= heat.saturating_mul(2).saturating_add(HOT)).then_some((victim, false))
         })
     }
@@ -165,7 +174,7 @@ impl Pager {
 
     /// A frame of at least `need` bytes, by evicting the coldest of a sample. The pinned page is not in it.
     pub(crate) fn evict_coldest(&mut self, need: usize) -> Option<Frame> {
-        let (victim, _) = self.table(|table| table.coldest())?;
+        let (victim, _) = self.table(|table| table.coldest(Resident::has_frame))?;
         self.evict_for_frame(victim, need, need)
     }
 
@@ -174,6 +183,7 @@ impl Pager {
     pub(crate) fn evict_for_frame(&mut self, victim: u64, len: usize, least: usize) -> Option<Frame> {
         // The error can be dropped: the page is still resident, and the caller goes directly to the store.
         let frame = self.evict(victim, SpillReason::Evicted).ok()??;
+        let Some(frame) = self.reusable(frame) else { return self.find_frame(len, Effort::Spare) };
         if frame.capacity() >= len {
             return Some(frame);
         }
@@ -190,15 +200,25 @@ impl Pager {
         }
     }
 
-    /// Returns a frame of this buffer to the pool, and releases its charge.
-    pub(crate) fn recycle_frame(&self, frame: Frame) {
-        self.usage().memory.release(frame.capacity() as u64);
+    /// Returns a frame of this buffer to the pool, or lets go of given memory, and releases its charge.
+    pub(crate) fn recycle_frame(&self, frame: impl Into<PageFrame>) {
+        let frame = frame.into();
+        self.usage().release_frame(&frame);
         self.pool.frames.recycle(frame);
+    }
+
+    /// The frame of a page that has left memory, still charged to this buffer, to be used again. Lets go of given memory.
+    pub(crate) fn reusable(&self, frame: PageFrame) -> Option<Frame> {
+        if frame.is_given() {
+            self.recycle_frame(frame);
+            return None;
+        }
+        frame.into_own()
     }
 
     /// Returns a frame that an operation took and could not use. Tells those that did not find it meanwhile, and not this
     /// buffer, if it waits itself: each of its attempts takes and returns it.
-    pub(crate) fn give_back(&self, frame: Frame) {
+    pub(crate) fn give_back(&self, frame: impl Into<PageFrame>) {
         self.recycle_frame(frame);
         if self.pool.frames.take_freed() {
             self.pool.disk.quota().wake_waiters_but(self.ticket());
@@ -225,7 +245,7 @@ impl Pager {
     /// this buffer more than its fair share. Nothing may be pinned or lent.
     #[inline]
     pub(crate) fn keep_limit(&mut self) {
-        if self.pool.frames.is_over() {
+        if self.pool.frames.is_over() && self.check().is_ok() {
             self.evict_over_limit();
         }
     }
@@ -236,7 +256,7 @@ impl Pager {
         while self.pool.frames.is_over()
             && self.bytes_in_memory() > share
             && let Some(victim) = self.table(|table| {
-                let coldest = table.coldest().map(|(index, _)| index);
+                let coldest = table.coldest(|_| true).map(|(index, _)| index);
                 coldest.or_else(|| table.window_index())
             })
             && let Ok(Some(frame)) = self.evict(victim, SpillReason::LimitLowered)
@@ -245,17 +265,22 @@ impl Pager {
         }
     }
 
-    /// Moves a page from memory to its slot, the shortest that fits if it has none, and returns its frame; `None` if the
-    /// page is no longer in memory. An owner moves a page out of memory in this order: choose a slot, copy out,
+    /// Moves a page from memory to its slot, the shortest that fits if it has none, and returns its frame, or the given memory;
+    /// `None` if the page is no longer in memory. An owner moves a page out of memory in this order: choose a slot, copy out,
     /// only then let go. On an error the page is still resident, and nothing else has changed.
-    pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<Frame>, SpillError> {
+    pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<PageFrame>, SpillError> {
         let can_leave = |table: &mut Table| match table.resident(index) {
             Some(resident) => resident.end() == 0 || table.can_leave(index),
             None => true,
         };
         let removed = self.table(|table| can_leave(table).then(|| table.remove_resident(index)));
         let Some(resident) = removed.ok_or(SpillError::OutOfMemory)? else { return Ok(None) };
-        match self.write_out(index, &resident, &[], 0) {
+        if resident.is_copy() {
+            return Ok(Some(resident.into_frame())); // the base has it
+        }
+        // What is spilled on request is often complete.
+        let fit = if reason == SpillReason::Requested { Fit::Parts } else { Fit::Blocks };
+        match self.write_out(index, &resident, &[], fit, 0) {
             Ok(None) => {
                 self.table(|table| table.sums.forget(index));
                 resident.slot.into_iter().for_each(|unneeded| self.free_slot(unneeded));
@@ -289,6 +314,7 @@ impl Pager {
         index: u64,
         resident: &Resident,
         along: &[u8],
+        fit: Fit,
         place: usize,
     ) -> Result<Option<Slot>, SpillError> {
         let end = resident.end() + along.len();
@@ -299,6 +325,7 @@ impl Pager {
         if fitting.is_some() && !resident.dirty && along.is_empty() {
             return Ok(fitting);
         }
+        store_access::check(StoreOperation::Write, index * self.pool.page_size as u64, end as u64)?;
         debug_assert!(fitting.is_some() || !resident.is_segment(), "only the slot has the page's beginning");
         // What is noted after the write needs no memory then.
         let sums = self.pool.checksums.of_page(resident).map_err(|_| SpillError::OutOfMemory)?;
@@ -308,7 +335,7 @@ impl Pager {
         let slot = match fitting {
             Some(slot) => self.charge_slot(slot, end)?,
             None if place > end => self.allocate_in_place(index, place, end)?,
-            None => self.allocate_slot(index, end)?,
+            None => self.allocate_slot(index, end, fit)?,
         };
         let written = self.write_with(slot, resident, along);
         match (&written, fitting) {

@@ -2,13 +2,19 @@
 //!
 //! Held by: `tests/tests/frozen.rs`.
 
+use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::foreign::hold_back;
+use crate::pager::base::Source;
 use crate::pager::content::Content;
 use crate::pager::reader::Reader;
-use crate::sync::{Arc, Mutex, OnceLock, lock, thread_number};
+use crate::pager::state::Pager;
+use crate::pool::state::PoolState;
+use crate::sync::fork::Lock;
+use crate::sync::{Arc, OnceLock, thread_number};
 use crate::try_box::TryBox;
 use std::array;
+use std::ops::Range;
 
 /// Readers for threads that read through one handle: a thread uses the one that its number falls on, so that two threads
 /// seldom meet.
@@ -24,7 +30,7 @@ pub(crate) struct Shared {
 /// A reader that shares no cache line with its neighbours, nor the next line, which processors load with it.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Apart(Mutex<Reader>);
+struct Apart(Lock<Reader>);
 
 impl Shared {
     pub(crate) fn new(content: Content) -> Self {
@@ -36,17 +42,34 @@ impl Shared {
         let Some(common) = self.common() else { return self.content.read_at(offset, buf) };
         // A frame for the window may be another buffer's, whose first spill is an event; and its listener may read here too.
         let _held_back = hold_back();
-        let mut reader = lock(&common[thread_number() % COMMON].0);
+        let lock = &common[thread_number() % COMMON].0;
+        // One that another thread has may be reading from the store.
+        let reader = if store_access::is_resident_only() { lock.try_lock() } else { lock.lock().ok() };
+        let Some(mut reader) = reader else { return self.content.read_at(offset, buf) };
         if reader.read_window(&mut { offset }, buf) {
             return Ok(buf.len());
         }
         reader.read(&self.content, offset, buf)
     }
 
-    /// The readers; `None` if there is no memory for them.
+    /// The pager, to be written to again; or the handle, if it is not the only one of content that is all there, and of which nothing
+    /// is lent.
+    pub(crate) fn into_pager(mut shared: Arc<Shared>) -> Result<Pager, Arc<Shared>> {
+        // First whether it is the only one: another could lend a page after the second question, and be gone.
+        if Arc::get_mut(&mut shared).is_none() || !shared.content.is_whole() {
+            return Err(shared);
+        }
+        Arc::try_unwrap(shared).map(|shared| shared.content.into_pager())
+    }
+
+    /// The readers; `None` if there is no memory for them, or the content is the one of a process from which this one was forked
+    /// while a thread may have been making them.
     fn common(&self) -> Option<&[Apart; COMMON]> {
         if self.common.get().is_none() {
-            let reader = || Apart(Mutex::new(Reader::new(Arc::clone(&self.content.pool))));
+            if self.content.is_inherited() {
+                return None;
+            }
+            let reader = || Apart(Lock::new(Reader::new(Arc::clone(&self.content.pool))));
             let made = TryBox::new(array::from_fn(|_| reader()))?;
             self.common.get_or_init(|| {
                 self.content.add_readers(COMMON);
@@ -54,5 +77,32 @@ impl Shared {
             });
         }
         self.common.get().map(|common| &**common)
+    }
+}
+
+/// Content that clones of a buffer have as their base.
+impl Source for Shared {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        Shared::read_at(self, offset, buf)
+    }
+
+    fn next_data(&self, from: u64) -> Result<Option<u64>, SpillError> {
+        self.content.next_data(from)
+    }
+
+    fn discard(&self, range: Range<u64>) {
+        let page = self.content.pool.page_size as u64;
+        let pages = range.start.div_ceil(page)..range.end / page;
+        if !pages.is_empty() {
+            let _ = self.content.with_pager(|pager| pager.discard_pages(pages));
+        }
+    }
+
+    fn make_room(&self, bytes: usize, pool: &PoolState) -> bool {
+        std::ptr::eq(&*self.content.pool, pool) && self.content.make_room(bytes)
+    }
+
+    fn check_invariants(&self) {
+        let _ = self.content.with_pager(|pager| pager.check_invariants());
     }
 }

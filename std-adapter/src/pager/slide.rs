@@ -8,15 +8,17 @@
 //!
 //! Held by: `tests/tests/many_streams.rs`, `tests/tests/spill_faults`.
 
-use crate::disk::slots::{BLOCK_BYTES, Slot};
+use crate::disk::slots::{BLOCK_BYTES, Fit, Slot};
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
+use crate::memory::page_frame::PageFrame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
 use crate::pager::span::Span;
 use crate::pager::state::Pager;
 use crate::pages::page::Page;
 use crate::pages::resident::Resident;
+use std::io::IoSlice;
 
 /// What became of the frame, and of the caller's bytes.
 pub(crate) enum Slid {
@@ -26,7 +28,7 @@ pub(crate) enum Slid {
     Along(usize),
     /// The page is spilled, and this was its frame, which goes on somewhere else.
     Off(Frame),
-    /// The page was no longer in memory.
+    /// The page was no longer in memory, or it is spilled and leaves no frame.
     Gone,
 }
 
@@ -42,7 +44,7 @@ impl Pager {
         let goes_along = data.len() >= held && page.frame_end() == page.end();
         let along = &data[..if goes_along { self.goes_along(&page, span) } else { 0 }];
         let place = self.pool.disk.place_to_grow(index, held + along.len());
-        let slot = match self.write_out(index, &page, along, place) {
+        let slot = match self.write_out(index, &page, along, Fit::Blocks, place) {
             Ok(Some(slot)) => slot,
             Ok(None) => unreachable!("a page that content is appended to has some"),
             Err(error) => {
@@ -56,25 +58,30 @@ impl Pager {
         self.pool.counters.count_eviction();
         let end = span.at + along.len();
         let frame = page.into_frame();
-        let off = if self.goes_on(&frame, slot, end) {
-            let page = Resident::segment(frame, slot, end, end);
-            self.table(|table| table.open(index, page, true));
-            None
-        } else {
-            self.table(|table| table.put(index, Page::Spilled { slot, valid: end }));
-            Some(frame)
+        let left = match frame {
+            PageFrame::Own(frame) if self.goes_on(&frame, slot, end) => {
+                let page = Resident::segment(frame, slot, end, end);
+                self.table(|table| table.open(index, page, true));
+                None
+            }
+            frame => {
+                self.table(|table| table.put(index, Page::Spilled { slot, valid: end }));
+                Some(frame)
+            }
         };
         // Only now: both call foreign code.
         outgrown.into_iter().for_each(|outgrown| self.free_slot(outgrown));
         self.count_spills(SpillReason::Evicted, u64::from(written > 0), written);
+        let slid_on = left.is_none();
+        let off = left.and_then(|frame| self.reusable(frame));
         Ok(match off {
             Some(frame) if along.is_empty() => Slid::Off(frame),
-            Some(frame) => {
-                self.recycle_frame(frame);
+            None if along.is_empty() && slid_on => Slid::On,
+            None if along.is_empty() => Slid::Gone,
+            off => {
+                off.into_iter().for_each(|frame| self.recycle_frame(frame));
                 Slid::Along(along.len())
             }
-            None if along.is_empty() => Slid::On,
-            None => Slid::Along(along.len()),
         })
     }
 
@@ -110,6 +117,6 @@ impl Pager {
         if along.is_empty() {
             return self.write_store(IoPath::Paged, offset, content).1;
         }
-        self.write_store_parts(IoPath::Paged, offset, [content, along]).1
+        self.write_store_parts(IoPath::Paged, offset, &mut [content, along].map(IoSlice::new)).1
     }
 }

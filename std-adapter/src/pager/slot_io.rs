@@ -8,7 +8,7 @@
 //! Held by: `tests/tests/pool_stats.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`.
 
 use crate::disk::backing::Backing;
-use crate::disk::slots::Slot;
+use crate::disk::slots::{Fit, Slot};
 use crate::disk::transfer;
 use crate::error::{DiskLimitScope, SpillError};
 use crate::memory::budget::Refused;
@@ -25,11 +25,11 @@ impl Pager {
 
     /// Allocates a slot for the first `bytes` bytes of page `index`. Fails at either disk limit, or if the
     /// own file cannot be made.
-    pub(crate) fn allocate_slot(&mut self, index: u64, bytes: usize) -> Result<Slot, SpillError> {
+    pub(crate) fn allocate_slot(&mut self, index: u64, bytes: usize, fit: Fit) -> Result<Slot, SpillError> {
         let (backing, usage) = (self.backing(), &self.usage().disk);
-        let requested = backing.slot_bytes(bytes);
+        let requested = backing.slot_bytes(bytes, fit);
         self.charge_usage(requested)?;
-        backing.allocate(index, bytes, self.ticket()).inspect_err(|_| usage.release(requested))
+        backing.allocate(index, bytes, fit, self.ticket()).inspect_err(|_| usage.release(requested))
     }
 
     /// Allocates the slot at `offset`, as long as a page, for page `index`; `None` if it is in use or over a
@@ -49,7 +49,7 @@ impl Pager {
     /// fails.
     fn allocate_growing(&mut self, index: u64, room: usize) -> Result<Slot, SpillError> {
         if self.own().is_some() {
-            return self.allocate_slot(index, room); // as long as a page, and charged whole
+            return self.allocate_slot(index, room, Fit::Blocks); // as long as a page, and charged whole
         }
         // A limit of the buffer's own may have no room for all of a warm slot. So the charge below is 0 if there is one.
         let may_be_warm = self.usage().disk.limit() == u64::MAX;
@@ -140,16 +140,15 @@ impl Pager {
         written
     }
 
-    /// As [`write_store`](Pager::write_store), of two parts in one call.
+    /// As [`write_store`](Pager::write_store), of several parts in one call.
     pub(crate) fn write_store_parts(
         &mut self,
         path: IoPath,
         offset: u64,
-        parts: [&[u8]; 2],
+        parts: &mut [IoSlice<'_>],
     ) -> (usize, Result<(), SpillError>) {
         let mut counts = IoCounts::default();
-        let mut parts = parts.map(IoSlice::new);
-        let written = transfer::write_parts(&self.backing(), offset, &mut parts, &mut counts);
+        let written = transfer::write_parts(&self.backing(), offset, parts, &mut counts);
         self.count_io(path, counts);
         written
     }

@@ -11,6 +11,7 @@
 use crate::disk::own_file::OwnFile;
 use crate::error::SpillError;
 use crate::observe::stats::{BufferStats, ByteCounts, IoCounts};
+use crate::pager::base::Base;
 use crate::pager::loan::Loan;
 use crate::pager::span::Span;
 use crate::pager::wait_state::WaitState;
@@ -38,7 +39,7 @@ pub(crate) struct Pager {
     cold: Option<TryBox<ColdState>>,
 }
 
-/// State that many buffers never need: of a buffer that has lent a chunk, done I/O, or has a [`WaitState`].
+/// State that many buffers never need: of a buffer that has lent a chunk, done I/O, was cloned, or has a [`WaitState`].
 #[derive(Debug, Default)]
 pub(crate) struct ColdState {
     pub(crate) loan: Option<TryBox<Loan>>,
@@ -46,19 +47,19 @@ pub(crate) struct ColdState {
     /// What the pool has counted of `requested`.
     told: ByteCounts,
     pub(crate) wait_state: Option<TryBox<WaitState>>,
+    /// What it shares with its clones.
+    pub(crate) base: Option<Base>,
 }
 
 impl Pager {
     #[inline]
     pub(crate) fn new(pool: Arc<PoolState>) -> Self {
-        Pager {
-            own_table: pool.open_buffer(),
-            pool,
-            len: 0,
-            last_end: 0,
-            requested: ByteCounts::default(),
-            cold: None,
-        }
+        Pager::with_table(pool.open_buffer(), pool, 0)
+    }
+
+    /// A pager of `len` bytes with a table that has pages already.
+    pub(crate) fn with_table(own_table: Option<OwnTable>, pool: Arc<PoolState>, len: u64) -> Self {
+        Pager { own_table, pool, len, last_end: 0, requested: ByteCounts::default(), cold: None }
     }
 
     pub(crate) fn stats(&self) -> BufferStats {
@@ -100,6 +101,13 @@ impl Pager {
         if let Some(pool) = private::renewed(&self.pool) {
             self.pool = pool;
         }
+    }
+
+    /// An error if the table cannot be entered: see [`Owner::check`](crate::sync::biased::Owner::check). What enters it
+    /// outside the window checks that first.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), SpillError> {
+        Ok(self.own_table.as_ref().map_or(Ok(()), OwnTable::check)?)
     }
 
     /// The table, which a buffer has from its first access to a page on.
@@ -180,10 +188,14 @@ impl Pager {
 impl Drop for Pager {
     fn drop(&mut self) {
         self.tell_requested();
+        if self.check().is_err() {
+            std::mem::forget(self.own_table.take()); // its slots and frames are lost
+        }
         if self.own_table.is_some() {
             self.empty();
         }
         self.pool.close_buffer(self.own_table.take());
+        self.cold = None; // what it shared may be in the same pool
         private::close(&self.pool);
     }
 }

@@ -28,7 +28,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// The wait of one call, over all its attempts.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     began: Instant,
     /// `None` if it is too far away for an [`Instant`]: the wait has no end then.
@@ -56,12 +56,19 @@ pub(crate) enum Attempt<R> {
 }
 
 /// The error to fail with when no room comes free in time, and that time.
+#[derive(Debug)]
 pub(crate) struct Refused {
     error: SpillError,
     deadline: Option<Instant>,
 }
 
 impl Refused {
+    /// When to give up. `None` is never.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// The error, with the time waited.
     fn after(self, wait: Option<Wait>) -> SpillError {
         match self.error {
@@ -79,6 +86,17 @@ impl Pager {
     pub(crate) fn set_when_full(&mut self, when_full: WhenFull) {
         let Some(wait_state) = self.wait_state() else { handle_alloc_error(Layout::new::<WaitState>()) };
         wait_state.when_full = Some(when_full);
+    }
+
+    /// The buffer's own policy, if it has one.
+    pub(crate) fn own_when_full(&self) -> Option<WhenFull> {
+        self.cold_ref()?.wait_state.as_ref()?.when_full
+    }
+
+    /// As [`set_when_full`](Pager::set_when_full); an error if there is no memory to keep it.
+    pub(crate) fn try_set_when_full(&mut self, when_full: WhenFull) -> Result<(), SpillError> {
+        self.wait_state().ok_or(SpillError::OutOfMemory)?.when_full = Some(when_full);
+        Ok(())
     }
 
     /// `None` if there is no memory for it.
@@ -131,14 +149,46 @@ impl Pager {
         }
     }
 
+    /// Runs `attempt` until it has succeeded or failed, or would wait.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn attempt_without_wait<R>(
+        &mut self,
+        wait: &mut Option<Wait>,
+        mut attempt: impl FnMut(&mut Self) -> Result<R, SpillError>,
+    ) -> Result<Result<R, Refused>, SpillError> {
+        loop {
+            match self.attempt(wait, &mut attempt) {
+                Ok(Attempt::Done(done)) => {
+                    *wait = None;
+                    return Ok(Ok(done));
+                }
+                Ok(Attempt::Again) => {}
+                Ok(Attempt::Blocked(refused)) => return Ok(Err(refused)),
+                Err(error) => {
+                    *wait = None;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
     /// Ends a call that has waited for as long as it may.
     pub(crate) fn give_up(&mut self, wait: Option<Wait>, refused: Refused) -> SpillError {
         let error = refused.after(wait);
         self.fail(wait, error)
     }
 
+    /// Ends a call that has succeeded without the store, after its `wait` for what others have freed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn succeed(&mut self, wait: Option<Wait>) {
+        if wait.is_some() || self.awaits_room() {
+            self.leave_queue();
+            self.count_wait(wait, false);
+        }
+    }
+
     /// Ends a call with `error`, counts its wait, and leaves the queue if it has waited.
-    fn fail(&mut self, wait: Option<Wait>, error: SpillError) -> SpillError {
+    pub(crate) fn fail(&mut self, wait: Option<Wait>, error: SpillError) -> SpillError {
         // After a wait, only its deadline returns this error of all.
         let scope = DiskLimitScope::Pool;
         let timed_out = matches!(&error, SpillError::DiskLimit { scope: of, .. } if *of == scope);
@@ -197,8 +247,12 @@ impl Pager {
         Ok(Attempt::Blocked(refused))
     }
 
-    /// The policy in force: the buffer's own, or else the pool's.
+    /// The policy in force: the buffer's own, or else the pool's; in a forked process, none waits.
     fn when_full(&mut self) -> WhenFull {
+        // The room that is missing in a forked process, threads would have to free that it has not got.
+        if self.pool.disk.quota().is_inherited() {
+            return WhenFull::Fail;
+        }
         let own = self.wait_state_if_any().and_then(|wait_state| wait_state.when_full);
         own.unwrap_or(self.pool.when_full)
     }
@@ -279,6 +333,9 @@ impl Pager {
         let Some(requested) = self.wait_state_if_any().and_then(|wait_state| wait_state.requested) else {
             return Poll::Ready(());
         };
+        if self.pool.disk.quota().is_inherited() {
+            return Poll::Ready(());
+        }
         match self.ticket() {
             Some(ticket) => ticket.poll(context),
             None => {

@@ -23,6 +23,7 @@ impl Pager {
         if self.own_table.is_none() {
             return Ok(());
         }
+        self.check()?;
         self.end_loan();
         let spilled = self.move_all_out();
         self.finish();
@@ -31,7 +32,7 @@ impl Pager {
 
     fn move_all_out(&mut self) -> Result<(), SpillError> {
         loop {
-            self.await_transits();
+            self.await_transits()?;
             let Some(mut from) = self.table(|table| table.next_in_memory(0)) else { return Ok(()) };
             while let Some(index) = self.table(|table| table.next_in_memory(from)) {
                 if let Some(frame) = self.evict(index, SpillReason::Requested)? {
@@ -45,8 +46,9 @@ impl Pager {
     /// Shortens the content to `len` bytes, and frees what lies past it. Cannot fail, but may wait for
     /// a page in transit.
     pub(crate) fn truncate(&mut self, len: u64) {
-        if self.own_table.is_none() {
+        if self.own_table.is_none() || self.check().is_err() {
             self.len = len;
+            self.cut_base(len);
             return;
         }
         let freed = self.cut(len);
@@ -58,8 +60,10 @@ impl Pager {
     pub(crate) fn cut(&mut self, len: u64) -> u64 {
         self.end_loan();
         let before = self.bytes_held();
-        // The page that is cut in two stays, so it must not be in transit.
-        self.pin_settled(len >> self.pool.page_size.trailing_zeros());
+        // The page that is cut in two stays, so it must not be in transit. In a forked process it may be for ever: then it is lost.
+        if !len.is_multiple_of(self.pool.page_size as u64) {
+            let _ = self.pin_settled(len >> self.pool.page_size.trailing_zeros());
+        }
         let window = self.table(|table| table.cut_window(len));
         let mut freed = self.free_page(window);
         let segment = self.table(|table| table.cut_segment(len));
@@ -71,6 +75,7 @@ impl Pager {
         freed += self.free_slots(&mut slots);
         self.finish();
         self.len = len;
+        self.cut_base(len);
         // Stay in the queue if nothing came free: the cursor also truncates a gap that it could not write past,
         // and this buffer may be about to wait for room itself.
         if self.bytes_held() < before {
@@ -81,7 +86,7 @@ impl Pager {
 
     /// Makes the pages `from..to` holes, and frees what they held. The length stays.
     pub(crate) fn discard_pages(&mut self, pages: Range<u64>) {
-        if self.own_table.is_none() {
+        if self.own_table.is_none() || self.check().is_err() {
             return;
         }
         self.end_loan();
@@ -131,16 +136,16 @@ impl Pager {
                 match Arc::try_unwrap(page) {
                     Ok(resident) => self.recycle_frame(resident.into_frame()),
                     // The last reference frees it: the frame carries its charge to the pool.
-                    Err(page) => self.usage().memory.release(page.frame.capacity() as u64),
+                    Err(page) => self.usage().release_frame(&page.frame),
                 }
                 slot
             }
             Page::InTransit(transit) => {
                 // In its own file a page has one place only, and the next write may go there at once: let the
                 // reclaiming thread's write end first.
-                let has_own = self.own().is_some();
-                if has_own {
-                    transit.wait();
+                let goes_on = self.own().is_some_and(|own| !own.is_detached());
+                if goes_on {
+                    let _ = transit.wait(); // a forked process writes no file of its parent's
                 }
                 let outcome = transit.abandon(self.usage())?;
                 self.dispose(outcome.into())

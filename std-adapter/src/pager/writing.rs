@@ -18,6 +18,7 @@
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`,
 //! `tests/tests/many_streams.rs`.
 
+use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::observe::stats::SpillReason;
@@ -29,7 +30,7 @@ use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 
 /// Where the next bytes of a write go.
-enum Way {
+pub(crate) enum Way {
     /// So many of them to the frame of their page.
     Frame(usize),
     /// So many of them are in the slot already.
@@ -45,6 +46,7 @@ impl Pager {
     }
 
     pub(crate) fn write_once(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        self.check()?;
         if !data.is_empty() {
             self.try_table()?;
         }
@@ -72,7 +74,7 @@ impl Pager {
     /// Writes at least one byte of `data`, which is not empty. The whole call writes `want` bytes.
     fn write_some(&mut self, offset: u64, data: &[u8], want: usize) -> Result<usize, SpillError> {
         let span = self.span(offset, data.len());
-        let (location, access) = self.access(offset, span, want);
+        let (location, access) = self.access(offset, span, want)?;
         let way = match location {
             Location::Memory | Location::InTransit => self.make_room(span, data)?,
             Location::Spilled { valid, .. } if span.at == 0 && span.part >= valid => {
@@ -86,13 +88,20 @@ impl Pager {
                     Way::Slot
                 }
             }
+            Location::Hole if self.base_bytes(span.index) > if span.at == 0 { span.part } else { 0 } => {
+                if self.bring_to_frame(span, access)? {
+                    self.make_room(span, data)?
+                } else {
+                    Way::Slot
+                }
+            }
             Location::Hole => self.open_unread(span, access),
         };
         let len = match way {
             Way::Frame(len) => len,
             Way::Along(len) => return Ok(len),
             Way::Slot => match self.write_direct(offset, data) {
-                Err(SpillError::DiskLimit { .. }) if self.open_in_the_rest(span)? => span.part,
+                Err(SpillError::DiskLimit { .. }) if self.open_in_the_rest(span, false)? => span.part,
                 written => return written,
             },
         };
@@ -111,9 +120,10 @@ impl Pager {
 
     /// Opens the window on a page whose old bytes are not needed, if it deserves a frame. If it has any, the frame must take
     /// all of `span`: the write may get no further, and then those past it are needed.
-    fn open_unread(&mut self, span: Span, access: Access) -> Way {
+    pub(crate) fn open_unread(&mut self, span: Span, access: Access) -> Way {
         let Some((frame, passing)) = self.admit(span, 0, span.at + 1, access) else { return Way::Slot };
-        let is_hole = self.table(|table| table.locate(span.index)) == Location::Hole;
+        let is_hole = self.table(|table| table.locate(span.index)) == Location::Hole
+            && self.base_bytes(span.index) == 0;
         if !is_hole && frame.capacity() < span.end() {
             self.recycle_frame(frame);
             return Way::Slot;
@@ -131,7 +141,8 @@ impl Pager {
     }
 
     /// Makes room in memory for bytes of `span`, whose page is in memory and pinned. Otherwise evicts the page.
-    fn make_room(&mut self, span: Span, data: &[u8]) -> Result<Way, SpillError> {
+    pub(crate) fn make_room(&mut self, span: Span, data: &[u8]) -> Result<Way, SpillError> {
+        self.keep_copy(span.index);
         let room = self.room(span);
         if room == span.part {
             return Ok(Way::Frame(room));
@@ -140,17 +151,17 @@ impl Pager {
             let page = table.resident(span.index).expect("I1: a pinned page stays");
             (page.frame.capacity(), page.end(), page.is_segment())
         });
-        if !is_segment && let Some(larger) = self.find_larger(span, held) {
+        if !is_segment && let Some(larger) = self.find_larger(span, end, held) {
             self.grow(span.index, larger);
             return Ok(Way::Frame(span.part));
         }
         let appends = span.at == end && end > 0;
-        if room > 0 && !(appends && data.len() >= held) {
+        if room > 0 && (store_access::is_resident_only() || !(appends && data.len() >= held)) {
             return Ok(Way::Frame(room));
         }
         let moved = if appends { self.slide_on(span, data) } else { self.way_to_slot(span.index) };
         match moved {
-            Err(SpillError::DiskLimit { .. }) if !is_segment && self.grow_into_the_rest(span) => {
+            Err(SpillError::DiskLimit { .. }) if !is_segment && self.grow_into_the_rest(span, end) => {
                 Ok(Way::Frame(span.part))
             }
             // What has room where it is needs no memory.
@@ -172,21 +183,28 @@ impl Pager {
         }
     }
 
-    /// Moves a page in memory to a larger frame.
+    /// Moves a page in memory to a larger frame, or out of given memory to one as large.
     fn grow(&mut self, index: u64, mut larger: Frame) {
         let smaller = self.table(|table| {
             let page = table.resident(index).expect("I1: a pinned page stays");
-            larger.write(0, page.content());
-            std::mem::replace(&mut page.frame, larger)
+            let copied = larger.write(0, page.content());
+            debug_assert!(copied, "the frame is too short");
+            std::mem::replace(&mut page.frame, larger.into())
         });
         self.recycle_frame(smaller);
     }
 
     /// Opens what is left of the memory to all of the page of `span`, for which the disk has no room. Returns whether that
-    /// is enough.
-    fn open_in_the_rest(&mut self, span: Span) -> Result<bool, SpillError> {
+    /// is enough. Bytes that `span` covers are not brought along, unless it `keeps` them: then nothing may be written after all.
+    pub(crate) fn open_in_the_rest(&mut self, span: Span, keeps: bool) -> Result<bool, SpillError> {
+        let covered = if keeps || span.at > 0 { 0 } else { span.part };
         let stored = match self.table(|table| table.locate(span.index)) {
-            Location::Spilled { valid, .. } if span.at > 0 || span.part < valid => valid,
+            Location::Spilled { valid, .. } if valid > covered => valid,
+            Location::Hole if self.base_bytes(span.index) > covered => {
+                let below = self.base_bytes(span.index);
+                let frame = self.find_frame(span.end().max(below), Effort::Spare);
+                return frame.map_or(Ok(false), |frame| self.fill_from_base(frame, span.index, true, false));
+            }
             Location::Spilled { .. } | Location::Hole => 0,
             Location::Memory | Location::InTransit => return Ok(false),
         };
@@ -197,14 +215,14 @@ impl Pager {
         Ok(self.open_empty(frame, span.index, false))
     }
 
-    /// The same for a page in memory, which cannot leave it to make room for `span`.
-    fn grow_into_the_rest(&mut self, span: Span) -> bool {
-        let larger = self.find_frame(span.end(), Effort::Spare);
+    /// The same for a page in memory, with content to `end`, which cannot leave it to make room for `span`.
+    fn grow_into_the_rest(&mut self, span: Span, end: usize) -> bool {
+        let larger = self.find_frame(span.end().max(end), Effort::Spare);
         larger.map(|larger| self.grow(span.index, larger)).is_some()
     }
 
     /// Opens the window at the end of a spilled page, where `span` begins, if that deserves a frame.
-    fn open_to_append(&mut self, span: Span, access: Access) -> Result<Way, SpillError> {
+    pub(crate) fn open_to_append(&mut self, span: Span, access: Access) -> Result<Way, SpillError> {
         // Before a frame is taken: each attempt of a waiter would take it and give it back.
         if !self.make_slot_reach(span) {
             return Ok(Way::Slot);

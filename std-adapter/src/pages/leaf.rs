@@ -5,6 +5,7 @@
 //!
 //! Held by: the tests below, `std-adapter/src/pages/page_map/tests.rs`.
 
+use crate::disk::parts::PART;
 use crate::disk::slots::{BLOCK, Slot};
 use crate::pages::resident::Resident;
 use crate::pages::transit::Transit;
@@ -15,6 +16,9 @@ pub(crate) const LEAF_PAGES: u64 = 1 << u8::BITS;
 
 /// Says of a slot that it is charged whole, however long it is. The longest has fewer blocks.
 const CHARGED_WHOLE: u16 = u16::MAX;
+
+/// Says of a slot that it is some parts of a block.
+const PARTS: u8 = u8::MAX;
 
 /// The state of a page outside the window, in 16 bytes.
 #[derive(Debug, Default)]
@@ -27,9 +31,9 @@ pub(crate) enum State {
     Spilled {
         offset: u64,
         valid: u32,
-        /// Blocks that are charged; [`CHARGED_WHOLE`] if all are.
+        /// Blocks that are charged; [`CHARGED_WHOLE`] if all are. Of a slot of [`PARTS`], its parts.
         charged: u16,
-        /// The binary logarithm of the slot's length.
+        /// The binary logarithm of the slot's length, or [`PARTS`].
         order: u8,
     },
     InTransit(Arc<Transit>),
@@ -37,26 +41,30 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// The length of `slot` is a power of two, as that of every slot.
+    /// The length of `slot` is a power of two, or less than a block.
     pub(crate) fn spilled(slot: Slot, valid: usize) -> State {
-        debug_assert!(slot.len().is_power_of_two());
+        let len = slot.len();
+        debug_assert!(len.is_power_of_two() || (len < BLOCK && slot.is_charged_whole()));
         #[expect(clippy::cast_possible_truncation, reason = "a page has 16 MiB at most")]
-        let (valid, order, blocks) =
-            (valid as u32, slot.len().ilog2() as u8, (slot.charged() / BLOCK) as u16);
-        let charged = if slot.is_charged_whole() { CHARGED_WHOLE } else { blocks };
+        let (valid, order, blocks, parts) =
+            (valid as u32, len.ilog2() as u8, (slot.charged() / BLOCK) as u16, (len / PART) as u16);
+        let (charged, order) = match len.is_power_of_two() {
+            true if slot.is_charged_whole() => (CHARGED_WHOLE, order),
+            true => (blocks, order),
+            false => (parts, PARTS),
+        };
         State::Spilled { offset: slot.offset, valid, charged, order }
     }
 
     /// The slot of a spilled page, and how many bytes of it are content.
     pub(crate) fn slot(&self) -> Option<(Slot, usize)> {
-        match *self {
-            State::Spilled { offset, valid, charged, order } => {
-                let whole = Slot::new(offset, 1 << order);
-                let part = || whole.with_charge(u64::from(charged) * BLOCK);
-                Some((if charged == CHARGED_WHOLE { whole } else { part() }, valid as usize))
-            }
-            State::Hole | State::Resident(_) | State::InTransit(_) | State::Shared(_) => None,
-        }
+        let State::Spilled { offset, valid, charged, order } = *self else { return None };
+        let slot = match order {
+            PARTS => Slot::new(offset, u64::from(charged) * PART),
+            _ if charged == CHARGED_WHOLE => Slot::new(offset, 1 << order),
+            _ => Slot::new(offset, 1 << order).with_charge(u64::from(charged) * BLOCK),
+        };
+        Some((slot, valid as usize))
     }
 }
 
@@ -148,6 +156,10 @@ mod tests {
         for (offset, len, valid) in [(0, 1, 0), (4096, 4096, 17), (u64::MAX, 16 << 20, 16 << 20)] {
             let slot = Slot::new(offset, len);
             assert_eq!(State::spilled(slot, valid).slot(), Some((slot, valid)));
+        }
+        for parts in 1..BLOCK / PART {
+            let slot = Slot::new(3 * PART, parts * PART);
+            assert_eq!(State::spilled(slot, 17).slot(), Some((slot, 17)));
         }
         for (len, charged) in [(64 << 10, 0), (64 << 10, 20 << 10), (16 << 20, (16 << 20) - 4096)] {
             let slot = Slot::new(1 << 40, len).with_charge(charged);

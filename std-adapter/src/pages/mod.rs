@@ -9,9 +9,14 @@
 //! | `resident` | the bytes of a page in memory |
 //! | `transit` | a page that a reclaiming thread moves from its frame to a slot |
 //! | `sharing` | pages that are read without the table's lock |
+//! | `copies` | pages that a hole would show as well |
+//! | `behind` | pages that a pass has left |
 //! | `sums` | checksums of spilled pages |
 //! | `usage` | the memory and disk that one buffer uses |
 
+#[cfg(feature = "tokio")]
+pub(crate) mod behind;
+pub(crate) mod copies;
 pub(crate) mod leaf;
 pub(crate) mod page;
 pub(crate) mod page_map;

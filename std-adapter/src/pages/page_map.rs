@@ -20,6 +20,9 @@ use std::alloc::{Layout, handle_alloc_error};
 /// How many resident pages one search for the coldest compares at most.
 const SAMPLE_PAGES: usize = 8;
 
+/// How many it looks at, where not all of them are sought: an eighth are frames at least, once a buffer holds all that it may.
+const LOOKED_AT_MAX: usize = 8 * SAMPLE_PAGES;
+
 /// Slots that one cut takes out at most: as many as a leaf has.
 const SLOTS_MAX: usize = 256;
 
@@ -150,21 +153,36 @@ impl PageMap {
         })
     }
 
-    /// Returns the coldest of the next [`SAMPLE_PAGES`] resident pages, and its heat. Skips the pinned page.
-    /// The next search goes on where this one ends. `None` if no other page is resident.
-    pub(crate) fn coldest(&mut self, pinned: Option<u64>) -> Option<(u64, u8)> {
+    /// Returns the coldest of the next [`SAMPLE_PAGES`] resident pages that are sought, and its heat. Skips the pinned page.
+    /// The next search goes on where this one ends. `None` if it finds no other.
+    pub(crate) fn coldest(
+        &mut self,
+        pinned: Option<u64>,
+        is_sought: impl Fn(&Resident) -> bool,
+    ) -> Option<(u64, u8)> {
         let leaves: &mut Leaves = self.leaves.as_mut()?;
         let hand = leaves.hand.min(leaves.resident.len());
         let turn = (hand..leaves.resident.len()).chain(0..hand);
         let mut coldest: Option<(u64, u8)> = None;
-        let others =
-            turn.map(|at| (at, leaves.resident[at].index)).filter(|(_, index)| pinned != Some(*index));
-        for (at, index) in others.take(SAMPLE_PAGES) {
+        let mut sampled = 0;
+        for at in turn.take(LOOKED_AT_MAX) {
+            let index = leaves.resident[at].index;
+            if pinned == Some(index) {
+                continue;
+            }
+            if !is_sought(&leaves.resident[at].page) {
+                leaves.hand = at + 1;
+                continue;
+            }
             let heat = leaves.leaf(index).and_then(|leaf| leaf.get(offset_in_leaf(index)))?.heat;
             if coldest.is_none_or(|(_, least)| heat < least) {
                 coldest = Some((index, heat));
             }
             leaves.hand = at + 1;
+            sampled += 1;
+            if sampled == SAMPLE_PAGES {
+                break;
+            }
         }
         coldest
     }

@@ -16,11 +16,13 @@
 use crate::disk::slots::{BLOCK_BYTES, Slot};
 use crate::memory::copy::copy;
 use crate::memory::frame::Frame;
+use crate::memory::given::GivenPage;
+use crate::memory::page_frame::PageFrame;
 
 /// A page in memory, or a segment of one.
 #[derive(Debug)]
 pub(crate) struct Resident {
-    pub(crate) frame: Frame,
+    pub(crate) frame: PageFrame,
     /// How many bytes, from the frame's beginning, are content; at most what was ever written to the frame.
     pub(crate) valid: usize,
     /// The frame is newer than the slot, or there is content and no slot.
@@ -53,7 +55,7 @@ impl Resident {
     /// A whole page, of which the frame has the first `valid` bytes.
     pub(crate) fn whole(mut frame: Frame, valid: usize, dirty: bool, slot: Option<Slot>) -> Self {
         frame.use_first(frame.capacity());
-        Resident { frame, valid, dirty, slot, base: 0, stored: 0 }
+        Resident { frame: frame.into(), valid, dirty, slot, base: 0, stored: 0 }
     }
 
     /// A clean segment from `base` on of a page of which `slot` has the first `stored` bytes. The frame has nothing yet.
@@ -64,13 +66,20 @@ impl Resident {
             base,
             usize::try_from(slot.len()).unwrap_or(usize::MAX),
         ));
-        Resident { frame, valid: 0, dirty: false, slot: Some(slot), base: short(base), stored: short(stored) }
+        let (base, stored) = (short(base), short(stored));
+        Resident { frame: frame.into(), valid: 0, dirty: false, slot: Some(slot), base, stored }
+    }
+
+    /// A whole page of given memory, which has no slot yet.
+    pub(crate) fn given(page: GivenPage) -> Self {
+        let valid = page.len();
+        Resident { frame: PageFrame::Given(page), valid, dirty: true, slot: None, base: 0, stored: 0 }
     }
 
     /// A copy of `valid` bytes from `base` on of a page that other content has: clean, and without a slot.
     pub(crate) fn copy(mut frame: Frame, base: usize, valid: usize) -> Self {
         frame.use_first(frame.capacity());
-        Resident { frame, valid, dirty: false, slot: None, base: short(base), stored: 0 }
+        Resident { frame: frame.into(), valid, dirty: false, slot: None, base: short(base), stored: 0 }
     }
 
     /// Whether this is a copy of what other content has.
@@ -78,8 +87,13 @@ impl Resident {
         !self.dirty && self.slot.is_none() && self.valid > 0
     }
 
-    /// The frame, all of which may be used again.
-    pub(crate) fn into_frame(self) -> Frame {
+    /// Whether it leaves a frame that can be used again: it is in no given memory.
+    pub(crate) fn has_frame(&self) -> bool {
+        !self.frame.is_given()
+    }
+
+    /// The frame, all of which may be used again, unless it is given memory.
+    pub(crate) fn into_frame(self) -> PageFrame {
         let mut frame = self.frame;
         frame.use_first(frame.capacity());
         frame
@@ -146,7 +160,7 @@ impl Resident {
         out[n..].fill(0);
     }
 
-    /// How many bytes can be written to the frame at offset `at` of the page.
+    /// How many bytes can be written to the frame at offset `at` of the page. None to given memory.
     pub(crate) fn room(&self, at: usize) -> usize {
         let past_frame = at.saturating_sub(self.frame_end());
         let is_before = at < self.base();

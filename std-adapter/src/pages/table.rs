@@ -41,7 +41,7 @@
 //! (loom).
 
 use crate::disk::slots::Slot;
-use crate::memory::frame::Frame;
+use crate::memory::page_frame::PageFrame;
 use crate::pages::page::{Location, Page, View};
 use crate::pages::page_map::PageMap;
 use crate::pages::resident::Resident;
@@ -100,6 +100,12 @@ impl Table {
             shared: Vec::new(),
             sums: Sums::default(),
         }
+    }
+
+    /// Bytes of a page.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn page_size(&self) -> usize {
+        1 << self.shift
     }
 
     /// Keeps page `index` from being reclaimed until [`Table::unpin`], and returns where it is. Unpins the
@@ -183,12 +189,8 @@ impl Table {
     /// Makes page `index` the window if it is in memory, and returns its bytes.
     pub(crate) fn focus(&mut self, index: u64) -> Option<&mut Resident> {
         if self.window_index() != Some(index) {
-            if self.locate(index) != Location::Memory {
-                return None;
-            }
-            if let Page::Resident(resident) = self.remove(index) {
-                self.open(index, resident, false);
-            }
+            let resident = self.remove_resident(index)?;
+            self.open(index, resident, false);
         }
         self.window.as_mut().map(|window| &mut window.resident)
     }
@@ -281,7 +283,7 @@ impl Table {
     }
 
     /// Empties the table for another buffer, and returns true, if it has no page or only the first one, and
-    /// that one is in memory, without a slot, in a frame of at most [`RETIRED_FRAME_MAX`] bytes. The frame
+    /// that one is in memory, without a slot, in a frame, not of given memory, of at most [`RETIRED_FRAME_MAX`] bytes. The frame
     /// stays, as an empty window. Otherwise returns false, and no content has changed.
     pub(crate) fn retire(&mut self) -> bool {
         if self.window.is_none()
@@ -293,8 +295,9 @@ impl Table {
             return false;
         }
         if let Some(window) = &mut self.window {
-            let bytes = window.resident.frame.capacity();
-            if window.start != 0 || window.resident.slot.is_some() || bytes > RETIRED_FRAME_MAX {
+            let page = &window.resident;
+            let is_plain = page.slot.is_none() && page.has_frame();
+            if window.start != 0 || !is_plain || page.frame.capacity() > RETIRED_FRAME_MAX {
                 return false;
             }
             window.resident.valid = 0;
@@ -366,11 +369,11 @@ impl Table {
         self.map.touch(index)
     }
 
-    /// Returns the coldest of the next few resident pages, and its heat. Skips the window and the pinned
+    /// Returns the coldest of the next few resident pages that are sought, and its heat. Skips the window and the pinned
     /// page.
-    pub(crate) fn coldest(&mut self) -> Option<(u64, u8)> {
+    pub(crate) fn coldest(&mut self, is_sought: impl Fn(&Resident) -> bool) -> Option<(u64, u8)> {
         self.end_sharing();
-        self.map.coldest(self.pinned)
+        self.map.coldest(self.pinned, is_sought)
     }
 
     /// The first page in memory at or after `from`, the window included.
@@ -419,7 +422,7 @@ impl Table {
 
     /// Makes the page that `len` falls in spilled, and returns its frame, if the page is a segment and the frame begins
     /// at or past `len`. Needs no memory: a segment has an entry from when it was spilled, or from [`Table::can_slide`].
-    pub(crate) fn cut_segment(&mut self, len: u64) -> Option<Frame> {
+    pub(crate) fn cut_segment(&mut self, len: u64) -> Option<PageFrame> {
         let (index, kept) = (len >> self.shift, low_bits(len, self.shift));
         let page = self.resident(index)?;
         if !page.is_segment() || page.base() < kept || kept == 0 {

@@ -30,22 +30,26 @@
 //! `tests/tests/pool_stress.rs`.
 
 use crate::disk::slots::Slot;
-use crate::memory::frame::Frame;
+use crate::memory::given::Given;
+use crate::memory::page_frame::PageFrame;
 use crate::pages::resident::Resident;
 use crate::pages::sums::PageSums;
 use crate::pages::usage::Usage;
-use crate::sync::{Arc, Condvar, Mutex, lock, try_arc};
+use crate::sync::fork::{Forked, Lock};
+use crate::sync::{Arc, Condvar, Weak, try_arc};
 
 /// The owner's half of a transit. It takes the page's place in the table.
 #[derive(Debug)]
 pub(crate) struct Transit {
-    state: Mutex<State>,
+    state: Lock<State>,
     /// Notified when the state becomes `Ended`.
     ended: Condvar,
     /// Bytes that are charged for the slot that the page will have.
     pub(crate) slot_bytes: u64,
     /// Capacity in bytes of the frame that the page leaves.
-    pub(crate) frame_bytes: u64,
+    frame_bytes: u64,
+    /// The memory that it leaves instead, if that was given. The transit is not settled at once, and must not keep it.
+    given: Option<Weak<Given>>,
 }
 
 #[derive(Debug)]
@@ -70,10 +74,11 @@ impl Transit {
     /// memory for them. The caller has reserved `slot_bytes` in the buffer's usage already.
     pub(crate) fn start(resident: Resident, slot_bytes: u64) -> Result<(Arc<Transit>, Carrier), Resident> {
         let transit = try_arc(Transit {
-            state: Mutex::new(State::Moving),
+            state: Lock::new(State::Moving),
             ended: Condvar::new(),
             slot_bytes,
             frame_bytes: resident.frame.capacity() as u64,
+            given: resident.frame.given().map(Arc::downgrade),
         });
         match transit {
             Some(transit) => Ok((Arc::clone(&transit), Carrier { transit, resident: Some(resident) })),
@@ -81,18 +86,39 @@ impl Transit {
         }
     }
 
-    /// For the owner: blocks until the transit is no longer `Moving`.
-    pub(crate) fn wait(&self) {
-        let mut state = lock(&self.state);
-        while matches!(*state, State::Moving) {
-            state = self.ended.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
+    /// Bytes that the buffer's usage has for the page while it is moving, and that of given memory some other page may have too.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.given
+            .as_ref()
+            .map_or(self.frame_bytes, |given| given.upgrade().map_or(0, |given| given.charge()))
     }
 
-    /// For the owner: returns the outcome, or `None` while the page is moving. Panics if the outcome was
+    /// Releases the memory that the page leaves, and is in still.
+    fn release_memory(&self, usage: &Usage) {
+        let bytes = match &self.given {
+            None => self.frame_bytes,
+            Some(given) => given.upgrade().map_or(0, |given| given.leave()),
+        };
+        usage.memory.release(bytes);
+    }
+
+    /// For the owner: blocks until the transit is no longer `Moving`. An error if it never ends, because the thread that
+    /// moves the page is one of the process that this one was forked from.
+    pub(crate) fn wait(&self) -> Result<(), Forked> {
+        let mut state = self.state.lock()?;
+        while matches!(*state, State::Moving) {
+            if self.state.is_inherited() {
+                return Err(Forked);
+            }
+            state = self.ended.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        Ok(())
+    }
+
+    /// For the owner: returns the outcome, or `None` while the page is moving, and for ever if that was lost in a fork. Panics if the outcome was
     /// taken already, or the page was abandoned.
     pub(crate) fn take_outcome(&self) -> Option<Outcome> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock().ok()?;
         (!matches!(*state, State::Moving)).then(|| settle(&mut state))
     }
 
@@ -100,10 +126,10 @@ impl Transit {
     /// caller frees what it holds. Otherwise returns `None`: the reclaiming thread frees it, and `usage` is
     /// credited now. Panics if the outcome was taken already.
     pub(crate) fn abandon(&self, usage: &Usage) -> Option<Outcome> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock().ok()?;
         if matches!(*state, State::Moving) {
             *state = State::Abandoned;
-            usage.memory.release(self.frame_bytes);
+            self.release_memory(usage);
             usage.disk.release(self.slot_bytes);
             return None;
         }
@@ -113,7 +139,8 @@ impl Transit {
     /// For the carrier: ends the transit and calls `correct_usage`. If the owner has abandoned the page,
     /// changes nothing and returns the outcome.
     fn end(&self, with: Outcome, correct_usage: impl FnOnce()) -> Option<Outcome> {
-        let mut state = lock(&self.state);
+        // The thread that carries the page holds it in no fork but its own.
+        let Ok(mut state) = self.state.lock() else { return Some(with) };
         if matches!(*state, State::Abandoned) {
             return Some(with);
         }
@@ -139,7 +166,7 @@ fn settle(state: &mut State) -> Outcome {
 #[derive(Debug)]
 pub(crate) struct Arrived {
     /// The page's former frame, no longer part of the buffer's usage.
-    pub(crate) frame: Frame,
+    pub(crate) frame: PageFrame,
     /// The slot, to be freed, if the owner has abandoned the page.
     pub(crate) unwanted: Option<Slot>,
     /// Whether it is the first page of its buffer that went to the store. False if it was abandoned.
@@ -167,7 +194,7 @@ impl Carrier {
         let arrived = Outcome::Arrived { slot, valid: resident.end(), sums };
         let mut is_first = false;
         let correct_usage = || {
-            usage.memory.release(self.transit.frame_bytes);
+            self.transit.release_memory(usage);
             is_first = usage.count_spills(1);
         };
         let unwanted = self.transit.end(arrived, correct_usage).map(|_| slot);

@@ -8,12 +8,14 @@
 //! `tests/tests/pool_stress.rs`.
 
 use crate::memory::budget::Budget;
+use crate::memory::page_frame::PageFrame;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The memory and disk used by one buffer, each with the buffer's own limit.
 #[derive(Debug)]
 pub(crate) struct Usage {
-    /// Bytes of the frames of the buffer's pages. They are also charged to the pool's budget.
+    /// Bytes of the frames of the buffer's pages, and of all given memory that some of them lie in. They are also charged to the
+    /// pool's budget.
     pub(crate) memory: Budget,
     /// Bytes of the slots of the buffer's pages, including those that its pages in transit will have.
     pub(crate) disk: Budget,
@@ -25,6 +27,12 @@ impl Usage {
     /// Nothing used, and no limits but those of the pool.
     pub(crate) fn new() -> Self {
         Usage { memory: Budget::new(u64::MAX), disk: Budget::new(u64::MAX), spills: AtomicU64::new(0) }
+    }
+
+    /// Releases the memory of a page that is the buffer's no more: see [`Given::leave`](crate::memory::given::Given::leave).
+    pub(crate) fn release_frame(&self, frame: &PageFrame) {
+        let bytes = frame.given().map_or(frame.capacity() as u64, |given| given.leave());
+        self.memory.release(bytes);
     }
 
     pub(crate) fn spills(&self) -> u64 {

@@ -4,8 +4,8 @@
 //!
 //! - At most so many things, and so many bytes of their memory, are cached as the cache was made for, beside
 //!   the last one.
-//! - Caching and taking out never wait: a thread that finds the cache locked does without it. So a process
-//!   that was forked meanwhile does without it too, and does not hang.
+//! - Caching and taking out never wait: a thread that finds the cache locked does without it, and so does a process
+//!   that was forked meanwhile.
 //!
 //! The last thing has a place of its own behind a [`TryLock`], where one atomic exchange gets it instead of
 //! the two of a mutex.
@@ -13,7 +13,8 @@
 //! Held by: the tests below, `tests/tests/pool_limits.rs`, `tests/tests/pool_stress.rs`.
 
 use crate::sync::biased::TryLock;
-use crate::sync::{Mutex, const_fn, lock};
+use crate::sync::const_fn;
+use crate::sync::fork::Lock;
 
 /// What can be cached.
 pub(crate) trait Reusable {
@@ -25,7 +26,7 @@ pub(crate) trait Reusable {
 pub(crate) struct Cache<T> {
     /// One that was cached while this place was empty.
     last: TryLock<Option<T>>,
-    others: Mutex<Others<T>>,
+    others: Lock<Others<T>>,
     count_max: usize,
     bytes_max: u64,
 }
@@ -49,7 +50,7 @@ impl<T> Cache<T> {
         /// A cache for `count_max` things with `bytes_max` bytes of frames together, beside the last one.
         pub(crate) fn new(count_max: usize, bytes_max: u64) -> Self {
             let others = Others { things: Vec::new(), bytes: 0 };
-            Cache { last: TryLock::new(None), others: Mutex::new(others), count_max, bytes_max }
+            Cache { last: TryLock::new(None), others: Lock::of_program(others), count_max, bytes_max }
         }
     }
 }
@@ -61,7 +62,7 @@ impl<T: Reusable> Cache<T> {
     }
 
     fn pop_other(&self) -> Option<T> {
-        let mut others = self.others.try_lock().ok()?;
+        let mut others = self.others.try_lock()?;
         let (thing, bytes) = others.things.pop()?;
         others.bytes -= bytes;
         Some(thing)
@@ -81,7 +82,7 @@ impl<T: Reusable> Cache<T> {
 
     fn push_other(&self, thing: T) -> Option<T> {
         let bytes = thing.frame_bytes();
-        let Ok(mut others) = self.others.try_lock() else { return Some(thing) };
+        let Some(mut others) = self.others.try_lock() else { return Some(thing) };
         let sum = others.bytes + bytes;
         if others.things.len() >= self.count_max
             || sum > self.bytes_max
@@ -96,7 +97,7 @@ impl<T: Reusable> Cache<T> {
 
     /// Takes all out, but for one that another thread is caching or taking at this moment.
     pub(crate) fn drain(&self) -> impl Iterator<Item = T> + use<T> {
-        let others = std::mem::take(&mut *lock(&self.others));
+        let others = self.others.lock().map(|mut others| std::mem::take(&mut *others)).unwrap_or_default();
         let last = self.last.try_with(Option::take).flatten();
         last.into_iter().chain(others.things.into_iter().map(|(thing, _)| thing))
     }
@@ -104,14 +105,14 @@ impl<T: Reusable> Cache<T> {
     /// The number of cached things, without one that another thread is caching or taking at this moment.
     pub(crate) fn len(&self) -> usize {
         let last = self.last.try_with(|last| last.is_some()).unwrap_or_default();
-        lock(&self.others).things.len() + usize::from(last)
+        self.others.lock().map_or(0, |others| others.things.len()) + usize::from(last)
     }
 
     /// Bytes of the frames of cached things.
     pub(crate) fn bytes(&self) -> u64 {
         let last = self.last.try_with(|last| last.as_ref().map(Reusable::frame_bytes)).flatten();
-        let others: u64 = lock(&self.others).things.iter().map(|(thing, _)| thing.frame_bytes()).sum();
-        last.unwrap_or_default() + others
+        let sum = |others: &Others<T>| others.things.iter().map(|(thing, _)| thing.frame_bytes()).sum();
+        last.unwrap_or_default() + self.others.lock().map_or(0, |others| sum(&others))
     }
 }
 
@@ -142,7 +143,7 @@ mod tests {
         let cache = Cache::new(2, 10);
         cache.push(1);
         cache.push(2);
-        let guard = lock(&cache.others);
+        let guard = cache.others.lock();
         assert_eq!([cache.pop(), cache.pop()], [Some(1), None]);
         assert_eq!([cache.push(3), cache.push(4)], [None, Some(4)]);
         drop(guard);

@@ -7,6 +7,7 @@
 //! | `activity` | which buffers need memory, in epochs |
 //! | `supply` | the sources of frames, in the order in which they are tried |
 //! | `reclaim` | moving a page of a donor to its slot, and its frame to the requester |
+//! | `offload` | jobs that run off the event loop, a few at a time |
 //! | `cache` | things that were used, kept to be used again |
 //! | `private` | pools for one buffer each, kept for the next |
 //! | `table_cache` | tables of dropped buffers, kept for new buffers |
@@ -18,6 +19,8 @@ pub(crate) mod activity;
 pub(crate) mod audit;
 pub(crate) mod cache;
 pub(crate) mod member;
+#[cfg(any(feature = "tokio", all(test, overspill_loom)))]
+pub(crate) mod offload;
 pub(crate) mod private;
 pub(crate) mod reclaim;
 pub(crate) mod registry;

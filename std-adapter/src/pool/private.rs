@@ -51,19 +51,24 @@ fn cache(memory: usize) -> Option<&'static Cache<Arc<PoolState>>> {
 
 /// A pool for one buffer, with a memory limit of `memory` bytes.
 pub(crate) fn open(memory: usize) -> Arc<PoolState> {
-    if let Some(pool) = cache(memory).and_then(Cache::pop) {
+    // Not one of the process from which this one was forked, in which nobody waits.
+    if let Some(pool) = cache(memory).and_then(Cache::pop)
+        && !pool.disk.quota().is_inherited()
+    {
         pool.frames.set_limit(memory as u64);
         return pool;
     }
     Arc::new(PoolState::private(memory))
 }
 
-/// Keeps the pool of a dropped buffer for the next one, if it is a pool for one buffer and nothing was ever
-/// spilled in it.
+/// Keeps the pool of a dropped buffer for the next one, if it is a pool for one buffer, nothing was ever spilled in it, and
+/// nothing of it is lent.
 pub(crate) fn close(pool: &Arc<PoolState>) {
-    let is_private = pool.registry.is_none();
+    // Clones of the buffer, and readers of what it was frozen to, may be in it still.
+    let is_private = pool.registry.is_none() && Arc::strong_count(pool) == 1;
     if is_private
         && pool.disk.quota().high_water() == 0
+        && pool.lent.get() == 0 // or the next buffer would have less memory than its limit
         && let Ok(memory) = usize::try_from(pool.frames.budget().limit())
         && let Some(cache) = cache(memory)
     {

@@ -18,9 +18,10 @@
 
 use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
-use crate::disk::slots::Slot;
+use crate::disk::slots::{Fit, Slot};
 use crate::disk::transfer;
-use crate::memory::frame::Frame;
+use crate::foreign::hold_back;
+use crate::memory::page_frame::PageFrame;
 use crate::observe::counters::IoPath;
 use crate::observe::events::Event;
 use crate::observe::stats::{IoCounts, SpillReason};
@@ -30,13 +31,14 @@ use crate::pages::table::Table;
 use crate::pages::transit::{Arrived, Carrier, Transit};
 use crate::pages::usage::Usage;
 use crate::pool::member::PeerTable;
+use crate::pool::registry::Registry;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::cell::RefCell;
 use std::io::IoSlice;
 
 /// Pages that are not contiguous in the store, but nearly, are copied into a block of so many bytes and
-/// written in one call. Small bodies lie so: a slot is at least 4 KiB long. Not charged to the memory limit.
+/// written in one call. Small bodies lie so. Not charged to the memory limit.
 const GATHERED_MAX: usize = 64 << 10;
 
 /// The longest gap between such pages, in bytes. A longer one would add blocks to the write.
@@ -63,8 +65,8 @@ impl Take {
 /// The outcome of [`PoolState::reclaim`].
 #[derive(Debug)]
 pub(crate) enum Reclaimed {
-    /// At least one frame, still charged to the pool, with arbitrary bytes in it.
-    Frames(Vec<Frame>),
+    /// At least one frame, still charged to the pool, with arbitrary bytes in it; or given memory, to be let go.
+    Frames(Vec<PageFrame>),
     /// Every table was in use, or had no page that could leave.
     Nothing,
     /// Pages left their tables, but none could be written. Pages of other donors would probably fail too.
@@ -82,9 +84,9 @@ struct ReleasedPage {
 #[derive(Debug)]
 enum Released {
     /// The page had no bytes.
-    Empty(Frame),
+    Empty(PageFrame),
     /// The page's bytes are in its slot already.
-    Clean(Frame),
+    Clean(PageFrame),
     /// The page's bytes are still to be written.
     Dirty { index: u64, carrier: Carrier },
 }
@@ -106,6 +108,8 @@ struct Donor<'a> {
     /// The buffer's own file, if it has one. Read during the visit: by the time the pages have arrived, the
     /// table may belong to another buffer.
     own: Option<Arc<OwnFile>>,
+    /// Of new slots.
+    fit: Fit,
     /// Indices of pages that could not be written and have returned to the buffer.
     returned: RefCell<Vec<u64>>,
 }
@@ -174,8 +178,7 @@ impl Table {
     /// `released`, as those of the buffer number `donor`.
     fn release_pages(
         &mut self,
-        usage: &Usage,
-        backing: Backing<'_>,
+        (usage, backing, fit): (&Usage, Backing<'_>, Fit),
         checksums: Checksums,
         take: &mut Take,
         donor: usize,
@@ -186,7 +189,7 @@ impl Table {
             && held > take.share
             && take.bytes_max > 0
             && released.try_reserve(1).is_ok()
-            && let Some(page) = self.release_page(usage, backing, checksums)
+            && let Some(page) = self.release_page(usage, backing, fit, checksums)
         {
             pages += 1;
             held = held.saturating_sub(page.frame_bytes());
@@ -212,30 +215,31 @@ impl Table {
         &mut self,
         usage: &Usage,
         backing: Backing<'_>,
+        fit: Fit,
         checksums: Checksums,
     ) -> Option<ReleasedPage> {
         let window = self.window_index().filter(|&index| !self.is_pinned(index));
-        let index = self.coldest().map(|(index, _)| index).or(window)?;
+        let index = self.coldest(|_| true).map(|(index, _)| index).or(window)?;
         if !self.can_note(index, checksums) {
             return None;
         }
         let mut resident = self.remove_resident(index)?;
         let (content, outgrown) = if resident.end() == 0 {
             self.sums.forget(index);
-            usage.memory.release(resident.frame.capacity() as u64);
+            usage.release_frame(&resident.frame);
             let slot = resident.slot;
             (Released::Empty(resident.into_frame()), slot)
         } else if resident.is_copy() {
-            usage.memory.release(resident.frame.capacity() as u64);
+            usage.release_frame(&resident.frame);
             (Released::Clean(resident.into_frame()), None)
         } else if let Some(slot) = resident.slot.filter(|_| !resident.dirty) {
             self.put(index, Page::Spilled { slot, valid: resident.end() });
-            usage.memory.release(resident.frame.capacity() as u64);
+            usage.release_frame(&resident.frame);
             (Released::Clean(resident.into_frame()), None)
         } else {
             let fitting = resident.slot.filter(|slot| slot.len() >= resident.end() as u64);
             let needed = fitting.map_or_else(
-                || backing.charge_to_grow(resident.valid),
+                || backing.charge_to_grow(resident.valid, fit),
                 |slot| slot.charge_for(resident.end()),
             );
             if usage.disk.reserve(needed - fitting.map_or(0, Slot::charged)).is_err() {
@@ -306,12 +310,15 @@ impl PoolState {
     /// Reclaims pages from each of `tables`, as many as `take` says, and returns their frames. Costs one heavy
     /// fence for all tables, and one call of the store for each run of pages whose slots lie side by side.
     pub(crate) fn reclaim(&self, tables: &[PeerTable], reason: SpillReason, mut take: Take) -> Reclaimed {
+        // A waker or a listener may use any buffer, and would wait for its pages that are in transit.
+        let held_back = hold_back();
         let (mut released, mut visits) = (Vec::new(), 0);
         let donors = PeerTable::try_with_each(tables.iter().map(|peer| (peer, peer)), |peer, table| {
             let own = peer.unlocked().own().cloned();
-            let donor = Donor { table: peer, own, returned: RefCell::default() };
-            let (usage, backing) = (donor.usage(), donor.backing(self));
-            table.release_pages(usage, backing, self.checksums, &mut take, visits, &mut released);
+            let fit = if self.is_at_rest(peer, reason) { Fit::Parts } else { Fit::Blocks };
+            let donor = Donor { table: peer, own, fit, returned: RefCell::default() };
+            let from = (donor.usage(), donor.backing(self), fit);
+            table.release_pages(from, self.checksums, &mut take, visits, &mut released);
             visits += 1;
             donor
         });
@@ -348,7 +355,7 @@ impl PoolState {
             donor.returned.borrow().iter().for_each(|&index| table.settle(index));
         });
         frames.iter().for_each(|_| self.counters.count_reclaim());
-        // Tell last, with no page in transit: a waker or a listener may use any buffer, and would wait for its pages.
+        drop(held_back);
         self.disk.quota().serve_if_waiting();
         for bytes in first_spills.into_iter().flatten() {
             self.listeners.notify(Event::FirstSpill { reason, bytes });
@@ -360,6 +367,12 @@ impl PoolState {
         }
     }
 
+    /// Whether the pages of a donor probably do not grow further: it has been silent for long, or all are to leave.
+    fn is_at_rest(&self, donor: &PeerTable, reason: SpillReason) -> bool {
+        let is_silent = |registry: &Registry| registry.is_silent(donor);
+        reason == SpillReason::LimitLowered || self.registry.as_ref().is_some_and(is_silent)
+    }
+
     /// Writes pages that are in transit, and ends their transits.
     ///
     /// Adds to `frames` the frame of each page that has arrived or is abandoned, and to `first_spills` the
@@ -369,7 +382,7 @@ impl PoolState {
         &self,
         outgoing: Vec<Outgoing<'_>>,
         reason: SpillReason,
-        frames: &mut Vec<Frame>,
+        frames: &mut Vec<PageFrame>,
         first_spills: &mut Vec<u64>,
     ) {
         let mut placed = with_room(outgoing.len());
@@ -382,7 +395,7 @@ impl PoolState {
             let backing = outgoing.donor.backing(self);
             let place = || match resident.slot {
                 Some(slot) => backing.charge_to(slot, resident.end(), None),
-                None => backing.allocate_to_grow(outgoing.index, resident.valid),
+                None => backing.allocate_to_grow(outgoing.index, resident.valid, outgoing.donor.fit),
             };
             let sums = self.checksums.of_page(resident);
             let slot = sums.is_ok().then(place);
@@ -416,7 +429,7 @@ impl PoolState {
     }
 
     /// Adds a frame to `frames`, or recycles it if there is no memory for that.
-    fn collect(&self, frames: &mut Vec<Frame>, frame: Frame) {
+    fn collect(&self, frames: &mut Vec<PageFrame>, frame: PageFrame) {
         if frames.try_reserve(1).is_ok() {
             frames.push(frame);
         } else {
@@ -454,7 +467,7 @@ impl PoolState {
         sums: Option<PageSums>,
         reason: SpillReason,
         first_spills: &mut Vec<u64>,
-    ) -> Frame {
+    ) -> PageFrame {
         let Outgoing { donor, carrier, .. } = outgoing;
         let bytes = carrier.resident().valid as u64;
         let Arrived { frame, unwanted, is_first } = carrier.arrive(slot, sums, donor.usage());
@@ -467,7 +480,7 @@ impl PoolState {
 
     /// Returns a page that could not be written to its owner. If the owner has abandoned it, frees its slot
     /// and adds its frame to `frames`.
-    fn return_page(&self, outgoing: Outgoing<'_>, frames: &mut Vec<Frame>) {
+    fn return_page(&self, outgoing: Outgoing<'_>, frames: &mut Vec<PageFrame>) {
         let Outgoing { donor, index, carrier } = outgoing;
         let Some(abandoned) = carrier.return_page(donor.usage()) else {
             let mut returned = donor.returned.borrow_mut();

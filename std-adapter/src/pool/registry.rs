@@ -27,7 +27,8 @@
 
 use crate::pool::activity::Activity;
 use crate::pool::member::{OwnTable, PeerTable};
-use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::sync::fork::Lock;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Tables that a search visits to find the largest, and the idle ones.
 const SAMPLE: usize = 32;
@@ -110,7 +111,7 @@ impl Demand {
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    clock: Mutex<Clock>,
+    clock: Lock<Clock>,
     /// The number of holders. Written with the clock locked; read without, so it may be out of date.
     holders: AtomicU64,
     activity: Activity,
@@ -155,11 +156,11 @@ impl Registry {
     /// Adds a table that holds no memory. It stays until [`unregister`](Registry::unregister). If there is no memory for that, it is added
     /// when it becomes a holder.
     pub(crate) fn register(&self, table: &OwnTable) {
-        lock(&self.clock).add(table);
+        let _ = self.clock.lock().map(|mut clock| clock.add(table));
     }
 
     pub(crate) fn unregister(&self, table: &OwnTable) {
-        let mut clock = lock(&self.clock);
+        let Ok(mut clock) = self.clock.lock() else { return };
         let place = table.unlocked().place.load(Ordering::Relaxed);
         if place != UNREGISTERED {
             clock.remove(place);
@@ -172,7 +173,7 @@ impl Registry {
     /// none.
     #[must_use]
     pub(crate) fn note_holder(&self, table: &OwnTable) -> bool {
-        let mut clock = lock(&self.clock);
+        let Ok(mut clock) = self.clock.lock() else { return false };
         if table.unlocked().place.load(Ordering::Relaxed) == UNREGISTERED && !clock.add(table) {
             return false;
         }
@@ -195,6 +196,11 @@ impl Registry {
         self.activity.note_miss(&table.unlocked().last_miss);
     }
 
+    /// Whether the buffer of `table` has needed no memory for two epochs.
+    pub(crate) fn is_silent(&self, table: &PeerTable) -> bool {
+        self.activity.is_silent(&table.unlocked().last_miss)
+    }
+
     /// The number of buffers that need memory, at least 1. An estimate.
     pub(crate) fn active(&self) -> u64 {
         self.activity.active(self.holders())
@@ -203,7 +209,7 @@ impl Registry {
     /// The donors for `demand`: none, one larger buffer, or several idle ones. One page is to be reclaimed
     /// from each.
     pub(crate) fn find_donors(&self, demand: &Demand, requester: &OwnTable) -> Vec<PeerTable> {
-        let mut clock = lock(&self.clock);
+        let Ok(mut clock) = self.clock.lock() else { return Vec::new() };
         let donors = clock.find_donors(demand, requester, &self.activity);
         self.note_holders(&clock);
         donors
@@ -211,15 +217,15 @@ impl Registry {
 
     /// All tables that are registered now: those that may hold memory, and the others.
     pub(crate) fn tables(&self) -> (Vec<PeerTable>, Vec<PeerTable>) {
-        let clock = lock(&self.clock);
+        let Ok(clock) = self.clock.lock() else { return Default::default() };
         let (holders, others) = clock.tables.split_at(clock.holders);
         (holders.to_vec(), others.to_vec())
     }
 
     /// The tables that may hold memory now. None if there is no memory for the list.
     pub(crate) fn holding_tables(&self) -> Vec<PeerTable> {
-        let clock = lock(&self.clock);
         let mut tables = Vec::new();
+        let Ok(clock) = self.clock.lock() else { return tables };
         if tables.try_reserve_exact(clock.holders).is_ok() {
             tables.extend_from_slice(&clock.tables[..clock.holders]);
         }
@@ -230,12 +236,12 @@ impl Registry {
     #[cfg(test)]
     #[cfg(not(overspill_loom))]
     pub(crate) fn capacity(&self) -> usize {
-        lock(&self.clock).tables.capacity()
+        self.clock.lock().map_or(0, |clock| clock.tables.capacity())
     }
 
     /// Frees what the list of tables does not need.
     pub(crate) fn trim(&self) {
-        lock(&self.clock).tables.shrink_to_fit();
+        let _ = self.clock.lock().map(|mut clock| clock.tables.shrink_to_fit());
     }
 }
 

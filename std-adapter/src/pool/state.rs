@@ -6,15 +6,20 @@ use crate::disk::quota::Quota;
 use crate::disk::slotted_store::SlottedStore;
 use crate::disk::store::Store;
 use crate::disk::temp_file::TempFileStore;
+use crate::memory::budget::Waiters;
 use crate::memory::frame_pool::FramePool;
 use crate::memory::lent::LentBytes;
 use crate::observe::counters::Counters;
 use crate::observe::events::Listeners;
 use crate::pages::sums::Checksums;
+#[cfg(feature = "tokio")]
+use crate::pool::offload::Offload;
 use crate::pool::registry::Registry;
 use crate::pool::table_cache::{TableCache, table_cache};
 use crate::pool::when_full::WhenFull;
-use crate::sync::{Arc, AtomicU64};
+#[cfg(feature = "tokio")]
+use crate::sync::OnceLock;
+use crate::sync::{Arc, AtomicU64, fork};
 use std::path::PathBuf;
 
 /// Bytes of a page, unless the memory limit is less than sixteen such pages. Larger pages cost more to move
@@ -25,7 +30,7 @@ pub(crate) const PAGE_SIZE_DEFAULT: usize = 64 << 10;
 pub(crate) const PAGE_SIZE_CHOSEN_MIN: usize = 4 << 10;
 
 /// The memory limit divided by this may be lent, unless the caller chooses.
-#[cfg(feature = "bytes")]
+#[cfg(any(feature = "bytes", feature = "tokio"))]
 const LENT_DIVISOR: u64 = 4;
 
 /// What the buffers of a pool share.
@@ -47,10 +52,15 @@ pub(crate) struct PoolState {
     /// Bytes of frames that are lent. Apart from the pool, which a loan may outlive.
     pub(crate) lent: Arc<LentBytes>,
     /// The most that may be lent, if the caller chose it.
-    #[cfg_attr(not(feature = "bytes"), expect(dead_code, reason = "nothing is lent without the feature"))]
+    #[cfg_attr(
+        not(any(feature = "bytes", feature = "tokio")),
+        expect(dead_code, reason = "nothing is lent without the feature")
+    )]
     pub(crate) lent_limit: Option<u64>,
     /// The directory for temp files, if the caller chose one.
     pub(crate) dir: Option<PathBuf>,
+    #[cfg(feature = "tokio")]
+    pub(crate) offload: OnceLock<Arc<Offload>>,
 }
 
 impl PoolState {
@@ -61,9 +71,12 @@ impl PoolState {
         store: Box<dyn Store>,
         dir: Option<PathBuf>,
     ) -> Self {
+        fork::count_forks();
+        let quota = Arc::new(Quota::new(disk));
+        let waiters: Arc<dyn Waiters> = Arc::<Quota>::clone(&quota);
         PoolState {
-            frames: FramePool::new(memory as u64, page_size),
-            disk: SlottedStore::new(store, Arc::new(Quota::new(disk)), page_size),
+            frames: FramePool::new(memory as u64, page_size).waited_for_by(waiters),
+            disk: SlottedStore::new(store, quota, page_size),
             table_cache: table_cache(),
             counters: Counters::default(),
             listeners: Listeners::default(),
@@ -75,11 +88,19 @@ impl PoolState {
             lent: Arc::default(),
             lent_limit: None,
             dir,
+            #[cfg(feature = "tokio")]
+            offload: OnceLock::new(),
         }
     }
 
+    /// The jobs of this pool that run off an event loop. Made at first use: most pools have none.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn offload(&self) -> &Arc<Offload> {
+        self.offload.get_or_init(|| Arc::new(Offload::new()))
+    }
+
     /// The most bytes that may be lent.
-    #[cfg(feature = "bytes")]
+    #[cfg(any(feature = "bytes", feature = "tokio"))]
     pub(crate) fn lent_max(&self) -> u64 {
         self.lent_limit.unwrap_or_else(|| self.frames.budget().limit() / LENT_DIVISOR)
     }

@@ -35,7 +35,9 @@
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/when_full.rs`,
 //! `tests/tests/told.rs`, `tests/tests/pool_stress.rs`, `std-adapter/src/models.rs` (loom).
 
+use crate::disk::store_access;
 use crate::memory::frame::Frame;
+use crate::memory::page_frame::PageFrame;
 use crate::observe::stats::SpillReason;
 use crate::pages::table::Table;
 use crate::pool::member::{Member, OwnTable, PeerTable};
@@ -65,17 +67,28 @@ impl PoolState {
     /// [`open_table`](PoolState::open_table) when it needs one.
     #[inline]
     pub(crate) fn open_buffer(&self) -> Option<OwnTable> {
-        let cached = self.table_cache.pop();
+        let cached = self.cached_table();
         if cached.is_none() {
             self.population.fetch_add(1, Ordering::Relaxed);
         }
         cached
     }
 
+    /// A cached table that can be entered.
+    #[inline]
+    fn cached_table(&self) -> Option<OwnTable> {
+        let cached = self.table_cache.pop()?;
+        if cached.check().is_ok() {
+            return Some(cached);
+        }
+        std::mem::forget(cached);
+        None
+    }
+
     /// A table for a buffer that has none: a cached one, or a new one that is now registered. `None` if there is no memory.
     #[cold]
     pub(crate) fn open_table(&self) -> Option<OwnTable> {
-        if let Some(cached) = self.table_cache.pop() {
+        if let Some(cached) = self.cached_table() {
             self.population.fetch_sub(1, Ordering::Relaxed);
             return Some(cached);
         }
@@ -171,7 +184,9 @@ impl PoolState {
         if let Some(frame) = self.spare_frame(len) {
             return Some(frame);
         }
-        let registry = self.registry.as_ref().filter(|_| effort > Effort::Spare)?;
+        // Pages of others leave by way of the store.
+        let may_reclaim = effort > Effort::Spare && !store_access::is_resident_only();
+        let registry = self.registry.as_ref().filter(|_| may_reclaim)?;
         let demand = Demand {
             held,
             requested: len as u64,
@@ -196,8 +211,11 @@ impl PoolState {
             }
             match self.reclaim(&donors, SpillReason::Reclaimed, Take::pages(1)) {
                 Reclaimed::Frames(mut frames) => {
-                    let fitting = frames.iter().position(|frame| frame.capacity() == len);
-                    let fitting = fitting.filter(|_| !self.frames.is_over()).map(|at| frames.swap_remove(at));
+                    let is_fitting = |frame: &PageFrame| !frame.is_given() && frame.capacity() == len;
+                    let fitting = frames.iter().position(is_fitting).filter(|_| !self.frames.is_over());
+                    let fitting = fitting.and_then(|at| frames.swap_remove(at).into_own());
+                    // Given memory comes free with the last of its pages, which may take many rounds.
+                    misses += u32::from(frames.iter().any(PageFrame::is_given));
                     // Recycle the others for the next requester. If none fits, freeing them may leave enough
                     // of the budget for a frame that does.
                     frames.into_iter().for_each(|frame| self.frames.recycle(frame));

@@ -14,7 +14,7 @@
 //!   each value whose owner cannot know that yet.
 //! - The owner waits only for a peer that is inside or on its way through several values.
 //! - A panic inside leaves the lock.
-//! - `unsafe` stands in no other file of the crate.
+//! - In a process that was forked while a peer was inside, [`Owner::check`] says so, and nobody goes in again.
 //!
 //! Held by: `std-adapter/src/models.rs` (loom) with `.ci/weaken-pool`, `tests/tests/pool_stress.rs`,
 //! `tests/tests/tidy.rs` (`unsafe`).
@@ -41,7 +41,9 @@
 #![allow(unsafe_code)]
 
 use crate::sync::fences::{self, Reach};
-use crate::sync::{Arc, AtomicBool, AtomicU8, Cell, Mutex, MutexGuard, Ordering, const_fn, lock, try_arc};
+use crate::sync::fork::{Forked, Lock};
+use crate::sync::{Arc, AtomicBool, AtomicU8, Cell, MutexGuard, Ordering, const_fn, try_arc};
+use std::mem::ManuallyDrop;
 
 /// The owner is not inside, and has not been since the last check for idleness.
 const AWAY: u8 = 0;
@@ -65,8 +67,9 @@ struct Shared<T, B> {
     /// No peer ever enters.
     is_private: bool,
     /// Held by a peer inside, and by an owner inside that found `claimed` raised.
-    lock: Mutex<()>,
-    value: Cell<T>,
+    lock: Lock<()>,
+    /// Not dropped if `lock` is lost: the peer that held it may have been inside.
+    value: Cell<ManuallyDrop<T>>,
     /// Shared data beside the value, readable without the lock.
     unlocked: B,
 }
@@ -74,6 +77,19 @@ struct Shared<T, B> {
 // SAFETY: `value` is reached only between enter and leave of the protocol above, which lets one
 // thread in at a time and orders each visit before the next; so sharing is sending `T` around.
 unsafe impl<T: Send, B: Sync> Sync for Shared<T, B> {}
+
+impl<T, B> Drop for Shared<T, B> {
+    fn drop(&mut self) {
+        if self.lock.check().is_ok() {
+            self.value.with_mut(|value| {
+                // SAFETY: `&mut self`, so no thread is inside.
+                let value = unsafe { &mut *value };
+                // SAFETY: this is the drop, so it happens once, and nothing uses the value after it.
+                unsafe { ManuallyDrop::drop(value) };
+            });
+        }
+    }
+}
 
 /// The owner's handle: there is one, and it cannot be cloned.
 #[derive(Debug)]
@@ -132,12 +148,12 @@ impl<T, B> Owner<T, B> {
 
     fn make(value: T, unlocked: B, is_private: bool) -> Option<Self> {
         let shared = Shared {
-            value: Cell::new(value),
+            value: Cell::new(ManuallyDrop::new(value)),
             presence: AtomicU8::new(AWAY),
             claimed: AtomicBool::new(false),
             aware: AtomicBool::new(fences::are_refused()),
             is_private,
-            lock: Mutex::new(()),
+            lock: Lock::new(()),
             unlocked,
         };
         Some(Owner { shared: try_arc(shared)? })
@@ -153,7 +169,17 @@ impl<T, B> Owner<T, B> {
         &self.shared.unlocked
     }
 
+    /// An error if the value cannot be entered any more: this process was forked while a peer, which it has not got, was
+    /// inside or on its way there. Costs a load.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), Forked> {
+        if self.shared.claimed.load(Ordering::Relaxed) { self.shared.lock.check() } else { Ok(()) }
+    }
+
     /// Runs `f` on the value, with exclusive access. If a peer is inside, waits for it to leave.
+    ///
+    /// # Panics
+    /// If [`check`](Owner::check) fails.
     #[inline]
     pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
         let Some(inside) = self.enter() else { return self.with_locked(f) };
@@ -192,7 +218,7 @@ impl<T, B> Owner<T, B> {
     #[cold]
     fn with_locked<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
         let shared = &*self.shared;
-        let guard = lock(&shared.lock);
+        let guard = shared.lock.lock().expect("the owner has checked that it can enter");
         // SAFETY: peers enter only with the lock, which is held here until `f` has returned. `&mut self`
         // keeps the owner from entering twice.
         let result = shared.value.with_mut(|value| f(unsafe { &mut *value }));
@@ -257,7 +283,8 @@ impl<T, B> Peer<T, B> {
 pub(crate) struct TryLock<T> {
     /// A thread is inside.
     taken: AtomicBool,
-    value: Cell<T>,
+    /// Not dropped if the flag is raised: then a thread was inside from whose process this one was forked.
+    value: Cell<ManuallyDrop<T>>,
 }
 
 // SAFETY: `value` is reached only by a thread that has raised `taken`, one at a time, each visit ordered
@@ -267,7 +294,7 @@ unsafe impl<T: Send> Sync for TryLock<T> {}
 impl<T> TryLock<T> {
     const_fn! {
         pub(crate) fn new(value: T) -> Self {
-            TryLock { taken: AtomicBool::new(false), value: Cell::new(value) }
+            TryLock { taken: AtomicBool::new(false), value: Cell::new(ManuallyDrop::new(value)) }
         }
     }
 
@@ -282,6 +309,20 @@ impl<T> TryLock<T> {
         let result = self.value.with_mut(|value| f(unsafe { &mut *value }));
         drop(raised);
         Some(result)
+    }
+}
+
+impl<T> Drop for TryLock<T> {
+    fn drop(&mut self) {
+        // `&mut self`, so no thread of this process is inside.
+        if !self.taken.load(Ordering::Relaxed) {
+            self.value.with_mut(|value| {
+                // SAFETY: nobody is inside.
+                let value = unsafe { &mut *value };
+                // SAFETY: this is the drop, so it happens once, and nothing uses the value after it.
+                unsafe { ManuallyDrop::drop(value) };
+            });
+        }
     }
 }
 
@@ -309,12 +350,7 @@ impl<'a, T, B> Claim<'a, T, B> {
         if shared.is_private {
             return None;
         }
-        let guard = match shared.lock.try_lock() {
-            Ok(guard) => guard,
-            #[cfg(not(overspill_loom))]
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(_) => return None,
-        };
+        let guard = shared.lock.try_lock()?;
         shared.claimed.store(true, Ordering::Relaxed);
         Some(Claim { shared, _guard: guard })
     }

@@ -10,6 +10,7 @@
 
 pub(crate) mod biased;
 pub(crate) mod fences;
+pub(crate) mod fork;
 
 /// Defines a function that is `const`, except under loom, whose locks cannot be made in a constant.
 ///
@@ -59,7 +60,6 @@ pub(crate) use loom::{
 pub(crate) use std::thread::sleep;
 
 /// Not modelled: an `Arc` orders only the drop of its value, and a `OnceLock` is set once.
-#[cfg(feature = "bytes")]
 pub(crate) use std::sync::Weak;
 pub(crate) use std::sync::{Arc, OnceLock};
 

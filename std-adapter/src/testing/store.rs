@@ -13,7 +13,8 @@ use super::plan::{Call, Failure, FaultPlan};
 use crate::disk::memory_store::MemoryStore;
 use crate::disk::store::Store;
 use crate::disk::temp_file::NoTempFile;
-use crate::sync::{Arc, Mutex, lock, sleep};
+use crate::sync::fork::{Forked, Lock};
+use crate::sync::{Arc, MutexGuard, sleep};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
@@ -63,7 +64,7 @@ pub struct FaultStore<S = MemoryStore> {
 /// applies to calls that begin after it.
 #[derive(Clone, Debug)]
 pub struct Faults {
-    state: Arc<Mutex<State>>,
+    state: Arc<Lock<State>>,
 }
 
 /// A call to a [`FaultStore`].
@@ -120,7 +121,7 @@ impl<S: Store> FaultStore<S> {
     #[must_use]
     pub fn new(inner: S, plan: impl Into<FaultPlan>) -> (Self, Faults) {
         let state = State { plan: plan.into(), ..State::default() };
-        let faults = Faults { state: Arc::new(Mutex::new(state)) };
+        let faults = Faults { state: Arc::new(Lock::new(state)) };
         (FaultStore { inner, faults: faults.clone() }, faults)
     }
 
@@ -139,13 +140,13 @@ impl<S: Store> FaultStore<S> {
     }
 
     fn open(&self) -> io::Result<()> {
-        if lock(&self.faults.state).is_open {
+        if self.faults.state()?.is_open {
             return Ok(());
         }
         self.faults.apply(Call::Open, 0, 0).map_err(|source| {
             io::Error::new(source.kind(), NoTempFile { dir: PathBuf::from("a fault store"), source })
         })?;
-        let mut state = lock(&self.faults.state);
+        let mut state = self.faults.state()?;
         state.is_open = state.pauses == 0; // an opening in a pause does not count
         Ok(())
     }
@@ -218,12 +219,24 @@ fn poison(store: &impl Store, mut offset: u64, mut len: u64) -> io::Result<()> {
 }
 
 impl Faults {
+    /// The state. In a process that was forked while another thread had it, it is lost: then every call of the store fails, and
+    /// what counts says 0.
+    fn state(&self) -> Result<MutexGuard<'_, State>, Forked> {
+        self.state.lock()
+    }
+
+    fn change_pauses(&self, change: impl FnOnce(usize) -> usize) {
+        if let Ok(mut state) = self.state() {
+            state.pauses = change(state.pauses);
+        }
+    }
+
     /// Waits for the call's delay, then returns the planned error, or the most bytes that the call may move.
     ///
     /// # Panics
     /// If that is planned.
     fn apply(&self, call: Call, offset: u64, len: u64) -> io::Result<usize> {
-        let (failure, delay) = lock(&self.state).count(call, offset, len);
+        let (failure, delay) = self.state()?.count(call, offset, len);
         if delay > Duration::ZERO {
             sleep(delay);
         }
@@ -242,38 +255,38 @@ impl Faults {
     /// counted here or elsewhere.
     #[must_use]
     pub fn calls(&self) -> u64 {
-        lock(&self.state).calls.iter().sum()
+        self.state().map_or(0, |state| state.calls.iter().sum())
     }
 
     /// The number of calls of this kind, failed ones included.
     #[must_use]
     pub fn calls_of(&self, call: Call) -> u64 {
-        lock(&self.state).calls[call as usize]
+        self.state().map_or(0, |state| state.calls[call as usize])
     }
 
     /// The number of calls to which a fault applied, short ones included.
     #[must_use]
     pub fn failed(&self) -> u64 {
-        lock(&self.state).failed
+        self.state().map_or(0, |state| state.failed)
     }
 
     /// Takes the records of the calls since the last call of `records`; none unless the plan is
     /// [recording](FaultPlan::recording).
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
-        std::mem::take(&mut lock(&self.state).records)
+        self.state().map(|mut state| std::mem::take(&mut state.records)).unwrap_or_default()
     }
 
     /// Replaces the plan, and counts from 0. The store stays open if it was.
     pub fn set(&self, plan: impl Into<FaultPlan>) {
-        let mut state = lock(&self.state);
+        let Ok(mut state) = self.state() else { return };
         let (is_open, pauses) = (state.is_open, state.pauses);
         *state = State { plan: plan.into(), is_open, pauses, ..State::default() };
     }
 
     /// Removes all faults and delays from the plan. Counting and recording go on.
     pub fn lift(&self) {
-        let mut state = lock(&self.state);
+        let Ok(mut state) = self.state() else { return };
         state.plan.faults.clear();
         state.plan.delays.clear();
     }
@@ -286,10 +299,10 @@ impl Faults {
         struct Pause<'a>(&'a Faults);
         impl Drop for Pause<'_> {
             fn drop(&mut self) {
-                lock(&self.0.state).pauses -= 1;
+                self.0.change_pauses(|pauses| pauses.saturating_sub(1));
             }
         }
-        lock(&self.state).pauses += 1;
+        self.change_pauses(|pauses| pauses + 1);
         let _pause = Pause(self);
         inspect()
     }

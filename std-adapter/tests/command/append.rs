@@ -31,7 +31,7 @@ fn append_puts_the_input_behind_the_old_content() {
 fn append_keeps_what_others_write_meanwhile() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("log"), "one\n").unwrap();
-    let mut child = overspill(dir.path(), &["-a", "-o", "log"]).spawn().unwrap();
+    let mut child = start(&mut overspill(dir.path(), &["-a", "-o", "log"]));
     let mut stdin = child.stdin.take().unwrap();
     sleep(Duration::from_millis(100));
     let mut log = fs::File::options().append(true).open(dir.path().join("log")).unwrap();
@@ -44,6 +44,32 @@ fn append_keeps_what_others_write_meanwhile() {
     assert_eq!(fs::read_to_string(dir.path().join("log")).unwrap(), "one\ntwo\nthree\n");
 }
 
+/// A name that is taken by something else while the input comes in: the command tried for ever to make the file where a link led
+/// nowhere, and waited for ever for the end of a FIFO that it had open itself.
+#[test]
+#[cfg(unix)]
+fn a_name_that_something_else_has_taken_is_an_error() {
+    for taken_by in ["ln -s nowhere log", "mkfifo log"] {
+        let dir = TempDir::new().unwrap();
+        let mut child = start(&mut overspill(dir.path(), &["-a", "-o", "log"]));
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&noise(1 << 20)).unwrap(); // more than the pipe holds: it has looked at the name
+        assert!(shell(dir.path(), taken_by).status.success());
+        drop(stdin);
+        for _ in 0..1000 {
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        let _ = child.kill(); // it may have ended
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("cannot lock"), "{taken_by}: {said}");
+        assert!(dir.path().join("log").symlink_metadata().is_ok_and(|taken| !taken.is_file()));
+    }
+}
+
 /// Without a file, there is nothing to append to.
 #[test]
 fn append_needs_a_file() {
@@ -54,7 +80,7 @@ fn append_needs_a_file() {
 
 /// Starts `count` commands that append a line each to `log` at once, and returns the lines that are in it then, sorted.
 fn append_at_once(dir: &Path, count: usize) -> Vec<String> {
-    let start = |_| overspill(dir, &["-a", "-o", "log"]).spawn().unwrap();
+    let start = |_| start(&mut overspill(dir, &["-a", "-o", "log"]));
     let mut children: Vec<_> = (0..count).map(start).collect();
     for (n, child) in children.iter_mut().enumerate() {
         child.stdin.take().unwrap().write_all(format!("line {n:02}\n").as_bytes()).unwrap();

@@ -34,7 +34,7 @@ fn input_may_come_slowly() {
 fn nothing_comes_out_before_the_input_has_ended() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("file");
-    let mut child = overspill(dir.path(), &["-o", "file", "-m", "64K"]).spawn().unwrap();
+    let mut child = start(&mut overspill(dir.path(), &["-o", "file", "-m", "64K"]));
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(&noise(1 << 20)).unwrap();
     sleep(Duration::from_millis(100));

@@ -113,7 +113,7 @@ fn a_directory_that_cannot_be_synced_is_told_from_a_file() {
 #[test]
 fn a_closed_reader_ends_it_quietly() {
     let dir = TempDir::new().unwrap();
-    let mut child = overspill(dir.path(), &["--stats"]).spawn().unwrap();
+    let mut child = start(&mut overspill(dir.path(), &["--stats"]));
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(&vec![0; 3 << 20]).unwrap();
     drop(stdin);
@@ -149,7 +149,7 @@ fn a_signal_leaves_the_file_and_nothing_else() {
             // Spilled in turn to a directory of its own and beside the file.
             let place: &[&str] = if round % 2 == 0 { &["--dir", "spilled"] } else { &[] };
             let args = [&["-o", "file", "-m", "64K"], place].concat();
-            let mut child = overspill(dir.path(), &args).spawn().unwrap();
+            let mut child = start(&mut overspill(dir.path(), &args));
             let mut stdin = child.stdin.take().unwrap();
             stdin.write_all(&input).unwrap();
             // Without a wait, the input has not ended when the signal comes.
@@ -226,8 +226,7 @@ fn a_kill_leaves_the_file_and_no_spilled_pages() {
     let input = noise(8 << 20);
     for (round, wait) in [0, 0, 5, 20, 40, 80].into_iter().enumerate() {
         fs::write(&file, "old").unwrap();
-        let mut child =
-            overspill(dir.path(), &["-o", "file", "-m", "64K", "--dir", "spilled"]).spawn().unwrap();
+        let mut child = start(&mut overspill(dir.path(), &["-o", "file", "-m", "64K", "--dir", "spilled"]));
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(&input).unwrap();
         let stdin = (wait == 0).then_some(stdin);

@@ -36,7 +36,7 @@ use std::io::Write;
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -50,9 +50,23 @@ fn overspill(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// Starts `command`.
+///
+/// Under wine that failed once with `ERROR_INTERNAL_ERROR`. That is what wine says when the new process ended before it had
+/// run anything of the program's, so nothing has happened yet and it may be tried again.
+#[track_caller]
+fn start(command: &mut Command) -> Child {
+    const ERROR_INTERNAL_ERROR: i32 = 1359;
+    let started = (0..3).find_map(|_| match command.spawn() {
+        Err(error) if cfg!(windows) && error.raw_os_error() == Some(ERROR_INTERNAL_ERROR) => None,
+        other => Some(other),
+    });
+    started.expect("it starts within three times").unwrap()
+}
+
 /// Runs `command` to its end with `input`. It need not read all of that.
 fn run(mut command: Command, input: &[u8]) -> Output {
-    let mut child = command.spawn().unwrap();
+    let mut child = start(&mut command);
     let mut stdin = child.stdin.take().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -69,7 +83,7 @@ fn soak(dir: &Path, args: &[&str], input: &[u8]) -> Output {
 /// Runs `overspill` with `args`. Its input is `parts`, with a pause of so many milliseconds before each but
 /// the first.
 fn soak_slowly(dir: &Path, args: &[&str], pause: u64, parts: &[&str]) -> Output {
-    let mut child = overspill(dir, args).spawn().unwrap();
+    let mut child = start(&mut overspill(dir, args));
     let mut stdin = child.stdin.take().unwrap();
     for (n, part) in parts.iter().enumerate() {
         sleep(Duration::from_millis(if n == 0 { 0 } else { pause }));
@@ -91,8 +105,8 @@ fn shell(dir: &Path, script: &str) -> Output {
 /// ever, so that is a failure.
 #[track_caller]
 fn before_input_ends(mut command: Command) -> Output {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = start(piped);
     let mut stdin = child.stdin.take().unwrap();
     let _ = stdin.write_all(b"some");
     for _ in 0..1000 {

@@ -70,7 +70,7 @@ fn input_from_a_terminal_starts_with_a_hint_how_to_end_it() {
     let (mut user, end) = terminal();
     let mut command = overspill(dir.path(), &["-o", "file"]);
     command.stdin(end.try_clone().unwrap()).stdout(Stdio::null()).stderr(end);
-    let child = command.spawn().unwrap();
+    let child = start(&mut command);
     drop(command);
     user.write_all(b"typed\n\x04").unwrap();
     let said = shown(&mut user, child);
@@ -92,7 +92,7 @@ fn progress_goes_to_standard_error() {
 #[test]
 fn a_stall_shows_progress_and_is_not_caught_up_with() {
     let dir = TempDir::new().unwrap();
-    let mut child = overspill(dir.path(), &["--progress", "-o", "file"]).spawn().unwrap();
+    let mut child = start(&mut overspill(dir.path(), &["--progress", "-o", "file"]));
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"1\n").unwrap();
     sleep(Duration::from_millis(3500));
@@ -141,7 +141,7 @@ fn the_total_is_what_is_still_to_come() {
 fn what_is_copied_again_does_not_count_again() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("log"), "one\n").unwrap();
-    let mut child = overspill(dir.path(), &["--progress", "-a", "-o", "log"]).spawn().unwrap();
+    let mut child = start(&mut overspill(dir.path(), &["--progress", "-a", "-o", "log"]));
     let mut stdin = child.stdin.take().unwrap();
     sleep(Duration::from_millis(200));
     fs::File::options().append(true).open(dir.path().join("log")).unwrap().write_all(b"two\n").unwrap();
@@ -159,7 +159,7 @@ fn waiting_for_a_lock_is_shown() {
     let dir = TempDir::new().unwrap();
     let log = fs::File::options().append(true).create(true).open(dir.path().join("log")).unwrap();
     fcntl_lock(&log, FlockOperation::LockExclusive).unwrap();
-    let mut child = overspill(dir.path(), &["--progress", "-a", "-o", "log"]).spawn().unwrap();
+    let mut child = start(&mut overspill(dir.path(), &["--progress", "-a", "-o", "log"]));
     drop(child.stdin.take());
     sleep(Duration::from_millis(2500));
     assert!(child.try_wait().unwrap().is_none(), "it waits");

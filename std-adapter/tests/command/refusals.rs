@@ -160,7 +160,7 @@ fn a_read_only_file_is_refused_before_any_input() {
     let mut permissions = fs::metadata(&file).unwrap().permissions();
     permissions.set_readonly(true);
     fs::set_permissions(&file, permissions.clone()).unwrap();
-    let mut child = overspill(dir.path(), &["-o", "file"]).spawn().unwrap();
+    let mut child = start(&mut overspill(dir.path(), &["-o", "file"]));
     let stdin = child.stdin.take();
     assert_refused(&child.wait_with_output().unwrap(), &["file", "make it writable"]);
     drop(stdin);

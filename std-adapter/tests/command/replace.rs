@@ -155,7 +155,7 @@ fn a_reader_sees_the_old_file_or_the_new() {
     let mut writers = Vec::new();
     for _ in 0..4 {
         for content in &contents {
-            let mut child = overspill(dir.path(), &["-o", "file", "-m", "64K"]).spawn().unwrap();
+            let mut child = start(&mut overspill(dir.path(), &["-o", "file", "-m", "64K"]));
             child.stdin.take().unwrap().write_all(content).unwrap();
             writers.push(child);
         }

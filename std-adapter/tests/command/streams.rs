@@ -100,8 +100,13 @@ fn a_closed_standard_stream_is_an_error() {
     assert_quiet_success(&shell(dir.path(), "echo new | $OVERSPILL -o file >&-"));
     assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"new\n");
     assert_quiet_success(&shell(dir.path(), "echo gone | $OVERSPILL >/dev/null"));
-    assert_quiet_success(&shell(dir.path(), "$OVERSPILL -o file </dev/null"));
-    assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"");
+    // However it is open: Python's DEVNULL and daemon(3) open it for reading and writing, as std does in place of what is closed.
+    assert_quiet_success(&shell(dir.path(), "echo gone | $OVERSPILL 1<>/dev/null"));
+    for script in ["$OVERSPILL -o file </dev/null", "$OVERSPILL -o file <>/dev/null"] {
+        fs::write(dir.path().join("file"), "old").unwrap();
+        assert_quiet_success(&shell(dir.path(), script));
+        assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"");
+    }
 }
 
 /// With a standard error that is closed, it was a name for /dev/null, too.

@@ -13,21 +13,37 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-const TOTAL: usize = 256 * MIB;
-
 const MEMORY: usize = 4 * MIB;
 
-const ROUNDS: usize = 9;
+/// What is measured: so many bytes, so often, in a directory.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    total: usize,
+    name: &'a str,
+    rounds: usize,
+    dir: &'a Path,
+}
 
 pub(crate) fn files() {
+    all("256 MiB", 256 * MIB, 9);
+}
+
+pub(crate) fn files_1g() {
+    all("1 GiB", 1024 * MIB, 3);
+}
+
+fn all(name: &str, total: usize, rounds: usize) {
     let dir = tempfile::tempdir().unwrap();
-    into_file(dir.path());
-    from_file(dir.path());
-    to_socket(dir.path());
+    let run = Run { total, name, rounds, dir: dir.path() };
+    into_file(run);
+    from_file(run);
+    to_socket(run);
+    #[cfg(target_os = "linux")]
+    persist_synced(run);
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
         let dir = tempfile::tempdir_in(memory).unwrap();
-        persist(dir.path());
+        persist(Run { dir: dir.path(), ..run });
     }
 }
 
@@ -35,83 +51,110 @@ fn pool(dir: &Path) -> SpillPool {
     SpillPool::builder().memory(MEMORY).dir(dir).build().unwrap()
 }
 
-fn filled<F: Write + Seek>(mut file: F) -> F {
-    write_chunks(&mut file, &bytes(MIB), TOTAL, MIB);
+fn filled<F: Write + Seek>(mut file: F, total: usize) -> F {
+    write_chunks(&mut file, &bytes(MIB), total, MIB);
     file.rewind().unwrap();
     file
 }
 
 /// Copies a file that was just written to a new one, as a program without a buffer does, and closes it: the buffer is dropped, too.
-fn copied(dir: &Path) -> [Duration; 1] {
-    let mut file = filled(tempfile::tempfile_in(dir).unwrap());
+fn copied(Run { total, dir, .. }: Run<'_>) -> [Duration; 1] {
+    let mut file = filled(tempfile::tempfile_in(dir).unwrap(), total);
     let mut target = tempfile::tempfile_in(dir).unwrap();
     [timed(|| {
-        assert_eq!(io::copy(&mut file, &mut target).unwrap(), TOTAL as u64);
+        assert_eq!(io::copy(&mut file, &mut target).unwrap(), total as u64);
         drop(file);
     })]
 }
 
-fn into_file(dir: &Path) {
+fn into_file(run: Run<'_>) {
+    let Run { total, name, rounds, dir } = run;
     let pool = pool(dir);
     let medians = alternate(
-        ROUNDS,
+        rounds,
         &mut [
             Contender::new("overspill", || {
-                let buffer = filled(pool.buffer());
+                let buffer = filled(pool.buffer(), total);
                 let mut file = None;
                 [timed(|| file = Some(buffer.into_file().unwrap()))]
             }),
-            Contender::new("io::copy", || copied(dir)),
+            Contender::new("io::copy", || copied(run)),
         ],
     );
-    Row::times("256 MiB over 4 MiB into a file", "io::copy of a file", medians[0][0], medians[1][0], 1.0)
-        .print();
+    let case = format!("{name} over 4 MiB into a file");
+    Row::times(case, "io::copy of a file", medians[0][0], medians[1][0], 1.0).print();
 }
 
-fn persist(dir: &Path) {
+fn persist(run: Run<'_>) {
+    let Run { total, name, rounds, dir } = run;
     let path = dir.join("target");
     let pool = pool(dir);
     let persisted = |buffer: SpillBuffer| {
         let _ = std::fs::remove_file(&path); // to free it is no part of this
-        let buffer = filled(buffer);
+        let buffer = filled(buffer, total);
         let mut file = None;
         [timed(|| file = Some(buffer.persist(&path).unwrap()))]
     };
     let medians = alternate(
-        ROUNDS,
+        rounds,
         &mut [
             Contender::new("of the pool's file", || persisted(pool.buffer())),
             Contender::new("of its own", || persisted(pool.buffer_for(&path))),
-            Contender::new("io::copy", || copied(dir)),
+            Contender::new("io::copy", || copied(run)),
         ],
     );
-    let row = |case, ours: usize, target| {
+    let row = |case: &str, ours: usize, target| {
         Row::times(case, "io::copy of a file", medians[ours][0], medians[2][0], target).print();
     };
-    row("persist 256 MiB over 4 MiB, tmpfs", 0, 1.0);
+    row(&format!("persist {name} over 4 MiB, tmpfs"), 0, 1.0);
     row("the same of a buffer for that path", 1, 20.0);
 }
 
-fn from_file(dir: &Path) {
+/// A buffer for a path, all of whose file is synced before: what is left is a name, and the sync of the pages that were in memory.
+#[cfg(target_os = "linux")]
+fn persist_synced(run: Run<'_>) {
+    let Run { total, name, rounds, dir } = run;
+    let path = dir.join("target");
+    let pool = pool(dir);
+    let sync = || rustix::fs::syncfs(File::open(dir).unwrap()).unwrap();
+    let medians = alternate(
+        rounds,
+        &mut [
+            Contender::new("of its own", || {
+                let _ = std::fs::remove_file(&path);
+                let buffer = filled(pool.buffer_for(&path), total);
+                sync();
+                let mut file = None;
+                [timed(|| file = Some(buffer.persist(&path).unwrap()))]
+            }),
+            Contender::new("io::copy", || copied(run)),
+        ],
+    );
+    let case = format!("persist {name} of its own file, synced before");
+    Row::times(case, "io::copy of a file", medians[0][0], medians[1][0], 20.0).print();
+}
+
+fn from_file(run: Run<'_>) {
+    let Run { total, name, rounds, dir } = run;
     let pool = pool(dir);
     let from = |take: &dyn Fn(&mut File, &mut SpillBuffer)| {
-        let (mut file, mut buffer) = (filled(tempfile::tempfile_in(dir).unwrap()), pool.buffer());
+        let (mut file, mut buffer) = (filled(tempfile::tempfile_in(dir).unwrap(), total), pool.buffer());
         [timed(|| take(&mut file, &mut buffer))]
     };
     let medians = alternate(
-        ROUNDS,
+        rounds,
         &mut [
             Contender::new("extend_from_file", || {
-                from(&|file, buffer| assert_eq!(buffer.extend_from_file(file).unwrap(), TOTAL as u64))
+                from(&|file, buffer| assert_eq!(buffer.extend_from_file(file).unwrap(), total as u64))
             }),
             Contender::new("io::copy to a buffer", || {
-                from(&|file, buffer| assert_eq!(io::copy(file, buffer).unwrap(), TOTAL as u64))
+                from(&|file, buffer| assert_eq!(io::copy(file, buffer).unwrap(), total as u64))
             }),
-            Contender::new("io::copy to a file", || copied(dir)),
+            Contender::new("io::copy to a file", || copied(run)),
         ],
     );
-    let case = "a file of 256 MiB into 4 MiB";
-    Row::times(case, "io::copy to a file", medians[0][0], medians[2][0], 1.0).print();
+    let case = format!("a file of {name} into 4 MiB");
+    Row::times(&*case, "io::copy to a file", medians[0][0], medians[2][0], 1.0).print();
     Row::times(case, "io::copy to buffer", medians[0][0], medians[1][0], 1.0).print();
 }
 
@@ -127,14 +170,14 @@ fn pieces(source: &mut impl Read, socket: &mut TcpStream) {
 }
 
 /// Sends by `send` over the loopback device to a peer that reads it all.
-fn sent(send: impl FnOnce(&mut TcpStream)) -> [Duration; 1] {
+fn sent(total: usize, send: impl FnOnce(&mut TcpStream)) -> [Duration; 1] {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut peer, _) = listener.accept().unwrap();
     thread::scope(|scope| {
         let reading = scope.spawn(move || {
             let (mut buf, mut received) = (vec![0; 256 * KIB], 0);
-            while received < TOTAL {
+            while received < total {
                 received += peer.read(&mut buf).unwrap();
             }
         });
@@ -145,30 +188,31 @@ fn sent(send: impl FnOnce(&mut TcpStream)) -> [Duration; 1] {
     })
 }
 
-fn to_socket(dir: &Path) {
-    let mut plain = filled(tempfile::tempfile_in(dir).unwrap());
+fn to_socket(run: Run<'_>) {
+    let Run { total, name, rounds, dir } = run;
+    let mut plain = filled(tempfile::tempfile_in(dir).unwrap(), total);
     let pool = pool(dir);
-    let mut buffer = filled(pool.buffer());
-    let mut copied = filled(pool.buffer());
+    let mut buffer = filled(pool.buffer(), total);
+    let mut copied = filled(pool.buffer(), total);
     let medians = alternate(
-        ROUNDS,
+        rounds,
         &mut [
             Contender::new("read and write", || {
                 buffer.rewind().unwrap();
-                sent(|socket| pieces(&mut buffer, socket))
+                sent(total, |socket| pieces(&mut buffer, socket))
             }),
             Contender::new("copy_to", || {
                 copied.rewind().unwrap();
-                sent(|socket| assert_eq!(copied.copy_to(socket).unwrap(), TOTAL as u64))
+                sent(total, |socket| assert_eq!(copied.copy_to(socket).unwrap(), total as u64))
             }),
             Contender::new("file", || {
                 plain.rewind().unwrap();
-                sent(|socket| pieces(&mut plain, socket))
+                sent(total, |socket| pieces(&mut plain, socket))
             }),
         ],
     );
     for (how, ours) in [("by 64 KiB", 0), ("copy_to", 1)] {
-        let case = format!("256 MiB over 4 MiB to a socket, {how}");
+        let case = format!("{name} over 4 MiB to a socket, {how}");
         Row::times(case, "file, by 64 KiB", medians[ours][0], medians[2][0], 1.0).print();
     }
 }

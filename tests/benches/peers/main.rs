@@ -1,7 +1,8 @@
 //! `SpillBuffer` against what programs use today, in turn.
 //!
 //! `cargo bench -p overspill-tests --bench peers` runs all cases;
-//! `cargo bench -p overspill-tests --bench peers -- bodies` the case `bodies`.
+//! `cargo bench -p overspill-tests --bench peers -- bodies` the case `bodies`. `files-1g` is `files` with a gigabyte, which runs only if
+//! it is named.
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
@@ -48,6 +49,9 @@ fn main() {
         if args.is_empty() || args.iter().any(|arg| arg == name) {
             case();
         }
+    }
+    if args.iter().any(|arg| arg == "files-1g") {
+        files::files_1g();
     }
 }
 

@@ -11,7 +11,8 @@ impl<S: Subject> Pair<S> {
         let (subject, model) = (&mut self.subject, &mut self.model);
         match op {
             Op::Write(n) => self.write(&pattern(step, n), leeway),
-            Op::WriteAll(n) => self.write_all(&pattern(step, n), leeway),
+            Op::WriteAll(n) => self.write_all(&pattern(step, n), leeway, S::write_all),
+            Op::Push(n) => self.write_all(&pattern(step, n), leeway, S::push),
             Op::WriteVectored(sizes) => {
                 self.write_vectored(&pattern(step, sizes.iter().sum()), sizes, leeway)
             }
@@ -88,9 +89,14 @@ impl<S: Subject> Pair<S> {
         same(what, &got, &write(&mut self.model, offered))
     }
 
-    /// `write_all` shows how much it took by the position alone.
-    fn write_all(&mut self, data: &[u8], leeway: Leeway) -> Result<(), String> {
-        let got = self.subject.write_all(data);
+    /// `write_all` shows how much it took by the position alone, and so does `push`.
+    fn write_all(
+        &mut self,
+        data: &[u8],
+        leeway: Leeway,
+        write_all: impl FnOnce(&mut S, &[u8]) -> Result<(), Refusal>,
+    ) -> Result<(), String> {
+        let got = write_all(&mut self.subject, data);
         let moved = self.subject.position().checked_sub(self.model.position());
         let taken = moved.and_then(|moved| usize::try_from(moved).ok()).and_then(|n| data.get(..n));
         let taken = taken.ok_or("write_all moved further than it had bytes")?;

@@ -48,6 +48,11 @@ pub trait Subject {
         Ok(())
     }
 
+    /// As `SpillBuffer::push`.
+    fn push(&mut self, data: &[u8]) -> Result<(), Refusal> {
+        self.write_all(data)
+    }
+
     /// As `std::io::Write::write_vectored`.
     fn write_vectored(&mut self, slices: [&[u8]; 3]) -> Result<usize, Refusal> {
         self.write(&slices.concat())

@@ -320,15 +320,51 @@ fn share(n: u64, for_good: bool, checksums: Checksums) -> u64 {
     refused
 }
 
+/// Buffers that are cloned and written to, and clones of clones.
+fn use_clones(n: u64, for_good: bool, checksums: Checksums) -> u64 {
+    let pool = pool(checksums);
+    let mut kept = paused(|| Vec::with_capacity(8));
+    kept.push(Kept::new(pool.buffer()));
+    kept[0].write(0, 9 * PAGE + 5);
+    arm(n, for_good);
+    for round in 0..5 {
+        let from = round % kept.len();
+        match kept[from].buffer.try_clone() {
+            Ok(buffer) => {
+                let mut clone = Kept::new(buffer);
+                paused(|| clone.model.extend_from_slice(&kept[from].model));
+                kept.push(clone);
+            }
+            Err(error) => no_memory(&error.into()),
+        }
+        for (number, kept) in kept.iter_mut().enumerate() {
+            kept.write((round + number) * PAGE + 9, 30);
+            kept.write(round * PAGE, 2 * PAGE);
+        }
+        kept[from].read();
+        kept[from].cut(8 * PAGE - 7);
+    }
+    let mut refused = disarm();
+    kept.iter_mut().for_each(Kept::check);
+    pool.check_invariants();
+    arm(n, for_good);
+    kept.drain(..).for_each(|kept| drop(kept.buffer));
+    refused += disarm();
+    assert_eq!((pool.stats().memory_used, pool.stats().disk_used), (0, 0));
+    refused
+}
+
 /// What is done with allocation number `n` refused, and all later ones if that is for good. Returns how many were refused.
 pub(crate) type Part = fn(n: u64, for_good: bool) -> u64;
 
-pub(crate) const PARTS: [Part; 7] = [
+pub(crate) const PARTS: [Part; 9] = [
     wait,
     |n, for_good| use_pool(n, for_good, Checksums::Off),
     |n, for_good| use_pool(n, for_good, Checksums::On),
     |n, for_good| share(n, for_good, Checksums::Off),
     |n, for_good| share(n, for_good, Checksums::On),
+    |n, for_good| use_clones(n, for_good, Checksums::Off),
+    |n, for_good| use_clones(n, for_good, Checksums::On),
     |n, for_good| use_segments(n, for_good, Checksums::Off),
     |n, for_good| use_segments(n, for_good, Checksums::On),
 ];

@@ -19,6 +19,7 @@ use overspill_tests::ops::{Op, sequences};
 use overspill_tests::pools::{After, PoolOp, PoolSetup, pool_sequences, run_pool};
 use overspill_tests::proptest_config;
 use overspill_tests::spills::{Below, SpillSetup, run_spill};
+use overspill_tests::support::hush_planned_panics;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use sequences::named_sequences;
@@ -69,7 +70,7 @@ fn each_operation_of_a_pool_is_in_a_sequence() {
         seen.extend(ops.iter().map(|op| name(op).split(['(', ')']).next().unwrap_or_default().to_owned()));
     }
     let all = "Write WriteAll WriteVectored Read ReadExact ReadVectored ReadToEnd FillBuf Seek SetLen Truncate \
-               Clear Spill Renew Turn ReadAt WriteAt ToVec CopyTo MemoryLimit DiskLimit Trim IntoFile Persist Limited";
+               Clear Spill Renew Turn ReadAt WriteAt ToVec CopyTo Push MemoryLimit DiskLimit Trim IntoFile Persist Limited";
     let missing: Vec<&str> = all.split_whitespace().filter(|op| !seen.iter().any(|s| s == op)).collect();
     assert_eq!(missing, [""; 0], "(Flush and SetPosition do not reach the store)");
 }
@@ -84,19 +85,6 @@ fn every_short_transfer_is_continued_or_refused() {
         .map(|(setup, ops, bytes)| fail_everywhere(setup, &ops, Failure::Short(bytes)))
         .sum();
     assert!(places >= 1400, "{places} places are too few to prove anything");
-}
-
-/// Keeps the messages of planned panics off the screen.
-fn hush_planned_panics() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if info.payload().downcast_ref() != Some(&"a panic was planned here") {
-                usual(info);
-            }
-        }));
-    });
 }
 
 /// Lets every call of every sequence fail with `failure`: of those written by hand, and of random ones.

@@ -12,7 +12,8 @@ pub(crate) type Sequence = (&'static str, PoolSetup, Vec<PoolOp>);
 
 /// All of them.
 pub(crate) fn named_sequences() -> Vec<Sequence> {
-    [writes(), reads(), transfers(), lengths(), files(), limits(), several_buffers(), slots()].concat()
+    [writes(), reads(), transfers(), lengths(), files(), limits(), several_buffers(), given(), slots()]
+        .concat()
 }
 
 /// A pool without memory. With checksums, a small write reads first.
@@ -279,6 +280,49 @@ fn several_buffers() -> Vec<Sequence> {
                 vec![turn(0), at(0), Do(ReadToEnd)],
             ]
             .concat(),
+        ),
+    ]
+}
+
+fn given() -> Vec<Sequence> {
+    vec![
+        (
+            "pages of given memory that are written to, cut and evicted",
+            setup(PAGE, 64, 1),
+            vec![
+                Do(Push(6 * PAGE)),
+                Do(Push(PAGE + 3)),
+                at(11),
+                Do(Write(9)),
+                MemoryLimit(4 * PAGE),
+                at(3),
+                Do(Write(2)),
+                Do(SetLen(5 * PAGE as u64 + 2)),
+                at(5 * PAGE as u64 + 2),
+                Do(WriteAll(20)),
+                MemoryLimit(0),
+                at(2),
+                Do(ReadToEnd),
+            ],
+        ),
+        (
+            "given memory that another buffer needs",
+            setup(PAGE, 16, 2),
+            vec![
+                Do(Push(2 * PAGE)),
+                at(0),
+                Do(ReadAt(3, 9)),
+                Do(Turn(1)),
+                Do(WriteAll(6 * PAGE)),
+                Do(Push(PAGE)),
+                at(0),
+                Do(WriteAll(9 * PAGE)),
+                Do(Turn(0)),
+                Do(Spill),
+                Do(ReadToEnd),
+                Do(Push(2 * PAGE)),
+                Do(Clear),
+            ],
         ),
     ]
 }

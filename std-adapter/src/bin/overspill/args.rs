@@ -103,7 +103,8 @@ FILES
   are files that are named as a descriptor is: /proc/PID/fd/3.
 
   With --append, a regular file is replaced in the same way, by a copy of itself followed by the
-  input; the copy counts as input against --memory and --disk. A file that does not exist is made.
+  input; the copy counts as input against --memory and --disk, twice while it is made again because
+  another program has changed FILE. A file that does not exist is made.
   Commands that append to one file at once wait for each other, by a lock (fcntl's) that is held
   while the file is replaced and not while the input comes. What a plain >> adds until the rename
   is added behind the input. A program that has FILE open for longer writes to the old file. A
@@ -116,7 +117,7 @@ FILES
   are left. What a device says can be known only when it is opened, after the input.
 
   Empty input makes an empty file. A standard input or output that is closed is an error, if it is
-  used; so is one that is /dev/null open for both reading and writing, which cannot be told from it.
+  used.
 
 ENVIRONMENT
   TMPDIR  The directory of the temporary file, unless it is beside FILE or --dir is given. If

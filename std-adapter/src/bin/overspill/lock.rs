@@ -90,11 +90,16 @@ impl Locked {
     }
 }
 
-/// Opens `path`, if it exists, in a way that suits every kind of lock, and appending to it.
+/// Opens `path`, if it exists, in a way that suits every kind of lock, and appending to it. An error if what has the name by now is
+/// no regular file: a FIFO would be read for ever, and a link that leads nowhere is no name that is free.
 fn open(path: &Path) -> io::Result<Option<File>> {
     match File::options().read(true).append(true).open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
+        Ok(_) => Err(io::Error::other("it is not a regular file any more")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.symlink_metadata() {
+            Ok(_) => Err(io::Error::other("it is a link that leads nowhere")),
+            Err(_) => Ok(None),
+        },
         Err(error) => Err(error),
     }
 }

@@ -5,18 +5,17 @@
 //! - A standard stream that was closed when the process began is an error, not empty input, and not output that is lost.
 //! - So is one that is open the wrong way around.
 //!
-//! std opens `/dev/null` in place of a closed standard descriptor before `main` begins, so that no other file gets
-//! its number. What still tells the two apart is the mode: std opens it for reading and writing at once, a shell's
-//! `</dev/null` and `>/dev/null` for one of the two. That is wrong for `<>/dev/null`, and for programs that open it so for the
-//! programs they start (Python's `DEVNULL`, `daemon(3)`). These get an error that says how to go on, which does less harm
-//! than an emptied file. To look before std does is surer, but takes a hook of the loader's or a `main` of C's, and each
-//! needs `unsafe`.
+//! std opens `/dev/null` in place of a closed standard descriptor before `main` begins, so that no other file gets its number. So
+//! the descriptors are looked at before that, by a function that the loader calls. The mode in which std opens it does not
+//! tell: `<>/dev/null`, Python's `DEVNULL` and `daemon(3)` open it for reading and writing too.
 //!
 //! Held by: `std-adapter/tests/command/streams.rs`.
 
 use crate::failure::Failure;
 use std::fs::File;
 use std::io;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A standard stream that bytes come from or go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +48,6 @@ impl Standard {
 
     fn check(self, wrong: State, action: &str, advice: &str) -> Result<(), Failure> {
         let what = match self.state() {
-            State::Closed if cfg!(unix) => "it is closed, or open as <>/dev/null",
             State::Closed => "it is closed",
             State::ReadOnly if wrong == State::ReadOnly => "it is open for reading only",
             State::WriteOnly if wrong == State::WriteOnly => "it is open for writing only",
@@ -68,12 +66,31 @@ impl Standard {
 
     #[cfg(unix)]
     fn state(self) -> State {
-        use std::os::fd::AsFd;
-        match self {
-            Standard::Input => state(io::stdin().as_fd()),
-            Standard::Output => state(io::stdout().as_fd()),
-            Standard::Error => state(io::stderr().as_fd()),
+        use rustix::fs::{OFlags, fcntl_getfl};
+        if self.was_closed() {
+            return State::Closed;
         }
+        // A sandbox that forbids to look says nothing of the stream.
+        match fcntl_getfl(self.descriptor()).map(|flags| flags & OFlags::ACCMODE) {
+            Ok(OFlags::RDONLY) => State::ReadOnly,
+            Ok(OFlags::WRONLY) => State::WriteOnly,
+            _ => State::Open,
+        }
+    }
+
+    #[cfg(unix)]
+    fn descriptor(self) -> std::os::fd::BorrowedFd<'static> {
+        match self {
+            Standard::Input => rustix::stdio::stdin(),
+            Standard::Output => rustix::stdio::stdout(),
+            Standard::Error => rustix::stdio::stderr(),
+        }
+    }
+
+    /// Whether it was closed when the process began.
+    #[cfg(unix)]
+    fn was_closed(self) -> bool {
+        CLOSED[self as usize].load(Ordering::Relaxed)
     }
 
     #[cfg(windows)]
@@ -97,24 +114,17 @@ enum State {
     WriteOnly,
 }
 
+/// Which of them were closed when the process began.
 #[cfg(unix)]
-fn state(stream: std::os::fd::BorrowedFd<'_>) -> State {
-    use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, stat};
-    let flags = match fcntl_getfl(stream) {
-        Ok(flags) => flags,
-        Err(rustix::io::Errno::BADF) => return State::Closed,
-        // A sandbox that forbids to look says nothing of the stream.
-        Err(_) => return State::Open,
-    };
-    let null = |found: &rustix::fs::Stat| {
-        FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice
-            && stat("/dev/null").is_ok_and(|null| null.st_rdev == found.st_rdev)
-    };
-    match flags & OFlags::ACCMODE {
-        OFlags::RDWR if fstat(stream).is_ok_and(|found| null(&found)) => State::Closed,
-        OFlags::RDONLY => State::ReadOnly,
-        OFlags::WRONLY => State::WriteOnly,
-        _ => State::Open,
+static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+
+/// Called by the loader, before std opens anything.
+#[cfg(unix)]
+#[ctor::ctor(unsafe)]
+fn look_before_std() {
+    for standard in [Standard::Input, Standard::Output, Standard::Error] {
+        let is_closed = rustix::io::fcntl_getfd(standard.descriptor()) == Err(rustix::io::Errno::BADF);
+        CLOSED[standard as usize].store(is_closed, Ordering::Relaxed);
     }
 }
 

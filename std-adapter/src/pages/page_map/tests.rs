@@ -83,7 +83,7 @@ fn a_page_map_agrees_with_a_btree_map() {
     }
     while map.cut_last(0, &mut Vec::new()).is_some() {}
     assert!(map.is_empty() && map.page(0).is_none() && map.resident_mut(0).is_none());
-    assert_eq!((map.touch(0), map.coldest(None)), (0, None));
+    assert_eq!((map.touch(0), map.coldest(None, |_| true)), (0, None));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn the_coldest_of_the_next_few_is_found_and_searches_go_on_in_turn() {
     }
     let all: Vec<u64> = (0..40).chain(300..310).step_by(2).collect();
     // All have the same heat: each search returns the first page of its sample.
-    let turns: Vec<u64> = (0..4).map(|_| map.coldest(None).unwrap().0).collect();
+    let turns: Vec<u64> = (0..4).map(|_| map.coldest(None, |_| true).unwrap().0).collect();
     assert_eq!(turns, [all[0], all[8], all[16], all[24]]);
     for index in 0..40 {
         for _ in 0..5 {
@@ -105,13 +105,14 @@ fn the_coldest_of_the_next_few_is_found_and_searches_go_on_in_turn() {
     map.touch(300);
     // A cold page is found wherever the hand is, and never the pinned one.
     for _ in 0..4 {
-        let (index, heat) = (0..4).filter_map(|_| map.coldest(Some(302))).min_by_key(|c| c.1).unwrap();
+        let (index, heat) =
+            (0..4).filter_map(|_| map.coldest(Some(302), |_| true)).min_by_key(|c| c.1).unwrap();
         assert!((304..310).contains(&index) && heat == 0, "{index} of heat {heat}");
     }
     let mut one = PageMap::default();
     one.put(5, resident(&frames));
     assert_eq!(
-        [Some(5), None, Some(4)].map(|pinned| one.coldest(pinned)),
+        [Some(5), None, Some(4)].map(|pinned| one.coldest(pinned, |_| true)),
         [None, Some((5, 0)), Some((5, 0))]
     );
 }
@@ -123,9 +124,9 @@ fn a_search_for_the_coldest_finds_the_only_resident_page_of_many() {
     let mut map = PageMap::default();
     (0..5000).filter(|&index| index != 2500).for_each(|index| map.put(index, spilled(index)));
     map.put(2500, resident(&frames));
-    let found: Vec<_> = (0..3).map(|_| map.coldest(None)).collect();
+    let found: Vec<_> = (0..3).map(|_| map.coldest(None, |_| true)).collect();
     assert_eq!(found, [Some((2500, 0)); 3]);
-    assert_eq!(map.coldest(Some(2500)), None, "it is pinned");
+    assert_eq!(map.coldest(Some(2500), |_| true), None, "it is pinned");
 }
 
 /// Each search must go on behind the last one, though each eviction moves a page to another position.
@@ -135,7 +136,7 @@ fn every_resident_page_is_found_when_they_are_evicted_one_by_one() {
     let mut map = PageMap::default();
     (0..600).for_each(|index| map.put(index, resident(&frames)));
     let mut evicted = Vec::new();
-    while let Some((index, _)) = map.coldest(None) {
+    while let Some((index, _)) = map.coldest(None, |_| true) {
         assert!(matches!(map.take(index), Page::Resident(_)), "{index}");
         map.put(index, spilled(index));
         evicted.push(index);

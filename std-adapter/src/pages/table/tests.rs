@@ -247,12 +247,12 @@ fn neither_the_window_nor_the_pinned_page_is_the_coldest() {
     let mut table = table(&frames);
     table.put(3, Page::Resident(resident(&frames, b"3")));
     assert_eq!((table.touch(0), table.touch(0), table.touch(3)), (1, 2, 1));
-    assert_eq!(table.coldest(), Some((3, 1)));
+    assert_eq!(table.coldest(|_| true), Some((3, 1)));
     table.pin(3);
-    assert_eq!(table.coldest(), Some((0, 2)));
+    assert_eq!(table.coldest(|_| true), Some((0, 2)));
     table.pin(0);
     table.remove(3);
-    assert_eq!(table.coldest(), None);
+    assert_eq!(table.coldest(|_| true), None);
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn for_each_visits_the_window_first_and_no_hole() {
     table.for_each(|index, view| {
         visited.push(match view {
             View::Resident(page) => (index, "resident", page.valid as u64),
-            View::InTransit(transit) => (index, "in transit", transit.frame_bytes),
+            View::InTransit(transit) => (index, "in transit", transit.memory_bytes()),
             View::Shared(page) => (index, "shared", page.valid as u64),
             View::Spilled { slot, valid } => (index, "spilled", slot.offset + valid as u64),
         });

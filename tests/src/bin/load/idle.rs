@@ -83,6 +83,13 @@ pub(crate) fn limit_lowered_small() {
     let took = median(&mut took[1..]).as_secs_f64() * 1e3;
     at_most("limit lowered to 0, 100,000 buffers of 600 B: kept after", took, 200.0, "ms");
     at_most("the same, with short slots", took, 60.0, "ms");
+    let mixed: Vec<usize> = (0..COUNT).map(|i| 600 + i * 7919 % 2401).collect();
+    let pool = pool(512 * MIB);
+    let mut buffers = buffers(&pool, COUNT);
+    buffers.iter_mut().zip(&mixed).for_each(|(buffer, len)| buffer.write_all(&vec![7; *len]).unwrap());
+    lowered(&pool);
+    let each = pool.stats().disk_used as f64 / mixed.iter().sum::<usize>() as f64;
+    at_most("bodies of 600 B to 3 kB, spilled: disk charged for each byte", each, 1.3, "bytes");
     for len in [600, 1500, 3000] {
         let (pool, _buffers) = held(COUNT, len);
         lowered(&pool);

@@ -1,0 +1,103 @@
+//! What an async handle holds beside the pages of its buffer, when those get no frame.
+//!
+//! Promises:
+//!
+//! - At most [`BESIDE_MAX`] bytes that were accepted, and as many that were read ahead. They are not charged to the memory limit,
+//!   as the copy is not that `fill_buf` lends of a page without a frame.
+//! - What was accepted lies over the content until it is in the buffer, and is read from here.
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::error::SpillError;
+
+/// Bytes of each of the two pieces.
+pub(crate) const BESIDE_MAX: usize = 16 << 10;
+
+/// Consecutive bytes of the content.
+#[derive(Debug, Default)]
+pub(crate) struct Piece {
+    pub(crate) at: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Piece {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.at + self.bytes.len() as u64
+    }
+
+    /// The bytes from `position` on, if the piece has the one there.
+    pub(crate) fn from(&self, position: u64) -> &[u8] {
+        let at = position.checked_sub(self.at).and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| self.bytes.get(at..)).unwrap_or_default()
+    }
+
+    /// Takes from `data` what lies before `end`, if the piece is empty or ends at `position`. The result is 0 otherwise.
+    fn append(&mut self, position: u64, data: &[u8], end: u64) -> Result<usize, SpillError> {
+        if self.is_empty() {
+            self.at = position;
+        } else if self.end() != position {
+            return Ok(0);
+        }
+        let room = usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX);
+        let taken = data.len().min(room).min(BESIDE_MAX - self.bytes.len());
+        self.bytes.try_reserve(taken).map_err(|_| SpillError::OutOfMemory)?;
+        self.bytes.extend_from_slice(&data[..taken]);
+        Ok(taken)
+    }
+
+    /// Removes the first `len` bytes.
+    pub(crate) fn advance(&mut self, len: usize) {
+        self.bytes.drain(..len);
+        self.at += len as u64;
+    }
+
+    /// Cuts off what lies at or past `end`.
+    pub(crate) fn cut(&mut self, end: u64) {
+        let kept = usize::try_from(end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        self.bytes.truncate(kept);
+    }
+}
+
+/// The pieces of one handle.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// Accepted, and not in the buffer yet.
+    pub(crate) accepted: Piece,
+    /// A copy of what the buffer has.
+    pub(crate) read: Piece,
+    /// Where the room on the disk ends that the last job has found for what is accepted.
+    pub(crate) room: u64,
+}
+
+impl Beside {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.accepted.is_empty() && self.read.is_empty()
+    }
+
+    /// Accepts of `data` what there is room for.
+    pub(crate) fn accept(&mut self, position: u64, data: &[u8]) -> Result<usize, SpillError> {
+        self.accepted.append(position, data, self.room)
+    }
+
+    /// How many of the next bytes at `position` are not covered by what was accepted.
+    pub(crate) fn uncovered(&self, position: u64) -> usize {
+        if self.accepted.is_empty() || self.accepted.end() <= position {
+            return usize::MAX;
+        }
+        usize::try_from(self.accepted.at.saturating_sub(position)).unwrap_or(usize::MAX)
+    }
+
+    /// The bytes at `position` that are here.
+    pub(crate) fn from(&self, position: u64) -> &[u8] {
+        let accepted = self.accepted.from(position);
+        if !accepted.is_empty() {
+            return accepted;
+        }
+        let read = self.read.from(position);
+        &read[..read.len().min(self.uncovered(position))]
+    }
+}

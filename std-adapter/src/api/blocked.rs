@@ -1,0 +1,42 @@
+//! A wait for room on the disk, as a part of a future.
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::api::runtime::{Runtime, Timer};
+use crate::disk::quota::Ticket;
+use crate::pager::waiting::Refused;
+use std::task::{Context, Poll};
+
+/// A call that a job has found no room for, where the policy is to wait.
+pub(crate) struct Blocked {
+    refused: Refused,
+    /// Of the runtime that has polled last: the next may be another.
+    timer: Option<Timer>,
+}
+
+impl Blocked {
+    pub(crate) fn new(refused: Refused) -> Self {
+        Blocked { refused, timer: None }
+    }
+
+    /// Ready with true if the call is to be tried again, and with false if its time is up: at once if there is a deadline and
+    /// the runtime has no timer.
+    pub(crate) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        runtime: &impl Runtime,
+        ticket: Option<&Ticket>,
+    ) -> Poll<bool> {
+        if ticket.is_none_or(|ticket| ticket.poll(context).is_ready()) {
+            return Poll::Ready(true);
+        }
+        let Some(deadline) = self.refused.deadline() else { return Poll::Pending };
+        self.timer = runtime.timer(deadline);
+        let is_over = self.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(context).is_ready());
+        if is_over { Poll::Ready(false) } else { Poll::Pending }
+    }
+
+    pub(crate) fn into_refused(self) -> Refused {
+        self.refused
+    }
+}

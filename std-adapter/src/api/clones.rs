@@ -1,0 +1,63 @@
+//! A second buffer with the same content.
+//!
+//! Held by: `tests/tests/clones.rs`.
+
+use crate::api::buffer::SpillBuffer;
+use crate::error::SpillError;
+
+impl SpillBuffer {
+    /// Makes a second buffer with the same content, which then goes its own way.
+    ///
+    /// It begins at this buffer's position, and has a position of its own from then on. That is not what
+    /// [`File::try_clone`](std::fs::File::try_clone) does, whose files share one. What is written to either of the two, and how either is
+    /// cut or grows, the other never sees.
+    ///
+    /// No byte is copied, neither in memory nor on the disk: both share the pages there are. A page that either writes to is copied for
+    /// the writer alone, charged as any other, unless the write covers all of it. So is a page that small reads pass over,
+    /// for as long as there is memory to spare. What is shared is the pool's, leaves memory when that is short, and counts there as
+    /// one more buffer; [`stats`](SpillBuffer::stats) of the two does not count it. It is freed with the last that sees it.
+    ///
+    /// The clone is a buffer of the same pool, with the same limits of its own. That of a buffer without a pool has none either:
+    /// what it writes is charged to a memory limit of its own, of the same bytes. A buffer that was made by
+    /// [`SpillPool::buffer_for`](crate::SpillPool::buffer_for) shares its file too: to persist either copies then.
+    ///
+    /// It takes `&mut self`, since the pages change hands. For many that read and none that writes,
+    /// [`freeze`](SpillBuffer::freeze) costs less.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    /// use std::io::Write;
+    ///
+    /// let mut page = SpillBuffer::new();
+    /// page.write_all(b"<h1>Hello, ")?;
+    /// let mut other = page.try_clone()?;
+    /// page.write_all(b"Ada")?;
+    /// other.write_all(b"Blaise")?;
+    /// assert_eq!((page.to_vec()?, other.to_vec()?), (b"<h1>Hello, Ada".to_vec(), b"<h1>Hello, Blaise".to_vec()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// ```compile_fail
+    /// fn keep(buffer: &overspill::SpillBuffer) -> overspill::SpillBuffer {
+    ///     buffer.try_clone().unwrap()
+    /// }
+    /// ```
+    ///
+    /// # Cost
+    /// A first clone takes some microseconds, whatever the length. One of a buffer that was cloned before takes as long as it takes to
+    /// go over the runs of pages that lie next to each other and were written between the same two clones, 16 bytes of
+    /// memory each that are not charged. There are at most as many as pages, however many clones were made.
+    ///
+    /// What neither of the two sees any more is freed with the next cut or clone of the last that shared it, or with that buffer.
+    /// [`spill`](SpillBuffer::spill) moves what each has for itself.
+    ///
+    /// A read asks for the bytes in one place, however many clones there were.
+    ///
+    /// # Errors
+    /// [`SpillError::OutOfMemory`] if there is no memory for the second buffer, or for the list of what it sees. Nothing has
+    /// changed then.
+    pub fn try_clone(&mut self) -> Result<SpillBuffer, SpillError> {
+        let pager = self.pager.try_clone()?;
+        Ok(SpillBuffer { position: self.position, pager })
+    }
+}

@@ -1,0 +1,177 @@
+//! What an async handle has done off the loop: one job at a time, with the buffer in it.
+//!
+//! Promises:
+//!
+//! - A job never has a caller's bytes, but those that an earlier call has accepted.
+//! - It does not wait for room on the disk: the handle waits, and not a thread.
+//! - An error has changed nothing of what was accepted.
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::api::beside::{BESIDE_MAX, Beside};
+use crate::api::buffer::SpillBuffer;
+use crate::error::SpillError;
+use crate::pager::state::Pager;
+use crate::pager::waiting::{Refused, Wait};
+use std::fmt;
+
+/// What the caller of [`AsyncSpillBuffer::run`](crate::AsyncSpillBuffer::run) has done to the buffer.
+pub(crate) type Call = Box<dyn FnOnce(&mut SpillBuffer) + Send>;
+
+/// What a job is for.
+pub(crate) enum Request {
+    /// Room in memory at `offset`, for a call that has `len` bytes; or if there is none, nothing that was accepted beside.
+    Write { offset: u64, len: usize },
+    /// Bytes in memory at `offset`, for a call for `len`; unless it is to be `beside`, there.
+    Read { offset: u64, len: usize, beside: bool },
+    /// The content shortened or lengthened.
+    SetLen(u64),
+    /// What was accepted in the buffer, and memory within a lowered limit.
+    Settle,
+    /// The same, and then a call of the user's.
+    Run(Option<Call>),
+}
+
+/// The kind of a request: its errors belong to calls of that kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Write,
+    Read,
+    Other,
+}
+
+/// A buffer and what is to be done with it.
+pub(crate) struct Work {
+    pub(crate) buffer: SpillBuffer,
+    pub(crate) beside: Beside,
+    pub(crate) request: Request,
+    /// The wait of the call that it is for.
+    pub(crate) wait: Option<Wait>,
+}
+
+/// What came of a job.
+pub(crate) enum Outcome {
+    /// What was asked for is done, or there: in memory, or beside.
+    Ready,
+    /// There is no room on the disk, and the policy is to wait for it.
+    Blocked(Refused),
+    Failed(SpillError),
+}
+
+impl Work {
+    /// For [`Offload::submit`](crate::pool::offload::Offload::submit).
+    pub(crate) fn run(&mut self) -> Outcome {
+        self.try_run().unwrap_or_else(Outcome::Failed)
+    }
+
+    fn try_run(&mut self) -> Result<Outcome, SpillError> {
+        match self.request {
+            Request::Write { offset, len } => {
+                self.beside.read.bytes.clear();
+                if let Some(refused) = self.settle()? {
+                    return Ok(Outcome::Blocked(refused));
+                }
+                let pager = &mut self.buffer.pager;
+                let room = pager.attempt_without_wait(&mut self.wait, |pager| {
+                    match pager.prepare_write(offset, len)? {
+                        true => Ok(offset),
+                        false => pager.room_beside(offset, len, BESIDE_MAX),
+                    }
+                })?;
+                Ok(room.map_or_else(Outcome::Blocked, |room| {
+                    self.beside.room = room;
+                    Outcome::Ready
+                }))
+            }
+            Request::Read { offset, len, beside } => {
+                let is_ready = !beside && self.buffer.pager.prepare_read(offset, len)?;
+                if !is_ready {
+                    self.read_beside(offset, len)?;
+                }
+                Ok(Outcome::Ready)
+            }
+            Request::SetLen(len) => {
+                self.beside.read.bytes.clear();
+                self.beside.accepted.cut(len);
+                self.buffer.set_len(len).map(|()| Outcome::Ready)
+            }
+            Request::Settle => Ok(self.settle()?.map_or(Outcome::Ready, Outcome::Blocked)),
+            Request::Run(ref mut call) => {
+                let call = call.take();
+                match self.settle() {
+                    Ok(None) => {}
+                    refused => {
+                        self.request = Request::Run(call);
+                        return refused.map(|refused| refused.map_or(Outcome::Ready, Outcome::Blocked));
+                    }
+                }
+                self.beside.read.bytes.clear();
+                if let Some(call) = call {
+                    call(&mut self.buffer);
+                }
+                Ok(Outcome::Ready)
+            }
+        }
+    }
+
+    /// Moves what was accepted into the buffer, and what is above a lowered limit out of memory.
+    fn settle(&mut self) -> Result<Option<Refused>, SpillError> {
+        if !self.beside.accepted.is_empty() {
+            self.beside.read.bytes.clear(); // it has what lay below
+        }
+        while !self.beside.accepted.is_empty() {
+            let accepted = std::mem::take(&mut self.beside.accepted);
+            let pager = &mut self.buffer.pager;
+            let write = |pager: &mut Pager| pager.write_once(accepted.at, &accepted.bytes);
+            let written = pager.attempt_without_wait(&mut self.wait, write);
+            self.beside.accepted = accepted;
+            match written? {
+                Ok(taken) => self.beside.accepted.advance(taken),
+                Err(refused) => return Ok(Some(refused)),
+            }
+        }
+        self.buffer.pager.keep_limit();
+        Ok(None)
+    }
+
+    fn read_beside(&mut self, offset: u64, len: usize) -> Result<(), SpillError> {
+        let pager = &mut self.buffer.pager;
+        let piece = &mut self.beside.read;
+        piece.bytes.clear();
+        piece.at = offset;
+        // A few bytes more than one call asks for save the next calls a switch of tasks.
+        let len = len.clamp(BESIDE_MAX / 4, BESIDE_MAX);
+        piece.bytes.try_reserve_exact(len).map_err(|_| SpillError::OutOfMemory)?;
+        piece.bytes.resize(len, 0);
+        let read = pager.read_past_frames(offset, &mut piece.bytes);
+        piece.bytes.truncate(*read.as_ref().unwrap_or(&0));
+        read.map(drop)
+    }
+}
+
+impl Request {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Request::Write { .. } => Kind::Write,
+            Request::Read { .. } => Kind::Read,
+            Request::SetLen(_) | Request::Settle | Request::Run(_) => Kind::Other,
+        }
+    }
+}
+
+/// Nothing of the content.
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work").field("buffer", &self.buffer).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Ready => "Ready",
+            Outcome::Blocked(_) => "Blocked",
+            Outcome::Failed(_) => "Failed",
+        })
+    }
+}

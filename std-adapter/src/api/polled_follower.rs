@@ -1,0 +1,108 @@
+//! What an async reader of a spool does beside [reading](crate::api::polled_reader): it waits for the writer, as a future.
+//!
+//! Promises:
+//!
+//! - A wait that is dropped leaves a waker in the feed, and nothing else.
+//! - Nothing here blocks, but for the locks of a poll.
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::api::held::Pooled;
+use crate::api::polled_reader::View;
+use crate::api::read_ahead::Source;
+use crate::api::runtime::{Runtime, Timer};
+use crate::api::spool_reader::SpoolReader;
+use crate::error::SpillError;
+use crate::pool::state::PoolState;
+use crate::sync::Arc;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+/// A wait of a reader for more.
+pub(crate) struct Waiting {
+    began: Instant,
+    timer: Option<Timer>,
+}
+
+impl SpoolReader {
+    /// As a read, which waits for more at the end of what was written, does before it reads: the number of bytes that can be read
+    /// now, or 0 at the end. `waiting` is the wait of this reader, which ends when it is ready.
+    pub(crate) fn poll_more(
+        &mut self,
+        context: &mut Context<'_>,
+        runtime: &impl Runtime,
+        waiting: &mut Option<Waiting>,
+    ) -> Poll<io::Result<usize>> {
+        let more = match self.look() {
+            Ok(None) if self.poll_readable(context).is_pending() => {
+                ready!(self.poll_timeout(context, runtime, waiting)).map(|()| 0)
+            }
+            // In a forked process, nobody writes.
+            Ok(None) => self.look().and_then(|left| left.ok_or_else(|| SpillError::Forked.into())),
+            Ok(Some(left)) => Ok(left),
+            Err(error) => Err(error),
+        };
+        *waiting = None;
+        Poll::Ready(more)
+    }
+
+    /// Ready, with an error, once the reader has waited for as long as it may.
+    fn poll_timeout(
+        &self,
+        context: &mut Context<'_>,
+        runtime: &impl Runtime,
+        waiting: &mut Option<Waiting>,
+    ) -> Poll<io::Result<()>> {
+        let Some(timeout) = self.timeout else { return Poll::Pending };
+        let waiting = waiting.get_or_insert_with(|| Waiting { began: Instant::now(), timer: None });
+        let Some(deadline) = waiting.began.checked_add(timeout) else { return Poll::Pending };
+        waiting.timer = runtime.timer(deadline); // this runtime may be another than that of the last poll
+        let is_over = waiting.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(context).is_ready());
+        if !is_over {
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(SpillError::NothingWritten { waited: waiting.began.elapsed() }.into()))
+    }
+
+    /// Seeks from the end, once that is known.
+    pub(crate) fn poll_seek_from_end(
+        &mut self,
+        context: &mut Context<'_>,
+        offset: i64,
+    ) -> Poll<io::Result<u64>> {
+        let at = std::mem::replace(&mut self.at, self.shared.content.len());
+        let ended = loop {
+            match self.look() {
+                Ok(Some(0)) => break Poll::Ready(Ok(self.at)),
+                Ok(Some(_)) => self.at = self.shared.content.len(),
+                Ok(None) if self.poll_readable(context).is_pending() => break Poll::Pending,
+                Ok(None) if self.shared.content.is_inherited() => {
+                    break Poll::Ready(Err(SpillError::Forked.into()));
+                }
+                Ok(None) => {}
+                Err(error) => break Poll::Ready(Err(error)),
+            }
+        };
+        self.at = at;
+        let end = ready!(ended)?;
+        Poll::Ready(self.seek_from(end, offset))
+    }
+
+    /// What can be read up to `end`.
+    pub(crate) fn view(&mut self, left: usize) -> View<'_> {
+        let source = Source { shared: Arc::clone(&self.shared), end: self.at + left as u64 };
+        View { source, reader: &mut self.reader, at: &mut self.at }
+    }
+
+    /// What was lent at the position, with nothing in between.
+    pub(crate) fn lent(&self) -> &[u8] {
+        self.reader.lent(self.at)
+    }
+}
+
+impl Pooled for SpoolReader {
+    fn pool(&self) -> &Arc<PoolState> {
+        &self.shared.content.pool
+    }
+}

@@ -1,0 +1,237 @@
+//! Reading and writing of a polled buffer.
+//!
+//! Its promises are those of [`polled`](crate::api::polled). An operation looks for its bytes, or for room, in this order: in the
+//! window, beside the pages, in memory. Then a job brings them to memory, or beside.
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::api::off_loop::{Kind, Request};
+use crate::api::polled::Polled;
+use crate::api::runtime::Runtime;
+use crate::error::SpillError;
+use crate::pager::span::ZEROS;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+/// Where bytes to lend are.
+enum Source {
+    End,
+    Beside,
+    Zeros(usize),
+    Buffer(usize),
+}
+
+impl Polled {
+    // ---- writing
+
+    #[inline]
+    pub(crate) fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        runtime: &impl Runtime,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(buffer) = &mut self.home
+            && self.beside.is_empty()
+            && buffer.pager.write_window(&mut self.position, data)
+        {
+            return Poll::Ready(Ok(data.len()));
+        }
+        self.poll_write_slow(context, runtime, data)
+    }
+
+    #[cold]
+    fn poll_write_slow(
+        &mut self,
+        context: &mut Context<'_>,
+        runtime: &impl Runtime,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let countable = usize::try_from(u64::MAX - self.position).unwrap_or(usize::MAX);
+        let data = &data[..data.len().min(countable)];
+        if data.is_empty() {
+            return Poll::Ready(Err(SpillError::TooLarge { position: self.position, requested: 1 }.into()));
+        }
+        loop {
+            ready!(self.poll_home(context, runtime, Kind::Write))?;
+            ready!(self.poll_unblocked(context, runtime))?;
+            if self.pay()? {
+                continue;
+            }
+            if let Some(taken) = self.write_here(data)? {
+                self.position += taken as u64;
+                self.ready = None;
+                return Poll::Ready(Ok(taken));
+            }
+            self.submit(Request::Write { offset: self.position, len: data.len() })?;
+        }
+    }
+
+    /// Writes what there is room for. `None` if that is nothing.
+    fn write_here(&mut self, data: &[u8]) -> Result<Option<usize>, SpillError> {
+        let Some(buffer) = &mut self.home else { return Ok(None) };
+        self.beside.read.bytes.clear();
+        let is_ready = self.ready == Some((Kind::Write, self.position));
+        if self.beside.accepted.is_empty() {
+            if let Some(written) = buffer.pager.write_inline(self.position, data, &mut self.wait) {
+                return written.map(Some);
+            }
+            if !is_ready {
+                return Ok(None);
+            }
+        }
+        // What was accepted before goes first, and no page has a frame for more.
+        let taken = self.beside.accept(self.position, data)?;
+        buffer.pager.requested.written += taken as u64;
+        Ok(Some(taken).filter(|taken| *taken > 0))
+    }
+
+    // ---- reading
+
+    #[inline]
+    pub(crate) fn poll_read(
+        &mut self,
+        context: &Context<'_>,
+        runtime: &impl Runtime,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(buffer) = &mut self.home
+            && self.beside.is_empty()
+            && buffer.pager.read_window(&mut self.position, buf)
+        {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        self.poll_read_slow(context, runtime, buf)
+    }
+
+    #[cold]
+    fn poll_read_slow(
+        &mut self,
+        context: &Context<'_>,
+        runtime: &impl Runtime,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        loop {
+            ready!(self.poll_home(context, runtime, Kind::Read))?;
+            if self.pay()? {
+                continue;
+            }
+            if let Some(read) = self.read_here(buf)? {
+                self.pass(read);
+                self.go_on(runtime);
+                return Poll::Ready(Ok(read));
+            }
+            if ready!(self.poll_come(context, runtime)) {
+                continue;
+            }
+            self.submit_read(buf.len())?;
+        }
+    }
+
+    /// Has a job bring bytes into memory; or beside, if one has done the former and they are not there.
+    fn submit_read(&mut self, len: usize) -> io::Result<()> {
+        let beside = self.ready == Some((Kind::Read, self.position));
+        self.submit(Request::Read { offset: self.position, len, beside })
+    }
+
+    /// Has what a pass comes to next read while it goes on.
+    fn go_on(&mut self, runtime: &impl Runtime) {
+        if let Some(buffer) = &mut self.home {
+            self.along.go_on(buffer, self.position, runtime);
+        }
+    }
+
+    /// Moves past `n` bytes that were read.
+    fn pass(&mut self, n: usize) {
+        self.position = self.position.saturating_add(n as u64);
+        self.ready = None;
+        if self.beside.read.from(self.position).is_empty() {
+            self.beside.read.bytes.clear();
+        }
+    }
+
+    /// Reads what is here. `None` if that is nothing, though there is more.
+    fn read_here(&mut self, buf: &mut [u8]) -> Result<Option<usize>, SpillError> {
+        let most = match self.source()? {
+            None => return Ok(None),
+            Some(Source::End) => return Ok(Some(0)),
+            Some(Source::Beside) => {
+                let here = self.beside.from(self.position);
+                let len = here.len().min(buf.len());
+                buf[..len].copy_from_slice(&here[..len]);
+                return Ok(Some(len));
+            }
+            Some(Source::Zeros(len)) => {
+                let len = len.min(buf.len());
+                buf[..len].fill(0);
+                return Ok(Some(len));
+            }
+            Some(Source::Buffer(most)) => most.min(buf.len()),
+        };
+        let Some(buffer) = &mut self.home else { return Ok(None) };
+        buffer.pager.read_inline(self.position, &mut buf[..most]).transpose()
+    }
+
+    /// Where the bytes at the position are, and how many at most. `None` if a job has the buffer.
+    fn source(&self) -> Result<Option<Source>, SpillError> {
+        let Some(buffer) = &self.home else { return Ok(None) };
+        if self.position >= self.len() {
+            return Ok(Some(Source::End));
+        }
+        if !self.beside.from(self.position).is_empty() {
+            return Ok(Some(Source::Beside));
+        }
+        let most = self.beside.uncovered(self.position);
+        let in_buffer = buffer.len() > self.position;
+        Ok(Some(if in_buffer { Source::Buffer(most) } else { Source::Zeros(most) }))
+    }
+
+    pub(crate) fn poll_fill_buf(
+        &mut self,
+        context: &Context<'_>,
+        runtime: &impl Runtime,
+    ) -> Poll<io::Result<&[u8]>> {
+        loop {
+            ready!(self.poll_home(context, runtime, Kind::Read))?;
+            if self.pay()? {
+                continue;
+            }
+            match self.source()? {
+                None => {}
+                Some(Source::End) => return Poll::Ready(Ok(&[])),
+                Some(Source::Beside) => return Poll::Ready(Ok(self.beside.from(self.position))),
+                Some(Source::Zeros(most)) => return Poll::Ready(Ok(&ZEROS[..most.min(ZEROS.len())])),
+                Some(Source::Buffer(most)) => {
+                    self.go_on(runtime);
+                    let lent = self.home.as_mut().and_then(|buffer| buffer.pager.lend_inline(self.position));
+                    if lent.transpose()?.is_some() {
+                        return Poll::Ready(Ok(self.lent(most)?));
+                    }
+                    if !ready!(self.poll_come(context, runtime)) {
+                        self.submit_read(1)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn lent(&mut self, most: usize) -> Result<&[u8], SpillError> {
+        let Some(buffer) = &mut self.home else { return Ok(&[]) };
+        let lent = buffer.pager.lent_inline(self.position)?;
+        Ok(&lent[..lent.len().min(most)])
+    }
+
+    pub(crate) fn consume(&mut self, n: usize) {
+        if let Some(buffer) = &mut self.home {
+            buffer.pager.requested.read += n as u64;
+            buffer.pager.end_loan();
+        }
+        self.pass(n);
+    }
+}

@@ -1,0 +1,166 @@
+//! What an async reader of shared content does: it reads what is in memory at once, and has the rest read off the loop.
+//!
+//! Promises:
+//!
+//! - A read that is ready has moved the position past what it has read, and one that is pending has moved nothing. What was
+//!   pending may be dropped, and any other operation may follow.
+//! - What is in memory is read inline, in one poll as far as it reaches. No call here reaches the store.
+//! - An error goes to the read that needs the bytes. What was read ahead for another position is dropped, with its errors.
+//! - Each job is followed by progress: what it has read lies [here](crate::api::read_ahead).
+//!
+//! Nothing here knows a runtime: see [`Runtime`].
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::api::read_ahead::{Piece, ReadAhead, Source, resident};
+use crate::api::runtime::Runtime;
+use crate::pager::reader::Reader;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+/// A reader, and what it may read.
+pub(crate) struct View<'a> {
+    pub(crate) source: Source,
+    pub(crate) reader: &'a mut Reader,
+    /// The position in the content.
+    pub(crate) at: &'a mut u64,
+}
+
+impl View<'_> {
+    /// Bytes between the position and the end, as far as they can be counted.
+    fn left(&self) -> usize {
+        usize::try_from(self.source.end.saturating_sub(*self.at)).unwrap_or(usize::MAX)
+    }
+
+    /// Reads what is in memory. `None` if that is nothing.
+    fn read_inline(&mut self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        let read = resident(|| self.reader.read(&self.source.shared.content, *self.at, buf))?;
+        *self.at += *read.as_ref().unwrap_or(&0) as u64;
+        Some(read.map_err(io::Error::from))
+    }
+}
+
+/// Where bytes are that can be lent.
+pub(crate) enum Lent {
+    /// At the position, in what was read ahead.
+    Ahead,
+    /// In the reader's window, or a copy of the reader's.
+    Window,
+    /// The end is reached.
+    End,
+}
+
+/// What an async reader has beside its [`Reader`].
+#[derive(Debug, Default)]
+pub(crate) struct PolledReader {
+    /// A piece that was read ahead, and where it begins.
+    piece: Option<(u64, Piece)>,
+    /// Where what comes after it begins.
+    next: u64,
+    ahead: ReadAhead,
+}
+
+impl PolledReader {
+    /// Whether nothing was read ahead, so that the window may be tried first.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.piece.is_none() && self.ahead.is_idle()
+    }
+
+    /// The bytes at `at` that were read ahead and taken. None if there are no such.
+    pub(crate) fn at(&self, at: u64) -> &[u8] {
+        let Some((start, piece)) = &self.piece else { return &[] };
+        let from = at.checked_sub(*start).and_then(|from| usize::try_from(from).ok());
+        from.and_then(|from| piece.as_ref().get(from..)).unwrap_or_default()
+    }
+
+    /// Takes the piece at the position, if it was read ahead. Returns the number of its bytes from there on.
+    fn take(&mut self, view: &mut View<'_>, runtime: &impl Runtime) -> usize {
+        let (here, at) = (self.at(*view.at).len(), *view.at);
+        if here > 0 {
+            return here;
+        }
+        if self.next != at {
+            *self = PolledReader { next: at, ..PolledReader::default() };
+            return 0;
+        }
+        if self.piece.take().is_some() {
+            view.reader.pass(at);
+        }
+        let Some(piece) = self.ahead.take(&view.source, at, runtime) else { return 0 };
+        let len = piece.as_ref().len();
+        self.next = at + len as u64;
+        self.piece = Some((at, piece));
+        len
+    }
+
+    /// Reads at least one byte, unless the position is at the end or `buf` is empty.
+    pub(crate) fn poll_read(
+        &mut self,
+        context: &Context<'_>,
+        runtime: &impl Runtime,
+        view: &mut View<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let want = buf.len().min(view.left());
+        let mut done = 0;
+        while done < want {
+            let here = self.take(view, runtime).min(want - done);
+            if here > 0 {
+                buf[done..done + here].copy_from_slice(&self.at(*view.at)[..here]);
+                *view.at += here as u64;
+                done += here;
+                continue;
+            }
+            let inline = if self.ahead.is_idle() { view.read_inline(&mut buf[done..want]) } else { None };
+            match inline {
+                Some(Ok(read)) => {
+                    done += read;
+                    break;
+                }
+                Some(Err(error)) if done == 0 => return Poll::Ready(Err(error)),
+                _ if done > 0 => break,
+                _ => ready!(self.poll_ahead(context, runtime, view))?,
+            }
+        }
+        Poll::Ready(Ok(done))
+    }
+
+    /// Waits for a job that reads at the position, or starts one. Ready once it has read something, or is to be polled.
+    fn poll_ahead(
+        &mut self,
+        context: &Context<'_>,
+        runtime: &impl Runtime,
+        view: &View<'_>,
+    ) -> Poll<io::Result<()>> {
+        if ready!(self.ahead.poll(context, runtime))? {
+            return Poll::Ready(Ok(()));
+        }
+        self.next = *view.at;
+        Poll::Ready(self.ahead.start(&view.source, *view.at))
+    }
+
+    /// Prepares bytes at the position to be lent: with nothing in between, [`at`](PolledReader::at) or [`Reader::lent`] has them.
+    pub(crate) fn poll_lend(
+        &mut self,
+        context: &Context<'_>,
+        runtime: &impl Runtime,
+        view: &mut View<'_>,
+    ) -> Poll<io::Result<Lent>> {
+        if view.left() == 0 {
+            return Poll::Ready(Ok(Lent::End));
+        }
+        loop {
+            if self.take(view, runtime) > 0 {
+                return Poll::Ready(Ok(Lent::Ahead));
+            }
+            if self.ahead.is_idle() {
+                let (content, at) = (&view.source.shared.content, *view.at);
+                if let Some(lent) = resident(|| view.reader.lend(content, at).map(drop)) {
+                    return Poll::Ready(lent.map(|()| Lent::Window).map_err(io::Error::from));
+                }
+            }
+            ready!(self.poll_ahead(context, runtime, view))?;
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Shared content that is read ahead of a receiver on an event loop.
+//!
+//! Promises:
+//!
+//! - Nothing here calls the store but a job.
+//! - What a job has read is there for the receiver, whatever the pool does meanwhile. It is at most [`AHEAD_MAX`] bytes in lent pages,
+//!   which the pool charges and bounds together with all that is lent. Once as much is lent as may be, it is copies, which are not
+//!   charged: one of at most [`COPIED_MAX`] bytes, or [`COPIES_AHEAD_MAX`] bytes of them for a receiver that waits for the job. So
+//!   those that stand still hold little, and one that does not is served by few jobs.
+//! - The next job starts when the last piece is taken: so the store is read while the receiver is busy.
+//!
+//! Held by: `tests/servers/tests/bodies.rs`, `tests/tests/async_buffer/`.
+
+use crate::api::runtime::{Runtime, not_run};
+use crate::disk::store_access::ResidentOnly;
+use crate::error::SpillError;
+use crate::foreign::hold_back;
+use crate::pager::lent_page::LentPart;
+use crate::pager::shared::Shared;
+use crate::pool::offload::Pending;
+use crate::sync::{Arc, AtomicBool, Ordering, try_arc};
+use std::collections::VecDeque;
+use std::io;
+use std::task::{Context, Poll, Waker, ready};
+
+/// The most bytes that a job reads ahead, in lent pages.
+const AHEAD_MAX: u64 = 256 << 10;
+
+/// The most bytes of a piece that is a copy.
+const COPIED_MAX: usize = 16 << 10;
+
+/// The bytes from which on a job makes no further copy.
+const COPIES_AHEAD_MAX: u64 = 64 << 10;
+
+/// Bytes of the content that lie one after another in memory.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Lent(LentPart),
+    Copied(Vec<u8>),
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Piece::Lent(part) => part.as_ref(),
+            Piece::Copied(bytes) => bytes,
+        }
+    }
+}
+
+/// Content to read, and where the part of it ends that may be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) end: u64,
+}
+
+impl Source {
+    /// The bytes at `at`, which is before the end, to the end of their page, or fewer if they are a copy.
+    fn piece(&self, at: u64) -> Result<Piece, SpillError> {
+        let content = &self.shared.content;
+        let page = content.pool.page_size as u64;
+        let len = usize::try_from((page - at % page).min(self.end - at)).unwrap_or(usize::MAX);
+        if let Some(part) = content.lend_part(at, len)? {
+            return Ok(Piece::Lent(part));
+        }
+        let (mut copy, len) = (Vec::new(), len.min(COPIED_MAX));
+        copy.try_reserve_exact(len).map_err(|_| SpillError::OutOfMemory)?;
+        copy.resize(len, 0);
+        let read = content.read_at(at, &mut copy)?;
+        copy.truncate(read);
+        Ok(Piece::Copied(copy))
+    }
+
+    /// The same, if the store is not needed for it.
+    pub(crate) fn resident_piece(&self, at: u64) -> Option<Result<Piece, SpillError>> {
+        resident(|| self.piece(at))
+    }
+}
+
+/// Runs `operation` without the store. `None` if it has failed for want of it.
+pub(crate) fn resident<R>(
+    operation: impl FnOnce() -> Result<R, SpillError>,
+) -> Option<Result<R, SpillError>> {
+    // Wakers may use any buffer, and its store.
+    let _held_back = hold_back();
+    let guard = ResidentOnly::enter();
+    let result = operation();
+    (result.is_ok() || !guard.was_refused()).then_some(result)
+}
+
+/// Where a job begins to read.
+#[derive(Debug)]
+struct Place {
+    source: Source,
+    at: u64,
+    is_awaited: Arc<AtomicBool>,
+}
+
+/// What a job has read.
+#[derive(Debug, Default)]
+struct Arrived {
+    pieces: VecDeque<Piece>,
+    /// Some of it came from the store, as what follows will.
+    goes_on: bool,
+}
+
+/// What was read ahead, and the job that reads what comes after it. Dropped before the receiver's handle of the content, or it may
+/// be the last one.
+#[derive(Debug, Default)]
+pub(crate) struct ReadAhead {
+    reading: Option<Pending<Place, Result<Arrived, SpillError>>>,
+    arrived: Arrived,
+    /// Whether the receiver waits for the job that is under way. Made with the first.
+    is_awaited: Option<Arc<AtomicBool>>,
+}
+
+impl ReadAhead {
+    /// Whether nothing was read ahead, and nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.reading.is_none() && self.arrived.pieces.is_empty()
+    }
+
+    /// The next piece that a job has read, which begins at `at`.
+    pub(crate) fn take(&mut self, source: &Source, at: u64, runtime: &impl Runtime) -> Option<Piece> {
+        let piece = self.arrived.pieces.pop_front()?;
+        if self.arrived.pieces.is_empty() && self.arrived.goes_on {
+            let _ = self.start(source, at + piece.as_ref().len() as u64); // else the next poll does
+            self.begin(runtime);
+        }
+        Some(piece)
+    }
+
+    /// Has the job that was queued begin, though nobody waits for it. What has failed is left to the next one.
+    fn begin(&mut self, runtime: &impl Runtime) {
+        let Some(reading) = &mut self.reading else { return };
+        let context = Context::from_waker(Waker::noop());
+        if let Poll::Ready((_, read)) = reading.poll(&context, &|drain| runtime.spawn(drain)) {
+            self.reading = None;
+            self.arrived = read.ok().and_then(Result::ok).unwrap_or_default();
+        }
+    }
+
+    /// Waits for the job that is under way. Ready with false if there is none, and with true if it has read something.
+    pub(crate) fn poll(&mut self, context: &Context<'_>, runtime: &impl Runtime) -> Poll<io::Result<bool>> {
+        let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(false)) };
+        self.is_awaited.iter().for_each(|is_awaited| is_awaited.store(true, Ordering::Relaxed));
+        let (_, read) = ready!(reading.poll(context, &|drain| runtime.spawn(drain)));
+        self.reading = None;
+        self.arrived = read.map_err(not_run)??;
+        Poll::Ready(Ok(true))
+    }
+
+    /// Queues a job that reads from `at` on, if there is anything.
+    pub(crate) fn start(&mut self, source: &Source, at: u64) -> io::Result<()> {
+        if at < source.end {
+            let offload = source.shared.content.pool.offload();
+            let is_awaited = self.is_awaited.take().or_else(|| try_arc(AtomicBool::new(false)));
+            let is_awaited = is_awaited.ok_or(SpillError::OutOfMemory)?;
+            is_awaited.store(false, Ordering::Relaxed);
+            self.is_awaited = Some(Arc::clone(&is_awaited));
+            let job = offload.submit(Place { source: source.clone(), at, is_awaited }, Place::read_ahead);
+            self.reading = Some(job.map_err(|_| offload.refusal())?);
+        }
+        Ok(())
+    }
+}
+
+impl Place {
+    /// Pieces from here on, at least one. An error that comes after the first of them is left to the next job.
+    fn read_ahead(&mut self) -> Result<Arrived, SpillError> {
+        let (mut arrived, mut at) = (Arrived::default(), self.at);
+        let end = self.source.end.min(at.saturating_add(AHEAD_MAX));
+        while at < end {
+            let resident = self.source.resident_piece(at);
+            arrived.goes_on |= resident.is_none();
+            match resident.unwrap_or_else(|| self.source.piece(at)) {
+                Ok(piece) => {
+                    at += piece.as_ref().len() as u64;
+                    let is_copied = matches!(piece, Piece::Copied(_));
+                    arrived.pieces.push_back(piece);
+                    let is_awaited = self.is_awaited.load(Ordering::Relaxed);
+                    if is_copied && !(is_awaited && at - self.at < COPIES_AHEAD_MAX) {
+                        break;
+                    }
+                }
+                Err(error) if arrived.pieces.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(arrived)
+    }
+}

@@ -1,0 +1,191 @@
+//! Frozen content as the body of a request or a response.
+//!
+//! Its promises are listed at [`SpillBody`].
+//!
+//! # What a body holds
+//!
+//! A frame is a page that is lent where it is, and charged to the pool until the receiver drops it; or, once as much is lent as
+//! may be, a copy that is not charged. What is not in memory is [read ahead](crate::api::read_ahead), several pages if they are
+//! lent, and a single copy if not. So a body whose receiver stands still holds one copy, and what the receiver itself keeps.
+//!
+//! Held by: `tests/servers/tests/bodies.rs`.
+
+use crate::api::frozen::Frozen;
+use crate::api::held::Held;
+use crate::api::read_ahead::{Piece, ReadAhead, Source};
+use crate::http::body_error::BodyError;
+use crate::sync::Arc;
+use crate::tokio::runtime::Tokio;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// A body over [`Frozen`] content, for hyper, axum, tonic, reqwest and everything else that speaks [`http_body::Body`].
+///
+/// It promises:
+///
+/// - The thread that polls it never waits for the disk. What is in memory is sent at once, without a copy, an allocation of
+///   the content or a task switch; what is not is read by a blocking thread of the tokio runtime, ahead of the receiver.
+/// - Each frame is one contiguous [`Bytes`]. The page that it lies in stays charged to the pool until the receiver drops it.
+///   Once a quarter of the memory limit is lent, or what [`PoolBuilder::lend`](crate::PoolBuilder::lend) says, frames
+///   are copies of at most 16 KiB, which are not charged.
+/// - Its length is exact: [`size_hint`](Body::size_hint) is what is still to be sent, and nothing else is ever sent.
+/// - **A clone starts at the beginning**, wherever this body has got to: that is what a retry needs.
+/// - It is `Send`, `Sync` and `'static`, and holds the content as a [`Frozen`] does.
+///
+/// A server keeps frames until the client has received them: hyper up to some 400 KiB for a connection, which
+/// `max_buf_size` lowers.
+///
+/// It must be polled in a tokio runtime if some of the content may be spilled.
+///
+/// ```
+/// use http_body_util::BodyExt;
+/// use overspill::SpillBuffer;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let frozen = SpillBuffer::from(&b"head and tail"[..]).freeze();
+/// let mut body = frozen.slice(9..).body(); // a range of it
+/// let retry = body.clone();
+/// assert_eq!(body.frame().await.unwrap()?.into_data().unwrap(), "tail");
+/// assert!(body.frame().await.is_none());
+/// assert_eq!(retry.collect().await?.to_bytes(), "tail");
+/// # Ok(())
+/// # }
+/// ```
+pub struct SpillBody {
+    /// Dropped before `frozen`, as it demands.
+    ahead: ReadAhead,
+    frozen: Held<Frozen>,
+    /// Where the next frame begins.
+    at: u64,
+    trailers: Option<Arc<HeaderMap>>,
+    /// The trailers are still to be sent.
+    trails: bool,
+}
+
+impl Frozen {
+    /// A body that sends the content of this handle, for hyper, axum and all others of their kind. Costs one atomic addition.
+    #[must_use]
+    pub fn body(&self) -> SpillBody {
+        SpillBody::new(self.clone(), None)
+    }
+}
+
+impl SpillBody {
+    pub(crate) fn new(frozen: Frozen, trailers: Option<Arc<HeaderMap>>) -> Self {
+        let trails = trailers.is_some();
+        SpillBody { ahead: ReadAhead::default(), frozen: Held::new(frozen), at: 0, trailers, trails }
+    }
+
+    /// All the content, wherever the body has got to: for a handler that reads it by itself.
+    #[must_use]
+    pub fn frozen(&self) -> &Frozen {
+        self.frozen.get()
+    }
+
+    /// Ends the body.
+    fn end(&mut self) {
+        (self.at, self.trails) = (self.frozen().len(), false);
+        self.ahead = ReadAhead::default();
+    }
+
+    fn is_read(&self) -> bool {
+        self.at == self.frozen().len()
+    }
+
+    /// What may be read ahead, and where in its content this body's position 0 is.
+    fn source(&self) -> (Source, u64) {
+        let frozen = self.frozen();
+        let start = frozen.start();
+        (Source { shared: Arc::clone(frozen.shared()), end: start + frozen.len() }, start)
+    }
+
+    /// The next bytes, of which there are some.
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let (source, start) = self.source();
+        let at = start + self.at;
+        loop {
+            if let Some(piece) = self.ahead.take(&source, at, &Tokio) {
+                return Poll::Ready(Ok(bytes(piece)));
+            }
+            if ready!(self.ahead.poll(context, &Tokio))? {
+                continue;
+            }
+            match source.resident_piece(at) {
+                Some(piece) => return Poll::Ready(Ok(bytes(piece?))),
+                None => self.ahead.start(&source, at)?,
+            }
+        }
+    }
+}
+
+fn bytes(piece: Piece) -> Bytes {
+    match piece {
+        Piece::Lent(part) => Bytes::from_owner(part),
+        Piece::Copied(bytes) => bytes.into(),
+    }
+}
+
+/// A clone starts at the beginning.
+impl Clone for SpillBody {
+    fn clone(&self) -> Self {
+        SpillBody::new(self.frozen().clone(), self.trailers.clone())
+    }
+}
+
+impl From<Frozen> for SpillBody {
+    fn from(frozen: Frozen) -> Self {
+        SpillBody::new(frozen, None)
+    }
+}
+
+impl Body for SpillBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.is_read() {
+            let trailers = self.trailers.as_deref().filter(|_| self.trails).cloned();
+            self.trails = false;
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        let position = self.at;
+        let next = match ready!(self.poll_data(context)) {
+            Ok(bytes) => {
+                self.at += bytes.len() as u64;
+                Ok(Frame::data(bytes))
+            }
+            Err(source) => {
+                self.end();
+                Err(BodyError { position, source })
+            }
+        };
+        Poll::Ready(Some(next))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_read() && !self.trails
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.frozen().len() - self.at)
+    }
+}
+
+/// Shows lengths, never the content.
+impl fmt::Debug for SpillBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpillBody")
+            .field("len", &self.frozen().len())
+            .field("position", &self.at)
+            .finish_non_exhaustive()
+    }
+}

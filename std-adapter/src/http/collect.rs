@@ -1,0 +1,162 @@
+//! Taking a body into a pool.
+//!
+//! Its promises are listed at [`SpillPool::collect`].
+//!
+//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/upload.rs`.
+
+use crate::api::polled::Polled;
+use crate::api::pool::SpillPool;
+use crate::http::collect_error::CollectError;
+use crate::http::collected::Collected;
+use crate::http::intake::{Accept, Intake};
+use crate::tokio::runtime::Tokio;
+use http::HeaderMap;
+use http_body::Body;
+use pin_project_lite::pin_project;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+impl SpillPool {
+    /// Collects a body within the pool's limits: a future of a [`Collected`], whose bytes can be read and sent any number of
+    /// times.
+    ///
+    /// It promises:
+    ///
+    /// - The thread that polls it never waits for the disk. A part of the body is taken when there is memory for it, or when a
+    ///   blocking thread of the runtime has written it.
+    /// - The body is polled only as fast as the pool takes it: its sender is held back.
+    /// - A body that says beforehand that it is too long is refused before any of it is received, as soon as it is polled.
+    /// - After an error, and when the future is dropped, all that had arrived is given back to the pool.
+    ///
+    /// At the pool's disk limit it fails, or waits in turn and without blocking, as the pool's [`WhenFull`](crate::WhenFull)
+    /// says.
+    ///
+    /// It must be polled in a tokio runtime, with the time driver enabled if there is an
+    /// [idle timeout](Collect::idle_timeout).
+    ///
+    /// # Cancel safety
+    /// A dropped future has received a part of the body, which is gone with it. Its memory and disk go back to the pool, at
+    /// once, or when the blocking thread that is writing has ended.
+    ///
+    /// ```
+    /// use http_body_util::{BodyExt, Full};
+    /// use overspill::SpillPool;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = SpillPool::builder().memory(1 << 20).disk(1 << 30).build()?;
+    /// let request = Full::new(&[7; 3_000_000][..]); // any body: hyper's, axum's, ...
+    /// let collected = pool.collect(request).limit(100 << 20).await?;
+    ///
+    /// assert_eq!(collected.len(), 3_000_000);
+    /// for _attempt in 0..3 {
+    ///     let sent = collected.body().collect().await?.to_bytes();
+    ///     assert_eq!(sent, [7; 3_000_000][..]);
+    /// }
+    ///
+    /// let refused = pool.collect(Full::new(&b"too long"[..])).limit(7).await.unwrap_err();
+    /// assert_eq!(refused.status(), 413);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn collect<B>(&self, body: B) -> Collect<B>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        Collect { intake: Intake::new(body), buffer: Some(Polled::new(self.buffer())), trailers: None }
+    }
+}
+
+pin_project! {
+    /// A body that is being collected; see [`SpillPool::collect`].
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct Collect<B>
+    where
+        B: Body,
+    {
+        #[pin]
+        intake: Intake<B>,
+        // `None` once it was returned.
+        buffer: Option<Polled>,
+        // `Some` once the body has ended, with its trailers if there were any.
+        trailers: Option<Option<HeaderMap>>,
+    }
+}
+
+impl<B> Collect<B>
+where
+    B: Body,
+{
+    /// The longest body to take, in bytes. Without it, the pool's limits alone decide.
+    pub fn limit(mut self, bytes: u64) -> Self {
+        self.intake.limit = bytes;
+        self
+    }
+
+    /// The longest time between two frames of the body. The time that the pool needs to take one does not count.
+    ///
+    /// A sender that sends one byte just before each deadline is not found: a limit on the whole is a layer of its own, as
+    /// tower-http's `TimeoutLayer`.
+    pub fn idle_timeout(mut self, idle: Duration) -> Self {
+        self.intake.idle = Some(idle);
+        self
+    }
+}
+
+impl Accept for Polled {
+    fn poll_accept(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write(context, &Tokio, data)
+    }
+}
+
+/// # Panics
+/// If it is polled again after it was ready.
+impl<B> Future for Collect<B>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = Result<Collected, CollectError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let mut buffer = this.buffer.take().expect("a future is not polled after it was ready");
+        let polled = loop {
+            if let Some(trailers) = this.trailers.take() {
+                if let Some(buffer) = buffer.take_buffer() {
+                    return Poll::Ready(Ok(Collected::new(buffer.freeze(), trailers)));
+                }
+                *this.trailers = Some(trailers);
+                match buffer.poll_settled(context, &Tokio) {
+                    Poll::Ready(Ok(())) => continue,
+                    settled => break settled.map_err(|error| CollectError::of_write(buffer.len(), error)),
+                }
+            }
+            match this.intake.as_mut().poll_into(context, &mut buffer) {
+                Poll::Ready(Ok(trailers)) => *this.trailers = Some(trailers),
+                ended => break ended.map_ok(drop),
+            }
+        };
+        match polled {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => {
+                *this.buffer = Some(buffer);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Shows nothing of the body.
+impl<B: Body> fmt::Debug for Collect<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collect")
+            .field("received", &self.buffer.as_ref().map(Polled::len))
+            .finish_non_exhaustive()
+    }
+}

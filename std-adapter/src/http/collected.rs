@@ -1,0 +1,69 @@
+//! A body that is all there.
+//!
+//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/bodies.rs`.
+
+use crate::api::frozen::Frozen;
+use crate::api::frozen_reader::FrozenReader;
+use crate::api::held::Held;
+use crate::http::body::SpillBody;
+use crate::sync::Arc;
+use http::HeaderMap;
+
+/// A body that was [collected](crate::SpillPool::collect) within a pool: its bytes, for any number of readers and of bodies
+/// to send, and its trailers.
+///
+/// A clone is another handle of the same content, and costs two atomic additions. The content is freed with the last handle,
+/// reader and body; its last bytes with the last lent frame. An event loop may drop it: that calls no store.
+#[derive(Clone, Debug)]
+pub struct Collected {
+    frozen: Held<Frozen>,
+    trailers: Option<Arc<HeaderMap>>,
+}
+
+impl Collected {
+    pub(crate) fn new(frozen: Frozen, trailers: Option<HeaderMap>) -> Self {
+        Collected { frozen: Held::new(frozen), trailers: trailers.map(Arc::new) }
+    }
+
+    /// The number of bytes that arrived, without the trailers.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.frozen().len()
+    }
+
+    /// Whether the body had no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn frozen(&self) -> &Frozen {
+        self.frozen.get()
+    }
+
+    /// The bytes, by value.
+    #[must_use]
+    pub fn into_frozen(self) -> Frozen {
+        self.frozen.into_inner()
+    }
+
+    /// A blocking reader at position 0; see [`Frozen::reader`]. Its `into_async` reads on an event loop.
+    #[must_use]
+    pub fn reader(&self) -> FrozenReader {
+        self.frozen().reader()
+    }
+
+    /// A body that sends the bytes and then the trailers, as often as it is cloned.
+    #[must_use]
+    pub fn body(&self) -> SpillBody {
+        SpillBody::new(self.frozen().clone(), self.trailers.clone())
+    }
+
+    /// The trailers, if there were any.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_deref()
+    }
+}

@@ -1,0 +1,153 @@
+//! Taking a body into a spool, for handlers that begin before all of it is there.
+//!
+//! Its promises are listed at [`SpillPool::spool_body`].
+//!
+//! Held by: `tests/servers/tests/collect.rs`.
+
+use crate::api::polled_writer::PolledWriter;
+use crate::api::pool::SpillPool;
+use crate::http::collect_error::CollectError;
+use crate::http::collected::Collected;
+use crate::http::intake::{Accept, Intake};
+use crate::tokio::runtime::Tokio;
+use crate::tokio::spool_reader::AsyncSpoolReader;
+use http::HeaderMap;
+use http_body::Body;
+use pin_project_lite::pin_project;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+impl SpillPool {
+    /// Takes a body into a [spool](SpillPool::spool): a future that moves it there, for a task of its own, and a reader that follows at once.
+    /// Clones of the reader are further readers.
+    ///
+    /// It promises what [`collect`](SpillPool::collect) does of the thread that polls it, of backpressure and of the disk limit, and besides:
+    ///
+    /// - A reader sees every byte in order, and the end only after the end of the body.
+    /// - If the body fails, is too long or stays away, or the future is dropped, a read past what had arrived is
+    ///   [`SpillError::Unfinished`](crate::SpillError::Unfinished), with the text of the future's error if it has one: never a short body that
+    ///   looks whole.
+    /// - The body arrives as fast as the pool takes it, whether or not a reader keeps up, and also without one.
+    ///
+    /// With readers that all [read once](AsyncSpoolReader::once), what they have passed is freed meanwhile: a body of any length then needs no more
+    /// room than the slowest of them lags behind, and of the [`Collected`] body that part is gone.
+    ///
+    /// # Cancel safety
+    /// A dropped future has received a part of the body, which its readers can still read.
+    ///
+    /// ```
+    /// use http_body_util::Full;
+    /// use overspill::SpillPool;
+    /// use tokio::io::AsyncReadExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = SpillPool::builder().memory(1 << 20).disk(1 << 30).build()?;
+    /// let request = Full::new(&[7; 3_000_000][..]); // any body: hyper's, axum's, ...
+    /// let (receiving, mut reader) = pool.spool_body(request);
+    /// let receiving = tokio::spawn(receiving.limit(100 << 20));
+    ///
+    /// let mut head = [0; 4];
+    /// reader.read_exact(&mut head).await?; // the rest may be on its way
+    /// let collected = receiving.await??;
+    /// assert_eq!((head, collected.len()), ([7; 4], 3_000_000));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spool_body<B>(&self, body: B) -> (SpoolCollect<B>, AsyncSpoolReader)
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (writer, reader) = self.spool();
+        let writer = Some(PolledWriter::new(writer));
+        (SpoolCollect { intake: Intake::new(body), writer, trailers: None }, reader.into_async())
+    }
+}
+
+pin_project! {
+    /// A body on its way into a spool; see [`SpillPool::spool_body`].
+    #[must_use = "a future does nothing unless it is polled, and its reader waits for it"]
+    pub struct SpoolCollect<B>
+    where
+        B: Body,
+    {
+        #[pin]
+        intake: Intake<B>,
+        // `None` once it has ended.
+        writer: Option<PolledWriter>,
+        // `Some` once the body has ended, with its trailers if there were any.
+        trailers: Option<Option<HeaderMap>>,
+    }
+}
+
+impl<B> SpoolCollect<B>
+where
+    B: Body,
+{
+    /// The longest body to take, in bytes. Without it, the pool's limits alone decide.
+    pub fn limit(mut self, bytes: u64) -> Self {
+        self.intake.limit = bytes;
+        self
+    }
+
+    /// The longest time between two frames of the body, as in [`Collect::idle_timeout`](crate::Collect::idle_timeout).
+    pub fn idle_timeout(mut self, idle: Duration) -> Self {
+        self.intake.idle = Some(idle);
+        self
+    }
+}
+
+impl Accept for PolledWriter {
+    fn poll_accept(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write(context, &Tokio, data)
+    }
+}
+
+/// # Panics
+/// If it is polled again after it was ready.
+impl<B> Future for SpoolCollect<B>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = Result<Collected, CollectError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let writer = this.writer.as_mut().expect("a future is not polled after it was ready");
+        if this.trailers.is_none() {
+            match ready!(this.intake.as_mut().poll_into(context, writer)) {
+                Ok(trailers) => *this.trailers = Some(trailers),
+                Err(error) => {
+                    writer.fail(&error);
+                    *this.writer = None;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        let received = writer.len();
+        let finished = ready!(writer.poll_finish(context, &Tokio));
+        if let Err(error) = &finished {
+            writer.fail(error);
+        }
+        *this.writer = None;
+        Poll::Ready(match finished {
+            Ok(frozen) => Ok(Collected::new(frozen, this.trailers.take().flatten())),
+            Err(error) => Err(CollectError::of_write(received, error)),
+        })
+    }
+}
+
+/// Shows nothing of the body.
+impl<B: Body> fmt::Debug for SpoolCollect<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpoolCollect")
+            .field("received", &self.writer.as_ref().map(PolledWriter::len))
+            .finish_non_exhaustive()
+    }
+}

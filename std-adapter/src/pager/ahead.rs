@@ -1,0 +1,385 @@
+//! What is done off an event loop, so that its next operations find in memory what they need.
+//!
+//! Promises:
+//!
+//! - What is made ready at the offset that was asked for is pinned until the buffer's next operation: other buffers cannot take it
+//!   before the operation that waits for it, so each job is followed by progress. A job that has failed, or waits for room, pins
+//!   nothing.
+//! - No content changes, and neither does the length: an operation that waits and is dropped has taken nothing.
+//! - A sequential pass moves up to [`AHEAD_MAX`] bytes with one job, and a quarter of the buffer's share at most. Pages that it has
+//!   filled leave in one call of the store. What was in memory before the pass stays, but for as much as a job moves: cold pages, whose
+//!   frames the pass then uses over and over.
+//! - Scattered accesses evict no page for one that they see once.
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::disk::slots::{Fit, Slot};
+use crate::error::SpillError;
+use crate::memory::frame::Frame;
+use crate::observe::counters::IoPath;
+use crate::observe::stats::SpillReason;
+use crate::pager::span::{Access, Span};
+use crate::pager::state::Pager;
+use crate::pager::writing::Way;
+use crate::pages::page::{Location, Page};
+use crate::pages::resident::{Part, Resident};
+use std::io::IoSlice;
+use std::ops::Range;
+
+/// Bytes that one job makes ready, or moves out. The task switch then is a small part of what the store takes for them.
+pub(crate) const AHEAD_MAX: usize = 1 << 20;
+
+/// The most pages of one job.
+const PAGES_MAX: usize = 64;
+
+/// A page is tried so often: its frame may have to be evicted before it can be opened again as a segment.
+const TRIES: usize = 3;
+
+/// Pages that are out of the table, with the slots that they go to.
+type Leaving = Vec<(u64, Resident, Slot)>;
+
+impl Pager {
+    /// Makes room in memory for bytes at `offset`, of a call that has `len` of them. Returns false if the page gets no frame.
+    pub(crate) fn prepare_write(&mut self, offset: u64, len: usize) -> Result<bool, SpillError> {
+        self.prepare(offset, len, Pager::open_for_write, Pager::open_ahead)
+    }
+
+    /// Brings bytes at `offset` into memory, of a call for `len`. Returns false if the page gets no frame.
+    pub(crate) fn prepare_read(&mut self, offset: u64, len: usize) -> Result<bool, SpillError> {
+        self.prepare(offset, len, Pager::load_for_read, Pager::load_ahead)
+    }
+
+    /// Makes a page ready by `make`, and those behind it by `go_on` if this is a sequential pass.
+    fn prepare(
+        &mut self,
+        offset: u64,
+        len: usize,
+        make: fn(&mut Self, u64, Span, usize, bool) -> Result<bool, SpillError>,
+        go_on: fn(&mut Self, u64),
+    ) -> Result<bool, SpillError> {
+        self.check()?;
+        self.try_table()?;
+        self.end_loan();
+        self.keep_limit();
+        let continues = offset == self.last_end || offset == 0;
+        let last_end = self.last_end;
+        let span = self.span(offset, len.max(1));
+        if continues {
+            self.move_passed_out(span.index);
+        }
+        let made = make(self, offset, span, len, continues);
+        self.last_end = last_end;
+        if continues && matches!(made, Ok(true)) {
+            go_on(self, span.index + 1);
+        }
+        self.finish();
+        if matches!(made, Ok(true)) {
+            self.table(|table| table.pin(span.index));
+        }
+        made
+    }
+
+    fn open_for_write(
+        &mut self,
+        offset: u64,
+        span: Span,
+        len: usize,
+        continues: bool,
+    ) -> Result<bool, SpillError> {
+        for _ in 0..TRIES {
+            match self.way_for_write(offset, span, len, continues)? {
+                Way::Frame(room) if room > 0 => return Ok(true),
+                Way::Frame(_) | Way::Along(_) | Way::Slot => {}
+            }
+            if self.table(|table| table.locate(span.index)) == Location::Hole {
+                break;
+            }
+        }
+        self.open_in_the_rest(span, true)
+    }
+
+    /// How far bytes at `offset`, of a call that has `len`, would find room on the disk: to `most` of them, or as far as those of the
+    /// call, and no further than their page. An error if there is none below a limit. Another may take the room meanwhile.
+    pub(crate) fn room_beside(&mut self, offset: u64, len: usize, most: usize) -> Result<u64, SpillError> {
+        let part = self.span(offset, most).part;
+        let room = self.probe_disk(offset, part).or_else(|error| match len.min(part) {
+            less if less < part => self.probe_disk(offset, less),
+            _ => Err(error),
+        });
+        // What was taken for it is free again.
+        self.pool.disk.quota().serve_if_waiting();
+        room
+    }
+
+    fn probe_disk(&mut self, offset: u64, part: usize) -> Result<u64, SpillError> {
+        let span = self.span(offset, part);
+        let end = span.end().max(self.base_bytes_below(span.index));
+        match self.table(|table| table.locate(span.index)) {
+            Location::Spilled { slot, .. } if slot.len() >= end as u64 => {
+                let charged = self.charge_slot(slot, end)?;
+                self.discharge_quietly(charged, slot);
+            }
+            Location::Memory | Location::InTransit => {}
+            Location::Spilled { .. } | Location::Hole => {
+                let slot = self.allocate_in_place(span.index, self.pool.page_size, end)?;
+                self.free_quietly(slot);
+            }
+        }
+        Ok(offset.saturating_add(span.part as u64)) // the last page ends at 2^64
+    }
+
+    fn way_for_write(
+        &mut self,
+        offset: u64,
+        span: Span,
+        len: usize,
+        continues: bool,
+    ) -> Result<Way, SpillError> {
+        let (location, access) = self.access_ahead(offset, span, len, continues)?;
+        match location {
+            Location::Memory | Location::InTransit => self.make_room(span, &[]),
+            Location::Spilled { valid, .. } if span.at == valid => self.open_to_append(span, access),
+            Location::Spilled { .. } => {
+                if self.load(span, access)? {
+                    self.make_room(span, &[])
+                } else {
+                    Ok(Way::Slot)
+                }
+            }
+            Location::Hole if self.base_bytes(span.index) > 0 => {
+                if self.bring_to_frame(span, access)? {
+                    self.make_room(span, &[])
+                } else {
+                    Ok(Way::Slot)
+                }
+            }
+            Location::Hole => Ok(self.open_unread(span, access)),
+        }
+    }
+
+    fn load_for_read(
+        &mut self,
+        offset: u64,
+        span: Span,
+        len: usize,
+        continues: bool,
+    ) -> Result<bool, SpillError> {
+        let (location, access) = self.access_ahead(offset, span, len, continues)?;
+        match location {
+            Location::Spilled { valid, .. } if span.at < valid => {
+                if !self.load(span, access)? {
+                    return Ok(false);
+                }
+            }
+            Location::Hole if span.at < self.base_bytes(span.index) => {
+                if !self.copy_base_page(span, access)? {
+                    return Ok(false);
+                }
+            }
+            Location::Spilled { .. } | Location::Hole => return Ok(true),
+            Location::Memory | Location::InTransit => {
+                if !self.read_on(span, access)? {
+                    return Ok(false);
+                }
+            }
+        }
+        let part = self.table(|table| table.resident(span.index).map(|page| page.part(span.at, span.part)));
+        Ok(matches!(part, Some(Part::Frame(_) | Part::Zeros(_))))
+    }
+
+    /// Reads bytes at `offset` past the frames, at least one, in as many pages as need be. `offset` is before the end.
+    pub(crate) fn read_past_frames(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        let left = usize::try_from(self.len - offset).unwrap_or(usize::MAX);
+        let want = buf.len().min(left);
+        let mut done = 0;
+        while done < want {
+            match self.peek(offset + done as u64, &mut buf[done..want]) {
+                Ok(n) => done += n,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        self.last_end = offset + done as u64;
+        Ok(done)
+    }
+
+    /// As [`access`](Pager::access). A sequential pass gets a page as one of small pieces does.
+    fn access_ahead(
+        &mut self,
+        offset: u64,
+        span: Span,
+        len: usize,
+        continues: bool,
+    ) -> Result<(Location, Access), SpillError> {
+        let want = if continues { 1 } else { len };
+        let (location, access) = self.access(offset, span, want)?;
+        let half_page = if continues { access.half_page.max(2) } else { access.half_page };
+        Ok((location, Access { sequential: continues || access.sequential, half_page, ..access }))
+    }
+
+    /// How many pages a job moves.
+    pub(crate) fn pages_ahead(&self) -> usize {
+        let quarter = usize::try_from(self.share() / 4).unwrap_or(usize::MAX);
+        (quarter.min(AHEAD_MAX) / self.pool.page_size).min(PAGES_MAX)
+    }
+
+    /// Whether memory is short: there is no frame to spare for a page.
+    fn is_short(&mut self) -> bool {
+        let spare = self.find_frame(self.pool.page_size, self.effort_for_more());
+        let is_short = spare.is_none();
+        spare.into_iter().for_each(|frame| self.give_back(frame));
+        is_short
+    }
+
+    /// Frees the pages past the end, which a job has opened for a pass that did not come.
+    pub(crate) fn end_ahead(&mut self) {
+        let first = self.len.div_ceil(self.pool.page_size as u64);
+        self.discard_pages(first..u64::MAX);
+    }
+
+    // ---- ahead of a sequential pass
+
+    /// Opens the pages from `first` on that are holes, while there are frames for them.
+    fn open_ahead(&mut self, first: u64) {
+        for index in first..first.saturating_add(self.pages_ahead() as u64) {
+            if self.base_bytes(index) > 0 || self.table(|table| table.locate(index)) != Location::Hole {
+                return;
+            }
+            let Some(frame) = self.find_ahead(index) else { return };
+            let page = Page::Resident(Resident::whole(frame, 0, true, None));
+            self.table(|table| table.put(index, page));
+        }
+    }
+
+    /// Loads the pages from `first` on that are spilled, while there are frames for them: spare ones, and at the beginning of a pass
+    /// those of cold pages. So a pass has as many as a job moves, and then uses them over and over.
+    fn load_ahead(&mut self, first: u64) {
+        let pages = first..first.saturating_add(self.pages_ahead() as u64);
+        for index in pages.clone() {
+            let Location::Spilled { slot, valid } = self.table(|table| table.locate(index)) else { return };
+            let frame = self.find_ahead(index);
+            let Some(frame) = frame.or_else(|| self.frame_of_cold(first.saturating_sub(1)..pages.end)) else {
+                return;
+            };
+            let mut page = Resident::whole(frame, 0, false, Some(slot));
+            let offset = index * self.pool.page_size as u64;
+            let read = self.read_spilled(IoPath::Paged, offset, slot.offset, page.frame.first_mut(valid));
+            // What cannot be read is an error for those that read it.
+            if !matches!(read, Ok(n) if n == valid) {
+                self.recycle_frame(page.into_frame());
+                return;
+            }
+            page.valid = valid;
+            self.table(|table| {
+                table.remove(index);
+                table.put(index, Page::Resident(page));
+            });
+        }
+    }
+
+    /// A frame for page `index`, whole and to spare, and memory to note it.
+    fn find_ahead(&mut self, index: u64) -> Option<Frame> {
+        if !self.table(|table| table.can_load(index)) {
+            return None;
+        }
+        self.find_frame(self.pool.page_size, self.effort_for_more())
+    }
+
+    /// The frame of the coldest of a sample of pages in memory, if it is none of `pages`.
+    fn frame_of_cold(&mut self, pages: Range<u64>) -> Option<Frame> {
+        let page_size = self.pool.page_size;
+        let (coldest, _) = self
+            .table(|table| table.coldest(Resident::has_frame).filter(|(index, _)| !pages.contains(index)))?;
+        self.evict_for_frame(coldest, page_size, page_size)
+    }
+
+    // ---- behind it
+
+    /// If memory is short, moves the pages right before page `before` out of it, as many as a job moves.
+    fn move_passed_out(&mut self, before: u64) {
+        let most = self.pages_ahead() as u64;
+        if most == 0 || before == 0 || !self.is_short() {
+            return;
+        }
+        self.close_window(); // maybe the last page of the pass
+        let pages = before.saturating_sub(most)..before;
+        let is_passed = |index: &u64| self.table(|table| table.is_behind(*index));
+        let Some(first) = pages.rev().take_while(is_passed).last() else { return };
+        if self.has_sums() {
+            (first..before).for_each(|index| self.move_out(index));
+        } else {
+            self.move_run_out(first..before);
+        }
+    }
+
+    /// Moves one page out. An error can be dropped: the page is still resident.
+    fn move_out(&mut self, index: u64) {
+        if let Ok(Some(frame)) = self.evict(index, SpillReason::Evicted) {
+            self.recycle_frame(frame);
+        }
+    }
+
+    /// Moves pages out, those whose slots can lie side by side in one call of the store. What cannot be written is still
+    /// resident.
+    fn move_run_out(&mut self, pages: Range<u64>) {
+        let mut leaving = Leaving::new();
+        if leaving.try_reserve_exact(PAGES_MAX).is_err() {
+            return;
+        }
+        let page = self.pool.page_size as u64;
+        for index in pages {
+            let is_whole = self.table(|table| {
+                let is_new = |page: &mut Resident| page.dirty && page.slot.is_none();
+                table.resident(index).is_some_and(is_new) && table.can_leave(index)
+            });
+            if !is_whole {
+                self.write_leaving(&mut leaving);
+                self.move_out(index);
+                continue;
+            }
+            let beside = leaving.last().map(|(_, _, slot)| slot.offset + page);
+            let slot = beside.and_then(|offset| self.allocate_slot_at(index, offset));
+            let slot = slot.map_or_else(
+                || {
+                    self.write_leaving(&mut leaving);
+                    self.allocate_slot(index, self.pool.page_size, Fit::Blocks).ok()
+                },
+                Some,
+            );
+            let Some(slot) = slot else { break };
+            match self.table(|table| table.remove_resident(index)) {
+                Some(resident) => leaving.push((index, resident, slot)),
+                None => self.free_quietly(slot),
+            }
+        }
+        self.write_leaving(&mut leaving);
+        self.pool.disk.quota().serve_if_waiting();
+    }
+
+    /// Writes pages to their slots, which lie side by side, and recycles their frames. Those that were not written return to the
+    /// table.
+    fn write_leaving(&mut self, leaving: &mut Leaving) {
+        let Some((_, _, first)) = leaving.first() else { return };
+        let offset = first.offset;
+        let mut parts = Vec::new();
+        let written = if parts.try_reserve_exact(leaving.len()).is_ok() {
+            parts.extend(leaving.iter().map(|(_, page, _)| IoSlice::new(page.content())));
+            self.write_store_parts(IoPath::Paged, offset, &mut parts).0
+        } else {
+            0
+        };
+        let arrived = written / self.pool.page_size;
+        for (at, (index, page, slot)) in leaving.drain(..).enumerate() {
+            if at < arrived {
+                let valid = page.valid;
+                self.table(|table| table.put(index, Page::Spilled { slot, valid }));
+                self.pool.counters.count_eviction();
+                self.recycle_frame(page.into_frame());
+            } else {
+                self.table(|table| table.put_back(index, page));
+                self.free_quietly(slot);
+            }
+        }
+        self.count_spills(SpillReason::Evicted, arrived as u64, written);
+    }
+}

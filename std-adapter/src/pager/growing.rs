@@ -1,0 +1,264 @@
+//! Content that grows: what its writer appends, and what its readers have passed.
+//!
+//! Promises:
+//!
+//! - What was appended is there for every reader, whatever part of it lies in the [`tail`](crate::pager::tail).
+//! - A writer that waits for room holds no lock.
+//! - A pass is made at once, or by the thread that has the lock, when it lets go: no reader waits for it on an event loop, and none is
+//!   forgotten, since another may wait for the room.
+//!
+//! # Why no pass is forgotten
+//!
+//! A reader that must not wait notes the pass, passes a full fence, and tries the lock. A thread that has released the lock
+//! passes a full fence, and looks whether something is noted. So at least one of the two sees what the other did.
+//!
+//! Held by: `tests/tests/spool.rs`, `tests/tests/async_buffer/`, `std-adapter/src/models/spool.rs` (loom).
+
+#[cfg(feature = "tokio")]
+use crate::disk::quota::Ticket;
+use crate::disk::store_access;
+#[cfg(feature = "tokio")]
+use crate::disk::store_access::ResidentOnly;
+use crate::error::SpillError;
+use crate::foreign::hold_back;
+use crate::pager::content::{Content, State};
+use crate::pager::state::Pager;
+#[cfg(feature = "tokio")]
+use crate::pager::tail::TAIL_MAX;
+use crate::pager::waiting::{Attempt, block_until};
+#[cfg(feature = "tokio")]
+use crate::pager::waiting::{Refused, Wait};
+use crate::sync::{Ordering, fences};
+
+impl Content {
+    /// Appends `data`, and returns how much was taken: at least one byte, unless there are none. Waits for room as the
+    /// policy says, without the lock. The tail must be empty.
+    pub(crate) fn append(&self, data: &[u8]) -> Result<usize, SpillError> {
+        let mut state = self.state()?;
+        let mut end = state.pager.len;
+        if state.pager.write_window(&mut end, data) {
+            self.len.store(end, Ordering::Release);
+            drop(state);
+            self.pass_what_is_noted();
+            return Ok(data.len());
+        }
+        drop(state);
+        let mut wait = None;
+        loop {
+            let attempt = self.locked(|state| {
+                let end = state.pager.len;
+                let attempt = state.pager.attempt(&mut wait, |pager| pager.write_once(end, data));
+                if let Ok(Attempt::Done(taken)) = &attempt {
+                    state.pager.requested.written += *taken as u64;
+                }
+                self.len.store(state.pager.len, Ordering::Release);
+                attempt
+            })?;
+            match attempt? {
+                Attempt::Done(taken) => return Ok(taken),
+                Attempt::Again => {}
+                Attempt::Blocked(refused) => {
+                    let ticket = self.with_pager(Pager::take_ticket)?;
+                    let served = block_until(ticket.as_ref(), refused);
+                    self.with_pager(|pager| pager.return_ticket(ticket))?;
+                    if let Err(refused) = served {
+                        return Err(self.with_pager(|pager| pager.give_up(wait, refused))?);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the growing: the last page is complete too.
+    pub(crate) fn close(&self) {
+        let _ = self.locked(State::close);
+    }
+
+    /// Frees the pages before `end`, which every reader has passed. Not once the content is complete: it may have other
+    /// handles then.
+    pub(crate) fn pass(&self, end: u64) {
+        if store_access::is_resident_only() {
+            self.pass_unless_busy(end);
+        } else {
+            let _ = self.locked(|state| state.pass(end));
+        }
+    }
+
+    /// The same, now or once another thread has released the lock.
+    pub(crate) fn pass_unless_busy(&self, end: u64) {
+        self.noted_pass.fetch_max(end, Ordering::Relaxed);
+        self.pass_what_is_noted();
+    }
+
+    /// Makes a pass that found the lock taken. To be called whenever it was released.
+    pub(crate) fn pass_what_is_noted(&self) {
+        if !self.grows {
+            return;
+        }
+        fences::full();
+        while self.noted_pass.load(Ordering::Relaxed) > 0 {
+            let _held_back = hold_back();
+            let Some(mut state) = self.state.try_lock() else { return };
+            let end = self.noted_pass.swap(0, Ordering::Relaxed);
+            if state.pager.check().is_ok() {
+                state.pass(end);
+            }
+            drop(state);
+            fences::full();
+        }
+    }
+}
+
+impl State {
+    fn close(&mut self) {
+        self.pager.leave_queue();
+        #[cfg(feature = "tokio")]
+        self.pager.end_ahead();
+        self.is_open = false;
+    }
+
+    fn pass(&mut self, end: u64) {
+        if !self.is_open {
+            return;
+        }
+        self.passed_by_all = self.passed_by_all.max(end);
+        let page = self.pager.pool.page_size as u64;
+        // A page of which the tail has some comes when it has all of it.
+        let (from, to) = (self.passed / page, self.passed_by_all.min(self.pager.len) / page);
+        self.passed = self.passed.max(to * page);
+        self.pager.discard_pages(from..to);
+    }
+}
+
+/// For the async writer. Its ticket is with the pager only while the lock is held.
+#[cfg(feature = "tokio")]
+impl Content {
+    /// Appends what there is room for in memory. `None` if that is nothing, if the lock is busy, or if the content holds more than its
+    /// share of a lowered limit, unless it `has_paid`. The tail must be empty.
+    pub(crate) fn append_inline(
+        &self,
+        data: &[u8],
+        wait: &mut Option<Wait>,
+        ticket: &mut Option<Ticket>,
+        has_paid: &mut bool,
+    ) -> Option<Result<usize, SpillError>> {
+        let _held_back = hold_back();
+        let guard = ResidentOnly::enter();
+        let taken = self.locked_unless_busy(self.len(), |state| {
+            let pager = &mut state.pager;
+            let owes = pager.owes_memory();
+            *has_paid &= owes;
+            if owes && !*has_paid {
+                return None;
+            }
+            let mut end = pager.len;
+            if ticket.is_none() && pager.write_window(&mut end, data) {
+                self.len.store(end, Ordering::Release);
+                return Some(Ok(data.len()));
+            }
+            let taken = pager.with_ticket(ticket, |pager| pager.write_inline(end, data, wait));
+            self.len.store(pager.len, Ordering::Release);
+            taken
+        });
+        match taken {
+            Ok(taken) => taken,
+            Err(_) if guard.was_refused() => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Appends to the tail what lies before `room`, a position, and has place there.
+    pub(crate) fn append_beside(&self, data: &[u8], room: u64) -> Result<usize, SpillError> {
+        let end = self.len();
+        let taken = self.tail.append(end, data, room)?;
+        self.len.store(end + taken as u64, Ordering::Release);
+        Ok(taken)
+    }
+
+    /// Moves the tail into the pages, and what is above a lowered limit out of memory. Does not wait for room on the disk.
+    pub(crate) fn settle(
+        &self,
+        wait: &mut Option<Wait>,
+        ticket: &mut Option<Ticket>,
+    ) -> Result<Option<Refused>, SpillError> {
+        loop {
+            let bytes = self.tail.copy()?;
+            let settled = self.locked(|state| {
+                let end = state.pager.len;
+                if bytes.is_empty() {
+                    state.pager.keep_limit();
+                    return Ok(Ok(0));
+                }
+                let written = state.pager.with_ticket(ticket, |pager| {
+                    pager.attempt_without_wait(wait, |pager| pager.write_once(end, &bytes))
+                });
+                if let Ok(Ok(taken)) = written {
+                    state.pager.requested.written += taken as u64;
+                    self.tail.advance(taken)?;
+                    state.pass(0); // what was passed while it lay in the tail
+                }
+                written
+            })??;
+            match settled {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(refused) => return Ok(Some(refused)),
+            }
+        }
+    }
+
+    /// Makes room in memory for an append of `len` bytes; or, if it gets no frame or is to be `beside` the pages, looks how far those would
+    /// find room on the disk. Returns where the room for the tail ends. The tail must be empty.
+    pub(crate) fn prepare_append(
+        &self,
+        len: usize,
+        beside: bool,
+        wait: &mut Option<Wait>,
+        ticket: &mut Option<Ticket>,
+    ) -> Result<Result<u64, Refused>, SpillError> {
+        self.locked(|state| {
+            let end = state.pager.len;
+            state.pager.with_ticket(ticket, |pager| {
+                pager.attempt_without_wait(wait, |pager| match !beside && pager.prepare_write(end, len)? {
+                    true => Ok(end),
+                    false => pager.room_beside(end, len, TAIL_MAX),
+                })
+            })
+        })?
+    }
+
+    /// Ends a call that has waited for as long as it may.
+    pub(crate) fn give_up(&self, wait: Option<Wait>, ticket: Option<Ticket>, refused: Refused) -> SpillError {
+        let mut ticket = ticket;
+        let given_up =
+            self.with_pager(|pager| pager.with_ticket(&mut ticket, |pager| pager.give_up(wait, refused)));
+        given_up.unwrap_or_else(|error| error)
+    }
+
+    /// As [`close`](Content::close), if that can be done now. Returns whether it was.
+    pub(crate) fn close_inline(&self) -> bool {
+        let _held_back = hold_back();
+        let _guard = ResidentOnly::enter();
+        self.tail.is_empty() && self.locked_unless_busy(0, State::close).is_ok()
+    }
+
+    /// Frees what was made ready for more, if that can be done now. Otherwise it goes with the content.
+    pub(crate) fn abandon_inline(&self) {
+        let _held_back = hold_back();
+        let _guard = ResidentOnly::enter();
+        let _ = self.locked_unless_busy(0, |state| state.pager.end_ahead());
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Pager {
+    /// Runs `f` with `ticket` in the pager, and takes out what it has left there.
+    fn with_ticket<R>(&mut self, ticket: &mut Option<Ticket>, f: impl FnOnce(&mut Self) -> R) -> R {
+        if ticket.is_some() {
+            self.return_ticket(ticket.take());
+        }
+        let result = f(self);
+        *ticket = self.take_ticket();
+        result
+    }
+}

@@ -1,0 +1,82 @@
+//! What an operation does on an event loop: with what is in memory, or not at all.
+//!
+//! Promises:
+//!
+//! - No call here reaches the store, waits for one that works for another thread, or takes a page from another buffer.
+//! - An operation that needs the store has changed nothing, and says so. [`ahead`](crate::pager::ahead) then does, off the loop, what
+//!   lets it succeed.
+//! - A write takes what there is room for, also if that is less than it was given.
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::disk::store_access::ResidentOnly;
+use crate::error::SpillError;
+use crate::foreign::hold_back;
+use crate::pager::state::Pager;
+use crate::pager::waiting::Wait;
+
+impl Pager {
+    /// Writes what fits into memory. `None` if that is nothing, and the store is needed to make room.
+    pub(crate) fn write_inline(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        wait: &mut Option<Wait>,
+    ) -> Option<Result<usize, SpillError>> {
+        match self.inline(|pager| pager.write_once(offset, data))? {
+            Ok(taken) => {
+                self.requested.written += taken as u64;
+                self.succeed(wait.take());
+                Some(Ok(taken))
+            }
+            Err(error) => Some(Err(self.fail(wait.take(), error))),
+        }
+    }
+
+    /// Reads what is in memory from `offset` on, as far as the content reaches. `None` if that is nothing.
+    pub(crate) fn read_inline(&mut self, offset: u64, buf: &mut [u8]) -> Option<Result<usize, SpillError>> {
+        let read = self.inline(|pager| pager.read_slow(offset, buf))?;
+        self.requested.read += *read.as_ref().unwrap_or(&0) as u64;
+        Some(read)
+    }
+
+    /// Prepares bytes at `offset` for [`lent_inline`](Pager::lent_inline). `None` if they are not in memory.
+    pub(crate) fn lend_inline(&mut self, offset: u64) -> Option<Result<(), SpillError>> {
+        self.inline(|pager| pager.lend_chunk(offset).map(drop))
+    }
+
+    /// The bytes that [`lend_inline`](Pager::lend_inline) has prepared, with nothing in between.
+    pub(crate) fn lent_inline(&mut self, offset: u64) -> Result<&[u8], SpillError> {
+        if self.has_lent(offset) {
+            return self.lent(offset);
+        }
+        let _held_back = hold_back();
+        let _guard = ResidentOnly::enter();
+        self.lend_chunk(offset) // zeros
+    }
+
+    /// Runs `operation` without the store. `None` if it has failed for want of it.
+    fn inline<R>(
+        &mut self,
+        operation: impl FnOnce(&mut Self) -> Result<R, SpillError>,
+    ) -> Option<Result<R, SpillError>> {
+        // Wakers and listeners may use any buffer, and its store.
+        let _held_back = hold_back();
+        let last_end = self.last_end;
+        let guard = ResidentOnly::enter();
+        let result = operation(self);
+        if result.is_err() && guard.was_refused() {
+            // The next attempt continues where this one would have.
+            self.last_end = last_end;
+            return None;
+        }
+        Some(result)
+    }
+
+    /// Whether this buffer holds more than its share of a memory limit that was lowered: it has pages to evict.
+    pub(crate) fn owes_memory(&self) -> bool {
+        self.own_table.is_some()
+            && self.pool.frames.is_over()
+            && self.bytes_in_memory() > self.pool.fair_share()
+    }
+}

@@ -1,0 +1,210 @@
+//! A buffer's pages over a base: a hole before the base's end is what the base has there.
+//!
+//! Promises:
+//!
+//! - A page that is written to is brought from the base first, whole, unless the write covers all that the base has of it. A
+//!   write that fails half-way leaves such a page to the base, and counts none of its bytes (I3).
+//! - A page of the base that a pass of small reads comes to is copied to one frame, which is used over and over. Such a copy
+//!   leaves memory without I/O, and no dirty page makes way for it.
+//! - Without a frame every read works, and every write that the disk has room for.
+//!
+//! A copy has the whole page, as far as the base reaches: so it becomes an ordinary page by being written to.
+//!
+//! Held by: `tests/tests/clones.rs`, `tests/tests/spill_faults`, `std-adapter/src/models/clones.rs` (loom).
+
+use crate::disk::store_access;
+use crate::error::SpillError;
+use crate::memory::frame::Frame;
+use crate::observe::counters::IoPath;
+use crate::pager::base::Base;
+use crate::pager::span::{Access, Span};
+use crate::pager::state::Pager;
+use crate::pages::page::{Location, Page};
+use crate::pages::resident::Resident;
+use crate::pages::table::Table;
+use crate::pool::registry::Effort;
+
+/// Bytes on the stack to bring a page from the base to a slot through.
+const COPY_BLOCK: usize = 4096;
+
+/// Pages of the base that are evicted at most for one frame.
+const PAGES_BELOW_MAX: usize = 4;
+
+impl Pager {
+    #[inline]
+    pub(crate) fn base(&self) -> Option<&Base> {
+        self.cold_ref()?.base.as_ref()
+    }
+
+    /// How many bytes the base has of page `index`, from its beginning on. They are content if the page is a hole.
+    #[inline]
+    pub(crate) fn base_bytes(&self, index: u64) -> usize {
+        let Some(base) = self.base() else { return 0 };
+        let page = self.pool.page_size;
+        let left = base.len().saturating_sub(index << page.trailing_zeros());
+        usize::try_from(left).map_or(page, |left| left.min(page))
+    }
+
+    /// The same; 0 if the page is no hole.
+    pub(crate) fn base_bytes_below(&mut self, index: u64) -> usize {
+        let bytes = self.base_bytes(index);
+        if bytes > 0 && self.table(|table| table.locate(index)) == Location::Hole { bytes } else { 0 }
+    }
+
+    /// Reads at least one byte of `buf`, which is not empty, from `offset` on, which lies before the end of the base.
+    pub(crate) fn read_base(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        self.base().expect("the offset lies in it").read_at(offset, buf)
+    }
+
+    /// Where the first page begins, at or after `from`, that is no hole, or `from` if that lies in one.
+    pub(crate) fn next_data(&mut self, from: u64) -> Result<Option<u64>, SpillError> {
+        let page = self.pool.page_size as u64;
+        let below = self.base().map_or(Ok(None), |base| base.next_data(from))?;
+        let own = self.own_table.as_mut().and_then(|table| table.with(|table| table.next_page(from / page)));
+        Ok(own.map(|index| from.max(index * page)).into_iter().chain(below).min())
+    }
+
+    /// Copies the page of `span` from the base to the window, if small operations come to it one after another and there is a
+    /// frame that costs nobody anything. Returns whether it did.
+    pub(crate) fn copy_base_page(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
+        if !access.continues() {
+            return Ok(false);
+        }
+        let need = self.base_bytes(span.index);
+        let former = self.table(Table::take_copy).and_then(|copy| copy.into_frame().into_own());
+        let frame = match former {
+            Some(frame) if frame.capacity() >= need && !self.pool.frames.is_over() => Some(frame),
+            former => {
+                former.into_iter().for_each(|frame| self.recycle_frame(frame));
+                let effort = self.effort_for_more();
+                self.find_frame(need, effort).or_else(|| self.find_frame_below(need))
+            }
+        };
+        match frame {
+            Some(frame) => self.fill_from_base(frame, span.index, false, true),
+            None => Ok(false),
+        }
+    }
+
+    /// Brings the page of `span` from the base to the window, to be written to, if it deserves a frame. Returns whether it did.
+    pub(crate) fn bring_to_frame(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
+        let need = self.base_bytes(span.index);
+        let whole = Span { part: span.part.max(need.saturating_sub(span.at)), ..span };
+        let Some((frame, passing)) = self.admit(whole, 0, need.max(span.at + 1), access) else {
+            return Ok(false);
+        };
+        self.fill_from_base(frame, span.index, true, passing)
+    }
+
+    /// Reads page `index` from the base to `frame`, which has room for it, and makes it the window. `dirty` if it is no mere
+    /// copy. Returns false if there is no memory to note it.
+    pub(crate) fn fill_from_base(
+        &mut self,
+        frame: Frame,
+        index: u64,
+        dirty: bool,
+        passing: bool,
+    ) -> Result<bool, SpillError> {
+        let (len, start) = (self.base_bytes(index), index * self.pool.page_size as u64);
+        let mut page = Resident::whole(frame, 0, dirty, None);
+        if page.frame.capacity() < len {
+            self.give_back(page.into_frame());
+            return Ok(false);
+        }
+        let read = self.base().map_or(Ok(()), |base| base.read_exact_at(start, page.frame.first_mut(len)));
+        if let Err(error) = read {
+            self.recycle_frame(page.into_frame());
+            return Err(error);
+        }
+        page.valid = len;
+        let is_open = self.open(index, page, passing);
+        if is_open && dirty {
+            self.forget_below(index);
+        }
+        Ok(is_open)
+    }
+
+    /// Makes a copy of what the base has of page `index`, if the page is that, an ordinary page, which is about to be written to.
+    pub(crate) fn keep_copy(&mut self, index: u64) {
+        if self.base().is_none() {
+            return;
+        }
+        self.table(|table| {
+            if let Some(page) = table.resident(index).filter(|page| page.is_copy()) {
+                page.dirty = true;
+            }
+        });
+    }
+
+    /// Brings page `index`, of which the base has `below` bytes, from there to a slot in which it can grow. On an error the page
+    /// is still in the base.
+    pub(crate) fn bring_to_slot(&mut self, index: u64, below: usize) -> Result<(), SpillError> {
+        if !self.table(|table| table.can_leave(index)) {
+            return Err(SpillError::OutOfMemory);
+        }
+        let slot = self.allocate_in_place(index, self.pool.page_size, below)?;
+        let mut frame = self.pool.spare_frame(self.pool.frames.class(below));
+        let mut block = [0; COPY_BLOCK];
+        let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity()));
+        let copied = self.copy_from_base(index, slot.offset, below, room);
+        frame.into_iter().for_each(|frame| self.pool.frames.recycle(frame));
+        if let Err(error) = copied {
+            self.table(|table| table.sums.forget(index));
+            self.free_slot(slot);
+            return Err(error);
+        }
+        self.table(|table| table.put(index, Page::Spilled { slot, valid: below }));
+        self.forget_below(index);
+        Ok(())
+    }
+
+    fn copy_from_base(
+        &mut self,
+        index: u64,
+        slot: u64,
+        len: usize,
+        room: &mut [u8],
+    ) -> Result<(), SpillError> {
+        let start = index * self.pool.page_size as u64;
+        let step = room.len();
+        for done in (0..len).step_by(step) {
+            let (at, block) = (done as u64, &mut room[..step.min(len - done)]);
+            self.base().map_or(Ok(()), |base| base.read_exact_at(start + at, block))?;
+            self.write_spilled(IoPath::Paged, start + at, slot + at, block).1?;
+        }
+        Ok(())
+    }
+
+    /// Frees what the base has of page `index`, which is no hole any more, if nobody else sees it.
+    fn forget_below(&mut self, index: u64) {
+        let (page, bytes) = (self.pool.page_size as u64, self.base_bytes(index));
+        if bytes < self.pool.page_size {
+            return;
+        }
+        if let Some(base) = self.cold_if_any().and_then(|cold| cold.base.as_mut()) {
+            base.forget(index * page..(index + 1) * page);
+        }
+    }
+
+    /// Sees no more than `len` bytes of the base from now on.
+    pub(crate) fn cut_base(&mut self, len: u64) {
+        let Some(cold) = self.cold_if_any() else { return };
+        if len == 0 {
+            cold.base = None;
+        }
+        cold.base.iter_mut().for_each(|base| base.cut(len));
+    }
+
+    /// A frame of at least `bytes` at the cost of the base, in a pool for one buffer: nobody else takes memory there.
+    pub(crate) fn find_frame_below(&mut self, bytes: usize) -> Option<Frame> {
+        // An eviction needs the store.
+        if self.pool.registry.is_some() || store_access::is_resident_only() {
+            return None;
+        }
+        // A page that leaves may have had a shorter frame.
+        (0..PAGES_BELOW_MAX).find_map(|_| {
+            let is_made = self.base()?.make_room(bytes, &self.pool);
+            if is_made { self.find_frame(bytes, Effort::Spare) } else { None }
+        })
+    }
+}

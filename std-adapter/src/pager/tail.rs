@@ -1,0 +1,92 @@
+//! The last bytes of content that grows, beside its pages: what an async writer has accepted while its page gets no frame.
+//!
+//! Promises:
+//!
+//! - At most [`TAIL_MAX`] bytes, which are not charged to the memory limit.
+//! - They follow the bytes of the pages without a gap, and are read from here until they are there too.
+//! - The lock here is held while bytes are copied, and never across a call of the store: so an append to the tail waits for nobody.
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::error::SpillError;
+use crate::sync::fork::Lock;
+use crate::sync::{AtomicU64, Ordering};
+
+/// The most bytes of a tail.
+pub(crate) const TAIL_MAX: usize = 16 << 10;
+
+#[derive(Debug)]
+pub(crate) struct Tail {
+    /// Where it begins; `u64::MAX` if it is empty. Written with the bytes locked. A reader that knows a length of the content sees
+    /// the beginning that the tail had then, or a later one: once that is past its bytes, they are in the pages.
+    from: AtomicU64,
+    bytes: Lock<Vec<u8>>,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Tail { from: AtomicU64::new(u64::MAX), bytes: Lock::default() }
+    }
+}
+
+impl Tail {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.from.load(Ordering::Relaxed) == u64::MAX
+    }
+
+    /// Copies the bytes from `offset` on that are here, and returns how many these are.
+    #[inline]
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        if offset < self.from.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        self.read_slow(offset, buf)
+    }
+
+    #[cold]
+    fn read_slow(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        let bytes = self.bytes.lock()?;
+        let at = offset.checked_sub(self.from.load(Ordering::Relaxed));
+        let here = at.and_then(|at| bytes.get(usize::try_from(at).ok()?..)).unwrap_or_default();
+        let len = here.len().min(buf.len());
+        buf[..len].copy_from_slice(&here[..len]);
+        Ok(len)
+    }
+
+    /// Takes from `data`, which begins at `end`, the end of the content, what lies before `room` and has place here.
+    pub(crate) fn append(&self, end: u64, data: &[u8], room: u64) -> Result<usize, SpillError> {
+        let mut bytes = self.bytes.lock()?;
+        let room = usize::try_from(room.saturating_sub(end)).unwrap_or(usize::MAX);
+        let taken = data.len().min(room).min(TAIL_MAX - bytes.len());
+        if taken > 0 {
+            bytes.try_reserve(taken).map_err(|_| SpillError::OutOfMemory)?;
+            if bytes.is_empty() {
+                self.from.store(end, Ordering::Relaxed);
+            }
+            bytes.extend_from_slice(&data[..taken]);
+        }
+        Ok(taken)
+    }
+
+    /// A copy of all bytes.
+    pub(crate) fn copy(&self) -> Result<Vec<u8>, SpillError> {
+        let bytes = self.bytes.lock()?;
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(bytes.len()).map_err(|_| SpillError::OutOfMemory)?;
+        copy.extend_from_slice(&bytes);
+        Ok(copy)
+    }
+
+    /// Removes the first `len` bytes, which are in the pages now. To be called with the content locked: who finds them gone here
+    /// finds them there.
+    pub(crate) fn advance(&self, len: usize) -> Result<(), SpillError> {
+        let mut bytes = self.bytes.lock()?;
+        bytes.drain(..len);
+        let from = if bytes.is_empty() { u64::MAX } else { self.from.load(Ordering::Relaxed) + len as u64 };
+        self.from.store(from, Ordering::Relaxed);
+        if bytes.is_empty() {
+            *bytes = Vec::new();
+        }
+        Ok(())
+    }
+}

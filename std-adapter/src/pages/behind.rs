@@ -1,0 +1,23 @@
+//! Pages that a sequential pass has left behind: it needs them no more.
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::pages::page::Location;
+use crate::pages::resident::Resident;
+use crate::pages::table::Table;
+
+impl Table {
+    /// Whether page `index` is in memory, outside the window, whole and full.
+    pub(crate) fn is_behind(&mut self, index: u64) -> bool {
+        let page_size = self.page_size();
+        self.window_index() != Some(index)
+            && self.locate(index) == Location::Memory
+            && self.resident(index).is_some_and(|page| !page.is_segment() && page.valid == page_size)
+    }
+
+    /// Whether page `index` is such a page, and its slot has the same bytes: it leaves its frame without the store.
+    pub(crate) fn is_clean_behind(&mut self, index: u64) -> bool {
+        let is_clean = |page: &mut Resident| !page.dirty && page.slot.is_some() && page.has_frame();
+        self.is_behind(index) && self.resident(index).is_some_and(is_clean)
+    }
+}

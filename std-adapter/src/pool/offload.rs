@@ -1,0 +1,375 @@
+//! Work off the event loop: what needs the store runs on threads that may block, a few for each pool.
+//!
+//! Promises:
+//!
+//! - At most [`TASKS_MAX`] tasks of a pool run or are about to, whatever the number of buffers. Further jobs queue, and a task
+//!   runs one after another until there is none.
+//! - A job carries what it works on, its subject, and gives it back. Nothing else has a reference to it meanwhile.
+//! - No subject is lost: a job that was not begun gives it back when its waiter [takes](Pending::take_back) it, and drops it with
+//!   its waiter. One that runs when its waiter is dropped runs to its end, and drops it then. So neither the queue nor a task keeps
+//!   a subject whose waiter is gone, and the pool, which a subject refers to, is not kept by its own queue.
+//! - A runtime that is shut down may drop tasks that it has not begun. The next poll of any waiter starts another one in the
+//!   runtime of that waiter, and all waiters are woken for that. If that runtime takes no tasks either, the waiter gets its
+//!   subject back and [`NotRun::ShutDown`].
+//! - Wakers run with nothing locked.
+//! - A process that was forked once the pool was made runs no jobs of it: it has none of the threads. What a job was working on at
+//!   that moment never comes back there.
+//!
+//! The queue knows no runtime: who polls a waiter brings a function that starts a task, which calls [`Drain::run`] on a
+//! thread that may block, or drops it.
+//!
+//! Held by: the tests below, `tests/tests/async_buffer/`, `std-adapter/src/models/offload.rs` (loom).
+
+#[cfg(feature = "tokio")]
+use crate::error::SpillError;
+use crate::foreign::contained;
+use crate::sync::fork::{Forked, Lock};
+use crate::sync::{Arc, MutexGuard, try_arc};
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+/// Tasks of one pool at once. More would wait for the same disk, and take threads from the rest of the program.
+pub(crate) const TASKS_MAX: usize = if cfg!(overspill_loom) { 1 } else { 4 };
+
+/// The jobs of one pool.
+#[derive(Debug)]
+pub(crate) struct Offload {
+    queue: Lock<Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    jobs: VecDeque<Arc<dyn Run>>,
+    /// Tasks that were started and have not ended.
+    tasks: usize,
+    /// Of these, the ones that have not begun to run.
+    starting: usize,
+}
+
+/// A job, whatever it works on.
+trait Run: Send + Sync + std::fmt::Debug {
+    /// Does the work, unless the subject was taken back, and wakes the waiter.
+    fn run(&self);
+
+    fn wake(&self);
+}
+
+/// Why a job was not done. The subject is as it was, or as the panic has left it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotRun {
+    /// The runtime takes no tasks any more.
+    ShutDown,
+    /// The work has panicked, with this message.
+    Panicked(String),
+}
+
+#[derive(Debug)]
+struct Job<T, R> {
+    work: fn(&mut T) -> R,
+    state: Lock<State<T, R>>,
+}
+
+#[derive(Debug)]
+struct State<T, R> {
+    /// `None` while the work runs, and once it was taken back.
+    subject: Option<T>,
+    result: Option<Result<R, String>>,
+    waker: Option<Waker>,
+}
+
+/// The waiter of a job.
+#[derive(Debug)]
+pub(crate) struct Pending<T: Send + 'static, R: Send + 'static> {
+    offload: Arc<Offload>,
+    job: Arc<Job<T, R>>,
+}
+
+impl Offload {
+    pub(crate) fn new() -> Self {
+        Offload { queue: Lock::new(Queue { jobs: VecDeque::new(), tasks: 0, starting: 0 }) }
+    }
+
+    /// Queues `work` on `subject`. It begins once the result is [polled](Pending::poll). Returns the subject if there is no
+    /// memory, or in a forked process: see [`refusal`](Offload::refusal).
+    pub(crate) fn submit<T, R>(
+        self: &Arc<Self>,
+        subject: T,
+        work: fn(&mut T) -> R,
+    ) -> Result<Pending<T, R>, T>
+    where
+        T: Send + std::fmt::Debug + 'static,
+        R: Send + std::fmt::Debug + 'static,
+    {
+        let state = State { subject: None, result: None, waker: None };
+        let Some(job) = try_arc(Job { work, state: Lock::new(state) }) else { return Err(subject) };
+        {
+            let Ok(mut queue) = self.queue() else { return Err(subject) };
+            if queue.jobs.try_reserve(1).is_err() {
+                return Err(subject);
+            }
+            match job.state.lock() {
+                Ok(mut state) => state.subject = Some(subject),
+                Err(Forked) => return Err(subject),
+            }
+            queue.jobs.push_back(Arc::clone(&job) as Arc<dyn Run>);
+        }
+        Ok(Pending { offload: Arc::clone(self), job })
+    }
+
+    /// Starts a task by `spawn` if there are more jobs than tasks that are about to begin. Returns false if no task is left.
+    fn start(self: &Arc<Self>, spawn: &dyn Fn(Drain)) -> bool {
+        let is_due = {
+            let Ok(mut queue) = self.queue() else { return false };
+            let is_due = queue.jobs.len() > queue.starting && queue.tasks < TASKS_MAX;
+            if is_due {
+                queue.tasks += 1;
+                queue.starting += 1;
+            }
+            is_due
+        };
+        if is_due {
+            spawn(Drain { offload: Arc::clone(self), is_started: false });
+        }
+        self.queue().is_ok_and(|queue| queue.tasks > 0)
+    }
+
+    /// The queue. A forked process has none of the tasks of its parent: it runs no jobs, and those that were queued give back what
+    /// they work on.
+    fn queue(&self) -> Result<MutexGuard<'_, Queue>, Forked> {
+        let queue = self.queue.lock()?;
+        if self.queue.is_inherited() { Err(Forked) } else { Ok(queue) }
+    }
+
+    /// Why [`submit`](Offload::submit) has returned the subject.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn refusal(&self) -> SpillError {
+        if self.queue.is_inherited() { SpillError::Forked } else { SpillError::OutOfMemory }
+    }
+
+    /// The next job, for a task that runs. Without one the task has ended.
+    fn next(&self) -> Option<Arc<dyn Run>> {
+        let mut queue = self.queue().ok()?;
+        let next = queue.jobs.pop_front();
+        if next.is_none() {
+            queue.tasks -= 1;
+        }
+        next
+    }
+
+    /// Removes a job that no task will run.
+    fn forget(&self, job: *const ()) {
+        if let Ok(mut queue) = self.queue() {
+            queue.jobs.retain(|other| !std::ptr::addr_eq(Arc::as_ptr(other), job));
+        }
+    }
+
+    /// Wakes all who wait for a job that is queued.
+    fn wake_queued(&self) {
+        let mut at = 0;
+        // One at a time, since wakers may not run with the queue locked.
+        while let Some(job) = { self.queue().ok().and_then(|queue| queue.jobs.get(at).cloned()) } {
+            job.wake();
+            at += 1;
+        }
+    }
+
+    /// Tasks that were started and have not ended.
+    #[cfg(test)]
+    pub(crate) fn tasks(&self) -> usize {
+        self.queue().map_or(0, |queue| queue.tasks)
+    }
+}
+
+/// A task that runs the queued jobs. If it is dropped before it has run, another one is started.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    offload: Arc<Offload>,
+    is_started: bool,
+}
+
+impl Drain {
+    /// Runs jobs until there is none. Blocks, and so belongs on a thread that may.
+    pub(crate) fn run(mut self) {
+        self.is_started = true;
+        if let Ok(mut queue) = self.offload.queue() {
+            queue.starting -= 1;
+        }
+        while let Some(job) = self.offload.next() {
+            job.run();
+        }
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        if self.is_started {
+            return;
+        }
+        if let Ok(mut queue) = self.offload.queue() {
+            queue.starting -= 1;
+            queue.tasks -= 1;
+        }
+        self.offload.wake_queued();
+    }
+}
+
+impl<T, R> Run for Job<T, R>
+where
+    T: Send + std::fmt::Debug,
+    R: Send + std::fmt::Debug,
+{
+    fn run(&self) {
+        let Ok(Some(mut subject)) = ({ self.state.lock().map(|mut state| state.subject.take()) }) else {
+            return;
+        };
+        let result = contained(|| (self.work)(&mut subject));
+        if let Ok(mut state) = self.state.lock() {
+            state.subject = Some(subject);
+            state.result = Some(result);
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let waker = { self.state.lock().ok().and_then(|mut state| state.waker.take()) };
+        if let Some(waker) = waker {
+            let _ = contained(|| waker.wake());
+        }
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
+    /// The subject and the result, once there is one. Otherwise the waker of `context` is called then. `spawn` starts a task, as
+    /// the head of this file says. Not to be called again once it was ready.
+    pub(crate) fn poll(
+        &mut self,
+        context: &Context<'_>,
+        spawn: &dyn Fn(Drain),
+    ) -> Poll<(T, Result<R, NotRun>)> {
+        // Clone the waker, and drop its predecessor, outside the lock: both run foreign code.
+        let mut waker = Some(context.waker().clone());
+        if let Ok(mut state) = self.job.state.lock() {
+            std::mem::swap(&mut state.waker, &mut waker);
+        }
+        drop(waker);
+        if let Some(done) = self.take_done() {
+            return Poll::Ready(done);
+        }
+        if self.offload.start(spawn) {
+            return Poll::Pending;
+        }
+        // The task that has run it may have ended since.
+        match self.take_done() {
+            Some(done) => Poll::Ready(done),
+            None => match self.take_back() {
+                Some(subject) => {
+                    self.offload.forget(Arc::as_ptr(&self.job).cast());
+                    Poll::Ready((subject, Err(NotRun::ShutDown)))
+                }
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn take_done(&mut self) -> Option<(T, Result<R, NotRun>)> {
+        let mut state = self.job.state.lock().ok()?;
+        let result = state.result.take()?;
+        let subject = state.subject.take()?;
+        Some((subject, result.map_err(NotRun::Panicked)))
+    }
+
+    /// Whether [`poll`](Pending::poll) is ready. Leaves the waker that is there.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_done(&self) -> bool {
+        self.job.state.lock().is_ok_and(|state| state.result.is_some())
+    }
+
+    /// Whether the work was running when this process was forked: it never ends here, and has the subject for ever.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_lost(&self) -> bool {
+        self.offload.queue.is_inherited()
+    }
+
+    /// The subject, unless the work is running: it will not run any more.
+    pub(crate) fn take_back(&mut self) -> Option<T> {
+        self.job.state.lock().ok()?.subject.take()
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Drop for Pending<T, R> {
+    fn drop(&mut self) {
+        let (_subject, _waker) = {
+            let Ok(mut state) = self.job.state.lock() else { return };
+            (state.subject.take(), state.waker.take())
+        };
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    fn double(number: &mut u32) -> u32 {
+        *number += 1;
+        *number * 2
+    }
+
+    #[test]
+    fn a_job_gives_its_subject_back_and_a_task_runs_all() {
+        let offload = Arc::new(Offload::new());
+        let context = Context::from_waker(Waker::noop());
+        let tasks = RefCell::new(Vec::new());
+        let spawn = |drain| tasks.borrow_mut().push(drain);
+        let mut jobs: Vec<_> = (0..10).map(|n| offload.submit(n, double).unwrap()).collect();
+        assert!(jobs.iter_mut().all(|job| job.poll(&context, &spawn).is_pending()));
+        assert_eq!((tasks.borrow().len(), offload.tasks()), (TASKS_MAX, TASKS_MAX));
+        assert_eq!(jobs[9].take_back(), Some(9), "it was not begun");
+        tasks.take().into_iter().for_each(Drain::run);
+        for (n, job) in (0..).zip(&mut jobs[..9]) {
+            assert_eq!(job.poll(&context, &spawn), Poll::Ready((n + 1, Ok(2 * n + 2))));
+        }
+        assert_eq!((tasks.borrow().len(), offload.tasks()), (0, 0));
+    }
+
+    /// A runtime that is shut down drops what it has not begun. The count of tasks would stay, and no job would run again.
+    #[test]
+    fn tasks_that_are_dropped_are_replaced_or_reported() {
+        let offload = Arc::new(Offload::new());
+        let context = Context::from_waker(Waker::noop());
+        let tasks = RefCell::new(Vec::new());
+        let spawn = |drain| tasks.borrow_mut().push(drain);
+        let [mut first, mut second] = [1, 2].map(|n| offload.submit(n, double).unwrap());
+        assert!(first.poll(&context, &spawn).is_pending());
+        assert!(second.poll(&context, &spawn).is_pending());
+        drop(tasks.take());
+        assert_eq!(offload.tasks(), 0);
+        assert_eq!(first.poll(&context, &drop), Poll::Ready((1, Err(NotRun::ShutDown))));
+        assert_eq!(offload.queue().unwrap().jobs.len(), 1, "what is not run is not kept");
+        assert!(second.poll(&context, &spawn).is_pending());
+        tasks.take().into_iter().for_each(Drain::run);
+        assert_eq!(second.poll(&context, &spawn), Poll::Ready((3, Ok(6))));
+    }
+
+    #[test]
+    fn a_panic_gives_the_subject_back_and_a_dropped_waiter_drops_it() {
+        let offload = Arc::new(Offload::new());
+        let context = Context::from_waker(Waker::noop());
+        let tasks = RefCell::new(Vec::new());
+        let spawn = |drain| tasks.borrow_mut().push(drain);
+        fn refuse(_: &mut Arc<u32>) {
+            panic!("refused");
+        }
+        let subject = Arc::new(7);
+        let [mut kept, mut dropped] = [0, 1].map(|_| offload.submit(Arc::clone(&subject), refuse).unwrap());
+        assert!(kept.poll(&context, &spawn).is_pending() && dropped.poll(&context, &spawn).is_pending());
+        drop(dropped);
+        assert_eq!(Arc::strong_count(&subject), 2, "the queue keeps no subject");
+        tasks.take().into_iter().for_each(Drain::run);
+        let Poll::Ready((back, Err(NotRun::Panicked(message)))) = kept.poll(&context, &spawn) else {
+            panic!()
+        };
+        assert_eq!((*back, &message[..]), (7, "refused"));
+    }
+}

@@ -1,0 +1,311 @@
+//! The buffer for tokio.
+//!
+//! Its promises are those of [`polled`](crate::api::polled).
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::api::buffer::SpillBuffer;
+use crate::api::off_loop::Call;
+use crate::api::polled::Polled;
+use crate::sync::Arc;
+use crate::sync::fork::Lock;
+use crate::tokio::runtime::Tokio;
+use crate::tokio::vectored::write_vectored;
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, IoSlice, SeekFrom};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
+
+/// A [`SpillBuffer`] for tokio: it spills without stalling the event loop.
+///
+/// It implements [`AsyncRead`], [`AsyncWrite`], [`AsyncSeek`] and [`AsyncBufRead`], and does what a `SpillBuffer` does. It promises
+/// besides:
+///
+/// - What touches memory alone is done by the poll itself, without an allocation or a switch of tasks.
+/// - No poll calls the store. That is done on the blocking threads of the runtime that polls, by at most four tasks of each pool,
+///   whatever the number of buffers, a megabyte at a time where bytes follow each other.
+/// - `Ready(Ok(n))` of a write means held: the bytes are in memory or in the store, and are read back from now on. So `flush` and
+///   `shutdown` have nothing to do.
+/// - An error goes to the call that met it, and not to a later one.
+///
+/// # Cancel safety
+/// Each operation waits for what it needs in memory, and never carries bytes of its caller: one that is pending has taken nothing and
+/// given nothing. So any future that reads, writes or seeks may be dropped at any time, and nothing is lost or done
+/// twice: `read`, `write`, `fill_buf` and `seek` have then done nothing, while `write_all`, `read_exact` and the like
+/// have done a part, of which [`position`](AsyncSpillBuffer::position) tells how much. What was being done for them off the loop is
+/// completed, and serves the next operation.
+///
+/// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write leaves its place in the queue to the next write of this
+/// buffer, with the same deadline; [`clear`](AsyncSpillBuffer::clear), a cut that frees something, and dropping the buffer leave
+/// the queue.
+///
+/// # Runtimes
+/// A poll that needs the store must be made within a runtime of tokio, of any kind; one that does not runs anywhere. It may be another
+/// runtime each time: when one is shut down, the buffer goes on in the next with all that it holds, or is taken out
+/// by [`into_inner`](AsyncSpillBuffer::into_inner). A deadline of [`WhenFull::Wait`](crate::WhenFull::Wait) needs the runtime's timer; without one, the
+/// call fails at the limit.
+///
+/// # Tasks
+/// One task at a time polls it. The halves of `tokio::io::split`, which have one position between them, are for one task too: of two
+/// that wait, the last to poll is woken.
+///
+/// # Dropping
+/// A drop calls no store either: the room below the disk limit is free at once, and the blocks go back to the file system with the next jobs
+/// of the pool, or by [`SpillPool::trim`](crate::SpillPool::trim). A file that [goes with its buffer](SpillBuffer#cost-of-dropping) is
+/// closed by a thread of the runtime that may block, if it is dropped within one and has more than 2 MiB.
+///
+/// # Memory
+/// Beside the pages, which are charged to the pool, a buffer whose pages get no frame, because the memory limit is too low or all of
+/// it is in use, moves its bytes through up to 16 KiB each for writing and reading, which are not charged.
+///
+/// ```
+/// use overspill::SpillPool;
+/// use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// let pool = SpillPool::builder().memory(1 << 20).disk(1 << 30).build()?;
+/// let mut upload = pool.buffer().into_async();
+/// for _ in 0..1000 {
+///     upload.write_all(&[7; 5000]).await?; // 1 MiB of it in memory, the rest on disk
+/// }
+/// upload.rewind().await?;
+/// let mut start = [0; 4];
+/// upload.read_exact(&mut start).await?;
+/// assert_eq!((start, upload.len()), ([7; 4], 5_000_000));
+///
+/// let body = upload.into_inner().await?.freeze();
+/// assert_eq!(body.len(), 5_000_000);
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct AsyncSpillBuffer {
+    polled: Polled,
+}
+
+impl SpillBuffer {
+    /// The buffer for tokio, at the same position.
+    ///
+    /// Costs nothing.
+    #[must_use]
+    pub fn into_async(self) -> AsyncSpillBuffer {
+        AsyncSpillBuffer { polled: Polled::new(self) }
+    }
+}
+
+impl AsyncSpillBuffer {
+    /// The length of the content in bytes, wherever they are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.polled.len()
+    }
+
+    /// Whether the content has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where the next read or write starts, in bytes from the beginning. May lie past the end.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.polled.position()
+    }
+
+    /// Cuts the content to `len` bytes, or extends it with zeros, as [`SpillBuffer::set_len`] does. The position stays.
+    ///
+    /// # Errors
+    /// If no runtime can do it: nothing has changed then.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped. The content was then cut, is cut before the next operation, or was not and will not be.
+    pub async fn set_len(&mut self, len: u64) -> io::Result<()> {
+        let mut begun = false;
+        poll_fn(|context| self.polled.poll_set_len(context, &Tokio, len, &mut begun)).await
+    }
+
+    /// Empties the buffer and moves to position 0, as [`SpillBuffer::clear`] does.
+    ///
+    /// # Errors
+    /// As [`set_len`](AsyncSpillBuffer::set_len).
+    ///
+    /// # Cancel safety
+    /// As that of `set_len`. The position moves last.
+    pub async fn clear(&mut self) -> io::Result<()> {
+        self.set_len(0).await?;
+        self.polled.leave_queue();
+        self.polled.seek(SeekFrom::Start(0))
+    }
+
+    /// Runs `f` on the buffer, on a thread that may block, and returns its result: for [`SpillBuffer::spill`],
+    /// [`persist`](SpillBuffer::persist), [`copy_to`](SpillBuffer::copy_to) and all that has no async form.
+    ///
+    /// `f` sees all that was accepted, and the position, which it may move. It takes one of the pool's four tasks for as long
+    /// as it runs.
+    ///
+    /// # Errors
+    /// If no runtime can run it, if what was accepted beside the pages finds no room, or if `f` panics. Those of `f` are in its result.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before `f` has begun, it never runs. Otherwise it runs to its end, the next operation waits for it, and
+    /// its result is dropped.
+    pub async fn run<R: Send + 'static>(
+        &mut self,
+        f: impl FnOnce(&mut SpillBuffer) -> R + Send + 'static,
+    ) -> io::Result<R> {
+        let result = Arc::new(Lock::new(None));
+        let returned = Arc::clone(&result);
+        let mut call: Option<Call> = Some(Box::new(move |buffer| {
+            let value = f(buffer);
+            if let Ok(mut returned) = returned.lock() {
+                *returned = Some(value);
+            }
+        }));
+        let running = Running(&mut self.polled);
+        poll_fn(|context| running.0.poll_run(context, &Tokio, &mut call)).await?;
+        let value = result.lock()?.take();
+        value.ok_or_else(|| io::Error::other("the call was not made"))
+    }
+
+    /// The buffer for threads that may block, with all that was accepted, at the same position.
+    ///
+    /// Waits for a job that is under way, and not for one that has not begun. So it works after the runtime was shut down, too.
+    ///
+    /// # Errors
+    /// If what was accepted beside the pages, which only happens if these get no memory, finds no room in the store either. The
+    /// error has the buffer, with all that it holds.
+    ///
+    /// # Cancel safety
+    /// The future has the buffer, and drops it.
+    pub async fn into_inner(mut self) -> Result<SpillBuffer, IntoInnerError> {
+        loop {
+            if let Some(buffer) = self.polled.take_buffer() {
+                return Ok(buffer);
+            }
+            if let Err(error) = poll_fn(|context| self.polled.poll_settled(context, &Tokio)).await {
+                return Err(IntoInnerError { error, buffer: Box::new(self) });
+            }
+        }
+    }
+}
+
+/// A call under way. Dropped before it has begun, it is forgotten.
+struct Running<'a>(&'a mut Polled);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.cancel_run();
+    }
+}
+
+/// A buffer that could not be taken out of its async form, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("the last bytes that were accepted found no room: {error}")]
+pub struct IntoInnerError {
+    #[source]
+    error: io::Error,
+    buffer: Box<AsyncSpillBuffer>,
+}
+
+impl IntoInnerError {
+    /// Why.
+    #[must_use]
+    pub fn error(&self) -> &io::Error {
+        &self.error
+    }
+
+    /// The buffer, with all that it holds.
+    #[must_use]
+    pub fn into_buffer(self) -> AsyncSpillBuffer {
+        *self.buffer
+    }
+}
+
+/// Drops the buffer, and keeps why it could not be taken out.
+impl From<IntoInnerError> for io::Error {
+    fn from(error: IntoInnerError) -> Self {
+        error.error
+    }
+}
+
+impl AsyncWrite for AsyncSpillBuffer {
+    #[inline]
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.polled.poll_write(context, &Tokio, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        write_vectored(bufs, |data| self.polled.poll_write(context, &Tokio, data))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Ready at once: what was written is held.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready at once, and changes nothing: the buffer can be written on.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for AsyncSpillBuffer {
+    #[inline]
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = ready!(self.polled.poll_read(context, &Tokio, buf.initialize_unfilled()))?;
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncBufRead for AsyncSpillBuffer {
+    fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        self.get_mut().polled.poll_fill_buf(context, &Tokio)
+    }
+
+    fn consume(mut self: Pin<&mut Self>, n: usize) {
+        self.polled.consume(n);
+    }
+}
+
+/// Moves at once, unless a job of a dropped [`run`](AsyncSpillBuffer::run) or [`set_len`](AsyncSpillBuffer::set_len) is still to end. A place
+/// before 0 is an error, and the position stays.
+impl AsyncSeek for AsyncSpillBuffer {
+    fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        self.polled.seek(to)
+    }
+
+    fn poll_complete(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        ready!(self.polled.poll_known(context, &Tokio))?;
+        Poll::Ready(Ok(self.polled.position()))
+    }
+}
+
+/// Shows lengths, never the content.
+impl fmt::Debug for AsyncSpillBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncSpillBuffer")
+            .field("len", &self.len())
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,168 @@
+//! The reader of frozen content for tokio.
+//!
+//! Its promises are those of [`polled_reader`](crate::api::polled_reader).
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::api::frozen_reader::FrozenReader;
+use crate::api::held::Held;
+use crate::api::polled_reader::{Lent, PolledReader};
+use crate::tokio::runtime::Tokio;
+use std::fmt;
+use std::io::{self, BufRead, Seek, SeekFrom};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
+
+/// A [`FrozenReader`] for tokio: it reads without stalling the event loop.
+///
+/// It implements [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`], and does what a `FrozenReader` does. It promises besides:
+///
+/// - What is in memory is read by the poll itself, all that the caller has room for, without an allocation or a switch of tasks.
+/// - No poll calls the store, or waits for a thread that does. The store is read by the [jobs](crate::AsyncSpillBuffer) of the pool, up
+///   to 256 KiB ahead of the reader.
+/// - An error goes to the read that needs the bytes, and the position stays. The next read tries again.
+///
+/// # Cancel safety
+/// A read that is pending has read nothing. So `read`, `fill_buf` and `seek` may be dropped at any time and have then done nothing, while
+/// `read_exact` and the like have read a part, of which [`position`](AsyncFrozenReader::position) tells how much.
+///
+/// # Runtimes
+/// A poll that needs the store must be made within a runtime of tokio, of any kind, and another each time if that is needed; one that
+/// does not runs anywhere.
+///
+/// # Memory
+/// What was read ahead is lent: it is charged to the pool, and cannot leave memory before it is read, or the
+/// reader moves or is dropped. Once a quarter of the memory limit is lent, or what [`PoolBuilder::lend`](crate::PoolBuilder::lend) says,
+/// each reader has a copy of at most 16 KiB instead, which is not charged.
+///
+/// Dropping it calls no store either, though it may be the last handle of the content.
+///
+/// ```
+/// use overspill::SpillPool;
+/// use std::io::Write;
+/// use tokio::io::{AsyncReadExt, AsyncSeekExt};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// let pool = SpillPool::builder().memory(1 << 20).build()?;
+/// let mut upload = pool.buffer();
+/// upload.write_all(&[7; 3_000_000])?;
+/// let frozen = upload.freeze();
+///
+/// let mut reader = frozen.reader().into_async();
+/// let mut other = reader.clone();
+/// let mut start = [0; 4];
+/// reader.read_exact(&mut start).await?;
+/// other.seek(std::io::SeekFrom::End(-4)).await?;
+/// let mut end = Vec::new();
+/// other.read_to_end(&mut end).await?;
+/// assert_eq!((&start[..], &end[..], reader.position()), (&[7; 4][..], &[7; 4][..], 4));
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct AsyncFrozenReader {
+    /// Dropped before the reader.
+    polled: PolledReader,
+    reader: Held<FrozenReader>,
+}
+
+impl FrozenReader {
+    /// The reader for tokio, at the same position. Costs nothing.
+    #[must_use]
+    pub fn into_async(self) -> AsyncFrozenReader {
+        AsyncFrozenReader { polled: PolledReader::default(), reader: Held::new(self) }
+    }
+}
+
+impl AsyncFrozenReader {
+    /// The length of what can be read in all, in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.reader.get().len()
+    }
+
+    /// Whether there is nothing to read, wherever the position is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.reader.get().is_empty()
+    }
+
+    /// Where the next read starts, in bytes from the beginning. May lie past the end.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.reader.get().position()
+    }
+
+    /// The reader for threads that may block, at the same position. Waits for nothing: what was being read ahead is dropped.
+    #[must_use]
+    pub fn into_inner(self) -> FrozenReader {
+        self.reader.into_inner()
+    }
+}
+
+/// A clone stands at the same position and then goes its own way.
+impl Clone for AsyncFrozenReader {
+    fn clone(&self) -> Self {
+        self.reader.get().clone().into_async()
+    }
+}
+
+/// Fills the caller's buffer with what is in memory, and waits only if that is nothing.
+impl AsyncRead for AsyncFrozenReader {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let (reader, room) = (this.reader.get_mut(), buf.initialize_unfilled());
+        let len = room.len();
+        if this.polled.is_idle() && reader.read_window(room) {
+            buf.advance(len);
+            return Poll::Ready(Ok(()));
+        }
+        let read = ready!(this.polled.poll_read(context, &Tokio, &mut reader.view(), room))?;
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncBufRead for AsyncFrozenReader {
+    fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        let reader = this.reader.get_mut();
+        Poll::Ready(Ok(match ready!(this.polled.poll_lend(context, &Tokio, &mut reader.view()))? {
+            Lent::Ahead => this.polled.at(reader.place()),
+            Lent::Window => reader.lent(),
+            Lent::End => &[],
+        }))
+    }
+
+    fn consume(mut self: Pin<&mut Self>, n: usize) {
+        self.reader.get_mut().consume(n);
+    }
+}
+
+/// Moves at once. A place before 0 is an error, and the position stays.
+impl AsyncSeek for AsyncFrozenReader {
+    fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        self.reader.get_mut().seek(to).map(drop)
+    }
+
+    fn poll_complete(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        Poll::Ready(Ok(self.position()))
+    }
+}
+
+/// Shows lengths, never the content.
+impl fmt::Debug for AsyncFrozenReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncFrozenReader")
+            .field("len", &self.len())
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}

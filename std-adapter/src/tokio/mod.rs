@@ -1,0 +1,16 @@
+//! The face for tokio: what is polled in [`api`](crate::api) as `AsyncRead`, `AsyncWrite`, `AsyncSeek` and `AsyncBufRead`.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `buffer` | a buffer |
+//! | `frozen_reader` | a reader of frozen content |
+//! | `spool_reader`, `spool_writer` | the ends of a spool |
+//! | `vectored` | how several slices are written |
+//! | `runtime` | how a job gets a thread, and a wait its end |
+
+pub(crate) mod buffer;
+pub(crate) mod frozen_reader;
+pub(crate) mod runtime;
+pub(crate) mod spool_reader;
+pub(crate) mod spool_writer;
+pub(crate) mod vectored;

@@ -1,0 +1,191 @@
+//! The reader of a spool for tokio.
+//!
+//! Its promises are those of [`polled_reader`](crate::api::polled_reader).
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::api::held::{Held, without_store};
+use crate::api::polled_follower::Waiting;
+use crate::api::polled_reader::{Lent, PolledReader};
+use crate::api::spool_reader::SpoolReader;
+use crate::tokio::runtime::Tokio;
+use std::fmt;
+use std::io::{self, BufRead, Seek, SeekFrom};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
+
+/// A [`SpoolReader`] for tokio: it follows the writer without blocking a thread, and reads without stalling the event loop.
+///
+/// It implements [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`], and does what a `SpoolReader` does: at the end of what was written
+/// its future waits for more; 0 bytes are the end, after `finish`; and what the writer did not finish is an error. It promises besides
+/// what [`AsyncFrozenReader`](crate::AsyncFrozenReader) does, in memory, errors, runtimes and dropping.
+///
+/// The writer may be of either form, on any thread.
+///
+/// # Cancel safety
+/// As that of [`AsyncFrozenReader`](crate::AsyncFrozenReader). A [timeout](SpoolReader::set_timeout) counts from the first read that
+/// has found nothing, though that was dropped. It needs the runtime's timer; without one such a read fails at once.
+///
+/// A seek from the end waits for the writer to end. One that was dropped has moved nothing, and the next read forgets it; a
+/// seek that follows at once waits for it first, as tokio demands.
+///
+/// ```
+/// use overspill::SpillPool;
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// let pool = SpillPool::builder().memory(1 << 20).build()?;
+/// let (writer, reader) = pool.spool();
+/// let (mut writer, mut reader) = (writer.into_async(), reader.into_async());
+/// let follower = tokio::spawn(async move {
+///     let mut body = Vec::new();
+///     reader.read_to_end(&mut body).await.map(|_| body)
+/// });
+/// for piece in 0..100 {
+///     writer.write_all(&[piece; 50_000]).await?; // the reader has begun
+/// }
+/// let body = writer.finish().await?;
+/// assert_eq!(follower.await.unwrap()?, body.to_vec()?);
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct AsyncSpoolReader {
+    /// Dropped before the reader.
+    polled: PolledReader,
+    /// A wait for more.
+    waiting: Option<Waiting>,
+    /// A seek from the end that waits for it.
+    seeking: Option<i64>,
+    reader: Held<SpoolReader>,
+}
+
+impl SpoolReader {
+    /// The reader for tokio, at the same position, with the same timeout; it reads once if this one does. Costs nothing.
+    #[must_use]
+    pub fn into_async(self) -> AsyncSpoolReader {
+        AsyncSpoolReader {
+            polled: PolledReader::default(),
+            waiting: None,
+            seeking: None,
+            reader: Held::new(self),
+        }
+    }
+}
+
+impl AsyncSpoolReader {
+    /// Reads on without going back, as [`SpoolReader::once`] says.
+    #[must_use]
+    pub fn once(self) -> Self {
+        let AsyncSpoolReader { polled, waiting, seeking, reader } = self;
+        let reader = without_store(|| reader.into_inner().once());
+        AsyncSpoolReader { polled, waiting, seeking, reader: Held::new(reader) }
+    }
+
+    /// Where the next read starts, in bytes from the beginning.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.reader.get().position()
+    }
+
+    /// The reader for threads that may block, at the same position. Waits for nothing: what was being read ahead is dropped.
+    #[must_use]
+    pub fn into_inner(self) -> SpoolReader {
+        self.reader.into_inner()
+    }
+
+    /// Tells the feed what was passed, if anything. What is freed by that stays in the store for later calls.
+    fn tell_if_passed(&mut self) {
+        let reader = self.reader.get_mut();
+        if reader.has_passed() {
+            without_store(|| reader.tell_if_passed());
+        }
+    }
+}
+
+/// A clone stands at the same position and then goes its own way.
+impl Clone for AsyncSpoolReader {
+    fn clone(&self) -> Self {
+        self.reader.get().clone().into_async()
+    }
+}
+
+/// Fills the caller's buffer with what is written and in memory, and waits only if that is nothing.
+impl AsyncRead for AsyncSpoolReader {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.seeking = None;
+        let room = buf.initialize_unfilled();
+        let (reader, len) = (this.reader.get_mut(), room.len());
+        if len == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let is_read = this.polled.is_idle() && reader.read_window(room);
+        let read = if is_read {
+            len
+        } else {
+            match ready!(reader.poll_more(context, &Tokio, &mut this.waiting))? {
+                0 => 0,
+                left => ready!(this.polled.poll_read(context, &Tokio, &mut reader.view(left), room))?,
+            }
+        };
+        buf.advance(read);
+        this.tell_if_passed();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncBufRead for AsyncSpoolReader {
+    fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        this.seeking = None;
+        let reader = this.reader.get_mut();
+        let left = ready!(reader.poll_more(context, &Tokio, &mut this.waiting))?;
+        let lent = ready!(this.polled.poll_lend(context, &Tokio, &mut reader.view(left)))?;
+        Poll::Ready(Ok(match lent {
+            Lent::Ahead => this.polled.at(reader.position()),
+            Lent::Window => reader.lent(),
+            Lent::End => &[],
+        }))
+    }
+
+    fn consume(mut self: Pin<&mut Self>, n: usize) {
+        without_store(|| self.reader.get_mut().consume(n));
+    }
+}
+
+/// Within what is written, as [`SpoolReader`] does. From the end, it waits for the writer to end.
+impl AsyncSeek for AsyncSpoolReader {
+    fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        self.seeking = None;
+        match to {
+            SeekFrom::End(offset) => self.seeking = Some(offset),
+            to => drop(without_store(|| self.reader.get_mut().seek(to))?),
+        }
+        Ok(())
+    }
+
+    fn poll_complete(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let this = self.get_mut();
+        if let Some(offset) = this.seeking {
+            let moved = ready!(without_store(|| this.reader.get_mut().poll_seek_from_end(context, offset)));
+            this.seeking = None;
+            moved?;
+        }
+        Poll::Ready(Ok(this.position()))
+    }
+}
+
+/// Shows lengths, never the content.
+impl fmt::Debug for AsyncSpoolReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncSpoolReader").field("reader", self.reader.get()).finish_non_exhaustive()
+    }
+}

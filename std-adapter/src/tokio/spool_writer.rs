@@ -1,0 +1,118 @@
+//! The writer of a spool for tokio.
+//!
+//! Its promises are those of [`polled_writer`](crate::api::polled_writer).
+//!
+//! Held by: `tests/tests/async_buffer/`.
+
+use crate::api::frozen::Frozen;
+use crate::api::polled_writer::PolledWriter;
+use crate::api::spool::SpoolWriter;
+use crate::tokio::runtime::Tokio;
+use crate::tokio::vectored::write_vectored;
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
+
+/// A [`SpoolWriter`] for tokio: it appends without stalling the event loop.
+///
+/// It implements [`AsyncWrite`], and does what a `SpoolWriter` does. It promises besides what
+/// [`AsyncSpillBuffer`](crate::AsyncSpillBuffer) does for writes: what there is memory for is taken by the poll itself, no poll calls
+/// the store, and `Ready(Ok(n))` means held: readers, of either form and on any thread, have the bytes from then on. `flush` and
+/// `shutdown` have nothing to do, and neither is an end: [`finish`](AsyncSpoolWriter::finish) is. A writer that is dropped without it has
+/// failed.
+///
+/// # Cancel safety
+/// A write that is pending has taken nothing, and may be dropped at any time; of `write_all` [`len`](AsyncSpoolWriter::len) tells how much
+/// was taken. What was being done for it off the loop is completed, and serves the next.
+///
+/// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write leaves its place in the queue to the next write, with
+/// the same deadline; dropping the writer leaves the queue.
+///
+/// # Memory
+/// Beside the pages, which are charged to the pool, a writer whose page gets no frame, because the memory limit is too low or all of it is
+/// in use, moves its bytes through up to 16 KiB, which are not charged. Readers have them there.
+pub struct AsyncSpoolWriter {
+    polled: PolledWriter,
+}
+
+impl SpoolWriter {
+    /// The writer for tokio. Costs nothing.
+    #[must_use]
+    pub fn into_async(self) -> AsyncSpoolWriter {
+        AsyncSpoolWriter { polled: PolledWriter::new(self) }
+    }
+}
+
+impl AsyncSpoolWriter {
+    /// The number of bytes written so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.polled.len()
+    }
+
+    /// Whether nothing was written yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Says that the content is whole, and returns it, as [`SpoolWriter::finish`] does.
+    ///
+    /// # Errors
+    /// If what was accepted beside the pages, which only happens if these get no memory, finds no room in the store either, or no
+    /// runtime can move it there. The writer is dropped then, and readers get an error after all that was written.
+    ///
+    /// # Cancel safety
+    /// The future has the writer, and drops it.
+    pub async fn finish(self) -> io::Result<Frozen> {
+        let mut polled = self.polled;
+        poll_fn(|context| polled.poll_finish(context, &Tokio)).await
+    }
+
+    /// Says that there will be no more, though the content is not whole, as [`SpoolWriter::fail`] does. Waits for nothing.
+    pub fn fail(self, reason: impl fmt::Display) {
+        self.polled.fail(reason);
+    }
+}
+
+impl AsyncWrite for AsyncSpoolWriter {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.polled.poll_write(context, &Tokio, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        write_vectored(bufs, |data| self.polled.poll_write(context, &Tokio, data))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Ready at once: what was written is held.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready at once, and changes nothing: the content is whole after `finish` alone.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Shows lengths, never the content.
+impl fmt::Debug for AsyncSpoolWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncSpoolWriter").field("len", &self.len()).finish_non_exhaustive()
+    }
+}

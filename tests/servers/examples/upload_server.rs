@@ -1,0 +1,84 @@
+//! The upload server, as a program: `cargo run --release --example upload_server -- --help`.
+
+use clap::Parser;
+use overspill_servers::files::{Config, Files};
+use overspill_servers::server::{listen, serve};
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Receives uploads within one limit of memory and one of disk, and shows at / how it does that.
+#[derive(Parser)]
+struct Args {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: String,
+    /// Memory for the bytes of all uploads together
+    #[arg(long, default_value = "64M", value_parser = size)]
+    memory: u64,
+    /// Disk for them
+    #[arg(long, default_value = "10G", value_parser = size)]
+    disk: u64,
+    /// Where files are persisted, and where the pool spills; without it, nothing can be persisted
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The longest file
+    #[arg(long, default_value = "1G", value_parser = size)]
+    limit: u64,
+    /// The longest pause of a client within its body, in seconds
+    #[arg(long, default_value = "30")]
+    idle: u64,
+    /// How long an upload that broke off can be resumed, in seconds
+    #[arg(long, default_value = "600")]
+    resume: u64,
+    /// How long requests may go on after SIGTERM, in seconds
+    #[arg(long, default_value = "30")]
+    grace: u64,
+}
+
+/// Bytes, with K, M, G or T behind them for powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let unit = text.chars().next_back().and_then(|last| "KMGT".find(last.to_ascii_uppercase()));
+    let (digits, shift) = match unit {
+        Some(power) => (&text[..text.len() - 1], 10 * (power + 1)),
+        None => (text, 0),
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| "a size is a number of bytes, or of K, M, G or T: 64M".to_owned())
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let files = Arc::new(Files::new(Config {
+        memory: usize::try_from(args.memory)?,
+        disk: args.disk,
+        dir: args.dir,
+        limit: args.limit,
+        idle: Duration::from_secs(args.idle),
+        resume: Duration::from_secs(args.resume),
+    })?);
+    let listener =
+        listen(&args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    println!("listening on http://{}", listener.local_addr()?);
+    if serve(listener, files, signalled(), Duration::from_secs(args.grace)).await {
+        return Ok(());
+    }
+    Err("some requests were not carried out in time".into())
+}
+
+/// Ready when the process is asked to end.
+async fn signalled() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = tokio::signal::ctrl_c() => return,
+            }
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await; // without it, the process is ended from outside
+}

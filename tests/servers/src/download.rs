@@ -1,0 +1,119 @@
+//! Files on their way out: whole, in part, to a directory, and away.
+
+use crate::files::{File, Files, check_name};
+use crate::range::{Wanted, wanted};
+use crate::refusal::Refusal;
+use crate::resume::{UPLOAD_COMPLETE, UPLOAD_OFFSET};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use std::error::Error;
+use std::sync::Arc;
+
+/// What a stranger has uploaded is never shown as a page of this server.
+const NEVER_SHOWN: [(HeaderName, HeaderValue); 3] = [
+    (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+    (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+];
+
+/// `GET /files/NAME`, with `Range` and `If-Range`.
+///
+/// # Errors
+/// 404; 409 for a file that is not whole; 416 for a range past the end.
+pub async fn get(
+    State(files): State<Arc<Files>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let stored = files.find_whole(&name)?;
+    let len = stored.frozen.len();
+    let tag = format!("\"{}\"", stored.sha256);
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let is_same = headers.get(header::IF_RANGE).is_none_or(|other| other == &*tag);
+    let range = text(header::RANGE).filter(|_| is_same);
+    let (status, start, end) = match wanted(range, len) {
+        Wanted::Whole => (StatusCode::OK, 0, len),
+        Wanted::Part(start, end) => (StatusCode::PARTIAL_CONTENT, start, end),
+        Wanted::Nothing => {
+            let refusal =
+                Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, format!("the file has {len} bytes"));
+            return Err(refusal.with(header::CONTENT_RANGE, value(&format!("bytes */{len}"))));
+        }
+    };
+    let mut answer = Response::new(Body::new(stored.frozen.slice(start..end).body()));
+    *answer.status_mut() = status;
+    let out = answer.headers_mut();
+    out.extend(NEVER_SHOWN);
+    out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    out.insert(header::ETAG, value(&tag));
+    out.insert(header::CONTENT_LENGTH, (end - start).into());
+    if status == StatusCode::PARTIAL_CONTENT {
+        out.insert(header::CONTENT_RANGE, value(&format!("bytes {start}-{}/{len}", end - 1)));
+    }
+    Ok(answer)
+}
+
+/// A header's value of digits and plain letters.
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("digits and letters alone")
+}
+
+/// `HEAD /files/NAME`: as `GET` of the whole file, since ranges are for that alone; and for a file that is not whole, where to go on
+/// with it.
+///
+/// # Errors
+/// 404.
+pub async fn head(files: State<Arc<Files>>, path: Path<String>) -> Result<Response, Refusal> {
+    let whole = HeaderMap::new();
+    let File::Partial(partial) = files.find(&path.0)? else { return get(files, path, whole).await };
+    // The lock is held for one write at a time.
+    let offset = partial.lock().await.offset();
+    let Some(offset) = offset else { return get(files, path, whole).await };
+    let headers =
+        [(UPLOAD_OFFSET, HeaderValue::from(offset)), (UPLOAD_COMPLETE, HeaderValue::from_static("?0"))];
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
+}
+
+/// `DELETE /files/NAME`.
+///
+/// # Errors
+/// 404.
+pub async fn delete(
+    State(files): State<Arc<Files>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    drop(files.remove(&name)?);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /files/NAME/persist`: saves the file, whole and synced, under its name in the server's directory.
+///
+/// # Errors
+/// 404; 409 for a file that is not whole, or if the server has no directory; 500 if it cannot be written there.
+pub async fn persist(
+    State(files): State<Arc<Files>>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    check_name(&name)?;
+    let stored = files.find_whole(&name)?;
+    let Some(dir) = &files.config.dir else {
+        return Err(Refusal::new(StatusCode::CONFLICT, "the server was started without --dir"));
+    };
+    let (path, frozen) = (dir.join(&name), stored.frozen.clone());
+    let saved = tokio::task::spawn_blocking(move || -> Result<(), Box<dyn Error + Send + Sync>> {
+        frozen.persist(path)?.durable()?;
+        Ok(())
+    });
+    match saved.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(Refusal::internal(&*error)),
+        Err(error) => return Err(Refusal::internal(&error)),
+    }
+    let mut answer = stored.describe(&name);
+    answer["persisted"] = json!(true);
+    Ok(Json(answer))
+}

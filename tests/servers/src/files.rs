@@ -1,0 +1,303 @@
+//! What was uploaded, by name.
+//!
+//! Promises: a name has no part that leads elsewhere; a file is seen whole or not at all, and one that is being resumed is
+//! written by one request at a time; one that nothing was added to for [`Config::resume`] is gone.
+
+use crate::hashed::digits;
+use crate::refusal::Refusal;
+use axum::http::StatusCode;
+use overspill::{AsyncSpillBuffer, CollectError, Frozen, SpillPool};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// The shortest and the longest time between two looks for files that are to go.
+const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(10)];
+
+/// A name is at most so many bytes long, as on most file systems.
+const NAME_MAX: usize = 255;
+
+/// At most so many files, since a name takes memory that no pool is charged for.
+const FILES_MAX: usize = 100_000;
+
+/// What the server was started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The memory limit of the pool, in bytes.
+    pub memory: usize,
+    /// The disk limit of the pool, in bytes.
+    pub disk: u64,
+    /// Where files are persisted, and where the pool spills.
+    pub dir: Option<PathBuf>,
+    /// The longest file, in bytes.
+    pub limit: u64,
+    /// The longest pause of a client within its body.
+    pub idle: Duration,
+    /// How long a file that is not whole is kept after the last byte of it came.
+    pub resume: Duration,
+}
+
+/// The server's state: the pool, and the files in it.
+#[derive(Debug)]
+pub struct Files {
+    /// All uploads are in this pool.
+    pub pool: SpillPool,
+    /// What the server was started with.
+    pub config: Config,
+    by_name: Mutex<BTreeMap<String, File>>,
+}
+
+/// A file, whole or not.
+#[derive(Clone, Debug)]
+pub enum File {
+    /// All of it is there.
+    Whole(Stored),
+    /// More is to come, by requests that resume it.
+    Partial(Arc<tokio::sync::Mutex<Partial>>),
+}
+
+/// A file that is all there.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its bytes.
+    pub frozen: Frozen,
+    /// Their SHA-256, in hexadecimal digits.
+    pub sha256: Arc<str>,
+}
+
+/// A file of which more is to come.
+#[derive(Debug)]
+pub struct Partial {
+    /// What came so far; `None` once the file is whole.
+    pub buffer: Option<AsyncSpillBuffer>,
+    /// The sum of that.
+    pub sum: Sha256,
+    /// When the last byte of it came, or its first request.
+    pub grown: Instant,
+}
+
+impl Stored {
+    /// What the client is told of the file.
+    #[must_use]
+    pub fn describe(&self, name: &str) -> Value {
+        json!({ "name": name, "len": self.frozen.len(), "sha256": &*self.sha256 })
+    }
+}
+
+impl Partial {
+    fn new(pool: &SpillPool) -> Self {
+        Partial { buffer: Some(pool.buffer().into_async()), sum: Sha256::new(), grown: Instant::now() }
+    }
+
+    /// Where the next byte goes; `None` if the file is whole by now.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        self.buffer.as_ref().map(AsyncSpillBuffer::len)
+    }
+
+    /// The file, now that all of it is there. `None` if that was said before.
+    ///
+    /// # Errors
+    /// As those of a write: what was accepted last finds no room.
+    pub async fn finish(&mut self) -> Result<Option<Stored>, Refusal> {
+        let Some(buffer) = &mut self.buffer else { return Ok(None) };
+        let len = buffer.len();
+        let no_room = |error| CollectError::of_write(len, error);
+        buffer.run(|_| ()).await.map_err(no_room)?; // all is in the buffer itself then, so that nothing waits from here on
+        let Some(buffer) = self.buffer.take() else { return Ok(None) };
+        let buffer = buffer.into_inner().await.map_err(|error| no_room(error.into()))?;
+        let sum = std::mem::take(&mut self.sum);
+        Ok(Some(Stored { frozen: buffer.freeze(), sha256: digits(sum).into() }))
+    }
+}
+
+/// Refuses a name that could lead out of a directory, or be hidden in it.
+///
+/// # Errors
+/// Status 400, and what a name may be.
+pub fn check_name(name: &str) -> Result<(), Refusal> {
+    let leads_elsewhere = |c: char| ['/', '\\', ':'].contains(&c) || c.is_control();
+    if name.is_empty() || name.len() > NAME_MAX || name.starts_with('.') || name.contains(leads_elsewhere) {
+        let rule = "a name has 1 to 255 bytes, begins with no dot, and has no /, \\, : or control character";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, rule));
+    }
+    Ok(())
+}
+
+impl Files {
+    /// No files yet, and an empty pool.
+    ///
+    /// # Errors
+    /// As [`PoolBuilder::build`](overspill::PoolBuilder::build).
+    pub fn new(config: Config) -> Result<Self, overspill::BuildError> {
+        let builder = SpillPool::builder().name("uploads").memory(config.memory).disk(config.disk);
+        let builder = match &config.dir {
+            Some(dir) => builder.dir(dir), // one file system, so that persisting is the kernel's work
+            None => builder,
+        };
+        Ok(Files::over(builder.build()?, config))
+    }
+
+    /// The same over a pool of the caller's.
+    #[must_use]
+    pub fn over(pool: SpillPool, config: Config) -> Self {
+        Files { pool, config, by_name: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, File>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a file in the place of that name.
+    ///
+    /// # Errors
+    /// Status 507 if there are too many files.
+    pub fn put(&self, name: &str, stored: Stored) -> Result<(), Refusal> {
+        let replaced = {
+            let mut files = self.lock();
+            check_count(&files, name)?;
+            files.insert(name.to_owned(), File::Whole(stored))
+        };
+        drop(replaced); // with no lock
+        Ok(())
+    }
+
+    /// The file of that name.
+    ///
+    /// # Errors
+    /// Status 404.
+    pub fn find(&self, name: &str) -> Result<File, Refusal> {
+        self.lock().get(name).cloned().ok_or_else(|| Refusal::unknown(name))
+    }
+
+    /// The whole file of that name.
+    ///
+    /// # Errors
+    /// Status 404, or 409 if some of it is still to come.
+    pub fn find_whole(&self, name: &str) -> Result<Stored, Refusal> {
+        match self.find(name)? {
+            File::Whole(stored) => Ok(stored),
+            File::Partial(_) => Err(Refusal::new(
+                StatusCode::CONFLICT,
+                "the upload of this file is not complete; send the rest",
+            )),
+        }
+    }
+
+    /// The file of that name to go on with; a new one, if there is none and the client begins at 0.
+    ///
+    /// # Errors
+    /// Status 404 if there is none, 409 if it is whole, 507 if there are too many.
+    pub fn find_partial(&self, name: &str, offset: u64) -> Result<Arc<tokio::sync::Mutex<Partial>>, Refusal> {
+        let mut files = self.lock();
+        match files.get(name) {
+            Some(File::Partial(partial)) => Ok(Arc::clone(partial)),
+            Some(File::Whole(_)) => Err(Refusal::new(
+                StatusCode::CONFLICT,
+                "the file is complete; delete it, or put another in its place",
+            )),
+            None if offset > 0 => Err(Refusal::unknown(name)),
+            None => {
+                check_count(&files, name)?;
+                let partial = Arc::new(tokio::sync::Mutex::new(Partial::new(&self.pool)));
+                files.insert(name.to_owned(), File::Partial(Arc::clone(&partial)));
+                Ok(partial)
+            }
+        }
+    }
+
+    /// Whether `partial` is still the file of that name, and not deleted or replaced.
+    ///
+    /// # Errors
+    /// Status 409.
+    pub fn check_current(
+        &self,
+        name: &str,
+        partial: &Arc<tokio::sync::Mutex<Partial>>,
+    ) -> Result<(), Refusal> {
+        check_current(&self.lock(), name, partial)
+    }
+
+    /// Puts the whole file in the place of what came of it so far.
+    ///
+    /// # Errors
+    /// As [`check_current`](Files::check_current).
+    pub fn complete(
+        &self,
+        name: &str,
+        partial: &Arc<tokio::sync::Mutex<Partial>>,
+        stored: Stored,
+    ) -> Result<(), Refusal> {
+        let mut files = self.lock();
+        check_current(&files, name, partial)?;
+        files.insert(name.to_owned(), File::Whole(stored));
+        Ok(()) // and the caller has the other still
+    }
+
+    /// Removes the files that are not whole, that no request goes on with, and to which nothing was added for [`Config::resume`].
+    pub fn remove_stale(&self) {
+        let is_stale = |file: &File| {
+            let File::Partial(partial) = file else { return false };
+            // Nobody takes another reference without the lock of the names.
+            Arc::strong_count(partial) == 1
+                && partial.try_lock().is_ok_and(|partial| partial.grown.elapsed() >= self.config.resume)
+        };
+        let stale: Vec<_> = {
+            let mut files = self.lock();
+            let names = files.iter().filter(|(_, file)| is_stale(file)).map(|(name, _)| name.clone());
+            let names: Vec<_> = names.collect();
+            names.iter().filter_map(|name| files.remove(name)).collect()
+        };
+        drop(stale); // with no lock
+    }
+
+    /// Removes them when their time has come, for ever.
+    pub async fn keep_removing_stale(&self) -> Infallible {
+        let [shortest, longest] = LOOKS;
+        loop {
+            sleep((self.config.resume / 4).clamp(shortest, longest)).await;
+            self.remove_stale();
+        }
+    }
+
+    /// Removes the file of that name, and returns it.
+    ///
+    /// # Errors
+    /// Status 404.
+    pub fn remove(&self, name: &str) -> Result<File, Refusal> {
+        self.lock().remove(name).ok_or_else(|| Refusal::unknown(name))
+    }
+
+    /// The names, in order, and the lengths of those that are whole.
+    #[must_use]
+    pub fn list(&self) -> Vec<Value> {
+        let describe = |(name, file): (&String, &File)| match file {
+            File::Whole(stored) => stored.describe(name),
+            File::Partial(_) => json!({ "name": name }),
+        };
+        self.lock().iter().map(describe).collect()
+    }
+}
+
+fn check_current(
+    files: &BTreeMap<String, File>,
+    name: &str,
+    partial: &Arc<tokio::sync::Mutex<Partial>>,
+) -> Result<(), Refusal> {
+    match files.get(name) {
+        Some(File::Partial(current)) if Arc::ptr_eq(current, partial) => Ok(()),
+        _ => Err(Refusal::new(StatusCode::CONFLICT, "the file was completed, deleted or replaced meanwhile")),
+    }
+}
+
+fn check_count(files: &BTreeMap<String, File>, name: &str) -> Result<(), Refusal> {
+    if files.len() >= FILES_MAX && !files.contains_key(name) {
+        return Err(Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "there are too many files; delete some"));
+    }
+    Ok(())
+}

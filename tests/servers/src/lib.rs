@@ -1,0 +1,37 @@
+//! An upload server over a pool: any number of uploads at once, within one limit of memory and one of disk.
+//!
+//! The program is `examples/upload_server.rs`; here it is as a library, so that tests start it by themselves. What it answers is
+//! in `docs/servers.md`.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `server.rs` | connections: accepting them, and ending them at a shutdown |
+//! | `routes.rs` | which request goes where |
+//! | `files.rs` | what was uploaded, by name |
+//! | `upload.rs`, `resume.rs`, `multipart.rs` | bodies on their way in |
+//! | `download.rs`, `range.rs` | and out |
+//! | `metrics.rs`, `page.html` | the pool, for Prometheus and for the eye |
+//! | `refusal.rs` | what is answered instead |
+//! | `client.rs`, `running.rs`, `scripted.rs` | clients, servers in this process, bodies and stores for tests and loads |
+//! | `process.rs` | open files and memory of the process |
+
+pub mod client;
+pub mod download;
+pub mod files;
+pub mod hashed;
+pub mod metrics;
+pub mod multipart;
+pub mod process;
+pub mod range;
+pub mod refusal;
+pub mod resume;
+pub mod routes;
+pub mod running;
+pub mod scripted;
+pub mod server;
+pub mod upload;
+
+/// Runs the code of the page as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/servers.md")]
+struct Page;

@@ -1,0 +1,156 @@
+//! Files as the fields of a form, by `multer`: each is collected as a body of its own.
+//!
+//! Promises: no field, and no form, is longer than the limit of a file; a form has at most [`FIELDS_MAX`] fields, and at most
+//! [`BESIDE_MAX`] bytes before each; a form that does not arrive whole changes nothing. The parser has some [`BESIDE_MAX`] bytes of a
+//! form in memory, however fast it arrives.
+
+use crate::files::{Files, Stored, check_name};
+use crate::refusal::Refusal;
+use crate::upload::receive;
+use axum::Json;
+use axum::body::{Body as AxumBody, BodyDataStream};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use bytes::Bytes;
+use futures_core::Stream;
+use http_body::{Body, Frame};
+use multer::{Field, Multipart};
+use serde_json::{Value, json};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use tokio::time::timeout;
+
+/// The most fields of a form: each costs memory that no pool is charged for.
+pub const FIELDS_MAX: usize = 1000;
+
+/// The most bytes before a field: its boundary and its head, which the parser keeps in memory.
+pub const BESIDE_MAX: usize = 64 << 10;
+
+/// The bytes of a form on their way to the parser, which takes all that is there into its memory.
+struct Doled {
+    form: BodyDataStream,
+    taken: Taken,
+}
+
+/// Bytes that the parser has taken since it last gave something away.
+#[derive(Clone, Debug, Default)]
+struct Taken(Arc<AtomicUsize>);
+
+impl Taken {
+    fn is_much(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= BESIDE_MAX
+    }
+
+    fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Doled {
+    fn new(form: AxumBody, taken: Taken) -> Self {
+        Doled { form: form.into_data_stream(), taken }
+    }
+}
+
+impl Stream for Doled {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.taken.is_much() {
+            context.waker().wake_by_ref(); // once the parser has looked at what it has
+            return Poll::Pending;
+        }
+        let next = ready!(Pin::new(&mut self.form).poll_next(context));
+        if let Some(Ok(data)) = &next {
+            self.taken.0.fetch_add(data.len(), Ordering::Relaxed);
+        }
+        Poll::Ready(next)
+    }
+}
+
+/// A field as a body.
+struct FieldBody<'a>(Field<'a>, Taken);
+
+impl Body for FieldBody<'_> {
+    type Data = Bytes;
+    type Error = multer::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, multer::Error>>> {
+        let data = ready!(Pin::new(&mut self.0).poll_next(context));
+        self.1.reset();
+        Poll::Ready(data.map(|data| data.map(Frame::data)))
+    }
+}
+
+/// The next field, if its head is of a usual length and comes in time.
+async fn next_field(
+    files: &Files,
+    form: &mut Multipart<'static>,
+    taken: &Taken,
+) -> Result<Option<Field<'static>>, Refusal> {
+    taken.reset();
+    let next = poll_fn(|context| {
+        // Twice, since the parser may have taken bytes last that it has not looked at.
+        for _ in 0..2 {
+            if let Poll::Ready(field) = form.poll_next_field(context) {
+                return Poll::Ready(field.map_err(|error| bad_form(&error)));
+            }
+        }
+        if !taken.is_much() {
+            return Poll::Pending;
+        }
+        let text = format!("a form has at most {BESIDE_MAX} bytes before each field");
+        Poll::Ready(Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text)))
+    });
+    let idle = files.config.idle;
+    let late = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, format!("no field came for {idle:?}"));
+    timeout(idle, next).await.map_err(late)?
+}
+
+fn bad_form(error: &multer::Error) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, format!("the form cannot be read: {error}"))
+}
+
+/// `POST /files`: each field is a file, whose name is that of the field's file, or of the field. Fields without a name are
+/// refused.
+///
+/// # Errors
+/// 400 for a form that cannot be read, a bad name or a broken body; 415 for what is no form; 408, 413, 503, 507.
+pub async fn post(
+    State(files): State<Arc<Files>>,
+    request: Request,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let boundary = content_type.and_then(|value| multer::parse_boundary(value).ok());
+    let boundary = boundary.ok_or_else(|| {
+        Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send a form: multipart/form-data, with its boundary",
+        )
+    })?;
+    let taken = Taken::default();
+    let mut form = Multipart::new(Doled::new(request.into_body(), taken.clone()), boundary);
+    let (mut received, mut left) = (Vec::<(String, Stored)>::new(), files.config.limit);
+    while let Some(field) = next_field(&files, &mut form, &taken).await? {
+        if received.len() >= FIELDS_MAX {
+            let text = format!("a form has at most {FIELDS_MAX} fields; send several forms");
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        let name = field.file_name().or(field.name()).unwrap_or_default().to_owned();
+        check_name(&name)?;
+        let stored = receive(&files, FieldBody(field, taken.clone()), left).await?;
+        left -= stored.frozen.len();
+        received.push((name, stored));
+    }
+    let descriptions: Vec<_> = received.iter().map(|(name, stored)| stored.describe(name)).collect();
+    for (name, stored) in received {
+        files.put(&name, stored)?;
+    }
+    Ok((StatusCode::CREATED, Json(json!(descriptions))))
+}

@@ -1,0 +1,68 @@
+//! The answer to a request that was not carried out: a status, and a line of text that says what would have worked.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use overspill::CollectError;
+use std::error::Error;
+use std::iter::successors;
+
+/// A status, a line for the client, and at most one header.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    text: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    /// A refusal with this status and text.
+    pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        Refusal { status, text: text.into(), header: None }
+    }
+
+    /// There is no file of that name.
+    #[must_use]
+    pub fn unknown(name: &str) -> Self {
+        Refusal::new(StatusCode::NOT_FOUND, format!("there is no file {name:?}"))
+    }
+
+    /// Something failed that is not the client's to know in detail: it goes to the log.
+    #[must_use]
+    pub fn internal(error: &dyn Error) -> Self {
+        eprintln!("{}", chain(error));
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says how")
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.header = Some((name, value.into()));
+        self
+    }
+}
+
+/// An error and its sources, as a line.
+fn chain(error: &dyn Error) -> String {
+    let sources = successors(error.source(), |error: &&dyn Error| (*error).source());
+    sources.fold(error.to_string(), |line, source| format!("{line}: {source}"))
+}
+
+impl From<CollectError> for Refusal {
+    fn from(error: CollectError) -> Self {
+        if error.status().is_server_error() {
+            eprintln!("{}", chain(&error));
+        }
+        let refusal = Refusal::new(error.status(), error.to_string());
+        match error.retry_after() {
+            Some(after) => refusal.with(header::RETRY_AFTER, after.as_secs().max(1)),
+            None => refusal,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let headers: HeaderMap = self.header.into_iter().collect();
+        (self.status, headers, self.text + "\n").into_response()
+    }
+}

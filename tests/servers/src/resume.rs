@@ -1,0 +1,124 @@
+//! A file that arrives in several requests, each of which goes on where the last one broke off.
+//!
+//! Promises: what was accepted is kept for [`Config::resume`](crate::files::Config::resume), however its request ends, and no byte is
+//! taken twice. A request is told at once if another has gone on with the file, and once more of it comes if the file was deleted or
+//! replaced: it brings nothing back.
+
+use crate::files::{Files, Partial, check_name};
+use crate::refusal::Refusal;
+use axum::Json;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::{Buf, Bytes};
+use http_body_util::BodyExt;
+use overspill::CollectError;
+use sha2::Digest;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+/// Where the bytes of a request begin in the file.
+pub const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+
+/// Whether the file is whole with this request: `?1`, which it is without the header too, or `?0`.
+pub const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
+
+/// `PATCH /files/NAME`: appends the body at the offset of the header `Upload-Offset`, or of `?offset=`. Offset 0 makes the file.
+/// It is whole when a request has arrived whole that has no header `Upload-Complete: ?0`.
+///
+/// # Errors
+/// 409, with the header `Upload-Offset`, if the file ends elsewhere; 404 and 409 without it, if there is nothing to go on with; 400,
+/// 408, 413, 503, 507: what was accepted is kept then, and `HEAD` says how much that is.
+pub async fn patch(
+    State(files): State<Arc<Files>>,
+    Path(name): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    check_name(&name)?;
+    let (mut offset, is_last) = place(request.headers(), &query)?;
+    let partial = files.find_partial(&name, offset)?;
+    check_offset(&*partial.lock().await, offset)?;
+    let mut body = request.into_body();
+    while let Some(frame) = timeout(files.config.idle, body.frame()).await.map_err(|_| idle(&files))? {
+        let frame = frame.map_err(|error| broken(&error))?;
+        files.check_current(&name, &partial)?;
+        if let Ok(data) = frame.into_data() {
+            append(&partial, &mut offset, data, files.config.limit).await?;
+        }
+    }
+    if !is_last {
+        let headers =
+            [(UPLOAD_OFFSET, HeaderValue::from(offset)), (UPLOAD_COMPLETE, HeaderValue::from_static("?0"))];
+        return Ok((StatusCode::NO_CONTENT, headers).into_response());
+    }
+    let mut locked = partial.lock().await;
+    check_offset(&locked, offset)?;
+    let stored = locked.finish().await?.ok_or_else(ended)?;
+    let description = stored.describe(&name);
+    files.complete(&name, &partial, stored)?;
+    Ok((StatusCode::CREATED, Json(description)).into_response())
+}
+
+/// Where the bytes of a request begin, and whether they are the last.
+fn place(headers: &HeaderMap, query: &HashMap<String, String>) -> Result<(u64, bool), Refusal> {
+    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let offset = header(UPLOAD_OFFSET).or(query.get("offset").map(String::as_str));
+    let offset = offset.and_then(|offset| offset.trim().parse().ok()).ok_or_else(|| {
+        let text = "say where the bytes begin: the header Upload-Offset, or ?offset=";
+        Refusal::new(StatusCode::BAD_REQUEST, text)
+    })?;
+    Ok((offset, header(UPLOAD_COMPLETE) != Some("?0")))
+}
+
+/// Appends `data` at `offset`, and moves that. The lock is held for one write at a time, so a request that has lost its client
+/// stops none that goes on.
+async fn append(
+    partial: &Mutex<Partial>,
+    offset: &mut u64,
+    mut data: Bytes,
+    limit: u64,
+) -> Result<(), Refusal> {
+    while data.has_remaining() {
+        let mut partial = partial.lock().await;
+        check_offset(&partial, *offset)?;
+        if *offset + data.len() as u64 > limit {
+            let text = format!("a file has at most {limit} bytes");
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        let Partial { buffer, sum, grown } = &mut *partial;
+        let buffer = buffer.as_mut().ok_or_else(ended)?;
+        // Nothing is taken if this is dropped while it waits, and from here on nothing waits.
+        let taken = buffer.write(&data).await.map_err(|error| CollectError::of_write(*offset, error))?;
+        sum.update(&data[..taken]);
+        *grown = Instant::now();
+        data.advance(taken);
+        *offset += taken as u64;
+    }
+    Ok(())
+}
+
+fn check_offset(partial: &Partial, offset: u64) -> Result<(), Refusal> {
+    let end = partial.offset().ok_or_else(ended)?;
+    if end == offset {
+        return Ok(());
+    }
+    let text = format!("the file ends at {end}, and the bytes begin at {offset}");
+    Err(Refusal::new(StatusCode::CONFLICT, text).with(UPLOAD_OFFSET, end))
+}
+
+fn ended() -> Refusal {
+    Refusal::new(StatusCode::CONFLICT, "another request has completed the file")
+}
+
+fn idle(files: &Files) -> Refusal {
+    let text = format!("nothing arrived for {:?}; go on at the offset that HEAD says", files.config.idle);
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, text)
+}
+
+fn broken(error: &axum::Error) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, format!("the body ended before its end: {error}"))
+}

@@ -1,0 +1,124 @@
+//! Connections: accepting them, and ending them at a shutdown.
+//!
+//! Promises: of the response of a client that reads slowly, the process has a frame and at most [`BUFFERED_MAX`] bytes, and on Linux the
+//! system a frame past [`UNSENT_MAX`] and what is on its way; at a shutdown, requests that run are carried out, for as long as is allowed.
+
+use crate::files::Files;
+use crate::routes::routes;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::time::{sleep, timeout};
+
+/// Bytes of a request that hyper reads at a time, and of a response that wait for its client, past its last frame. hyper's own limit
+/// is 400 KiB; with 64 KiB, a thousand clients that upload had 200 MiB resident over a pool of 64.
+pub const BUFFERED_MAX: usize = 16 << 10;
+
+/// Bytes of a response in the system that are not on their way to its client. Without it the system takes up to 4 MiB for each connection:
+/// five hundred clients that read slowly had 1.7 GiB of it, and made those that read fast wait for memory.
+#[cfg(target_os = "linux")]
+pub const UNSENT_MAX: u32 = 128 << 10;
+
+/// The time that a client has for the head of its request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause after a connection could not be accepted, mostly for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that wait to be accepted. A thousand clients that came at once overflowed the queue that `TcpListener::bind` makes, and
+/// some were reset in the middle of their requests.
+const BACKLOG: u32 = 4096;
+
+/// Listens on a host and port.
+///
+/// # Errors
+/// If the name cannot be resolved, or none of its addresses can be listened on.
+pub async fn listen(address: &str) -> io::Result<TcpListener> {
+    let mut failed = io::ErrorKind::AddrNotAvailable.into();
+    for address in lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // On Windows it would let two servers listen on one port.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// Serves `files` on `listener` until `shutdown` is ready, and then at most for `grace`. Returns whether all requests had been
+/// carried out by then. Removes [stale](Files::remove_stale) files meanwhile.
+pub async fn serve(
+    listener: TcpListener,
+    files: Arc<Files>,
+    shutdown: impl Future<Output = ()>,
+    grace: Duration,
+) -> bool {
+    tokio::select! {
+        is_done = serve_routes(listener, routes(Arc::clone(&files)), shutdown, grace) => is_done,
+        never = files.keep_removing_stale() => match never {},
+    }
+}
+
+/// The same for any routes.
+pub async fn serve_routes(
+    listener: TcpListener,
+    routes: Router,
+    shutdown: impl Future<Output = ()>,
+    grace: Duration,
+) -> bool {
+    let open = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFERED_MAX);
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            () = &mut shutdown => break,
+        };
+        match accepted {
+            Ok(stream) => {
+                let service = TowerToHyperService::new(routes.clone());
+                let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+                // A connection that ends badly was told so by its status, or has no client any more.
+                tokio::spawn(async move { drop(connection.await) });
+            }
+            Err(error) => {
+                eprintln!("cannot accept a connection: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    timeout(grace, open.shutdown()).await.is_ok()
+}
+
+async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX)?;
+    Ok(stream)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_keeps_little_for_a_client_that_does_not_read() {
+        let listener = listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), accept(&listener));
+        let (_client, accepted) = (client.unwrap(), accepted.unwrap());
+        assert_eq!(socket2::SockRef::from(&accepted).tcp_notsent_lowat().unwrap(), UNSENT_MAX);
+    }
+}

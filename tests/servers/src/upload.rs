@@ -1,0 +1,43 @@
+//! A file as the body of a request.
+
+use crate::files::{Files, Stored, check_name};
+use crate::hashed::Hashed;
+use crate::refusal::Refusal;
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use bytes::Bytes;
+use http_body::Body;
+use serde_json::Value;
+use std::error::Error;
+use std::sync::Arc;
+
+/// Takes a body of at most `limit` bytes into the pool, and hashes it on its way.
+///
+/// # Errors
+/// As [`CollectError::status`](overspill::CollectError::status).
+pub async fn receive<B>(files: &Files, body: B, limit: u64) -> Result<Stored, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut body = Hashed::new(body);
+    let collected = files.pool.collect(&mut body).limit(limit).idle_timeout(files.config.idle).await?;
+    Ok(Stored { frozen: collected.into_frozen(), sha256: body.finish().into() })
+}
+
+/// `PUT /files/NAME`: the body is the file. One that does not arrive whole changes nothing.
+///
+/// # Errors
+/// 400 for a bad name or a broken body, 408, 413, 503, 507.
+pub async fn put(
+    State(files): State<Arc<Files>>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    check_name(&name)?;
+    let stored = receive(&files, request.into_body(), files.config.limit).await?;
+    let description = stored.describe(&name);
+    files.put(&name, stored)?;
+    Ok((StatusCode::CREATED, Json(description)))
+}

@@ -1,0 +1,204 @@
+//! Bodies on their way out: frames, lengths, clones, failures.
+#![allow(missing_docs)]
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::BodyExt;
+use overspill::testing::{Call, Failure, Fault, FaultPlan, PoolPlan};
+use overspill::{BodyError, Frozen, MemoryStore, SpillBody, SpillError, SpillPool};
+use overspill_servers::running::until_empty;
+use overspill_servers::scripted::{Watched, polled_at_most};
+use std::error::Error;
+use std::io::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+const PAGE: usize = 4096;
+
+fn content(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n * 7 + n / 251).to_le_bytes()[0]).collect()
+}
+
+fn pool(memory: usize) -> SpillPool {
+    SpillPool::builder().memory(memory).page_size(PAGE).store(MemoryStore::new()).build().unwrap()
+}
+
+fn frozen(pool: &SpillPool, content: &[u8]) -> Frozen {
+    let mut buffer = pool.buffer();
+    buffer.write_all(content).unwrap();
+    buffer.freeze()
+}
+
+/// The next frame, which must be there at once, with no runtime.
+fn now(body: &mut SpillBody) -> Option<Result<Bytes, BodyError>> {
+    match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(frame) => frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())),
+        Poll::Pending => panic!("it is in memory"),
+    }
+}
+
+#[test]
+fn what_is_in_memory_leaves_at_once_and_is_not_copied() {
+    let (pool, content) = (pool(64 * PAGE), content(2 * PAGE + PAGE / 2));
+    let frozen = frozen(&pool, &content);
+    let mut body = frozen.body();
+    for page in 0..3 {
+        let (start, end) = (page * PAGE, content.len().min((page + 1) * PAGE));
+        assert_eq!(body.size_hint().exact(), Some((content.len() - start) as u64));
+        assert!(!body.is_end_stream());
+        let frame = now(&mut body).unwrap().unwrap();
+        assert!(frame == content[start..end], "one page a frame");
+        let lent = frozen.bytes_at(start as u64, end - start).unwrap();
+        assert_eq!(frame.as_ptr(), lent.as_ptr(), "the pool's own page");
+    }
+    assert!(body.is_end_stream() && now(&mut body).is_none() && now(&mut body).is_none());
+    assert_eq!((body.size_hint().exact(), pool.stats().memory_lent), (Some(0), 0));
+    assert!(frozen.slice(5..5).body().is_end_stream());
+    let mut part = frozen.slice(PAGE as u64 - 1..PAGE as u64 + 1).body();
+    assert_eq!(part.size_hint().exact(), Some(2));
+    assert_eq!(now(&mut part).unwrap().unwrap(), content[PAGE - 1..PAGE]);
+    assert_eq!(now(&mut part).unwrap().unwrap(), content[PAGE..PAGE + 1]);
+}
+
+#[test]
+fn a_body_fits_where_bodies_are_sent() {
+    fn fits<B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Sync + 'static>(_: &B) {
+    }
+    let body = SpillBody::from(frozen(&pool(PAGE), b"x"));
+    fits(&body);
+    let boxed = http_body_util::combinators::BoxBody::new(body);
+    assert_eq!(boxed.size_hint().exact(), Some(1));
+}
+
+#[tokio::test]
+async fn a_clone_starts_at_the_beginning() {
+    let (pool, content) = (pool(4 * PAGE), content(40 * PAGE));
+    let frozen = frozen(&pool, &content);
+    let mut body = frozen.body();
+    for _ in 0..10 {
+        body.frame().await.unwrap().unwrap();
+    }
+    let (clone, rest) = (body.clone(), usize::try_from(body.size_hint().exact().unwrap()).unwrap());
+    assert!(clone.frozen().len() == content.len() as u64 && rest < content.len());
+    assert!(clone.collect().await.unwrap().to_bytes() == content);
+    assert!(body.collect().await.unwrap().to_bytes() == content[content.len() - rest..]);
+}
+
+/// Any memory, at once and with a receiver that keeps every frame; the loop's thread makes no call of the store.
+#[tokio::test]
+async fn what_is_spilled_is_read_ahead_off_the_loop() {
+    let content = content(100 * PAGE + 17);
+    for memory in [0, 1, 2, 10, 50, 200] {
+        let store = Watched::new();
+        let pool =
+            SpillPool::builder().memory(memory * PAGE).page_size(PAGE).store(store.clone()).build().unwrap();
+        let written = tokio::task::spawn_blocking({
+            let (pool, content) = (pool.clone(), content.clone());
+            move || frozen(&pool, &content)
+        });
+        let frozen = written.await.unwrap();
+        let (mut bodies, mut sent) = (vec![frozen.body(); 5], vec![Vec::new(); 5]);
+        for turn in 0.. {
+            let (body, sent) = (&mut bodies[turn % 5], &mut sent[turn % 5]);
+            match body.frame().await {
+                Some(frame) => sent.push(frame.unwrap().into_data().unwrap()),
+                None if turn % 5 == 4 => break,
+                None => {}
+            }
+            let stats = pool.stats();
+            assert!(stats.memory_used <= stats.memory_limit && stats.memory_lent <= stats.memory_limit / 4);
+        }
+        for sent in sent {
+            assert!(sent.concat() == content, "in {memory} pages");
+            assert!(sent.iter().all(|frame| frame.len() <= 16 << 10));
+        }
+        drop(frozen);
+        drop(bodies); // the last handles, and on the loop
+        until_empty(&pool).await;
+        assert_eq!(store.calls(), 0, "in {memory} pages");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_cannot_be_read_ends_the_body_with_its_place() {
+    let (pool, faults) = PoolPlan::default().pool(); // pages of 8 bytes, all in the store
+    let content = content(100);
+    let frozen = tokio::task::spawn_blocking({
+        let content = content.clone();
+        move || frozen(&pool, &content)
+    });
+    let frozen = frozen.await.unwrap();
+    for n in 0.. {
+        faults.set(FaultPlan::new().with(Fault::lasting(n, Failure::io()).on(Call::Read)));
+        let (mut body, mut sent) = (frozen.body(), Vec::new());
+        let error = loop {
+            match body.frame().await {
+                None => break None,
+                Some(Ok(frame)) => sent.extend(frame.into_data().unwrap()),
+                Some(Err(error)) => break Some(error),
+            }
+        };
+        assert!(sent == content[..sent.len()]);
+        let Some(error) = error else {
+            assert_eq!((sent.len(), faults.failed()), (content.len(), 0));
+            break;
+        };
+        assert_eq!(error.position, sent.len() as u64);
+        assert!(matches!(SpillError::of(&error.source), Some(SpillError::Store { .. })), "{error:?}");
+        assert!(error.source().is_some() && body.is_end_stream());
+        assert!(body.frame().await.is_none());
+        faults.lift();
+        assert!(body.clone().collect().await.unwrap().to_bytes() == content, "a clone starts anew");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_dropped_at_any_point_leaves_nothing() {
+    let content = content(30 * PAGE);
+    for memory in [0, 3 * PAGE, 16 * PAGE] {
+        let pool = pool(memory);
+        for polls in 0.. {
+            let written = tokio::task::spawn_blocking({
+                let (pool, content) = (pool.clone(), content.clone());
+                move || frozen(&pool, &content)
+            });
+            let body = written.await.unwrap().body();
+            let done = polled_at_most(body.collect(), polls).await;
+            let is_done = done.is_some();
+            drop(done);
+            until_empty(&pool).await;
+            if is_done {
+                break;
+            }
+        }
+    }
+}
+
+/// The runtime ends in the middle: the body says so, or its bytes come.
+#[test]
+fn a_body_outlives_its_runtime() {
+    let (pool, content) = (pool(0), content(30 * PAGE));
+    let mut body = frozen(&pool, &content).body();
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let first = runtime().block_on(async { body.frame().await.unwrap().unwrap().into_data().unwrap() });
+    assert!(first == content[..first.len()]);
+    let rest = runtime().block_on(async { body.collect().await.unwrap().to_bytes() });
+    assert!(rest == content[first.len()..]);
+}
+
+/// The last handle of a body is dropped by an event loop, as a rule, and the blocks of a megabyte would be freed there.
+#[tokio::test]
+async fn dropping_the_last_handle_calls_no_store() {
+    let store = Watched::new();
+    let pool = SpillPool::builder().memory(0).page_size(PAGE).store(store.clone()).build().unwrap();
+    let written = tokio::task::spawn_blocking({
+        let pool = pool.clone();
+        move || frozen(&pool, &content(400 * PAGE))
+    });
+    let body = SpillBody::from(written.await.unwrap());
+    assert_eq!(pool.stats().disk_used, 400 * PAGE as u64);
+    drop(body);
+    assert_eq!((pool.stats().disk_used, store.calls()), (0, 0));
+    pool.trim(); // which may
+    assert!(store.calls() > 0);
+}

@@ -1,0 +1,145 @@
+//! Clients that mean harm, or stop in the middle: what they can hold, and what they can change.
+#![allow(missing_docs)]
+
+use overspill_servers::files::{Config, Files};
+use overspill_servers::running::{Running, config, until};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Longer than any answer takes.
+const LONG: Duration = Duration::from_secs(30);
+
+const FORM: &str = "content-type: multipart/form-data; boundary=X";
+
+/// A resumed upload that ended after its file had been deleted put it there again; after another had taken its name, it took the
+/// place of that one, which its client had been told was stored.
+#[tokio::test]
+async fn what_was_deleted_or_replaced_is_not_brought_back_by_its_upload() {
+    for put in [false, true] {
+        let server = Running::start(config()).await;
+        let mut resumed = server.client().await;
+        resumed.begin("PATCH", "/files/a", &["upload-offset: 0", "content-length: 10"]).await.unwrap();
+        resumed.send(b"older").await.unwrap();
+        let pool = &server.files.pool;
+        until("it has begun", || pool.stats().memory_used > 0).await;
+        if put {
+            assert_eq!(server.request("PUT", "/files/a", &[], b"newer").await.status, 201);
+        } else {
+            assert_eq!(server.request("DELETE", "/files/a", &[], b"").await.status, 204);
+        }
+        resumed.send(b"older").await.unwrap();
+        let refused = timeout(LONG, resumed.reply("PATCH")).await.unwrap().unwrap();
+        assert_eq!(refused.status, 409, "{}", refused.text());
+        let got = server.request("GET", "/files/a", &[], b"").await;
+        assert_eq!(
+            (got.status, got.text().starts_with("newer")),
+            if put { (200, true) } else { (404, false) }
+        );
+        server.request("DELETE", "/files/a", &[], b"").await;
+        server.until_empty().await;
+    }
+}
+
+/// A pause within a field was found, and one between two fields was not: such a client held what it had sent for as long as it liked.
+#[tokio::test]
+async fn a_form_that_stops_between_its_fields_is_told_so() {
+    let server = Running::start(Config { idle: Duration::from_millis(30), ..config() }).await;
+    let field = "--X\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\nfirst\r\n--X\r\ncontent-disp";
+    for sent in ["", "--X", field] {
+        let mut slow = server.client().await;
+        slow.begin("POST", "/files", &[FORM, "content-length: 1000"]).await.unwrap();
+        slow.send(sent.as_bytes()).await.unwrap();
+        let told = timeout(LONG, slow.reply("POST")).await.expect("it waited for ever").unwrap();
+        assert_eq!(told.status, 408, "{}", told.text());
+    }
+    server.until_empty().await;
+}
+
+/// What lies before, between and after the fields of a form was kept in memory by its parser, whatever its length: beside the pool, and
+/// without a limit.
+#[tokio::test]
+async fn a_form_has_little_beside_its_fields() {
+    let server = Running::start(config()).await;
+    let head = "--X\r\ncontent-disposition: form-data; name=\"a\"\r\n";
+    for beginning in ["", head, &format!("{head}\r\nfirst\r\n--X\r\n")] {
+        let mut client = server.client().await;
+        client.begin("POST", "/files", &[FORM, "transfer-encoding: chunked"]).await.unwrap();
+        client.send_chunk(beginning.as_bytes()).await.unwrap();
+        let mut sent = 0;
+        let broken = loop {
+            if client.send_chunk(&[b'x'; 16 << 10]).await.is_err() {
+                break true; // it was refused, and the connection closed
+            }
+            sent += 16 << 10;
+            if sent > 8 << 20 {
+                break false;
+            }
+        };
+        assert!(broken, "{sent} bytes were taken after {beginning:?}");
+    }
+    server.until_empty().await;
+    // Neither do long fields have a limit there, nor do many short ones.
+    let mut form = format!("{head}\r\n").into_bytes();
+    form.extend(vec![b'x'; 5 << 20]);
+    for number in 0..900 {
+        form.extend(format!("\r\n--X\r\nx-padding: {number:0>1000}\r\ncontent-disposition: form-data; name=\"{number}\"\r\n\r\n").bytes());
+    }
+    form.extend(b"\r\n--X--\r\n");
+    assert_eq!(server.request("POST", "/files", &[FORM], &form).await.status, 201);
+}
+
+/// RFC 9110 defines ranges for `GET` alone. An `If-Range` that is no tag was taken for none.
+#[tokio::test]
+async fn a_range_is_for_the_same_file_and_for_get() {
+    let server = Running::start(config()).await;
+    server.request("PUT", "/files/a", &[], b"0123456789").await;
+    let head = server.request("HEAD", "/files/a", &["range: bytes=0-1"], b"").await;
+    assert_eq!((head.status, head.header("content-length")), (200, Some("10")));
+    let head = server.request("HEAD", "/files/a", &["range: bytes=10-"], b"").await;
+    assert_eq!(head.status, 200);
+    let other = server.request("GET", "/files/a", &["range: bytes=0-1", "if-range: \"\u{fc}\""], b"").await;
+    assert_eq!((other.status, other.body.len()), (200, 10));
+}
+
+/// Uploads that broke off were kept for as long as the process lived: a client that began many and completed none filled the disk.
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_nobody_resumes_is_gone_in_time() {
+    let files = Files::new(Config { resume: LONG, ..config() }).unwrap();
+    let removing = async { match files.keep_removing_stale().await {} };
+    let checked = async {
+        let write = async |name, offset, bytes: &[u8]| {
+            let partial = files.find_partial(name, offset).unwrap();
+            let mut locked = partial.lock().await;
+            locked.buffer.as_mut().unwrap().write_all(bytes).await.unwrap();
+            locked.grown = Instant::now();
+            drop(locked);
+            partial
+        };
+        write("stale", 0, b"bytes").await;
+        write("resumed", 0, b"bytes").await;
+        let busy = write("busy", 0, b"bytes").await;
+        sleep(LONG * 2 / 3).await;
+        write("resumed", 5, b"more").await;
+        assert_eq!(files.list().len(), 3);
+        sleep(LONG * 2 / 3).await;
+        assert!(files.find("stale").is_err() && files.find("resumed").is_ok());
+        assert!(files.check_current("busy", &busy).is_ok(), "a request goes on with it");
+        drop(busy);
+        sleep(LONG * 2 / 3).await;
+        assert_eq!(files.list().len(), 0);
+        let stats = files.pool.stats();
+        assert_eq!((stats.buffers, stats.memory_used), (0, 0));
+    };
+    tokio::select! { () = removing => {}, () = checked => {} }
+}
+
+#[tokio::test]
+async fn a_server_removes_uploads_that_nobody_resumes() {
+    let server = Running::start(Config { resume: Duration::from_millis(30), ..config() }).await;
+    let part =
+        server.request("PATCH", "/files/a", &["upload-offset: 0", "upload-complete: ?0"], b"bytes").await;
+    assert_eq!(part.status, 204);
+    server.until_empty().await;
+    assert_eq!(server.request("HEAD", "/files/a", &[], b"").await.status, 404);
+}

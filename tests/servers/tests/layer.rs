@@ -1,0 +1,199 @@
+//! The layer, over services and over axum: what it hands on, what it answers by itself, and whom it makes wait.
+#![allow(missing_docs)]
+
+use axum::Router;
+use axum::routing::post;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use overspill::{MemoryStore, SpillBody, SpillBodyLayer, SpillPool};
+use overspill_servers::running::until_empty;
+use overspill_servers::scripted::{Scripted, Step, polled_at_most};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tower::{Layer, Service, ServiceExt};
+
+fn pool(memory: usize, disk: u64) -> SpillPool {
+    let builder = SpillPool::builder().memory(memory).disk(disk).page_size(4096);
+    builder.store(MemoryStore::new()).build().unwrap()
+}
+
+/// Sends back what it gets, in the number of times that its body says.
+#[derive(Clone, Default)]
+struct Echo {
+    calls: Arc<AtomicU64>,
+    /// Clones that were made ready and not called.
+    is_ready: bool,
+}
+
+impl Service<Request<SpillBody>> for Echo {
+    type Response = Response<SpillBody>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Response<SpillBody>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<SpillBody>) -> Self::Future {
+        assert!(std::mem::take(&mut self.is_ready), "called before it was ready");
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let answer = match request.uri().path() {
+            "/fails" => Err(io::Error::other("its own")),
+            _ => Ok(Response::new(request.into_body())),
+        };
+        ready(answer)
+    }
+}
+
+fn request<B>(path: &str, body: B) -> Request<B> {
+    Request::post(path).header("kept", "yes").body(body).unwrap()
+}
+
+#[tokio::test]
+async fn a_body_is_handed_on_whole_with_its_trailers_and_errors_of_the_service_pass() {
+    let (pool, echo) = (pool(1 << 20, u64::MAX), Echo::default());
+    let service = SpillBodyLayer::new(pool.clone()).layer(echo.clone());
+    let trailers = HeaderMap::from_iter([("end".parse().unwrap(), HeaderValue::from_static("here"))]);
+    let content = vec![7; 100_000];
+    for _ in 0..3 {
+        let body = Scripted::pieces(&content, 1400).then([Step::Trailers(trailers.clone())]);
+        let answer = service.clone().oneshot(request("/", body)).await.unwrap();
+        let sent = answer.into_body().collect().await.unwrap();
+        assert_eq!(sent.trailers(), Some(&trailers));
+        assert!(sent.to_bytes() == content);
+    }
+    let failed = service.clone().oneshot(request("/fails", Full::new(&b"x"[..]))).await;
+    assert_eq!(failed.unwrap_err().to_string(), "its own");
+    assert_eq!(echo.calls.load(Ordering::Relaxed), 4);
+    until_empty(&pool).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_collected_is_answered_and_the_service_not_called() {
+    let echo = Echo::default();
+    let pieces = |len| Scripted::pieces(&vec![7; len], 1400);
+    for (pool, body, status, retries) in [
+        (pool(1 << 20, u64::MAX), pieces(20_001), StatusCode::PAYLOAD_TOO_LARGE, None),
+        (pool(0, 8192), pieces(10_000), StatusCode::SERVICE_UNAVAILABLE, Some("1")),
+        (pool(1 << 20, u64::MAX), pieces(10).then([Step::Fails("gone")]), StatusCode::BAD_REQUEST, None),
+        (pool(1 << 20, u64::MAX), pieces(10).then([Step::Stuck]), StatusCode::REQUEST_TIMEOUT, None),
+    ] {
+        let layer = SpillBodyLayer::new(pool.clone()).limit(20_000).idle_timeout(Duration::from_secs(5));
+        let answer = layer.layer(echo.clone()).oneshot(request("/", body)).await.unwrap();
+        let after = answer.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap());
+        assert_eq!((answer.status(), after), (status, retries));
+        let length = http_body::Body::size_hint(answer.body()).exact();
+        let text = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(text.len() > 20 && length == Some(text.len() as u64), "{text:?}");
+        until_empty(&pool).await;
+    }
+    assert_eq!(echo.calls.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn axum_takes_the_layer_as_it_is() {
+    let pool = pool(64 << 10, u64::MAX);
+    let app = Router::new()
+        .route("/", post(async |body: Bytes| format!("{} bytes", body.len())))
+        .layer(SpillBodyLayer::new(pool.clone()).limit(1 << 20));
+    let sent = app.clone().oneshot(request("/", axum::body::Body::from(vec![7; 1 << 20]))).await.unwrap();
+    assert_eq!(sent.into_body().collect().await.unwrap().to_bytes(), "1048576 bytes");
+    let refused = app.oneshot(request("/", axum::body::Body::from(vec![7; (1 << 20) + 1]))).await.unwrap();
+    assert_eq!(refused.status(), 413);
+    until_empty(&pool).await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_at_any_point_leaves_nothing() {
+    let pool = pool(8192, u64::MAX);
+    let service =
+        SpillBodyLayer::new(pool.clone()).layer(tower::service_fn(async |request: Request<SpillBody>| {
+            let body = request.into_body();
+            body.clone().collect().await.unwrap();
+            Ok::<_, Infallible>(Response::new(body))
+        }));
+    for polls in 0.. {
+        let body = Scripted::pieces(&[7; 50_000], 5000);
+        let done = polled_at_most(service.clone().oneshot(request("/", body)), polls).await;
+        let is_done = done.is_some();
+        drop(done);
+        until_empty(&pool).await;
+        if is_done {
+            assert!(polls > 5);
+            break;
+        }
+    }
+}
+
+/// A service with one place, which is taken when a clone is ready and free when its call has begun.
+struct OnePlace {
+    is_taken: Arc<AtomicBool>,
+    is_mine: bool,
+}
+
+impl OnePlace {
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.is_mine) {
+            self.is_taken.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Clone for OnePlace {
+    fn clone(&self) -> Self {
+        OnePlace { is_taken: Arc::clone(&self.is_taken), is_mine: false }
+    }
+}
+
+impl Drop for OnePlace {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Service<Request<SpillBody>> for OnePlace {
+    type Response = Response<SpillBody>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<SpillBody>, Infallible>>;
+
+    /// Wakes nobody: the test needs no second attempt.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        if !self.is_mine && self.is_taken.swap(true, Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        self.is_mine = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<SpillBody>) -> Self::Future {
+        assert!(self.is_mine, "called before it was ready");
+        self.leave();
+        ready(Ok(Response::new(request.into_body())))
+    }
+}
+
+/// The layer asked the service whether it was ready before it collected the body, so a client that sent nothing held a place of
+/// the service's limit, and with as many of them nobody was served.
+#[tokio::test(start_paused = true)]
+async fn a_slow_client_holds_no_place_of_the_service() {
+    let pool = pool(1 << 20, u64::MAX);
+    let one = OnePlace { is_taken: Arc::default(), is_mine: false };
+    let service = SpillBodyLayer::new(pool.clone()).layer(one);
+    let never = Scripted::pieces(b"x", 1).then([Step::Stuck]);
+    let mut slow = Box::pin(service.clone().oneshot(request("/", never)));
+    tokio::time::timeout(Duration::from_secs(1), slow.as_mut()).await.expect_err("its body has not come");
+    let quick = service.oneshot(request("/", Full::new(&b"quick"[..])));
+    let answer =
+        tokio::time::timeout(Duration::from_secs(1), quick).await.expect("the place is free").unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "quick");
+    drop(slow);
+    until_empty(&pool).await;
+}

@@ -1,0 +1,169 @@
+//! What a call that was dropped has left, and what comes after it.
+
+use super::subject::runtime;
+use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
+use overspill::{AsyncSpillBuffer, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
+use overspill_tests::support::{content_of, in_time};
+use std::future::poll_fn;
+use std::io::{Seek, SeekFrom, Write};
+use std::pin::pin;
+use std::sync::mpsc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+const PAGE: usize = 4096;
+
+/// Long enough for whatever does not wait for others.
+const LONG: Duration = Duration::from_secs(20);
+
+/// Long enough that a call has come to where it waits.
+const SHORT: Duration = Duration::from_millis(20);
+
+fn pool(memory: usize) -> SpillPool {
+    SpillPool::builder().memory(memory).page_size(PAGE).store(MemoryStore::new()).build().unwrap()
+}
+
+/// Begins `call` off the loop, drops its future while it runs, and lets it end.
+async fn run_and_drop(buffer: &mut AsyncSpillBuffer, call: impl FnOnce(&mut SpillBuffer) + Send + 'static) {
+    let ((begun, has_begun), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel());
+    {
+        let mut run = pin!(buffer.run(move |buffer| {
+            begun.send(()).unwrap();
+            goes_on.recv().unwrap();
+            call(buffer);
+        }));
+        assert!(poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await.is_pending());
+        has_begun.recv().unwrap();
+    }
+    go_on.send(()).unwrap();
+}
+
+/// The position came back with the buffer, after the seek, which also took the old length.
+#[test]
+fn a_seek_after_a_dropped_call_stays() {
+    runtime(1).block_on(async {
+        let mut buffer = pool(1 << 20).buffer().into_async();
+        buffer.write_all(&(0..100).collect::<Vec<u8>>()).await.unwrap();
+        run_and_drop(&mut buffer, |_| ()).await;
+        assert_eq!(buffer.seek(SeekFrom::Start(5)).await.unwrap(), 5);
+        assert_eq!(buffer.read_u8().await.unwrap(), 5);
+        run_and_drop(&mut buffer, |buffer| buffer.set_len(10).unwrap()).await;
+        assert_eq!(buffer.seek(SeekFrom::End(-1)).await.unwrap(), 9);
+        assert_eq!(buffer.read_u8().await.unwrap(), 9);
+    });
+}
+
+/// Bytes that were read beside the pages lay below others that were accepted there. A job moved some of these to the store, and
+/// failed: the old bytes were read.
+#[test]
+fn what_was_accepted_is_read_after_a_job_that_has_failed_half_way() {
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+    let pool = SpillPool::builder().memory(0).page_size(PAGE).store(store).build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[b'A'; 2 * PAGE]).unwrap();
+    runtime(1).block_on(async {
+        let mut buffer = buffer.into_async();
+        buffer.seek(SeekFrom::Start(1000)).await.unwrap();
+        buffer.write_all(&[b'B'; 100]).await.unwrap();
+        buffer.rewind().await.unwrap();
+        buffer.read_exact(&mut [0; 10]).await.unwrap();
+        let short = Fault::once(0, Failure::Short(50)).on(Call::Write);
+        faults.set(FaultPlan::new().with(short).with(Fault::lasting(1, Failure::io()).on(Call::Write)));
+        buffer.run(|_| ()).await.unwrap_err();
+        faults.lift();
+        let mut read = [0; 100];
+        buffer.seek(SeekFrom::Start(1000)).await.unwrap();
+        buffer.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, [b'B'; 100]);
+        let content = content_of(&mut buffer.into_inner().await.unwrap());
+        assert!(content[..1000] == [b'A'; 1000] && content[1000..1100] == [b'B'; 100]);
+    });
+}
+
+/// A buffer of a pool that waits for room below a full disk limit, and one that has taken all of it.
+fn full(at_most: Duration) -> (AsyncSpillBuffer, SpillBuffer) {
+    let builder = SpillPool::builder().memory(0).disk(4 * PAGE as u64).page_size(PAGE);
+    let pool = builder.store(MemoryStore::new()).when_full(WhenFull::Wait { at_most }).build().unwrap();
+    let mut holder = pool.buffer();
+    holder.write_all(&[1; 4 * PAGE]).unwrap();
+    (pool.buffer().into_async(), holder)
+}
+
+/// The timer of a wait was that of the runtime that had polled first: after its end, the next poll panicked; and while nobody ran it,
+/// the deadline never came.
+#[test]
+fn a_wait_goes_on_in_another_runtime() {
+    in_time(|| {
+        let (mut buffer, holder) = full(Duration::from_millis(300));
+        let first = runtime(1);
+        first.block_on(async { timeout(SHORT, buffer.write_all(&[2])).await.unwrap_err() });
+        let second = runtime(1);
+        let error = second.block_on(buffer.write_all(&[2])).unwrap_err();
+        assert!(matches!(SpillError::of(&error), Some(SpillError::DiskLimit { .. })), "{error}");
+        second.block_on(async { timeout(SHORT, buffer.write_all(&[2])).await.unwrap_err() });
+        drop(second);
+        first.block_on(buffer.write_all(&[2])).unwrap_err();
+        drop(holder);
+        first.block_on(buffer.write_all(&[2])).unwrap();
+
+        let (writer, mut reader) = pool(1 << 20).spool();
+        reader.set_timeout(Some(Duration::from_millis(300)));
+        let mut reader = reader.into_async();
+        let second = runtime(1);
+        second.block_on(async { timeout(SHORT, reader.read_u8()).await.unwrap_err() });
+        drop(second);
+        let error = first.block_on(reader.read_u8()).unwrap_err();
+        assert!(matches!(SpillError::of(&error), Some(SpillError::NothingWritten { .. })), "{error}");
+        drop(writer);
+    });
+}
+
+/// A write that was dropped waited for room. What needs none waited with it, and failed at its deadline.
+#[test]
+fn what_needs_no_room_does_not_wait_for_that_of_a_dropped_write() {
+    in_time(|| {
+        let runtime = runtime(1);
+        runtime.block_on(async {
+            let (mut buffer, holder) = full(Duration::MAX);
+            timeout(SHORT, buffer.write_all(&[2])).await.unwrap_err();
+            assert_eq!(timeout(LONG, buffer.run(|buffer| buffer.len())).await.unwrap().unwrap(), 0);
+            drop(holder);
+            timeout(LONG, buffer.write_all(&[2])).await.unwrap().unwrap();
+
+            let at_most = Duration::MAX;
+            let builder = SpillPool::builder().memory(0).disk(PAGE as u64).page_size(PAGE);
+            let builder = builder.store(MemoryStore::new()).when_full(WhenFull::Wait { at_most });
+            let (writer, _reader) = builder.build().unwrap().spool();
+            let mut writer = writer.into_async();
+            timeout(SHORT, writer.write_all(&[3; 3 * PAGE])).await.unwrap_err();
+            let held = writer.len();
+            let frozen = timeout(LONG, writer.finish()).await.unwrap().unwrap();
+            assert_eq!((frozen.len(), frozen.to_vec().unwrap().len() as u64), (held, held));
+        });
+    });
+}
+
+/// The end of the last page is 2^64: the sum overflowed, a job panicked or was begun again for ever.
+#[test]
+fn the_last_positions_are_written_and_read_on_a_loop() {
+    const LAST: u64 = u64::MAX - 100;
+    in_time(|| {
+        runtime(1).block_on(async {
+            let pool = pool(0);
+            let mut buffer = pool.buffer().into_async();
+            buffer.seek(SeekFrom::Start(LAST)).await.unwrap();
+            buffer.write_all(&[7; 50]).await.unwrap();
+            buffer.write_all(&[8; 50]).await.unwrap();
+            buffer.write_u8(9).await.unwrap_err();
+            let mut frozen = buffer.into_inner().await.unwrap();
+            frozen.seek(SeekFrom::Start(0)).unwrap();
+            let mut reader = frozen.freeze().reader().into_async();
+            reader.seek(SeekFrom::Start(LAST)).await.unwrap();
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).await.unwrap();
+            assert_eq!(read, [[7; 50], [8; 50]].concat());
+        });
+    });
+}

@@ -1,0 +1,293 @@
+//! Clones of a buffer share its pages, and what one writes no other sees.
+#![allow(missing_docs)]
+#![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
+
+use overspill::testing::{Failure, Fault, FaultPlan, FaultStore};
+use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool};
+use overspill_tests::clones::write_clones;
+use overspill_tests::support::{Random, content_of};
+use std::fs;
+use std::io::{BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+use std::thread;
+
+const PAGE: usize = 4096;
+
+fn pool(memory: usize) -> SpillPool {
+    SpillPool::builder().memory(memory).page_size(PAGE).store(MemoryStore::new()).build().unwrap()
+}
+
+/// A buffer of `pages` pages, of which the first byte of each is its number.
+fn numbered(pool: &SpillPool, pages: usize) -> (SpillBuffer, Vec<u8>) {
+    let model: Vec<u8> = (0..pages).flat_map(|page| [page as u8; PAGE]).collect();
+    let mut buffer = pool.buffer();
+    buffer.write_all(&model).unwrap();
+    (buffer, model)
+}
+
+/// Any interleaving of buffers that are written to, read, cut, frozen, cloned and dropped, in any memory, is what vectors
+/// would be.
+#[test]
+fn what_one_writes_no_other_sees_whatever_the_memory() {
+    (1..70).for_each(|seed| write_clones(&mut Random::new(seed)));
+}
+
+#[test]
+fn a_clone_copies_nothing_and_a_write_copies_one_page() {
+    for memory in [1 << 20, 4 * PAGE] {
+        let pool = pool(memory);
+        let (mut first, mut model) = numbered(&pool, 16);
+        let before = pool.stats();
+        let mut second = first.try_clone().unwrap();
+        let after = pool.stats();
+        assert_eq!((after.memory_used, after.disk_used), (before.memory_used, before.disk_used));
+        assert_eq!((after.io, after.buffers), (before.io, 3), "what they share counts as one");
+        assert_eq!(second.stats().memory_used, 0);
+
+        second.seek(SeekFrom::Start(5 * PAGE as u64 + 7)).unwrap();
+        second.write_all(b"new").unwrap();
+        let held = second.stats().memory_used + second.stats().disk_used;
+        assert_eq!(held, PAGE as u64, "one page, in memory or not");
+        assert!(content_of(&mut first) == model);
+        model[5 * PAGE + 7..][..3].copy_from_slice(b"new");
+        assert!(content_of(&mut second) == model);
+        assert!(pool.stats().memory_used <= memory as u64);
+    }
+}
+
+/// A snapshot was made before each of many writes, as an undo does. Each clone of a clone must not make reads slower, nor keep
+/// what nobody sees.
+#[test]
+fn ten_thousand_clones_in_a_row_keep_what_is_seen() {
+    let pool = pool(1 << 20);
+    let (mut buffer, mut model) = numbered(&pool, 16);
+    for n in 0..10_000_usize {
+        let at = n * 5003 % model.len();
+        buffer.write_at(&[n as u8], at as u64).unwrap();
+        model[at] = n as u8;
+        let clone = buffer.try_clone().unwrap();
+        if n % 2 == 0 {
+            buffer = clone; // the clone goes on, or the original
+        }
+        let pages = pool.stats().memory_used + pool.stats().disk_used;
+        assert!(pages <= 2 * model.len() as u64, "{pages} bytes after {n} clones");
+        assert!(pool.stats().buffers <= 18);
+    }
+    assert!(content_of(&mut buffer) == model);
+    buffer.check_invariants();
+}
+
+#[test]
+fn ten_thousand_clones_that_all_stay_are_each_what_they_were() {
+    let pool = pool(4 << 20);
+    let (mut buffer, mut model) = numbered(&pool, 4);
+    let mut kept = Vec::new();
+    for n in 0..10_000_usize {
+        let at = n * 5003 % model.len();
+        buffer.write_at(&[n as u8], at as u64).unwrap();
+        model[at] = n as u8;
+        let clone = buffer.try_clone().unwrap();
+        if n % 100 == 0 {
+            kept.push((clone, model.clone()));
+        } else {
+            kept.push((clone, Vec::new()));
+        }
+    }
+    for (clone, model) in kept.iter_mut().filter(|(_, model)| !model.is_empty()) {
+        assert!(content_of(clone) == *model);
+    }
+    drop((kept, buffer));
+    pool.trim();
+    let stats = pool.stats();
+    assert_eq!((stats.buffers, stats.memory_used, stats.disk_used), (0, 0, 0));
+}
+
+/// What only one buffer still sees is freed when it is cut, also in what it shared before.
+#[test]
+fn cutting_the_last_buffer_frees_what_it_shared() {
+    let pool = pool(8 * PAGE);
+    let (mut first, model) = numbered(&pool, 16);
+    let second = first.try_clone().unwrap();
+    first.set_len(2 * PAGE as u64).unwrap();
+    assert!(pool.stats().memory_used + pool.stats().disk_used >= 16 * PAGE as u64, "the other sees it");
+    drop(second);
+    first.set_len(PAGE as u64 + 1).unwrap();
+    assert!(pool.stats().memory_used + pool.stats().disk_used <= 2 * PAGE as u64);
+    assert!(content_of(&mut first) == model[..=PAGE]);
+    first.set_len(3 * PAGE as u64).unwrap();
+    assert!(content_of(&mut first)[PAGE + 1..].iter().all(|byte| *byte == 0), "cut bytes never come back");
+    first.clear();
+    pool.trim();
+    assert_eq!((pool.stats().memory_used, pool.stats().disk_used), (0, 0));
+}
+
+#[test]
+fn a_clone_has_a_position_of_its_own_and_what_was_lent_stays_with_the_original() {
+    let mut first = SpillBuffer::from(&b"first and second"[..]);
+    first.seek(SeekFrom::Start(6)).unwrap();
+    assert_eq!(&first.fill_buf().unwrap()[..3], b"and");
+    let mut second = first.try_clone().unwrap();
+    first.consume(4);
+    assert_eq!((first.position(), second.position()), (10, 6));
+    second.rewind().unwrap();
+    let mut rest = String::new();
+    first.read_to_string(&mut rest).unwrap();
+    assert_eq!((&rest[..], second.position()), ("second", 0));
+}
+
+/// A clone of a buffer without a pool has none either. What it writes was to be charged to the pool of the original, in which
+/// nobody takes memory from anybody: it would have gone to the disk, byte by byte.
+#[test]
+fn clones_without_a_pool_have_a_memory_limit_each() {
+    let mut first = SpillBuffer::with_budget(16 * PAGE);
+    let model: Vec<u8> = (0..32 * PAGE).map(|at| (at / 100) as u8).collect();
+    first.write_all(&model).unwrap();
+    let mut second = first.try_clone().unwrap();
+    for buffer in [&mut first, &mut second] {
+        buffer.seek(SeekFrom::Start(5)).unwrap();
+        (0..3 * PAGE).for_each(|_| buffer.write_all(b"x").unwrap());
+        let io = buffer.stats().io;
+        assert!(io.writes < 100, "{} writes for 12,288 bytes", io.writes);
+        assert!(buffer.stats().memory_used <= 16 * PAGE as u64);
+    }
+    drop(first);
+    let mut expected = model.clone();
+    expected[5..5 + 3 * PAGE].fill(b'x');
+    assert!(content_of(&mut second) == expected);
+}
+
+#[test]
+fn clones_become_files_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = SpillPool::builder().memory(8 * PAGE).page_size(PAGE).dir(dir.path()).build().unwrap();
+    for has_own in [false, true] {
+        let path = dir.path().join("whole");
+        let mut first = if has_own { pool.buffer_for(&path) } else { pool.buffer() };
+        let mut model: Vec<u8> = (0..20 * PAGE).map(|at| (at / 77) as u8).collect();
+        first.write_all(&model).unwrap();
+        first.set_len(40 * PAGE as u64).unwrap();
+        model.resize(40 * PAGE, 0);
+        let mut second = first.try_clone().unwrap();
+        second.write_at(b"second", 3 * PAGE as u64).unwrap();
+        first.persist(&path).unwrap().durable().unwrap();
+        assert!(fs::read(&path).unwrap() == model);
+        let frozen = second.freeze();
+        frozen.persist(&path).unwrap().durable().unwrap();
+        model[3 * PAGE..][..6].copy_from_slice(b"second");
+        assert!(fs::read(&path).unwrap() == model);
+        let mut file = frozen.into_buffer().unwrap().into_file().unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        assert!(bytes == model);
+    }
+}
+
+/// Buffers over a store that fails as planned; each error leaves what was accepted, and the other buffer sees nothing.
+/// A write that was cut short or refused `continues`, or is left like that. Returns how many calls failed.
+fn with_faults(plan: FaultPlan, continues: bool, checksums: Checksums, memory: usize) -> u64 {
+    let (store, faults) = FaultStore::new(MemoryStore::new(), plan);
+    let builder = SpillPool::builder().memory(memory).page_size(PAGE).checksums(checksums);
+    let pool = builder.store(store).build().unwrap();
+    let mut buffers = vec![(pool.buffer(), Vec::new())];
+    let ops: [(usize, usize, usize); 9] = [
+        (0, 0, 6 * PAGE),
+        (0, 100, 50),
+        (1, PAGE - 20, 2 * PAGE + 40),
+        (0, 2 * PAGE, PAGE),
+        (1, 5 * PAGE + 9, 3 * PAGE),
+        (2, 3 * PAGE + 1, 20),
+        (2, 0, 4 * PAGE),
+        (1, 7, 3),
+        (0, 5 * PAGE, 200),
+    ];
+    for (step, (buffer, at, len)) in ops.into_iter().enumerate() {
+        if buffer == buffers.len() {
+            let (last, model) = buffers.last_mut().unwrap();
+            let clone = (last.try_clone().unwrap(), model.clone());
+            buffers.push(clone);
+        }
+        let (buffer, model) = &mut buffers[buffer];
+        let data: Vec<u8> = (0..len).map(|at| (at * 7 + step) as u8).collect();
+        let mut done = 0;
+        while done < len {
+            let mut taken = buffer.write_at(&data[done..], (at + done) as u64);
+            if taken.is_err() && continues {
+                taken = buffer.write_at(&data[done..], (at + done) as u64);
+            }
+            let Ok(taken) = taken else { break };
+            model.resize(model.len().max(at + done + taken), 0);
+            model[at + done..][..taken].copy_from_slice(&data[done..][..taken]);
+            done += taken;
+            if !continues {
+                break;
+            }
+        }
+        let _ = buffer.spill();
+        buffers.iter_mut().for_each(|(buffer, _)| buffer.check_invariants());
+    }
+    let failed = faults.failed();
+    faults.lift();
+    for (mut buffer, model) in buffers {
+        assert!(content_of(&mut buffer) == model);
+    }
+    pool.trim();
+    let stats = pool.stats();
+    assert_eq!((stats.buffers, stats.memory_used, stats.disk_used), (0, 0, 0));
+    failed
+}
+
+/// Each call of the store fails in turn, once and with all that follow (I3, I11).
+#[test]
+fn a_failing_store_costs_no_clone_a_byte() {
+    let mut places = 0;
+    for (checksums, memory) in
+        [(Checksums::Off, 0), (Checksums::On, 0), (Checksums::Off, 3 * PAGE), (Checksums::On, 2 * PAGE)]
+    {
+        let full = Failure::Error(ErrorKind::StorageFull);
+        let plans: [fn(u64, Failure) -> FaultPlan; 4] = [
+            |n, full| FaultPlan::new().with(Fault::once(n, full)),
+            |n, full| FaultPlan::new().with(Fault::lasting(n, full)),
+            |n, _| FaultPlan::new().with(Fault::lasting(n, Failure::Short(100))),
+            // What was written of a page before the store was full does not hide what the base has of the rest.
+            |n, full| {
+                let short = Fault::once(n, Failure::Short(PAGE + 100));
+                FaultPlan::new().with(short).with(Fault::lasting(n + 1, full))
+            },
+        ];
+        for (plan, continues) in plans.into_iter().flat_map(|plan| [(plan, false), (plan, true)]) {
+            let failed = |n: &u64| with_faults(plan(*n, full), continues, checksums, memory) > 0;
+            places += (0..).take_while(failed).count();
+        }
+    }
+    assert!(places > 200, "{places} places are too few to prove anything");
+}
+
+/// Threads that write to clones of one content, in a pool that is short of memory.
+#[test]
+fn clones_are_written_to_by_threads_of_their_own() {
+    let pool = pool(6 * PAGE);
+    let (mut first, model) = numbered(&pool, 12);
+    let model = Arc::new(model);
+    let threads: Vec<_> = (1..5_usize)
+        .map(|n| {
+            let (mut clone, model) = (first.try_clone().unwrap(), Arc::clone(&model));
+            thread::spawn(move || {
+                let mut expected = model.to_vec();
+                for round in 0..200 {
+                    let at = (round * 4099 * n) % (expected.len() - 9);
+                    expected[at..at + 9].fill(n as u8 + 100);
+                    clone.write_at(&[n as u8 + 100; 9], at as u64).unwrap();
+                    if round % 50 == n {
+                        assert!(content_of(&mut clone) == expected);
+                        clone = clone.try_clone().unwrap();
+                    }
+                }
+                assert!(content_of(&mut clone) == expected);
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(content_of(&mut first) == *model);
+    first.check_invariants();
+    pool.check_invariants();
+}
