@@ -34,7 +34,7 @@ mod streams;
 use std::fs;
 use std::io::Write;
 #[cfg(unix)]
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::{fs::PermissionsExt, process::CommandExt};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -48,6 +48,28 @@ fn overspill(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(OVERSPILL);
     command.current_dir(dir).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// A copy of the command that any user may run. Three tests failed in a clone below root's home, which others may not enter.
+#[cfg(unix)]
+struct ForAnyUser(TempDir);
+
+#[cfg(unix)]
+impl ForAnyUser {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(OVERSPILL, dir.path().join("overspill")).unwrap();
+        ForAnyUser(dir)
+    }
+
+    /// `overspill` with `args`, to be run in `dir` by `user`, which is also its group.
+    fn overspill(&self, user: u32, dir: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(self.0.path().join("overspill"));
+        command.current_dir(dir).args(args).uid(user).gid(user);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
 }
 
 /// Starts `command`.

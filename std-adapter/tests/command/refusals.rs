@@ -1,8 +1,6 @@
 //! What cannot work is refused early, in words that help.
 
 use super::*;
-#[cfg(unix)]
-use std::os::unix::process::CommandExt;
 
 /// A target that cannot work is refused before any input is read.
 #[test]
@@ -131,6 +129,7 @@ fn too_few_descriptors_are_noticed_before_any_input() {
 #[test]
 #[cfg(unix)]
 fn what_may_not_be_written_is_not_replaced() {
+    let program = ForAnyUser::new();
     let dir = TempDir::new().unwrap();
     let (file, locked) = (dir.path().join("file"), dir.path().join("locked"));
     fs::create_dir(&locked).unwrap();
@@ -140,11 +139,12 @@ fn what_may_not_be_written_is_not_replaced() {
     }
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
     for (name, words) in [("file", "make it writable"), ("locked/file", "make the directory writable")] {
-        let mut command = overspill(dir.path(), &["-o", name]);
-        if is_root() {
+        let command = if is_root() {
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-            command.uid(23456).gid(23456);
-        }
+            program.overspill(23456, dir.path(), &["-o", name])
+        } else {
+            overspill(dir.path(), &["-o", name])
+        };
         assert_refused(&run(command, b"new"), &[name, words]);
         assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"old");
     }
@@ -190,8 +190,8 @@ fn what_cannot_be_replaced_is_refused_before_any_input() {
     for (name, mode) in [(".", 0o777), ("sticky", 0o1777), ("sticky/file", 0o666)] {
         fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
-    let mut command = overspill(dir.path(), &["-o", "sticky/file"]);
-    command.uid(23456).gid(23456);
+    let program = ForAnyUser::new();
+    let command = program.overspill(23456, dir.path(), &["-o", "sticky/file"]);
     assert_refused(&run(command, b"new"), &["sticky/file", "somebody else"]);
 }
 

@@ -4,8 +4,6 @@ use super::*;
 #[cfg(unix)]
 use std::os::unix::fs::{MetadataExt, symlink};
 #[cfg(unix)]
-use std::os::unix::process::CommandExt;
-#[cfg(unix)]
 use std::process::Child;
 
 /// A replaced file keeps its mode. A new one gets the mode that the umask says.
@@ -56,8 +54,8 @@ fn set_id_bits_do_not_pass_to_another_owner() {
     fs::write(&file, "old").unwrap();
     std::os::unix::fs::chown(&file, Some(12345), Some(12345)).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o6777)).unwrap();
-    let mut command = overspill(dir.path(), &["-o", "file"]);
-    command.uid(23456).gid(23456);
+    let program = ForAnyUser::new();
+    let command = program.overspill(23456, dir.path(), &["-o", "file"]);
     assert_quiet_success(&run(command, b"new"));
     let found = fs::metadata(&file).unwrap();
     assert_eq!((found.uid(), mode(&file)), (23456, 0o777));
@@ -75,6 +73,7 @@ fn the_mode_does_not_depend_on_the_way_of_the_bytes() {
         );
     }
     const USER: u32 = 23456;
+    let program = ForAnyUser::new();
     let dir = TempDir::new().unwrap();
     fs::create_dir(dir.path().join("other")).unwrap();
     for name in [".", "other"] {
@@ -100,8 +99,7 @@ fn the_mode_does_not_depend_on_the_way_of_the_bytes() {
                 fs::write(&file, "old").unwrap();
                 std::os::unix::fs::chown(&file, Some(owner), Some(group)).unwrap();
                 fs::set_permissions(&file, fs::Permissions::from_mode(0o6777)).unwrap();
-                let mut command = overspill(dir.path(), &way.split(' ').collect::<Vec<_>>());
-                command.uid(user).gid(user);
+                let command = program.overspill(user, dir.path(), &way.split(' ').collect::<Vec<_>>());
                 assert_quiet_success(&run(command, &noise(100_000)));
                 let now = fs::metadata(&file).unwrap();
                 found.push((now.uid(), now.gid(), mode(&file)));
