@@ -303,6 +303,44 @@ fn idle_buffers_do_not_starve_an_active_one() {
     idle.iter_mut().zip(0..).for_each(|(buffer, i)| assert_content(buffer, 1, i));
 }
 
+/// The one that held most was asked, each time, and had no room on the disk: nobody else was asked any more, and the active one
+/// got no memory at all.
+#[test]
+fn a_donor_that_can_give_nothing_is_in_the_way_of_nobody() {
+    let pool = pool(64);
+    let mut stuck = pool.buffer_builder().disk(0).build();
+    stuck.write_all(&[98; 33 * PAGE]).unwrap();
+    let mut idle: Vec<_> = (0..31).map(|i| pages_of(&pool, 1, i)).collect();
+    let mut active = pages_of(&pool, 20, 99);
+    let held = active.stats().memory_used;
+    assert!(held >= 4 * PAGE as u64, "{held} bytes");
+    assert_content(&mut active, 20, 99);
+    assert_content(&mut stuck, 33, 98);
+    idle.iter_mut().zip(0..).for_each(|(buffer, i)| assert_content(buffer, 1, i));
+}
+
+/// The first buffer's pages had no room on the disk, and those of the second, which were there already, stayed in memory too.
+#[test]
+fn a_lowered_limit_is_kept_by_those_who_can() {
+    let builder = SpillPool::builder().memory(64 * PAGE).disk(24 * PAGE as u64).page_size(PAGE);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let mut dirty = pages_of(&pool, 40, 1);
+    let mut clean = pages_of(&pool, 24, 2);
+    clean.spill().unwrap();
+    for page in 0..24 {
+        clean.seek(SeekFrom::Start(page * PAGE as u64)).unwrap();
+        clean.read_exact(&mut [0; 64]).unwrap();
+    }
+    assert!(clean.stats().memory_used >= 23 * PAGE as u64, "it was read back: {:?}", clean.stats());
+    pool.set_memory_limit(8 * PAGE);
+    let held = clean.stats().memory_used;
+    assert!(held <= 4 * PAGE as u64, "{held} bytes, and its share is half the limit");
+    assert_eq!(dirty.stats().memory_used, 40 * PAGE as u64);
+    assert_content(&mut dirty, 40, 1);
+    assert_content(&mut clean, 24, 2);
+    pool.check_invariants();
+}
+
 /// A stream larger than its share recycles its own frames before it pushes idle buffers to the disk.
 #[test]
 fn a_long_stream_does_not_push_out_idle_buffers() {

@@ -46,7 +46,21 @@ impl Default for Activity {
 #[derive(Debug, Default)]
 pub(crate) struct LastMiss(AtomicU64);
 
+/// An epoch in which something was noted; 0 if it never was.
+#[derive(Debug, Default)]
+pub(crate) struct Epoch(AtomicU64);
+
 impl Activity {
+    /// Notes the current epoch.
+    pub(crate) fn note(&self, at: &Epoch) {
+        at.0.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Whether the current epoch was noted.
+    pub(crate) fn is_noted(&self, at: &Epoch) -> bool {
+        at.0.load(Ordering::Relaxed) == self.epoch.load(Ordering::Relaxed)
+    }
+
     /// Counts a miss of the buffer that `last_miss` belongs to.
     pub(crate) fn note_miss(&self, last_miss: &LastMiss) {
         let epoch = self.epoch.load(Ordering::Relaxed);

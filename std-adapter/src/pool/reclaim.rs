@@ -69,7 +69,7 @@ pub(crate) enum Reclaimed {
     Frames(Vec<PageFrame>),
     /// Every table was in use, or had no page that could leave.
     Nothing,
-    /// Pages left their tables, but none could be written. Pages of other donors would probably fail too.
+    /// Pages left their tables, but none could be written. Those of other tables may lie in other files, or be clean.
     StoreRefused,
 }
 

@@ -10,6 +10,8 @@
 //! - A search visits a bounded number of tables, and the next search continues where it stopped. Of requests that find no
 //!   donor, only so many search that each visits eight tables on average. It visits
 //!   a table that holds no memory once: buffers that are empty or spilled cost a search nothing.
+//! - A table that was asked and gave nothing is not asked again in the same [epoch](crate::pool::activity): so one whose pages
+//!   cannot leave, since they are lent or have no room on the disk, keeps nobody from the memory of the others.
 //! - A table that holds memory is where searches find it. One that could not be entered, for want of memory, gets no frame.
 //!
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stress.rs`, `std-adapter/src/models.rs` (loom).
@@ -215,6 +217,11 @@ impl Registry {
         donors
     }
 
+    /// Notes that these tables were asked for memory and gave none.
+    pub(crate) fn note_gave_nothing(&self, donors: &[PeerTable]) {
+        donors.iter().for_each(|table| self.activity.note(&table.unlocked().gave_nothing));
+    }
+
     /// All tables that are registered now: those that may hold memory, and the others.
     pub(crate) fn tables(&self) -> (Vec<PeerTable>, Vec<PeerTable>) {
         let Ok(clock) = self.clock.lock() else { return Default::default() };
@@ -293,9 +300,11 @@ impl Clock {
     }
 
     fn find_donors(&mut self, demand: &Demand, requester: &OwnTable, activity: &Activity) -> Vec<PeerTable> {
+        let is_out =
+            |table: &PeerTable| table.is_of(requester) || activity.is_noted(&table.unlocked().gave_nothing);
         if let Some(table) = self.tables.get(self.donor)
             && demand.may_take_from_larger(held(table))
-            && !table.is_of(requester)
+            && !is_out(table)
         {
             return only(table.clone());
         }
@@ -323,7 +332,7 @@ impl Clock {
                 continue;
             }
             self.hand = at + 1;
-            if table.is_of(requester) {
+            if is_out(table) {
                 continue;
             }
             if held > largest_held && demand.may_take_from_larger(held) {

@@ -224,8 +224,10 @@ impl PoolState {
                         return frame;
                     }
                 }
-                Reclaimed::Nothing => misses += 1,
-                Reclaimed::StoreRefused => return None,
+                Reclaimed::Nothing | Reclaimed::StoreRefused => {
+                    registry.note_gave_nothing(&donors);
+                    misses += 1;
+                }
             }
         }
         None
@@ -279,17 +281,17 @@ impl PoolState {
         let Some(registry) = &self.registry else { return };
         let share = self.fair_share();
         for _ in 0..ROUNDS_MAX {
+            let (before, mut is_refused) = (self.frames.over(), false);
             let mut tables = registry.holding_tables();
             tables.retain(|table| excess_of(table, share) > 0);
             let mut rest = &tables[..];
             while !rest.is_empty() {
                 let (batch, others) = rest.split_at(self.batch_len(rest, share));
-                if !self.reclaim_excess_of(batch, share) {
-                    return;
-                }
+                is_refused |= !self.reclaim_excess_of(batch, share);
                 rest = others;
             }
-            if !self.frames.is_over() {
+            let over = self.frames.over();
+            if over == 0 || is_refused && over >= before {
                 return;
             }
         }
@@ -308,7 +310,7 @@ impl PoolState {
     }
 
     /// Reclaims what each of `tables` holds beyond `share` bytes, but no more than is charged above the
-    /// limit. Returns false if the store refuses.
+    /// limit. Returns false if the store refuses: what is left may still leave from other tables.
     fn reclaim_excess_of(&self, tables: &[PeerTable], share: u64) -> bool {
         loop {
             let take = Take { pages_max: PAGES_AT_ONCE, share, bytes_max: self.frames.over() };
