@@ -93,7 +93,11 @@ impl Work {
             Request::SetLen(len) => {
                 self.beside.read.bytes.clear();
                 self.beside.accepted.cut(len);
-                self.buffer.set_len(len).map(|()| Outcome::Ready)
+                self.buffer.set_len(len)?;
+                if self.buffer.pager.ticket().is_none() {
+                    self.wait = None; // what was freed may be what was missing: the next wait begins anew
+                }
+                Ok(Outcome::Ready)
             }
             Request::Settle => Ok(self.settle()?.map_or(Outcome::Ready, Outcome::Blocked)),
             Request::Run(ref mut call) => {

@@ -251,6 +251,8 @@ impl PoolBuilder {
         let state = PoolState::new(memory, self.disk, page_size, store, self.dir);
         let listeners = Listeners::new(self.name.into(), self.on_event);
         let (when_full, checksums, lent_limit) = (self.when_full, self.checksums, self.lent_limit);
+        #[cfg(feature = "tokio")]
+        state.offload();
         SpillPool { state: Arc::new(PoolState { when_full, checksums, lent_limit, listeners, ..state }) }
     }
 }

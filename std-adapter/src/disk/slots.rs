@@ -8,7 +8,8 @@
 //!
 //! - Allocated slots never overlap.
 //! - A freed slot is used again before the file grows, and a warm one before a cold one: writing to fresh
-//!   blocks costs several times as much.
+//!   blocks costs several times as much. But a slot that is to be [without blocks](Slots::allocate_without_blocks) is never a warm
+//!   one.
 //! - Bytes that are being discarded are not allocated meanwhile.
 //! - Only what makes the file longer needs memory, and may be refused. What frees needs none; what cannot be noted for discarding
 //!   stays warm.

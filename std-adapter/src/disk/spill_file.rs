@@ -13,6 +13,7 @@
 
 #[cfg(feature = "tokio")]
 use crate::sync::OnceLock;
+use crate::sync::fork::current_process;
 use std::fs::File;
 
 /// What ext4 frees in a tenth of a millisecond.
@@ -45,12 +46,7 @@ pub(crate) fn close_elsewhere(close: Close) {
 pub(crate) struct SpillFile {
     file: Option<File>,
     /// The process that made it.
-    process: u32,
-}
-
-/// The number of this process; 0 where there is no fork.
-fn current_process() -> u32 {
-    if cfg!(unix) { std::process::id() } else { 0 }
+    process: u64,
 }
 
 impl SpillFile {
@@ -90,6 +86,15 @@ mod tests {
 
     /// The length of the last file that was closed elsewhere.
     static CLOSED: AtomicU64 = AtomicU64::new(0);
+
+    /// Processes of one number: the second in a namespace of its own, or made once the first had ended.
+    #[test]
+    fn a_file_of_another_process_with_the_same_number_is_inherited() {
+        let mut file = SpillFile::new(tempfile::tempfile().unwrap());
+        assert!(!file.is_inherited());
+        file.process = current_process().wrapping_sub(1 << 32);
+        assert!(file.is_inherited());
+    }
 
     #[test]
     fn only_large_files_are_closed_elsewhere() {

@@ -23,8 +23,8 @@ impl From<Forked> for io::Error {
 /// [`PoolBuilder::store`](crate::PoolBuilder::store).
 ///
 /// An implementation must read back what was written, until that is discarded or cut off. It should keep
-/// nothing after it is dropped. It has no position. Several threads may call its methods at once, but never
-/// for overlapping ranges.
+/// nothing after it is dropped. It has no position. Several threads may call its methods at once; for
+/// overlapping ranges only if all of them read.
 ///
 /// If a method panics, the pool treats that as an error of kind `Other` with the panic's message. As after
 /// any other error, what was accepted before is safe, and the buffers stay usable.

@@ -35,9 +35,9 @@
 use crate::memory::pieces::{Class, PIECE_MIN, Piece, chunk_len};
 use crate::memory::size_class::PAGE_SIZE_MAX;
 use crate::memory::system::{HAS_CHUNKS, Pages, Source};
+use crate::sync::fork::current_process;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, const_fn, lock};
 use std::hint::spin_loop;
-use std::process;
 
 /// Bytes of pieces that stay resident when they are freed. Bringing in a page anew costs a fault, half a
 /// microsecond: a buffer of 3 MB, made and dropped again and again, took 470 of them each time.
@@ -58,7 +58,7 @@ pub(crate) struct Chunks<S: Source> {
     /// Bytes of warm pieces.
     warm: AtomicU64,
     source: S,
-    /// The number of the process that first took a lock; 0 before that. A forked one has another.
+    /// The [process](current_process) that first took a lock; 0 before that. A forked one is another.
     process: AtomicU64,
     /// This process was forked while a thread that it has not got held a lock.
     lost: AtomicBool,
@@ -210,8 +210,9 @@ impl<S: Source> Chunks<S> {
             let Some(warm) = self.enter(len).map(|mut class| class.take_all_warm()) else {
                 continue;
             };
-            self.warm.fetch_sub((warm.len() * len) as u64, Ordering::Relaxed);
+            let bytes = (warm.len() * len) as u64;
             self.cool(warm.into_iter());
+            self.warm.fetch_sub(bytes, Ordering::Relaxed); // it was resident until now
             if let Some(at) = self.enter(len).and_then(|mut class| class.remove_spare()) {
                 // SAFETY: as in `cool`.
                 unsafe { self.source.unmap(at, chunk_len(len)) };
@@ -230,7 +231,7 @@ impl<S: Source> Chunks<S> {
             return None;
         }
         if cfg!(not(overspill_loom)) && self.process.load(Ordering::Relaxed) == 0 {
-            self.process.store(process::id().into(), Ordering::Relaxed);
+            self.process.store(current_process(), Ordering::Relaxed);
         }
         let class = &self.classes[(len.ilog2() - PIECE_MIN.ilog2()) as usize];
         if let Ok(guard) = class.try_lock() {
@@ -241,7 +242,7 @@ impl<S: Source> Chunks<S> {
 
     #[cold]
     fn wait<'a>(&self, class: &'a Mutex<Class>) -> Option<MutexGuard<'a, Class>> {
-        if cfg!(overspill_loom) || u64::from(process::id()) == self.process.load(Ordering::Relaxed) {
+        if cfg!(overspill_loom) || current_process() == self.process.load(Ordering::Relaxed) {
             return Some(lock(class));
         }
         let found = (0..TRIES_AFTER_FORK).find_map(|_| {

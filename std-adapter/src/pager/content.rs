@@ -112,6 +112,12 @@ pub(crate) struct Load {
 }
 
 impl State {
+    /// In a forked process, which has none of the threads that were loading pages.
+    fn adopt(&mut self) {
+        self.loading.clear();
+        self.load_waiters = 0;
+    }
+
     /// Reads from the page of `offset`, or says how to. `buf` is not empty and ends before the end of the content. There
     /// are so many `readers`.
     fn step(&mut self, offset: u64, buf: &mut [u8], readers: usize) -> Result<Step, SpillError> {
@@ -306,12 +312,14 @@ impl Content {
         Ok(result)
     }
 
-    /// The state. A forked process has none of the threads that were loading pages.
+    /// The state.
     pub(crate) fn state(&self) -> Result<MutexGuard<'_, State>, Forked> {
-        self.state.lock_or_adopt(|state| {
-            state.loading.clear();
-            state.load_waiters = 0;
-        })
+        self.state.lock_or_adopt(State::adopt)
+    }
+
+    /// The same, if no thread has it.
+    pub(crate) fn try_state(&self) -> Option<MutexGuard<'_, State>> {
+        self.state.try_lock_or_adopt(State::adopt)
     }
 
     /// Whether an earlier process made it, from which this one was forked.
@@ -332,7 +340,7 @@ impl Content {
         let held_back = hold_back();
         let mut state = None;
         spin_until(|| {
-            state = self.state.try_lock();
+            state = self.try_state();
             state.is_some()
         });
         let Some(mut state) = state else {

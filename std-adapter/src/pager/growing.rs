@@ -98,7 +98,7 @@ impl Content {
         fences::full();
         while self.noted_pass.load(Ordering::Relaxed) > 0 {
             let _held_back = hold_back();
-            let Some(mut state) = self.state.try_lock() else { return };
+            let Some(mut state) = self.try_state() else { return };
             let end = self.noted_pass.swap(0, Ordering::Relaxed);
             if state.pager.check().is_ok() {
                 state.pass(end);

@@ -195,7 +195,11 @@ impl Drain {
             queue.starting -= 1;
         }
         while let Some(job) = self.offload.next() {
-            job.run();
+            // If its waiter is gone, what it worked on and what came of it are dropped here, which runs foreign code.
+            let _ = contained(move || {
+                job.run();
+                drop(job);
+            });
         }
     }
 }
@@ -309,6 +313,7 @@ impl<T: Send + 'static, R: Send + 'static> Drop for Pending<T, R> {
 #[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
+    use crate::sync::Mutex;
     use std::cell::RefCell;
 
     fn double(number: &mut u32) -> u32 {
@@ -350,6 +355,34 @@ mod tests {
         assert!(second.poll(&context, &spawn).is_pending());
         tasks.take().into_iter().for_each(Drain::run);
         assert_eq!(second.poll(&context, &spawn), Poll::Ready((3, Ok(6))));
+    }
+
+    /// It was dropped by the task, outside what contains a panic: the task was counted for ever, and four such held up all jobs.
+    #[test]
+    fn a_result_that_panics_when_it_is_dropped_leaves_no_task_behind() {
+        #[derive(Debug)]
+        struct Angry;
+        impl Drop for Angry {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        type Waiter = Arc<Mutex<Option<Pending<Subject, Angry>>>>;
+        #[derive(Debug)]
+        struct Subject(Waiter);
+        let offload = Arc::new(Offload::new());
+        let waiter = Waiter::default();
+        let work = |subject: &mut Subject| {
+            subject.0.lock().unwrap().take(); // nobody waits any more
+            Angry
+        };
+        let mut pending = offload.submit(Subject(Arc::clone(&waiter)), work).unwrap();
+        let tasks = RefCell::new(Vec::new());
+        let context = Context::from_waker(Waker::noop());
+        assert!(pending.poll(&context, &|drain| tasks.borrow_mut().push(drain)).is_pending());
+        *waiter.lock().unwrap() = Some(pending);
+        tasks.take().into_iter().for_each(Drain::run);
+        assert_eq!(offload.tasks(), 0);
     }
 
     #[test]

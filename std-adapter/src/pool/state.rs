@@ -93,7 +93,8 @@ impl PoolState {
         }
     }
 
-    /// The jobs of this pool that run off an event loop. Made at first use: most pools have none.
+    /// The jobs of this pool that run off an event loop. Made with a pool of many buffers, since a fork while it is made would leave
+    /// it so; and at first use for a buffer of its own, of which most have none.
     #[cfg(feature = "tokio")]
     pub(crate) fn offload(&self) -> &Arc<Offload> {
         self.offload.get_or_init(|| Arc::new(Offload::new()))

@@ -24,6 +24,13 @@ use crate::sync::{Mutex, MutexGuard, const_fn, lock};
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// This process: its number, and the forks that it comes from. A number may come back, in a namespace or once a process has
+/// ended; a process made without the C library has its parent's count.
+pub(crate) fn current_process() -> u64 {
+    let number = if cfg!(unix) { std::process::id() } else { 0 };
+    u64::from(FORKS.load(Ordering::Relaxed)) << 32 | u64::from(number)
+}
+
 /// What cannot be used in this process: it was forked from one in which another thread was just using that.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("this process was forked while another thread was using the same pool; make a pool of its own here")]
@@ -118,7 +125,14 @@ impl<T> Lock<T> {
     /// Takes the lock if no thread holds it and it is not lost.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.check().ok()?;
+        self.try_lock_or_adopt(|_| ())
+    }
+
+    /// The same, with what [`lock_or_adopt`](Lock::lock_or_adopt) does the first time. Whoever has something to adopt takes the lock
+    /// by these two alone.
+    #[inline]
+    pub(crate) fn try_lock_or_adopt(&self, adopt: impl FnOnce(&mut T)) -> Option<MutexGuard<'_, T>> {
+        self.look(adopt).ok()?;
         self.take()
     }
 
@@ -217,6 +231,14 @@ mod tests {
         assert_eq!(lock.lock_or_adopt(|value| *value += 1).map(|value| *value).ok(), Some(2));
         assert_eq!(lock.lock_or_adopt(|value| *value += 1).map(|value| *value).ok(), Some(2));
         assert_eq!(lock.into_inner().ok(), Some(2));
+    }
+
+    /// One that was only tried counted as adopted, with all that the parent's threads had left: a load that nobody ends.
+    #[test]
+    fn a_lock_that_is_tried_is_adopted_too() {
+        let lock = inherited(1);
+        drop(lock.try_lock_or_adopt(|value| *value += 1));
+        assert_eq!(lock.lock_or_adopt(|value| *value += 1).map(|value| *value).ok(), Some(2));
     }
 
     #[test]

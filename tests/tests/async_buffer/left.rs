@@ -1,5 +1,6 @@
 //! What a call that was dropped has left, and what comes after it.
 
+use super::servers::wait_in_queue;
 use super::subject::runtime;
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
 use overspill::{AsyncSpillBuffer, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
@@ -9,7 +10,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -165,5 +166,29 @@ fn the_last_positions_are_written_and_read_on_a_loop() {
             reader.read_to_end(&mut read).await.unwrap();
             assert_eq!(read, [[7; 50], [8; 50]].concat());
         });
+    });
+}
+
+/// A dropped write left its deadline too, once a cut had made room and left the queue: the next write was refused at once.
+#[test]
+fn a_wait_after_a_cut_begins_anew() {
+    let at_most = Duration::from_millis(40);
+    let builder = SpillPool::builder().memory(2 * PAGE).disk(8 * PAGE as u64).page_size(PAGE);
+    let policy = WhenFull::Wait { at_most };
+    let pool = builder.when_full(policy).store(MemoryStore::new()).build().unwrap();
+    let mut full = pool.buffer();
+    full.write_all(&[1; 9 * PAGE]).unwrap();
+    runtime(1).block_on(async {
+        let mut late = pool.buffer().into_async();
+        late.write_all(&[2; PAGE]).await.unwrap();
+        wait_in_queue(pin!(late.write_all(&[3; PAGE])), &pool, 1).await;
+        // The time of that write passes.
+        let mut other = pool.buffer().into_async();
+        other.write_all(&[2; PAGE]).await.unwrap_err();
+        late.set_len(0).await.unwrap();
+        full.write_all(&[1; PAGE]).unwrap(); // what was freed
+        let began = Instant::now();
+        late.write_all(&[4; PAGE]).await.unwrap_err();
+        assert!(began.elapsed() >= at_most, "{:?}", began.elapsed());
     });
 }

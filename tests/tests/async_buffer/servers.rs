@@ -212,7 +212,7 @@ fn at_the_disk_limit_writers_wait_until_there_is_room() {
 }
 
 /// Polls `write` until that many wait for room, it being one of them.
-async fn wait_in_queue(
+pub(crate) async fn wait_in_queue(
     mut write: Pin<&mut dyn Future<Output = io::Result<()>>>,
     pool: &SpillPool,
     waiters: u64,
