@@ -3,9 +3,10 @@
 //! Promises:
 //!
 //! - I6: slots in use never pass the limit, which is checked before a slot is allocated. If slots in use and
-//!   free blocks that the file system still has add up to more than the limit, the free blocks go back.
+//!   free blocks that the file system still has add up to more than the limit, the free blocks go back: with the next slot that is
+//!   allocated, so what is written to slots that are there may pass it by a page each.
 //! - I5: no lock is held while the store works.
-//! - The file does not grow while it is being cut.
+//! - The file does not grow while it is being cut: what allocates waits for that.
 //! - A call that frees more than [`STEP`] bytes, and more than a page, makes no call of the store, and gives its room below the limit back at once:
 //!   the blocks stay warm. The next calls that allocate or free a slot give them back, each at most [`STEP`] bytes; so does
 //!   [`trim`](SlottedStore::trim), all of them; and so does a write that finds no room in the store, before it fails.
