@@ -49,7 +49,7 @@ fn body(pool: &SpillPool, len: usize) -> SpillBuffer {
 /// As many bodies as `OVERSPILL_DAY` says: a day of a hundred a second has ten million.
 pub(crate) fn day() {
     const ALIVE: usize = 500;
-    let bodies = std::env::var("OVERSPILL_DAY").map_or(100_000, |bodies| bodies.parse().unwrap());
+    let bodies = std::env::var("OVERSPILL_DAY").map_or(1_000_000, |bodies| bodies.parse().unwrap());
     let pool = pool(32 * MIB);
     let mut random = Random::new(1);
     let mut alive: Vec<SpillBuffer> = (0..ALIVE).map(|_| body(&pool, log_uniform(&mut random))).collect();
