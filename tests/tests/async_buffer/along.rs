@@ -1,13 +1,12 @@
 //! A sequential pass that reads on while the pages before it come.
 
 use super::servers::{Gated, PAGE, pattern};
-use super::subject::{as_loop, runtime};
+use super::subject::as_loop;
 use overspill::{AsyncSpillBuffer, SpillPool};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 const LEN: usize = 64 * PAGE;
 
@@ -36,12 +35,15 @@ impl Pass {
 
     /// Reads while a job with other pages stands still. The job was begun while there were pages to read, and read alone what follows
     /// them only once there were none: one thread always waited for the other.
+    ///
+    /// It gave the job a millisecond after each read to come to the gate; a thread that was late by a few met a pass that had no
+    /// pages left. The runtime has one thread for jobs, so a probe behind them is done only if no job stands there.
     fn begin() -> Self {
         let (gate, stands) = Gated::new();
         gate.open(true);
         let pool =
             SpillPool::builder().memory(32 * PAGE).page_size(PAGE).store(gate.clone()).build().unwrap();
-        let runtime = runtime(1);
+        let runtime = Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
         let buffer = runtime.block_on(async {
             let mut buffer = pool.buffer().into_async();
             buffer.write_all(&pattern(1, 0, LEN)).await.unwrap();
@@ -52,11 +54,16 @@ impl Pass {
         });
         let mut pass = Pass { pool, buffer, position: PAGE, gate, runtime };
         pass.gate.open(false);
-        while stands.try_recv().is_err() {
+        loop {
             assert!(pass.read().is_ready(), "no job has begun before {}", pass.position);
-            std::thread::sleep(Duration::from_millis(1)); // for the job to come to the gate: it may take a page longer
+            let probe = pass.runtime.spawn_blocking(|| ());
+            while !probe.is_finished() {
+                if stands.try_recv().is_ok() {
+                    return pass;
+                }
+                std::thread::yield_now();
+            }
         }
-        pass
     }
 }
 

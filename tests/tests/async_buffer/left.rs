@@ -19,9 +19,6 @@ const PAGE: usize = 4096;
 /// Long enough for whatever does not wait for others.
 const LONG: Duration = Duration::from_secs(20);
 
-/// Long enough that a call has come to where it waits.
-const SHORT: Duration = Duration::from_millis(20);
-
 fn pool(memory: usize) -> SpillPool {
     SpillPool::builder().memory(memory).page_size(PAGE).store(MemoryStore::new()).build().unwrap()
 }
@@ -83,27 +80,47 @@ fn what_was_accepted_is_read_after_a_job_that_has_failed_half_way() {
     });
 }
 
-/// A buffer of a pool that waits for room below a full disk limit, and one that has taken all of it.
-fn full(at_most: Duration) -> (AsyncSpillBuffer, SpillBuffer) {
+/// A pool that waits for room below a full disk limit, a buffer of it, and one that has taken all of the room.
+fn full(at_most: Duration) -> (SpillPool, AsyncSpillBuffer, SpillBuffer) {
     let builder = SpillPool::builder().memory(0).disk(4 * PAGE as u64).page_size(PAGE);
     let pool = builder.store(MemoryStore::new()).when_full(WhenFull::Wait { at_most }).build().unwrap();
     let mut holder = pool.buffer();
     holder.write_all(&[1; 4 * PAGE]).unwrap();
-    (pool.buffer().into_async(), holder)
+    let buffer = pool.buffer().into_async();
+    (pool, buffer, holder)
+}
+
+/// Begins to write and drops that once it waits for room. One whose time is up before, on a late thread, is begun again.
+async fn begin_to_wait(pool: &SpillPool, buffer: &mut AsyncSpillBuffer) {
+    let mut waits = false;
+    while !waits {
+        let mut write = pin!(buffer.write_all(&[2]));
+        waits = poll_fn(|context| {
+            let is_in_queue = pool.stats().waiters > 0; // before the poll, which then has the runtime's timer
+            match write.as_mut().poll(context) {
+                Poll::Ready(refused) => refused.map_or(Poll::Ready(false), |()| panic!("there is no room")),
+                Poll::Pending if is_in_queue => Poll::Ready(true),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+    }
 }
 
 /// The timer of a wait was that of the runtime that had polled first: after its end, the next poll panicked; and while nobody ran it,
 /// the deadline never came.
+///
+/// It gave a call 20 ms to come to where it waits, of the 300 after which the wait ends; a late thread found it ended.
 #[test]
 fn a_wait_goes_on_in_another_runtime() {
     in_time(|| {
-        let (mut buffer, holder) = full(Duration::from_millis(300));
+        let (crowded, mut buffer, holder) = full(Duration::from_millis(300));
         let first = runtime(1);
-        first.block_on(async { timeout(SHORT, buffer.write_all(&[2])).await.unwrap_err() });
+        first.block_on(begin_to_wait(&crowded, &mut buffer));
         let second = runtime(1);
         let error = second.block_on(buffer.write_all(&[2])).unwrap_err();
         assert!(matches!(SpillError::of(&error), Some(SpillError::DiskLimit { .. })), "{error}");
-        second.block_on(async { timeout(SHORT, buffer.write_all(&[2])).await.unwrap_err() });
+        second.block_on(begin_to_wait(&crowded, &mut buffer));
         drop(second);
         first.block_on(buffer.write_all(&[2])).unwrap_err();
         drop(holder);
@@ -113,7 +130,10 @@ fn a_wait_goes_on_in_another_runtime() {
         reader.set_timeout(Some(Duration::from_millis(300)));
         let mut reader = reader.into_async();
         let second = runtime(1);
-        second.block_on(async { timeout(SHORT, reader.read_u8()).await.unwrap_err() });
+        second.block_on(async {
+            let mut read = pin!(reader.read_u8());
+            assert!(poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await.is_pending());
+        });
         drop(second);
         let error = first.block_on(reader.read_u8()).unwrap_err();
         assert!(matches!(SpillError::of(&error), Some(SpillError::NothingWritten { .. })), "{error}");
@@ -127,8 +147,8 @@ fn what_needs_no_room_does_not_wait_for_that_of_a_dropped_write() {
     in_time(|| {
         let runtime = runtime(1);
         runtime.block_on(async {
-            let (mut buffer, holder) = full(Duration::MAX);
-            timeout(SHORT, buffer.write_all(&[2])).await.unwrap_err();
+            let (pool, mut buffer, holder) = full(Duration::MAX);
+            wait_in_queue(pin!(buffer.write_all(&[2])), &pool, 1).await;
             assert_eq!(timeout(LONG, buffer.run(|buffer| buffer.len())).await.unwrap().unwrap(), 0);
             drop(holder);
             timeout(LONG, buffer.write_all(&[2])).await.unwrap().unwrap();
@@ -136,9 +156,10 @@ fn what_needs_no_room_does_not_wait_for_that_of_a_dropped_write() {
             let at_most = Duration::MAX;
             let builder = SpillPool::builder().memory(0).disk(PAGE as u64).page_size(PAGE);
             let builder = builder.store(MemoryStore::new()).when_full(WhenFull::Wait { at_most });
-            let (writer, _reader) = builder.build().unwrap().spool();
+            let pool = builder.build().unwrap();
+            let (writer, _reader) = pool.spool();
             let mut writer = writer.into_async();
-            timeout(SHORT, writer.write_all(&[3; 3 * PAGE])).await.unwrap_err();
+            wait_in_queue(pin!(writer.write_all(&[3; 3 * PAGE])), &pool, 1).await;
             let held = writer.len();
             let frozen = timeout(LONG, writer.finish()).await.unwrap().unwrap();
             assert_eq!((frozen.len(), frozen.to_vec().unwrap().len() as u64), (held, held));
