@@ -58,6 +58,14 @@ fn assert_waits<T>(receiver: &mpsc::Receiver<T>) {
     assert!(receiver.recv_timeout(SHORT).is_err(), "it did not wait");
 }
 
+/// Returns once the call that `receiver` is of waits for room in `pool`, however long that takes.
+fn until_it_waits<T>(pool: &SpillPool, receiver: &mpsc::Receiver<T>) {
+    while pool.stats().waiters == 0 {
+        assert!(receiver.try_recv().is_err(), "it did not wait");
+        thread::yield_now();
+    }
+}
+
 /// Asserts that a write on another thread waits, and ends once `make_room` has run.
 fn assert_ended_by(pool: &SpillPool, make_room: impl FnOnce()) {
     let waiting = write_beside(pool, 1, 9);
@@ -178,6 +186,8 @@ fn spilling_on_request_waits_too() {
 
 /// A large request waits for slots that are freed one small one at a time. Small requests that come later
 /// must not take them.
+///
+/// It took 50 ms of silence for a place in the queue; a late thread's large request came after the small one.
 #[test]
 fn the_first_request_is_served_first() {
     let store = MemoryStore::new();
@@ -196,7 +206,7 @@ fn the_first_request_is_served_first() {
     pool.set_memory_limit(0);
     assert_eq!(pool.stats().disk_used, 8 * PAGE as u64);
     let large = write_beside(&pool, 8, 9);
-    assert_waits(&large);
+    until_it_waits(&pool, &large);
     let late = write_beside(&pool, 1, 9);
     while let Some(one) = small.pop() {
         assert!(late.try_recv().is_err() && large.try_recv().is_err());
@@ -413,6 +423,8 @@ fn a_call_that_has_moved_bytes_neither_waits_nor_counts() {
 
 /// A call waited for room, and then failed for another reason. That counted as a wait that had ended at its deadline, and
 /// what was set aside for the call stayed so.
+///
+/// It took 50 ms of silence for a place in the queue; a late thread's call met the room that had been made, and did not wait.
 #[test]
 fn a_wait_that_ends_in_another_error_has_not_timed_out() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
@@ -420,7 +432,7 @@ fn a_wait_that_ends_in_another_error_has_not_timed_out() {
     let pool = builder.when_full(wait(LONG)).build().unwrap();
     let full = filled(&pool, 1, 1);
     let waiting = write_beside(&pool, 1, 2);
-    assert_waits(&waiting);
+    until_it_waits(&pool, &waiting);
     faults.set(Fault::lasting(0, Failure::full()).on(Call::Write));
     drop(full);
     assert!(matches!(
