@@ -224,12 +224,14 @@ impl Pager {
 mod tests {
     use crate::api::buffer::SpillBuffer;
     use crate::api::pool::SpillPool;
+    use crate::pool::private;
     use std::io::{BufRead, Read, Seek, Write};
 
     /// A million empty buffers cost 288 bytes each, most of it for tables without a page; and the list of
     /// them kept 16 MB when they were gone.
     #[test]
     fn an_empty_buffer_has_no_table_and_leaves_nothing() {
+        let _alone = private::ALONE.lock(); // `trim` drops the kept pools of the whole process
         assert!(size_of::<SpillBuffer>() <= 64);
         let pool = SpillPool::builder().memory(1 << 20).build().unwrap();
         let mut buffers: Vec<_> = (0..5000).map(|_| pool.buffer()).collect();
