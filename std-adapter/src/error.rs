@@ -464,8 +464,6 @@ mod tests {
         }
     }
 
-    /// A printed chain showed "permission denied" twice: at the end of the outer error's line, and as its
-    /// source.
     /// An error for want of memory was to be boxed.
     #[test]
     fn an_error_for_want_of_memory_takes_none() {
@@ -474,6 +472,8 @@ mod tests {
         assert!(SpillError::OutOfMemory.to_string().starts_with("no memory to note"));
     }
 
+    /// A printed chain showed "permission denied" twice: at the end of the outer error's line, and as its
+    /// source.
     #[test]
     fn a_chain_shows_each_error_once() {
         for (error, _, _, has_source) in table() {

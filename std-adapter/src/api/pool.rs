@@ -79,7 +79,7 @@ impl SpillPool {
     /// Changes the memory limit, in bytes.
     ///
     /// Lowering it frees recycled frames, and moves pages to the store until the used memory is within the
-    /// new limit; the caller's thread does this I/O. A page that cannot leave now, because it is in use or
+    /// new limit; the caller's thread does this I/O, so it is not for an event loop. A page that cannot leave now, because it is in use or
     /// the store refuses, leaves later, when its buffer is used. Until then no buffer gets more memory.
     ///
     /// Raising it takes effect at once: pages that are in use come back to RAM.

@@ -123,7 +123,8 @@ impl PoolBuilder {
     /// Sets the directory of the temp file, in place of the [usual one](crate::TempFileStore::new).
     ///
     /// It is not accessed before the first byte is spilled. If it is unusable then, the error names it; each
-    /// later spill tries it again.
+    /// later spill tries it again. [`SpillBuffer::into_file`](crate::SpillBuffer::into_file) makes its file there too; with a
+    /// [store](PoolBuilder::store), it serves that alone.
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
         self
@@ -132,8 +133,8 @@ impl PoolBuilder {
     /// Sets the size of a page in bytes: a power of two from 1 byte to 16 MiB.
     ///
     /// The default is 64 KiB or a sixteenth of the memory limit, rounded down to a power of two, whichever
-    /// is less, but at least 4 KiB. Where the buffers in use at the same time, times the size of a page, come to more than
-    /// the memory limit, a smaller page moves fewer bytes: a page is written, and read back, as a whole.
+    /// is less, but at least 4 KiB. Where many buffers grow at once, frames that are shorter than a page hold a part of it, so a
+    /// smaller page is seldom needed.
     pub fn page_size(mut self, bytes: usize) -> Self {
         self.page_size = Some(bytes);
         self
@@ -226,7 +227,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Builds the pool. Allocates no page and makes no file yet.
+    /// Builds the pool. Allocates no page and makes no file yet. On Linux, the first pool of a process that has threads starts one
+    /// more for some 20 ms, which registers the process for `membarrier`.
     ///
     /// # Errors
     /// If the page size or the memory fraction is out of range; the error gives the range.

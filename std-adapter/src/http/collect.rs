@@ -100,7 +100,7 @@ where
 
     /// The longest time between two frames of the body. The time that the pool needs to take one does not count.
     ///
-    /// A sender that sends one byte just before each deadline is not found: a limit on the whole is a layer of its own, as
+    /// A sender that sends one byte just before each deadline is not noticed. To limit the whole time, use a layer, as
     /// tower-http's `TimeoutLayer`.
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.intake.idle = Some(idle);

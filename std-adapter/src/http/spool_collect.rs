@@ -36,6 +36,8 @@ impl SpillPool {
     /// With readers that all [read once](AsyncSpoolReader::once), what they have passed is freed meanwhile: a body of any length then needs no more
     /// room than the slowest of them lags behind, and of the [`Collected`] body that part is gone.
     ///
+    /// It must be polled in a tokio runtime, as [`collect`](SpillPool::collect).
+    ///
     /// # Cancel safety
     /// A dropped future has received a part of the body, which its readers can still read.
     ///

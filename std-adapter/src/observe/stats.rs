@@ -133,7 +133,7 @@ pub struct PoolStats {
     /// Bytes that this process keeps resident for further frames of all its pools, and that no pool is charged for: at
     /// most 6 MiB. 0 where frames come from the allocator, which says nothing of what it keeps.
     pub memory_warm: u64,
-    /// Bytes of frames, and of given memory, that are lent as `Bytes`, of content that may be gone. They count in `memory_used`.
+    /// Bytes of frames, and of given memory, that are lent as `Bytes`, or to async readers that read ahead, of content that may be gone. They count in `memory_used`.
     pub memory_lent: u64,
     /// Bytes of the store that the slots of all buffers use, with what is free in blocks that small bodies share, and what is
     /// set aside for waiters.
@@ -154,7 +154,7 @@ pub struct PoolStats {
     pub evictions: u64,
     /// Frames that the pool took from a donor, for another buffer or for a lowered limit.
     pub reclaims: u64,
-    /// What callers have read from and written to those buffers that the store was used for, in memory too. `io` divided
+    /// Bytes that callers have read and written, in memory too, of those buffers that have used the store. `io` divided
     /// by this says how many bytes are moved for each that was requested. Of a buffer that is alive, what was requested
     /// since its last transfer is not in it yet.
     pub requested: ByteCounts,

@@ -62,10 +62,10 @@ pub(crate) const BLOCK: usize = 4096;
 /// # Cost
 ///
 /// - Time, measured with everything in the page cache: in pieces of 64 KiB, spilling was a tenth slower and
-///   reading back a third; in small pieces and in order, a twentieth and a sixth. Small reads and writes at
+///   reading back a third; in small pieces and in order, a tenth and a sixth. Small reads and writes at
 ///   random places were two fifths slower. Writing that had to wait for the disk took no longer.
 ///   `cargo bench -p overspill-tests --bench peers -- checksums` measures this.
-/// - Memory: 4 bytes for each 4 KiB spilled, and some 80 bytes for each page. They do not count against the
+/// - Memory: 4 bytes for each 4 KiB spilled, and some 66 for each page: 130 for one of 64 KiB. They do not count against the
 ///   memory limit.
 ///
 /// # Examples

@@ -203,7 +203,7 @@ impl Drop for Running<'_> {
 
 /// A buffer that could not be taken out of its async form, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("the last bytes that were accepted found no room: {error}")]
+#[error("the last bytes that were accepted found no room")]
 pub struct IntoInnerError {
     #[source]
     error: io::Error,

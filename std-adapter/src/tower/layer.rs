@@ -32,6 +32,13 @@ use tower_service::Service;
 ///   `Retry-After` where that helps; the service does not see the request. The service's own errors pass unchanged.
 /// - The request's head is handed on as it came. A proxy removes what is for one hop, as `Transfer-Encoding`.
 ///
+/// The service has to be `Clone`, and its response a body with `Data = Bytes`. It is polled in a tokio runtime, with the time driver if
+/// there is an idle timeout.
+///
+/// # Cancel safety
+/// A dropped future gives back what had arrived; a call of the service that has begun is dropped with it.
+///
+/// # Retries
 /// Below it, [`tower::retry`](https://docs.rs/tower/latest/tower/retry/) can send requests again whose bodies are longer than the
 /// memory: `Request<SpillBody>` is `Clone`, and each clone sends all of the body.
 ///

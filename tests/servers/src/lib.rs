@@ -9,6 +9,7 @@
 //! | `routes.rs` | which request goes where |
 //! | `files.rs` | what was uploaded, by name |
 //! | `upload.rs`, `resume.rs`, `multipart.rs` | bodies on their way in |
+//! | `hashed.rs` | their sums, computed while they pass |
 //! | `download.rs`, `range.rs` | and out |
 //! | `metrics.rs`, `page.html` | the pool, for Prometheus and for the eye |
 //! | `refusal.rs` | what is answered instead |
