@@ -1,6 +1,6 @@
 //! One leaf of the page map: the entries of up to 256 neighbouring pages, packed and in order.
 //!
-//! - A leaf has entries of the pages that were put there, and of no others.
+//! - A leaf has entries of the pages that were put there, or that room was reserved for, and of no others.
 //! - An entry takes 24 bytes: there are millions. The parts of a resident page are kept elsewhere.
 //!
 //! Held by: the tests below, `std-adapter/src/pages/page_map/tests.rs`.

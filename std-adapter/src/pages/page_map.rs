@@ -4,8 +4,8 @@
 //! - A buffer whose only page is the window usually has no leaf, and so no allocation here.
 //! - A page without an entry takes no memory, a spilled one 24 bytes, and a resident one some 110.
 //! - Each page has a heat: the number of recent accesses that the window alone could not serve.
-//! - A search for a cold page takes constant time, and finds one if any may leave: it visits resident pages
-//!   only, however many others there are.
+//! - A search for a cold page takes constant time, and finds one if any of those that it looks at may leave, the
+//!   next search beginning where it stopped: it visits resident pages only, however many others there are.
 //!
 //! Held by: `std-adapter/src/pages/page_map/tests.rs`, `std-adapter/src/pages/table/tests.rs`, `tests/tests/pool_limits.rs`.
 

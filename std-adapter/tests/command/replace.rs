@@ -128,6 +128,13 @@ fn a_symbolic_link_is_followed() {
     for link in ["two", "real/one", "dangling"] {
         assert!(fs::symlink_metadata(path(link)).unwrap().is_symlink(), "{link}");
     }
+    // As many as the system follows; the last but one was the last.
+    symlink("file", path("real/deep/link1")).unwrap();
+    for n in 2..=40 {
+        symlink(format!("link{}", n - 1), path(&format!("real/deep/link{n}"))).unwrap();
+    }
+    assert_quiet_success(&soak(dir.path(), &["-o", "real/deep/link40"], b"far"));
+    assert_eq!(fs::read(path("real/deep/file")).unwrap(), b"far");
     symlink("circle", path("circle")).unwrap();
     assert_refused(&soak(dir.path(), &["-o", "circle"], b""), &["circle"]);
 }

@@ -8,7 +8,8 @@
 //!   Any other change that would be lost is an error.
 //! - A file that did not exist replaces nothing that came to exist.
 //!
-//! Not promised: what a program writes later, through a descriptor that it opened before, goes to the old file.
+//! Not promised: what a program writes later, through a descriptor that it opened before, goes to the old file. And a file that takes the
+//! name while the new one is synced is replaced, as by any rename.
 //!
 //! Held by: `std-adapter/tests/command/append.rs`.
 
@@ -18,7 +19,7 @@ use crate::report::Report;
 use crate::soak::{Content, Soak};
 use crate::target::{FileTarget, OldContent};
 use std::fs::File;
-use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::time::Duration;
 
 /// Fails if the lock on `file` cannot be had at all.
@@ -45,6 +46,10 @@ pub(crate) fn put(
         if locked.old.as_ref().map(|old| &old.identity) != content.identity.as_ref() {
             soak.progress.now("copying again, since it has changed:", &file.user_path);
             content = soak.renew(content, locked.old.as_ref(), &file.user_path)?;
+        }
+        #[cfg(unix)]
+        if locked.old.as_ref().is_some_and(|old| !old.has_name(&file.path)) {
+            continue; // another program gave the name to another file while this one was copied again
         }
         let is_new = locked.old.is_none();
         if cfg!(windows) {
@@ -89,19 +94,43 @@ fn add_late(old: OldContent, old_len: u64, file: &FileTarget) -> Result<(), Fail
     }
     let add = |mut old: File| {
         let mut now = Locked::wait(&file.path)?.old.ok_or(ErrorKind::NotFound)?.file;
+        if !begin_alike(&mut old, &mut now, old_len)? {
+            return Ok(false);
+        }
         old.seek(SeekFrom::Start(old_len))?;
         io::copy(&mut old, &mut now)?;
-        now.sync_data()
+        now.sync_data().map(|()| true)
     };
-    if now.len() > old_len {
-        return add(old.file).map_err(|error| {
+    let is_added = now.len() > old_len
+        && add(old.file).map_err(|error| {
             Failure::cannot("add what another program wrote meanwhile to", &file.user_path, &error, LATE)
-        });
+        })?;
+    if is_added {
+        return Ok(());
     }
     Err(Failure::message(format!(
         "cannot keep a change that another program made in {} while it was replaced; {LATE}",
         file.user_path.display()
     )))
+}
+
+/// Whether two files have the same first `len` bytes.
+fn begin_alike(one: &mut File, other: &mut File, len: u64) -> io::Result<bool> {
+    let (mut left, mut parts) = (len, [Vec::new(), Vec::new()]);
+    one.rewind()?;
+    other.rewind()?;
+    while left > 0 {
+        let part = left.min(64 << 10);
+        for (file, bytes) in [&mut *one, &mut *other].into_iter().zip(&mut parts) {
+            bytes.clear();
+            file.take(part).read_to_end(bytes)?;
+        }
+        if parts[0] != parts[1] || parts[0].len() as u64 != part {
+            return Ok(false);
+        }
+        left -= part;
+    }
+    Ok(true)
 }
 
 const LATE: &str = "the file has its old content and the input";

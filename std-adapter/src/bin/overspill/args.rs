@@ -146,7 +146,8 @@ EXIT STATUS
   0    All input was written.
   1    Something failed; one line on standard error says what, and what to do. A regular FILE is as
        it was; but where only its directory could not be synced, it is new, and a crash of the
-       machine may undo that.
+       machine may undo that; and where --append could not keep what another program had changed
+       meanwhile, it has its old content and the input.
   141  The reader of the output closed it early; nothing is printed. (The shell reports the same
        for a command that SIGPIPE ended.)";
 

@@ -35,7 +35,8 @@ pub(crate) fn follow(path: &Path) -> Result<LinkTarget, NotFollowed> {
     let mut path = path.to_owned();
     let resolve =
         |path: &Path| fs::canonicalize(path).map_err(|source| NotFollowed { path: path.into(), source });
-    for _ in 0..LINKS_MAX {
+    // The last time it finds the end, and no link.
+    for _ in 0..=LINKS_MAX {
         let Some(name) = path.file_name() else { return Ok(LinkTarget::Path(resolve(&path)?)) };
         let dir = resolve(parent(&path))?;
         match descriptors_in(&dir) {

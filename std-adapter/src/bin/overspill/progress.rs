@@ -4,7 +4,8 @@
 //!
 //! - Where standard error is no terminal, no progress is shown without `--progress`.
 //! - A closed standard error is no error, and no panic.
-//! - Time alone says when something is shown, so it is shown while no input comes, too; and never sooner than is due.
+//! - Time alone says when something is shown, so it is shown while no input comes, too; and never sooner than
+//!   is due, but for the line that says that the input has ended.
 //! - The total is shown only where the system knows it, and while it has not proved wrong.
 //!
 //! A thread shows it. Reading the input only counts.
@@ -92,7 +93,8 @@ impl Progress {
     /// the command seems to hang otherwise.
     pub(crate) fn expect(&self, input: &File) {
         if input.is_terminal() {
-            say_line("reading from the terminal; end with Ctrl-D");
+            let end = if cfg!(windows) { "Ctrl-Z and Enter" } else { "Ctrl-D" };
+            say_line(&format!("reading from the terminal; end with {end}"));
         }
         let mut state = self.shared.state();
         state.total = bytes_to_come(input).map(|bytes| bytes + self.shared.done.load(Ordering::Relaxed));
