@@ -128,8 +128,8 @@ impl<T> Lock<T> {
         self.try_lock_or_adopt(|_| ())
     }
 
-    /// The same, with what [`lock_or_adopt`](Lock::lock_or_adopt) does the first time. Whoever has something to adopt takes the lock
-    /// by these two alone.
+    /// The same, with what [`lock_or_adopt`](Lock::lock_or_adopt) does the first time. A lock with something to adopt is taken by these
+    /// two alone.
     #[inline]
     pub(crate) fn try_lock_or_adopt(&self, adopt: impl FnOnce(&mut T)) -> Option<MutexGuard<'_, T>> {
         self.look(adopt).ok()?;
