@@ -4,7 +4,7 @@
 //!
 //! Those of the lock are in `models/lock.rs`, those of the queue for room in `models/waiting.rs`, those of files in
 //! `models/files.rs`, those of given memory in `models/given.rs`, those of shared content in `models/content.rs`, `models/clones.rs` and `models/spool.rs`, those of jobs in
-//! `models/offload.rs`, those of the chunks at the end of `memory/chunks.rs`.
+//! `models/offload.rs`, those of the places of threads in `models/places.rs`, those of the chunks at the end of `memory/chunks.rs`.
 //!
 //! Held by: `.ci/weaken-pool`, which weakens one ordering, lock or rule at a time, and expects a model to
 //! fail.
@@ -15,6 +15,7 @@ mod files;
 mod given;
 mod lock;
 mod offload;
+mod places;
 mod spool;
 mod waiting;
 
@@ -124,7 +125,7 @@ fn a_table_that_gets_memory_is_found_by_searches() {
     explore(2, || {
         let pool = PoolState::new(4 * PAGE, 8 * PAGE as u64, PAGE, Box::new(VecStore::default()), None);
         let pool = Arc::new(pool);
-        let mut pager = Pager::new(Arc::clone(&pool));
+        let mut pager = Pager::new(&pool);
         pager.write_at(0, &[1; PAGE]).unwrap();
         let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&pool));
         let searcher = thread::spawn(move || {
@@ -156,9 +157,9 @@ fn a_donor_is_chosen_while_it_is_read_or_dropped() {
         explore(2, move || {
             let store = Box::new(VecStore::default());
             let pool = Arc::new(PoolState::new(PAGE, 8 * PAGE as u64, PAGE, store, None));
-            let mut donor = Pager::new(Arc::clone(&pool));
+            let mut donor = Pager::new(&pool);
             donor.write_at(0, &[1; PAGE]).unwrap();
-            let mut pager = Pager::new(Arc::clone(&pool));
+            let mut pager = Pager::new(&pool);
             let requester = thread::spawn(move || {
                 assert_eq!(pager.write_at(0, &[2; 2]).unwrap(), 2);
                 assert_eq!(pager.write_at(2, &[3; 2]).unwrap(), 2); // the donor is idle now, if it has done nothing since
@@ -194,7 +195,7 @@ fn during_a_reclaim_of(
     explore(2, move || {
         let store = Box::new(VecStore { refuses, ..VecStore::default() });
         let pool = Arc::new(PoolState::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
-        let mut pager = Pager::new(Arc::clone(&pool));
+        let mut pager = Pager::new(&pool);
         pager.write_at(0, &[1; PAGE]).unwrap();
         pager.write_at(PAGE as u64, &[2; PAGE]).unwrap();
         let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&pool));
@@ -246,7 +247,7 @@ fn during_a_reclaim_of_a_segment(owner: impl Fn(&mut Pager) + Sync + Send + 'sta
     explore(2, move || {
         let store = Box::new(VecStore::default());
         let pool = Arc::new(PoolState::new(400, 1 << 20, 1024, store, None));
-        let mut pager = Pager::new(Arc::clone(&pool));
+        let mut pager = Pager::new(&pool);
         pager.write_at(0, &[1; 256]).unwrap();
         pager.write_at(256, &[2; 100]).unwrap();
         assert_eq!(pool.disk.quota().used(), 1024, "the first 256 bytes are in the slot");
@@ -385,7 +386,7 @@ fn during_a_reclaim_from_two(refuses: bool, owner: impl Fn([Pager; 2]) + Sync + 
     explore(2, move || {
         let store = Box::new(VecStore { refuses, ..VecStore::default() });
         let pool = Arc::new(PoolState::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
-        let mut pagers = [Pager::new(Arc::clone(&pool)), Pager::new(Arc::clone(&pool))];
+        let mut pagers = [Pager::new(&pool), Pager::new(&pool)];
         pagers[0].write_at(0, &[1; PAGE]).unwrap();
         pagers[1].write_at(0, &[2; PAGE]).unwrap();
         let (peers, theirs) = (pagers.each_ref().map(|pager| pager.own_table().peer()), Arc::clone(&pool));

@@ -95,10 +95,11 @@ impl SpillBuffer {
     /// Buffers that share a limit come from a [`SpillPool`](crate::SpillPool).
     #[must_use]
     pub fn with_budget(bytes: usize) -> Self {
-        SpillBuffer::in_pool(private::open(bytes))
+        SpillBuffer { position: 0, pager: Pager::of(private::open(bytes)) }
     }
 
-    pub(crate) fn in_pool(pool: Arc<PoolState>) -> Self {
+    #[inline]
+    pub(crate) fn in_pool(pool: &Arc<PoolState>) -> Self {
         SpillBuffer { position: 0, pager: Pager::new(pool) }
     }
 

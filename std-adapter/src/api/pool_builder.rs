@@ -255,7 +255,7 @@ impl PoolBuilder {
         let (when_full, checksums, lent_limit) = (self.when_full, self.checksums, self.lent_limit);
         #[cfg(feature = "tokio")]
         state.offload();
-        SpillPool { state: Arc::new(PoolState { when_full, checksums, lent_limit, listeners, ..state }) }
+        SpillPool::of(Arc::new(PoolState { when_full, checksums, lent_limit, listeners, ..state }))
     }
 }
 

@@ -51,7 +51,7 @@ impl SpillPool {
     /// ```
     #[must_use]
     pub fn spool(&self) -> (SpoolWriter, SpoolReader) {
-        let content = Content::new(Pager::new(Arc::clone(&self.state)), true);
+        let content = Content::new(Pager::new(&self.state), true);
         let (shared, feed) = (Arc::new(Shared::new(content)), Arc::new(Feed::new()));
         let reader = SpoolReader::new(Arc::clone(&shared), Arc::clone(&feed));
         (SpoolWriter { shared, feed }, reader)

@@ -141,6 +141,13 @@ impl FramePool {
         self.over() > 0
     }
 
+    /// Whether there is room for a page, and an eighth of the limit beside it.
+    #[inline]
+    pub(crate) fn is_ample(&self) -> bool {
+        let limit = self.budget().limit();
+        self.budget().used() + self.page_size as u64 <= limit - limit / 8
+    }
+
     /// Bytes that are charged above the limit.
     pub(crate) fn over(&self) -> u64 {
         self.budget().used().saturating_sub(self.budget().limit())

@@ -16,7 +16,7 @@ use overspill_core::{Medium, ReadMedium};
 fn two_clones(pages: usize) -> (Arc<PoolState>, Pager, Pager, PeerTable) {
     let store = Box::new(VecStore::default());
     let pool = Arc::new(PoolState::new(pages * PAGE, 1 << 20, PAGE, store, None));
-    let mut first = Pager::new(Arc::clone(&pool));
+    let mut first = Pager::new(&pool);
     first.write_at(0, &two_pages(1, 2)).unwrap();
     let shared = first.own_table().peer();
     let second = first.try_clone().unwrap();

@@ -41,7 +41,7 @@ fn two_spilled_pages(memory: usize, failures: usize) -> (Arc<Content>, Arc<Atomi
     let reads = Arc::new(AtomicUsize::new(0));
     let store = ReadStore { inner: VecStore::default(), reads: Arc::clone(&reads), failures };
     let pool = PoolState::new(memory, 8 * PAGE as u64, PAGE, Box::new(store), None);
-    let mut pager = Pager::new(Arc::new(pool));
+    let mut pager = Pager::new(&Arc::new(pool));
     pager.write_at(0, &two_pages(1, 2)).unwrap();
     pager.spill().unwrap();
     let content = Content::new(pager, false);
@@ -125,7 +125,7 @@ fn a_readers_window_is_taken_while_it_reads() {
         let reclaimer = thread::spawn(move || {
             reclaim(&pool, &[peer], 1, false);
             // Another's bytes go where the window was.
-            let mut other = Pager::new(pool);
+            let mut other = Pager::new(&pool);
             other.write_at(0, &two_pages(8, 9)).unwrap();
         });
         let mut position = 3;

@@ -43,10 +43,10 @@ fn pages_are_written_while_the_file_is_cut() {
     explore(3, || {
         let pool = PoolState::new(0, 8 * PAGE as u64, PAGE, Box::new(CutStore::default()), None);
         let pool = Arc::new(pool);
-        let mut first = Pager::new(Arc::clone(&pool));
+        let mut first = Pager::new(&pool);
         first.write_at(0, &two_pages(1, 1)).unwrap();
         drop(first); // its slots stay warm
-        let mut pager = Pager::new(Arc::clone(&pool));
+        let mut pager = Pager::new(&pool);
         let theirs = Arc::clone(&pool);
         let cutter = thread::spawn(move || theirs.disk.trim());
         let data = two_pages(2, 3);
@@ -101,13 +101,13 @@ fn a_full_disk_has_room_once_free_blocks_were_given_back() {
     explore(3, || {
         let disk = SmallDisk { inner: VecStore::default(), held: Mutex::default(), pages: 2 };
         let pool = Arc::new(PoolState::new(0, 8 * PAGE as u64, PAGE, Box::new(disk), None));
-        let (mut first, mut kept) = (Pager::new(Arc::clone(&pool)), Pager::new(Arc::clone(&pool)));
+        let (mut first, mut kept) = (Pager::new(&pool), Pager::new(&pool));
         first.write_at(0, &[1; PAGE]).unwrap();
         kept.write_at(0, &[2; PAGE]).unwrap();
         drop(first); // its slot stays warm, in the middle
         let theirs = Arc::clone(&pool);
         let trimmer = thread::spawn(move || theirs.disk.trim());
-        let mut pager = Pager::new(Arc::clone(&pool));
+        let mut pager = Pager::new(&pool);
         assert_eq!(pager.write_at(0, &[3; PAGE]).unwrap(), PAGE);
         trimmer.join().unwrap();
         assert_eq!((content(&mut kept), content(&mut pager)), (vec![2; PAGE], vec![3; PAGE]));
@@ -123,7 +123,7 @@ fn a_page_of_an_own_file_is_reclaimed_while_its_owner_writes_it_anew() {
     explore(2, || {
         let pool = PoolState::new(4 * PAGE, 8 * PAGE as u64, PAGE, Box::new(VecStore::default()), None);
         let pool = Arc::new(pool);
-        let mut pager = Pager::new(Arc::clone(&pool));
+        let mut pager = Pager::new(&pool);
         pager.spill_to_own_file(&std::env::temp_dir());
         let second = PAGE as u64;
         pager.set_len(2 * second).unwrap();

@@ -14,7 +14,7 @@ use overspill_core::Medium;
 fn two_given_pages() -> (Arc<PoolState>, Pager) {
     let store = Box::new(VecStore::default());
     let pool = Arc::new(PoolState::new(16 * PAGE, 1 << 20, PAGE, store, None));
-    let mut pager = Pager::new(Arc::clone(&pool));
+    let mut pager = Pager::new(&pool);
     give(&mut pager);
     (pool, pager)
 }
@@ -72,7 +72,7 @@ fn given_pages_are_taken_while_they_are_given() {
     explore(2, || {
         let store = Box::new(VecStore::default());
         let pool = Arc::new(PoolState::new(16 * PAGE, 1 << 20, PAGE, store, None));
-        let mut pager = Pager::new(Arc::clone(&pool));
+        let mut pager = Pager::new(&pool);
         pager.try_table().unwrap();
         let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&pool));
         let reclaimer = thread::spawn(move || reclaim(&theirs, &[peer], 1, false));

@@ -15,7 +15,7 @@ use std::task::{Wake, Waker};
 fn spool(memory: usize) -> (Arc<Content>, Arc<Feed>) {
     let store = Box::new(VecStore::default());
     let pool = PoolState::new(memory, 8 * PAGE as u64, PAGE, store, None);
-    let content = Content::new(Pager::new(Arc::new(pool)), true);
+    let content = Content::new(Pager::new(&Arc::new(pool)), true);
     content.add_readers(2);
     (Arc::new(content), Arc::new(Feed::new()))
 }

@@ -233,9 +233,9 @@ fn a_buffer_waits_until_another_is_dropped() {
         let pool = PoolState::new(0, PAGE as u64, PAGE, store, None);
         let when_full = WhenFull::Wait { at_most: Duration::MAX };
         let pool = Arc::new(PoolState { when_full, ..pool });
-        let mut first = Pager::new(Arc::clone(&pool));
+        let mut first = Pager::new(&pool);
         first.write_at(0, &[1; PAGE]).unwrap();
-        let mut pager = Pager::new(Arc::clone(&pool));
+        let mut pager = Pager::new(&pool);
         let dropper = thread::spawn(move || drop(first));
         assert_eq!(pager.write_at(0, &[2; PAGE]).unwrap(), PAGE);
         dropper.join().unwrap();
@@ -252,9 +252,9 @@ fn a_buffer_waits_until_a_reclaim_has_freed_a_slot() {
         let pool = PoolState::new(PAGE, PAGE as u64, PAGE, Box::new(VecStore::default()), None);
         let when_full = WhenFull::Wait { at_most: Duration::MAX };
         let pool = Arc::new(PoolState { when_full, ..pool });
-        let mut donor = Pager::new(Arc::clone(&pool));
+        let mut donor = Pager::new(&pool);
         donor.write_at(0, &[1; PAGE]).unwrap();
-        let mut pager = Pager::new(Arc::clone(&pool));
+        let mut pager = Pager::new(&pool);
         pager.limit(0, u64::MAX);
         let (peer, theirs) = (donor.own_table().peer(), Arc::clone(&pool));
         let reclaimer = thread::spawn(move || reclaim(&theirs, &[peer], 1, false));

@@ -17,6 +17,8 @@ use crate::pages::resident::Resident;
 use crate::pages::table::Table;
 use crate::pool::member::OwnTable;
 use crate::pool::private;
+use crate::pool::spare::Spare;
+use crate::pool::supply::close_buffer;
 use crate::sync::{Arc, Ordering, can_make_arc};
 use std::ops::Range;
 
@@ -27,12 +29,12 @@ impl Pager {
         self.end_loan();
         self.finish(); // a page that was made ready is pinned
         let when_full = self.own_when_full();
-        let pool = if self.pool.registry.is_some() {
-            Arc::clone(&self.pool)
+        let mut clone = if self.pool.registry.is_some() {
+            Pager::new(&self.pool)
         } else {
-            private::open(usize::try_from(self.pool.frames.budget().limit()).unwrap_or(usize::MAX))
+            let memory = usize::try_from(self.pool.frames.budget().limit()).unwrap_or(usize::MAX);
+            Pager::of(private::open(memory))
         };
-        let mut clone = Pager::new(pool);
         clone.drop_empty_page();
         clone.try_table()?;
         clone.drop_empty_page();
@@ -81,7 +83,7 @@ impl Pager {
         }
         if !can_make_arc::<Shared>() {
             self.pool.population.fetch_add(1, Ordering::Relaxed); // as of a buffer, which it leaves
-            self.pool.close_buffer(Some(table));
+            close_buffer(Spare { table: Some(table), pool: Arc::clone(&self.pool) });
             return Err(SpillError::OutOfMemory);
         }
         let source = self.make_source(table);

@@ -19,7 +19,9 @@ use crate::pages::table::{Table, low_bits};
 use crate::pages::usage::Usage;
 use crate::pool::member::OwnTable;
 use crate::pool::private;
+use crate::pool::spare::{PoolRef, Spare};
 use crate::pool::state::PoolState;
+use crate::pool::supply::{close_buffer, open_buffer};
 use crate::sync::Arc;
 use crate::try_box::TryBox;
 use std::alloc::{Layout, handle_alloc_error};
@@ -29,7 +31,7 @@ use std::alloc::{Layout, handle_alloc_error};
 pub(crate) struct Pager {
     /// `None` until the buffer needs one, unless there was a cached one: many buffers of a pool may be empty.
     pub(crate) own_table: Option<OwnTable>,
-    pub(crate) pool: Arc<PoolState>,
+    pub(crate) pool: PoolRef,
     pub(crate) len: u64,
     /// The end of the last access that missed the window. An access that starts there is sequential.
     pub(crate) last_end: u64,
@@ -52,13 +54,21 @@ pub(crate) struct ColdState {
 }
 
 impl Pager {
+    /// A pager without content, in a pool of many.
     #[inline]
-    pub(crate) fn new(pool: Arc<PoolState>) -> Self {
-        Pager::with_table(pool.open_buffer(), pool, 0)
+    pub(crate) fn new(pool: &Arc<PoolState>) -> Self {
+        Pager::of(open_buffer(pool))
+    }
+
+    /// A pager without content, of what another has left.
+    #[inline]
+    pub(crate) fn of(spare: Spare) -> Self {
+        Pager::with_table(spare.table, spare.pool, 0)
     }
 
     /// A pager of `len` bytes with a table that has pages already.
     pub(crate) fn with_table(own_table: Option<OwnTable>, pool: Arc<PoolState>, len: u64) -> Self {
+        let pool = PoolRef::new(pool);
         Pager { own_table, pool, len, last_end: 0, requested: ByteCounts::default(), cold: None }
     }
 
@@ -99,7 +109,7 @@ impl Pager {
     pub(crate) fn leave_empty_file(&mut self) {
         debug_assert_eq!(self.len, 0);
         if let Some(pool) = private::renewed(&self.pool) {
-            self.pool = pool;
+            self.pool = PoolRef::new(pool);
         }
     }
 
@@ -194,9 +204,8 @@ impl Drop for Pager {
         if self.own_table.is_some() {
             self.empty();
         }
-        self.pool.close_buffer(self.own_table.take());
         self.cold = None; // what it shared may be in the same pool
-        private::close(&self.pool);
+        close_buffer(Spare { table: self.own_table.take(), pool: self.pool.take() });
     }
 }
 

@@ -11,6 +11,9 @@
 //! | `cache` | things that were used, kept to be used again |
 //! | `private` | pools for one buffer each, kept for the next |
 //! | `table_cache` | tables of dropped buffers, kept for new buffers |
+//! | `spare` | what a dropped buffer leaves: its table and its pool |
+//! | `place` | a thread's place for one thing, which others may take out |
+//! | `thread_cache` | what the last buffer of each thread left |
 //! | `member` | a buffer as its pool sees it |
 //! | `when_full` | the policy at the disk limit |
 //! | `audit` | recounts, for tests |
@@ -21,10 +24,14 @@ pub(crate) mod cache;
 pub(crate) mod member;
 #[cfg(any(feature = "tokio", all(test, overspill_loom)))]
 pub(crate) mod offload;
+pub(crate) mod place;
 pub(crate) mod private;
 pub(crate) mod reclaim;
 pub(crate) mod registry;
+pub(crate) mod spare;
 pub(crate) mod state;
 pub(crate) mod supply;
 pub(crate) mod table_cache;
+#[cfg_attr(overspill_loom, path = "without_thread_cache.rs")]
+pub(crate) mod thread_cache;
 pub(crate) mod when_full;

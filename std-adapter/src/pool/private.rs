@@ -2,13 +2,14 @@
 //!
 //! A buffer with a memory limit of its own has a pool of its own. To make one takes seven allocations, which is
 //! fourteen times what a body of 100 bytes costs otherwise. So the pool of a dropped buffer is kept for the
-//! next one, with the buffer's table, and with the frame that the table kept.
+//! next one, with the buffer's table, and with the frame that the table kept: by the thread, and what it cannot keep by all
+//! threads together.
 //!
 //! Promises:
 //!
 //! - A pool that is used again is as new: nothing was ever spilled in it, and its limit is the new buffer's.
 //! - A buffer that is emptied leaves a pool with a file for a new one, so that the file is closed.
-//! - The process keeps at most 64 such pools of each page size, with 1 MiB of frames, beside the last one.
+//! - The process keeps at most 64 such pools of each page size, with 1 MiB of frames, beside the last one of each and those of threads.
 //! - No two buffers share one at a time.
 //!
 //! Of the kind of a file that outlives its use: that of a shared pool stays open, one for all its buffers, and
@@ -19,7 +20,9 @@
 //! `tests/tests/leftovers.rs`.
 
 use crate::pool::cache::{Cache, Reusable};
+use crate::pool::spare::Spare;
 use crate::pool::state::{PAGE_SIZE_CHOSEN_MIN, PAGE_SIZE_DEFAULT, PoolState, fitting_page_size};
+use crate::pool::thread_cache;
 use crate::sync::{Arc, Ordering};
 
 /// The page sizes that a pool for one buffer may have: powers of two.
@@ -32,51 +35,81 @@ const KEPT_LIMIT_MIN: usize = 16 * PAGE_SIZE_CHOSEN_MIN;
 /// The pools of buffers that are gone, by page size. Not in models: what is kept would pass from one
 /// execution to the next.
 #[cfg(not(overspill_loom))]
-static CACHES: [Cache<Arc<PoolState>>; PAGE_SIZES] = [const { Cache::new(64, 1 << 20) }; PAGE_SIZES];
+static CACHES: [Cache<Spare>; PAGE_SIZES] = [const { Cache::new(64, 1 << 20) }; PAGE_SIZES];
 
 /// Held by each test that asks for a kept pool, or drops all of them.
 #[cfg(all(test, not(overspill_loom)))]
 pub(crate) static ALONE: crate::sync::Mutex<()> = crate::sync::Mutex::new(());
 
-impl Reusable for Arc<PoolState> {
+impl Reusable for Spare {
     fn frame_bytes(&self) -> u64 {
-        self.frames.budget().used()
+        Spare::frame_bytes(self)
     }
 }
 
-/// The cache for pools with a memory limit of `memory` bytes, if they are kept.
-fn cache(memory: usize) -> Option<&'static Cache<Arc<PoolState>>> {
+/// The index of the page size of pools with a memory limit of `memory` bytes, if they are kept.
+fn class(memory: usize) -> Option<usize> {
     let class = (fitting_page_size(memory) / PAGE_SIZE_CHOSEN_MIN).ilog2() as usize;
+    Some(class).filter(|class| memory >= KEPT_LIMIT_MIN && *class < PAGE_SIZES)
+}
+
+fn cache(class: usize) -> Option<&'static Cache<Spare>> {
     #[cfg(not(overspill_loom))]
-    return CACHES.get(class).filter(|_| memory >= KEPT_LIMIT_MIN);
+    return CACHES.get(class);
     #[cfg(overspill_loom)]
-    return None.filter(|_| memory >= KEPT_LIMIT_MIN && class < PAGE_SIZES);
+    return None.filter(|_| class < PAGE_SIZES);
 }
 
-/// A pool for one buffer, with a memory limit of `memory` bytes.
-pub(crate) fn open(memory: usize) -> Arc<PoolState> {
-    // Not one of the process from which this one was forked, in which nobody waits.
-    if let Some(pool) = cache(memory).and_then(Cache::pop)
-        && !pool.disk.quota().is_inherited()
+/// A pool for one buffer, with a memory limit of `memory` bytes, and a table if one was kept with it.
+#[inline]
+pub(crate) fn open(memory: usize) -> Spare {
+    let kept = class(memory).and_then(|class| thread_cache::take_private(class + 1).or_else(|| pop(class)));
+    if let Some(spare) = kept.and_then(Spare::enterable)
+        // Not of the process from which this one was forked, in which nobody waits.
+        && !spare.pool.disk.quota().is_inherited()
     {
-        pool.frames.set_limit(memory as u64);
-        return pool;
+        if spare.pool.frames.budget().limit() != memory as u64 {
+            spare.pool.frames.set_limit(memory as u64);
+        }
+        return spare;
     }
-    Arc::new(PoolState::private(memory))
+    let pool = PoolState::private(memory);
+    pool.population.fetch_add(1, Ordering::Relaxed);
+    Spare { table: None, pool: Arc::new(pool) }
 }
 
-/// Keeps the pool of a dropped buffer for the next one, if it is a pool for one buffer, nothing was ever spilled in it, and
-/// nothing of it is lent.
-pub(crate) fn close(pool: &Arc<PoolState>) {
+/// Keeps what a dropped buffer leaves for the next one, if nothing was ever spilled in its pool, and nothing of that is lent or
+/// in use.
+#[inline]
+pub(crate) fn close(spare: Spare) {
+    let pool = &spare.pool;
     // Clones of the buffer, and readers of what it was frozen to, may be in it still.
-    let is_private = pool.registry.is_none() && Arc::strong_count(pool) == 1;
-    if is_private
+    if Arc::strong_count(pool) == 1
         && pool.disk.quota().high_water() == 0
         && pool.lent.get() == 0 // or the next buffer would have less memory than its limit
         && let Ok(memory) = usize::try_from(pool.frames.budget().limit())
-        && let Some(cache) = cache(memory)
+        && let Some(class) = class(memory)
     {
-        cache.push(Arc::clone(pool));
+        let (other, spare) = (thread_cache::make_private_room(), thread_cache::put_private(class + 1, spare));
+        if let Some(other) = other {
+            push(other);
+        }
+        if let Some(spare) = spare {
+            push(spare);
+        }
+    }
+}
+
+fn pop(class: usize) -> Option<Spare> {
+    cache(class).and_then(Cache::pop)
+}
+
+/// Keeps it for any thread, if there is room.
+#[cold]
+fn push(spare: Spare) {
+    let memory = usize::try_from(spare.pool.frames.budget().limit()).ok();
+    if let Some(cache) = memory.and_then(class).and_then(cache) {
+        drop(cache.push(spare));
     }
 }
 
@@ -95,8 +128,10 @@ pub(crate) fn renewed(pool: &PoolState) -> Option<Arc<PoolState>> {
 
 /// Drops all pools that are kept.
 pub(crate) fn trim() {
-    #[cfg(not(overspill_loom))]
-    CACHES.iter().for_each(|cache| drop(cache.drain()));
+    for class in 0..PAGE_SIZES {
+        drop(thread_cache::take_all_private(class + 1));
+        cache(class).into_iter().for_each(|cache| drop(cache.drain()));
+    }
 }
 
 #[cfg(test)]

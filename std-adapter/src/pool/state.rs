@@ -19,7 +19,7 @@ use crate::pool::table_cache::{TableCache, table_cache};
 use crate::pool::when_full::WhenFull;
 #[cfg(feature = "tokio")]
 use crate::sync::OnceLock;
-use crate::sync::{Arc, AtomicU64, fork};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, fork};
 use std::path::PathBuf;
 
 /// Bytes of a page, unless the memory limit is less than sixteen such pages. Larger pages cost more to move
@@ -44,6 +44,10 @@ pub(crate) struct PoolState {
     /// The number of buffers and of cached tables. Unchanged when a table is cached or used again, so that a
     /// small body pays for no count.
     pub(crate) population: AtomicU64,
+    /// The number of handles that a caller has. What a thread keeps for its next buffer has none.
+    pub(crate) handles: AtomicUsize,
+    /// A thread may keep a table of this pool. Raised by what keeps one, lowered by what looks for them.
+    pub(crate) is_kept_by_threads: AtomicBool,
     /// None in a pool for one buffer, which has no other buffer to reclaim from.
     pub(crate) registry: Option<Registry>,
     pub(crate) page_size: usize,
@@ -81,6 +85,8 @@ impl PoolState {
             counters: Counters::default(),
             listeners: Listeners::default(),
             population: AtomicU64::new(0),
+            handles: AtomicUsize::new(0),
+            is_kept_by_threads: AtomicBool::new(false),
             registry: Some(Registry::default()),
             page_size,
             when_full: WhenFull::Fail,

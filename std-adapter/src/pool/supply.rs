@@ -44,8 +44,10 @@ use crate::pool::member::{Member, OwnTable, PeerTable};
 use crate::pool::private;
 use crate::pool::reclaim::{Reclaimed, Take};
 use crate::pool::registry::{Demand, Effort, Registry};
+use crate::pool::spare::Spare;
 use crate::pool::state::PoolState;
-use crate::sync::Ordering;
+use crate::pool::thread_cache;
+use crate::sync::{Arc, Ordering};
 
 /// Reclaims that find nothing, after which a request turns to the next source.
 const MISSES_MAX: u32 = 4;
@@ -62,18 +64,73 @@ const DONORS_AT_ONCE: usize = 256;
 /// contend at each call, and one call for 16 pages of 64 KiB takes a fifth less time than 16 calls.
 const PAGES_AT_ONCE: usize = 16;
 
-impl PoolState {
-    /// Counts a new buffer, and returns a cached table for it if there is one. Otherwise it gets one by
-    /// [`open_table`](PoolState::open_table) when it needs one.
-    #[inline]
-    pub(crate) fn open_buffer(&self) -> Option<OwnTable> {
-        let cached = self.cached_table();
-        if cached.is_none() {
-            self.population.fetch_add(1, Ordering::Relaxed);
-        }
-        cached
-    }
+/// Counts a new buffer of a shared pool, and returns a cached table for it if there is one. Otherwise it gets one by
+/// [`open_table`](PoolState::open_table) when it needs one.
+#[inline]
+pub(crate) fn open_buffer(pool: &Arc<PoolState>) -> Spare {
+    thread_cache::take(pool).and_then(Spare::enterable).unwrap_or_else(|| open_buffer_of_all(pool))
+}
 
+#[inline(never)]
+fn open_buffer_of_all(pool: &Arc<PoolState>) -> Spare {
+    let table = pool.cached_table();
+    if table.is_none() {
+        pool.population.fetch_add(1, Ordering::Relaxed);
+    }
+    Spare { table, pool: Arc::clone(pool) }
+}
+
+/// Takes what a dropped buffer leaves, to keep it for another or to drop it. Its table has no pages; it may have one small empty
+/// frame. A table with a file of its own is dropped, since the file cannot be unset.
+pub(crate) fn close_buffer(spare: Spare) {
+    let Spare { table, pool } = &spare;
+    let Some(table) = table else {
+        if pool.registry.is_none() {
+            return private::close(spare);
+        }
+        pool.population.fetch_sub(1, Ordering::Relaxed);
+        return;
+    };
+    table.unlocked().usage.reset();
+    if table.unlocked().own().is_some() || pool.frames.is_over() {
+        pool.drop_table(table);
+        let pool = Arc::clone(pool);
+        drop(spare);
+        pool.tell_waiters();
+    } else if pool.registry.is_none() {
+        private::close(spare);
+    } else if pool.frames.is_ample() {
+        pool.note_kept_by_threads();
+        // No foreign code in between, such as a waker, which may drop a buffer too.
+        let (other, spare) = (thread_cache::make_room(), thread_cache::put(spare));
+        if let Some(other) = other {
+            cache_for_all(other);
+        }
+        if let Some(spare) = spare {
+            cache_for_all(spare);
+        }
+    } else {
+        cache_for_all(spare);
+    }
+}
+
+/// Keeps a table without pages for a buffer of any thread, or drops it if there are enough.
+#[inline(never)]
+fn cache_for_all(spare: Spare) {
+    let Spare { table: Some(table), pool } = spare else { return };
+    let held = table.unlocked().usage.memory.used();
+    // Its pages have woken the waiters already. What is left is the frame of the table, if there is one.
+    if let Some(table) = pool.table_cache.push(table) {
+        pool.drop_table(&table);
+        drop(table);
+        pool.tell_waiters();
+    } else if held > 0 {
+        // Spare now. Not noted first, which would be an atomic exchange more for each small body.
+        pool.disk.quota().wake_waiters();
+    }
+}
+
+impl PoolState {
     /// A cached table that can be entered.
     #[inline]
     fn cached_table(&self) -> Option<OwnTable> {
@@ -88,7 +145,8 @@ impl PoolState {
     /// A table for a buffer that has none: a cached one, or a new one that is now registered. `None` if there is no memory.
     #[cold]
     pub(crate) fn open_table(&self) -> Option<OwnTable> {
-        if let Some(cached) = self.cached_table() {
+        let kept = || thread_cache::take(self).and_then(Spare::enterable)?.table;
+        if let Some(cached) = kept().or_else(|| self.cached_table()) {
             self.population.fetch_sub(1, Ordering::Relaxed);
             return Some(cached);
         }
@@ -97,31 +155,6 @@ impl PoolState {
         let table = OwnTable::new(table, member)?;
         registry.register(&table);
         Some(table)
-    }
-
-    /// Takes the table of a dropped buffer, if it has one, to cache it or to drop it. The table has no pages;
-    /// it may have one small empty frame. A table with a file of its own is dropped, since the file cannot be
-    /// unset.
-    pub(crate) fn close_buffer(&self, table: Option<OwnTable>) {
-        let Some(table) = table else {
-            self.population.fetch_sub(1, Ordering::Relaxed);
-            return;
-        };
-        let usage = &table.unlocked().usage;
-        let held = usage.memory.used();
-        usage.reset();
-        let has_own = table.unlocked().own().is_some();
-        let dropped =
-            if has_own || self.frames.is_over() { Some(table) } else { self.table_cache.push(table) };
-        // Its pages have woken the waiters already. What is left is the frame of the table, if there is one.
-        if let Some(table) = dropped {
-            self.drop_table(&table);
-            drop(table);
-            self.tell_waiters();
-        } else if held > 0 {
-            // Spare now. Not noted first, which would be an atomic exchange more for each small body.
-            self.disk.quota().wake_waiters();
-        }
     }
 
     /// Unregisters the table of a reader, which has no page and counts as no buffer.
@@ -134,18 +167,40 @@ impl PoolState {
         self.registry.iter().for_each(|registry| registry.unregister(table));
     }
 
-    /// Drops all cached tables. Returns whether that freed any memory.
+    /// Notes that a thread may keep a table, so that it is looked for.
+    #[inline]
+    fn note_kept_by_threads(&self) {
+        if !self.is_kept_by_threads.load(Ordering::Relaxed) {
+            self.is_kept_by_threads.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops all cached tables. Returns whether that freed any memory. One that a thread is just about to keep may be missed, until
+    /// the next is kept; a search for donors finds its frame.
     pub(crate) fn drop_cached(&self) -> bool {
         let mut bytes = 0;
-        for table in self.table_cache.drain() {
+        let is_kept = self.is_kept_by_threads.load(Ordering::Relaxed);
+        if is_kept {
+            self.is_kept_by_threads.store(false, Ordering::Relaxed);
+        }
+        let kept = if is_kept { thread_cache::take_all(self) } else { Vec::new() };
+        for table in self.table_cache.drain().chain(kept.into_iter().filter_map(|spare| spare.table)) {
             bytes += table.unlocked().usage.memory.used();
             self.drop_table(&table);
         }
         bytes > 0
     }
 
+    /// Notes that the last handle is gone, so that no thread keeps the pool.
+    pub(crate) fn end(&self) {
+        for spare in thread_cache::end(self) {
+            cache_for_all(spare);
+        }
+    }
+
     /// Frees the memory that no buffer uses, and gives the blocks of freed slots back to the file system.
     pub(crate) fn trim(&self) {
+        self.note_kept_by_threads();
         self.drop_cached();
         self.registry.iter().for_each(Registry::trim);
         private::trim();
@@ -240,7 +295,7 @@ impl PoolState {
         self.registry.as_ref().is_none_or(|registry| registry.note_holder(table))
     }
 
-    /// The number of buffers. May be out of date at once.
+    /// The number of buffers, and of tables that threads keep. May be out of date at once.
     pub(crate) fn buffers(&self) -> usize {
         let population = usize::try_from(self.population.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         population.saturating_sub(self.table_cache.len())
@@ -268,6 +323,7 @@ impl PoolState {
     pub(crate) fn set_memory_limit(&self, bytes: u64) {
         self.frames.set_limit(bytes);
         if self.frames.is_over() {
+            self.note_kept_by_threads();
             self.drop_cached();
             self.frames.trim();
             self.reclaim_excess();

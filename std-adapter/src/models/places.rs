@@ -1,0 +1,62 @@
+//! Models of the places of threads: one thread puts and takes, another looks through all places.
+
+use super::explore;
+use crate::pool::place::{Endings, Place, visit};
+use crate::sync::{Arc, AtomicBool, Ordering};
+use loom::thread;
+
+const KEY: usize = 7;
+const OTHER_KEY: usize = 8;
+
+/// Guards: once something has ended, no place has anything of it, and what was there is in one hand. A place whose thread is inside
+/// is passed over; so that thread has to see the end.
+#[test]
+fn nothing_is_left_of_what_has_ended() {
+    explore(3, || {
+        let mut place = Place::new().unwrap();
+        let others = [place.for_others()];
+        let (endings, has_ended) = (Arc::new(Endings::new()), Arc::new(AtomicBool::new(false)));
+        let (their_endings, they_ended) = (Arc::clone(&endings), Arc::clone(&has_ended));
+        let owner = thread::spawn(move || {
+            let seen = their_endings.seen();
+            if they_ended.load(Ordering::Relaxed) {
+                return 1;
+            }
+            let left = place.put(KEY, Box::new(1), &their_endings, seen);
+            left.map_or(0, |thing| *thing)
+        });
+        has_ended.store(true, Ordering::Relaxed);
+        endings.count();
+        let found: usize = visit(&others, KEY, Option::take).map(|thing| *thing).sum();
+        let returned: usize = owner.join().unwrap();
+        assert_eq!(found + returned, 1);
+        let left = visit(&others, KEY, |thing| thing.as_ref().map(|_| ())).count();
+        assert_eq!(left, 0, "it keeps alive what has ended");
+    });
+}
+
+/// Guards: a thing is taken once, by its thread or by another, and one that was put with another key stays.
+#[test]
+fn what_is_in_a_place_is_taken_once() {
+    explore(3, || {
+        let mut place = Place::new().unwrap();
+        let others = [place.for_others()];
+        let endings = Endings::new();
+        assert!(place.put(KEY, Box::new(1), &endings, endings.seen()).is_none());
+        let owner = thread::spawn(move || {
+            let taken = place.take(KEY);
+            let seen = endings.seen();
+            let before = place.clear();
+            assert!(before.is_none());
+            assert!(place.put(OTHER_KEY, Box::new(10), &endings, seen).is_none());
+            assert!(place.take(KEY).is_none());
+            (taken.map_or(0, |thing| *thing), place)
+        });
+        let found: usize = visit(&others, KEY, Option::take).map(|thing| *thing).sum();
+        let (taken, mut place): (usize, _) = owner.join().unwrap();
+        // It may be found under the key of what was put before.
+        assert!([1, 10, 11].contains(&(found + taken)), "{found} {taken}");
+        let left = place.take(OTHER_KEY).map_or(0, |thing| *thing);
+        assert_eq!(found + taken + left, 11);
+    });
+}

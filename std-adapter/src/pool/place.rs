@@ -1,0 +1,119 @@
+//! A thread's place for one thing, which other threads may take out.
+//!
+//! What is kept there may keep alive what it is of. So that *ends* first, and from then on no place has anything of it:
+//!
+//! | who | steps |
+//! |---|---|
+//! | the thread that ends it | notes the end; adds one to the count of endings; heavy fence; takes out what it finds, but passes over a place whose thread is inside |
+//! | a thread that puts something | reads the count; asks whether that has ended; puts; fence; reads the count again, and if it differs, takes out what it has put |
+//!
+//! By the fences, either the first finds what is put, or the second reads the new count. When it has put the thing, the second may
+//! not touch what it is of, which may be gone by then: hence a count apart.
+//!
+//! Promises:
+//!
+//! - Taking and putting cost the place's thread no atomic read-modify-write. They wait for no thread but one that takes out
+//!   what is there.
+//!
+//! Held by: `std-adapter/src/models/places.rs` (loom) with `.ci/weaken-pool`.
+
+use crate::sync::biased::{Owner, Peer};
+use crate::sync::{AtomicUsize, Ordering, const_fn, fences};
+
+/// How often something has ended that things in places are of. Wraps.
+#[derive(Debug)]
+pub(crate) struct Endings(AtomicUsize);
+
+impl Endings {
+    const_fn! {
+        pub(crate) fn new() -> Self {
+            Endings(AtomicUsize::new(0))
+        }
+    }
+
+    /// The count so far. To be read before it is asked whether something has ended.
+    #[inline]
+    pub(crate) fn seen(&self) -> usize {
+        // Acquire: what is counted is seen to have ended.
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Counts an end that was noted. After this, places are to be looked through.
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+        fences::heavy();
+    }
+}
+
+/// A place, as its thread has it.
+#[derive(Debug)]
+pub(crate) struct Place<T> {
+    /// Beside the thing, outside the lock: the key that it was put with, or 0. Stored by the thread alone, so it may stand for
+    /// something that others have taken.
+    owner: Owner<Option<T>, AtomicUsize>,
+}
+
+/// A place, as other threads see it.
+pub(crate) type OtherPlace<T> = Peer<Option<T>, AtomicUsize>;
+
+impl<T> Place<T> {
+    /// An empty place. `None` if there is no memory.
+    pub(crate) fn new() -> Option<Self> {
+        Some(Place { owner: Owner::new(None, AtomicUsize::new(0))? })
+    }
+
+    pub(crate) fn for_others(&self) -> OtherPlace<T> {
+        self.owner.peer()
+    }
+
+    /// Takes out what was put last, if that was with this `key`, and is still there.
+    #[inline]
+    pub(crate) fn take(&mut self, key: usize) -> Option<T> {
+        if self.owner.unlocked().load(Ordering::Relaxed) == key { self.take_any() } else { None }
+    }
+
+    /// Takes out what is there.
+    #[inline]
+    fn take_any(&mut self) -> Option<T> {
+        if self.owner.check().is_err() {
+            return None;
+        }
+        self.owner.unlocked().store(0, Ordering::Relaxed);
+        self.owner.with(Option::take)
+    }
+
+    /// Makes the place empty, and returns what was there.
+    #[inline]
+    pub(crate) fn clear(&mut self) -> Option<T> {
+        if self.owner.unlocked().load(Ordering::Relaxed) == 0 { None } else { self.take_any() }
+    }
+
+    /// Puts `thing` in the place, which is empty, with a `key` other than 0. Returns it if anything has ended since the count of
+    /// `endings` was `seen`: that may be what `thing` is of.
+    #[inline]
+    pub(crate) fn put(&mut self, key: usize, thing: T, endings: &Endings, seen: usize) -> Option<T> {
+        if self.owner.check().is_err() {
+            return Some(thing);
+        }
+        self.owner.unlocked().store(key, Ordering::Relaxed);
+        self.owner.with(|place| {
+            debug_assert!(place.is_none(), "it was cleared, and others only take");
+            *place = Some(thing);
+        });
+        if !fences::of_owner() {
+            fences::full();
+        }
+        if endings.0.load(Ordering::Relaxed) == seen { None } else { self.take_any() }
+    }
+}
+
+/// Visits what was put with `key` in each of `places`, or since with another. To be called by one thread at a time. Visits none if there is no memory for that.
+pub(crate) fn visit<T, R>(
+    places: &[OtherPlace<T>],
+    key: usize,
+    mut f: impl FnMut(&mut Option<T>) -> Option<R>,
+) -> impl Iterator<Item = R> {
+    let may_hold = |place: &&OtherPlace<T>| place.unlocked().load(Ordering::Relaxed) == key;
+    let those = places.iter().filter(may_hold).map(|place| ((), place));
+    Peer::try_with_each(those, |(), thing| f(thing)).into_iter().flatten()
+}

@@ -1,0 +1,345 @@
+//! What the last buffer of each thread left, for the next one that the thread makes.
+//!
+//! What all threads share costs an atomic exchange to take and another to return, and as much for each reference to the pool. Those
+//! four were two thirds of what a body of 100 bytes costs. A thread's own [`Place`] needs none.
+//!
+//! What is kept keeps its pool alive, in a place outside of it. So a pool ends with its last handle: see [`place`].
+//!
+//! Promises:
+//!
+//! - A thread has a place for what is of a shared pool, and one for what is of a pool for one buffer. At most
+//!   [`THREADS_MAX`] threads have some at a time; the others do without. A thread that ends leaves its places to another, with
+//!   what is in them.
+//! - A pool whose last handle is dropped has nothing in any place.
+//! - In a forked process, what another thread's place had is found, or lost with that thread.
+//!
+//! Held by: the tests below, `tests/tests/pool_stress.rs`, `tests/tests/pool_memory.rs`.
+
+use crate::pool::place::{self, Endings, OtherPlace, Place};
+use crate::pool::spare::Spare;
+use crate::pool::state::PoolState;
+use crate::sync::fork::Lock;
+use crate::sync::{Ordering, thread_local};
+use std::cell::RefCell;
+
+/// Each may keep a frame of 64 KiB in each of its two places.
+const THREADS_MAX: usize = 32;
+
+/// How often a pool has ended.
+static ENDINGS: Endings = Endings::new();
+
+static ALL: Lock<All> = Lock::of_program(All { shared: Vec::new(), private: Vec::new(), left: Vec::new() });
+
+/// All places, as others see them, and those whose threads have ended.
+struct All {
+    shared: Vec<OtherPlace<Spare>>,
+    private: Vec<OtherPlace<Spare>>,
+    left: Vec<Places>,
+}
+
+/// The places of one thread.
+struct Places {
+    shared: Place<Spare>,
+    private: Place<Spare>,
+}
+
+/// What a thread has of them.
+enum Mine {
+    /// It has not needed any.
+    Unasked,
+    Some(Places),
+    /// There were enough.
+    Without,
+}
+
+/// Leaves the places to another thread.
+struct Leaving(RefCell<Mine>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Mine::Some(places) = self.0.replace(Mine::Without) {
+            match ALL.lock() {
+                Ok(mut all) => all.left.push(places), // reserved when they were made
+                Err(_) => std::mem::forget(places),
+            }
+        }
+    }
+}
+
+thread_local!(static MINE: Leaving = const { Leaving(RefCell::new(Mine::Unasked)) });
+
+impl Mine {
+    /// The places, found at first use.
+    #[inline]
+    fn places(&mut self) -> Option<&mut Places> {
+        if let Mine::Unasked = self {
+            *self = Places::find();
+        }
+        if let Mine::Some(places) = self { Some(places) } else { None }
+    }
+}
+
+impl Places {
+    /// Places that a thread has left, or new ones.
+    #[cold]
+    fn find() -> Mine {
+        let Ok(mut all) = ALL.lock() else { return Mine::Without };
+        if let Some(places) = all.left.pop() {
+            return Mine::Some(places);
+        }
+        if all.shared.len() == THREADS_MAX {
+            return Mine::Without;
+        }
+        let made = Place::new().zip(Place::new()).filter(|_| all.reserve());
+        let Some((shared, private)) = made else { return Mine::Without };
+        all.shared.push(shared.for_others());
+        all.private.push(private.for_others());
+        Mine::Some(Places { shared, private })
+    }
+}
+
+impl All {
+    /// Makes room for the places of one more thread. False if there is no memory.
+    fn reserve(&mut self) -> bool {
+        let count = self.shared.len() + 1;
+        self.left.try_reserve(count).is_ok()
+            && self.shared.try_reserve(1).is_ok()
+            && self.private.try_reserve(1).is_ok()
+    }
+}
+
+fn key_of(pool: &PoolState) -> usize {
+    std::ptr::from_ref(pool).addr()
+}
+
+/// Takes what this thread's last buffer of `pool` has left.
+#[inline]
+pub(crate) fn take(pool: &PoolState) -> Option<Spare> {
+    let key = key_of(pool);
+    with_mine(|mine| if let Mine::Some(places) = mine { places.shared.take(key) } else { None }).flatten()
+}
+
+/// Takes what this thread's last buffer with a pool of its own has left, if that was of the `kind`, which is not 0.
+#[inline]
+pub(crate) fn take_private(kind: usize) -> Option<Spare> {
+    with_mine(|mine| if let Mine::Some(places) = mine { places.private.take(kind) } else { None }).flatten()
+}
+
+/// Keeps what a buffer of a shared pool leaves. Returns it if it cannot be kept. To be called right after [`make_room`].
+#[inline]
+pub(crate) fn put(spare: Spare) -> Option<Spare> {
+    let seen = ENDINGS.seen();
+    if spare.pool.handles.load(Ordering::Relaxed) == 0 {
+        return Some(spare);
+    }
+    let key = key_of(&spare.pool);
+    put_with(spare, |places, spare| places.shared.put(key, spare, &ENDINGS, seen))
+}
+
+/// Keeps what a buffer leaves that had a pool of its own, of the `kind`. To be called right after [`make_private_room`].
+#[inline]
+pub(crate) fn put_private(kind: usize, spare: Spare) -> Option<Spare> {
+    // Nothing but the place refers to such a pool, so it does not end.
+    let seen = ENDINGS.seen();
+    put_with(spare, |places, spare| places.private.put(kind, spare, &ENDINGS, seen))
+}
+
+#[inline]
+fn put_with(spare: Spare, put: impl FnOnce(&mut Places, Spare) -> Option<Spare>) -> Option<Spare> {
+    let mut spare = Some(spare);
+    let left = with_mine(|mine| {
+        let Mine::Some(places) = mine else { return spare.take() };
+        spare.take().and_then(|spare| put(places, spare))
+    });
+    left.unwrap_or(spare)
+}
+
+/// Returns what this thread keeps of a shared pool, so that it can keep something else.
+#[inline]
+pub(crate) fn make_room() -> Option<Spare> {
+    with_mine(|mine| mine.places()?.shared.clear()).flatten()
+}
+
+/// Returns what this thread keeps of a pool for one buffer, so that it can keep something else.
+#[inline]
+pub(crate) fn make_private_room() -> Option<Spare> {
+    with_mine(|mine| mine.places()?.private.clear()).flatten()
+}
+
+/// What this thread has; `None` if the thread is ending.
+#[inline]
+fn with_mine<R>(f: impl FnOnce(&mut Mine) -> R) -> Option<R> {
+    MINE.try_with(|mine| mine.0.try_borrow_mut().ok().map(|mut mine| f(&mut mine))).ok().flatten()
+}
+
+/// Takes out what all threads keep of `pool`.
+pub(crate) fn take_all(pool: &PoolState) -> Vec<Spare> {
+    visit(pool, |kept| kept.take_if(|spare| is_of(spare, pool)))
+}
+
+/// The number of tables of `pool` that threads keep, and the bytes of their frames.
+pub(crate) fn count(pool: &PoolState) -> (usize, u64) {
+    let held = visit(pool, |kept| kept.as_ref().filter(|spare| is_of(spare, pool)).map(Spare::frame_bytes));
+    (held.len(), held.iter().sum())
+}
+
+/// Whether it is of `pool`: a place may have got something else since its key was read.
+fn is_of(spare: &Spare, pool: &PoolState) -> bool {
+    std::ptr::eq(&*spare.pool, pool)
+}
+
+fn visit<R>(pool: &PoolState, f: impl FnMut(&mut Option<Spare>) -> Option<R>) -> Vec<R> {
+    let Ok(all) = ALL.lock() else { return Vec::new() };
+    place::visit(&all.shared, key_of(pool), f).collect()
+}
+
+/// Takes out what threads keep of pools for one buffer, of the `kind`.
+pub(crate) fn take_all_private(kind: usize) -> Vec<Spare> {
+    let Ok(all) = ALL.lock() else { return Vec::new() };
+    place::visit(&all.private, kind, Option::take).collect()
+}
+
+/// Takes out what threads keep of a pool without handles. From then on they keep nothing of it.
+pub(crate) fn end(pool: &PoolState) -> Vec<Spare> {
+    ENDINGS.count();
+    take_all(pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::pool::SpillPool;
+    use crate::sync::{Arc, Mutex, lock};
+    use std::io::Write;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    const PAGE: usize = 64 << 10;
+
+    /// Held by each test: one of them takes all places.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    fn pool() -> SpillPool {
+        SpillPool::builder().memory(16 * PAGE).build().unwrap()
+    }
+
+    /// Makes a body of a page and drops it.
+    fn make_body(pool: &SpillPool) {
+        pool.buffer().write_all(&vec![7; PAGE]).unwrap();
+    }
+
+    /// Runs `f` while another thread has made a body of `pool` and lives on.
+    fn beside_a_thread_that_keeps(pool: &SpillPool, f: impl FnOnce()) {
+        let (made, is_made) = channel();
+        let (done, is_done) = channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                make_body(pool);
+                made.send(()).unwrap();
+                is_done.recv().unwrap_err();
+            });
+            is_made.recv().unwrap();
+            f();
+            drop(done);
+        });
+    }
+
+    #[test]
+    fn what_threads_keep_counts_as_recycled_and_as_no_buffer() {
+        let _alone = lock(&ALONE);
+        let pool = pool();
+        make_body(&pool);
+        beside_a_thread_that_keeps(&pool, || {
+            assert_eq!(count(&pool.state).0, 2, "each keeps one");
+            let stats = pool.stats();
+            assert_eq!((stats.buffers, stats.memory_used, stats.memory_recycled), (0, 0, 2 * PAGE as u64));
+            pool.trim();
+            let stats = pool.stats();
+            assert_eq!((stats.buffers, stats.memory_used, stats.memory_recycled), (0, 0, 0));
+            assert_eq!(count(&pool.state), (0, 0));
+            pool.check_invariants();
+        });
+    }
+
+    /// A thread keeps a frame of a pool that another thread then fills.
+    #[test]
+    fn the_last_page_of_the_limit_is_not_kept_from_others() {
+        let _alone = lock(&ALONE);
+        let pool = pool();
+        beside_a_thread_that_keeps(&pool, || {
+            let mut buffer = pool.buffer();
+            buffer.write_all(&vec![8; 16 * PAGE]).unwrap();
+            assert!(!buffer.is_spilled());
+        });
+    }
+
+    /// What a thread keeps has a reference to its pool.
+    #[test]
+    fn a_pool_ends_with_its_last_handle_though_threads_keep_something_of_it() {
+        let _alone = lock(&ALONE);
+        let pool = pool();
+        let state = Arc::downgrade(&pool.state);
+        make_body(&pool);
+        let (other, mut buffer) = (pool.clone(), pool.buffer());
+        let mut pool = Some(pool);
+        beside_a_thread_that_keeps(&other, || {
+            drop(pool.take());
+            buffer.write_all(&[1; 100]).unwrap();
+        });
+        assert!(count(&other.state).0 >= 1, "there is a handle");
+        drop(other);
+        assert_eq!(count(&state.upgrade().unwrap()).0, 0);
+        drop(buffer);
+        assert!(state.upgrade().is_none(), "the thread that dropped the buffer keeps it");
+    }
+
+    #[test]
+    fn pools_take_turns_in_a_place() {
+        let _alone = lock(&ALONE);
+        let pools = [pool(), pool()];
+        for pool in [&pools[0], &pools[1], &pools[0]] {
+            make_body(pool);
+            assert_eq!(count(&pool.state), (1, PAGE as u64));
+            assert_eq!(pool.stats().buffers, 0);
+        }
+        assert_eq!(count(&pools[1].state).0, 0);
+        assert_eq!(pools[1].stats().memory_recycled, PAGE as u64, "all threads keep it now");
+        pools.iter().for_each(SpillPool::check_invariants);
+    }
+
+    /// There are places for fewer threads than a process may have made.
+    #[test]
+    fn a_thread_that_ends_leaves_its_places_to_the_next() {
+        let _alone = lock(&ALONE);
+        let pool = pool();
+        for _ in 0..4 * THREADS_MAX {
+            let keeps = || {
+                make_body(&pool);
+                count(&pool.state).0 == 1
+            };
+            assert!(thread::scope(|scope| scope.spawn(keeps).join()).unwrap());
+        }
+    }
+
+    /// More threads than have places: the others do without, and nothing is lost.
+    #[test]
+    fn more_threads_than_places() {
+        let _alone = lock(&ALONE);
+        let pool = pool();
+        let state = Arc::downgrade(&pool.state);
+        let barrier = std::sync::Barrier::new(2 * THREADS_MAX);
+        thread::scope(|scope| {
+            for _ in 0..2 * THREADS_MAX {
+                scope.spawn(|| {
+                    make_body(&pool);
+                    make_body(&pool);
+                    barrier.wait();
+                });
+            }
+        });
+        assert_eq!((pool.stats().buffers, pool.stats().memory_used), (0, 0));
+        pool.check_invariants();
+        drop(pool);
+        assert!(state.upgrade().is_none());
+    }
+}

@@ -1,0 +1,44 @@
+//! The thread cache in models: nothing is kept, since it would pass from one execution to the next.
+
+use crate::pool::spare::Spare;
+use crate::pool::state::PoolState;
+
+pub(crate) fn take(_: &PoolState) -> Option<Spare> {
+    None
+}
+
+pub(crate) fn take_private(_: usize) -> Option<Spare> {
+    None
+}
+
+pub(crate) fn put(spare: Spare) -> Option<Spare> {
+    Some(spare)
+}
+
+pub(crate) fn put_private(_: usize, spare: Spare) -> Option<Spare> {
+    Some(spare)
+}
+
+pub(crate) fn make_room() -> Option<Spare> {
+    None
+}
+
+pub(crate) fn make_private_room() -> Option<Spare> {
+    None
+}
+
+pub(crate) fn take_all(_: &PoolState) -> Vec<Spare> {
+    Vec::new()
+}
+
+pub(crate) fn take_all_private(_: usize) -> Vec<Spare> {
+    Vec::new()
+}
+
+pub(crate) fn count(_: &PoolState) -> (usize, u64) {
+    (0, 0)
+}
+
+pub(crate) fn end(_: &PoolState) -> Vec<Spare> {
+    Vec::new()
+}
