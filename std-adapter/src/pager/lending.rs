@@ -32,6 +32,7 @@ enum Chunk {
 impl Pager {
     /// Ends a loan of [`chunk_at`](overspill_core::ReadMedium::chunk_at): the window returns to the table.
     /// Every operation that uses the table beyond the window calls this first.
+    #[inline]
     pub(crate) fn end_loan(&mut self) {
         if let Some(cold) = self.cold_if_any()
             && let Some(loan) = &mut cold.loan

@@ -85,6 +85,7 @@ impl Pager {
 
     /// Adds what callers have requested to the pool's count, if the store was used for this buffer. So a buffer
     /// that stays in memory costs the pool's counters, which threads share, nothing.
+    #[inline]
     pub(crate) fn tell_requested(&mut self) {
         let requested = self.requested;
         if let Some(cold) = self.cold.as_deref_mut().filter(|cold| cold.io != IoCounts::default()) {
@@ -196,6 +197,7 @@ impl Pager {
 }
 
 impl Drop for Pager {
+    #[inline]
     fn drop(&mut self) {
         self.tell_requested();
         if self.check().is_err() {
@@ -204,7 +206,9 @@ impl Drop for Pager {
         if self.own_table.is_some() {
             self.empty();
         }
-        self.cold = None; // what it shared may be in the same pool
+        if self.cold.is_some() {
+            self.cold = None; // what it shared may be in the same pool
+        }
         close_buffer(Spare { table: self.own_table.take(), pool: self.pool.take() });
     }
 }

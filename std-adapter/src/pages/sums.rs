@@ -244,13 +244,15 @@ impl Sums {
     }
 
     /// Removes the sums of the pages from `first` on.
+    #[inline]
     pub(crate) fn cut(&mut self, first: u64) {
-        if let Some(pages) = &mut self.pages {
-            while let Some(last) = pages.last().filter(|&last| last >= first) {
-                pages.remove(last);
-            }
+        let Some(pages) = &mut self.pages else { return };
+        while let Some(last) = pages.last().filter(|&last| last >= first) {
+            pages.remove(last);
         }
-        self.pages.take_if(|pages| pages.is_empty());
+        if pages.is_empty() {
+            self.pages = None;
+        }
     }
 
     /// The indices of the pages that have sums.

@@ -303,7 +303,9 @@ impl Table {
             window.resident.valid = 0;
             window.passing = false;
         }
-        self.shared = Vec::new();
+        if self.shared.capacity() > 0 {
+            self.shared = Vec::new();
+        }
         // A page without a slot has old sums if its outgrown slot was freed and its transit then failed.
         self.sums.cut(0);
         self.pinned = None;

@@ -83,16 +83,15 @@ impl<T> Place<T> {
     }
 
     /// Makes the place empty, and returns what was there.
-    #[inline]
     pub(crate) fn clear(&mut self) -> Option<T> {
         if self.owner.unlocked().load(Ordering::Relaxed) == 0 { None } else { self.take_any() }
     }
 
-    /// Puts `thing` in the place, which is empty, with a `key` other than 0. Returns it if anything has ended since the count of
-    /// `endings` was `seen`: that may be what `thing` is of.
+    /// Puts `thing` in the place with a `key` other than 0. Returns it if the place is not [clear](Place::clear), or if anything has
+    /// ended since the count of `endings` was `seen`: that may be what `thing` is of.
     #[inline]
     pub(crate) fn put(&mut self, key: usize, thing: T, endings: &Endings, seen: usize) -> Option<T> {
-        if self.owner.check().is_err() {
+        if self.owner.unlocked().load(Ordering::Relaxed) != 0 || self.owner.check().is_err() {
             return Some(thing);
         }
         self.owner.unlocked().store(key, Ordering::Relaxed);

@@ -89,15 +89,17 @@ pub(crate) fn close(spare: Spare) {
         && pool.lent.get() == 0 // or the next buffer would have less memory than its limit
         && let Ok(memory) = usize::try_from(pool.frames.budget().limit())
         && let Some(class) = class(memory)
+        && let Some(spare) = thread_cache::put_private(class + 1, spare)
     {
-        let (other, spare) = (thread_cache::make_private_room(), thread_cache::put_private(class + 1, spare));
-        if let Some(other) = other {
-            push(other);
-        }
-        if let Some(spare) = spare {
-            push(spare);
-        }
+        put_in_place_of_another(class, spare);
     }
+}
+
+#[cold]
+fn put_in_place_of_another(class: usize, spare: Spare) {
+    let other = thread_cache::make_private_room();
+    let left = [thread_cache::put_private(class + 1, spare), other];
+    left.into_iter().flatten().for_each(push);
 }
 
 fn pop(class: usize) -> Option<Spare> {
@@ -105,7 +107,6 @@ fn pop(class: usize) -> Option<Spare> {
 }
 
 /// Keeps it for any thread, if there is room.
-#[cold]
 fn push(spare: Spare) {
     let memory = usize::try_from(spare.pool.frames.budget().limit()).ok();
     if let Some(cache) = memory.and_then(class).and_then(cache) {

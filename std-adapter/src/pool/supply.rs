@@ -101,15 +101,19 @@ pub(crate) fn close_buffer(spare: Spare) {
         private::close(spare);
     } else if pool.frames.is_ample() {
         pool.note_kept_by_threads();
-        // No foreign code in between, such as a waker, which may drop a buffer too.
-        let (other, spare) = (thread_cache::make_room(), thread_cache::put(spare));
-        if let Some(other) = other {
-            cache_for_all(other);
-        }
-        if let Some(spare) = spare {
-            cache_for_all(spare);
+        if let Some(spare) = thread_cache::put(spare) {
+            put_in_place_of_another(spare);
         }
     } else {
+        cache_for_all(spare);
+    }
+}
+
+#[cold]
+fn put_in_place_of_another(spare: Spare) {
+    let other = thread_cache::make_room();
+    // No foreign code in between, such as a waker, which may drop a buffer too.
+    for spare in [thread_cache::put(spare), other].into_iter().flatten() {
         cache_for_all(spare);
     }
 }

@@ -70,7 +70,6 @@ thread_local!(static MINE: Leaving = const { Leaving(RefCell::new(Mine::Unasked)
 
 impl Mine {
     /// The places, found at first use.
-    #[inline]
     fn places(&mut self) -> Option<&mut Places> {
         if let Mine::Unasked = self {
             *self = Places::find();
@@ -125,7 +124,7 @@ pub(crate) fn take_private(kind: usize) -> Option<Spare> {
     with_mine(|mine| if let Mine::Some(places) = mine { places.private.take(kind) } else { None }).flatten()
 }
 
-/// Keeps what a buffer of a shared pool leaves. Returns it if it cannot be kept. To be called right after [`make_room`].
+/// Keeps what a buffer of a shared pool leaves. Returns it if it cannot be kept, which may be for want of [room](make_room).
 #[inline]
 pub(crate) fn put(spare: Spare) -> Option<Spare> {
     let seen = ENDINGS.seen();
@@ -136,7 +135,8 @@ pub(crate) fn put(spare: Spare) -> Option<Spare> {
     put_with(spare, |places, spare| places.shared.put(key, spare, &ENDINGS, seen))
 }
 
-/// Keeps what a buffer leaves that had a pool of its own, of the `kind`. To be called right after [`make_private_room`].
+/// Keeps what a buffer leaves that had a pool of its own, of the `kind`. Returns it if it cannot be kept, which may be for want of
+/// [room](make_private_room).
 #[inline]
 pub(crate) fn put_private(kind: usize, spare: Spare) -> Option<Spare> {
     // Nothing but the place refers to such a pool, so it does not end.
@@ -154,14 +154,14 @@ fn put_with(spare: Spare, put: impl FnOnce(&mut Places, Spare) -> Option<Spare>)
     left.unwrap_or(spare)
 }
 
-/// Returns what this thread keeps of a shared pool, so that it can keep something else.
-#[inline]
+/// Returns what this thread keeps of a shared pool, so that it can keep something else. The first time, finds it a place.
+#[cold]
 pub(crate) fn make_room() -> Option<Spare> {
     with_mine(|mine| mine.places()?.shared.clear()).flatten()
 }
 
-/// Returns what this thread keeps of a pool for one buffer, so that it can keep something else.
-#[inline]
+/// The same of a pool for one buffer.
+#[cold]
 pub(crate) fn make_private_room() -> Option<Spare> {
     with_mine(|mine| mine.places()?.private.clear()).flatten()
 }
