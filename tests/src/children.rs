@@ -16,7 +16,23 @@ use std::time::{Duration, Instant};
 pub fn in_a_child(child: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child runs on with one thread. It uses what it has inherited, which is what is tested, and malloc, whose
     // locks the C library releases there; and it ends by `_exit`.
-    match unsafe { libc::fork() } {
+    run_in_child(unsafe { libc::fork() }, child)
+}
+
+/// The same in a process that the kernel forks without the C library, which tells the child nothing.
+///
+/// # Panics
+/// If the process cannot be forked.
+#[cfg(target_os = "linux")]
+pub fn in_a_child_of_the_kernel(child: impl FnOnce() -> bool) -> bool {
+    // SAFETY: as in `in_a_child`, but for the locks of malloc, which no other thread of the caller's may hold. The kernel makes a
+    // copy of the process, on a copy of this stack.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    run_in_child(pid.try_into().expect("a number of a process"), child)
+}
+
+fn run_in_child(pid: libc::pid_t, child: impl FnOnce() -> bool) -> bool {
+    match pid {
         0 => {
             // SAFETY: sets a timer, so that a child that hangs ends.
             unsafe { libc::alarm(20) };

@@ -160,3 +160,15 @@ fn a_pool_without_a_file_works_in_both_processes() {
     in_a_child(|| content_of(&mut ours) == [6; LEN]);
     assert!(content_of(&mut ours) == [6; LEN]);
 }
+
+/// A process that the C library knows nothing of. Asking the kernel at each write who one is cost a tenth of the write; so the answer
+/// is noted where the kernel clears it.
+#[test]
+fn a_child_that_the_kernel_made_alone_is_another_process() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut buffer = spilled(SpillBuffer::with_budget(0), 7);
+    buffer.write_all(&[7; LEN]).unwrap(); // which has noted who it is
+    assert!(overspill_tests::children::in_a_child_of_the_kernel(|| is_refused(buffer.write_all(&[8; LEN]))));
+    assert!(content_of(&mut buffer) == [7; 2 * LEN]);
+    buffer.write_all(&[7; LEN]).unwrap();
+}

@@ -46,8 +46,8 @@ pub(crate) struct PoolState {
     pub(crate) population: AtomicU64,
     /// The number of handles that a caller has. What a thread keeps for its next buffer has none.
     pub(crate) handles: AtomicUsize,
-    /// A thread may keep a table of this pool. Raised by what keeps one, lowered by what looks for them.
-    pub(crate) is_kept_by_threads: AtomicBool,
+    /// There may be cached tables, or threads that keep some. Raised by what keeps one, lowered by what looks for them.
+    pub(crate) has_spares: AtomicBool,
     /// None in a pool for one buffer, which has no other buffer to reclaim from.
     pub(crate) registry: Option<Registry>,
     pub(crate) page_size: usize,
@@ -86,7 +86,7 @@ impl PoolState {
             listeners: Listeners::default(),
             population: AtomicU64::new(0),
             handles: AtomicUsize::new(0),
-            is_kept_by_threads: AtomicBool::new(false),
+            has_spares: AtomicBool::new(false),
             registry: Some(Registry::default()),
             page_size,
             when_full: WhenFull::Fail,

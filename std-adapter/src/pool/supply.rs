@@ -100,7 +100,7 @@ pub(crate) fn close_buffer(spare: Spare) {
     } else if pool.registry.is_none() {
         private::close(spare);
     } else if pool.frames.is_ample() {
-        pool.note_kept_by_threads();
+        pool.note_spares();
         if let Some(spare) = thread_cache::put(spare) {
             put_in_place_of_another(spare);
         }
@@ -130,6 +130,7 @@ fn cache_for_all(spare: Spare) {
         pool.tell_waiters();
     } else if held > 0 {
         // Spare now. Not noted first, which would be an atomic exchange more for each small body.
+        pool.note_spares();
         pool.disk.quota().wake_waiters();
     }
 }
@@ -171,24 +172,26 @@ impl PoolState {
         self.registry.iter().for_each(|registry| registry.unregister(table));
     }
 
-    /// Notes that a thread may keep a table, so that it is looked for.
+    /// Notes that there may be spare tables, so that they are looked for.
     #[inline]
-    fn note_kept_by_threads(&self) {
-        if !self.is_kept_by_threads.load(Ordering::Relaxed) {
-            self.is_kept_by_threads.store(true, Ordering::Relaxed);
+    fn note_spares(&self) {
+        if !self.has_spares.load(Ordering::Relaxed) {
+            self.has_spares.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Drops all cached tables. Returns whether that freed any memory. One that a thread is just about to keep may be missed, until
-    /// the next is kept; a search for donors finds its frame.
-    pub(crate) fn drop_cached(&self) -> bool {
+    /// Drops all spare tables, if any were noted. Returns whether that freed any memory. One that is just being noted may be missed,
+    /// until the next is; a search for donors finds its frame. A buffer calls this for each page that it has no memory for.
+    #[inline]
+    pub(crate) fn drop_spares(&self) -> bool {
+        self.has_spares.load(Ordering::Relaxed) && self.drop_noted_spares()
+    }
+
+    fn drop_noted_spares(&self) -> bool {
+        self.has_spares.store(false, Ordering::Relaxed);
         let mut bytes = 0;
-        let is_kept = self.is_kept_by_threads.load(Ordering::Relaxed);
-        if is_kept {
-            self.is_kept_by_threads.store(false, Ordering::Relaxed);
-        }
-        let kept = if is_kept { thread_cache::take_all(self) } else { Vec::new() };
-        for table in self.table_cache.drain().chain(kept.into_iter().filter_map(|spare| spare.table)) {
+        let kept = thread_cache::take_all(self).into_iter().filter_map(|spare| spare.table);
+        for table in self.table_cache.drain().chain(kept) {
             bytes += table.unlocked().usage.memory.used();
             self.drop_table(&table);
         }
@@ -204,8 +207,7 @@ impl PoolState {
 
     /// Frees the memory that no buffer uses, and gives the blocks of freed slots back to the file system.
     pub(crate) fn trim(&self) {
-        self.note_kept_by_threads();
-        self.drop_cached();
+        self.drop_noted_spares();
         self.registry.iter().for_each(Registry::trim);
         private::trim();
         self.frames.trim();
@@ -224,7 +226,7 @@ impl PoolState {
 
     /// A frame of `len` bytes, if that takes no page out of memory.
     pub(crate) fn spare_frame(&self, len: usize) -> Option<Frame> {
-        self.frames.acquire(len).or_else(|| if self.drop_cached() { self.frames.acquire(len) } else { None })
+        self.frames.acquire(len).or_else(|| if self.drop_spares() { self.frames.acquire(len) } else { None })
     }
 
     /// A frame for `bytes` of a page of `requester`, which holds frames of `held` bytes. `None` if the
@@ -327,8 +329,7 @@ impl PoolState {
     pub(crate) fn set_memory_limit(&self, bytes: u64) {
         self.frames.set_limit(bytes);
         if self.frames.is_over() {
-            self.note_kept_by_threads();
-            self.drop_cached();
+            self.drop_noted_spares();
             self.frames.trim();
             self.reclaim_excess();
         }

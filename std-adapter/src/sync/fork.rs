@@ -24,11 +24,79 @@ use crate::sync::{Mutex, MutexGuard, const_fn, lock};
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// This process: its number, and the forks that it comes from. A number may come back, in a namespace or once a process has
+/// This process: its number, and the forks that it comes from. Costs two loads where the kernel clears a noted word in each fork. A number may come back, in a namespace or once a process has
 /// ended; a process made without the C library has its parent's count.
+#[inline]
 pub(crate) fn current_process() -> u64 {
+    noted::process().unwrap_or_else(ask_for_process)
+}
+
+/// The same, by a call of the system, which takes a virtual machine 100 ns: each write to a store asks.
+#[cold]
+fn ask_for_process() -> u64 {
     let number = if cfg!(unix) { std::process::id() } else { 0 };
-    u64::from(FORKS.load(Ordering::Relaxed)) << 32 | u64::from(number)
+    let process = u64::from(FORKS.load(Ordering::Relaxed)) << 32 | u64::from(number);
+    noted::note(process);
+    process
+}
+
+/// A word that the kernel clears in each process that is forked, by whichever way.
+#[cfg(all(target_os = "linux", not(any(overspill_loom, miri))))]
+mod noted {
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+    use std::ptr::null_mut;
+    use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+    /// More than a word, since the kernel does this for whole pages of the machine.
+    const LEN: usize = 4096;
+
+    /// Null until the word is there, and for good where the kernel does not do this.
+    static WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(null_mut());
+
+    #[inline]
+    fn word() -> Option<&'static AtomicU64> {
+        // SAFETY: it is null, or the beginning of a mapping of zeros that is never unmapped and used as this alone.
+        unsafe { WORD.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The process that was noted, if it is this one.
+    #[inline]
+    pub(super) fn process() -> Option<u64> {
+        word().map(|word| word.load(Ordering::Relaxed)).filter(|process| *process != 0)
+    }
+
+    pub(super) fn note(process: u64) {
+        if let Some(word) = word() {
+            word.store(process, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes the word. To be called once.
+    pub(super) fn prepare() {
+        // SAFETY: a new mapping, wherever the kernel has room.
+        let made =
+            unsafe { mmap_anonymous(null_mut(), LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
+        let Ok(page) = made else { return };
+        // SAFETY: it is the mapping just made, which nothing uses yet.
+        if unsafe { madvise(page, LEN, Advice::LinuxWipeOnFork) }.is_ok() {
+            WORD.store(page.cast(), Ordering::Release);
+        } else {
+            // SAFETY: as before, and nothing will use it.
+            let _ = unsafe { munmap(page, LEN) };
+        }
+    }
+}
+
+#[cfg(not(all(target_os = "linux", not(any(overspill_loom, miri)))))]
+mod noted {
+    pub(super) fn process() -> Option<u64> {
+        None
+    }
+
+    pub(super) fn note(_: u64) {}
+
+    #[cfg(all(unix, not(any(overspill_loom, miri))))]
+    pub(super) fn prepare() {}
 }
 
 /// What cannot be used in this process: it was forked from one in which another thread was just using that.
@@ -73,6 +141,7 @@ pub(crate) fn count_forks() {
         // SAFETY: the declaration is POSIX's. The handler may run in any child: it stores to one atomic and calls nothing. If
         // there is no memory for it, forks are not counted.
         let _ = unsafe { pthread_atfork(None, None, Some(in_child)) };
+        noted::prepare();
     }
 }
 
