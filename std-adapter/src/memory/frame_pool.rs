@@ -141,11 +141,13 @@ impl FramePool {
         self.over() > 0
     }
 
-    /// Whether there is room for a page, and an eighth of the limit beside it.
+    /// Whether there is room for a page, and an eighth of the limit beside it, where recycled frames count as room.
     #[inline]
     pub(crate) fn is_ample(&self) -> bool {
         let limit = self.budget().limit();
-        self.budget().used() + self.page_size as u64 <= limit - limit / 8
+        let (needed, most) = (self.budget().used() + self.page_size as u64, limit - limit / 8);
+        needed <= most
+            || needed - self.free_lists.as_ref().map_or(0, FreeLists::noted_bytes).min(needed) <= most
     }
 
     /// Bytes that are charged above the limit.

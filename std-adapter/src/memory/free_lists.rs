@@ -16,29 +16,45 @@
 use crate::memory::frame::Frame;
 use crate::memory::size_class::class_index;
 use crate::sync::fork::Lock;
-use crate::sync::thread_number;
+use crate::sync::{AtomicU64, Ordering, thread_number};
 
 /// Few, since a pool for one buffer has them all too. Two are enough for the models.
 const LISTS: usize = if cfg!(overspill_loom) { 2 } else { 4 };
 
 #[derive(Debug, Default)]
 pub(crate) struct FreeLists {
-    lists: [Lock<List>; LISTS],
+    lists: [FreeList; LISTS],
+}
+
+#[derive(Debug, Default)]
+struct FreeList {
+    list: Lock<List>,
+    /// The sum of its capacities when the list was last unlocked.
+    bytes: AtomicU64,
+}
+
+impl FreeList {
+    /// Runs `f` on the list; `None` if the list is lost.
+    fn with<R>(&self, f: impl FnOnce(&mut List) -> R) -> Option<R> {
+        let mut list = self.list.lock().ok()?;
+        let result = f(&mut list);
+        self.bytes.store(list.bytes, Ordering::Relaxed);
+        Some(result)
+    }
 }
 
 impl FreeLists {
     /// A frame of `len` bytes, with arbitrary bytes in it.
     pub(crate) fn pop(&self, len: usize) -> Option<Frame> {
-        self.own_first().find_map(|list| list.lock().ok()?.pop(len))
+        self.own_first().find_map(|list| list.with(|list| list.pop(len)).flatten())
     }
 
     /// Keeps `frame`. Frees it if there is no memory to note it.
     pub(crate) fn push(&self, frame: Frame) {
-        let unkept = match self.lists[thread_number() % LISTS].lock() {
-            Ok(mut list) => list.push(frame),
-            Err(_) => Some(frame),
-        };
-        drop(unkept); // after the list is unlocked
+        let mut frame = Some(frame);
+        let unkept =
+            self.lists[thread_number() % LISTS].with(|list| frame.take().and_then(|frame| list.push(frame)));
+        drop((unkept, frame)); // after the list is unlocked
     }
 
     /// Frees at least `bytes`, the largest frames of each list first. Frees nothing if all lists together
@@ -46,27 +62,34 @@ impl FreeLists {
     pub(crate) fn free_at_least(&self, bytes: u64) {
         let mut missing = bytes;
         if self.bytes() >= bytes {
-            self.own_first().filter_map(|list| list.lock().ok()).for_each(|mut list| {
-                missing = missing.saturating_sub(list.free_at_least(missing));
-            });
+            for list in self.own_first() {
+                let freed = list.with(|list| list.free_at_least(missing));
+                missing = missing.saturating_sub(freed.unwrap_or_default());
+            }
         }
     }
 
     /// Frees all frames.
     pub(crate) fn trim(&self) {
         for list in &self.lists {
-            let frames = list.lock().map(|mut list| std::mem::take(&mut *list));
+            let frames = list.with(std::mem::take);
             drop(frames); // after the list is unlocked
         }
     }
 
     /// The sum of the capacities of all frames.
     pub(crate) fn bytes(&self) -> u64 {
-        self.lists.iter().filter_map(|list| list.lock().ok()).map(|list| list.bytes).sum()
+        self.lists.iter().filter_map(|list| list.with(|list| list.bytes)).sum()
+    }
+
+    /// The same without a lock: what it was a moment ago.
+    #[inline]
+    pub(crate) fn noted_bytes(&self) -> u64 {
+        self.lists.iter().map(|list| list.bytes.load(Ordering::Relaxed)).sum()
     }
 
     /// All lists, beginning with this thread's.
-    fn own_first(&self) -> impl Iterator<Item = &Lock<List>> {
+    fn own_first(&self) -> impl Iterator<Item = &FreeList> {
         let (others, own) = self.lists.split_at(thread_number() % LISTS);
         own.iter().chain(others)
     }

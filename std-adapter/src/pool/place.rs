@@ -19,6 +19,8 @@
 
 use crate::sync::biased::{Owner, Peer};
 use crate::sync::{AtomicUsize, Ordering, const_fn, fences};
+use std::iter::Flatten;
+use std::vec::IntoIter;
 
 /// How often something has ended that things in places are of. Wraps.
 #[derive(Debug)]
@@ -48,8 +50,7 @@ impl Endings {
 /// A place, as its thread has it.
 #[derive(Debug)]
 pub(crate) struct Place<T> {
-    /// Beside the thing, outside the lock: the key that it was put with, or 0. Stored by the thread alone, so it may stand for
-    /// something that others have taken.
+    /// Beside the thing, readable without the lock: the key that it was put with, or 0. Stored only by who is inside.
     owner: Owner<Option<T>, AtomicUsize>,
 }
 
@@ -78,8 +79,7 @@ impl<T> Place<T> {
         if self.owner.check().is_err() {
             return None;
         }
-        self.owner.unlocked().store(0, Ordering::Relaxed);
-        self.owner.with(Option::take)
+        self.owner.with_both(take)
     }
 
     /// Makes the place empty, and returns what was there.
@@ -94,25 +94,66 @@ impl<T> Place<T> {
         if self.owner.unlocked().load(Ordering::Relaxed) != 0 || self.owner.check().is_err() {
             return Some(thing);
         }
-        self.owner.unlocked().store(key, Ordering::Relaxed);
-        self.owner.with(|place| {
-            debug_assert!(place.is_none(), "it was cleared, and others only take");
-            *place = Some(thing);
-        });
+        self.enter(key, thing);
         if !fences::of_owner() {
             fences::full();
         }
         if endings.0.load(Ordering::Relaxed) == seen { None } else { self.take_any() }
     }
+
+    /// Puts a `thing` that nothing ends but the place. Returns it if the place is not clear.
+    #[inline]
+    pub(crate) fn put_for_good(&mut self, key: usize, thing: T) -> Option<T> {
+        if self.owner.unlocked().load(Ordering::Relaxed) != 0 || self.owner.check().is_err() {
+            return Some(thing);
+        }
+        self.enter(key, thing);
+        None
+    }
+
+    #[inline]
+    fn enter(&mut self, key: usize, thing: T) {
+        self.owner.with_both(|place, noted| {
+            debug_assert!(place.is_none(), "its key was 0");
+            *place = Some(thing);
+            noted.store(key, Ordering::Relaxed);
+        });
+    }
 }
 
-/// Visits what was put with `key` in each of `places`, or since with another. To be called by one thread at a time. Visits none if there is no memory for that.
-pub(crate) fn visit<T, R>(
+/// Takes out what is in a place, with its key. For who is inside.
+#[inline]
+fn take<T>(place: &mut Option<T>, key: &AtomicUsize) -> Option<T> {
+    key.store(0, Ordering::Relaxed);
+    place.take()
+}
+
+/// Takes out what was put with `key` in each of `places`. To be called by one thread at a time. Takes nothing if there is no memory to
+/// look.
+pub(crate) fn take_all<T>(places: &[OtherPlace<T>], key: usize) -> Flatten<IntoIter<Option<T>>> {
+    visit(places, key, |noted, thing| take(thing, noted))
+}
+
+/// What `f` says of what was put with `key` in each of `places`. To be called by one thread at a time. Asks for none if there is no
+/// memory for that.
+pub(crate) fn look<T, R>(
     places: &[OtherPlace<T>],
     key: usize,
-    mut f: impl FnMut(&mut Option<T>) -> Option<R>,
-) -> impl Iterator<Item = R> {
-    let may_hold = |place: &&OtherPlace<T>| place.unlocked().load(Ordering::Relaxed) == key;
-    let those = places.iter().filter(may_hold).map(|place| ((), place));
-    Peer::try_with_each(those, |(), thing| f(thing)).into_iter().flatten()
+    f: impl Fn(&T) -> R,
+) -> Flatten<IntoIter<Option<R>>> {
+    visit(places, key, |_, thing| thing.as_ref().map(&f))
+}
+
+fn visit<T, R>(
+    places: &[OtherPlace<T>],
+    key: usize,
+    f: impl Fn(&AtomicUsize, &mut Option<T>) -> Option<R>,
+) -> Flatten<IntoIter<Option<R>>> {
+    let noted = |place: &OtherPlace<T>| place.unlocked().load(Ordering::Relaxed) == key;
+    let those = places.iter().filter(|place| noted(place)).map(|place| (place, place));
+    // The thread may have put something else since.
+    let visit = |place: &OtherPlace<T>, thing: &mut Option<T>| {
+        if noted(place) { f(place.unlocked(), thing) } else { None }
+    };
+    Peer::try_with_each(those, visit).into_iter().flatten()
 }

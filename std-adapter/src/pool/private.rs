@@ -9,7 +9,7 @@
 //!
 //! - A pool that is used again is as new: nothing was ever spilled in it, and its limit is the new buffer's.
 //! - A buffer that is emptied leaves a pool with a file for a new one, so that the file is closed.
-//! - The process keeps at most 64 such pools of each page size, with 1 MiB of frames, beside the last one of each and those of threads.
+//! - The process keeps at most 64 such pools of each page size, with 512 KiB of frames, beside the last one of each and those of threads.
 //! - No two buffers share one at a time.
 //!
 //! Of the kind of a file that outlives its use: that of a shared pool stays open, one for all its buffers, and
@@ -35,7 +35,7 @@ const KEPT_LIMIT_MIN: usize = 16 * PAGE_SIZE_CHOSEN_MIN;
 /// The pools of buffers that are gone, by page size. Not in models: what is kept would pass from one
 /// execution to the next.
 #[cfg(not(overspill_loom))]
-static CACHES: [Cache<Spare>; PAGE_SIZES] = [const { Cache::new(64, 1 << 20) }; PAGE_SIZES];
+static CACHES: [Cache<Spare>; PAGE_SIZES] = [const { Cache::new(64, 1 << 19) }; PAGE_SIZES];
 
 /// Held by each test that asks for a kept pool, or drops all of them.
 #[cfg(all(test, not(overspill_loom)))]

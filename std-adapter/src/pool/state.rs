@@ -41,7 +41,7 @@ pub(crate) struct PoolState {
     pub(crate) table_cache: TableCache,
     pub(crate) counters: Counters,
     pub(crate) listeners: Listeners,
-    /// The number of buffers and of cached tables. Unchanged when a table is cached or used again, so that a
+    /// The number of buffers and of spare tables. Unchanged when a table is cached or used again, so that a
     /// small body pays for no count.
     pub(crate) population: AtomicU64,
     /// The number of handles that a caller has. What a thread keeps for its next buffer has none.

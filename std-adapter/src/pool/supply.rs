@@ -6,7 +6,7 @@
 //! | | source | tried by |
 //! |---|---|---|
 //! | 1 | recycled frames, and what the budget has left | [`FramePool::acquire`](crate::memory::frame_pool::FramePool::acquire) |
-//! | 2 | the frames of cached tables | [`PoolState::spare_frame`] |
+//! | 2 | the frames of spare tables | [`PoolState::spare_frame`] |
 //! | 3 | pages of other buffers | [`Registry::find_donors`], [`PoolState::reclaim`] |
 //! | 4 | a page of the requester's own | the pager |
 //! | 5 | none: the bytes go straight to the store | the pager |
@@ -99,7 +99,7 @@ pub(crate) fn close_buffer(spare: Spare) {
         pool.tell_waiters();
     } else if pool.registry.is_none() {
         private::close(spare);
-    } else if pool.frames.is_ample() {
+    } else if pool.may_be_kept_by_thread() {
         pool.note_spares();
         if let Some(spare) = thread_cache::put(spare) {
             put_in_place_of_another(spare);
@@ -172,6 +172,13 @@ impl PoolState {
         self.registry.iter().for_each(|registry| registry.unregister(table));
     }
 
+    /// Whether a thread may keep a table: not if memory is short, or was missed by who waits now, and not without handles. Who begins to
+    /// wait just now, while others take what is ample here, is woken by what comes free next.
+    #[inline]
+    fn may_be_kept_by_thread(&self) -> bool {
+        self.frames.is_ample() && self.disk.quota().waiting() == 0 && self.handles.load(Ordering::Relaxed) > 0
+    }
+
     /// Notes that there may be spare tables, so that they are looked for.
     #[inline]
     fn note_spares(&self) {
@@ -181,7 +188,7 @@ impl PoolState {
     }
 
     /// Drops all spare tables, if any were noted. Returns whether that freed any memory. One that is just being noted may be missed,
-    /// until the next is; a search for donors finds its frame. A buffer calls this for each page that it has no memory for.
+    /// until the next is. A buffer calls this for each page that it has no memory for.
     #[inline]
     pub(crate) fn drop_spares(&self) -> bool {
         self.has_spares.load(Ordering::Relaxed) && self.drop_noted_spares()
@@ -190,7 +197,7 @@ impl PoolState {
     fn drop_noted_spares(&self) -> bool {
         self.has_spares.store(false, Ordering::Relaxed);
         let mut bytes = 0;
-        let kept = thread_cache::take_all(self).into_iter().filter_map(|spare| spare.table);
+        let kept = thread_cache::take_all(self).filter_map(|spare| spare.table);
         for table in self.table_cache.drain().chain(kept) {
             bytes += table.unlocked().usage.memory.used();
             self.drop_table(&table);

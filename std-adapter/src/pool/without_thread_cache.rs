@@ -27,18 +27,18 @@ pub(crate) fn make_private_room() -> Option<Spare> {
     None
 }
 
-pub(crate) fn take_all(_: &PoolState) -> Vec<Spare> {
-    Vec::new()
+pub(crate) fn take_all(_: &PoolState) -> impl Iterator<Item = Spare> {
+    None.into_iter()
 }
 
-pub(crate) fn take_all_private(_: usize) -> Vec<Spare> {
-    Vec::new()
+pub(crate) fn take_all_private(_: usize) -> impl Iterator<Item = Spare> {
+    None.into_iter()
 }
 
 pub(crate) fn count(_: &PoolState) -> (usize, u64) {
     (0, 0)
 }
 
-pub(crate) fn end(_: &PoolState) -> Vec<Spare> {
-    Vec::new()
+pub(crate) fn end(_: &PoolState) -> impl Iterator<Item = Spare> {
+    None.into_iter()
 }

@@ -182,10 +182,17 @@ impl<T, B> Owner<T, B> {
     /// If [`check`](Owner::check) fails.
     #[inline]
     pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.with_both(|value, _| f(value))
+    }
+
+    /// As [`with`](Owner::with), and with what is beside the value.
+    #[inline]
+    pub(crate) fn with_both<R>(&mut self, f: impl FnOnce(&mut T, &B) -> R) -> R {
         let Some(inside) = self.enter() else { return self.with_locked(f) };
+        let shared = inside.shared;
         // SAFETY: `enter` succeeded, and `inside` keeps peers out until it is dropped, after `f` has returned; of a
         // private value there are none inside. `&mut self` keeps the owner from entering twice.
-        let result = inside.shared.value.with_mut(|value| f(unsafe { &mut *value }));
+        let result = shared.value.with_mut(|value| f(unsafe { &mut *value }, &shared.unlocked));
         drop(inside);
         result
     }
@@ -216,12 +223,12 @@ impl<T, B> Owner<T, B> {
 
     /// The owner's way in after a peer has claimed the value: through the lock, after the peer.
     #[cold]
-    fn with_locked<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
+    fn with_locked<R>(&mut self, f: impl FnOnce(&mut T, &B) -> R) -> R {
         let shared = &*self.shared;
         let guard = shared.lock.lock().expect("the owner has checked that it can enter");
         // SAFETY: peers enter only with the lock, which is held here until `f` has returned. `&mut self`
         // keeps the owner from entering twice.
-        let result = shared.value.with_mut(|value| f(unsafe { &mut *value }));
+        let result = shared.value.with_mut(|value| f(unsafe { &mut *value }, &shared.unlocked));
         drop(guard);
         result
     }
