@@ -136,6 +136,28 @@ fn append_keeps_what_is_written_while_it_replaces() {
     }
 }
 
+/// Of several that made a file at once, one found no file when it opened it, and then one with its name: that was taken for a link
+/// that leads nowhere.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_another_program_has_just_made_is_no_link() {
+    if !may_trace("a_file_that_another_program_has_just_made_is_no_link") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let log = dir.path().join("log");
+    // The first time it is opened to be copied, and has to be there.
+    for nth in 2..=4 {
+        fs::write(&log, "one\n").unwrap();
+        let script = format!(
+            "echo two | strace -qq -o trace -P {} -e trace=openat -e inject=openat:error=ENOENT:when={nth} $OVERSPILL -a -o log",
+            log.display()
+        );
+        assert_quiet_success(&shell(dir.path(), &script));
+        assert_eq!(fs::read_to_string(&log).unwrap(), "one\ntwo\n", "opened in vain: {nth}");
+    }
+}
+
 /// Scripts that had no `--append` to rely on hold `flock`'s lock around the pipeline. The command must not wait for it: it would
 /// wait for its own caller.
 #[test]

@@ -93,13 +93,22 @@ impl Locked {
 /// Opens `path`, if it exists, in a way that suits every kind of lock, and appending to it. An error if what has the name by now is
 /// no regular file: a FIFO would be read for ever, and a link that leads nowhere is no name that is free.
 fn open(path: &Path) -> io::Result<Option<File>> {
-    match File::options().read(true).append(true).open(path) {
-        Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
-        Ok(_) => Err(io::Error::other("it is not a regular file any more")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.symlink_metadata() {
-            Ok(_) => Err(io::Error::other("it is a link that leads nowhere")),
-            Err(_) => Ok(None),
-        },
-        Err(error) => Err(error),
+    for _ in 0..OPENS_MAX {
+        match File::options().read(true).append(true).open(path) {
+            Ok(file) if file.metadata()?.is_file() => return Ok(Some(file)),
+            Ok(_) => return Err(io::Error::other("it is not a regular file any more")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match path.symlink_metadata() {
+                Ok(found) if found.is_symlink() => {
+                    return Err(io::Error::other("it is a link that leads nowhere"));
+                }
+                Ok(_) => {} // another program has made it just now
+                Err(_) => return Ok(None),
+            },
+            Err(error) => return Err(error),
+        }
     }
+    Err(io::Error::other("it comes and goes"))
 }
+
+/// How often a file is opened that others make and remove meanwhile.
+const OPENS_MAX: u32 = 100;
