@@ -154,7 +154,7 @@ fn a_file_that_another_program_has_just_made_is_no_link() {
             log.display()
         );
         assert_quiet_success(&shell(dir.path(), &script));
-        assert_eq!(fs::read_to_string(&log).unwrap(), "one\ntwo\n", "opened in vain: {nth}");
+        assert_eq!(fs::read_to_string(&log).unwrap(), "one\ntwo\n", "the opening that found no file: {nth}");
     }
 }
 
