@@ -229,6 +229,30 @@ fn a_reader_that_stands_still_holds_nothing_that_others_need() {
     }
 }
 
+/// Who was asked for memory and gave none is asked again once others have missed memory often enough, and a reader without a window did
+/// not say that it missed one. So one refusal, by a store or by a table that was in use, left the readers of a content that filled the
+/// limit without windows for good: eight of them by 64 bytes took seventy times as long, in one of five runs.
+#[test]
+fn a_reader_that_was_refused_a_window_gets_one_later() {
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+    let pool = SpillPool::builder().memory(16 * PAGE).page_size(PAGE).store(store).build().unwrap();
+    let mut body = pool.buffer();
+    body.write_all(&[1; 16 * PAGE]).unwrap();
+    let mut reader = body.freeze().reader();
+    let mut bytes = [0; 16];
+    faults.set(Fault::lasting(0, Failure::full()).on(Call::Write));
+    for _ in 0..200 {
+        reader.read_exact(&mut bytes).unwrap();
+    }
+    assert!(faults.failed() > 0);
+    faults.lift();
+    assert_eq!(pool.stats().evictions, 0);
+    for _ in 0..400 {
+        reader.read_exact(&mut bytes).unwrap();
+    }
+    assert!(pool.stats().evictions > 0, "a page has made way for a window");
+}
+
 /// Foreign code ran while the content was locked, and waited for its own thread.
 #[test]
 fn a_listener_may_read_the_content_that_it_is_told_of() {

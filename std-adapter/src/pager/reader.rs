@@ -7,10 +7,11 @@
 //!
 //! - I2: the window's frame is charged to the pool, and reclaimed like a clean page.
 //! - A read of scattered bytes copies no more than was asked for.
-//! - Without a frame every read works, through the content's lock.
+//! - Without a frame every read works, through the content's lock. A reader that gets none asks again, after a bounded number of reads.
 //!
 //! Held by: `tests/tests/frozen.rs`, `std-adapter/src/models/content.rs` (loom).
 
+use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::pager::content::Content;
@@ -29,6 +30,10 @@ use crate::try_box::TryBox;
 /// cache then.
 const WINDOW_MAX: usize = 16 << 10;
 
+/// A reader that was refused a window this often in a row asks no more rarely from then on: at every 64th read that would fill one.
+/// Asking may cost a fence, 20 µs on a virtual machine, and a read without a window less than one.
+const REFUSALS_MAX: u32 = 6;
+
 /// A reader of shared content, without its position.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -37,12 +42,16 @@ pub(crate) struct Reader {
     own_table: Option<OwnTable>,
     /// The end of the last read that missed the window. A read that starts there is sequential.
     last_end: u64,
+    /// Requests for a window that got none, since the last that got one. At most [`REFUSALS_MAX`].
+    refusals: u32,
+    /// Windows that are not to be asked for before the next that is.
+    unasked: u32,
     loan: Loan,
 }
 
 impl Reader {
     pub(crate) fn new(pool: Arc<PoolState>) -> Self {
-        Reader { pool, own_table: None, last_end: 0, loan: Loan::default() }
+        Reader { pool, own_table: None, last_end: 0, refusals: 0, unasked: 0, loan: Loan::default() }
     }
 
     /// Reads all of `buf` if it lies in the window, and moves `position` past it. Otherwise does nothing and returns
@@ -157,14 +166,29 @@ impl Reader {
                 None => Some(shorter),
             },
             None if len == 0 => None,
-            None => self.find_frame(len).or_else(|| {
-                if self.pool.registry.is_some() {
-                    return None;
-                }
-                content.make_room(len);
-                self.find_frame(len)
-            }),
+            None => self.request_frame(content, len),
         }
+    }
+
+    /// A frame for a reader that has none. One that gets none has missed it: the pool counts misses to know when to look again at who had
+    /// nothing to give.
+    fn request_frame(&mut self, content: &Content, len: usize) -> Option<Frame> {
+        if self.unasked > 0 {
+            self.unasked -= 1;
+            return None;
+        }
+        let mut frame = self.find_frame(len);
+        if frame.is_none() && self.pool.registry.is_none() && content.make_room(len) {
+            frame = self.find_frame(len);
+        }
+        if frame.is_some() {
+            self.refusals = 0;
+        } else if !store_access::is_resident_only() {
+            self.own_table.iter().for_each(|table| self.pool.note_miss(table));
+            self.refusals = REFUSALS_MAX.min(self.refusals + 1);
+            self.unasked = (1 << self.refusals) - 1;
+        }
+        frame
     }
 
     /// The frame of the table's only page, which then is none.
