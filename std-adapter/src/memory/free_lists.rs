@@ -41,12 +41,20 @@ impl FreeList {
         self.bytes.store(list.bytes, Ordering::Relaxed);
         Some(result)
     }
+
+    /// The sum of its capacities a moment ago, without the lock.
+    #[inline]
+    fn noted_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
 }
 
 impl FreeLists {
-    /// A frame of `len` bytes, with arbitrary bytes in it.
+    /// A frame of `len` bytes, with arbitrary bytes in it. While memory is short the lists are empty, and each need of a page asks: so
+    /// a list that was empty when it was last unlocked is not locked.
     pub(crate) fn pop(&self, len: usize) -> Option<Frame> {
-        self.own_first().find_map(|list| list.with(|list| list.pop(len)).flatten())
+        let mut lists = self.own_first().filter(|list| list.noted_bytes() >= len as u64);
+        lists.find_map(|list| list.with(|list| list.pop(len)).flatten())
     }
 
     /// Keeps `frame`. Frees it if there is no memory to note it.
@@ -61,7 +69,7 @@ impl FreeLists {
     /// have less. Another thread may take frames meanwhile, and then less is freed.
     pub(crate) fn free_at_least(&self, bytes: u64) {
         let mut missing = bytes;
-        if self.bytes() >= bytes {
+        if self.noted_bytes() >= bytes && self.bytes() >= bytes {
             for list in self.own_first() {
                 let freed = list.with(|list| list.free_at_least(missing));
                 missing = missing.saturating_sub(freed.unwrap_or_default());
@@ -85,7 +93,7 @@ impl FreeLists {
     /// The same without a lock: what it was a moment ago.
     #[inline]
     pub(crate) fn noted_bytes(&self) -> u64 {
-        self.lists.iter().map(|list| list.bytes.load(Ordering::Relaxed)).sum()
+        self.lists.iter().map(FreeList::noted_bytes).sum()
     }
 
     /// All lists, beginning with this thread's.

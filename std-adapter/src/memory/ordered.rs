@@ -30,8 +30,17 @@ impl<V> Ordered<V> {
 
     /// The block and the position in it of `number`, or where it would be: in a block that exists, if there is one.
     fn find(&self, number: u64) -> Result<(usize, usize), (usize, usize)> {
-        let block = self.blocks.partition_point(|block| block[0].0 <= number).saturating_sub(1);
-        let Some(entries) = self.blocks.get(block) else { return Err((0, 0)) };
+        let block = match self.blocks.len() {
+            0 => return Err((0, 0)),
+            1 => 0,
+            _ => self.blocks.partition_point(|block| block[0].0 <= number).saturating_sub(1),
+        };
+        let entries = &self.blocks[block];
+        // The guess is right in a block of numbers without gaps, as most are.
+        let guess = usize::try_from(number.wrapping_sub(entries[0].0)).unwrap_or(usize::MAX);
+        if entries.get(guess).is_some_and(|entry| entry.0 == number) {
+            return Ok((block, guess));
+        }
         let position = entries.binary_search_by_key(&number, |(number, _)| *number);
         position.map(|at| (block, at)).map_err(|at| (block, at))
     }

@@ -14,9 +14,10 @@ use crate::disk::slots::Slot;
 use crate::error::SpillError;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
-use crate::pager::span::ZEROS;
+use crate::pager::span::{Span, ZEROS};
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, Page};
+use std::ops::Range;
 
 /// The most pages that are moved in one call.
 const RUN: u32 = 64;
@@ -77,12 +78,29 @@ impl Pager {
     /// Writes to a page that is not in memory, and to the pages after it while they are not in memory either
     /// and their slots are adjacent. Returns how much was accepted, at least one byte.
     pub(crate) fn write_direct(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        let span = self.span(offset, data.len());
+        if span.part == data.len() {
+            return self.write_in_slot(span, offset, data);
+        }
         let run = self.plan_run(offset, data.len())?;
         let (written, result) = self.write_spilled(IoPath::Direct, offset, run.offset, &data[..run.len]);
         let settled = self.settle_run(&run, offset, written);
         if settled == 0 {
             result?;
         }
+        Ok(settled)
+    }
+
+    /// The same, of one page.
+    fn write_in_slot(&mut self, span: Span, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        let (slot, is_fresh) = self.slot_to_write(span.index, span.at, span.end())?;
+        let store_offset = slot.offset + span.at as u64;
+        let (written, result) = self.write_spilled(IoPath::Direct, offset, store_offset, data);
+        let settled = self.settle_page(span.index, slot, is_fresh, span.at..span.at + written);
+        if settled == 0 {
+            result?;
+        }
+        self.count_spills(SpillReason::Direct, u64::from(settled > 0), settled);
         Ok(settled)
     }
 
@@ -165,35 +183,41 @@ impl Pager {
     /// accepted: not what was written of a page that has more bytes in the base, and stays there.
     pub(crate) fn settle_run(&mut self, run: &Run, offset: u64, written: usize) -> usize {
         let mut at = self.span(offset, 0).at;
-        let (mut left, mut settled) = (written, written);
-        let mut pages = 0;
+        let (mut left, mut settled, mut pages) = (written, 0, 0);
         for page in 0..run.pages {
             let slot = run.slots[page as usize];
             let index = run.first + u64::from(page);
             let is_fresh = run.fresh >> page & 1 == 1;
-            let mut part = left.min(self.pool.page_size - at);
-            if is_fresh && self.base_bytes(index) > at + part {
-                left -= part;
-                settled -= part;
-                part = 0;
-            }
-            if part > 0 {
-                self.table(|table| {
-                    let before = match table.remove(index) {
-                        Page::Spilled { valid, .. } => valid,
-                        Page::Hole | Page::Resident(_) | Page::InTransit(_) | Page::Shared(_) => 0,
-                    };
-                    table.put(index, Page::Spilled { slot, valid: before.max(at + part) });
-                });
-                pages += 1;
-            } else if is_fresh {
-                self.free_fresh(index, slot);
-            }
+            let part = left.min(self.pool.page_size - at);
+            let settled_part = self.settle_page(index, slot, is_fresh, at..at + part);
+            pages += u64::from(settled_part > 0);
+            settled += settled_part;
             left -= part;
             at = 0;
         }
         self.count_spills(SpillReason::Direct, pages, settled);
         settled
+    }
+
+    /// Enters in the table that `written` of page `index` is in `slot`, and returns how many bytes were accepted. If that is none, frees
+    /// a slot that was allocated for it.
+    fn settle_page(&mut self, index: u64, slot: Slot, is_fresh: bool, written: Range<usize>) -> usize {
+        if written.is_empty() || is_fresh && self.base_bytes(index) > written.end {
+            if is_fresh {
+                self.free_fresh(index, slot);
+            }
+            return 0;
+        }
+        self.table(|table| {
+            let before = match table.locate(index) {
+                Location::Spilled { slot: same, valid } if same == slot && valid >= written.end => return,
+                Location::Spilled { valid, .. } => valid,
+                Location::Hole | Location::Memory | Location::InTransit => 0,
+            };
+            table.remove(index);
+            table.put(index, Page::Spilled { slot, valid: before.max(written.end) });
+        });
+        written.len()
     }
 
     /// Frees a slot that was allocated for page `index`, which is still a hole.

@@ -45,7 +45,7 @@ const HOT: u8 = 8;
 
 impl Access {
     /// The page is visited often, and its turn to request a frame has come.
-    fn is_hot(self) -> bool {
+    pub(crate) fn is_hot(self) -> bool {
         self.heat >= HOT && (self.heat.is_multiple_of(HOT) || self.heat == u8::MAX)
     }
 
@@ -146,8 +146,11 @@ impl Pager {
 
     /// A frame of at least `bytes` from the pool, charged to the buffer. Evicts no page of this buffer.
     pub(crate) fn find_frame(&mut self, bytes: usize, effort: Effort) -> Option<Frame> {
-        let memory = &self.usage().memory;
-        let len = self.pool.frames.class(bytes) as u64;
+        let class = self.pool.frames.class(bytes);
+        if effort <= Effort::Spare && !self.pool.may_spare(class) && self.pool.is_listed(self.own_table()) {
+            return None;
+        }
+        let (memory, len) = (&self.usage().memory, class as u64);
         let held = memory.used();
         let used = memory.reserve(len).ok()?;
         // Not if `held` is 0: the last page may have left in between.

@@ -161,6 +161,12 @@ impl Registry {
         let _ = self.clock.lock().map(|mut clock| clock.add(table));
     }
 
+    /// Whether a table is in the list.
+    #[inline]
+    pub(crate) fn is_registered(table: &OwnTable) -> bool {
+        table.unlocked().place.load(Ordering::Relaxed) != UNREGISTERED
+    }
+
     pub(crate) fn unregister(&self, table: &OwnTable) {
         let Ok(mut clock) = self.clock.lock() else { return };
         let place = table.unlocked().place.load(Ordering::Relaxed);

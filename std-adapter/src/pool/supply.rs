@@ -231,6 +231,18 @@ impl PoolState {
         }
     }
 
+    /// Whether there may be memory to spare for a frame of `len` bytes.
+    #[inline]
+    pub(crate) fn may_spare(&self, len: usize) -> bool {
+        self.frames.may_acquire(len) || self.has_spares.load(Ordering::Relaxed)
+    }
+
+    /// Whether `table` is in the list of the pool's tables, if that has one. A request for memory adds one that is not.
+    #[inline]
+    pub(crate) fn is_listed(&self, table: &OwnTable) -> bool {
+        self.registry.is_none() || Registry::is_registered(table)
+    }
+
     /// A frame of `len` bytes, if that takes no page out of memory.
     pub(crate) fn spare_frame(&self, len: usize) -> Option<Frame> {
         self.frames.acquire(len).or_else(|| if self.drop_spares() { self.frames.acquire(len) } else { None })
