@@ -443,28 +443,31 @@ fn a_wait_that_ends_in_another_error_has_not_timed_out() {
     assert_eq!((stats.waits, stats.waits_timed_out, stats.disk_used), (1, 0, 0));
 }
 
-/// A buffer was refused, and its next write went to a page in its window. That was a success as its documentation has it,
+/// A buffer was refused, and its next write went to a page in memory, in its window or not. That was a success as its documentation has it,
 /// but what was set aside for the buffer stayed so, and no other buffer could use it.
 #[test]
-fn a_write_to_the_window_releases_what_was_set_aside() {
-    let pool = pool(1, 1, WhenFull::Fail);
-    let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
-    buffer.write_all(&[1; PAGE - 100]).unwrap(); // all of the memory
-    let full = filled(&pool, 1, 2);
-    let position = buffer.position();
-    for polled in [Poll::Ready(()), Poll::Pending] {
-        buffer.seek(io::SeekFrom::Start(10 * PAGE as u64)).unwrap();
-        refusal(buffer.write_all(&[3; PAGE]));
-        let waker = Waker::from(Arc::clone(&bell));
-        assert_eq!(buffer.poll_writable(&mut Context::from_waker(&waker)), polled);
-        buffer.read_at(&mut [0; 10], 0).unwrap(); // opens the window
+fn a_write_to_memory_releases_what_was_set_aside() {
+    for opens_window in [true, false] {
+        let pool = pool(1, 1, WhenFull::Fail);
+        let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
+        buffer.write_all(&[1; PAGE - 100]).unwrap(); // all of the memory
+        let full = filled(&pool, 1, 2);
+        for polled in [Poll::Ready(()), Poll::Pending] {
+            buffer.seek(io::SeekFrom::Start(10 * PAGE as u64)).unwrap();
+            refusal(buffer.write_all(&[3; PAGE]));
+            let waker = Waker::from(Arc::clone(&bell));
+            assert_eq!(buffer.poll_writable(&mut Context::from_waker(&waker)), polled);
+            if opens_window {
+                buffer.read_at(&mut [0; 10], 0).unwrap();
+            }
+        }
+        drop(full);
+        assert_eq!((bell.rung(), pool.stats().disk_used), (1, PAGE as u64), "set aside");
+        buffer.seek(io::SeekFrom::Start(100)).unwrap();
+        buffer.write_all(&[4; 10]).unwrap();
+        assert_eq!(pool.stats().disk_used, 0, "{opens_window}");
+        filled(&pool, 1, 5).spill().unwrap();
     }
-    drop(full);
-    assert_eq!((bell.rung(), pool.stats().disk_used), (1, PAGE as u64), "set aside");
-    buffer.seek(io::SeekFrom::Start(position)).unwrap();
-    buffer.write_all(&[4; 10]).unwrap();
-    assert_eq!(pool.stats().disk_used, 0);
-    filled(&pool, 1, 5).spill().unwrap();
 }
 
 /// Closing a buffer that held nothing woke all waiters, which tried again: 30 ms of their processors' time for 10,000 of them.

@@ -1,7 +1,7 @@
 //! `Read`, `BufRead`, `Write` and `Seek` for the buffer.
 //!
-//! Small operations try the window first. Operations that miss it go through a [`Cursor`], which has the
-//! semantics of a file.
+//! Small operations try the window first, and then whether they are [scattered](crate::pager::scattered). Others go through a
+//! [`Cursor`], which has the semantics of a file.
 //!
 //! Held by: `tests/tests/conformance.rs`, `tests/tests/spill_model.rs`, `tests/tests/model_is_a_file.rs`.
 
@@ -59,6 +59,21 @@ impl SpillBuffer {
     #[cold]
     #[inline(never)]
     fn read_slow(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_outside(buf)
+    }
+
+    /// Reads what is not in the window.
+    #[inline(always)]
+    fn read_outside(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.pager.read_scattered(&mut self.position, buf) {
+            Some(read) => Ok(read?),
+            None => self.read_any(buf),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_any(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         Ok(self.with_cursor(|cursor| cursor.read(buf)).map_err(MediumError::into_inner)?)
     }
 
@@ -66,7 +81,7 @@ impl SpillBuffer {
     #[inline(never)]
     fn read_exact_slow(&mut self, mut buf: &mut [u8]) -> io::Result<()> {
         while !buf.is_empty() {
-            match self.read_slow(buf)? {
+            match self.read_outside(buf)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 n => buf = &mut buf[n..],
             }
@@ -77,6 +92,21 @@ impl SpillBuffer {
     #[cold]
     #[inline(never)]
     fn write_slow(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.write_outside(data)
+    }
+
+    /// Writes to what is not in the window.
+    #[inline(always)]
+    fn write_outside(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self.pager.write_scattered(&mut self.position, data) {
+            Some(written) => Ok(written?),
+            None => self.write_any(data),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_any(&mut self, data: &[u8]) -> io::Result<usize> {
         Ok(self.with_cursor(|cursor| cursor.write(data)).map_err(write_error)?)
     }
 
@@ -96,7 +126,7 @@ impl SpillBuffer {
     fn write_all_slow(&mut self, mut data: &[u8]) -> io::Result<()> {
         while !data.is_empty() {
             // A write of at least one byte takes at least one, so this ends.
-            data = &data[self.write_slow(data)?..];
+            data = &data[self.write_outside(data)?..];
         }
         Ok(())
     }

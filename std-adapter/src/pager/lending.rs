@@ -46,6 +46,13 @@ impl Pager {
         }
     }
 
+    /// Whether bytes are lent.
+    #[inline]
+    pub(crate) fn is_lent(&self) -> bool {
+        let loan = self.cold_ref().and_then(|cold| cold.loan.as_deref());
+        loan.is_some_and(|loan| loan.lent.is_some() || loan.window.is_some())
+    }
+
     fn loan(&mut self) -> Result<&mut Loan, SpillError> {
         let cold = self.cold().ok_or(SpillError::OutOfMemory)?;
         if cold.loan.is_none() {

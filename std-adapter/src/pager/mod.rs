@@ -59,6 +59,7 @@ pub(crate) mod passed;
 pub(crate) mod reader;
 pub(crate) mod reading;
 pub(crate) mod residency;
+pub(crate) mod scattered;
 pub(crate) mod segments;
 pub(crate) mod shared;
 pub(crate) mod slide;

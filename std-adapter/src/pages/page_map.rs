@@ -49,6 +49,12 @@ struct Leaves {
     until_cooling: u64,
 }
 
+/// A page that an access has come to.
+pub(crate) enum Visited<'a> {
+    Resident(&'a mut Resident),
+    Spilled(Slot),
+}
+
 #[derive(Debug)]
 struct InMemory {
     index: u64,
@@ -151,6 +157,30 @@ impl PageMap {
             entry.heat = entry.heat.saturating_add(1);
             entry.heat
         })
+    }
+
+    /// Counts an access to page `index` as [`touch`](PageMap::touch) does, and returns the page, if it is resident and `is_sought`, or
+    /// spilled and with its bytes of content and its heat `may_go_past`. `None`, and nothing has changed, also when it is time to halve
+    /// all heat.
+    pub(crate) fn visit(
+        &mut self,
+        index: u64,
+        is_sought: impl FnOnce(&Resident) -> bool,
+        may_go_past: impl FnOnce(usize, u8) -> bool,
+    ) -> Option<Visited<'_>> {
+        let Leaves { first, further, resident, until_cooling, .. } = &mut **self.leaves.as_mut()?;
+        let leaf = if index < LEAF_PAGES { first } else { further.get_mut(index / LEAF_PAGES)? };
+        let entry = leaf.get_mut(offset_in_leaf(index))?;
+        let heat = entry.heat.saturating_add(1);
+        let visited = match &entry.state {
+            State::Resident(at) => {
+                Visited::Resident(Some(&mut resident.get_mut(*at)?.page).filter(|page| is_sought(page))?)
+            }
+            state => Visited::Spilled(state.slot().filter(|(_, valid)| may_go_past(*valid, heat))?.0),
+        };
+        *until_cooling = until_cooling.checked_sub(1)?;
+        entry.heat = heat;
+        Some(visited)
     }
 
     /// Returns the coldest of the next [`SAMPLE_PAGES`] resident pages that are sought, and its heat. Skips the pinned page.

@@ -157,7 +157,9 @@ impl Resident {
         let content = self.content_from(at);
         let n = content.len().min(out.len());
         copy(&mut out[..n], &content[..n]);
-        out[n..].fill(0);
+        if n < out.len() {
+            out[n..].fill(0);
+        }
     }
 
     /// How many bytes can be written to the frame at offset `at` of the page. None to given memory.

@@ -1,0 +1,128 @@
+//! Scattered small reads and writes: one visit to the table each.
+//!
+//! What the window does not serve goes through all that a page may need, some 700 instructions, and 2,500 where its bytes go past the
+//! frames. A scattered access needs none of that: its page is in memory, or in its slot, and stays where it is. So it is tried
+//! before, as the window is.
+//!
+//! Promises:
+//!
+//! - It does what the long way does, or nothing. A visit counts for the heat of its page as any other.
+//! - An access that may be part of a sequential pass does nothing here: its page is to become the window. Neither does one whose
+//!   page may get a frame, nor any while bytes are lent, while the memory limit is passed, or to be written while room is awaited.
+//!
+//! Held by: `tests/tests/spill_model.rs`, `tests/tests/pool_memory.rs`, `tests/tests/spill_faults/`,
+//! `cargo bench -p overspill-tests --bench streams -- random`.
+
+use crate::disk::slots::Slot;
+use crate::error::SpillError;
+use crate::observe::counters::IoPath;
+use crate::observe::stats::SpillReason;
+use crate::pager::span::{Access, Span};
+use crate::pager::state::Pager;
+use crate::pages::page_map::Visited;
+use crate::pages::resident::Resident;
+
+/// Where the bytes of a scattered access are.
+enum Place {
+    /// In memory: it is done.
+    Frame,
+    Slot(Slot),
+}
+
+impl Pager {
+    /// Reads from one page, at least one byte of `buf`, if that is a scattered access, and moves `position` past what was read.
+    /// Otherwise does nothing and returns `None`.
+    pub(crate) fn read_scattered(
+        &mut self,
+        position: &mut u64,
+        buf: &mut [u8],
+    ) -> Option<Result<usize, SpillError>> {
+        let (offset, span) = (*position, self.scattered(*position, buf.len())?);
+        let read = match self.visit_scattered(span, |_| true, |page| page.read(span.at, buf))? {
+            Place::Frame => Ok(buf.len()),
+            Place::Slot(slot) => self.read_spilled(IoPath::Direct, offset, slot.offset + span.at as u64, buf),
+        };
+        let done = self.pass_scattered(position, &read);
+        self.requested.read += done;
+        Some(read)
+    }
+
+    /// Writes over content of one page, at least one byte of `data`, if that is a scattered access, and moves `position` past what was
+    /// written. Otherwise does nothing and returns `None`.
+    pub(crate) fn write_scattered(
+        &mut self,
+        position: &mut u64,
+        data: &[u8],
+    ) -> Option<Result<usize, SpillError>> {
+        if self.awaits_room() {
+            return None;
+        }
+        let (offset, span) = (*position, self.scattered(*position, data.len())?);
+        let has_room = |page: &Resident| page.has_frame() && span.end() <= page.frame_end();
+        let written = match self.visit_scattered(span, has_room, |page| page.write(span.at, data))? {
+            Place::Frame => Ok(data.len()),
+            Place::Slot(slot) => self.overwrite(offset, slot.offset + span.at as u64, data),
+        };
+        let done = self.pass_scattered(position, &written);
+        self.requested.written += done;
+        Some(written)
+    }
+
+    /// Writes over content that is in a slot.
+    fn overwrite(&mut self, offset: u64, store_offset: u64, data: &[u8]) -> Result<usize, SpillError> {
+        let (written, result) = self.write_spilled(IoPath::Direct, offset, store_offset, data);
+        if written == 0 {
+            result?;
+        }
+        self.count_spills(SpillReason::Direct, 1, written);
+        Ok(written)
+    }
+
+    /// The `len` bytes at `offset`, if they are content of one page and continue no pass, and nothing is to be done first.
+    fn scattered(&self, offset: u64, len: usize) -> Option<Span> {
+        let span = self.span(offset, len);
+        let is_content = offset.checked_add(len as u64).is_some_and(|end| end <= self.len);
+        let continues = offset == self.last_end || offset == 0;
+        let may_visit = is_content && !continues && !self.is_lent() && !self.pool.frames.is_over();
+        (may_visit && len > 0 && span.part == len).then_some(span)
+    }
+
+    /// Says where the bytes of `span` are, after `f` on their page if that is in memory, whole, and `is_sought`. `None`, and nothing has
+    /// changed, if the page is the window or comes after it, or may get a frame.
+    fn visit_scattered(
+        &mut self,
+        span: Span,
+        is_sought: impl FnOnce(&Resident) -> bool,
+        f: impl FnOnce(&mut Resident),
+    ) -> Option<Place> {
+        let pool = &self.pool;
+        let own_table = self.own_table.as_mut().filter(|table| pool.is_listed(table))?;
+        let may_go_past = |valid: usize, heat: u8| {
+            let half_page = pool.page_size / 2;
+            let access = Access { sequential: false, want: span.part, half_page, heat };
+            let len = if span.index == 0 { pool.frames.class(valid) } else { pool.page_size };
+            span.end() <= valid && access.is_small() && !access.is_hot() && !pool.may_spare(len)
+        };
+        let visited = own_table.try_with(|table| {
+            let is_next_page =
+                span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
+            if is_next_page {
+                return None;
+            }
+            let is_sought = |page: &Resident| !page.is_segment() && is_sought(page);
+            match table.map.visit(span.index, is_sought, may_go_past)? {
+                Visited::Resident(page) => f(page),
+                Visited::Spilled(slot) => return Some(Place::Slot(slot)),
+            }
+            Some(Place::Frame)
+        });
+        visited.flatten()
+    }
+
+    fn pass_scattered(&mut self, position: &mut u64, done: &Result<usize, SpillError>) -> u64 {
+        let done = *done.as_ref().unwrap_or(&0) as u64;
+        *position += done;
+        self.last_end = *position;
+        done
+    }
+}
