@@ -167,6 +167,54 @@ fn readers_in_step_read_the_store_once() {
     }
 }
 
+/// Readers far from each other share no page, and each byte was copied twice for them: to a frame, and from it.
+#[test]
+fn readers_far_apart_read_past_the_frames() {
+    let pool = SpillPool::builder().memory(1 << 20).store(MemoryStore::new()).build().unwrap();
+    let (mut buffer, model) = (pool.buffer(), Random::new(9).bytes(16 << 20));
+    buffer.write_all(&model).unwrap();
+    let frozen = buffer.freeze();
+    let mut readers = [0, 5 << 20, 10 << 20].map(|from| {
+        let mut reader = frozen.reader();
+        reader.seek(SeekFrom::Start(from)).unwrap();
+        reader
+    });
+    let mut bytes = vec![0; 64 << 10];
+    for _ in 0..80 {
+        for reader in &mut readers {
+            let at = usize::try_from(reader.position()).unwrap();
+            reader.read_exact(&mut bytes).unwrap();
+            assert!(bytes == part(&model, at, bytes.len()), "at {at}");
+        }
+    }
+    let stats = pool.stats();
+    let direct = stats.direct_io.reads as f64 / stats.io.reads as f64;
+    assert!(direct > 0.75, "{direct} of the reads are direct");
+}
+
+/// Threads that read the same content meet at each window. Of 16 KiB each, two of them were as slow as one.
+#[test]
+fn a_window_grows_in_a_pass_from_memory_to_spare() {
+    for (memory, evictions_max) in [(4 << 20, 0), (1 << 20, 2)] {
+        let pool = SpillPool::builder().memory(memory).store(MemoryStore::new()).build().unwrap();
+        let (mut buffer, model) = (pool.buffer(), Random::new(10).bytes(1 << 20));
+        buffer.write_all(&model).unwrap();
+        let mut reader = buffer.freeze().reader();
+        let (mut used, mut bytes) = (pool.stats().memory_used, [0; 64]);
+        for part in model.chunks(bytes.len()) {
+            reader.read_exact(&mut bytes).unwrap();
+            assert!(bytes == part);
+            used = used.max(pool.stats().memory_used);
+        }
+        assert!(pool.stats().evictions <= evictions_max, "{} pages have made way", pool.stats().evictions);
+        assert!(
+            memory == 1 << 20 || used == (1 << 20) + (64 << 10),
+            "the window has {} bytes",
+            used - (1 << 20)
+        );
+    }
+}
+
 /// What one handle meets is not another's: neither its failed load, nor the loan that it keeps.
 #[test]
 fn a_failed_load_is_the_readers_own_and_is_tried_again() {

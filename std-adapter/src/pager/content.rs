@@ -32,6 +32,7 @@ use crate::pager::base::Base;
 #[cfg(any(feature = "bytes", feature = "tokio"))]
 use crate::pager::lent_page::LentPages;
 use crate::pager::passed::PassedPages;
+use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
 #[cfg(feature = "tokio")]
 use crate::pager::tail::Tail;
@@ -145,10 +146,8 @@ impl State {
                     Ok(Step::Wait { index: span.index })
                 } else if self.loading.try_reserve(1).is_ok()
                     && pager.table(|table| table.can_load(span.index))
-                    && let Some(frame) = match readers {
-                        0 | 1 => pager.admit(span, valid, valid, access).map(|(frame, _)| frame),
-                        _ => pager.frame_to_share(valid, &mut self.passed_pages),
-                    }
+                    && let Some(frame) =
+                        pager.frame_to_load((span, valid), access, readers, &mut self.passed_pages)
                 {
                     self.loading.push(span.index);
                     Ok(Step::Load(Load { index: span.index, slot, valid, frame }))
@@ -225,6 +224,21 @@ impl State {
 }
 
 impl Pager {
+    /// A frame for the spilled page of `span`, which has `valid` bytes of content, if it deserves one.
+    fn frame_to_load(
+        &mut self,
+        (span, valid): (Span, usize),
+        access: Access,
+        readers: usize,
+        passed: &mut PassedPages,
+    ) -> Option<Frame> {
+        match readers {
+            0 | 1 => self.admit(span, valid, valid, access).map(|(frame, _)| frame),
+            _ if access.is_hot() || passed.is_worth_a_frame() => self.frame_to_share(valid, passed),
+            _ => None,
+        }
+    }
+
     /// A frame for a spilled page that several readers need: of memory that is to spare, of a page that all of them have
     /// passed, of memory within the share, and else of the coldest of a sample of this content's pages.
     pub(crate) fn frame_to_share(&mut self, valid: usize, passed: &mut PassedPages) -> Option<Frame> {

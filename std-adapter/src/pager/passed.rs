@@ -1,7 +1,11 @@
-//! Which pages every reader of a content has read to their ends: the first to make way for another.
+//! Which pages every reader of a content has read to their ends: the first to make way for another. And whether readers come to
+//! the same pages at all.
 //!
 //! Readers that go along together need a page at the same time, and none of them again. Their next page then gets the frame
 //! that they have just left, which is still in the processor's cache: by any other, 64 KiB took 11 µs to come in, and 4 by this.
+//!
+//! A reader that no other follows closely reads past the frames: a frame for each page, which leaves before another reader comes, would
+//! cost it a second copy of all bytes.
 //!
 //! Promise: it is a hint, of bounded length. A page that is read again was only chosen badly.
 //!
@@ -13,6 +17,12 @@ use std::collections::VecDeque;
 /// Pages that are remembered, of each kind.
 const PAGES_MAX: usize = 1 << 12;
 
+/// Pages that got a frame for several readers, and that no second one came to, after which pages get none.
+const UNSHARED_MAX: u8 = 32;
+
+/// Of pages that get no frame, each of so many gets one all the same: readers may go along together from now on.
+const PROBED: u8 = 16;
+
 #[derive(Debug, Default)]
 pub(crate) struct PassedPages {
     /// Pages, and how many readers have come to their ends: as many as there is memory to note.
@@ -21,6 +31,10 @@ pub(crate) struct PassedPages {
     count: usize,
     /// Pages that all readers have left, in that order.
     passed: VecDeque<u64>,
+    /// Pages that got a frame, less two for each that a reader came to after another. From 0 to [`UNSHARED_MAX`].
+    unshared: u8,
+    /// Pages that got none since the last of [`PROBED`].
+    unprobed: u8,
 }
 
 impl PassedPages {
@@ -28,6 +42,9 @@ impl PassedPages {
     pub(crate) fn note_end(&mut self, index: u64, readers: usize) {
         let ends = self.begun.remove(index).unwrap_or(0) + 1;
         self.count -= usize::from(ends > 1);
+        if ends > 1 {
+            self.unshared = self.unshared.saturating_sub(2);
+        }
         if ends < readers {
             if let Some(begun) = self.begun.try_insert(index) {
                 *begun = ends;
@@ -42,6 +59,16 @@ impl PassedPages {
         if self.passed.len() > PAGES_MAX {
             self.passed.pop_front();
         }
+    }
+
+    /// Whether the next page of the store is to have a frame, for several readers.
+    pub(crate) fn is_worth_a_frame(&mut self) -> bool {
+        if self.unshared < UNSHARED_MAX {
+            self.unshared += 1;
+            return true;
+        }
+        self.unprobed = (self.unprobed + 1) % PROBED;
+        self.unprobed == 0
     }
 
     /// Removes and returns the page that was passed last, of those that `may_leave`; or else the furthest of those that some
@@ -83,6 +110,19 @@ mod tests {
             pages.note_end(index, 2);
         }
         assert_eq!([(); 4].map(|()| pages.take(|_| true)), [Some(5), Some(4), Some(3), None]);
+    }
+
+    #[test]
+    fn pages_get_frames_while_readers_come_to_the_same() {
+        let mut pages = PassedPages::default();
+        let alone: Vec<_> = (0..100).filter(|_| pages.is_worth_a_frame()).collect();
+        assert_eq!((alone.len(), alone[31], alone[32], alone[33]), (36, 31, 47, 63));
+        for index in 0..100 {
+            let has_frame = pages.is_worth_a_frame();
+            let readers = if has_frame { 3 } else { 0 };
+            (0..readers).for_each(|_| pages.note_end(index, 3));
+            assert!(has_frame || index < 16, "{index}");
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What one reader sees of shared content: a window of its own, and what lies past it.
 //!
-//! The window is a copy of a few kilobytes, in a frame of the pool. So small reads take no lock but the reader's own, which
-//! is biased to it, and the pool takes the frame of a reader that stands still, without I/O and without a word.
+//! The window is a copy of some kilobytes, in a frame of the pool. So small reads take no lock but the reader's own, which
+//! is biased to it, and the pool takes the frame of a reader that stands still, without I/O and without a word. In a pass it gets
+//! longer, while there is memory to spare: threads that read the same content meet at each window, and four times as often 16 KiB took
+//! two of them as long as one for both.
 //!
 //! Promises:
 //!
@@ -26,9 +28,12 @@ use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use crate::try_box::TryBox;
 
-/// The longest window, in bytes. Each byte of a window is copied twice; what is copied first is still in the processor's
-/// cache then.
-const WINDOW_MAX: usize = 16 << 10;
+/// The longest first window of a pass, in bytes. Each byte of a window is copied twice; what is copied first is still in the
+/// processor's cache then.
+const FIRST_WINDOW_MAX: usize = 16 << 10;
+
+/// The longest window, in bytes.
+const WINDOW_MAX: usize = 64 << 10;
 
 /// A reader that was refused a window this often in a row asks no more rarely from then on: at every 64th read that would fill one.
 /// Asking may cost a fence, 20 µs on a virtual machine, and a read without a window less than one.
@@ -42,6 +47,8 @@ pub(crate) struct Reader {
     own_table: Option<OwnTable>,
     /// The end of the last read that missed the window. A read that starts there is sequential.
     last_end: u64,
+    /// How long the window may be that a pass comes to next, in bytes.
+    reach: usize,
     /// Requests for a window that got none, since the last that got one. At most [`REFUSALS_MAX`].
     refusals: u32,
     /// Windows that are not to be asked for before the next that is.
@@ -51,7 +58,15 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(pool: Arc<PoolState>) -> Self {
-        Reader { pool, own_table: None, last_end: 0, refusals: 0, unasked: 0, loan: Loan::default() }
+        Reader {
+            pool,
+            own_table: None,
+            last_end: 0,
+            reach: FIRST_WINDOW_MAX,
+            refusals: 0,
+            unasked: 0,
+            loan: Loan::default(),
+        }
     }
 
     /// Reads all of `buf` if it lies in the window, and moves `position` past it. Otherwise does nothing and returns
@@ -78,20 +93,32 @@ impl Reader {
     ) -> Result<usize, SpillError> {
         self.leave_lost();
         self.end_loan();
-        // A read at the beginning is probably the first of a pass.
-        let continues = offset == self.last_end || offset == 0;
-        if continues && buf.len() < self.window_len() / 2 && !buf.is_empty() {
-            self.refill(content, offset)?;
-        }
         let in_window = self.copy_window(offset, buf);
-        let rest = content.read_at(offset + in_window as u64, &mut buf[in_window..]);
-        let done = match rest {
+        let (at, rest) = (offset + in_window as u64, &mut buf[in_window..]);
+        let done = match self.read_past_window(content, at, rest) {
             Ok(rest) => in_window + rest,
             Err(error) if in_window == 0 => return Err(error),
             Err(_) => in_window,
         };
         self.last_end = offset + done as u64;
         Ok(done)
+    }
+
+    /// Fills `buf`, which begins where the window has nothing, and moves the window there if this is probably a part of a pass.
+    fn read_past_window(
+        &mut self,
+        content: &Content,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<usize, SpillError> {
+        // A read at the beginning is probably the first of a pass.
+        let continues = offset == self.last_end || offset == 0 || self.window_ends_at(offset);
+        let mut done = 0;
+        if continues && buf.len() < self.window_len(FIRST_WINDOW_MAX) / 2 && !buf.is_empty() {
+            self.refill(content, offset)?;
+            done = self.copy_window(offset, buf);
+        }
+        content.read_at(offset + done as u64, &mut buf[done..]).map(|rest| done + rest)
     }
 
     /// Copies what the window has from `offset` on, and returns how much that is.
@@ -109,21 +136,28 @@ impl Reader {
         })
     }
 
-    /// Bytes of the window that the reader may have now. Less than a frame's if memory is too short for any.
-    fn window_len(&self) -> usize {
+    /// Bytes of the window that the reader may have now, `most` at most. Less than a frame's if memory is too short for any.
+    fn window_len(&self, most: usize) -> usize {
         let share = usize::try_from(self.pool.active_share()).unwrap_or(usize::MAX);
-        self.pool.frames.class_below(share.min(WINDOW_MAX))
+        self.pool.frames.class_below(share.min(most))
     }
 
-    /// Moves the window to `offset`, if there is a frame for it and it does not lie there already.
+    fn window_ends_at(&mut self, offset: u64) -> bool {
+        self.table(|table| table.window_end() == Some(offset)).unwrap_or_default()
+    }
+
+    /// Moves the window to `offset`, if there is a frame for it and it does not lie there already. It gets longer if it ended there.
     fn refill(&mut self, content: &Content, offset: u64) -> Result<(), SpillError> {
         let (shift, page) = (self.pool.page_size.trailing_zeros(), self.pool.page_size);
         let (index, at) = (offset >> shift, low_bits(offset, shift));
         if self.has(offset) {
             return Ok(());
         }
+        let longer =
+            if self.window_ends_at(offset) { WINDOW_MAX.min(2 * self.reach) } else { FIRST_WINDOW_MAX };
+        self.reach = longer;
         let Some(mut frame) = self.take_frame(content) else { return Ok(()) };
-        let len = frame.capacity().min(page - at);
+        let len = frame.capacity().min(page - at).min(self.reach);
         let read = content.read_at(offset, frame.first_mut(len));
         match read {
             Ok(valid) if valid > 0 => {
@@ -151,22 +185,23 @@ impl Reader {
         if self.own_table.is_none() {
             self.own_table = self.pool.open_table(); // maybe with the frame of a buffer that is gone
         }
-        let (held, len) = (self.take_held(), self.window_len());
+        let (held, len) = (self.take_held(), self.window_len(self.reach));
+        let first = self.window_len(FIRST_WINDOW_MAX);
         match held {
             Some(frame) if self.pool.frames.is_over() || len == 0 => {
                 self.recycle(frame); // the limit was lowered
                 None
             }
             Some(frame) if frame.capacity() >= len => Some(frame),
-            Some(shorter) => match self.find_frame(len) {
-                Some(longer) => {
-                    self.recycle(shorter);
-                    Some(longer)
-                }
-                None => Some(shorter),
-            },
+            Some(shorter) => {
+                // Others give memory for a first window, and not for a longer one.
+                let effort = if shorter.capacity() < first { Effort::Idle } else { Effort::Spare };
+                let Some(longer) = self.find_frame(len, effort) else { return Some(shorter) };
+                self.recycle(shorter);
+                Some(longer)
+            }
             None if len == 0 => None,
-            None => self.request_frame(content, len),
+            None => self.request_frame(content, first),
         }
     }
 
@@ -177,9 +212,9 @@ impl Reader {
             self.unasked -= 1;
             return None;
         }
-        let mut frame = self.find_frame(len);
+        let mut frame = self.find_frame(len, Effort::Idle);
         if frame.is_none() && self.pool.registry.is_none() && content.make_room(len) {
-            frame = self.find_frame(len);
+            frame = self.find_frame(len, Effort::Idle);
         }
         if frame.is_some() {
             self.refusals = 0;
@@ -201,12 +236,12 @@ impl Reader {
     }
 
     /// A frame of `len` bytes from the pool, charged to this reader too.
-    fn find_frame(&mut self, len: usize) -> Option<Frame> {
+    fn find_frame(&mut self, len: usize, effort: Effort) -> Option<Frame> {
         let table = self.own_table.as_ref()?;
         let memory = &table.unlocked().usage.memory;
         memory.reserve(len as u64).ok()?;
         let is_noted = self.pool.note_holder(table);
-        let frame = if is_noted { self.pool.acquire_frame(len, 0, Effort::Idle, table) } else { None };
+        let frame = if is_noted { self.pool.acquire_frame(len, 0, effort, table) } else { None };
         if frame.is_none() {
             memory.release(len as u64);
         }

@@ -169,6 +169,11 @@ impl Table {
         self.window.as_ref().map(|window| window.start >> self.shift)
     }
 
+    /// The offset where the window's content ends.
+    pub(crate) fn window_end(&self) -> Option<u64> {
+        self.window.as_ref().map(|window| window.start + window.resident.valid as u64)
+    }
+
     /// The index of the window's page, if a sequential pass loaded it.
     pub(crate) fn passing_index(&self) -> Option<u64> {
         self.window_index().filter(|_| self.window.as_ref().is_some_and(|window| window.passing))
@@ -371,8 +376,7 @@ impl Table {
         self.map.touch(index)
     }
 
-    /// Returns the coldest of the next few resident pages that are sought, and its heat. Skips the window and the pinned
-    /// page.
+    /// The coldest of the next few resident pages that are sought, and its heat. Skips the window and the pinned page.
     pub(crate) fn coldest(&mut self, is_sought: impl Fn(&Resident) -> bool) -> Option<(u64, u8)> {
         self.end_sharing();
         self.map.coldest(self.pinned, is_sought)
