@@ -47,6 +47,7 @@ impl Outcome {
     fn median(outcomes: &[Outcome]) -> Outcome {
         let figures = |of: fn(&Outcome) -> Figures| Figures {
             resident_mib: median(outcomes, |outcome| of(outcome).resident_mib),
+            processor_ms: median(outcomes, |outcome| of(outcome).processor_ms),
             stall_ms: median(outcomes, |outcome| of(outcome).stall_ms),
             longest_ms: median(outcomes, |outcome| of(outcome).longest_ms),
         };
@@ -194,15 +195,25 @@ fn print(medians: &[Outcome], idle: Outcome, args: &Args, workers: usize) -> Vec
         "{runtime}; stalls of a ticker of 1 ms: 99.9 % of its ticks, the longest, and those of an idle server beside it"
     );
     println!(
-        "{:<10} {:>7} {:>8} {:>12} {:>11} {:>11} {:>11} {:>11}",
-        "server", "MiB/s", "of ours", "resident MiB", "p99.9, ms", "above idle", "longest", "beside"
+        "{:<10} {:>7} {:>8} {:>11} {:>12} {:>11} {:>11} {:>11} {:>11}",
+        "server",
+        "MiB/s",
+        "of ours",
+        "CPU, ms/MiB",
+        "resident MiB",
+        "p99.9, ms",
+        "above idle",
+        "longest",
+        "beside"
     );
+    let mib = (args.uploads * args.bytes) as f64 / f64::from(1 << 20);
     for (kind, median) in KINDS.iter().zip(medians) {
         println!(
-            "{:<10} {:>7.0} {:>8.2} {:>12.0} {:>11.2} {:>11.2} {:>11.2} {:>11.2}",
+            "{:<10} {:>7.0} {:>8.2} {:>11.2} {:>12.0} {:>11.2} {:>11.2} {:>11.2} {:>11.2}",
             kind.name(),
             median.mib_per_second,
             median.mib_per_second / medians[0].mib_per_second,
+            median.server.processor_ms / mib,
             median.server.resident_mib,
             median.server.stall_ms,
             median.server.stall_ms - idle.server.stall_ms,
@@ -210,10 +221,10 @@ fn print(medians: &[Outcome], idle: Outcome, args: &Args, workers: usize) -> Vec
             median.beside.stall_ms,
         );
     }
-    let Figures { resident_mib, stall_ms, longest_ms } = idle.server;
+    let Figures { resident_mib, stall_ms, longest_ms, .. } = idle.server;
     println!(
-        "{:<10} {:>7} {:>8} {resident_mib:>12.0} {stall_ms:>11.2} {:>11} {longest_ms:>11.2}",
-        "idle", "", "", ""
+        "{:<10} {:>7} {:>8} {:>11} {resident_mib:>12.0} {stall_ms:>11.2} {:>11} {longest_ms:>11.2}",
+        "idle", "", "", "", ""
     );
     let best = medians[1..].iter().map(|other| other.mib_per_second).fold(0.0, f64::max);
     let ours = &medians[0];

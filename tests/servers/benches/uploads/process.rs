@@ -20,6 +20,8 @@ pub(crate) struct Server {
 pub(crate) struct Figures {
     /// The most memory that it had resident.
     pub(crate) resident_mib: f64,
+    /// The processors' time that it used.
+    pub(crate) processor_ms: f64,
     /// How late its ticker of 1 ms was: 99.9 % of the ticks.
     pub(crate) stall_ms: f64,
     /// The latest tick of all.
@@ -55,6 +57,7 @@ impl Server {
         let mut next = || figures.next().ok_or("a figure is missing")?.map_err(|_| "no figure");
         Ok(Figures {
             resident_mib: next()? / 1024.0,
+            processor_ms: next()?,
             stall_ms: next()? / 1000.0,
             longest_ms: next()? / 1000.0,
         })

@@ -1,5 +1,5 @@
 //! The servers, each in a process of its own: it says where it listens, serves until its standard input ends, and says how much
-//! memory it had resident, in KiB, and how late a ticker of 1 ms was, in µs: 99.9 % of its ticks, and the latest.
+//! memory it had resident, in KiB, what it had of the processors' time, in ms, and how late a ticker of 1 ms was, in µs: 99.9 % of its ticks, and the latest.
 
 use crate::Args;
 use crate::sum::{self, Xxh3};
@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use overspill::{Frozen, SpillPool};
 use overspill_servers::files::{Config, Files};
 use overspill_servers::hashed::{Hashed, Sum};
-use overspill_servers::process::peak_resident_kib;
+use overspill_servers::process::{peak_resident_kib, processor_ms};
 use overspill_servers::server::{listen, serve, serve_routes};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -74,7 +74,8 @@ pub(crate) fn run(kind: Kind, args: &Args) -> Result<(), Box<dyn Error>> {
     let mut late = lateness;
     late.sort_unstable();
     let at = |permille: usize| late.get(late.len().saturating_sub(1) * permille / 1000).copied().unwrap_or(0);
-    println!("{} {} {}", peak_resident_kib().unwrap_or(0), at(999), at(1000));
+    let (resident, processor) = (peak_resident_kib().unwrap_or(0), processor_ms().unwrap_or(0));
+    println!("{resident} {processor} {} {}", at(999), at(1000));
     Ok(())
 }
 
