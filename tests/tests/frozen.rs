@@ -192,6 +192,44 @@ fn readers_far_apart_read_past_the_frames() {
     assert!(direct > 0.75, "{direct} of the reads are direct");
 }
 
+/// While there is memory to spare every page gets some, whoever reads it.
+#[test]
+fn readers_far_apart_use_memory_that_is_to_spare() {
+    let pool = SpillPool::builder().memory(6 << 20).store(MemoryStore::new()).build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[1; 4 << 20]).unwrap();
+    buffer.spill().unwrap();
+    let frozen = buffer.freeze();
+    let mut reads = [0; 2];
+    for pass in &mut reads {
+        let before = pool.stats().io.reads;
+        let mut readers = [(); 2].map(|()| frozen.reader());
+        readers[1].seek(SeekFrom::Start(2 << 20)).unwrap();
+        for _ in 0..32 {
+            readers.iter_mut().for_each(|reader| reader.read_exact(&mut [0; 64 << 10]).unwrap());
+        }
+        *pass = pool.stats().io.reads - before;
+    }
+    assert_eq!(reads, [64, 0]);
+}
+
+/// The window had been moved to where the read began, and had some of its bytes, when the rest failed.
+#[test]
+fn what_was_read_before_an_error_is_returned() {
+    let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
+    let pool = SpillPool::builder().memory(8 * PAGE).page_size(PAGE).store(store).build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[1; 3 * PAGE]).unwrap();
+    buffer.spill().unwrap();
+    let mut reader = buffer.freeze().reader();
+    let mut bytes = [0; 100];
+    reader.seek(SeekFrom::Start(PAGE as u64 - 110)).unwrap();
+    reader.read_exact(&mut bytes).unwrap();
+    faults.set(Fault::lasting(0, Failure::io()).on(Call::Read));
+    assert_eq!(reader.read(&mut bytes).unwrap(), 10);
+    assert!(reader.read(&mut bytes).is_err() && reader.position() == PAGE as u64);
+}
+
 /// Threads that read the same content meet at each window. Of 16 KiB each, two of them were as slow as one.
 #[test]
 fn a_window_grows_in_a_pass_from_memory_to_spare() {

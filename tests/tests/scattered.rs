@@ -160,3 +160,26 @@ fn an_error_of_the_store_is_the_calls_own_and_moves_nothing() {
     }
     assert_eq!(read_in(&mut buffer, 2), 2);
 }
+
+/// Only the long way counted it.
+#[test]
+fn a_full_store_is_counted_as_one() {
+    let (pool, faults) = pool(0);
+    let mut buffer = pages_of(&pool, 4);
+    buffer.seek(SeekFrom::Start(2 * PAGE as u64 + 100)).unwrap();
+    faults.set(Fault::once(0, Failure::full()).on(Call::Write));
+    assert_eq!(buffer.write_all(&[9]).unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(pool.stats().refused.store_full, 1);
+}
+
+/// It began where the access had ended that failed, and so passed for the next of a pass, for which a page makes way.
+#[test]
+fn what_is_tried_again_after_an_error_moves_nothing() {
+    let (pool, faults) = pool(8);
+    let mut buffer = pages_of(&pool, 16);
+    buffer.seek(SeekFrom::Start(12 * PAGE as u64 + 100)).unwrap();
+    faults.set(Fault::once(0, Failure::io()).on(Call::Read));
+    buffer.read_exact(&mut [0]).unwrap_err();
+    buffer.read_exact(&mut [0]).unwrap();
+    assert_eq!((faults.calls_of(Call::Read), pool.stats().evictions), (2, 0));
+}

@@ -94,12 +94,12 @@ impl FramePool {
         Frame::allocate(len, &self.budget)
     }
 
-    /// Whether there was memory for [`acquire`](FramePool::acquire) a moment ago. Costs two loads where a request that is refused
+    /// Whether there was memory for [`acquire`](FramePool::acquire) a moment ago. Costs a few loads where a request that is refused
     /// costs locks and atomic exchanges.
     #[inline]
     pub(crate) fn may_acquire(&self, len: usize) -> bool {
         let left = self.budget().limit().saturating_sub(self.budget().used());
-        left + self.free_lists.as_ref().map_or(0, FreeLists::noted_bytes) >= len as u64
+        left.saturating_add(self.free_lists.as_ref().map_or(0, FreeLists::noted_bytes)) >= len as u64
     }
 
     /// As [`acquire`](FramePool::acquire), but leaves an eighth of the limit to others.

@@ -224,7 +224,8 @@ impl State {
 }
 
 impl Pager {
-    /// A frame for the spilled page of `span`, which has `valid` bytes of content, if it deserves one.
+    /// A frame for the spilled page of `span`, which has `valid` bytes of content, if it deserves one: while there is memory to spare,
+    /// every page does.
     fn frame_to_load(
         &mut self,
         (span, valid): (Span, usize),
@@ -234,8 +235,13 @@ impl Pager {
     ) -> Option<Frame> {
         match readers {
             0 | 1 => self.admit(span, valid, valid, access).map(|(frame, _)| frame),
-            _ if access.is_hot() || passed.is_worth_a_frame() => self.frame_to_share(valid, passed),
-            _ => None,
+            _ => {
+                let spare = self.find_frame(self.pool.frames.class(valid), self.effort_for_more());
+                spare.or_else(|| {
+                    let is_worth_one = access.is_hot() || passed.is_worth_a_frame();
+                    if is_worth_one { self.frame_to_share(valid, passed) } else { None }
+                })
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 /// Pages that are remembered, of each kind.
 const PAGES_MAX: usize = 1 << 12;
 
-/// Pages that got a frame for several readers, and that no second one came to, after which pages get none.
+/// Pages that were to get a frame for several readers, and that no second one came to, after which pages get none.
 const UNSHARED_MAX: u8 = 32;
 
 /// Of pages that get no frame, each of so many gets one all the same: readers may go along together from now on.
@@ -31,7 +31,7 @@ pub(crate) struct PassedPages {
     count: usize,
     /// Pages that all readers have left, in that order.
     passed: VecDeque<u64>,
-    /// Pages that got a frame, less two for each that a reader came to after another. From 0 to [`UNSHARED_MAX`].
+    /// Pages that were to get a frame, less two for each that a reader came to after another. From 0 to [`UNSHARED_MAX`].
     unshared: u8,
     /// Pages that got none since the last of [`PROBED`].
     unprobed: u8,
@@ -61,7 +61,7 @@ impl PassedPages {
         }
     }
 
-    /// Whether the next page of the store is to have a frame, for several readers.
+    /// Whether the next page of the store is to have a frame that is not to spare, for several readers.
     pub(crate) fn is_worth_a_frame(&mut self) -> bool {
         if self.unshared < UNSHARED_MAX {
             self.unshared += 1;

@@ -8,7 +8,7 @@
 //! Promises:
 //!
 //! - I2: the window's frame is charged to the pool, and reclaimed like a clean page.
-//! - A read of scattered bytes copies no more than was asked for.
+//! - A read of scattered bytes copies no more than was asked for, unless it begins in the window and ends past it.
 //! - Without a frame every read works, through the content's lock. A reader that gets none asks again, after a bounded number of reads.
 //!
 //! Held by: `tests/tests/frozen.rs`, `std-adapter/src/models/content.rs` (loom).
@@ -118,7 +118,11 @@ impl Reader {
             self.refill(content, offset)?;
             done = self.copy_window(offset, buf);
         }
-        content.read_at(offset + done as u64, &mut buf[done..]).map(|rest| done + rest)
+        match content.read_at(offset + done as u64, &mut buf[done..]) {
+            Ok(rest) => Ok(done + rest),
+            Err(error) if done == 0 => Err(error),
+            Err(_) => Ok(done),
+        }
     }
 
     /// Copies what the window has from `offset` on, and returns how much that is.
@@ -186,7 +190,7 @@ impl Reader {
             self.own_table = self.pool.open_table(); // maybe with the frame of a buffer that is gone
         }
         let (held, len) = (self.take_held(), self.window_len(self.reach));
-        let first = self.window_len(FIRST_WINDOW_MAX);
+        let first = len.min(FIRST_WINDOW_MAX);
         match held {
             Some(frame) if self.pool.frames.is_over() || len == 0 => {
                 self.recycle(frame); // the limit was lowered
@@ -195,7 +199,11 @@ impl Reader {
             Some(frame) if frame.capacity() >= len => Some(frame),
             Some(shorter) => {
                 // Others give memory for a first window, and not for a longer one.
-                let effort = if shorter.capacity() < first { Effort::Idle } else { Effort::Spare };
+                let is_first = shorter.capacity() < first;
+                let (len, effort) = if is_first { (first, Effort::Idle) } else { (len, Effort::Spare) };
+                if !is_first && !self.pool.may_spare(len) {
+                    return Some(shorter);
+                }
                 let Some(longer) = self.find_frame(len, effort) else { return Some(shorter) };
                 self.recycle(shorter);
                 Some(longer)

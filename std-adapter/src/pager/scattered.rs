@@ -42,7 +42,7 @@ impl Pager {
             Place::Frame => Ok(buf.len()),
             Place::Slot(slot) => self.read_spilled(IoPath::Direct, offset, slot.offset + span.at as u64, buf),
         };
-        let done = self.pass_scattered(position, &read);
+        let done = self.pass_scattered(position, span, &read);
         self.requested.read += done;
         Some(read)
     }
@@ -61,9 +61,12 @@ impl Pager {
         let has_room = |page: &Resident| page.has_frame() && span.end() <= page.frame_end();
         let written = match self.visit_scattered(span, has_room, |page| page.write(span.at, data))? {
             Place::Frame => Ok(data.len()),
-            Place::Slot(slot) => self.overwrite(offset, slot.offset + span.at as u64, data),
+            Place::Slot(slot) => {
+                let written = self.overwrite(offset, slot.offset + span.at as u64, data);
+                written.map_err(|error| self.fail(None, error))
+            }
         };
-        let done = self.pass_scattered(position, &written);
+        let done = self.pass_scattered(position, span, &written);
         self.requested.written += done;
         Some(written)
     }
@@ -95,13 +98,16 @@ impl Pager {
         is_sought: impl FnOnce(&Resident) -> bool,
         f: impl FnOnce(&mut Resident),
     ) -> Option<Place> {
+        // A page of a clone may get its frame from the base, where nobody else takes memory.
+        let takes_from_base = self.pool.registry.is_none() && self.base().is_some();
         let pool = &self.pool;
         let own_table = self.own_table.as_mut().filter(|table| pool.is_listed(table))?;
         let may_go_past = |valid: usize, heat: u8| {
             let half_page = pool.page_size / 2;
             let access = Access { sequential: false, want: span.part, half_page, heat };
             let len = if span.index == 0 { pool.frames.class(valid) } else { pool.page_size };
-            span.end() <= valid && access.is_small() && !access.is_hot() && !pool.may_spare(len)
+            let may_get_frame = access.is_hot() || takes_from_base || pool.may_spare(len);
+            span.end() <= valid && access.is_small() && !may_get_frame
         };
         let visited = own_table.try_with(|table| {
             let is_next_page =
@@ -119,10 +125,40 @@ impl Pager {
         visited.flatten()
     }
 
-    fn pass_scattered(&mut self, position: &mut u64, done: &Result<usize, SpillError>) -> u64 {
+    /// Moves `position` past what was done, and returns how much that is. What is tried again after an error is no pass.
+    fn pass_scattered(&mut self, position: &mut u64, span: Span, done: &Result<usize, SpillError>) -> u64 {
+        self.last_end = position.saturating_add(*done.as_ref().unwrap_or(&span.part) as u64);
         let done = *done.as_ref().unwrap_or(&0) as u64;
         *position += done;
-        self.last_end = *position;
         done
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use crate::api::pool::SpillPool;
+    use std::io::Write;
+
+    /// What it does nobody else could tell from the long way.
+    #[test]
+    fn it_is_taken_for_frames_and_for_slots_and_not_for_a_pass() {
+        const PAGE: usize = 4096;
+        let pool = SpillPool::builder().memory(2 * PAGE).page_size(PAGE).build().unwrap();
+        let mut buffer = pool.buffer();
+        (0..4).for_each(|page| buffer.write_all(&[page; PAGE]).unwrap());
+        let mut byte = [9];
+        for page in [0, 3] {
+            let mut position = page * PAGE as u64 + 100;
+            let written = buffer.pager.write_scattered(&mut position, &[7]);
+            assert_eq!((written.unwrap().unwrap(), position % PAGE as u64), (1, 101));
+            position -= 1;
+            let read = buffer.pager.read_scattered(&mut position, &mut byte);
+            assert_eq!((read.unwrap().unwrap(), byte, position % PAGE as u64), (1, [7], 101));
+            assert!(buffer.pager.read_scattered(&mut position, &mut byte).is_none(), "it continues");
+        }
+        for position in [0, 2 * PAGE as u64 - 1, u64::MAX] {
+            assert!(buffer.pager.read_scattered(&mut { position }, &mut [0; 2]).is_none(), "{position}");
+        }
     }
 }

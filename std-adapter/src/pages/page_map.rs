@@ -45,7 +45,7 @@ struct Leaves {
     returning: usize,
     /// The position in `resident` at which the next search for the coldest page begins: the hand of a clock.
     hand: usize,
-    /// How many calls of `touch` are left until all heat is halved.
+    /// How many calls of `touch` and `visit` are left until all heat is halved.
     until_cooling: u64,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Member {
     pub(crate) last_miss: LastMiss,
     /// When it was asked for memory last and had none to give.
     pub(crate) gave_nothing: Epoch,
-    /// The index of the table in the registry. Only used with the registry locked.
+    /// The index of the table in the registry. Only changed with the registry locked.
     pub(crate) place: AtomicUsize,
 }
 
