@@ -102,11 +102,14 @@ impl Pager {
         let takes_from_base = self.pool.registry.is_none() && self.base().is_some();
         let pool = &self.pool;
         let own_table = self.own_table.as_mut().filter(|table| pool.is_listed(table))?;
+        let own_memory = &own_table.unlocked().usage.memory;
+        let left = own_memory.limit().saturating_sub(own_memory.used());
         let may_go_past = |valid: usize, heat: u8| {
             let half_page = pool.page_size / 2;
             let access = Access { sequential: false, want: span.part, half_page, heat };
             let len = if span.index == 0 { pool.frames.class(valid) } else { pool.page_size };
-            let may_get_frame = access.is_hot() || takes_from_base || pool.may_spare(len);
+            let may_get_frame =
+                access.is_hot() || takes_from_base || left >= len as u64 && pool.may_spare(len);
             span.end() <= valid && access.is_small() && !may_get_frame
         };
         let visited = own_table.try_with(|table| {
@@ -137,27 +140,36 @@ impl Pager {
 #[cfg(test)]
 #[cfg(not(overspill_loom))]
 mod tests {
+    use crate::api::buffer::SpillBuffer;
     use crate::api::pool::SpillPool;
     use std::io::Write;
+
+    const PAGE: usize = 4096;
 
     /// What it does nobody else could tell from the long way.
     #[test]
     fn it_is_taken_for_frames_and_for_slots_and_not_for_a_pass() {
-        const PAGE: usize = 4096;
-        let pool = SpillPool::builder().memory(2 * PAGE).page_size(PAGE).build().unwrap();
-        let mut buffer = pool.buffer();
+        // At the limit of the pool, and at one of its own.
+        for memory in [2, 64] {
+            let pool = SpillPool::builder().memory(memory * PAGE).page_size(PAGE).build().unwrap();
+            check(pool.buffer_builder().memory(2 * PAGE).build());
+        }
+    }
+
+    fn check(mut buffer: SpillBuffer) {
         (0..4).for_each(|page| buffer.write_all(&[page; PAGE]).unwrap());
+        let page_size = PAGE as u64;
         let mut byte = [9];
         for page in [0, 3] {
-            let mut position = page * PAGE as u64 + 100;
+            let mut position = page * page_size + 100;
             let written = buffer.pager.write_scattered(&mut position, &[7]);
-            assert_eq!((written.unwrap().unwrap(), position % PAGE as u64), (1, 101));
+            assert_eq!((written.unwrap().unwrap(), position % page_size), (1, 101));
             position -= 1;
             let read = buffer.pager.read_scattered(&mut position, &mut byte);
-            assert_eq!((read.unwrap().unwrap(), byte, position % PAGE as u64), (1, [7], 101));
+            assert_eq!((read.unwrap().unwrap(), byte, position % page_size), (1, [7], 101));
             assert!(buffer.pager.read_scattered(&mut position, &mut byte).is_none(), "it continues");
         }
-        for position in [0, 2 * PAGE as u64 - 1, u64::MAX] {
+        for position in [0, 2 * page_size - 1, u64::MAX] {
             assert!(buffer.pager.read_scattered(&mut { position }, &mut [0; 2]).is_none(), "{position}");
         }
     }

@@ -62,7 +62,7 @@ use tower_service::Service;
 ///     type Future = Ready<()>;
 ///
 ///     fn retry(&mut self, _: &mut Request<SpillBody>, answer: &mut Result<Response<B>, E>) -> Option<Ready<()>> {
-///         let has_failed = answer.as_ref().is_ok_and(|answer| answer.status().is_server_error());
+///         let has_failed = answer.as_ref().map_or(true, |answer| answer.status().is_server_error());
 ///         self.0 = self.0.checked_sub(u32::from(has_failed))?;
 ///         has_failed.then(|| ready(()))
 ///     }
