@@ -2,8 +2,8 @@
 //!
 //! The window is a copy of some kilobytes, in a frame of the pool. So small reads take no lock but the reader's own, which
 //! is biased to it, and the pool takes the frame of a reader that stands still, without I/O and without a word. In a pass it gets
-//! longer, while there is memory to spare: threads that read the same content meet at each window, and four times as often 16 KiB took
-//! two of them as long as one for both.
+//! longer, while there is memory to spare: threads that read the same content meet at each window, and by windows of 16 KiB two of
+//! them took nearly as long as one would for both.
 //!
 //! Promises:
 //!
@@ -157,9 +157,8 @@ impl Reader {
         if self.has(offset) {
             return Ok(());
         }
-        let longer =
-            if self.window_ends_at(offset) { WINDOW_MAX.min(2 * self.reach) } else { FIRST_WINDOW_MAX };
-        self.reach = longer;
+        let continues = self.window_ends_at(offset);
+        self.reach = if continues { WINDOW_MAX.min(2 * self.reach) } else { FIRST_WINDOW_MAX };
         let Some(mut frame) = self.take_frame(content) else { return Ok(()) };
         let len = frame.capacity().min(page - at).min(self.reach);
         let read = content.read_at(offset, frame.first_mut(len));
