@@ -192,7 +192,7 @@ fn readers_far_apart_read_past_the_frames() {
     assert!(direct > 0.75, "{direct} of the reads are direct");
 }
 
-/// While there is memory to spare every page gets some, whoever reads it.
+/// While there is memory to spare, every page that is read gets a frame.
 #[test]
 fn readers_far_apart_use_memory_that_is_to_spare() {
     let pool = SpillPool::builder().memory(6 << 20).store(MemoryStore::new()).build().unwrap();
@@ -315,9 +315,9 @@ fn a_reader_that_stands_still_holds_nothing_that_others_need() {
     }
 }
 
-/// Who was asked for memory and gave none is asked again once others have missed memory often enough, and a reader without a window did
-/// not say that it missed one. So one refusal, by a store or by a table that was in use, left the readers of a content that filled the
-/// limit without windows for good: eight of them by 64 bytes took seventy times as long, in one of five runs.
+/// A table that was asked for memory and had none to release is not asked again before its epoch ends, and an epoch ends with misses. A
+/// reader without a window noted no miss. So one refusal, by a store or by a table that was in use, left the readers of a content that
+/// filled the limit without windows for good: eight of them by 64 bytes took seventy times as long, in one of five runs.
 #[test]
 fn a_reader_that_was_refused_a_window_gets_one_later() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());

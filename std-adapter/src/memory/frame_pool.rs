@@ -99,7 +99,7 @@ impl FramePool {
     #[inline]
     pub(crate) fn may_acquire(&self, len: usize) -> bool {
         let left = self.budget().limit().saturating_sub(self.budget().used());
-        left.saturating_add(self.free_lists.as_ref().map_or(0, FreeLists::noted_bytes)) >= len as u64
+        left.saturating_add(self.noted_bytes()) >= len as u64
     }
 
     /// As [`acquire`](FramePool::acquire), but leaves an eighth of the limit to others.
@@ -154,8 +154,7 @@ impl FramePool {
     pub(crate) fn is_ample(&self) -> bool {
         let limit = self.budget().limit();
         let (needed, most) = (self.budget().used() + self.page_size as u64, limit - limit / 8);
-        needed <= most
-            || needed - self.free_lists.as_ref().map_or(0, FreeLists::noted_bytes).min(needed) <= most
+        needed <= most || needed.saturating_sub(self.noted_bytes()) <= most
     }
 
     /// Bytes that are charged above the limit.
@@ -185,6 +184,12 @@ impl FramePool {
     pub(crate) fn spare_bytes(&self) -> u64 {
         let budget = self.budget();
         budget.limit().saturating_sub(budget.used()).saturating_add(self.recycled_bytes())
+    }
+
+    /// Bytes of recycled frames a moment ago, without a lock.
+    #[inline]
+    fn noted_bytes(&self) -> u64 {
+        self.free_lists.as_ref().map_or(0, FreeLists::noted_bytes)
     }
 
     /// Bytes of recycled frames, which are charged but not in use.

@@ -235,23 +235,25 @@ impl Pager {
     ) -> Option<Frame> {
         match readers {
             0 | 1 => self.admit(span, valid, valid, access).map(|(frame, _)| frame),
-            _ => {
-                let spare = self.find_frame(self.pool.frames.class(valid), self.effort_for_more());
-                spare.or_else(|| {
-                    let is_worth_one = access.is_hot() || passed.is_worth_a_frame();
-                    if is_worth_one { self.frame_to_share(valid, passed) } else { None }
-                })
-            }
+            _ => self.spare_to_share(valid).or_else(|| {
+                let is_worth_one = access.is_hot() || passed.is_worth_a_frame();
+                if is_worth_one { self.frame_of_others(valid, passed) } else { None }
+            }),
         }
     }
 
     /// A frame for a spilled page that several readers need: of memory that is to spare, of a page that all of them have
     /// passed, of memory within the share, and else of the coldest of a sample of this content's pages.
     pub(crate) fn frame_to_share(&mut self, valid: usize, passed: &mut PassedPages) -> Option<Frame> {
+        self.spare_to_share(valid).or_else(|| self.frame_of_others(valid, passed))
+    }
+
+    fn spare_to_share(&mut self, valid: usize) -> Option<Frame> {
+        self.find_frame(self.pool.frames.class(valid), self.effort_for_more())
+    }
+
+    fn frame_of_others(&mut self, valid: usize, passed: &mut PassedPages) -> Option<Frame> {
         let need = self.pool.frames.class(valid);
-        if let Some(frame) = self.find_frame(need, self.effort_for_more()) {
-            return Some(frame);
-        }
         let may_leave = |index| self.table(|table| table.may_leave(index));
         if let Some(index) = passed.take(may_leave)
             && let Some(frame) = self.evict_for_frame(index, need, need)

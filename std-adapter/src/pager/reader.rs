@@ -212,8 +212,8 @@ impl Reader {
         }
     }
 
-    /// A frame for a reader that has none. One that gets none has missed it: the pool counts misses to know when to look again at who had
-    /// nothing to give.
+    /// A frame for a reader that has none. A refusal is noted as a miss: epochs end with misses, and a table that had no memory to release
+    /// is asked again in the next epoch.
     fn request_frame(&mut self, content: &Content, len: usize) -> Option<Frame> {
         if self.unasked > 0 {
             self.unasked -= 1;
