@@ -244,14 +244,17 @@ impl Pager {
 
     /// A frame for a spilled page that several readers need: of memory that is to spare, of a page that all of them have
     /// passed, of memory within the share, and else of the coldest of a sample of this content's pages.
+    #[cfg(any(feature = "bytes", feature = "tokio"))]
     pub(crate) fn frame_to_share(&mut self, valid: usize, passed: &mut PassedPages) -> Option<Frame> {
         self.spare_to_share(valid).or_else(|| self.frame_of_others(valid, passed))
     }
 
+    /// One of memory that is to spare.
     fn spare_to_share(&mut self, valid: usize) -> Option<Frame> {
         self.find_frame(self.pool.frames.class(valid), self.effort_for_more())
     }
 
+    /// One of another page: of the first that all readers have passed, and so on.
     fn frame_of_others(&mut self, valid: usize, passed: &mut PassedPages) -> Option<Frame> {
         let need = self.pool.frames.class(valid);
         let may_leave = |index| self.table(|table| table.may_leave(index));
