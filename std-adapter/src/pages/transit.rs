@@ -42,7 +42,7 @@ use crate::sync::{Arc, Condvar, Weak, try_arc};
 #[derive(Debug)]
 pub(crate) struct Transit {
     state: Lock<State>,
-    /// Notified when the state becomes `Ended`.
+    /// Notified when the state becomes `Ended`, if the owner waits for that.
     ended: Condvar,
     /// Bytes that are charged for the slot that the page will have.
     pub(crate) slot_bytes: u64,
@@ -54,7 +54,10 @@ pub(crate) struct Transit {
 
 #[derive(Debug)]
 enum State {
-    Moving,
+    Moving {
+        /// Whether the owner waits for the end. Telling nobody costs a call of the system too.
+        is_awaited: bool,
+    },
     Ended(Outcome),
     Abandoned,
     Settled,
@@ -74,7 +77,7 @@ impl Transit {
     /// memory for them. The caller has reserved `slot_bytes` in the buffer's usage already.
     pub(crate) fn start(resident: Resident, slot_bytes: u64) -> Result<(Arc<Transit>, Carrier), Resident> {
         let transit = try_arc(Transit {
-            state: Lock::new(State::Moving),
+            state: Lock::new(State::Moving { is_awaited: false }),
             ended: Condvar::new(),
             slot_bytes,
             frame_bytes: resident.frame.capacity() as u64,
@@ -106,10 +109,11 @@ impl Transit {
     /// moves the page is one of the process that this one was forked from.
     pub(crate) fn wait(&self) -> Result<(), Forked> {
         let mut state = self.state.lock()?;
-        while matches!(*state, State::Moving) {
+        while let State::Moving { is_awaited } = &mut *state {
             if self.state.is_inherited() {
                 return Err(Forked);
             }
+            *is_awaited = true;
             state = self.ended.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         Ok(())
@@ -119,7 +123,7 @@ impl Transit {
     /// taken already, or the page was abandoned.
     pub(crate) fn take_outcome(&self) -> Option<Outcome> {
         let mut state = self.state.lock().ok()?;
-        (!matches!(*state, State::Moving)).then(|| settle(&mut state))
+        (!matches!(*state, State::Moving { .. })).then(|| settle(&mut state))
     }
 
     /// For the owner: abandons the page. If the transit has ended already, returns the outcome, and the
@@ -127,7 +131,7 @@ impl Transit {
     /// credited now. Panics if the outcome was taken already.
     pub(crate) fn abandon(&self, usage: &Usage) -> Option<Outcome> {
         let mut state = self.state.lock().ok()?;
-        if matches!(*state, State::Moving) {
+        if matches!(*state, State::Moving { .. }) {
             *state = State::Abandoned;
             self.release_memory(usage);
             usage.disk.release(self.slot_bytes);
@@ -141,13 +145,17 @@ impl Transit {
     fn end(&self, with: Outcome, correct_usage: impl FnOnce()) -> Option<Outcome> {
         // The thread that carries the page holds it in no fork but its own.
         let Ok(mut state) = self.state.lock() else { return Some(with) };
-        if matches!(*state, State::Abandoned) {
-            return Some(with);
-        }
+        let is_awaited = match *state {
+            State::Abandoned => return Some(with),
+            State::Moving { is_awaited } => is_awaited,
+            State::Ended(_) | State::Settled => false,
+        };
         *state = State::Ended(with);
         correct_usage();
         drop(state);
-        self.ended.notify_all();
+        if is_awaited {
+            self.ended.notify_all();
+        }
         None
     }
 }
@@ -156,7 +164,7 @@ impl Transit {
 fn settle(state: &mut State) -> Outcome {
     match std::mem::replace(state, State::Settled) {
         State::Ended(outcome) => outcome,
-        State::Moving | State::Abandoned | State::Settled => {
+        State::Moving { .. } | State::Abandoned | State::Settled => {
             unreachable!("an outcome is taken once, after the transit has ended")
         }
     }
