@@ -87,14 +87,20 @@ impl Bits {
         true
     }
 
-    /// Takes the lowest number out.
-    pub(crate) fn pop_first(&mut self) -> Option<usize> {
+    /// The lowest number.
+    pub(crate) fn first(&self) -> Option<usize> {
         let highest = &self.levels[LEVELS - 1];
         let mut at = highest.iter().position(|word| *word != 0)?;
         for level in self.levels.iter().rev() {
             at = at * WORD + level.get(at)?.trailing_zeros() as usize;
         }
-        self.remove(at).then_some(at)
+        Some(at)
+    }
+
+    /// Takes the lowest number out.
+    pub(crate) fn pop_first(&mut self) -> Option<usize> {
+        let first = self.first()?;
+        self.remove(first).then_some(first)
     }
 
     /// The highest number.
@@ -140,7 +146,8 @@ mod tests {
                     bits.shrink(end);
                 }
             }
-            assert_eq!((bits.is_empty(), bits.last()), (model.is_empty(), model.last().copied()));
+            let [first, last] = [model.first(), model.last()].map(|number| number.copied());
+            assert_eq!((bits.is_empty(), bits.first(), bits.last()), (model.is_empty(), first, last));
         }
         assert!(bits.iter().eq(model.iter().copied()));
         assert!(std::iter::from_fn(|| bits.pop_first()).eq(model));

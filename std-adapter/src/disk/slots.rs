@@ -1,6 +1,6 @@
 //! Slots: a buddy allocator over the offsets of a store.
 //!
-//! A slot's length is a power of two from one block to one page, or some [parts](crate::disk::parts) of a block. Freed buddies
+//! A slot's length is a power of two from one block to one page, or some [parts](crate::disk::parts) of such a slot. Freed buddies
 //! merge, up to a page. A free
 //! slot is *warm* while the file system still has its blocks, and *cold* once they went back.
 //!
@@ -86,7 +86,7 @@ impl Slot {
 pub(crate) enum Fit {
     /// Of whole blocks, for a page that may grow.
     Blocks,
-    /// Of parts of a block if they are enough, for a page that has come to rest. It moves if it grows.
+    /// Of parts of a slot if less than a block is enough, for a page that has come to rest. It moves if it grows.
     Parts,
 }
 
@@ -166,7 +166,7 @@ pub(crate) struct Slots {
     end: u64,
     /// Bytes of all warm slots.
     warm: u64,
-    /// The free parts of blocks that are cut: neither warm nor cold, since their blocks are in use.
+    /// The free parts of slots that are cut: neither warm nor cold, since those are in use.
     parts: Parts,
 }
 
@@ -189,7 +189,7 @@ impl Slots {
         let block = BLOCK.min(page);
         let orders = (page / block).trailing_zeros() as usize + 1;
         let free = (0..orders).map(|k| Free::new(block << k)).collect();
-        Slots { block, page, free, end: 0, warm: 0, parts: Parts::default() }
+        Slots { block, page, free, end: 0, warm: 0, parts: Parts::new(page) }
     }
 
     /// The length of the slot for `bytes` of a page.
@@ -201,12 +201,14 @@ impl Slots {
         (len.trailing_zeros() - self.block.trailing_zeros()) as usize
     }
 
-    /// Allocates a slot of `len` bytes, which must be a [`class`](Slots::class): in a smallest free one that is long enough,
-    /// a warm one of any length before a cold one, and of one length the lowest, so that the end of the file becomes free.
+    /// Whether a slot of `len` bytes is some parts of another.
+    pub(crate) fn is_parts(&self, len: u64) -> bool {
+        len < self.block
+    }
+
+    /// Allocates a slot of `len` bytes, which must be a [`class`](Slots::class) of a block or more: in a smallest free one that is
+    /// long enough, a warm one of any length before a cold one, and of one length the lowest, so that the end of the file becomes free.
     pub(crate) fn allocate(&mut self, len: u64) -> Result<Slot, NoSlot> {
-        if len < self.block {
-            return self.allocate_parts(len);
-        }
         let order = self.order(len);
         match (order..self.free.len()).find_map(|k| Some((k, self.free[k].warm.pop_first()?))) {
             Some((at, number)) => Ok(self.split(order, at, number as u64 * self.free[at].slot, true)),
@@ -214,25 +216,43 @@ impl Slots {
         }
     }
 
-    /// Bytes that are in use with a slot of `len` bytes, and were not before: those of a block if one has to be cut.
+    /// Bytes that come to be in use with a slot of `len` bytes. [`allocate_parts`](Slots::allocate_parts) may ask for more.
     pub(crate) fn charge(&self, len: u64) -> u64 {
-        match len < self.block {
-            true if self.parts.has_room(len) => 0,
-            true => self.block,
-            false => len,
-        }
+        if self.is_parts(len) { self.parts.charge(len).unwrap_or(self.block) } else { len }
     }
 
-    fn allocate_parts(&mut self, len: u64) -> Result<Slot, NoSlot> {
+    /// Allocates a slot of `len` bytes, a [`class`](Slots::class) below a block, in a slot that is cut, or is cut now.
+    ///
+    /// All blocks of one that is cut and warm are in use at once: those beyond [`charge`](Slots::charge) if `may_use` says so of
+    /// their bytes. Otherwise one without blocks is cut.
+    pub(crate) fn allocate_parts(
+        &mut self,
+        len: u64,
+        may_use: impl FnOnce(u64) -> bool,
+    ) -> Result<Slot, NoSlot> {
         if let Some(offset) = self.parts.allocate(len) {
             return Ok(Slot::new(offset, len));
         }
-        let block = self.allocate(self.block)?;
-        if !self.parts.cut(block.offset, len) {
-            self.free(block);
+        let (whole, warm) = (self.parts.cut_bytes(), self.warm);
+        let slot = self.allocate(whole)?;
+        let is_warm = self.warm < warm;
+        let parts = self.cut(slot, is_warm, len)?;
+        if is_warm && !may_use(whole - self.block) {
+            self.free(parts);
+            let slot = self.allocate_without_blocks(whole)?;
+            return self.cut(slot, false, len);
+        }
+        Ok(parts)
+    }
+
+    /// Cuts a slot, and allocates `len` bytes of it. Frees it if there is no memory for that.
+    fn cut(&mut self, slot: Slot, is_warm: bool, len: u64) -> Result<Slot, NoSlot> {
+        if !self.parts.cut(slot.offset, is_warm) {
+            self.put_back(slot.offset, self.order(slot.len()), is_warm);
             return Err(NoSlot::Memory);
         }
-        Ok(Slot::new(block.offset, len))
+        let offset = self.parts.allocate(len).expect("all of a slot is free that was cut just now");
+        Ok(Slot::new(offset, len))
     }
 
     /// Bytes of the free parts of blocks that are in use.
@@ -288,15 +308,15 @@ impl Slots {
     }
 
     /// Frees a slot. It is warm, unless nothing of it was charged, and so nothing written. Returns the bytes that are no longer in
-    /// use: none while others have parts of its block.
+    /// use: none while others have parts of its cut slot.
     pub(crate) fn free(&mut self, slot: Slot) -> u64 {
         if slot.len() >= self.block {
             self.put_back(slot.offset, self.order(slot.len()), slot.charged() > 0);
             return slot.charged();
         }
-        let Some(block) = self.parts.free(slot.offset, slot.len()) else { return 0 };
-        self.put_back(block, 0, true);
-        self.block
+        let Some((whole, unused)) = self.parts.free(slot.offset, slot.len()) else { return 0 };
+        self.put_back(whole, self.order(self.parts.cut_bytes()), true);
+        unused
     }
 
     /// Frees the slot of `order` at `offset`, and merges it with its buddies.

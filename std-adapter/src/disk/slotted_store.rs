@@ -195,7 +195,10 @@ impl SlottedStore {
         store_access::check(StoreOperation::Write, 0, len)?;
         let state = self.lock_uncut()?;
         let charge = state.slots.charge(len);
-        self.allocate_with(state, charge, ticket, |slots| slots.allocate(len))
+        self.allocate_with(state, charge, ticket, |slots| match slots.is_parts(len) {
+            true => slots.allocate_parts(len, |more| self.quota.reserve(more, None).is_ok()),
+            false => slots.allocate(len),
+        })
     }
 
     /// Bytes below the disk limit that no buffer has: the free parts of blocks of which others are in use.
@@ -319,7 +322,7 @@ impl SlottedStore {
             state.in_use -= slots.len() as u64;
             slots.iter().fold((0, false), |(sum, has_parts), slot| {
                 let unused = state.slots.free(*slot);
-                (sum + unused, has_parts || unused < slot.charged()) // others have the rest of its block
+                (sum + unused, has_parts || unused < slot.charged()) // others have parts of the same slot
             })
         };
         let (unused, has_parts) = self.state().map_or((0, false), free);
