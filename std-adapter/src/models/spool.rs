@@ -133,6 +133,27 @@ fn what_both_have_passed_is_freed_while_one_reads_on() {
     });
 }
 
+/// Guards: a page that is being loaded, and that all have passed before it has come, stays away, and its slot is freed once.
+#[test]
+fn a_page_that_all_have_passed_does_not_come_back() {
+    explore(2, || {
+        let (content, _feed) = spool(0);
+        content.append(&[1; PAGE]).unwrap();
+        content.append(&[2]).unwrap();
+        content.pool.set_memory_limit(4 * PAGE as u64);
+        let theirs = Arc::clone(&content);
+        // As for a reader that is dropped meanwhile: a job goes on without its mark.
+        let job = thread::spawn(move || {
+            let mut bytes = [0; PAGE];
+            drop(theirs.read_at(0, &mut bytes));
+        });
+        content.pass(PAGE as u64);
+        job.join().unwrap();
+        assert!(content.read_at(0, &mut [0]).is_err(), "it was passed");
+        end(content);
+    });
+}
+
 /// Guards: a pass that finds the lock taken, and does not wait for it, is made by the thread that has it.
 #[test]
 fn a_pass_that_does_not_wait_is_not_forgotten() {

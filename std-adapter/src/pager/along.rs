@@ -8,24 +8,21 @@
 //! - What is begun and taken in here reaches no store: the job does.
 //! - Pages that come are spilled until they are taken in, and their slots have the same bytes all the while: the caller changes
 //!   nothing that is spilled before that.
-//! - Frames on their way are charged to the buffer.
 //! - It is only for speed. What is refused or fails is left to the read that needs it.
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
-use crate::disk::slots::Slot;
 use crate::disk::store_access::ResidentOnly;
 use crate::disk::transfer;
 use crate::foreign::hold_back;
-use crate::memory::frame::Frame;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::{IoCounts, SpillReason};
+use crate::pager::load::Load;
 use crate::pager::state::Pager;
-use crate::pages::page::{Location, Page};
-use crate::pages::resident::Resident;
+use crate::pages::page::Location;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::fmt;
@@ -38,27 +35,19 @@ const PAGES_MIN: usize = 2;
 pub(crate) struct Coming {
     pool: Arc<PoolState>,
     own: Option<Arc<OwnFile>>,
-    pages: Vec<ComingPage>,
+    /// And whether each is read.
+    pages: Vec<(Load, bool)>,
     counts: IoCounts,
-}
-
-struct ComingPage {
-    index: u64,
-    slot: Slot,
-    valid: usize,
-    frame: Frame,
-    is_read: bool,
 }
 
 impl Coming {
     /// For [`Offload::submit`](crate::pool::offload::Offload::submit).
     pub(crate) fn run(&mut self) {
         let backing = Backing { disk: &self.pool.disk, own: self.own.as_deref() };
-        for page in &mut self.pages {
-            let room = page.frame.first_mut(page.valid);
-            let read = transfer::read(&backing, page.slot.offset, room, &mut self.counts);
-            page.is_read = read.is_ok();
-            if !page.is_read {
+        for (load, is_read) in &mut self.pages {
+            let room = load.frame.first_mut(load.valid);
+            *is_read = transfer::read(&backing, load.slot.offset, room, &mut self.counts).is_ok();
+            if !*is_read {
                 return;
             }
         }
@@ -119,7 +108,7 @@ impl Pager {
                 None => self.find_frame(self.pool.page_size, self.effort_for_more()),
             };
             let Some(frame) = frame else { break };
-            coming.pages.push(ComingPage { index, slot, valid, frame, is_read: false });
+            coming.pages.push((Load { index, slot, valid, frame }, false));
         }
         Some(coming).filter(|coming| !coming.pages.is_empty())
     }
@@ -130,21 +119,7 @@ impl Pager {
         if coming.counts != IoCounts::default() {
             self.count_io(IoPath::Paged, coming.counts);
         }
-        for ComingPage { index, slot, valid, frame, is_read } in coming.pages {
-            let is_there = self.table(|table| {
-                table.locate(index) == Location::Spilled { slot, valid } && table.can_load(index)
-            });
-            if !is_read || !is_there {
-                self.recycle_frame(frame);
-                continue;
-            }
-            let mut page = Resident::whole(frame, 0, false, Some(slot));
-            page.valid = valid;
-            self.table(|table| {
-                table.remove(index);
-                table.put(index, Page::Resident(page));
-            });
-        }
+        coming.pages.into_iter().for_each(|(load, is_read)| self.end_load(load, is_read));
         self.finish();
     }
 }

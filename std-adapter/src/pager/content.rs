@@ -20,7 +20,6 @@
 
 use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
-use crate::disk::slots::Slot;
 use crate::disk::store_access;
 use crate::disk::transfer;
 use crate::error::{SpillError, StoreOperation};
@@ -31,12 +30,13 @@ use crate::observe::stats::IoCounts;
 use crate::pager::base::Base;
 #[cfg(any(feature = "bytes", feature = "tokio"))]
 use crate::pager::lent_page::LentPages;
+use crate::pager::load::Load;
 use crate::pager::passed::PassedPages;
 use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
 #[cfg(feature = "tokio")]
 use crate::pager::tail::Tail;
-use crate::pages::page::{Location, Page};
+use crate::pages::page::Location;
 use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 use crate::pool::state::PoolState;
@@ -101,15 +101,6 @@ enum Step {
     Wait { index: u64 },
     /// Up to so many bytes are to be read from the base.
     Base { len: usize },
-}
-
-/// A page that one thread reads from the store for all.
-pub(crate) struct Load {
-    pub(crate) index: u64,
-    pub(crate) slot: Slot,
-    /// Bytes of content in the slot.
-    pub(crate) valid: usize,
-    pub(crate) frame: Frame,
 }
 
 impl State {
@@ -205,21 +196,9 @@ impl State {
         Ok(())
     }
 
-    /// Ends a load, of which `read` says whether it has succeeded.
-    fn end_load(&mut self, load: Load, read: bool) {
-        let Load { index, slot, valid, frame } = load;
-        self.loading.retain(|&other| other != index);
-        // Without memory to note the page it stays where it is, and is read without a frame.
-        if !read || !self.pager.table(|table| table.can_load(index)) {
-            self.pager.recycle_frame(frame);
-            return;
-        }
-        let mut page = Resident::whole(frame, 0, false, Some(slot));
-        page.valid = valid;
-        self.pager.table(|table| {
-            table.remove(index);
-            table.put(index, Page::Resident(page));
-        });
+    fn end_load(&mut self, load: Load, is_read: bool) {
+        self.loading.retain(|&other| other != load.index);
+        self.pager.end_load(load, is_read);
     }
 }
 

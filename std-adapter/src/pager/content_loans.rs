@@ -6,7 +6,8 @@
 
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
-use crate::pager::content::{Content, Load, State};
+use crate::pager::content::{Content, State};
+use crate::pager::load::Load;
 use crate::pager::lent_page::{LentPage, LentPart, begin_loan};
 use crate::pages::page::Location;
 use crate::pages::table::low_bits;
@@ -98,6 +99,11 @@ impl State {
         let is_complete = self.complete_from(offset) > 0;
         let step = match self.pager.pin_unless_in_transit(index, offset)? {
             Location::Memory => Residence::Memory,
+            // Before a frame is taken for a load.
+            Location::Spilled { .. } if store_access::is_resident_only() => {
+                self.pager.finish();
+                return Err(store_access::refuse(StoreOperation::Read, offset, 0));
+            }
             Location::Spilled { .. } if self.loading.contains(&index) => Residence::Loading { index },
             Location::Spilled { slot, valid }
                 if is_complete

@@ -15,6 +15,7 @@
 //! | `slot_io` | slots allocated and freed, transfers counted |
 //! | `lending`, `loan` | bytes lent in place, for `fill_buf` |
 //! | `inline`, `ahead` | what an event loop does without the store, and what is done for it off the loop |
+//! | `load` | pages that are read while nothing keeps them where they are |
 //! | `along` | what is done off the loop while the buffer stays there |
 //! | `waiting`, `wait_state` | waiting for room at the disk limit |
 //! | `base` | what a buffer shares with its clones |
@@ -52,6 +53,7 @@ pub(crate) mod keeping;
 pub(crate) mod lending;
 #[cfg(any(feature = "bytes", feature = "tokio"))]
 pub(crate) mod lent_page;
+pub(crate) mod load;
 pub(crate) mod loan;
 pub(crate) mod medium;
 pub(crate) mod overlay;

@@ -119,6 +119,27 @@ async fn what_is_spilled_is_read_ahead_off_the_loop() {
     }
 }
 
+/// A poll that may not call the store took a page's memory for a load that it could not make, and waited for the content's lock to say
+/// so: it is held while a page is written.
+#[test]
+fn a_poll_of_what_is_spilled_moves_no_page_out() {
+    let pool = pool(2 * PAGE);
+    let frozen = frozen(&pool, &content(8 * PAGE));
+    pool.set_memory_limit(0);
+    pool.set_memory_limit(2 * PAGE);
+    for page in [0, 1, 0, 1] {
+        frozen.read_exact_at(&mut [0; 100], page * PAGE as u64).unwrap();
+    }
+    let before = pool.stats();
+    assert_eq!(before.memory_used, 2 * PAGE as u64, "of pages that can leave");
+    for page in 0..8 {
+        let _ = now(&mut frozen.slice(page * PAGE as u64..).body());
+    }
+    let after = pool.stats();
+    assert_eq!((after.evictions, after.io.reads), (before.evictions, before.io.reads));
+    pool.check_invariants();
+}
+
 #[tokio::test]
 async fn a_page_that_cannot_be_read_ends_the_body_with_its_place() {
     let (pool, faults) = PoolPlan::default().pool(); // pages of 8 bytes, all in the store
