@@ -94,9 +94,7 @@ impl Work {
                 self.beside.read.bytes.clear();
                 self.beside.accepted.cut(len);
                 self.buffer.set_len(len)?;
-                if self.buffer.pager.ticket().is_none() {
-                    self.wait = None; // what was freed may be what was missing: the next wait begins anew
-                }
+                self.forget_wait();
                 Ok(Outcome::Ready)
             }
             Request::Settle => Ok(self.settle()?.map_or(Outcome::Ready, Outcome::Blocked)),
@@ -112,9 +110,17 @@ impl Work {
                 self.beside.read.bytes.clear();
                 if let Some(call) = call {
                     call(&mut self.buffer);
+                    self.forget_wait();
                 }
                 Ok(Outcome::Ready)
             }
+        }
+    }
+
+    /// Forgets a wait whose ticket is gone: what was freed may be what was missing, and the next wait begins anew.
+    fn forget_wait(&mut self) {
+        if self.buffer.pager.ticket().is_none() {
+            self.wait = None;
         }
     }
 

@@ -19,8 +19,9 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-/// A wait of a reader for more.
+/// A wait of a reader for more than there is up to a position.
 pub(crate) struct Waiting {
+    at: u64,
     began: Instant,
     timer: Option<Timer>,
 }
@@ -55,7 +56,11 @@ impl SpoolReader {
         waiting: &mut Option<Waiting>,
     ) -> Poll<io::Result<()>> {
         let Some(timeout) = self.timeout else { return Poll::Pending };
-        let waiting = waiting.get_or_insert_with(|| Waiting { began: Instant::now(), timer: None });
+        let at = self.at;
+        let waiting = match waiting.take_if(|waiting| waiting.at == at) {
+            Some(same) => waiting.insert(same),
+            None => waiting.insert(Waiting { at, began: Instant::now(), timer: None }),
+        };
         let Some(deadline) = waiting.began.checked_add(timeout) else { return Poll::Pending };
         waiting.timer = runtime.timer(deadline); // this runtime may be another than that of the last poll
         let is_over = waiting.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(context).is_ready());
@@ -65,23 +70,21 @@ impl SpoolReader {
         Poll::Ready(Err(SpillError::NothingWritten { waited: waiting.began.elapsed() }.into()))
     }
 
-    /// Seeks from the end, once that is known.
+    /// Seeks from the end, once that is known. As in the blocking form, whatever is written begins a new wait.
     pub(crate) fn poll_seek_from_end(
         &mut self,
         context: &mut Context<'_>,
+        runtime: &impl Runtime,
+        waiting: &mut Option<Waiting>,
         offset: i64,
     ) -> Poll<io::Result<u64>> {
         let at = std::mem::replace(&mut self.at, self.shared.content.len());
         let ended = loop {
-            match self.look() {
-                Ok(Some(0)) => break Poll::Ready(Ok(self.at)),
-                Ok(Some(_)) => self.at = self.shared.content.len(),
-                Ok(None) if self.poll_readable(context).is_pending() => break Poll::Pending,
-                Ok(None) if self.shared.content.is_inherited() => {
-                    break Poll::Ready(Err(SpillError::Forked.into()));
-                }
-                Ok(None) => {}
-                Err(error) => break Poll::Ready(Err(error)),
+            match self.poll_more(context, runtime, waiting) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Ok(self.at)),
+                Poll::Ready(Ok(_)) => self.at = self.shared.content.len(),
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
             }
         };
         self.at = at;

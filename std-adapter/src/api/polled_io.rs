@@ -158,24 +158,29 @@ impl Polled {
 
     /// Reads what is here. `None` if that is nothing, though there is more.
     fn read_here(&mut self, buf: &mut [u8]) -> Result<Option<usize>, SpillError> {
-        let most = match self.source()? {
+        let source = self.source()?;
+        let Some(buffer) = &mut self.home else { return Ok(None) };
+        let len = match source {
             None => return Ok(None),
-            Some(Source::End) => return Ok(Some(0)),
+            Some(Source::End) => 0,
             Some(Source::Beside) => {
                 let here = self.beside.from(self.position);
                 let len = here.len().min(buf.len());
                 buf[..len].copy_from_slice(&here[..len]);
-                return Ok(Some(len));
+                len
             }
-            Some(Source::Zeros(len)) => {
-                let len = len.min(buf.len());
+            Some(Source::Zeros(most)) => {
+                let len = most.min(buf.len());
                 buf[..len].fill(0);
-                return Ok(Some(len));
+                len
             }
-            Some(Source::Buffer(most)) => most.min(buf.len()),
+            Some(Source::Buffer(most)) => {
+                let len = most.min(buf.len());
+                return buffer.pager.read_inline(self.position, &mut buf[..len]).transpose();
+            }
         };
-        let Some(buffer) = &mut self.home else { return Ok(None) };
-        buffer.pager.read_inline(self.position, &mut buf[..most]).transpose()
+        buffer.pager.requested.read += len as u64;
+        Ok(Some(len))
     }
 
     /// Where the bytes at the position are, and how many at most. `None` if a job has the buffer.
@@ -210,8 +215,8 @@ impl Polled {
                 Some(Source::Buffer(most)) => {
                     self.go_on(runtime);
                     let lent = self.home.as_mut().and_then(|buffer| buffer.pager.lend_inline(self.position));
-                    if lent.transpose()?.is_some() {
-                        return Poll::Ready(Ok(self.lent(most)?));
+                    if let Some(len) = lent.transpose()? {
+                        return Poll::Ready(Ok(self.lent(len.min(most))?));
                     }
                     if !ready!(self.poll_come(context, runtime)) {
                         self.submit_read(1)?;
@@ -221,10 +226,11 @@ impl Polled {
         }
     }
 
-    fn lent(&mut self, most: usize) -> Result<&[u8], SpillError> {
+    /// The `len` bytes at the position that were lent.
+    fn lent(&mut self, len: usize) -> Result<&[u8], SpillError> {
         let Some(buffer) = &mut self.home else { return Ok(&[]) };
-        let lent = buffer.pager.lent_inline(self.position)?;
-        Ok(&lent[..lent.len().min(most)])
+        let lent = buffer.pager.lent_inline(self.position, len)?;
+        Ok(&lent[..lent.len().min(len)])
     }
 
     pub(crate) fn consume(&mut self, n: usize) {

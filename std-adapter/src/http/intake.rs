@@ -25,6 +25,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Bytes after which a poll gives way.
 const TAKEN_AT_ONCE_MAX: u64 = 64 << 10;
 
+/// Bytes of a frame that are taken without a look at that: a tenth of a millisecond's.
+const PIECE_MAX: usize = 1 << 20;
+
 /// Frames after which a poll gives way, however little they hold.
 const FRAMES_AT_ONCE_MAX: u32 = 1024;
 
@@ -89,7 +92,8 @@ where
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                let accepted = ready!(sink.poll_accept(context, rest.chunk()));
+                let chunk = &rest.chunk()[..rest.chunk().len().min(PIECE_MAX)];
+                let accepted = ready!(sink.poll_accept(context, chunk));
                 let received = self.received;
                 let accepted = accepted.map_err(|source| CollectError::NoRoom { received, source })?;
                 let this = self.as_mut().project();

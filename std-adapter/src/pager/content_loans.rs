@@ -7,8 +7,8 @@
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
 use crate::pager::content::{Content, State};
-use crate::pager::load::Load;
 use crate::pager::lent_page::{LentPage, LentPart, begin_loan};
+use crate::pager::load::Load;
 use crate::pages::page::Location;
 use crate::pages::table::low_bits;
 use crate::sync::Arc;

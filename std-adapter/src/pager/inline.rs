@@ -12,6 +12,7 @@
 use crate::disk::store_access::ResidentOnly;
 use crate::error::SpillError;
 use crate::foreign::hold_back;
+use crate::pager::span::ZEROS;
 use crate::pager::state::Pager;
 use crate::pager::waiting::Wait;
 
@@ -40,19 +41,15 @@ impl Pager {
         Some(read)
     }
 
-    /// Prepares bytes at `offset` for [`lent_inline`](Pager::lent_inline). `None` if they are not in memory.
-    pub(crate) fn lend_inline(&mut self, offset: u64) -> Option<Result<(), SpillError>> {
-        self.inline(|pager| pager.lend_chunk(offset).map(drop))
+    /// Prepares bytes at `offset` for [`lent_inline`](Pager::lent_inline), and returns how many. `None` if they are not in memory.
+    pub(crate) fn lend_inline(&mut self, offset: u64) -> Option<Result<usize, SpillError>> {
+        self.inline(|pager| pager.lend_chunk(offset).map(<[u8]>::len))
     }
 
-    /// The bytes that [`lend_inline`](Pager::lend_inline) has prepared, with nothing in between.
-    pub(crate) fn lent_inline(&mut self, offset: u64) -> Result<&[u8], SpillError> {
-        if self.has_lent(offset) {
-            return self.lent(offset);
-        }
-        let _held_back = hold_back();
-        let _guard = ResidentOnly::enter();
-        self.lend_chunk(offset) // zeros
+    /// The `len` bytes that [`lend_inline`](Pager::lend_inline) has prepared, with nothing in between.
+    pub(crate) fn lent_inline(&mut self, offset: u64, len: usize) -> Result<&[u8], SpillError> {
+        // Zeros are not noted as lent, and stay zeros wherever their page goes.
+        if self.has_lent(offset) { self.lent(offset) } else { Ok(&ZEROS[..len.min(ZEROS.len())]) }
     }
 
     /// Runs `operation` without the store. `None` if it has failed for want of it.

@@ -118,18 +118,17 @@ impl Offload {
 
     /// Starts a task by `spawn` if there are more jobs than tasks that are about to begin. Returns false if no task is left.
     fn start(self: &Arc<Self>, spawn: &dyn Fn(Drain)) -> bool {
-        let is_due = {
+        {
             let Ok(mut queue) = self.queue() else { return false };
             let is_due = queue.jobs.len() > queue.starting && queue.tasks < TASKS_MAX;
-            if is_due {
-                queue.tasks += 1;
-                queue.starting += 1;
+            if !is_due {
+                // In one look: a task that is gone by the next one may have left a job to begin one for.
+                return queue.tasks > 0;
             }
-            is_due
-        };
-        if is_due {
-            spawn(Drain { offload: Arc::clone(self), is_started: false });
+            queue.tasks += 1;
+            queue.starting += 1;
         }
+        spawn(Drain { offload: Arc::clone(self), is_started: false });
         self.queue().is_ok_and(|queue| queue.tasks > 0)
     }
 

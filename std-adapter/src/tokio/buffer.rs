@@ -157,8 +157,9 @@ impl AsyncSpillBuffer {
         f: impl FnOnce(&mut SpillBuffer) -> R + Send + 'static,
     ) -> io::Result<R> {
         let result = Arc::new(Lock::new(None));
-        let returned = Arc::clone(&result);
+        let returned = Arc::downgrade(&result);
         let mut call: Option<Call> = Some(Box::new(move |buffer| {
+            let Some(returned) = returned.upgrade() else { return }; // the future was dropped
             let value = f(buffer);
             if let Ok(mut returned) = returned.lock() {
                 *returned = Some(value);

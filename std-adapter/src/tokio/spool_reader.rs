@@ -27,7 +27,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 /// As that of [`AsyncFrozenReader`](crate::AsyncFrozenReader). A [timeout](SpoolReader::set_timeout) counts from the first read that
 /// has found nothing, though that was dropped. It needs the runtime's timer; without one such a read fails at once.
 ///
-/// A seek from the end waits for the writer to end. One that was dropped has moved nothing, and the next read forgets it; a
+/// A seek from the end waits for the writer to end, with the timeout of a read. One that was dropped has moved nothing, and the next read forgets it; a
 /// seek that follows at once waits for it first, as tokio demands.
 ///
 /// ```
@@ -175,7 +175,8 @@ impl AsyncSeek for AsyncSpoolReader {
     fn poll_complete(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<u64>> {
         let this = self.get_mut();
         if let Some(offset) = this.seeking {
-            let moved = ready!(without_store(|| this.reader.get_mut().poll_seek_from_end(context, offset)));
+            let (reader, waiting) = (this.reader.get_mut(), &mut this.waiting);
+            let moved = ready!(without_store(|| reader.poll_seek_from_end(context, &Tokio, waiting, offset)));
             this.seeking = None;
             moved?;
         }

@@ -53,6 +53,16 @@ async fn what_arrives_is_there_in_memory_or_not_and_no_thread_of_the_loop_waits_
     }
 }
 
+/// A frame of any length was taken in one poll: the other tasks of the loop waited for 50 MB to be copied.
+#[tokio::test]
+async fn a_poll_takes_a_part_of_a_long_frame() {
+    let pool = pool(64 << 20);
+    let mut collect = std::pin::pin!(pool.collect(Full::new(Bytes::from(content(50 << 20)))));
+    assert!(polled_at_most(collect.as_mut(), 1).await.is_none());
+    assert!(pool.stats().memory_used <= 2 << 20, "{}", pool.stats().memory_used);
+    assert_eq!(collect.await.unwrap().len(), 50 << 20);
+}
+
 #[tokio::test]
 async fn trailers_arrive_and_are_sent_again() {
     let pool = pool(1 << 20);

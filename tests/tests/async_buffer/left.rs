@@ -1,6 +1,6 @@
 //! What a call that was dropped has left, and what comes after it.
 
-use super::servers::wait_in_queue;
+use super::servers::{Gated, wait_in_queue};
 use super::subject::runtime;
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
 use overspill::{AsyncSpillBuffer, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
@@ -51,6 +51,47 @@ fn a_seek_after_a_dropped_call_stays() {
         assert_eq!(buffer.seek(SeekFrom::End(-1)).await.unwrap(), 9);
         assert_eq!(buffer.read_u8().await.unwrap(), 9);
     });
+}
+
+/// A job makes room for what was accepted before it makes the call. A call that was dropped meanwhile was made all the same.
+#[test]
+fn a_call_that_was_dropped_before_it_began_is_not_made() {
+    let (gate, stands) = Gated::of(Call::Write);
+    let pool = SpillPool::builder().memory(0).page_size(PAGE).store(gate.clone()).build().unwrap();
+    runtime(2).block_on(async {
+        let mut buffer = pool.buffer().into_async();
+        buffer.write_all(b"some").await.unwrap();
+        let (called, calls) = mpsc::channel();
+        {
+            let mut run = pin!(buffer.run(move |_| called.send(()).unwrap()));
+            assert!(poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await.is_pending());
+            stands.recv_timeout(LONG).unwrap();
+        }
+        gate.open(true);
+        let mut buffer = buffer.into_inner().await.unwrap();
+        calls.recv().unwrap_err();
+        assert_eq!(content_of(&mut buffer), b"some");
+    });
+}
+
+/// What is read beside the pages was not counted, nor zeros past their end.
+#[test]
+fn what_is_read_without_memory_is_counted() {
+    let pool = pool(0);
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[1; 3 * PAGE]).unwrap();
+    buffer.set_len(5 * PAGE as u64).unwrap();
+    buffer.rewind().unwrap();
+    runtime(1).block_on(async {
+        let mut buffer = buffer.into_async();
+        let mut all = Vec::new();
+        buffer.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all.len(), 5 * PAGE);
+        buffer.write_all(b"accepted, and not in the store yet").await.unwrap();
+        buffer.seek(SeekFrom::Current(-3)).await.unwrap();
+        buffer.read_exact(&mut [0; 3]).await.unwrap();
+    });
+    assert_eq!(pool.stats().requested.read, 5 * PAGE as u64 + 3);
 }
 
 /// Bytes that were read beside the pages lay below others that were accepted there. A job moved some of these to the store, and
@@ -138,6 +179,26 @@ fn a_wait_goes_on_in_another_runtime() {
         let error = first.block_on(reader.read_u8()).unwrap_err();
         assert!(matches!(SpillError::of(&error), Some(SpillError::NothingWritten { .. })), "{error}");
         drop(writer);
+    });
+}
+
+/// A write was dropped while it waited, and the buffer cleared by a call. The next write that waited was believed to have begun with the
+/// first, and failed at once.
+#[test]
+fn a_wait_after_a_call_that_cleared_the_buffer_begins_anew() {
+    in_time(|| {
+        let at_most = Duration::from_millis(300);
+        runtime(1).block_on(async {
+            let (pool, mut buffer, _holder) = full(at_most);
+            begin_to_wait(&pool, &mut buffer).await;
+            tokio::time::sleep(at_most).await;
+            buffer.run(SpillBuffer::clear).await.unwrap();
+            assert_eq!(pool.stats().waiters, 0);
+            let began = Instant::now();
+            let error = buffer.write_all(&[2]).await.unwrap_err();
+            assert!(matches!(SpillError::of(&error), Some(SpillError::DiskLimit { .. })), "{error}");
+            assert!(began.elapsed() >= at_most, "{:?}", began.elapsed());
+        });
     });
 }
 

@@ -322,19 +322,33 @@ fn a_sequential_pass_moves_much_with_each_job() {
     assert!(pool.stats().io.writes <= spilled as u64 / (1 << 20) + 8, "{:?}", pool.stats());
 }
 
-/// A store whose reads stand still until its gate is open.
+/// A store of which the calls of one kind stand still until its gate is open.
 #[derive(Clone, Debug)]
 pub(crate) struct Gated {
     inner: Arc<MemoryStore>,
+    kind: Call,
     is_open: Arc<(Mutex<bool>, Condvar)>,
     standing: mpsc::Sender<()>,
 }
 
 impl Gated {
-    /// A closed gate, and what tells that a read stands before it.
+    /// A closed gate for reads, and what tells that one stands before it.
     pub(crate) fn new() -> (Self, mpsc::Receiver<()>) {
+        Gated::of(Call::Read)
+    }
+
+    /// The same for calls of another `kind`: reads or writes.
+    pub(crate) fn of(kind: Call) -> (Self, mpsc::Receiver<()>) {
         let (standing, stands) = mpsc::channel();
-        (Gated { inner: Arc::default(), is_open: Arc::default(), standing }, stands)
+        (Gated { inner: Arc::default(), kind, is_open: Arc::default(), standing }, stands)
+    }
+
+    fn pass(&self, call: Call) {
+        let mut is_open = self.is_open.0.lock().unwrap();
+        while call == self.kind && !*is_open {
+            let _ = self.standing.send(());
+            is_open = self.is_open.1.wait(is_open).unwrap();
+        }
     }
 
     pub(crate) fn open(&self, is_open: bool) {
@@ -345,16 +359,12 @@ impl Gated {
 
 impl Store for Gated {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let mut is_open = self.is_open.0.lock().unwrap();
-        while !*is_open {
-            let _ = self.standing.send(());
-            is_open = self.is_open.1.wait(is_open).unwrap();
-        }
-        drop(is_open);
+        self.pass(Call::Read);
         self.inner.read_at(offset, buf)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        self.pass(Call::Write);
         self.inner.write_at(offset, data)
     }
 

@@ -6,14 +6,14 @@ use overspill::testing::{Call, FaultPlan, FaultStore};
 use overspill::{
     AsyncFrozenReader, AsyncSpoolReader, AsyncSpoolWriter, Checksums, MemoryStore, SpillError, SpillPool,
 };
-use overspill_tests::support::{content_of, stream};
+use overspill_tests::support::{content_of, in_time, stream};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice, Read, Seek, SeekFrom, Write};
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
@@ -140,6 +140,37 @@ fn a_timeout_ends_one_read_and_needs_a_timer() {
     }
     writer.write_all(b"late").unwrap();
     assert_eq!(with_timer.block_on(reader.read(&mut [0; 10])).unwrap(), 4);
+}
+
+/// It waited for ever. Each write begins the wait anew, as in the blocking form.
+#[test]
+fn a_timeout_ends_a_seek_from_the_end_too() {
+    const TIMEOUT: Duration = Duration::from_millis(600);
+    in_time(|| {
+        let (mut writer, mut reader) = pool(1 << 20).spool();
+        reader.set_timeout(Some(TIMEOUT));
+        let mut reader = reader.into_async();
+        let runtime = runtime(1);
+        let mut written = Instant::now();
+        let error = runtime.block_on(async {
+            let mut seek = pin!(reader.seek(SeekFrom::End(-1)));
+            for _ in 0..4 {
+                written = Instant::now();
+                writer.write_all(b"more").unwrap();
+                assert!(
+                    tokio::time::timeout(TIMEOUT / 6, seek.as_mut()).await.is_err(),
+                    "something was written"
+                );
+            }
+            seek.await.unwrap_err()
+        });
+        assert!(matches!(SpillError::of(&error), Some(SpillError::NothingWritten { .. })), "{error}");
+        assert!(written.elapsed() >= TIMEOUT && reader.position() == 0);
+        writer.write_all(b"last").unwrap();
+        assert_eq!(runtime.block_on(reader.read(&mut [0; 100])).unwrap(), 20, "it goes on where it was");
+        drop(writer.finish().unwrap());
+        assert_eq!(runtime.block_on(reader.seek(SeekFrom::End(-1))).unwrap(), 19);
+    });
 }
 
 /// Neither is an end, and a reader is not told that it is one.
