@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +25,9 @@ const NAME_MAX: usize = 255;
 
 /// At most so many files, since a name takes memory that no pool is charged for.
 const FILES_MAX: usize = 100_000;
+
+/// A list has at most so many names, since it is memory that no pool is charged for, until its client has read it.
+const LISTED_MAX: usize = 1000;
 
 /// What the server was started with.
 #[derive(Clone, Debug)]
@@ -153,18 +157,17 @@ impl Files {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a file in the place of that name.
+    /// Puts a file in the place of that name. Returns whether there was none that is whole.
     ///
     /// # Errors
     /// Status 507 if there are too many files.
-    pub fn put(&self, name: &str, stored: Stored) -> Result<(), Refusal> {
+    pub fn put(&self, name: &str, stored: Stored) -> Result<bool, Refusal> {
         let replaced = {
             let mut files = self.lock();
             check_count(&files, name)?;
             files.insert(name.to_owned(), File::Whole(stored))
         };
-        drop(replaced); // with no lock
-        Ok(())
+        Ok(!matches!(replaced, Some(File::Whole(_)))) // it is dropped with no lock
     }
 
     /// The file of that name.
@@ -273,14 +276,15 @@ impl Files {
         self.lock().remove(name).ok_or_else(|| Refusal::unknown(name))
     }
 
-    /// The names, in order, and the lengths of those that are whole.
+    /// The names after `after`, in order, and the lengths of those that are whole: a thousand of them at most.
     #[must_use]
-    pub fn list(&self) -> Vec<Value> {
+    pub fn list(&self, after: &str) -> Vec<Value> {
         let describe = |(name, file): (&String, &File)| match file {
             File::Whole(stored) => stored.describe(name),
             File::Partial(_) => json!({ "name": name }),
         };
-        self.lock().iter().map(describe).collect()
+        let names = (Bound::Excluded(after), Bound::Unbounded);
+        self.lock().range::<str, _>(names).take(LISTED_MAX).map(describe).collect()
     }
 }
 

@@ -21,6 +21,8 @@ pub fn wanted(range: Option<&str>, len: u64) -> Wanted {
     let (start, end) = match (digits(first), digits(last)) {
         (Digits::Number(start), Digits::None) => (start, len),
         (Digits::Number(start), Digits::Number(last)) if start <= last => (start, last.saturating_add(1)),
+        // The last bytes of an empty file are all that it has.
+        (Digits::None, Digits::Number(1..)) if len == 0 => return Wanted::Whole,
         (Digits::None, Digits::Number(count)) => (len.saturating_sub(count), len),
         _ => return Wanted::Whole,
     };
@@ -66,7 +68,8 @@ mod tests {
             ("bytes=99999999999999999999999-", 10, Nothing),
             ("bytes=-0", 10, Nothing),
             ("bytes=0-", 0, Nothing),
-            ("bytes=-5", 0, Nothing),
+            ("bytes=-0", 0, Nothing),
+            ("bytes=-5", 0, Whole),
             ("bytes=5-2", 10, Whole),
             ("bytes=-", 10, Whole),
             ("bytes=a-b", 10, Whole),

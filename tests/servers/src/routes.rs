@@ -3,12 +3,13 @@
 use crate::files::Files;
 use crate::refusal::Refusal;
 use crate::{download, metrics, multipart, resume, upload};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The page may load nothing from anywhere but this server, and be framed by nobody.
@@ -42,8 +43,9 @@ async fn page() -> impl IntoResponse {
     ([PAGE_POLICY], Html(include_str!("page.html")))
 }
 
-async fn list(State(files): State<Arc<Files>>) -> Json<Value> {
-    Json(Value::Array(files.list()))
+async fn list(State(files): State<Arc<Files>>, Query(query): Query<HashMap<String, String>>) -> Json<Value> {
+    let after = query.get("after").map_or("", String::as_str);
+    Json(Value::Array(files.list(after)))
 }
 
 async fn nowhere() -> Refusal {

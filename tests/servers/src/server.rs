@@ -1,7 +1,8 @@
 //! Connections: accepting them, and ending them at a shutdown.
 //!
 //! Promises: of the response of a client that reads slowly, the process has a frame and at most [`BUFFERED_MAX`] bytes, and on Linux the
-//! system a frame past [`UNSENT_MAX`] and what is on its way; at a shutdown, requests that run are carried out, for as long as is allowed.
+//! system a frame past [`UNSENT_MAX`] and what is on its way; a client that reads nothing for [`Config::idle`](crate::files::Config::idle)
+//! holds neither any more; at a shutdown, requests that run are carried out, for as long as is allowed.
 
 use crate::files::Files;
 use crate::routes::routes;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 
 /// Bytes of a request that hyper reads at a time, and of a response that wait for its client, past its last frame. hyper's own limit
 /// is 400 KiB; with 64 KiB, a thousand clients that upload had 200 MiB resident over a pool of 64.
@@ -62,16 +64,18 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
     grace: Duration,
 ) -> bool {
+    let idle = files.config.idle;
     tokio::select! {
-        is_done = serve_routes(listener, routes(Arc::clone(&files)), shutdown, grace) => is_done,
+        is_done = serve_routes(listener, routes(Arc::clone(&files)), idle, shutdown, grace) => is_done,
         never = files.keep_removing_stale() => match never {},
     }
 }
 
-/// The same for any routes.
+/// The same for any routes. A client has to read some of its response in each `idle` time.
 pub async fn serve_routes(
     listener: TcpListener,
     routes: Router,
+    idle: Duration,
     shutdown: impl Future<Output = ()>,
     grace: Duration,
 ) -> bool {
@@ -87,6 +91,8 @@ pub async fn serve_routes(
         match accepted {
             Ok(stream) => {
                 let service = TowerToHyperService::new(routes.clone());
+                let mut stream = Box::pin(TimeoutStream::new(stream));
+                stream.as_mut().set_write_timeout_pinned(Some(idle));
                 let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
                 // A connection that ends badly was told so by its status, or has no client any more.
                 tokio::spawn(async move { drop(connection.await) });

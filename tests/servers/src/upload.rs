@@ -6,6 +6,7 @@ use crate::refusal::Refusal;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_RANGE;
 use bytes::Bytes;
 use http_body::Body;
 use serde_json::Value;
@@ -26,18 +27,22 @@ where
     Ok(Stored { frozen: collected.into_frozen(), sha256: body.finish().into() })
 }
 
-/// `PUT /files/NAME`: the body is the file. One that does not arrive whole changes nothing.
+/// `PUT /files/NAME`: the body is the file: 201 for a new one, 200 if it replaces another. One that does not arrive whole changes nothing.
 ///
 /// # Errors
-/// 400 for a bad name or a broken body, 408, 413, 503, 507.
+/// 400 for a bad name, a part of a file or a broken body, 408, 413, 503, 507.
 pub async fn put(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     check_name(&name)?;
+    if request.headers().contains_key(CONTENT_RANGE) {
+        let text = "a PUT has the whole file; PATCH with the header Upload-Offset appends to one";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, text)); // RFC 9110, section 14.5
+    }
     let stored = receive(&files, request.into_body(), files.config.limit).await?;
     let description = stored.describe(&name);
-    files.put(&name, stored)?;
-    Ok((StatusCode::CREATED, Json(description)))
+    let is_new = files.put(&name, stored)?;
+    Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(description)))
 }

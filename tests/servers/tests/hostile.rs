@@ -1,7 +1,8 @@
 //! Clients that mean harm, or stop in the middle: what they can hold, and what they can change.
 #![allow(missing_docs)]
 
-use overspill_servers::files::{Config, Files};
+use overspill_servers::client::Client;
+use overspill_servers::files::{Config, Files, Stored};
 use overspill_servers::running::{Running, config, until};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -102,6 +103,50 @@ async fn a_range_is_for_the_same_file_and_for_get() {
     assert_eq!((other.status, other.body.len()), (200, 10));
 }
 
+/// A client that goes on with a `PUT` sends the rest with the place of it. That was taken for the whole file, and replaced it.
+#[tokio::test]
+async fn a_part_of_a_file_does_not_replace_it() {
+    let server = Running::start(config()).await;
+    server.request("PUT", "/files/a", &[], b"0123456789").await;
+    let part = server.request("PUT", "/files/a", &["content-range: bytes 5-9/10"], b"56789").await;
+    assert_eq!(part.status, 400, "{}", part.text());
+    assert_eq!(server.request("GET", "/files/a", &[], b"").await.text(), "0123456789");
+}
+
+/// A client that stopped reading kept its body, and the room of that on the disk, for as long as its connection was open, though the
+/// file was deleted meanwhile.
+#[tokio::test]
+async fn a_client_that_stops_reading_holds_nothing_for_long() {
+    let server = Running::start(Config { idle: Duration::from_millis(300), ..config() }).await;
+    let content = vec![7; 32 << 20];
+    assert_eq!(server.request("PUT", "/files/a", &[], &content).await.status, 201);
+    let mut client = Client::connect_narrow(server.address, 4096).await.unwrap();
+    client.begin("GET", "/files/a", &[]).await.unwrap();
+    assert_eq!(client.head().await.unwrap().status, 200);
+    server.request("DELETE", "/files/a", &[], b"").await;
+    server.until_empty().await;
+}
+
+/// The list of all files was an answer of any length, in memory that no pool is charged for, for each client that did not read it.
+#[tokio::test]
+async fn a_list_has_a_thousand_names_at_a_time() {
+    let server = Running::start(config()).await;
+    let name = |number: usize| format!("{number:04}");
+    for number in 0..2300 {
+        let stored = Stored { frozen: server.files.pool.buffer().freeze(), sha256: String::new().into() };
+        assert!(server.files.put(&name(number), stored).unwrap());
+    }
+    let (mut names, mut after) = (Vec::new(), String::new());
+    for expected in [1000, 1000, 300, 0] {
+        let listed = server.request("GET", &format!("/files?after={after}"), &[], b"").await.json().unwrap();
+        let listed = listed.as_array().unwrap();
+        assert_eq!(listed.len(), expected);
+        names.extend(listed.iter().map(|file| file["name"].as_str().unwrap().to_owned()));
+        after = names.last().unwrap().clone();
+    }
+    assert!(names.into_iter().eq((0..2300).map(name)));
+}
+
 /// Uploads that broke off were kept for as long as the process lived: a client that began many and completed none filled the disk.
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_nobody_resumes_is_gone_in_time() {
@@ -121,13 +166,13 @@ async fn an_upload_that_nobody_resumes_is_gone_in_time() {
         let busy = write("busy", 0, b"bytes").await;
         sleep(LONG * 2 / 3).await;
         write("resumed", 5, b"more").await;
-        assert_eq!(files.list().len(), 3);
+        assert_eq!(files.list("").len(), 3);
         sleep(LONG * 2 / 3).await;
         assert!(files.find("stale").is_err() && files.find("resumed").is_ok());
         assert!(files.check_current("busy", &busy).is_ok(), "a request goes on with it");
         drop(busy);
         sleep(LONG * 2 / 3).await;
-        assert_eq!(files.list().len(), 0);
+        assert_eq!(files.list("").len(), 0);
         let stats = files.pool.stats();
         assert_eq!((stats.buffers, stats.memory_used), (0, 0));
     };

@@ -29,8 +29,8 @@ fn sum(bytes: &[u8]) -> String {
     digits(Sha256::new_with_prefix(bytes))
 }
 
-fn assert_stored(reply: &Reply, name: &str, content: &[u8]) {
-    assert_eq!(reply.status, 201, "{}", reply.text());
+fn assert_stored(reply: &Reply, status: u16, name: &str, content: &[u8]) {
+    assert_eq!(reply.status, status, "{}", reply.text());
     let expected = serde_json::json!({ "name": name, "len": content.len(), "sha256": sum(content) });
     assert_eq!(reply.json().unwrap(), expected);
 }
@@ -41,7 +41,7 @@ async fn what_is_put_is_got_in_memory_and_spilled() {
     for (number, len) in [0, 1, 65_535, 65_536, 3_000_001].into_iter().enumerate() {
         let (name, content) = (format!("file {number}"), content(len, 1 + number as u64));
         let path = format!("/files/file%20{number}");
-        assert_stored(&server.request("PUT", &path, &[], &content).await, &name, &content);
+        assert_stored(&server.request("PUT", &path, &[], &content).await, 201, &name, &content);
         let got = server.request("GET", &path, &[], b"").await;
         assert_eq!((got.status, got.header("content-disposition")), (200, Some("attachment")));
         assert!(got.body == content, "{len} bytes");
@@ -51,7 +51,7 @@ async fn what_is_put_is_got_in_memory_and_spilled() {
     }
     assert!(server.files.pool.stats().disk_used > 0);
     let replaced = server.request("PUT", "/files/file%204", &[], b"shorter").await;
-    assert_stored(&replaced, "file 4", b"shorter");
+    assert_stored(&replaced, 200, "file 4", b"shorter");
     let names = server.request("GET", "/files", &[], b"").await.json().unwrap();
     assert_eq!(names.as_array().map(Vec::len), Some(5));
     for number in 0..5 {
@@ -168,7 +168,7 @@ async fn a_client_that_vanishes_leaves_nothing_and_disturbs_nobody() {
         }
         let pool = &server.files.pool;
         until("it has arrived", || pool.stats().memory_used + pool.stats().disk_used > 100_000).await;
-        assert_stored(&server.request("PUT", "/files/b", &[], &content).await, "b", &content);
+        assert_stored(&server.request("PUT", "/files/b", &[], &content).await, 201, "b", &content);
         drop(gone);
         server.request("DELETE", "/files/b", &[], b"").await;
         server.until_empty().await;
@@ -217,7 +217,7 @@ async fn a_full_pool_is_busy_and_a_full_disk_is_full() {
 async fn many_that_read_slowly_hold_no_more_than_a_share() {
     let server = Running::start(Config { memory: 1 << 20, ..config() }).await;
     let content = content(2 << 20, 10);
-    assert_stored(&server.request("PUT", "/files/a", &[], &content).await, "a", &content);
+    assert_stored(&server.request("PUT", "/files/a", &[], &content).await, 201, "a", &content);
     let mut slow = Vec::new();
     for _ in 0..50 {
         let mut client = server.client().await;
@@ -225,7 +225,7 @@ async fn many_that_read_slowly_hold_no_more_than_a_share() {
         assert_eq!(client.head().await.unwrap().status, 200);
         slow.push(client);
     }
-    assert_stored(&server.request("PUT", "/files/b", &[], &content).await, "b", &content);
+    assert_stored(&server.request("PUT", "/files/b", &[], &content).await, 201, "b", &content);
     assert!(server.request("GET", "/files/b", &[], b"").await.body == content);
     let stats = server.files.pool.stats();
     assert!(stats.memory_used <= 1 << 20 && stats.memory_lent <= 1 << 18, "{stats:?}");
@@ -264,7 +264,7 @@ async fn an_upload_that_broke_off_is_resumed() {
     let middle = server.request("PATCH", "/files/a", &more, &content[offset..600_000]).await;
     assert_eq!((middle.status, middle.header("upload-offset")), (204, Some("600000")));
     let last = server.request("PATCH", "/files/a?offset=600000", &[], &content[600_000..]).await;
-    assert_stored(&last, "a", &content);
+    assert_stored(&last, 201, "a", &content);
     assert!(server.request("GET", "/files/a", &[], b"").await.body == content);
     assert_eq!(server.request("PATCH", "/files/a?offset=900000", &[], b"x").await.status, 409);
     assert_eq!(server.request("PATCH", "/files/b?offset=1", &[], b"x").await.status, 404);
@@ -310,7 +310,7 @@ async fn a_shutdown_carries_out_what_has_begun() {
     let stopped = tokio::spawn(server.stop());
     until("it listens no more", || std::net::TcpStream::connect(address).is_err()).await;
     client.send(&content[50_000..]).await.unwrap();
-    assert_stored(&client.reply("PUT").await.unwrap(), "a", &content);
+    assert_stored(&client.reply("PUT").await.unwrap(), 201, "a", &content);
     assert!(stopped.await.unwrap());
 }
 

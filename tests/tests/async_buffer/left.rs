@@ -1,15 +1,17 @@
 //! What a call that was dropped has left, and what comes after it.
 
-use super::servers::{Gated, wait_in_queue};
+use super::servers::{Gated, pattern, wait_in_queue};
 use super::subject::runtime;
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
-use overspill::{AsyncSpillBuffer, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
-use overspill_tests::support::{content_of, in_time};
+use overspill::{
+    AsyncSpillBuffer, AsyncSpoolReader, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull,
+};
+use overspill_tests::support::{content_of, in_time, stream};
 use std::future::poll_fn;
 use std::io::{Seek, SeekFrom, Write};
 use std::pin::pin;
 use std::sync::mpsc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -273,4 +275,55 @@ fn a_wait_after_a_cut_begins_anew() {
         late.write_all(&[4; PAGE]).await.unwrap_err();
         assert!(began.elapsed() >= at_most, "{:?}", began.elapsed());
     });
+}
+
+/// A page was being loaded for a reader that was dropped, or sought on, meanwhile. When all had passed it, its slot was freed; and then
+/// the page came back with that slot, which was freed once more, while another buffer had it.
+#[test]
+fn a_page_that_all_have_passed_does_not_come_back() {
+    const PAGES: usize = 16;
+    let leave: [fn(AsyncSpoolReader) -> Option<AsyncSpoolReader>; 2] = [
+        |reader| {
+            drop(reader);
+            None
+        },
+        |mut reader| {
+            runtime(1).block_on(reader.seek(SeekFrom::Start(8 * PAGE as u64))).unwrap();
+            Some(reader)
+        },
+    ];
+    for leave in leave {
+        let (gate, stands) = Gated::new();
+        let pool = SpillPool::builder().memory(0).page_size(PAGE).store(gate.clone()).build().unwrap();
+        let (mut writer, reader) = pool.spool();
+        writer.write_all(&pattern(3, 0, PAGES * PAGE)).unwrap();
+        pool.set_memory_limit(64 * PAGE); // so that a page that is read gets memory
+        let runtime = runtime(2);
+        let mut slow = reader.once().into_async();
+        let mut fast = slow.clone().into_inner();
+        fast.seek(SeekFrom::Start(8 * PAGE as u64)).unwrap();
+        runtime.block_on(async {
+            let (mut buf, context) = ([0; 10], Waker::noop());
+            let mut read = pin!(slow.read(&mut buf));
+            assert!(read.as_mut().poll(&mut Context::from_waker(context)).is_pending());
+        });
+        stands.recv_timeout(Duration::from_secs(20)).unwrap();
+        let before = pool.stats().disk_used;
+        let left = leave(slow);
+        assert!(pool.stats().disk_used < before, "what all have passed is freed");
+        gate.open(true);
+        drop(runtime); // its job has ended
+        pool.check_invariants();
+        // Others get what was freed.
+        let mut others: Vec<_> = (0..8).map(|n| stream(&pool, PAGE, n)).collect();
+        others.iter_mut().for_each(|other| other.spill().unwrap());
+        drop((fast, left, writer));
+        pool.check_invariants();
+        let mut more: Vec<_> = (8..16).map(|n| stream(&pool, PAGE, n)).collect();
+        more.iter_mut().for_each(|other| other.spill().unwrap());
+        pool.check_invariants();
+        for (n, other) in (0..).zip(others.iter_mut().chain(&mut more)) {
+            assert!(content_of(other) == [n; PAGE], "{n}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use overspill::testing::{Call, FaultPlan, FaultStore};
 use overspill::{
     AsyncFrozenReader, AsyncSpoolReader, AsyncSpoolWriter, Checksums, MemoryStore, SpillError, SpillPool,
 };
-use overspill_tests::support::{content_of, in_time, stream};
+use overspill_tests::support::in_time;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice, Read, Seek, SeekFrom, Write};
 use std::pin::pin;
@@ -478,54 +478,4 @@ fn a_pass_has_few_jobs() {
     let mut reader = buffer.freeze().reader().into_async();
     let mut all = vec![0; 20 << 20];
     assert!(matches!(once(reader.read(&mut all)), Poll::Ready(Ok(n)) if n == 16 << 20));
-}
-
-/// A page was being loaded for a reader that was dropped, or sought on, meanwhile. When all had passed it, its slot was freed; and then
-/// the page came back with that slot, which was freed once more, while another buffer had it.
-#[test]
-fn a_page_that_all_have_passed_does_not_come_back() {
-    const PAGES: usize = 16;
-    let leave: [fn(AsyncSpoolReader) -> Option<AsyncSpoolReader>; 2] = [
-        |reader| {
-            drop(reader);
-            None
-        },
-        |mut reader| {
-            block_on(reader.seek(SeekFrom::Start(8 * PAGE as u64))).unwrap();
-            Some(reader)
-        },
-    ];
-    for leave in leave {
-        let (gate, stands) = Gated::new();
-        let pool = SpillPool::builder().memory(0).page_size(PAGE).store(gate.clone()).build().unwrap();
-        let (mut writer, reader) = pool.spool();
-        writer.write_all(&pattern(3, 0, PAGES * PAGE)).unwrap();
-        pool.set_memory_limit(64 * PAGE); // so that a page that is read gets memory
-        let runtime = runtime(2);
-        let mut slow = reader.once().into_async();
-        let mut fast = slow.clone().into_inner();
-        fast.seek(SeekFrom::Start(8 * PAGE as u64)).unwrap();
-        {
-            let _entered = runtime.enter();
-            assert!(once(slow.read(&mut [0; 10])).is_pending());
-        }
-        stands.recv_timeout(Duration::from_secs(20)).unwrap();
-        let before = pool.stats().disk_used;
-        let left = leave(slow);
-        assert!(pool.stats().disk_used < before, "what all have passed is freed");
-        gate.open(true);
-        drop(runtime); // its job has ended
-        pool.check_invariants();
-        // Others get what was freed.
-        let mut others: Vec<_> = (0..8).map(|n| stream(&pool, PAGE, n)).collect();
-        others.iter_mut().for_each(|other| other.spill().unwrap());
-        drop((fast, left, writer));
-        pool.check_invariants();
-        let mut more: Vec<_> = (8..16).map(|n| stream(&pool, PAGE, n)).collect();
-        more.iter_mut().for_each(|other| other.spill().unwrap());
-        pool.check_invariants();
-        for (n, other) in (0..).zip(others.iter_mut().chain(&mut more)) {
-            assert!(content_of(other) == [n; PAGE], "{n}");
-        }
-    }
 }

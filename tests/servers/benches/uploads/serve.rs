@@ -42,6 +42,9 @@ pub(crate) enum Kind {
 /// The longest upload that ours takes.
 pub(crate) const LIMIT: u64 = 1 << 40;
 
+/// The longest pause of a client.
+const IDLE: Duration = Duration::from_secs(60);
+
 pub(crate) const KINDS: [Kind; 3] = [Kind::Pool, Kind::Spooled, Kind::Gathered];
 
 impl Kind {
@@ -102,16 +105,17 @@ async fn serve_kind(
 ) -> Result<(), Box<dyn Error>> {
     let grace = Duration::from_secs(10);
     if kind == Kind::Pool {
-        let (dir, idle) = (Some(args.dir.clone()), Duration::from_secs(60));
-        let config = Config { memory: args.memory, disk: 1 << 40, dir, limit: LIMIT, idle, resume: idle };
+        let dir = Some(args.dir.clone());
+        let config =
+            Config { memory: args.memory, disk: 1 << 40, dir, limit: LIMIT, idle: IDLE, resume: IDLE };
         let files = Arc::new(Files::new(config)?);
         if args.sum == sum::Kind::Sha256 {
             serve(listener, files, ended, grace).await;
         } else {
-            let ours = Ours { pool: files.pool.clone(), idle, files: Mutex::default() };
+            let ours = Ours { pool: files.pool.clone(), files: Mutex::default() };
             let routes =
                 Router::new().route("/files/{name}", put(receive::<Xxh3>)).with_state(Arc::new(ours));
-            serve_routes(listener, routes, ended, grace).await;
+            serve_routes(listener, routes, IDLE, ended, grace).await;
         }
         return Ok(());
     }
@@ -123,7 +127,7 @@ async fn serve_kind(
         sum::Kind::Sha256 => put(receive_spooled::<Sha256>),
     };
     let routes = Router::new().route("/files/{name}", receive).with_state(Arc::new(spooled));
-    serve_routes(listener, routes, ended, grace).await;
+    serve_routes(listener, routes, IDLE, ended, grace).await;
     Ok(())
 }
 
@@ -151,7 +155,6 @@ fn received(name: &str, len: u64, sum: impl Sum) -> Answer {
 /// What the upload server does, with another sum.
 struct Ours {
     pool: SpillPool,
-    idle: Duration,
     files: Mutex<Vec<Frozen>>,
 }
 
@@ -161,7 +164,7 @@ async fn receive<S: Sum>(
     request: Request,
 ) -> Answer {
     let mut body = Hashed::<_, S>::with_sum(request.into_body());
-    let collected = ours.pool.collect(&mut body).limit(LIMIT).idle_timeout(ours.idle).await;
+    let collected = ours.pool.collect(&mut body).limit(LIMIT).idle_timeout(IDLE).await;
     let file = collected.map_err(|error| failed(&name, &error))?.into_frozen();
     let len = file.len();
     ours.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(file);
