@@ -13,6 +13,35 @@ use std::path::Path;
 
 const KIB: usize = 1 << 10;
 
+/// Access control lists, as the kernel has them.
+#[cfg(target_os = "linux")]
+mod lists {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    use std::path::Path;
+
+    /// A list for one more user, who may read and write, and for a group that may do nothing.
+    pub(crate) fn list() -> Vec<u8> {
+        const NOBODY: u32 = u32::MAX;
+        let entries: [(u16, u16, u32); 5] =
+            [(0x01, 6, NOBODY), (0x02, 6, 12345), (0x04, 0, NOBODY), (0x10, 6, NOBODY), (0x20, 0, NOBODY)];
+        let mut bytes = 2_u32.to_le_bytes().to_vec();
+        for (tag, rights, id) in entries {
+            bytes.extend([&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat());
+        }
+        bytes
+    }
+
+    pub(crate) fn set(path: &Path, kind: &str) -> bool {
+        setxattr(path, format!("system.posix_acl_{kind}"), &list(), XattrFlags::empty()).is_ok()
+    }
+
+    pub(crate) fn of(path: &Path) -> Option<Vec<u8>> {
+        let mut value = [0; 1000];
+        let len = getxattr(path, "system.posix_acl_access", &mut value).ok()?;
+        Some(value[..len].to_vec())
+    }
+}
+
 /// Writes content with all sorts of pages: full, cut, overwritten, a hole, a partial one at the end. Returns
 /// the content.
 fn fill(buffer: &mut SpillBuffer) -> Vec<u8> {
@@ -385,5 +414,47 @@ mod names_that_others_chose {
         let kind = |path: &Path| fs::symlink_metadata(path).unwrap().file_type();
         assert!(kind(&fifo).is_fifo() && kind(&socket).is_socket());
         assert!(!has_device || kind(&device).is_char_device());
+    }
+}
+
+/// The error named the last position of all, in place of the page's.
+#[test]
+fn a_page_past_the_end_of_all_files_is_refused_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = SpillPool::builder().memory(0).page_size(4 * KIB).build().unwrap();
+    let mut buffer = pool.buffer_for(dir.path().join("file"));
+    let error = buffer.write_at(b"x", (1 << 63) + 5).unwrap_err();
+    let Some(SpillError::TooLarge { position, requested, .. }) = SpillError::of(&error) else {
+        panic!("{error}")
+    };
+    assert_eq!((*position, *requested), (1 << 63, 4096));
+    assert_eq!(buffer.len(), 0);
+}
+
+/// The group's bits of a file with a list are the most that those in the list may do. They became what its group may do: a file for one
+/// more user was for all of its group. And a file without a list got that of its directory, with the old group's rights.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_list_of_those_who_may_is_taken_over() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    for (has_list, number) in (0..24).flat_map(|number| [(true, number), (false, number)]) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let (listed, kind) = if has_list { (&*path, "access") } else { (dir.path(), "default") };
+        if !lists::set(listed, kind) {
+            return skip("a_list_of_those_who_may_is_taken_over", "the file system has no lists");
+        }
+        let before = (lists::of(&path), mode(&path));
+        let mut buffers = buffers(&path);
+        assert_eq!(buffers.len(), 24);
+        let mut buffer = buffers.swap_remove(number);
+        let content = fill(&mut buffer);
+        buffer.persist(&path).unwrap().durable().unwrap();
+        assert!(fs::read(&path).unwrap() == content);
+        assert_eq!((lists::of(&path), mode(&path)), before, "list: {has_list}, buffer {number}");
+        assert_eq!(before.0, has_list.then(lists::list));
     }
 }

@@ -158,6 +158,20 @@ fn a_directory_that_cannot_be_synced_is_no_error_of_the_content() {
     );
 }
 
+/// A system tells once that it could not write a file's pages, and then takes them for written. The next attempt synced the same file
+/// again, and said that it was durable.
+#[test]
+fn a_file_that_could_not_be_synced_is_not_synced_again() {
+    if !may_trace("a_file_that_could_not_be_synced_is_not_synced_again") {
+        return;
+    }
+    let log = traced("persist", &["trace=fsync,linkat", "inject=fsync:error=EIO:when=1"], false);
+    let synced: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once("fsync(")?.1.split(')').next()).collect();
+    assert!(log.lines().next().unwrap().contains("(INJECTED)"), "{log}");
+    assert_ne!(synced[0], synced[1], "by another descriptor, of a copy: {log}");
+}
+
 /// Where the mode of a file cannot be changed, nothing could be spilled at all, though the file had the right mode already.
 #[test]
 fn a_mode_that_is_right_need_not_be_set() {

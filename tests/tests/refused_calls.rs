@@ -54,6 +54,12 @@ const TABLE: &[Entry] = &[
     (&["fallocate"], FORBIDDEN, Harmless, "freed blocks stay, and a file of a buffer's own is copied"),
     (&["fchmod"], FORBIDDEN, Harmless, "a new file gives nobody more than the old one did"),
     (&["fchown"], FORBIDDEN, Harmless, "the owner is taken over as far as the system allows"),
+    (
+        &["lgetxattr", "fgetxattr", "fsetxattr", "fremovexattr"],
+        FORBIDDEN,
+        Harmless,
+        "the group may then do no more than everybody",
+    ),
     (&["ftruncate"], FORBIDDEN, Error(&["Target {"]), "a file has to get its length; a store's stays long"),
     (&["fsync"], FORBIDDEN, Error(&["Target {", "NotDurable {"]), "`persist` promises it"),
     (&["lseek"], FORBIDDEN, Error(&["Target {", "the source:"]), "`persist` promises the position"),

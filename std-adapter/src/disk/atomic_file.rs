@@ -8,9 +8,11 @@
 //!   the file is persisted the next time.
 //! - The requested name moves from the old file to the new one in one step.
 //! - On Unix a new file takes over the mode of the regular file that it replaces, and its owner and group as far
-//!   as the system allows. Set-user-ID and set-group-ID survive only if the old file already had the owner and
-//!   group of the process, which wrote the content: they would lend the rights of another user or group. On
+//!   as the system allows; on Linux its access control list, too. Set-user-ID and set-group-ID survive only if the old file already
+//!   had the owner and group of the process, which wrote the content: they would lend the rights of another user or group. On
 //!   other platforms nothing is taken over. Windows does not replace a read-only file.
+//! - At no time does a new file grant what the old one did not: if the group or the list cannot be taken over, the group may do no
+//!   more than everybody.
 //! - A refusal to change the mode, as of a file system without modes, is fatal only if the file would then grant rights that
 //!   the old one did not. A refusal to link an unnamed file leaves the way by a hidden name.
 //! - Nothing is taken over through a symbolic link: another user who placed it could choose, for content of
@@ -20,6 +22,7 @@
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`,
 //! `tests/tests/refused_calls.rs`.
 
+use crate::disk::acl::Acl;
 use crate::disk::hidden_name;
 use std::fs::{File, Metadata, Permissions};
 use std::io;
@@ -69,20 +72,24 @@ impl AtomicFile {
         make: fn(&Path, u32) -> io::Result<Kind>,
     ) -> io::Result<Self> {
         // One look, which follows no link: type, owner and mode are of the same file.
-        let found = std::fs::symlink_metadata(path);
-        if existing == Existing::Kept && found.is_ok() {
+        let found = match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            found => Some(found?), // what cannot be looked at is there, and may not be for everybody
+        };
+        if existing == Existing::Kept && found.is_some() {
             return Err(already_exists()); // early, before anything is written
         }
-        let replaced = found.ok().filter(|found| !found.is_symlink());
+        let replaced = found.filter(|found| !found.is_symlink());
         if let Some(found) = &replaced {
             check_replaceable(found)?;
         }
         hidden_name::remove_left_over(parent(path), path);
-        // With no right from the beginning that the replaced file does not grant.
-        let kind = make(path, replaced.as_ref().map_or(USUAL_MODE, |found| mode_of(found) & USUAL_MODE))?;
+        // With no right from the beginning that the replaced file does not grant: the group is the process's yet.
+        let mode = replaced.as_ref().map_or(USUAL_MODE, |found| without_group(mode_of(found)) & USUAL_MODE);
+        let kind = make(path, mode)?;
         let mut file = AtomicFile { path: path.to_owned(), kind, existing, permissions: None };
         if let Some(replaced) = replaced {
-            copy_metadata(&replaced, file.file())?;
+            copy_metadata(&replaced, &Acl::of_path(path), file.file())?;
             file.permissions = Some(file.file().metadata()?.permissions());
         }
         Ok(file)
@@ -138,7 +145,8 @@ impl AtomicFile {
     #[cfg(target_os = "linux")]
     fn try_commit_as(&self, file: &File) -> io::Result<Option<()>> {
         // The temp file grants less than the target's file: copy to that if it cannot have the same mode.
-        if !copy_metadata(&self.file().metadata()?, file).is_ok_and(|is_exact| is_exact) {
+        let acl = Acl::of_file(self.file());
+        if !copy_metadata(&self.file().metadata()?, &acl, file).is_ok_and(|is_exact| is_exact) {
             return Ok(None);
         }
         file.sync_all()?;
@@ -259,28 +267,37 @@ fn mode_of(found: &Metadata) -> u32 {
     }
 }
 
-/// On Unix, gives `file` the owner, group and mode of the file that it is to replace, and returns whether it has that mode: see
+/// The mode `mode` with no more for the group than for everybody.
+fn without_group(mode: u32) -> u32 {
+    mode & (!0o070 | (mode & 0o007) << 3)
+}
+
+/// On Unix, gives `file` the owner, group, list and mode of the file that it is to replace, and returns whether it has that mode: see
 /// [`set_permissions`]. On Windows, fails if that file is read-only.
-fn copy_metadata(replaced: &Metadata, file: &File) -> io::Result<bool> {
+fn copy_metadata(replaced: &Metadata, acl: &Acl, file: &File) -> io::Result<bool> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         const SET_ID: u32 = 0o6000;
         // Owner first, then mode: a change of owner clears the set-ID bits.
-        let mode = replaced.permissions().mode();
-        let mode = if copy_owner(replaced, file)? { mode } else { mode & !SET_ID };
+        let (had_both, has_group) = copy_owner(replaced, file)?;
+        let mode = mode_of(replaced) & if had_both { !0 } else { !SET_ID };
+        // A list is for the group that it was made with.
+        let has_list =
+            if has_group { acl.give_to(file) } else { Acl::None.give_to(file) && *acl == Acl::None };
+        let mode = if has_group && has_list { mode } else { without_group(mode) };
         set_permissions(file, Permissions::from_mode(mode))
     }
     // Windows has one permission here, "read-only", and does not replace a file that has it. Fail before
     // anything is written.
     #[cfg(windows)]
     {
-        let _ = file;
+        let _ = (file, acl);
         if replaced.permissions().readonly() { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(true) }
     }
     #[cfg(not(any(unix, windows)))]
     {
-        let _ = (replaced, file);
+        let _ = (replaced, acl, file);
         Ok(true)
     }
 }
@@ -305,21 +322,21 @@ fn set_permissions(file: &File, permissions: Permissions) -> io::Result<bool> {
 }
 
 /// Gives `file`, which is new, the owner and group of `replaced` as far as the system allows. Returns whether it had
-/// both from the beginning.
+/// both from the beginning, and whether it has the group.
 #[cfg(unix)]
-fn copy_owner(replaced: &Metadata, file: &File) -> io::Result<bool> {
+fn copy_owner(replaced: &Metadata, file: &File) -> io::Result<(bool, bool)> {
     use rustix::fs::{Gid, Uid, fchown};
     use std::os::unix::fs::MetadataExt;
     let current = file.metadata()?;
     if (current.uid(), current.gid()) == (replaced.uid(), replaced.gid()) {
-        return Ok(true);
+        return Ok((true, true));
     }
     let group = Some(Gid::from_raw(replaced.gid()));
     if fchown(file, Some(Uid::from_raw(replaced.uid())), group).is_err() {
         // A process without privileges may still change the group to another of its own groups.
         let _ = fchown(file, None, group);
     }
-    Ok(false)
+    Ok((false, file.metadata()?.gid() == replaced.gid()))
 }
 
 /// The directory of the file `path`.

@@ -99,7 +99,9 @@ pub(crate) fn remove_left_over(dir: &Path, path: &Path) {
         }
         // It is not what was found if another process is at it, too: neither follow a link nor wait for a FIFO.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let Ok(file) = File::options().read(true).custom_flags(flags).open(&name) else { return };
+        // NFS locks only what is open for writing.
+        let open = |write| File::options().read(true).write(write).custom_flags(flags).open(&name);
+        let Ok(file) = open(true).or_else(|_| open(false)) else { return };
         let Ok(opened) = file.metadata() else { return };
         let is_opened = |found: std::fs::Metadata| (found.dev(), found.ino()) == (opened.dev(), opened.ino());
         // With the lock, no other process gives the file a name or takes it away.

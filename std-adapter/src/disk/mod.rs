@@ -17,8 +17,10 @@
 //! | `own_file` | a file in which the content of one buffer lies in its final place |
 //! | `backing` | where a buffer's slots are: in the pool's store, or in its own file |
 //! | `atomic_file` | a file that gets its name when it is complete |
+//! | `acl` | the access control list that it takes over |
 //! | `hidden_name` | the name that it has before, and what was left under it |
 
+pub(crate) mod acl;
 pub(crate) mod atomic_file;
 pub(crate) mod backing;
 pub(crate) mod bits;

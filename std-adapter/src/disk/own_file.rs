@@ -31,7 +31,7 @@ pub(crate) struct OwnFile {
     /// The pool's disk limit, which the pages count against.
     quota: Arc<Quota>,
     page_size: u64,
-    /// A freed page could not be cleared, so the file cannot become the content.
+    /// A freed page could not be cleared, or the file not be synced, so it cannot become the content.
     has_residue: AtomicBool,
     /// The file belongs to the caller now.
     detached: AtomicBool,
@@ -63,10 +63,12 @@ impl OwnFile {
     pub(crate) fn allocate(&self, index: u64, ticket: Option<&Ticket>) -> Result<Slot, SpillError> {
         let len = self.page_size;
         store_access::check(StoreOperation::Write, index.saturating_mul(len), len)?;
-        let refused = || SpillError::TooLarge { position: u64::MAX, requested: len };
-        let offset = index.checked_mul(len).filter(|&offset| offset <= END_MAX - len).ok_or_else(refused)?;
+        let position = index.saturating_mul(len);
+        if position > END_MAX - len {
+            return Err(SpillError::TooLarge { position, requested: len });
+        }
         self.quota.reserve_for_slot(len, ticket)?;
-        Ok(Slot::new(offset, len))
+        Ok(Slot::new(position, len))
     }
 
     /// Frees the slot of a page, and clears it: the page may be a hole in the final content. Wakes nobody.
@@ -105,6 +107,12 @@ impl OwnFile {
         }
         self.store.set_len(len)?;
         self.store.file().map(Some)
+    }
+
+    /// Notes that the file could not be synced. The system may have given up on some of its pages, and a further sync would not say
+    /// so: it tells of each failure once.
+    pub(crate) fn note_unsynced(&self) {
+        self.has_residue.store(true, Ordering::Relaxed);
     }
 
     fn check_not_detached(&self) -> io::Result<()> {

@@ -86,7 +86,12 @@ impl Pager {
         let Some(file) = finished else { return Ok(None) };
         let handed_over = file.try_clone().map_err(failed)?;
         seek_to(&handed_over, position, path)?;
-        if target_file.commit_as(file).map_err(failed)?.is_none() {
+        let committed = target_file.commit_as(file).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                own.note_unsynced();
+            }
+        });
+        if committed.map_err(failed)?.is_none() {
             return Ok(None);
         }
         own.detach();

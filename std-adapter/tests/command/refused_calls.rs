@@ -96,6 +96,12 @@ const TABLE: &[Entry] = &[
     (&["fallocate"], FORBIDDEN, Harmless, "freed blocks stay, and a file of a buffer's own is copied"),
     (&["fchmod"], FORBIDDEN, Harmless, "a new file gives nobody more than the old one did"),
     (&["fchown"], FORBIDDEN, Harmless, "the owner is taken over as far as the system allows"),
+    (
+        &["lgetxattr", "fgetxattr", "fsetxattr", "fremovexattr"],
+        FORBIDDEN,
+        Harmless,
+        "the group may then do no more than everybody",
+    ),
     (&["ftruncate"], FORBIDDEN, Error(&["cannot write"]), "a file has to get its length"),
     (&["fsync"], FORBIDDEN, Error(&["cannot write"]), "the file is to be whole after a crash"),
     (&["lseek"], &["EPERM", "ENOSYS"], Error(&["cannot write"]), "the library promises the position"),

@@ -110,6 +110,35 @@ fn the_mode_does_not_depend_on_the_way_of_the_bytes() {
     }
 }
 
+/// The new file had the mode of the old one, and the group of the process where that could not be changed: so another group might read
+/// it. On the way, before it had its group, so might the process's in any case.
+#[test]
+#[cfg(unix)]
+fn another_group_gets_no_rights() {
+    if !is_root() {
+        return skip("another_group_gets_no_rights", "it takes root to become another user");
+    }
+    const USER: u32 = 23456;
+    let program = ForAnyUser::new();
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let file = dir.path().join("file");
+    for (user, before, group, after) in
+        [(USER, 0o640, USER, 0o600), (USER, 0o664, USER, 0o644), (0, 0o640, 12345, 0o640)]
+    {
+        for way in ["-o file", "-m 0 -o file", "-a -o file"] {
+            let _ = fs::remove_file(&file);
+            fs::write(&file, "old").unwrap();
+            std::os::unix::fs::chown(&file, Some(USER), Some(12345)).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(before)).unwrap();
+            let command = program.overspill(user, dir.path(), &way.split(' ').collect::<Vec<_>>());
+            assert_quiet_success(&run(command, &noise(100_000)));
+            let now = fs::metadata(&file).unwrap();
+            assert_eq!((now.gid(), mode(&file)), (group, after), "{before:o} by {user}, {way}");
+        }
+    }
+}
+
 /// The file that a link leads to is replaced, in its own directory, and the link stays.
 #[test]
 #[cfg(unix)] // Windows lets an administrator alone make one
@@ -125,6 +154,10 @@ fn a_symbolic_link_is_followed() {
     assert_quiet_success(&soak(dir.path(), &["-o", "dangling"], b"made"));
     assert_eq!(fs::read(path("real/deep/file")).unwrap(), b"new");
     assert_eq!(fs::read(path("real/not-yet")).unwrap(), b"made");
+    // A file was made with the name of a directory that is not there.
+    symlink("real/no-directory/", path("open")).unwrap();
+    let refused = soak(dir.path(), &["-o", "open"], b"lost");
+    assert!(!refused.status.success() && fs::symlink_metadata(path("real/no-directory")).is_err());
     for link in ["two", "real/one", "dangling"] {
         assert!(fs::symlink_metadata(path(link)).unwrap().is_symlink(), "{link}");
     }

@@ -48,6 +48,10 @@ pub(crate) fn follow(path: &Path) -> Result<LinkTarget, NotFollowed> {
         }
         let full = dir.join(name);
         match fs::read_link(&full) {
+            // No file is made with the name of a directory that is not there.
+            Ok(to) if ends_as_directory(&to) && fs::metadata(dir.join(&to)).is_err() => {
+                return Err(NotFollowed { path: full, source: io::ErrorKind::IsADirectory.into() });
+            }
             Ok(to) => path = dir.join(to),
             // It is no link, as a rule. A link that cannot be read must not be replaced in place of what is behind it.
             Err(source) if fs::symlink_metadata(&full).is_ok_and(|found| found.is_symlink()) => {
@@ -57,6 +61,13 @@ pub(crate) fn follow(path: &Path) -> Result<LinkTarget, NotFollowed> {
         }
     }
     Err(NotFollowed { path, source: io::Error::other("too many links") })
+}
+
+/// Whether `path` ends as only a directory's does: in a separator, perhaps with a dot behind it.
+pub(crate) fn ends_as_directory(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let bytes = bytes.strip_suffix(b".").unwrap_or(bytes);
+    bytes.last().is_some_and(|&last| std::path::is_separator(last.into()))
 }
 
 /// The descriptors that the names in a directory stand for.

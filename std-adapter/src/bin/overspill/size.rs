@@ -18,11 +18,14 @@ pub(crate) enum SizeError {
     UnknownUnit,
     PartOfAByte,
     TooLarge,
+    /// As a number of bytes of memory.
+    TooLargeForMemory,
 }
 
 impl fmt::Display for SizeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            SizeError::TooLargeForMemory => return write!(f, "too large; the most is {} bytes", usize::MAX),
             SizeError::NotANumber => "not a size; write a number and perhaps a unit, such as 64M or 1.5G",
             SizeError::UnknownUnit => {
                 "unknown unit; K, M, G, T, P, E (or KiB, MiB, ...) are powers of 1024, KB, MB, ... of 1000"
@@ -72,7 +75,8 @@ fn factor(unit: &str) -> Option<u64> {
     let Some(letter) = letters.next().map(|c| c.to_ascii_uppercase()) else { return Some(1) };
     let rest = letters.as_str();
     if letter == 'B' {
-        return rest.is_empty().then_some(1);
+        // For dd a small one is a block of 512 bytes.
+        return (unit == "B").then_some(1);
     }
     let power = 1 + u32::try_from("KMGTPE".find(letter)?).ok()?;
     match rest.to_ascii_lowercase().as_str() {
@@ -92,7 +96,6 @@ mod tests {
             ("0", 0),
             ("007", 7),
             ("512B", 512),
-            ("512b", 512),
             ("1K", 1024),
             ("1k", 1024),
             ("1KiB", 1024),
@@ -151,6 +154,7 @@ mod tests {
                     "1M\0",
                     "64Mbit",
                     "1BB",
+                    "512b",
                 ],
             ),
             (SizeError::PartOfAByte, &["0.5", "1.0", "0.4B"]),

@@ -9,7 +9,7 @@
 
 use crate::checks::{check_directory, check_no_socket, check_replaceable, check_writable};
 use crate::failure::Failure;
-use crate::links::{LinkTarget, NotFollowed, follow};
+use crate::links::{LinkTarget, NotFollowed, ends_as_directory, follow};
 use crate::quote::shell_word;
 use crate::standard::Standard;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -175,13 +175,6 @@ impl Identity {
             modified: metadata.modified().ok(),
         }
     }
-}
-
-/// Whether `path` ends as only a directory's does: in a separator, perhaps with a dot behind it.
-fn ends_as_directory(path: &Path) -> bool {
-    let bytes = path.as_os_str().as_encoded_bytes();
-    let bytes = bytes.strip_suffix(b".").unwrap_or(bytes);
-    bytes.last().is_some_and(|&last| std::path::is_separator(last.into()))
 }
 
 fn is_directory(user_path: &Path) -> Failure {
