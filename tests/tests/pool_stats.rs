@@ -4,7 +4,7 @@ use overspill::{DiskLimitScope, Event, MemoryStore, SpillBuffer, SpillPool, Spil
 use overspill_tests::support::{content_of, stream};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::io::{BufRead, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, IoSlice, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
@@ -344,6 +344,17 @@ fn what_callers_requested_is_counted_beside_what_was_moved() {
 }
 
 /// What is held without a use is told, and can be given back.
+/// Without memory each part of a vectored write goes to the store; those after the first were not counted.
+#[test]
+fn each_part_of_a_vectored_write_is_counted() {
+    for pages in [0, 1, 100] {
+        let mut buffer = pool(pages).buffer();
+        let parts = [&[1; 100][..], &[2; 100], &[3; 2 * PAGE]].map(IoSlice::new);
+        let written = buffer.write_vectored(&parts).unwrap();
+        assert_eq!(buffer.stats().requested.written, written as u64, "{pages} pages of memory");
+    }
+}
+
 #[test]
 fn what_is_free_but_held_is_told() {
     let pool = pool(8);

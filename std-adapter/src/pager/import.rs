@@ -61,6 +61,7 @@ impl Pager {
             return Ok(0);
         }
         self.check()?;
+        self.try_table()?;
         self.end_loan();
         self.keep_limit();
         let taken = self.import_some(offset, most.min(STEP_MAX), import);

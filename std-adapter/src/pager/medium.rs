@@ -217,7 +217,9 @@ impl ReadMedium for Rest<'_> {
 
 impl Medium for Rest<'_> {
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, MediumError> {
-        Ok(self.0.write_once(offset, data)?)
+        let taken = self.0.write_once(offset, data)?;
+        self.0.requested.written += taken as u64;
+        Ok(taken)
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), MediumError> {

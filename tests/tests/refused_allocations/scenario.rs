@@ -354,11 +354,38 @@ fn use_clones(n: u64, for_good: bool, checksums: Checksums) -> u64 {
     refused
 }
 
+/// A new buffer that takes the bytes of a file. For want of a table it ended the process.
+fn take_a_file(n: u64, for_good: bool) -> u64 {
+    let pool = pool(Checksums::Off);
+    let content = paused(|| pattern(3, 9 * PAGE));
+    let file = paused(|| {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content).and_then(|()| file.rewind()).unwrap();
+        file
+    });
+    arm(n, for_good);
+    let mut kept = Kept::new(pool.buffer());
+    match kept.buffer.extend_from_file(&file) {
+        Ok(taken) => assert_eq!(taken, content.len() as u64),
+        Err(error) => no_memory(&error),
+    }
+    let mut refused = disarm();
+    let taken = usize::try_from(kept.buffer.len()).unwrap();
+    paused(|| kept.model.extend_from_slice(&content[..taken]));
+    kept.check();
+    pool.check_invariants();
+    arm(n, for_good);
+    drop(kept.buffer);
+    refused += disarm();
+    refused
+}
+
 /// What is done with allocation number `n` refused, and all later ones if that is for good. Returns how many were refused.
 pub(crate) type Part = fn(n: u64, for_good: bool) -> u64;
 
-pub(crate) const PARTS: [Part; 9] = [
+pub(crate) const PARTS: [Part; 10] = [
     wait,
+    take_a_file,
     |n, for_good| use_pool(n, for_good, Checksums::Off),
     |n, for_good| use_pool(n, for_good, Checksums::On),
     |n, for_good| share(n, for_good, Checksums::Off),
