@@ -18,7 +18,7 @@
 //! Held by: `std-adapter/src/disk/slots/tests.rs`, `tests/tests/leftovers.rs`, `tests/tests/tidy.rs` (no I/O).
 
 use crate::disk::bits::Bits;
-use crate::disk::parts::{PART, Parts};
+use crate::disk::parts::{PART, Parts, Whole};
 use std::num::NonZeroU32;
 
 /// Bytes of the smallest slot, unless pages are smaller: the least that the usual file systems allocate.
@@ -174,12 +174,23 @@ pub(crate) struct Slots {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Discarding {
     /// `(offset, len)` of the slots in ascending order, merged where they touch.
-    pub(crate) extents: Vec<(u64, u64)>,
+    extents: Vec<(u64, u64)>,
+    /// The same of blocks of slots that are cut, in any order.
+    blocks: Vec<(u64, u64)>,
 }
 
 impl Discarding {
+    /// What is to be discarded, as `(offset, len)`.
+    pub(crate) fn extents(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.extents.iter().chain(&self.blocks).copied()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.extents.is_empty() && self.blocks.is_empty()
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
-        self.extents.iter().map(|(_, len)| len).sum()
+        self.extents().map(|(_, len)| len).sum()
     }
 }
 
@@ -201,14 +212,13 @@ impl Slots {
         (len.trailing_zeros() - self.block.trailing_zeros()) as usize
     }
 
-    /// Whether a slot of `len` bytes is some parts of another.
-    pub(crate) fn is_parts(&self, len: u64) -> bool {
-        len < self.block
-    }
-
-    /// Allocates a slot of `len` bytes, which must be a [`class`](Slots::class) of a block or more: in a smallest free one that is
-    /// long enough, a warm one of any length before a cold one, and of one length the lowest, so that the end of the file becomes free.
+    /// Allocates a slot of `len` bytes, which must be a [`class`](Slots::class): in a smallest free one that is long enough,
+    /// a warm one of any length before a cold one, and of one length the lowest, so that the end of the file becomes free. One below a
+    /// block in a slot that is cut, or is cut now.
     pub(crate) fn allocate(&mut self, len: u64) -> Result<Slot, NoSlot> {
+        if len < self.block {
+            return self.allocate_parts(len);
+        }
         let order = self.order(len);
         match (order..self.free.len()).find_map(|k| Some((k, self.free[k].warm.pop_first()?))) {
             Some((at, number)) => Ok(self.split(order, at, number as u64 * self.free[at].slot, true)),
@@ -216,39 +226,20 @@ impl Slots {
         }
     }
 
-    /// Bytes that come to be in use with a slot of `len` bytes. [`allocate_parts`](Slots::allocate_parts) may ask for more.
+    /// Bytes that come to be in use with a slot of `len` bytes.
     pub(crate) fn charge(&self, len: u64) -> u64 {
-        if self.is_parts(len) { self.parts.charge(len).unwrap_or(self.block) } else { len }
+        if len < self.block { self.parts.charge(len).unwrap_or(self.block) } else { len }
     }
 
-    /// Allocates a slot of `len` bytes, a [`class`](Slots::class) below a block, in a slot that is cut, or is cut now.
-    ///
-    /// All blocks of one that is cut and warm are in use at once: those beyond [`charge`](Slots::charge) if `may_use` says so of
-    /// their bytes. Otherwise one without blocks is cut.
-    pub(crate) fn allocate_parts(
-        &mut self,
-        len: u64,
-        may_use: impl FnOnce(u64) -> bool,
-    ) -> Result<Slot, NoSlot> {
+    fn allocate_parts(&mut self, len: u64) -> Result<Slot, NoSlot> {
         if let Some(offset) = self.parts.allocate(len) {
             return Ok(Slot::new(offset, len));
         }
-        let (whole, warm) = (self.parts.cut_bytes(), self.warm);
-        let slot = self.allocate(whole)?;
+        let warm = self.warm;
+        let whole = self.allocate(self.parts.cut_bytes())?;
         let is_warm = self.warm < warm;
-        let parts = self.cut(slot, is_warm, len)?;
-        if is_warm && !may_use(whole - self.block) {
-            self.free(parts);
-            let slot = self.allocate_without_blocks(whole)?;
-            return self.cut(slot, false, len);
-        }
-        Ok(parts)
-    }
-
-    /// Cuts a slot, and allocates `len` bytes of it. Frees it if there is no memory for that.
-    fn cut(&mut self, slot: Slot, is_warm: bool, len: u64) -> Result<Slot, NoSlot> {
-        if !self.parts.cut(slot.offset, is_warm) {
-            self.put_back(slot.offset, self.order(slot.len()), is_warm);
+        if !self.parts.cut(whole.offset, is_warm) {
+            self.put_back(whole.offset, self.order(whole.len()), is_warm);
             return Err(NoSlot::Memory);
         }
         let offset = self.parts.allocate(len).expect("all of a slot is free that was cut just now");
@@ -308,15 +299,22 @@ impl Slots {
     }
 
     /// Frees a slot. It is warm, unless nothing of it was charged, and so nothing written. Returns the bytes that are no longer in
-    /// use: none while others have parts of its cut slot.
+    /// use: of parts those of blocks that no other slot has some of.
     pub(crate) fn free(&mut self, slot: Slot) -> u64 {
         if slot.len() >= self.block {
             self.put_back(slot.offset, self.order(slot.len()), slot.charged() > 0);
             return slot.charged();
         }
-        let Some((whole, unused)) = self.parts.free(slot.offset, slot.len()) else { return 0 };
-        self.put_back(whole, self.order(self.parts.cut_bytes()), true);
-        unused
+        let freed = self.parts.free(slot.offset, slot.len());
+        self.put_whole_back(freed.whole);
+        freed.unused
+    }
+
+    /// Frees a slot that is no longer cut, if there is one.
+    fn put_whole_back(&mut self, whole: Option<Whole>) {
+        if let Some(Whole { offset, is_warm }) = whole {
+            self.put_back(offset, self.order(self.parts.cut_bytes()), is_warm);
+        }
     }
 
     /// Frees the slot of `order` at `offset`, and merges it with its buddies.
@@ -334,13 +332,14 @@ impl Slots {
         self.warm += if warm { self.block << order } else { 0 };
     }
 
-    /// Bytes of free slots whose blocks the file system still has.
+    /// Bytes of free slots, and of free blocks of slots that are cut, whose blocks the file system still has.
     pub(crate) fn warm_bytes(&self) -> u64 {
-        self.warm
+        self.warm + self.parts.warm_bytes()
     }
 
     /// Takes warm slots out, so that their blocks can go back to the file system: `bytes_max` of them, rounded up to a page, or as
-    /// many as there is memory to note. The pages first, and the highest first, since the lowest are allocated first.
+    /// many as there is memory to note. The pages first, and the highest first, since the lowest are allocated first; blocks of slots
+    /// that are cut last.
     pub(crate) fn start_discard(&mut self, bytes_max: u64) -> Discarding {
         let mut left = bytes_max;
         let mut extents: Vec<(u64, u64)> = Vec::new();
@@ -370,7 +369,15 @@ impl Slots {
             *len += if touches { *bytes } else { 0 };
             touches
         });
-        Discarding { extents }
+        let mut blocks: Vec<(u64, u64)> = Vec::new();
+        while left > 0
+            && blocks.try_reserve(1).is_ok()
+            && let Some((offset, len)) = self.parts.start_discard()
+        {
+            blocks.push((offset, len));
+            left = left.saturating_sub(len);
+        }
+        Discarding { extents, blocks }
     }
 
     /// Frees the slots again that [`start_discard`](Slots::start_discard) took out: cold if their blocks went
@@ -387,6 +394,10 @@ impl Slots {
                 offset += slot;
                 len = len.saturating_sub(slot);
             }
+        }
+        for (offset, len) in discarding.blocks {
+            let whole = self.parts.finish_discard(offset, len, done);
+            self.put_whole_back(whole);
         }
     }
 

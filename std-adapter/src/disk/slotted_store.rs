@@ -107,7 +107,7 @@ impl State {
         let cut = self.slots.cut_free_tail(bytes_max);
         let left = bytes_max.saturating_sub(warm - self.slots.warm_bytes());
         let discarding = self.start_discard(left);
-        if cut.is_none() && discarding.extents.is_empty() {
+        if cut.is_none() && discarding.is_empty() {
             return None;
         }
         self.shrinking = cut.is_some();
@@ -195,10 +195,7 @@ impl SlottedStore {
         store_access::check(StoreOperation::Write, 0, len)?;
         let state = self.lock_uncut()?;
         let charge = state.slots.charge(len);
-        self.allocate_with(state, charge, ticket, |slots| match slots.is_parts(len) {
-            true => slots.allocate_parts(len, |more| self.quota.reserve(more, None).is_ok()),
-            false => slots.allocate(len),
-        })
+        self.allocate_with(state, charge, ticket, |slots| slots.allocate(len))
     }
 
     /// Bytes below the disk limit that no buffer has: the free parts of blocks of which others are in use.
@@ -383,7 +380,7 @@ impl SlottedStore {
             self.cut.notify_all();
         }
         let discarded: io::Result<()> =
-            discarding.extents.iter().try_for_each(|&(offset, len)| self.store.discard(offset, len));
+            discarding.extents().try_for_each(|(offset, len)| self.store.discard(offset, len));
         if let Ok(mut state) = self.state() {
             state.finish_discard(discarding, &discarded, self.page_size as u64);
             state.steps = state.steps.saturating_sub(1);

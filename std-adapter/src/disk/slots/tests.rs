@@ -28,13 +28,7 @@ fn slots_never_overlap_and_all_merge_when_freed() {
             let len = slots.class(bytes, if round % 5 == 0 { Fit::Blocks } else { Fit::Parts });
             assert!(len >= bytes.min(64 << 10) as u64);
             used += slots.charge(len);
-            let may_use = |more| {
-                used += if round % 4 < 3 { more } else { 0 };
-                round % 4 < 3
-            };
-            let slot =
-                if slots.is_parts(len) { slots.allocate_parts(len, may_use) } else { slots.allocate(len) };
-            allocated.push(slot.unwrap());
+            allocated.push(slots.allocate(len).unwrap());
         }
         let held: u64 = allocated.iter().map(|slot| slot.len()).sum();
         assert_eq!(used, held + slots.free_parts(), "what is charged is in use, or a part beside what is");
