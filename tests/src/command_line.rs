@@ -35,6 +35,9 @@ fn naive_size(text: &str) -> Option<u64> {
         Some(unit) => unit,
         None => unit,
     };
+    if unit == "b" {
+        return None;
+    }
     let unit = unit.chars().map(|c| c.to_ascii_lowercase()).collect::<String>();
     let mut factor: u64 = 1;
     if !["", "b"].contains(&&*unit) {
