@@ -11,7 +11,7 @@
 //! - A slot goes where the free parts fit it best, so that another one is cut only if it fits nowhere.
 //! - A block is in use while a slot has a part of it. Before, it is *cold* or *warm* as a free slot is, and afterwards warm; it can be
 //!   discarded while others of its cut slot are in use.
-//! - Only [`cut`](Parts::cut) needs memory: some 100 bytes for each slot that is cut, however long the file is.
+//! - Only [`cut`](Parts::cut) needs memory: some 120 bytes for each slot that is cut, however long the file is.
 //!
 //! Held by: `std-adapter/src/disk/parts/tests.rs`, the tests of `slots.rs`, `tests/tests/small_bodies.rs`.
 
@@ -75,7 +75,7 @@ pub(crate) struct Freed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Whole {
     pub(crate) offset: u64,
-    /// Whether some of it is.
+    /// Whether some of it is warm.
     pub(crate) is_warm: bool,
 }
 

@@ -8,7 +8,8 @@
 //! It holds back the processes that take it too: `overspill --append`. A plain `>>` does not take it.
 //!
 //! On Unix the lock is `fcntl`'s, on the file itself. `flock`'s would be one that scripts hold around the whole
-//! pipeline (`flock log sh -c 'job | overspill -a -o log'`), which would then wait for itself; Linux keeps the two apart.
+//! pipeline (`flock log sh -c 'job | overspill -a -o log'`), which would then wait for itself; Linux keeps the two
+//! apart, but on NFS, where that pipeline does wait for itself.
 //! It ends when the process closes *any* descriptor of the file, so nothing else here opens the file meanwhile.
 //!
 //! Windows replaces no file that is open, so the lock is a file beside it, which the system deletes with its only handle.
