@@ -7,7 +7,7 @@
 
 use overspill::testing::{Failure, Fault, FaultPlan, FaultStore};
 use overspill::{MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
-use overspill_tests::support::{Random, content_of, spill_error, stream};
+use overspill_tests::support::{Random, content_of, in_time, spill_error, stream};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::mpsc;
 use std::thread;
@@ -215,6 +215,35 @@ fn a_body_that_waits_for_the_disk_is_told_of_parts_that_come_free() {
         assert_eq!(content_of(&mut spilled), [4; 2000]);
         pool.check_invariants();
     }
+}
+
+/// A body across the end of a block left a block when it was freed, and parts of another. Only of the block was anybody told, which
+/// was too little for the first in the queue; one behind it, for whom the parts were enough, waited until its deadline.
+#[test]
+fn parts_that_come_free_beside_a_block_are_told_of_too() {
+    in_time(|| {
+        let when_full = WhenFull::Wait { at_most: Duration::from_secs(60) };
+        let builder = SpillPool::builder().memory(1 << 20).page_size(64 << 10).disk(2 * 4096);
+        let pool = builder.when_full(when_full).store(MemoryStore::new()).build().unwrap();
+        let [mut kept, mut before, mut across] = [1280, 1280, 3968].map(|len| stream(&pool, len, 1));
+        [&mut kept, &mut before, &mut across].into_iter().for_each(|body| body.spill().unwrap());
+        drop(before); // 10 parts, and 12 are left at the end
+        assert_eq!(pool.stats().disk_used, 2 * 4096);
+        let (sender, receiver) = mpsc::channel();
+        for (waiters, len) in [(1, 5000), (2, 1920)] {
+            let (mut waits, sender) = (stream(&pool, len, 2), sender.clone());
+            thread::spawn(move || sender.send(waits.spill().map(|()| (len, waits))).unwrap());
+            while pool.stats().waiters < waiters {
+                thread::yield_now();
+            }
+        }
+        drop(across);
+        let next = || receiver.recv_timeout(Duration::from_secs(30)).expect("nobody was told").unwrap();
+        let (len, second) = next();
+        assert_eq!(len, 1920);
+        drop((kept, second));
+        assert_eq!(next().0, 5000);
+    });
 }
 
 /// The store refuses the write of a body whose block others are in.

@@ -8,7 +8,8 @@
 //! Promises:
 //!
 //! - Slots never overlap, and lie in one cut slot each.
-//! - A slot goes where the free parts fit it best, so that another one is cut only if it fits nowhere.
+//! - A slot goes where the free parts of blocks in use fit it best, else where any do; so another block is used only if it does not fit
+//!   into those, and another slot cut only if it fits nowhere.
 //! - A block is in use while a slot has a part of it. Before, it is *cold* or *warm* as a free slot is, and afterwards warm; it can be
 //!   discarded while others of its cut slot are in use.
 //! - Only [`cut`](Parts::cut) needs memory: some 120 bytes for each slot that is cut, however long the file is.
@@ -36,11 +37,10 @@ pub(crate) struct Parts {
     cuts: Vec<Cut>,
     /// The number of each, by its place in the store.
     numbers: Ordered<usize>,
-    /// By length, the numbers of those whose longest run of free parts has it: `by_run[0]` those with one part. Empty before a slot is
-    /// cut.
-    by_run: Vec<Bits>,
-    /// A bit for each set of `by_run` that has some.
-    runs: Mask,
+    /// By the free parts of blocks in use, which cost nothing more.
+    runs_in_use: Runs,
+    /// By all free parts.
+    runs: Runs,
     /// The numbers of those with warm blocks.
     with_warm: Bits,
     /// Bytes of warm blocks.
@@ -60,6 +60,15 @@ struct Cut {
     used: Mask,
     /// A bit for each part whose block is warm.
     warm: Mask,
+}
+
+/// The numbers of cut slots by their longest runs of free parts.
+#[derive(Debug, Default)]
+struct Runs {
+    /// By length: `sets[0]` those whose longest run has one part. Empty before a slot is cut.
+    sets: Vec<Bits>,
+    /// A bit for each set that has some.
+    some: Mask,
 }
 
 /// What comes of freeing some parts.
@@ -151,8 +160,8 @@ impl Parts {
             count,
             cuts: Vec::new(),
             numbers: Ordered::default(),
-            by_run: Vec::new(),
-            runs: 0,
+            runs_in_use: Runs::default(),
+            runs: Runs::default(),
             with_warm: Bits::default(),
             warm_bytes: 0,
             free_bytes: 0,
@@ -187,13 +196,10 @@ impl Parts {
 
     /// The best place for `parts` parts: in a cut slot whose longest run fits them best.
     fn find(&self, parts: u32) -> Option<Place> {
-        let fitting = self.runs >> (parts - 1);
-        if fitting == 0 {
-            return None;
-        }
-        let run = (parts - 1 + fitting.trailing_zeros()) as usize;
-        let number = self.by_run[run].first()?;
-        Some(Place { number, first: best_fit(self.cuts[number].free, parts)? })
+        let place = |number: usize, free| Some(Place { number, first: best_fit(free, parts)? });
+        let free_in_use = |number: usize| self.cuts[number].free & self.cuts[number].used;
+        let in_use = self.runs_in_use.find(parts).and_then(|number| place(number, free_in_use(number)));
+        in_use.or_else(|| self.runs.find(parts).and_then(|number| place(number, self.cuts[number].free)))
     }
 
     /// Bytes of the blocks that come to be in use with a slot of `len` bytes in a cut slot. `None` if it fits into none.
@@ -212,9 +218,8 @@ impl Parts {
         let newly_used = mask_of_blocks(first, parts) & !used;
         self.free_bytes += bytes(newly_used.count_ones());
         self.free_bytes -= len;
-        self.cuts[number].used |= newly_used;
         self.set_warm(number, warm & !newly_used);
-        self.set_free(number, free & !mask(first, parts));
+        self.set_free(number, free & !mask(first, parts), used | newly_used);
         Some(place * bytes(self.count) + bytes(first))
     }
 
@@ -223,14 +228,11 @@ impl Parts {
     #[must_use]
     pub(crate) fn cut(&mut self, offset: u64, is_warm: bool) -> bool {
         let (place, number) = (offset / self.cut_bytes(), self.cuts.len());
-        let runs = self.count as usize;
-        let has_room =
-            self.cuts.try_reserve(1).is_ok() && self.by_run.try_reserve(runs - self.by_run.len()).is_ok();
+        let end = number + 1;
+        let has_room = self.cuts.try_reserve(1).is_ok()
+            && [&mut self.runs_in_use, &mut self.runs].into_iter().all(|runs| runs.grow(self.count, end))
+            && self.with_warm.grow(end);
         if !has_room {
-            return false;
-        }
-        self.by_run.resize_with(runs, Bits::default);
-        if !self.by_run.iter_mut().chain([&mut self.with_warm]).all(|set| set.grow(number + 1)) {
             return false;
         }
         let Some(noted) = self.numbers.try_insert(place) else { return false };
@@ -238,7 +240,7 @@ impl Parts {
         let all = mask(0, self.count);
         self.cuts.push(Cut { place, free: 0, used: 0, warm: 0 });
         self.set_warm(number, if is_warm { all } else { 0 });
-        self.set_free(number, all);
+        self.set_free(number, all, 0);
         true
     }
 
@@ -253,9 +255,8 @@ impl Parts {
         let unused_bytes = bytes(unused.count_ones());
         self.free_bytes += len;
         self.free_bytes -= unused_bytes;
-        self.cuts[number].used = used & !unused;
         self.set_warm(number, warm | unused);
-        self.set_free(number, free);
+        self.set_free(number, free, used & !unused);
         Freed { unused: unused_bytes, whole: self.forget_if_whole(number) }
     }
 
@@ -263,11 +264,11 @@ impl Parts {
     /// their offset and length.
     pub(crate) fn start_discard(&mut self) -> Option<(u64, u64)> {
         let number = self.with_warm.first()?;
-        let Cut { place, free, warm, .. } = self.cuts[number];
+        let Cut { place, free, used, warm } = self.cuts[number];
         let first = warm.trailing_zeros();
         let parts = (warm >> first).trailing_ones();
         self.set_warm(number, warm & !mask(first, parts));
-        self.set_free(number, free & !mask(first, parts));
+        self.set_free(number, free & !mask(first, parts), used);
         Some((place * self.cut_bytes() + bytes(first), bytes(parts)))
     }
 
@@ -276,9 +277,9 @@ impl Parts {
     pub(crate) fn finish_discard(&mut self, offset: u64, len: u64, done: bool) -> Option<Whole> {
         let number = *self.numbers.get(offset / self.cut_bytes())?; // it is not whole without these
         let blocks = mask(Parts::parts_of(offset % self.cut_bytes()), Parts::parts_of(len));
-        let Cut { free, warm, .. } = self.cuts[number];
+        let Cut { free, used, warm, .. } = self.cuts[number];
         self.set_warm(number, if done { warm } else { warm | blocks });
-        self.set_free(number, free | blocks);
+        self.set_free(number, free | blocks, used);
         self.forget_if_whole(number)
     }
 
@@ -289,22 +290,23 @@ impl Parts {
             return None;
         }
         let last = self.cuts.len() - 1;
-        let Cut { free: free_of_last, warm: warm_of_last, .. } = self.cuts[last];
+        let moved = self.cuts[last];
         for number in [number, last] {
             self.set_warm(number, 0);
-            self.set_free(number, 0);
+            self.set_free(number, 0, 0);
         }
         self.cuts.swap_remove(number);
         self.numbers.remove(place);
-        if let Some(moved) = self.cuts.get(number) {
+        if number < last {
             self.numbers.get_mut(moved.place).into_iter().for_each(|noted| *noted = number);
-            self.set_warm(number, warm_of_last);
-            self.set_free(number, free_of_last);
+            self.set_warm(number, moved.warm);
+            self.set_free(number, moved.free, moved.used);
         }
         if self.cuts.len() < self.cuts.capacity() / 4 {
             self.cuts.shrink_to(2 * self.cuts.len());
         }
-        self.by_run.iter_mut().chain([&mut self.with_warm]).for_each(|set| set.shrink(last));
+        let sets = [&mut self.runs_in_use, &mut self.runs].into_iter().flat_map(|runs| &mut runs.sets);
+        sets.chain([&mut self.with_warm]).for_each(|set| set.shrink(last));
         Some(Whole { offset: place * self.cut_bytes(), is_warm: warm != 0 })
     }
 
@@ -320,21 +322,48 @@ impl Parts {
         }
     }
 
-    /// Notes the free parts of a cut slot.
-    fn set_free(&mut self, number: usize, free: Mask) {
-        let before = std::mem::replace(&mut self.cuts[number].free, free);
-        let [before, run] = [before, free].map(longest_run);
-        if before == run {
+    /// Notes the free parts of a cut slot, and those of blocks in use.
+    fn set_free(&mut self, number: usize, free: Mask, used: Mask) {
+        let Cut { free: free_before, used: used_before, .. } = self.cuts[number];
+        self.runs.note(number, free_before, free);
+        self.runs_in_use.note(number, free_before & used_before, free & used);
+        (self.cuts[number].free, self.cuts[number].used) = (free, used);
+    }
+}
+
+impl Runs {
+    /// Makes room for the numbers below `end`, and runs of at most `longest` parts. Returns false if there is no memory for that.
+    #[must_use]
+    fn grow(&mut self, longest: u32, end: usize) -> bool {
+        let longest = longest as usize;
+        if self.sets.try_reserve(longest - self.sets.len()).is_err() {
+            return false;
+        }
+        self.sets.resize_with(longest, Bits::default);
+        self.sets.iter_mut().all(|set| set.grow(end))
+    }
+
+    /// A cut slot whose longest run has `parts` parts, or as few more as any has.
+    fn find(&self, parts: u32) -> Option<usize> {
+        let fitting = self.some >> (parts - 1);
+        let run = parts - 1 + fitting.trailing_zeros();
+        self.sets.get(run as usize)?.first()
+    }
+
+    /// Notes that cut slot `number` has the free parts `after` in place of `before`.
+    fn note(&mut self, number: usize, before: Mask, after: Mask) {
+        let [before, after] = [before, after].map(longest_run);
+        if before == after {
             return;
         }
         if let Some(run) = before.checked_sub(1) {
-            let set = &mut self.by_run[run as usize];
+            let set = &mut self.sets[run as usize];
             set.remove(number);
-            self.runs &= if set.is_empty() { !mask(run, 1) } else { Mask::MAX };
+            self.some &= if set.is_empty() { !mask(run, 1) } else { Mask::MAX };
         }
-        if let Some(run) = run.checked_sub(1) {
-            self.by_run[run as usize].insert(number);
-            self.runs |= mask(run, 1);
+        if let Some(run) = after.checked_sub(1) {
+            self.sets[run as usize].insert(number);
+            self.some |= mask(run, 1);
         }
     }
 }

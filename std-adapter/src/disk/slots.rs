@@ -216,7 +216,7 @@ impl Slots {
     /// a warm one of any length before a cold one, and of one length the lowest, so that the end of the file becomes free. One below a
     /// block in a slot that is cut, or is cut now.
     pub(crate) fn allocate(&mut self, len: u64) -> Result<Slot, NoSlot> {
-        if len < self.block {
+        if self.is_parts(len) {
             return self.allocate_parts(len);
         }
         let order = self.order(len);
@@ -226,9 +226,14 @@ impl Slots {
         }
     }
 
+    /// Whether a slot of `len` bytes is some parts of another.
+    pub(crate) fn is_parts(&self, len: u64) -> bool {
+        len < self.block
+    }
+
     /// Bytes that come to be in use with a slot of `len` bytes.
     pub(crate) fn charge(&self, len: u64) -> u64 {
-        if len < self.block { self.parts.charge(len).unwrap_or(self.block) } else { len }
+        if self.is_parts(len) { self.parts.charge(len).unwrap_or(self.block) } else { len }
     }
 
     fn allocate_parts(&mut self, len: u64) -> Result<Slot, NoSlot> {

@@ -318,8 +318,7 @@ impl SlottedStore {
         let free = |mut state: MutexGuard<'_, State>| {
             state.in_use -= slots.len() as u64;
             slots.iter().fold((0, false), |(sum, has_parts), slot| {
-                let unused = state.slots.free(*slot);
-                (sum + unused, has_parts || unused < slot.charged()) // others have parts of the same slot
+                (sum + state.slots.free(*slot), has_parts || state.slots.is_parts(slot.len()))
             })
         };
         let (unused, has_parts) = self.state().map_or((0, false), free);

@@ -400,6 +400,8 @@ impl Content {
                 }
                 Step::Copy { page, at, len } => {
                     page.read(at, &mut buf[..len]);
+                    drop(page);
+                    self.pool.tell_waiters(); // all others may have passed it meanwhile
                     return Ok(len);
                 }
                 Step::Load(load) => self.load(load)?,

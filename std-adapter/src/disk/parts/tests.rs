@@ -77,6 +77,25 @@ fn a_block_is_in_use_while_a_slot_has_a_part_of_it() {
     assert_eq!((parts.free_bytes(), parts.warm_bytes()), (0, 0));
 }
 
+/// A longer or equal run of a block that is not in use was taken before one that is, and refused where the disk limit was reached.
+#[test]
+fn a_slot_goes_to_blocks_in_use_first() {
+    const BODY: u64 = BLOCK / 2;
+    let mut parts = Parts::new(64 << 10);
+    for offset in [0, CUT] {
+        assert!(parts.cut(offset, false));
+        (0..CUT / BODY).for_each(|n| assert_eq!(parts.allocate(BODY), Some(offset + n * BODY)));
+    }
+    for offset in [2 * BODY, 3 * BODY, CUT + BODY, CUT + 2 * BODY] {
+        parts.free(offset, BODY);
+    }
+    assert_eq!((parts.warm_bytes(), parts.free_bytes()), (BLOCK, BLOCK));
+    for n in [1, 2] {
+        assert_eq!((parts.charge(BODY), parts.allocate(BODY)), (Some(0), Some(CUT + n * BODY)));
+    }
+    assert_eq!((parts.charge(BODY), parts.allocate(BODY)), (Some(BLOCK), Some(2 * BODY)));
+}
+
 #[test]
 fn blocks_that_are_being_discarded_are_not_allocated() {
     for done in [false, true] {
@@ -189,7 +208,10 @@ impl Checked {
         (0..self.slots.len()).rev().for_each(|number| self.free(number));
         let parts = self.parts;
         assert_eq!((self.whole.len() as u64, self.used), (Checked::CUTS, 0));
-        assert_eq!((parts.free_bytes(), parts.warm_bytes(), parts.runs), (0, 0, 0));
+        assert_eq!(
+            (parts.free_bytes(), parts.warm_bytes(), parts.runs.some, parts.runs_in_use.some),
+            (0, 0, 0, 0)
+        );
         assert_eq!((parts.cuts.capacity(), parts.numbers.is_empty()), (0, true));
         assert!(parts.with_warm.is_empty());
     }
