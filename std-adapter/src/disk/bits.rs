@@ -88,7 +88,7 @@ impl Bits {
     }
 
     /// The lowest number.
-    pub(crate) fn first(&self) -> Option<usize> {
+    fn first(&self) -> Option<usize> {
         let highest = &self.levels[LEVELS - 1];
         let mut at = highest.iter().position(|word| *word != 0)?;
         for level in self.levels.iter().rev() {

@@ -12,11 +12,10 @@
 //!   into those, and another slot cut only if it fits nowhere.
 //! - A block is in use while a slot has a part of it. Before, it is *cold* or *warm* as a free slot is, and afterwards warm; it can be
 //!   discarded while others of its cut slot are in use.
-//! - Only [`cut`](Parts::cut) needs memory: some 120 bytes for each slot that is cut, however long the file is.
+//! - Only [`cut`](Parts::cut) needs memory: some 150 bytes for each slot that is cut, however long the file is.
 //!
 //! Held by: `std-adapter/src/disk/parts/tests.rs`, the tests of `slots.rs`, `tests/tests/small_bodies.rs`.
 
-use crate::disk::bits::Bits;
 use crate::memory::ordered::Ordered;
 
 /// Bytes of a part.
@@ -41,8 +40,8 @@ pub(crate) struct Parts {
     runs_in_use: Runs,
     /// By all free parts.
     runs: Runs,
-    /// The numbers of those with warm blocks.
-    with_warm: Bits,
+    /// By warm blocks.
+    runs_warm: Runs,
     /// Bytes of warm blocks.
     warm_bytes: u64,
     /// Bytes of the blocks in use that no slot has.
@@ -62,14 +61,20 @@ struct Cut {
     warm: Mask,
 }
 
-/// The numbers of cut slots by their longest runs of free parts.
+/// Lists of numbers of cut slots, one for each length that their longest run of some parts can have. What moves between them needs no
+/// memory.
 #[derive(Debug, Default)]
 struct Runs {
-    /// By length: `sets[0]` those whose longest run has one part. Empty before a slot is cut.
-    sets: Vec<Bits>,
-    /// A bit for each set that has some.
+    /// The first of each list, that of runs of one part at 0. Empty before a slot is cut.
+    firsts: Vec<usize>,
+    /// A bit for each list that has some.
     some: Mask,
+    /// By number, the one before and the one behind in its list.
+    links: Vec<[usize; 2]>,
 }
+
+/// No number.
+const NONE: usize = usize::MAX;
 
 /// What comes of freeing some parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,6 +104,10 @@ struct Place {
 fn longest_run(free: Mask) -> u32 {
     if free == 0 {
         return 0;
+    }
+    let first_run = free >> free.trailing_zeros();
+    if first_run & first_run.wrapping_add(1) == 0 {
+        return first_run.trailing_ones(); // the only one, as a rule
     }
     // In `ends[k]`, a bit for each part where a run of 2^k ends.
     let mut ends = [free; Mask::BITS.ilog2() as usize + 1];
@@ -162,7 +171,7 @@ impl Parts {
             numbers: Ordered::default(),
             runs_in_use: Runs::default(),
             runs: Runs::default(),
-            with_warm: Bits::default(),
+            runs_warm: Runs::default(),
             warm_bytes: 0,
             free_bytes: 0,
         }
@@ -227,11 +236,8 @@ impl Parts {
     /// [`allocate`](Parts::allocate). Returns false if there is no memory to note it.
     #[must_use]
     pub(crate) fn cut(&mut self, offset: u64, is_warm: bool) -> bool {
-        let (place, number) = (offset / self.cut_bytes(), self.cuts.len());
-        let end = number + 1;
-        let has_room = self.cuts.try_reserve(1).is_ok()
-            && [&mut self.runs_in_use, &mut self.runs].into_iter().all(|runs| runs.grow(self.count, end))
-            && self.with_warm.grow(end);
+        let (place, number, count) = (offset / self.cut_bytes(), self.cuts.len(), self.count);
+        let has_room = self.cuts.try_reserve(1).is_ok() && self.all_runs().all(|runs| runs.reserve(count));
         if !has_room {
             return false;
         }
@@ -239,9 +245,14 @@ impl Parts {
         *noted = number;
         let all = mask(0, self.count);
         self.cuts.push(Cut { place, free: 0, used: 0, warm: 0 });
+        self.all_runs().for_each(|runs| runs.links.push([NONE; 2]));
         self.set_warm(number, if is_warm { all } else { 0 });
         self.set_free(number, all, 0);
         true
+    }
+
+    fn all_runs(&mut self) -> impl Iterator<Item = &mut Runs> {
+        [&mut self.runs_in_use, &mut self.runs, &mut self.runs_warm].into_iter()
     }
 
     /// Frees `len` bytes at `offset`. Its blocks that no slot has a part of any more are warm.
@@ -263,7 +274,7 @@ impl Parts {
     /// Takes warm blocks that lie side by side out, which are not allocated before [`finish_discard`](Parts::finish_discard). Returns
     /// their offset and length.
     pub(crate) fn start_discard(&mut self) -> Option<(u64, u64)> {
-        let number = self.with_warm.first()?;
+        let number = self.runs_warm.find(BLOCK_PARTS)?;
         let Cut { place, free, used, warm } = self.cuts[number];
         let first = warm.trailing_zeros();
         let parts = (warm >> first).trailing_ones();
@@ -305,8 +316,7 @@ impl Parts {
         if self.cuts.len() < self.cuts.capacity() / 4 {
             self.cuts.shrink_to(2 * self.cuts.len());
         }
-        let sets = [&mut self.runs_in_use, &mut self.runs].into_iter().flat_map(|runs| &mut runs.sets);
-        sets.chain([&mut self.with_warm]).for_each(|set| set.shrink(last));
+        self.all_runs().for_each(Runs::pop);
         Some(Whole { offset: place * self.cut_bytes(), is_warm: warm != 0 })
     }
 
@@ -315,11 +325,7 @@ impl Parts {
         let before = std::mem::replace(&mut self.cuts[number].warm, warm);
         self.warm_bytes += bytes(warm.count_ones());
         self.warm_bytes -= bytes(before.count_ones());
-        match (before == 0, warm == 0) {
-            (true, false) => self.with_warm.insert(number),
-            (false, true) => drop(self.with_warm.remove(number)),
-            _ => {}
-        }
+        self.runs_warm.note(number, before, warm);
     }
 
     /// Notes the free parts of a cut slot, and those of blocks in use.
@@ -332,39 +338,66 @@ impl Parts {
 }
 
 impl Runs {
-    /// Makes room for the numbers below `end`, and runs of at most `longest` parts. Returns false if there is no memory for that.
+    /// Makes room for one number more, and runs of at most `longest` parts. Returns false if there is no memory for that.
     #[must_use]
-    fn grow(&mut self, longest: u32, end: usize) -> bool {
+    fn reserve(&mut self, longest: u32) -> bool {
         let longest = longest as usize;
-        if self.sets.try_reserve(longest - self.sets.len()).is_err() {
-            return false;
+        let has_room = self.firsts.try_reserve_exact(longest - self.firsts.len()).is_ok()
+            && self.links.try_reserve(1).is_ok();
+        if has_room {
+            self.firsts.resize(longest, NONE);
         }
-        self.sets.resize_with(longest, Bits::default);
-        self.sets.iter_mut().all(|set| set.grow(end))
+        has_room
+    }
+
+    /// Gives back the room of the last number, which is in no list.
+    fn pop(&mut self) {
+        self.links.pop();
+        if self.links.len() < self.links.capacity() / 4 {
+            self.links.shrink_to(2 * self.links.len());
+        }
     }
 
     /// A cut slot whose longest run has `parts` parts, or as few more as any has.
     fn find(&self, parts: u32) -> Option<usize> {
-        let fitting = self.some >> (parts - 1);
-        let run = parts - 1 + fitting.trailing_zeros();
-        self.sets.get(run as usize)?.first()
+        let run = parts - 1 + (self.some >> (parts - 1)).trailing_zeros();
+        self.firsts.get(run as usize).copied()
     }
 
-    /// Notes that cut slot `number` has the free parts `after` in place of `before`.
+    /// Notes that cut slot `number` has the parts `after` in place of `before`.
     fn note(&mut self, number: usize, before: Mask, after: Mask) {
         let [before, after] = [before, after].map(longest_run);
         if before == after {
             return;
         }
         if let Some(run) = before.checked_sub(1) {
-            let set = &mut self.sets[run as usize];
-            set.remove(number);
-            self.some &= if set.is_empty() { !mask(run, 1) } else { Mask::MAX };
+            self.remove(number, run);
         }
         if let Some(run) = after.checked_sub(1) {
-            self.sets[run as usize].insert(number);
-            self.some |= mask(run, 1);
+            self.insert(number, run);
         }
+    }
+
+    fn remove(&mut self, number: usize, run: u32) {
+        let [before, behind] = self.links[number];
+        match before {
+            NONE => self.firsts[run as usize] = behind,
+            before => self.links[before][1] = behind,
+        }
+        match behind {
+            NONE if before == NONE => self.some &= !mask(run, 1),
+            NONE => {}
+            behind => self.links[behind][0] = before,
+        }
+    }
+
+    fn insert(&mut self, number: usize, run: u32) {
+        let first = std::mem::replace(&mut self.firsts[run as usize], number);
+        self.links[number] = [NONE, first];
+        if first != NONE {
+            self.links[first][0] = number;
+        }
+        self.some |= mask(run, 1);
     }
 }
 

@@ -213,6 +213,6 @@ impl Checked {
             (0, 0, 0, 0)
         );
         assert_eq!((parts.cuts.capacity(), parts.numbers.is_empty()), (0, true));
-        assert!(parts.with_warm.is_empty());
+        assert_eq!((parts.runs_warm.some, parts.runs.links.capacity()), (0, 0));
     }
 }
