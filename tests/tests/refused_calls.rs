@@ -58,7 +58,7 @@ const TABLE: &[Entry] = &[
         &["lgetxattr", "fgetxattr", "fsetxattr", "fremovexattr"],
         FORBIDDEN,
         Harmless,
-        "the group may then do no more than everybody",
+        "nobody may then do more than before",
     ),
     (&["ftruncate"], FORBIDDEN, Error(&["Target {"]), "a file has to get its length; a store's stays long"),
     (&["fsync"], FORBIDDEN, Error(&["Target {", "NotDurable {"]), "`persist` promises it"),

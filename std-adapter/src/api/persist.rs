@@ -52,7 +52,7 @@ impl SpillBuffer {
     ///
     /// The new file gets the permissions of the regular file that it replaces, on Linux its access control list, and its owner and group,
     /// as far as the system allows; set-ID bits stay only where the old file had the owner and group of this process. If it cannot have
-    /// the group or the list, its group may do no more than everybody. Where modes cannot be
+    /// the group, that and all others may do what both could before; if not the list, only the owner may do anything. Where modes cannot be
     /// changed, it has no permission that the old file did not have, or the call fails. Without an old file, it
     /// gets the usual permissions of a new one. If `path` is a symbolic link, the link is replaced, not its target, and
     /// nothing is taken over from that. A directory, a device, a FIFO or a socket is not replaced: that is an error.

@@ -11,8 +11,8 @@
 //!   as the system allows; on Linux its access control list, too. Set-user-ID and set-group-ID survive only if the old file already
 //!   had the owner and group of the process, which wrote the content: they would lend the rights of another user or group. On
 //!   other platforms nothing is taken over. Windows does not replace a read-only file.
-//! - At no time does a new file grant what the old one did not: if the group or the list cannot be taken over, the group may do no
-//!   more than everybody.
+//! - At no time does a new file grant what the old one did not. If the group cannot be taken over, it and all others may do what both
+//!   could before; if the list cannot be, only the owner may do anything. Until it has them, it is for its owner alone.
 //! - A refusal to change the mode, as of a file system without modes, is fatal only if the file would then grant rights that
 //!   the old one did not. A refusal to link an unnamed file leaves the way by a hidden name.
 //! - Nothing is taken over through a symbolic link: another user who placed it could choose, for content of
@@ -84,8 +84,8 @@ impl AtomicFile {
             check_replaceable(found)?;
         }
         hidden_name::remove_left_over(parent(path), path);
-        // With no right from the beginning that the replaced file does not grant: the group is the process's yet.
-        let mode = replaced.as_ref().map_or(USUAL_MODE, |found| without_group(mode_of(found)) & USUAL_MODE);
+        // With no right from the beginning that the replaced file does not grant: it has neither its group nor its list yet.
+        let mode = replaced.as_ref().map_or(USUAL_MODE, |found| mode_of(found) & 0o600);
         let kind = make(path, mode)?;
         let mut file = AtomicFile { path: path.to_owned(), kind, existing, permissions: None };
         if let Some(replaced) = replaced {
@@ -267,12 +267,15 @@ fn mode_of(found: &Metadata) -> u32 {
     }
 }
 
-/// The mode `mode` with no more for the group than for everybody.
-fn without_group(mode: u32) -> u32 {
-    mode & (!0o070 | (mode & 0o007) << 3)
+/// The mode of a file that has not the group which `mode` was for, or not its list, which was `acl`: who was in the group is one of all
+/// others now, and the reverse; who was in the list, and may have been refused something by it, is one of either.
+#[cfg(unix)]
+fn without_group(mode: u32, acl: &Acl) -> u32 {
+    let both = if acl.is_list() { 0 } else { mode & (mode >> 3) & 0o007 };
+    mode & !0o077 | both << 3 | both
 }
 
-/// On Unix, gives `file` the owner, group, list and mode of the file that it is to replace, and returns whether it has that mode: see
+/// On Unix, gives `file` the owner, group, list and mode of the file that it is to replace, and returns whether it has the last three: see
 /// [`set_permissions`]. On Windows, fails if that file is read-only.
 fn copy_metadata(replaced: &Metadata, acl: &Acl, file: &File) -> io::Result<bool> {
     #[cfg(unix)]
@@ -285,8 +288,9 @@ fn copy_metadata(replaced: &Metadata, acl: &Acl, file: &File) -> io::Result<bool
         // A list is for the group that it was made with.
         let has_list =
             if has_group { acl.give_to(file) } else { Acl::None.give_to(file) && *acl == Acl::None };
-        let mode = if has_group && has_list { mode } else { without_group(mode) };
-        set_permissions(file, Permissions::from_mode(mode))
+        let has_all = has_group && has_list;
+        let mode = if has_all { mode } else { without_group(mode, acl) };
+        Ok(set_permissions(file, Permissions::from_mode(mode))? && has_all)
     }
     // Windows has one permission here, "read-only", and does not replace a file that has it. Fail before
     // anything is written.

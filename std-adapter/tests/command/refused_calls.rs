@@ -100,7 +100,7 @@ const TABLE: &[Entry] = &[
         &["lgetxattr", "fgetxattr", "fsetxattr", "fremovexattr"],
         FORBIDDEN,
         Harmless,
-        "the group may then do no more than everybody",
+        "nobody may then do more than before",
     ),
     (&["ftruncate"], FORBIDDEN, Error(&["cannot write"]), "a file has to get its length"),
     (&["fsync"], FORBIDDEN, Error(&["cannot write"]), "the file is to be whole after a crash"),

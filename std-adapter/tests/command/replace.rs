@@ -123,9 +123,13 @@ fn another_group_gets_no_rights() {
     let dir = TempDir::new().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let file = dir.path().join("file");
-    for (user, before, group, after) in
-        [(USER, 0o640, USER, 0o600), (USER, 0o664, USER, 0o644), (0, 0o640, 12345, 0o640)]
-    {
+    for (user, before, group, after) in [
+        (USER, 0o640, USER, 0o600),
+        (USER, 0o664, USER, 0o644),
+        (USER, 0o604, USER, 0o600), // those of the old group are among all others now
+        (0, 0o604, 12345, 0o604),
+        (0, 0o640, 12345, 0o640),
+    ] {
         for way in ["-o file", "-m 0 -o file", "-a -o file"] {
             let _ = fs::remove_file(&file);
             fs::write(&file, "old").unwrap();

@@ -40,7 +40,7 @@ pub struct Config {
     pub dir: Option<PathBuf>,
     /// The longest file, in bytes.
     pub limit: u64,
-    /// The longest pause of a client within its body.
+    /// The longest pause of a client within its body, and the time that it has to take 128 KiB of an answer.
     pub idle: Duration,
     /// How long a file that is not whole is kept after the last byte of it came.
     pub resume: Duration,

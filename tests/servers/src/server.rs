@@ -71,7 +71,8 @@ pub async fn serve(
     }
 }
 
-/// The same for any routes. A client has to read some of its response in each `idle` time.
+/// The same for any routes. A client has to read some 128 KiB of its response, or the rest, in each `idle` time: a socket takes more only
+/// when half of [`UNSENT_MAX`] has gone.
 pub async fn serve_routes(
     listener: TcpListener,
     routes: Router,

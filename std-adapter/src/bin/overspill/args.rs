@@ -96,8 +96,8 @@ FILES
   If the file that a link points to does not exist, it is made.
   A file with other hard links is replaced under this name only; the others keep the old content.
   The mode is kept. The owner and group are kept where the system allows it (root may); where it
-  does not, set-user-ID and set-group-ID are dropped, and the group may do no more than all
-  others. On Linux ACLs are kept. Extended attributes are not.
+  does not, set-user-ID and set-group-ID are dropped, and the group and all others may do
+  what both could before. On Linux ACLs are kept. Extended attributes are not.
   A new file gets the usual mode, 0666 less the umask.
   A read-only file is refused, although a rename could replace it.
   Devices, FIFOs and the like (/dev/null, /dev/fd/3, >(command)) are written to as they are, and so
