@@ -166,7 +166,7 @@ pub(crate) struct Slots {
     end: u64,
     /// Bytes of all warm slots.
     warm: u64,
-    /// The free parts of slots that are cut: neither warm nor cold, since those are in use.
+    /// The slots that are cut, which are in no set of `free`, and their free parts.
     parts: Parts,
 }
 

@@ -27,8 +27,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 /// As that of [`AsyncFrozenReader`](crate::AsyncFrozenReader). A [timeout](SpoolReader::set_timeout) counts from the first read that
 /// has found nothing, though that was dropped. It needs the runtime's timer; without one such a read fails at once.
 ///
-/// A seek from the end waits for the writer to end, with the timeout of a read. One that was dropped has moved nothing, and the next read forgets it; a
-/// seek that follows at once waits for it first, as tokio demands.
+/// A seek from the end waits for the writer to end, with the timeout of a read. One that was dropped has moved nothing, and the next
+/// read forgets it; a seek that follows at once waits for it first, as tokio demands.
 ///
 /// ```
 /// use overspill::SpillPool;
