@@ -196,6 +196,7 @@ impl State {
         Ok(())
     }
 
+    /// Ends a load that a thread made for all, of which `is_read` says whether it has succeeded.
     fn end_load(&mut self, load: Load, is_read: bool) {
         self.loading.retain(|&other| other != load.index);
         self.pager.end_load(load, is_read);
