@@ -14,10 +14,10 @@
 #![allow(unsafe_code)]
 
 use crate::memory::chunks::{NoPiece, of_process};
-use crate::memory::copy::is_slow;
+use crate::memory::copy::best_piece;
 use crate::memory::pieces::Piece;
 use crate::memory::system::HAS_CHUNKS;
-use overspill_core::copy::PIECE;
+use overspill_core::copy::is_slow;
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 
@@ -165,17 +165,18 @@ unsafe fn copy(to: *mut u8, data: &[u8]) {
     }
 }
 
-/// As [`copy`], always in pieces.
+/// As [`copy`], in the pieces that are fastest where it may be slow.
 ///
 /// # Safety
 /// As for [`copy`].
 #[cold]
 #[inline(never)]
 unsafe fn copy_in_pieces(to: *mut u8, data: &[u8]) {
-    for (number, piece) in data.chunks(PIECE).enumerate() {
-        // SAFETY: each piece but the last has `PIECE` bytes, so this is where it lies in `data`, and as much
+    let len = best_piece(data.len());
+    for (number, piece) in data.chunks(len).enumerate() {
+        // SAFETY: each piece but the last has `len` bytes, so this is where it lies in `data`, and as much
         // can be written at `to`.
-        let to = unsafe { to.add(number * PIECE) };
+        let to = unsafe { to.add(number * len) };
         // SAFETY: as the caller says.
         unsafe { to.copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
     }
@@ -191,7 +192,7 @@ impl Drop for Block {
 #[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
-    use overspill_core::copy::NEAR;
+    use overspill_core::copy::{NEAR, PIECE};
 
     /// Where a copy is slow depends on the distance modulo this.
     const MACHINE_PAGE: usize = 4 << 10;

@@ -122,19 +122,6 @@ impl<T, B> Drop for Inside<'_, T, B> {
     }
 }
 
-impl<T, B> Shared<T, B> {
-    /// The owner's fence where the compiler's is not enough.
-    #[cold]
-    #[inline(never)]
-    fn full_fence(&self) {
-        if fences::are_refused() && !self.aware.load(Ordering::Relaxed) {
-            // Release: a peer that reads this (Acquire) sees that all earlier visits have ended.
-            self.aware.store(true, Ordering::Release);
-        }
-        fences::full();
-    }
-}
-
 impl<T, B> Owner<T, B> {
     /// A locked value, and beside it data that is readable without the lock. `None` if there is no memory.
     pub(crate) fn new(value: T, unlocked: B) -> Option<Self> {
@@ -208,23 +195,31 @@ impl<T, B> Owner<T, B> {
         Some(result)
     }
 
-    /// Raises the owner's flag, and then checks that no peer has claimed the value. `None` if one has.
+    /// Raises the owner's flag, and then checks that no peer has claimed the value. `None` if one has, or if the owner has to say
+    /// first that it knows of a refusal.
     #[inline(always)]
     fn enter(&mut self) -> Option<Inside<'_, T, B>> {
         let shared = &*self.shared;
         shared.presence.store(INSIDE, Ordering::Relaxed);
-        if !fences::of_owner() && !shared.is_private {
-            shared.full_fence();
-        }
         let inside = Inside { shared };
+        if !fences::of_owner() && !shared.is_private {
+            if fences::are_refused() && !shared.aware.load(Ordering::Relaxed) {
+                return None;
+            }
+            fences::full();
+        }
         // Acquire: the owner sees what the last peer did inside, before it lowered `claimed`.
         if shared.claimed.load(Ordering::Acquire) { None } else { Some(inside) }
     }
 
-    /// The owner's way in after a peer has claimed the value: through the lock, after the peer.
+    /// The owner's way in after a peer has claimed the value: through the lock, after the peer. And its first one after a refusal.
     #[cold]
     fn with_locked<R>(&mut self, f: impl FnOnce(&mut T, &B) -> R) -> R {
         let shared = &*self.shared;
+        if fences::are_refused() {
+            // Release: a peer that reads this (Acquire) sees that all earlier visits have ended.
+            shared.aware.store(true, Ordering::Release);
+        }
         let guard = shared.lock.lock().expect("the owner has checked that it can enter");
         // SAFETY: peers enter only with the lock, which is held here until `f` has returned. `&mut self`
         // keeps the owner from entering twice.

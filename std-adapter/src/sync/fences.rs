@@ -76,12 +76,13 @@ pub(crate) fn heavy() -> Reach {
 }
 
 /// A full fence, for both sides of a protocol whose sides are as frequent as each other.
-#[inline]
+#[inline(always)]
 pub(crate) fn full() {
     fence(Ordering::SeqCst);
 }
 
 /// Whether the kernel has refused a peer, which owners have to know.
+#[inline(always)]
 pub(crate) fn are_refused() -> bool {
     mode() == REFUSED
 }
