@@ -153,7 +153,7 @@ impl Pager {
                     Ok(Way::Slot)
                 }
             }
-            Location::Hole => Ok(self.open_unread(span, access)),
+            Location::Hole => Ok(self.open_unread(span, access, None)),
         }
     }
 

@@ -18,6 +18,7 @@
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`,
 //! `tests/tests/many_streams.rs`.
 
+use crate::disk::slots::Slot;
 use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
@@ -77,8 +78,8 @@ impl Pager {
         let (location, access) = self.access(offset, span, want)?;
         let way = match location {
             Location::Memory | Location::InTransit => self.make_room(span, data)?,
-            Location::Spilled { valid, .. } if span.at == 0 && span.part >= valid => {
-                self.open_unread(span, access)
+            Location::Spilled { slot, valid } if span.at == 0 && span.part >= valid => {
+                self.open_unread(span, access, Some(slot))
             }
             Location::Spilled { valid, .. } if span.at == valid => self.open_to_append(span, access)?,
             Location::Spilled { .. } => {
@@ -95,7 +96,7 @@ impl Pager {
                     Way::Slot
                 }
             }
-            Location::Hole => self.open_unread(span, access),
+            Location::Hole => self.open_unread(span, access, None),
         };
         let len = match way {
             Way::Frame(len) => len,
@@ -118,26 +119,18 @@ impl Pager {
         self.table(|table| table.resident(span.index).map_or(0, |page| page.room(span.at))).min(span.part)
     }
 
-    /// Opens the window on a page whose old bytes are not needed, if it deserves a frame. If it has any, the frame must take
-    /// all of `span`: the write may get no further, and then those past it are needed.
-    pub(crate) fn open_unread(&mut self, span: Span, access: Access) -> Way {
+    /// Opens the window on a page whose old bytes, in `slot` or below, are not needed, if it deserves a frame. If it has any, the
+    /// frame must take all of `span`: the write may get no further, and then those past it are needed.
+    pub(crate) fn open_unread(&mut self, span: Span, access: Access, slot: Option<Slot>) -> Way {
         let Some((frame, passing)) = self.admit(span, 0, span.at + 1, access) else { return Way::Slot };
-        let is_hole = self.table(|table| table.locate(span.index)) == Location::Hole
-            && self.base_bytes(span.index) == 0;
-        if !is_hole && frame.capacity() < span.end() {
+        let room = frame.capacity().saturating_sub(span.at).min(span.part);
+        let is_hole = slot.is_none() && self.base_bytes(span.index) == 0;
+        if room < span.part && !is_hole {
             self.recycle_frame(frame);
             return Way::Slot;
         }
-        if self.open_empty(frame, span.index, passing) { Way::Frame(self.room(span)) } else { Way::Slot }
-    }
-
-    /// Opens the window on page `index` in `frame`, without its old bytes. Returns false if there is no memory to note it.
-    fn open_empty(&mut self, frame: Frame, index: u64, passing: bool) -> bool {
-        let slot = match self.table(|table| table.locate(index)) {
-            Location::Spilled { slot, .. } => Some(slot),
-            Location::Hole | Location::Memory | Location::InTransit => None,
-        };
-        self.open(index, Resident::whole(frame, 0, true, slot), passing)
+        let page = Resident::whole(frame, 0, true, slot);
+        if self.open(span.index, page, passing) { Way::Frame(room) } else { Way::Slot }
     }
 
     /// Makes room in memory for bytes of `span`, whose page is in memory and pinned. Otherwise evicts the page.
@@ -198,21 +191,21 @@ impl Pager {
     /// is enough. Bytes that `span` covers are not brought along, unless it `keeps` them: then nothing may be written after all.
     pub(crate) fn open_in_the_rest(&mut self, span: Span, keeps: bool) -> Result<bool, SpillError> {
         let covered = if keeps || span.at > 0 { 0 } else { span.part };
-        let stored = match self.table(|table| table.locate(span.index)) {
-            Location::Spilled { valid, .. } if valid > covered => valid,
+        let (slot, stored) = match self.table(|table| table.locate(span.index)) {
+            Location::Spilled { slot, valid } => (Some(slot), if valid > covered { valid } else { 0 }),
             Location::Hole if self.base_bytes(span.index) > covered => {
                 let below = self.base_bytes(span.index);
                 let frame = self.find_frame(span.end().max(below), Effort::Spare);
                 return frame.map_or(Ok(false), |frame| self.fill_from_base(frame, span.index, true, false));
             }
-            Location::Spilled { .. } | Location::Hole => 0,
+            Location::Hole => (None, 0),
             Location::Memory | Location::InTransit => return Ok(false),
         };
         let Some(frame) = self.find_frame(span.end().max(stored), Effort::Spare) else { return Ok(false) };
         if stored > 0 {
             return self.load_into(frame, span, false);
         }
-        Ok(self.open_empty(frame, span.index, false))
+        Ok(self.open(span.index, Resident::whole(frame, 0, true, slot), false))
     }
 
     /// The same for a page in memory, with content to `end`, which cannot leave it to make room for `span`.

@@ -90,9 +90,10 @@ impl Leaf {
 
     /// The position of the entry at offset `at`, or where it is to be inserted.
     fn position(&self, at: u8) -> Result<usize, usize> {
-        // The guess is right in a leaf without gaps, as most are.
+        // The guess is right in a leaf without gaps, as most are; and what is not there is most often the next page of a stream.
         match self.entries.get(usize::from(at)) {
             Some(entry) if entry.at == at => Ok(usize::from(at)),
+            _ if self.entries.last().is_none_or(|last| last.at < at) => Err(self.entries.len()),
             _ => self.entries.binary_search_by_key(&at, |entry| entry.at),
         }
     }

@@ -103,7 +103,7 @@ impl PageMap {
             self.leaves = TryBox::new(Leaves::default());
         }
         let Some(leaves) = &mut self.leaves else { return false };
-        let is_reserved = leaves.try_entry(index).is_some();
+        let is_reserved = leaves.reserve_entry(index);
         if !is_reserved && leaves.first.is_empty() && leaves.further.is_empty() {
             self.leaves = None;
         }
@@ -257,15 +257,16 @@ impl Leaves {
         reserved.is_ok()
     }
 
-    /// The entry of page `index`, added as a hole if there was none. `None` if there is no memory for that.
-    fn try_entry(&mut self, index: u64) -> Option<&mut Entry> {
+    /// Makes sure that page `index` has an entry: adds a hole if there was none. Returns false if there is no memory for that.
+    fn reserve_entry(&mut self, index: u64) -> bool {
         let number = index / LEAF_PAGES;
-        let leaf = if number == 0 { &mut self.first } else { self.further.try_insert(number)? };
-        if leaf.try_insert(offset_in_leaf(index)).is_none() {
+        let leaf = if number == 0 { Some(&mut self.first) } else { self.further.try_insert(number) };
+        let is_reserved = leaf.is_some_and(|leaf| leaf.try_insert(offset_in_leaf(index)).is_some());
+        if !is_reserved {
             self.remove_if_empty(number);
             return None;
         }
-        self.entry_mut(index)
+        is_reserved
     }
 
     fn entry_mut(&mut self, index: u64) -> Option<&mut Entry> {
