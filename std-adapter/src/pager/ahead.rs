@@ -22,6 +22,7 @@ use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
 use crate::pager::writing::Way;
 use crate::pages::page::{Location, Page};
+use crate::pages::page_map::LEAVING_MAX;
 use crate::pages::resident::{Part, Resident};
 use std::io::IoSlice;
 use std::ops::Range;
@@ -30,7 +31,7 @@ use std::ops::Range;
 pub(crate) const AHEAD_MAX: usize = 1 << 20;
 
 /// The most pages of one job.
-const PAGES_MAX: usize = 64;
+const PAGES_MAX: usize = LEAVING_MAX;
 
 /// A page is tried so often: its frame may have to be evicted before it can be opened again as a segment.
 const TRIES: usize = 3;
@@ -321,6 +322,9 @@ impl Pager {
 
     /// Moves pages out, those whose slots can lie side by side in one call of the store. What cannot be written is still
     /// resident.
+    ///
+    /// A page is out of the table before it gets a slot, and its slot is free before it returns there: in a file of the buffer's own
+    /// it has one place only, which a reclaiming thread would use too.
     fn move_run_out(&mut self, pages: Range<u64>) {
         let mut leaving = Leaving::new();
         if leaving.try_reserve_exact(PAGES_MAX).is_err() {
@@ -328,15 +332,16 @@ impl Pager {
         }
         let page = self.pool.page_size as u64;
         for index in pages {
-            let is_whole = self.table(|table| {
+            let removed = self.table(|table| {
                 let is_new = |page: &mut Resident| page.dirty && page.slot.is_none();
-                table.resident(index).is_some_and(is_new) && table.can_leave(index)
+                let can_leave = table.resident(index).is_some_and(is_new) && table.can_leave(index);
+                if can_leave { table.remove_resident(index) } else { None }
             });
-            if !is_whole {
+            let Some(resident) = removed else {
                 self.write_leaving(&mut leaving);
                 self.move_out(index);
                 continue;
-            }
+            };
             let beside = leaving.last().map(|(_, _, slot)| slot.offset + page);
             let slot = beside.and_then(|offset| self.allocate_slot_at(index, offset));
             let slot = slot.map_or_else(
@@ -346,11 +351,11 @@ impl Pager {
                 },
                 Some,
             );
-            let Some(slot) = slot else { break };
-            match self.table(|table| table.remove_resident(index)) {
-                Some(resident) => leaving.push((index, resident, slot)),
-                None => self.free_quietly(slot),
-            }
+            let Some(slot) = slot else {
+                self.table(|table| table.put_back(index, resident));
+                break;
+            };
+            leaving.push((index, resident, slot));
         }
         self.write_leaving(&mut leaving);
         self.pool.disk.quota().serve_if_waiting();
@@ -376,8 +381,8 @@ impl Pager {
                 self.pool.counters.count_eviction();
                 self.recycle_frame(page.into_frame());
             } else {
-                self.table(|table| table.put_back(index, page));
                 self.free_quietly(slot);
+                self.table(|table| table.put_back(index, page));
             }
         }
         self.count_spills(SpillReason::Evicted, arrived as u64, written);

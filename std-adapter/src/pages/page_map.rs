@@ -23,6 +23,9 @@ const SAMPLE_PAGES: usize = 8;
 /// How many it looks at, where not all of them are sought: an eighth are frames at least, once a buffer holds all that it may.
 const LOOKED_AT_MAX: usize = 8 * SAMPLE_PAGES;
 
+/// Pages that may be on their way out of memory together, and have to return if they cannot be written.
+pub(crate) const LEAVING_MAX: usize = 64;
+
 /// Slots that one cut takes out at most: as many as a leaf has.
 const SLOTS_MAX: usize = 256;
 
@@ -264,7 +267,6 @@ impl Leaves {
         let is_reserved = leaf.is_some_and(|leaf| leaf.try_insert(offset_in_leaf(index)).is_some());
         if !is_reserved {
             self.remove_if_empty(number);
-            return None;
         }
         is_reserved
     }
@@ -325,9 +327,9 @@ impl Leaves {
             entry.state = State::Resident(at);
         }
         // After a limit was lowered. A short vector keeps its room, so that a page that comes and goes does not
-        // allocate each time.
-        if self.resident.len() < self.resident.capacity() / 4 && self.resident.capacity() > 8 * SAMPLE_PAGES {
-            self.resident.shrink_to(2 * self.resident.len() + self.returning + 1);
+        // allocate each time, and pages that leave together can return.
+        if self.resident.len() < self.resident.capacity() / 4 {
+            self.resident.shrink_to(2 * self.resident.len() + self.returning + LEAVING_MAX);
         }
         removed.page
     }
