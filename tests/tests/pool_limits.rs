@@ -47,6 +47,32 @@ fn what_the_disk_refuses_takes_what_is_left_of_the_memory() {
     pool.check_invariants();
 }
 
+/// A page had room for a part of a write, which the disk refused as a whole because it was longer than the page's frame. Smaller writes
+/// were taken.
+#[test]
+fn a_long_write_takes_what_has_room_where_the_disk_is_full() {
+    let pool = SpillPool::builder().memory(PAGE).disk(0).page_size(4 * PAGE);
+    let pool = pool.store(MemoryStore::new()).build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[1; 3000]).unwrap();
+    let taken = buffer.write(&[2; 10_000]).unwrap();
+    assert_eq!(taken, 72, "to the end of its frame");
+    assert!(matches!(spill_error(buffer.write(&[3]).unwrap_err()), SpillError::DiskLimit { .. }));
+    assert_eq!(content_of(&mut buffer), [[1; 3000].as_slice(), &[2; 72]].concat());
+}
+
+/// A slot that the limit refused counted as warm: as blocks of the file that can be used again. Nothing was ever written there.
+#[test]
+fn what_the_disk_limit_refuses_leaves_no_blocks_behind() {
+    let pool = SpillPool::builder().memory(0).disk(3 * PAGE as u64).page_size(PAGE);
+    let pool = pool.store(MemoryStore::new()).build().unwrap();
+    let mut buffer = pool.buffer();
+    assert_eq!(buffer.write(&[1; 4 * PAGE]).unwrap(), 3 * PAGE);
+    let stats = pool.stats();
+    assert_eq!((stats.disk_used, stats.disk_recycled), (3 * PAGE as u64, 0));
+    pool.check_invariants();
+}
+
 /// The same for a page that grows, in a buffer that would then hold more than its share.
 #[test]
 fn a_page_that_cannot_leave_grows_into_what_is_left_of_the_memory() {

@@ -345,9 +345,11 @@ impl SlottedStore {
         if state.shrinking {
             return None;
         }
+        let warm = state.slots.warm_bytes();
         let slot = state.slots.allocate_at(offset)?;
         if self.quota.reserve(slot.len(), None).is_err() {
-            state.slots.free(slot);
+            let was_warm = state.slots.warm_bytes() < warm;
+            state.slots.free(if was_warm { slot } else { slot.with_charge(0) });
             return None;
         }
         self.end_allocation(state);

@@ -66,7 +66,7 @@ impl Pager {
             return None;
         }
         self.end_loan();
-        let mut soon = index + 1..index.saturating_add(1 + most as u64);
+        let mut soon = index.saturating_add(1)..index.saturating_add(1 + most as u64);
         let first = soon.find(|&next| self.table(|table| table.locate(next)) != Location::Memory)?;
         if !matches!(self.table(|table| table.locate(first)), Location::Spilled { .. }) {
             return None;

@@ -52,6 +52,10 @@ impl Pager {
         let (offset, len) = (*position, &mut self.len);
         // The last possible page ends at 2^64, one past the largest position.
         let Some(end) = offset.checked_add(data.len() as u64) else { return false };
+        // The window may lie past the end, where a job opened it for a write that did not come.
+        if data.is_empty() {
+            return false;
+        }
         // Before it is certain, which costs fewer registers.
         self.requested.written += data.len() as u64;
         let mut advance = || {

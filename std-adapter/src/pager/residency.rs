@@ -262,10 +262,12 @@ impl Pager {
                 let coldest = table.coldest(|_| true).map(|(index, _)| index);
                 coldest.or_else(|| table.window_index())
             })
-            && let Ok(Some(frame)) = self.evict(victim, SpillReason::LimitLowered)
+            && let Ok(evicted) = self.evict(victim, SpillReason::LimitLowered)
         {
-            self.recycle_frame(frame);
+            // None if the pool has reclaimed it meanwhile.
+            evicted.into_iter().for_each(|frame| self.recycle_frame(frame));
         }
+        self.pool.tell_waiters();
     }
 
     /// Moves a page from memory to its slot, the shortest that fits if it has none, and returns its frame, or the given memory;

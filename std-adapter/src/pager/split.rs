@@ -72,6 +72,7 @@ impl Pager {
         if ranges.is_empty() {
             let base = self.cold_if_any().and_then(|cold| cold.base.as_mut());
             base.into_iter().for_each(Base::free_unseen); // others may have been dropped
+            self.pool.tell_waiters();
             return Ok(self.base().cloned());
         }
         self.cold().ok_or(SpillError::OutOfMemory)?;

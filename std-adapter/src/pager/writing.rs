@@ -6,8 +6,8 @@
 //!   after it has arrived in the slot.
 //! - An append to a page whose beginning is in the slot reads nothing of it, unless there are checksums: they make it
 //!   read a part of a block.
-//! - What the disk limit refuses takes what is left of the memory, whatever the share: only without either does a write
-//!   fail there.
+//! - What the disk limit refuses takes what is left of the memory, whatever the share, if that is enough for a frame: only without
+//!   either does a write fail there.
 //!
 //! # An append when memory is short
 //!
@@ -157,8 +157,8 @@ impl Pager {
             Err(SpillError::DiskLimit { .. }) if !is_segment && self.grow_into_the_rest(span, end) => {
                 Ok(Way::Frame(span.part))
             }
-            // What has room where it is needs no memory.
-            Err(SpillError::OutOfMemory) if room > 0 => Ok(Way::Frame(room)),
+            // What has room where it is needs neither memory nor disk.
+            Err(SpillError::OutOfMemory | SpillError::DiskLimit { .. }) if room > 0 => Ok(Way::Frame(room)),
             moved => moved,
         }
     }

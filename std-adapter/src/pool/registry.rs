@@ -223,9 +223,9 @@ impl Registry {
         donors
     }
 
-    /// Notes that these tables were asked for memory and gave none.
-    pub(crate) fn note_gave_nothing(&self, donors: &[PeerTable]) {
-        donors.iter().for_each(|table| self.activity.note(&table.unlocked().gave_nothing));
+    /// Notes that a table was asked for memory and had none to give.
+    pub(crate) fn note_gave_nothing(&self, donor: &PeerTable) {
+        self.activity.note(&donor.unlocked().gave_nothing);
     }
 
     /// All tables that are registered now: those that may hold memory, and the others.

@@ -13,7 +13,7 @@
 //!
 //! Promises:
 //!
-//! - A request tries a bounded number of donors in use, and stops when the store refuses. It waits for no
+//! - A request tries a bounded number of donors in use, and of those that the store refuses. It waits for no
 //!   owner.
 //! - A lowered memory limit is kept at once, but for pages that are in use or cannot be written. Those follow
 //!   at their owner's next access outside the window, refill or end of a loan (`Pager::keep_limit`).
@@ -304,10 +304,7 @@ impl PoolState {
                         return frame;
                     }
                 }
-                Reclaimed::Nothing | Reclaimed::StoreRefused => {
-                    registry.note_gave_nothing(&donors);
-                    misses += 1;
-                }
+                Reclaimed::Nothing | Reclaimed::StoreRefused => misses += 1,
             }
         }
         None
@@ -411,4 +408,32 @@ impl PoolState {
 /// Bytes of frames that a buffer holds beyond `share`.
 fn excess_of(table: &PeerTable, share: u64) -> u64 {
     table.unlocked().usage.memory.used().saturating_sub(share)
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use crate::api::pool::SpillPool;
+    use crate::disk::memory_store::MemoryStore;
+    use std::io::Write;
+
+    const PAGE: usize = 4 << 10;
+
+    /// A donor that was in use for a moment, in its window or with another thread that reclaimed from it, was taken for one that has
+    /// nothing to give, and asked no more in this epoch. Who waits for room then slept beside pages that were free to leave.
+    #[test]
+    fn a_donor_that_is_in_use_is_asked_again() {
+        let builder = SpillPool::builder().memory(8 * PAGE).page_size(PAGE);
+        let pool = builder.store(MemoryStore::new()).build().unwrap();
+        let (mut donor, mut requester) = (pool.buffer(), pool.buffer());
+        donor.write_all(&[1; 7 * PAGE]).unwrap();
+        requester.write_all(&[2; PAGE]).unwrap();
+        let (state, table) = (&pool.state, requester.pager.own_table());
+        let request = || state.acquire_frame(PAGE, PAGE as u64, Effort::Idle, table);
+        let while_in_use = donor.pager.table(|_| request());
+        assert!(while_in_use.is_none(), "a table in use is not waited for");
+        let frame = request().expect("the donor has pages that can leave");
+        state.frames.recycle(frame);
+    }
 }

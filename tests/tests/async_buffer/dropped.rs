@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::Poll;
-use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 
@@ -146,4 +146,25 @@ fn a_covering_write_that_is_dropped_makes_no_bad_page_good() {
         }
     });
     assert!(waited > 0, "no write waited");
+}
+
+/// The job opened the page of a write far past the end, and the write was dropped. A write of no bytes, at the beginning of that page,
+/// then made all before it content.
+#[test]
+fn a_write_of_nothing_past_the_end_lengthens_nothing() {
+    runtime().block_on(async {
+        let builder = SpillPool::builder().memory(4096 + 512).page_size(4096);
+        let pool = builder.store(MemoryStore::new()).build().unwrap();
+        let mut other = pool.buffer();
+        other.write_all(&[1; 4096]).unwrap();
+        let mut buffer = pool.buffer().into_async();
+        buffer.seek(SeekFrom::Start(2 * 4096 + 100)).await.unwrap();
+        assert!(polled_once(buffer.write(&[1])).await.is_none(), "a job has opened the page");
+        buffer.seek(SeekFrom::Start(2 * 4096)).await.unwrap();
+        assert_eq!((buffer.read(&mut [0; 1]).await.unwrap(), buffer.len()), (0, 0));
+        assert_eq!((buffer.write(&[]).await.unwrap(), buffer.len()), (0, 0));
+        assert_eq!(buffer.write(&[7]).await.unwrap(), 1);
+        let mut buffer = buffer.into_inner().await.unwrap();
+        assert_eq!(content_of(&mut buffer), [&[0; 2 * 4096][..], &[7]].concat());
+    });
 }
