@@ -190,3 +190,21 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
         }
     }
 }
+
+/// Programs read the report of `--json` by the names that the page gives.
+#[test]
+fn the_page_of_the_command_names_the_members_of_its_report() {
+    let source = text(&root().join("std-adapter/src/bin/overspill/report.rs"));
+    let printed: Vec<&str> = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(\"")?.split_once("\","))
+        .map(|(name, _)| name)
+        .collect();
+    let page = text(&root().join("docs/command.md"));
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
+    let named: HashSet<&str> =
+        cells.flat_map(|(cell, _)| cell.split(", ")).map(|name| name.trim_matches('`')).collect();
+    assert!(printed.len() > 10, "{printed:?}");
+    let missing: Vec<_> = printed.iter().filter(|name| !named.contains(**name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

@@ -64,6 +64,12 @@ impl Calls {
         calls
     }
 
+    /// How often the program made a call.
+    #[allow(dead_code, reason = "the library's table does not count")]
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.before.get(name).unwrap_or(&0) + self.after.get(name).unwrap_or(&0)
+    }
+
     /// The calls of the program's own.
     pub(crate) fn names(&self) -> BTreeSet<&str> {
         self.after.keys().map(|name| &**name).collect()

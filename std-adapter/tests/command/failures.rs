@@ -59,6 +59,34 @@ fn a_full_standard_output_is_an_error() {
     assert_refused(&soak(dir.path(), &["-o", "/dev/full"], b"lost"), &["/dev/full", "No space left"]);
 }
 
+/// Output that a network file system kept until the file was closed, and could not write then, was lost without a word and with
+/// status 0.
+#[test]
+#[cfg(target_os = "linux")]
+fn output_that_fails_when_it_is_closed_is_an_error() {
+    use crate::calls::{Calls, traced};
+
+    if !may_trace("output_that_fails_when_it_is_closed_is_an_error") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let log = dir.path().join("log");
+    assert_quiet_success(&shell(dir.path(), "mkfifo fifo"));
+    // Both ends, so that nobody waits for the other.
+    let _ends = fs::OpenOptions::new().read(true).write(true).open(dir.path().join("fifo")).unwrap();
+    for (args, name) in [(&[][..], "standard output"), (&["-o", "fifo"], "fifo")] {
+        let run = |expressions: &[String]| {
+            let mut command = traced(Path::new(OVERSPILL), &log, expressions);
+            command.args(args).current_dir(dir.path());
+            command.stdout(fs::File::create(dir.path().join("out")).unwrap()).output().unwrap()
+        };
+        assert_quiet_success(&run(&["trace=close".to_owned()]));
+        let last = Calls::read(&log, "close(").count("close");
+        let refused = run(&["trace=close".to_owned(), format!("inject=close:error=EDQUOT:when={last}")]);
+        assert_refused(&refused, &[name, "quota", "free some room there"]);
+    }
+}
+
 /// A write past `ulimit -f` ended the command by SIGXFSZ, without a word and with the status of a signal. It is an error like a
 /// full disk, wherever the bytes went.
 #[test]

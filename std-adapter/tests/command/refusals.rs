@@ -285,3 +285,24 @@ fn advice_names_the_directory_that_is_missing() {
     }
     assert_eq!(names_in(dir.path()), ["link"]);
 }
+
+/// An alias with an option could not be used with another value of it.
+#[test]
+fn the_last_of_a_repeated_option_counts() {
+    let dir = TempDir::new().unwrap();
+    let output =
+        soak(dir.path(), &["-m", "1M", "--json", "--json", "-m", "2M", "-o", "a", "-o", "b"], b"content");
+    assert!(output.status.success(), "{output:?}");
+    let report = String::from_utf8(output.stderr).unwrap();
+    assert!(report.contains("\"memory_limit_bytes\":2097152,"), "{report}");
+    assert_eq!(names_in(dir.path()), ["b"]);
+}
+
+/// What follows an option that takes a value is its value, whatever it begins with, as in all utilities.
+#[test]
+fn a_name_may_begin_with_a_hyphen() {
+    let dir = TempDir::new().unwrap();
+    assert_quiet_success(&soak(dir.path(), &["-o", "-x"], b"content"));
+    assert_quiet_success(&soak(dir.path(), &["--output", "--stats"], b"content"));
+    assert_eq!(names_in(dir.path()), ["--stats", "-x"]);
+}

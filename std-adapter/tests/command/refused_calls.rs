@@ -133,7 +133,7 @@ const TABLE: &[Entry] = &[
         NotRefused,
         "the kernel has no error for them",
     ),
-    (&["close"], &[], NotRefused, "nothing that it returns is used"),
+    (&["close"], &[], NotRefused, "what it returns of the output is used: see `failures.rs`"),
     (
         &["brk", "futex", "exit", "exit_group", "mprotect", "rseq", "set_robust_list"],
         &[],

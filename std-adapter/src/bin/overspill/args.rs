@@ -20,7 +20,7 @@ use std::path::PathBuf;
 /// budget, the process takes a few MiB, and 24 bytes for each page of the input: 0.4 MiB for a GiB
 /// where the budget is 1M or more, 6 MiB where it is 64K or less.
 #[derive(Debug, Parser)]
-#[command(name = "overspill", version, override_usage = USAGE, after_help = BRIEF, after_long_help = MANUAL)]
+#[command(name = "overspill", version, args_override_self = true, override_usage = USAGE, after_help = BRIEF, after_long_help = MANUAL)]
 pub(crate) struct Args {
     /// Keep up to SIZE of the input in memory; with 0 all of it goes to disk
     #[arg(short, long, value_name = "SIZE", default_value = "64M", value_parser = memory_size)]
@@ -31,14 +31,14 @@ pub(crate) struct Args {
     pub(crate) disk: Option<u64>,
 
     /// Make the temporary file in DIR [default: with -o, beside FILE; else see ENVIRONMENT]
-    #[arg(short = 'T', long, value_name = "DIR")]
+    #[arg(short = 'T', long, value_name = "DIR", allow_hyphen_values = true)]
     pub(crate) dir: Option<PathBuf>,
 
     /// Write to FILE, which appears whole or not at all [default: standard output]
     ///
     /// A new file keeps the mode of the one that it replaces, and its owner where that is allowed.
     /// `-` is standard output.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true)]
     pub(crate) output: Option<PathBuf>,
 
     /// Add the input after the content that FILE has already, in one step

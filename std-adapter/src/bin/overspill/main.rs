@@ -98,8 +98,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     let input_time = start.elapsed();
 
     let start = Instant::now();
-    let mut report = match &target {
-        Target::File(file) if file.append => append::put(content, file, &mut soak, input_time)?,
+    let mut report = match target {
+        Target::File(file) if file.append => append::put(content, &file, &mut soak, input_time)?,
         target => {
             let report = Report::new(&pool, &content.buffer, content.old_len, input_time);
             pour::pour(content.buffer, target, dir, &mut progress)?;

@@ -16,27 +16,27 @@ use std::path::Path;
 /// Writes all of `buffer` to `target`.
 pub(crate) fn pour(
     buffer: SpillBuffer,
-    target: &Target,
+    target: Target,
     dir: Option<&Path>,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     match target {
-        Target::File(file) => replace(buffer, file, dir, progress),
+        Target::File(file) => replace(buffer, &file, dir, progress),
         Target::Stdout => {
             // Standard output may be the terminal that shows the bar.
             progress.finish();
             let name = Path::new("standard output");
             let out = unbuffered_stdout().map_err(|error| cannot_write(name, &error))?;
-            copy(buffer, &out, name, dir)
+            copy(buffer, out, name, dir)
         }
         Target::Stream { user_path, append } => {
             progress.finish();
-            let out = open_stream(user_path, *append)?;
-            copy(buffer, &out, user_path, dir)
+            let out = open_stream(&user_path, append)?;
+            copy(buffer, out, &user_path, dir)
         }
         Target::Descriptor { user_path, file } => {
             progress.finish();
-            copy(buffer, file, user_path, dir)
+            copy(buffer, file, &user_path, dir)
         }
     }
 }
@@ -57,7 +57,7 @@ fn replace(
     }
 }
 
-fn copy(mut buffer: SpillBuffer, mut out: &File, name: &Path, dir: Option<&Path>) -> Result<(), Failure> {
+fn copy(mut buffer: SpillBuffer, mut out: File, name: &Path, dir: Option<&Path>) -> Result<(), Failure> {
     let len = buffer.len();
     let failed = |error| failure::buffer_failure(error, len, dir);
     buffer.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -69,9 +69,26 @@ fn copy(mut buffer: SpillBuffer, mut out: &File, name: &Path, dir: Option<&Path>
             // Dropping the buffer would free its disk room piece by piece. The process is about to end, and
             // the kernel then frees the file as a whole.
             std::mem::forget(buffer);
-            return Ok(());
+            return close(out).map_err(|error| cannot_write(name, &error));
         }
         blocking::write_all(&mut out, &block[..n]).map_err(|error| cannot_write(name, &error))?;
+    }
+}
+
+/// Closes the output. Network file systems write then what they have kept until then, and say only now that they could not.
+fn close(out: File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use nix::errno::Errno;
+        match nix::unistd::close(out) {
+            Ok(()) | Err(Errno::EINTR) => Ok(()), // it is closed in each case
+            Err(error) => Err(error.into()),
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        drop(out);
+        Ok(())
     }
 }
 
