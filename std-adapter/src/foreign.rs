@@ -18,6 +18,7 @@ use crate::sync::thread_local;
 use crate::try_box::TryBox;
 use std::any::Any;
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
@@ -85,7 +86,6 @@ impl Wakers {
 /// it.
 pub(crate) fn tell(call: impl FnOnce() + 'static) {
     let mut call = Some(call);
-    // A thread that is ending has nothing that it could hold back.
     let _ = HELD_BACK.try_with(|held| {
         if let Some(held) = &mut *held.borrow_mut()
             && let Some(noted) = TryBox::new(call.take())
@@ -137,8 +137,9 @@ impl<F: FnOnce()> Tell for [Option<F>; 1] {
 }
 
 thread_local! {
-    /// What this thread holds back; `None` if it tells at once.
-    static HELD_BACK: RefCell<Option<Vec<Call>>> = RefCell::default();
+    /// What this thread holds back; `None` if it tells at once. It is never dropped, and so is there for buffers that are in another
+    /// thread-local, until the thread has ended. What is in it leaves with [`HeldBack`].
+    static HELD_BACK: ManuallyDrop<RefCell<Option<Vec<Call>>>> = ManuallyDrop::default();
 }
 
 /// While it lives, this thread holds back what it has to tell.
@@ -215,6 +216,34 @@ mod tests {
         assert_eq!(*told.borrow(), [1, 2]);
         tell(note(3));
         assert_eq!(*told.borrow(), [1, 2, 3]);
+    }
+
+    /// A buffer in a thread-local of the program's may be used when the thread ends, after the thread-locals here are gone: what it had
+    /// to tell was told with its locks held.
+    #[test]
+    fn what_a_thread_tells_at_its_end_is_held_back_too() {
+        use std::sync::{Arc, Mutex};
+
+        struct Late(Arc<Mutex<Vec<u32>>>);
+        impl Drop for Late {
+            fn drop(&mut self) {
+                let told = Arc::clone(&self.0);
+                let held_back = hold_back();
+                tell(move || told.lock().unwrap().push(1));
+                self.0.lock().unwrap().push(0);
+                drop(held_back);
+            }
+        }
+        thread_local!(static LATE: RefCell<Option<Late>> = const { RefCell::new(None) });
+
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let late = Late(Arc::clone(&told));
+        let thread = std::thread::spawn(move || {
+            LATE.set(Some(late)); // before the first use of what holds back, and so dropped after it
+            drop(hold_back());
+        });
+        thread.join().unwrap();
+        assert_eq!(*told.lock().unwrap(), [0, 1]);
     }
 
     #[test]

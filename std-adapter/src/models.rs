@@ -3,8 +3,9 @@
 //! `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs them.
 //!
 //! Those of the lock are in `models/lock.rs`, those of the queue for room in `models/waiting.rs`, those of files in
-//! `models/files.rs`, those of given memory in `models/given.rs`, those of shared content in `models/content.rs`, `models/clones.rs` and `models/spool.rs`, those of jobs in
-//! `models/offload.rs` and `models/ahead.rs` (with the feature `tokio`), those of the places of threads in `models/places.rs`, those of the chunks at the end of `memory/chunks.rs`.
+//! `models/files.rs`, those of given memory in `models/given.rs`, those of shared content in `models/content.rs`,
+//! `models/clones.rs` and `models/spool.rs`, those of jobs in `models/offload.rs` and, with the feature `tokio`, `models/ahead.rs`, those
+//! of the places of threads in `models/places.rs`, and those of the chunks at the end of `memory/chunks.rs`.
 //!
 //! Held by: `.ci/weaken-pool`, which weakens one ordering, lock or rule at a time, and expects a model to
 //! fail.

@@ -148,9 +148,10 @@ fn texts(package: &str) -> BTreeMap<String, String> {
     texts
 }
 
-/// Without the programs in it, which are packages of their own here.
+/// Without the programs in it, which are packages of their own here, and without files of tests.
 fn sources(package: &str) -> Code {
-    let texts = texts(package).into_iter().filter(|(file, _)| !file.starts_with("bin/"));
+    let is_other = |file: &str| file.starts_with("bin/") || file.ends_with("/tests.rs");
+    let texts = texts(package).into_iter().filter(|(file, _)| !is_other(file));
     texts.map(|(file, text)| (file, code(&text))).collect()
 }
 

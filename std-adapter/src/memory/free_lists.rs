@@ -71,8 +71,12 @@ impl FreeLists {
         let mut missing = bytes;
         if self.noted_bytes() >= bytes && self.bytes() >= bytes {
             for list in self.own_first() {
-                let freed = list.with(|list| list.free_at_least(missing));
-                missing = missing.saturating_sub(freed.unwrap_or_default());
+                // One at a time: freeing may call the system, and so is done after the list is unlocked.
+                while missing > 0
+                    && let Some(frame) = list.with(List::pop_largest).flatten()
+                {
+                    missing = missing.saturating_sub(frame.capacity() as u64);
+                }
             }
         }
     }
@@ -136,18 +140,11 @@ impl List {
         None
     }
 
-    /// Frees at least `bytes`, or all if there are less; the largest frames first. Returns the bytes freed.
-    fn free_at_least(&mut self, bytes: u64) -> u64 {
-        let mut freed = 0;
-        for class in self.classes.iter_mut().rev() {
-            while freed < bytes
-                && let Some(frame) = class.pop()
-            {
-                freed += frame.capacity() as u64;
-            }
-        }
-        self.bytes -= freed;
-        freed
+    /// The longest frame.
+    fn pop_largest(&mut self) -> Option<Frame> {
+        let frame = self.classes.iter_mut().rev().find_map(Vec::pop)?;
+        self.bytes -= frame.capacity() as u64;
+        Some(frame)
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! The states are the table at the head of [`chunks`](crate::memory::chunks).
 //!
-//! Held by: the tests of `chunks.rs`, `std-adapter/src/models.rs` (loom).
+//! Held by: `std-adapter/src/memory/chunks/tests.rs`, `std-adapter/src/models.rs` (loom).
 
 #![allow(unsafe_code)]
 

@@ -7,7 +7,7 @@
 //! - A chunk gets no huge pages, where the system makes them unasked: they would be given back only whole.
 //! - Nothing here is kept: [`chunks`](crate::memory::chunks) knows what is mapped.
 //!
-//! Held by: the tests of `chunks.rs`, `tests/tests/resident_memory.rs`.
+//! Held by: `std-adapter/src/memory/chunks/tests.rs`, `tests/tests/resident_memory.rs`.
 
 #![allow(unsafe_code)]
 

@@ -13,6 +13,7 @@
 
 use crate::memory::budget::TellsAtEnd;
 use crate::memory::lent::LentBytes;
+use crate::memory::ordered::Ordered;
 use crate::memory::page_frame::PageFrame;
 use crate::pages::resident::Resident;
 use crate::sync::{Arc, Weak, try_arc};
@@ -76,16 +77,18 @@ fn end_loan(page: &Resident, lent: &LentBytes) {
     }
 }
 
-/// The pages of one content that are lent, some of which may have come back.
+/// The pages of one content that are lent, and about as many that have come back.
 #[derive(Debug, Default)]
-pub(crate) struct LentPages(Vec<(u64, Weak<LentPage>)>);
+pub(crate) struct LentPages {
+    pages: Ordered<Weak<LentPage>>,
+    /// Where to look next for one that has come back.
+    hand: u64,
+}
 
 impl LentPages {
     /// Page `index`, if it is lent.
-    pub(crate) fn find(&mut self, index: u64) -> Option<Arc<LentPage>> {
-        self.0.retain(|(_, page)| page.strong_count() > 0);
-        let lent = self.0.iter().find(|(other, _)| *other == index);
-        lent.and_then(|(_, page)| page.upgrade())
+    pub(crate) fn find(&self, index: u64) -> Option<Arc<LentPage>> {
+        self.pages.get(index)?.upgrade()
     }
 
     /// Lends `page`, whose frame is counted in `lent` already. `None`, and it is not counted any more, if there is no memory to
@@ -98,8 +101,47 @@ impl LentPages {
     ) -> Option<Arc<LentPage>> {
         let _tells = TellsAtEnd(Arc::clone(page.frame.budget()));
         let page = try_arc(LentPage { page, lent, _tells })?;
-        self.0.try_reserve(1).ok()?;
-        self.0.push((index, Arc::downgrade(&page)));
+        *self.pages.try_insert(index)? = Arc::downgrade(&page);
+        self.forget_some();
         Some(page)
+    }
+
+    /// Forgets two pages that have come back, if they are the next. Called for each that is added, so that few are kept in vain.
+    fn forget_some(&mut self) {
+        let mut next = self.pages.from(self.hand).map(|(index, page)| (index, page.strong_count() == 0));
+        let two = [next.next(), next.next()];
+        drop(next);
+        self.hand = two[1].map_or(0, |(index, _)| index.saturating_add(1));
+        for (index, _) in two.into_iter().flatten().filter(|(_, is_back)| *is_back) {
+            self.pages.remove(index);
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use crate::memory::frame_pool::FramePool;
+
+    /// All that were lent were looked at for each loan, with the content locked.
+    #[test]
+    fn pages_are_found_while_they_are_lent_and_forgotten_when_they_are_back() {
+        let (frames, lent) = (FramePool::new(1 << 20, 64), Arc::new(LentBytes::default()));
+        let mut pages = LentPages::default();
+        let lend = |pages: &mut LentPages, index| {
+            let page = Resident::whole(frames.acquire(64).unwrap(), 0, false, None);
+            pages.add(index, Arc::new(page), Arc::clone(&lent)).unwrap()
+        };
+        let kept: Vec<_> = (0..100).map(|index| lend(&mut pages, 3 * index)).collect();
+        for index in 1000..3000 {
+            drop(lend(&mut pages, index));
+            assert!(pages.find(index).is_none());
+        }
+        let noted = pages.pages.from(0).count();
+        assert!((100..=202).contains(&noted), "{noted}");
+        assert!((0..).zip(&kept).all(|(index, page)| Arc::ptr_eq(&pages.find(3 * index).unwrap(), page)));
+        assert!(pages.find(1).is_none());
+        std::mem::forget(kept); // they were not counted as lent
     }
 }

@@ -8,6 +8,8 @@
 //! - No subject is lost: a job that was not begun gives it back when its waiter [takes](Pending::take_back) it, and drops it with
 //!   its waiter. One that runs when its waiter is dropped runs to its end, and drops it then. So neither the queue nor a task keeps
 //!   a subject whose waiter is gone, and the pool, which a subject refers to, is not kept by its own queue.
+//! - A task runs a bounded number of jobs, after which those who wait start another: so a runtime that is shut down does not go on
+//!   with the jobs of others.
 //! - A runtime that is shut down may drop tasks that it has not begun. The next poll of any waiter starts another one in the
 //!   runtime of that waiter, and all waiters are woken for that. If that runtime takes no tasks either, the waiter gets its
 //!   subject back and [`NotRun::ShutDown`].
@@ -30,6 +32,9 @@ use std::task::{Context, Poll, Waker};
 
 /// Tasks of one pool at once. More would wait for the same disk, and take threads from the rest of the program.
 pub(crate) const TASKS_MAX: usize = if cfg!(overspill_loom) { 1 } else { 4 };
+
+/// Jobs that a task runs. All who wait are woken then, so not too few.
+const JOBS_MAX: usize = 256;
 
 /// The jobs of one pool.
 #[derive(Debug)]
@@ -187,19 +192,24 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Runs jobs until there is none. Blocks, and so belongs on a thread that may.
+    /// Runs jobs until there is none, or many are done. Blocks, and so belongs on a thread that may.
     pub(crate) fn run(mut self) {
         self.is_started = true;
         if let Ok(mut queue) = self.offload.queue() {
             queue.starting -= 1;
         }
-        while let Some(job) = self.offload.next() {
+        for _ in 0..JOBS_MAX {
+            let Some(job) = self.offload.next() else { return };
             // If its waiter is gone, what it worked on and what came of it are dropped here, which runs foreign code.
             let _ = contained(move || {
                 job.run();
                 drop(job);
             });
         }
+        if let Ok(mut queue) = self.offload.queue() {
+            queue.tasks -= 1;
+        }
+        self.offload.wake_queued();
     }
 }
 
@@ -354,6 +364,24 @@ mod tests {
         assert!(second.poll(&context, &spawn).is_pending());
         tasks.take().into_iter().for_each(Drain::run);
         assert_eq!(second.poll(&context, &spawn), Poll::Ready((3, Ok(6))));
+    }
+
+    /// A task went on for as long as there were jobs, of whichever runtime: one that was shut down waited for it.
+    #[test]
+    fn a_task_ends_though_there_are_more_jobs() {
+        let offload = Arc::new(Offload::new());
+        let context = Context::from_waker(Waker::noop());
+        let tasks = RefCell::new(Vec::new());
+        let spawn = |drain| tasks.borrow_mut().push(drain);
+        let number = u32::try_from(JOBS_MAX).unwrap() + 1;
+        let mut jobs: Vec<_> = (0..number).map(|n| offload.submit(n, double).unwrap()).collect();
+        assert!(jobs[0].poll(&context, &spawn).is_pending());
+        tasks.take().into_iter().for_each(Drain::run);
+        assert_eq!((offload.tasks(), offload.queue().unwrap().jobs.len()), (0, 1));
+        let last = jobs.last_mut().unwrap();
+        assert!(last.poll(&context, &spawn).is_pending(), "who waits starts another");
+        tasks.take().into_iter().for_each(Drain::run);
+        assert_eq!(last.poll(&context, &spawn), Poll::Ready((number, Ok(2 * number))));
     }
 
     /// It was dropped by the task, outside what contains a panic: the task was counted for ever, and four such held up all jobs.

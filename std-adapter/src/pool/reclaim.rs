@@ -355,11 +355,9 @@ impl PoolState {
             donor.returned.borrow().iter().for_each(|&index| table.settle(index));
         });
         frames.iter().for_each(|_| self.counters.count_reclaim());
-        if frames.is_empty() && reason == SpillReason::Reclaimed {
-            // Only those that were entered: one that was in use may have something to give a moment later.
-            let registry = self.registry.iter();
-            registry
-                .for_each(|registry| donors.iter().for_each(|donor| registry.note_gave_nothing(donor.table)));
+        let gave_nothing = frames.is_empty() && reason == SpillReason::Reclaimed;
+        if let Some(registry) = self.registry.as_ref().filter(|_| gave_nothing) {
+            donors.iter().for_each(|donor| registry.note_gave_nothing(donor.table)); // who was in use is no donor here
         }
         drop(held_back);
         self.disk.quota().serve_if_waiting();
