@@ -73,7 +73,7 @@ pub use self::tokio::{
     buffer::{AsyncSpillBuffer, IntoInnerError},
     frozen_reader::AsyncFrozenReader,
     spool_reader::AsyncSpoolReader,
-    spool_writer::AsyncSpoolWriter,
+    spool_writer::{AsyncSpoolWriter, FinishError},
 };
 pub use api::buffer::SpillBuffer;
 pub use api::buffer_builder::BufferBuilder;

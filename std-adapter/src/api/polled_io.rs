@@ -24,24 +24,15 @@ enum Source {
 impl Polled {
     // ---- writing
 
+    /// Writes all of `data` if it lies in the window. Otherwise does nothing and returns false.
     #[inline]
-    pub(crate) fn poll_write(
-        &mut self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if let Some(buffer) = &mut self.home
-            && self.beside.is_empty()
-            && buffer.pager.write_window(&mut self.position, data)
-        {
-            return Poll::Ready(Ok(data.len()));
-        }
-        self.poll_write_slow(context, runtime, data)
+    pub(crate) fn write_window(&mut self, data: &[u8]) -> bool {
+        let Some(buffer) = &mut self.home else { return false };
+        self.beside.is_empty() && buffer.pager.write_window(&mut self.position, data)
     }
 
     #[cold]
-    fn poll_write_slow(
+    pub(crate) fn poll_write(
         &mut self,
         context: &mut Context<'_>,
         runtime: &impl Runtime,
@@ -91,24 +82,15 @@ impl Polled {
 
     // ---- reading
 
+    /// Reads all of `buf` if it lies in the window. Otherwise does nothing and returns false.
     #[inline]
-    pub(crate) fn poll_read(
-        &mut self,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        if let Some(buffer) = &mut self.home
-            && self.beside.is_empty()
-            && buffer.pager.read_window(&mut self.position, buf)
-        {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        self.poll_read_slow(context, runtime, buf)
+    pub(crate) fn read_window(&mut self, buf: &mut [u8]) -> bool {
+        let Some(buffer) = &mut self.home else { return false };
+        self.beside.is_empty() && buffer.pager.read_window(&mut self.position, buf)
     }
 
     #[cold]
-    fn poll_read_slow(
+    pub(crate) fn poll_read(
         &mut self,
         context: &Context<'_>,
         runtime: &impl Runtime,

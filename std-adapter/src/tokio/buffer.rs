@@ -10,6 +10,7 @@ use crate::api::polled::Polled;
 use crate::sync::Arc;
 use crate::sync::fork::Lock;
 use crate::tokio::runtime::Tokio;
+use crate::tokio::turn::poll_turn;
 use crate::tokio::vectored::write_vectored;
 use std::fmt;
 use std::future::poll_fn;
@@ -23,7 +24,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 /// It implements [`AsyncRead`], [`AsyncWrite`], [`AsyncSeek`] and [`AsyncBufRead`], and does what a `SpillBuffer` does. It promises
 /// besides:
 ///
-/// - What touches memory alone is done by the poll itself, without an allocation or a switch of tasks.
+/// - What touches memory alone is done by the poll itself, up to 1 MiB, without an allocation or a switch of tasks. It counts as tokio's
+///   own operations do, once for 64 KiB: so a task that moves much lets [others run](tokio::task::coop).
 /// - No poll calls the store. That is done on the blocking threads of the runtime that polls, by at most four tasks of each pool,
 ///   whatever the number of buffers, a megabyte at a time where bytes follow each other.
 /// - `Ready(Ok(n))` of a write means held: the bytes are in memory or in the store, and are read back from now on. So `flush` and
@@ -239,7 +241,11 @@ impl AsyncWrite for AsyncSpillBuffer {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.polled.poll_write(context, &Tokio, data)
+        if self.polled.write_window(data) {
+            return Poll::Ready(Ok(data.len()));
+        }
+        let len = ready!(poll_turn(context, data.len()));
+        self.polled.poll_write(context, &Tokio, &data[..len])
     }
 
     fn poll_write_vectored(
@@ -247,7 +253,7 @@ impl AsyncWrite for AsyncSpillBuffer {
         context: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        write_vectored(bufs, |data| self.polled.poll_write(context, &Tokio, data))
+        write_vectored(bufs, |data| self.as_mut().poll_write(context, data))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -272,7 +278,12 @@ impl AsyncRead for AsyncSpillBuffer {
         context: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = ready!(self.polled.poll_read(context, &Tokio, buf.initialize_unfilled()))?;
+        let room = buf.initialize_unfilled();
+        let mut read = room.len();
+        if !self.polled.read_window(room) {
+            let len = ready!(poll_turn(context, read));
+            read = ready!(self.polled.poll_read(context, &Tokio, &mut room[..len]))?;
+        }
         buf.advance(read);
         Poll::Ready(Ok(()))
     }
@@ -280,6 +291,7 @@ impl AsyncRead for AsyncSpillBuffer {
 
 impl AsyncBufRead for AsyncSpillBuffer {
     fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        ready!(poll_turn(context, 0));
         self.get_mut().polled.poll_fill_buf(context, &Tokio)
     }
 

@@ -8,6 +8,7 @@ use crate::api::frozen_reader::FrozenReader;
 use crate::api::held::Held;
 use crate::api::polled_reader::{Lent, PolledReader};
 use crate::tokio::runtime::Tokio;
+use crate::tokio::turn::poll_turn;
 use std::fmt;
 use std::io::{self, BufRead, Seek, SeekFrom};
 use std::pin::Pin;
@@ -18,7 +19,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 ///
 /// It implements [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`], and does what a `FrozenReader` does. It promises besides:
 ///
-/// - What is in memory is read by the poll itself, all that the caller has room for, without an allocation or a switch of tasks.
+/// - What is in memory is read by the poll itself, up to 1 MiB, without an allocation or a switch of tasks. It counts as tokio's own
+///   operations do, once for 64 KiB: so a task that moves much lets [others run](tokio::task::coop).
 /// - No poll calls the store, or waits for a thread that does. The store is read by the [jobs](crate::AsyncSpillBuffer) of the pool, up
 ///   to 256 KiB ahead of the reader.
 /// - An error goes to the read that needs the bytes, and the position stays. The next read tries again.
@@ -109,7 +111,7 @@ impl Clone for AsyncFrozenReader {
     }
 }
 
-/// Fills the caller's buffer with what is in memory, and waits only if that is nothing.
+/// Fills the caller's buffer with what is in memory, up to 1 MiB, and waits only if that is nothing.
 impl AsyncRead for AsyncFrozenReader {
     #[inline]
     fn poll_read(
@@ -124,7 +126,8 @@ impl AsyncRead for AsyncFrozenReader {
             buf.advance(len);
             return Poll::Ready(Ok(()));
         }
-        let read = ready!(this.polled.poll_read(context, &Tokio, &mut reader.view(), room))?;
+        let len = ready!(poll_turn(context, len));
+        let read = ready!(this.polled.poll_read(context, &Tokio, &mut reader.view(), &mut room[..len]))?;
         buf.advance(read);
         Poll::Ready(Ok(()))
     }
@@ -132,6 +135,7 @@ impl AsyncRead for AsyncFrozenReader {
 
 impl AsyncBufRead for AsyncFrozenReader {
     fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        ready!(poll_turn(context, 0));
         let this = self.get_mut();
         let reader = this.reader.get_mut();
         Poll::Ready(Ok(match ready!(this.polled.poll_lend(context, &Tokio, &mut reader.view()))? {

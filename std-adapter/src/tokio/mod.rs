@@ -6,6 +6,7 @@
 //! | `frozen_reader` | a reader of frozen content |
 //! | `spool_reader`, `spool_writer` | the ends of a spool |
 //! | `vectored` | how several slices are written |
+//! | `turn` | how a task lets others run |
 //! | `runtime` | how a job gets a thread, and a wait its end |
 
 pub(crate) mod buffer;
@@ -13,4 +14,5 @@ pub(crate) mod frozen_reader;
 pub(crate) mod runtime;
 pub(crate) mod spool_reader;
 pub(crate) mod spool_writer;
+pub(crate) mod turn;
 pub(crate) mod vectored;

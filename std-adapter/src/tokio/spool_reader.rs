@@ -9,6 +9,7 @@ use crate::api::polled_follower::Waiting;
 use crate::api::polled_reader::{Lent, PolledReader};
 use crate::api::spool_reader::SpoolReader;
 use crate::tokio::runtime::Tokio;
+use crate::tokio::turn::poll_turn;
 use std::fmt;
 use std::io::{self, BufRead, Seek, SeekFrom};
 use std::pin::Pin;
@@ -112,7 +113,7 @@ impl Clone for AsyncSpoolReader {
     }
 }
 
-/// Fills the caller's buffer with what is written and in memory, and waits only if that is nothing.
+/// Fills the caller's buffer with what is written and in memory, up to 1 MiB, and waits only if that is nothing.
 impl AsyncRead for AsyncSpoolReader {
     #[inline]
     fn poll_read(
@@ -131,9 +132,13 @@ impl AsyncRead for AsyncSpoolReader {
         let read = if is_read {
             len
         } else {
+            let len = ready!(poll_turn(context, len));
             match ready!(reader.poll_more(context, &Tokio, &mut this.waiting))? {
                 0 => 0,
-                left => ready!(this.polled.poll_read(context, &Tokio, &mut reader.view(left), room))?,
+                left => {
+                    let room = &mut room[..len];
+                    ready!(this.polled.poll_read(context, &Tokio, &mut reader.view(left), room))?
+                }
             }
         };
         buf.advance(read);
@@ -144,6 +149,7 @@ impl AsyncRead for AsyncSpoolReader {
 
 impl AsyncBufRead for AsyncSpoolReader {
     fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        ready!(poll_turn(context, 0));
         let this = self.get_mut();
         this.seeking = None;
         let reader = this.reader.get_mut();

@@ -8,12 +8,13 @@ use crate::api::frozen::Frozen;
 use crate::api::polled_writer::PolledWriter;
 use crate::api::spool::SpoolWriter;
 use crate::tokio::runtime::Tokio;
+use crate::tokio::turn::poll_turn;
 use crate::tokio::vectored::write_vectored;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
 /// A [`SpoolWriter`] for tokio: it appends without stalling the event loop.
@@ -63,18 +64,48 @@ impl AsyncSpoolWriter {
     ///
     /// # Errors
     /// If what was accepted beside the pages, which only happens if these get no memory, finds no room in the store either, or no
-    /// runtime can move it there. The writer is dropped then, and readers get an error after all that was written.
+    /// runtime can move it there. The error has the writer, with all that was accepted, to be finished later.
     ///
     /// # Cancel safety
-    /// The future has the writer, and drops it.
-    pub async fn finish(self) -> io::Result<Frozen> {
-        let mut polled = self.polled;
-        poll_fn(|context| polled.poll_finish(context, &Tokio)).await
+    /// The future has the writer, and drops it: readers get an error after all that was written.
+    pub async fn finish(mut self) -> Result<Frozen, FinishError> {
+        let finished = poll_fn(|context| self.polled.poll_finish(context, &Tokio)).await;
+        finished.map_err(|error| FinishError { error, writer: Box::new(self) })
     }
 
     /// Says that there will be no more, though the content is not whole, as [`SpoolWriter::fail`] does. Waits for nothing.
     pub fn fail(self, reason: impl fmt::Display) {
         self.polled.fail(reason);
+    }
+}
+
+/// A spool that could not be finished, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("the last bytes that were accepted found no room")]
+pub struct FinishError {
+    #[source]
+    error: io::Error,
+    writer: Box<AsyncSpoolWriter>,
+}
+
+impl FinishError {
+    /// Why.
+    #[must_use]
+    pub fn error(&self) -> &io::Error {
+        &self.error
+    }
+
+    /// The writer, with all that was accepted. Readers go on waiting for it.
+    #[must_use]
+    pub fn into_writer(self) -> AsyncSpoolWriter {
+        *self.writer
+    }
+}
+
+/// Drops the writer, which fails the readers, and keeps why it could not be finished.
+impl From<FinishError> for io::Error {
+    fn from(error: FinishError) -> Self {
+        error.error
     }
 }
 
@@ -84,7 +115,8 @@ impl AsyncWrite for AsyncSpoolWriter {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.polled.poll_write(context, &Tokio, data)
+        let len = ready!(poll_turn(context, data.len()));
+        self.polled.poll_write(context, &Tokio, &data[..len])
     }
 
     fn poll_write_vectored(
@@ -92,7 +124,7 @@ impl AsyncWrite for AsyncSpoolWriter {
         context: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        write_vectored(bufs, |data| self.polled.poll_write(context, &Tokio, data))
+        write_vectored(bufs, |data| self.as_mut().poll_write(context, data))
     }
 
     fn is_write_vectored(&self) -> bool {

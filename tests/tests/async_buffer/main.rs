@@ -9,11 +9,13 @@ mod along;
 mod closing;
 mod compat;
 mod dropped;
+mod finish;
 mod left;
 mod readers;
 mod servers;
 mod spools;
 mod subject;
+mod turns;
 
 use overspill::Checksums;
 use overspill::testing::Failure;

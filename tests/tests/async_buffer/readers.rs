@@ -355,7 +355,7 @@ fn end_of(bench: &Bench, writer: AsyncSpoolWriter, random: &mut Random, written:
                 let mut finish = pin!(finish);
                 poll_fn(|context| as_loop(|| finish.as_mut().poll(context))).await
             });
-            bench.note(finished).inspect(|frozen| assert_eq!(frozen.len(), written))
+            bench.note(finished.map_err(io::Error::from)).inspect(|frozen| assert_eq!(frozen.len(), written))
         }
     }
 }

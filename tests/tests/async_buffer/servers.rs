@@ -159,6 +159,7 @@ fn a_buffer_outlives_the_runtime_that_was_to_make_room_for_it() {
     // A poll outside a runtime says so, to the call, and loses nothing.
     let more = pattern(0, end, 50_000);
     let error = block_on(goes_on.write_all(&more)).unwrap_err();
+    assert!(matches!(SpillError::of(&error), Some(SpillError::NoRuntime)), "{error}");
     assert!(error.to_string().contains("runtime"), "{error}");
     let end = usize::try_from(goes_on.len()).unwrap();
     let second = runtime(1);
@@ -477,4 +478,18 @@ fn bytes_whose_room_another_has_taken_meanwhile_are_late_and_not_lost() {
         assert_eq!(pool.stats().disk_used, 0);
         pool.check_invariants();
     }
+}
+
+/// What a job was given has panicked: the call says so, and the buffer goes on.
+#[test]
+fn a_panic_of_a_job_is_an_error_of_its_call() {
+    let pool = SpillPool::builder().memory(0).store(MemoryStore::new()).build().unwrap();
+    let mut buffer = pool.buffer().into_async();
+    runtime(1).block_on(async {
+        buffer.write_all(b"kept").await.unwrap();
+        let error = buffer.run(|_| -> () { panic!("on purpose") }).await.unwrap_err();
+        let Some(SpillError::JobPanicked { message, .. }) = SpillError::of(&error) else { panic!("{error}") };
+        assert_eq!(message, "on purpose");
+    });
+    assert_eq!(content(runtime(1).block_on(buffer.into_inner()).unwrap()), b"kept");
 }
