@@ -116,6 +116,10 @@ pub enum SpillError {
 
     /// The store has no room: the disk is full, or a file system quota or a file size limit is reached.
     /// Kind: `StorageFull`.
+    ///
+    /// At a file size limit (`ulimit -f`, systemd's `LimitFSIZE`) the system first sends `SIGXFSZ`, which ends a process that neither
+    /// ignores nor handles it. A program that may have such a limit does so once, as by
+    /// `signal_hook::flag::register(SIGXFSZ, Default::default())`.
     #[error("the store is full: cannot write {len} bytes at its offset {offset}")]
     #[non_exhaustive]
     StoreFull {
@@ -228,6 +232,20 @@ pub enum SpillError {
     #[error("{}", crate::sync::fork::Forked)]
     Forked,
 
+    /// No runtime does the work of an async operation that needs the store: it was polled outside of one, or in one that is shutting
+    /// down. Kind: `Other`. Nothing was lost: polled in a runtime, it goes on.
+    #[error("there is no runtime to run a job of the store, or it is shutting down; nothing was lost")]
+    NoRuntime,
+
+    /// The work of an async operation has panicked, in the store or in what `AsyncSpillBuffer::run` was given. Kind:
+    /// `Other`.
+    #[error("a job has panicked: {message}")]
+    #[non_exhaustive]
+    JobPanicked {
+        /// The message of the panic.
+        message: String,
+    },
+
     /// A seek would have ended before 0 or past `u64::MAX`. The position has not moved. Kind: `InvalidInput`.
     #[error("a seek by {offset} from {from} leads out of 0..={}", u64::MAX)]
     #[non_exhaustive]
@@ -302,6 +320,7 @@ impl SpillError {
             SpillError::InvalidSeek { .. } | SpillError::Passed { .. } => io::ErrorKind::InvalidInput,
             SpillError::Unfinished { .. } => io::ErrorKind::ConnectionAborted,
             SpillError::NothingWritten { .. } => io::ErrorKind::TimedOut,
+            SpillError::NoRuntime | SpillError::JobPanicked { .. } => io::ErrorKind::Other,
         }
     }
 }
@@ -332,155 +351,4 @@ fn has_memory_for_one() -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::error::Error;
-
-    fn source() -> io::Error {
-        io::Error::from(io::ErrorKind::PermissionDenied)
-    }
-
-    fn limit(scope: DiskLimitScope, waited: Duration) -> SpillError {
-        SpillError::DiskLimit { limit: 10, used: 9, requested: 4, scope, waited }
-    }
-
-    /// One error of each variant and scope, its kind, its text, and whether it has a source.
-    fn table() -> [(SpillError, io::ErrorKind, &'static str, bool); 10] {
-        use io::ErrorKind::*;
-        [
-            (
-                limit(DiskLimitScope::Pool, Duration::ZERO),
-                QuotaExceeded,
-                "disk limit of the pool reached: 4 more bytes requested, 9 of 10 used; drop or truncate other \
-                 buffers, or raise the limit",
-                false,
-            ),
-            (
-                limit(DiskLimitScope::Buffer, Duration::from_millis(1500)),
-                QuotaExceeded,
-                "disk limit of the buffer reached (no room came free in 1.5s): 4 more bytes requested, 9 of 10 \
-                 used; truncate the buffer, or give the next one a higher limit",
-                false,
-            ),
-            (
-                SpillError::StoreFull { offset: 7, len: 8, source: source() },
-                StorageFull,
-                "the store is full: cannot write 8 bytes at its offset 7",
-                true,
-            ),
-            (
-                SpillError::Store { operation: StoreOperation::Read, offset: 7, len: 8, source: source() },
-                PermissionDenied,
-                "the store failed: cannot read 8 bytes at its offset 7",
-                true,
-            ),
-            (
-                SpillError::Corrupted { position: 1, offset: 2, len: 3 },
-                InvalidData,
-                "3 bytes at position 1 were changed in the store, at its offset 2: they do not have their \
-                 checksum; overwrite or cut off all of them",
-                false,
-            ),
-            (
-                SpillError::Directory { dir: "some/where".into(), source: source() },
-                PermissionDenied,
-                "cannot make a temp file in some/where; make the directory usable, or choose another",
-                true,
-            ),
-            (
-                SpillError::TooLarge { position: 5, requested: 6 },
-                FileTooLarge,
-                "cannot take 6 bytes at position 5: positions end at 18446744073709551615",
-                false,
-            ),
-            (
-                SpillError::InvalidSeek { from: 5, offset: -6 },
-                InvalidInput,
-                "a seek by -6 from 5 leads out of 0..=18446744073709551615",
-                false,
-            ),
-            (
-                SpillError::Target { path: "some/file".into(), source: source() },
-                PermissionDenied,
-                "cannot write some/file",
-                true,
-            ),
-            (
-                SpillError::NotDurable { path: "some/file".into(), source: source() },
-                PermissionDenied,
-                "some/file has the new content, but its directory could not be synced: a crash of the machine may \
-                 undo the name",
-                true,
-            ),
-        ]
-    }
-
-    /// The same of those of a spool, and of a forked process.
-    fn table_of_spools_and_forks() -> [(SpillError, io::ErrorKind, &'static str, bool); 5] {
-        use io::ErrorKind::*;
-        [
-            (
-                SpillError::Forked,
-                Deadlock,
-                "this process was forked while another thread was using the same pool; make a pool of its own here",
-                false,
-            ),
-            (
-                SpillError::Unfinished { written: 7, reason: None },
-                ConnectionAborted,
-                "the writer was dropped after 7 bytes, before the end",
-                false,
-            ),
-            (
-                SpillError::Unfinished { written: 7, reason: Some("no more".to_owned()) },
-                ConnectionAborted,
-                "the writer failed (no more) after 7 bytes, before the end",
-                false,
-            ),
-            (
-                SpillError::NothingWritten { waited: Duration::from_millis(1500) },
-                TimedOut,
-                "nothing was written for 1.5s",
-                false,
-            ),
-            (
-                SpillError::Passed { position: 7, kept_from: 8 },
-                InvalidInput,
-                "the bytes at position 7 were read once and are gone; what is kept begins at 8",
-                false,
-            ),
-        ]
-    }
-
-    #[test]
-    fn each_error_has_its_kind_text_and_source_also_within_an_io_error() {
-        for (error, kind, text, has_source) in table().into_iter().chain(table_of_spools_and_forks()) {
-            assert_eq!((error.kind(), error.to_string()), (kind, text.to_owned()));
-            assert_eq!(error.source().is_some(), has_source, "{text}");
-            let outer = io::Error::from(error);
-            assert_eq!((outer.kind(), outer.to_string()), (kind, text.to_owned()));
-            let back = outer.downcast::<SpillError>().expect("the error itself is within");
-            assert_eq!(back.kind(), kind);
-        }
-    }
-
-    /// An error for want of memory was to be boxed.
-    #[test]
-    fn an_error_for_want_of_memory_takes_none() {
-        let error = io::Error::from(SpillError::OutOfMemory);
-        assert_eq!((error.kind(), error.get_ref().is_none()), (io::ErrorKind::OutOfMemory, true));
-        assert!(SpillError::OutOfMemory.to_string().starts_with("no memory to note"));
-    }
-
-    /// A printed chain showed "permission denied" twice: at the end of the outer error's line, and as its
-    /// source.
-    #[test]
-    fn a_chain_shows_each_error_once() {
-        for (error, _, _, has_source) in table() {
-            let outer = error.to_string();
-            let inner = error.source().map(ToString::to_string);
-            assert_eq!(inner.is_some(), has_source);
-            assert!(inner.is_none_or(|inner| !outer.contains(&inner)), "{outer}");
-        }
-    }
-}
+mod tests;

@@ -53,6 +53,27 @@ fn read_at_reads_the_content_there_and_the_position_stays() {
     }
 }
 
+/// A count that was dropped by `?` was a half-written header.
+#[test]
+fn all_of_it_is_read_and_written_or_it_is_an_error() {
+    for (mut buffer, mut content) in buffers(5 * PAGE) {
+        buffer.seek(SeekFrom::Start(3)).unwrap();
+        buffer.write_all_at(&[9; 3 * PAGE], 5).unwrap();
+        content[5..5 + 3 * PAGE].fill(9);
+        let mut read = vec![0; 4 * PAGE];
+        buffer.read_exact_at(&mut read, 7).unwrap();
+        assert!(read == content[7..7 + 4 * PAGE]);
+        let short = buffer.read_exact_at(&mut read, PAGE as u64 + 1).unwrap_err();
+        assert_eq!((short.kind(), buffer.position()), (ErrorKind::UnexpectedEof, 3));
+    }
+    let pool = SpillPool::builder().memory(0).disk(2 * PAGE as u64).page_size(PAGE).store(MemoryStore::new());
+    let mut buffer = pool.build().unwrap().buffer();
+    buffer.write_all(&[1; PAGE]).unwrap();
+    assert_eq!(buffer.write_at(&[2; 3 * PAGE], PAGE as u64 / 2).unwrap(), PAGE / 2 + PAGE);
+    let refused = buffer.write_all_at(&[3; 3 * PAGE], PAGE as u64 / 2).unwrap_err();
+    assert_eq!((refused.kind(), buffer.position()), (ErrorKind::QuotaExceeded, PAGE as u64));
+}
+
 #[test]
 fn write_at_writes_there_and_the_position_stays() {
     for (mut buffer, mut content) in buffers(5 * PAGE) {

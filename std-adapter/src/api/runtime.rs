@@ -2,6 +2,7 @@
 //!
 //! Held by: the layers in `tests/tests/tidy.rs`, which keep runtimes out of what is below their faces.
 
+use crate::error::SpillError;
 use crate::pool::offload::{Drain, NotRun};
 use std::io;
 use std::pin::Pin;
@@ -21,11 +22,8 @@ pub(crate) type Timer = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// The error of a call whose job was not done.
 pub(crate) fn not_run(reason: NotRun) -> io::Error {
-    io::Error::other(match reason {
-        NotRun::ShutDown => {
-            "there is no runtime to run a job of the store, or it is shutting down; nothing was lost"
-                .to_owned()
-        }
-        NotRun::Panicked(message) => format!("a job has panicked: {message}"),
+    io::Error::from(match reason {
+        NotRun::ShutDown => SpillError::NoRuntime,
+        NotRun::Panicked(message) => SpillError::JobPanicked { message },
     })
 }

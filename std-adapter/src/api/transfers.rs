@@ -21,7 +21,8 @@ impl SpillBuffer {
     /// Reads from `offset` into `buf`, and returns the number of bytes: 0 at the end or past it, or if `buf`
     /// is empty. The position stays.
     ///
-    /// May read less than `buf` holds before the end of the content; call again for the rest.
+    /// May read less than `buf` holds before the end of the content; call again for the rest, or
+    /// [`read_exact_at`](SpillBuffer::read_exact_at).
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -40,7 +41,24 @@ impl SpillBuffer {
     }
 
     /// Writes `data` at `offset`, and returns the number of bytes taken: at least one, unless `data` is
-    /// empty. A gap between the end and `offset` becomes zeros. The position stays.
+    /// empty. A gap between the end and `offset` becomes zeros. The position stays. For all of `data`:
+    /// [`write_all_at`](SpillBuffer::write_all_at).
+    ///
+    /// # Errors
+    /// As [`write`](Write::write).
+    pub fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<usize> {
+        self.at_offset(offset, |buffer| buffer.write(data))
+    }
+
+    /// Reads all of `buf` from `offset`. The position stays.
+    ///
+    /// # Errors
+    /// Of kind `UnexpectedEof` if the content ends before; else as [`read`](io::Read::read). What `buf` holds then is not specified.
+    pub fn read_exact_at(&mut self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.at_offset(offset, |buffer| io::Read::read_exact(buffer, buf))
+    }
+
+    /// Writes all of `data` at `offset`. A gap between the end and `offset` becomes zeros. The position stays.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -48,15 +66,15 @@ impl SpillBuffer {
     ///
     /// let mut buffer = SpillBuffer::new();
     /// buffer.write_all(b"length unknown: the text")?;
-    /// buffer.write_at(b"8      ", 7)?; // fills in the length
+    /// buffer.write_all_at(b"8      ", 7)?; // fills in the length
     /// assert_eq!(buffer.to_vec()?, b"length 8      : the text");
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
     /// # Errors
-    /// As [`write`](Write::write).
-    pub fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<usize> {
-        self.at_offset(offset, |buffer| buffer.write(data))
+    /// As [`write_all`](Write::write_all): a part may have been written then.
+    pub fn write_all_at(&mut self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.at_offset(offset, |buffer| buffer.write_all(data))
     }
 
     /// Runs `f` with the position at `offset`, then restores the position.

@@ -10,6 +10,7 @@
 //!
 //! Held by: `tests/servers/tests/bodies.rs`.
 
+use crate::api::buffer::SpillBuffer;
 use crate::api::frozen::Frozen;
 use crate::api::held::Held;
 use crate::api::read_ahead::{Piece, ReadAhead, Source};
@@ -73,6 +74,13 @@ impl Frozen {
     #[must_use]
     pub fn body(&self) -> SpillBody {
         SpillBody::new(self.clone(), None)
+    }
+}
+
+/// A body without content, in a pool of its own.
+impl Default for SpillBody {
+    fn default() -> Self {
+        SpillBuffer::default().freeze().body()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why a body was not taken into a pool, and what to answer its sender.
 //!
-//! Promise: each variant has one status, and its text names what was received and what would have worked.
+//! Promise: the text of each names what was received and what would have worked, as its status does.
 //!
 //! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/upload.rs`.
 
@@ -34,10 +34,10 @@ pub enum CollectError {
 
     /// The pool could not take the body. Status 503 at the pool's disk limit, 507 if the store is full, 413 at a limit of
     /// this buffer alone, else 500.
-    #[error("there is no room for the body after {received} bytes; {}", if self.is_passing() {
-        "try again later"
-    } else {
-        "trying again will not help before the server has been looked after"
+    #[error("there is no room for the body after {received} bytes; {}", match self.status() {
+        StatusCode::SERVICE_UNAVAILABLE => "try again later",
+        StatusCode::PAYLOAD_TOO_LARGE => "send a shorter one",
+        _ => "trying again will not help before the server has been looked after",
     })]
     #[non_exhaustive]
     NoRoom {

@@ -37,6 +37,13 @@ impl<B> SpillResponseBody<B> {
     }
 }
 
+/// A body without content, as layers of others' need one to answer by themselves.
+impl<B> Default for SpillResponseBody<B> {
+    fn default() -> Self {
+        SpillResponseBody { kind: Kind::Refusal { text: None } }
+    }
+}
+
 impl<B: Body<Data = Bytes>> Body for SpillResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;

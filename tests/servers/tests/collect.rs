@@ -258,6 +258,12 @@ fn a_write_that_a_handler_makes_itself_has_the_same_status() {
     assert!(error.to_string().contains("after 7 bytes"), "{error}");
     let CollectError::NoRoom { source, .. } = error else { panic!() };
     assert!(matches!(SpillError::of(&source), Some(SpillError::DiskLimit { .. })));
+
+    // At a limit of the buffer alone, the client was told that the server has to be looked after.
+    let refused = pool.buffer_builder().disk(0).build().write_all(b"x").unwrap_err();
+    let error = CollectError::of_write(7, refused);
+    assert_eq!((error.status(), error.retry_after()), (413.try_into().unwrap(), None));
+    assert!(error.to_string().ends_with("send a shorter one"), "{error}");
 }
 
 // ---- into a spool

@@ -98,6 +98,26 @@ async fn what_cannot_be_collected_is_answered_and_the_service_not_called() {
     assert_eq!(echo.calls.load(Ordering::Relaxed), 0);
 }
 
+/// A layer that answers by itself, as those for timeouts and for CORS do, needs a body for that.
+#[tokio::test]
+async fn a_layer_around_it_has_a_body_to_answer_with() {
+    async fn answer<S, R>(service: S) -> R
+    where
+        S: tower::Service<Request<Scripted>, Response = Response<R>>,
+        R: Default,
+    {
+        drop(service);
+        R::default()
+    }
+    let pool = pool(1 << 20, u64::MAX);
+    let body = answer(SpillBodyLayer::new(pool).layer(Echo::default())).await;
+    assert!(http_body::Body::is_end_stream(&body) && http_body::Body::size_hint(&body).exact() == Some(0));
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "");
+    let empty = SpillBody::default();
+    assert_eq!(http_body::Body::size_hint(&empty).exact(), Some(0));
+    assert_eq!(empty.collect().await.unwrap().to_bytes(), "");
+}
+
 #[tokio::test]
 async fn axum_takes_the_layer_as_it_is() {
     let pool = pool(64 << 10, u64::MAX);
