@@ -107,12 +107,14 @@ struct Requested {
     progress: bool,
 }
 
-/// What the line requests; `None` if it must be refused.
+/// What the line requests, of what is repeated the last; `None` if it must be refused.
 fn naive_line(line: &[OsString]) -> Option<Requested> {
     let mut requested = Requested::default();
     let mut rest = line.iter().peekable();
-    // An argument that looks like an option is no value, except for a lone dash.
-    let is_value = |next: &&OsString| !next.as_bytes().starts_with(b"-") || next.as_bytes() == b"-";
+    // An argument that looks like an option is no size. It may be a name.
+    let is_value = |name: &[u8], next: &OsString| {
+        is_name(name) || !next.as_bytes().starts_with(b"-") || next.as_bytes() == b"-"
+    };
     while let Some(arg) = rest.next() {
         let mut arg = arg.as_bytes();
         if arg == b"--" {
@@ -124,11 +126,11 @@ fn naive_line(line: &[OsString]) -> Option<Requested> {
                 None => (long, None),
             };
             match requested.flag(name) {
-                Some(flag) if value.is_none() && !*flag => *flag = true,
+                Some(flag) if value.is_none() => *flag = true,
                 Some(_) => return None,
                 None => {
-                    let value_of = requested.value(name).filter(|value| value.is_none())?;
-                    *value_of = Some(value.or_else(|| rest.next_if(is_value).cloned())?);
+                    let value = value.or_else(|| rest.next_if(|next| is_value(name, next)).cloned());
+                    requested.set(name, value?)?;
                 }
             }
             continue;
@@ -136,8 +138,7 @@ fn naive_line(line: &[OsString]) -> Option<Requested> {
         arg = arg.strip_prefix(b"-").filter(|cluster| !cluster.is_empty())?;
         while let Some((letter, behind)) = arg.split_first() {
             if *letter == b'a' {
-                requested.append = !std::mem::replace(&mut requested.append, true);
-                requested.append.then_some(())?;
+                requested.append = true;
                 arg = behind;
                 continue;
             }
@@ -148,16 +149,21 @@ fn naive_line(line: &[OsString]) -> Option<Requested> {
                 b'o' => b"output",
                 _ => return None,
             };
-            let value = requested.value(name).filter(|value| value.is_none())?;
-            *value = Some(if behind.is_empty() {
-                rest.next_if(is_value).cloned()?
+            let value = if behind.is_empty() {
+                rest.next_if(|next| is_value(name, next)).cloned()?
             } else {
                 OsStr::from_bytes(behind.strip_prefix(b"=").unwrap_or(behind)).to_owned()
-            });
+            };
+            requested.set(name, value)?;
             break;
         }
     }
     requested.valid()
+}
+
+/// Whether the value of this option is the name of a file.
+fn is_name(option: &[u8]) -> bool {
+    matches!(option, b"dir" | b"output")
 }
 
 impl Requested {
@@ -171,27 +177,26 @@ impl Requested {
         }
     }
 
-    fn value(&mut self, name: &[u8]) -> Option<&mut Option<OsString>> {
-        match name {
-            b"memory" => Some(&mut self.memory),
-            b"disk" => Some(&mut self.disk),
-            b"dir" => Some(&mut self.dir),
-            b"output" => Some(&mut self.output),
-            _ => None,
-        }
+    /// Sets an option. `None` if there is none of that name, or the value is none for it.
+    fn set(&mut self, name: &[u8], value: OsString) -> Option<()> {
+        let is_valid = match is_name(name) {
+            true => !value.is_empty(),
+            false => naive_size(value.to_str()?).is_some(),
+        };
+        let option = match name {
+            b"memory" => &mut self.memory,
+            b"disk" => &mut self.disk,
+            b"dir" => &mut self.dir,
+            b"output" => &mut self.output,
+            _ => return None,
+        };
+        *option = Some(value);
+        is_valid.then_some(())
     }
 
-    /// Itself, if its values are valid and fit together.
+    /// Itself, if its values fit together.
     fn valid(self) -> Option<Self> {
-        let is_size = |text: &Option<OsString>| {
-            text.as_ref().is_none_or(|text| text.to_str().is_some_and(|text| naive_size(text).is_some()))
-        };
-        let is_path = |path: &Option<OsString>| path.as_ref().is_none_or(|path| !path.is_empty());
-        let is_valid = is_size(&self.memory)
-            && is_size(&self.disk)
-            && is_path(&self.dir)
-            && is_path(&self.output)
-            && (!self.append || self.output.as_ref().is_some_and(|path| path != "-"));
+        let is_valid = !self.append || self.output.as_ref().is_some_and(|path| path != "-");
         is_valid.then_some(self)
     }
 

@@ -103,7 +103,7 @@ pub fn names_in(dir: &Path) -> Vec<String> {
 
 /// Reports a skipped test on the real standard error: `cargo test` holds back what `eprintln!` prints.
 pub fn skip(test: &str, why: &str) {
-    let _ = writeln!(io::stderr(), "SKIPPED {test}: {why}");
+    let _ = writeln!(io::stderr(), "skipped {test}: {why}");
 }
 
 /// Runs `f` on a thread of its own, and fails if it hangs.

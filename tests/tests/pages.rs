@@ -13,18 +13,28 @@ fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All pages of the repository.
-fn pages(dir: &Path, found: &mut Vec<PathBuf>) {
+/// All files of the repository, but for those that are made.
+fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let is_ours = !name.starts_with('.') && !["target", "artifacts", "corpus"].contains(&&*name);
-        if path.is_dir() && is_ours {
-            pages(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "md") {
+        // `.git` is a file in a linked work tree, and that names a path.
+        let is_ours = !name.starts_with('.') || [".ci", ".cargo", ".config"].contains(&&*name);
+        if !is_ours || ["target", "artifacts", "corpus"].contains(&&*name) {
+            continue;
+        }
+        if path.is_dir() {
+            files(&path, found);
+        } else {
             found.push(path);
         }
     }
+}
+
+/// All pages of the repository.
+fn pages(dir: &Path, found: &mut Vec<PathBuf>) {
+    files(dir, found);
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
 }
 
 /// The lines of a page that are not in a block of code.
@@ -191,6 +201,21 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Who looks for the test that answers a question finds it in the table.
+#[test]
+fn the_table_of_tests_has_each_of_them() {
+    let page = text(&root().join("tests/README.md"));
+    let entries = fs::read_dir(root().join("tests/tests")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let missing: Vec<_> = names
+        .map(|name| name.trim_end_matches(".rs").to_owned())
+        .filter(|name| {
+            !page.contains(&format!("--test {name} ")) && !page.contains(&format!("--test {name}`"))
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// Programs read the report of `--json` by the names that the page gives.
 #[test]
 fn the_page_of_the_command_names_the_members_of_its_report() {
@@ -207,4 +232,28 @@ fn the_page_of_the_command_names_the_members_of_its_report() {
     assert!(printed.len() > 10, "{printed:?}");
     let missing: Vec<_> = printed.iter().filter(|name| !named.contains(**name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// What names a machine in a text: a path of it, or a mirror that stands for a registry.
+fn names_a_machine(text: &str) -> Option<String> {
+    let words =
+        ["/wo rk/", "/ro ot/", "/ho me/", "replace -with", "index- url"].map(|word| word.replace(' ', ""));
+    words.into_iter().find(|word| text.contains(word))
+}
+
+/// The project speaks of itself alone: no paths of a machine, no hosts of a registry mirror.
+#[test]
+fn nothing_names_a_machine() {
+    let mut paths = Vec::new();
+    files(&root(), &mut paths);
+    assert!(paths.iter().any(|path| path.ends_with(".ci/run")), "scripts are read too");
+    for path in paths {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        if let Some(word) = names_a_machine(&text) {
+            panic!("{} has {word}", path.display());
+        }
+    }
+    for planted in [["see /ho", "me/me/overspill"], ["[source.crates-io]\nreplace", "-with = \"mirror\""]] {
+        assert!(names_a_machine(&planted.concat()).is_some(), "{planted:?}");
+    }
 }

@@ -18,7 +18,7 @@ use crate::sync::const_fn;
 /// A byte queue of `N` bytes, all of them usable. `N` may be anything from 1 to an eighth of the address space (512 MiB
 /// on a 32-bit machine); 0 and more do not compile. A power of two saves some ten instructions per call.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0080
 /// overspill_core::ring::Ring::<0>::new(); // would be empty and full for ever
 /// ```
 ///

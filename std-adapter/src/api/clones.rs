@@ -37,7 +37,7 @@ impl SpillBuffer {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
-    /// ```compile_fail
+    /// ```compile_fail,E0596
     /// fn keep(buffer: &overspill::SpillBuffer) -> overspill::SpillBuffer {
     ///     buffer.try_clone().unwrap()
     /// }

@@ -22,7 +22,7 @@ impl SpillPool {
     ///
     /// | gauges | |
     /// |---|---|
-    /// | `overspill_memory_bytes` | label `state`: `used`, `recycled`, `high_water`, `limit`; `warm`, which is the process's |
+    /// | `overspill_memory_bytes` | label `state`: `used`, `recycled`, `lent`, `high_water`, `limit`; `warm`, which is the process's |
     /// | `overspill_disk_bytes` | label `state`: `used`, `recycled`, `high_water`, `limit` (2⁶⁴ for no limit) |
     /// | `overspill_buffers`, `overspill_waiters` | buffers, and waiters for disk room |
     ///

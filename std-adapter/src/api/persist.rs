@@ -212,7 +212,7 @@ impl SpillPool {
 /// It does not turn into an [`io::Error`] by `?`, since that would drop the buffer silently.
 /// Take the buffer, or drop it with [`into_error`](PersistError::into_error).
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// fn save(buffer: overspill::SpillBuffer) -> std::io::Result<()> {
 ///     buffer.persist("report.txt")?.durable()?;
 ///     Ok(())

@@ -204,6 +204,7 @@ pub(crate) fn end(pool: &PoolState) -> impl Iterator<Item = Spare> + use<> {
 mod tests {
     use super::*;
     use crate::api::pool::SpillPool;
+    use crate::pool::private;
     use crate::sync::{Arc, Mutex, lock};
     use std::io::Write;
     use std::sync::mpsc::channel;
@@ -242,6 +243,7 @@ mod tests {
     #[test]
     fn what_threads_keep_counts_as_recycled_and_as_no_buffer() {
         let _alone = lock(&ALONE);
+        let _kept = lock(&private::ALONE); // `trim` drops the kept pools of the whole process
         let pool = small_pool();
         make_body(&pool);
         beside_a_thread_that_keeps(&pool, || {

@@ -49,7 +49,7 @@ fn verify(modules: &str, script: &str, args: &[&Path]) {
         Command::new("python3").args(["-c", &format!("import {modules}")]).stderr(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
         // `cargo test` holds back what `eprintln!` prints.
-        let _ = writeln!(io::stderr(), "SKIPPED verifying {args:?}: no python3 with {modules}");
+        let _ = writeln!(io::stderr(), "skipped: verifying {args:?}: no python3 with {modules}");
         return;
     }
     let status = Command::new("python3").args(["-c", script]).args(args).status().unwrap();
