@@ -279,10 +279,10 @@ fn a_page_that_was_lent_while_the_limit_was_lowered() {
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum End {
         Consume,
-        AtTheEnd,
+        EmptyRead,
         Read,
     }
-    for end in [End::Consume, End::AtTheEnd, End::Read] {
+    for end in [End::Consume, End::EmptyRead, End::Read] {
         let (pool, _) = pool(PAGE, PAGE);
         let mut buffer = spilled(&pool, PAGE);
         buffer.rewind().unwrap();
@@ -293,7 +293,7 @@ fn a_page_that_was_lent_while_the_limit_was_lowered() {
         waiter.wait();
         match end {
             End::Consume => buffer.consume(PAGE),
-            End::AtTheEnd => {
+            End::EmptyRead => {
                 buffer.consume(PAGE);
                 assert!(buffer.fill_buf().unwrap().is_empty());
             }
