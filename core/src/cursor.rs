@@ -33,6 +33,7 @@ pub struct Cursor<M: ?Sized> {
 }
 
 /// A write was refused.
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WriteError<E> {
@@ -51,6 +52,7 @@ pub enum WriteError<E> {
 }
 
 /// A seek to before 0 or past `u64::MAX`. The position has not moved.
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidSeek {
@@ -61,6 +63,7 @@ pub struct InvalidSeek {
 }
 
 /// Everything that can go wrong with a [`Cursor`]: the error of its `embedded-io` traits.
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CursorError<E> {

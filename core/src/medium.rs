@@ -180,6 +180,7 @@ read_in_one_piece! {
 }
 
 /// A fixed medium has no room for what was requested of it. Nothing was changed.
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CapacityError {

@@ -6,7 +6,7 @@ use core::pin::pin;
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use embedded_io_async::{BufRead, Read, Write};
 use overspill_core::ring::{
-    AnyRing, Closed, Consumer, HighWater, Padded, Producer, Ring, SliceRing, Wakes, Waking,
+    AnyRing, Closed, Consumer, HighWater, Padded, Producer, RecordRing, Ring, SliceRing, Wakes, Waking,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -225,4 +225,42 @@ fn a_waker_whose_clone_panics_keeps_no_other_from_being_woken() {
     assert_eq!(count.take(), 0);
     producer.push(7).unwrap();
     assert_eq!(count.take(), 1);
+}
+
+/// A ring of records could be given a layout that wakes, and nothing could wait for a record.
+#[test]
+fn a_record_wakes_who_waits_for_one_and_room_for_one_who_waits_for_that() {
+    let mut ring = RecordRing::<Ring<8, HighWater<Waking>>>::new();
+    let (mut producer, mut consumer) = ring.split();
+    let (count, waker) = counted();
+    let mut context = Context::from_waker(&waker);
+    assert_eq!(consumer.poll_readable(&mut context), Poll::Pending);
+    assert!(consumer.is_empty());
+    producer.push(b"").unwrap();
+    assert_eq!((count.take(), consumer.poll_readable(&mut context)), (1, Poll::Ready(true)));
+    producer.push(b"1234").unwrap();
+    assert!(!consumer.is_empty() && count.take() == 0);
+
+    assert_eq!(producer.poll_writable(&mut context, 8), Poll::Ready(false), "it never fits");
+    assert_eq!(producer.poll_writable(&mut context, 1), Poll::Ready(true));
+    assert_eq!(
+        producer.poll_writable(&mut context, 3),
+        Poll::Pending,
+        "two bytes are free, and it takes four"
+    );
+    assert_eq!((consumer.pop(&mut [0; 8]), count.take()), (Ok(Some(0)), 0), "three are free now");
+    assert_eq!((consumer.pop(&mut [0; 8]), count.take()), (Ok(Some(4)), 1));
+    assert_eq!(producer.poll_writable(&mut context, 7), Poll::Ready(true));
+    assert_eq!((producer.high_water(), consumer.high_water()), (6, 6));
+
+    assert_eq!(consumer.poll_readable(&mut context), Poll::Pending);
+    drop(producer);
+    assert_eq!((count.take(), poll_once(consumer.readable())), (1, Poll::Ready(false)));
+
+    let mut ring = RecordRing::<Ring<8, Waking>>::new();
+    let (mut producer, consumer) = ring.split();
+    producer.push(b"1234567").unwrap();
+    assert_eq!(producer.poll_writable(&mut context, 0), Poll::Pending);
+    drop(consumer);
+    assert_eq!((count.take(), poll_once(producer.writable(0))), (1, Poll::Ready(false)));
 }

@@ -21,28 +21,60 @@ use super::consumer::Consumer;
 use super::errors::Closed;
 use super::layout::Wakes;
 use super::producer::Producer;
+use super::raw::read_end::ReadEnd;
+use super::raw::write_end::WriteEnd;
+use super::records::{RecordConsumer, RecordProducer, header_len};
 use super::shared::Shared as _;
+
+/// See [`Consumer::poll_readable`].
+fn poll_filled<R>(end: &mut ReadEnd<'_, R>, context: &mut Context<'_>, least: usize) -> Poll<usize>
+where
+    R: AnyRing<Layout: Wakes>,
+{
+    let least = least.min(end.ring().bytes().indices().capacity().max(1));
+    let Some(waiters) = end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
+    for armed in [false, true] {
+        if armed {
+            waiters.reader.arm(least.max(1), context.waker());
+        }
+        // Closed first: the load of the index after it sees what was written before the close.
+        let closed = end.other_closed();
+        let available = end.filled_bytes(least);
+        if available >= least || closed {
+            waiters.reader.disarm();
+            return Poll::Ready(available);
+        }
+    }
+    Poll::Pending
+}
+
+/// See [`Producer::poll_writable`].
+fn poll_free<R>(end: &mut WriteEnd<'_, R>, context: &mut Context<'_>, least: usize) -> Poll<usize>
+where
+    R: AnyRing<Layout: Wakes>,
+{
+    let least = least.min(end.ring().bytes().indices().capacity().max(1));
+    let Some(waiters) = end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
+    for armed in [false, true] {
+        if armed {
+            waiters.writer.arm(least.max(1), context.waker());
+        }
+        let closed = end.other_closed();
+        let room = end.free_bytes(least);
+        if room >= least || closed {
+            waiters.writer.disarm();
+            return Poll::Ready(room);
+        }
+    }
+    Poll::Pending
+}
 
 impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
     /// Ready with the number of bytes in the ring, once that is at least `least` (capped at the capacity) or the
     /// producer is closed. Otherwise the waker of the last call is woken by the write that brings the number to
     /// `least`, not by the first byte.
     pub fn poll_readable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
-        let least = least.min(self.capacity().max(1));
-        let Some(waiters) = self.end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
-        for armed in [false, true] {
-            if armed {
-                waiters.reader.arm(least.max(1), context.waker());
-            }
-            // Closed first: the load of the index after it sees what was written before the close.
-            let closed = self.is_closed();
-            let available = self.end.filled_bytes(least);
-            if available >= least || closed {
-                waiters.reader.disarm();
-                return Poll::Ready(available);
-            }
-        }
-        Poll::Pending
+        poll_filled(&mut self.end, context, least)
     }
 
     /// Waits until at least `least` bytes are in the ring or the producer is closed, and returns how many there are.
@@ -61,20 +93,7 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
     /// consumer is closed. Otherwise the waker of the last call is woken by the read that brings the number to
     /// `least`, not by the first byte.
     pub fn poll_writable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
-        let least = least.min(self.capacity().max(1));
-        let Some(waiters) = self.end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
-        for armed in [false, true] {
-            if armed {
-                waiters.writer.arm(least.max(1), context.waker());
-            }
-            let closed = self.is_closed();
-            let room = self.end.free_bytes(least);
-            if room >= least || closed {
-                waiters.writer.disarm();
-                return Poll::Ready(room);
-            }
-        }
-        Poll::Pending
+        poll_free(&mut self.end, context, least)
     }
 
     /// Waits until at least `least` bytes are free or the consumer is closed, and returns how many are free.
@@ -85,6 +104,45 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
     /// Dropping the future loses nothing: no byte is written to the ring.
     pub async fn writable(&mut self, least: usize) -> usize {
         poll_fn(|context| self.poll_writable(context, least)).await
+    }
+}
+
+impl<R: AnyRing<Layout: Wakes>> RecordConsumer<'_, R> {
+    /// Ready once there is a record, with true; or with false if there is none and the producer is closed. Otherwise the waker of the
+    /// last call is woken by the next record.
+    pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        // A record has a byte at least, and all of it is published at once.
+        poll_filled(&mut self.end, context, 1).map(|available| available > 0)
+    }
+
+    /// Waits for a record, and returns whether there is one. See [`poll_readable`](Self::poll_readable).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: no record is removed from the ring.
+    pub async fn readable(&mut self) -> bool {
+        poll_fn(|context| self.poll_readable(context)).await
+    }
+}
+
+impl<R: AnyRing<Layout: Wakes>> RecordProducer<'_, R> {
+    /// Ready once a record of `len` bytes fits, with true; or with false if the consumer is closed, or such a record
+    /// [never fits](Self::largest). Otherwise the waker of the last call is woken by the read that makes room for it.
+    pub fn poll_writable(&mut self, context: &mut Context<'_>, len: usize) -> Poll<bool> {
+        let need = len.saturating_add(header_len(len));
+        if need > self.end.ring().bytes().indices().capacity() {
+            return Poll::Ready(false);
+        }
+        poll_free(&mut self.end, context, need).map(|room| room >= need && !self.is_closed())
+    }
+
+    /// Waits until a record of `len` bytes fits, and returns whether one does. See [`poll_writable`](Self::poll_writable).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: nothing is written to the ring.
+    pub async fn writable(&mut self, len: usize) -> bool {
+        poll_fn(|context| self.poll_writable(context, len)).await
     }
 }
 

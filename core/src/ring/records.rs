@@ -8,9 +8,9 @@
 
 use core::fmt;
 
-use super::any_ring::AnyRing;
+use super::any_ring::{AnyRing, high_water};
 use super::errors::{BufferTooShort, GrantError};
-use super::layout::Layout;
+use super::layout::{KeepsHighWater, Layout};
 use super::raw::ends;
 use super::raw::read_end::ReadEnd;
 use super::raw::write_end::WriteEnd;
@@ -83,7 +83,7 @@ impl<R: AnyRing> RecordRing<R> {
 const HEADER_MAX: usize = usize::BITS.div_ceil(7) as usize;
 
 /// The number of bytes that a record's length takes.
-fn header_len(len: usize) -> usize {
+pub(crate) fn header_len(len: usize) -> usize {
     let bits = usize::BITS - len.leading_zeros();
     bits.div_ceil(7).max(1) as usize
 }
@@ -112,7 +112,7 @@ fn encode(header: &mut [u8], len: usize) {
 
 /// The end that writes records.
 pub struct RecordProducer<'a, R: AnyRing> {
-    end: WriteEnd<'a, R>,
+    pub(crate) end: WriteEnd<'a, R>,
 }
 
 impl<'a, R: AnyRing> RecordProducer<'a, R> {
@@ -167,6 +167,15 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
 
     /// Ends the stream: nothing more will be written. Dropping the producer does the same.
     pub fn close(self) {}
+
+    /// The most bytes that were ever in the ring at once, with the lengths of the records. See [`HighWater`](super::HighWater).
+    #[must_use]
+    pub fn high_water(&self) -> usize
+    where
+        R::Layout: KeepsHighWater,
+    {
+        high_water(self.end.ring())
+    }
 }
 
 /// Room for a record. Dropped uncommitted it changes nothing.
@@ -218,7 +227,7 @@ impl<R: AnyRing> RecordGrant<'_, '_, R> {
 
 /// The end that reads records.
 pub struct RecordConsumer<'a, R: AnyRing> {
-    end: ReadEnd<'a, R>,
+    pub(crate) end: ReadEnd<'a, R>,
 }
 
 impl<'a, R: AnyRing> RecordConsumer<'a, R> {
@@ -259,6 +268,12 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
         Some(Record { end: &mut self.end, header, len })
     }
 
+    /// Whether there is no record. If true, it may turn false at any moment. If false, it stays false until you read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.end.len() == 0
+    }
+
     /// Joins both ends of a shared ring, which may be [split](RecordRing::try_split) again. What is in it stays.
     ///
     /// # Errors
@@ -291,6 +306,15 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
 
     /// Ends reading: the producer sees that nothing more will be read. Dropping the consumer does the same.
     pub fn close(self) {}
+
+    /// The most bytes that were ever in the ring at once, with the lengths of the records. See [`HighWater`](super::HighWater).
+    #[must_use]
+    pub fn high_water(&self) -> usize
+    where
+        R::Layout: KeepsHighWater,
+    {
+        high_water(self.end.ring())
+    }
 }
 
 /// A record in the ring.
