@@ -8,8 +8,8 @@
 //! Promises:
 //!
 //! - A thread has a place for what is of a shared pool, and one for what is of a pool for one buffer. At most
-//!   [`THREADS_MAX`] threads have some at a time; the others do without. A thread that ends leaves its places to another, with
-//!   what is in them.
+//!   [`THREADS_MAX`] threads have some at a time; the others do without. A thread that ends leaves its places to another, which may do
+//!   without until then, with what is in them.
 //! - A pool whose last handle is dropped has nothing in any place. But if there is no memory to look, or the kernel has begun to refuse
 //!   the fence, something may stay until the thread of the place makes or drops a buffer.
 //! - In a forked process, what another thread's place had is found, or lost with that thread. If the list of places is lost, nothing is
@@ -21,7 +21,7 @@ use crate::pool::place::{self, Endings, OtherPlace, Place};
 use crate::pool::spare::Spare;
 use crate::pool::state::PoolState;
 use crate::sync::fork::Lock;
-use crate::sync::{Ordering, thread_local};
+use crate::sync::{AtomicUsize, Ordering, thread_local};
 use std::cell::RefCell;
 
 /// Each may keep a frame of 64 KiB in each of its two places.
@@ -29,6 +29,9 @@ const THREADS_MAX: usize = 16;
 
 /// How often a pool has ended.
 static ENDINGS: Endings = Endings::new();
+
+/// How many places are left by threads that have ended, a moment ago: there may be some for a thread that does without.
+static LEFT: AtomicUsize = AtomicUsize::new(0);
 
 static ALL: Lock<All> = Lock::of_program(All { shared: Vec::new(), private: Vec::new(), left: Vec::new() });
 
@@ -50,7 +53,7 @@ enum Mine {
     /// It has not needed any.
     Unasked,
     Some(Places),
-    /// There were enough.
+    /// There were enough, when it looked last.
     Without,
 }
 
@@ -61,7 +64,10 @@ impl Drop for Leaving {
     fn drop(&mut self) {
         if let Mine::Some(places) = self.0.replace(Mine::Without) {
             match ALL.lock() {
-                Ok(mut all) => all.left.push(places), // reserved when they were made
+                Ok(mut all) => {
+                    all.left.push(places); // reserved when they were made
+                    LEFT.store(all.left.len(), Ordering::Relaxed);
+                }
                 Err(_) => std::mem::forget(places),
             }
         }
@@ -71,9 +77,14 @@ impl Drop for Leaving {
 thread_local!(static MINE: Leaving = const { Leaving(RefCell::new(Mine::Unasked)) });
 
 impl Mine {
-    /// The places, found at first use.
+    /// The places, found at first use; or later, if there were none.
     fn places(&mut self) -> Option<&mut Places> {
-        if let Mine::Unasked = self {
+        let looks = match self {
+            Mine::Unasked => true,
+            Mine::Some(_) => false,
+            Mine::Without => LEFT.load(Ordering::Relaxed) > 0,
+        };
+        if looks {
             *self = Places::find();
         }
         if let Mine::Some(places) = self { Some(places) } else { None }
@@ -86,6 +97,7 @@ impl Places {
     fn find() -> Mine {
         let Ok(mut all) = ALL.lock() else { return Mine::Without };
         if let Some(places) = all.left.pop() {
+            LEFT.store(all.left.len(), Ordering::Relaxed);
             return Mine::Some(places);
         }
         if all.shared.len() == THREADS_MAX {
@@ -330,6 +342,36 @@ mod tests {
         make_body(&pool);
         drop(buffer);
         assert_eq!(count(&pool.state).0, 1);
+    }
+
+    /// Sixteen threads that a program began with could keep all others without a place for good.
+    #[test]
+    fn a_thread_that_does_without_gets_what_another_leaves() {
+        let _alone = lock(&ALONE);
+        let pool = SpillPool::builder().memory(4 * THREADS_MAX * PAGE).build().unwrap();
+        let (gate, (ended, have_ended)) = (std::sync::Barrier::new(THREADS_MAX + 1), channel::<()>());
+        thread::scope(|scope| {
+            let others: Vec<_> = (0..THREADS_MAX)
+                .map(|_| {
+                    scope.spawn(|| {
+                        make_body(&pool);
+                        gate.wait(); // all have asked
+                        gate.wait(); // and so has the late one
+                    })
+                })
+                .collect();
+            let late = scope.spawn(|| {
+                gate.wait();
+                make_body(&pool);
+                gate.wait();
+                have_ended.into_iter().for_each(drop);
+                (0..2).for_each(|_| make_body(&pool));
+                with_mine(|mine| matches!(mine, Mine::Some(_)))
+            });
+            others.into_iter().for_each(|other| other.join().unwrap());
+            drop(ended);
+            assert_eq!(late.join().unwrap(), Some(true));
+        });
     }
 
     /// There are places for fewer threads than a process may have made.
