@@ -260,7 +260,7 @@ fn the_frame_of_a_hand_over_that_fails() {
     }
 }
 
-/// The same for one whose target fails, after the page was read.
+/// The same for one that ends well.
 #[test]
 fn the_frame_of_a_hand_over_that_ends_well() {
     let (pool, store) = pool(PAGE, PAGE);

@@ -29,8 +29,8 @@ use crate::sync::{Arc, AtomicU64, Condvar, MutexGuard, Ordering};
 use std::io;
 
 /// Bytes of free slots that stay warm, because writing to blocks that are still there costs a fifth of
-/// writing to fresh ones. When more have come together, all of them go back to the file system. When the last
-/// slot is freed, all go back too, unless the file was never longer than this: then one small body after
+/// writing to fresh ones. When more have come together, all of them go back to the file system, a [`STEP`] with each call that frees.
+/// When the last slot is freed, all go back too, unless the file was never longer than this: then one small body after
 /// another uses the same blocks.
 pub(crate) const WARM_MAX: u64 = 1 << 20;
 

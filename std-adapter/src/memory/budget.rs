@@ -3,7 +3,7 @@
 //! Promises:
 //!
 //! - I2 (memory), I6 (disk): a reservation never takes the used bytes past the limit, not for a moment. The
-//!   sum is checked and reserved in one atomic step.
+//!   sum is checked and reserved in one atomic step. One that has begun when the limit is lowered may go by the limit before.
 //! - A limit that is lowered below the used bytes refuses every reservation until enough is released.
 //! - No call waits.
 //! - A [`WatchedBudget`] forgets no byte that came free before it has said so once.

@@ -10,6 +10,7 @@
 //! | `frame` | the memory of one page, with its charge |
 //! | `given` | memory that a caller gave, with its charge |
 //! | `page_frame` | a frame, or a page of given memory |
+//! | `lent` | how much of a pool's memory is lent |
 //! | `size_class` | the lengths of frames |
 //! | `free_lists` | frames for recycling |
 //! | `frame_pool` | acquiring and recycling frames |

@@ -145,7 +145,8 @@ impl Pager {
                 let slot = if fits { slot } else { self.relocate(index, slot, valid)? };
                 (self.charge_spilled(index, slot, valid, end)?, valid, false)
             }
-            Location::Hole | Location::Memory | Location::InTransit => {
+            location @ (Location::Hole | Location::Memory | Location::InTransit) => {
+                debug_assert_eq!(location, Location::Hole, "what is in memory is written there");
                 if !self.table(|table| table.can_leave(index)) {
                     return Err(SpillError::OutOfMemory);
                 }

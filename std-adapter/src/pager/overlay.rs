@@ -170,7 +170,9 @@ impl Pager {
         for done in (0..len).step_by(step) {
             let (at, block) = (done as u64, &mut room[..step.min(len - done)]);
             self.base().map_or(Ok(()), |base| base.read_exact_at(start + at, block))?;
-            self.write_spilled(IoPath::Paged, start + at, slot + at, block).1?;
+            let (written, result) = self.write_spilled(IoPath::Paged, start + at, slot + at, block);
+            result?;
+            debug_assert_eq!(written, block.len(), "a fresh slot has no sums that a part would need");
         }
         Ok(())
     }

@@ -27,7 +27,7 @@
 //! `Table::release_page` is in [`reclaim`](crate::pool::reclaim). The states of a page in transit are at the
 //! head of [`transit`](crate::pages::transit).
 //!
-//! I1: a page that is not a hole is in exactly one of window, lent, resident, in transit and spilled. While
+//! I1: a page that is not a hole is in exactly one of window, lent, resident, shared, in transit and spilled. While
 //! it is lent, the table shows it as a hole; there is no window then. A page in memory may keep a slot: if
 //! the page is clean, the slot has the same bytes; if it is dirty, the slot is reserved for the next write.
 //!

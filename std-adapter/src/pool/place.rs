@@ -12,8 +12,8 @@
 //!
 //! Promises:
 //!
-//! - Taking and putting cost the place's thread no atomic read-modify-write. They wait for no thread but one that takes out
-//!   what is there.
+//! - Taking and putting cost the place's thread no atomic read-modify-write. They wait for no thread but one that looks at
+//!   what is there, or takes it out.
 //!
 //! Held by: `std-adapter/src/models/places.rs` (loom) with `.ci/weaken-pool`.
 

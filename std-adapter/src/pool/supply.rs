@@ -80,8 +80,8 @@ fn open_buffer_of_all(pool: &Arc<PoolState>) -> Spare {
     Spare { table, pool: Arc::clone(pool) }
 }
 
-/// Takes what a dropped buffer leaves, to keep it for another or to drop it. Its table has no pages; it may have one small empty
-/// frame. A table with a file of its own is dropped, since the file cannot be unset.
+/// Takes what a dropped buffer leaves, to keep it for another or to drop it. Its table has no pages; it may have one empty
+/// frame of 64 KiB at most. A table with a file of its own is dropped, since the file cannot be unset.
 pub(crate) fn close_buffer(spare: Spare) {
     let Spare { table, pool } = &spare;
     let Some(table) = table else {

@@ -185,7 +185,7 @@ impl<T, B> Owner<T, B> {
     }
 
     /// Runs `f` on the value, with exclusive access. If a peer is inside, returns `None` at once. Costs two
-    /// stores and a load.
+    /// stores and two loads.
     #[inline(always)]
     pub(crate) fn try_with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         let inside = self.enter()?;

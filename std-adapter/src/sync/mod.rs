@@ -94,7 +94,7 @@ pub(crate) fn thread_number() -> usize {
 
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
-    // A buffer may be dropped while its thread ends, after the thread-local is gone.
+    // A buffer may be dropped while its thread ends, after the thread-local is gone on systems where std keeps them by keys.
     NUMBER.try_with(|number| *number).unwrap_or_default()
 }
 
