@@ -159,9 +159,9 @@ impl Table {
     /// The `len` bytes at `offset`, if all of them lie in the window's content.
     #[inline(always)]
     pub(crate) fn content(&self, offset: u64, len: usize) -> Option<&[u8]> {
-        let Window { start, resident: Resident { frame, valid, .. }, .. } = self.window.as_ref()?;
-        let at = distance(*start, offset, *valid)?;
-        if len > *valid - at { None } else { frame.bytes().get(at..at + len) }
+        let Window { start, resident, .. } = self.window.as_ref()?;
+        let at = distance(*start, offset, resident.valid)?;
+        resident.content().get(at..)?.get(..len)
     }
 
     /// The index of the window's page, if there is a window.
