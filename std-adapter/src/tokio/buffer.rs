@@ -195,6 +195,26 @@ impl AsyncSpillBuffer {
     }
 }
 
+/// What is not in the window: kept apart, so that what is costs little.
+impl AsyncSpillBuffer {
+    #[cold]
+    #[inline(never)]
+    fn poll_write_slow(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let len = ready!(poll_turn(context, data.len()));
+        self.polled.poll_write(context, &Tokio, &data[..len])
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn poll_read_slow(&mut self, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = buf.initialize_unfilled();
+        let len = ready!(poll_turn(context, room.len()));
+        let read = ready!(self.polled.poll_read(context, &Tokio, &mut room[..len]))?;
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
 /// A call under way. Dropped before it has begun, it is forgotten.
 struct Running<'a>(&'a mut Polled);
 
@@ -244,8 +264,7 @@ impl AsyncWrite for AsyncSpillBuffer {
         if self.polled.write_window(data) {
             return Poll::Ready(Ok(data.len()));
         }
-        let len = ready!(poll_turn(context, data.len()));
-        self.polled.poll_write(context, &Tokio, &data[..len])
+        self.poll_write_slow(context, data)
     }
 
     fn poll_write_vectored(
@@ -279,13 +298,12 @@ impl AsyncRead for AsyncSpillBuffer {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let room = buf.initialize_unfilled();
-        let mut read = room.len();
-        if !self.polled.read_window(room) {
-            let len = ready!(poll_turn(context, read));
-            read = ready!(self.polled.poll_read(context, &Tokio, &mut room[..len]))?;
+        let len = room.len();
+        if self.polled.read_window(room) {
+            buf.advance(len);
+            return Poll::Ready(Ok(()));
         }
-        buf.advance(read);
-        Poll::Ready(Ok(()))
+        self.poll_read_slow(context, buf)
     }
 }
 
