@@ -34,7 +34,7 @@ use std::task::{Context, Poll, Waker};
 pub(crate) const TASKS_MAX: usize = if cfg!(overspill_loom) { 1 } else { 4 };
 
 /// Jobs that a task runs. All who wait are woken then, so not too few.
-const JOBS_MAX: usize = 256;
+const JOBS_MAX: usize = if cfg!(overspill_loom) { 1 } else { 256 };
 
 /// The jobs of one pool.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ struct Queue {
     tasks: usize,
     /// Of these, the ones that have not begun to run.
     starting: usize,
+    /// How many were dropped in place of being run.
+    dropped: u64,
 }
 
 /// A job, whatever it works on.
@@ -91,7 +93,7 @@ pub(crate) struct Pending<T: Send + 'static, R: Send + 'static> {
 
 impl Offload {
     pub(crate) fn new() -> Self {
-        Offload { queue: Lock::new(Queue { jobs: VecDeque::new(), tasks: 0, starting: 0 }) }
+        Offload { queue: Lock::new(Queue { jobs: VecDeque::new(), tasks: 0, starting: 0, dropped: 0 }) }
     }
 
     /// Queues `work` on `subject`. It begins once the result is [polled](Pending::poll). Returns the subject if there is no
@@ -121,9 +123,10 @@ impl Offload {
         Ok(Pending { offload: Arc::clone(self), job })
     }
 
-    /// Starts a task by `spawn` if there are more jobs than tasks that are about to begin. Returns false if no task is left.
+    /// Starts a task by `spawn` if there are more jobs than tasks that are about to begin. Returns false if no task is left, and none has
+    /// woken those who wait.
     fn start(self: &Arc<Self>, spawn: &dyn Fn(Drain)) -> bool {
-        {
+        let dropped = {
             let Ok(mut queue) = self.queue() else { return false };
             let is_due = queue.jobs.len() > queue.starting && queue.tasks < TASKS_MAX;
             if !is_due {
@@ -132,9 +135,11 @@ impl Offload {
             }
             queue.tasks += 1;
             queue.starting += 1;
-        }
+            queue.dropped
+        };
         spawn(Drain { offload: Arc::clone(self), is_started: false });
-        self.queue().is_ok_and(|queue| queue.tasks > 0)
+        // It may have ended already, with jobs of others.
+        self.queue().is_ok_and(|queue| queue.tasks > 0 || queue.dropped == dropped)
     }
 
     /// The queue. A forked process has none of the tasks of its parent: it runs no jobs, and those that were queued give back what
@@ -169,11 +174,12 @@ impl Offload {
 
     /// Wakes all who wait for a job that is queued.
     fn wake_queued(&self) {
-        let mut at = 0;
-        // One at a time, since wakers may not run with the queue locked.
-        while let Some(job) = { self.queue().ok().and_then(|queue| queue.jobs.get(at).cloned()) } {
-            job.wake();
-            at += 1;
+        let mut at = self.queue().map_or(0, |queue| queue.jobs.len());
+        // One at a time, since wakers may not run with the queue locked; the last first, so that none is missed when others leave.
+        while at > 0 {
+            at -= 1;
+            let job = { self.queue().ok().and_then(|queue| queue.jobs.get(at).cloned()) };
+            job.into_iter().for_each(|job| job.wake());
         }
     }
 
@@ -221,6 +227,7 @@ impl Drop for Drain {
         if let Ok(mut queue) = self.offload.queue() {
             queue.starting -= 1;
             queue.tasks -= 1;
+            queue.dropped += 1;
         }
         self.offload.wake_queued();
     }

@@ -365,12 +365,19 @@ mod tests {
                 make_body(&pool);
                 gate.wait();
                 have_ended.into_iter().for_each(drop);
-                (0..2).for_each(|_| make_body(&pool));
-                with_mine(|mine| matches!(mine, Mine::Some(_)))
+                // Threads of other tests may have taken what was left.
+                let has_one = || with_mine(|mine| matches!(mine, Mine::Some(_))) == Some(true);
+                (0..1000).any(|_| {
+                    (0..2).for_each(|_| make_body(&pool));
+                    has_one() || {
+                        thread::sleep(std::time::Duration::from_millis(1));
+                        false
+                    }
+                })
             });
             others.into_iter().for_each(|other| other.join().unwrap());
             drop(ended);
-            assert_eq!(late.join().unwrap(), Some(true));
+            assert!(late.join().unwrap());
         });
     }
 

@@ -10,7 +10,7 @@ use crate::api::polled::Polled;
 use crate::sync::Arc;
 use crate::sync::fork::Lock;
 use crate::tokio::runtime::Tokio;
-use crate::tokio::turn::poll_turn;
+use crate::tokio::turn::Turns;
 use crate::tokio::vectored::write_vectored;
 use std::fmt;
 use std::future::poll_fn;
@@ -24,8 +24,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 /// It implements [`AsyncRead`], [`AsyncWrite`], [`AsyncSeek`] and [`AsyncBufRead`], and does what a `SpillBuffer` does. It promises
 /// besides:
 ///
-/// - What touches memory alone is done by the poll itself, up to 1 MiB, without an allocation or a switch of tasks. It counts as tokio's
-///   own operations do, once for 64 KiB: so a task that moves much lets [others run](tokio::task::coop).
+/// - What touches memory alone is done by the poll itself, up to 1 MiB, without an allocation or a switch of tasks. What was moved
+///   counts as tokio's own operations do, once for 64 KiB: so a task that moves much lets [others run](tokio::task::coop).
 /// - No poll calls the store. That is done on the blocking threads of the runtime that polls, by at most four tasks of each pool,
 ///   whatever the number of buffers, a megabyte at a time where bytes follow each other.
 /// - `Ready(Ok(n))` of a write means held: the bytes are in memory or in the store, and are read back from now on. So `flush` and
@@ -86,6 +86,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 /// ```
 pub struct AsyncSpillBuffer {
     polled: Polled,
+    turns: Turns,
 }
 
 impl SpillBuffer {
@@ -94,7 +95,7 @@ impl SpillBuffer {
     /// Costs nothing.
     #[must_use]
     pub fn into_async(self) -> AsyncSpillBuffer {
-        AsyncSpillBuffer { polled: Polled::new(self) }
+        AsyncSpillBuffer { polled: Polled::new(self), turns: Turns::default() }
     }
 }
 
@@ -200,17 +201,18 @@ impl AsyncSpillBuffer {
     #[cold]
     #[inline(never)]
     fn poll_write_slow(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let len = ready!(poll_turn(context, data.len()));
-        self.polled.poll_write(context, &Tokio, &data[..len])
+        let AsyncSpillBuffer { polled, turns } = self;
+        turns.poll(context, data.len(), |context, len| polled.poll_write(context, &Tokio, &data[..len]))
     }
 
     #[cold]
     #[inline(never)]
     fn poll_read_slow(&mut self, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let AsyncSpillBuffer { polled, turns } = self;
         let room = buf.initialize_unfilled();
-        let len = ready!(poll_turn(context, room.len()));
-        let read = ready!(self.polled.poll_read(context, &Tokio, &mut room[..len]))?;
-        buf.advance(read);
+        let read = turns
+            .poll(context, room.len(), |context, len| polled.poll_read(context, &Tokio, &mut room[..len]));
+        buf.advance(ready!(read)?);
         Poll::Ready(Ok(()))
     }
 }
@@ -226,7 +228,7 @@ impl Drop for Running<'_> {
 
 /// A buffer that could not be taken out of its async form, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("the last bytes that were accepted found no room")]
+#[error("the buffer could not be taken out of its async form")]
 pub struct IntoInnerError {
     #[source]
     error: io::Error,
@@ -261,7 +263,8 @@ impl AsyncWrite for AsyncSpillBuffer {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.polled.write_window(data) {
+        if self.turns.may_serve(data.len()) && self.polled.write_window(data) {
+            self.turns.served(data.len());
             return Poll::Ready(Ok(data.len()));
         }
         self.poll_write_slow(context, data)
@@ -299,7 +302,8 @@ impl AsyncRead for AsyncSpillBuffer {
     ) -> Poll<io::Result<()>> {
         let room = buf.initialize_unfilled();
         let len = room.len();
-        if self.polled.read_window(room) {
+        if self.turns.may_serve(len) && self.polled.read_window(room) {
+            self.turns.served(len);
             buf.advance(len);
             return Poll::Ready(Ok(()));
         }
@@ -309,11 +313,12 @@ impl AsyncRead for AsyncSpillBuffer {
 
 impl AsyncBufRead for AsyncSpillBuffer {
     fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        ready!(poll_turn(context, 0));
-        self.get_mut().polled.poll_fill_buf(context, &Tokio)
+        let AsyncSpillBuffer { polled, turns } = self.get_mut();
+        turns.poll_loan(context, |context| polled.poll_fill_buf(context, &Tokio))
     }
 
     fn consume(mut self: Pin<&mut Self>, n: usize) {
+        self.turns.consumed(n);
         self.polled.consume(n);
     }
 }

@@ -8,7 +8,7 @@ use crate::api::frozen_reader::FrozenReader;
 use crate::api::held::Held;
 use crate::api::polled_reader::{Lent, PolledReader};
 use crate::tokio::runtime::Tokio;
-use crate::tokio::turn::poll_turn;
+use crate::tokio::turn::Turns;
 use std::fmt;
 use std::io::{self, BufRead, Seek, SeekFrom};
 use std::pin::Pin;
@@ -19,8 +19,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 ///
 /// It implements [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`], and does what a `FrozenReader` does. It promises besides:
 ///
-/// - What is in memory is read by the poll itself, up to 1 MiB, without an allocation or a switch of tasks. It counts as tokio's own
-///   operations do, once for 64 KiB: so a task that moves much lets [others run](tokio::task::coop).
+/// - What is in memory is read by the poll itself, up to 1 MiB, without an allocation or a switch of tasks. What was moved counts as
+///   tokio's own operations do, once for 64 KiB: so a task that moves much lets [others run](tokio::task::coop).
 /// - No poll calls the store, or waits for a thread that does. The store is read by the [jobs](crate::AsyncSpillBuffer) of the pool, up
 ///   to 256 KiB ahead of the reader.
 /// - An error goes to the read that needs the bytes, and the position stays. The next read tries again.
@@ -67,6 +67,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 pub struct AsyncFrozenReader {
     /// Dropped before the reader.
     polled: PolledReader,
+    turns: Turns,
     reader: Held<FrozenReader>,
 }
 
@@ -74,7 +75,8 @@ impl FrozenReader {
     /// The reader for tokio, at the same position. Costs nothing.
     #[must_use]
     pub fn into_async(self) -> AsyncFrozenReader {
-        AsyncFrozenReader { polled: PolledReader::default(), reader: Held::new(self) }
+        let (polled, turns) = (PolledReader::default(), Turns::default());
+        AsyncFrozenReader { polled, turns, reader: Held::new(self) }
     }
 }
 
@@ -119,33 +121,36 @@ impl AsyncRead for AsyncFrozenReader {
         context: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let (reader, room) = (this.reader.get_mut(), buf.initialize_unfilled());
+        let AsyncFrozenReader { polled, turns, reader } = self.get_mut();
+        let (reader, room) = (reader.get_mut(), buf.initialize_unfilled());
         let len = room.len();
-        if this.polled.is_idle() && reader.read_window(room) {
+        if turns.may_serve(len) && polled.is_idle() && reader.read_window(room) {
+            turns.served(len);
             buf.advance(len);
             return Poll::Ready(Ok(()));
         }
-        let len = ready!(poll_turn(context, len));
-        let read = ready!(this.polled.poll_read(context, &Tokio, &mut reader.view(), &mut room[..len]))?;
-        buf.advance(read);
+        let read = turns.poll(context, len, |context, len| {
+            polled.poll_read(context, &Tokio, &mut reader.view(), &mut room[..len])
+        });
+        buf.advance(ready!(read)?);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncBufRead for AsyncFrozenReader {
     fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        ready!(poll_turn(context, 0));
-        let this = self.get_mut();
-        let reader = this.reader.get_mut();
-        Poll::Ready(Ok(match ready!(this.polled.poll_lend(context, &Tokio, &mut reader.view()))? {
-            Lent::Ahead => this.polled.at(reader.place()),
+        let AsyncFrozenReader { polled, turns, reader } = self.get_mut();
+        let reader = reader.get_mut();
+        let lent = turns.poll_loan(context, |context| polled.poll_lend(context, &Tokio, &mut reader.view()));
+        Poll::Ready(Ok(match ready!(lent)? {
+            Lent::Ahead => polled.at(reader.place()),
             Lent::Window => reader.lent(),
             Lent::End => &[],
         }))
     }
 
     fn consume(mut self: Pin<&mut Self>, n: usize) {
+        self.turns.consumed(n);
         self.reader.get_mut().consume(n);
     }
 }

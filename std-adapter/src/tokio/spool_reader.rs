@@ -9,7 +9,7 @@ use crate::api::polled_follower::Waiting;
 use crate::api::polled_reader::{Lent, PolledReader};
 use crate::api::spool_reader::SpoolReader;
 use crate::tokio::runtime::Tokio;
-use crate::tokio::turn::poll_turn;
+use crate::tokio::turn::Turns;
 use std::fmt;
 use std::io::{self, BufRead, Seek, SeekFrom};
 use std::pin::Pin;
@@ -56,6 +56,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 pub struct AsyncSpoolReader {
     /// Dropped before the reader.
     polled: PolledReader,
+    turns: Turns,
     /// A wait for more.
     waiting: Option<Waiting>,
     /// A seek from the end that waits for it.
@@ -69,6 +70,7 @@ impl SpoolReader {
     pub fn into_async(self) -> AsyncSpoolReader {
         AsyncSpoolReader {
             polled: PolledReader::default(),
+            turns: Turns::default(),
             waiting: None,
             seeking: None,
             reader: Held::new(self),
@@ -80,9 +82,9 @@ impl AsyncSpoolReader {
     /// Reads on without going back, as [`SpoolReader::once`] says.
     #[must_use]
     pub fn once(self) -> Self {
-        let AsyncSpoolReader { polled, waiting, seeking, reader } = self;
+        let AsyncSpoolReader { polled, turns, waiting, seeking, reader } = self;
         let reader = without_store(|| reader.into_inner().once());
-        AsyncSpoolReader { polled, waiting, seeking, reader: Held::new(reader) }
+        AsyncSpoolReader { polled, turns, waiting, seeking, reader: Held::new(reader) }
     }
 
     /// Where the next read starts, in bytes from the beginning.
@@ -123,23 +125,23 @@ impl AsyncRead for AsyncSpoolReader {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.seeking = None;
-        let room = buf.initialize_unfilled();
-        let (reader, len) = (this.reader.get_mut(), room.len());
+        let AsyncSpoolReader { polled, turns, waiting, reader, .. } = this;
+        let (reader, room) = (reader.get_mut(), buf.initialize_unfilled());
+        let len = room.len();
         if len == 0 {
             return Poll::Ready(Ok(()));
         }
-        let is_read = this.polled.is_idle() && reader.read_window(room);
-        let read = if is_read {
+        let read = if turns.may_serve(len) && polled.is_idle() && reader.read_window(room) {
+            turns.served(len);
             len
         } else {
-            let len = ready!(poll_turn(context, len));
-            match ready!(reader.poll_more(context, &Tokio, &mut this.waiting))? {
-                0 => 0,
-                left => {
-                    let room = &mut room[..len];
-                    ready!(this.polled.poll_read(context, &Tokio, &mut reader.view(left), room))?
+            let read = turns.poll(context, len, |context, len| {
+                match ready!(reader.poll_more(context, &Tokio, waiting))? {
+                    0 => Poll::Ready(Ok(0)),
+                    left => polled.poll_read(context, &Tokio, &mut reader.view(left), &mut room[..len]),
                 }
-            }
+            });
+            ready!(read)?
         };
         buf.advance(read);
         this.tell_if_passed();
@@ -149,20 +151,22 @@ impl AsyncRead for AsyncSpoolReader {
 
 impl AsyncBufRead for AsyncSpoolReader {
     fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        ready!(poll_turn(context, 0));
-        let this = self.get_mut();
-        this.seeking = None;
-        let reader = this.reader.get_mut();
-        let left = ready!(reader.poll_more(context, &Tokio, &mut this.waiting))?;
-        let lent = ready!(this.polled.poll_lend(context, &Tokio, &mut reader.view(left)))?;
-        Poll::Ready(Ok(match lent {
-            Lent::Ahead => this.polled.at(reader.position()),
+        let AsyncSpoolReader { polled, turns, waiting, seeking, reader } = self.get_mut();
+        *seeking = None;
+        let reader = reader.get_mut();
+        let lent = turns.poll_loan(context, |context| {
+            let left = ready!(reader.poll_more(context, &Tokio, waiting))?;
+            polled.poll_lend(context, &Tokio, &mut reader.view(left))
+        });
+        Poll::Ready(Ok(match ready!(lent)? {
+            Lent::Ahead => polled.at(reader.position()),
             Lent::Window => reader.lent(),
             Lent::End => &[],
         }))
     }
 
     fn consume(mut self: Pin<&mut Self>, n: usize) {
+        self.turns.consumed(n);
         without_store(|| self.reader.get_mut().consume(n));
     }
 }

@@ -8,13 +8,13 @@ use crate::api::frozen::Frozen;
 use crate::api::polled_writer::PolledWriter;
 use crate::api::spool::SpoolWriter;
 use crate::tokio::runtime::Tokio;
-use crate::tokio::turn::poll_turn;
+use crate::tokio::turn::Turns;
 use crate::tokio::vectored::write_vectored;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 
 /// A [`SpoolWriter`] for tokio: it appends without stalling the event loop.
@@ -37,13 +37,14 @@ use tokio::io::AsyncWrite;
 /// in use, moves its bytes through up to 16 KiB, which are not charged. Readers have them there.
 pub struct AsyncSpoolWriter {
     polled: PolledWriter,
+    turns: Turns,
 }
 
 impl SpoolWriter {
     /// The writer for tokio. Costs nothing.
     #[must_use]
     pub fn into_async(self) -> AsyncSpoolWriter {
-        AsyncSpoolWriter { polled: PolledWriter::new(self) }
+        AsyncSpoolWriter { polled: PolledWriter::new(self), turns: Turns::default() }
     }
 }
 
@@ -81,7 +82,7 @@ impl AsyncSpoolWriter {
 
 /// A spool that could not be finished, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("the last bytes that were accepted found no room")]
+#[error("the spool could not be finished")]
 pub struct FinishError {
     #[source]
     error: io::Error,
@@ -115,8 +116,8 @@ impl AsyncWrite for AsyncSpoolWriter {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let len = ready!(poll_turn(context, data.len()));
-        self.polled.poll_write(context, &Tokio, &data[..len])
+        let AsyncSpoolWriter { polled, turns } = &mut *self;
+        turns.poll(context, data.len(), |context, len| polled.poll_write(context, &Tokio, &data[..len]))
     }
 
     fn poll_write_vectored(
