@@ -57,11 +57,16 @@ fn run(drain: Drain) {
     thread::spawn(|| drain.run());
 }
 
-/// Guards: a task that ends as a job comes leaves it to another.
+/// Guards: a task that ends as a job comes, or with its share done, leaves it to another.
 #[test]
 fn each_job_is_run_by_the_one_task_or_the_next() {
-    explore(2, || {
-        let offload = Arc::new(Offload::new());
+    each_job_is_run(1);
+    each_job_is_run(10);
+}
+
+fn each_job_is_run(share: usize) {
+    explore(2, move || {
+        let offload = Arc::new(Offload::with_share(share));
         let theirs = Arc::clone(&offload);
         let other = thread::spawn(move || {
             let subject = Arc::new(4);

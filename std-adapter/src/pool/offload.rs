@@ -34,12 +34,14 @@ use std::task::{Context, Poll, Waker};
 pub(crate) const TASKS_MAX: usize = if cfg!(overspill_loom) { 1 } else { 4 };
 
 /// Jobs that a task runs. All who wait are woken then, so not too few.
-const JOBS_MAX: usize = if cfg!(overspill_loom) { 1 } else { 256 };
+const JOBS_MAX: usize = 256;
 
 /// The jobs of one pool.
 #[derive(Debug)]
 pub(crate) struct Offload {
     queue: Lock<Queue>,
+    /// Jobs that a task runs.
+    share: usize,
 }
 
 #[derive(Debug)]
@@ -93,7 +95,15 @@ pub(crate) struct Pending<T: Send + 'static, R: Send + 'static> {
 
 impl Offload {
     pub(crate) fn new() -> Self {
-        Offload { queue: Lock::new(Queue { jobs: VecDeque::new(), tasks: 0, starting: 0, dropped: 0 }) }
+        Offload::with_share(JOBS_MAX)
+    }
+
+    /// With tasks that run so many jobs each.
+    pub(crate) fn with_share(share: usize) -> Self {
+        Offload {
+            share,
+            queue: Lock::new(Queue { jobs: VecDeque::new(), tasks: 0, starting: 0, dropped: 0 }),
+        }
     }
 
     /// Queues `work` on `subject`. It begins once the result is [polled](Pending::poll). Returns the subject if there is no
@@ -204,7 +214,7 @@ impl Drain {
         if let Ok(mut queue) = self.offload.queue() {
             queue.starting -= 1;
         }
-        for _ in 0..JOBS_MAX {
+        for _ in 0..self.offload.share {
             let Some(job) = self.offload.next() else { return };
             // If its waiter is gone, what it worked on and what came of it are dropped here, which runs foreign code.
             let _ = contained(move || {

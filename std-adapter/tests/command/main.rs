@@ -59,7 +59,9 @@ impl ForAnyUser {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(OVERSPILL, dir.path().join("overspill")).unwrap();
+        // By another process: a program that is open for writing, as in the child that another test forks meanwhile, cannot be run.
+        let copied = Command::new("cp").arg(OVERSPILL).arg(dir.path().join("overspill")).status();
+        assert!(copied.unwrap().success());
         ForAnyUser(dir)
     }
 
