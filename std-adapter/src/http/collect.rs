@@ -110,6 +110,9 @@ where
 
 impl Accept for Polled {
     fn poll_accept(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.write_window(data) {
+            return Poll::Ready(Ok(data.len()));
+        }
         self.poll_write(context, &Tokio, data)
     }
 }
