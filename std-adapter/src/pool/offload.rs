@@ -285,19 +285,20 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         if let Some(done) = self.take_done() {
             return Poll::Ready(done);
         }
-        if self.offload.start(spawn) {
+        let goes_on = self.offload.start(spawn);
+        // The task that has run it may have ended since.
+        if let Some(done) = self.take_done() {
+            return Poll::Ready(done);
+        }
+        if goes_on {
             return Poll::Pending;
         }
-        // The task that has run it may have ended since.
-        match self.take_done() {
-            Some(done) => Poll::Ready(done),
-            None => match self.take_back() {
-                Some(subject) => {
-                    self.offload.forget(Arc::as_ptr(&self.job).cast());
-                    Poll::Ready((subject, Err(NotRun::ShutDown)))
-                }
-                None => Poll::Pending,
-            },
+        match self.take_back() {
+            Some(subject) => {
+                self.offload.forget(Arc::as_ptr(&self.job).cast());
+                Poll::Ready((subject, Err(NotRun::ShutDown)))
+            }
+            None => Poll::Pending,
         }
     }
 
