@@ -33,19 +33,10 @@ where
 {
     let least = least.min(end.ring().bytes().indices().capacity().max(1));
     let Some(waiters) = end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
-    for armed in [false, true] {
-        if armed {
-            waiters.reader.arm(least.max(1), context.waker());
-        }
-        // Closed first: the load of the index after it sees what was written before the close.
+    waiters.reader.poll(context, least, || {
         let closed = end.other_closed();
-        let available = end.filled_bytes(least);
-        if available >= least || closed {
-            waiters.reader.disarm();
-            return Poll::Ready(available);
-        }
-    }
-    Poll::Pending
+        (closed, end.filled_bytes(least))
+    })
 }
 
 /// See [`Producer::poll_writable`].
@@ -55,18 +46,10 @@ where
 {
     let least = least.min(end.ring().bytes().indices().capacity().max(1));
     let Some(waiters) = end.ring().shared(Token).waiters() else { return Poll::Ready(0) };
-    for armed in [false, true] {
-        if armed {
-            waiters.writer.arm(least.max(1), context.waker());
-        }
+    waiters.writer.poll(context, least, || {
         let closed = end.other_closed();
-        let room = end.free_bytes(least);
-        if room >= least || closed {
-            waiters.writer.disarm();
-            return Poll::Ready(room);
-        }
-    }
-    Poll::Pending
+        (closed, end.free_bytes(least))
+    })
 }
 
 impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {

@@ -7,7 +7,7 @@
 //!
 //! Held by: `core/tests/loom_ring.rs` (`waiting_*`), `core/tests/ring_wakes.rs`.
 
-use core::task::Waker;
+use core::task::{Context, Poll, Waker};
 
 use super::raw::waker_cell::WakerCell;
 use crate::sync::Ordering::{Relaxed, SeqCst};
@@ -48,6 +48,27 @@ impl Waiter {
         // `register` in the order of the cell's changes; if before, the caller's next load sees what it stored.
         self.threshold.store(threshold, Relaxed);
         fence(SeqCst);
+    }
+
+    /// Ready with the number of bytes once that is `least`, or the other end is closed. `look` says whether it is closed, and the number,
+    /// loaded in this order: so the number has what was written or read before the close.
+    pub(crate) fn poll(
+        &self,
+        context: &Context<'_>,
+        least: usize,
+        mut look: impl FnMut() -> (bool, usize),
+    ) -> Poll<usize> {
+        for armed in [false, true] {
+            if armed {
+                self.arm(least.max(1), context.waker());
+            }
+            let (closed, count) = look();
+            if count >= least || closed {
+                self.disarm();
+                return Poll::Ready(count);
+            }
+        }
+        Poll::Pending
     }
 
     /// Requests no further wake-up. One may still be under way.

@@ -106,7 +106,8 @@ impl LentPages {
         Some(page)
     }
 
-    /// Forgets two pages that have come back, if they are the next. Called for each that is added, so that few are kept in vain.
+    /// Forgets two pages that have come back, if they are the next. Called for each that is added, so that no more
+    /// of them are kept than are lent.
     fn forget_some(&mut self) {
         let mut next = self.pages.from(self.hand).map(|(index, page)| (index, page.strong_count() == 0));
         let two = [next.next(), next.next()];
