@@ -8,7 +8,7 @@
 //! - No subject is lost: a job that was not begun gives it back when its waiter [takes](Pending::take_back) it, and drops it with
 //!   its waiter. One that runs when its waiter is dropped runs to its end, and drops it then. So neither the queue nor a task keeps
 //!   a subject whose waiter is gone, and the pool, which a subject refers to, is not kept by its own queue.
-//! - A task runs a bounded number of jobs, after which those who wait start another: so a runtime that is shut down does not go on
+//! - A task runs a bounded number of jobs, after which the waiters start another: so a runtime that is shut down does not go on
 //!   with the jobs of others.
 //! - A runtime that is shut down may drop tasks that it has not begun. The next poll of any waiter starts another one in the
 //!   runtime of that waiter, and all waiters are woken for that. If that runtime takes no tasks either, the waiter gets its
@@ -33,7 +33,7 @@ use std::task::{Context, Poll, Waker};
 /// Tasks of one pool at once. More would wait for the same disk, and take threads from the rest of the program.
 pub(crate) const TASKS_MAX: usize = if cfg!(overspill_loom) { 1 } else { 4 };
 
-/// Jobs that a task runs. All who wait are woken then, so not too few.
+/// Jobs that a task runs. All waiters are woken then, so not too few.
 const JOBS_MAX: usize = 256;
 
 /// The jobs of one pool.
@@ -134,7 +134,7 @@ impl Offload {
     }
 
     /// Starts a task by `spawn` if there are more jobs than tasks that are about to begin. Returns false if no task is left, and none has
-    /// woken those who wait.
+    /// woken the waiters.
     fn start(self: &Arc<Self>, spawn: &dyn Fn(Drain)) -> bool {
         let dropped = {
             let Ok(mut queue) = self.queue() else { return false };
@@ -397,7 +397,7 @@ mod tests {
         tasks.take().into_iter().for_each(Drain::run);
         assert_eq!((offload.tasks(), offload.queue().unwrap().jobs.len()), (0, 1));
         let last = jobs.last_mut().unwrap();
-        assert!(last.poll(&context, &spawn).is_pending(), "who waits starts another");
+        assert!(last.poll(&context, &spawn).is_pending(), "a waiter starts another");
         tasks.take().into_iter().for_each(Drain::run);
         assert_eq!(last.poll(&context, &spawn), Poll::Ready((number, Ok(2 * number))));
     }

@@ -357,7 +357,7 @@ impl PoolState {
         frames.iter().for_each(|_| self.counters.count_reclaim());
         let gave_nothing = frames.is_empty() && reason == SpillReason::Reclaimed;
         if let Some(registry) = self.registry.as_ref().filter(|_| gave_nothing) {
-            donors.iter().for_each(|donor| registry.note_gave_nothing(donor.table)); // who was in use is no donor here
+            donors.iter().for_each(|donor| registry.note_gave_nothing(donor.table)); // a table in use is not among them
         }
         drop(held_back);
         self.disk.quota().serve_if_waiting();

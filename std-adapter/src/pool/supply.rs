@@ -421,7 +421,7 @@ mod tests {
     const PAGE: usize = 4 << 10;
 
     /// A donor that was in use for a moment, in its window or with another thread that reclaimed from it, was taken for one that has
-    /// nothing to give, and asked no more in this epoch. Who waits for room then slept beside pages that were free to leave.
+    /// nothing to give, and asked no more in this epoch. Waiters for room then slept beside pages that were free to leave.
     #[test]
     fn a_donor_that_is_in_use_is_asked_again() {
         let builder = SpillPool::builder().memory(8 * PAGE).page_size(PAGE);
