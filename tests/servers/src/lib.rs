@@ -6,6 +6,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `server.rs` | connections: accepting them, and ending them at a shutdown |
+//! | `turns.rs` | and which of them read next |
 //! | `routes.rs` | which request goes where |
 //! | `files.rs` | what was uploaded, by name |
 //! | `upload.rs`, `resume.rs`, `multipart.rs` | bodies on their way in |
@@ -30,6 +31,7 @@ pub mod routes;
 pub mod running;
 pub mod scripted;
 pub mod server;
+pub mod turns;
 pub mod upload;
 
 /// Runs the code of the page as tests.

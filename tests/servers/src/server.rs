@@ -6,6 +6,7 @@
 
 use crate::files::Files;
 use crate::routes::routes;
+use crate::turns::{InTurn, Turns};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Bytes of a request that hyper reads at a time, and of a response that wait for its client, past its last frame. hyper's own limit
 /// is 400 KiB; with 64 KiB, a thousand clients that upload had 200 MiB resident over a pool of 64.
@@ -80,6 +82,8 @@ pub async fn serve_routes(
     shutdown: impl Future<Output = ()>,
     grace: Duration,
 ) -> bool {
+    let turns = Turns::default();
+    let _renewing = AbortOnDropHandle::new(tokio::spawn(turns.clone().renew()));
     let open = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFERED_MAX);
@@ -92,7 +96,7 @@ pub async fn serve_routes(
         match accepted {
             Ok(stream) => {
                 let service = TowerToHyperService::new(routes.clone());
-                let mut stream = Box::pin(TimeoutStream::new(stream));
+                let mut stream = Box::pin(TimeoutStream::new(InTurn::new(stream, turns.clone())));
                 stream.as_mut().set_write_timeout_pinned(Some(idle));
                 let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
                 // A connection that ends badly was told so by its status, or has no client any more.
