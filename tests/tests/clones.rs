@@ -291,3 +291,30 @@ fn clones_are_written_to_by_threads_of_their_own() {
     first.check_invariants();
     pool.check_invariants();
 }
+
+/// A page that was overwritten whole stayed in the content that the clone had shared, which only its writer saw any more: so there was
+/// no room, and a buffer that waited for room waited for itself.
+#[test]
+fn a_rewrite_by_whole_pages_frees_what_nobody_sees_any_more() {
+    for pages_at_once in [1, 3] {
+        for memory in [0, 2 * PAGE] {
+            let disk = 24 * PAGE as u64;
+            let pool = SpillPool::builder().memory(memory).page_size(PAGE).disk(disk);
+            let pool = pool.store(MemoryStore::new()).build().unwrap();
+            let (mut buffer, _) = numbered(&pool, 16);
+            drop(buffer.try_clone().unwrap());
+            buffer.rewind().unwrap();
+            for _ in 0..16_usize.div_ceil(pages_at_once) {
+                buffer.write_all(&vec![99; pages_at_once * PAGE]).unwrap();
+            }
+            let content = content_of(&mut buffer);
+            assert!(
+                content.iter().all(|byte| *byte == 99),
+                "{pages_at_once} at once, {memory} bytes of memory"
+            );
+            buffer.check_invariants();
+            drop(buffer);
+            pool.check_invariants();
+        }
+    }
+}

@@ -125,6 +125,19 @@ fn a_full_store_is_not_the_disk_limit() {
     assert_eq!(content_of(&mut buffer), [3; 12]);
 }
 
+/// An append as long as its page's frame moves the page on, which the disk had no room for: nothing was taken, though the frame had room
+/// for some of it. The same bytes in shorter pieces were.
+#[test]
+fn what_memory_has_room_for_is_taken_though_the_store_is_full() {
+    let builder = SpillPool::builder().memory(512).page_size(4096).store(MemoryStore::with_capacity(0));
+    let pool = builder.build().unwrap();
+    let mut buffer = pool.buffer();
+    assert_eq!(buffer.write(&[3; 500]).unwrap(), 500);
+    assert_eq!(buffer.write(&[3; 2000]).unwrap(), 12);
+    assert_eq!(buffer.write(&[3; 2000]).unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(content_of(&mut buffer), [3; 512]);
+}
+
 #[test]
 fn the_error_of_a_store_names_the_operation_and_its_place() {
     let (store, _) = FaultStore::new(

@@ -8,6 +8,8 @@
 //!
 //! Held by: the tests below, `std-adapter/src/pages/page_map/tests.rs`.
 
+use std::ops::Range;
+
 /// Entries of a block at most.
 const BLOCK_MAX: usize = 128;
 
@@ -102,6 +104,20 @@ impl<V> Ordered<V> {
         Some(removed)
     }
 
+    /// Removes the entries of `numbers` for which `is_out` is true.
+    pub(crate) fn remove_if(&mut self, numbers: Range<u64>, is_out: impl Fn(u64, &V) -> bool) {
+        let end = self.blocks.partition_point(|block| block[0].0 < numbers.end);
+        let first = self.blocks[..end].partition_point(|block| block[block.len() - 1].0 < numbers.start);
+        let mut is_any_empty = false;
+        for block in &mut self.blocks[first..end] {
+            block.retain(|(number, value)| !(numbers.contains(number) && is_out(*number, value)));
+            is_any_empty |= block.is_empty();
+        }
+        if is_any_empty {
+            self.blocks.retain(|block| !block.is_empty());
+        }
+    }
+
     /// The highest number.
     pub(crate) fn last(&self) -> Option<u64> {
         Some(self.blocks.last()?.last()?.0)
@@ -153,6 +169,13 @@ mod tests {
                 assert!(map.blocks.iter().all(|block| (1..=BLOCK_MAX).contains(&block.len())));
                 assert!(map.values_mut().map(|value| &*value).eq(model.values()));
             }
+        }
+        let is_out = |number: u64, value: u64| number.is_multiple_of(3) || !value.is_multiple_of(2);
+        for range in [0..1, 500..900, 20_000..20_001, 10_000..50_000, 7..7] {
+            map.remove_if(range.clone(), |number, value| is_out(number, *value));
+            model.retain(|number, value| !(range.contains(number) && is_out(*number, *value)));
+            assert!(map.from(0).map(|(number, value)| (number, *value)).eq(model.clone()), "{range:?}");
+            assert!(map.blocks.iter().all(|block| !block.is_empty()));
         }
         for number in model.into_keys() {
             assert!(!map.is_empty() && map.remove(number).is_some());

@@ -144,3 +144,29 @@ fn a_page_of_an_own_file_is_reclaimed_while_its_owner_writes_it_anew() {
         assert_eq!((pool.frames.budget().used(), pool.disk.quota().used()), (0, 0));
     });
 }
+
+/// Guards: what `spill` says is in the store is there. It waited for the pages that others were moving, and looked for those in memory
+/// then; one that left in between was neither, and came back when the store refused it. So a file of a buffer's own was handed over
+/// with a hole in place of it.
+#[test]
+fn a_page_that_others_reclaim_is_not_taken_for_spilled() {
+    for refuses in [false, true] {
+        explore(2, move || {
+            let store = Box::new(VecStore { refuses, ..VecStore::default() });
+            let pool = Arc::new(PoolState::new(4 * PAGE, 8 * PAGE as u64, PAGE, store, None));
+            let mut pager = Pager::new(&pool);
+            pager.write_at(0, &[1; PAGE]).unwrap();
+            let (peer, theirs) = (pager.own_table().peer(), Arc::clone(&pool));
+            let reclaimer = thread::spawn(move || reclaim(&theirs, &[peer], 1, refuses));
+            assert_eq!(pager.spill().is_err(), refuses);
+            if !refuses {
+                let left = pager.table(|table| (table.next_in_memory(0), table.next_in_transit(0)));
+                assert_eq!(left, (None, None));
+            }
+            reclaimer.join().unwrap();
+            drop(pager);
+            pool.trim();
+            pool.check_quiet();
+        });
+    }
+}

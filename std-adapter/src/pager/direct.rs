@@ -218,6 +218,9 @@ impl Pager {
             table.remove(index);
             table.put(index, Page::Spilled { slot, valid: before.max(written.end) });
         });
+        if is_fresh {
+            self.forget_below(index);
+        }
         written.len()
     }
 

@@ -108,9 +108,12 @@ impl Pager {
         Ok(self.table(|table| table.locate(index)))
     }
 
+    /// Waits for each page that is in transit now, once: other threads may begin to move more.
     pub(crate) fn await_transits(&mut self) -> Result<(), SpillError> {
-        while let Some(index) = self.table(|table| table.next_in_transit(0)) {
+        let mut from = 0;
+        while let Some(index) = self.table(|table| table.next_in_transit(from)) {
             self.await_transit(index)?;
+            from = index + 1;
         }
         Ok(())
     }

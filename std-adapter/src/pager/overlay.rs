@@ -178,7 +178,7 @@ impl Pager {
     }
 
     /// Frees what the base has of page `index`, which is no hole any more, if nobody else sees it.
-    fn forget_below(&mut self, index: u64) {
+    pub(crate) fn forget_below(&mut self, index: u64) {
         let (page, bytes) = (self.pool.page_size as u64, self.base_bytes(index));
         if bytes < self.pool.page_size {
             return;

@@ -111,6 +111,9 @@ impl Pager {
             let page = table.visit(span.index, access.continues());
             page.expect("I1: a pinned page stays").write(span.at, data);
         });
+        if location == Location::Hole {
+            self.forget_below(span.index);
+        }
         Ok(len)
     }
 
@@ -158,7 +161,11 @@ impl Pager {
                 Ok(Way::Frame(span.part))
             }
             // What has room where it is needs neither memory nor disk.
-            Err(SpillError::OutOfMemory | SpillError::DiskLimit { .. }) if room > 0 => Ok(Way::Frame(room)),
+            Err(SpillError::OutOfMemory | SpillError::DiskLimit { .. } | SpillError::StoreFull { .. })
+                if room > 0 =>
+            {
+                Ok(Way::Frame(room))
+            }
             moved => moved,
         }
     }

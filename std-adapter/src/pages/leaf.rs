@@ -135,6 +135,10 @@ impl Leaf {
         &mut self.entries
     }
 
+    pub(crate) fn has_only_holes(&self) -> bool {
+        self.entries.iter().all(|entry| matches!(entry.state, State::Hole))
+    }
+
     /// Removes the last entry, if it is at offset `at` or after it, and returns it.
     pub(crate) fn pop(&mut self, at: u8) -> Option<Entry> {
         self.entries.pop_if(|last| last.at >= at)

@@ -16,6 +16,7 @@ use crate::pages::page::{Page, View};
 use crate::pages::resident::Resident;
 use crate::try_box::TryBox;
 use std::alloc::{Layout, handle_alloc_error};
+use std::ops::Range;
 
 /// How many resident pages one search for the coldest compares at most.
 const SAMPLE_PAGES: usize = 8;
@@ -69,6 +70,13 @@ impl PageMap {
     /// off.
     pub(crate) fn is_empty(&self) -> bool {
         self.leaves.is_none()
+    }
+
+    /// How many entries there are, of holes too.
+    #[cfg(test)]
+    #[cfg(not(overspill_loom))]
+    pub(crate) fn entries(&self) -> usize {
+        self.leaves.as_ref().map_or(0, |leaves| leaves.entries(0).count())
     }
 
     /// Page `index`; `None` if it is a hole.
@@ -218,6 +226,21 @@ impl PageMap {
             }
         }
         coldest
+    }
+
+    /// Frees the leaves that end in `pages` and have only holes, but for that of page `kept`.
+    pub(crate) fn forget_holes(&mut self, pages: Range<u64>, kept: Option<u64>) {
+        let Some(leaves) = &mut self.leaves else { return };
+        let (numbers, kept) =
+            (pages.start / LEAF_PAGES..pages.end / LEAF_PAGES, kept.map(|kept| kept / LEAF_PAGES));
+        let is_unneeded = |number, leaf: &Leaf| kept != Some(number) && leaf.has_only_holes();
+        if numbers.contains(&0) && is_unneeded(0, &leaves.first) {
+            leaves.first = Leaf::default();
+        }
+        leaves.further.remove_if(numbers, is_unneeded);
+        if leaves.first.is_empty() && leaves.further.is_empty() {
+            self.leaves = None;
+        }
     }
 
     /// The pages from `from` on that are not holes, in order.

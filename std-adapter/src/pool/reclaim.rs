@@ -200,10 +200,10 @@ impl Table {
 
     /// Whether there is memory to note what page `index`, which is in memory, becomes when it leaves, and to put it back.
     fn can_note(&mut self, index: u64, checksums: Checksums) -> bool {
-        let page = self.resident(index).map(|page| (page.end(), page.end_of_segment()));
-        let Some((1.., end_of_segment)) = page else { return page.is_some() };
-        let can_have_sums = checksums == Checksums::Off || self.sums.reserve(index, end_of_segment);
-        can_have_sums && self.can_leave(index)
+        let Some(page) = self.resident(index) else { return false };
+        let (end, needs_entry) = (page.end_of_segment(), page.end() > 0 && !page.is_copy());
+        let can_have_sums = checksums == Checksums::Off || !needs_entry || self.sums.reserve(index, end);
+        can_have_sums && (!needs_entry || self.can_leave(index))
     }
 
     /// Takes the coldest page out of memory; the window only if there is no other. `None` if no page can
