@@ -86,7 +86,7 @@ impl Along {
         runtime: &impl Runtime,
     ) -> Poll<bool> {
         let Some((reading, _)) = &mut self.coming else { return Poll::Ready(false) };
-        match reading.poll(context, &|drain| runtime.spawn(drain)) {
+        match reading.poll(context, runtime.number(), &|drain| runtime.spawn(drain)) {
             Poll::Ready((reading, _)) => reading.give_to(buffer),
             Poll::Pending if reading.is_lost() => {}
             Poll::Pending => return Poll::Pending,

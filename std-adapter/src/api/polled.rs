@@ -100,7 +100,8 @@ impl Polled {
             ready!(self.poll_come(context, runtime));
         }
         let Some(away) = &mut self.away else { return Poll::Ready(Ok(())) };
-        let (work, result) = ready!(away.pending.poll(context, &|drain| runtime.spawn(drain)));
+        let (work, result) =
+            ready!(away.pending.poll(context, runtime.number(), &|drain| runtime.spawn(drain)));
         let (of, offset) = (away.kind, away.offset);
         self.take_in(work);
         Poll::Ready(match result {
@@ -333,15 +334,17 @@ impl Polled {
 /// What the buffer frees in the store stays there for later calls, since this may be the thread of an event loop.
 impl Drop for Polled {
     fn drop(&mut self) {
-        let work = self.away.as_mut().and_then(|away| away.pending.take_back());
-        let (away, _request) = work.map(|work| (work.buffer, work.request)).unzip();
-        let mut buffers = [self.home.take(), away];
+        let mut away = self.away.take();
+        let work = away.as_mut().and_then(|away| away.pending.take_back());
+        let _waker = away.as_mut().and_then(|away| away.pending.take_waker());
+        let (buffer, _request) = work.map(|work| (work.buffer, work.request)).unzip();
+        let mut buffers = [self.home.take(), buffer];
         // What is foreign is dropped without the guard: a waker, a call, and with the pool its store and listeners.
         let _pools =
             buffers.each_ref().map(|buffer| buffer.as_ref().map(|buffer| Arc::clone(&buffer.pager.pool)));
         let _held_back = hold_back();
         let _guard = ResidentOnly::enter();
         std::mem::take(&mut self.along).leave(&mut buffers[0]);
-        drop(buffers);
+        drop((buffers, away)); // a job that was running may have ended, and has left its buffer here
     }
 }

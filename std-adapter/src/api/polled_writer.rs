@@ -138,7 +138,7 @@ impl PolledWriter {
         kind: Kind,
     ) -> Poll<io::Result<()>> {
         let Some((of, pending)) = &mut self.away else { return Poll::Ready(Ok(())) };
-        let (growth, result) = ready!(pending.poll(context, &|drain| runtime.spawn(drain)));
+        let (growth, result) = ready!(pending.poll(context, runtime.number(), &|drain| runtime.spawn(drain)));
         let of = *of;
         self.take_in(growth);
         Poll::Ready(match result {

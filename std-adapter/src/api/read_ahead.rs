@@ -135,7 +135,9 @@ impl ReadAhead {
     fn begin(&mut self, runtime: &impl Runtime) {
         let Some(reading) = &mut self.reading else { return };
         let context = Context::from_waker(Waker::noop());
-        if let Poll::Ready((_, read)) = reading.poll(&context, &|drain| runtime.spawn(drain)) {
+        if let Poll::Ready((_, read)) =
+            reading.poll(&context, runtime.number(), &|drain| runtime.spawn(drain))
+        {
             self.reading = None;
             self.arrived = read.ok().and_then(Result::ok).unwrap_or_default();
         }
@@ -145,7 +147,7 @@ impl ReadAhead {
     pub(crate) fn poll(&mut self, context: &Context<'_>, runtime: &impl Runtime) -> Poll<io::Result<bool>> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(false)) };
         self.is_awaited.iter().for_each(|is_awaited| is_awaited.store(true, Ordering::Relaxed));
-        let (_, read) = ready!(reading.poll(context, &|drain| runtime.spawn(drain)));
+        let (_, read) = ready!(reading.poll(context, runtime.number(), &|drain| runtime.spawn(drain)));
         self.reading = None;
         self.arrived = read.map_err(not_run)??;
         Poll::Ready(Ok(true))

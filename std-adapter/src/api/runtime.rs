@@ -10,6 +10,9 @@ use std::time::Instant;
 
 /// What an async face brings.
 pub(crate) trait Runtime {
+    /// Which runtime this is; 0 if there is none.
+    fn number(&self) -> u64;
+
     /// Has `drain` [run](Drain::run) on a thread that may block, or drops it.
     fn spawn(&self, drain: Drain);
 

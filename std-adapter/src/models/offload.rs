@@ -12,6 +12,9 @@ use loom::thread;
 use std::cell::Cell;
 use std::task::{Context, Poll, Wake, Waker};
 
+/// The only runtime.
+const RUNTIME: u64 = 1;
+
 type Job = Pending<Arc<u32>, u32>;
 
 fn job(offload: &Arc<Offload>, subject: &Arc<u32>) -> Job {
@@ -46,7 +49,7 @@ fn wait(job: &mut Job, spawn: &dyn Fn(Drain)) -> (Arc<u32>, Result<u32, NotRun>)
     let bell = Arc::new(Bell::default());
     let waker = Waker::from(Arc::clone(&bell));
     loop {
-        if let Poll::Ready(done) = job.poll(&Context::from_waker(&waker), spawn) {
+        if let Poll::Ready(done) = job.poll(&Context::from_waker(&waker), RUNTIME, spawn) {
             return done;
         }
         bell.wait();
@@ -118,7 +121,9 @@ fn a_subject_is_taken_back_or_worked_on() {
         let waker = Waker::from(Arc::new(Bell::default()));
         let task = std::cell::RefCell::new(None);
         let spawn = |drain: Drain| *task.borrow_mut() = Some(thread::spawn(|| drain.run()));
-        assert!(taken.poll(&Context::from_waker(&waker), &spawn).is_pending() || task.borrow().is_some());
+        assert!(
+            taken.poll(&Context::from_waker(&waker), RUNTIME, &spawn).is_pending() || task.borrow().is_some()
+        );
         drop(dropped);
         if let Some(back) = taken.take_back() {
             assert_eq!(*back, 6);

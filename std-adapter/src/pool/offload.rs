@@ -2,8 +2,9 @@
 //!
 //! Promises:
 //!
-//! - At most [`TASKS_MAX`] tasks of a pool run or are about to, whatever the number of buffers. Further jobs queue, and a task
-//!   runs one after another until there is none.
+//! - At most [`TASKS_MAX`] tasks of a pool run, and as many of each runtime are about to, whatever the number of buffers. Further jobs
+//!   queue, and a task runs one after another until there is none.
+//! - Who polls waits for tasks that run, or that its own runtime is about to: the threads of another may all be taken, for ever.
 //! - A job carries what it works on, its subject, and gives it back. Nothing else has a reference to it meanwhile.
 //! - No subject is lost: a job that was not begun gives it back when its waiter [takes](Pending::take_back) it, and drops it with
 //!   its waiter. One that runs when its waiter is dropped runs to its end, and drops it then. So neither the queue nor a task keeps
@@ -17,10 +18,10 @@
 //! - A process that was forked once the pool was made runs no jobs of it: it has none of the threads. What a job was working on at
 //!   that moment never comes back there.
 //!
-//! The queue knows no runtime: who polls a waiter brings a function that starts a task, which calls [`Drain::run`] on a
-//! thread that may block, or drops it.
+//! The queue knows of a runtime its number: whoever polls a waiter brings that and a function that starts a task, which calls
+//! [`Drain::run`] on a thread that may block, or drops it.
 //!
-//! Held by: the tests below, `tests/tests/async_buffer/`, `std-adapter/src/models/offload.rs` (loom).
+//! Held by: `std-adapter/src/pool/offload/tests.rs`, `tests/tests/async_buffer/`, `std-adapter/src/models/offload.rs` (loom).
 
 #[cfg(feature = "tokio")]
 use crate::error::SpillError;
@@ -47,10 +48,10 @@ pub(crate) struct Offload {
 #[derive(Debug)]
 struct Queue {
     jobs: VecDeque<Arc<dyn Run>>,
-    /// Tasks that were started and have not ended.
-    tasks: usize,
-    /// Of these, the ones that have not begun to run.
-    starting: usize,
+    /// Tasks that run.
+    running: usize,
+    /// Tasks that were started and have not begun to run: the runtime of each.
+    starting: Vec<u64>,
     /// How many were dropped in place of being run.
     dropped: u64,
 }
@@ -102,7 +103,7 @@ impl Offload {
     pub(crate) fn with_share(share: usize) -> Self {
         Offload {
             share,
-            queue: Lock::new(Queue { jobs: VecDeque::new(), tasks: 0, starting: 0, dropped: 0 }),
+            queue: Lock::new(Queue { jobs: VecDeque::new(), running: 0, starting: Vec::new(), dropped: 0 }),
         }
     }
 
@@ -133,23 +134,23 @@ impl Offload {
         Ok(Pending { offload: Arc::clone(self), job })
     }
 
-    /// Starts a task by `spawn` if there are more jobs than tasks that are about to begin. Returns false if no task is left, and none has
-    /// woken the waiters.
-    fn start(self: &Arc<Self>, spawn: &dyn Fn(Drain)) -> bool {
+    /// Starts a task by `spawn`, in `runtime`, if there are more jobs than tasks that are about to begin there. Returns false if there is
+    /// no task to wait for, and none has woken the waiters.
+    fn start(self: &Arc<Self>, runtime: u64, spawn: &dyn Fn(Drain)) -> bool {
         let dropped = {
             let Ok(mut queue) = self.queue() else { return false };
-            let is_due = queue.jobs.len() > queue.starting && queue.tasks < TASKS_MAX;
-            if !is_due {
+            let (starting, coming) = (queue.starting_in(runtime), queue.coming(runtime));
+            let is_due = queue.jobs.len() > starting && coming < TASKS_MAX;
+            if !is_due || queue.starting.try_reserve(1).is_err() {
                 // In one look: a task that is gone by the next one may have left a job to begin one for.
-                return queue.tasks > 0;
+                return coming > 0;
             }
-            queue.tasks += 1;
-            queue.starting += 1;
+            queue.starting.push(runtime);
             queue.dropped
         };
-        spawn(Drain { offload: Arc::clone(self), is_started: false });
+        spawn(Drain { offload: Arc::clone(self), runtime, is_started: false });
         // It may have ended already, with jobs of others.
-        self.queue().is_ok_and(|queue| queue.tasks > 0 || queue.dropped == dropped)
+        self.queue().is_ok_and(|queue| queue.coming(runtime) > 0 || queue.dropped == dropped)
     }
 
     /// The queue. A forked process has none of the tasks of its parent: it runs no jobs, and those that were queued give back what
@@ -170,7 +171,7 @@ impl Offload {
         let mut queue = self.queue().ok()?;
         let next = queue.jobs.pop_front();
         if next.is_none() {
-            queue.tasks -= 1;
+            queue.running -= 1;
         }
         next
     }
@@ -196,7 +197,25 @@ impl Offload {
     /// Tasks that were started and have not ended.
     #[cfg(test)]
     pub(crate) fn tasks(&self) -> usize {
-        self.queue().map_or(0, |queue| queue.tasks)
+        self.queue().map_or(0, |queue| queue.running + queue.starting.len())
+    }
+}
+
+impl Queue {
+    fn starting_in(&self, runtime: u64) -> usize {
+        self.starting.iter().filter(|starting| **starting == runtime).count()
+    }
+
+    /// Tasks that run, or are about to in a runtime.
+    fn coming(&self, runtime: u64) -> usize {
+        self.running + self.starting_in(runtime)
+    }
+
+    /// Notes that a task of a runtime begins, or never will.
+    fn leave_start(&mut self, runtime: u64) {
+        if let Some(at) = self.starting.iter().position(|starting| *starting == runtime) {
+            self.starting.swap_remove(at);
+        }
     }
 }
 
@@ -204,6 +223,7 @@ impl Offload {
 #[derive(Debug)]
 pub(crate) struct Drain {
     offload: Arc<Offload>,
+    runtime: u64,
     is_started: bool,
 }
 
@@ -211,8 +231,13 @@ impl Drain {
     /// Runs jobs until there is none, or many are done. Blocks, and so belongs on a thread that may.
     pub(crate) fn run(mut self) {
         self.is_started = true;
-        if let Ok(mut queue) = self.offload.queue() {
-            queue.starting -= 1;
+        {
+            let Ok(mut queue) = self.offload.queue() else { return };
+            queue.leave_start(self.runtime);
+            if queue.running == TASKS_MAX {
+                return; // each of these runs all jobs, or wakes the waiters
+            }
+            queue.running += 1;
         }
         for _ in 0..self.offload.share {
             let Some(job) = self.offload.next() else { return };
@@ -223,7 +248,7 @@ impl Drain {
             });
         }
         if let Ok(mut queue) = self.offload.queue() {
-            queue.tasks -= 1;
+            queue.running -= 1;
         }
         self.offload.wake_queued();
     }
@@ -235,8 +260,7 @@ impl Drop for Drain {
             return;
         }
         if let Ok(mut queue) = self.offload.queue() {
-            queue.starting -= 1;
-            queue.tasks -= 1;
+            queue.leave_start(self.runtime);
             queue.dropped += 1;
         }
         self.offload.wake_queued();
@@ -269,11 +293,12 @@ where
 }
 
 impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
-    /// The subject and the result, once there is one. Otherwise the waker of `context` is called then. `spawn` starts a task, as
-    /// the head of this file says. Not to be called again once it was ready.
+    /// The subject and the result, once there is one. Otherwise the waker of `context` is called then. `spawn` starts a task in
+    /// `runtime`, as the head of this file says. Not to be called again once it was ready.
     pub(crate) fn poll(
         &mut self,
         context: &Context<'_>,
+        runtime: u64,
         spawn: &dyn Fn(Drain),
     ) -> Poll<(T, Result<R, NotRun>)> {
         // Clone the waker, and drop its predecessor, outside the lock: both run foreign code.
@@ -285,7 +310,7 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         if let Some(done) = self.take_done() {
             return Poll::Ready(done);
         }
-        let goes_on = self.offload.start(spawn);
+        let goes_on = self.offload.start(runtime, spawn);
         // The task that has run it may have ended since.
         if let Some(done) = self.take_done() {
             return Poll::Ready(done);
@@ -321,6 +346,12 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         self.offload.queue.is_inherited()
     }
 
+    /// The waker, which is not called any more.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn take_waker(&mut self) -> Option<Waker> {
+        self.job.state.lock().ok()?.waker.take()
+    }
+
     /// The subject, unless the work is running: it will not run any more.
     pub(crate) fn take_back(&mut self) -> Option<T> {
         self.job.state.lock().ok()?.subject.take()
@@ -338,116 +369,4 @@ impl<T: Send + 'static, R: Send + 'static> Drop for Pending<T, R> {
 
 #[cfg(test)]
 #[cfg(not(overspill_loom))]
-mod tests {
-    use super::*;
-    use crate::sync::Mutex;
-    use std::cell::RefCell;
-
-    fn double(number: &mut u32) -> u32 {
-        *number += 1;
-        *number * 2
-    }
-
-    #[test]
-    fn a_job_gives_its_subject_back_and_a_task_runs_all() {
-        let offload = Arc::new(Offload::new());
-        let context = Context::from_waker(Waker::noop());
-        let tasks = RefCell::new(Vec::new());
-        let spawn = |drain| tasks.borrow_mut().push(drain);
-        let mut jobs: Vec<_> = (0..10).map(|n| offload.submit(n, double).unwrap()).collect();
-        assert!(jobs.iter_mut().all(|job| job.poll(&context, &spawn).is_pending()));
-        assert_eq!((tasks.borrow().len(), offload.tasks()), (TASKS_MAX, TASKS_MAX));
-        assert_eq!(jobs[9].take_back(), Some(9), "it was not begun");
-        tasks.take().into_iter().for_each(Drain::run);
-        for (n, job) in (0..).zip(&mut jobs[..9]) {
-            assert_eq!(job.poll(&context, &spawn), Poll::Ready((n + 1, Ok(2 * n + 2))));
-        }
-        assert_eq!((tasks.borrow().len(), offload.tasks()), (0, 0));
-    }
-
-    /// A runtime that is shut down drops what it has not begun. The count of tasks would stay, and no job would run again.
-    #[test]
-    fn tasks_that_are_dropped_are_replaced_or_reported() {
-        let offload = Arc::new(Offload::new());
-        let context = Context::from_waker(Waker::noop());
-        let tasks = RefCell::new(Vec::new());
-        let spawn = |drain| tasks.borrow_mut().push(drain);
-        let [mut first, mut second] = [1, 2].map(|n| offload.submit(n, double).unwrap());
-        assert!(first.poll(&context, &spawn).is_pending());
-        assert!(second.poll(&context, &spawn).is_pending());
-        drop(tasks.take());
-        assert_eq!(offload.tasks(), 0);
-        assert_eq!(first.poll(&context, &drop), Poll::Ready((1, Err(NotRun::ShutDown))));
-        assert_eq!(offload.queue().unwrap().jobs.len(), 1, "what is not run is not kept");
-        assert!(second.poll(&context, &spawn).is_pending());
-        tasks.take().into_iter().for_each(Drain::run);
-        assert_eq!(second.poll(&context, &spawn), Poll::Ready((3, Ok(6))));
-    }
-
-    /// A task went on for as long as there were jobs, of whichever runtime: one that was shut down waited for it.
-    #[test]
-    fn a_task_ends_though_there_are_more_jobs() {
-        let offload = Arc::new(Offload::new());
-        let context = Context::from_waker(Waker::noop());
-        let tasks = RefCell::new(Vec::new());
-        let spawn = |drain| tasks.borrow_mut().push(drain);
-        let number = u32::try_from(JOBS_MAX).unwrap() + 1;
-        let mut jobs: Vec<_> = (0..number).map(|n| offload.submit(n, double).unwrap()).collect();
-        assert!(jobs[0].poll(&context, &spawn).is_pending());
-        tasks.take().into_iter().for_each(Drain::run);
-        assert_eq!((offload.tasks(), offload.queue().unwrap().jobs.len()), (0, 1));
-        let last = jobs.last_mut().unwrap();
-        assert!(last.poll(&context, &spawn).is_pending(), "a waiter starts another");
-        tasks.take().into_iter().for_each(Drain::run);
-        assert_eq!(last.poll(&context, &spawn), Poll::Ready((number, Ok(2 * number))));
-    }
-
-    /// It was dropped by the task, outside what contains a panic: the task was counted for ever, and four such held up all jobs.
-    #[test]
-    fn a_result_that_panics_when_it_is_dropped_leaves_no_task_behind() {
-        #[derive(Debug)]
-        struct Angry;
-        impl Drop for Angry {
-            fn drop(&mut self) {
-                panic!("dropped");
-            }
-        }
-        type Waiter = Arc<Mutex<Option<Pending<Subject, Angry>>>>;
-        #[derive(Debug)]
-        struct Subject(Waiter);
-        let offload = Arc::new(Offload::new());
-        let waiter = Waiter::default();
-        let work = |subject: &mut Subject| {
-            subject.0.lock().unwrap().take(); // nobody waits any more
-            Angry
-        };
-        let mut pending = offload.submit(Subject(Arc::clone(&waiter)), work).unwrap();
-        let tasks = RefCell::new(Vec::new());
-        let context = Context::from_waker(Waker::noop());
-        assert!(pending.poll(&context, &|drain| tasks.borrow_mut().push(drain)).is_pending());
-        *waiter.lock().unwrap() = Some(pending);
-        tasks.take().into_iter().for_each(Drain::run);
-        assert_eq!(offload.tasks(), 0);
-    }
-
-    #[test]
-    fn a_panic_gives_the_subject_back_and_a_dropped_waiter_drops_it() {
-        let offload = Arc::new(Offload::new());
-        let context = Context::from_waker(Waker::noop());
-        let tasks = RefCell::new(Vec::new());
-        let spawn = |drain| tasks.borrow_mut().push(drain);
-        fn refuse(_: &mut Arc<u32>) {
-            panic!("refused");
-        }
-        let subject = Arc::new(7);
-        let [mut kept, mut dropped] = [0, 1].map(|_| offload.submit(Arc::clone(&subject), refuse).unwrap());
-        assert!(kept.poll(&context, &spawn).is_pending() && dropped.poll(&context, &spawn).is_pending());
-        drop(dropped);
-        assert_eq!(Arc::strong_count(&subject), 2, "the queue keeps no subject");
-        tasks.take().into_iter().for_each(Drain::run);
-        let Poll::Ready((back, Err(NotRun::Panicked(message)))) = kept.poll(&context, &spawn) else {
-            panic!()
-        };
-        assert_eq!((*back, &message[..]), (7, "refused"));
-    }
-}
+mod tests;

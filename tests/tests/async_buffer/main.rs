@@ -12,6 +12,7 @@ mod dropped;
 mod finish;
 mod left;
 mod readers;
+mod runtimes;
 mod servers;
 mod spools;
 mod subject;
