@@ -1,9 +1,13 @@
 //! A client of few lines, for tests and loads: what goes over its connection, and when, is written out.
+//!
+//! Promise: no call takes longer than [`FOREVER`] for what it sends or receives; the error says which call it was.
 
+use crate::time_limit::FOREVER;
 use std::io;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 /// The longest head of an answer.
 const HEAD_MAX: usize = 64 << 10;
@@ -52,13 +56,19 @@ impl Reply {
     }
 }
 
+/// What `call` comes to, unless that takes for ever.
+async fn in_time<T>(name: &str, call: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("{name} took {FOREVER:?}"));
+    timeout(FOREVER, call).await.unwrap_or_else(|_| Err(late()))
+}
+
 impl Client {
     /// Connects to a server.
     ///
     /// # Errors
     /// As [`TcpStream::connect`].
     pub async fn connect(address: SocketAddr) -> io::Result<Client> {
-        let stream = TcpStream::connect(address).await?;
+        let stream = in_time("connect", TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
         Ok(Client { stream, received: Vec::new() })
     }
@@ -70,7 +80,8 @@ impl Client {
     pub async fn connect_narrow(address: SocketAddr, bytes: u32) -> io::Result<Client> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_recv_buffer_size(bytes)?;
-        Ok(Client { stream: socket.connect(address).await?, received: Vec::new() })
+        let stream = in_time("connect_narrow", socket.connect(address)).await?;
+        Ok(Client { stream, received: Vec::new() })
     }
 
     /// Sends the head of a request, with further header lines.
@@ -81,7 +92,7 @@ impl Client {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
         headers.iter().for_each(|header| head.extend([header, "\r\n"]));
         head += "\r\n";
-        self.stream.write_all(head.as_bytes()).await
+        in_time("begin", self.stream.write_all(head.as_bytes())).await
     }
 
     /// Sends bytes as they are.
@@ -89,7 +100,7 @@ impl Client {
     /// # Errors
     /// If the connection breaks.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        in_time("send", self.stream.write_all(bytes)).await
     }
 
     /// Sends a chunk of a body whose length is not known; an empty one ends it.
@@ -98,7 +109,7 @@ impl Client {
     /// If the connection breaks.
     pub async fn send_chunk(&mut self, bytes: &[u8]) -> io::Result<()> {
         let chunk = [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
-        self.stream.write_all(&chunk).await
+        in_time("send_chunk", self.stream.write_all(&chunk)).await
     }
 
     /// Receives the head of an answer; its body is empty, and still to come.
@@ -106,14 +117,7 @@ impl Client {
     /// # Errors
     /// If the connection breaks, or ends before.
     pub async fn head(&mut self) -> io::Result<Reply> {
-        let end = loop {
-            if let Some(at) = self.received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                break at + 4;
-            }
-            if self.received.len() > HEAD_MAX || self.stream.read_buf(&mut self.received).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        };
+        let end = in_time("head", self.head_end()).await?;
         let head = String::from_utf8_lossy(&self.received[..end]).into_owned();
         self.received.drain(..end);
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -121,17 +125,33 @@ impl Client {
         Ok(Reply { status, head, body: Vec::new() })
     }
 
+    /// Receives until the head of an answer is there, and returns its length.
+    async fn head_end(&mut self) -> io::Result<usize> {
+        loop {
+            if let Some(at) = self.received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                return Ok(at + 4);
+            }
+            if self.received.len() > HEAD_MAX || self.stream.read_buf(&mut self.received).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
     /// Receives `len` bytes of a body.
     ///
     /// # Errors
     /// If the connection breaks, or ends before.
     pub async fn receive(&mut self, len: usize) -> io::Result<Vec<u8>> {
-        while self.received.len() < len {
-            self.received.reserve(len - self.received.len());
-            if self.stream.read_buf(&mut self.received).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+        let filled = async {
+            while self.received.len() < len {
+                self.received.reserve(len - self.received.len());
+                if self.stream.read_buf(&mut self.received).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
             }
-        }
+            Ok(())
+        };
+        in_time("receive", filled).await?;
         Ok(self.received.drain(..len).collect())
     }
 

@@ -15,6 +15,7 @@
 //! | `metrics.rs`, `page.html` | the pool, for Prometheus and for the eye |
 //! | `refusal.rs` | what is answered instead |
 //! | `client.rs`, `running.rs`, `scripted.rs` | clients, servers in this process, bodies and stores for tests and loads |
+//! | `time_limit.rs` | and how long they wait |
 //! | `process.rs` | open files and memory of the process |
 
 pub mod client;
@@ -31,6 +32,7 @@ pub mod routes;
 pub mod running;
 pub mod scripted;
 pub mod server;
+pub mod time_limit;
 pub mod turns;
 pub mod upload;
 

@@ -3,6 +3,7 @@
 use crate::client::{Client, Reply};
 use crate::files::{Config, Files};
 use crate::server::{listen, serve};
+use crate::time_limit::{FOREVER, within};
 use overspill::SpillPool;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,9 +11,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-
-/// Longer than anything takes that ends at all.
-const FOREVER: Duration = Duration::from_secs(60);
 
 /// A server that listens on a free port of this machine.
 #[derive(Debug)]
@@ -80,7 +78,7 @@ impl Running {
     /// If the server itself has.
     pub async fn stop(self) -> bool {
         let _ = self.stop.send(());
-        timeout(FOREVER, self.task).await.expect("it ends").expect("it does not panic")
+        within(self.task).await.expect("it does not panic")
     }
 
     /// Waits until nothing of the pool is used.

@@ -1,5 +1,6 @@
 //! Bodies and stores that do what a test says, step by step.
 
+use crate::time_limit::within;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::HeaderMap;
@@ -97,16 +98,19 @@ impl Body for Scripted {
 }
 
 /// Polls `future` at most so many times, each when it was woken, and then drops it. `None` if it was not ready by then.
+///
+/// # Panics
+/// If it is neither woken nor ready within [`FOREVER`](crate::time_limit::FOREVER).
 pub async fn polled_at_most<F: Future>(future: F, most: usize) -> Option<F::Output> {
     let (mut future, mut polls) = (std::pin::pin!(future), 0);
-    poll_fn(|context| {
+    let polled = poll_fn(|context| {
         if polls == most {
             return Poll::Ready(None);
         }
         polls += 1;
         future.as_mut().poll(context).map(Some)
-    })
-    .await
+    });
+    within(polled).await
 }
 
 /// A store in memory that counts its calls by one thread, which is to make none.

@@ -8,6 +8,7 @@ use overspill::testing::{Call, Failure, Fault, FaultPlan, PoolPlan};
 use overspill::{BodyError, Frozen, MemoryStore, SpillBody, SpillError, SpillPool};
 use overspill_servers::running::until_empty;
 use overspill_servers::scripted::{Watched, polled_at_most};
+use overspill_servers::time_limit::within;
 use std::error::Error;
 use std::io::Write;
 use std::pin::Pin;
@@ -76,12 +77,12 @@ async fn a_clone_starts_at_the_beginning() {
     let frozen = frozen(&pool, &content);
     let mut body = frozen.body();
     for _ in 0..10 {
-        body.frame().await.unwrap().unwrap();
+        within(body.frame()).await.unwrap().unwrap();
     }
     let (clone, rest) = (body.clone(), usize::try_from(body.size_hint().exact().unwrap()).unwrap());
     assert!(clone.frozen().len() == content.len() as u64 && rest < content.len());
-    assert!(clone.collect().await.unwrap().to_bytes() == content);
-    assert!(body.collect().await.unwrap().to_bytes() == content[content.len() - rest..]);
+    assert!(within(clone.collect()).await.unwrap().to_bytes() == content);
+    assert!(within(body.collect()).await.unwrap().to_bytes() == content[content.len() - rest..]);
 }
 
 /// Any memory, at once and with a receiver that keeps every frame; the loop's thread makes no call of the store.
@@ -96,11 +97,11 @@ async fn what_is_spilled_is_read_ahead_off_the_loop() {
             let (pool, content) = (pool.clone(), content.clone());
             move || frozen(&pool, &content)
         });
-        let frozen = written.await.unwrap();
+        let frozen = within(written).await.unwrap();
         let (mut bodies, mut sent) = (vec![frozen.body(); 5], vec![Vec::new(); 5]);
         for turn in 0.. {
             let (body, sent) = (&mut bodies[turn % 5], &mut sent[turn % 5]);
-            match body.frame().await {
+            match within(body.frame()).await {
                 Some(frame) => sent.push(frame.unwrap().into_data().unwrap()),
                 None if turn % 5 == 4 => break,
                 None => {}
@@ -148,12 +149,12 @@ async fn a_page_that_cannot_be_read_ends_the_body_with_its_place() {
         let content = content.clone();
         move || frozen(&pool, &content)
     });
-    let frozen = frozen.await.unwrap();
+    let frozen = within(frozen).await.unwrap();
     for n in 0.. {
         faults.set(FaultPlan::new().with(Fault::lasting(n, Failure::io()).on(Call::Read)));
         let (mut body, mut sent) = (frozen.body(), Vec::new());
         let error = loop {
-            match body.frame().await {
+            match within(body.frame()).await {
                 None => break None,
                 Some(Ok(frame)) => sent.extend(frame.into_data().unwrap()),
                 Some(Err(error)) => break Some(error),
@@ -167,9 +168,9 @@ async fn a_page_that_cannot_be_read_ends_the_body_with_its_place() {
         assert_eq!(error.position, sent.len() as u64);
         assert!(matches!(SpillError::of(&error.source), Some(SpillError::Store { .. })), "{error:?}");
         assert!(error.source().is_some() && body.is_end_stream());
-        assert!(body.frame().await.is_none());
+        assert!(within(body.frame()).await.is_none());
         faults.lift();
-        assert!(body.clone().collect().await.unwrap().to_bytes() == content, "a clone starts anew");
+        assert!(within(body.clone().collect()).await.unwrap().to_bytes() == content, "a clone starts anew");
     }
 }
 
@@ -183,7 +184,7 @@ async fn a_body_that_is_dropped_at_any_point_leaves_nothing() {
                 let (pool, content) = (pool.clone(), content.clone());
                 move || frozen(&pool, &content)
             });
-            let body = written.await.unwrap().body();
+            let body = within(written).await.unwrap().body();
             let done = polled_at_most(body.collect(), polls).await;
             let is_done = done.is_some();
             drop(done);
@@ -200,10 +201,11 @@ async fn a_body_that_is_dropped_at_any_point_leaves_nothing() {
 fn a_body_outlives_its_runtime() {
     let (pool, content) = (pool(0), content(30 * PAGE));
     let mut body = frozen(&pool, &content).body();
-    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let first = runtime().block_on(async { body.frame().await.unwrap().unwrap().into_data().unwrap() });
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let first =
+        runtime().block_on(async { within(body.frame()).await.unwrap().unwrap().into_data().unwrap() });
     assert!(first == content[..first.len()]);
-    let rest = runtime().block_on(async { body.collect().await.unwrap().to_bytes() });
+    let rest = runtime().block_on(async { within(body.collect()).await.unwrap().to_bytes() });
     assert!(rest == content[first.len()..]);
 }
 
@@ -216,7 +218,7 @@ async fn dropping_the_last_handle_calls_no_store() {
         let pool = pool.clone();
         move || frozen(&pool, &content(400 * PAGE))
     });
-    let body = SpillBody::from(written.await.unwrap());
+    let body = SpillBody::from(within(written).await.unwrap());
     assert_eq!(pool.stats().disk_used, 400 * PAGE as u64);
     drop(body);
     assert_eq!((pool.stats().disk_used, store.calls()), (0, 0));

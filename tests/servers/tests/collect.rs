@@ -9,6 +9,7 @@ use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore, PoolPlan};
 use overspill::{AsyncSpoolReader, CollectError, MemoryStore, SpillError, SpillPool, WhenFull};
 use overspill_servers::running::{until, until_empty};
 use overspill_servers::scripted::{Scripted, Step, Watched, polled_at_most};
+use overspill_servers::time_limit::within;
 use std::error::Error;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -33,12 +34,15 @@ async fn what_arrives_is_there_in_memory_or_not_and_no_thread_of_the_loop_waits_
         let pool = SpillPool::builder().memory(memory).page_size(4096).store(store.clone()).build().unwrap();
         for (len, piece) in [(0, 1), (1, 1), (100_000, 1400), (300_000, 100_000), (10_000, 7)] {
             let content = content(len);
-            let collected = pool.collect(Scripted::pieces(&content, piece)).await.unwrap();
+            let collected = within(pool.collect(Scripted::pieces(&content, piece))).await.unwrap();
             assert_eq!((collected.len(), collected.is_empty()), (len as u64, len == 0));
             assert!(collected.trailers().is_none());
             let (one, two) = (collected.body(), collected.clone().body());
-            assert!(one.collect().await.unwrap().to_bytes() == content, "{len} by {piece} in {memory}");
-            assert!(two.collect().await.unwrap().to_bytes() == content, "and again");
+            assert!(
+                within(one.collect()).await.unwrap().to_bytes() == content,
+                "{len} by {piece} in {memory}"
+            );
+            assert!(within(two.collect()).await.unwrap().to_bytes() == content, "and again");
             let reader = collected.reader();
             drop(collected);
             let read = tokio::task::spawn_blocking(move || {
@@ -46,7 +50,7 @@ async fn what_arrives_is_there_in_memory_or_not_and_no_thread_of_the_loop_waits_
                 let mut all = Vec::new();
                 std::io::Read::read_to_end(&mut reader, &mut all).map(|_| all)
             });
-            assert!(read.await.unwrap().unwrap() == content);
+            assert!(within(read).await.unwrap().unwrap() == content);
         }
         until_empty(&pool).await;
         assert_eq!(store.calls(), 0, "with {memory} bytes of memory");
@@ -60,17 +64,17 @@ async fn a_poll_takes_a_part_of_a_long_frame() {
     let mut collect = std::pin::pin!(pool.collect(Full::new(Bytes::from(content(50 << 20)))));
     assert!(polled_at_most(collect.as_mut(), 1).await.is_none());
     assert!(pool.stats().memory_used <= 2 << 20, "{}", pool.stats().memory_used);
-    assert_eq!(collect.await.unwrap().len(), 50 << 20);
+    assert_eq!(within(collect).await.unwrap().len(), 50 << 20);
 }
 
 #[tokio::test]
 async fn trailers_arrive_and_are_sent_again() {
     let pool = pool(1 << 20);
     let body = Scripted::pieces(b"all of it", 4).then([Step::Trailers(trailers("one"))]);
-    let collected = pool.collect(body).await.unwrap();
+    let collected = within(pool.collect(body)).await.unwrap();
     assert_eq!(collected.trailers(), Some(&trailers("one")));
     for _ in 0..2 {
-        let sent = collected.body().collect().await.unwrap();
+        let sent = within(collected.body().collect()).await.unwrap();
         assert_eq!(sent.trailers(), Some(&trailers("one")));
         assert_eq!(sent.to_bytes(), "all of it");
     }
@@ -97,15 +101,15 @@ async fn a_body_that_lies_about_its_length_is_as_long_as_what_came() {
     let pool = pool(1 << 20);
     for said in [0, 3, 9, 12] {
         let body = Scripted::pieces(b"all of it", 4).says(said);
-        let collected = pool.collect(body.clone()).limit(20).await.unwrap();
+        let collected = within(pool.collect(body.clone()).limit(20)).await.unwrap();
         let sent = collected.body();
         assert_eq!(http_body::Body::size_hint(&sent).exact(), Some(9), "it said {said}");
-        assert_eq!(sent.collect().await.unwrap().to_bytes(), "all of it");
-        let refused = pool.collect(body).limit(8).await.unwrap_err();
+        assert_eq!(within(sent.collect()).await.unwrap().to_bytes(), "all of it");
+        let refused = within(pool.collect(body).limit(8)).await.unwrap_err();
         assert!(matches!(refused, CollectError::TooLong { limit: 8, .. }));
     }
     let long = Scripted::new([Step::Stuck]).says(21);
-    let refused = pool.collect(long).limit(20).await.unwrap_err();
+    let refused = within(pool.collect(long).limit(20)).await.unwrap_err();
     assert!(matches!(refused, CollectError::TooLong { received: 0, .. }), "not a byte was awaited");
     until_empty(&pool).await;
 }
@@ -127,7 +131,7 @@ async fn each_failure_has_its_status_and_leaves_nothing() {
         (failing(full), long(), u64::MAX, 507),
         (failing(broken), long(), u64::MAX, 500),
     ] {
-        let error = pool.collect(body).limit(limit).await.unwrap_err();
+        let error = within(pool.collect(body).limit(limit)).await.unwrap_err();
         assert_eq!(
             (error.status().as_u16(), error.retry_after().is_some()),
             (status, status == 503),
@@ -137,7 +141,7 @@ async fn each_failure_has_its_status_and_leaves_nothing() {
         until_empty(&pool).await;
     }
     let wait = WhenFull::Wait { at_most: Duration::ZERO };
-    let error = limited().when_full(wait).build().unwrap().collect(long()).await.unwrap_err();
+    let error = within(limited().when_full(wait).build().unwrap().collect(long())).await.unwrap_err();
     assert_eq!(error.status(), 503);
 }
 
@@ -160,7 +164,7 @@ async fn a_body_may_pause_for_as_long_as_it_is_allowed_and_no_longer() {
         sender.send(Bytes::from("piece")).await.unwrap();
     }
     let last = tokio::time::Instant::now();
-    let error = collecting.await.unwrap().unwrap_err();
+    let error = within(collecting).await.unwrap().unwrap_err();
     assert!(matches!(error, CollectError::Idle { received: 25, .. }), "{error:?}");
     assert_eq!((error.status().as_u16(), last.elapsed().as_secs()), (408, 10));
     until_empty(&pool).await;
@@ -190,7 +194,7 @@ async fn at_the_disk_limit_a_body_waits_in_turn_without_blocking() {
     let wait = WhenFull::Wait { at_most: Duration::from_secs(60) };
     let builder = SpillPool::builder().memory(0).disk(64 << 10).page_size(4096).store(MemoryStore::new());
     let pool = builder.when_full(wait).build().unwrap();
-    let first = pool.collect(Full::new(&[1; 60_000][..])).await.unwrap();
+    let first = within(pool.collect(Full::new(&[1; 60_000][..]))).await.unwrap();
     let waiting = tokio::spawn({
         let pool = pool.clone();
         async move { pool.collect(Full::new(&[2; 40_000][..])).await }
@@ -198,7 +202,7 @@ async fn at_the_disk_limit_a_body_waits_in_turn_without_blocking() {
     until("it waits", || pool.stats().waiters == 1).await; // on the one thread that there is
     assert_eq!(pool.stats().disk_limit, 64 << 10);
     drop(first);
-    let second = waiting.await.unwrap().unwrap();
+    let second = within(waiting).await.unwrap().unwrap();
     assert!(second.body().collect().await.unwrap().to_bytes() == [2; 40_000][..]);
     drop(second);
     until_empty(&pool).await;
@@ -220,7 +224,7 @@ async fn a_collect_that_is_dropped_at_any_point_leaves_nothing() {
                 failed += faults.failed();
                 if let Some(Ok(collected)) = &outcome {
                     faults.lift();
-                    assert!(collected.body().collect().await.unwrap().to_bytes() == content);
+                    assert!(within(collected.body().collect()).await.unwrap().to_bytes() == content);
                 }
                 let is_done = outcome.is_some();
                 drop(outcome);
@@ -234,8 +238,8 @@ async fn a_collect_that_is_dropped_at_any_point_leaves_nothing() {
             }
         }
         faults.lift();
-        let collected = pool.collect(Scripted::pieces(&content, 23)).await.unwrap();
-        assert!(collected.body().collect().await.unwrap().to_bytes() == content);
+        let collected = within(pool.collect(Scripted::pieces(&content, 23))).await.unwrap();
+        assert!(within(collected.body().collect()).await.unwrap().to_bytes() == content);
     }
 }
 
@@ -285,18 +289,18 @@ async fn a_spooled_body_is_read_while_it_arrives_and_is_whole_at_its_end() {
             let body = Scripted::pieces(&content, piece).then([Step::Trailers(trailers("one"))]);
             let (receiving, reader) = pool.spool_body(body);
             let followers = [reader.clone(), reader].map(|reader| tokio::spawn(follow(reader)));
-            let collected = receiving.limit(len as u64).await.unwrap();
+            let collected = within(receiving.limit(len as u64)).await.unwrap();
             for follower in followers {
-                let (all, error) = follower.await.unwrap();
+                let (all, error) = within(follower).await.unwrap();
                 assert!(all == content && error.is_none(), "{len} by {piece} in {memory}: {error:?}");
             }
             assert_eq!((collected.len(), collected.trailers()), (len as u64, Some(&trailers("one"))));
-            assert!(collected.body().collect().await.unwrap().to_bytes() == content);
+            assert!(within(collected.body().collect()).await.unwrap().to_bytes() == content);
             drop(collected);
             // Without a reader.
             let (receiving, reader) = pool.spool_body(Scripted::pieces(&content, piece));
             drop(reader);
-            assert_eq!(receiving.await.unwrap().len(), len as u64);
+            assert_eq!(within(receiving).await.unwrap().len(), len as u64);
         }
         until_empty(&pool).await;
         assert_eq!(store.calls(), 0, "with {memory} bytes of memory");
@@ -310,16 +314,16 @@ async fn a_handler_begins_before_the_body_has_ended() {
     let (receiving, mut reader) = pool.spool_body(Scripted::new([Step::Data("head".into()), Step::Stuck]));
     let receiving = tokio::spawn(receiving);
     let mut head = [0; 4];
-    reader.read_exact(&mut head).await.unwrap();
+    within(reader.read_exact(&mut head)).await.unwrap();
     assert_eq!(&head, b"head");
     receiving.abort();
-    assert!(receiving.await.unwrap_err().is_cancelled());
-    let (rest, error) = follow(reader.clone()).await;
+    assert!(within(receiving).await.unwrap_err().is_cancelled());
+    let (rest, error) = within(follow(reader.clone())).await;
     let error = error.unwrap();
     assert_eq!((rest.len(), error.kind()), (0, ErrorKind::ConnectionAborted));
     assert!(matches!(SpillError::of(&error), Some(SpillError::Unfinished { written: 4, reason: None, .. })));
-    reader.rewind().await.unwrap();
-    assert_eq!(follow(reader).await.0, b"head", "what had arrived is there");
+    within(reader.rewind()).await.unwrap();
+    assert_eq!(within(follow(reader)).await.0, b"head", "what had arrived is there");
     until_empty(&pool).await;
 }
 
@@ -336,9 +340,9 @@ async fn a_body_that_is_not_whole_is_an_error_of_its_readers() {
     ] {
         let (receiving, reader) = pool.spool_body(body);
         let follower = tokio::spawn(follow(reader));
-        let error = receiving.limit(limit).idle_timeout(Duration::from_secs(10)).await.unwrap_err();
+        let error = within(receiving.limit(limit).idle_timeout(Duration::from_secs(10))).await.unwrap_err();
         assert_eq!(error.status(), status, "{error}");
-        let (all, error) = follower.await.unwrap();
+        let (all, error) = within(follower).await.unwrap();
         assert!(all == content(20_000)[..all.len()], "{status}");
         let error = error.unwrap().to_string();
         assert!(error.contains(why), "{error}");
@@ -355,8 +359,8 @@ async fn a_body_that_is_read_once_needs_little_room() {
     let content = content(2_000_000);
     let (receiving, reader) = pool.spool_body(Scripted::pieces(&content, 10_000));
     let follower = tokio::spawn(follow(reader.once()));
-    let collected = receiving.await.unwrap();
-    let (all, error) = follower.await.unwrap();
+    let collected = within(receiving).await.unwrap();
+    let (all, error) = within(follower).await.unwrap();
     assert!(all == content && error.is_none(), "{error:?}");
     let gone = collected.frozen().read_at(&mut [0], 0).unwrap_err();
     assert!(matches!(SpillError::of(&gone), Some(SpillError::Passed { position: 0, .. })), "{gone}");
@@ -380,7 +384,7 @@ async fn a_spooled_body_that_is_dropped_at_any_point_leaves_nothing_and_looks_wh
                 let outcome = polled_at_most(receiving, polls).await;
                 failed += faults.failed();
                 faults.lift();
-                let (all, error) = follow(reader).await;
+                let (all, error) = within(follow(reader)).await;
                 assert_eq!(error.is_none(), matches!(outcome, Some(Ok(_))), "{error:?}");
                 assert!(all == content[..all.len()] && (error.is_some() || all.len() == content.len()));
                 let is_done = outcome.is_some();

@@ -10,6 +10,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode};
 use overspill::{MemoryStore, SpillBody, SpillBodyLayer, SpillPool};
 use overspill_servers::running::until_empty;
 use overspill_servers::scripted::{Scripted, Step, polled_at_most};
+use overspill_servers::time_limit::within;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
@@ -65,12 +66,12 @@ async fn a_body_is_handed_on_whole_with_its_trailers_and_errors_of_the_service_p
     let content = vec![7; 100_000];
     for _ in 0..3 {
         let body = Scripted::pieces(&content, 1400).then([Step::Trailers(trailers.clone())]);
-        let answer = service.clone().oneshot(request("/", body)).await.unwrap();
-        let sent = answer.into_body().collect().await.unwrap();
+        let answer = within(service.clone().oneshot(request("/", body))).await.unwrap();
+        let sent = within(answer.into_body().collect()).await.unwrap();
         assert_eq!(sent.trailers(), Some(&trailers));
         assert!(sent.to_bytes() == content);
     }
-    let failed = service.clone().oneshot(request("/fails", Full::new(&b"x"[..]))).await;
+    let failed = within(service.clone().oneshot(request("/fails", Full::new(&b"x"[..])))).await;
     assert_eq!(failed.unwrap_err().to_string(), "its own");
     assert_eq!(echo.calls.load(Ordering::Relaxed), 4);
     until_empty(&pool).await;
@@ -87,11 +88,11 @@ async fn what_cannot_be_collected_is_answered_and_the_service_not_called() {
         (pool(1 << 20, u64::MAX), pieces(10).then([Step::Stuck]), StatusCode::REQUEST_TIMEOUT, None),
     ] {
         let layer = SpillBodyLayer::new(pool.clone()).limit(20_000).idle_timeout(Duration::from_secs(5));
-        let answer = layer.layer(echo.clone()).oneshot(request("/", body)).await.unwrap();
+        let answer = within(layer.layer(echo.clone()).oneshot(request("/", body))).await.unwrap();
         let after = answer.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap());
         assert_eq!((answer.status(), after), (status, retries));
         let length = http_body::Body::size_hint(answer.body()).exact();
-        let text = answer.into_body().collect().await.unwrap().to_bytes();
+        let text = within(answer.into_body().collect()).await.unwrap().to_bytes();
         assert!(text.len() > 20 && length == Some(text.len() as u64), "{text:?}");
         until_empty(&pool).await;
     }
@@ -112,10 +113,10 @@ async fn a_layer_around_it_has_a_body_to_answer_with() {
     let pool = pool(1 << 20, u64::MAX);
     let body = answer(SpillBodyLayer::new(pool).layer(Echo::default())).await;
     assert!(http_body::Body::is_end_stream(&body) && http_body::Body::size_hint(&body).exact() == Some(0));
-    assert_eq!(body.collect().await.unwrap().to_bytes(), "");
+    assert_eq!(within(body.collect()).await.unwrap().to_bytes(), "");
     let empty = SpillBody::default();
     assert_eq!(http_body::Body::size_hint(&empty).exact(), Some(0));
-    assert_eq!(empty.collect().await.unwrap().to_bytes(), "");
+    assert_eq!(within(empty.collect()).await.unwrap().to_bytes(), "");
 }
 
 #[tokio::test]
@@ -124,9 +125,11 @@ async fn axum_takes_the_layer_as_it_is() {
     let app = Router::new()
         .route("/", post(async |body: Bytes| format!("{} bytes", body.len())))
         .layer(SpillBodyLayer::new(pool.clone()).limit(1 << 20));
-    let sent = app.clone().oneshot(request("/", axum::body::Body::from(vec![7; 1 << 20]))).await.unwrap();
-    assert_eq!(sent.into_body().collect().await.unwrap().to_bytes(), "1048576 bytes");
-    let refused = app.oneshot(request("/", axum::body::Body::from(vec![7; (1 << 20) + 1]))).await.unwrap();
+    let sent =
+        within(app.clone().oneshot(request("/", axum::body::Body::from(vec![7; 1 << 20])))).await.unwrap();
+    assert_eq!(within(sent.into_body().collect()).await.unwrap().to_bytes(), "1048576 bytes");
+    let refused =
+        within(app.oneshot(request("/", axum::body::Body::from(vec![7; (1 << 20) + 1])))).await.unwrap();
     assert_eq!(refused.status(), 413);
     until_empty(&pool).await;
 }
@@ -213,7 +216,7 @@ async fn a_slow_client_holds_no_place_of_the_service() {
     let quick = service.oneshot(request("/", Full::new(&b"quick"[..])));
     let answer =
         tokio::time::timeout(Duration::from_secs(1), quick).await.expect("the place is free").unwrap();
-    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "quick");
+    assert_eq!(within(answer.into_body().collect()).await.unwrap().to_bytes(), "quick");
     drop(slow);
     until_empty(&pool).await;
 }

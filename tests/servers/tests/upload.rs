@@ -8,6 +8,7 @@ use overspill_servers::client::Reply;
 use overspill_servers::files::Config;
 use overspill_servers::hashed::digits;
 use overspill_servers::running::{Running, config, until};
+use overspill_servers::time_limit::within;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -228,6 +229,7 @@ async fn many_that_read_slowly_hold_no_more_than_a_share() {
     assert_stored(&server.request("PUT", "/files/b", &[], &content).await, 201, "b", &content);
     assert!(server.request("GET", "/files/b", &[], b"").await.body == content);
     let stats = server.files.pool.stats();
+    assert!(stats.memory_lent > 0, "they are under way: {stats:?}");
     assert!(stats.memory_used <= 1 << 20 && stats.memory_lent <= 1 << 18, "{stats:?}");
     for mut client in slow.drain(..40) {
         assert!(client.receive(content.len()).await.unwrap() == content);
@@ -248,14 +250,17 @@ async fn an_upload_that_broke_off_is_resumed() {
     drop(first);
 
     // What had been sent arrives all the same.
-    let offset = loop {
-        let head = server.request("HEAD", "/files/a", &[], b"").await;
-        match head.header("upload-offset").map(|offset| offset.parse::<usize>().unwrap()) {
-            Some(500_000) => break 500_000,
-            Some(offset) => assert!(offset < 500_000 && head.header("upload-complete") == Some("?0")),
-            None => assert_eq!(head.status, 404, "it has not begun"),
+    let arrived = async {
+        loop {
+            let head = server.request("HEAD", "/files/a", &[], b"").await;
+            match head.header("upload-offset").map(|offset| offset.parse::<usize>().unwrap()) {
+                Some(500_000) => break 500_000,
+                Some(offset) => assert!(offset < 500_000 && head.header("upload-complete") == Some("?0")),
+                None => assert_eq!(head.status, 404, "it has not begun"),
+            }
         }
     };
+    let offset = within(arrived).await;
     assert_eq!(server.request("GET", "/files/a", &[], b"").await.status, 409);
     let wrong = server.request("PATCH", "/files/a", &["upload-offset: 7"], b"x").await;
     assert_eq!((wrong.status, wrong.header("upload-offset")), (409, Some(&*offset.to_string())));
