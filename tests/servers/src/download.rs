@@ -1,6 +1,7 @@
 //! Files on their way out: whole, in part, to a directory, and away.
 
 use crate::files::{File, Files, check_name};
+use crate::precondition::Precondition;
 use crate::range::{Wanted, wanted};
 use crate::refusal::Refusal;
 use crate::resume::{UPLOAD_COMPLETE, UPLOAD_OFFSET};
@@ -20,18 +21,22 @@ const NEVER_SHOWN: [(HeaderName, HeaderValue); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
 ];
 
-/// `GET /files/NAME`, with `Range` and `If-Range`.
+/// `GET /files/NAME`, with `Range` and `If-Range`; 304 for a file that the client has.
 ///
 /// # Errors
-/// 404; 409 for a file that is not whole; 416 for a range past the end.
+/// 404; 409 for a file that is not whole; 412; 416 for a range past the end.
 pub async fn get(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,
+    precondition: Precondition,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let stored = files.find_whole(&name)?;
-    let len = stored.frozen.len();
-    let tag = format!("\"{}\"", stored.sha256);
+    let (len, tag) = (stored.frozen.len(), stored.tag());
+    precondition.check_read(Some(&tag))?;
+    if precondition.is_known(&tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let is_same = headers.get(header::IF_RANGE).is_none_or(|other| other == &*tag);
     let range = text(header::RANGE).filter(|_| is_same);
@@ -66,13 +71,20 @@ fn value(text: &str) -> HeaderValue {
 /// with it.
 ///
 /// # Errors
-/// 404.
-pub async fn head(files: State<Arc<Files>>, path: Path<String>) -> Result<Response, Refusal> {
+/// 404, 412.
+pub async fn head(
+    files: State<Arc<Files>>,
+    path: Path<String>,
+    precondition: Precondition,
+) -> Result<Response, Refusal> {
     let whole = HeaderMap::new();
-    let File::Partial(partial) = files.find(&path.0)? else { return get(files, path, whole).await };
+    let File::Partial(partial) = files.find(&path.0)? else {
+        return get(files, path, precondition, whole).await;
+    };
     // The lock is held for one write at a time.
     let offset = partial.lock().await.offset();
-    let Some(offset) = offset else { return get(files, path, whole).await };
+    let Some(offset) = offset else { return get(files, path, precondition, whole).await };
+    precondition.check_read(None)?;
     let headers =
         [(UPLOAD_OFFSET, HeaderValue::from(offset)), (UPLOAD_COMPLETE, HeaderValue::from_static("?0"))];
     Ok((StatusCode::NO_CONTENT, headers).into_response())
@@ -81,25 +93,28 @@ pub async fn head(files: State<Arc<Files>>, path: Path<String>) -> Result<Respon
 /// `DELETE /files/NAME`.
 ///
 /// # Errors
-/// 404.
+/// 404, 412.
 pub async fn delete(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,
+    precondition: Precondition,
 ) -> Result<StatusCode, Refusal> {
-    drop(files.remove(&name)?);
+    drop(files.remove(&name, &precondition)?);
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /files/NAME/persist`: saves the file, whole and synced, under its name in the server's directory.
 ///
 /// # Errors
-/// 404; 409 for a file that is not whole, or if the server has no directory; 500 if it cannot be written there.
+/// 404; 409 for a file that is not whole, or if the server has no directory; 412; 500 if it cannot be written there.
 pub async fn persist(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,
+    precondition: Precondition,
 ) -> Result<Json<Value>, Refusal> {
     check_name(&name)?;
     let stored = files.find_whole(&name)?;
+    precondition.check(Some(&stored.tag()))?;
     let Some(dir) = &files.config.dir else {
         return Err(Refusal::new(StatusCode::CONFLICT, "the server was started without --dir"));
     };

@@ -4,6 +4,7 @@
 //! written by one request at a time; one that nothing was added to for [`Config::resume`] is gone.
 
 use crate::hashed::digits;
+use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use axum::http::StatusCode;
 use overspill::{AsyncSpillBuffer, CollectError, Frozen, SpillPool};
@@ -86,6 +87,12 @@ pub struct Partial {
 }
 
 impl Stored {
+    /// The value of its header `ETag`.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        format!("\"{}\"", self.sha256)
+    }
+
     /// What the client is told of the file.
     #[must_use]
     pub fn describe(&self, name: &str) -> Value {
@@ -157,13 +164,22 @@ impl Files {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the file of that name, or there being none, is what `precondition` says; it may be otherwise by the time of the change.
+    ///
+    /// # Errors
+    /// Status 412.
+    pub fn check(&self, name: &str, precondition: &Precondition) -> Result<(), Refusal> {
+        check(&self.lock(), name, precondition)
+    }
+
     /// Puts a file in the place of that name. Returns whether there was none that is whole.
     ///
     /// # Errors
-    /// Status 507 if there are too many files.
-    pub fn put(&self, name: &str, stored: Stored) -> Result<bool, Refusal> {
+    /// Status 412 for the precondition, 507 if there are too many files.
+    pub fn put(&self, name: &str, stored: Stored, precondition: &Precondition) -> Result<bool, Refusal> {
         let replaced = {
             let mut files = self.lock();
+            check(&files, name, precondition)?;
             check_count(&files, name)?;
             files.insert(name.to_owned(), File::Whole(stored))
         };
@@ -195,17 +211,26 @@ impl Files {
     /// The file of that name to go on with; a new one, if there is none and the client begins at 0.
     ///
     /// # Errors
-    /// Status 404 if there is none, 409 if it is whole, 507 if there are too many.
-    pub fn find_partial(&self, name: &str, offset: u64) -> Result<Arc<tokio::sync::Mutex<Partial>>, Refusal> {
+    /// Status 404 if there is none, 409 if it is whole, 412 for the precondition, 507 if there are too many.
+    pub fn find_partial(
+        &self,
+        name: &str,
+        offset: u64,
+        precondition: &Precondition,
+    ) -> Result<Arc<tokio::sync::Mutex<Partial>>, Refusal> {
         let mut files = self.lock();
         match files.get(name) {
-            Some(File::Partial(partial)) => Ok(Arc::clone(partial)),
+            Some(File::Partial(partial)) => {
+                precondition.check(None)?;
+                Ok(Arc::clone(partial))
+            }
             Some(File::Whole(_)) => Err(Refusal::new(
                 StatusCode::CONFLICT,
                 "the file is complete; delete it, or put another in its place",
             )),
             None if offset > 0 => Err(Refusal::unknown(name)),
             None => {
+                precondition.check(None)?;
                 check_count(&files, name)?;
                 let partial = Arc::new(tokio::sync::Mutex::new(Partial::new(&self.pool)));
                 files.insert(name.to_owned(), File::Partial(Arc::clone(&partial)));
@@ -271,9 +296,13 @@ impl Files {
     /// Removes the file of that name, and returns it.
     ///
     /// # Errors
-    /// Status 404.
-    pub fn remove(&self, name: &str) -> Result<File, Refusal> {
-        self.lock().remove(name).ok_or_else(|| Refusal::unknown(name))
+    /// Status 404, or 412 for the precondition.
+    pub fn remove(&self, name: &str, precondition: &Precondition) -> Result<File, Refusal> {
+        let mut files = self.lock();
+        if files.contains_key(name) {
+            check(&files, name, precondition)?;
+        }
+        files.remove(name).ok_or_else(|| Refusal::unknown(name))
     }
 
     /// The names after `after`, in order, and the lengths of those that are whole: a thousand of them at most.
@@ -297,6 +326,14 @@ fn check_current(
         Some(File::Partial(current)) if Arc::ptr_eq(current, partial) => Ok(()),
         _ => Err(Refusal::new(StatusCode::CONFLICT, "the file was completed, deleted or replaced meanwhile")),
     }
+}
+
+fn check(files: &BTreeMap<String, File>, name: &str, precondition: &Precondition) -> Result<(), Refusal> {
+    let tag = match files.get(name) {
+        Some(File::Whole(stored)) => Some(stored.tag()),
+        Some(File::Partial(_)) | None => None,
+    };
+    precondition.check(tag.as_deref())
 }
 
 fn check_count(files: &BTreeMap<String, File>, name: &str) -> Result<(), Refusal> {

@@ -12,6 +12,7 @@
 //! | `upload.rs`, `resume.rs`, `multipart.rs` | bodies on their way in |
 //! | `hashed.rs` | their sums, computed while they pass |
 //! | `download.rs`, `range.rs` | and out |
+//! | `precondition.rs` | whether a request is for the file as it is |
 //! | `metrics.rs`, `page.html` | the pool, for Prometheus and for the eye |
 //! | `refusal.rs` | what is answered instead |
 //! | `client.rs`, `running.rs`, `scripted.rs` | clients, servers in this process, bodies and stores for tests and loads |
@@ -24,6 +25,7 @@ pub mod files;
 pub mod hashed;
 pub mod metrics;
 pub mod multipart;
+pub mod precondition;
 pub mod process;
 pub mod range;
 pub mod refusal;

@@ -5,6 +5,7 @@
 //! form in memory, however fast it arrives.
 
 use crate::files::{Files, Stored, check_name};
+use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use crate::upload::receive;
 use axum::Json;
@@ -150,7 +151,7 @@ pub async fn post(
     }
     let descriptions: Vec<_> = received.iter().map(|(name, stored)| stored.describe(name)).collect();
     for (name, stored) in received {
-        files.put(&name, stored)?;
+        files.put(&name, stored, &Precondition::default())?;
     }
     Ok((StatusCode::CREATED, Json(json!(descriptions))))
 }

@@ -5,6 +5,7 @@
 //! replaced: it brings nothing back.
 
 use crate::files::{Files, Partial, check_name};
+use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
@@ -30,17 +31,18 @@ pub const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete
 /// It is whole when a request has arrived whole that has no header `Upload-Complete: ?0`.
 ///
 /// # Errors
-/// 409, with the header `Upload-Offset`, if the file ends elsewhere; 404 and 409 without it, if there is nothing to go on with; 400,
+/// 409, with the header `Upload-Offset`, if the file ends elsewhere; 404 and 409 without it, if there is nothing to go on with; 412; 400,
 /// 408, 413, 503, 507: what was accepted is kept then, and `HEAD` says how much that is.
 pub async fn patch(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,
     Query(query): Query<HashMap<String, String>>,
+    precondition: Precondition,
     request: Request,
 ) -> Result<Response, Refusal> {
     check_name(&name)?;
     let (mut offset, is_last) = place(request.headers(), &query)?;
-    let partial = files.find_partial(&name, offset)?;
+    let partial = files.find_partial(&name, offset, &precondition)?;
     check_offset(&*partial.lock().await, offset)?;
     let mut body = request.into_body();
     while let Some(frame) = timeout(files.config.idle, body.frame()).await.map_err(|_| idle(&files))? {

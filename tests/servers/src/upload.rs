@@ -2,6 +2,7 @@
 
 use crate::files::{Files, Stored, check_name};
 use crate::hashed::Hashed;
+use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -30,10 +31,11 @@ where
 /// `PUT /files/NAME`: the body is the file: 201 for a new one, 200 if it replaces another. One that does not arrive whole changes nothing.
 ///
 /// # Errors
-/// 400 for a bad name, a part of a file or a broken body, 408, 413, 503, 507.
+/// 400 for a bad name, a part of a file or a broken body, 408, 412, 413, 503, 507.
 pub async fn put(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,
+    precondition: Precondition,
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     check_name(&name)?;
@@ -41,8 +43,9 @@ pub async fn put(
         let text = "a PUT has the whole file; PATCH with the header Upload-Offset appends to one";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, text)); // RFC 9110, section 14.5
     }
+    files.check(&name, &precondition)?; // before the body is sent for nothing, and again once it is here
     let stored = receive(&files, request.into_body(), files.config.limit).await?;
     let description = stored.describe(&name);
-    let is_new = files.put(&name, stored)?;
+    let is_new = files.put(&name, stored, &precondition)?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(description)))
 }

@@ -3,6 +3,7 @@
 
 use overspill_servers::client::Client;
 use overspill_servers::files::{Config, Files, Stored};
+use overspill_servers::precondition::Precondition;
 use overspill_servers::running::{Running, config, until};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -134,7 +135,7 @@ async fn a_list_has_a_thousand_names_at_a_time() {
     let name = |number: usize| format!("{number:04}");
     for number in 0..2300 {
         let stored = Stored { frozen: server.files.pool.buffer().freeze(), sha256: String::new().into() };
-        assert!(server.files.put(&name(number), stored).unwrap());
+        assert!(server.files.put(&name(number), stored, &Precondition::default()).unwrap());
     }
     let (mut names, mut after) = (Vec::new(), String::new());
     for expected in [1000, 1000, 300, 0] {
@@ -154,7 +155,7 @@ async fn an_upload_that_nobody_resumes_is_gone_in_time() {
     let removing = async { match files.keep_removing_stale().await {} };
     let checked = async {
         let write = async |name, offset, bytes: &[u8]| {
-            let partial = files.find_partial(name, offset).unwrap();
+            let partial = files.find_partial(name, offset, &Precondition::default()).unwrap();
             let mut locked = partial.lock().await;
             locked.buffer.as_mut().unwrap().write_all(bytes).await.unwrap();
             locked.grown = Instant::now();
