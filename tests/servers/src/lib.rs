@@ -8,6 +8,7 @@
 //! | `server.rs` | connections: accepting them, and ending them at a shutdown |
 //! | `turns.rs` | and which of them read next |
 //! | `routes.rs` | which request goes where |
+//! | `foreign.rs` | and which comes from a page of another site |
 //! | `files.rs` | what was uploaded, by name |
 //! | `upload.rs`, `resume.rs`, `multipart.rs` | bodies on their way in |
 //! | `hashed.rs` | their sums, computed while they pass |
@@ -22,6 +23,7 @@
 pub mod client;
 pub mod download;
 pub mod files;
+pub mod foreign;
 pub mod hashed;
 pub mod metrics;
 pub mod multipart;

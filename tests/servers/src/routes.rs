@@ -2,9 +2,10 @@
 
 use crate::files::Files;
 use crate::refusal::Refusal;
-use crate::{download, metrics, multipart, resume, upload};
+use crate::{download, foreign, metrics, multipart, resume, upload};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -35,6 +36,7 @@ pub fn routes(files: Arc<Files>) -> Router {
         .route("/files/{name}/persist", post(download::persist))
         .route("/metrics", get(metrics::get))
         .fallback(nowhere)
+        .layer(from_fn(foreign::refuse))
         .layer(DefaultBodyLimit::disable()) // the pool has limits
         .with_state(files)
 }
