@@ -12,6 +12,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::{Buf, Bytes};
+use http_body::Body;
 use http_body_util::BodyExt;
 use overspill::CollectError;
 use sha2::Digest;
@@ -42,6 +43,8 @@ pub async fn patch(
 ) -> Result<Response, Refusal> {
     check_name(&name)?;
     let (mut offset, is_last) = place(request.headers(), &query)?;
+    let declared = request.body().size_hint().lower();
+    check_limit(offset, declared, files.config.limit)?; // before a name is taken
     let partial = files.find_partial(&name, offset, &precondition)?;
     check_offset(&*partial.lock().await, offset)?;
     let mut body = request.into_body();
@@ -67,13 +70,30 @@ pub async fn patch(
 
 /// Where the bytes of a request begin, and whether they are the last.
 fn place(headers: &HeaderMap, query: &HashMap<String, String>) -> Result<(u64, bool), Refusal> {
-    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let offset = header(UPLOAD_OFFSET).or(query.get("offset").map(String::as_str));
+    let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok());
+    let offset = offset.or(query.get("offset").map(String::as_str));
     let offset = offset.and_then(|offset| offset.trim().parse().ok()).ok_or_else(|| {
         let text = "say where the bytes begin: the header Upload-Offset, or ?offset=";
         Refusal::new(StatusCode::BAD_REQUEST, text)
     })?;
-    Ok((offset, header(UPLOAD_COMPLETE) != Some("?0")))
+    let is_last = match headers.get(UPLOAD_COMPLETE).map(HeaderValue::as_bytes) {
+        None | Some(b"?1") => true,
+        Some(b"?0") => false,
+        Some(_) => {
+            let text = "Upload-Complete is ?1 with the last part, and ?0 with the others";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
+        }
+    };
+    Ok((offset, is_last))
+}
+
+/// Whether `len` bytes at `offset` are within the limit of a file.
+fn check_limit(offset: u64, len: u64, limit: u64) -> Result<(), Refusal> {
+    if offset.saturating_add(len) <= limit {
+        return Ok(());
+    }
+    let text = format!("a file has at most {limit} bytes");
+    Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text))
 }
 
 /// Appends `data` at `offset`, and moves that. The lock is held for one write at a time, so a request that has lost its client
@@ -87,10 +107,7 @@ async fn append(
     while data.has_remaining() {
         let mut partial = partial.lock().await;
         check_offset(&partial, *offset)?;
-        if *offset + data.len() as u64 > limit {
-            let text = format!("a file has at most {limit} bytes");
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-        }
+        check_limit(*offset, data.len() as u64, limit)?;
         let Partial { buffer, sum, grown } = &mut *partial;
         let buffer = buffer.as_mut().ok_or_else(ended)?;
         // Nothing is taken if this is dropped while it waits, and from here on nothing waits.

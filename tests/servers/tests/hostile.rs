@@ -189,3 +189,32 @@ async fn a_server_removes_uploads_that_nobody_resumes() {
     server.until_empty().await;
     assert_eq!(server.request("HEAD", "/files/a", &[], b"").await.status, 404);
 }
+
+/// A `PATCH` that said beforehand that it was too long was received until it was, and then refused: what had come of it was kept, under a
+/// name that could not be completed.
+#[tokio::test]
+async fn a_part_that_says_that_it_is_too_long_takes_no_name() {
+    let server = Running::start(Config { limit: 10, ..config() }).await;
+    for (offset, length) in [("0", "11"), ("3", "8"), ("18446744073709551615", "1")] {
+        let mut long = server.client().await;
+        let headers = [&*format!("upload-offset: {offset}"), &*format!("content-length: {length}")];
+        long.begin("PATCH", "/files/a", &headers).await.unwrap();
+        let refused = long.reply("PATCH").await.unwrap();
+        assert_eq!(refused.status, 413, "{length} bytes at {offset}, of which none was sent");
+    }
+    assert_eq!(server.request("HEAD", "/files/a", &[], b"").await.status, 404);
+    server.until_empty().await;
+}
+
+/// All but `?0` was taken for the last part: `?false` made half of a file whole.
+#[tokio::test]
+async fn whether_a_part_is_the_last_is_one_of_two_words() {
+    let server = Running::start(config()).await;
+    for word in ["?false", "0", "?2", "", "\u{fc}", "?0, ?1"] {
+        let complete = format!("upload-complete: {word}");
+        let refused = server.request("PATCH", "/files/a", &["upload-offset: 0", &complete], b"half").await;
+        assert_eq!(refused.status, 400, "{word}: {}", refused.text());
+    }
+    let complete = ["upload-offset: 0", "upload-complete: ?1"];
+    assert_eq!(server.request("PATCH", "/files/a", &complete, b"all").await.status, 201);
+}
