@@ -25,7 +25,7 @@ const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(10)
 const NAME_MAX: usize = 255;
 
 /// At most so many files, since a name takes memory that no pool is charged for.
-const FILES_MAX: usize = 100_000;
+pub const FILES_MAX: usize = 100_000;
 
 /// A list has at most so many names, since it is memory that no pool is charged for, until its client has read it.
 const LISTED_MAX: usize = 1000;
@@ -180,10 +180,24 @@ impl Files {
         let replaced = {
             let mut files = self.lock();
             check(&files, name, precondition)?;
-            check_count(&files, name)?;
+            check_count(&files, [name])?;
             files.insert(name.to_owned(), File::Whole(stored))
         };
         Ok(!matches!(replaced, Some(File::Whole(_)))) // it is dropped with no lock
+    }
+
+    /// Puts all of these files, which have different names, in their places, or none of them.
+    ///
+    /// # Errors
+    /// Status 507 if there are too many files.
+    pub fn put_all(&self, all: Vec<(String, Stored)>) -> Result<(), Refusal> {
+        let mut files = self.lock();
+        check_count(&files, all.iter().map(|(name, _)| &**name))?;
+        let put = |(name, stored)| files.insert(name, File::Whole(stored));
+        let replaced: Vec<_> = all.into_iter().map(put).collect();
+        drop(files);
+        drop(replaced); // with no lock
+        Ok(())
     }
 
     /// The file of that name.
@@ -231,7 +245,7 @@ impl Files {
             None if offset > 0 => Err(Refusal::unknown(name)),
             None => {
                 precondition.check(None)?;
-                check_count(&files, name)?;
+                check_count(&files, [name])?;
                 let partial = Arc::new(tokio::sync::Mutex::new(Partial::new(&self.pool)));
                 files.insert(name.to_owned(), File::Partial(Arc::clone(&partial)));
                 Ok(partial)
@@ -336,8 +350,13 @@ fn check(files: &BTreeMap<String, File>, name: &str, precondition: &Precondition
     precondition.check(tag.as_deref())
 }
 
-fn check_count(files: &BTreeMap<String, File>, name: &str) -> Result<(), Refusal> {
-    if files.len() >= FILES_MAX && !files.contains_key(name) {
+/// Whether there may be files of these names, which differ, too.
+fn check_count<'a>(
+    files: &BTreeMap<String, File>,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Refusal> {
+    let new = names.into_iter().filter(|name| !files.contains_key(*name)).count();
+    if new > 0 && files.len() + new > FILES_MAX {
         return Err(Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "there are too many files; delete some"));
     }
     Ok(())

@@ -1,11 +1,10 @@
 //! Files as the fields of a form, by `multer`: each is collected as a body of its own.
 //!
 //! Promises: no field, and no form, is longer than the limit of a file; a form has at most [`FIELDS_MAX`] fields, and at most
-//! [`BESIDE_MAX`] bytes before each; a form that does not arrive whole changes nothing. The parser has some [`BESIDE_MAX`] bytes of a
+//! [`BESIDE_MAX`] bytes before each; a form is stored whole or not at all. The parser has some [`BESIDE_MAX`] bytes of a
 //! form in memory, however fast it arrives.
 
 use crate::files::{Files, Stored, check_name};
-use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use crate::upload::receive;
 use axum::Json;
@@ -118,8 +117,18 @@ fn bad_form(error: &multer::Error) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, format!("the form cannot be read: {error}"))
 }
 
+/// Whether a file of a form has a good name, and no other of the form has it.
+fn check_new(name: &str, received: &[(String, Stored)]) -> Result<(), Refusal> {
+    check_name(name)?;
+    if received.iter().any(|(other, _)| other == name) {
+        let text = format!("the form has two files {name:?}; rename one");
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
+    }
+    Ok(())
+}
+
 /// `POST /files`: each field is a file, whose name is that of the field's file, or of the field. Fields without a name are
-/// refused.
+/// refused, and two of one name; an input of a browser in which no file was chosen is passed over.
 ///
 /// # Errors
 /// 400 for a form that cannot be read, a bad name or a broken body; 415 for what is no form; 408, 413, 503, 507.
@@ -138,20 +147,27 @@ pub async fn post(
     let taken = Taken::default();
     let mut form = Multipart::new(Doled::new(request.into_body(), taken.clone()), boundary);
     let (mut received, mut left) = (Vec::<(String, Stored)>::new(), files.config.limit);
+    let mut fields = 0;
     while let Some(field) = next_field(&files, &mut form, &taken).await? {
-        if received.len() >= FIELDS_MAX {
+        fields += 1;
+        if fields > FIELDS_MAX {
             let text = format!("a form has at most {FIELDS_MAX} fields; send several forms");
             return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
+        let is_unchosen = field.file_name() == Some("");
         let name = field.file_name().or(field.name()).unwrap_or_default().to_owned();
-        check_name(&name)?;
+        if !is_unchosen {
+            check_new(&name, &received)?;
+        }
         let stored = receive(&files, FieldBody(field, taken.clone()), left).await?;
+        if is_unchosen && stored.frozen.is_empty() {
+            continue;
+        }
+        check_name(&name)?; // of bytes for which no name came
         left -= stored.frozen.len();
         received.push((name, stored));
     }
     let descriptions: Vec<_> = received.iter().map(|(name, stored)| stored.describe(name)).collect();
-    for (name, stored) in received {
-        files.put(&name, stored, &Precondition::default())?;
-    }
+    files.put_all(received)?;
     Ok((StatusCode::CREATED, Json(json!(descriptions))))
 }
