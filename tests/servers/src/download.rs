@@ -11,7 +11,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use std::error::Error;
 use std::sync::Arc;
 
 /// What a stranger has uploaded is never shown as a page of this server.
@@ -106,7 +105,8 @@ pub async fn delete(
 /// `POST /files/NAME/persist`: saves the file, whole and synced, under its name in the server's directory.
 ///
 /// # Errors
-/// 404; 409 for a file that is not whole, or if the server has no directory; 412; 500 if it cannot be written there.
+/// 404; 409 for a file that is not whole, or if the server has no directory; 412; 507 if
+/// the disk is full, and 500 if it cannot be written there for another reason.
 pub async fn persist(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,
@@ -119,13 +119,9 @@ pub async fn persist(
         return Err(Refusal::new(StatusCode::CONFLICT, "the server was started without --dir"));
     };
     let (path, frozen) = (dir.join(&name), stored.frozen.clone());
-    let saved = tokio::task::spawn_blocking(move || -> Result<(), Box<dyn Error + Send + Sync>> {
-        frozen.persist(path)?.durable()?;
-        Ok(())
-    });
+    let saved = tokio::task::spawn_blocking(move || frozen.persist(path)?.durable());
     match saved.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(Refusal::internal(&*error)),
+        Ok(saved) => drop(saved.map_err(|error| Refusal::not_saved(&error))?),
         Err(error) => return Err(Refusal::internal(&error)),
     }
     let mut answer = stored.describe(&name);

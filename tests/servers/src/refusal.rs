@@ -2,8 +2,9 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use overspill::CollectError;
+use overspill::{CollectError, SpillError};
 use std::error::Error;
+use std::io::ErrorKind;
 use std::iter::successors;
 
 /// A status, a line for the client, and at most one header.
@@ -31,6 +32,19 @@ impl Refusal {
     pub fn internal(error: &dyn Error) -> Self {
         eprintln!("{}", chain(error));
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says how")
+    }
+
+    /// A file could not be saved: there is no room for it, or what failed is not the client's to know in detail. Either goes to the log.
+    #[must_use]
+    pub fn not_saved(error: &SpillError) -> Self {
+        let refusal = Refusal::internal(error);
+        if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            return refusal;
+        }
+        Refusal::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "the disk has no room for the file; the operator makes some",
+        )
     }
 
     /// With a header.
@@ -64,5 +78,28 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let headers: HeaderMap = self.header.into_iter().collect();
         (self.status, headers, self.text + "\n").into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use overspill::testing::{Call, Failure, Fault, FaultStore};
+    use overspill::{MemoryStore, SpillPool};
+    use std::io::Write;
+
+    /// A full disk was 500 here, and the client was told to read a log that it cannot.
+    #[test]
+    fn a_disk_without_room_has_a_status_of_its_own() {
+        for (failure, status) in [(Failure::full(), 507), (Failure::io(), 500)] {
+            let fault = Fault::lasting(0, failure).on(Call::Write);
+            let (store, _) = FaultStore::new(MemoryStore::new(), fault);
+            let pool = SpillPool::builder().memory(0).store(store).build().unwrap();
+            let error = pool.buffer().write_all(&[1; 1 << 20]).unwrap_err();
+            assert_eq!(Refusal::not_saved(SpillError::of(&error).unwrap()).status, status);
+        }
+        let pool = SpillPool::builder().memory(0).disk(0).store(MemoryStore::new()).build().unwrap();
+        let error = pool.buffer().write_all(b"over a quota").unwrap_err();
+        assert_eq!(Refusal::not_saved(SpillError::of(&error).unwrap()).status, 507);
     }
 }
