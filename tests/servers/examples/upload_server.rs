@@ -4,9 +4,11 @@ use clap::Parser;
 use overspill_servers::files::{Config, Files};
 use overspill_servers::server::{listen, serve};
 use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Receives uploads within one limit of memory and one of disk, and shows at / how it does that.
 #[derive(Parser)]
@@ -32,7 +34,7 @@ struct Args {
     /// How long an upload that broke off can be resumed, in seconds
     #[arg(long, default_value = "600")]
     resume: u64,
-    /// How long requests may go on after SIGTERM, in seconds
+    /// How long requests may go on after SIGTERM, in seconds; a second signal ends them at once
     #[arg(long, default_value = "30")]
     grace: u64,
 }
@@ -61,24 +63,41 @@ async fn main() -> Result<(), Box<dyn Error>> {
     })?);
     let listener =
         listen(&args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    let mut asked_to_end = signals()?;
     println!("listening on http://{}", listener.local_addr()?);
-    if serve(listener, files, signalled(), Duration::from_secs(args.grace)).await {
-        return Ok(());
+    let (end, ended) = oneshot::channel::<()>();
+    let serving = serve(listener, files, async { drop(ended.await) }, Duration::from_secs(args.grace));
+    let asked_twice = async {
+        asked_to_end().await;
+        drop(end);
+        asked_to_end().await;
+    };
+    tokio::select! {
+        is_done = serving => is_done.then_some(()).ok_or_else(|| "some requests were not carried out in time".into()),
+        () = asked_twice => {
+            eprintln!("asked to end a second time: requests are broken off");
+            std::process::exit(1) // and not by way of the runtime, which waits for calls of the disk
+        }
     }
-    Err("some requests were not carried out in time".into())
 }
 
-/// Ready when the process is asked to end.
-async fn signalled() {
+/// From here on a signal to end does not end the process by itself: each call of what is returned waits for one.
+fn signals() -> io::Result<impl AsyncFnMut()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(async move || {
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = tokio::signal::ctrl_c() => return,
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
             }
-        }
+        })
     }
-    let _ = tokio::signal::ctrl_c().await; // without it, the process is ended from outside
+    #[cfg(windows)]
+    {
+        let mut interrupt = tokio::signal::windows::ctrl_c()?;
+        Ok(async move || drop(interrupt.recv().await))
+    }
 }
