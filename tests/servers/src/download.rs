@@ -76,13 +76,15 @@ pub async fn head(
     path: Path<String>,
     precondition: Precondition,
 ) -> Result<Response, Refusal> {
-    let whole = HeaderMap::new();
-    let File::Partial(partial) = files.find(&path.0)? else {
-        return get(files, path, precondition, whole).await;
+    let offset = match files.find(&path.0)? {
+        File::Whole(_) => None,
+        File::Partial(partial) => partial.lock().await.offset(), // the lock is held for one write at a time
     };
-    // The lock is held for one write at a time.
-    let offset = partial.lock().await.offset();
-    let Some(offset) = offset else { return get(files, path, precondition, whole).await };
+    let Some(offset) = offset else {
+        let mut answer = get(files, path, precondition, HeaderMap::new()).await?;
+        answer.headers_mut().insert(UPLOAD_COMPLETE, HeaderValue::from_static("?1"));
+        return Ok(answer);
+    };
     precondition.check_read(None)?;
     let headers =
         [(UPLOAD_OFFSET, HeaderValue::from(offset)), (UPLOAD_COMPLETE, HeaderValue::from_static("?0"))];

@@ -6,6 +6,7 @@
 use crate::hashed::digits;
 use crate::precondition::Precondition;
 use crate::refusal::Refusal;
+use crate::resume::UPLOAD_OFFSET;
 use axum::http::StatusCode;
 use overspill::{AsyncSpillBuffer, CollectError, Frozen, SpillPool};
 use serde_json::{Value, json};
@@ -238,10 +239,10 @@ impl Files {
                 precondition.check(None)?;
                 Ok(Arc::clone(partial))
             }
-            Some(File::Whole(_)) => Err(Refusal::new(
-                StatusCode::CONFLICT,
-                "the file is complete; delete it, or put another in its place",
-            )),
+            Some(File::Whole(stored)) => {
+                let text = "the file is complete; delete it, or put another in its place";
+                Err(Refusal::new(StatusCode::CONFLICT, text).with(UPLOAD_OFFSET, stored.frozen.len()))
+            }
             None if offset > 0 => Err(Refusal::unknown(name)),
             None => {
                 precondition.check(None)?;

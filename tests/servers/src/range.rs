@@ -14,9 +14,10 @@ pub enum Wanted {
 /// Reads `range`, the value of the header, for a file of `len` bytes, by the rules of RFC 9110, section 14.
 #[must_use]
 pub fn wanted(range: Option<&str>, len: u64) -> Wanted {
-    let Some(range) = range.and_then(|range| range.trim().strip_prefix("bytes=")) else {
+    let Some((unit, range)) = range.and_then(|range| range.split_once('=')) else { return Wanted::Whole };
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
         return Wanted::Whole;
-    };
+    }
     let Some((first, last)) = range.trim().split_once('-') else { return Wanted::Whole };
     let (start, end) = match (digits(first), digits(last)) {
         (Digits::Number(start), Digits::None) => (start, len),
@@ -64,6 +65,7 @@ mod tests {
             (" bytes= 2 - 5 ", 10, Part(2, 6)),
             ("bytes=9-18446744073709551615", 10, Part(9, 10)),
             ("bytes=9-99999999999999999999999", 10, Part(9, 10)),
+            ("Bytes=0-0", 10, Part(0, 1)), // a unit's name has no case
             ("bytes=10-", 10, Nothing),
             ("bytes=99999999999999999999999-", 10, Nothing),
             ("bytes=-0", 10, Nothing),

@@ -76,7 +76,11 @@ impl From<CollectError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let headers: HeaderMap = self.header.into_iter().collect();
+        let mut headers: HeaderMap = self.header.into_iter().collect();
+        if [StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE].contains(&self.status) {
+            // The rest of the body is not received, so no other request can follow it.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         (self.status, headers, self.text + "\n").into_response()
     }
 }

@@ -32,8 +32,8 @@ pub const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete
 /// It is whole when a request has arrived whole that has no header `Upload-Complete: ?0`.
 ///
 /// # Errors
-/// 409, with the header `Upload-Offset`, if the file ends elsewhere; 404 and 409 without it, if there is nothing to go on with; 412; 400,
-/// 408, 413, 503, 507: what was accepted is kept then, and `HEAD` says how much that is.
+/// 409, with the header `Upload-Offset`, if the file ends elsewhere or is whole, and without it, if it was deleted or replaced meanwhile; 404
+/// if there is none to go on with; 412; 400, 408, 413, 503, 507: what was accepted is kept then, and `HEAD` says how much that is.
 pub async fn patch(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,

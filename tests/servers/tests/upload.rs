@@ -144,6 +144,7 @@ async fn a_file_over_its_limit_is_refused_before_it_is_sent_or_as_soon_as_it_is(
     declared.begin("PUT", "/files/a", &["content-length: 100001", "expect: 100-continue"]).await.unwrap();
     let refused = declared.reply("PUT").await.unwrap();
     assert_eq!(refused.status, 413, "no byte was sent, and none asked for: {}", refused.head);
+    assert_eq!(refused.header("connection"), Some("close"), "the body would be taken for a request");
     let mut chunked = server.client().await;
     chunked.begin("PUT", "/files/a", &["transfer-encoding: chunked"]).await.unwrap();
     chunked.send_chunk(&[1; 60_000]).await.unwrap();
@@ -184,7 +185,8 @@ async fn a_client_that_pauses_for_too_long_is_told_so() {
         let mut slow = server.client().await;
         slow.begin(method, "/files/a", &["content-length: 10", "upload-offset: 0"]).await.unwrap();
         slow.send(b"half").await.unwrap();
-        assert_eq!(slow.reply(method).await.unwrap().status, 408, "{method}");
+        let told = slow.reply(method).await.unwrap();
+        assert_eq!((told.status, told.header("connection")), (408, Some("close")), "{method}");
     }
     server.request("DELETE", "/files/a", &[], b"").await; // what was accepted of the PATCH
     server.until_empty().await;
@@ -271,7 +273,10 @@ async fn an_upload_that_broke_off_is_resumed() {
     let last = server.request("PATCH", "/files/a?offset=600000", &[], &content[600_000..]).await;
     assert_stored(&last, 201, "a", &content);
     assert!(server.request("GET", "/files/a", &[], b"").await.body == content);
-    assert_eq!(server.request("PATCH", "/files/a?offset=900000", &[], b"x").await.status, 409);
+    let whole = server.request("PATCH", "/files/a?offset=900000", &[], b"x").await;
+    assert_eq!((whole.status, whole.header("upload-offset")), (409, Some("900000")));
+    let head = server.request("HEAD", "/files/a", &[], b"").await;
+    assert_eq!((head.status, head.header("upload-complete")), (200, Some("?1")), "nothing is left to send");
     assert_eq!(server.request("PATCH", "/files/b?offset=1", &[], b"x").await.status, 404);
     assert_eq!(server.request("PATCH", "/files/b", &[], b"x").await.status, 400);
     let long = server.request("PATCH", "/files/b?offset=0", &[], &[1; (1 << 20) + 1]).await;
