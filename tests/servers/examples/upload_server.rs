@@ -25,7 +25,7 @@ struct Args {
     /// Where files are persisted, and where the pool spills; without it, nothing can be persisted
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// The longest file
+    /// The longest file; at most what memory and disk have
     #[arg(long, default_value = "1G", value_parser = size)]
     limit: u64,
     /// The longest pause of a client within its body, in seconds
@@ -53,11 +53,15 @@ fn size(text: &str) -> Result<u64, String> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
+    let room = args.memory.saturating_add(args.disk);
+    if args.limit > room {
+        eprintln!("no file of --limit {} bytes has room in memory and disk: the limit is {room}", args.limit);
+    }
     let files = Arc::new(Files::new(Config {
         memory: usize::try_from(args.memory)?,
         disk: args.disk,
         dir: args.dir,
-        limit: args.limit,
+        limit: args.limit.min(room),
         idle: Duration::from_secs(args.idle),
         resume: Duration::from_secs(args.resume),
     })?);
