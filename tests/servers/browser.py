@@ -3,7 +3,7 @@
     browser.py URL CHROMIUM FILE METRICS SCREENSHOTS
 
 Uploads FILE, which is more than the pool's memory, over a throttled connection; sees the progress and the plots move; deletes the
-file again. METRICS is an answer of /metrics, which Prometheus' own parser has to take. Screenshots, light and dark, go to a folder.
+file again; chooses several files of which one is refused; loses the server for a moment. METRICS is an answer of /metrics, which Prometheus' own parser has to take. Screenshots, light and dark, go to a folder.
 """
 
 import hashlib
@@ -38,8 +38,16 @@ def focus(page, selector):
     raise AssertionError(f"{selector} is not reached by Tab")
 
 
+def press(page, selector):
+    """Presses a button of the list of files, and waits until the list is made anew."""
+    focus(page, selector)
+    page.evaluate("document.activeElement.dataset.old = 'yes'")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-old]")).to_have_count(0)
+
+
 def choose(page, selector, file):
-    """Chooses a file by the key Space.
+    """Chooses a file, or several, by the key Space.
 
     A browser opens a chooser within five seconds of the key only, and otherwise warns of it in the console: a machine that stalls as
     long, as one that has just built everything may, opens none. A person would press again, and so does this.
@@ -55,12 +63,49 @@ def choose(page, selector, file):
     raise AssertionError(f"Space on {selector} opens no chooser")
 
 
+def several_files(page, status):
+    """One of three files has a name that is refused: the others are uploaded, and it is said which was not."""
+    files = [{"name": name, "mimeType": "text/plain", "buffer": b"bytes"} for name in ("first", ".refused", "~last")]
+    choose(page, "#picked", files)
+    focus(page, "button[type=submit]")
+    page.keyboard.press("Enter")
+    expect(status).to_contain_text("Uploaded 2 of 3. Not uploaded: .refused: 400")
+    expect(page.locator("button[type=submit]")).to_be_focused()
+    expect(page.get_by_role("link", name="first", exact=True)).to_have_count(1)
+    press(page, "button[aria-label='Delete ~last']")  # no file comes after it
+    expect(page.locator("#files-title")).to_be_focused()
+    press(page, "button[aria-label='Delete first']")
+
+
+def lose_server(page):
+    """It is said once that the server does not answer, where it hides nothing else, and no longer than it is so."""
+    page.evaluate(
+        """() => {
+            window.alerts = [];
+            const reach = document.getElementById('reach');
+            new MutationObserver(() => window.alerts.push(reach.textContent)).observe(reach, { childList: true });
+        }"""
+    )
+    tries = []
+    page.route("**/metrics", lambda route: (tries.append(route), route.abort()))
+    expect(page.locator("#reach")).to_have_text("The server does not answer.")
+    while len(tries) < 4:
+        page.wait_for_timeout(100)
+    page.route("**/files/**", lambda route: route.abort())
+    button = page.locator("button[aria-label^='Persist ']").first
+    button.click()
+    expect(page.get_by_role("status")).to_contain_text(f"Cannot persist {button.get_attribute('aria-label')[8:]}: ")
+    page.unroute_all()
+    expect(page.locator("#reach")).to_have_text("")
+    assert page.evaluate("window.alerts") == ["The server does not answer.", ""], page.evaluate("window.alerts")
+
+
 def check(browser, scheme):
     context = browser.new_context(color_scheme=scheme, viewport={"width": 1000, "height": 900})
     page = context.new_page()
-    problems = []
+    problems, complaints = [], []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else print(message.text, file=sys.stderr))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else print(message.text, file=sys.stderr))
     page.on("request", lambda request: None if request.url.startswith((url, "data:")) else problems.append(request.url))
     page.goto(url)
     expect(page.locator("#plots figure")).to_have_count(6)
@@ -97,10 +142,17 @@ def check(browser, scheme):
         page.wait_for_function(moved, arg=points.element_handle(), timeout=hang_ms)
     page.screenshot(path=f"{screenshots}/page-{scheme}.png", full_page=True)
 
-    focus(page, f"button[aria-label='Delete {name}']")
-    page.keyboard.press("Enter")
+    press(page, f"button[aria-label='Persist {name}']")
+    expect(status).to_have_text(f"Persisted {name}")
+    expect(page.get_by_role("button", name=f"Persist {name}", exact=True)).to_be_focused()
+    names = [item.get_attribute("data-name") for item in page.locator("#files > li").all()]
+    press(page, f"button[aria-label='Delete {name}']")
     expect(status).to_have_text(f"Deleted {name}")
     expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)
+    expect(page.get_by_role("link", name=names[names.index(name) + 1], exact=True)).to_be_focused()
+    assert not complaints, complaints
+    several_files(page, status)
+    lose_server(page)
     assert not problems, problems
     context.close()
 
