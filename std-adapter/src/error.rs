@@ -209,15 +209,14 @@ pub enum SpillError {
         waited: Duration,
     },
 
-    /// The bytes are gone: all readers of a spool had said that they read once, and had passed them. Kind: `InvalidInput`.
-    #[error(
-        "the bytes at position {position} were read once and are gone; what is kept begins at {kept_from}"
-    )]
+    /// Readers that [read once](crate::SpoolReader::once) have passed the bytes: all readers of a spool, and the bytes are gone; or the one
+    /// that was to seek back. Kind: `InvalidInput`.
+    #[error("position {position} was passed by what reads once; what can be read begins at {kept_from}")]
     #[non_exhaustive]
     Passed {
         /// The position of the byte that was to be read.
         position: u64,
-        /// The first position whose byte is there.
+        /// The first position that can be read.
         kept_from: u64,
     },
 
@@ -246,14 +245,16 @@ pub enum SpillError {
         message: String,
     },
 
-    /// A seek would have ended before 0 or past `u64::MAX`. The position has not moved. Kind: `InvalidInput`.
-    #[error("a seek by {offset} from {from} leads out of 0..={}", u64::MAX)]
+    /// A seek would have ended before 0 or past the last possible position. The position has not moved. Kind: `InvalidInput`.
+    #[error("a seek by {offset} from {from} leads out of 0..={end}")]
     #[non_exhaustive]
     InvalidSeek {
         /// What the offset counts from: the position, or the length.
         from: u64,
         /// The offset that leads out of range.
         offset: i64,
+        /// The last possible position: `u64::MAX`; of a slice, that less where it begins; of a spool, what is written.
+        end: u64,
     },
 
     /// The file that was to become the content could not be made, written or named. Kind: that of the source.
@@ -284,7 +285,8 @@ impl SpillError {
     }
 
     /// The error of a buffer that `error` has within, if it has one: all errors that `Read`, `Write` and `Seek` of a buffer
-    /// return have, but for those that std itself makes (`UnexpectedEof`, `OutOfMemory`).
+    /// return have, but for the kinds `UnexpectedEof` and `OutOfMemory`, and for `InvalidData` where text was to be read and the bytes
+    /// are no UTF-8.
     ///
     /// ```
     /// use overspill::{DiskLimitScope, SpillError, SpillPool};

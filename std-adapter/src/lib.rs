@@ -40,6 +40,7 @@
 //! | `metrics` | `SpillPool::record_metrics`, for the `metrics` crate |
 //! | `cli` | the `overspill` command and its dependencies |
 #![deny(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;
 mod disk;

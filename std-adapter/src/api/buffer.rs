@@ -150,7 +150,7 @@ impl SpillBuffer {
     }
 
     /// Whether the buffer uses room in the store: for bytes that are only there, or for copies of pages in
-    /// memory.
+    /// memory. What it shares with a [clone](SpillBuffer::try_clone) is not counted.
     #[must_use]
     pub fn is_spilled(&self) -> bool {
         self.pager.stats().disk_used > 0

@@ -29,7 +29,7 @@ fn write_error(error: WriteError<MediumError>) -> SpillError {
 }
 
 fn seek_error(error: InvalidSeek) -> SpillError {
-    SpillError::InvalidSeek { from: error.from, offset: error.offset }
+    SpillError::InvalidSeek { from: error.from, offset: error.offset, end: u64::MAX }
 }
 
 impl SpillBuffer {

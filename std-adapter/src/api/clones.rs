@@ -14,11 +14,12 @@ impl SpillBuffer {
     ///
     /// No byte is copied, neither in memory nor on the disk: both share the pages there are. A page that either writes to is copied for
     /// the writer alone, charged as any other, unless the write covers all of it. So is a page that small reads pass over,
-    /// for as long as there is memory to spare. What is shared is the pool's, leaves memory when that is short, and counts there as
-    /// one more buffer; [`stats`](SpillBuffer::stats) of the two does not count it. It is freed with the last that sees it.
+    /// for as long as there is memory to spare. Shared pages are the pool's, which counts them as one more buffer: they leave memory as any
+    /// others do, and [`stats`](SpillBuffer::stats) and [`is_spilled`](SpillBuffer::is_spilled) of the two do not count them. They are freed
+    /// with the last that sees them.
     ///
     /// The clone is a buffer of the same pool, with the same limits of its own. That of a buffer without a pool has none either:
-    /// what it writes is charged to a memory limit of its own, of the same bytes. A buffer that was made by
+    /// what it writes is charged to a memory limit of its own, as large. A buffer that was made by
     /// [`SpillPool::buffer_for`](crate::SpillPool::buffer_for) shares its file too: to persist either copies then.
     ///
     /// It takes `&mut self`, since the pages change hands. For many that read and none that writes,
@@ -48,10 +49,10 @@ impl SpillBuffer {
     /// go over the runs of pages that lie next to each other and were written between the same two clones, 16 bytes of
     /// memory each that are not charged. There are at most as many as pages, however many clones were made.
     ///
-    /// What neither of the two sees any more is freed with the next cut or clone of the last that shared it, or with that buffer.
+    /// What neither of the two sees any more is freed as the last that shared it writes to that page, with its next cut or clone, or with it.
     /// [`spill`](SpillBuffer::spill) moves what each has for itself.
     ///
-    /// A read asks for the bytes in one place, however many clones there were.
+    /// The time of a read does not grow with the number of clones.
     ///
     /// # Errors
     /// [`SpillError::OutOfMemory`] if there is no memory for the second buffer, or for the list of what it sees. Nothing has

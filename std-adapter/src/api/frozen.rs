@@ -32,7 +32,8 @@ use std::path::Path;
 ///
 /// It promises:
 ///
-/// - No handle has to wait for another to read on, and none sees another's position or errors.
+/// - A slow handle holds up no other, and none sees another's position or errors. A read waits for one transfer at most that another
+///   handle has begun.
 /// - The pages are still the pool's: they count against its limits, leave memory when it is short, and come back when they
 ///   are read. What several readers need at the same time is read from the store once.
 /// - A reader that stands still holds no memory that others need.

@@ -264,7 +264,7 @@ impl Seek for FrozenReader {
         let position = from.checked_add_signed(offset);
         // Positions in the content count from the slice's beginning, so a slice has fewer of them.
         let at = position.and_then(|position| self.start.checked_add(position));
-        self.at = at.ok_or(SpillError::InvalidSeek { from, offset })?;
+        self.at = at.ok_or(SpillError::InvalidSeek { from, offset, end: u64::MAX - self.start })?;
         Ok(self.position())
     }
 

@@ -13,9 +13,8 @@ use std::path::Path;
 /// The whole content has its name, and its bytes are synced.
 ///
 /// The name is durable too, unless the directory could not be synced. After such a failure a crash of the machine may
-/// bring back the old file, or none. Nothing can be tried again then that is sure to help; what the program has to be
-/// told, and whom it has to tell, is its own matter. So take the file by [`durable`](Persisted::durable) where the
-/// difference matters, and by [`into_file`](Persisted::into_file) where it does not.
+/// bring back the old file, or none. No retry is sure to help, so none is made. Take the file by [`durable`](Persisted::durable) where
+/// the difference matters, and by [`into_file`](Persisted::into_file) where it does not.
 ///
 /// ```
 /// use overspill::SpillBuffer;
@@ -47,7 +46,8 @@ impl Persisted {
     /// Returns the file, whose name survives a crash of the machine as far as its file system can promise that.
     ///
     /// # Errors
-    /// [`SpillError::NotDurable`] if the directory could not be synced. The file keeps its name and its content.
+    /// [`SpillError::NotDurable`] if the directory could not be synced. The file keeps its name and its content; this handle of it is
+    /// closed, so look at [`not_durable`](Persisted::not_durable) first to go on with it.
     pub fn durable(self) -> Result<File, SpillError> {
         self.not_durable.map_or(Ok(self.file), Err)
     }

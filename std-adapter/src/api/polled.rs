@@ -220,7 +220,8 @@ impl Polled {
             SeekFrom::Current(offset) => (self.position, offset),
             SeekFrom::End(offset) => (self.len(), offset),
         };
-        let position = from.checked_add_signed(offset).ok_or(SpillError::InvalidSeek { from, offset })?;
+        let position =
+            from.checked_add_signed(offset).ok_or(SpillError::InvalidSeek { from, offset, end: u64::MAX })?;
         self.position = position;
         self.away.iter_mut().for_each(|away| away.is_run = false); // its position is no longer the buffer's
         Ok(())

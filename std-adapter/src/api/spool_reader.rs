@@ -357,7 +357,7 @@ impl SpoolReader {
     pub(crate) fn seek_from(&mut self, from: u64, offset: i64) -> io::Result<u64> {
         let written = self.shared.content.len();
         let position = from.checked_add_signed(offset).filter(|position| *position <= written);
-        let position = position.ok_or(SpillError::InvalidSeek { from, offset })?;
+        let position = position.ok_or(SpillError::InvalidSeek { from, offset, end: written })?;
         if self.told.is_some() && position < self.at {
             return Err(SpillError::Passed { position, kept_from: self.at }.into());
         }

@@ -61,7 +61,7 @@ fn table() -> [(SpillError, io::ErrorKind, &'static str, bool); 10] {
             false,
         ),
         (
-            SpillError::InvalidSeek { from: 5, offset: -6 },
+            SpillError::InvalidSeek { from: 5, offset: -6, end: u64::MAX },
             InvalidInput,
             "a seek by -6 from 5 leads out of 0..=18446744073709551615",
             false,

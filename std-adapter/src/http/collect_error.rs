@@ -34,7 +34,10 @@ pub enum CollectError {
 
     /// The pool could not take the body. Status 503 at the pool's disk limit, 507 if the store is full, 413 at a limit of
     /// this buffer alone, else 500.
-    #[error("there is no room for the body after {received} bytes; {}", match self.status() {
+    #[error("{} after {received} bytes; {}", match self.status() {
+        StatusCode::INTERNAL_SERVER_ERROR => "the server could not store the body",
+        _ => "there is no room for the body",
+    }, match self.status() {
         StatusCode::SERVICE_UNAVAILABLE => "try again later",
         StatusCode::PAYLOAD_TOO_LARGE => "send a shorter one",
         _ => "trying again will not help before the server has been looked after",

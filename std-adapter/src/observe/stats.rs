@@ -164,7 +164,7 @@ pub struct PoolStats {
     pub direct_io: IoCounts,
     /// Requests that failed for lack of room.
     pub refused: RefusalCounts,
-    /// Calls that blocked to wait for disk room, and have returned.
+    /// Calls that waited for disk room, blocking or async, and have ended.
     pub waits: u64,
     /// The part of `waits` that found no room, and failed.
     pub waits_timed_out: u64,

@@ -27,7 +27,7 @@ pub enum WhenFull {
     /// The call fails with [`SpillError::DiskLimit`](crate::SpillError::DiskLimit).
     #[default]
     Fail,
-    /// The call blocks its thread until there is room. If there is none in time, it fails with
+    /// The call blocks its thread until there is room; an async one is pending. If there is none in time, it fails with
     /// [`SpillError::DiskLimit`](crate::SpillError::DiskLimit), which says how long it waited.
     ///
     /// Room comes from other threads: they drop, clear or truncate buffers of the pool, or raise its limits.

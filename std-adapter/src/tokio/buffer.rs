@@ -30,7 +30,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 ///   whatever the number of buffers, a megabyte at a time where bytes follow each other.
 /// - `Ready(Ok(n))` of a write means held: the bytes are in memory or in the store, and are read back from now on. So `flush` and
 ///   `shutdown` have nothing to do.
-/// - An error goes to the call that met it, and not to a later one.
+/// - An error goes to the call that met it; if its future was dropped, to the next call of its kind. What was accepted beside the pages, as
+///   [below](#memory), may fail at a later write, [`run`](AsyncSpillBuffer::run) or [`into_inner`](AsyncSpillBuffer::into_inner), and is kept.
 ///
 /// # Cancel safety
 /// Each operation waits for what it needs in memory, and never carries bytes of its caller: one that is pending has taken nothing and
@@ -144,7 +145,8 @@ impl AsyncSpillBuffer {
     }
 
     /// Runs `f` on the buffer, on a thread that may block, and returns its result: for [`SpillBuffer::spill`],
-    /// [`persist`](SpillBuffer::persist), [`copy_to`](SpillBuffer::copy_to) and all that has no async form.
+    /// [`try_clone`](SpillBuffer::try_clone), [`copy_to`](SpillBuffer::copy_to) and all that has no async form. What ends the buffer is
+    /// for [`into_inner`](AsyncSpillBuffer::into_inner).
     ///
     /// `f` sees all that was accepted, and the position, which it may move. It takes one of the pool's four tasks for as long
     /// as it runs.

@@ -21,7 +21,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// A layer for any `Service<Request<SpillBody>>`: it collects the body of each request within a pool, and hands on
-/// the same request with a [`SpillBody`], which can be cloned and sent again. axum, hyper, tonic and reqwest's services take it alike.
+/// the same request with a [`SpillBody`], which can be cloned and sent again. It is tested with axum and with services of tower.
+///
+/// Not above what answers before its body ends, as streaming RPCs, upgrades and `CONNECT`: the service is called once the body is whole.
+/// Without an [`idle_timeout`](SpillBodyLayer::idle_timeout), a client that falls silent holds what it has sent for ever.
 ///
 /// It promises:
 ///
@@ -51,6 +54,7 @@ use tower_service::Service;
 /// use std::future::{Ready, ready};
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+/// use std::time::Duration;
 /// use tower::retry::{Policy, RetryLayer};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
@@ -86,7 +90,7 @@ use tower_service::Service;
 /// });
 /// let pool = SpillPool::builder().memory(1 << 20).disk(1 << 30).build()?;
 /// let service = ServiceBuilder::new()
-///     .layer(SpillBodyLayer::new(pool).limit(100 << 20))
+///     .layer(SpillBodyLayer::new(pool).limit(100 << 20).idle_timeout(Duration::from_secs(30)))
 ///     .layer(RetryLayer::new(Attempts(2)))
 ///     .service(upstream);
 /// let answer = service.oneshot(Request::new(Full::new(Bytes::from("all of it")))).await?;

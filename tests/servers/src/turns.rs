@@ -2,7 +2,7 @@
 //!
 //! A runtime looks at its timers and sockets when its queue is empty, or after 61 tasks, and what it finds then comes after what is queued:
 //! after every connection that has something to read, each of which is worth tens of microseconds of sums and copies. So a connection asks
-//! for a turn before it reads, and the turns are given out anew, [`AT_ONCE`] of them, once the runtime has looked.
+//! for a turn before it reads, and the turns are given out anew, sixteen of them, once the runtime has looked.
 //!
 //! Promises: turns come in the order in which they were asked for; a connection that is dropped gives back its own; a reader that has no
 //! rivals waits for nobody.
