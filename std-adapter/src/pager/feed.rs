@@ -21,6 +21,7 @@ use crate::pager::content::Content;
 use crate::sync::fork::Lock;
 use crate::sync::{AtomicUsize, Condvar, Ordering, fences, spin_until, wait_until};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -49,20 +50,22 @@ struct State {
     end: End,
     /// The readers, by their numbers.
     readers: BTreeMap<u64, Mark>,
+    /// How many readers have passed everything before a position, and no more; 0 for one that does not read once.
+    passed: BTreeMap<u64, usize>,
     newest: u64,
 }
 
 /// What is known of a reader.
 #[derive(Debug, Default)]
 struct Mark {
-    /// The position before which it has passed everything; `None` unless it reads once.
-    passed: Option<u64>,
+    /// The position before which it has passed everything; 0 unless it reads once.
+    passed: u64,
     waker: Option<Waker>,
 }
 
 impl Feed {
     pub(crate) fn new() -> Self {
-        let state = State { end: End::Open, readers: BTreeMap::new(), newest: 0 };
+        let state = State { end: End::Open, readers: BTreeMap::new(), passed: BTreeMap::new(), newest: 0 };
         Feed { waiting: AtomicUsize::new(0), state: Lock::new(state), changed: Condvar::new() }
     }
 
@@ -76,7 +79,9 @@ impl Feed {
         let Ok(mut state) = self.state.lock() else { return 0 };
         state.newest += 1;
         let number = state.newest;
+        let passed = passed.unwrap_or(0);
         state.readers.insert(number, Mark { passed, waker: None });
+        state.note(passed);
         number
     }
 
@@ -85,6 +90,7 @@ impl Feed {
         let (_waker, passed) = {
             let Ok(mut state) = self.state.lock() else { return 0 };
             let mark = state.readers.remove(&number);
+            mark.iter().for_each(|mark| state.forget(mark.passed));
             let waker = mark.and_then(|mark| mark.waker);
             self.waiting.fetch_sub(usize::from(waker.is_some()), Ordering::Relaxed);
             (waker, state.passed())
@@ -96,7 +102,9 @@ impl Feed {
     pub(crate) fn pass(&self, number: u64, position: u64) -> u64 {
         let Ok(mut state) = self.state.lock() else { return 0 };
         if let Some(mark) = state.readers.get_mut(&number) {
-            mark.passed = Some(position);
+            let before = std::mem::replace(&mut mark.passed, position);
+            state.forget(before);
+            state.note(position);
         }
         state.passed()
     }
@@ -199,6 +207,21 @@ impl State {
 
     /// The position that all readers have passed: 0 unless there are some, and all of them read once.
     fn passed(&self) -> u64 {
-        self.readers.values().map(|mark| mark.passed.unwrap_or(0)).min().unwrap_or(0)
+        self.passed.first_key_value().map_or(0, |(position, _)| *position)
+    }
+
+    /// Counts a reader that has passed everything before `position`.
+    fn note(&mut self, position: u64) {
+        *self.passed.entry(position).or_insert(0) += 1;
+    }
+
+    /// Counts it off.
+    fn forget(&mut self, position: u64) {
+        if let Entry::Occupied(mut readers) = self.passed.entry(position) {
+            *readers.get_mut() -= 1;
+            if *readers.get() == 0 {
+                readers.remove();
+            }
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! Promises:
 //!
 //! - What a shared page holds does not change, and stays while a reference to it exists, in the table or not.
-//! - Once the table has the only one, the page can leave memory like any other. Dropping a reference tells the table nothing.
+//! - Once the table has the only one, the page can leave memory like any other. Dropping a reference tells the table nothing, so it looks:
+//!   at a few of the shared pages for each page that is to leave, however many there are, and at all of them before it finds none.
 //!
 //! Held by: `tests/tests/frozen.rs`, `tests/tests/lent_bytes.rs`.
 
@@ -11,6 +12,9 @@ use crate::pages::page::{Page, View};
 use crate::pages::resident::Resident;
 use crate::pages::table::Table;
 use crate::sync::{Arc, can_make_arc};
+
+/// Shared pages that are looked at for each page that is to leave.
+const LOOKS: usize = 16;
 
 impl Table {
     /// Page `index`, if it is in memory and whole and there is memory to note it, to be read without the lock for as long as the
@@ -27,7 +31,7 @@ impl Table {
         }
         let page = Arc::new(self.remove_resident(index)?);
         self.put(index, Page::Shared(Arc::clone(&page)));
-        self.shared.push(index);
+        self.shared.push_back(index);
         Some(page)
     }
 
@@ -41,15 +45,33 @@ impl Table {
 
     /// Whether page `index` is in memory, and not read without the lock.
     pub(crate) fn may_leave(&mut self, index: u64) -> bool {
-        self.end_sharing();
+        if self.shared_page(index).is_some() && self.is_shared_no_more(index) {
+            self.shared.retain(|shared| *shared != index);
+        }
         !self.is_pinned(index) && self.resident(index).is_some()
     }
 
     /// Makes the shared pages that are only referenced here resident again.
     pub(crate) fn end_sharing(&mut self) {
-        let mut shared = std::mem::take(&mut self.shared);
-        shared.retain(|&index| !self.is_shared_no_more(index));
-        self.shared = shared;
+        self.end_sharing_of(usize::MAX);
+    }
+
+    /// The same for so many of them: the next ones each time.
+    fn end_sharing_of(&mut self, looks: usize) {
+        for _ in 0..looks.min(self.shared.len()) {
+            if let Some(index) = self.shared.pop_front().filter(|index| !self.is_shared_no_more(*index)) {
+                self.shared.push_back(index);
+            }
+        }
+    }
+
+    /// The coldest of the next few resident pages that are sought, and its heat. Skips the window and the pinned page.
+    pub(crate) fn coldest(&mut self, is_sought: impl Fn(&Resident) -> bool) -> Option<(u64, u8)> {
+        self.end_sharing_of(LOOKS);
+        self.map.coldest(self.pinned, &is_sought).or_else(|| {
+            self.end_sharing();
+            self.map.coldest(self.pinned, is_sought)
+        })
     }
 
     /// Makes page `index` resident if it is only referenced here. Returns whether it is no shared page then.

@@ -48,6 +48,7 @@ use crate::pages::resident::Resident;
 use crate::pages::sums::Sums;
 use crate::pages::transit::{Outcome, Transit};
 use crate::sync::Arc;
+use std::collections::VecDeque;
 
 /// The page that the cursor stands on. Kept apart from the page map, so that a small operation needs no
 /// lookup.
@@ -83,9 +84,9 @@ pub(crate) struct Table {
     /// The binary logarithm of the page size in bytes.
     shift: u32,
     /// The page of the owner's current operation. Reclaiming skips it.
-    pinned: Option<u64>,
+    pub(super) pinned: Option<u64>,
     /// The indices of shared pages.
-    pub(crate) shared: Vec<u64>,
+    pub(crate) shared: VecDeque<u64>,
     /// The checksums of pages that were spilled; empty if the pool keeps none.
     pub(crate) sums: Sums,
 }
@@ -97,7 +98,7 @@ impl Table {
             map: PageMap::default(),
             shift: page_size.trailing_zeros(),
             pinned: None,
-            shared: Vec::new(),
+            shared: VecDeque::new(),
             sums: Sums::default(),
         }
     }
@@ -309,7 +310,7 @@ impl Table {
             window.passing = false;
         }
         if self.shared.capacity() > 0 {
-            self.shared = Vec::new();
+            self.shared = VecDeque::new();
         }
         // A page without a slot has old sums if its outgrown slot was freed and its transit then failed.
         self.sums.cut(0);
@@ -374,12 +375,6 @@ impl Table {
     /// Counts a visit to page `index`, and returns its heat; 0 if the map has no entry for it.
     pub(crate) fn touch(&mut self, index: u64) -> u8 {
         self.map.touch(index)
-    }
-
-    /// The coldest of the next few resident pages that are sought, and its heat. Skips the window and the pinned page.
-    pub(crate) fn coldest(&mut self, is_sought: impl Fn(&Resident) -> bool) -> Option<(u64, u8)> {
-        self.end_sharing();
-        self.map.coldest(self.pinned, is_sought)
     }
 
     /// The first page in memory at or after `from`, the window included.

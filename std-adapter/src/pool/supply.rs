@@ -294,8 +294,10 @@ impl PoolState {
                     let is_fitting = |frame: &PageFrame| !frame.is_given() && frame.capacity() == len;
                     let fitting = frames.iter().position(is_fitting).filter(|_| !self.frames.is_over());
                     let fitting = fitting.and_then(|at| frames.swap_remove(at).into_own());
-                    // Given memory comes free with the last of its pages, which may take many rounds.
-                    misses += u32::from(frames.iter().any(PageFrame::is_given));
+                    // Given memory comes free with the last of its pages, and a lowered limit is kept first: either may take
+                    // many rounds.
+                    let is_far = self.frames.is_over() || frames.iter().any(PageFrame::is_given);
+                    misses += u32::from(is_far);
                     // Recycle the others for the next requester. If none fits, freeing them may leave enough
                     // of the budget for a frame that does.
                     frames.into_iter().for_each(|frame| self.frames.recycle(frame));

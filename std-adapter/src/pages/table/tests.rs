@@ -436,3 +436,31 @@ fn the_first_frame_stays_when_all_other_pages_are_truncated() {
     table.put(0, spilled(1, 3));
     assert!(!table.retire() && table.locate(0) == Location::Spilled { slot: slot(1), valid: 3 });
 }
+
+/// All shared pages were looked at for each page that was to leave: a quarter of a gigabyte of lent bytes took longer than the page.
+#[test]
+fn a_few_shared_pages_are_looked_at_for_each_that_leaves_and_all_before_none_is_found() {
+    let frames = frames();
+    let mut table = Table::new(PAGE);
+    let mut lent: Vec<_> = (0..100)
+        .map(|index| {
+            table.put(index, Page::Resident(resident(&frames, b"resident")));
+            table.share(index).unwrap()
+        })
+        .collect();
+    assert_eq!((table.coldest(|_| true), table.shared.len()), (None, 100));
+    table.put(100, Page::Resident(resident(&frames, b"resident")));
+    lent.truncate(10); // 90 are only here now
+    for left in [100, 84, 68] {
+        assert_eq!(table.shared.len(), left);
+        assert!(table.coldest(|_| true).is_some());
+    }
+    assert!(table.may_leave(99) && !table.may_leave(0));
+    table.end_sharing();
+    assert_eq!(table.shared.len(), 10);
+    drop(lent);
+    while let Some((index, _)) = table.coldest(|_| true) {
+        table.remove_resident(index).unwrap();
+    }
+    assert!(table.shared.is_empty() && table.next_page(0).is_none());
+}
