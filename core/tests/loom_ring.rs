@@ -10,6 +10,7 @@
 #![cfg(overspill_loom)]
 
 use std::sync::Arc as StdArc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use loom::sync::Notify;
@@ -240,28 +241,41 @@ fn records_split_against_split_and_rejoin() {
     });
 }
 
-/// Wakes a loom thread.
-struct Unpark(Notify);
+/// Wakes a loom thread, and says that it was woken: a wait alone may end without that.
+struct Unpark(Notify, AtomicBool);
+
+impl Unpark {
+    fn new() -> StdArc<Self> {
+        StdArc::new(Unpark(Notify::new(), AtomicBool::new(false)))
+    }
+}
 
 impl Wake for Unpark {
     fn wake(self: StdArc<Self>) {
+        self.1.store(true, Ordering::Relaxed);
         self.0.notify();
     }
 }
 
-/// Runs `poll` until it is ready, sleeping in between; loom finds the deadlock if a wake-up is lost.
+/// One poll, and one for each time that the other end of any model moves or closes.
+const POLLS_MAX: usize = 4;
+
+/// Runs `poll` until it is ready. Once woken it polls again at once, without letting any other thread run, as a task
+/// of an interrupt's priority does: loom finds the deadlock if a wake-up is lost, and the bound is passed if a poll
+/// wakes itself. A poll did so while the other end was waking: had it interrupted that end, it did so for ever.
 fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
-    let unpark = StdArc::new(Unpark(Notify::new()));
+    let unpark = Unpark::new();
     let waker = Waker::from(unpark.clone());
     let mut context = Context::from_waker(&waker);
-    loop {
+    for _ in 0..POLLS_MAX {
         if let Poll::Ready(value) = poll(&mut context) {
             return value;
         }
-        // An end that registers while the other is waking is woken at once, and must let the other continue.
-        thread::yield_now();
-        unpark.0.wait();
+        while !unpark.1.swap(false, Ordering::Relaxed) {
+            unpark.0.wait();
+        }
     }
+    panic!("more polls than the other end made wake-ups");
 }
 
 /// The reader begins to wait while the writer writes what it waits for.
@@ -380,7 +394,7 @@ fn another_waker_against_wake() {
             producer.push(2).unwrap();
             std::mem::forget(producer);
         });
-        let first = Waker::from(StdArc::new(Unpark(Notify::new())));
+        let first = Waker::from(Unpark::new());
         let _ = consumer.poll_readable(&mut Context::from_waker(&first), 1);
         assert_eq!(block_on(|context| consumer.poll_readable(context, 2)), 2);
         writer.join().unwrap();

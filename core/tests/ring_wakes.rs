@@ -9,8 +9,8 @@ use overspill_core::ring::{
     AnyRing, Closed, Consumer, HighWater, Padded, Producer, RecordRing, Ring, SliceRing, Wakes, Waking,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Wake;
 
 #[derive(Default)]
@@ -176,6 +176,43 @@ fn a_ring_without_memory_is_neither_at_its_end_nor_closed() {
     drop(producer);
     assert_eq!(count.take(), 1);
     assert_eq!(poll_once(Read::read(&mut consumer, &mut [0])), Poll::Ready(Ok(0)), "the end");
+}
+
+/// Polls from within the wake-up, as an executor does that runs tasks in interrupts: its task has a higher priority than the
+/// code that wakes it.
+struct Interrupt {
+    consumer: Mutex<Consumer<'static, Ring<8, Waking<Padded>>>>,
+    polls: AtomicUsize,
+    read: Mutex<Vec<u8>>,
+}
+
+impl Wake for Interrupt {
+    fn wake(self: Arc<Self>) {
+        self.polls.fetch_add(1, Ordering::Relaxed);
+        let waker = Waker::from(Arc::clone(&self));
+        let mut consumer = self.consumer.try_lock().expect("a poll wakes nobody");
+        while consumer.poll_readable(&mut Context::from_waker(&waker), 2).is_ready() && !consumer.is_closed()
+        {
+            self.read.lock().unwrap().extend(consumer.pop());
+        }
+    }
+}
+
+/// No poll wakes its own task, and no wake-up holds anything that a poll within it needs.
+#[test]
+fn a_task_that_is_polled_while_it_is_woken_is_polled_once() {
+    static RING: Ring<8, Waking<Padded>> = Ring::new();
+    let (mut producer, consumer) = RING.try_split().unwrap();
+    let (polls, read) = (AtomicUsize::new(0), Mutex::default());
+    let task = Arc::new(Interrupt { consumer: Mutex::new(consumer), polls, read });
+    Arc::clone(&task).wake();
+    for byte in 0..7 {
+        producer.push(byte).unwrap();
+    }
+    assert_eq!(task.polls.load(Ordering::Relaxed), 7, "two bytes wake it, and each byte after them");
+    drop(producer);
+    assert_eq!(task.polls.load(Ordering::Relaxed), 8, "and the close");
+    assert_eq!(*task.read.lock().unwrap(), [0, 1, 2, 3, 4, 5]);
 }
 
 /// A waker that panics when it is woken.

@@ -1,7 +1,8 @@
 //! Waiting without blocking: wake-ups at a threshold, and `embedded-io-async`.
 //!
 //! For rings with the layout `Waking`. No wake-up is lost: see `wake.rs`. All of this may be used in an interrupt
-//! handler, if the executor's waker may.
+//! handler, if the executor's waker may: a poll that interrupts the other end, wherever it does, is pending without
+//! waking its own task, and the interrupted end wakes it when it goes on.
 //!
 //! If one end waits for `n` bytes and the other for `m` free ones, `n + m` must be at most one more than the capacity:
 //! otherwise there is a fill at which both wait for ever.

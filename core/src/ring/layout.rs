@@ -5,7 +5,7 @@
 //! | [`Packed`] | 12 | microcontrollers (the default) |
 //! | [`Padded`] | two cache lines | threads on machines with caches |
 //! | [`HighWater`] | 4 more | knowing how close to full it came |
-//! | `Waking` (feature `async`) | 32 more | wake-ups |
+//! | `Waking` (feature `async`) | 48 more | wake-ups |
 //!
 //! They nest: `HighWater<Waking<Padded>>`.
 //!
@@ -241,8 +241,9 @@ impl<S: Shared> Shared for HighWaterShared<S> {
 
 /// Wakes the task that waits at the other end, once there are as many bytes as it waits for.
 ///
-/// Costs a fence and a load at each write and read. Registering and waking swap a byte; targets
-/// without compare-and-swap need the feature `critical-section` (or `portable-atomic`) for that.
+/// Costs a fence and a load at each write and read. Registering and waking swap a byte twice, without a loop or a lock, so
+/// tasks of any priority may wait, those that interrupt the other end included; targets without compare-and-swap need the
+/// feature `critical-section` (or `portable-atomic`) for that.
 #[cfg(feature = "async")]
 #[derive(Debug)]
 pub struct Waking<L = Packed>(core::marker::PhantomData<L>);

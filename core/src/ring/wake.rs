@@ -5,6 +5,9 @@
 //! so at least one of the two sees what the other stored: the waiting end finds the bytes, or the moving end finds
 //! the waiter armed (Dekker's pattern).
 //!
+//! Neither end waits for the other or wakes itself on its account, so either may interrupt the other at any point. The
+//! waiting end sleeps until the interrupted end goes on, and wakes it.
+//!
 //! Held by: `core/tests/loom_ring.rs` (`waiting_*`), `core/tests/ring_wakes.rs`.
 
 use core::task::{Context, Poll, Waker};
@@ -44,8 +47,9 @@ impl Waiter {
     /// Has `waker` woken once there are `threshold` bytes, at least 1. The caller must load the other's index after this.
     pub(crate) fn arm(&self, threshold: usize, waker: &Waker) {
         self.waker.register(waker);
-        // Relaxed: if the other end's fence comes after this one, it sees the threshold, and its `wake` comes after
-        // `register` in the order of the cell's changes; if before, the caller's next load sees what it stored.
+        // Relaxed: if the other end's fence comes after this one, it sees the threshold, and its `wake` sees the waker; if
+        // before, the caller's next load sees what it stored. So a `wake` that comes too early for this waker, or meets
+        // `register`, was about something that the caller is about to see.
         self.threshold.store(threshold, Relaxed);
         fence(SeqCst);
     }
