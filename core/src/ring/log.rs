@@ -75,15 +75,17 @@ pub struct LogRing<const WORDS: usize> {
 
 impl<const WORDS: usize> LogRing<WORDS> {
     /// The length in bytes of the longest record.
-    pub const RECORD_MAX: usize = {
-        assert!(WORDS > 0, "a record takes a word at least");
-        (WORDS - 1) * WORD
-    };
+    pub const RECORD_MAX: usize = (WORDS - 1) * WORD;
 
     /// An empty log. `WORDS` of 0 does not compile.
+    ///
+    /// ```compile_fail,E0080
+    /// overspill_core::ring::LogRing::<0>::new(); // would take no record, not even an empty one
+    /// ```
     #[cfg(not(overspill_loom))]
     #[must_use]
     pub const fn new() -> Self {
+        const { assert!(WORDS > 0, "a record takes a word at least") };
         LogRing {
             head: AtomicUsize::new(0),
             tail_open: AtomicUsize::new(0),
