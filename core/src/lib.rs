@@ -44,6 +44,7 @@
 //! | `portable-atomic` | atomics for targets without compare-and-swap |
 //! | `critical-section` | the same, swapping in a critical section |
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(overspill_loom))))]
 #![deny(missing_docs)]
 
 #[cfg(feature = "alloc")]
