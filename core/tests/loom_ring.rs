@@ -477,15 +477,16 @@ fn log_close_against_read() {
     });
 }
 
-/// As for the ring: what one pair of ends wrote is visible to the next.
+/// As for the ring: what one pair of ends wrote is visible to the next, and so is how far it has read.
 #[test]
 fn log_split_against_split_and_rejoin() {
     model(3, || {
         let log: &'static LogRing<8> = forever(LogRing::new());
         let visit = move || {
-            let Some((mut producer, consumer)) = log.try_split() else { return 0 };
+            let Some((mut producer, mut consumer)) = log.try_split() else { return 0 };
             assert!(!producer.is_closed() && !consumer.is_closed(), "the ends before are gone");
-            producer.push(b"x").unwrap();
+            assert!(producer.push(b"x").is_ok() && producer.push(b"y").is_ok());
+            assert_eq!(consumer.pop(&mut [0; 1]), Ok(Some(1)));
             assert!(consumer.rejoin(producer).is_ok());
             1
         };

@@ -283,6 +283,31 @@ fn a_log_and_its_ends_say_what_they_are() {
     assert!(consumer.rejoin(producer).is_err(), "of two logs");
 }
 
+/// A log that was split again was read from its oldest record: records that had been read came again, and what was lost
+/// in between was reported to nobody.
+#[test]
+fn a_log_that_is_split_again_goes_on_where_it_was_read() {
+    let mut log = LogRing::<8>::new();
+    let mut buf = [0; 4];
+    let (mut producer, mut consumer) = log.split();
+    producer.push(b"one").unwrap();
+    producer.push(b"two").unwrap();
+    assert_eq!((consumer.pop(&mut buf), &buf[..3]), (Ok(Some(3)), &b"one"[..]));
+    drop(consumer);
+    producer.push(b"three").unwrap();
+    drop(producer);
+    let (mut producer, mut consumer) = log.split();
+    assert_eq!((consumer.pop(&mut buf), &buf[..3]), (Ok(Some(3)), &b"two"[..]));
+    for len in 1..=4 {
+        producer.push(&[0; 4][..len]).unwrap();
+    }
+    drop((producer, consumer));
+    let Err(PopError::Lost(lost)) = log.split().1.pop(&mut buf) else { panic!("the third is lost") };
+    assert_eq!((lost.records, lost.bytes), (1, 5));
+    assert_eq!(log.split().1.pop(&mut buf), Ok(Some(1)));
+    assert_eq!(log.split().1.pop(&mut buf), Ok(Some(2)));
+}
+
 /// A record as long as the log can hold fits to the last word, and records that fit together lose none.
 #[test]
 fn a_log_takes_what_it_has_words_for() {

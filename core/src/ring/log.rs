@@ -28,7 +28,7 @@ use core::fmt;
 
 use super::errors::{BufferTooShort, Lost, PopError, RecordTooLong};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, fence};
+use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, const_fn, fence};
 
 /// The number of bytes in a word.
 const WORD: usize = size_of::<u32>();
@@ -70,7 +70,30 @@ pub struct LogRing<const WORDS: usize> {
     consumer_closed: AtomicBool,
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     taken: AtomicBool,
+    read: Read,
     words: [AtomicU32; WORDS],
+}
+
+/// How far the log was read, and what was reported as lost: where the next consumer goes on. Stored and loaded while
+/// there is no consumer.
+struct Read {
+    count: AtomicUsize,
+    place: AtomicUsize,
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Read {
+    const_fn! {
+        fn new() -> Self {
+            Read {
+                count: AtomicUsize::new(0),
+                place: AtomicUsize::new(0),
+                records: AtomicUsize::new(0),
+                bytes: AtomicUsize::new(0),
+            }
+        }
+    }
 }
 
 impl<const WORDS: usize> LogRing<WORDS> {
@@ -97,6 +120,7 @@ impl<const WORDS: usize> LogRing<WORDS> {
             consumer_closed: AtomicBool::new(false),
             #[cfg(any(target_has_atomic = "8", feature = "portable-atomic"))]
             taken: AtomicBool::new(false),
+            read: Read::new(),
             words: [const { AtomicU32::new(0) }; WORDS],
         }
     }
@@ -115,12 +139,13 @@ impl<const WORDS: usize> LogRing<WORDS> {
             producer_closed: AtomicBool::new(false),
             consumer_closed: AtomicBool::new(false),
             taken: AtomicBool::new(false),
+            read: Read::new(),
             words: core::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 
-    /// Splits the log into its two ends, for as long as it is borrowed. The consumer begins with the oldest record in it,
-    /// and both ends are open.
+    /// Splits the log into its two ends, for as long as it is borrowed. Both ends are open, and the consumer goes on where
+    /// the last one ended: no record is read twice, and what was overwritten meanwhile is reported as lost.
     pub fn split(&mut self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
         #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
         self.taken.store(false, Relaxed);
@@ -143,7 +168,10 @@ impl<const WORDS: usize> LogRing<WORDS> {
         let bytes = self.bytes.load(Relaxed);
         let head = tail.ahead::<WORDS>(self.head.load(Relaxed).wrapping_sub(tail.count));
         let producer = LogProducer { log: self, head, tail, records, bytes };
-        (producer, LogConsumer { log: self, next: tail, records, bytes })
+        let read = &self.read;
+        let next = Position { count: read.count.load(Relaxed), place: read.place.load(Relaxed) };
+        let (records, bytes) = (read.records.load(Relaxed), read.bytes.load(Relaxed));
+        (producer, LogConsumer { log: self, next, records, bytes })
     }
 
     #[inline(always)]
@@ -406,6 +434,11 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
 
 impl<const WORDS: usize> Drop for LogConsumer<'_, WORDS> {
     fn drop(&mut self) {
+        let read = &self.log.read;
+        read.count.store(self.next.count, Relaxed);
+        read.place.store(self.next.place, Relaxed);
+        read.records.store(self.records, Relaxed);
+        read.bytes.store(self.bytes, Relaxed);
         self.log.consumer_closed.store(true, Relaxed);
     }
 }
