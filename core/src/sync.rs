@@ -6,18 +6,11 @@
 //! Held by: `core/tests/loom_ring.rs`, whose models it is for.
 
 #[cfg(all(not(overspill_loom), not(feature = "portable-atomic")))]
-pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, fence};
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, fence};
 #[cfg(overspill_loom)]
-pub(crate) use modelled::{AtomicBool, AtomicU32, AtomicUsize, fence};
+pub(crate) use modelled::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, fence};
 #[cfg(all(not(overspill_loom), feature = "portable-atomic"))]
-pub(crate) use portable_atomic::{AtomicBool, AtomicU32, AtomicUsize, fence};
-
-#[cfg(all(feature = "async", not(overspill_loom), not(feature = "portable-atomic")))]
-pub(crate) use core::sync::atomic::AtomicU8;
-#[cfg(all(feature = "async", overspill_loom))]
-pub(crate) use modelled::AtomicU8;
-#[cfg(all(feature = "async", not(overspill_loom), feature = "portable-atomic"))]
-pub(crate) use portable_atomic::AtomicU8;
+pub(crate) use portable_atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, fence};
 
 pub(crate) use core::sync::atomic::Ordering;
 

@@ -21,11 +21,6 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
         Consumer { end }
     }
 
-    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-    pub(crate) fn into_end(self) -> ReadEnd<'a, R> {
-        self.end
-    }
-
     /// Reads one byte, or `None` if there is none.
     #[inline]
     pub fn pop(&mut self) -> Option<u8> {

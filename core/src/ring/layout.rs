@@ -12,10 +12,10 @@
 //! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_wakes.rs` (every layout), `core/tests/loom_ring.rs` (with cached indices
 //! and without).
 
-use super::shared::{SealedLayout, Shared};
+use super::shared::{GONE, SealedLayout, Shared};
 #[cfg(feature = "async")]
 use super::wake::Waiters;
-use crate::sync::{AtomicBool, AtomicUsize, const_fn};
+use crate::sync::{AtomicBool, AtomicU8, AtomicUsize, const_fn};
 
 /// How the indices of a ring lie in memory, and what else is kept beside them. Chosen by type, at no cost at run time.
 pub trait Layout: SealedLayout {}
@@ -43,9 +43,9 @@ pub struct Packed;
 pub struct PackedShared {
     write: AtomicUsize,
     read: AtomicUsize,
-    write_closed: AtomicBool,
-    read_closed: AtomicBool,
-    taken: AtomicBool,
+    write_state: AtomicU8,
+    read_state: AtomicU8,
+    splitting: AtomicBool,
 }
 
 impl PackedShared {
@@ -54,9 +54,9 @@ impl PackedShared {
             PackedShared {
                 write: AtomicUsize::new(0),
                 read: AtomicUsize::new(0),
-                write_closed: AtomicBool::new(false),
-                read_closed: AtomicBool::new(false),
-                taken: AtomicBool::new(false),
+                write_state: AtomicU8::new(GONE),
+                read_state: AtomicU8::new(GONE),
+                splitting: AtomicBool::new(false),
             }
         }
     }
@@ -80,18 +80,18 @@ impl Shared for PackedShared {
     }
 
     #[inline(always)]
-    fn write_closed(&self) -> &AtomicBool {
-        &self.write_closed
+    fn write_state(&self) -> &AtomicU8 {
+        &self.write_state
     }
 
     #[inline(always)]
-    fn read_closed(&self) -> &AtomicBool {
-        &self.read_closed
+    fn read_state(&self) -> &AtomicU8 {
+        &self.read_state
     }
 
     #[inline(always)]
-    fn taken(&self) -> &AtomicBool {
-        &self.taken
+    fn splitting(&self) -> &AtomicBool {
+        &self.splitting
     }
 }
 
@@ -111,13 +111,13 @@ struct Line<T>(T);
 
 struct WriterLine {
     write: AtomicUsize,
-    closed: AtomicBool,
-    taken: AtomicBool,
+    state: AtomicU8,
+    splitting: AtomicBool,
 }
 
 struct ReaderLine {
     read: AtomicUsize,
-    closed: AtomicBool,
+    state: AtomicU8,
 }
 
 pub struct PaddedShared {
@@ -131,10 +131,10 @@ impl PaddedShared {
             PaddedShared {
                 writer: Line(WriterLine {
                     write: AtomicUsize::new(0),
-                    closed: AtomicBool::new(false),
-                    taken: AtomicBool::new(false),
+                    state: AtomicU8::new(GONE),
+                    splitting: AtomicBool::new(false),
                 }),
-                reader: Line(ReaderLine { read: AtomicUsize::new(0), closed: AtomicBool::new(false) }),
+                reader: Line(ReaderLine { read: AtomicUsize::new(0), state: AtomicU8::new(GONE) }),
             }
         }
     }
@@ -158,18 +158,18 @@ impl Shared for PaddedShared {
     }
 
     #[inline(always)]
-    fn write_closed(&self) -> &AtomicBool {
-        &self.writer.0.closed
+    fn write_state(&self) -> &AtomicU8 {
+        &self.writer.0.state
     }
 
     #[inline(always)]
-    fn read_closed(&self) -> &AtomicBool {
-        &self.reader.0.closed
+    fn read_state(&self) -> &AtomicU8 {
+        &self.reader.0.state
     }
 
     #[inline(always)]
-    fn taken(&self) -> &AtomicBool {
-        &self.writer.0.taken
+    fn splitting(&self) -> &AtomicBool {
+        &self.writer.0.splitting
     }
 }
 
@@ -189,18 +189,18 @@ macro_rules! forward_parts {
         }
 
         #[inline(always)]
-        fn write_closed(&self) -> &AtomicBool {
-            self.inner.write_closed()
+        fn write_state(&self) -> &AtomicU8 {
+            self.inner.write_state()
         }
 
         #[inline(always)]
-        fn read_closed(&self) -> &AtomicBool {
-            self.inner.read_closed()
+        fn read_state(&self) -> &AtomicU8 {
+            self.inner.read_state()
         }
 
         #[inline(always)]
-        fn taken(&self) -> &AtomicBool {
-            self.inner.taken()
+        fn splitting(&self) -> &AtomicBool {
+            self.inner.splitting()
         }
     };
 }

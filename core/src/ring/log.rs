@@ -22,11 +22,14 @@
 //! tail that was stored before that word.
 //!
 //! Closing works as in a byte ring: a consumer that sees (Acquire) the producer closed (Release) also sees all that it
-//! wrote. A closed consumer hands nothing to the producer, so Relaxed is enough there.
+//! wrote. A closed consumer hands nothing to the producer, so that loads it Relaxed; the next pair of ends takes over
+//! (Acquire) from both closed ones (Release).
 
 use core::fmt;
 
 use super::errors::{BufferTooShort, Lost, PopError, RecordTooLong};
+#[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+use super::shared::open_once;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, const_fn, fence};
 
@@ -66,10 +69,11 @@ pub struct LogRing<const WORDS: usize> {
     records: AtomicUsize,
     /// The number of bytes in those records.
     bytes: AtomicUsize,
-    producer_closed: AtomicBool,
-    consumer_closed: AtomicBool,
+    /// Whether the producer is open. The log is whole while neither end is: a closed one accesses nothing of it.
+    producer_open: AtomicBool,
+    consumer_open: AtomicBool,
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-    taken: AtomicBool,
+    splitting: AtomicBool,
     read: Read,
     words: [AtomicU32; WORDS],
 }
@@ -116,10 +120,10 @@ impl<const WORDS: usize> LogRing<WORDS> {
             tail_place: AtomicUsize::new(0),
             records: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            producer_closed: AtomicBool::new(false),
-            consumer_closed: AtomicBool::new(false),
+            producer_open: AtomicBool::new(false),
+            consumer_open: AtomicBool::new(false),
             #[cfg(any(target_has_atomic = "8", feature = "portable-atomic"))]
-            taken: AtomicBool::new(false),
+            splitting: AtomicBool::new(false),
             read: Read::new(),
             words: [const { AtomicU32::new(0) }; WORDS],
         }
@@ -136,9 +140,9 @@ impl<const WORDS: usize> LogRing<WORDS> {
             tail_place: AtomicUsize::new(0),
             records: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            producer_closed: AtomicBool::new(false),
-            consumer_closed: AtomicBool::new(false),
-            taken: AtomicBool::new(false),
+            producer_open: AtomicBool::new(false),
+            consumer_open: AtomicBool::new(false),
+            splitting: AtomicBool::new(false),
             read: Read::new(),
             words: core::array::from_fn(|_| AtomicU32::new(0)),
         }
@@ -147,22 +151,21 @@ impl<const WORDS: usize> LogRing<WORDS> {
     /// Splits the log into its two ends, for as long as it is borrowed. Both ends are open, and the consumer goes on where
     /// the last one ended: no record is read twice, and what was overwritten meanwhile is reported as lost.
     pub fn split(&mut self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
-        #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-        self.taken.store(false, Relaxed);
         self.open()
     }
 
-    /// Splits a shared log, such as a `static`, into its two ends, or returns `None` if it is split already. It stays
-    /// split until both ends are [rejoined](LogConsumer::rejoin).
+    /// Splits a shared log, such as a `static`, into its two ends, or returns `None` if it is split already; as
+    /// [`Ring::try_split`](super::Ring::try_split).
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     pub fn try_split(&self) -> Option<(LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>)> {
-        self.taken.compare_exchange(false, true, Acquire, Relaxed).ok()?;
-        Some(self.open())
+        // Acquire: what the previous ends did to the log has happened.
+        let is_whole = || !self.producer_open.load(Acquire) && !self.consumer_open.load(Acquire);
+        open_once(&self.splitting, is_whole, || self.open())
     }
 
     fn open(&self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
-        self.producer_closed.store(false, Relaxed);
-        self.consumer_closed.store(false, Relaxed);
+        self.producer_open.store(true, Relaxed);
+        self.consumer_open.store(true, Relaxed);
         let tail = Position { count: self.tail_open.load(Relaxed), place: self.tail_place.load(Relaxed) };
         let records = self.records.load(Relaxed);
         let bytes = self.bytes.load(Relaxed);
@@ -292,7 +295,7 @@ impl<const WORDS: usize> LogProducer<'_, WORDS> {
     /// ```
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.log.consumer_closed.load(Relaxed)
+        !self.log.consumer_open.load(Relaxed)
     }
 
     /// Ends the log: nothing more will be written. The consumer reads what is there, and then sees the end.
@@ -303,7 +306,7 @@ impl<const WORDS: usize> LogProducer<'_, WORDS> {
 
 impl<const WORDS: usize> Drop for LogProducer<'_, WORDS> {
     fn drop(&mut self) {
-        self.log.producer_closed.store(true, Release);
+        self.log.producer_open.store(false, Release);
     }
 }
 
@@ -318,7 +321,7 @@ pub struct LogConsumer<'a, const WORDS: usize> {
     bytes: usize,
 }
 
-impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
+impl<const WORDS: usize> LogConsumer<'_, WORDS> {
     /// Moves the next record into `buf` and returns its length, or `None` if there is nothing to read at this moment:
     /// all is read, or the producer is making room right now.
     ///
@@ -407,29 +410,13 @@ impl<'a, const WORDS: usize> LogConsumer<'a, WORDS> {
     /// ```
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.log.producer_closed.load(Acquire)
+        !self.log.producer_open.load(Acquire)
     }
 
     /// Ends reading: the producer sees that nothing more will be read.
     ///
     /// Dropping the consumer does the same.
     pub fn close(self) {}
-
-    /// Joins both ends of a shared log, which may be [split](LogRing::try_split) again. What is in it stays.
-    ///
-    /// # Errors
-    ///
-    /// Both ends come back if they are of two different logs.
-    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-    pub fn rejoin(self, producer: LogProducer<'a, WORDS>) -> Result<(), (LogProducer<'a, WORDS>, Self)> {
-        if !core::ptr::eq(self.log, producer.log) {
-            return Err((producer, self));
-        }
-        let log = self.log;
-        drop((self, producer));
-        log.taken.store(false, Release);
-        Ok(())
-    }
 }
 
 impl<const WORDS: usize> Drop for LogConsumer<'_, WORDS> {
@@ -439,7 +426,8 @@ impl<const WORDS: usize> Drop for LogConsumer<'_, WORDS> {
         read.place.store(self.next.place, Relaxed);
         read.records.store(self.records, Relaxed);
         read.bytes.store(self.bytes, Relaxed);
-        self.log.consumer_closed.store(true, Relaxed);
+        // Release: for the next consumer.
+        self.log.consumer_open.store(false, Release);
     }
 }
 

@@ -27,12 +27,11 @@
 //!
 //! | from | to | by |
 //! |---|---|---|
-//! | whole | split, borrowed | [`Ring::split`], until both ends are gone |
-//! | whole | split, shared | [`Ring::try_split`] |
-//! | split, shared | whole | [`rejoin`](Consumer::rejoin) of both ends |
+//! | whole | split | [`Ring::split`], which borrows it, or [`Ring::try_split`] |
+//! | split | whole | dropping or closing both ends, in any order |
 //! | open | producer's side closed | dropping or [closing](Producer::close) the producer; what was written can still be read |
 //! | open | consumer's side closed | dropping or [closing](Consumer::close) the consumer |
-//! | either closed | open | the next split; the bytes within stay |
+//! | both closed | open | the next split; the bytes within stay |
 //!
 //! A [`RecordRing`] and a [`LogRing`] have the same states.
 //!
@@ -44,7 +43,8 @@
 //! | read index | consumer | Release | producer | Acquire | the bytes are read before they are overwritten |
 //! | either index, jumping | its end, ring empty | Relaxed | the other | Acquire | nothing: it hands over no byte |
 //! | closed | either | Release | the other | Acquire | what was written before is seen, and read |
-//! | taken | `try_split`, `rejoin` | Acquire, Release | | | the next pair sees what the last one did |
+//! | gone | either, after it closed | Release | `try_split` | Acquire | the next pair sees what the last one did |
+//! | splitting | `try_split` | Acquire, Release | | | of two that find the ring whole, one splits it |
 //!
 //! With [`Padded`] each end caches its own index and the last value that it loaded of the other's, and loads that again
 //! only when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With [`Packed`], for a single core, a
@@ -63,7 +63,7 @@
 //! | sharing | `shared`, `layout`, `any_ring` | what both ends share, how it lies in memory, and the trait of all rings |
 //! | ends | `raw/write_end`, `raw/read_end`, `raw/ends`, `raw/buf` | which end owns which bytes |
 //! | handles | `grant`, `producer`, `consumer`, `owned_grant` | the safe interface of one end |
-//! | rings | `ring`, `records`, `log` | what is split into ends; `log` uses atomic words, and none of the above but `errors` |
+//! | rings | `ring`, `records`, `log` | what is split into ends; `log` uses atomic words, and none of the above but `errors` and how a ring is split, in `shared` |
 //! | faces | `io`, `io_async`, `bytes` | the traits of other crates |
 //!
 //! Held by: `core/tests/loom_ring.rs`, `core/tests/ring_threads.rs`, `core/tests/ring_field_bugs.rs`, `tests/tests/ring_model.rs`.

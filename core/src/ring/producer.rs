@@ -21,11 +21,6 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         Producer { end }
     }
 
-    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-    pub(crate) fn into_end(self) -> WriteEnd<'a, R> {
-        self.end
-    }
-
     /// Writes one byte.
     ///
     /// # Errors

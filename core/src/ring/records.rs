@@ -4,7 +4,7 @@
 //! index publishes both, so the consumer never sees a part of a record. A record of up to 127 bytes takes one byte more.
 //!
 //! Held by: the tests below, `core/tests/ring_handles.rs`, `core/tests/ring_threads.rs`, `core/tests/loom_ring.rs`
-//! (`records_*`), `tests/tests/ring_model.rs`.
+//! (`records_split_against_close`), `tests/tests/ring_model.rs`.
 
 use core::fmt;
 
@@ -272,29 +272,6 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.end.len() == 0
-    }
-
-    /// Joins both ends of a shared ring, which may be [split](RecordRing::try_split) again. What is in it stays.
-    ///
-    /// # Errors
-    ///
-    /// Both ends come back if they are of two different rings.
-    ///
-    /// ```
-    /// use overspill_core::ring::{RecordRing, Ring};
-    ///
-    /// static RING: RecordRing<Ring<64>> = RecordRing::<Ring<64>>::new();
-    ///
-    /// let (mut producer, consumer) = RING.try_split().expect("the first split");
-    /// producer.push(b"for later").unwrap();
-    /// assert!(consumer.rejoin(producer).is_ok());
-    /// let (_, mut consumer) = RING.try_split().expect("both ends are back");
-    /// assert_eq!(consumer.pop(&mut [0; 16]), Ok(Some(9)));
-    /// ```
-    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-    pub fn rejoin(self, producer: RecordProducer<'a, R>) -> Result<(), (RecordProducer<'a, R>, Self)> {
-        ends::rejoin(producer.end, self.end)
-            .map_err(|(write, read)| (RecordProducer { end: write }, RecordConsumer { end: read }))
     }
 
     /// Whether the producer is closed, so that nothing follows what is in the ring. If true, it stays true until the

@@ -1,4 +1,4 @@
-//! The two kinds of ring: splitting them, joining them, and what they can do undivided.
+//! The two kinds of ring: splitting them, and what they can do undivided.
 //!
 //! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_field_bugs.rs`, `core/tests/loom_ring.rs` (`split_*`),
 //! `tests/tests/ring_model.rs`.
@@ -156,18 +156,25 @@ macro_rules! whole_ring {
 
             /// Splits a shared ring, such as a `static`, into its two ends, or returns `None` if it is split already.
             ///
-            /// It stays split until both ends are [rejoined](Consumer::rejoin), even if one is dropped. This swaps one byte;
-            /// targets without compare-and-swap need the feature `critical-section` (or `portable-atomic`) for it.
+            /// It stays split until both ends are gone, dropped or [closed](Producer::close). What is in it stays. An end
+            /// that is leaked keeps it split for ever, unless it is borrowed for [`split`](Self::split).
+            ///
+            /// This swaps one byte; targets without compare-and-swap need the feature `critical-section` (or
+            /// `portable-atomic`) for it. A call that meets another, in an interrupt handler or on another thread, may
+            /// return `None` whatever comes of that.
             ///
             /// ```
             /// use overspill_core::ring::Ring;
             ///
             /// static RING: Ring<64> = Ring::new();
             ///
-            /// let (producer, consumer) = RING.try_split().expect("the first split");
+            /// let (mut producer, consumer) = RING.try_split().expect("the first split");
+            /// producer.push(7).unwrap();
+            /// producer.close();
             /// assert!(RING.try_split().is_none());
-            /// assert!(consumer.rejoin(producer).is_ok());
-            /// assert!(RING.try_split().is_some());
+            /// drop(consumer);
+            /// let (_, mut consumer) = RING.try_split().expect("both ends are gone");
+            /// assert_eq!(consumer.pop(), Some(7));
             /// ```
             #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
             pub fn try_split(&self) -> Option<(Producer<'_, Self>, Consumer<'_, Self>)> {
@@ -204,19 +211,6 @@ macro_rules! whole_ring {
 
 whole_ring!(<const N: usize, L: Layout> Ring<N, L>);
 whole_ring!(<L: Layout> SliceRing<'_, L>);
-
-impl<'a, R: AnyRing> Consumer<'a, R> {
-    /// Joins both ends of a shared ring, which may be [split](Ring::try_split) again. What is in it stays.
-    ///
-    /// # Errors
-    ///
-    /// Both ends come back if they are of two different rings.
-    #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-    pub fn rejoin(self, producer: Producer<'a, R>) -> Result<(), (Producer<'a, R>, Self)> {
-        ends::rejoin(producer.into_end(), self.into_end())
-            .map_err(|(write, read)| (Producer::new(write), Consumer::new(read)))
-    }
-}
 
 /// The number of bytes in a ring, for a caller that owns neither end. Either index may move between the two loads, so the
 /// difference is clamped.

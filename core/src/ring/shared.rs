@@ -4,7 +4,51 @@
 
 #[cfg(feature = "async")]
 use super::wake::Waiters;
-use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use crate::sync::Ordering::{Relaxed, Release};
+use crate::sync::{AtomicBool, AtomicU8, AtomicUsize};
+
+/// The state of an end that accesses nothing of the ring any more. A ring is whole while both are gone, as at first: of
+/// zeros, so that a static ring takes no room in the program's image.
+pub(crate) const GONE: u8 = 0;
+/// The state of an end that is in use.
+pub(crate) const OPEN: u8 = 1;
+/// The state of an end that moves nothing more, but may still wake the other.
+const CLOSED: u8 = 2;
+
+/// Closes an end and tells the other, by `wake`. The end is gone after this, even if a waker panics.
+pub(crate) fn leave(state: &AtomicU8, wake: impl FnOnce()) {
+    struct Leaving<'s>(&'s AtomicU8);
+    impl Drop for Leaving<'_> {
+        fn drop(&mut self) {
+            // Release: what the end did has happened before the ring is split again.
+            self.0.store(GONE, Release);
+        }
+    }
+    let leaving = Leaving(state);
+    // Release: an end that sees this sees all that was written or read before.
+    leaving.0.store(CLOSED, Release);
+    wake();
+}
+
+/// Opens a shared ring if it is whole, one caller at a time: `splitting` is set meanwhile. Another caller does not wait,
+/// but gets `None`.
+#[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+pub(crate) fn open_once<T>(
+    splitting: &AtomicBool,
+    is_whole: impl Fn() -> bool,
+    open: impl FnOnce() -> T,
+) -> Option<T> {
+    use crate::sync::Ordering::Acquire;
+    // A ring that is split is never locked, so a caller that finds it so keeps no other from splitting it later.
+    if !is_whole() {
+        return None;
+    }
+    // Acquire, with the Release below: if another caller has opened it, this one sees that it is not whole.
+    splitting.compare_exchange(false, true, Acquire, Relaxed).ok()?;
+    let ends = is_whole().then(open);
+    splitting.store(false, Release);
+    ends
+}
 
 /// How the shared part of a ring is constructed: by constant, or for loom by call. Not nameable outside this crate.
 pub trait SealedLayout {
@@ -24,12 +68,12 @@ pub trait Shared: Send + Sync {
     fn write(&self) -> &AtomicUsize;
     /// The index of the next byte to be read. Stored by the read end.
     fn read(&self) -> &AtomicUsize;
-    /// Whether nothing more will be written. Stored by the write end.
-    fn write_closed(&self) -> &AtomicBool;
-    /// Whether nothing more will be read. Stored by the read end.
-    fn read_closed(&self) -> &AtomicBool;
-    /// Whether the ring is split by `try_split`.
-    fn taken(&self) -> &AtomicBool;
+    /// What the write end has come to. Stored by the write end, and as the ring is split.
+    fn write_state(&self) -> &AtomicU8;
+    /// What the read end has come to. Stored by the read end, and as the ring is split.
+    fn read_state(&self) -> &AtomicU8;
+    /// Whether a call of `try_split` is looking whether the ring is whole.
+    fn splitting(&self) -> &AtomicBool;
 
     /// The high-water mark in bytes, if the layout has one. Stored by the write end.
     #[inline(always)]

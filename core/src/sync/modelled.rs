@@ -83,9 +83,7 @@ macro_rules! modelled {
     )*};
 }
 
-#[cfg(feature = "async")]
-modelled!(AtomicU8 of u8);
-modelled!(AtomicBool of bool, AtomicU32 of u32, AtomicUsize of usize);
+modelled!(AtomicBool of bool, AtomicU8 of u8, AtomicU32 of u32, AtomicUsize of usize);
 
 /// Tells loom which bytes of plain memory are read and written, one by one.
 ///

@@ -3,7 +3,8 @@
 //! Constructors of the ends and accesses to memory are visible in this folder only. Every proof rests on these facts:
 //!
 //! - **R1** There is at most one [`WriteEnd`](write_end::WriteEnd) and one [`ReadEnd`](read_end::ReadEnd) of a ring at a
-//!   time: [`ends::split`] borrows the ring exclusively, [`ends::try_split`] holds the flag `taken`. Whatever an end does
+//!   time: [`ends::split`] borrows the ring exclusively, [`ends::try_split`] makes the next two once the last two are gone,
+//!   one call at a time. Whatever an end does
 //!   to the ring takes `&mut self`.
 //! - **R2** Only the write end stores the write index; only the read end stores the read index.
 //! - **R3** `read ≤ write ≤ read + capacity`, `read` having jumped where `write` has (R6): each end moves its index

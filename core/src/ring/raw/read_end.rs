@@ -6,7 +6,7 @@ use core::slice;
 
 use crate::ring::any_ring::{AnyRing, Token};
 use crate::ring::index::{Indices, cold_path};
-use crate::ring::shared::Shared as _;
+use crate::ring::shared::{OPEN, Shared as _, leave};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Watch, spin_loop};
 
@@ -231,13 +231,13 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// Whether the write end is closed. If so, the next load of the write index sees all that it wrote.
     #[inline]
     pub(crate) fn other_closed(&self) -> bool {
-        self.ring.shared(Token).write_closed().load(Acquire)
+        self.ring.shared(Token).write_state().load(Acquire) != OPEN
     }
 }
 
 impl<R: AnyRing> Drop for ReadEnd<'_, R> {
     fn drop(&mut self) {
-        self.ring.shared(Token).read_closed().store(true, Release);
-        self.ring.shared(Token).wake_writer(|| usize::MAX);
+        let shared = self.ring.shared(Token);
+        leave(shared.read_state(), || shared.wake_writer(|| usize::MAX));
     }
 }

@@ -6,7 +6,7 @@ use core::slice;
 
 use crate::ring::any_ring::{AnyRing, Token};
 use crate::ring::index::{Indices, cold_path};
-use crate::ring::shared::Shared as _;
+use crate::ring::shared::{OPEN, Shared as _, leave};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::Watch;
 
@@ -206,14 +206,13 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// Whether the read end is closed.
     #[inline]
     pub(crate) fn other_closed(&self) -> bool {
-        self.ring.shared(Token).read_closed().load(Acquire)
+        self.ring.shared(Token).read_state().load(Acquire) != OPEN
     }
 }
 
 impl<R: AnyRing> Drop for WriteEnd<'_, R> {
     fn drop(&mut self) {
-        // Release: a thread that sees it set sees all bytes that were written before.
-        self.ring.shared(Token).write_closed().store(true, Release);
-        self.ring.shared(Token).wake_reader(|| usize::MAX);
+        let shared = self.ring.shared(Token);
+        leave(shared.write_state(), || shared.wake_reader(|| usize::MAX));
     }
 }
