@@ -62,7 +62,8 @@ pub struct InvalidSeek {
     pub offset: i64,
 }
 
-/// Everything that can go wrong with a [`Cursor`]: the error of its `embedded-io` traits.
+/// Everything that can go wrong with a [`Cursor`]: the error of its `embedded-io` traits. It takes those of all other calls
+/// by `?`: of seeks, of reads and of writes.
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

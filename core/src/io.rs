@@ -25,12 +25,6 @@ impl<E: Error> Error for WriteError<E> {
     }
 }
 
-impl Error for InvalidSeek {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::InvalidInput
-    }
-}
-
 impl<E> From<WriteError<E>> for CursorError<E> {
     fn from(error: WriteError<E>) -> Self {
         match error {
@@ -40,6 +34,14 @@ impl<E> From<WriteError<E>> for CursorError<E> {
     }
 }
 
+/// For `?` on the error of a read, which is the medium's own.
+impl<E: Error> From<E> for CursorError<E> {
+    fn from(error: E) -> Self {
+        CursorError::Medium(error)
+    }
+}
+
+/// For `?` on a seek. `InvalidSeek` is no error of `embedded-io`, or this and the conversion above would overlap.
 impl<E> From<InvalidSeek> for CursorError<E> {
     fn from(error: InvalidSeek) -> Self {
         CursorError::InvalidSeek(error)

@@ -20,7 +20,7 @@
 //!
 //! let mut file = Cursor::new(Fixed::new([0u8; 64]));
 //! file.write(b"header")?;
-//! file.seek(SeekFrom::Start(10)).unwrap(); // past the end: the gap reads as zeros
+//! file.seek(SeekFrom::Start(10))?; // past the end: the gap reads as zeros
 //! file.write(b"body")?;
 //! assert_eq!(file.len(), 14);
 //!
@@ -28,7 +28,7 @@
 //! let mut head = [0; 12];
 //! file.read(&mut head)?;
 //! assert_eq!(&head, b"header\0\0\0\0bo");
-//! # Ok::<(), overspill_core::WriteError<overspill_core::CapacityError>>(())
+//! # Ok::<(), overspill_core::CursorError<overspill_core::CapacityError>>(())
 //! ```
 //!
 //! # Features

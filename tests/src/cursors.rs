@@ -47,7 +47,7 @@ impl<M: Medium> Subject for Cursor<M> {
     }
 
     fn seek(&mut self, to: SeekFrom) -> Result<u64, Refusal> {
-        Cursor::seek(self, to.into()).map_err(refusal)
+        Cursor::seek(self, to.into()).map_err(|_| Refusal::OutOfRange)
     }
 
     fn set_position(&mut self, position: u64) -> Result<(), Refusal> {

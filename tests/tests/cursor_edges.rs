@@ -349,6 +349,7 @@ fn the_error_kinds_of_embedded_io() {
     assert_eq!(Write::write(&mut failing, b"x").unwrap_err().kind(), ErrorKind::TimedOut);
 }
 
+/// No error took all three of a seek, a read and a write by `?`: even the crate's first example unwrapped a seek.
 #[test]
 fn question_marks_carry_every_error_of_a_cursor() {
     fn copy(file: &mut Cursor<Fixed<[u8; 8]>>) -> Result<usize, WriteError<CapacityError>> {
@@ -359,7 +360,9 @@ fn question_marks_carry_every_error_of_a_cursor() {
     assert_eq!(copy(&mut eight_bytes()), Ok(1));
 
     fn seek_and_write(file: &mut Cursor<Fixed<[u8; 8]>>) -> Result<usize, CursorError<CapacityError>> {
+        file.read(&mut [0; 4])?;
         file.seek(SeekFrom::End(-4))?;
+        file.flush()?;
         Ok(file.write(b"x")?)
     }
     let refused = seek_and_write(&mut eight_bytes()).unwrap_err();

@@ -4,7 +4,7 @@
 
 use overspill::{BuildError, MemoryStore, SpillBuffer, SpillError, SpillPool, Store, TempFileStore};
 use overspill_core::embedded_io::Error as _;
-use overspill_core::{Cursor, CursorError, Fixed, Medium, WriteError};
+use overspill_core::{CapacityError, Cursor, CursorError, Fixed, Medium, WriteError};
 use overspill_tests::support::chain;
 use std::error::Error;
 use std::io::{self, ErrorKind, IoSlice, Write};
@@ -55,7 +55,7 @@ fn a_cursor_passes_its_mediums_error_on() {
     );
     let cursor = CursorError::Medium(below());
     assert_eq!((cursor.to_string(), cursor.source().is_none()), (said, true));
-    let full = CursorError::from(full);
+    let full: CursorError<CapacityError> = full.into();
     assert_eq!(
         (full.to_string(), full.source().is_none()),
         ("no room at position 8: 1 bytes refused".into(), true)
