@@ -9,27 +9,16 @@
 //! rules, such as the order of two looks.
 #![cfg(overspill_loom)]
 
-use std::sync::Arc as StdArc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Waker};
 
-use loom::sync::Notify;
 use loom::thread;
+use modelling::{Unpark, block_on, forever, model};
 use overspill_core::embedded_io::{BufRead, Write};
 use overspill_core::ring::{
     Consumer, GrantError, Layout, LogRing, Packed, Padded, PopError, Producer, RecordRing, Ring, Waking,
 };
 
-/// loom's threads require `'static`. An execution leaks a few hundred bytes.
-fn forever<T>(value: T) -> &'static mut T {
-    Box::leak(Box::new(value))
-}
-
-fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(f);
-}
+mod modelling;
 
 type Ends<const N: usize, L> = (Producer<'static, Ring<N, L>>, Consumer<'static, Ring<N, L>>);
 
@@ -195,6 +184,24 @@ fn close_against_write() {
     either_layout!(3, close_and_write);
 }
 
+/// The length of a ring that others move is one that it has had: here 0 or 1. The two indices were loaded one after the
+/// other, and a length of bytes that were never in the ring at once came out.
+#[test]
+fn length_against_bytes() {
+    fn length_and_bytes<L: Layout + 'static>() {
+        let ring: &'static Ring<3, L> = forever(Ring::new());
+        let (mut producer, mut consumer) = ring.try_split().expect("the first split");
+        // The one that looks begins last: loom backtracks from its loads to the stores before them.
+        let observer = thread::spawn(move || assert!(ring.len() < 2));
+        for byte in 0..2 {
+            producer.push(byte).unwrap();
+            assert_eq!(consumer.pop(), Some(byte));
+        }
+        observer.join().unwrap();
+    }
+    either_layout!(3, length_and_bytes);
+}
+
 /// Two threads try to split a ring. One succeeds, and what it did is visible to the next that splits it.
 #[test]
 fn split_against_split() {
@@ -241,43 +248,6 @@ fn records_split_against_close() {
         assert!(block_on(|context| consumer.poll_readable(context)));
         (closer.join().unwrap(), writer.join().unwrap());
     });
-}
-
-/// Wakes a loom thread, and says that it was woken: a wait alone may end without that.
-struct Unpark(Notify, AtomicBool);
-
-impl Unpark {
-    fn new() -> StdArc<Self> {
-        StdArc::new(Unpark(Notify::new(), AtomicBool::new(false)))
-    }
-}
-
-impl Wake for Unpark {
-    fn wake(self: StdArc<Self>) {
-        self.1.store(true, Ordering::Relaxed);
-        self.0.notify();
-    }
-}
-
-/// One poll, and one for each time that the other end of any model moves or closes.
-const POLLS_MAX: usize = 4;
-
-/// Runs `poll` until it is ready. Once woken it polls again at once, without letting any other thread run, as a task
-/// of an interrupt's priority does: loom finds the deadlock if a wake-up is lost, and the bound is passed if a poll
-/// wakes itself. A poll did so while the other end was waking: had it interrupted that end, it did so for ever.
-fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
-    let unpark = Unpark::new();
-    let waker = Waker::from(unpark.clone());
-    let mut context = Context::from_waker(&waker);
-    for _ in 0..POLLS_MAX {
-        if let Poll::Ready(value) = poll(&mut context) {
-            return value;
-        }
-        while !unpark.1.swap(false, Ordering::Relaxed) {
-            unpark.0.wait();
-        }
-    }
-    panic!("more polls than the other end made wake-ups");
 }
 
 /// The reader begins to wait while the writer writes what it waits for.

@@ -12,7 +12,7 @@ use super::producer::Producer;
 use super::raw::ends;
 use super::raw::memory::{Borrowed, Bytes, Owned};
 use super::shared::Shared as _;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::Acquire;
 use crate::sync::const_fn;
 
 /// A byte queue of `N` bytes, all of them usable. `N` may be anything from 1 to an eighth of the address space (512 MiB
@@ -132,7 +132,8 @@ macro_rules! whole_ring {
                 Parts::bytes(self).indices().capacity()
             }
 
-            /// The number of bytes in the ring. While it is split, a snapshot: either end may have moved since.
+            /// The number of bytes in the ring. While it is split, it had this many at some moment of the call, and either
+            /// end may have moved since. Only if the consumer moves at each of four looks, this is a guess.
             #[must_use]
             pub fn len(&self) -> usize {
                 fill(self)
@@ -212,13 +213,25 @@ macro_rules! whole_ring {
 whole_ring!(<const N: usize, L: Layout> Ring<N, L>);
 whole_ring!(<L: Layout> SliceRing<'_, L>);
 
-/// The number of bytes in a ring, for a caller that owns neither end. Either index may move between the two loads, so the
-/// difference is clamped.
+/// How often [`fill`] loads the indices at most. Each time more, an end has moved in between.
+const LOOKS: usize = 4;
+
+/// The number of bytes in a ring, for a caller that owns neither end. Both indices were what is subtracted at one moment
+/// if the read index, loaded again after the write index, is still the same (or has gone all its laps meanwhile).
 fn fill<R: AnyRing>(ring: &R) -> usize {
     let (shared, indices) = (ring.shared(Token), ring.bytes().indices());
-    let read = shared.read().load(Relaxed);
-    let write = shared.write().load(Relaxed);
-    indices.follow_jump(read, write).1.min(indices.capacity())
+    // Acquire, both: what is loaded next is no older than this.
+    let load_read = || shared.read().load(Acquire);
+    let mut read = load_read();
+    let mut used = 0;
+    for _ in 0..LOOKS {
+        used = indices.follow_jump(read, shared.write().load(Acquire)).1;
+        let read_before = core::mem::replace(&mut read, load_read());
+        if read == read_before {
+            break;
+        }
+    }
+    used.min(indices.capacity())
 }
 
 impl<const N: usize, L: Layout> fmt::Debug for Ring<N, L> {
