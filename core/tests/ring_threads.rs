@@ -138,6 +138,7 @@ fn records_come_whole_and_in_order() {
     });
 }
 
+/// The end of this asserted what is always true: a log that lost every record would have passed.
 #[test]
 fn a_log_is_whole_or_counted() {
     let mut log = LogRing::<61>::new();
@@ -153,16 +154,16 @@ fn a_log_is_whole_or_counted() {
                 }
             }
         });
-        let (mut next, mut lost_bytes, mut buf) = (0, 0, [0; 44]);
+        let (mut next, mut read, mut buf) = (0, 0, [0; 44]);
         while next < RECORDS {
             match consumer.pop(&mut buf) {
                 Ok(Some(len)) => {
                     assert_eq!(buf[..len], record(next));
                     next += 1;
+                    read += 1;
                 }
                 Ok(None) => thread::yield_now(),
                 Err(PopError::Lost(lost)) => {
-                    lost_bytes += lost.bytes;
                     let gone: usize = (next..next + lost.records).map(|n| record(n).len()).sum();
                     assert_eq!(lost.bytes, gone);
                     next += lost.records;
@@ -170,7 +171,7 @@ fn a_log_is_whole_or_counted() {
                 Err(error) => panic!("{error}"),
             }
         }
-        assert!(lost_bytes < RECORDS * 44);
+        assert!(read >= 5, "the last ones are there when all are written: five of the longest fit");
     });
 }
 

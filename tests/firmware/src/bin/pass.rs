@@ -11,7 +11,7 @@ use cortex_m::interrupt::Mutex;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m_rt::{entry, exception};
 use cortex_m_semihosting::hprintln;
-use overspill_core::ring::{HighWater, LogProducer, LogRing, PopError, Producer, Ring};
+use overspill_core::ring::{HighWater, LogConsumer, LogProducer, LogRing, PopError, Producer, Ring};
 use overspill_core::{Cursor, Fixed, SeekFrom};
 use overspill_firmware::exit;
 
@@ -113,7 +113,7 @@ macro_rules! check {
 fn run() -> bool {
     let Some(mut system) = cortex_m::Peripherals::take() else { return false };
     let Some((producer, mut consumer)) = QUEUE.try_split() else { return false };
-    let Some((log_producer, mut log)) = LOG.try_split() else { return false };
+    let Some((log_producer, log)) = LOG.try_split() else { return false };
     check!(QUEUE.try_split().is_none(), "a ring was split twice");
 
     let seed = Stream(2026);
@@ -127,6 +127,7 @@ fn run() -> bool {
 
     let mut transcript = Cursor::new(Fixed::new([0_u8; BYTES]));
     let mut expected = seed.clone();
+    let mut log = Log { consumer: log, next: 1, read: 0, lost: 0 };
     let mut buf = [0; 29];
     let mut received = 0;
     while received < BYTES {
@@ -138,31 +139,54 @@ fn run() -> bool {
             received += 1;
         }
         check!(transcript.write(&buf[..count]) == Ok(count) || count == 0, "the transcript is full");
+        // In turn for long enough to overrun, and not at all: some records are read as they come, others are lost.
+        check!(received / 512 % 2 == 0 || log.pop().is_some(), "the log lied");
     }
     let high_water = consumer.high_water();
     check!(high_water > 0 && high_water <= 37, "a high-water mark of {}", high_water);
 
-    check!(check_log(&mut log), "the log lied");
+    check!(log.ends_right(), "the log lied: {} read, {} lost", log.read, log.lost);
     check!(check_transcript(&mut transcript, seed), "the transcript differs");
     hprintln!("{} bytes through {:?}, high water {}", received, QUEUE, high_water);
     true
 }
 
-/// The log has overrun long ago: the remaining records count up without a gap, from the last that was lost.
-fn check_log(log: &mut overspill_core::ring::LogConsumer<'_, 64>) -> bool {
-    cortex_m::interrupt::disable();
-    let mut record = [0; 4];
-    let Err(PopError::Lost(lost)) = log.pop(&mut record) else { return false };
-    let mut next = lost.records as u32 + 1;
-    let mut records = 0;
-    while let Ok(Some(4)) = log.pop(&mut record) {
-        if u32::from_le_bytes(record) != next {
-            return false;
+/// The reading end of the log, whose records count the ticks.
+struct Log {
+    consumer: LogConsumer<'static, 64>,
+    /// The tick that the next record has to be of.
+    next: u32,
+    read: usize,
+    lost: usize,
+}
+
+impl Log {
+    /// Takes the next record, and says whether there was anything to take; `None` if it is not the right one.
+    fn pop(&mut self) -> Option<bool> {
+        let mut record = [0; 4];
+        match self.consumer.pop(&mut record) {
+            Ok(None) => return Some(false),
+            Ok(Some(4)) if u32::from_le_bytes(record) == self.next => {
+                self.next += 1;
+                self.read += 1;
+            }
+            Err(PopError::Lost(lost)) if lost.records > 0 && lost.bytes == 4 * lost.records => {
+                self.next += lost.records as u32;
+                self.lost += lost.records;
+            }
+            _ => return None,
         }
-        next += 1;
-        records += 1;
+        Some(true)
     }
-    lost.bytes == 4 * lost.records && records == 32
+
+    /// Reads the rest, without interrupts: every tick was read or lost, some of both, and more than fit at once were read.
+    fn ends_right(&mut self) -> bool {
+        cortex_m::interrupt::disable();
+        while self.pop() == Some(true) {}
+        let ticks =
+            cortex_m::interrupt::free(|section| SOURCE.borrow(section).borrow().as_ref().map(|s| s.ticks));
+        ticks == Some(self.next - 1) && self.read > 32 && self.lost > 0
+    }
 }
 
 /// The same bytes again, from the cursor, in another step.
