@@ -4,7 +4,31 @@
 
 use crate::cursor::{Cursor, CursorError, InvalidSeek, WriteError};
 use crate::medium::{Medium, ReadMedium};
-use embedded_io::{BufRead, Error, ErrorKind, ErrorType, Read, Seek, SeekFrom, Write};
+use embedded_io::{BufRead, Error, ErrorKind, ErrorType, Read, ReadExactError, Seek, SeekFrom, Write};
+
+/// `write_all` without a panic, not even for a count that cannot be: what the trait provides has two. `to` never takes
+/// nothing of something.
+pub(crate) fn write_all<W: Write + ?Sized>(to: &mut W, mut data: &[u8]) -> Result<(), W::Error> {
+    while !data.is_empty() {
+        let count = to.write(data)?;
+        data = data.get(count..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// `read_exact` without a panic: what the trait provides has one.
+pub(crate) fn read_exact<R: Read + ?Sized>(
+    from: &mut R,
+    mut buf: &mut [u8],
+) -> Result<(), ReadExactError<R::Error>> {
+    while !buf.is_empty() {
+        match from.read(buf).map_err(ReadExactError::Other)? {
+            0 => return Err(ReadExactError::UnexpectedEof),
+            count => buf = buf.get_mut(count..).unwrap_or_default(),
+        }
+    }
+    Ok(())
+}
 
 impl<E: Error> Error for CursorError<E> {
     fn kind(&self) -> ErrorKind {
@@ -57,6 +81,11 @@ impl<M: ReadMedium + ?Sized> Read for Cursor<M> {
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         Cursor::read(self, buf).map_err(CursorError::Medium)
     }
+
+    #[inline]
+    fn read_exact(&mut self, buf: &mut [u8]) -> Result<(), ReadExactError<Self::Error>> {
+        read_exact(self, buf)
+    }
 }
 
 impl<M: ReadMedium + ?Sized> BufRead for Cursor<M> {
@@ -75,6 +104,11 @@ impl<M: Medium + ?Sized> Write for Cursor<M> {
     #[inline]
     fn write(&mut self, data: &[u8]) -> Result<usize, Self::Error> {
         Ok(Cursor::write(self, data)?)
+    }
+
+    #[inline]
+    fn write_all(&mut self, data: &[u8]) -> Result<(), Self::Error> {
+        write_all(self, data)
     }
 
     #[inline]

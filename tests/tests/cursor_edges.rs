@@ -327,6 +327,46 @@ fn a_failed_read_or_write_does_not_move() {
 
 // Media that break the rules.
 
+/// Says that it read and took more than there was.
+struct Boasting;
+
+impl ReadMedium for Boasting {
+    type Error = CapacityError;
+
+    fn len(&self) -> u64 {
+        9
+    }
+
+    fn read_at(&mut self, _: u64, buf: &mut [u8]) -> Result<usize, CapacityError> {
+        Ok(buf.len() + 1)
+    }
+
+    fn chunk_at(&mut self, _: u64) -> Result<&[u8], CapacityError> {
+        Ok(&[])
+    }
+}
+
+impl Medium for Boasting {
+    fn write_at(&mut self, _: u64, data: &[u8]) -> Result<usize, CapacityError> {
+        Ok(data.len() + 1)
+    }
+
+    fn set_len(&mut self, _: u64) -> Result<(), CapacityError> {
+        Ok(())
+    }
+}
+
+/// The core promises not to panic, but what `embedded-io` provides for its cursor did: it cuts a slice at whatever count it
+/// is told.
+#[test]
+fn a_count_that_cannot_be_panics_nowhere() {
+    use embedded_io::{Read, Write};
+    let mut file = Cursor::new(Boasting);
+    assert_eq!(Write::write_all(&mut file, b"four"), Ok(()));
+    assert!(Read::read_exact(&mut file, &mut [0; 4]).is_ok());
+    assert!(Write::write_fmt(&mut file, format_args!("{}", 4)).is_ok());
+}
+
 #[test]
 fn the_error_kinds_of_embedded_io() {
     use embedded_io::{Seek, Write};

@@ -8,12 +8,13 @@
 
 use core::convert::Infallible;
 
-use embedded_io::{BufRead, ErrorType, Read, ReadReady, Write, WriteReady};
+use embedded_io::{BufRead, ErrorType, Read, ReadExactError, ReadReady, Write, WriteReady};
 
 use super::any_ring::AnyRing;
 use super::consumer::Consumer;
 use super::errors::Closed;
 use super::producer::Producer;
+use crate::io::{read_exact, write_all};
 use crate::sync::spin_loop;
 
 impl<R: AnyRing> ErrorType for Producer<'_, R> {
@@ -37,6 +38,10 @@ impl<R: AnyRing> Write for Producer<'_, R> {
             }
             spin_loop();
         }
+    }
+
+    fn write_all(&mut self, buf: &[u8]) -> Result<(), Closed> {
+        write_all(self, buf)
     }
 
     /// Does nothing: what is written is in the ring.
@@ -70,6 +75,10 @@ impl<R: AnyRing> Read for Consumer<'_, R> {
         }
         self.fill_buf()?;
         Ok(self.pop_slice(buf))
+    }
+
+    fn read_exact(&mut self, buf: &mut [u8]) -> Result<(), ReadExactError<Infallible>> {
+        read_exact(self, buf)
     }
 }
 

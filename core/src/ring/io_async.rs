@@ -15,7 +15,7 @@ use core::convert::Infallible;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
-use embedded_io_async::{BufRead, Read, Write};
+use embedded_io_async::{BufRead, Read, ReadExactError, Write};
 
 use super::any_ring::{AnyRing, Token};
 use super::consumer::Consumer;
@@ -138,6 +138,16 @@ impl<R: AnyRing<Layout: Wakes>> Read for Consumer<'_, R> {
         self.readable(1).await;
         Ok(self.pop_slice(buf))
     }
+
+    async fn read_exact(&mut self, mut buf: &mut [u8]) -> Result<(), ReadExactError<Infallible>> {
+        while !buf.is_empty() {
+            match Read::read(self, buf).await.map_err(ReadExactError::Other)? {
+                0 => return Err(ReadExactError::UnexpectedEof),
+                count => buf = buf.get_mut(count..).unwrap_or_default(),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<R: AnyRing<Layout: Wakes>> BufRead for Consumer<'_, R> {
@@ -158,6 +168,14 @@ impl<R: AnyRing<Layout: Wakes>> Write for Producer<'_, R> {
         }
         self.writable(1).await;
         self.write_after_close(buf)
+    }
+
+    async fn write_all(&mut self, mut buf: &[u8]) -> Result<(), Closed> {
+        while !buf.is_empty() {
+            let count = Write::write(self, buf).await?;
+            buf = buf.get(count..).unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// Does nothing: what is written is in the ring.

@@ -1,10 +1,10 @@
 //! A lock-free byte queue between one producer and one consumer: an interrupt handler and the main loop, a DMA
 //! channel and a driver, two threads.
 //!
-//! Promises: no call waits, except those of the blocking traits of `embedded-io`. No call allocates or panics. Every
-//! byte of the capacity is usable, whatever the capacity. Unread bytes are never overwritten (for that see
-//! [`LogRing`]). Every byte that was accepted is read once, in order. Plain use needs loads and stores only, no
-//! compare-and-swap.
+//! Promises: no call waits, except those of the blocking traits of `embedded-io`. No call allocates or panics, with the
+//! exceptions that [the crate's page](crate) names. Every byte of the capacity is usable, whatever the capacity. Unread
+//! bytes are never overwritten (for that see [`LogRing`]). Every byte that was accepted is read once, in order. Plain use
+//! needs loads and stores only, no compare-and-swap.
 //!
 //! Not promised: no task is woken, unless the layout is `Waking` (feature `async`). There is no fairness: a
 //! producer that never stops keeps the ring full for a slow consumer.

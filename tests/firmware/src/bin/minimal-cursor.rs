@@ -5,6 +5,7 @@
 use core::hint::black_box;
 
 use cortex_m_rt::entry;
+use overspill_core::embedded_io::{Read, Write};
 use overspill_core::ring::{LogRing, RecordRing, Ring};
 use overspill_core::{Cursor, Fixed, SeekFrom};
 
@@ -24,6 +25,8 @@ fn main() -> ! {
         let _ = black_box(cursor.seek(SeekFrom::Start(black_box(7))));
         let _ = black_box(cursor.set_len(black_box(9)));
         let _ = black_box(cursor.read(buf));
+        let _ = black_box(cursor.write_all(buf));
+        let _ = black_box(cursor.read_exact(buf));
 
         let _ = black_box(producer.push(black_box(1)));
         black_box(producer.push_slice(buf));
@@ -37,6 +40,8 @@ fn main() -> ! {
         black_box(grant.as_slices());
         grant.release(black_box(3));
         black_box(consumer.pop_slice(buf));
+        let _ = black_box(producer.write_all(buf));
+        let _ = black_box(consumer.read_exact(buf));
 
         let _ = black_box(record_producer.push(buf));
         let _ = black_box(record_consumer.pop(buf));
