@@ -149,7 +149,7 @@ impl<const WORDS: usize> LogRing<WORDS> {
     }
 
     /// Splits the log into its two ends, for as long as it is borrowed. Both ends are open, and the consumer goes on where
-    /// the last one ended: no record is read twice, and what was overwritten meanwhile is reported as lost.
+    /// the last one was dropped or closed: no record is read twice, and what was overwritten meanwhile is reported as lost.
     pub fn split(&mut self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
         self.open()
     }
@@ -368,8 +368,8 @@ impl<const WORDS: usize> LogConsumer<'_, WORDS> {
 
     /// Whether the next record is before the tail: overwritten, or about to be.
     fn is_behind(&self, tail: usize) -> bool {
-        let behind = tail.wrapping_sub(self.next.count);
-        behind != 0 && behind <= usize::MAX / 2
+        // Ahead of it by no more than the log holds, or else behind, by however much.
+        self.next.count.wrapping_sub(tail) > WORDS
     }
 
     /// Moves to the oldest record in the log and reports what was lost before it.
@@ -446,5 +446,30 @@ impl<const WORDS: usize> fmt::Debug for LogProducer<'_, WORDS> {
 impl<const WORDS: usize> fmt::Debug for LogConsumer<'_, WORDS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogConsumer").field("words", &WORDS).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(overspill_loom)))]
+mod tests {
+    use super::*;
+
+    /// A consumer behind by more than half of what a count can be was taken for one ahead: it read whatever lay at its place. On 32 bits
+    /// that are 8 GiB of records which nobody has read, and on 16 bits 128 KiB.
+    #[test]
+    fn a_log_that_was_not_read_for_half_of_all_counts_says_what_is_lost() {
+        let mut log = LogRing::<8>::new();
+        let far = usize::MAX / 2 + 16;
+        for count in [&log.head, &log.tail_open, &log.tail_done] {
+            count.store(far, Relaxed);
+        }
+        log.records.store(5, Relaxed);
+        log.bytes.store(20, Relaxed);
+        let (mut producer, mut consumer) = log.split();
+        let mut record = [0; 8];
+        let lost = Err(PopError::Lost(Lost { records: 5, bytes: 20 }));
+        assert_eq!(consumer.pop(&mut record), lost);
+        assert_eq!(consumer.pop(&mut record), Ok(None));
+        producer.push(b"next").unwrap();
+        assert_eq!((consumer.pop(&mut record), &record[..4]), (Ok(Some(4)), &b"next"[..]));
     }
 }

@@ -157,8 +157,9 @@ macro_rules! whole_ring {
 
             /// Splits a shared ring, such as a `static`, into its two ends, or returns `None` if it is split already.
             ///
-            /// It stays split until both ends are gone, dropped or [closed](Producer::close). What is in it stays. An end
-            /// that is leaked keeps it split for ever, unless it is borrowed for [`split`](Self::split).
+            /// It stays split until both ends are gone, dropped or [closed](Producer::close), each by a call that has returned: a
+            /// task that such a call has woken may run before. What is in it stays. An end that is leaked keeps it split for
+            /// ever, unless it is borrowed for [`split`](Self::split).
             ///
             /// This swaps one byte; targets without compare-and-swap need the feature `critical-section` (or
             /// `portable-atomic`) for it. A call that meets another, in an interrupt handler or on another thread, may

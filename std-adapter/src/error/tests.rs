@@ -113,7 +113,7 @@ fn table_of_spools_and_forks() -> [(SpillError, io::ErrorKind, &'static str, boo
         (
             SpillError::Passed { position: 7, kept_from: 8 },
             InvalidInput,
-            "the bytes at position 7 were read once and are gone; what is kept begins at 8",
+            "position 7 was passed by what reads once; what can be read begins at 8",
             false,
         ),
     ]

@@ -21,7 +21,6 @@ use crate::pager::content::Content;
 use crate::sync::fork::Lock;
 use crate::sync::{AtomicUsize, Condvar, Ordering, fences, spin_until, wait_until};
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -50,8 +49,9 @@ struct State {
     end: End,
     /// The readers, by their numbers.
     readers: BTreeMap<u64, Mark>,
-    /// How many readers have passed everything before a position, and no more; 0 for one that does not read once.
-    passed: BTreeMap<u64, usize>,
+    /// How many readers have passed everything before a position, and no more; 0 for one that does not read once. By position, with room for
+    /// a position of each reader.
+    passed: Vec<(u64, usize)>,
     newest: u64,
 }
 
@@ -65,7 +65,7 @@ struct Mark {
 
 impl Feed {
     pub(crate) fn new() -> Self {
-        let state = State { end: End::Open, readers: BTreeMap::new(), passed: BTreeMap::new(), newest: 0 };
+        let state = State { end: End::Open, readers: BTreeMap::new(), passed: Vec::new(), newest: 0 };
         Feed { waiting: AtomicUsize::new(0), state: Lock::new(state), changed: Condvar::new() }
     }
 
@@ -81,6 +81,8 @@ impl Feed {
         let number = state.newest;
         let passed = passed.unwrap_or(0);
         state.readers.insert(number, Mark { passed, waker: None });
+        let more = state.readers.len().saturating_sub(state.passed.len());
+        state.passed.reserve(more);
         state.note(passed);
         number
     }
@@ -207,20 +209,23 @@ impl State {
 
     /// The position that all readers have passed: 0 unless there are some, and all of them read once.
     fn passed(&self) -> u64 {
-        self.passed.first_key_value().map_or(0, |(position, _)| *position)
+        self.passed.first().map_or(0, |(position, _)| *position)
     }
 
     /// Counts a reader that has passed everything before `position`.
     fn note(&mut self, position: u64) {
-        *self.passed.entry(position).or_insert(0) += 1;
+        match self.passed.binary_search_by_key(&position, |(position, _)| *position) {
+            Ok(at) => self.passed[at].1 += 1,
+            Err(at) => self.passed.insert(at, (position, 1)),
+        }
     }
 
     /// Counts it off.
     fn forget(&mut self, position: u64) {
-        if let Entry::Occupied(mut readers) = self.passed.entry(position) {
-            *readers.get_mut() -= 1;
-            if *readers.get() == 0 {
-                readers.remove();
+        if let Ok(at) = self.passed.binary_search_by_key(&position, |(position, _)| *position) {
+            self.passed[at].1 -= 1;
+            if self.passed[at].1 == 0 {
+                self.passed.remove(at);
             }
         }
     }

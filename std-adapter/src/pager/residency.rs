@@ -297,6 +297,9 @@ impl Pager {
                 self.table(|table| table.put(index, Page::Spilled { slot, valid }));
                 // Only now: it wakes those that wait for room.
                 outgrown.into_iter().for_each(|outgrown| self.free_slot(outgrown));
+                if resident.slot.is_none() {
+                    self.forget_below(index); // it was a copy when it was written to
+                }
                 self.pool.counters.count_eviction();
                 self.count_spills(reason, u64::from(dirty), written);
                 Ok(Some(resident.into_frame()))

@@ -9,10 +9,11 @@
 
 use crate::disk::own_file::OwnFile;
 use crate::disk::slots::Slot;
+use crate::disk::store_access::is_resident_only;
 use crate::error::SpillError;
 use crate::observe::stats::SpillReason;
 use crate::pager::state::Pager;
-use crate::pages::page::Page;
+use crate::pages::page::{Location, Page};
 use crate::sync::Arc;
 use std::ops::Range;
 use std::path::Path;
@@ -93,11 +94,16 @@ impl Pager {
             return;
         }
         self.end_loan();
+        // What is on its way to a file of the buffer's own has to arrive before it is freed. An event loop does not wait for that.
+        let stays = is_resident_only() && self.own().is_some_and(|own| !own.is_detached());
         let mut freed = 0;
         let mut from = pages.start;
         while let Some(index) = self.table(|table| table.next_page(from)).filter(|index| *index < pages.end) {
             from = index + 1;
             let page = self.table(|table| {
+                if stays && table.locate(index) == Location::InTransit {
+                    return Page::Hole;
+                }
                 table.sums.forget(index);
                 table.remove(index)
             });

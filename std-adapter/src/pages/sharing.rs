@@ -29,6 +29,7 @@ impl Table {
         if !self.can_leave(index) || self.shared.try_reserve(1).is_err() || !can_make_arc::<Resident>() {
             return None;
         }
+        self.end_sharing_of(2); // so that the list has no more than twice what is shared
         let page = Arc::new(self.remove_resident(index)?);
         self.put(index, Page::Shared(Arc::clone(&page)));
         self.shared.push_back(index);

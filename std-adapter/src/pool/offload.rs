@@ -259,11 +259,15 @@ impl Drop for Drain {
         if self.is_started {
             return;
         }
-        if let Ok(mut queue) = self.offload.queue() {
+        let is_another_running = self.offload.queue().is_ok_and(|mut queue| {
             queue.leave_start(self.runtime);
             queue.dropped += 1;
+            queue.running > 0
+        });
+        // Tasks that run do all jobs, or wake their waiters. A waiter that is woken for this one would start the next, for nothing.
+        if !is_another_running {
+            self.offload.wake_queued();
         }
-        self.offload.wake_queued();
     }
 }
 

@@ -76,13 +76,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         drop(end);
         asked_to_end().await;
     };
-    tokio::select! {
-        is_done = serving => is_done.then_some(()).ok_or_else(|| "some requests were not carried out in time".into()),
-        () = asked_twice => {
-            eprintln!("asked to end a second time: requests are broken off");
-            std::process::exit(1) // and not by way of the runtime, which waits for calls of the disk
-        }
-    }
+    let unfinished = tokio::select! {
+        is_done = serving => (!is_done).then_some("some requests were not carried out in time"),
+        () = asked_twice => Some("asked to end a second time: requests are broken off"),
+    };
+    unfinished.into_iter().for_each(|text| eprintln!("{text}"));
+    std::process::exit(i32::from(unfinished.is_some())) // and not by way of the runtime, which waits for calls of the disk
 }
 
 /// From here on a signal to end does not end the process by itself: each call of what is returned waits for one.

@@ -104,7 +104,8 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /files/NAME/persist`: saves the file, whole and synced, under its name in the server's directory.
+/// `POST /files/NAME/persist`: saves the file, whole and synced, under its name in the server's directory: as it is when the request comes,
+/// and of two requests the one that ends last.
 ///
 /// # Errors
 /// 404; 409 for a file that is not whole, or if the server has no directory; 412; 507 if
@@ -116,10 +117,10 @@ pub async fn persist(
 ) -> Result<Json<Value>, Refusal> {
     check_name(&name)?;
     let stored = files.find_whole(&name)?;
-    precondition.check(Some(&stored.tag()))?;
     let Some(dir) = &files.config.dir else {
         return Err(Refusal::new(StatusCode::CONFLICT, "the server was started without --dir"));
     };
+    precondition.check(Some(&stored.tag()))?;
     let (path, frozen) = (dir.join(&name), stored.frozen.clone());
     let saved = tokio::task::spawn_blocking(move || frozen.persist(path)?.durable());
     match saved.await {

@@ -1,6 +1,8 @@
 //! Requests that a page of another site has its visitor's browser send: a form needs no leave of the server that it goes to, so a server
 //! that listens on 127.0.0.1 alone is within reach of every page that its operator visits.
 //!
+//! It does not help against a site whose name is made to lead to this machine (DNS rebinding): the browser takes both for one site.
+//!
 //! Promises: such a request changes nothing; a client that is no browser, and says nothing of where it comes from, is let through.
 
 use crate::refusal::Refusal;

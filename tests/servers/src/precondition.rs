@@ -1,6 +1,7 @@
 //! The headers `If-Match` and `If-None-Match`: whether a request is for the file as it is, by RFC 9110, section 13.
 //!
-//! Promise: a change is checked under the lock of the names at which it takes place, so nothing comes between the two.
+//! Promise: a change of a name is checked under the lock of the names at which it takes place, so nothing comes between the two. Saving a file
+//! changes no name: it is checked as it begins.
 
 use crate::refusal::Refusal;
 use axum::extract::FromRequestParts;
@@ -32,7 +33,7 @@ impl Tags {
     /// cut at one is never taken for it.
     fn have(&self, tag: Option<&str>, prefix: &str) -> bool {
         let is_same = |other: &str| Some(other.strip_prefix(prefix).unwrap_or(other)) == tag;
-        tag.is_some() && (self.0.trim() == "*" || self.0.split(',').map(str::trim).any(is_same))
+        tag.is_some() && self.0.split(',').map(str::trim).any(|other| other == "*" || is_same(other))
     }
 }
 

@@ -5,7 +5,8 @@
 //! for a turn before it reads, and the turns are given out anew, sixteen of them, once the runtime has looked.
 //!
 //! Promises: turns come in the order in which they were asked for; a connection that is dropped gives back its own; a reader that has no
-//! rivals waits for nobody.
+//! rivals waits for a look of the runtime after each sixteen reads, and for nobody; once turns are not given out any more, none is needed.
+//! With several workers one of them gives out all turns: so a task that blocks that one holds up the readers of the others.
 //!
 //! Held by: the tests below, and `--bench uploads`.
 
@@ -45,6 +46,14 @@ impl Turns {
 
     /// Gives out turns for as long as it is polled.
     pub async fn renew(self) {
+        /// What still reads as the server ends goes on without turns.
+        struct Closing(Arc<Semaphore>);
+        impl Drop for Closing {
+            fn drop(&mut self) {
+                self.0.close();
+            }
+        }
+        let _closing = Closing(Arc::clone(&self.left));
         loop {
             self.are_short.notified().await;
             while self.left.available_permits() < self.at_once {
