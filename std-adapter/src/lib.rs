@@ -54,6 +54,8 @@ mod models;
 mod observe;
 mod pager;
 mod pages;
+#[cfg(feature = "tokio")]
+mod polled;
 mod pool;
 mod sync;
 #[cfg(feature = "testing")]

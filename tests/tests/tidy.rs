@@ -17,6 +17,7 @@ const ADAPTER_LAYERS: &Layers = &[
     ("layers of servers", &["tower/"]),
     ("bodies of messages", &["http/"]),
     ("faces of runtimes", &["tokio/"]),
+    ("faces of event loops", &["polled/"]),
     ("faces", &["api/"]),
     ("moving", &["pager/"]),
     ("sharing", &["pool/"]),

@@ -6,8 +6,6 @@
 
 use crate::api::buffer::SpillBuffer;
 use crate::api::frozen_reader::FrozenReader;
-#[cfg(feature = "http-body")]
-use crate::api::held::Pooled;
 use crate::api::persist::save;
 use crate::api::persisted::Persisted;
 use crate::disk::atomic_file::Existing;
@@ -15,8 +13,6 @@ use crate::error::SpillError;
 use crate::observe::stats::BufferStats;
 use crate::pager::content::Content;
 use crate::pager::shared::Shared;
-#[cfg(feature = "http-body")]
-use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::fmt;
 use std::io::{self, Write};
@@ -67,7 +63,7 @@ use std::path::Path;
 /// ```
 #[derive(Clone)]
 pub struct Frozen {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Where in the content this handle's part begins and ends, in bytes.
     start: u64,
     end: u64,
@@ -301,13 +297,6 @@ impl Frozen {
     #[doc(hidden)]
     pub fn check_invariants(&self) {
         let _ = self.shared.content.with_pager(|pager| pager.check_invariants());
-    }
-}
-
-#[cfg(feature = "http-body")]
-impl Pooled for Frozen {
-    fn pool(&self) -> &Arc<PoolState> {
-        &self.shared.content.pool
     }
 }
 

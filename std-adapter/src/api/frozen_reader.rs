@@ -7,18 +7,10 @@
 //!
 //! Held by: `tests/tests/frozen.rs`, `tests/tests/conformance.rs`.
 
-#[cfg(feature = "tokio")]
-use crate::api::held::Pooled;
-#[cfg(feature = "tokio")]
-use crate::api::polled_reader::View;
-#[cfg(feature = "tokio")]
-use crate::api::read_ahead::Source;
 use crate::api::text::{read_line, read_text};
 use crate::error::SpillError;
 use crate::pager::reader::Reader;
 use crate::pager::shared::Shared;
-#[cfg(feature = "tokio")]
-use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
@@ -65,13 +57,13 @@ const READ_TO_END_STEP: usize = 256 << 10;
 /// assert!(chunk.is_empty());
 /// ```
 pub struct FrozenReader {
-    shared: Arc<Shared>,
-    reader: Reader,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) reader: Reader,
     /// The position in the content, which may lie past the end.
-    at: u64,
+    pub(crate) at: u64,
     /// Where in the content the readable part begins and ends.
     start: u64,
-    end: u64,
+    pub(crate) end: u64,
 }
 
 impl FrozenReader {
@@ -100,7 +92,7 @@ impl FrozenReader {
     }
 
     /// Bytes between the position and the end, as far as they can be counted.
-    fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX)
     }
 
@@ -138,33 +130,6 @@ impl FrozenReader {
     #[inline(always)]
     fn is_within(&self, len: usize) -> bool {
         len as u64 <= self.end.saturating_sub(self.at)
-    }
-}
-
-/// For the async form.
-#[cfg(feature = "tokio")]
-impl FrozenReader {
-    pub(crate) fn view(&mut self) -> View<'_> {
-        let source = Source { shared: Arc::clone(&self.shared), end: self.end };
-        View { source, reader: &mut self.reader, at: &mut self.at }
-    }
-
-    /// The position in the content.
-    pub(crate) fn place(&self) -> u64 {
-        self.at
-    }
-
-    /// What was lent at the position, with nothing in between.
-    pub(crate) fn lent(&self) -> &[u8] {
-        let lent = self.reader.lent(self.at);
-        &lent[..lent.len().min(self.left())]
-    }
-}
-
-#[cfg(feature = "tokio")]
-impl Pooled for FrozenReader {
-    fn pool(&self) -> &Arc<PoolState> {
-        &self.shared.content.pool
     }
 }
 

@@ -2,17 +2,19 @@
 //!
 //! Promises:
 //!
-//! - While [`ResidentOnly`] lives, no call from this thread reaches a store: it is refused before it is counted, and
+//! - In [`without_store`] and [`if_resident`], no call from this thread reaches a store: it is refused before it is counted, and
 //!   before a slot is allocated or charged for it. What was to be freed on the way stays warm, for a later call.
+//! - Nothing foreign runs there: a waker or a listener may use any buffer, and its store.
 //! - What was refused is noted, so that the operation can be done again on a thread that may.
 //! - Without an async face nothing of this is compiled.
 //!
-//! The refusal is an error of the kind `WouldBlock`, which no user sees: what runs under the guard asks
-//! [`ResidentOnly::was_refused`] before it looks at an error.
+//! The refusal is an error of the kind `WouldBlock`, which no user sees.
 //!
 //! Held by: the test below, `tests/tests/async_buffer/`.
 
 use crate::error::{SpillError, StoreOperation};
+#[cfg(feature = "tokio")]
+use crate::foreign::hold_back;
 #[cfg(feature = "tokio")]
 use crate::sync::thread_local;
 #[cfg(feature = "tokio")]
@@ -61,22 +63,41 @@ pub(crate) fn refuse(operation: StoreOperation, offset: u64, len: u64) -> SpillE
     SpillError::Store { operation, offset, len, source: io::ErrorKind::WouldBlock.into() }
 }
 
+/// Runs `operation`, which does not fail for want of the store, without it. What it would free there stays for later calls.
+#[cfg(feature = "tokio")]
+pub(crate) fn without_store<R>(operation: impl FnOnce() -> R) -> R {
+    let _held_back = hold_back(); // is told when the guard has gone
+    let _guard = ResidentOnly::enter();
+    operation()
+}
+
+/// Runs `operation` without the store. `None` if it has failed for want of it.
+#[cfg(feature = "tokio")]
+pub(crate) fn if_resident<R>(
+    operation: impl FnOnce() -> Result<R, SpillError>,
+) -> Option<Result<R, SpillError>> {
+    let _held_back = hold_back();
+    let guard = ResidentOnly::enter();
+    let result = operation();
+    (result.is_ok() || !guard.was_refused()).then_some(result)
+}
+
 /// While it lives, this thread calls no store.
 #[cfg(feature = "tokio")]
 #[derive(Debug)]
-pub(crate) struct ResidentOnly {
+struct ResidentOnly {
     before: Access,
 }
 
 #[cfg(feature = "tokio")]
 impl ResidentOnly {
-    pub(crate) fn enter() -> Self {
+    fn enter() -> Self {
         let before = ACCESS.try_with(|access| access.replace(Access::Resident));
         ResidentOnly { before: before.unwrap_or_default() }
     }
 
     /// Whether anything was refused since [`enter`](ResidentOnly::enter).
-    pub(crate) fn was_refused(&self) -> bool {
+    fn was_refused(&self) -> bool {
         ACCESS.try_with(|access| access.get() == Access::Refused).unwrap_or(false)
     }
 }

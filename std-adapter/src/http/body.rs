@@ -5,16 +5,16 @@
 //! # What a body holds
 //!
 //! A frame is a page that is lent where it is, and charged to the pool until the receiver drops it; or, once as much is lent as
-//! may be, a copy that is not charged. What is not in memory is [read ahead](crate::api::read_ahead), several pages if they are
+//! may be, a copy that is not charged. What is not in memory is [read ahead](crate::polled::read_ahead), several pages if they are
 //! lent, and a single copy if not. So a body whose receiver stands still holds one copy, and what the receiver itself keeps.
 //!
 //! Held by: `tests/servers/tests/bodies.rs`.
 
 use crate::api::buffer::SpillBuffer;
 use crate::api::frozen::Frozen;
-use crate::api::held::Held;
-use crate::api::read_ahead::{Piece, ReadAhead, Source};
 use crate::http::body_error::BodyError;
+use crate::polled::held::Held;
+use crate::polled::read_ahead::{Piece, ReadAhead, Source};
 use crate::sync::Arc;
 use crate::tokio::runtime::Tokio;
 use bytes::Bytes;

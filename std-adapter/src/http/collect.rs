@@ -4,11 +4,11 @@
 //!
 //! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/upload.rs`.
 
-use crate::api::polled::Polled;
 use crate::api::pool::SpillPool;
 use crate::http::collect_error::CollectError;
 use crate::http::collected::Collected;
 use crate::http::intake::{Accept, Intake};
+use crate::polled::buffer::Polled;
 use crate::tokio::runtime::Tokio;
 use http::HeaderMap;
 use http_body::Body;

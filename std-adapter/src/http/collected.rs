@@ -4,8 +4,8 @@
 
 use crate::api::frozen::Frozen;
 use crate::api::frozen_reader::FrozenReader;
-use crate::api::held::Held;
 use crate::http::body::SpillBody;
+use crate::polled::held::Held;
 use crate::sync::Arc;
 use http::HeaderMap;
 

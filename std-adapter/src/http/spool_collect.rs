@@ -4,11 +4,11 @@
 //!
 //! Held by: `tests/servers/tests/collect.rs`.
 
-use crate::api::polled_writer::PolledWriter;
 use crate::api::pool::SpillPool;
 use crate::http::collect_error::CollectError;
 use crate::http::collected::Collected;
 use crate::http::intake::{Accept, Intake};
+use crate::polled::writer::PolledWriter;
 use crate::tokio::runtime::Tokio;
 use crate::tokio::spool_reader::AsyncSpoolReader;
 use http::HeaderMap;

@@ -247,7 +247,7 @@ impl Pager {
                 return;
             }
             let Some(frame) = self.find_ahead(index) else { return };
-            let page = Page::Resident(Resident::whole(frame, 0, true, None));
+            let page = Page::Resident(Resident::whole(frame, true, None));
             self.table(|table| table.put(index, page));
         }
     }
@@ -262,7 +262,7 @@ impl Pager {
             let Some(frame) = frame.or_else(|| self.frame_of_cold(first.saturating_sub(1)..pages.end)) else {
                 return;
             };
-            let mut page = Resident::whole(frame, 0, false, Some(slot));
+            let mut page = Resident::whole(frame, false, Some(slot));
             let offset = index * self.pool.page_size as u64;
             let read = self.read_spilled(IoPath::Paged, offset, slot.offset, page.frame.first_mut(valid));
             // What cannot be read is an error for those that read it.

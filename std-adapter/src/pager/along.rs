@@ -14,9 +14,8 @@
 
 use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
-use crate::disk::store_access::ResidentOnly;
+use crate::disk::store_access::without_store;
 use crate::disk::transfer;
-use crate::foreign::hold_back;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::{IoCounts, SpillReason};
@@ -71,8 +70,11 @@ impl Pager {
         if !matches!(self.table(|table| table.locate(first)), Location::Spilled { .. }) {
             return None;
         }
-        let _held_back = hold_back();
-        let _guard = ResidentOnly::enter();
+        without_store(|| self.let_come_from(index, first, most))
+    }
+
+    /// The same, from `first` on, up to `most` pages, after a read of page `index`.
+    fn let_come_from(&mut self, index: u64, first: u64, most: usize) -> Option<Coming> {
         let left = index.saturating_sub(2 * most as u64)..index;
         let mut clean: Vec<u64> = Vec::new();
         clean.try_reserve_exact(2 * most).ok()?;

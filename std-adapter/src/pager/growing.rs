@@ -18,7 +18,7 @@
 use crate::disk::quota::Ticket;
 use crate::disk::store_access;
 #[cfg(feature = "tokio")]
-use crate::disk::store_access::ResidentOnly;
+use crate::disk::store_access::{if_resident, without_store};
 use crate::error::SpillError;
 use crate::foreign::hold_back;
 use crate::pager::content::{Content, State};
@@ -142,9 +142,7 @@ impl Content {
         ticket: &mut Option<Ticket>,
         has_paid: &mut bool,
     ) -> Option<Result<usize, SpillError>> {
-        let _held_back = hold_back();
-        let guard = ResidentOnly::enter();
-        let taken = self.locked_unless_busy(self.len(), |state| {
+        let append = |state: &mut State| {
             let pager = &mut state.pager;
             let owes = pager.owes_memory();
             *has_paid &= owes;
@@ -159,12 +157,8 @@ impl Content {
             let taken = pager.with_ticket(ticket, |pager| pager.write_inline(end, data, wait));
             self.len.store(pager.len, Ordering::Release);
             taken
-        });
-        match taken {
-            Ok(taken) => taken,
-            Err(_) if guard.was_refused() => None,
-            Err(error) => Some(Err(error)),
-        }
+        };
+        if_resident(|| self.locked_unless_busy(self.len(), append))?.unwrap_or_else(|error| Some(Err(error)))
     }
 
     /// Appends to the tail what lies before `room`, a position, and has place there.
@@ -237,16 +231,12 @@ impl Content {
 
     /// As [`close`](Content::close), if that can be done now. Returns whether it was.
     pub(crate) fn close_inline(&self) -> bool {
-        let _held_back = hold_back();
-        let _guard = ResidentOnly::enter();
-        self.tail.is_empty() && self.locked_unless_busy(0, State::close).is_ok()
+        without_store(|| self.tail.is_empty() && self.locked_unless_busy(0, State::close).is_ok())
     }
 
     /// Frees what was made ready for more, if that can be done now. Otherwise it goes with the content.
     pub(crate) fn abandon_inline(&self) {
-        let _held_back = hold_back();
-        let _guard = ResidentOnly::enter();
-        let _ = self.locked_unless_busy(0, |state| state.pager.end_ahead());
+        let _ = without_store(|| self.locked_unless_busy(0, |state| state.pager.end_ahead()));
     }
 }
 

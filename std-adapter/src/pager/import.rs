@@ -108,7 +108,7 @@ impl Pager {
         passing: bool,
         import: &Import<'_>,
     ) -> io::Result<usize> {
-        let mut page = Resident::whole(frame, 0, true, None);
+        let mut page = Resident::whole(frame, true, None);
         let len = page.frame.usable().min(span.part);
         match import.read(page.frame.first_mut(len)) {
             Ok(read @ 1..) => {

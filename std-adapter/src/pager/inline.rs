@@ -9,9 +9,8 @@
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
-use crate::disk::store_access::ResidentOnly;
+use crate::disk::store_access::if_resident;
 use crate::error::SpillError;
-use crate::foreign::hold_back;
 use crate::pager::span::ZEROS;
 use crate::pager::state::Pager;
 use crate::pager::waiting::Wait;
@@ -57,17 +56,12 @@ impl Pager {
         &mut self,
         operation: impl FnOnce(&mut Self) -> Result<R, SpillError>,
     ) -> Option<Result<R, SpillError>> {
-        // Wakers and listeners may use any buffer, and its store.
-        let _held_back = hold_back();
         let last_end = self.last_end;
-        let guard = ResidentOnly::enter();
-        let result = operation(self);
-        if result.is_err() && guard.was_refused() {
-            // The next attempt continues where this one would have.
-            self.last_end = last_end;
-            return None;
+        let result = if_resident(|| operation(self));
+        if result.is_none() {
+            self.last_end = last_end; // the next attempt continues where this one would have
         }
-        Some(result)
+        result
     }
 
     /// Whether this buffer holds more than its share of a memory limit that was lowered: it has pages to evict.

@@ -38,7 +38,7 @@ impl Pager {
             self.recycle_frame(frame);
             return;
         }
-        let mut page = Resident::whole(frame, 0, false, Some(slot));
+        let mut page = Resident::whole(frame, false, Some(slot));
         page.valid = valid;
         self.table(|table| {
             table.remove(index);

@@ -119,7 +119,7 @@ impl Pager {
     }
 
     /// Pins the page, counts the access, and returns where the page is and what kind of access it is. The whole call
-    /// moves `want` bytes. An error only if the page is in transit and this thread must not wait for the store.
+    /// moves `want` bytes. An error only if the page is in transit and this thread must not wait for the store, or in a forked process.
     pub(crate) fn access(
         &mut self,
         offset: u64,

@@ -6,6 +6,7 @@
 //! | `state` | the buffer's table, pool, length and statistics |
 //! | `medium` | small operations in the window; the pager as a medium |
 //! | `reading`, `writing` | operations outside the window |
+//! | `scattered` | small operations on resident pages outside the window |
 //! | `segments`, `slide` | frames that are shorter than their pages, while memory is short |
 //! | `whole` | spilling everything, truncating, a file of the buffer's own |
 //! | `residency` | which pages get frames; eviction |

@@ -106,7 +106,7 @@ impl Pager {
         passing: bool,
     ) -> Result<bool, SpillError> {
         let (len, start) = (self.base_bytes(index), index * self.pool.page_size as u64);
-        let mut page = Resident::whole(frame, 0, dirty, None);
+        let mut page = Resident::whole(frame, dirty, None);
         if page.frame.capacity() < len {
             self.give_back(page.into_frame());
             return Ok(false);

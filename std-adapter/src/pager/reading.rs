@@ -149,7 +149,7 @@ impl Pager {
             return Ok(false);
         }
         let mut page = if frame.capacity() >= valid {
-            Resident::whole(frame, 0, false, Some(slot))
+            Resident::whole(frame, false, Some(slot))
         } else {
             Resident::segment(frame, slot, self.first_of_segment(span.at), valid)
         };

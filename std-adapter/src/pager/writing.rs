@@ -132,7 +132,7 @@ impl Pager {
             self.recycle_frame(frame);
             return Way::Slot;
         }
-        let page = Resident::whole(frame, 0, true, slot);
+        let page = Resident::whole(frame, true, slot);
         if self.open(span.index, page, passing) { Way::Frame(room) } else { Way::Slot }
     }
 
@@ -212,7 +212,7 @@ impl Pager {
         if stored > 0 {
             return self.load_into(frame, span, false);
         }
-        Ok(self.open(span.index, Resident::whole(frame, 0, true, slot), false))
+        Ok(self.open(span.index, Resident::whole(frame, true, slot), false))
     }
 
     /// The same for a page in memory, with content to `end`, which cannot leave it to make room for `span`.

@@ -52,10 +52,10 @@ fn short(bytes: usize) -> u32 {
 }
 
 impl Resident {
-    /// A whole page, of which the frame has the first `valid` bytes.
-    pub(crate) fn whole(mut frame: Frame, valid: usize, dirty: bool, slot: Option<Slot>) -> Self {
+    /// A whole page. The frame has nothing of it yet.
+    pub(crate) fn whole(mut frame: Frame, dirty: bool, slot: Option<Slot>) -> Self {
         frame.use_first(frame.capacity());
-        Resident { frame: frame.into(), valid, dirty, slot, base: 0, stored: 0 }
+        Resident { frame: frame.into(), valid: 0, dirty, slot, base: 0, stored: 0 }
     }
 
     /// A clean segment from `base` on of a page of which `slot` has the first `stored` bytes. The frame has nothing yet.

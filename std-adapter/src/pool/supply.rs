@@ -49,8 +49,8 @@ use crate::pool::state::PoolState;
 use crate::pool::thread_cache;
 use crate::sync::{Arc, Ordering};
 
-/// Reclaims that find nothing, after which a request turns to the next source.
-const MISSES_MAX: u32 = 4;
+/// Reclaims that bring a request no nearer to its frame, after which it turns to the next source.
+const FRUITLESS_MAX: u32 = 4;
 
 /// Rounds over all tables to get below a lowered limit. A page that is in use in all of them leaves at its
 /// owner's next access outside the window, refill or end of a loan.
@@ -283,8 +283,8 @@ impl PoolState {
     #[cold]
     fn frame_from_donors(&self, registry: &Registry, demand: &Demand, requester: &OwnTable) -> Option<Frame> {
         let len = self.frames.class(usize::try_from(demand.requested).ok()?);
-        let mut misses = 0;
-        while misses < MISSES_MAX {
+        let mut fruitless = 0;
+        while fruitless < FRUITLESS_MAX {
             let donors = registry.find_donors(demand, requester);
             if donors.is_empty() {
                 return None;
@@ -297,7 +297,7 @@ impl PoolState {
                     // Given memory comes free with the last of its pages, and a lowered limit is kept first: either may take
                     // many rounds.
                     let is_far = self.frames.is_over() || frames.iter().any(PageFrame::is_given);
-                    misses += u32::from(is_far);
+                    fruitless += u32::from(is_far);
                     // Recycle the others for the next requester. If none fits, freeing them may leave enough
                     // of the budget for a frame that does.
                     frames.into_iter().for_each(|frame| self.frames.recycle(frame));
@@ -306,7 +306,7 @@ impl PoolState {
                         return frame;
                     }
                 }
-                Reclaimed::Nothing | Reclaimed::StoreRefused => misses += 1,
+                Reclaimed::Nothing | Reclaimed::StoreRefused => fruitless += 1,
             }
         }
         None

@@ -2,7 +2,7 @@
 //!
 //! Promises:
 //!
-//! - Outside this folder only `models.rs` names an atomic, a lock or a thread of std or loom. So the models
+//! - Outside this folder only the models and the tests name an atomic, a lock or a thread of std or loom. So the models
 //!   cover all of them.
 //! - Under loom, no time passes.
 //!

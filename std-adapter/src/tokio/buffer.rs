@@ -1,12 +1,12 @@
 //! The buffer for tokio.
 //!
-//! Its promises are those of [`polled`](crate::api::polled).
+//! Its promises are those of [`polled`](crate::polled::buffer).
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::api::buffer::SpillBuffer;
-use crate::api::off_loop::Call;
-use crate::api::polled::Polled;
+use crate::polled::buffer::Polled;
+use crate::polled::job::Call;
 use crate::sync::Arc;
 use crate::sync::fork::Lock;
 use crate::tokio::runtime::Tokio;

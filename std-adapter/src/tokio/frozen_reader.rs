@@ -1,12 +1,12 @@
 //! The reader of frozen content for tokio.
 //!
-//! Its promises are those of [`polled_reader`](crate::api::polled_reader).
+//! Its promises are those of [`polled_reader`](crate::polled::reader).
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::api::frozen_reader::FrozenReader;
-use crate::api::held::Held;
-use crate::api::polled_reader::{Lent, PolledReader};
+use crate::polled::held::Held;
+use crate::polled::reader::{Lent, PolledReader};
 use crate::tokio::runtime::Tokio;
 use crate::tokio::turn::Turns;
 use std::fmt;

@@ -4,9 +4,9 @@
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
-use crate::api::runtime::{Runtime, Timer};
 use crate::disk::spill_file::{Closing, close_elsewhere};
 use crate::foreign::contained;
+use crate::polled::runtime::{Runtime, Timer};
 use crate::pool::offload::Drain;
 use crate::sync::{Arc, Mutex, lock};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,13 +1,14 @@
 //! The reader of a spool for tokio.
 //!
-//! Its promises are those of [`polled_reader`](crate::api::polled_reader).
+//! Its promises are those of [`polled_reader`](crate::polled::reader).
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
-use crate::api::held::{Held, without_store};
-use crate::api::polled_follower::Waiting;
-use crate::api::polled_reader::{Lent, PolledReader};
 use crate::api::spool_reader::SpoolReader;
+use crate::disk::store_access::without_store;
+use crate::polled::follower::Waiting;
+use crate::polled::held::Held;
+use crate::polled::reader::{Lent, PolledReader};
 use crate::tokio::runtime::Tokio;
 use crate::tokio::turn::Turns;
 use std::fmt;

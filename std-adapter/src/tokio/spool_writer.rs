@@ -1,12 +1,12 @@
 //! The writer of a spool for tokio.
 //!
-//! Its promises are those of [`polled_writer`](crate::api::polled_writer).
+//! Its promises are those of [`polled_writer`](crate::polled::writer).
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::api::frozen::Frozen;
-use crate::api::polled_writer::PolledWriter;
 use crate::api::spool::SpoolWriter;
+use crate::polled::writer::PolledWriter;
 use crate::tokio::runtime::Tokio;
 use crate::tokio::turn::Turns;
 use crate::tokio::vectored::write_vectored;

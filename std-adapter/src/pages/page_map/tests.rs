@@ -29,7 +29,9 @@ fn resident(frames: &FramePool) -> Page {
 }
 
 fn marked(frames: &FramePool, valid: usize) -> Page {
-    Page::Resident(Resident::whole(frames.acquire(8).unwrap(), valid, false, None))
+    let mut page = Resident::whole(frames.acquire(8).unwrap(), false, None);
+    page.valid = valid;
+    Page::Resident(page)
 }
 
 /// Indices around the ends of leaves, of the first and the last leaf too.

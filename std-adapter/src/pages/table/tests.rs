@@ -21,7 +21,7 @@ fn spilled(at: u64, valid: usize) -> Page {
 
 /// A page with content `text` that was never spilled.
 fn resident(frames: &FramePool, text: &[u8]) -> Resident {
-    let mut resident = Resident::whole(frames.acquire(PAGE).unwrap(), 0, false, None);
+    let mut resident = Resident::whole(frames.acquire(PAGE).unwrap(), false, None);
     resident.write(0, text);
     resident
 }
@@ -378,7 +378,7 @@ fn a_table_with_at_most_a_small_first_page_can_be_retired() {
         let frames = FramePool::new(1 << 20, bytes);
         let mut table = Table::new(bytes);
         let frame = frames.acquire(bytes).unwrap();
-        table.open(0, Resident::whole(frame, 0, false, None), false);
+        table.open(0, Resident::whole(frame, false, None), false);
         assert_eq!(table.retire(), is_kept, "a frame of {bytes}");
     }
 }

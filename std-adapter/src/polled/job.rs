@@ -8,11 +8,11 @@
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
-use crate::api::beside::{BESIDE_MAX, Beside};
 use crate::api::buffer::SpillBuffer;
 use crate::error::SpillError;
 use crate::pager::state::Pager;
 use crate::pager::waiting::{Refused, Wait};
+use crate::polled::beside::{BESIDE_MAX, Beside};
 use std::fmt;
 
 /// What the caller of [`AsyncSpillBuffer::run`](crate::AsyncSpillBuffer::run) has done to the buffer.

@@ -5,7 +5,7 @@
 //! - I12: an operation that is ready is done, and one that is pending has taken nothing. What was pending may be dropped, and any
 //!   other operation may follow.
 //! - What touches memory alone is done inline, without an allocation. No call here reaches the store.
-//! - One job at a time has the buffer. The next operation waits for it, whatever that is. Another may read [along](crate::api::along) a
+//! - One job at a time has the buffer. The next operation waits for it, whatever that is. Another may read [along](crate::polled::along) a
 //!   pass, without the buffer.
 //! - An error goes to the call that it concerns: one of a job whose call was dropped goes to the next of its kind.
 //! - Each job is followed by progress: what it has made ready is pinned, or lies beside the pages.
@@ -14,16 +14,15 @@
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
-use crate::api::along::Along;
-use crate::api::beside::Beside;
-use crate::api::blocked::Blocked;
 use crate::api::buffer::SpillBuffer;
-use crate::api::off_loop::{Call, Kind, Outcome, Request, Work};
-use crate::api::runtime::{Runtime, not_run};
-use crate::disk::store_access::ResidentOnly;
+use crate::disk::store_access::without_store;
 use crate::error::SpillError;
-use crate::foreign::hold_back;
 use crate::pager::waiting::Wait;
+use crate::polled::along::Along;
+use crate::polled::beside::Beside;
+use crate::polled::blocked::Blocked;
+use crate::polled::job::{Call, Kind, Outcome, Request, Work};
+use crate::polled::runtime::{Runtime, not_run};
 use crate::pool::offload::{NotRun, Pending};
 use crate::sync::Arc;
 use crate::sync::fork::Lock;
@@ -343,9 +342,9 @@ impl Drop for Polled {
         // What is foreign is dropped without the guard: a waker, a call, and with the pool its store and listeners.
         let _pools =
             buffers.each_ref().map(|buffer| buffer.as_ref().map(|buffer| Arc::clone(&buffer.pager.pool)));
-        let _held_back = hold_back();
-        let _guard = ResidentOnly::enter();
-        std::mem::take(&mut self.along).leave(&mut buffers[0]);
-        drop((buffers, away)); // a job that was running may have ended, and has left its buffer here
+        without_store(|| {
+            std::mem::take(&mut self.along).leave(&mut buffers[0]);
+            drop((buffers, away)); // a job that was running may have ended, and has left its buffer here
+        });
     }
 }

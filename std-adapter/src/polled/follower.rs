@@ -1,4 +1,4 @@
-//! What an async reader of a spool does beside [reading](crate::api::polled_reader): it waits for the writer, as a future.
+//! What an async reader of a spool does beside [reading](crate::polled::reader): it waits for the writer, as a future.
 //!
 //! Promises:
 //!
@@ -7,12 +7,12 @@
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
-use crate::api::held::Pooled;
-use crate::api::polled_reader::View;
-use crate::api::read_ahead::Source;
-use crate::api::runtime::{Runtime, Timer};
 use crate::api::spool_reader::SpoolReader;
 use crate::error::SpillError;
+use crate::polled::held::Pooled;
+use crate::polled::read_ahead::Source;
+use crate::polled::reader::View;
+use crate::polled::runtime::{Runtime, Timer};
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::io;
@@ -92,7 +92,7 @@ impl SpoolReader {
         Poll::Ready(self.seek_from(end, offset))
     }
 
-    /// What can be read up to `end`.
+    /// The next `left` bytes, which are written.
     pub(crate) fn view(&mut self, left: usize) -> View<'_> {
         let source = Source { shared: Arc::clone(&self.shared), end: self.at + left as u64 };
         View { source, reader: &mut self.reader, at: &mut self.at }

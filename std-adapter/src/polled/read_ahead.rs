@@ -11,12 +11,11 @@
 //!
 //! Held by: `tests/servers/tests/bodies.rs`, `tests/tests/async_buffer/`.
 
-use crate::api::runtime::{Runtime, not_run};
-use crate::disk::store_access::ResidentOnly;
+use crate::disk::store_access::if_resident;
 use crate::error::SpillError;
-use crate::foreign::hold_back;
 use crate::pager::lent_page::LentPart;
 use crate::pager::shared::Shared;
+use crate::polled::runtime::{Runtime, not_run};
 use crate::pool::offload::Pending;
 use crate::sync::{Arc, AtomicBool, Ordering, try_arc};
 use std::collections::VecDeque;
@@ -74,19 +73,8 @@ impl Source {
 
     /// The same, if the store is not needed for it.
     pub(crate) fn resident_piece(&self, at: u64) -> Option<Result<Piece, SpillError>> {
-        resident(|| self.piece(at))
+        if_resident(|| self.piece(at))
     }
-}
-
-/// Runs `operation` without the store. `None` if it has failed for want of it.
-pub(crate) fn resident<R>(
-    operation: impl FnOnce() -> Result<R, SpillError>,
-) -> Option<Result<R, SpillError>> {
-    // Wakers may use any buffer, and its store.
-    let _held_back = hold_back();
-    let guard = ResidentOnly::enter();
-    let result = operation();
-    (result.is_ok() || !guard.was_refused()).then_some(result)
 }
 
 /// Where a job begins to read.

@@ -8,8 +8,8 @@
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::api::buffer::SpillBuffer;
-use crate::api::runtime::Runtime;
 use crate::pager::along::Coming;
+use crate::polled::runtime::Runtime;
 use crate::pool::offload::Pending;
 use crate::sync::fork::Lock;
 use crate::sync::{Arc, try_arc};

@@ -4,14 +4,29 @@
 //!
 //! Held by: `tests/servers/tests/bodies.rs`, `tests/tests/async_buffer/`.
 
-use crate::disk::store_access::ResidentOnly;
-use crate::foreign::hold_back;
+#[cfg(feature = "http-body")]
+use crate::api::frozen::Frozen;
+use crate::api::frozen_reader::FrozenReader;
+use crate::disk::store_access::without_store;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 
 /// A handle whose content has its pages from a pool.
 pub(crate) trait Pooled {
     fn pool(&self) -> &Arc<PoolState>;
+}
+
+impl Pooled for FrozenReader {
+    fn pool(&self) -> &Arc<PoolState> {
+        &self.shared.content.pool
+    }
+}
+
+#[cfg(feature = "http-body")]
+impl Pooled for Frozen {
+    fn pool(&self) -> &Arc<PoolState> {
+        &self.shared.content.pool
+    }
 }
 
 /// `None` while it is dropped.
@@ -42,12 +57,4 @@ impl<T: Pooled> Drop for Held<T> {
         let _pool = self.0.as_ref().map(|handle| Arc::clone(handle.pool()));
         without_store(|| drop(self.0.take()));
     }
-}
-
-/// Runs `operation`, which does not fail for want of the store, without it. What it would free there stays for later calls.
-pub(crate) fn without_store<R>(operation: impl FnOnce() -> R) -> R {
-    // What is foreign comes when the guard has gone: wakers may use any buffer, and its store.
-    let _held_back = hold_back();
-    let _guard = ResidentOnly::enter();
-    operation()
 }

@@ -6,15 +6,18 @@
 //!   pending may be dropped, and any other operation may follow.
 //! - What is in memory is read inline, in one poll as far as it reaches. No call here reaches the store.
 //! - An error goes to the read that needs the bytes. What was read ahead for another position is dropped, with its errors.
-//! - Each job is followed by progress: what it has read lies [here](crate::api::read_ahead).
+//! - Each job is followed by progress: what it has read lies [here](crate::polled::read_ahead).
 //!
 //! Nothing here knows a runtime: see [`Runtime`].
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
-use crate::api::read_ahead::{Piece, ReadAhead, Source, resident};
-use crate::api::runtime::Runtime;
+use crate::api::frozen_reader::FrozenReader;
+use crate::disk::store_access::if_resident;
 use crate::pager::reader::Reader;
+use crate::polled::read_ahead::{Piece, ReadAhead, Source};
+use crate::polled::runtime::Runtime;
+use crate::sync::Arc;
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -26,6 +29,25 @@ pub(crate) struct View<'a> {
     pub(crate) at: &'a mut u64,
 }
 
+/// For the async form.
+impl FrozenReader {
+    pub(crate) fn view(&mut self) -> View<'_> {
+        let source = Source { shared: Arc::clone(&self.shared), end: self.end };
+        View { source, reader: &mut self.reader, at: &mut self.at }
+    }
+
+    /// The position in the content.
+    pub(crate) fn place(&self) -> u64 {
+        self.at
+    }
+
+    /// What was lent at the position, with nothing in between.
+    pub(crate) fn lent(&self) -> &[u8] {
+        let lent = self.reader.lent(self.at);
+        &lent[..lent.len().min(self.left())]
+    }
+}
+
 impl View<'_> {
     /// Bytes between the position and the end, as far as they can be counted.
     fn left(&self) -> usize {
@@ -34,7 +56,7 @@ impl View<'_> {
 
     /// Reads what is in memory. `None` if that is nothing.
     fn read_inline(&mut self, buf: &mut [u8]) -> Option<io::Result<usize>> {
-        let read = resident(|| self.reader.read(&self.source.shared.content, *self.at, buf))?;
+        let read = if_resident(|| self.reader.read(&self.source.shared.content, *self.at, buf))?;
         *self.at += *read.as_ref().unwrap_or(&0) as u64;
         Some(read.map_err(io::Error::from))
     }
@@ -156,7 +178,7 @@ impl PolledReader {
             }
             if self.ahead.is_idle() {
                 let (content, at) = (&view.source.shared.content, *view.at);
-                if let Some(lent) = resident(|| view.reader.lend(content, at).map(drop)) {
+                if let Some(lent) = if_resident(|| view.reader.lend(content, at).map(drop)) {
                     return Poll::Ready(lent.map(|()| Lent::Window).map_err(io::Error::from));
                 }
             }

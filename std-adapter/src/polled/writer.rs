@@ -14,17 +14,17 @@
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
-use crate::api::blocked::Blocked;
 use crate::api::frozen::Frozen;
-use crate::api::held::{Held, Pooled};
-use crate::api::off_loop::{Kind, Outcome};
-use crate::api::runtime::{Runtime, not_run};
 use crate::api::spool::SpoolWriter;
 use crate::disk::quota::Ticket;
 use crate::error::SpillError;
 use crate::pager::feed::End;
 use crate::pager::shared::Shared;
 use crate::pager::waiting::{Refused, Wait};
+use crate::polled::blocked::Blocked;
+use crate::polled::held::{Held, Pooled};
+use crate::polled::job::{Kind, Outcome};
+use crate::polled::runtime::{Runtime, not_run};
 use crate::pool::offload::{NotRun, Pending};
 use crate::pool::state::PoolState;
 use crate::sync::Arc;

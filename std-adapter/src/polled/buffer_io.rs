@@ -1,15 +1,15 @@
 //! Reading and writing of a polled buffer.
 //!
-//! Its promises are those of [`polled`](crate::api::polled). An operation looks for its bytes, or for room, in this order: in the
+//! Its promises are those of [`polled`](crate::polled::buffer). An operation looks for its bytes, or for room, in this order: in the
 //! window, beside the pages, in memory. Then a job brings them to memory, or beside.
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
-use crate::api::off_loop::{Kind, Request};
-use crate::api::polled::Polled;
-use crate::api::runtime::Runtime;
 use crate::error::SpillError;
 use crate::pager::span::ZEROS;
+use crate::polled::buffer::Polled;
+use crate::polled::job::{Kind, Request};
+use crate::polled::runtime::Runtime;
 use std::io;
 use std::task::{Context, Poll, ready};
 

@@ -2,9 +2,9 @@
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
-use crate::api::runtime::{Runtime, Timer};
 use crate::disk::quota::Ticket;
 use crate::pager::waiting::Refused;
+use crate::polled::runtime::{Runtime, Timer};
 use std::task::{Context, Poll};
 
 /// A call that a job has found no room for, where the policy is to wait.
