@@ -29,7 +29,7 @@ impl Table {
         if !self.can_leave(index) || self.shared.try_reserve(1).is_err() || !can_make_arc::<Resident>() {
             return None;
         }
-        self.end_sharing_of(2); // so that the list has no more than twice what is shared
+        self.forget_gone();
         let page = Arc::new(self.remove_resident(index)?);
         self.put(index, Page::Shared(Arc::clone(&page)));
         self.shared.push_back(index);
@@ -50,6 +50,14 @@ impl Table {
             self.shared.retain(|shared| *shared != index);
         }
         !self.is_pinned(index) && self.resident(index).is_some()
+    }
+
+    /// Looks at two of the list, and removes those that were removed from the table. So it has no more than twice what is shared.
+    fn forget_gone(&mut self) {
+        for _ in 0..2.min(self.shared.len()) {
+            let next = self.shared.pop_front();
+            self.shared.extend(next.filter(|index| self.shared_page(*index).is_some()));
+        }
     }
 
     /// Makes the shared pages that are only referenced here resident again.
