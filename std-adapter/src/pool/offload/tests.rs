@@ -1,6 +1,8 @@
 use super::*;
 use crate::sync::Mutex;
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
 
 /// A runtime.
 const OURS: u64 = 1;
@@ -146,4 +148,45 @@ fn a_panic_gives_the_subject_back_and_a_dropped_waiter_drops_it() {
         panic!()
     };
     assert_eq!((*back, &message[..]), (7, "refused"));
+}
+
+/// A task that was refused woke all waiters, and so the one that had asked for it, which asked again at once, for as long as the task that
+/// ran went on.
+#[test]
+fn a_task_that_is_refused_wakes_nobody_while_another_runs() {
+    #[derive(Debug, Default)]
+    struct Wakes(AtomicUsize);
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    #[derive(Debug)]
+    struct Subject {
+        offload: Arc<Offload>,
+        wakes: Arc<Wakes>,
+        other: Option<Pending<u32, u32>>,
+    }
+    let work = |subject: &mut Subject| {
+        let mut other = subject.offload.submit(1, double).unwrap();
+        let waker = Waker::from(Arc::clone(&subject.wakes));
+        assert!(
+            other.poll(&Context::from_waker(&waker), 0, &drop).is_pending(),
+            "it waits for the one that runs"
+        );
+        assert_eq!(subject.wakes.0.load(Ordering::Relaxed), 0);
+        subject.other = Some(other);
+    };
+    let (offload, wakes) = (Arc::new(Offload::new()), Arc::new(Wakes::default()));
+    let subject = Subject { offload: Arc::clone(&offload), wakes: Arc::clone(&wakes), other: None };
+    let mut job = offload.submit(subject, work).unwrap();
+    let context = Context::from_waker(Waker::noop());
+    let tasks = RefCell::new(Vec::new());
+    assert!(job.poll(&context, OURS, &|drain| tasks.borrow_mut().push(drain)).is_pending());
+    tasks.take().into_iter().for_each(Drain::run);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "its job was done by the one that ran");
+    let Poll::Ready((mut subject, Ok(()))) = job.poll(&context, OURS, &drop) else {
+        panic!("it was refused")
+    };
+    assert_eq!(subject.other.as_mut().unwrap().poll(&context, OURS, &drop), Poll::Ready((2, Ok(4))));
 }
