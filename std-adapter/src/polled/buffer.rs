@@ -334,9 +334,7 @@ impl Polled {
 /// What the buffer frees in the store stays there for later calls, since this may be the thread of an event loop.
 impl Drop for Polled {
     fn drop(&mut self) {
-        let mut away = self.away.take();
-        let work = away.as_mut().and_then(|away| away.pending.take_back());
-        let _waker = away.as_mut().and_then(|away| away.pending.take_waker());
+        let (work, _waker) = self.away.as_mut().map_or((None, None), |away| away.pending.leave());
         let (buffer, _request) = work.map(|work| (work.buffer, work.request)).unzip();
         let mut buffers = [self.home.take(), buffer];
         // What is foreign is dropped without the guard: a waker, a call, and with the pool its store and listeners.
@@ -344,7 +342,7 @@ impl Drop for Polled {
             buffers.each_ref().map(|buffer| buffer.as_ref().map(|buffer| Arc::clone(&buffer.pager.pool)));
         without_store(|| {
             std::mem::take(&mut self.along).leave(&mut buffers[0]);
-            drop((buffers, away)); // a job that was running may have ended, and has left its buffer here
+            drop(buffers);
         });
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! - At most [`TASKS_MAX`] tasks of a pool run, and as many of each runtime are about to, whatever the number of buffers. Further jobs
 //!   queue, and a task runs one after another until there is none.
-//! - Who polls waits for tasks that run, or that its own runtime is about to: the threads of another may all be taken, for ever.
+//! - A waiter counts on tasks that run, or that its own runtime is about to begin: the threads of another may all be taken, for ever.
 //! - A job carries what it works on, its subject, and gives it back. Nothing else has a reference to it meanwhile.
 //! - No subject is lost: a job that was not begun gives it back when its waiter [takes](Pending::take_back) it, and drops it with
 //!   its waiter. One that runs when its waiter is dropped runs to its end, and drops it then. So neither the queue nor a task keeps
@@ -18,7 +18,7 @@
 //! - A process that was forked once the pool was made runs no jobs of it: it has none of the threads. What a job was working on at
 //!   that moment never comes back there.
 //!
-//! The queue knows of a runtime its number: whoever polls a waiter brings that and a function that starts a task, which calls
+//! The queue knows of a runtime its number: the code that polls a waiter brings that and a function that starts a task, which calls
 //! [`Drain::run`] on a thread that may block, or drops it.
 //!
 //! Held by: `std-adapter/src/pool/offload/tests.rs`, `tests/tests/async_buffer/`, `std-adapter/src/models/offload.rs` (loom).
@@ -85,6 +85,8 @@ struct State<T, R> {
     subject: Option<T>,
     result: Option<Result<R, String>>,
     waker: Option<Waker>,
+    /// The waiter is gone: what the work leaves is dropped by its task.
+    is_left: bool,
 }
 
 /// The waiter of a job.
@@ -118,7 +120,7 @@ impl Offload {
         T: Send + std::fmt::Debug + 'static,
         R: Send + std::fmt::Debug + 'static,
     {
-        let state = State { subject: None, result: None, waker: None };
+        let state = State { subject: None, result: None, waker: None, is_left: false };
         let Some(job) = try_arc(Job { work, state: Lock::new(state) }) else { return Err(subject) };
         {
             let Ok(mut queue) = self.queue() else { return Err(subject) };
@@ -281,9 +283,12 @@ where
             return;
         };
         let result = contained(|| (self.work)(&mut subject));
-        if let Ok(mut state) = self.state.lock() {
-            state.subject = Some(subject);
-            state.result = Some(result);
+        // Dropped with nothing locked, if nothing waits for them.
+        let mut done = Some((subject, result));
+        if let Ok(mut state) = self.state.lock()
+            && !state.is_left
+        {
+            (state.subject, state.result) = done.take().unzip();
         }
         self.wake();
     }
@@ -350,10 +355,11 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         self.offload.queue.is_inherited()
     }
 
-    /// The waker, which is not called any more.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn take_waker(&mut self) -> Option<Waker> {
-        self.job.state.lock().ok()?.waker.take()
+    /// The subject, unless the work is running, and the waker. A task that has the subject drops it.
+    pub(crate) fn leave(&mut self) -> (Option<T>, Option<Waker>) {
+        let Ok(mut state) = self.job.state.lock() else { return (None, None) };
+        state.is_left = true;
+        (state.subject.take(), state.waker.take())
     }
 
     /// The subject, unless the work is running: it will not run any more.
@@ -364,10 +370,7 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
 
 impl<T: Send + 'static, R: Send + 'static> Drop for Pending<T, R> {
     fn drop(&mut self) {
-        let (_subject, _waker) = {
-            let Ok(mut state) = self.job.state.lock() else { return };
-            (state.subject.take(), state.waker.take())
-        };
+        let _ = self.leave();
     }
 }
 
