@@ -1,118 +1,218 @@
-//! What a job reads for a sequential pass of a polled buffer, which stays at home and is read meanwhile.
+//! What jobs move for a sequential pass of a polled buffer, which stays at home and goes on meanwhile: pages that a reader comes to,
+//! and pages that a writer has filled.
+//!
+//! Two jobs at most are under way, of which the second follows the first on the same thread. With one the thread paused after each,
+//! until the loop had begun the next: reading took a half longer, and writing a fifth.
 //!
 //! Promises:
 //!
-//! - What comes is waited for before anything else is done to the buffer, and by a read that finds no bytes.
-//! - If it fails, or no runtime runs it, the read that needs it has a job of its own, and gets its error.
+//! - What comes is waited for before anything else is done to the buffer but reading, and what goes before anything but reading and
+//!   writing; both by an operation that finds no bytes, or no room.
+//! - If a job fails, or no runtime runs it, the operation that needs it has a job of its own, and gets its error.
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::api::buffer::SpillBuffer;
+use crate::foreign::hold_back;
 use crate::pager::along::Coming;
 use crate::polled::runtime::Runtime;
+use crate::pool::departure::Departure;
 use crate::pool::offload::Pending;
 use crate::sync::fork::Lock;
 use crate::sync::{Arc, try_arc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+
+/// What a pass does, and so what is moved for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    Reading,
+    Writing,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Along {
-    coming: Option<(Pending<Reading, ()>, Arc<Heir>)>,
+    /// In the order in which they run.
+    jobs: [Option<(Pass, Pending<Moving, ()>)>; 2],
+    /// The end of the pages that come.
+    end: u64,
     /// The page of the operation that last looked what to begin.
     looked: u64,
+    heir: Option<Arc<Heir>>,
 }
 
-/// Pages that come. If their buffer's handle is dropped meanwhile they inherit it, so that their slots are not freed while they are
-/// read.
+/// Pages that a job moves. If their buffer's handle is dropped meanwhile they inherit it, so that their slots are not freed while they
+/// are used.
 #[derive(Debug)]
-struct Reading {
-    coming: Option<Coming>,
+struct Moving {
+    pages: Option<Pages>,
     heir: Arc<Heir>,
 }
 
-type Heir = Lock<Option<SpillBuffer>>;
+#[derive(Debug)]
+enum Pages {
+    Coming(Coming),
+    Going(Departure),
+}
 
-impl Reading {
+type Heir = Lock<Inheritance>;
+
+#[derive(Debug, Default)]
+struct Inheritance {
+    /// Jobs that move pages of the buffer.
+    jobs: usize,
+    /// For the last of them.
+    buffer: Option<SpillBuffer>,
+}
+
+impl Moving {
     fn run(&mut self) {
-        self.coming.iter_mut().for_each(Coming::run);
+        match &mut self.pages {
+            Some(Pages::Coming(coming)) => coming.run(),
+            Some(Pages::Going(going)) => going.run(),
+            None => {}
+        }
     }
 
     fn give_to(mut self, buffer: &mut SpillBuffer) {
-        self.coming.take().into_iter().for_each(|coming| buffer.pager.take_in(coming));
+        self.pages.take().into_iter().for_each(|pages| pages.give_to(buffer));
     }
 }
 
-impl Drop for Reading {
-    fn drop(&mut self) {
-        let inherited = { self.heir.lock().map(|mut heir| heir.take()) };
-        if let (Ok(Some(mut buffer)), Some(coming)) = (inherited, self.coming.take()) {
-            buffer.pager.take_in(coming);
+impl Pages {
+    fn give_to(self, buffer: &mut SpillBuffer) {
+        match self {
+            Pages::Coming(coming) => buffer.pager.take_in(coming),
+            Pages::Going(going) => buffer.pager.settle_departed(going),
         }
+    }
+}
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        let held_back = hold_back();
+        let inherited = self.heir.lock().ok().and_then(|mut heir| {
+            if let (Some(buffer), Some(pages)) = (&mut heir.buffer, self.pages.take()) {
+                pages.give_to(buffer);
+            }
+            heir.jobs -= 1;
+            if heir.jobs == 0 { heir.buffer.take() } else { None }
+        });
+        drop(held_back);
+        drop(inherited);
     }
 }
 
 impl Along {
-    pub(crate) fn is_coming(&self) -> bool {
-        self.coming.is_some()
+    pub(crate) fn is_moving(&self) -> bool {
+        self.jobs[0].is_some()
     }
 
-    /// After a read of `buffer` up to `position`: has the pages that a pass comes to read, if it has entered another page.
-    pub(crate) fn go_on(&mut self, buffer: &mut SpillBuffer, position: u64, runtime: &impl Runtime) {
+    /// Before or after an operation of a `pass` of `buffer` at `position`: begins to move what it comes to or has left, if it has entered
+    /// another page.
+    pub(crate) fn go_on(
+        &mut self,
+        pass: Pass,
+        buffer: &mut SpillBuffer,
+        position: u64,
+        runtime: &impl Runtime,
+    ) {
         let index = position / buffer.pager.pool.page_size as u64;
-        let context = Context::from_waker(Waker::noop());
-        // Another task may wait for what comes: its waker stays.
-        let is_under_way = self.coming.as_ref().is_some_and(|(reading, _)| !reading.is_done());
-        if std::mem::replace(&mut self.looked, index) == index
-            || is_under_way
-            || self.poll_come(buffer, &context, runtime).is_pending()
-        {
+        if std::mem::replace(&mut self.looked, index) == index {
             return;
         }
-        let Some(coming) = buffer.pager.let_come(index) else { return };
-        let Some(heir) = try_arc(Heir::new(None)) else { return buffer.pager.take_in(coming) };
-        let reading = Reading { coming: Some(coming), heir: Arc::clone(&heir) };
-        match buffer.pager.pool.offload().clone().submit(reading, Reading::run) {
-            Ok(pending) => self.coming = Some((pending, heir)),
-            Err(reading) => return reading.give_to(buffer),
+        let context = Context::from_waker(Waker::noop());
+        // Another task may wait for what is under way: its waker stays.
+        while self.jobs[0].as_ref().is_some_and(|(_, job)| job.is_done()) {
+            let _is_taken_in = self.poll_first(buffer, &context, runtime);
         }
-        let _begins = self.poll_come(buffer, &context, runtime);
+        let is_other = self.jobs[0].as_ref().is_some_and(|(other, _)| *other != pass);
+        if is_other || self.jobs[1].is_some() {
+            return;
+        }
+        let from = if self.is_moving() { self.end } else { 0 };
+        let pages = match pass {
+            Pass::Reading => buffer.pager.let_come(index, from).map(Pages::Coming),
+            Pass::Writing => buffer.pager.let_go(index, position).map(Pages::Going),
+        };
+        if let Some(pages) = pages {
+            self.begin(pass, pages, buffer, runtime);
+        }
     }
 
-    /// Waits until nothing comes. Ready with whether something has come since.
-    pub(crate) fn poll_come(
+    fn begin(&mut self, pass: Pass, pages: Pages, buffer: &mut SpillBuffer, runtime: &impl Runtime) {
+        let end = if let Pages::Coming(coming) = &pages { coming.end() } else { 0 };
+        if self.heir.is_none() {
+            self.heir = try_arc(Heir::default());
+        }
+        let Some(heir) = self.heir.clone().filter(|heir| heir.lock().map(|mut heir| heir.jobs += 1).is_ok())
+        else {
+            return pages.give_to(buffer);
+        };
+        let moving = Moving { pages: Some(pages), heir };
+        let submitted = buffer.pager.pool.offload().clone().submit(moving, Moving::run);
+        match submitted {
+            Ok(mut job) => {
+                job.begin_in_line(runtime.number(), &|drain| runtime.spawn(drain));
+                self.end = end;
+                let free = usize::from(self.is_moving());
+                self.jobs[free] = Some((pass, job));
+            }
+            Err(moving) => moving.give_to(buffer),
+        }
+    }
+
+    /// Waits until the first job under way has ended. Ready with false if there is none.
+    pub(crate) fn poll_first(
         &mut self,
         buffer: &mut SpillBuffer,
         context: &Context<'_>,
         runtime: &impl Runtime,
     ) -> Poll<bool> {
-        let Some((reading, _)) = &mut self.coming else { return Poll::Ready(false) };
-        match reading.poll(context, runtime.number(), &|drain| runtime.spawn(drain)) {
-            Poll::Ready((reading, _)) => reading.give_to(buffer),
-            Poll::Pending if reading.is_lost() => {}
+        let Some((_, job)) = &mut self.jobs[0] else { return Poll::Ready(false) };
+        match job.poll(context, runtime.number(), &|drain| runtime.spawn(drain)) {
+            Poll::Ready((moving, _)) => moving.give_to(buffer),
+            Poll::Pending if job.is_lost() => {}
             Poll::Pending => return Poll::Pending,
         }
-        self.coming = None;
+        self.jobs = [self.jobs[1].take(), None];
+        if let Some((_, next)) = &mut self.jobs[0] {
+            next.begin_in_line(runtime.number(), &|drain| runtime.spawn(drain));
+        }
         Poll::Ready(true)
     }
 
-    /// Takes back what was to come and has not begun to. Returns false if it has.
-    pub(crate) fn forget(&mut self, buffer: &mut SpillBuffer) -> bool {
-        let Some((reading, _)) = &mut self.coming else { return true };
-        let Some(reading) = reading.take_back() else { return false };
-        self.coming = None;
-        reading.give_to(buffer);
-        true
+    /// Waits until nothing is under way, or only what is for `but`.
+    pub(crate) fn poll_all(
+        &mut self,
+        buffer: &mut SpillBuffer,
+        context: &Context<'_>,
+        runtime: &impl Runtime,
+        but: Option<Pass>,
+    ) -> Poll<()> {
+        while self.jobs.iter().flatten().any(|(pass, _)| Some(*pass) != but) {
+            ready!(self.poll_first(buffer, context, runtime));
+        }
+        Poll::Ready(())
     }
 
-    /// Leaves `buffer`, whose handle is dropped, to a job that reads pages of it, if there is one.
+    /// Takes back what has not begun to move. Returns false if some has.
+    pub(crate) fn forget(&mut self, buffer: &mut SpillBuffer) -> bool {
+        for job in self.jobs.iter_mut().rev() {
+            if let Some(moving) = job.as_mut().and_then(|(_, job)| job.take_back()) {
+                *job = None;
+                moving.give_to(buffer);
+            }
+        }
+        self.jobs.iter().flatten().next().is_none()
+    }
+
+    /// Leaves `buffer`, whose handle is dropped, to a job that moves pages of it, if there is one.
     pub(crate) fn leave(mut self, buffer: &mut Option<SpillBuffer>) {
         if buffer.as_mut().is_none_or(|buffer| self.forget(buffer)) {
             return;
         }
-        if let Some((_, heir)) = &self.coming
-            && let Ok(mut heir) = heir.lock()
-        {
-            *heir = buffer.take();
+        if let Some(Ok(mut heir)) = self.heir.as_ref().map(|heir| heir.lock()) {
+            heir.buffer = buffer.take();
         }
     }
 }

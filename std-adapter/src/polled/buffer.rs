@@ -18,7 +18,7 @@ use crate::api::buffer::SpillBuffer;
 use crate::disk::store_access::without_store;
 use crate::error::SpillError;
 use crate::pager::waiting::Wait;
-use crate::polled::along::Along;
+use crate::polled::along::{Along, Pass};
 use crate::polled::beside::Beside;
 use crate::polled::blocked::Blocked;
 use crate::polled::job::{Call, Kind, Outcome, Request, Work};
@@ -95,8 +95,15 @@ impl Polled {
         runtime: &impl Runtime,
         kind: Kind,
     ) -> Poll<io::Result<()>> {
-        if kind != Kind::Read {
-            ready!(self.poll_come(context, runtime));
+        if let Some(buffer) = &mut self.home {
+            let but = match kind {
+                Kind::Read => None, // it waits for what it needs, when it does not find that
+                Kind::Write => Some(Some(Pass::Writing)),
+                Kind::Other => Some(None),
+            };
+            if let Some(but) = but {
+                ready!(self.along.poll_all(buffer, context, runtime, but));
+            }
         }
         let Some(away) = &mut self.away else { return Poll::Ready(Ok(())) };
         let (work, result) =
@@ -118,12 +125,6 @@ impl Polled {
         })
     }
 
-    /// Waits until no pages come. Ready with whether some have since.
-    pub(crate) fn poll_come(&mut self, context: &Context<'_>, runtime: &impl Runtime) -> Poll<bool> {
-        let Some(buffer) = &mut self.home else { return Poll::Ready(false) };
-        self.along.poll_come(buffer, context, runtime)
-    }
-
     /// Takes over what a job had.
     fn take_in(&mut self, work: Work) {
         let is_run = self.away.take().is_some_and(|away| away.is_run);
@@ -141,7 +142,7 @@ impl Polled {
 
     /// Gives the buffer to a job. It must be at home.
     pub(crate) fn submit(&mut self, request: Request) -> io::Result<()> {
-        debug_assert!(!self.along.is_coming(), "a job may change what is spilled");
+        debug_assert!(!self.along.is_moving(), "a job may change what is spilled");
         let len = self.len();
         let Some(mut buffer) = self.home.take() else { return Ok(()) };
         let (kind, offset) = (request.kind(), self.position);
@@ -186,7 +187,7 @@ impl Polled {
     /// Has a job evict what is above the buffer's share of a lowered memory limit. Returns whether it was given to one.
     pub(crate) fn pay(&mut self) -> io::Result<bool> {
         let owes = self.home.as_ref().is_some_and(|buffer| buffer.pager.owes_memory());
-        if self.along.is_coming() {
+        if self.along.is_moving() {
             return Ok(false); // its pages leave afterwards
         }
         if !owes || self.has_paid || !self.beside.accepted.is_empty() {

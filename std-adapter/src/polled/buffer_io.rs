@@ -7,6 +7,7 @@
 
 use crate::error::SpillError;
 use crate::pager::span::ZEROS;
+use crate::polled::along::Pass;
 use crate::polled::buffer::Polled;
 use crate::polled::job::{Kind, Request};
 use crate::polled::runtime::Runtime;
@@ -52,10 +53,14 @@ impl Polled {
             if self.pay()? {
                 continue;
             }
+            self.go_on(Pass::Writing, runtime);
             if let Some(taken) = self.write_here(data)? {
                 self.position += taken as u64;
                 self.ready = None;
                 return Poll::Ready(Ok(taken));
+            }
+            if ready!(self.poll_first(context, runtime)) {
+                continue;
             }
             self.submit(Request::Write { offset: self.position, len: data.len() })?;
         }
@@ -106,10 +111,10 @@ impl Polled {
             }
             if let Some(read) = self.read_here(buf)? {
                 self.pass(read);
-                self.go_on(runtime);
+                self.go_on(Pass::Reading, runtime);
                 return Poll::Ready(Ok(read));
             }
-            if ready!(self.poll_come(context, runtime)) {
+            if ready!(self.poll_first(context, runtime)) {
                 continue;
             }
             self.submit_read(buf.len())?;
@@ -122,11 +127,17 @@ impl Polled {
         self.submit(Request::Read { offset: self.position, len, beside })
     }
 
-    /// Has what a pass comes to next read while it goes on.
-    fn go_on(&mut self, runtime: &impl Runtime) {
+    /// Has what a pass comes to next, or has filled, moved while it goes on.
+    fn go_on(&mut self, pass: Pass, runtime: &impl Runtime) {
         if let Some(buffer) = &mut self.home {
-            self.along.go_on(buffer, self.position, runtime);
+            self.along.go_on(pass, buffer, self.position, runtime);
         }
+    }
+
+    /// Waits until the first of the jobs that move pages along has ended. Ready with false if there is none.
+    fn poll_first(&mut self, context: &Context<'_>, runtime: &impl Runtime) -> Poll<bool> {
+        let Some(buffer) = &mut self.home else { return Poll::Ready(false) };
+        self.along.poll_first(buffer, context, runtime)
     }
 
     /// Moves past `n` bytes that were read.
@@ -195,12 +206,12 @@ impl Polled {
                 Some(Source::Beside) => return Poll::Ready(Ok(self.beside.from(self.position))),
                 Some(Source::Zeros(most)) => return Poll::Ready(Ok(&ZEROS[..most.min(ZEROS.len())])),
                 Some(Source::Buffer(most)) => {
-                    self.go_on(runtime);
+                    self.go_on(Pass::Reading, runtime);
                     let lent = self.home.as_mut().and_then(|buffer| buffer.pager.lend_inline(self.position));
                     if let Some(len) = lent.transpose()? {
                         return Poll::Ready(Ok(self.lent(len.min(most))?));
                     }
-                    if !ready!(self.poll_come(context, runtime)) {
+                    if !ready!(self.poll_first(context, runtime)) {
                         self.submit_read(1)?;
                     }
                 }

@@ -6,7 +6,9 @@
 //! | `registry` | the tables of all buffers, and the choice of donors |
 //! | `activity` | which buffers need memory, in epochs |
 //! | `supply` | the sources of frames, in the order in which they are tried |
-//! | `reclaim` | moving a page of a donor to its slot, and its frame to the requester |
+//! | `reclaim` | taking pages of donors, and their frames to the requester |
+//! | `departure` | pages that their owner sends away, for a job to write |
+//! | `carriage` | the calls of the store that write pages in transit to their slots |
 //! | `offload` | jobs that run off the event loop, a few at a time |
 //! | `cache` | things that were used, kept to be used again |
 //! | `private` | pools for one buffer each, kept for the next |
@@ -21,6 +23,9 @@
 pub(crate) mod activity;
 pub(crate) mod audit;
 pub(crate) mod cache;
+pub(crate) mod carriage;
+#[cfg(feature = "tokio")]
+pub(crate) mod departure;
 pub(crate) mod member;
 #[cfg(any(feature = "tokio", all(test, overspill_loom)))]
 pub(crate) mod offload;

@@ -94,6 +94,8 @@ struct State<T, R> {
 pub(crate) struct Pending<T: Send + 'static, R: Send + 'static> {
     offload: Arc<Offload>,
     job: Arc<Job<T, R>>,
+    /// It needs no task of its own: see [`begin_in_line`](Pending::begin_in_line).
+    in_line: bool,
 }
 
 impl Offload {
@@ -133,16 +135,17 @@ impl Offload {
             }
             queue.jobs.push_back(Arc::clone(&job) as Arc<dyn Run>);
         }
-        Ok(Pending { offload: Arc::clone(self), job })
+        Ok(Pending { offload: Arc::clone(self), job, in_line: false })
     }
 
-    /// Starts a task by `spawn`, in `runtime`, if there are more jobs than tasks that are about to begin there. Returns false if there is
-    /// no task to wait for, and none has woken the waiters.
-    fn start(self: &Arc<Self>, runtime: u64, spawn: &dyn Fn(Drain)) -> bool {
+    /// Starts a task by `spawn`, in `runtime`, if there are more jobs than tasks that are about to begin there; for a job that is `in_line`,
+    /// only if no task runs or is about to begin there. Returns false if there is no task to wait for, and none has woken the waiters.
+    fn start(self: &Arc<Self>, runtime: u64, spawn: &dyn Fn(Drain), in_line: bool) -> bool {
         let dropped = {
             let Ok(mut queue) = self.queue() else { return false };
             let (starting, coming) = (queue.starting_in(runtime), queue.coming(runtime));
-            let is_due = queue.jobs.len() > starting && coming < TASKS_MAX;
+            let most = if in_line { 1 } else { TASKS_MAX };
+            let is_due = queue.jobs.len() > starting && coming < most;
             if !is_due || queue.starting.try_reserve(1).is_err() {
                 // In one look: a task that is gone by the next one may have left a job to begin one for.
                 return coming > 0;
@@ -312,14 +315,19 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
     ) -> Poll<(T, Result<R, NotRun>)> {
         // Clone the waker, and drop its predecessor, outside the lock: both run foreign code.
         let mut waker = Some(context.waker().clone());
+        let mut is_running = false;
         if let Ok(mut state) = self.job.state.lock() {
             std::mem::swap(&mut state.waker, &mut waker);
+            is_running = state.subject.is_none() && state.result.is_none();
         }
         drop(waker);
+        if is_running && !self.offload.queue.is_inherited() {
+            return Poll::Pending; // a task for the jobs behind this one is their waiters' affair
+        }
         if let Some(done) = self.take_done() {
             return Poll::Ready(done);
         }
-        let goes_on = self.offload.start(runtime, spawn);
+        let goes_on = self.offload.start(runtime, spawn, self.in_line);
         // The task that has run it may have ended since.
         if let Some(done) = self.take_done() {
             return Poll::Ready(done);
@@ -333,6 +341,16 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
                 Poll::Ready((subject, Err(NotRun::ShutDown)))
             }
             None => Poll::Pending,
+        }
+    }
+
+    /// Has the work begin, without a waker. It is in line then: as many of such jobs as there are need one task, and move what they
+    /// move one after another.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn begin_in_line(&mut self, runtime: u64, spawn: &dyn Fn(Drain)) {
+        self.in_line = true;
+        if !self.is_done() {
+            self.offload.start(runtime, spawn, true);
         }
     }
 

@@ -1,22 +1,36 @@
-//! A sequential pass that reads on while the pages before it come.
+//! A sequential pass that goes on while a job moves pages: those that a reader comes to, and those that a writer has filled.
 
-use super::servers::{Gated, PAGE, pattern};
+use super::servers::{Gated, PAGE, content, pattern};
 use super::subject::as_loop;
-use overspill::{AsyncSpillBuffer, SpillPool};
+use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore, Faults};
+use overspill::{AsyncSpillBuffer, SpillBuffer, SpillPool};
+use std::io::SeekFrom;
 use std::pin::pin;
+use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 
-const LEN: usize = 64 * PAGE;
+const LEN: usize = 160 * PAGE;
 
 /// A pass of which a job reads pages, and stands still in the store.
 struct Pass {
     pool: SpillPool,
     buffer: AsyncSpillBuffer,
     position: usize,
-    gate: Gated,
+    gate: Gate,
     runtime: Runtime,
+}
+
+/// A gate that opens when a test fails, whose runtime would wait for the job otherwise.
+struct Gate(Gated);
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.open(true);
+        }
+    }
 }
 
 impl Pass {
@@ -52,18 +66,84 @@ impl Pass {
             buffer.read_exact(&mut [0; PAGE]).await.unwrap();
             buffer
         });
-        let mut pass = Pass { pool, buffer, position: PAGE, gate, runtime };
-        pass.gate.open(false);
+        let mut pass = Pass { pool, buffer, position: PAGE, gate: Gate(gate), runtime };
+        pass.gate.0.open(false);
         loop {
             assert!(pass.read().is_ready(), "no job has begun before {}", pass.position);
-            let probe = pass.runtime.spawn_blocking(|| ());
-            while !probe.is_finished() {
-                if stands.try_recv().is_ok() {
-                    return pass;
-                }
-                std::thread::yield_now();
+            if pass.does_a_job_stand(&stands) {
+                return pass;
             }
         }
+    }
+
+    /// Whether a job stands at the gate that has begun before now.
+    fn does_a_job_stand(&self, stands: &mpsc::Receiver<()>) -> bool {
+        let probe = self.runtime.spawn_blocking(|| ());
+        while !probe.is_finished() {
+            if stands.try_recv().is_ok() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
+    }
+
+    /// Writes the next page, if there is room for it.
+    fn write(&mut self) -> Poll<()> {
+        let _entered = self.runtime.enter();
+        let page = pattern(1, self.position, PAGE);
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = as_loop(|| pin!(self.buffer.write(&page)).poll(&mut context));
+        polled.map(|written| self.position += written.unwrap())
+    }
+
+    /// Writes while a job that writes pages of the pass to the store stands still there. All jobs had the buffer, so the thread of the
+    /// loop waited for each.
+    fn begin_writing() -> (Self, Faults) {
+        let (gate, stands) = Gated::of(Call::Write);
+        gate.open(true);
+        let (store, faults) = FaultStore::new(gate.clone(), FaultPlan::new());
+        let pool = SpillPool::builder().memory(32 * PAGE).page_size(PAGE).store(store).build().unwrap();
+        let runtime = Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let begun = 48 * PAGE;
+        let buffer = runtime.block_on(async {
+            let mut buffer = pool.buffer().into_async();
+            for at in (0..begun).step_by(PAGE) {
+                buffer.write_all(&pattern(1, at, PAGE)).await.unwrap();
+            }
+            buffer
+        });
+        let mut pass = Pass { pool, buffer, position: begun, gate: Gate(gate), runtime };
+        loop {
+            pass.gate.0.open(false);
+            if pass.write().is_ready() {
+                if pass.does_a_job_stand(&stands) {
+                    return (pass, faults);
+                }
+                continue;
+            }
+            // A job has the buffer, or all that a pass has filled goes already: from here on, nothing is under way.
+            pass.gate.0.open(true);
+            pass.runtime.block_on(async {
+                pass.buffer.write_all(&pattern(1, pass.position, PAGE)).await.unwrap();
+                pass.buffer.run(|_| ()).await.unwrap();
+            });
+            pass.position += PAGE;
+            stands.try_iter().for_each(drop);
+        }
+    }
+
+    /// Opens the gate, writes the rest, and returns the buffer.
+    fn write_to_the_end(self) -> (SpillPool, SpillBuffer) {
+        let Pass { pool, mut buffer, position, gate, runtime } = self;
+        gate.0.open(true);
+        let buffer = runtime.block_on(async {
+            for at in (position..LEN).step_by(PAGE) {
+                buffer.write_all(&pattern(1, at, PAGE)).await.unwrap();
+            }
+            buffer.into_inner().await.unwrap()
+        });
+        (pool, buffer)
     }
 }
 
@@ -73,7 +153,7 @@ fn a_pass_reads_on_while_the_next_pages_come() {
     let before = pass.position;
     while pass.read().is_ready() {}
     assert!(pass.position >= before + PAGE && pass.position < LEN, "{before}, {}", pass.position);
-    pass.gate.open(true);
+    pass.gate.0.open(true);
     let Pass { pool, mut buffer, position, runtime, .. } = pass;
     runtime.block_on(async {
         let mut rest = Vec::new();
@@ -91,7 +171,7 @@ fn a_buffer_that_is_dropped_while_pages_come_is_freed_when_they_have() {
     let pass = Pass::begin();
     as_loop(|| drop(pass.buffer));
     assert_eq!(pass.pool.stats().disk_used, LEN as u64);
-    pass.gate.open(true);
+    pass.gate.0.open(true);
     drop(pass.runtime); // waits for the job
     let stats = pass.pool.stats();
     assert_eq!((stats.memory_used, stats.disk_used, stats.buffers), (0, 0, 0));
@@ -108,7 +188,7 @@ fn a_write_and_a_cut_wait_for_pages_that_come() {
         assert!(as_loop(|| pin!(buffer.write(b"x")).poll(&mut context)).is_pending());
         assert!(as_loop(|| pin!(buffer.set_len(5)).poll(&mut context)).is_pending());
     }
-    gate.open(true);
+    gate.0.open(true);
     runtime.block_on(async {
         assert_eq!((buffer.position(), buffer.len()), (position as u64, LEN as u64));
         buffer.write_all(b"x").await.unwrap();
@@ -119,4 +199,90 @@ fn a_write_and_a_cut_wait_for_pages_that_come() {
         buffer.read_to_end(&mut content).await.unwrap();
         assert!(content == expected);
     });
+}
+
+#[test]
+fn a_pass_writes_on_while_the_pages_behind_it_go() {
+    let (mut pass, _) = Pass::begin_writing();
+    let before = pass.position;
+    while pass.write().is_ready() {}
+    assert!(pass.position >= before + PAGE, "{before}, {}", pass.position);
+    let (pool, mut buffer) = pass.write_to_the_end();
+    buffer.check_invariants();
+    let io = pool.stats().io;
+    assert!(io.written_bytes <= (LEN - 24 * PAGE) as u64, "a page is written once: {io:?}");
+    assert!(content(buffer) == pattern(1, 0, LEN));
+    pool.check_invariants();
+}
+
+#[test]
+fn a_buffer_that_is_dropped_while_pages_go_is_freed_when_they_have() {
+    let (mut pass, _) = Pass::begin_writing();
+    while pass.write().is_ready() {}
+    as_loop(|| drop(pass.buffer));
+    pass.gate.0.open(true);
+    drop(pass.runtime); // waits for the job
+    let stats = pass.pool.stats();
+    assert_eq!((stats.memory_used, stats.disk_used, stats.buffers), (0, 0, 0));
+    pass.pool.check_invariants();
+}
+
+/// The bytes are in a frame that the job has, and the page is not to be had.
+#[test]
+fn a_read_a_write_and_a_cut_wait_for_a_page_that_goes() {
+    let (mut pass, _) = Pass::begin_writing();
+    let going = {
+        let _entered = pass.runtime.enter();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut is_away = |at: &usize| {
+            assert!(pin!(pass.buffer.seek(SeekFrom::Start(*at as u64))).poll(&mut context).is_ready());
+            as_loop(|| pin!(pass.buffer.read(&mut [0])).poll(&mut context)).is_pending()
+        };
+        let going =
+            (0..pass.position).step_by(PAGE).rev().take(9).find(|at| is_away(at)).expect("a page goes");
+        assert!(as_loop(|| pin!(pass.buffer.write(b"x")).poll(&mut context)).is_pending());
+        assert!(as_loop(|| pin!(pass.buffer.set_len(going as u64)).poll(&mut context)).is_pending());
+        going
+    };
+    pass.gate.0.open(true);
+    let Pass { pool, mut buffer, position, runtime, .. } = pass;
+    let mut buffer = runtime.block_on(async {
+        buffer.write_all(b"x").await.unwrap();
+        buffer.into_inner().await.unwrap()
+    });
+    buffer.check_invariants();
+    let mut expected = pattern(1, 0, position);
+    expected[going] = b'x';
+    assert!(content(buffer) == expected);
+    pool.check_invariants();
+}
+
+/// They return to memory, and leave it again when the store writes.
+#[test]
+fn pages_that_the_store_refuses_on_their_way_return() {
+    for failure in [Failure::io(), Failure::full(), Failure::Short(PAGE / 2)] {
+        let (mut pass, faults) = Pass::begin_writing();
+        faults.set(FaultPlan::new().with(Fault::once(0, failure).on(Call::Write)));
+        while pass.write().is_ready() {}
+        let (pool, mut buffer) = pass.write_to_the_end();
+        assert_eq!(faults.failed(), 1, "{failure:?}");
+        buffer.check_invariants();
+        assert!(content(buffer) == pattern(1, 0, LEN), "{failure:?}");
+        pool.check_invariants();
+    }
+}
+
+/// A job that no runtime runs any more gives its pages back.
+#[test]
+fn pages_that_were_to_go_return_from_a_runtime_that_ends() {
+    let (mut pass, _) = Pass::begin_writing();
+    while pass.write().is_ready() {}
+    let gate = pass.gate.0.clone();
+    let opener = std::thread::spawn(move || gate.open(true));
+    drop(std::mem::replace(&mut pass.runtime, Builder::new_current_thread().build().unwrap()));
+    opener.join().unwrap();
+    let (pool, mut buffer) = pass.write_to_the_end();
+    buffer.check_invariants();
+    assert!(content(buffer) == pattern(1, 0, LEN));
+    pool.check_invariants();
 }

@@ -21,7 +21,7 @@ pub(crate) fn pattern(number: usize, at: usize, len: usize) -> Vec<u8> {
     (at..at + len).map(|at| u8::try_from((at * 31 + number * 7) % 251).unwrap()).collect()
 }
 
-fn content(mut buffer: SpillBuffer) -> Vec<u8> {
+pub(crate) fn content(mut buffer: SpillBuffer) -> Vec<u8> {
     let mut content = Vec::new();
     buffer.rewind().unwrap();
     buffer.read_to_end(&mut content).unwrap();
@@ -320,7 +320,9 @@ fn a_sequential_pass_moves_much_with_each_job() {
     let spilled = LEN - (8 << 20);
     let most = 3 * spilled / (1 << 20) + 24;
     assert!(waits <= most, "{waits} waits, {most} at most");
-    assert!(pool.stats().io.writes <= spilled as u64 / (1 << 20) + 8, "{:?}", pool.stats());
+    // Half a megabyte each; and the pages that make room for the first of those that are read, one by one.
+    let writes = 2 * spilled / (1 << 20) + 40;
+    assert!(pool.stats().io.writes <= writes as u64, "{:?}", pool.stats());
 }
 
 /// A store of which the calls of one kind stand still until its gate is open.
