@@ -18,7 +18,7 @@ use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
-use crate::pager::span::{Access, Span};
+use crate::pager::span::{Access, Pinned, Source, Span};
 use crate::pager::state::Pager;
 use crate::pager::writing::Way;
 use crate::pages::page::{Location, Page};
@@ -136,26 +136,8 @@ impl Pager {
         len: usize,
         continues: bool,
     ) -> Result<Way, SpillError> {
-        let (location, access) = self.access_ahead(offset, span, len, continues)?;
-        match location {
-            Location::Memory | Location::InTransit => self.make_room(span, &[]),
-            Location::Spilled { valid, .. } if span.at == valid => self.open_to_append(span, access),
-            Location::Spilled { .. } => {
-                if self.load(span, access)? {
-                    self.make_room(span, &[])
-                } else {
-                    Ok(Way::Slot)
-                }
-            }
-            Location::Hole if self.base_bytes(span.index) > 0 => {
-                if self.bring_to_frame(span, access)? {
-                    self.make_room(span, &[])
-                } else {
-                    Ok(Way::Slot)
-                }
-            }
-            Location::Hole => Ok(self.open_unread(span, access, None)),
-        }
+        let (page, access) = self.access_ahead(offset, span, len, continues)?;
+        self.way_to_write(page, span, access, 0, &[])
     }
 
     fn load_for_read(
@@ -165,24 +147,13 @@ impl Pager {
         len: usize,
         continues: bool,
     ) -> Result<bool, SpillError> {
-        let (location, access) = self.access_ahead(offset, span, len, continues)?;
-        match location {
-            Location::Spilled { valid, .. } if span.at < valid => {
-                if !self.load(span, access)? {
-                    return Ok(false);
-                }
-            }
-            Location::Hole if span.at < self.base_bytes(span.index) => {
-                if !self.copy_base_page(span, access)? {
-                    return Ok(false);
-                }
-            }
-            Location::Spilled { .. } | Location::Hole => return Ok(true),
-            Location::Memory | Location::InTransit => {
-                if !self.read_on(span, access)? {
-                    return Ok(false);
-                }
-            }
+        let (page, access) = self.access_ahead(offset, span, len, continues)?;
+        let source = self.source(page, span);
+        if matches!(source, Source::Zeros) {
+            return Ok(true);
+        }
+        if !self.bring_to_read(source, span, access)? {
+            return Ok(false);
         }
         let part = self.table(|table| table.resident(span.index).map(|page| page.part(span.at, span.part)));
         Ok(matches!(part, Some(Part::Frame(_) | Part::Zeros(_))))
@@ -211,11 +182,11 @@ impl Pager {
         span: Span,
         len: usize,
         continues: bool,
-    ) -> Result<(Location, Access), SpillError> {
+    ) -> Result<(Pinned, Access), SpillError> {
         let want = if continues { 1 } else { len };
-        let (location, access) = self.access(offset, span, want)?;
+        let (page, access) = self.access(offset, span, want)?;
         let half_page = if continues { access.half_page.max(2) } else { access.half_page };
-        Ok((location, Access { sequential: continues || access.sequential, half_page, ..access }))
+        Ok((page, Access { sequential: continues || access.sequential, half_page, ..access }))
     }
 
     /// How many pages a job moves.

@@ -32,11 +32,10 @@ use crate::pager::base::Base;
 use crate::pager::lent_page::LentPages;
 use crate::pager::load::Load;
 use crate::pager::passed::PassedPages;
-use crate::pager::span::{Access, Span};
+use crate::pager::span::{Access, Source, Span};
 use crate::pager::state::Pager;
 #[cfg(feature = "tokio")]
 use crate::pager::tail::Tail;
-use crate::pages::page::Location;
 use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 use crate::pool::state::PoolState;
@@ -122,39 +121,35 @@ impl State {
         pager.keep_limit();
         let span = pager.span(offset, buf.len());
         let out = &mut buf[..span.part];
-        let (location, access) = pager.access(offset, span, want).inspect_err(|_| pager.finish())?;
-        let step = match location {
+        let (page, access) = pager.access(offset, span, want).inspect_err(|_| pager.finish())?;
+        let step = match pager.source(page, span) {
             // Before a frame is taken for a load.
-            Location::Spilled { valid, .. } if span.at < valid && store_access::is_resident_only() => {
+            Source::Slot { .. } if store_access::is_resident_only() => {
                 Err(store_access::refuse(StoreOperation::Read, offset, 0))
             }
-            Location::Spilled { .. } if complete == 0 => pager.peek(offset, out).map(Step::Done),
-            Location::Spilled { valid, .. } if span.at < valid && pager.has_sums() => {
-                pager.read_slow(offset, out).map(Step::Done)
-            }
-            Location::Spilled { slot, valid } if span.at < valid => {
+            Source::Slot { .. } if complete == 0 => pager.peek(offset, out).map(Step::Done),
+            Source::Slot { .. } if pager.has_sums() => pager.read_slow(offset, out).map(Step::Done),
+            Source::Slot { slot, end } => {
                 if self.loading.contains(&span.index) {
                     Ok(Step::Wait { index: span.index })
                 } else if self.loading.try_reserve(1).is_ok()
                     && pager.table(|table| table.can_load(span.index))
                     && let Some(frame) =
-                        pager.frame_to_load((span, valid), access, readers, &mut self.passed_pages)
+                        pager.frame_to_load((span, end), access, readers, &mut self.passed_pages)
                 {
                     self.loading.push(span.index);
-                    Ok(Step::Load(Load { index: span.index, slot, valid, frame }))
+                    Ok(Step::Load(Load { index: span.index, slot, valid: end, frame }))
                 } else {
                     let (offset, len) = pager.run_in_store(offset, complete);
                     Ok(Step::Direct { offset, len })
                 }
             }
-            Location::Hole if pager.base_bytes(span.index) > span.at => {
-                Ok(Step::Base { len: span.part.min(pager.base_bytes(span.index) - span.at) })
-            }
-            Location::Spilled { .. } | Location::Hole => {
+            Source::Base => Ok(Step::Base { len: span.part }),
+            Source::Zeros => {
                 out.fill(0);
                 Ok(Step::Done(span.part))
             }
-            Location::Memory | Location::InTransit => {
+            Source::Memory => {
                 let is_long = complete.min(span.part) >= COPIED_ALONE_MIN;
                 let shared = pager.table(|table| match is_long {
                     true => table.share(span.index),

@@ -9,7 +9,7 @@ use crate::error::{SpillError, StoreOperation};
 use crate::pager::content::{Content, State};
 use crate::pager::lent_page::{LentPage, LentPart, begin_loan};
 use crate::pager::load::Load;
-use crate::pages::page::Location;
+use crate::pager::span::Pinned;
 use crate::pages::table::low_bits;
 use crate::sync::Arc;
 
@@ -74,7 +74,7 @@ impl State {
         if let Some(page) = self.lent.find(span.index) {
             return Ok(Some(page).filter(|page| page.bytes_from(span.at).len() >= len));
         }
-        let is_in_memory = self.pager.pin_unless_in_transit(span.index, offset)? == Location::Memory;
+        let is_in_memory = self.pager.pin_unless_in_transit(span.index, offset)? == Pinned::Memory;
         let page = if is_in_memory && self.complete_from(offset) >= len {
             self.pager.table(|table| table.share(span.index))
         } else {
@@ -98,28 +98,28 @@ impl State {
         let index = self.pager.span(offset, 1).index;
         let is_complete = self.complete_from(offset) > 0;
         let step = match self.pager.pin_unless_in_transit(index, offset)? {
-            Location::Memory => Residence::Memory,
+            Pinned::Memory => Residence::Memory,
             // Before a frame is taken for a load.
-            Location::Spilled { .. } if store_access::is_resident_only() => {
+            Pinned::Slot { .. } if store_access::is_resident_only() => {
                 self.pager.finish();
                 return Err(store_access::refuse(StoreOperation::Read, offset, 0));
             }
-            Location::Spilled { .. } if self.loading.contains(&index) => Residence::Loading { index },
-            Location::Spilled { slot, valid }
+            Pinned::Slot { .. } if self.loading.contains(&index) => Residence::Loading { index },
+            Pinned::Slot { slot, end }
                 if is_complete
                     && !self.pager.has_sums()
                     && self.loading.try_reserve(1).is_ok()
                     && self.pager.table(|table| table.can_load(index)) =>
             {
-                match self.pager.frame_to_share(valid, &mut self.passed_pages) {
+                match self.pager.frame_to_share(end, &mut self.passed_pages) {
                     Some(frame) => {
                         self.loading.push(index);
-                        Residence::Load(Load { index, slot, valid, frame })
+                        Residence::Load(Load { index, slot, valid: end, frame })
                     }
                     None => Residence::Elsewhere,
                 }
             }
-            Location::Spilled { .. } | Location::Hole | Location::InTransit => Residence::Elsewhere,
+            Pinned::Slot { .. } | Pinned::Hole => Residence::Elsewhere,
         };
         self.pager.finish();
         Ok(step)

@@ -12,9 +12,8 @@
 
 use crate::disk::temp_file;
 use crate::memory::frame::Frame;
-use crate::pager::span::Span;
+use crate::pager::span::{Pinned, Span};
 use crate::pager::state::Pager;
-use crate::pages::page::Location;
 use crate::pages::resident::Resident;
 use std::fs::File;
 use std::io;
@@ -78,17 +77,17 @@ impl Pager {
 
     fn import_some(&mut self, offset: u64, most: usize, import: &mut Import<'_>) -> io::Result<usize> {
         let span = self.span(offset, most);
-        let (location, access) = self.access(offset, span, most).map_err(io::Error::from)?;
-        match location {
-            Location::Memory | Location::InTransit => return Ok(0),
+        let (page, access) = self.access(offset, span, most).map_err(io::Error::from)?;
+        match page {
+            Pinned::Memory => return Ok(0),
             // The file may end before what the page has in the base.
-            Location::Hole if self.base_bytes(span.index) > 0 => return Ok(0),
-            Location::Hole if span.at == 0 => {
+            Pinned::Hole if self.base_bytes(span.index) > 0 => return Ok(0),
+            Pinned::Hole if span.at == 0 => {
                 if let Some((frame, passing)) = self.admit(span, 0, 1, access) {
                     return self.read_to_frame(frame, span, passing, import);
                 }
             }
-            Location::Hole | Location::Spilled { .. } => {}
+            Pinned::Hole | Pinned::Slot { .. } => {}
         }
         if !import.by_store || access.is_small() {
             return Ok(0);

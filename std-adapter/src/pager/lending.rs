@@ -14,9 +14,8 @@
 
 use crate::error::SpillError;
 use crate::pager::loan::{Loan, SCRATCH};
-use crate::pager::span::{Access, Span, ZEROS};
+use crate::pager::span::{Access, Source, Span, ZEROS};
 use crate::pager::state::Pager;
-use crate::pages::page::Location;
 use crate::pages::resident::Part;
 use crate::pages::table::Table;
 use crate::try_box::TryBox;
@@ -69,23 +68,14 @@ impl Pager {
 
     /// Prepares bytes of `span` for lending. The page stays pinned until [`Pager::finish`].
     fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
-        let (location, access) = self.access(offset, span, 1)?;
+        let (page, access) = self.access(offset, span, 1)?;
         let scan = Access { sequential: true, ..access };
-        let in_memory = match location {
-            Location::Spilled { valid, .. } if span.at < valid => self.load(span, scan)?,
-            Location::Memory | Location::InTransit => self.read_on(span, scan)?,
-            Location::Hole if self.base_bytes(span.index) > span.at => {
-                let part = span.part.min(self.base_bytes(span.index) - span.at);
-                let span = Span { part, ..span };
-                if !self.copy_base_page(span, scan)? {
-                    return self.lend_copy(span, |pager, room| pager.read_base(offset, room));
-                }
-                true
-            }
-            Location::Spilled { .. } | Location::Hole => return Ok(Chunk::Zeros),
-        };
-        if !in_memory {
-            return self.lend_copy(span, |pager, room| pager.read_direct(offset, room));
+        let source = self.source(page, span);
+        if matches!(source, Source::Zeros) {
+            return Ok(Chunk::Zeros);
+        }
+        if !self.bring_to_read(source, span, scan)? {
+            return self.lend_copy(span, |pager, room| pager.read_past(source, offset, room));
         }
         if !self.table(|table| table.can_focus(span.index)) {
             return self.lend_copy(span, |pager, room| pager.read_memory(offset, room, false));

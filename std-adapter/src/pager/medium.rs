@@ -18,9 +18,8 @@
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
 use crate::memory::copy::copy;
-use crate::pager::span::{Access, Span};
+use crate::pager::span::{Access, Pinned, Span};
 use crate::pager::state::Pager;
-use crate::pages::page::Location;
 use crate::pages::table::Table;
 use overspill_core::{Medium, ReadMedium, embedded_io};
 
@@ -78,34 +77,38 @@ impl Pager {
 
     /// Pins page `index`, waits while it is in transit, and returns where it is then. An error only in a forked process, where
     /// it stays in transit.
-    pub(crate) fn pin_settled(&mut self, index: u64) -> Result<Location, SpillError> {
-        match self.table(|table| table.pin(index)) {
-            Location::InTransit => self.await_transit(index),
-            location => Ok(location),
-        }
+    pub(crate) fn pin_settled(&mut self, index: u64) -> Result<Pinned, SpillError> {
+        let location = self.table(|table| table.pin(index));
+        Pinned::new(location).map_or_else(|| self.await_pinned(index), Ok)
     }
 
     /// As [`pin_settled`](Pager::pin_settled), with nothing pinned after an error. One too if the page is in transit and this
     /// thread must not wait for the store.
     #[cfg(any(feature = "bytes", feature = "tokio"))]
-    pub(crate) fn pin_unless_in_transit(&mut self, index: u64, offset: u64) -> Result<Location, SpillError> {
+    pub(crate) fn pin_unless_in_transit(&mut self, index: u64, offset: u64) -> Result<Pinned, SpillError> {
         let location = self.table(|table| table.pin(index));
-        if location != Location::InTransit {
-            return Ok(location);
+        if let Some(page) = Pinned::new(location) {
+            return Ok(page);
         }
         let settled =
-            store_access::check(StoreOperation::Write, offset, 0).and_then(|()| self.await_transit(index));
+            store_access::check(StoreOperation::Write, offset, 0).and_then(|()| self.await_pinned(index));
         settled.inspect_err(|_| self.finish())
     }
 
-    /// Waits until a page in transit has landed or come back, and returns where it is then. No lock is held
-    /// meanwhile.
-    fn await_transit(&mut self, index: u64) -> Result<Location, SpillError> {
+    /// Waits until a pinned page that is in transit has landed or come back, and returns where it is then.
+    fn await_pinned(&mut self, index: u64) -> Result<Pinned, SpillError> {
+        self.await_transit(index)?;
+        let location = self.table(|table| table.locate(index));
+        Pinned::new(location).ok_or(SpillError::Forked)
+    }
+
+    /// Waits until a page in transit has landed or come back. No lock is held meanwhile.
+    fn await_transit(&mut self, index: u64) -> Result<(), SpillError> {
         if let Some(transit) = self.table(|table| table.transit(index)) {
             transit.wait()?;
             self.table(|table| table.settle(index));
         }
-        Ok(self.table(|table| table.locate(index)))
+        Ok(())
     }
 
     /// Waits for each page that is in transit now, once: other threads may begin to move more.
@@ -125,7 +128,7 @@ impl Pager {
         offset: u64,
         span: Span,
         want: usize,
-    ) -> Result<(Location, Access), SpillError> {
+    ) -> Result<(Pinned, Access), SpillError> {
         // A call at the beginning is probably the first of a pass.
         let continues = offset == self.last_end || offset == 0;
         self.last_end = offset.saturating_add(span.part as u64);
@@ -134,14 +137,15 @@ impl Pager {
                 span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
             (table.pin(span.index), table.touch(span.index), is_next_page)
         });
-        let location = if location == Location::InTransit {
-            store_access::check(StoreOperation::Write, offset, span.part as u64)?;
-            self.await_transit(span.index)?
-        } else {
-            location
+        let page = match Pinned::new(location) {
+            Some(page) => page,
+            None => {
+                store_access::check(StoreOperation::Write, offset, span.part as u64)?;
+                self.await_pinned(span.index)?
+            }
         };
         let half_page = self.pool.page_size / 2;
-        Ok((location, Access { sequential: continues || is_next_page, want, half_page, heat }))
+        Ok((page, Access { sequential: continues || is_next_page, want, half_page, heat }))
     }
 
     /// Ends an operation: unpins its page, and wakes those that wait for what came free. Closes the window while room is

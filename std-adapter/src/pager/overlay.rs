@@ -17,7 +17,7 @@ use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::pager::base::Base;
-use crate::pager::span::{Access, Span};
+use crate::pager::span::{Access, Pinned, Source, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, Page};
 use crate::pages::resident::Resident;
@@ -49,6 +49,16 @@ impl Pager {
     pub(crate) fn base_bytes_below(&mut self, index: u64) -> usize {
         let bytes = self.base_bytes(index);
         if bytes > 0 && self.table(|table| table.locate(index)) == Location::Hole { bytes } else { 0 }
+    }
+
+    /// Where the byte at `span` of the pinned page is.
+    pub(crate) fn source(&self, page: Pinned, span: Span) -> Source {
+        match page {
+            Pinned::Memory => Source::Memory,
+            Pinned::Slot { slot, end } if span.at < end => Source::Slot { slot, end },
+            Pinned::Hole if span.at < self.base_bytes(span.index) => Source::Base,
+            Pinned::Slot { .. } | Pinned::Hole => Source::Zeros,
+        }
     }
 
     /// Reads at least one byte of `buf`, which is not empty, from `offset` on, which lies before the end of the base.

@@ -13,7 +13,7 @@ use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
-use crate::pager::span::{Access, Span};
+use crate::pager::span::{Access, Source, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::Location;
 use crate::pages::resident::{Part, Resident};
@@ -53,29 +53,46 @@ impl Pager {
     /// reads `want` bytes.
     fn read_some(&mut self, offset: u64, buf: &mut [u8], want: usize) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
-        let (location, access) = self.access(offset, span, want)?;
-        match location {
-            Location::Spilled { valid, .. } if span.at < valid => {
-                if !self.load(span, access)? {
-                    return self.read_direct(offset, buf);
-                }
-            }
-            Location::Hole if self.base_bytes(span.index) > span.at => {
-                if !self.copy_base_page(span, access)? {
-                    return self.read_base(offset, &mut buf[..span.part]);
-                }
-            }
-            Location::Spilled { .. } | Location::Hole => {
-                buf[..span.part].fill(0);
-                return Ok(span.part);
-            }
-            Location::Memory | Location::InTransit => {
-                if !self.read_on(span, access)? {
-                    return self.read_direct(offset, buf);
-                }
+        let (page, access) = self.access(offset, span, want)?;
+        let source = self.source(page, span);
+        if self.bring_to_read(source, span, access)? {
+            self.read_memory(offset, &mut buf[..span.part], access.continues())
+        } else {
+            self.read_past(source, offset, buf)
+        }
+    }
+
+    /// Brings what is read at `span` to memory, from its source, if it deserves a frame. Returns whether the page is there then.
+    pub(crate) fn bring_to_read(
+        &mut self,
+        source: Source,
+        span: Span,
+        access: Access,
+    ) -> Result<bool, SpillError> {
+        match source {
+            Source::Memory => self.read_on(span, access),
+            Source::Slot { .. } => self.load(span, access),
+            Source::Base => self.copy_base_page(span, access),
+            Source::Zeros => Ok(false),
+        }
+    }
+
+    /// Reads at least one byte of `buf` past the frames, from the source of `offset`. A page that was in memory has left it.
+    pub(crate) fn read_past(
+        &mut self,
+        source: Source,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<usize, SpillError> {
+        let part = self.span(offset, buf.len()).part;
+        match source {
+            Source::Memory | Source::Slot { .. } => self.read_direct(offset, buf),
+            Source::Base => self.read_base(offset, &mut buf[..part]),
+            Source::Zeros => {
+                buf[..part].fill(0);
+                Ok(part)
             }
         }
-        self.read_memory(offset, &mut buf[..span.part], access.continues())
     }
 
     /// Reads from the page at `offset`, which is in memory and pinned, whole or as a segment. Returns how much was read,
@@ -177,14 +194,9 @@ impl Pager {
     pub(crate) fn peek(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
         let out = &mut buf[..span.part];
-        let done = self.pin_settled(span.index).and_then(|location| match location {
-            Location::Spilled { valid, .. } if span.at < valid => self.read_direct(offset, out),
-            Location::Hole if self.base_bytes(span.index) > span.at => self.read_base(offset, out),
-            Location::Spilled { .. } | Location::Hole => {
-                out.fill(0);
-                Ok(span.part)
-            }
-            Location::Memory | Location::InTransit => self.read_memory(offset, out, false),
+        let done = self.pin_settled(span.index).and_then(|page| match self.source(page, span) {
+            Source::Memory => self.read_memory(offset, out, false),
+            source => self.read_past(source, offset, out),
         });
         self.finish();
         done

@@ -2,6 +2,9 @@
 //!
 //! Held by: `tests/tests/spill_model.rs`.
 
+use crate::disk::slots::Slot;
+use crate::pages::page::Location;
+
 /// Zeros, to lend a hole from and to write gaps from.
 pub(crate) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -21,6 +24,50 @@ impl Span {
     pub(crate) fn end(self) -> usize {
         self.at + self.part
     }
+
+    /// How many bytes from the beginning of the page it covers: none if it begins later.
+    pub(crate) fn covered(self) -> usize {
+        if self.at == 0 { self.part } else { 0 }
+    }
+}
+
+/// Where a page is that the owner has pinned: it is in transit no more, and stays where it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pinned {
+    /// In memory, whole or as a segment.
+    Memory,
+    Slot {
+        slot: Slot,
+        /// The end of the page's content.
+        end: usize,
+    },
+    /// In neither. It shows what the base has there.
+    Hole,
+}
+
+impl Pinned {
+    /// `None` if the page is in transit still.
+    pub(crate) fn new(location: Location) -> Option<Self> {
+        match location {
+            Location::Memory => Some(Pinned::Memory),
+            Location::Spilled { slot, valid } => Some(Pinned::Slot { slot, end: valid }),
+            Location::Hole => Some(Pinned::Hole),
+            Location::InTransit => None,
+        }
+    }
+}
+
+/// Where the byte is that a read begins with.
+#[derive(Clone, Copy)]
+pub(crate) enum Source {
+    /// The page is in memory. Of a segment, the byte may be in its slot.
+    Memory,
+    /// In a slot; see [`Pinned::Slot`].
+    Slot { slot: Slot, end: usize },
+    /// In the base.
+    Base,
+    /// Nowhere: it is 0.
+    Zeros,
 }
 
 /// What decides whether a page deserves a frame: the kind of access, and how often the page was visited.

@@ -24,7 +24,7 @@ use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::observe::stats::SpillReason;
 use crate::pager::slide::Slid;
-use crate::pager::span::{Access, Span};
+use crate::pager::span::{Access, Pinned, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::Location;
 use crate::pages::resident::Resident;
@@ -75,30 +75,8 @@ impl Pager {
     /// Writes at least one byte of `data`, which is not empty. The whole call writes `want` bytes.
     fn write_some(&mut self, offset: u64, data: &[u8], want: usize) -> Result<usize, SpillError> {
         let span = self.span(offset, data.len());
-        let (location, access) = self.access(offset, span, want)?;
-        let way = match location {
-            Location::Memory | Location::InTransit => self.make_room(span, data)?,
-            Location::Spilled { slot, valid } if span.at == 0 && span.part >= valid => {
-                self.open_unread(span, access, Some(slot))
-            }
-            Location::Spilled { valid, .. } if span.at == valid => self.open_to_append(span, access)?,
-            Location::Spilled { .. } => {
-                if self.load(span, access)? {
-                    self.make_room(span, data)?
-                } else {
-                    Way::Slot
-                }
-            }
-            Location::Hole if self.base_bytes(span.index) > if span.at == 0 { span.part } else { 0 } => {
-                if self.bring_to_frame(span, access)? {
-                    self.make_room(span, data)?
-                } else {
-                    Way::Slot
-                }
-            }
-            Location::Hole => self.open_unread(span, access, None),
-        };
-        let len = match way {
+        let (page, access) = self.access(offset, span, want)?;
+        let len = match self.way_to_write(page, span, access, span.covered(), data)? {
             Way::Frame(len) => len,
             Way::Along(len) => return Ok(len),
             Way::Slot => match self.write_direct(offset, data) {
@@ -111,10 +89,33 @@ impl Pager {
             let page = table.visit(span.index, access.continues());
             page.expect("I1: a pinned page stays").write(span.at, data);
         });
-        if location == Location::Hole {
+        if page == Pinned::Hole {
             self.forget_below(span.index);
         }
         Ok(len)
+    }
+
+    /// Where the bytes of `span` go, after what that needs. The write has `data`, none if it is to come later, and covers the first
+    /// `covered` bytes of the page: what the page has of these is not needed.
+    pub(crate) fn way_to_write(
+        &mut self,
+        page: Pinned,
+        span: Span,
+        access: Access,
+        covered: usize,
+        data: &[u8],
+    ) -> Result<Way, SpillError> {
+        let in_memory = match page {
+            Pinned::Memory => true,
+            Pinned::Slot { slot, end } if end <= covered => {
+                return Ok(self.open_unread(span, access, Some(slot)));
+            }
+            Pinned::Slot { end, .. } if end == span.at => return self.open_to_append(span, access),
+            Pinned::Slot { .. } => self.load(span, access)?,
+            Pinned::Hole if self.base_bytes(span.index) > covered => self.bring_to_frame(span, access)?,
+            Pinned::Hole => return Ok(self.open_unread(span, access, None)),
+        };
+        if in_memory { self.make_room(span, data) } else { Ok(Way::Slot) }
     }
 
     /// How many bytes of `span` the frame of its page can take.
@@ -124,7 +125,7 @@ impl Pager {
 
     /// Opens the window on a page whose old bytes, in `slot` or below, are not needed, if it deserves a frame. If it has any, the
     /// frame must take all of `span`: the write may get no further, and then those past it are needed.
-    pub(crate) fn open_unread(&mut self, span: Span, access: Access, slot: Option<Slot>) -> Way {
+    fn open_unread(&mut self, span: Span, access: Access, slot: Option<Slot>) -> Way {
         let Some((frame, passing)) = self.admit(span, 0, span.at + 1, access) else { return Way::Slot };
         let room = frame.capacity().saturating_sub(span.at).min(span.part);
         let is_hole = slot.is_none() && self.base_bytes(span.index) == 0;
@@ -137,7 +138,7 @@ impl Pager {
     }
 
     /// Makes room in memory for bytes of `span`, whose page is in memory and pinned. Otherwise evicts the page.
-    pub(crate) fn make_room(&mut self, span: Span, data: &[u8]) -> Result<Way, SpillError> {
+    fn make_room(&mut self, span: Span, data: &[u8]) -> Result<Way, SpillError> {
         self.keep_copy(span.index);
         let room = self.room(span);
         if room == span.part {
@@ -197,7 +198,7 @@ impl Pager {
     /// Opens what is left of the memory to all of the page of `span`, for which the disk has no room. Returns whether that
     /// is enough. Bytes that `span` covers are not brought along, unless it `keeps` them: then nothing may be written after all.
     pub(crate) fn open_in_the_rest(&mut self, span: Span, keeps: bool) -> Result<bool, SpillError> {
-        let covered = if keeps || span.at > 0 { 0 } else { span.part };
+        let covered = if keeps { 0 } else { span.covered() };
         let (slot, stored) = match self.table(|table| table.locate(span.index)) {
             Location::Spilled { slot, valid } => (Some(slot), if valid > covered { valid } else { 0 }),
             Location::Hole if self.base_bytes(span.index) > covered => {
@@ -222,7 +223,7 @@ impl Pager {
     }
 
     /// Opens the window at the end of a spilled page, where `span` begins, if that deserves a frame.
-    pub(crate) fn open_to_append(&mut self, span: Span, access: Access) -> Result<Way, SpillError> {
+    fn open_to_append(&mut self, span: Span, access: Access) -> Result<Way, SpillError> {
         // Before a frame is taken: each attempt of a waiter would take it and give it back.
         if !self.make_slot_reach(span) {
             return Ok(Way::Slot);
