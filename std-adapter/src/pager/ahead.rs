@@ -195,8 +195,8 @@ impl Pager {
         (quarter.min(AHEAD_MAX) / self.pool.page_size).min(PAGES_MAX)
     }
 
-    /// Whether memory is short: there is no frame to spare for a page.
-    fn is_short(&mut self) -> bool {
+    /// Tries to take a frame to spare for a page, and gives it back. Returns whether there is none: memory is short.
+    fn probe_shortage(&mut self) -> bool {
         let spare = self.find_frame(self.pool.page_size, self.effort_for_more());
         let is_short = spare.is_none();
         spare.into_iter().for_each(|frame| self.give_back(frame));
@@ -251,7 +251,7 @@ impl Pager {
 
     /// A frame for page `index`, whole and to spare, and memory to note it.
     fn find_ahead(&mut self, index: u64) -> Option<Frame> {
-        if !self.table(|table| table.can_load(index)) {
+        if !self.table(|table| table.reserve_for_load(index)) {
             return None;
         }
         self.find_frame(self.pool.page_size, self.effort_for_more())
@@ -270,7 +270,7 @@ impl Pager {
     /// If memory is short, moves the pages right before page `before` out of it, as many as a job moves.
     fn move_passed_out(&mut self, before: u64) {
         let most = self.pages_ahead() as u64;
-        if most == 0 || before == 0 || !self.is_short() {
+        if most == 0 || before == 0 || !self.probe_shortage() {
             return;
         }
         self.close_window(); // maybe the last page of the pass
@@ -305,8 +305,8 @@ impl Pager {
         for index in pages {
             let removed = self.table(|table| {
                 let is_new = |page: &mut Resident| page.dirty && page.slot.is_none();
-                let can_leave = table.resident(index).is_some_and(is_new) && table.can_leave(index);
-                if can_leave { table.remove_resident(index) } else { None }
+                let is_reserved = table.resident(index).is_some_and(is_new) && table.reserve_for_leave(index);
+                if is_reserved { table.remove_resident(index) } else { None }
             });
             let Some(resident) = removed else {
                 self.write_leaving(&mut leaving);

@@ -108,7 +108,7 @@ impl Pager {
         };
         for index in pages {
             let Location::Spilled { slot, valid } = self.table(|table| table.locate(index)) else { break };
-            if coming.pages.try_reserve(1).is_err() || !self.table(|table| table.can_load(index)) {
+            if coming.pages.try_reserve(1).is_err() || !self.table(|table| table.reserve_for_load(index)) {
                 break;
             }
             let frame = match clean.pop() {

@@ -133,7 +133,7 @@ impl State {
                 if self.loading.contains(&span.index) {
                     Ok(Step::Wait { index: span.index })
                 } else if self.loading.try_reserve(1).is_ok()
-                    && pager.table(|table| table.can_load(span.index))
+                    && pager.table(|table| table.reserve_for_load(span.index))
                     && let Some(frame) =
                         pager.frame_to_load((span, end), access, readers, &mut self.passed_pages)
                 {
@@ -211,8 +211,11 @@ impl Pager {
         match readers {
             0 | 1 => self.admit(span, valid, valid, access).map(|(frame, _)| frame),
             _ => self.spare_to_share(valid).or_else(|| {
-                let is_worth_one = access.is_hot() || passed.is_worth_a_frame();
-                if is_worth_one { self.frame_of_others(valid, passed) } else { None }
+                if access.is_hot() || passed.grant_frame() {
+                    self.frame_of_others(valid, passed)
+                } else {
+                    None
+                }
             }),
         }
     }
@@ -232,7 +235,12 @@ impl Pager {
     /// One of another page: of the first that all readers have passed, and so on.
     fn frame_of_others(&mut self, valid: usize, passed: &mut PassedPages) -> Option<Frame> {
         let need = self.pool.frames.class(valid);
-        let may_leave = |index| self.table(|table| table.may_leave(index));
+        let may_leave = |index| {
+            self.table(|table| {
+                table.end_sharing_if_idle(index);
+                table.is_unshared_and_unpinned(index)
+            })
+        };
         if let Some(index) = passed.take(may_leave)
             && let Some(frame) = self.evict_for_frame(index, need, need)
         {

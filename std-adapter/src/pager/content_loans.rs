@@ -109,7 +109,7 @@ impl State {
                 if is_complete
                     && !self.pager.has_sums()
                     && self.loading.try_reserve(1).is_ok()
-                    && self.pager.table(|table| table.can_load(index)) =>
+                    && self.pager.table(|table| table.reserve_for_load(index)) =>
             {
                 match self.pager.frame_to_share(end, &mut self.passed_pages) {
                     Some(frame) => {

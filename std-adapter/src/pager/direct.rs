@@ -147,7 +147,7 @@ impl Pager {
             }
             location @ (Location::Hole | Location::Memory | Location::InTransit) => {
                 debug_assert_eq!(location, Location::Hole, "what is in memory is written there");
-                if !self.table(|table| table.can_leave(index)) {
+                if !self.table(|table| table.reserve_for_leave(index)) {
                     return Err(SpillError::OutOfMemory);
                 }
                 (self.allocate_in_place(index, self.pool.page_size, end)?, 0, true)
@@ -175,7 +175,7 @@ impl Pager {
             }
             Location::Memory | Location::InTransit => None,
             Location::Hole if self.base_bytes(index) > part => None,
-            Location::Hole if !self.table(|table| table.can_leave(index)) => None,
+            Location::Hole if !self.table(|table| table.reserve_for_leave(index)) => None,
             Location::Hole => self.allocate_slot_at(index, offset).map(|slot| (slot, true)),
         }
     }

@@ -105,7 +105,7 @@ impl Pager {
         let Ok(len) = u32::try_from(page) else { return 0 };
         let put = |(number, index): (usize, u64)| {
             self.table(|table| {
-                table.can_load(index) && {
+                table.reserve_for_load(index) && {
                     let kept = GivenPage::new(given, from + number * page, len);
                     table.put(index, Page::Resident(Resident::given(kept)));
                     true

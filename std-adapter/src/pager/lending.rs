@@ -77,7 +77,7 @@ impl Pager {
         if !self.bring_to_read(source, span, scan)? {
             return self.lend_copy(span, |pager, room| pager.read_past(source, offset, room));
         }
-        if !self.table(|table| table.can_focus(span.index)) {
+        if !self.table(|table| table.reserve_for_focus(span.index)) {
             return self.lend_copy(span, |pager, room| pager.read_memory(offset, room, false));
         }
         let part = self.table(|table| {

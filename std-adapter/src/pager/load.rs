@@ -32,7 +32,7 @@ impl Pager {
         let Load { index, slot, valid, frame } = load;
         let can_come = is_read
             && self.table(|table| {
-                table.locate(index) == Location::Spilled { slot, valid } && table.can_load(index)
+                table.locate(index) == Location::Spilled { slot, valid } && table.reserve_for_load(index)
             });
         if !can_come {
             self.recycle_frame(frame);

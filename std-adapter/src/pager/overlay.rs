@@ -149,7 +149,7 @@ impl Pager {
     /// Brings page `index`, of which the base has `below` bytes, from there to a slot in which it can grow. On an error the page
     /// is still in the base.
     pub(crate) fn bring_to_slot(&mut self, index: u64, below: usize) -> Result<(), SpillError> {
-        if !self.table(|table| table.can_leave(index)) {
+        if !self.table(|table| table.reserve_for_leave(index)) {
             return Err(SpillError::OutOfMemory);
         }
         let slot = self.allocate_in_place(index, self.pool.page_size, below)?;

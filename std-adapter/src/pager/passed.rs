@@ -61,8 +61,8 @@ impl PassedPages {
         }
     }
 
-    /// Whether the next page of the store is to have a frame that is not to spare, for several readers.
-    pub(crate) fn is_worth_a_frame(&mut self) -> bool {
+    /// Counts a page of the store that several readers need, and says whether it is to have a frame that is not to spare.
+    pub(crate) fn grant_frame(&mut self) -> bool {
         if self.unshared < UNSHARED_MAX {
             self.unshared += 1;
             return true;
@@ -115,10 +115,10 @@ mod tests {
     #[test]
     fn pages_get_frames_while_readers_come_to_the_same() {
         let mut pages = PassedPages::default();
-        let alone: Vec<_> = (0..100).filter(|_| pages.is_worth_a_frame()).collect();
+        let alone: Vec<_> = (0..100).filter(|_| pages.grant_frame()).collect();
         assert_eq!((alone.len(), alone[31], alone[32], alone[33]), (36, 31, 47, 63));
         for index in 0..100 {
-            let has_frame = pages.is_worth_a_frame();
+            let has_frame = pages.grant_frame();
             let readers = if has_frame { 3 } else { 0 };
             (0..readers).for_each(|_| pages.note_end(index, 3));
             assert!(has_frame || index < 16, "{index}");

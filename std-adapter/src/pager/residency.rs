@@ -232,7 +232,7 @@ impl Pager {
     /// memory to note where the former window goes.
     pub(crate) fn open(&mut self, index: u64, page: Resident, passing: bool) -> bool {
         let refused = self.table(|table| {
-            if !table.can_open() {
+            if !table.reserve_for_open() {
                 return Some(page);
             }
             table.remove(index);
@@ -274,11 +274,11 @@ impl Pager {
     /// `None` if the page is no longer in memory. An owner moves a page out of memory in this order: choose a slot, copy out,
     /// only then let go. On an error the page is still resident, and nothing else has changed.
     pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<PageFrame>, SpillError> {
-        let can_leave = |table: &mut Table| match table.resident(index) {
-            Some(resident) => resident.end() == 0 || table.can_leave(index),
+        let reserve = |table: &mut Table| match table.resident(index) {
+            Some(resident) => resident.end() == 0 || table.reserve_for_leave(index),
             None => true,
         };
-        let removed = self.table(|table| can_leave(table).then(|| table.remove_resident(index)));
+        let removed = self.table(|table| reserve(table).then(|| table.remove_resident(index)));
         let Some(resident) = removed.ok_or(SpillError::OutOfMemory)? else { return Ok(None) };
         if resident.is_copy() {
             return Ok(Some(resident.into_frame())); // the base has it

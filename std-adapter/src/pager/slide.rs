@@ -37,7 +37,8 @@ impl Pager {
     /// along if it is longer than the frame.
     pub(crate) fn slide(&mut self, span: Span, data: &[u8]) -> Result<Slid, SpillError> {
         let index = span.index;
-        let removed = self.table(|table| table.can_slide(index).then(|| table.remove_resident(index)));
+        let removed =
+            self.table(|table| table.reserve_for_slide(index).then(|| table.remove_resident(index)));
         let Some(page) = removed.ok_or(SpillError::OutOfMemory)? else { return Ok(Slid::Gone) };
         let held = page.frame.capacity();
         // Not if the slot has bytes between what the frame has and the content's end.

@@ -300,7 +300,7 @@ impl Pager {
     pub(crate) fn close_window(&mut self) {
         self.table(|table| {
             // Without memory it stays, and the next write does not wait behind others.
-            if let Some(index) = table.window_index().filter(|_| table.can_open()) {
+            if let Some(index) = table.window_index().filter(|_| table.reserve_for_open()) {
                 let page = table.remove(index);
                 table.put(index, page);
             }

@@ -26,7 +26,10 @@ impl Table {
         if self.resident(index)?.is_segment() {
             return None;
         }
-        if !self.can_leave(index) || self.shared.try_reserve(1).is_err() || !can_make_arc::<Resident>() {
+        if !self.reserve_for_leave(index)
+            || self.shared.try_reserve(1).is_err()
+            || !can_make_arc::<Resident>()
+        {
             return None;
         }
         self.forget_gone();
@@ -44,11 +47,15 @@ impl Table {
         }
     }
 
-    /// Whether page `index` is in memory, and not read without the lock.
-    pub(crate) fn may_leave(&mut self, index: u64) -> bool {
-        if self.shared_page(index).is_some() && self.is_shared_no_more(index) {
+    /// Makes page `index` resident again if it is shared, and only referenced here.
+    pub(crate) fn end_sharing_if_idle(&mut self, index: u64) {
+        if self.shared_page(index).is_some() && self.try_unshare(index) {
             self.shared.retain(|shared| *shared != index);
         }
+    }
+
+    /// Whether page `index` is in memory, and nothing keeps it there.
+    pub(crate) fn is_unshared_and_unpinned(&mut self, index: u64) -> bool {
         !self.is_pinned(index) && self.resident(index).is_some()
     }
 
@@ -68,7 +75,7 @@ impl Table {
     /// The same for so many of them: the next ones each time.
     fn end_sharing_of(&mut self, looks: usize) {
         for _ in 0..looks.min(self.shared.len()) {
-            if let Some(index) = self.shared.pop_front().filter(|index| !self.is_shared_no_more(*index)) {
+            if let Some(index) = self.shared.pop_front().filter(|index| !self.try_unshare(*index)) {
                 self.shared.push_back(index);
             }
         }
@@ -84,7 +91,7 @@ impl Table {
     }
 
     /// Makes page `index` resident if it is only referenced here. Returns whether it is no shared page then.
-    fn is_shared_no_more(&mut self, index: u64) -> bool {
+    fn try_unshare(&mut self, index: u64) -> bool {
         match self.map.page(index) {
             Some(View::Shared(page)) if Arc::strong_count(page) > 1 => return false,
             Some(View::Shared(_)) => {}

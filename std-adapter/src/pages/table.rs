@@ -205,39 +205,39 @@ impl Table {
     ///
     /// Without memory for that, the page stays where it is.
     pub(crate) fn visit(&mut self, index: u64, focus: bool) -> Option<&mut Resident> {
-        if focus && self.can_focus(index) { self.focus(index) } else { self.resident(index) }
+        if focus && self.reserve_for_focus(index) { self.focus(index) } else { self.resident(index) }
     }
 
-    /// Whether [`open`](Table::open) and [`focus`](Table::focus) need no memory now: makes sure that the window can become a
-    /// resident page.
+    /// Reserves what [`open`](Table::open) and [`focus`](Table::focus) need: the window can become a resident page then. Returns
+    /// false if there is no memory for that.
     #[must_use]
-    pub(crate) fn can_open(&mut self) -> bool {
+    pub(crate) fn reserve_for_open(&mut self) -> bool {
         self.window_index().is_none_or(|index| self.map.reserve(index))
     }
 
-    /// Makes sure that page `index`, which is spilled, can become resident. Returns false if there is no memory for that.
+    /// Reserves what page `index`, which is spilled, needs to become resident. Returns false if there is no memory for that.
     #[must_use]
-    pub(crate) fn can_load(&mut self, index: u64) -> bool {
+    pub(crate) fn reserve_for_load(&mut self, index: u64) -> bool {
         self.map.reserve(index)
     }
 
-    /// Whether [`focus`](Table::focus) of page `index` needs no memory now.
+    /// Reserves what [`focus`](Table::focus) of page `index` needs. Returns false if there is no memory for that.
     #[must_use]
-    pub(crate) fn can_focus(&mut self, index: u64) -> bool {
-        self.window_index() == Some(index) || self.can_open()
+    pub(crate) fn reserve_for_focus(&mut self, index: u64) -> bool {
+        self.window_index() == Some(index) || self.reserve_for_open()
     }
 
-    /// Makes sure that page `index`, which is in memory, can be removed, and then be put where it is not in memory or opened as the
-    /// window. Returns false, and no page has changed, if there is no memory for that.
+    /// Reserves what page `index`, which is in memory, needs to be removed, and then be put where it is not in memory or opened as
+    /// the window. Returns false, and no page has changed, if there is no memory for that.
     #[must_use]
-    pub(crate) fn can_slide(&mut self, index: u64) -> bool {
-        self.map.reserve_entry(index) && self.can_open()
+    pub(crate) fn reserve_for_slide(&mut self, index: u64) -> bool {
+        self.map.reserve_entry(index) && self.reserve_for_open()
     }
 
-    /// Makes sure that page `index` can be put where it is not in memory, and if it is the window back into the map. Returns false,
+    /// Reserves what page `index` needs to be put where it is not in memory, and if it is the window back into the map. Returns false,
     /// and no page has changed, if there is no memory for that.
     #[must_use]
-    pub(crate) fn can_leave(&mut self, index: u64) -> bool {
+    pub(crate) fn reserve_for_leave(&mut self, index: u64) -> bool {
         if self.window_index() == Some(index) {
             self.map.reserve(index)
         } else {
@@ -422,7 +422,7 @@ impl Table {
     }
 
     /// Makes the page that `len` falls in spilled, and returns its frame, if the page is a segment and the frame begins
-    /// at or past `len`. Needs no memory: a segment has an entry from when it was spilled, or from [`Table::can_slide`].
+    /// at or past `len`. Needs no memory: a segment has an entry from when it was spilled, or from [`Table::reserve_for_slide`].
     pub(crate) fn cut_segment(&mut self, len: u64) -> Option<PageFrame> {
         let (index, kept) = (len >> self.shift, low_bits(len, self.shift));
         let page = self.resident(index)?;

@@ -115,12 +115,12 @@ impl Table {
         }
     }
 
-    /// Whether there is memory to note what page `index`, which is in memory, becomes when it leaves, and to put it back.
-    fn can_note(&mut self, index: u64, checksums: Checksums) -> bool {
+    /// Reserves memory to note what page `index` becomes when it leaves, and to put it back. False if there is none.
+    fn reserve_for_release(&mut self, index: u64, checksums: Checksums) -> bool {
         let Some(page) = self.resident(index) else { return false };
         let (end, needs_entry) = (page.end_of_segment(), page.end() > 0 && !page.is_copy());
-        let can_have_sums = checksums == Checksums::Off || !needs_entry || self.sums.reserve(index, end);
-        can_have_sums && (!needs_entry || self.can_leave(index))
+        let sums_are_reserved = checksums == Checksums::Off || !needs_entry || self.sums.reserve(index, end);
+        sums_are_reserved && (!needs_entry || self.reserve_for_leave(index))
     }
 
     /// Takes the coldest page out of memory; the window only if there is no other. `None` if no page can
@@ -145,7 +145,7 @@ impl Table {
         (usage, backing, fit): (&Usage, Backing<'_>, Fit),
         checksums: Checksums,
     ) -> Option<ReleasedPage> {
-        if !self.can_note(index, checksums) {
+        if !self.reserve_for_release(index, checksums) {
             return None;
         }
         let mut resident = self.remove_resident(index)?;
