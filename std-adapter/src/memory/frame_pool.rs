@@ -17,7 +17,7 @@ use crate::memory::frame::Frame;
 use crate::memory::free_lists::FreeLists;
 use crate::memory::given::{Given, Owner};
 use crate::memory::page_frame::PageFrame;
-use crate::memory::size_class::{class_below, size_class};
+use crate::memory::size_class::{class_within, size_class};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Frames in use and free ones, of one pool.
@@ -72,8 +72,8 @@ impl FramePool {
     }
 
     /// The longest frame that is not longer than `bytes`; 0 if there is none.
-    pub(crate) fn class_below(&self, bytes: usize) -> usize {
-        class_below(bytes, self.page_size)
+    pub(crate) fn class_within(&self, bytes: usize) -> usize {
+        class_within(bytes, self.page_size)
     }
 
     /// A frame of `len` bytes, which must be a [`class`](FramePool::class), with arbitrary bytes in it.

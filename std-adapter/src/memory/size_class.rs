@@ -25,7 +25,7 @@ pub(crate) fn size_class(bytes: usize, page_size: usize) -> usize {
 }
 
 /// The length of the longest frame of at most `bytes`; 0 if there is none.
-pub(crate) fn class_below(bytes: usize, page_size: usize) -> usize {
+pub(crate) fn class_within(bytes: usize, page_size: usize) -> usize {
     match bytes {
         _ if bytes >= page_size => page_size,
         _ if bytes < SMALLEST => 0,
@@ -58,11 +58,11 @@ mod tests {
         lens.dedup();
         assert!(lens.is_sorted() && lens.windows(2).all(|two| class_index(two[0]) < class_index(two[1])));
         assert_eq!([0, 5, 8].map(|bytes| size_class(bytes, 8)), [8, 8, 8]);
-        let below = |bytes| class_below(bytes, 16384);
+        let below = |bytes| class_within(bytes, 16384);
         assert_eq!(
             [0, 255, 256, 335, 4095, 4096, 9000, 99_999].map(below),
             [0, 0, 256, 320, 3584, 4096, 8192, 16384]
         );
-        assert_eq!([7, 8].map(|bytes| class_below(bytes, 8)), [0, 8]);
+        assert_eq!([7, 8].map(|bytes| class_within(bytes, 8)), [0, 8]);
     }
 }

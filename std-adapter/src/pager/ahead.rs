@@ -114,7 +114,7 @@ impl Pager {
 
     fn probe_disk(&mut self, offset: u64, part: usize) -> Result<u64, SpillError> {
         let span = self.span(offset, part);
-        let end = span.end().max(self.base_bytes_below(span.index));
+        let end = span.end().max(self.base_bytes_of_hole(span.index));
         match self.table(|table| table.locate(span.index)) {
             Location::Spilled { slot, .. } if slot.len() >= end as u64 => {
                 let charged = self.charge_slot(slot, end)?;
@@ -228,20 +228,20 @@ impl Pager {
     fn load_ahead(&mut self, first: u64) {
         let pages = first..first.saturating_add(self.pages_ahead() as u64);
         for index in pages.clone() {
-            let Location::Spilled { slot, valid } = self.table(|table| table.locate(index)) else { return };
+            let Location::Spilled { slot, end } = self.table(|table| table.locate(index)) else { return };
             let frame = self.find_ahead(index);
             let Some(frame) = frame.or_else(|| self.frame_of_cold(first.saturating_sub(1)..pages.end)) else {
                 return;
             };
             let mut page = Resident::whole(frame, false, Some(slot));
             let offset = index * self.pool.page_size as u64;
-            let read = self.read_spilled(IoPath::Paged, offset, slot.offset, page.frame.first_mut(valid));
+            let read = self.read_spilled(IoPath::Paged, offset, slot.offset, page.frame.first_mut(end));
             // What cannot be read is an error for those that read it.
-            if !matches!(read, Ok(n) if n == valid) {
+            if !matches!(read, Ok(n) if n == end) {
                 self.recycle_frame(page.into_frame());
                 return;
             }
-            page.valid = valid;
+            page.len = end;
             self.table(|table| {
                 table.remove(index);
                 table.put(index, Page::Resident(page));
@@ -347,8 +347,8 @@ impl Pager {
         let arrived = written / self.pool.page_size;
         for (at, (index, page, slot)) in leaving.drain(..).enumerate() {
             if at < arrived {
-                let valid = page.valid;
-                self.table(|table| table.put(index, Page::Spilled { slot, valid }));
+                let end = page.end();
+                self.table(|table| table.put(index, Page::Spilled { slot, end }));
                 self.pool.counters.count_eviction();
                 self.recycle_frame(page.into_frame());
             } else {

@@ -52,7 +52,7 @@ impl Coming {
     pub(crate) fn run(&mut self) {
         let backing = Backing { disk: &self.pool.disk, own: self.own.as_deref() };
         for (load, is_read) in &mut self.pages {
-            let room = load.frame.first_mut(load.valid);
+            let room = load.frame.first_mut(load.end);
             *is_read = transfer::read(&backing, load.slot.offset, room, &mut self.counts).is_ok();
             if !*is_read {
                 return;
@@ -107,7 +107,7 @@ impl Pager {
             counts: IoCounts::default(),
         };
         for index in pages {
-            let Location::Spilled { slot, valid } = self.table(|table| table.locate(index)) else { break };
+            let Location::Spilled { slot, end } = self.table(|table| table.locate(index)) else { break };
             if coming.pages.try_reserve(1).is_err() || !self.table(|table| table.reserve_for_load(index)) {
                 break;
             }
@@ -118,7 +118,7 @@ impl Pager {
                 None => self.find_frame(self.pool.page_size, self.effort_for_more()),
             };
             let Some(frame) = frame else { break };
-            coming.pages.push((Load { index, slot, valid, frame }, false));
+            coming.pages.push((Load { index, slot, end, frame }, false));
         }
         Some(coming).filter(|coming| !coming.pages.is_empty())
     }

@@ -13,10 +13,10 @@ use overspill_core::ReadMedium;
 impl Pager {
     /// Checks what the buffer shares, and returns its length.
     fn check_base(&self) -> u64 {
-        let (len, below) = (self.len(), self.base().map_or(0, Base::len));
-        assert!(below <= len, "the base reaches to {below}, past {len}");
+        let (len, base_len) = (self.len(), self.base().map_or(0, Base::len));
+        assert!(base_len <= len, "the base reaches to {base_len}, past {len}");
         self.base().into_iter().for_each(Base::check_invariants);
-        below
+        base_len
     }
 
     /// See [`SpillBuffer::check_invariants`](crate::SpillBuffer::check_invariants).
@@ -25,14 +25,14 @@ impl Pager {
         let (len, page_size, has_sums) = (self.len(), self.pool.page_size as u64, self.has_sums());
         let peer = self.need_table().peer();
         let usage = &peer.unlocked().usage;
-        let below = self.check_base();
+        let base_len = self.check_base();
         self.table(|table| {
             let (mut resident, mut spilled) = (0, 0);
             let (mut frames_in_transit, mut slots_in_transit) = (0, 0);
             let (mut slots, mut given) = (Vec::new(), Vec::new());
             table.end_sharing();
             table.for_each(|index, view| {
-                let (valid, room, slot) = match view {
+                let (end, room, slot) = match view {
                     View::InTransit(transit) => {
                         // The reclaiming thread may correct the usage at any moment: either value is right.
                         frames_in_transit += transit.memory_bytes();
@@ -45,14 +45,14 @@ impl Pager {
                     }
                     View::Resident(page) => {
                         resident += held_first(page, &mut given);
-                        check_resident(index, page, index * page_size < below);
+                        check_resident(index, page, index * page_size < base_len);
                         (page.end(), page_size, page.slot)
                     }
-                    View::Spilled { slot, valid } => (valid, slot.len(), Some(slot)),
+                    View::Spilled { slot, end } => (end, slot.len(), Some(slot)),
                 };
-                assert!(valid as u64 <= room, "page {index}: {valid} bytes of content in {room}");
-                let end = (index * page_size).saturating_add(valid as u64);
-                assert!(valid == 0 || end <= len, "page {index}: content ends at {end}, past {len}");
+                assert!(end as u64 <= room, "page {index}: {end} bytes of content in {room}");
+                let position = (index * page_size).saturating_add(end as u64);
+                assert!(end == 0 || position <= len, "page {index}: content ends at {position}, past {len}");
                 let is_clean = match view {
                     View::Resident(page) => !page.dirty && !page.is_copy(),
                     View::Shared(page) => !page.dirty && !page.is_copy(),
@@ -60,8 +60,8 @@ impl Pager {
                 };
                 let covered = table.sums.covered(index);
                 assert!(
-                    !has_sums || !is_clean || covered >= valid,
-                    "page {index}: the sums cover {covered} of {valid} bytes"
+                    !has_sums || !is_clean || covered >= end,
+                    "page {index}: the sums cover {covered} of {end} bytes"
                 );
                 spilled += slot.map_or(0, Slot::charged);
                 slots.extend(slot.map(|slot| (slot.offset, slot.len())));
@@ -95,9 +95,9 @@ fn held_first(page: &Resident, seen: &mut Vec<*const Given>) -> u64 {
 
 /// `may_be_copy` if the base has a part of the page.
 fn check_resident(index: u64, page: &Resident, may_be_copy: bool) {
-    let is_copy = page.is_copy() && page.base() == 0 && may_be_copy;
+    let is_copy = page.is_copy() && page.frame_start() == 0 && may_be_copy;
     assert!(page.dirty || page.slot.is_some() || is_copy, "I1: page {index} is clean without a slot");
     assert!(!page.is_segment() || page.slot.is_some_and(|slot| slot.len() >= page.end() as u64));
     let room = if page.frame.is_given() { page.frame.capacity() } else { page.frame.usable() };
-    assert!(page.valid <= room, "page {index}: its frame is too short");
+    assert!(page.len <= room, "page {index}: its frame is too short");
 }

@@ -48,10 +48,10 @@ impl Pager {
         BLOCK.min(self.pool.page_size)
     }
 
-    /// Bytes of spilled page `index` to copy when it moves: its `valid` bytes of content, and what the sums
-    /// cover past it.
-    pub(crate) fn covered(&mut self, index: u64, valid: usize) -> usize {
-        if self.has_sums() { self.table(|table| table.sums.covered(index)).max(valid) } else { valid }
+    /// Bytes of spilled page `index` to copy when it moves: its content, which ends at `end`, and what the
+    /// sums cover past it.
+    pub(crate) fn covered(&mut self, index: u64, end: usize) -> usize {
+        if self.has_sums() { self.table(|table| table.sums.covered(index)).max(end) } else { end }
     }
 
     /// Makes sure that the sums of `len` bytes at `offset` can be noted. Returns false if there is no memory for that.
@@ -293,8 +293,8 @@ impl Pager {
 
     /// The first spilled page from `from` on whose sums cover more than its content: index, slot offset and bytes of content.
     fn next_covered_past_content(&mut self, from: u64) -> Option<(u64, u64, usize)> {
-        self.table(|table| table.next_spilled(from, |index, valid| table.sums.covered(index) > valid))
-            .map(|(index, slot, valid)| (index, slot.offset, valid))
+        self.table(|table| table.next_spilled(from, |index, end| table.sums.covered(index) > end))
+            .map(|(index, slot, end)| (index, slot.offset, end))
     }
 
     /// Makes the sums of spilled pages cover their content and nothing past it. Reads and checks each last
@@ -302,13 +302,13 @@ impl Pager {
     pub(crate) fn fit_sums(&mut self) -> Result<(), SpillError> {
         let size = self.block_bytes();
         let mut from = 0;
-        while let Some((index, store_offset, valid)) = self.next_covered_past_content(from) {
+        while let Some((index, store_offset, end)) = self.next_covered_past_content(from) {
             from = index + 1;
-            let at = (valid - 1) / size * size;
+            let at = (end - 1) / size * size;
             let mut room = [0; BLOCK];
             self.read_block(Span { index, at, part: 1 }, store_offset + at as u64, &mut room)?;
-            let last = sum(&room[..valid - at]);
-            self.table(|table| table.sums.shorten(index, valid, last));
+            let last = sum(&room[..end - at]);
+            self.table(|table| table.sums.shorten(index, end, last));
         }
         Ok(())
     }

@@ -138,7 +138,7 @@ impl State {
                         pager.frame_to_load((span, end), access, readers, &mut self.passed_pages)
                 {
                     self.loading.push(span.index);
-                    Ok(Step::Load(Load { index: span.index, slot, valid: end, frame }))
+                    Ok(Step::Load(Load { index: span.index, slot, end, frame }))
                 } else {
                     let (offset, len) = pager.run_in_store(offset, complete);
                     Ok(Step::Direct { offset, len })
@@ -199,23 +199,19 @@ impl State {
 }
 
 impl Pager {
-    /// A frame for the spilled page of `span`, which has `valid` bytes of content, if it deserves one: while there is memory to spare,
-    /// every page does.
+    /// A frame for the spilled page of `span`, whose content ends at `end`, if it deserves one: while there
+    /// is memory to spare, every page does.
     fn frame_to_load(
         &mut self,
-        (span, valid): (Span, usize),
+        (span, end): (Span, usize),
         access: Access,
         readers: usize,
         passed: &mut PassedPages,
     ) -> Option<Frame> {
         match readers {
-            0 | 1 => self.admit(span, valid, valid, access).map(|(frame, _)| frame),
-            _ => self.spare_to_share(valid).or_else(|| {
-                if access.is_hot() || passed.grant_frame() {
-                    self.frame_of_others(valid, passed)
-                } else {
-                    None
-                }
+            0 | 1 => self.admit(span, end, end, access).map(|(frame, _)| frame),
+            _ => self.spare_to_share(end).or_else(|| {
+                if access.is_hot() || passed.grant_frame() { self.frame_of_others(end, passed) } else { None }
             }),
         }
     }
@@ -223,18 +219,18 @@ impl Pager {
     /// A frame for a spilled page that several readers need: of memory that is to spare, of a page that all of them have
     /// passed, of memory within the share, and else of the coldest of a sample of this content's pages.
     #[cfg(any(feature = "bytes", feature = "tokio"))]
-    pub(crate) fn frame_to_share(&mut self, valid: usize, passed: &mut PassedPages) -> Option<Frame> {
-        self.spare_to_share(valid).or_else(|| self.frame_of_others(valid, passed))
+    pub(crate) fn frame_to_share(&mut self, end: usize, passed: &mut PassedPages) -> Option<Frame> {
+        self.spare_to_share(end).or_else(|| self.frame_of_others(end, passed))
     }
 
     /// One of memory that is to spare.
-    fn spare_to_share(&mut self, valid: usize) -> Option<Frame> {
-        self.find_frame(self.pool.frames.class(valid), self.effort_for_more())
+    fn spare_to_share(&mut self, end: usize) -> Option<Frame> {
+        self.find_frame(self.pool.frames.class(end), self.effort_for_more())
     }
 
     /// One of another page: of the first that all readers have passed, and so on.
-    fn frame_of_others(&mut self, valid: usize, passed: &mut PassedPages) -> Option<Frame> {
-        let need = self.pool.frames.class(valid);
+    fn frame_of_others(&mut self, end: usize, passed: &mut PassedPages) -> Option<Frame> {
+        let need = self.pool.frames.class(end);
         let may_leave = |index| {
             self.table(|table| {
                 table.end_sharing_if_idle(index);
@@ -422,7 +418,7 @@ impl Content {
     }
 
     pub(crate) fn load(&self, mut load: Load) -> Result<(), SpillError> {
-        let read = self.read_store(IoPath::Paged, load.slot.offset, load.frame.first_mut(load.valid));
+        let read = self.read_store(IoPath::Paged, load.slot.offset, load.frame.first_mut(load.end));
         let is_awaited = self.locked(|state| {
             state.end_load(load, read.is_ok());
             state.load_waiters > 0

@@ -114,7 +114,7 @@ impl State {
                 match self.pager.frame_to_share(end, &mut self.passed_pages) {
                     Some(frame) => {
                         self.loading.push(index);
-                        Residence::Load(Load { index, slot, valid: end, frame })
+                        Residence::Load(Load { index, slot, end, frame })
                     }
                     None => Residence::Elsewhere,
                 }

@@ -54,17 +54,17 @@ impl Pager {
         let page = self.pool.page_size;
         let span = self.span(offset, most);
         self.table(|table| {
-            let Location::Spilled { slot, valid } = table.locate(span.index) else { return (0, 0) };
-            let mut len = span.part.min(valid.saturating_sub(span.at));
+            let Location::Spilled { slot, end } = table.locate(span.index) else { return (0, 0) };
+            let mut len = span.part.min(end.saturating_sub(span.at));
             let (mut index, mut next) = (span.index, slot.offset + page as u64);
             // A page that ends early ends the run: the rest of its slot is not content.
             while len < most && (span.at + len).is_multiple_of(page) && len > 0 {
                 index += 1;
                 match table.locate(index) {
-                    Location::Spilled { slot, valid } if slot.offset == next => {
-                        len += valid.min(most - len);
+                    Location::Spilled { slot, end } if slot.offset == next => {
+                        len += end.min(most - len);
                         next = slot.offset + page as u64;
-                        if valid < page {
+                        if end < page {
                             break;
                         }
                     }
@@ -135,15 +135,15 @@ impl Pager {
     /// The slot of page `index`, ready to be written from `at` to `end`, and whether it was allocated for
     /// that. What lies between the content and `at` is filled with zeros.
     fn slot_to_write(&mut self, index: u64, at: usize, end: usize) -> Result<(Slot, bool), SpillError> {
-        let below = self.base_bytes_below(index);
-        if below > 0 && (at > 0 || end < below) {
-            self.bring_to_slot(index, below)?;
+        let in_base = self.base_bytes_of_hole(index);
+        if in_base > 0 && (at > 0 || end < in_base) {
+            self.bring_to_slot(index, in_base)?;
         }
-        let (slot, valid, fresh) = match self.table(|table| table.locate(index)) {
-            Location::Spilled { slot, valid } => {
+        let (slot, content_end, fresh) = match self.table(|table| table.locate(index)) {
+            Location::Spilled { slot, end: content_end } => {
                 let fits = slot.len() >= end as u64;
-                let slot = if fits { slot } else { self.relocate(index, slot, valid)? };
-                (self.charge_spilled(index, slot, valid, end)?, valid, false)
+                let slot = if fits { slot } else { self.relocate(index, slot, content_end)? };
+                (self.charge_spilled(index, slot, content_end, end)?, content_end, false)
             }
             location @ (Location::Hole | Location::Memory | Location::InTransit) => {
                 debug_assert_eq!(location, Location::Hole, "what is in memory is written there");
@@ -153,8 +153,8 @@ impl Pager {
                 (self.allocate_in_place(index, self.pool.page_size, end)?, 0, true)
             }
         };
-        if at > valid
-            && let Err(error) = self.write_zeros(index, slot, valid, at)
+        if at > content_end
+            && let Err(error) = self.write_zeros(index, slot, content_end..at)
         {
             if fresh {
                 self.free_fresh(index, slot);
@@ -168,9 +168,9 @@ impl Pager {
     /// and whether it was allocated for that. `None` also for a page in memory.
     fn slot_beside(&mut self, index: u64, offset: u64, part: usize) -> Option<(Slot, bool)> {
         match self.table(|table| table.locate(index)) {
-            Location::Spilled { slot, valid } => {
+            Location::Spilled { slot, end } => {
                 let is_beside = slot.offset == offset && slot.len() >= part as u64;
-                let slot = is_beside.then(|| self.charge_spilled(index, slot, valid, part).ok())??;
+                let slot = is_beside.then(|| self.charge_spilled(index, slot, end, part).ok())??;
                 Some((slot, false))
             }
             Location::Memory | Location::InTransit => None,
@@ -211,15 +211,15 @@ impl Pager {
         }
         self.table(|table| {
             let before = match table.locate(index) {
-                Location::Spilled { slot: same, valid } if same == slot && valid >= written.end => return,
-                Location::Spilled { valid, .. } => valid,
+                Location::Spilled { slot: same, end } if same == slot && end >= written.end => return,
+                Location::Spilled { end, .. } => end,
                 Location::Hole | Location::Memory | Location::InTransit => 0,
             };
             table.remove(index);
-            table.put(index, Page::Spilled { slot, valid: before.max(written.end) });
+            table.put(index, Page::Spilled { slot, end: before.max(written.end) });
         });
         if is_fresh {
-            self.forget_below(index);
+            self.forget_in_base(index);
         }
         written.len()
     }
@@ -230,28 +230,29 @@ impl Pager {
         self.free_slot(slot);
     }
 
-    /// Charges the slot of spilled page `index` as far as its first `end` bytes need.
+    /// Charges the slot of spilled page `index`, whose content ends at `content_end`, as far as its first
+    /// `end` bytes need.
     fn charge_spilled(
         &mut self,
         index: u64,
         slot: Slot,
-        valid: usize,
+        content_end: usize,
         end: usize,
     ) -> Result<Slot, SpillError> {
         let charged = self.charge_slot(slot, end)?;
         if charged != slot {
             self.table(|table| {
                 table.remove(index);
-                table.put(index, Page::Spilled { slot: charged, valid });
+                table.put(index, Page::Spilled { slot: charged, end: content_end });
             });
         }
         Ok(charged)
     }
 
-    /// Moves a spilled page to a slot in which it can grow to a page. Its checksums stay valid: all bytes that they cover
-    /// are copied. On an error the page is still in its old slot.
-    pub(crate) fn relocate(&mut self, index: u64, from: Slot, valid: usize) -> Result<Slot, SpillError> {
-        let len = self.covered(index, valid);
+    /// Moves a spilled page to a slot in which it can grow to a page. Its checksums still hold: all bytes
+    /// that they cover are copied. On an error the page is still in its old slot.
+    pub(crate) fn relocate(&mut self, index: u64, from: Slot, end: usize) -> Result<Slot, SpillError> {
+        let len = self.covered(index, end);
         let to = self.allocate_in_place(index, self.pool.page_size, len)?;
         if let Err(error) = self.copy_slot(from, to, len) {
             self.free_slot(to);
@@ -259,7 +260,7 @@ impl Pager {
         }
         self.table(|table| {
             table.remove(index);
-            table.put(index, Page::Spilled { slot: to, valid });
+            table.put(index, Page::Spilled { slot: to, end });
         });
         self.free_slot(from);
         Ok(to)
@@ -285,12 +286,12 @@ impl Pager {
         Ok(())
     }
 
-    /// Fills page `index` with zeros from `valid`, the end of its content, to `end`.
-    fn write_zeros(&mut self, index: u64, slot: Slot, valid: usize, end: usize) -> Result<(), SpillError> {
+    /// Fills `gap` of page `index`, which begins at the end of its content, with zeros.
+    fn write_zeros(&mut self, index: u64, slot: Slot, gap: Range<usize>) -> Result<(), SpillError> {
         let start = index * self.pool.page_size as u64;
-        let mut at = valid;
-        while at < end {
-            let zeros = &ZEROS[..ZEROS.len().min(end - at)];
+        let mut at = gap.start;
+        while at < gap.end {
+            let zeros = &ZEROS[..ZEROS.len().min(gap.end - at)];
             let (written, result) =
                 self.write_spilled(IoPath::Paged, start + at as u64, slot.offset + at as u64, zeros);
             result?;

@@ -104,11 +104,9 @@ impl Pager {
         let page_size = self.pool.page_size as u64;
         self.table(|table| {
             let (mut slack, mut from) = (Vec::new(), 0);
-            while let Some((index, _, valid)) =
-                table.next_spilled(from, |_, valid| (valid as u64) < page_size)
-            {
+            while let Some((index, _, end)) = table.next_spilled(from, |_, end| (end as u64) < page_size) {
                 slack.try_reserve(1).ok()?;
-                slack.push((index * page_size + valid as u64, page_size - valid as u64));
+                slack.push((index * page_size + end as u64, page_size - end as u64));
                 from = index + 1;
             }
             Some(slack)

@@ -111,7 +111,7 @@ impl Pager {
         let len = page.frame.usable().min(span.part);
         match import.read(page.frame.first_mut(len)) {
             Ok(read @ 1..) => {
-                page.valid = read;
+                page.len = read;
                 // Without memory to note the page, the bytes are read again and written to the store.
                 Ok(if self.open(span.index, page, passing) { read } else { 0 })
             }

@@ -20,8 +20,8 @@ use crate::pages::resident::Resident;
 pub(crate) struct Load {
     pub(crate) index: u64,
     pub(crate) slot: Slot,
-    /// Bytes of content in the slot.
-    pub(crate) valid: usize,
+    /// The end of the page's content.
+    pub(crate) end: usize,
     pub(crate) frame: Frame,
 }
 
@@ -29,17 +29,17 @@ impl Pager {
     /// Ends a load, of which `is_read` says whether the frame has what the slot had. Gives the frame back if the page cannot come to
     /// memory.
     pub(crate) fn end_load(&mut self, load: Load, is_read: bool) {
-        let Load { index, slot, valid, frame } = load;
+        let Load { index, slot, end, frame } = load;
         let can_come = is_read
             && self.table(|table| {
-                table.locate(index) == Location::Spilled { slot, valid } && table.reserve_for_load(index)
+                table.locate(index) == Location::Spilled { slot, end } && table.reserve_for_load(index)
             });
         if !can_come {
             self.recycle_frame(frame);
             return;
         }
         let mut page = Resident::whole(frame, false, Some(slot));
-        page.valid = valid;
+        page.len = end;
         self.table(|table| {
             table.remove(index);
             table.put(index, Page::Resident(page));

@@ -45,8 +45,8 @@ impl Pager {
         usize::try_from(left).map_or(page, |left| left.min(page))
     }
 
-    /// The same; 0 if the page is no hole.
-    pub(crate) fn base_bytes_below(&mut self, index: u64) -> usize {
+    /// As [`base_bytes`](Pager::base_bytes); 0 if the page is no hole.
+    pub(crate) fn base_bytes_of_hole(&mut self, index: u64) -> usize {
         let bytes = self.base_bytes(index);
         if bytes > 0 && self.table(|table| table.locate(index)) == Location::Hole { bytes } else { 0 }
     }
@@ -69,9 +69,9 @@ impl Pager {
     /// Where the first page begins, at or after `from`, that is no hole, or `from` if that lies in one.
     pub(crate) fn next_data(&mut self, from: u64) -> Result<Option<u64>, SpillError> {
         let page = self.pool.page_size as u64;
-        let below = self.base().map_or(Ok(None), |base| base.next_data(from))?;
+        let in_base = self.base().map_or(Ok(None), |base| base.next_data(from))?;
         let own = self.own_table.as_mut().and_then(|table| table.with(|table| table.next_page(from / page)));
-        Ok(own.map(|index| from.max(index * page)).into_iter().chain(below).min())
+        Ok(own.map(|index| from.max(index * page)).into_iter().chain(in_base).min())
     }
 
     /// Copies the page of `span` from the base to the window, if small operations come to it one after another and there is a
@@ -87,7 +87,7 @@ impl Pager {
             former => {
                 former.into_iter().for_each(|frame| self.recycle_frame(frame));
                 let effort = self.effort_for_more();
-                self.find_frame(need, effort).or_else(|| self.find_frame_below(need))
+                self.find_frame(need, effort).or_else(|| self.find_frame_from_base(need))
             }
         };
         match frame {
@@ -126,10 +126,10 @@ impl Pager {
             self.recycle_frame(page.into_frame());
             return Err(error);
         }
-        page.valid = len;
+        page.len = len;
         let is_open = self.open(index, page, passing);
         if is_open && dirty {
-            self.forget_below(index);
+            self.forget_in_base(index);
         }
         Ok(is_open)
     }
@@ -146,25 +146,25 @@ impl Pager {
         });
     }
 
-    /// Brings page `index`, of which the base has `below` bytes, from there to a slot in which it can grow. On an error the page
-    /// is still in the base.
-    pub(crate) fn bring_to_slot(&mut self, index: u64, below: usize) -> Result<(), SpillError> {
+    /// Brings page `index`, of which the base has `len` bytes, from there to a slot in which it can grow. On
+    /// an error the page is still in the base.
+    pub(crate) fn bring_to_slot(&mut self, index: u64, len: usize) -> Result<(), SpillError> {
         if !self.table(|table| table.reserve_for_leave(index)) {
             return Err(SpillError::OutOfMemory);
         }
-        let slot = self.allocate_in_place(index, self.pool.page_size, below)?;
-        let mut frame = self.pool.spare_frame(self.pool.frames.class(below));
+        let slot = self.allocate_in_place(index, self.pool.page_size, len)?;
+        let mut frame = self.pool.spare_frame(self.pool.frames.class(len));
         let mut block = [0; COPY_BLOCK];
         let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity()));
-        let copied = self.copy_from_base(index, slot.offset, below, room);
+        let copied = self.copy_from_base(index, slot.offset, len, room);
         frame.into_iter().for_each(|frame| self.pool.frames.recycle(frame));
         if let Err(error) = copied {
             self.table(|table| table.sums.forget(index));
             self.free_slot(slot);
             return Err(error);
         }
-        self.table(|table| table.put(index, Page::Spilled { slot, valid: below }));
-        self.forget_below(index);
+        self.table(|table| table.put(index, Page::Spilled { slot, end: len }));
+        self.forget_in_base(index);
         Ok(())
     }
 
@@ -188,7 +188,7 @@ impl Pager {
     }
 
     /// Frees what the base has of page `index`, which is no hole any more, if nobody else sees it.
-    pub(crate) fn forget_below(&mut self, index: u64) {
+    pub(crate) fn forget_in_base(&mut self, index: u64) {
         let (page, bytes) = (self.pool.page_size as u64, self.base_bytes(index));
         if bytes < self.pool.page_size {
             return;
@@ -208,7 +208,7 @@ impl Pager {
     }
 
     /// A frame of at least `bytes` at the cost of the base, in a pool for one buffer: nobody else takes memory there.
-    pub(crate) fn find_frame_below(&mut self, bytes: usize) -> Option<Frame> {
+    pub(crate) fn find_frame_from_base(&mut self, bytes: usize) -> Option<Frame> {
         // An eviction needs the store.
         if self.pool.registry.is_some() || store_access::is_resident_only() {
             return None;

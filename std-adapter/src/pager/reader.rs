@@ -143,7 +143,7 @@ impl Reader {
     /// Bytes of the window that the reader may have now, `most` at most. Less than a frame's if memory is too short for any.
     fn window_len(&self, most: usize) -> usize {
         let share = usize::try_from(self.pool.active_share()).unwrap_or(usize::MAX);
-        self.pool.frames.class_below(share.min(most))
+        self.pool.frames.class_within(share.min(most))
     }
 
     fn window_ends_at(&mut self, offset: u64) -> bool {
@@ -163,8 +163,8 @@ impl Reader {
         let len = frame.capacity().min(page - at).min(self.reach);
         let read = content.read_at(offset, frame.first_mut(len));
         match read {
-            Ok(valid) if valid > 0 => {
-                let copy = Resident::copy(frame, at, valid);
+            Ok(len) if len > 0 => {
+                let copy = Resident::copy(frame, at, len);
                 self.table(|table| table.open(index, copy, false));
                 Ok(())
             }

@@ -144,12 +144,12 @@ impl Pager {
 
     /// Loads a spilled page into the window if it deserves a frame, or a segment of it, and returns whether it did.
     pub(crate) fn load(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
-        let Location::Spilled { valid, .. } = self.table(|table| table.locate(span.index)) else {
+        let Location::Spilled { end, .. } = self.table(|table| table.locate(span.index)) else {
             return Ok(false);
         };
         // A write past the content needs a frame that has the whole page, and the gap as well.
-        let least = if span.at < valid { self.shortest_segment() } else { span.at + 1 };
-        let Some((frame, passing)) = self.admit(span, valid, least, access) else { return Ok(false) };
+        let least = if span.at < end { self.shortest_segment() } else { span.at + 1 };
+        let Some((frame, passing)) = self.admit(span, end, least, access) else { return Ok(false) };
         self.load_into(frame, span, passing)
     }
 
@@ -157,24 +157,24 @@ impl Pager {
     /// `span` on. Returns false if there are none, if they cannot be checked or if there is no memory to note it; the access, which may not need the bad
     /// block, is to go directly to the slot.
     pub(crate) fn load_into(&mut self, frame: Frame, span: Span, passing: bool) -> Result<bool, SpillError> {
-        let Location::Spilled { slot, valid } = self.table(|table| table.locate(span.index)) else {
+        let Location::Spilled { slot, end } = self.table(|table| table.locate(span.index)) else {
             self.give_back(frame);
             return Ok(false);
         };
-        if frame.capacity() < valid && (span.at >= valid || frame.capacity() < self.shortest_segment()) {
+        if frame.capacity() < end && (span.at >= end || frame.capacity() < self.shortest_segment()) {
             self.give_back(frame);
             return Ok(false);
         }
-        let mut page = if frame.capacity() >= valid {
+        let mut page = if frame.capacity() >= end {
             Resident::whole(frame, false, Some(slot))
         } else {
-            Resident::segment(frame, slot, self.first_of_segment(span.at), valid)
+            Resident::segment(frame, slot, self.first_of_segment(span.at), end)
         };
-        let (base, len) = (page.base(), page.frame.usable().min(valid - page.base()));
-        let offset = span.index * self.pool.page_size as u64 + base as u64;
+        let (start, len) = (page.frame_start(), page.frame.usable().min(end - page.frame_start()));
+        let offset = span.index * self.pool.page_size as u64 + start as u64;
         let room = page.frame.first_mut(len);
-        let read = self.read_spilled(IoPath::Paged, offset, slot.offset + base as u64, room);
-        page.valid = len;
+        let read = self.read_spilled(IoPath::Paged, offset, slot.offset + start as u64, room);
+        page.len = len;
         match read {
             Ok(n) if n == len => {}
             Ok(_) | Err(SpillError::Corrupted { .. }) => {

@@ -75,7 +75,7 @@ impl Pager {
         }
         self.pool.note_miss(self.own_table());
         let need = self.pool.frames.class(need);
-        let found = self.find_in_share(need, held, Effort::Idle).or_else(|| self.find_frame_below(need));
+        let found = self.find_in_share(need, held, Effort::Idle).or_else(|| self.find_frame_from_base(need));
         found.or_else(|| self.evict_coldest(need))
     }
 
@@ -112,7 +112,7 @@ impl Pager {
         if !access.is_small() {
             return None;
         }
-        if let Some(frame) = self.find_frame_below(len.max(least)) {
+        if let Some(frame) = self.find_frame_from_base(len.max(least)) {
             return Some((frame, false));
         }
         let (victim, passing) = self.choose_victim(access)?;
@@ -293,12 +293,12 @@ impl Pager {
             }
             Ok(Some(slot)) => {
                 let outgrown = resident.slot.filter(|old| old.offset != slot.offset);
-                let (valid, written, dirty) = (resident.end(), resident.valid, resident.dirty);
-                self.table(|table| table.put(index, Page::Spilled { slot, valid }));
+                let (end, written, dirty) = (resident.end(), resident.len, resident.dirty);
+                self.table(|table| table.put(index, Page::Spilled { slot, end }));
                 // Only now: it wakes those that wait for room.
                 outgrown.into_iter().for_each(|outgrown| self.free_slot(outgrown));
                 if resident.slot.is_none() {
-                    self.forget_below(index); // it was a copy when it was written to
+                    self.forget_in_base(index); // it was a copy when it was written to
                 }
                 self.pool.counters.count_eviction();
                 self.count_spills(reason, u64::from(dirty), written);

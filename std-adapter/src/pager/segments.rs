@@ -20,7 +20,7 @@ impl Pager {
     /// none.
     pub(crate) fn segment_len(&self) -> usize {
         let share = usize::try_from(self.share()).unwrap_or(usize::MAX);
-        self.pool.frames.class_below(share)
+        self.pool.frames.class_within(share)
     }
 
     /// How much effort a frame is worth that is longer than the share may allow.
@@ -65,8 +65,8 @@ impl Pager {
     /// longer slot if need be.
     pub(crate) fn make_slot_reach(&mut self, span: Span) -> bool {
         match self.table(|table| table.locate(span.index)) {
-            Location::Spilled { slot, valid } if slot.len() <= span.at as u64 => {
-                self.relocate(span.index, slot, valid).is_ok()
+            Location::Spilled { slot, end } if slot.len() <= span.at as u64 => {
+                self.relocate(span.index, slot, end).is_ok()
             }
             _ => true,
         }
@@ -80,30 +80,30 @@ impl Pager {
         frame: Frame,
         index: u64,
     ) -> Result<Option<Resident>, SpillError> {
-        let Location::Spilled { slot, valid } = self.table(|table| table.locate(index)) else {
+        let Location::Spilled { slot, end } = self.table(|table| table.locate(index)) else {
             self.give_back(frame);
             return Ok(None);
         };
-        let base = self.first_of_segment(valid);
-        let end = (base + frame.capacity()).min(self.pool.page_size);
-        let is_short = slot.len() < end as u64;
-        let slot = if is_short { self.relocate(index, slot, valid).unwrap_or(slot) } else { slot };
-        let has_room = valid < end && (valid as u64) < slot.len();
+        let start = self.first_of_segment(end);
+        let reach = (start + frame.capacity()).min(self.pool.page_size);
+        let is_short = slot.len() < reach as u64;
+        let slot = if is_short { self.relocate(index, slot, end).unwrap_or(slot) } else { slot };
+        let has_room = end < reach && (end as u64) < slot.len();
         if !has_room || frame.capacity() < self.shortest_segment() {
             self.give_back(frame);
             return Ok(None);
         }
-        let mut page = Resident::segment(frame, slot, base, valid);
-        let room = page.frame.first_mut(valid - base);
-        let offset = index * self.pool.page_size as u64 + base as u64;
+        let mut page = Resident::segment(frame, slot, start, end);
+        let room = page.frame.first_mut(end - start);
+        let offset = index * self.pool.page_size as u64 + start as u64;
         let read = if room.is_empty() {
             Ok(0)
         } else {
-            self.read_spilled(IoPath::Paged, offset, slot.offset + base as u64, room)
+            self.read_spilled(IoPath::Paged, offset, slot.offset + start as u64, room)
         };
-        page.valid = valid - base;
+        page.len = end - start;
         match read {
-            Ok(n) if n == page.valid => Ok(Some(page)),
+            Ok(n) if n == page.len => Ok(Some(page)),
             Ok(_) | Err(SpillError::Corrupted { .. }) => {
                 self.give_back(page.into_frame());
                 Ok(None)

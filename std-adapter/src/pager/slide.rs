@@ -55,7 +55,7 @@ impl Pager {
             }
         };
         let outgrown = page.slot.filter(|old| old.offset != slot.offset);
-        let written = if page.dirty || outgrown.is_some() { page.valid } else { 0 } + along.len();
+        let written = if page.dirty || outgrown.is_some() { page.len } else { 0 } + along.len();
         self.pool.counters.count_eviction();
         let end = span.at + along.len();
         let frame = page.into_frame();
@@ -66,7 +66,7 @@ impl Pager {
                 None
             }
             frame => {
-                self.table(|table| table.put(index, Page::Spilled { slot, valid: end }));
+                self.table(|table| table.put(index, Page::Spilled { slot, end }));
                 Some(frame)
             }
         };
@@ -113,7 +113,8 @@ impl Pager {
     /// Writes what a page has in its frame, unless `slot` has that already, and `along` behind it.
     pub(crate) fn write_with(&mut self, slot: Slot, page: &Resident, along: &[u8]) -> Result<(), SpillError> {
         let is_stored = !page.dirty && page.slot.is_some_and(|old| old.offset == slot.offset);
-        let (start, content) = if is_stored { (page.end(), &[][..]) } else { (page.base(), page.content()) };
+        let (start, content) =
+            if is_stored { (page.end(), &[][..]) } else { (page.frame_start(), page.content()) };
         let offset = slot.offset + start as u64;
         if along.is_empty() {
             return self.write_store(IoPath::Paged, offset, content).1;

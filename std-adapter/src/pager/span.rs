@@ -50,7 +50,7 @@ impl Pinned {
     pub(crate) fn new(location: Location) -> Option<Self> {
         match location {
             Location::Memory => Some(Pinned::Memory),
-            Location::Spilled { slot, valid } => Some(Pinned::Slot { slot, end: valid }),
+            Location::Spilled { slot, end } => Some(Pinned::Slot { slot, end }),
             Location::Hole => Some(Pinned::Hole),
             Location::InTransit => None,
         }

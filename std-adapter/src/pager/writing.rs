@@ -90,7 +90,7 @@ impl Pager {
             page.expect("I1: a pinned page stays").write(span.at, data);
         });
         if page == Pinned::Hole {
-            self.forget_below(span.index);
+            self.forget_in_base(span.index);
         }
         Ok(len)
     }
@@ -123,8 +123,9 @@ impl Pager {
         self.table(|table| table.resident(span.index).map_or(0, |page| page.room(span.at))).min(span.part)
     }
 
-    /// Opens the window on a page whose old bytes, in `slot` or below, are not needed, if it deserves a frame. If it has any, the
-    /// frame must take all of `span`: the write may get no further, and then those past it are needed.
+    /// Opens the window on a page whose old bytes, in `slot` or in the base, are not needed, if it deserves a
+    /// frame. If it has any, the frame must take all of `span`: the write may get no further, and then those
+    /// past it are needed.
     fn open_unread(&mut self, span: Span, access: Access, slot: Option<Slot>) -> Way {
         let Some((frame, passing)) = self.admit(span, 0, span.at + 1, access) else { return Way::Slot };
         let room = frame.capacity().saturating_sub(span.at).min(span.part);
@@ -200,10 +201,10 @@ impl Pager {
     pub(crate) fn open_in_the_rest(&mut self, span: Span, keeps: bool) -> Result<bool, SpillError> {
         let covered = if keeps { 0 } else { span.covered() };
         let (slot, stored) = match self.table(|table| table.locate(span.index)) {
-            Location::Spilled { slot, valid } => (Some(slot), if valid > covered { valid } else { 0 }),
+            Location::Spilled { slot, end } => (Some(slot), if end > covered { end } else { 0 }),
             Location::Hole if self.base_bytes(span.index) > covered => {
-                let below = self.base_bytes(span.index);
-                let frame = self.find_frame(span.end().max(below), Effort::Spare);
+                let in_base = self.base_bytes(span.index);
+                let frame = self.find_frame(span.end().max(in_base), Effort::Spare);
                 return frame.map_or(Ok(false), |frame| self.fill_from_base(frame, span.index, true, false));
             }
             Location::Hole => (None, 0),

@@ -12,7 +12,7 @@ impl Table {
         let page_size = self.page_size();
         self.window_index() != Some(index)
             && self.locate(index) == Location::Memory
-            && self.resident(index).is_some_and(|page| !page.is_segment() && page.valid == page_size)
+            && self.resident(index).is_some_and(|page| !page.is_segment() && page.len == page_size)
     }
 
     /// Whether page `index` is such a page, and was never spilled.

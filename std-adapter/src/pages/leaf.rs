@@ -30,7 +30,7 @@ pub(crate) enum State {
     /// Made by [`State::spilled`] and read by [`State::slot`].
     Spilled {
         offset: u64,
-        valid: u32,
+        end: u32,
         /// Blocks that are charged; [`CHARGED_WHOLE`] if all are. Of a slot of [`PARTS`], its parts.
         charged: u16,
         /// The binary logarithm of the slot's length, or [`PARTS`].
@@ -42,29 +42,29 @@ pub(crate) enum State {
 
 impl State {
     /// The length of `slot` is a power of two, or less than a block.
-    pub(crate) fn spilled(slot: Slot, valid: usize) -> State {
+    pub(crate) fn spilled(slot: Slot, end: usize) -> State {
         let len = slot.len();
         debug_assert!(len.is_power_of_two() || (len < BLOCK && slot.is_charged_whole()));
         #[expect(clippy::cast_possible_truncation, reason = "a page has 16 MiB at most")]
-        let (valid, order, blocks, parts) =
-            (valid as u32, len.ilog2() as u8, (slot.charged() / BLOCK) as u16, (len / PART) as u16);
+        let (end, order, blocks, parts) =
+            (end as u32, len.ilog2() as u8, (slot.charged() / BLOCK) as u16, (len / PART) as u16);
         let (charged, order) = match len.is_power_of_two() {
             true if slot.is_charged_whole() => (CHARGED_WHOLE, order),
             true => (blocks, order),
             false => (parts, PARTS),
         };
-        State::Spilled { offset: slot.offset, valid, charged, order }
+        State::Spilled { offset: slot.offset, end, charged, order }
     }
 
-    /// The slot of a spilled page, and how many bytes of it are content.
+    /// The slot of a spilled page, and the end of its content.
     pub(crate) fn slot(&self) -> Option<(Slot, usize)> {
-        let State::Spilled { offset, valid, charged, order } = *self else { return None };
+        let State::Spilled { offset, end, charged, order } = *self else { return None };
         let slot = match order {
             PARTS => Slot::new(offset, u64::from(charged) * PART),
             _ if charged == CHARGED_WHOLE => Slot::new(offset, 1 << order),
             _ => Slot::new(offset, 1 << order).with_charge(u64::from(charged) * BLOCK),
         };
-        Some((slot, valid as usize))
+        Some((slot, end as usize))
     }
 }
 
@@ -158,9 +158,9 @@ mod tests {
 
     #[test]
     fn a_slot_is_the_same_after_packing() {
-        for (offset, len, valid) in [(0, 1, 0), (4096, 4096, 17), (u64::MAX, 16 << 20, 16 << 20)] {
+        for (offset, len, end) in [(0, 1, 0), (4096, 4096, 17), (u64::MAX, 16 << 20, 16 << 20)] {
             let slot = Slot::new(offset, len);
-            assert_eq!(State::spilled(slot, valid).slot(), Some((slot, valid)));
+            assert_eq!(State::spilled(slot, end).slot(), Some((slot, end)));
         }
         for parts in 1..BLOCK / PART {
             let slot = Slot::new(3 * PART, parts * PART);

@@ -21,8 +21,8 @@ pub(crate) enum Page {
     /// In a slot, and in no frame.
     Spilled {
         slot: Slot,
-        /// How many bytes are content; at most the slot's length.
-        valid: usize,
+        /// The end of the content, as an offset in the page; at most the slot's length.
+        end: usize,
     },
     /// Between its frame and a slot: a reclaiming thread is writing it, or the transit has ended and is not
     /// settled yet.
@@ -40,7 +40,7 @@ pub(crate) enum Location {
     Memory,
     Spilled {
         slot: Slot,
-        valid: usize,
+        end: usize,
     },
     /// Between its frame and a slot. `Table::transit` returns the transit.
     InTransit,
@@ -51,13 +51,13 @@ pub(crate) enum View<'a> {
     Resident(&'a Resident),
     InTransit(&'a Arc<Transit>),
     Shared(&'a Arc<Resident>),
-    Spilled { slot: Slot, valid: usize },
+    Spilled { slot: Slot, end: usize },
 }
 
 impl From<Outcome> for Page {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Arrived { slot, valid, .. } => Page::Spilled { slot, valid },
+            Outcome::Arrived { slot, end, .. } => Page::Spilled { slot, end },
             Outcome::Returned(resident) => Page::Resident(resident),
         }
     }

@@ -136,7 +136,7 @@ impl PageMap {
         let Some(leaves) = leaves else { handle_alloc_error(Layout::new::<Entry>()) };
         let state = match page {
             Page::Hole => State::Hole,
-            Page::Spilled { slot, valid } => State::spilled(slot, valid),
+            Page::Spilled { slot, end } => State::spilled(slot, end),
             Page::InTransit(transit) => {
                 leaves.returning += 1;
                 State::InTransit(transit)
@@ -170,9 +170,9 @@ impl PageMap {
         })
     }
 
-    /// Counts an access to page `index` as [`touch`](PageMap::touch) does, and returns the page, if it is resident and `is_sought`, or
-    /// spilled and with its bytes of content and its heat `may_go_past`. `None`, and nothing has changed, also when it is time to halve
-    /// all heat.
+    /// Counts an access to page `index` as [`touch`](PageMap::touch) does, and returns the page, if it is
+    /// resident and `is_sought`, or spilled and with the end of its content and its heat `may_go_past`.
+    /// `None`, and nothing has changed, also when it is time to halve all heat.
     pub(crate) fn visit(
         &mut self,
         index: u64,
@@ -187,7 +187,7 @@ impl PageMap {
             State::Resident(at) => {
                 Visited::Resident(Some(&mut resident.get_mut(*at)?.page).filter(|page| is_sought(page))?)
             }
-            state => Visited::Spilled(state.slot().filter(|(_, valid)| may_go_past(*valid, heat))?.0),
+            state => Visited::Spilled(state.slot().filter(|(_, end)| may_go_past(*end, heat))?.0),
         };
         *until_cooling = until_cooling.checked_sub(1)?;
         entry.heat = heat;
@@ -312,7 +312,7 @@ impl Leaves {
         match &entry.state {
             State::Hole => None,
             State::Resident(at) => Some(View::Resident(&self.resident.get(*at)?.page)),
-            State::Spilled { .. } => entry.state.slot().map(|(slot, valid)| View::Spilled { slot, valid }),
+            State::Spilled { .. } => entry.state.slot().map(|(slot, end)| View::Spilled { slot, end }),
             State::InTransit(transit) => Some(View::InTransit(transit)),
             State::Shared(page) => Some(View::Shared(page)),
         }
@@ -336,7 +336,7 @@ impl Leaves {
                 Page::Shared(page)
             }
             State::Spilled { .. } | State::Hole => {
-                state.slot().map_or(Page::Hole, |(slot, valid)| Page::Spilled { slot, valid })
+                state.slot().map_or(Page::Hole, |(slot, end)| Page::Spilled { slot, end })
             }
         }
     }

@@ -1,7 +1,8 @@
 //! The bytes of a page in memory: of the whole page, or of a *segment* of it.
 //!
-//! The frame of a segment has bytes from its base on; what lies elsewhere in the page is in the slot. A page that is
-//! appended to is a segment once its beginning went to the slot: so an append never reads what is there.
+//! The frame of a segment has bytes from its start on; what lies elsewhere in the page is in the slot. A page
+//! that is appended to is a segment once its beginning went to the slot: so an append never reads what is
+//! there.
 //!
 //! Promises:
 //!
@@ -24,14 +25,15 @@ use crate::memory::page_frame::PageFrame;
 pub(crate) struct Resident {
     pub(crate) frame: PageFrame,
     /// How many bytes, from the frame's beginning, are content; at most what was ever written to the frame.
-    pub(crate) valid: usize,
+    /// The content of the page ends at [`end`](Resident::end).
+    pub(crate) len: usize,
     /// The frame is newer than the slot, or there is content and no slot.
     pub(crate) dirty: bool,
     /// If the page is clean, has the same bytes; if it is dirty, is reserved for the next write, which may
     /// need a longer one.
     pub(crate) slot: Option<Slot>,
     /// The offset in the page of the frame's first byte. At most `stored`.
-    base: u32,
+    frame_start: u32,
     /// Of a segment: how many bytes, from the page's beginning, the slot has, though the frame may have newer ones. 0
     /// if the frame has the whole page.
     stored: u32,
@@ -55,36 +57,37 @@ impl Resident {
     /// A whole page. The frame has nothing of it yet.
     pub(crate) fn whole(mut frame: Frame, dirty: bool, slot: Option<Slot>) -> Self {
         frame.use_first(frame.capacity());
-        Resident { frame: frame.into(), valid: 0, dirty, slot, base: 0, stored: 0 }
+        Resident { frame: frame.into(), len: 0, dirty, slot, frame_start: 0, stored: 0 }
     }
 
-    /// A clean segment from `base` on of a page of which `slot` has the first `stored` bytes. The frame has nothing yet.
-    pub(crate) fn segment(mut frame: Frame, slot: Slot, base: usize, stored: usize) -> Self {
-        debug_assert!(base <= stored && stored > 0);
+    /// A clean segment from `start` on of a page of which `slot` has the first `stored` bytes. The frame has
+    /// nothing yet.
+    pub(crate) fn segment(mut frame: Frame, slot: Slot, start: usize, stored: usize) -> Self {
+        debug_assert!(start <= stored && stored > 0);
         frame.use_first(room_of_segment(
             frame.capacity(),
-            base,
+            start,
             usize::try_from(slot.len()).unwrap_or(usize::MAX),
         ));
-        let (base, stored) = (short(base), short(stored));
-        Resident { frame: frame.into(), valid: 0, dirty: false, slot: Some(slot), base, stored }
+        let (frame_start, stored) = (short(start), short(stored));
+        Resident { frame: frame.into(), len: 0, dirty: false, slot: Some(slot), frame_start, stored }
     }
 
     /// A whole page of given memory, which has no slot yet.
     pub(crate) fn given(page: GivenPage) -> Self {
-        let valid = page.len();
-        Resident { frame: PageFrame::Given(page), valid, dirty: true, slot: None, base: 0, stored: 0 }
+        let len = page.len();
+        Resident { frame: PageFrame::Given(page), len, dirty: true, slot: None, frame_start: 0, stored: 0 }
     }
 
-    /// A copy of `valid` bytes from `base` on of a page that other content has: clean, and without a slot.
-    pub(crate) fn copy(mut frame: Frame, base: usize, valid: usize) -> Self {
+    /// A copy of `len` bytes from `start` on of a page that other content has: clean, and without a slot.
+    pub(crate) fn copy(mut frame: Frame, start: usize, len: usize) -> Self {
         frame.use_first(frame.capacity());
-        Resident { frame: frame.into(), valid, dirty: false, slot: None, base: short(base), stored: 0 }
+        Resident { frame: frame.into(), len, dirty: false, slot: None, frame_start: short(start), stored: 0 }
     }
 
     /// Whether this is a copy of what other content has.
     pub(crate) fn is_copy(&self) -> bool {
-        !self.dirty && self.slot.is_none() && self.valid > 0
+        !self.dirty && self.slot.is_none() && self.len > 0
     }
 
     /// Whether it leaves a frame that can be used again: it is in no given memory.
@@ -101,8 +104,8 @@ impl Resident {
 
     /// The offset in the page of the frame's first byte.
     #[inline(always)]
-    pub(crate) fn base(&self) -> usize {
-        self.base as usize
+    pub(crate) fn frame_start(&self) -> usize {
+        self.frame_start as usize
     }
 
     /// Whether the slot has bytes of the page that the frame has not.
@@ -112,7 +115,7 @@ impl Resident {
 
     /// The end of what the frame has, as an offset in the page.
     pub(crate) fn frame_end(&self) -> usize {
-        self.base() + self.valid
+        self.frame_start() + self.len
     }
 
     /// The end of what the frame has, if it is a segment; 0 if it has the whole page.
@@ -125,27 +128,27 @@ impl Resident {
         self.frame_end().max(self.stored as usize)
     }
 
-    /// What the frame has, from [`base`](Resident::base) on.
+    /// What the frame has, from [`frame_start`](Resident::frame_start) on.
     #[inline(always)]
     pub(crate) fn content(&self) -> &[u8] {
-        &self.frame.bytes()[..self.valid]
+        &self.frame.bytes()[..self.len]
     }
 
     /// The bytes that the frame has from offset `at` of the page on; none if it does not have that one.
     pub(crate) fn content_from(&self, at: usize) -> &[u8] {
-        at.checked_sub(self.base()).and_then(|at| self.content().get(at..)).unwrap_or_default()
+        at.checked_sub(self.frame_start()).and_then(|at| self.content().get(at..)).unwrap_or_default()
     }
 
     /// Where up to `len` bytes at offset `at` of the page are.
     pub(crate) fn part(&self, at: usize, len: usize) -> Part {
-        let (base, stored) = (self.base(), self.stored as usize);
+        let (start, stored) = (self.frame_start(), self.stored as usize);
         let in_frame = self.content_from(at).len();
         if in_frame > 0 {
             return Part::Frame(in_frame.min(len));
         }
         match self.slot {
             Some(slot) if at < stored => {
-                let end = if at < base && self.valid > 0 { base } else { stored };
+                let end = if at < start && self.len > 0 { start } else { stored };
                 Part::Slot(slot, (end - at).min(len))
             }
             _ => Part::Zeros(len),
@@ -165,40 +168,44 @@ impl Resident {
     /// How many bytes can be written to the frame at offset `at` of the page. None to given memory.
     pub(crate) fn room(&self, at: usize) -> usize {
         let past_frame = at.saturating_sub(self.frame_end());
-        let is_before = at < self.base();
+        let is_before = at < self.frame_start();
         // The bytes between what the frame has and `at` would become zeros.
         let would_hide = past_frame > 0 && self.frame_end() < self.stored as usize;
-        if is_before || would_hide { 0 } else { (self.base() + self.frame.usable()).saturating_sub(at) }
+        if is_before || would_hide {
+            0
+        } else {
+            (self.frame_start() + self.frame.usable()).saturating_sub(at)
+        }
     }
 
     /// Writes `data` at offset `at` of the page, where there must be [`room`](Resident::room). A gap between what the frame
     /// has and `at` becomes zeros, and content as well.
     pub(crate) fn write(&mut self, at: usize, data: &[u8]) {
         debug_assert!(data.len() <= self.room(at), "{} bytes at {at}", data.len());
-        let at = at - self.base();
-        if at > self.valid {
-            self.frame.first_mut(at)[self.valid..].fill(0);
+        let at = at - self.frame_start();
+        if at > self.len {
+            self.frame.first_mut(at)[self.len..].fill(0);
         }
         let written = self.frame.write(at, data);
         debug_assert!(written, "the frame reaches to {}", at + data.len());
-        self.valid = self.valid.max(at + data.len());
+        self.len = self.len.max(at + data.len());
         self.dirty |= !data.is_empty();
     }
 
     /// Shortens the content to `end` bytes of the page. The frame has bytes of them.
     pub(crate) fn shorten(&mut self, end: usize) {
-        debug_assert!(end > self.base() || self.base == 0);
-        self.valid = self.valid.min(end - self.base());
+        debug_assert!(end > self.frame_start() || self.frame_start == 0);
+        self.len = self.len.min(end - self.frame_start());
         self.stored = self.stored.min(short(end));
     }
 }
 
-/// How many bytes a segment at `base` can hold in a frame of `capacity` bytes, where its slot has `len`. It ends with a
-/// block of the file system if it can, so that the next one begins with one.
-pub(crate) fn room_of_segment(capacity: usize, base: usize, len: usize) -> usize {
-    let end = (base + capacity).min(len);
+/// How many bytes a segment at `start` can hold in a frame of `capacity` bytes, where its slot has
+/// `slot_len`. It ends with a block of the file system if it can, so that the next one begins with one.
+pub(crate) fn room_of_segment(capacity: usize, start: usize, slot_len: usize) -> usize {
+    let end = (start + capacity).min(slot_len);
     let aligned = end / BLOCK_BYTES * BLOCK_BYTES;
-    (if aligned > base { aligned } else { end }).saturating_sub(base)
+    (if aligned > start { aligned } else { end }).saturating_sub(start)
 }
 
 #[cfg(test)]
@@ -209,9 +216,9 @@ mod tests {
 
     const PAGE: usize = 64 << 10;
 
-    fn segment(len: usize, base: usize, stored: usize) -> Resident {
+    fn segment(len: usize, start: usize, stored: usize) -> Resident {
         let frames = FramePool::new(1 << 20, PAGE);
-        Resident::segment(frames.acquire(len).unwrap(), Slot::new(0, PAGE as u64), base, stored)
+        Resident::segment(frames.acquire(len).unwrap(), Slot::new(0, PAGE as u64), start, stored)
     }
 
     #[test]
@@ -229,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_segment_ends_with_a_block_and_with_its_page() {
-        let room = |base| segment(8192, base, base.max(1)).room(base);
+        let room = |start| segment(8192, start, start.max(1)).room(start);
         assert_eq!([0, 5000, 60_000, 65_535].map(room), [8192, 7288, 5536, 1]);
         assert_eq!(segment(512, 1000, 1000).room(1000), 512, "it is too short to reach the end of a block");
     }

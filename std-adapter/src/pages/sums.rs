@@ -131,7 +131,7 @@ impl PageSums {
 
     /// The sums of what a page has in its frame.
     fn of_frame(page: &Resident) -> Result<Self, TryReserveError> {
-        let (first, goes_on) = (page.base() / BLOCK, page.frame_end() < page.end());
+        let (first, goes_on) = (page.frame_start() / BLOCK, page.frame_end() < page.end());
         Ok(PageSums { first, goes_on, covered: page.frame_end(), ..PageSums::of(page.content())? })
     }
 }

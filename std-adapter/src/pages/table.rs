@@ -34,8 +34,8 @@
 //! The page of the owner's current operation is pinned and is not reclaimed. Any other page in memory may
 //! turn out to be in transit, spilled or a hole each time the owner enters the table.
 //!
-//! The bytes of a page past its `valid` are zeros, whatever the frame or the slot has there. So growing costs
-//! nothing, and a recycled frame need not be cleared.
+//! The bytes of a page past the end of its content are zeros, whatever the frame or the slot has there. So
+//! growing costs nothing, and a recycled frame need not be cleared.
 //!
 //! Held by: `std-adapter/src/pages/table/tests.rs`, `tests/tests/spill_model.rs`, `std-adapter/src/models.rs`
 //! (loom).
@@ -54,7 +54,7 @@ use std::collections::VecDeque;
 /// lookup.
 #[derive(Debug)]
 pub(crate) struct Window {
-    /// The offset of the page's first byte in the stream.
+    /// The position in the stream of the frame's first byte.
     start: u64,
     resident: Resident,
     /// A sequential pass loaded the page, and evicts it when it moves on. False once [`Table::focus`] has
@@ -129,10 +129,11 @@ impl Table {
     /// that was ever written.
     #[inline(always)]
     pub(crate) fn window_mut(&mut self, offset: u64, len: usize) -> Option<&mut [u8]> {
-        let Window { start, resident: Resident { frame, valid, dirty, .. }, .. } = self.window.as_mut()?;
-        let at = distance(*start, offset, *valid)?;
+        let Window { start, resident: Resident { frame, len: content, dirty, .. }, .. } =
+            self.window.as_mut()?;
+        let at = distance(*start, offset, *content)?;
         let bytes = frame.written_mut(at, len)?;
-        *valid = (*valid).max(at + len);
+        *content = (*content).max(at + len);
         *dirty |= len > 0;
         Some(bytes)
     }
@@ -144,14 +145,14 @@ impl Table {
     /// `commit` runs before the copy, once the copy is certain: so no register has to be saved across it.
     #[inline(always)]
     pub(crate) fn append(&mut self, offset: u64, data: &[u8], commit: impl FnOnce()) -> bool {
-        let Some(Window { start, resident: Resident { frame, valid, dirty, .. }, .. }) = &mut self.window
+        let Some(Window { start, resident: Resident { frame, len, dirty, .. }, .. }) = &mut self.window
         else {
             return false;
         };
-        let at = *valid;
+        let at = *len;
         offset.wrapping_sub(*start) == at as u64
             && frame.append(at, data, || {
-                *valid = at + data.len();
+                *len = at + data.len();
                 *dirty |= !data.is_empty();
                 commit();
             })
@@ -161,7 +162,7 @@ impl Table {
     #[inline(always)]
     pub(crate) fn content(&self, offset: u64, len: usize) -> Option<&[u8]> {
         let Window { start, resident, .. } = self.window.as_ref()?;
-        let at = distance(*start, offset, resident.valid)?;
+        let at = distance(*start, offset, resident.len)?;
         resident.content().get(at..)?.get(..len)
     }
 
@@ -172,7 +173,7 @@ impl Table {
 
     /// The offset where the window's content ends.
     pub(crate) fn window_end(&self) -> Option<u64> {
-        self.window.as_ref().map(|window| window.start + window.resident.valid as u64)
+        self.window.as_ref().map(|window| window.start + window.resident.len as u64)
     }
 
     /// The index of the window's page, if a sequential pass loaded it.
@@ -187,7 +188,7 @@ impl Table {
         match self.map.page(index) {
             None => Location::Hole,
             Some(View::Resident(_) | View::Shared(_)) => Location::Memory,
-            Some(View::Spilled { slot, valid }) => Location::Spilled { slot, valid },
+            Some(View::Spilled { slot, end }) => Location::Spilled { slot, end },
             Some(View::InTransit(_)) => Location::InTransit,
         }
     }
@@ -269,8 +270,8 @@ impl Table {
         };
         self.remove(index);
         match outcome {
-            Outcome::Arrived { slot, valid, sums } => {
-                self.put(index, Page::Spilled { slot, valid });
+            Outcome::Arrived { slot, end, sums } => {
+                self.put(index, Page::Spilled { slot, end });
                 if let Some(sums) = sums {
                     self.sums.put(index, sums);
                 }
@@ -284,7 +285,7 @@ impl Table {
     pub(crate) fn open(&mut self, index: u64, resident: Resident, passing: bool) {
         self.close_window();
         debug_assert_eq!(self.locate(index), Location::Hole, "I1");
-        let start = (index << self.shift) + resident.base() as u64;
+        let start = (index << self.shift) + resident.frame_start() as u64;
         self.window = Some(Window { start, resident, passing });
     }
 
@@ -295,7 +296,7 @@ impl Table {
         if self.window.is_none()
             && let Some(resident) = self.map.remove_only_first()
         {
-            self.window = Some(Window { start: resident.base() as u64, resident, passing: false });
+            self.window = Some(Window { start: resident.frame_start() as u64, resident, passing: false });
         }
         if !self.map.is_empty() {
             return false;
@@ -306,7 +307,7 @@ impl Table {
             if window.start != 0 || !is_plain || page.frame.capacity() > RETIRED_FRAME_MAX {
                 return false;
             }
-            window.resident.valid = 0;
+            window.resident.len = 0;
             window.passing = false;
         }
         if self.shared.capacity() > 0 {
@@ -396,14 +397,15 @@ impl Table {
         self.next_in_map(from, |page| matches!(page, View::InTransit(_)))
     }
 
-    /// The first spilled page at or after `from` for which `is_sought` is true of its index and bytes of content; its slot, and those.
+    /// The first spilled page at or after `from` for which `is_sought` is true of its index and of the end of
+    /// its content; its slot, and that end.
     pub(crate) fn next_spilled(
         &self,
         from: u64,
         is_sought: impl Fn(u64, usize) -> bool,
     ) -> Option<(u64, Slot, usize)> {
         self.map.pages(from).find_map(|(index, page)| match page {
-            View::Spilled { slot, valid } if is_sought(index, valid) => Some((index, slot, valid)),
+            View::Spilled { slot, end } if is_sought(index, end) => Some((index, slot, end)),
             View::Spilled { .. } | View::Resident(_) | View::InTransit(_) | View::Shared(_) => None,
         })
     }
@@ -426,15 +428,15 @@ impl Table {
     pub(crate) fn cut_segment(&mut self, len: u64) -> Option<PageFrame> {
         let (index, kept) = (len >> self.shift, low_bits(len, self.shift));
         let page = self.resident(index)?;
-        if !page.is_segment() || page.base() < kept || kept == 0 {
+        if !page.is_segment() || page.frame_start() < kept || kept == 0 {
             return None;
         }
         let page = self.remove_resident(index)?;
         if let Some(slot) = page.slot {
-            self.put(index, Page::Spilled { slot, valid: kept });
+            self.put(index, Page::Spilled { slot, end: kept });
         }
         // A write of the frame that failed half-way has left other bytes there.
-        self.sums.forget_from(index, page.base());
+        self.sums.forget_from(index, page.frame_start());
         Some(page.into_frame())
     }
 
@@ -456,14 +458,14 @@ impl Table {
         None
     }
 
-    /// Shortens the content of page `index` to `len` bytes. Its frame and slot stay, and so does shorter
-    /// content.
-    fn shorten(&mut self, index: u64, len: usize) {
+    /// Shortens the content of page `index` to its first `end` bytes. Its frame and slot stay, and so does
+    /// shorter content.
+    fn shorten(&mut self, index: u64, end: usize) {
         if let Some(resident) = self.resident(index) {
-            resident.shorten(len);
-        } else if let Location::Spilled { slot, valid } = self.locate(index) {
+            resident.shorten(end);
+        } else if let Location::Spilled { slot, end: before } = self.locate(index) {
             self.map.take(index);
-            self.map.put(index, Page::Spilled { slot, valid: valid.min(len) });
+            self.map.put(index, Page::Spilled { slot, end: before.min(end) });
         }
     }
 

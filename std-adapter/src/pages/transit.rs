@@ -67,7 +67,7 @@ enum State {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Its bytes are in `slot`. `sums` are theirs, if the pool keeps any.
-    Arrived { slot: Slot, valid: usize, sums: Option<PageSums> },
+    Arrived { slot: Slot, end: usize, sums: Option<PageSums> },
     /// It could not be written, and is in its frame as before.
     Returned(Resident),
 }
@@ -199,7 +199,7 @@ impl Carrier {
     /// Ends the transit: the bytes are in `slot` now. `sums` are theirs, if the pool keeps any.
     pub(crate) fn arrive(mut self, slot: Slot, sums: Option<PageSums>, usage: &Usage) -> Arrived {
         let resident = self.resident.take().expect("a page arrives once");
-        let arrived = Outcome::Arrived { slot, valid: resident.end(), sums };
+        let arrived = Outcome::Arrived { slot, end: resident.end(), sums };
         let mut is_first = false;
         let correct_usage = || {
             self.transit.release_memory(usage);

@@ -85,7 +85,7 @@ impl Placed<'_> {
 
     /// Where in its file what the frame has begins.
     fn start(&self) -> u64 {
-        self.slot.offset + self.outgoing.carrier.resident().base() as u64
+        self.slot.offset + self.outgoing.carrier.resident().frame_start() as u64
     }
 
     /// Where in its file what the frame has ends.
@@ -169,7 +169,7 @@ impl PoolState {
             let backing = outgoing.donor.backing(self);
             let place = || match resident.slot {
                 Some(slot) => backing.charge_to(slot, resident.end(), None),
-                None => backing.allocate_to_grow(outgoing.index, resident.valid, outgoing.donor.fit),
+                None => backing.allocate_to_grow(outgoing.index, resident.len, outgoing.donor.fit),
             };
             let sums = self.checksums.of_page(resident);
             let slot = sums.is_ok().then(place);
@@ -243,7 +243,7 @@ impl PoolState {
         first_spills: &mut Vec<u64>,
     ) -> PageFrame {
         let Outgoing { donor, carrier, .. } = outgoing;
-        let bytes = carrier.resident().valid as u64;
+        let bytes = carrier.resident().len as u64;
         let Arrived { frame, unwanted, is_first } = carrier.arrive(slot, sums, donor.usage());
         self.counters.count_eviction();
         self.counters.count_spills(reason, 1);

@@ -158,13 +158,13 @@ impl Table {
             usage.release_frame(&resident.frame);
             (Released::Clean(resident.into_frame()), None)
         } else if let Some(slot) = resident.slot.filter(|_| !resident.dirty) {
-            self.put(index, Page::Spilled { slot, valid: resident.end() });
+            self.put(index, Page::Spilled { slot, end: resident.end() });
             usage.release_frame(&resident.frame);
             (Released::Clean(resident.into_frame()), None)
         } else {
             let fitting = resident.slot.filter(|slot| slot.len() >= resident.end() as u64);
             let needed = fitting.map_or_else(
-                || backing.charge_to_grow(resident.valid, fit),
+                || backing.charge_to_grow(resident.len, fit),
                 |slot| slot.charge_for(resident.end()),
             );
             if usage.disk.reserve(needed - fitting.map_or(0, Slot::charged)).is_err() {

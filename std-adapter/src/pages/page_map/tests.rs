@@ -5,13 +5,13 @@ use crate::memory::frame_pool::FramePool;
 use std::collections::BTreeMap;
 
 fn spilled(mark: u64) -> Page {
-    Page::Spilled { slot: Slot::new(mark, 1), valid: 1 }
+    Page::Spilled { slot: Slot::new(mark, 1), end: 1 }
 }
 
 fn mark(page: Page) -> Option<u64> {
     match page {
         Page::Spilled { slot, .. } => Some(slot.offset),
-        Page::Resident(resident) => Some(resident.valid as u64),
+        Page::Resident(resident) => Some(resident.len as u64),
         Page::Hole | Page::InTransit(_) | Page::Shared(_) => None,
     }
 }
@@ -19,7 +19,7 @@ fn mark(page: Page) -> Option<u64> {
 fn mark_of(view: View<'_>) -> u64 {
     match view {
         View::Spilled { slot, .. } => slot.offset,
-        View::Resident(resident) => resident.valid as u64,
+        View::Resident(resident) => resident.len as u64,
         View::InTransit(_) | View::Shared(_) => unreachable!("no page is in transit or shared"),
     }
 }
@@ -28,9 +28,9 @@ fn resident(frames: &FramePool) -> Page {
     marked(frames, 0)
 }
 
-fn marked(frames: &FramePool, valid: usize) -> Page {
+fn marked(frames: &FramePool, len: usize) -> Page {
     let mut page = Resident::whole(frames.acquire(8).unwrap(), false, None);
-    page.valid = valid;
+    page.len = len;
     Page::Resident(page)
 }
 
@@ -73,7 +73,7 @@ fn a_page_map_agrees_with_a_btree_map() {
         }
         for from in PLACES {
             assert_eq!(map.page(from).map(mark_of), model.get(&from).copied());
-            let resident = map.resident_mut(from).map(|page| page.valid as u64);
+            let resident = map.resident_mut(from).map(|page| page.len as u64);
             assert!(resident.is_none() || resident == model.get(&from).copied(), "{from} in round {round}");
             let pages = map.pages(from).map(|(index, view)| (index, mark_of(view)));
             assert!(

@@ -15,8 +15,8 @@ fn slot(at: u64) -> Slot {
     Slot::new(at * PAGE as u64, PAGE as u64)
 }
 
-fn spilled(at: u64, valid: usize) -> Page {
-    Page::Spilled { slot: slot(at), valid }
+fn spilled(at: u64, end: usize) -> Page {
+    Page::Spilled { slot: slot(at), end }
 }
 
 /// A page with content `text` that was never spilled.
@@ -66,13 +66,13 @@ fn read(resident: &Resident, at: usize, len: usize) -> Vec<u8> {
 fn bytes_past_the_content_of_a_page_are_zeros_whatever_the_frame_has() {
     let frames = frames();
     let mut page = resident(&frames, b"old page");
-    page.valid = 2;
+    page.len = 2;
     assert_eq!((read(&page, 0, 8), read(&page, 1, 2)), (b"ol\0\0\0\0\0\0".to_vec(), b"l\0".to_vec()));
     assert_eq!((read(&page, 2, 2), read(&page, 7, 1)), (vec![0; 2], vec![0]));
     page.write(4, b"x");
-    assert_eq!((page.valid, page.content()), (5, &b"ol\0\0x"[..]), "the gap is zeros");
+    assert_eq!((page.len, page.content()), (5, &b"ol\0\0x"[..]), "the gap is zeros");
     page.write(1, b"L");
-    assert_eq!((page.valid, page.content()), (5, &b"oL\0\0x"[..]), "nothing is cut off");
+    assert_eq!((page.len, page.content()), (5, &b"oL\0\0x"[..]), "nothing is cut off");
     page.write(5, b"y");
     assert_eq!(page.content(), b"oL\0\0xy", "no gap, so no zeros");
 }
@@ -94,11 +94,11 @@ fn window_mut_needs_bytes_without_a_gap_where_the_frame_was_written() {
     let mut table = Table::new(PAGE);
     assert!(table.window_mut(0, 1).is_none(), "there is no window");
     let mut page = resident(&frames, b"123456");
-    (page.valid, page.dirty) = (4, false);
+    (page.len, page.dirty) = (4, false);
     table.open(2, page, false);
     let state = |table: &mut Table| {
         let page = table.resident(2).unwrap();
-        (page.valid, page.dirty)
+        (page.len, page.dirty)
     };
     for (offset, len) in [(15, 1), (0, 1), (21, 1), (22, 0), (24, 0), (u64::MAX, 0), (20, 3), (16, 7)] {
         assert!(table.window_mut(offset, len).is_none(), "{len} at {offset}");
@@ -128,7 +128,7 @@ fn an_append_continues_at_the_end_of_the_window_or_changes_nothing() {
     assert!(table.append(8, b"123", || commits += 1) && table.append(11, b"45678", || commits += 1));
     assert_eq!((commits, table.content(8, 8)), (2, Some(&b"12345678"[..])));
     assert!(table.append(16, b"", || ()) && table.resident(1).unwrap().dirty, "a dirty page stays dirty");
-    table.resident(1).unwrap().valid = 3;
+    table.resident(1).unwrap().len = 3;
     assert!(!table.append(11, b"x", || panic!("not at the end of what was written to the frame")));
 }
 
@@ -151,7 +151,7 @@ fn each_page_is_where_it_was_put() {
     let wanted = [
         Location::Memory,
         Location::Memory,
-        Location::Spilled { slot: slot(2), valid: 6 },
+        Location::Spilled { slot: slot(2), end: 6 },
         Location::Hole,
         Location::Hole,
     ];
@@ -201,11 +201,11 @@ fn a_removed_page_leaves_a_hole() {
     let frames = frames();
     let mut table = table(&frames);
     assert!(table.remove_resident(2).is_none() && table.remove_resident(9).is_none());
-    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), valid: 6 }, "a spilled page stays");
+    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), end: 6 }, "a spilled page stays");
     assert_eq!(table.remove_resident(1).unwrap().content(), b"windo");
     assert_eq!((table.window_index(), table.locate(1)), (None, Location::Hole));
     assert!(matches!(table.remove(0), Page::Resident(page) if page.content() == b"resident"));
-    assert!(matches!(table.remove(2), Page::Spilled { valid: 6, .. }));
+    assert!(matches!(table.remove(2), Page::Spilled { end: 6, .. }));
     assert!([0, 1, 2, 9].iter().all(|&index| matches!(table.remove(index), Page::Hole)));
 }
 
@@ -288,13 +288,13 @@ fn a_page_whose_transit_has_ended_settles_as_spilled_or_resident() {
     assert_eq!(table.locate(0), Location::InTransit, "the transit has not ended");
     carrier.arrive(slot(7), Some(PageSums::of(b"resident").unwrap()), &usage);
     table.settle(0);
-    assert_eq!(table.locate(0), Location::Spilled { slot: slot(7), valid: 8 });
+    assert_eq!(table.locate(0), Location::Spilled { slot: slot(7), end: 8 });
     assert_eq!(table.sums.covered(0), 8);
     table.settle(0);
     table.settle(1);
     assert_eq!(
         (table.locate(0), table.window_index()),
-        (Location::Spilled { slot: slot(7), valid: 8 }, Some(1))
+        (Location::Spilled { slot: slot(7), end: 8 }, Some(1))
     );
 
     let carrier = start_transit(&mut table, 1);
@@ -314,11 +314,11 @@ fn truncation_removes_pages_past_the_length_and_shortens_the_page_it_falls_in() 
     table.put(3, spilled(3, 1));
     table.put(300, spilled(300, 1));
     assert_eq!(cut(&mut table, 19), 2);
-    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), valid: 3 });
+    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), end: 3 });
     assert_eq!(table.sums.pages().collect::<Vec<_>>(), [2], "the shortened page keeps its sums");
 
     assert_eq!(cut(&mut table, 24), 0, "24 is a page boundary");
-    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), valid: 3 }, "content is not lengthened");
+    assert_eq!(table.locate(2), Location::Spilled { slot: slot(2), end: 3 }, "content is not lengthened");
     assert_eq!(cut(&mut table, 16), 1);
     assert_eq!(table.sums.pages().count(), 0);
     assert_eq!(cut(&mut table, 10), 0);
@@ -352,13 +352,13 @@ fn a_table_with_at_most_a_small_first_page_can_be_retired() {
     assert_eq!((table.content(0, 0), table.content(0, 1)), (Some(&b""[..]), None));
     assert_eq!((table.passing_index(), table.is_pinned(0), table.sums.covered(0)), (None, false, 0));
 
-    let valid = |table: &mut Table| table.resident(0).unwrap().valid;
+    let len = |table: &mut Table| table.resident(0).unwrap().len;
     table.resident(0).unwrap().write(0, b"abc");
     table.resident(0).unwrap().slot = Some(slot(0));
-    assert!(!table.retire() && valid(&mut table) == 3, "the slot would be lost");
+    assert!(!table.retire() && len(&mut table) == 3, "the slot would be lost");
     table.resident(0).unwrap().slot = None;
     table.put(1, spilled(1, 1));
-    assert!(!table.retire() && valid(&mut table) == 3, "page 1 would be lost");
+    assert!(!table.retire() && len(&mut table) == 3, "page 1 would be lost");
     assert_eq!(cut(&mut table, 0), 1, "page 1 is removed");
     assert!(table.retire());
     let mut second = Table::new(PAGE);
@@ -393,10 +393,10 @@ fn for_each_visits_the_window_first_and_no_hole() {
     let mut visited = Vec::new();
     table.for_each(|index, view| {
         visited.push(match view {
-            View::Resident(page) => (index, "resident", page.valid as u64),
+            View::Resident(page) => (index, "resident", page.len as u64),
             View::InTransit(transit) => (index, "in transit", transit.memory_bytes()),
-            View::Shared(page) => (index, "shared", page.valid as u64),
-            View::Spilled { slot, valid } => (index, "spilled", slot.offset + valid as u64),
+            View::Shared(page) => (index, "shared", page.len as u64),
+            View::Spilled { slot, end } => (index, "spilled", slot.offset + end as u64),
         });
     });
     assert_eq!(visited, [(1, "resident", 5), (2, "spilled", 2 * 8 + 6), (4, "in transit", 8)]);
@@ -434,7 +434,7 @@ fn the_first_frame_stays_when_all_other_pages_are_truncated() {
     // A first page that is not in memory has no frame to keep.
     let mut table = Table::new(PAGE);
     table.put(0, spilled(1, 3));
-    assert!(!table.retire() && table.locate(0) == Location::Spilled { slot: slot(1), valid: 3 });
+    assert!(!table.retire() && table.locate(0) == Location::Spilled { slot: slot(1), end: 3 });
 }
 
 /// All shared pages were looked at for each page that was to leave: a quarter of a gigabyte of lent bytes took longer than the page.
