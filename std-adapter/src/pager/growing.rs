@@ -27,7 +27,7 @@ use crate::pager::state::Pager;
 use crate::pager::tail::TAIL_MAX;
 use crate::pager::waiting::{Attempt, block_until};
 #[cfg(feature = "tokio")]
-use crate::pager::waiting::{Refused, Wait};
+use crate::pager::waiting::{Blockage, Tried, Wait};
 use crate::sync::{Ordering, fences};
 
 impl Content {
@@ -57,12 +57,12 @@ impl Content {
             match attempt? {
                 Attempt::Done(taken) => return Ok(taken),
                 Attempt::Again => {}
-                Attempt::Blocked(refused) => {
+                Attempt::Blocked(blockage) => {
                     let ticket = self.with_pager(Pager::take_ticket)?;
-                    let served = block_until(ticket.as_ref(), refused);
+                    let served = block_until(ticket.as_ref(), blockage);
                     self.with_pager(|pager| pager.return_ticket(ticket))?;
-                    if let Err(refused) = served {
-                        return Err(self.with_pager(|pager| pager.give_up(wait, refused))?);
+                    if let Err(blockage) = served {
+                        return Err(self.with_pager(|pager| pager.give_up(wait, blockage))?);
                     }
                 }
             }
@@ -174,19 +174,19 @@ impl Content {
         &self,
         wait: &mut Option<Wait>,
         ticket: &mut Option<Ticket>,
-    ) -> Result<Option<Refused>, SpillError> {
+    ) -> Result<Tried<()>, SpillError> {
         loop {
             let bytes = self.tail.copy()?;
             let settled = self.locked(|state| {
                 let end = state.pager.len;
                 if bytes.is_empty() {
                     state.pager.keep_limit();
-                    return Ok(Ok(0));
+                    return Ok(Tried::Done(0));
                 }
                 let written = state.pager.with_ticket(ticket, |pager| {
                     pager.attempt_without_wait(wait, |pager| pager.write_once(end, &bytes))
                 });
-                if let Ok(Ok(taken)) = written {
+                if let Ok(Tried::Done(taken)) = written {
                     state.pager.requested.written += taken as u64;
                     self.tail.advance(taken)?;
                     state.pass(0); // what was passed while it lay in the tail
@@ -194,9 +194,9 @@ impl Content {
                 written
             })??;
             match settled {
-                Ok(0) => return Ok(None),
-                Ok(_) => {}
-                Err(refused) => return Ok(Some(refused)),
+                Tried::Done(0) => return Ok(Tried::Done(())),
+                Tried::Done(_) => {}
+                Tried::Blocked(blockage) => return Ok(Tried::Blocked(blockage)),
             }
         }
     }
@@ -209,7 +209,7 @@ impl Content {
         beside: bool,
         wait: &mut Option<Wait>,
         ticket: &mut Option<Ticket>,
-    ) -> Result<Result<u64, Refused>, SpillError> {
+    ) -> Result<Tried<u64>, SpillError> {
         self.locked(|state| {
             let end = state.pager.len;
             state.pager.with_ticket(ticket, |pager| {
@@ -222,10 +222,15 @@ impl Content {
     }
 
     /// Ends a call that has waited for as long as it may.
-    pub(crate) fn give_up(&self, wait: Option<Wait>, ticket: Option<Ticket>, refused: Refused) -> SpillError {
+    pub(crate) fn give_up(
+        &self,
+        wait: Option<Wait>,
+        ticket: Option<Ticket>,
+        blockage: Blockage,
+    ) -> SpillError {
         let mut ticket = ticket;
         let given_up =
-            self.with_pager(|pager| pager.with_ticket(&mut ticket, |pager| pager.give_up(wait, refused)));
+            self.with_pager(|pager| pager.with_ticket(&mut ticket, |pager| pager.give_up(wait, blockage)));
         given_up.unwrap_or_else(|error| error)
     }
 

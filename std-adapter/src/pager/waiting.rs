@@ -52,17 +52,25 @@ pub(crate) enum Attempt<R> {
     /// Room may have come free meanwhile: try again.
     Again,
     /// Wait until the [ticket](Pager::ticket) is served or woken, or time is up.
-    Blocked(Refused),
+    Blocked(Blockage),
+}
+
+/// What came of attempts that do not wait.
+#[cfg(feature = "tokio")]
+pub(crate) enum Tried<R> {
+    Done(R),
+    /// The caller is to wait, as for [`Attempt::Blocked`].
+    Blocked(Blockage),
 }
 
 /// The error to fail with when no room comes free in time, and that time.
 #[derive(Debug)]
-pub(crate) struct Refused {
+pub(crate) struct Blockage {
     error: SpillError,
     deadline: Option<Instant>,
 }
 
-impl Refused {
+impl Blockage {
     /// When to give up. `None` is never.
     #[cfg(feature = "tokio")]
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -124,9 +132,9 @@ impl Pager {
             match self.attempt(&mut wait, &mut attempt)? {
                 Attempt::Done(done) => return Ok(done),
                 Attempt::Again => {}
-                Attempt::Blocked(refused) => {
-                    if let Err(refused) = block_until(self.ticket(), refused) {
-                        return Err(self.give_up(wait, refused));
+                Attempt::Blocked(blockage) => {
+                    if let Err(blockage) = block_until(self.ticket(), blockage) {
+                        return Err(self.give_up(wait, blockage));
                     }
                 }
             }
@@ -155,15 +163,15 @@ impl Pager {
         &mut self,
         wait: &mut Option<Wait>,
         mut attempt: impl FnMut(&mut Self) -> Result<R, SpillError>,
-    ) -> Result<Result<R, Refused>, SpillError> {
+    ) -> Result<Tried<R>, SpillError> {
         loop {
             match self.attempt(wait, &mut attempt) {
                 Ok(Attempt::Done(done)) => {
                     *wait = None;
-                    return Ok(Ok(done));
+                    return Ok(Tried::Done(done));
                 }
                 Ok(Attempt::Again) => {}
-                Ok(Attempt::Blocked(refused)) => return Ok(Err(refused)),
+                Ok(Attempt::Blocked(blockage)) => return Ok(Tried::Blocked(blockage)),
                 Err(error) => {
                     *wait = None;
                     return Err(error);
@@ -173,8 +181,8 @@ impl Pager {
     }
 
     /// Ends a call that has waited for as long as it may.
-    pub(crate) fn give_up(&mut self, wait: Option<Wait>, refused: Refused) -> SpillError {
-        let error = refused.after(wait);
+    pub(crate) fn give_up(&mut self, wait: Option<Wait>, blockage: Blockage) -> SpillError {
+        let error = blockage.after(wait);
         self.fail(wait, error)
     }
 
@@ -239,12 +247,12 @@ impl Pager {
             // Room freed before this ticket was in the queue did not wake it: try again at once.
             return Ok(Attempt::Again);
         }
-        let refused = Refused { error, deadline: wait.deadline };
+        let blockage = Blockage { error, deadline: wait.deadline };
         // Check the deadline on every wake-up, or repeated wake-ups could postpone it for ever.
         if wait.is_over() {
-            return Err(refused.after(Some(wait)));
+            return Err(blockage.after(Some(wait)));
         }
-        Ok(Attempt::Blocked(refused))
+        Ok(Attempt::Blocked(blockage))
     }
 
     /// The policy in force: the buffer's own, or else the pool's; in a forked process, none waits.
@@ -348,15 +356,15 @@ impl Pager {
 }
 
 /// Blocks until the ticket is served or woken. An error if the deadline passes before, or if there is no memory for a waker.
-pub(crate) fn block_until(ticket: Option<&Ticket>, refused: Refused) -> Result<(), Refused> {
+pub(crate) fn block_until(ticket: Option<&Ticket>, blockage: Blockage) -> Result<(), Blockage> {
     let Some(ticket) = ticket else { return Ok(()) };
     let Some(waker) = ThreadWaker::waker() else {
-        return Err(Refused { error: SpillError::OutOfMemory, ..refused });
+        return Err(Blockage { error: SpillError::OutOfMemory, ..blockage });
     };
     let context = Context::from_waker(&waker);
     while ticket.poll(&context).is_pending() {
-        if !park_until(refused.deadline) {
-            return Err(refused);
+        if !park_until(blockage.deadline) {
+            return Err(blockage);
         }
     }
     Ok(())

@@ -3,19 +3,19 @@
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::disk::quota::Ticket;
-use crate::pager::waiting::Refused;
+use crate::pager::waiting::Blockage;
 use crate::polled::runtime::{Runtime, Timer};
 use std::task::{Context, Poll};
 
 /// A call that a job has found no room for, where the policy is to wait.
 pub(crate) struct Blocked {
-    refused: Refused,
+    refused: Blockage,
     /// Of the runtime that has polled last: the next may be another.
     timer: Option<Timer>,
 }
 
 impl Blocked {
-    pub(crate) fn new(refused: Refused) -> Self {
+    pub(crate) fn new(refused: Blockage) -> Self {
         Blocked { refused, timer: None }
     }
 
@@ -36,7 +36,7 @@ impl Blocked {
         if is_over { Poll::Ready(false) } else { Poll::Pending }
     }
 
-    pub(crate) fn into_refused(self) -> Refused {
+    pub(crate) fn into_refused(self) -> Blockage {
         self.refused
     }
 }

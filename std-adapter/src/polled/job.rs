@@ -11,7 +11,7 @@
 use crate::api::buffer::SpillBuffer;
 use crate::error::SpillError;
 use crate::pager::state::Pager;
-use crate::pager::waiting::{Refused, Wait};
+use crate::pager::waiting::{Blockage, Tried, Wait};
 use crate::polled::beside::{BESIDE_MAX, Beside};
 use std::fmt;
 
@@ -54,8 +54,17 @@ pub(crate) enum Outcome {
     /// What was asked for is done, or there: in memory, or beside.
     Ready,
     /// There is no room on the disk, and the policy is to wait for it.
-    Blocked(Refused),
+    Blocked(Blockage),
     Failed(SpillError),
+}
+
+impl From<Tried<()>> for Outcome {
+    fn from(tried: Tried<()>) -> Self {
+        match tried {
+            Tried::Done(()) => Outcome::Ready,
+            Tried::Blocked(refused) => Outcome::Blocked(refused),
+        }
+    }
 }
 
 impl Work {
@@ -68,7 +77,7 @@ impl Work {
         match self.request {
             Request::Write { offset, len } => {
                 self.beside.read.bytes.clear();
-                if let Some(refused) = self.settle()? {
+                if let Tried::Blocked(refused) = self.settle()? {
                     return Ok(Outcome::Blocked(refused));
                 }
                 let pager = &mut self.buffer.pager;
@@ -78,10 +87,11 @@ impl Work {
                         false => pager.room_beside(offset, len, BESIDE_MAX),
                     }
                 })?;
-                Ok(room.map_or_else(Outcome::Blocked, |room| {
-                    self.beside.room = room;
-                    Outcome::Ready
-                }))
+                match room {
+                    Tried::Done(room) => self.beside.room = room,
+                    Tried::Blocked(refused) => return Ok(Outcome::Blocked(refused)),
+                }
+                Ok(Outcome::Ready)
             }
             Request::Read { offset, len, beside } => {
                 let is_ready = !beside && self.buffer.pager.prepare_read(offset, len)?;
@@ -97,14 +107,14 @@ impl Work {
                 self.forget_wait();
                 Ok(Outcome::Ready)
             }
-            Request::Settle => Ok(self.settle()?.map_or(Outcome::Ready, Outcome::Blocked)),
+            Request::Settle => Ok(self.settle()?.into()),
             Request::Run(ref mut call) => {
                 let call = call.take();
                 match self.settle() {
-                    Ok(None) => {}
+                    Ok(Tried::Done(())) => {}
                     refused => {
                         self.request = Request::Run(call);
-                        return refused.map(|refused| refused.map_or(Outcome::Ready, Outcome::Blocked));
+                        return refused.map(Outcome::from);
                     }
                 }
                 self.beside.read.bytes.clear();
@@ -125,7 +135,7 @@ impl Work {
     }
 
     /// Moves what was accepted into the buffer, and what is above a lowered limit out of memory.
-    fn settle(&mut self) -> Result<Option<Refused>, SpillError> {
+    fn settle(&mut self) -> Result<Tried<()>, SpillError> {
         if !self.beside.accepted.is_empty() {
             self.beside.read.bytes.clear(); // it has what lay below
         }
@@ -136,12 +146,12 @@ impl Work {
             let written = pager.attempt_without_wait(&mut self.wait, write);
             self.beside.accepted = accepted;
             match written? {
-                Ok(taken) => self.beside.accepted.advance(taken),
-                Err(refused) => return Ok(Some(refused)),
+                Tried::Done(taken) => self.beside.accepted.advance(taken),
+                Tried::Blocked(refused) => return Ok(Tried::Blocked(refused)),
             }
         }
         self.buffer.pager.keep_limit();
-        Ok(None)
+        Ok(Tried::Done(()))
     }
 
     fn read_beside(&mut self, offset: u64, len: usize) -> Result<(), SpillError> {

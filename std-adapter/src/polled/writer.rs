@@ -20,7 +20,7 @@ use crate::disk::quota::Ticket;
 use crate::error::SpillError;
 use crate::pager::feed::End;
 use crate::pager::shared::Shared;
-use crate::pager::waiting::{Refused, Wait};
+use crate::pager::waiting::{Blockage, Tried, Wait};
 use crate::polled::blocked::Blocked;
 use crate::polled::held::{Held, Pooled};
 use crate::polled::job::{Kind, Outcome};
@@ -39,7 +39,7 @@ enum Request {
     /// The content closed.
     Finish,
     /// The error of a call whose time is up.
-    GiveUp(Kind, Option<Refused>),
+    GiveUp(Kind, Option<Blockage>),
 }
 
 impl Request {
@@ -73,13 +73,13 @@ impl Growth {
             let Some(refused) = refused.take() else { return Ok(Outcome::Ready) };
             return Err(content.give_up(self.wait.take(), self.ticket.take(), refused));
         }
-        if let Some(refused) = content.settle(&mut self.wait, &mut self.ticket)? {
+        if let Tried::Blocked(refused) = content.settle(&mut self.wait, &mut self.ticket)? {
             return Ok(Outcome::Blocked(refused));
         }
         if let Request::Append { len, beside } = self.request {
             match content.prepare_append(len, beside, &mut self.wait, &mut self.ticket)? {
-                Ok(room) => self.room = room,
-                Err(refused) => return Ok(Outcome::Blocked(refused)),
+                Tried::Done(room) => self.room = room,
+                Tried::Blocked(refused) => return Ok(Outcome::Blocked(refused)),
             }
         } else {
             content.close();
