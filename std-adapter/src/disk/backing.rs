@@ -58,7 +58,7 @@ impl<'a> Backing<'a> {
         if self.own.is_some() || bytes as u64 <= BLOCK {
             return self.allocate(index, bytes, fit, None);
         }
-        let slot = self.disk.allocate_growing(self.disk.place_to_grow(index, bytes), false)?;
+        let slot = self.disk.allocate_growable(self.disk.growable_len(index, bytes), false)?;
         self.charge_to(slot, bytes, None).inspect_err(|_| self.free_quietly(slot))
     }
 

@@ -90,6 +90,15 @@ pub(crate) enum Fit {
     Parts,
 }
 
+/// How long a new slot is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SlotLen {
+    /// Long enough for what is written to it first.
+    Exact(Fit),
+    /// Of so many bytes, up to which its page can grow there. It is charged as far as it is written.
+    ToGrow(usize),
+}
+
 /// The length of the slot for `bytes` of a page, where pages have `page` bytes.
 pub(crate) fn slot_bytes(bytes: usize, page: u64, fit: Fit) -> u64 {
     if fit == Fit::Parts && bytes as u64 <= BLOCK - PART && page >= BLOCK {

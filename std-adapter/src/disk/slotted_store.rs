@@ -204,13 +204,13 @@ impl SlottedStore {
     }
 
     /// The length of a slot for page `index`, of which `bytes` are to be written there first, and which may grow.
-    pub(crate) fn place_to_grow(&self, index: u64, bytes: usize) -> usize {
+    pub(crate) fn growable_len(&self, index: u64, bytes: usize) -> usize {
         if index > 0 { self.page_size } else { bytes.saturating_mul(GROWTH).clamp(1, self.page_size) }
     }
 
     /// Allocates a slot in which a page can grow to `room` bytes. Nothing of it is charged yet, unless it is warm: then
     /// its blocks are there, and all of it is. `may_be_warm` allows that.
-    pub(crate) fn allocate_growing(&self, room: usize, may_be_warm: bool) -> Result<Slot, SpillError> {
+    pub(crate) fn allocate_growable(&self, room: usize, may_be_warm: bool) -> Result<Slot, SpillError> {
         store_access::check(StoreOperation::Write, 0, room as u64)?;
         self.allocate_with(self.lock_uncut()?, 0, None, |slots| {
             let len = slots.class(room, Fit::Blocks);

@@ -122,7 +122,7 @@ impl Pager {
             }
             Location::Memory | Location::InTransit => {}
             Location::Spilled { .. } | Location::Hole => {
-                let slot = self.allocate_in_place(span.index, self.pool.page_size, end)?;
+                let slot = self.allocate_to_grow(span.index, self.pool.page_size, end)?;
                 self.free_quietly(slot);
             }
         }

@@ -150,7 +150,7 @@ impl Pager {
                 if !self.table(|table| table.reserve_for_leave(index)) {
                     return Err(SpillError::OutOfMemory);
                 }
-                (self.allocate_in_place(index, self.pool.page_size, end)?, 0, true)
+                (self.allocate_to_grow(index, self.pool.page_size, end)?, 0, true)
             }
         };
         if at > content_end
@@ -253,7 +253,7 @@ impl Pager {
     /// that they cover are copied. On an error the page is still in its old slot.
     pub(crate) fn relocate(&mut self, index: u64, from: Slot, end: usize) -> Result<Slot, SpillError> {
         let len = self.covered(index, end);
-        let to = self.allocate_in_place(index, self.pool.page_size, len)?;
+        let to = self.allocate_to_grow(index, self.pool.page_size, len)?;
         if let Err(error) = self.copy_slot(from, to, len) {
             self.free_slot(to);
             return Err(error);

@@ -152,7 +152,7 @@ impl Pager {
         if !self.table(|table| table.reserve_for_leave(index)) {
             return Err(SpillError::OutOfMemory);
         }
-        let slot = self.allocate_in_place(index, self.pool.page_size, len)?;
+        let slot = self.allocate_to_grow(index, self.pool.page_size, len)?;
         let mut frame = self.pool.spare_frame(self.pool.frames.class(len));
         let mut block = [0; COPY_BLOCK];
         let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity()));

@@ -25,7 +25,7 @@
 //!
 //! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/spill_faults`.
 
-use crate::disk::slots::{Fit, Slot};
+use crate::disk::slots::{Fit, Slot, SlotLen};
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
 use crate::memory::frame::Frame;
@@ -285,7 +285,7 @@ impl Pager {
         }
         // What is spilled on request is often complete.
         let fit = if reason == SpillReason::Requested { Fit::Parts } else { Fit::Blocks };
-        match self.write_out(index, &resident, &[], fit, 0) {
+        match self.write_out(index, &resident, &[], SlotLen::Exact(fit)) {
             Ok(None) => {
                 self.table(|table| table.sums.forget(index));
                 resident.slot.into_iter().for_each(|unneeded| self.free_slot(unneeded));
@@ -315,15 +315,14 @@ impl Pager {
     /// Copies what a page has in its frame to a slot, unless its slot has the same bytes already, and `along` behind it.
     /// Returns the slot; or `None` if there is no content, and the page, whose slot is to be freed, becomes a hole.
     ///
-    /// A slot that is allocated can hold `place` bytes. The page is out of the table, so foreign code must not run: after an
-    /// error the caller puts the page back, and then serves those that wait for room.
+    /// A slot that is allocated is as long as `len` says. The page is out of the table, so foreign code must
+    /// not run: after an error the caller puts the page back, and then serves those that wait for room.
     pub(crate) fn write_out(
         &mut self,
         index: u64,
         resident: &Resident,
         along: &[u8],
-        fit: Fit,
-        place: usize,
+        len: SlotLen,
     ) -> Result<Option<Slot>, SpillError> {
         let end = resident.end() + along.len();
         if end == 0 {
@@ -342,8 +341,7 @@ impl Pager {
         }
         let slot = match fitting {
             Some(slot) => self.charge_slot(slot, end)?,
-            None if place > end => self.allocate_in_place(index, place, end)?,
-            None => self.allocate_slot(index, end, fit)?,
+            None => self.allocate(index, end, len)?,
         };
         let written = self.write_with(slot, resident, along);
         match (&written, fitting) {

@@ -8,7 +8,7 @@
 //!
 //! Held by: `tests/tests/many_streams.rs`, `tests/tests/spill_faults`.
 
-use crate::disk::slots::{BLOCK_BYTES, Fit, Slot};
+use crate::disk::slots::{BLOCK_BYTES, Slot, SlotLen};
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::memory::page_frame::PageFrame;
@@ -44,8 +44,8 @@ impl Pager {
         // Not if the slot has bytes between what the frame has and the content's end.
         let goes_along = data.len() >= held && page.frame_end() == page.end();
         let along = &data[..if goes_along { self.goes_along(&page, span) } else { 0 }];
-        let place = self.pool.disk.place_to_grow(index, held + along.len());
-        let slot = match self.write_out(index, &page, along, Fit::Blocks, place) {
+        let len = SlotLen::ToGrow(self.pool.disk.growable_len(index, held + along.len()));
+        let slot = match self.write_out(index, &page, along, len) {
             Ok(Some(slot)) => slot,
             Ok(None) => unreachable!("a page that content is appended to has some"),
             Err(error) => {

@@ -8,7 +8,7 @@
 //! Held by: `tests/tests/pool_stats.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`.
 
 use crate::disk::backing::Backing;
-use crate::disk::slots::{Fit, Slot};
+use crate::disk::slots::{Fit, Slot, SlotLen};
 use crate::disk::transfer;
 use crate::error::{DiskLimitScope, SpillError};
 use crate::memory::budget::Refused;
@@ -32,6 +32,15 @@ impl Pager {
         backing.allocate(index, bytes, fit, self.ticket()).inspect_err(|_| usage.release(requested))
     }
 
+    /// Allocates a slot for the first `bytes` bytes of page `index`, as long as `len` says.
+    pub(crate) fn allocate(&mut self, index: u64, bytes: usize, len: SlotLen) -> Result<Slot, SpillError> {
+        match len {
+            SlotLen::ToGrow(len) if len > bytes => self.allocate_to_grow(index, len, bytes),
+            SlotLen::ToGrow(_) => self.allocate_slot(index, bytes, Fit::Blocks),
+            SlotLen::Exact(fit) => self.allocate_slot(index, bytes, fit),
+        }
+    }
+
     /// Allocates the slot at `offset`, as long as a page, for page `index`; `None` if it is in use or over a
     /// limit.
     pub(crate) fn allocate_slot_at(&mut self, index: u64, offset: u64) -> Option<Slot> {
@@ -47,26 +56,26 @@ impl Pager {
 
     /// Allocates a slot for page `index`, in which it can grow to `room` bytes; see [`Pager::charge_slot`]. Wakes nobody if that
     /// fails.
-    fn allocate_growing(&mut self, index: u64, room: usize) -> Result<Slot, SpillError> {
+    fn allocate_growable(&mut self, index: u64, room: usize) -> Result<Slot, SpillError> {
         if self.own().is_some() {
             return self.allocate_slot(index, room, Fit::Blocks); // as long as a page, and charged whole
         }
         // A limit of the buffer's own may have no room for all of a warm slot. So the charge below is 0 if there is one.
         let may_be_warm = self.usage().disk.limit() == u64::MAX;
-        let slot = self.pool.disk.allocate_growing(room, may_be_warm)?;
+        let slot = self.pool.disk.allocate_growable(room, may_be_warm)?;
         self.charge_usage(slot.charged()).inspect_err(|_| self.backing().free_quietly(slot))?;
         Ok(slot)
     }
 
     /// Allocates a slot for page `index`, in which it can grow to `room` bytes, charged as far as its first `end` need.
     /// Wakes nobody if that fails.
-    pub(crate) fn allocate_in_place(
+    pub(crate) fn allocate_to_grow(
         &mut self,
         index: u64,
         room: usize,
         end: usize,
     ) -> Result<Slot, SpillError> {
-        let slot = self.allocate_growing(index, room)?;
+        let slot = self.allocate_growable(index, room)?;
         self.charge_slot(slot, end).inspect_err(|_| self.free_quietly(slot))
     }
 
