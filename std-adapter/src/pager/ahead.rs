@@ -183,10 +183,8 @@ impl Pager {
         len: usize,
         continues: bool,
     ) -> Result<(Pinned, Access), SpillError> {
-        let want = if continues { 1 } else { len };
-        let (page, access) = self.access(offset, span, want)?;
-        let half_page = if continues { access.half_page.max(2) } else { access.half_page };
-        Ok((page, Access { sequential: continues || access.sequential, half_page, ..access }))
+        let (page, access) = self.access(offset, span, len)?;
+        Ok((page, if continues { access.as_small_scan() } else { access }))
     }
 
     /// How many pages a job moves.
@@ -218,7 +216,7 @@ impl Pager {
                 return;
             }
             let Some(frame) = self.find_ahead(index) else { return };
-            let page = Page::Resident(Resident::whole(frame, true, None));
+            let page = Page::Resident(Resident::fresh(frame));
             self.table(|table| table.put(index, page));
         }
     }
@@ -233,7 +231,7 @@ impl Pager {
             let Some(frame) = frame.or_else(|| self.frame_of_cold(first.saturating_sub(1)..pages.end)) else {
                 return;
             };
-            let mut page = Resident::whole(frame, false, Some(slot));
+            let mut page = Resident::of_slot(frame, slot);
             let offset = index * self.pool.page_size as u64;
             let read = self.read_spilled(IoPath::Paged, offset, slot.offset, page.frame.first_mut(end));
             // What cannot be read is an error for those that read it.

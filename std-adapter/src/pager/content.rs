@@ -161,7 +161,7 @@ impl State {
                         page.read(span.at, out);
                         Ok(Step::Done(span.part))
                     }
-                    None => pager.read_memory(offset, out, false).map(Step::Done),
+                    None => pager.read_memory(offset, out).map(Step::Done),
                 }
             }
         };
@@ -209,7 +209,7 @@ impl Pager {
         passed: &mut PassedPages,
     ) -> Option<Frame> {
         match readers {
-            0 | 1 => self.admit(span, end, end, access).map(|(frame, _)| frame),
+            0 | 1 => self.admit(span, end, end, access).map(|admitted| admitted.frame),
             _ => self.spare_to_share(end).or_else(|| {
                 if access.is_hot() || passed.grant_frame() { self.frame_of_others(end, passed) } else { None }
             }),

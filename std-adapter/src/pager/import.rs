@@ -11,7 +11,7 @@
 //! Held by: `tests/tests/kernel_copies.rs`.
 
 use crate::disk::temp_file;
-use crate::memory::frame::Frame;
+use crate::pager::residency::Admitted;
 use crate::pager::span::{Pinned, Span};
 use crate::pager::state::Pager;
 use crate::pages::resident::Resident;
@@ -83,8 +83,8 @@ impl Pager {
             // The file may end before what the page has in the base.
             Pinned::Hole if self.base_bytes(span.index) > 0 => return Ok(0),
             Pinned::Hole if span.at == 0 => {
-                if let Some((frame, passing)) = self.admit(span, 0, 1, access) {
-                    return self.read_to_frame(frame, span, passing, import);
+                if let Some(admitted) = self.admit(span, 0, 1, access) {
+                    return self.read_to_frame(admitted, span, import);
                 }
             }
             Pinned::Hole | Pinned::Slot { .. } => {}
@@ -99,21 +99,20 @@ impl Pager {
         Ok(self.settle_run(&run, offset, copied))
     }
 
-    /// Reads bytes of `span`, which is the beginning of a hole, into `frame`, and makes that the window.
+    /// Reads bytes of `span`, which is the beginning of a hole, into a frame, and makes that the window.
     fn read_to_frame(
         &mut self,
-        frame: Frame,
+        Admitted { frame, stay }: Admitted,
         span: Span,
-        passing: bool,
         import: &Import<'_>,
     ) -> io::Result<usize> {
-        let mut page = Resident::whole(frame, true, None);
+        let mut page = Resident::fresh(frame);
         let len = page.frame.usable().min(span.part);
         match import.read(page.frame.first_mut(len)) {
             Ok(read @ 1..) => {
                 page.len = read;
                 // Without memory to note the page, the bytes are read again and written to the store.
-                Ok(if self.open(span.index, page, passing) { read } else { 0 })
+                Ok(if self.open(span.index, page, stay) { read } else { 0 })
             }
             none => {
                 self.give_back(page.into_frame());

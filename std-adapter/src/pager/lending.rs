@@ -14,7 +14,7 @@
 
 use crate::error::SpillError;
 use crate::pager::loan::{Loan, SCRATCH};
-use crate::pager::span::{Access, Source, Span, ZEROS};
+use crate::pager::span::{Source, Span, ZEROS};
 use crate::pager::state::Pager;
 use crate::pages::resident::Part;
 use crate::pages::table::Table;
@@ -69,16 +69,15 @@ impl Pager {
     /// Prepares bytes of `span` for lending. The page stays pinned until [`Pager::finish`].
     fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
         let (page, access) = self.access(offset, span, 1)?;
-        let scan = Access { sequential: true, ..access };
         let source = self.source(page, span);
         if matches!(source, Source::Zeros) {
             return Ok(Chunk::Zeros);
         }
-        if !self.bring_to_read(source, span, scan)? {
+        if !self.bring_to_read(source, span, access.as_scan())? {
             return self.lend_copy(span, |pager, room| pager.read_past(source, offset, room));
         }
         if !self.table(|table| table.reserve_for_focus(span.index)) {
-            return self.lend_copy(span, |pager, room| pager.read_memory(offset, room, false));
+            return self.lend_copy(span, |pager, room| pager.read_memory(offset, room));
         }
         let part = self.table(|table| {
             let page = table.focus(span.index).expect("I1: a pinned page stays");
@@ -91,7 +90,7 @@ impl Pager {
                 self.loan()?.window = window;
                 Ok(Chunk::Window { len })
             }
-            Part::Slot(..) => self.lend_copy(span, |pager, room| pager.read_memory(offset, room, false)),
+            Part::Slot(..) => self.lend_copy(span, |pager, room| pager.read_memory(offset, room)),
             Part::Zeros(_) => Ok(Chunk::Zeros),
         }
     }

@@ -131,7 +131,7 @@ mod tests {
         let (frames, lent) = (FramePool::new(1 << 20, 64), Arc::new(LentBytes::default()));
         let mut pages = LentPages::default();
         let lend = |pages: &mut LentPages, index| {
-            let page = Resident::whole(frames.acquire(64).unwrap(), false, None);
+            let page = Resident::copy(frames.acquire(64).unwrap(), 0);
             pages.add(index, Arc::new(page), Arc::clone(&lent)).unwrap()
         };
         let kept: Vec<_> = (0..100).map(|index| lend(&mut pages, 3 * index)).collect();

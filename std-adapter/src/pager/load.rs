@@ -38,7 +38,7 @@ impl Pager {
             self.recycle_frame(frame);
             return;
         }
-        let mut page = Resident::whole(frame, false, Some(slot));
+        let mut page = Resident::of_slot(frame, slot);
         page.len = end;
         self.table(|table| {
             table.remove(index);

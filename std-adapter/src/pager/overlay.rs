@@ -17,9 +17,10 @@ use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::pager::base::Base;
+use crate::pager::residency::Admitted;
 use crate::pager::span::{Access, Pinned, Source, Span};
 use crate::pager::state::Pager;
-use crate::pages::page::{Location, Page};
+use crate::pages::page::{Location, Page, Stay};
 use crate::pages::resident::Resident;
 use crate::pages::table::Table;
 use crate::pool::registry::Effort;
@@ -91,7 +92,7 @@ impl Pager {
             }
         };
         match frame {
-            Some(frame) => self.fill_from_base(frame, span.index, false, true),
+            Some(frame) => self.fill_from_base(Resident::copy(frame, 0), span.index, Stay::Passing),
             None => Ok(false),
         }
     }
@@ -100,23 +101,21 @@ impl Pager {
     pub(crate) fn bring_to_frame(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
         let need = self.base_bytes(span.index);
         let whole = Span { part: span.part.max(need.saturating_sub(span.at)), ..span };
-        let Some((frame, passing)) = self.admit(whole, 0, need.max(span.at + 1), access) else {
+        let Some(Admitted { frame, stay }) = self.admit(whole, 0, need.max(span.at + 1), access) else {
             return Ok(false);
         };
-        self.fill_from_base(frame, span.index, true, passing)
+        self.fill_from_base(Resident::fresh(frame), span.index, stay)
     }
 
-    /// Reads page `index` from the base to `frame`, which has room for it, and makes it the window. `dirty` if it is no mere
-    /// copy. Returns false if there is no memory to note it.
+    /// Reads page `index` from the base to the frame of `page`, and makes that the window: a copy, or a fresh
+    /// one that is to be written to. Returns false if it is too short, or if there is no memory to note it.
     pub(crate) fn fill_from_base(
         &mut self,
-        frame: Frame,
+        mut page: Resident,
         index: u64,
-        dirty: bool,
-        passing: bool,
+        stay: Stay,
     ) -> Result<bool, SpillError> {
         let (len, start) = (self.base_bytes(index), index * self.pool.page_size as u64);
-        let mut page = Resident::whole(frame, dirty, None);
         if page.frame.capacity() < len {
             self.give_back(page.into_frame());
             return Ok(false);
@@ -127,7 +126,8 @@ impl Pager {
             return Err(error);
         }
         page.len = len;
-        let is_open = self.open(index, page, passing);
+        let dirty = page.dirty;
+        let is_open = self.open(index, page, stay);
         if is_open && dirty {
             self.forget_in_base(index);
         }

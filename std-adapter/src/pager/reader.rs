@@ -18,6 +18,7 @@ use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::pager::content::Content;
 use crate::pager::loan::{Loan, SCRATCH};
+use crate::pages::page::Stay;
 use crate::pages::resident::Resident;
 use crate::pages::table::{Table, low_bits};
 use crate::pool::member::OwnTable;
@@ -164,8 +165,9 @@ impl Reader {
         let read = content.read_at(offset, frame.first_mut(len));
         match read {
             Ok(len) if len > 0 => {
-                let copy = Resident::copy(frame, at, len);
-                self.table(|table| table.open(index, copy, false));
+                let mut copy = Resident::copy(frame, at);
+                copy.len = len;
+                self.table(|table| table.open(index, copy, Stay::Kept));
                 Ok(())
             }
             Ok(_) => {

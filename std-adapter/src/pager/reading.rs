@@ -13,9 +13,10 @@ use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
+use crate::pager::residency::Admitted;
 use crate::pager::span::{Access, Source, Span};
 use crate::pager::state::Pager;
-use crate::pages::page::Location;
+use crate::pages::page::{Location, Stay};
 use crate::pages::resident::{Part, Resident};
 
 impl Pager {
@@ -56,7 +57,7 @@ impl Pager {
         let (page, access) = self.access(offset, span, want)?;
         let source = self.source(page, span);
         if self.bring_to_read(source, span, access)? {
-            self.read_memory(offset, &mut buf[..span.part], access.continues())
+            self.visit_to_read(offset, &mut buf[..span.part], access.continues())
         } else {
             self.read_past(source, offset, buf)
         }
@@ -95,14 +96,14 @@ impl Pager {
         }
     }
 
-    /// Reads from the page at `offset`, which is in memory and pinned, whole or as a segment. Returns how much was read,
-    /// at least one byte. With `focus`, the page becomes the window.
-    pub(crate) fn read_memory(
-        &mut self,
-        offset: u64,
-        out: &mut [u8],
-        focus: bool,
-    ) -> Result<usize, SpillError> {
+    /// Reads from the page at `offset`, which is in memory and pinned, whole or as a segment, and moves no
+    /// page. Returns how much was read, at least one byte.
+    pub(crate) fn read_memory(&mut self, offset: u64, out: &mut [u8]) -> Result<usize, SpillError> {
+        self.visit_to_read(offset, out, false)
+    }
+
+    /// As [`read_memory`](Pager::read_memory). With `focus`, the page becomes the window.
+    fn visit_to_read(&mut self, offset: u64, out: &mut [u8], focus: bool) -> Result<usize, SpillError> {
         let span = self.span(offset, out.len());
         let part = self.table(|table| {
             let page = table.visit(span.index, focus).expect("I1: a pinned page stays");
@@ -137,7 +138,7 @@ impl Pager {
             && let Ok(Some(frame)) = self.evict(span.index, SpillReason::Evicted)
             && let Some(frame) = self.reusable(frame)
         {
-            return self.load_into(frame, span, true);
+            return self.load_into(frame, span, Stay::Passing);
         }
         Ok(true)
     }
@@ -149,14 +150,14 @@ impl Pager {
         };
         // A write past the content needs a frame that has the whole page, and the gap as well.
         let least = if span.at < end { self.shortest_segment() } else { span.at + 1 };
-        let Some((frame, passing)) = self.admit(span, end, least, access) else { return Ok(false) };
-        self.load_into(frame, span, passing)
+        let Some(Admitted { frame, stay }) = self.admit(span, end, least, access) else { return Ok(false) };
+        self.load_into(frame, span, stay)
     }
 
     /// Loads a spilled page into `frame` and makes it the window: the whole page if it fits, and else a segment from
     /// `span` on. Returns false if there are none, if they cannot be checked or if there is no memory to note it; the access, which may not need the bad
     /// block, is to go directly to the slot.
-    pub(crate) fn load_into(&mut self, frame: Frame, span: Span, passing: bool) -> Result<bool, SpillError> {
+    pub(crate) fn load_into(&mut self, frame: Frame, span: Span, stay: Stay) -> Result<bool, SpillError> {
         let Location::Spilled { slot, end } = self.table(|table| table.locate(span.index)) else {
             self.give_back(frame);
             return Ok(false);
@@ -166,7 +167,7 @@ impl Pager {
             return Ok(false);
         }
         let mut page = if frame.capacity() >= end {
-            Resident::whole(frame, false, Some(slot))
+            Resident::of_slot(frame, slot)
         } else {
             Resident::segment(frame, slot, self.first_of_segment(span.at), end)
         };
@@ -186,7 +187,7 @@ impl Pager {
                 return Err(error);
             }
         }
-        Ok(self.open(span.index, page, passing))
+        Ok(self.open(span.index, page, stay))
     }
 
     /// Reads from one page, at least one byte of `buf`, and moves no page. `buf` is not empty and ends before
@@ -195,7 +196,7 @@ impl Pager {
         let span = self.span(offset, buf.len());
         let out = &mut buf[..span.part];
         let done = self.pin_settled(span.index).and_then(|page| match self.source(page, span) {
-            Source::Memory => self.read_memory(offset, out, false),
+            Source::Memory => self.read_memory(offset, out),
             source => self.read_past(source, offset, out),
         });
         self.finish();

@@ -34,7 +34,7 @@ use crate::observe::events::Event;
 use crate::observe::stats::SpillReason;
 use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
-use crate::pages::page::Page;
+use crate::pages::page::{Page, Stay};
 use crate::pages::resident::Resident;
 use crate::pages::table::Table;
 use crate::pool::registry::Effort;
@@ -42,6 +42,12 @@ use crate::pool::registry::Effort;
 /// A page may request a frame after so many visits, and again after each further so many: a request has a
 /// cost even if it fails.
 const HOT: u8 = 8;
+
+/// A frame for a page that is not in memory.
+pub(crate) struct Admitted {
+    pub(crate) frame: Frame,
+    pub(crate) stay: Stay,
+}
 
 impl Access {
     /// The page is visited often, and its turn to request a frame has come.
@@ -79,7 +85,7 @@ impl Pager {
         found.or_else(|| self.evict_coldest(need))
     }
 
-    /// A frame for a page that is not in memory, if it deserves one, and whether the page is only passing. The slot has
+    /// A frame for a page that is not in memory, if it deserves one. The slot has
     /// `stored` bytes of the page that are needed. While memory is short the frame may be shorter than the page, but has
     /// `least` bytes, which are enough for a byte at `span`.
     pub(crate) fn admit(
@@ -88,12 +94,13 @@ impl Pager {
         stored: usize,
         least: usize,
         access: Access,
-    ) -> Option<(Frame, bool)> {
+    ) -> Option<Admitted> {
         let whole = self.expected_len(span, span.end().max(stored));
         // Do not cache a large read of a page seen once: the copy would be wasted.
         let worthwhile = access.is_small() || stored == 0 || access.heat > 1;
+        let kept = |frame| Some(Admitted { frame, stay: Stay::Kept });
         if worthwhile && let Some(frame) = self.find_frame(whole, self.effort_for_more()) {
-            return Some((frame, false));
+            return kept(frame);
         }
         let segment = self.segment_len();
         if access.want >= segment && segment < self.pool.page_size {
@@ -106,35 +113,34 @@ impl Pager {
             if len >= least
                 && let Some(frame) = self.find_in_share(len, 0, effort)
             {
-                return Some((frame, false));
+                return kept(frame);
             }
         }
         if !access.is_small() {
             return None;
         }
         if let Some(frame) = self.find_frame_from_base(len.max(least)) {
-            return Some((frame, false));
+            return kept(frame);
         }
-        let (victim, passing) = self.choose_victim(access)?;
-        self.evict_for_frame(victim, len.max(least), least).map(|frame| (frame, passing))
+        let (victim, stay) = self.choose_victim(access)?;
+        self.evict_for_frame(victim, len.max(least), least).map(|frame| Admitted { frame, stay })
     }
 
-    /// The page in memory to evict for an access like this, if there is one, and whether the new page is only
-    /// passing.
-    fn choose_victim(&mut self, access: Access) -> Option<(u64, bool)> {
+    /// The page in memory to evict for an access like this, if there is one, and whether the new page stays.
+    fn choose_victim(&mut self, access: Access) -> Option<(u64, Stay)> {
         self.table(|table| {
             if access.sequential {
                 let passing = table.passing_index();
                 let victim = passing
                     .or_else(|| Some(table.coldest(Resident::has_frame)?.0))
                     .or_else(|| table.window_index());
-                return victim.map(|victim| (victim, true));
+                return victim.map(|victim| (victim, Stay::Passing));
             }
             if !access.is_hot() {
                 return None;
             }
             let (victim, heat) = table.coldest(Resident::has_frame)?;
-            (access.heat >= heat.saturating_mul(2).saturating_add(HOT)).then_some((victim, false))
+            (access.heat >= heat.saturating_mul(2).saturating_add(HOT)).then_some((victim, Stay::Kept))
         })
     }
 
@@ -230,13 +236,13 @@ impl Pager {
 
     /// Makes `page` the window, as page `index`, which is spilled or a hole. Returns false, and gives the frame back, if there is no
     /// memory to note where the former window goes.
-    pub(crate) fn open(&mut self, index: u64, page: Resident, passing: bool) -> bool {
+    pub(crate) fn open(&mut self, index: u64, page: Resident, stay: Stay) -> bool {
         let refused = self.table(|table| {
             if !table.reserve_for_open() {
                 return Some(page);
             }
             table.remove(index);
-            table.open(index, page, passing);
+            table.open(index, page, stay);
             None
         });
         let is_open = refused.is_none();

@@ -16,7 +16,7 @@ use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
 use crate::pager::span::Span;
 use crate::pager::state::Pager;
-use crate::pages::page::Page;
+use crate::pages::page::{Page, Stay};
 use crate::pages::resident::Resident;
 use std::io::IoSlice;
 
@@ -49,7 +49,7 @@ impl Pager {
             Ok(Some(slot)) => slot,
             Ok(None) => unreachable!("a page that content is appended to has some"),
             Err(error) => {
-                self.table(|table| table.open(index, page, true));
+                self.table(|table| table.open(index, page, Stay::Passing));
                 self.pool.disk.quota().serve_if_waiting();
                 return Err(error);
             }
@@ -62,7 +62,7 @@ impl Pager {
         let left = match frame {
             PageFrame::Own(frame) if self.goes_on(&frame, slot, end) => {
                 let page = Resident::segment(frame, slot, end, end);
-                self.table(|table| table.open(index, page, true));
+                self.table(|table| table.open(index, page, Stay::Passing));
                 None
             }
             frame => {

@@ -84,6 +84,17 @@ pub(crate) struct Access {
 }
 
 impl Access {
+    /// As one of a sequential pass.
+    pub(crate) fn as_scan(self) -> Self {
+        Access { sequential: true, ..self }
+    }
+
+    /// As one of a sequential pass in the smallest pieces, in pages of any size.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn as_small_scan(self) -> Self {
+        Access { want: 1, half_page: self.half_page.max(2), ..self.as_scan() }
+    }
+
     /// The call needs less than half of a page.
     pub(crate) fn is_small(self) -> bool {
         self.want < self.half_page

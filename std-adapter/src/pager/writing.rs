@@ -23,10 +23,11 @@ use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::observe::stats::SpillReason;
+use crate::pager::residency::Admitted;
 use crate::pager::slide::Slid;
 use crate::pager::span::{Access, Pinned, Span};
 use crate::pager::state::Pager;
-use crate::pages::page::Location;
+use crate::pages::page::{Location, Stay};
 use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 
@@ -127,15 +128,17 @@ impl Pager {
     /// frame. If it has any, the frame must take all of `span`: the write may get no further, and then those
     /// past it are needed.
     fn open_unread(&mut self, span: Span, access: Access, slot: Option<Slot>) -> Way {
-        let Some((frame, passing)) = self.admit(span, 0, span.at + 1, access) else { return Way::Slot };
+        let Some(Admitted { frame, stay }) = self.admit(span, 0, span.at + 1, access) else {
+            return Way::Slot;
+        };
         let room = frame.capacity().saturating_sub(span.at).min(span.part);
         let is_hole = slot.is_none() && self.base_bytes(span.index) == 0;
         if room < span.part && !is_hole {
             self.recycle_frame(frame);
             return Way::Slot;
         }
-        let page = Resident::whole(frame, true, slot);
-        if self.open(span.index, page, passing) { Way::Frame(room) } else { Way::Slot }
+        let page = Resident::fresh(frame).with_slot(slot);
+        if self.open(span.index, page, stay) { Way::Frame(room) } else { Way::Slot }
     }
 
     /// Makes room in memory for bytes of `span`, whose page is in memory and pinned. Otherwise evicts the page.
@@ -205,16 +208,17 @@ impl Pager {
             Location::Hole if self.base_bytes(span.index) > covered => {
                 let in_base = self.base_bytes(span.index);
                 let frame = self.find_frame(span.end().max(in_base), Effort::Spare);
-                return frame.map_or(Ok(false), |frame| self.fill_from_base(frame, span.index, true, false));
+                let page = frame.map(Resident::fresh);
+                return page.map_or(Ok(false), |page| self.fill_from_base(page, span.index, Stay::Kept));
             }
             Location::Hole => (None, 0),
             Location::Memory | Location::InTransit => return Ok(false),
         };
         let Some(frame) = self.find_frame(span.end().max(stored), Effort::Spare) else { return Ok(false) };
         if stored > 0 {
-            return self.load_into(frame, span, false);
+            return self.load_into(frame, span, Stay::Kept);
         }
-        Ok(self.open(span.index, Resident::whole(frame, true, slot), false))
+        Ok(self.open(span.index, Resident::fresh(frame).with_slot(slot), Stay::Kept))
     }
 
     /// The same for a page in memory, with content to `end`, which cannot leave it to make room for `span`.
@@ -230,7 +234,7 @@ impl Pager {
             return Ok(Way::Slot);
         }
         match self.admit(span, 1, self.shortest_segment(), access) {
-            Some((frame, _)) => self.append_in(frame, span),
+            Some(admitted) => self.append_in(admitted.frame, span),
             None => Ok(Way::Slot),
         }
     }
@@ -238,7 +242,7 @@ impl Pager {
     /// Opens the window at the end of a spilled page, where `span` begins, in `frame`, as a segment.
     fn append_in(&mut self, frame: Frame, span: Span) -> Result<Way, SpillError> {
         let Some(page) = self.segment_at_end(frame, span.index)? else { return Ok(Way::Slot) };
-        if self.open(span.index, page, true) { self.way_to_frame(span) } else { Ok(Way::Slot) }
+        if self.open(span.index, page, Stay::Passing) { self.way_to_frame(span) } else { Ok(Way::Slot) }
     }
 
     /// To the frame of the page of `span`, or to the slot if the frame has no room: then the page must not be in memory.

@@ -54,6 +54,14 @@ pub(crate) enum View<'a> {
     Spilled { slot: Slot, end: usize },
 }
 
+/// Whether a page stays in its frame when the cursor moves on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// A sequential pass loaded the page, and evicts it when it moves on.
+    Passing,
+    Kept,
+}
+
 impl From<Outcome> for Page {
     fn from(outcome: Outcome) -> Self {
         match outcome {

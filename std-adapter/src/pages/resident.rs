@@ -54,10 +54,19 @@ fn short(bytes: usize) -> u32 {
 }
 
 impl Resident {
-    /// A whole page. The frame has nothing of it yet.
-    pub(crate) fn whole(mut frame: Frame, dirty: bool, slot: Option<Slot>) -> Self {
-        frame.use_first(frame.capacity());
-        Resident { frame: frame.into(), len: 0, dirty, slot, frame_start: 0, stored: 0 }
+    /// A whole page of new content, without a slot. The frame has nothing of it yet.
+    pub(crate) fn fresh(frame: Frame) -> Self {
+        Resident { dirty: true, ..Resident::copy(frame, 0) }
+    }
+
+    /// The whole page that `slot` has: clean. The frame has nothing of it yet.
+    pub(crate) fn of_slot(frame: Frame, slot: Slot) -> Self {
+        Resident { slot: Some(slot), ..Resident::copy(frame, 0) }
+    }
+
+    /// The page, which has `slot` for what it becomes.
+    pub(crate) fn with_slot(self, slot: Option<Slot>) -> Self {
+        Resident { slot, ..self }
     }
 
     /// A clean segment from `start` on of a page of which `slot` has the first `stored` bytes. The frame has
@@ -79,10 +88,18 @@ impl Resident {
         Resident { frame: PageFrame::Given(page), len, dirty: true, slot: None, frame_start: 0, stored: 0 }
     }
 
-    /// A copy of `len` bytes from `start` on of a page that other content has: clean, and without a slot.
-    pub(crate) fn copy(mut frame: Frame, start: usize, len: usize) -> Self {
+    /// A copy from `start` on of a page that other content has: clean, and without a slot. The frame has
+    /// nothing of it yet.
+    pub(crate) fn copy(mut frame: Frame, start: usize) -> Self {
         frame.use_first(frame.capacity());
-        Resident { frame: frame.into(), len, dirty: false, slot: None, frame_start: short(start), stored: 0 }
+        Resident {
+            frame: frame.into(),
+            len: 0,
+            dirty: false,
+            slot: None,
+            frame_start: short(start),
+            stored: 0,
+        }
     }
 
     /// Whether this is a copy of what other content has.

@@ -42,7 +42,7 @@
 
 use crate::disk::slots::Slot;
 use crate::memory::page_frame::PageFrame;
-use crate::pages::page::{Location, Page, View};
+use crate::pages::page::{Location, Page, Stay, View};
 use crate::pages::page_map::PageMap;
 use crate::pages::resident::Resident;
 use crate::pages::sums::Sums;
@@ -57,9 +57,8 @@ pub(crate) struct Window {
     /// The position in the stream of the frame's first byte.
     start: u64,
     resident: Resident,
-    /// A sequential pass loaded the page, and evicts it when it moves on. False once [`Table::focus`] has
-    /// made the page the window again.
-    passing: bool,
+    /// `Kept` at the latest once [`Table::focus`] has made the page the window again.
+    stay: Stay,
 }
 
 impl Window {
@@ -178,7 +177,8 @@ impl Table {
 
     /// The index of the window's page, if a sequential pass loaded it.
     pub(crate) fn passing_index(&self) -> Option<u64> {
-        self.window_index().filter(|_| self.window.as_ref().is_some_and(|window| window.passing))
+        self.window_index()
+            .filter(|_| self.window.as_ref().is_some_and(|window| window.stay == Stay::Passing))
     }
 
     pub(crate) fn locate(&self, index: u64) -> Location {
@@ -197,7 +197,7 @@ impl Table {
     pub(crate) fn focus(&mut self, index: u64) -> Option<&mut Resident> {
         if self.window_index() != Some(index) {
             let resident = self.remove_resident(index)?;
-            self.open(index, resident, false);
+            self.open(index, resident, Stay::Kept);
         }
         self.window.as_mut().map(|window| &mut window.resident)
     }
@@ -281,12 +281,12 @@ impl Table {
     }
 
     /// Makes `resident` the window, as page `index`, which must be a hole. The former window becomes a
-    /// resident page. `passing`: a sequential pass loads the page.
-    pub(crate) fn open(&mut self, index: u64, resident: Resident, passing: bool) {
+    /// resident page.
+    pub(crate) fn open(&mut self, index: u64, resident: Resident, stay: Stay) {
         self.close_window();
         debug_assert_eq!(self.locate(index), Location::Hole, "I1");
         let start = (index << self.shift) + resident.frame_start() as u64;
-        self.window = Some(Window { start, resident, passing });
+        self.window = Some(Window { start, resident, stay });
     }
 
     /// Empties the table for another buffer, and returns true, if it has no page or only the first one, and
@@ -296,7 +296,7 @@ impl Table {
         if self.window.is_none()
             && let Some(resident) = self.map.remove_only_first()
         {
-            self.window = Some(Window { start: resident.frame_start() as u64, resident, passing: false });
+            self.window = Some(Window { start: resident.frame_start() as u64, resident, stay: Stay::Kept });
         }
         if !self.map.is_empty() {
             return false;
@@ -308,7 +308,7 @@ impl Table {
                 return false;
             }
             window.resident.len = 0;
-            window.passing = false;
+            window.stay = Stay::Kept;
         }
         if self.shared.capacity() > 0 {
             self.shared = VecDeque::new();
@@ -367,7 +367,7 @@ impl Table {
     /// reclaiming thread may have taken the room in the map meanwhile, but only for the window.
     pub(crate) fn put_back(&mut self, index: u64, resident: Resident) {
         if self.window.is_none() {
-            self.open(index, resident, false);
+            self.open(index, resident, Stay::Kept);
         } else {
             self.put(index, Page::Resident(resident));
         }

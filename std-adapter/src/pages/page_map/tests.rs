@@ -29,7 +29,7 @@ fn resident(frames: &FramePool) -> Page {
 }
 
 fn marked(frames: &FramePool, len: usize) -> Page {
-    let mut page = Resident::whole(frames.acquire(8).unwrap(), false, None);
+    let mut page = Resident::copy(frames.acquire(8).unwrap(), 0);
     page.len = len;
     Page::Resident(page)
 }

@@ -21,7 +21,7 @@ fn spilled(at: u64, end: usize) -> Page {
 
 /// A page with content `text` that was never spilled.
 fn resident(frames: &FramePool, text: &[u8]) -> Resident {
-    let mut resident = Resident::whole(frames.acquire(PAGE).unwrap(), false, None);
+    let mut resident = Resident::copy(frames.acquire(PAGE).unwrap(), 0);
     resident.write(0, text);
     resident
 }
@@ -31,7 +31,7 @@ fn table(frames: &FramePool) -> Table {
     let mut table = Table::new(PAGE);
     table.put(0, Page::Resident(resident(frames, b"resident")));
     table.put(2, spilled(2, 6));
-    table.open(1, resident(frames, b"windo"), false);
+    table.open(1, resident(frames, b"windo"), Stay::Kept);
     table
 }
 
@@ -95,7 +95,7 @@ fn window_mut_needs_bytes_without_a_gap_where_the_frame_was_written() {
     assert!(table.window_mut(0, 1).is_none(), "there is no window");
     let mut page = resident(&frames, b"123456");
     (page.len, page.dirty) = (4, false);
-    table.open(2, page, false);
+    table.open(2, page, Stay::Kept);
     let state = |table: &mut Table| {
         let page = table.resident(2).unwrap();
         (page.len, page.dirty)
@@ -119,7 +119,7 @@ fn an_append_continues_at_the_end_of_the_window_or_changes_nothing() {
     let frames = frames();
     let mut table = Table::new(PAGE);
     assert!(!table.append(0, b"x", || panic!("there is no window")));
-    table.open(1, resident(&frames, b""), false);
+    table.open(1, resident(&frames, b""), Stay::Kept);
     for (offset, data) in [(7, &b"x"[..]), (9, b"x"), (0, b""), (8, b"123456789")] {
         assert!(!table.append(offset, data, || panic!("not at the end, or too long")), "{offset}");
     }
@@ -187,7 +187,7 @@ fn a_window_is_passing_until_focus_opens_it_again() {
     let frames = frames();
     let mut table = table(&frames);
     assert_eq!(table.passing_index(), None);
-    table.open(5, resident(&frames, b"5"), true);
+    table.open(5, resident(&frames, b"5"), Stay::Passing);
     assert_eq!((table.passing_index(), table.locate(1)), (Some(5), Location::Memory));
     table.focus(5).unwrap();
     assert_eq!(table.passing_index(), Some(5));
@@ -264,7 +264,7 @@ fn a_search_finds_the_first_page_at_or_after_an_index() {
         table.put(index, Page::Resident(resident(&frames, b"x")));
     }
     table.put(2, spilled(2, 1));
-    table.open(5, resident(&frames, b"window"), false);
+    table.open(5, resident(&frames, b"window"), Stay::Kept);
     let carrier = start_transit(&mut table, 6);
     let found = |from| (table.next_page(from), table.next_in_memory(from), table.next_in_transit(from));
     assert_eq!(found(0), (Some(2), Some(4), Some(6)));
@@ -345,7 +345,7 @@ fn a_table_with_at_most_a_small_first_page_can_be_retired() {
     let frames = frames();
     let mut table = Table::new(PAGE);
     assert!(table.retire(), "a new table");
-    table.open(0, resident(&frames, b"abc"), true);
+    table.open(0, resident(&frames, b"abc"), Stay::Passing);
     table.pin(0);
     table.sums.put(0, PageSums::of(b"abc").unwrap());
     assert!(table.retire());
@@ -362,7 +362,7 @@ fn a_table_with_at_most_a_small_first_page_can_be_retired() {
     assert_eq!(cut(&mut table, 0), 1, "page 1 is removed");
     assert!(table.retire());
     let mut second = Table::new(PAGE);
-    second.open(1, resident(&frames, b"abc"), false);
+    second.open(1, resident(&frames, b"abc"), Stay::Kept);
     assert!(!second.retire(), "its window is not the first page");
     let mut third = Table::new(PAGE);
     let mut segment = Resident::segment(frames.acquire(PAGE).unwrap(), slot(0), 3, 5);
@@ -378,7 +378,7 @@ fn a_table_with_at_most_a_small_first_page_can_be_retired() {
         let frames = FramePool::new(1 << 20, bytes);
         let mut table = Table::new(bytes);
         let frame = frames.acquire(bytes).unwrap();
-        table.open(0, Resident::whole(frame, false, None), false);
+        table.open(0, Resident::copy(frame, 0), Stay::Kept);
         assert_eq!(table.retire(), is_kept, "a frame of {bytes}");
     }
 }
