@@ -309,7 +309,9 @@ impl Parts {
         self.cuts.swap_remove(number);
         self.numbers.remove(place);
         if number < last {
-            self.numbers.get_mut(moved.place).into_iter().for_each(|noted| *noted = number);
+            if let Some(noted) = self.numbers.get_mut(moved.place) {
+                *noted = number;
+            }
             self.set_warm(number, moved.warm);
             self.set_free(number, moved.free, moved.used);
         }

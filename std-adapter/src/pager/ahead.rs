@@ -197,7 +197,9 @@ impl Pager {
     fn probe_shortage(&mut self) -> bool {
         let spare = self.find_frame(self.pool.page_size, self.effort_for_more());
         let is_short = spare.is_none();
-        spare.into_iter().for_each(|frame| self.give_back(frame));
+        if let Some(frame) = spare {
+            self.give_back(frame);
+        }
         is_short
     }
 
@@ -284,9 +286,7 @@ impl Pager {
 
     /// Moves one page out. An error can be dropped: the page is still resident.
     fn move_out(&mut self, index: u64) {
-        if let Ok(Some(frame)) = self.evict(index, SpillReason::Evicted) {
-            self.recycle_frame(frame);
-        }
+        let _ = self.evict_and_recycle(index, SpillReason::Evicted);
     }
 
     /// Moves pages out, those whose slots can lie side by side in one call of the store. What cannot be written is still

@@ -15,7 +15,9 @@ impl Pager {
     fn check_base(&self) -> u64 {
         let (len, base_len) = (self.len(), self.base().map_or(0, Base::len));
         assert!(base_len <= len, "the base reaches to {base_len}, past {len}");
-        self.base().into_iter().for_each(Base::check_invariants);
+        if let Some(base) = self.base() {
+            base.check_invariants();
+        }
         base_len
     }
 

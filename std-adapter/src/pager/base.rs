@@ -234,7 +234,9 @@ impl Base {
             }
         }
         for (source, done) in layers.sources.iter().zip(done) {
-            done.into_iter().for_each(|done| source.discard(done..u64::MAX));
+            if let Some(done) = done {
+                source.discard(done..u64::MAX);
+            }
         }
     }
 

@@ -151,9 +151,8 @@ impl State {
             }
             Source::Memory => {
                 let is_long = complete.min(span.part) >= COPIED_ALONE_MIN;
-                let shared = pager.table(|table| match is_long {
-                    true => table.share(span.index),
-                    false => table.shared_page(span.index),
+                let shared = pager.table(|table| {
+                    if is_long { table.share(span.index) } else { table.shared_page(span.index) }
                 });
                 match shared {
                     Some(page) if is_long => Ok(Step::Copy { page, at: span.at, len: span.part }),

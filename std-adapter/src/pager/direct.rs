@@ -272,7 +272,9 @@ impl Pager {
         let mut block = [0; COPY_BLOCK];
         let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity()));
         let copied = self.copy_through(room, from, to, len);
-        frame.into_iter().for_each(|frame| self.pool.frames.recycle(frame));
+        if let Some(frame) = frame {
+            self.pool.frames.recycle(frame);
+        }
         copied
     }
 

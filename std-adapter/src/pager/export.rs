@@ -143,7 +143,9 @@ impl Pager {
         let mut block = [0; COPY_BLOCK];
         let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(pool.page_size));
         let done = self.read_pieces(room, by_store, f);
-        frame.into_iter().for_each(|frame| pool.frames.recycle(frame));
+        if let Some(frame) = frame {
+            pool.frames.recycle(frame);
+        }
         pool.tell_waiters();
         done
     }

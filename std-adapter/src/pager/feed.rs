@@ -92,7 +92,9 @@ impl Feed {
         let (_waker, passed) = {
             let Ok(mut state) = self.state.lock() else { return 0 };
             let mark = state.readers.remove(&number);
-            mark.iter().for_each(|mark| state.forget(mark.passed));
+            if let Some(mark) = &mark {
+                state.forget(mark.passed);
+            }
             let waker = mark.and_then(|mark| mark.waker);
             self.waiting.fetch_sub(usize::from(waker.is_some()), Ordering::Relaxed);
             (waker, state.passed())

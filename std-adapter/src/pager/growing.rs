@@ -213,9 +213,12 @@ impl Content {
         self.locked(|state| {
             let end = state.pager.len;
             state.pager.with_ticket(ticket, |pager| {
-                pager.attempt_without_wait(wait, |pager| match !beside && pager.prepare_write(end, len)? {
-                    true => Ok(end),
-                    false => pager.room_beside(end, len, TAIL_MAX),
+                pager.attempt_without_wait(wait, |pager| {
+                    if !beside && pager.prepare_write(end, len)? {
+                        Ok(end)
+                    } else {
+                        pager.room_beside(end, len, TAIL_MAX)
+                    }
                 })
             })
         })?

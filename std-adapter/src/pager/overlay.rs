@@ -86,7 +86,9 @@ impl Pager {
         let frame = match former {
             Some(frame) if frame.capacity() >= need && !self.pool.frames.is_over() => Some(frame),
             former => {
-                former.into_iter().for_each(|frame| self.recycle_frame(frame));
+                if let Some(frame) = former {
+                    self.recycle_frame(frame);
+                }
                 let effort = self.effort_for_more();
                 self.find_frame(need, effort).or_else(|| self.find_frame_from_base(need))
             }
@@ -157,7 +159,9 @@ impl Pager {
         let mut block = [0; COPY_BLOCK];
         let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity()));
         let copied = self.copy_from_base(index, slot.offset, len, room);
-        frame.into_iter().for_each(|frame| self.pool.frames.recycle(frame));
+        if let Some(frame) = frame {
+            self.pool.frames.recycle(frame);
+        }
         if let Err(error) = copied {
             self.table(|table| table.sums.forget(index));
             self.free_slot(slot);
@@ -204,7 +208,9 @@ impl Pager {
         if len == 0 {
             cold.base = None;
         }
-        cold.base.iter_mut().for_each(|base| base.cut(len));
+        if let Some(base) = &mut cold.base {
+            base.cut(len);
+        }
     }
 
     /// A frame of at least `bytes` at the cost of the base, in a pool for one buffer: nobody else takes memory there.

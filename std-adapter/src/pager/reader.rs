@@ -228,7 +228,9 @@ impl Reader {
         if frame.is_some() {
             self.refusals = 0;
         } else if !store_access::is_resident_only() {
-            self.own_table.iter().for_each(|table| self.pool.note_miss(table));
+            if let Some(table) = &self.own_table {
+                self.pool.note_miss(table);
+            }
             self.refusals = REFUSALS_MAX.min(self.refusals + 1);
             self.unasked = (1 << self.refusals) - 1;
         }
@@ -341,8 +343,12 @@ impl Drop for Reader {
         if self.own_table.is_none() {
             return;
         }
-        self.take_held().into_iter().for_each(|frame| self.recycle(frame));
-        self.own_table.take().into_iter().for_each(|table| self.pool.close_reader(&table));
+        if let Some(frame) = self.take_held() {
+            self.recycle(frame);
+        }
+        if let Some(table) = self.own_table.take() {
+            self.pool.close_reader(&table);
+        }
     }
 }
 

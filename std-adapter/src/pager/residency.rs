@@ -245,9 +245,9 @@ impl Pager {
             table.open(index, page, stay);
             None
         });
-        let is_open = refused.is_none();
-        refused.into_iter().for_each(|page| self.give_back(page.into_frame()));
-        is_open
+        let Some(page) = refused else { return true };
+        self.give_back(page.into_frame());
+        false
     }
 
     /// Evicts pages, the window last, while the pool uses more than its memory limit, which was lowered, and
@@ -268,12 +268,20 @@ impl Pager {
                 let coldest = table.coldest(|_| true).map(|(index, _)| index);
                 coldest.or_else(|| table.window_index())
             })
-            && let Ok(evicted) = self.evict(victim, SpillReason::LimitLowered)
         {
-            // None if the pool has reclaimed it meanwhile.
-            evicted.into_iter().for_each(|frame| self.recycle_frame(frame));
+            if self.evict_and_recycle(victim, SpillReason::LimitLowered).is_err() {
+                break;
+            }
         }
         self.pool.tell_waiters();
+    }
+
+    /// As [`evict`](Pager::evict), and recycles the frame, if the pool has not reclaimed the page meanwhile.
+    pub(crate) fn evict_and_recycle(&mut self, index: u64, reason: SpillReason) -> Result<(), SpillError> {
+        if let Some(frame) = self.evict(index, reason)? {
+            self.recycle_frame(frame);
+        }
+        Ok(())
     }
 
     /// Moves a page from memory to its slot, the shortest that fits if it has none, and returns its frame, or the given memory;
@@ -294,7 +302,9 @@ impl Pager {
         match self.write_out(index, &resident, &[], SlotLen::Exact(fit)) {
             Ok(None) => {
                 self.table(|table| table.sums.forget(index));
-                resident.slot.into_iter().for_each(|unneeded| self.free_slot(unneeded));
+                if let Some(unneeded) = resident.slot {
+                    self.free_slot(unneeded);
+                }
                 Ok(Some(resident.into_frame()))
             }
             Ok(Some(slot)) => {
@@ -302,7 +312,9 @@ impl Pager {
                 let (end, written, dirty) = (resident.end(), resident.len, resident.dirty);
                 self.table(|table| table.put(index, Page::Spilled { slot, end }));
                 // Only now: it wakes those that wait for room.
-                outgrown.into_iter().for_each(|outgrown| self.free_slot(outgrown));
+                if let Some(outgrown) = outgrown {
+                    self.free_slot(outgrown);
+                }
                 if resident.slot.is_none() {
                     self.forget_in_base(index); // it was a copy when it was written to
                 }
@@ -351,7 +363,11 @@ impl Pager {
         };
         let written = self.write_with(slot, resident, along);
         match (&written, fitting) {
-            (Ok(()), _) => sums.into_iter().for_each(|sums| self.table(|table| table.sums.put(index, sums))),
+            (Ok(()), _) => {
+                if let Some(sums) = sums {
+                    self.table(|table| table.sums.put(index, sums));
+                }
+            }
             (Err(_), Some(before)) => self.discharge_quietly(slot, before),
             (Err(_), None) => self.free_quietly(slot),
         }

@@ -71,7 +71,9 @@ impl Pager {
             }
         };
         // Only now: both call foreign code.
-        outgrown.into_iter().for_each(|outgrown| self.free_slot(outgrown));
+        if let Some(outgrown) = outgrown {
+            self.free_slot(outgrown);
+        }
         self.count_spills(SpillReason::Evicted, u64::from(written > 0), written);
         let slid_on = left.is_none();
         let off = left.and_then(|frame| self.reusable(frame));
@@ -80,7 +82,9 @@ impl Pager {
             None if along.is_empty() && slid_on => Slid::On,
             None if along.is_empty() => Slid::Gone,
             off => {
-                off.into_iter().for_each(|frame| self.recycle_frame(frame));
+                if let Some(frame) = off {
+                    self.recycle_frame(frame);
+                }
                 Slid::Along(along.len())
             }
         })

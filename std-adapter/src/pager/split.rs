@@ -70,8 +70,10 @@ impl Pager {
             self.own_table.as_mut().map_or(Some(Vec::new()), |table| table.with(|table| ranges(table, page)));
         let ranges = ranges.ok_or(SpillError::OutOfMemory)?;
         if ranges.is_empty() {
-            let base = self.cold_if_any().and_then(|cold| cold.base.as_mut());
-            base.into_iter().for_each(Base::free_unseen); // others may have been dropped
+            // Others may have been dropped.
+            if let Some(base) = self.cold_if_any().and_then(|cold| cold.base.as_mut()) {
+                base.free_unseen();
+            }
             self.pool.tell_waiters();
             return Ok(self.base().cloned());
         }

@@ -39,9 +39,7 @@ impl Pager {
                 self.table(|table| (table.next_in_memory(0), table.next_in_transit(0)));
             let Some(mut from) = in_memory.or(in_transit) else { return Ok(()) };
             while let Some(index) = self.table(|table| table.next_in_memory(from)) {
-                if let Some(frame) = self.evict(index, SpillReason::Requested)? {
-                    self.recycle_frame(frame);
-                }
+                self.evict_and_recycle(index, SpillReason::Requested)?;
                 from = index + 1;
             }
         }
@@ -71,7 +69,9 @@ impl Pager {
         let window = self.table(|table| table.cut_window(len));
         let mut freed = self.free_page(window);
         let segment = self.table(|table| table.cut_segment(len));
-        segment.into_iter().for_each(|frame| self.recycle_frame(frame));
+        if let Some(frame) = segment {
+            self.recycle_frame(frame);
+        }
         let mut slots = Vec::new();
         while let Some(page) = self.table(|table| table.truncate(len, &mut slots)) {
             freed += self.free_slots(&mut slots) + self.free_page(page);

@@ -255,8 +255,7 @@ impl Pager {
 
     /// To the slot of page `index`, which is evicted.
     fn way_to_slot(&mut self, index: u64) -> Result<Way, SpillError> {
-        let frame = self.evict(index, SpillReason::Evicted)?;
-        frame.into_iter().for_each(|frame| self.recycle_frame(frame));
+        self.evict_and_recycle(index, SpillReason::Evicted)?;
         Ok(Way::Slot)
     }
 }

@@ -48,10 +48,12 @@ impl State {
         #[expect(clippy::cast_possible_truncation, reason = "a page has 16 MiB at most")]
         let (end, order, blocks, parts) =
             (end as u32, len.ilog2() as u8, (slot.charged() / BLOCK) as u16, (len / PART) as u16);
-        let (charged, order) = match len.is_power_of_two() {
-            true if slot.is_charged_whole() => (CHARGED_WHOLE, order),
-            true => (blocks, order),
-            false => (parts, PARTS),
+        let (charged, order) = if !len.is_power_of_two() {
+            (parts, PARTS)
+        } else if slot.is_charged_whole() {
+            (CHARGED_WHOLE, order)
+        } else {
+            (blocks, order)
         };
         State::Spilled { offset: slot.offset, end, charged, order }
     }

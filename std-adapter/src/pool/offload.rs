@@ -195,7 +195,9 @@ impl Offload {
         while at > 0 {
             at -= 1;
             let job = { self.queue().ok().and_then(|queue| queue.jobs.get(at).cloned()) };
-            job.into_iter().for_each(|job| job.wake());
+            if let Some(job) = job {
+                job.wake();
+            }
         }
     }
 

@@ -131,7 +131,9 @@ pub(crate) fn renewed(pool: &PoolState) -> Option<Arc<PoolState>> {
 pub(crate) fn trim() {
     for class in 0..PAGE_SIZES {
         drop(thread_cache::take_all_private(class + 1));
-        cache(class).into_iter().for_each(|cache| drop(cache.drain()));
+        if let Some(cache) = cache(class) {
+            drop(cache.drain());
+        }
     }
 }
 

@@ -164,12 +164,16 @@ impl PoolState {
 
     /// Unregisters the table of a reader, which has no page and counts as no buffer.
     pub(crate) fn close_reader(&self, table: &OwnTable) {
-        self.registry.iter().for_each(|registry| registry.unregister(table));
+        if let Some(registry) = &self.registry {
+            registry.unregister(table);
+        }
     }
 
     fn drop_table(&self, table: &OwnTable) {
         self.population.fetch_sub(1, Ordering::Relaxed);
-        self.registry.iter().for_each(|registry| registry.unregister(table));
+        if let Some(registry) = &self.registry {
+            registry.unregister(table);
+        }
     }
 
     /// Whether a thread may keep a table: not if memory is short, or was missed by who waits now, and not without handles. Who begins to
@@ -215,7 +219,9 @@ impl PoolState {
     /// Frees the memory that no buffer uses, and gives the blocks of freed slots back to the file system.
     pub(crate) fn trim(&self) {
         self.drop_noted_spares();
-        self.registry.iter().for_each(Registry::trim);
+        if let Some(registry) = &self.registry {
+            registry.trim();
+        }
         private::trim();
         self.frames.trim();
         self.disk.trim_again();
@@ -327,7 +333,9 @@ impl PoolState {
 
     /// Notes that a buffer needs memory that is not to spare.
     pub(crate) fn note_miss(&self, table: &OwnTable) {
-        self.registry.iter().for_each(|registry| registry.note_miss(table));
+        if let Some(registry) = &self.registry {
+            registry.note_miss(table);
+        }
     }
 
     /// Bytes that each buffer may hold before it becomes a donor while it is in use: of a limit that is divided among
