@@ -58,22 +58,21 @@ impl Pager {
         make: fn(&mut Self, u64, Span, usize, bool) -> Result<bool, SpillError>,
         go_on: fn(&mut Self, u64),
     ) -> Result<bool, SpillError> {
-        self.check()?;
         self.try_table()?;
-        self.end_loan();
-        self.keep_limit();
         let continues = offset == self.last_end || offset == 0;
         let last_end = self.last_end;
         let span = self.span(offset, len.max(1));
-        if continues {
-            self.move_passed_out(span.index);
-        }
-        let made = make(self, offset, span, len, continues);
-        self.last_end = last_end;
-        if continues && matches!(made, Ok(true)) {
-            go_on(self, span.index + 1);
-        }
-        self.finish();
+        let made = self.operate(|pager| {
+            if continues {
+                pager.move_passed_out(span.index);
+            }
+            let made = make(pager, offset, span, len, continues);
+            pager.last_end = last_end;
+            if continues && matches!(made, Ok(true)) {
+                go_on(pager, span.index + 1);
+            }
+            made
+        });
         if matches!(made, Ok(true)) {
             self.table(|table| table.pin(span.index));
         }

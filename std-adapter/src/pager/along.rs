@@ -93,7 +93,7 @@ impl Pager {
             return None;
         }
         let coming = self.find_coming(first..first.saturating_add(most as u64), clean);
-        self.finish();
+        self.end_operation();
         coming
     }
 
@@ -165,7 +165,7 @@ impl Pager {
             self.count_io(IoPath::Paged, coming.counts);
         }
         coming.pages.into_iter().for_each(|(load, is_read)| self.end_load(load, is_read));
-        self.finish();
+        self.end_operation();
     }
 }
 

@@ -121,7 +121,7 @@ impl State {
         pager.keep_limit();
         let span = pager.span(offset, buf.len());
         let out = &mut buf[..span.part];
-        let (page, access) = pager.access(offset, span, want).inspect_err(|_| pager.finish())?;
+        let (page, access) = pager.access(offset, span, want).inspect_err(|_| pager.end_operation())?;
         let step = match pager.source(page, span) {
             // Before a frame is taken for a load.
             Source::Slot { .. } if store_access::is_resident_only() => {
@@ -168,7 +168,7 @@ impl State {
         if readers > 1 && is_read && span.end() == pager.pool.page_size {
             self.passed_pages.note_end(span.index, readers);
         }
-        pager.finish();
+        pager.end_operation();
         if self.is_open {
             pager.last_end = pager.len; // it tells whether the writer goes on where it was
         }

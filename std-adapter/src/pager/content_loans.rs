@@ -80,7 +80,7 @@ impl State {
         } else {
             None
         };
-        self.pager.finish();
+        self.pager.end_operation();
         let pool = &self.pager.pool;
         let page = page.filter(|page| {
             let held = page.frame.capacity();
@@ -101,7 +101,7 @@ impl State {
             Pinned::Memory => Residence::Memory,
             // Before a frame is taken for a load.
             Pinned::Slot { .. } if store_access::is_resident_only() => {
-                self.pager.finish();
+                self.pager.end_operation();
                 return Err(store_access::refuse(StoreOperation::Read, offset, 0));
             }
             Pinned::Slot { .. } if self.loading.contains(&index) => Residence::Loading { index },
@@ -121,7 +121,7 @@ impl State {
             }
             Pinned::Slot { .. } | Pinned::Hole => Residence::Elsewhere,
         };
-        self.pager.finish();
+        self.pager.end_operation();
         Ok(step)
     }
 }

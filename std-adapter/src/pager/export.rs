@@ -189,7 +189,7 @@ impl Pager {
         let _ = self.pin_settled(at >> self.pool.page_size.trailing_zeros());
         let (offset, len) = self.run_in_store(at, left.min(RUN_MAX));
         let copied = if len > 0 { self.copy_store_to(offset, len, file, at) } else { 0 };
-        self.finish();
+        self.end_operation();
         (copied, copied == len)
     }
 }

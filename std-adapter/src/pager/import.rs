@@ -59,12 +59,8 @@ impl Pager {
         if most == 0 {
             return Ok(0);
         }
-        self.check()?;
         self.try_table()?;
-        self.end_loan();
-        self.keep_limit();
-        let taken = self.import_some(offset, most.min(STEP_MAX), import);
-        self.finish();
+        let taken = self.operate(|pager| pager.import_some(offset, most.min(STEP_MAX), import));
         if let Ok(taken @ 1..) = taken {
             import.advance(taken);
             self.last_end = offset + taken as u64;

@@ -59,7 +59,7 @@ impl Pager {
         let is_large = self.pool.registry.is_some() && charge > limit / LIMIT_DIVISOR;
         let is_small = pages == 0 || (pages == 1 && page < SINGLE_PAGE_MIN);
         if is_large || is_small || charge / CHARGED_FOR_EACH_MAX > kept {
-            self.finish();
+            self.end_operation();
             return Err(owner);
         }
         let given = self.charge_given(owner, charge);
@@ -73,7 +73,7 @@ impl Pager {
             self.requested.written += *len as u64;
             self.leave_queue();
         }
-        self.finish();
+        self.end_operation();
         kept
     }
 

@@ -66,7 +66,7 @@ impl Pager {
         kept.or_else(|| TryBox::new([0; SCRATCH])).ok_or(SpillError::OutOfMemory)
     }
 
-    /// Prepares bytes of `span` for lending. The page stays pinned until [`Pager::finish`].
+    /// Prepares bytes of `span` for lending. The page stays pinned until [`Pager::end_operation`].
     fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
         let (page, access) = self.access(offset, span, 1)?;
         let source = self.source(page, span);
@@ -121,21 +121,17 @@ impl Pager {
         if self.has_lent(offset) && !self.pool.frames.is_over() {
             return self.lent(offset);
         }
-        self.check()?;
-        self.end_loan();
-        self.keep_limit();
         let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-        if left == 0 {
-            self.finish();
-            return Ok(&[]);
-        }
-        self.try_table()?;
         let span = self.span(offset, left);
-        let chunk = self.lend(offset, span);
-        self.finish();
-        let zeros = &ZEROS[..span.part.min(ZEROS.len())];
-        Ok(match chunk? {
-            Chunk::Zeros => zeros,
+        let chunk = self.operate(|pager| {
+            if left == 0 {
+                return Ok(Chunk::Zeros); // none
+            }
+            pager.try_table()?;
+            pager.lend(offset, span)
+        })?;
+        Ok(match chunk {
+            Chunk::Zeros => &ZEROS[..span.part.min(ZEROS.len())],
             Chunk::Scratch { len } | Chunk::Window { len } => {
                 self.loan()?.lent = Some((offset, len));
                 self.lent(offset)?

@@ -92,7 +92,7 @@ impl Pager {
         }
         let settled =
             store_access::check(StoreOperation::Write, offset, 0).and_then(|()| self.await_pinned(index));
-        settled.inspect_err(|_| self.finish())
+        settled.inspect_err(|_| self.end_operation())
     }
 
     /// Waits until a pinned page that is in transit has landed or come back, and returns where it is then.
@@ -148,9 +148,24 @@ impl Pager {
         Ok((page, Access { sequential: continues || is_next_page, want, half_page, heat }))
     }
 
+    /// Runs an operation outside the window. Before it, a loan ends, and a lowered memory limit is kept;
+    /// after it, nothing is pinned, and those that wait for what came free are woken.
+    #[inline]
+    pub(crate) fn operate<R, E: From<SpillError>>(
+        &mut self,
+        operation: impl FnOnce(&mut Self) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.check()?;
+        self.end_loan();
+        self.keep_limit();
+        let done = operation(self);
+        self.end_operation();
+        done
+    }
+
     /// Ends an operation: unpins its page, and wakes those that wait for what came free. Closes the window while room is
     /// awaited, so that the next write goes through [`retry_after_waits`](Pager::retry_after_waits).
-    pub(crate) fn finish(&mut self) {
+    pub(crate) fn end_operation(&mut self) {
         let Some(table) = &mut self.own_table else { return };
         table.with(Table::unpin);
         if self.awaits_room() {

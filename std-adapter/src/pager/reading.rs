@@ -22,12 +22,7 @@ use crate::pages::resident::{Part, Resident};
 impl Pager {
     #[cold]
     pub(crate) fn read_slow(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
-        self.check()?;
-        self.end_loan();
-        self.keep_limit();
-        let done = self.read_pages(offset, buf);
-        self.finish();
-        done
+        self.operate(|pager| pager.read_pages(offset, buf))
     }
 
     fn read_pages(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
@@ -199,7 +194,7 @@ impl Pager {
             Source::Memory => self.read_memory(offset, out),
             source => self.read_past(source, offset, out),
         });
-        self.finish();
+        self.end_operation();
         done
     }
 }

@@ -27,7 +27,7 @@ impl Pager {
     pub(crate) fn try_clone(&mut self) -> Result<Pager, SpillError> {
         self.check()?;
         self.end_loan();
-        self.finish(); // a page that was made ready is pinned
+        self.end_operation(); // a page that was made ready is pinned
         let when_full = self.own_when_full();
         let mut clone = if self.pool.registry.is_some() {
             Pager::new(&self.pool)

@@ -27,7 +27,7 @@ impl Pager {
         self.check()?;
         self.end_loan();
         let spilled = self.move_all_out();
-        self.finish();
+        self.end_operation();
         spilled
     }
 
@@ -77,7 +77,7 @@ impl Pager {
             freed += self.free_slots(&mut slots) + self.free_page(page);
         }
         freed += self.free_slots(&mut slots);
-        self.finish();
+        self.end_operation();
         self.len = len;
         self.cut_base(len);
         // Stay in the queue if nothing came free: the cursor also truncates a gap that it could not write past,
@@ -113,7 +113,7 @@ impl Pager {
             let window = table.window_index(); // its entry is reserved
             table.map.forget_holes(pages, window);
         });
-        self.finish();
+        self.end_operation();
         self.end_freeing(freed);
     }
 

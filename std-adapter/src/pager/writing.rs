@@ -48,15 +48,10 @@ impl Pager {
     }
 
     pub(crate) fn write_once(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
-        self.check()?;
         if !data.is_empty() {
             self.try_table()?;
         }
-        self.end_loan();
-        self.keep_limit();
-        let taken = self.write_pages(offset, data);
-        self.finish();
-        taken
+        self.operate(|pager| pager.write_pages(offset, data))
     }
 
     fn write_pages(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {

@@ -22,15 +22,16 @@
 //!
 //! # Who is told
 //!
-//! Some paths told the waiters, and others did not: an outgrown frame, that of a page that could not grow, one that was taken for
-//! a load, a copy or a hand-over and given back, a page that left at the end of its loan. So telling is no longer a matter
-//! of the path. A frame that is dropped or recycled notes that in its budget, and what ends an operation looks there
-//! ([`PoolState::tell_waiters`], in `Pager::finish` and in each call of the pool). Of the same kind, and in order: slots,
-//! whose release serves the queue, at once or at the end of a reclaim; tickets that leave or request less; limits. Not told are a
-//! frame that the allocator refuses, and a buffer of what it has only taken and given back itself (`Pager::give_back`): it
-//! would wake itself for ever. An attempt that fails for want of disk frees no frame otherwise that it would take again, so
-//! waiters do not keep each other awake: a page gets its longer slot before it gets a frame, and what the disk refuses takes
-//! what is left of the memory only then.
+//! Some paths told the waiters, and others did not: an outgrown frame, that of a page that could not grow,
+//! one that was taken for a load, a copy or a hand-over and given back, a page that left at the end of its
+//! loan. So telling is no longer a matter of the path. A frame that is dropped or recycled notes that in its
+//! budget, and what ends an operation looks there ([`PoolState::tell_waiters`], in `Pager::end_operation` and
+//! in each call of the pool). Of the same kind, and in order: slots, whose release serves the queue, at once
+//! or at the end of a reclaim; tickets that leave or request less; limits. Not told are a frame that the
+//! allocator refuses, and a buffer of what it has only taken and given back itself (`Pager::give_back`): it
+//! would wake itself for ever. An attempt that fails for want of disk frees no frame otherwise that it would
+//! take again, so waiters do not keep each other awake: a page gets its longer slot before it gets a frame,
+//! and what the disk refuses takes what is left of the memory only then.
 //!
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/when_full.rs`,
 //! `tests/tests/told.rs`, `tests/tests/pool_stress.rs`, `std-adapter/src/models.rs` (loom).
