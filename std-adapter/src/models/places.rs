@@ -1,7 +1,7 @@
 //! Models of the places of threads: one thread puts and takes, another looks through all places.
 
 use super::explore;
-use crate::pool::place::{Endings, Place, look, take_all};
+use crate::pool::thread_place::{Endings, ThreadPlace, look, take_all};
 use crate::sync::{Arc, AtomicBool, Ordering};
 use loom::thread;
 
@@ -13,7 +13,7 @@ const OTHER_KEY: usize = 8;
 #[test]
 fn nothing_is_left_of_what_has_ended() {
     explore(3, || {
-        let mut place = Place::new().unwrap();
+        let mut place = ThreadPlace::new().unwrap();
         let others = [place.for_others()];
         let (endings, has_ended) = (Arc::new(Endings::new()), Arc::new(AtomicBool::new(false)));
         let (their_endings, they_ended) = (Arc::clone(&endings), Arc::clone(&has_ended));
@@ -44,7 +44,7 @@ fn nothing_is_left_of_what_has_ended() {
 #[test]
 fn what_is_in_a_place_is_taken_once() {
     explore(3, || {
-        let mut place = Place::new().unwrap();
+        let mut place = ThreadPlace::new().unwrap();
         let others = [place.for_others()];
         let endings = Endings::new();
         assert!(place.put(KEY, Box::new(1), &endings, endings.seen()).is_none());

@@ -146,7 +146,7 @@ impl Pager {
         })?;
         let (pool, own) = (Arc::clone(&self.pool), self.own().cloned());
         let departure = self.own_table.as_mut().and_then(|table| Departure::begin(&pool, table, own, pages));
-        self.finish();
+        self.end_operation();
         departure
     }
 
@@ -155,7 +155,7 @@ impl Pager {
         if let Some(table) = &mut self.own_table {
             departed.settle(table);
         }
-        self.finish();
+        self.end_operation();
     }
 
     /// Takes pages in that have come, and gives the frames of the others back. They are loaded again by what needs them, which then

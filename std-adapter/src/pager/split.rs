@@ -15,10 +15,10 @@ use crate::pager::shared::Shared;
 use crate::pager::state::Pager;
 use crate::pages::resident::Resident;
 use crate::pages::table::Table;
+use crate::pool::leftover::Leftover;
 use crate::pool::member::OwnTable;
 use crate::pool::private;
-use crate::pool::spare::Spare;
-use crate::pool::supply::close_buffer;
+use crate::pool::tables::close_buffer;
 use crate::sync::{Arc, Ordering, can_make_arc};
 use std::ops::Range;
 
@@ -86,7 +86,7 @@ impl Pager {
         }
         if !can_make_arc::<Shared>() {
             self.pool.population.fetch_add(1, Ordering::Relaxed); // as of a buffer, which it leaves
-            close_buffer(Spare { table: Some(table), pool: Arc::clone(&self.pool) });
+            close_buffer(Leftover { table: Some(table), pool: Arc::clone(&self.pool) });
             return Err(SpillError::OutOfMemory);
         }
         let source = self.make_source(table);

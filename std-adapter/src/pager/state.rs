@@ -17,11 +17,11 @@ use crate::pager::span::Span;
 use crate::pager::wait_state::WaitState;
 use crate::pages::table::{Table, low_bits};
 use crate::pages::usage::Usage;
+use crate::pool::leftover::{Leftover, PoolRef};
 use crate::pool::member::OwnTable;
 use crate::pool::private;
-use crate::pool::spare::{PoolRef, Spare};
 use crate::pool::state::PoolState;
-use crate::pool::supply::{close_buffer, open_buffer};
+use crate::pool::tables::{close_buffer, open_buffer};
 use crate::sync::Arc;
 use crate::try_box::TryBox;
 use std::alloc::{Layout, handle_alloc_error};
@@ -62,8 +62,8 @@ impl Pager {
 
     /// A pager without content, of what another has left.
     #[inline]
-    pub(crate) fn of(spare: Spare) -> Self {
-        Pager::with_table(spare.table, spare.pool, 0)
+    pub(crate) fn of(leftover: Leftover) -> Self {
+        Pager::with_table(leftover.table, leftover.pool, 0)
     }
 
     /// A pager of `len` bytes with a table that has pages already.
@@ -209,7 +209,7 @@ impl Drop for Pager {
         if self.cold.is_some() {
             self.cold = None; // what it shared may be in the same pool
         }
-        close_buffer(Spare { table: self.own_table.take(), pool: self.pool.take() });
+        close_buffer(Leftover { table: self.own_table.take(), pool: self.pool.take() });
     }
 }
 

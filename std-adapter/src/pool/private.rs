@@ -20,7 +20,7 @@
 //! `tests/tests/leftovers.rs`.
 
 use crate::pool::cache::{Cache, Reusable};
-use crate::pool::spare::Spare;
+use crate::pool::leftover::Leftover;
 use crate::pool::state::{PAGE_SIZE_CHOSEN_MIN, PAGE_SIZE_DEFAULT, PoolState, fitting_page_size};
 use crate::pool::thread_cache;
 use crate::sync::{Arc, Ordering};
@@ -35,15 +35,15 @@ const KEPT_LIMIT_MIN: usize = 16 * PAGE_SIZE_CHOSEN_MIN;
 /// The pools of buffers that are gone, by page size. Not in models: what is kept would pass from one
 /// execution to the next.
 #[cfg(not(overspill_loom))]
-static CACHES: [Cache<Spare>; PAGE_SIZES] = [const { Cache::new(64, 1 << 19) }; PAGE_SIZES];
+static CACHES: [Cache<Leftover>; PAGE_SIZES] = [const { Cache::new(64, 1 << 19) }; PAGE_SIZES];
 
 /// Held by each test that asks for a kept pool, or drops all of them.
 #[cfg(all(test, not(overspill_loom)))]
 pub(crate) static ALONE: crate::sync::Mutex<()> = crate::sync::Mutex::new(());
 
-impl Reusable for Spare {
+impl Reusable for Leftover {
     fn frame_bytes(&self) -> u64 {
-        Spare::frame_bytes(self)
+        Leftover::frame_bytes(self)
     }
 }
 
@@ -53,7 +53,7 @@ fn class(memory: usize) -> Option<usize> {
     Some(class).filter(|class| memory >= KEPT_LIMIT_MIN && *class < PAGE_SIZES)
 }
 
-fn cache(class: usize) -> Option<&'static Cache<Spare>> {
+fn cache(class: usize) -> Option<&'static Cache<Leftover>> {
     #[cfg(not(overspill_loom))]
     return CACHES.get(class);
     #[cfg(overspill_loom)]
@@ -62,55 +62,55 @@ fn cache(class: usize) -> Option<&'static Cache<Spare>> {
 
 /// A pool for one buffer, with a memory limit of `memory` bytes, and a table if one was kept with it.
 #[inline]
-pub(crate) fn open(memory: usize) -> Spare {
+pub(crate) fn open(memory: usize) -> Leftover {
     let kept = class(memory).and_then(|class| thread_cache::take_private(class + 1).or_else(|| pop(class)));
-    if let Some(spare) = kept.and_then(Spare::enterable)
+    if let Some(leftover) = kept.and_then(Leftover::enterable)
         // Not of the process from which this one was forked, in which nobody waits.
-        && !spare.pool.disk.quota().is_inherited()
+        && !leftover.pool.disk.quota().is_inherited()
     {
-        if spare.pool.frames.budget().limit() != memory as u64 {
-            spare.pool.frames.set_limit(memory as u64);
+        if leftover.pool.frames.budget().limit() != memory as u64 {
+            leftover.pool.frames.set_limit(memory as u64);
         }
-        return spare;
+        return leftover;
     }
     let pool = PoolState::private(memory);
     pool.population.fetch_add(1, Ordering::Relaxed);
-    Spare { table: None, pool: Arc::new(pool) }
+    Leftover { table: None, pool: Arc::new(pool) }
 }
 
 /// Keeps what a dropped buffer leaves for the next one, if nothing was ever spilled in its pool, and nothing of that is lent or
 /// in use.
 #[inline]
-pub(crate) fn close(spare: Spare) {
-    let pool = &spare.pool;
+pub(crate) fn close(leftover: Leftover) {
+    let pool = &leftover.pool;
     // Clones of the buffer, and readers of what it was frozen to, may be in it still.
     if Arc::strong_count(pool) == 1
         && pool.disk.quota().high_water() == 0
         && pool.lent.get() == 0 // or the next buffer would have less memory than its limit
         && let Ok(memory) = usize::try_from(pool.frames.budget().limit())
         && let Some(class) = class(memory)
-        && let Some(spare) = thread_cache::put_private(class + 1, spare)
+        && let Some(leftover) = thread_cache::put_private(class + 1, leftover)
     {
-        put_in_place_of_another(class, spare);
+        put_in_place_of_another(class, leftover);
     }
 }
 
 #[cold]
-fn put_in_place_of_another(class: usize, spare: Spare) {
+fn put_in_place_of_another(class: usize, leftover: Leftover) {
     let other = thread_cache::make_private_room();
-    let left = [thread_cache::put_private(class + 1, spare), other];
+    let left = [thread_cache::put_private(class + 1, leftover), other];
     left.into_iter().flatten().for_each(push);
 }
 
-fn pop(class: usize) -> Option<Spare> {
+fn pop(class: usize) -> Option<Leftover> {
     cache(class).and_then(Cache::pop)
 }
 
 /// Keeps it for any thread, if there is room.
-fn push(spare: Spare) {
-    let memory = usize::try_from(spare.pool.frames.budget().limit()).ok();
+fn push(leftover: Leftover) {
+    let memory = usize::try_from(leftover.pool.frames.budget().limit()).ok();
     if let Some(cache) = memory.and_then(class).and_then(cache) {
-        drop(cache.push(spare));
+        drop(cache.push(leftover));
     }
 }
 

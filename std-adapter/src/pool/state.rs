@@ -41,13 +41,13 @@ pub(crate) struct PoolState {
     pub(crate) table_cache: TableCache,
     pub(crate) counters: Counters,
     pub(crate) listeners: Listeners,
-    /// The number of buffers and of spare tables. Unchanged when a table is cached or used again, so that a
+    /// The number of buffers and of kept tables. Unchanged when a table is cached or used again, so that a
     /// small body pays for no count.
     pub(crate) population: AtomicU64,
     /// The number of handles that a caller has. What a thread keeps for its next buffer has none.
     pub(crate) handles: AtomicUsize,
     /// There may be cached tables, or threads that keep some. Raised by what keeps one, lowered by what looks for them.
-    pub(crate) has_spares: AtomicBool,
+    pub(crate) has_kept_tables: AtomicBool,
     /// None in a pool for one buffer, which has no other buffer to reclaim from.
     pub(crate) registry: Option<Registry>,
     pub(crate) page_size: usize,
@@ -86,7 +86,7 @@ impl PoolState {
             listeners: Listeners::default(),
             population: AtomicU64::new(0),
             handles: AtomicUsize::new(0),
-            has_spares: AtomicBool::new(false),
+            has_kept_tables: AtomicBool::new(false),
             registry: Some(Registry::default()),
             page_size,
             when_full: WhenFull::Fail,

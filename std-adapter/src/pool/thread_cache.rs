@@ -1,9 +1,10 @@
 //! What the last buffer of each thread left, for the next one that the thread makes.
 //!
 //! What all threads share costs an atomic exchange to take and another to return, and as much for each reference to the pool. Those
-//! four were two thirds of what a body of 100 bytes costs. A thread's own [`Place`] needs none.
+//! four were two thirds of what a body of 100 bytes costs. A thread's own [`ThreadPlace`] needs none.
 //!
-//! What is kept keeps its pool alive, in a place outside of it. So a pool ends with its last handle: see [`place`].
+//! What is kept keeps its pool alive, in a place outside of it. So a pool ends with its last handle: see
+//! [`thread_place`].
 //!
 //! Promises:
 //!
@@ -17,9 +18,9 @@
 //!
 //! Held by: the tests below, `tests/tests/pool_stress.rs`, `tests/tests/pool_memory.rs`.
 
-use crate::pool::place::{self, Endings, OtherPlace, Place};
-use crate::pool::spare::Spare;
+use crate::pool::leftover::Leftover;
 use crate::pool::state::PoolState;
+use crate::pool::thread_place::{self, Endings, OtherPlace, ThreadPlace};
 use crate::sync::fork::Lock;
 use crate::sync::{AtomicUsize, Ordering, thread_local};
 use std::cell::RefCell;
@@ -37,15 +38,15 @@ static ALL: Lock<All> = Lock::of_program(All { shared: Vec::new(), private: Vec:
 
 /// All places, as others see them, and those whose threads have ended.
 struct All {
-    shared: Vec<OtherPlace<Spare>>,
-    private: Vec<OtherPlace<Spare>>,
+    shared: Vec<OtherPlace<Leftover>>,
+    private: Vec<OtherPlace<Leftover>>,
     left: Vec<Places>,
 }
 
 /// The places of one thread.
 struct Places {
-    shared: Place<Spare>,
-    private: Place<Spare>,
+    shared: ThreadPlace<Leftover>,
+    private: ThreadPlace<Leftover>,
 }
 
 /// What a thread has of them.
@@ -103,7 +104,7 @@ impl Places {
         if all.shared.len() == THREADS_MAX {
             return Mine::Without;
         }
-        let made = Place::new().zip(Place::new()).filter(|_| all.reserve());
+        let made = ThreadPlace::new().zip(ThreadPlace::new()).filter(|_| all.reserve());
         let Some((shared, private)) = made else { return Mine::Without };
         all.shared.push(shared.for_others());
         all.private.push(private.for_others());
@@ -127,58 +128,61 @@ fn key_of(pool: &PoolState) -> usize {
 
 /// Takes what this thread's last buffer of `pool` has left.
 #[inline]
-pub(crate) fn take(pool: &PoolState) -> Option<Spare> {
+pub(crate) fn take(pool: &PoolState) -> Option<Leftover> {
     let key = key_of(pool);
     with_mine(|mine| if let Mine::Some(places) = mine { places.shared.take(key) } else { None }).flatten()
 }
 
 /// Takes what this thread's last buffer with a pool of its own has left, if that was of the `kind`, which is not 0.
 #[inline]
-pub(crate) fn take_private(kind: usize) -> Option<Spare> {
+pub(crate) fn take_private(kind: usize) -> Option<Leftover> {
     with_mine(|mine| if let Mine::Some(places) = mine { places.private.take(kind) } else { None }).flatten()
 }
 
 /// Keeps what a buffer of a shared pool leaves. Returns it if it cannot be kept, which may be for want of [room](make_room).
 #[inline]
-pub(crate) fn put(spare: Spare) -> Option<Spare> {
+pub(crate) fn put(leftover: Leftover) -> Option<Leftover> {
     let seen = ENDINGS.seen();
-    if spare.pool.handles.load(Ordering::Relaxed) == 0 {
-        return Some(spare);
+    if leftover.pool.handles.load(Ordering::Relaxed) == 0 {
+        return Some(leftover);
     }
-    let key = key_of(&spare.pool);
-    put_with(spare, |places, spare| places.shared.put(key, spare, &ENDINGS, seen))
+    let key = key_of(&leftover.pool);
+    put_with(leftover, |places, leftover| places.shared.put(key, leftover, &ENDINGS, seen))
 }
 
 /// Keeps what a buffer leaves that had a pool of its own, of the `kind`. Returns it if it cannot be kept, which may be for want of
 /// [room](make_private_room).
 #[inline]
-pub(crate) fn put_private(kind: usize, spare: Spare) -> Option<Spare> {
+pub(crate) fn put_private(kind: usize, leftover: Leftover) -> Option<Leftover> {
     // Nothing but the place refers to such a pool, so it does not end.
-    put_with(spare, |places, spare| places.private.put_for_good(kind, spare))
+    put_with(leftover, |places, leftover| places.private.put_for_good(kind, leftover))
 }
 
 #[inline]
-fn put_with(spare: Spare, put: impl FnOnce(&mut Places, Spare) -> Option<Spare>) -> Option<Spare> {
+fn put_with(
+    leftover: Leftover,
+    put: impl FnOnce(&mut Places, Leftover) -> Option<Leftover>,
+) -> Option<Leftover> {
     if ALL.check().is_err() {
-        return Some(spare); // nobody would find it here
+        return Some(leftover); // nobody would find it here
     }
-    let mut spare = Some(spare);
+    let mut leftover = Some(leftover);
     let left = with_mine(|mine| {
-        let Mine::Some(places) = mine else { return spare.take() };
-        spare.take().and_then(|spare| put(places, spare))
+        let Mine::Some(places) = mine else { return leftover.take() };
+        leftover.take().and_then(|leftover| put(places, leftover))
     });
-    left.unwrap_or(spare)
+    left.unwrap_or(leftover)
 }
 
 /// Returns what this thread keeps of a shared pool, so that it can keep something else. The first time, finds it a place.
 #[cold]
-pub(crate) fn make_room() -> Option<Spare> {
+pub(crate) fn make_room() -> Option<Leftover> {
     with_mine(|mine| mine.places()?.shared.clear()).flatten()
 }
 
 /// The same of a pool for one buffer.
 #[cold]
-pub(crate) fn make_private_room() -> Option<Spare> {
+pub(crate) fn make_private_room() -> Option<Leftover> {
     with_mine(|mine| mine.places()?.private.clear()).flatten()
 }
 
@@ -189,25 +193,25 @@ fn with_mine<R>(f: impl FnOnce(&mut Mine) -> R) -> Option<R> {
 }
 
 /// Takes out what all threads keep of `pool`, and then returns it: with nothing locked.
-pub(crate) fn take_all(pool: &PoolState) -> impl Iterator<Item = Spare> + use<> {
-    let found = ALL.lock().map(|all| place::take_all(&all.shared, key_of(pool)));
+pub(crate) fn take_all(pool: &PoolState) -> impl Iterator<Item = Leftover> + use<> {
+    let found = ALL.lock().map(|all| thread_place::take_all(&all.shared, key_of(pool)));
     found.into_iter().flatten()
 }
 
 /// The same of pools for one buffer, of the `kind`.
-pub(crate) fn take_all_private(kind: usize) -> impl Iterator<Item = Spare> {
-    let found = ALL.lock().map(|all| place::take_all(&all.private, kind));
+pub(crate) fn take_all_private(kind: usize) -> impl Iterator<Item = Leftover> {
+    let found = ALL.lock().map(|all| thread_place::take_all(&all.private, kind));
     found.into_iter().flatten()
 }
 
 /// The number of tables of `pool` that threads keep, and the bytes of their frames.
 pub(crate) fn count(pool: &PoolState) -> (usize, u64) {
-    let held = ALL.lock().map(|all| place::look(&all.shared, key_of(pool), Spare::frame_bytes));
+    let held = ALL.lock().map(|all| thread_place::look(&all.shared, key_of(pool), Leftover::frame_bytes));
     held.into_iter().flatten().fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes))
 }
 
 /// Takes out what threads keep of a pool without handles. From then on they keep nothing of it.
-pub(crate) fn end(pool: &PoolState) -> impl Iterator<Item = Spare> + use<> {
+pub(crate) fn end(pool: &PoolState) -> impl Iterator<Item = Leftover> + use<> {
     ENDINGS.count();
     take_all(pool)
 }
@@ -324,7 +328,7 @@ mod tests {
         let mut large = pool.buffer();
         large.write_all(&vec![8; 16 * PAGE]).unwrap();
         make_body(&pool);
-        assert_eq!(count(&pool.state).0, 0, "there is none to spare");
+        assert_eq!(count(&pool.state).0, 0, "there is none to leftover");
         drop(large);
         assert_eq!(pool.state.frames.budget().used(), 16 * PAGE as u64);
         make_body(&pool);

@@ -1,14 +1,15 @@
 //! A thread's place for one thing, which other threads may take out.
 //!
-//! What is kept there may keep alive what it is of. So that *ends* first, and from then on no place has anything of it:
+//! The thing may keep its pool alive. So a pool *ends* with its last handle: from then on no place has anything
+//! of it.
 //!
-//! | who | steps |
+//! | thread | steps |
 //! |---|---|
-//! | the thread that ends it | notes the end; adds one to the count of endings; heavy fence; takes out what it finds, but passes over a place whose thread is inside |
-//! | a thread that puts something | reads the count; asks whether that has ended; puts; fence; reads the count again, and if it differs, takes out what it has put |
+//! | the one that ends the pool | notes the end; adds one to the count of endings; heavy fence; takes out what it finds, but passes over a place whose thread is inside |
+//! | one that puts something in its place | reads the count; asks whether the pool has ended; puts; fence; reads the count again, and if it differs, takes out what it has put |
 //!
-//! By the fences, either the first finds what is put, or the second reads the new count. When it has put the thing, the second may
-//! not touch what it is of, which may be gone by then: hence a count apart.
+//! By the fences, either the first finds what is put, or the second reads the new count. Once the second has
+//! put the thing, it may not touch the pool, which may be gone by then: hence a count apart.
 //!
 //! Promises:
 //!
@@ -22,7 +23,7 @@ use crate::sync::{AtomicUsize, Ordering, const_fn, fences};
 use std::iter::Flatten;
 use std::vec::IntoIter;
 
-/// How often something has ended that things in places are of. Wraps.
+/// How many pools have ended. Wraps.
 #[derive(Debug)]
 pub(crate) struct Endings(AtomicUsize);
 
@@ -33,7 +34,7 @@ impl Endings {
         }
     }
 
-    /// The count so far. To be read before it is asked whether something has ended.
+    /// The count so far. To be read before asking whether a pool has ended.
     #[inline]
     pub(crate) fn seen(&self) -> usize {
         // Acquire: what is counted is seen to have ended.
@@ -49,18 +50,19 @@ impl Endings {
 
 /// A place, as its thread has it.
 #[derive(Debug)]
-pub(crate) struct Place<T> {
-    /// Beside the thing, readable without the lock: the key that it was put with, or 0. Stored only by who is inside.
+pub(crate) struct ThreadPlace<T> {
+    /// Beside the thing, readable without the lock: the key that it was put with, or 0. Stored only inside
+    /// the lock.
     owner: Owner<Option<T>, AtomicUsize>,
 }
 
 /// A place, as other threads see it.
 pub(crate) type OtherPlace<T> = Peer<Option<T>, AtomicUsize>;
 
-impl<T> Place<T> {
+impl<T> ThreadPlace<T> {
     /// An empty place. `None` if there is no memory.
     pub(crate) fn new() -> Option<Self> {
-        Some(Place { owner: Owner::new(None, AtomicUsize::new(0))? })
+        Some(ThreadPlace { owner: Owner::new(None, AtomicUsize::new(0))? })
     }
 
     pub(crate) fn for_others(&self) -> OtherPlace<T> {
@@ -87,8 +89,9 @@ impl<T> Place<T> {
         if self.owner.unlocked().load(Ordering::Relaxed) == 0 { None } else { self.take_any() }
     }
 
-    /// Puts `thing` in the place with a `key` other than 0. Returns it if the place is not [clear](Place::clear), or if anything has
-    /// ended since the count of `endings` was `seen`: that may be what `thing` is of.
+    /// Puts `thing` in the place with a `key` other than 0. Returns it if the place is not
+    /// [clear](ThreadPlace::clear), or if a pool has ended since the count of `endings` was `seen`: that may
+    /// be its own.
     #[inline]
     pub(crate) fn put(&mut self, key: usize, thing: T, endings: &Endings, seen: usize) -> Option<T> {
         if self.owner.unlocked().load(Ordering::Relaxed) != 0 || self.owner.check().is_err() {
@@ -121,7 +124,7 @@ impl<T> Place<T> {
     }
 }
 
-/// Takes out what is in a place, with its key. For who is inside.
+/// Takes out what is in a place, with its key. Inside the lock.
 #[inline]
 fn take<T>(place: &mut Option<T>, key: &AtomicUsize) -> Option<T> {
     key.store(0, Ordering::Relaxed);

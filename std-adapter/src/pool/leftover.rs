@@ -8,13 +8,13 @@ use std::ops::Deref;
 /// A table without pages, but for an empty one that may have a frame, and its pool. The table is registered, and counted as a
 /// buffer's. So a buffer that is made of it needs no count and no further reference.
 #[derive(Debug)]
-pub(crate) struct Spare {
+pub(crate) struct Leftover {
     /// `None` if no table was made, or none is kept. The buffer is counted all the same.
     pub(crate) table: Option<OwnTable>,
     pub(crate) pool: Arc<PoolState>,
 }
 
-impl Spare {
+impl Leftover {
     /// Bytes of the frame of its table. May become less at any moment.
     pub(crate) fn frame_bytes(&self) -> u64 {
         self.table.as_ref().map_or(0, |table| table.unlocked().usage.memory.used())
