@@ -137,7 +137,7 @@ impl Clone for FrozenReader {
     fn clone(&self) -> Self {
         let mut clone = FrozenReader::new(Arc::clone(&self.shared), self.start, self.end);
         clone.at = self.at;
-        clone.reader.pass(self.at);
+        clone.reader.skip_to(self.at);
         clone
     }
 }
@@ -206,7 +206,7 @@ impl BufRead for FrozenReader {
 
     fn consume(&mut self, n: usize) {
         self.at += n.min(self.left()) as u64;
-        self.reader.pass(self.at);
+        self.reader.skip_to(self.at);
     }
 
     /// As std's, but that of a line that an error has cut, what is not in `buf` is read again.

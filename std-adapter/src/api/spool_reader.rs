@@ -59,7 +59,7 @@ impl SpoolReader {
     ) -> Self {
         shared.content.add_readers(1);
         let (number, mut reader) = (feed.enter(told), Reader::new(Arc::clone(&shared.content.pool)));
-        reader.pass(at);
+        reader.skip_to(at);
         SpoolReader { shared, feed, reader, number, at, told, timeout }
     }
 
@@ -240,8 +240,8 @@ impl SpoolReader {
     fn tell_passed(&mut self) {
         let passed = self.at / self.page() * self.page();
         self.told = Some(passed);
-        let by_all = self.feed.pass(self.number, passed);
-        self.shared.content.pass(by_all);
+        let by_all = self.feed.note_consumed(self.number, passed);
+        self.shared.content.free_consumed(by_all);
     }
 }
 
@@ -257,7 +257,7 @@ impl Drop for SpoolReader {
         self.shared.content.remove_reader();
         let by_all = self.feed.leave(self.number);
         if by_all > 0 {
-            self.shared.content.pass(by_all);
+            self.shared.content.free_consumed(by_all);
         }
     }
 }
@@ -299,7 +299,7 @@ impl BufRead for SpoolReader {
     fn consume(&mut self, n: usize) {
         let left = self.shared.content.len().saturating_sub(self.at);
         self.at += left.min(n as u64);
-        self.reader.pass(self.at);
+        self.reader.skip_to(self.at);
         self.tell_if_passed();
     }
 

@@ -120,10 +120,10 @@ fn what_both_have_passed_is_freed_while_one_reads_on() {
             let mut bytes = [0; PAGE];
             assert_eq!(theirs.read_at(0, &mut bytes).unwrap(), PAGE);
             assert_eq!(bytes, [1; PAGE]);
-            theirs.pass(their_feed.pass(numbers[0], PAGE as u64));
+            theirs.free_consumed(their_feed.note_consumed(numbers[0], PAGE as u64));
         });
         content.append(&[3; PAGE]).unwrap();
-        content.pass(feed.pass(numbers[1], 2 * PAGE as u64));
+        content.free_consumed(feed.note_consumed(numbers[1], 2 * PAGE as u64));
         first.join().unwrap();
         let mut bytes = [0; PAGE];
         assert!(content.read_at(0, &mut bytes).is_err(), "both have passed it");
@@ -147,7 +147,7 @@ fn a_page_that_all_have_passed_does_not_come_back() {
             let mut bytes = [0; PAGE];
             drop(theirs.read_at(0, &mut bytes));
         });
-        content.pass(PAGE as u64);
+        content.free_consumed(PAGE as u64);
         job.join().unwrap();
         assert!(content.read_at(0, &mut [0]).is_err(), "it was passed");
         end(content);
@@ -161,7 +161,7 @@ fn a_pass_that_does_not_wait_is_not_forgotten() {
         let (content, _feed) = spool(4 * PAGE);
         content.append(&[1; PAGE]).unwrap();
         let theirs = Arc::clone(&content);
-        let reader = thread::spawn(move || theirs.pass_unless_busy(PAGE as u64));
+        let reader = thread::spawn(move || theirs.free_consumed_unless_busy(PAGE as u64));
         content.append(&[2]).unwrap();
         reader.join().unwrap();
         assert!(content.read_at(0, &mut [0]).is_err(), "it was passed before this call");

@@ -14,7 +14,7 @@
 //!
 //! A page that is complete is not written to any more. So once it is spilled it has all its bytes in its slot, and keeps
 //! that slot: a load leaves it with the page, an eviction finds the page clean, and it is freed with the content, or when every
-//! reader has passed it. The page that content is appended to is read with the lock held.
+//! reader has consumed it. The page that content is appended to is read with the lock held.
 //!
 //! Held by: `tests/tests/frozen.rs`, `tests/tests/spool.rs`, `tests/tests/reader_faults/`, `std-adapter/src/models/content.rs` (loom).
 
@@ -28,10 +28,10 @@ use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
 use crate::pager::base::Base;
+use crate::pager::finished::FinishedPages;
 #[cfg(any(feature = "bytes", feature = "tokio"))]
 use crate::pager::lent_page::LentPages;
 use crate::pager::load::Load;
-use crate::pager::passed::PassedPages;
 use crate::pager::span::{Access, Source, Span};
 use crate::pager::state::Pager;
 #[cfg(feature = "tokio")]
@@ -59,8 +59,9 @@ pub(crate) struct Content {
     readers: AtomicUsize,
     /// A writer appends to it, or did.
     pub(crate) grows: bool,
-    /// What every reader has passed, noted by one that found the lock taken; 0 if there is nothing to do.
-    pub(crate) noted_pass: AtomicU64,
+    /// Where what every reader has consumed ends, noted by a reader that found the lock taken; 0 if there is
+    /// nothing to free.
+    pub(crate) noted_consumed: AtomicU64,
     #[cfg(feature = "tokio")]
     pub(crate) tail: Tail,
 }
@@ -72,13 +73,13 @@ pub(crate) struct State {
     pub(crate) loading: Vec<u64>,
     /// Threads that block until a load has ended.
     load_waiters: usize,
-    pub(crate) passed_pages: PassedPages,
+    pub(crate) finished_pages: FinishedPages,
     /// Content may still be appended.
     pub(crate) is_open: bool,
-    /// Bytes at the beginning that every reader has passed, and that are gone.
-    pub(crate) passed: u64,
-    /// The same, with those that are not in the pages yet.
-    pub(crate) passed_by_all: u64,
+    /// Bytes at the beginning that every reader has consumed, and that are gone.
+    pub(crate) freed: u64,
+    /// Bytes at the beginning that every reader has consumed, with those that are in the tail yet.
+    pub(crate) consumed_by_all: u64,
     #[cfg(any(feature = "bytes", feature = "tokio"))]
     pub(crate) lent: LentPages,
 }
@@ -135,7 +136,7 @@ impl State {
                 } else if self.loading.try_reserve(1).is_ok()
                     && pager.table(|table| table.reserve_for_load(span.index))
                     && let Some(frame) =
-                        pager.frame_to_load((span, end), access, readers, &mut self.passed_pages)
+                        pager.frame_to_load((span, end), access, readers, &mut self.finished_pages)
                 {
                     self.loading.push(span.index);
                     Ok(Step::Load(Load { index: span.index, slot, end, frame }))
@@ -166,7 +167,7 @@ impl State {
         };
         let is_read = matches!(step, Ok(Step::Done(_) | Step::Copy { .. }));
         if readers > 1 && is_read && span.end() == pager.pool.page_size {
-            self.passed_pages.note_end(span.index, readers);
+            self.finished_pages.note_end(span.index, readers);
         }
         pager.end_operation();
         if self.is_open {
@@ -184,8 +185,8 @@ impl State {
 
     /// An error if the byte at `offset` is gone.
     pub(crate) fn check_kept(&self, offset: u64) -> Result<(), SpillError> {
-        if offset < self.passed {
-            return Err(SpillError::Passed { position: offset, kept_from: self.passed });
+        if offset < self.freed {
+            return Err(SpillError::Passed { position: offset, kept_from: self.freed });
         }
         Ok(())
     }
@@ -205,21 +206,25 @@ impl Pager {
         (span, end): (Span, usize),
         access: Access,
         readers: usize,
-        passed: &mut PassedPages,
+        finished: &mut FinishedPages,
     ) -> Option<Frame> {
         match readers {
             0 | 1 => self.admit(span, end, end, access).map(|admitted| admitted.frame),
             _ => self.spare_to_share(end).or_else(|| {
-                if access.is_hot() || passed.grant_frame() { self.frame_of_others(end, passed) } else { None }
+                if access.is_hot() || finished.grant_frame() {
+                    self.frame_of_others(end, finished)
+                } else {
+                    None
+                }
             }),
         }
     }
 
     /// A frame for a spilled page that several readers need: of memory that is to spare, of a page that all of them have
-    /// passed, of memory within the share, and else of the coldest of a sample of this content's pages.
+    /// finished, of memory within the share, and else of the coldest of a sample of this content's pages.
     #[cfg(any(feature = "bytes", feature = "tokio"))]
-    pub(crate) fn frame_to_share(&mut self, end: usize, passed: &mut PassedPages) -> Option<Frame> {
-        self.spare_to_share(end).or_else(|| self.frame_of_others(end, passed))
+    pub(crate) fn frame_to_share(&mut self, end: usize, finished: &mut FinishedPages) -> Option<Frame> {
+        self.spare_to_share(end).or_else(|| self.frame_of_others(end, finished))
     }
 
     /// One of memory that is to spare.
@@ -227,8 +232,8 @@ impl Pager {
         self.find_frame(self.pool.frames.class(end), self.effort_for_more())
     }
 
-    /// One of another page: of the first that all readers have passed, and so on.
-    fn frame_of_others(&mut self, end: usize, passed: &mut PassedPages) -> Option<Frame> {
+    /// One of another page: of the first that all readers have finished, and so on.
+    fn frame_of_others(&mut self, end: usize, finished: &mut FinishedPages) -> Option<Frame> {
         let need = self.pool.frames.class(end);
         let may_leave = |index| {
             self.table(|table| {
@@ -236,7 +241,7 @@ impl Pager {
                 table.is_unshared_and_unpinned(index)
             })
         };
-        if let Some(index) = passed.take(may_leave)
+        if let Some(index) = finished.take(may_leave)
             && let Some(frame) = self.evict_for_frame(index, need, need)
         {
             return Some(frame);
@@ -260,17 +265,17 @@ impl Content {
                 pager,
                 loading: Vec::new(),
                 load_waiters: 0,
-                passed_pages: PassedPages::default(),
+                finished_pages: FinishedPages::default(),
                 is_open,
-                passed: 0,
-                passed_by_all: 0,
+                freed: 0,
+                consumed_by_all: 0,
                 #[cfg(any(feature = "bytes", feature = "tokio"))]
                 lent: LentPages::default(),
             }),
             loaded: Condvar::new(),
             readers: AtomicUsize::new(0),
             grows: is_open,
-            noted_pass: AtomicU64::new(0),
+            noted_consumed: AtomicU64::new(0),
             #[cfg(feature = "tokio")]
             tail: Tail::default(),
         }
@@ -286,7 +291,7 @@ impl Content {
     pub(crate) fn is_whole(&self) -> bool {
         let is_whole = self.locked(|state| {
             state.pager.table(|table| table.end_sharing());
-            state.passed == 0 && state.pager.table(|table| table.shared.is_empty())
+            state.freed == 0 && state.pager.table(|table| table.shared.is_empty())
         });
         is_whole.unwrap_or_default()
     }
@@ -309,7 +314,7 @@ impl Content {
             state.pager.check()?;
             f(&mut state)
         };
-        self.pass_what_is_noted();
+        self.free_what_is_noted();
         drop(held_back);
         self.pool.tell_waiters(); // what was held back may have freed memory
         Ok(result)
@@ -352,7 +357,7 @@ impl Content {
         state.pager.check()?;
         let result = f(&mut state);
         drop(state);
-        self.pass_what_is_noted();
+        self.free_what_is_noted();
         drop(held_back);
         self.pool.tell_waiters();
         Ok(result)
@@ -400,7 +405,7 @@ impl Content {
                 Step::Copy { page, at, len } => {
                     page.read(at, &mut buf[..len]);
                     drop(page);
-                    self.pool.tell_waiters(); // all others may have passed it meanwhile
+                    self.pool.tell_waiters(); // all others may have consumed it meanwhile
                     return Ok(len);
                 }
                 Step::Load(load) => self.load(load)?,
@@ -438,7 +443,7 @@ impl Content {
             }
             state.load_waiters -= 1;
         }
-        self.pass_what_is_noted();
+        self.free_what_is_noted();
         Ok(())
     }
 

@@ -111,7 +111,7 @@ impl State {
                     && self.loading.try_reserve(1).is_ok()
                     && self.pager.table(|table| table.reserve_for_load(index)) =>
             {
-                match self.pager.frame_to_share(end, &mut self.passed_pages) {
+                match self.pager.frame_to_share(end, &mut self.finished_pages) {
                     Some(frame) => {
                         self.loading.push(index);
                         Residence::Load(Load { index, slot, end, frame })

@@ -1,11 +1,12 @@
 //! What stands between the writer of a spool and its readers, beside the content: how it ended, which readers wait, and what
-//! all have passed.
+//! all have consumed.
 //!
 //! Promises:
 //!
 //! - No reader waits for ever: one that waits is woken by the next bytes, by the end, and by the drop of the writer.
 //! - While no reader waits, a write costs a fence and a load here.
-//! - Bytes are passed only when every reader has said that it reads once, and the slowest of them is behind them.
+//! - Bytes count as consumed only when every reader has said that it reads once, and the slowest of them is
+//!   past them.
 //! - Wakers run with nothing locked.
 //!
 //! # Why no wake-up is lost
@@ -49,23 +50,23 @@ struct State {
     end: End,
     /// The readers, by their numbers.
     readers: BTreeMap<u64, Mark>,
-    /// How many readers have passed everything before a position, and no more; 0 for one that does not read once. By position, with room for
-    /// a position of each reader.
-    passed: Vec<(u64, usize)>,
+    /// Positions, ascending, each with the number of readers that have consumed exactly the bytes before it.
+    /// A reader that does not read once is counted at 0. There is room for a position of each reader.
+    consumed: Vec<(u64, usize)>,
     newest: u64,
 }
 
 /// What is known of a reader.
 #[derive(Debug, Default)]
 struct Mark {
-    /// The position before which it has passed everything; 0 unless it reads once.
-    passed: u64,
+    /// The end of what it has consumed; 0 unless it reads once.
+    consumed: u64,
     waker: Option<Waker>,
 }
 
 impl Feed {
     pub(crate) fn new() -> Self {
-        let state = State { end: End::Open, readers: BTreeMap::new(), passed: Vec::new(), newest: 0 };
+        let state = State { end: End::Open, readers: BTreeMap::new(), consumed: Vec::new(), newest: 0 };
         Feed { waiting: AtomicUsize::new(0), state: Lock::new(state), changed: Condvar::new() }
     }
 
@@ -73,44 +74,44 @@ impl Feed {
         Ok(self.state.lock()?.end.clone())
     }
 
-    /// A number for a new reader, which is behind `passed` if that is some.
-    pub(crate) fn enter(&self, passed: Option<u64>) -> u64 {
+    /// A number for a new reader, which has consumed what lies before `consumed` if that is some.
+    pub(crate) fn enter(&self, consumed: Option<u64>) -> u64 {
         // Number 0 is nobody's.
         let Ok(mut state) = self.state.lock() else { return 0 };
         state.newest += 1;
         let number = state.newest;
-        let passed = passed.unwrap_or(0);
-        state.readers.insert(number, Mark { passed, waker: None });
-        let more = state.readers.len().saturating_sub(state.passed.len());
-        state.passed.reserve(more);
-        state.note(passed);
+        let consumed = consumed.unwrap_or(0);
+        state.readers.insert(number, Mark { consumed, waker: None });
+        let more = state.readers.len().saturating_sub(state.consumed.len());
+        state.consumed.reserve(more);
+        state.note(consumed);
         number
     }
 
-    /// A reader is gone. Returns what all others have passed.
+    /// A reader is gone. Returns the end of what all others have consumed.
     pub(crate) fn leave(&self, number: u64) -> u64 {
-        let (_waker, passed) = {
+        let (_waker, consumed) = {
             let Ok(mut state) = self.state.lock() else { return 0 };
             let mark = state.readers.remove(&number);
             if let Some(mark) = &mark {
-                state.forget(mark.passed);
+                state.forget(mark.consumed);
             }
             let waker = mark.and_then(|mark| mark.waker);
             self.waiting.fetch_sub(usize::from(waker.is_some()), Ordering::Relaxed);
-            (waker, state.passed())
+            (waker, state.consumed_by_all())
         };
-        passed
+        consumed
     }
 
-    /// Notes that a reader that reads once has come to `position`. Returns what all have passed.
-    pub(crate) fn pass(&self, number: u64, position: u64) -> u64 {
+    /// Notes that a reader that reads once has come to `position`. Returns the end of what all have consumed.
+    pub(crate) fn note_consumed(&self, number: u64, position: u64) -> u64 {
         let Ok(mut state) = self.state.lock() else { return 0 };
         if let Some(mark) = state.readers.get_mut(&number) {
-            let before = std::mem::replace(&mut mark.passed, position);
+            let before = std::mem::replace(&mut mark.consumed, position);
             state.forget(before);
             state.note(position);
         }
-        state.passed()
+        state.consumed_by_all()
     }
 
     /// Tells those that wait that the content has grown. To be called once its length is stored.
@@ -209,25 +210,25 @@ impl State {
         None
     }
 
-    /// The position that all readers have passed: 0 unless there are some, and all of them read once.
-    fn passed(&self) -> u64 {
-        self.passed.first().map_or(0, |(position, _)| *position)
+    /// The end of what all readers have consumed: 0 unless there are some, and all of them read once.
+    fn consumed_by_all(&self) -> u64 {
+        self.consumed.first().map_or(0, |(position, _)| *position)
     }
 
-    /// Counts a reader that has passed everything before `position`.
+    /// Counts a reader that has consumed everything before `position`.
     fn note(&mut self, position: u64) {
-        match self.passed.binary_search_by_key(&position, |(position, _)| *position) {
-            Ok(at) => self.passed[at].1 += 1,
-            Err(at) => self.passed.insert(at, (position, 1)),
+        match self.consumed.binary_search_by_key(&position, |(position, _)| *position) {
+            Ok(at) => self.consumed[at].1 += 1,
+            Err(at) => self.consumed.insert(at, (position, 1)),
         }
     }
 
-    /// Counts it off.
+    /// Counts off a reader that was counted at `position`.
     fn forget(&mut self, position: u64) {
-        if let Ok(at) = self.passed.binary_search_by_key(&position, |(position, _)| *position) {
-            self.passed[at].1 -= 1;
-            if self.passed[at].1 == 0 {
-                self.passed.remove(at);
+        if let Ok(at) = self.consumed.binary_search_by_key(&position, |(position, _)| *position) {
+            self.consumed[at].1 -= 1;
+            if self.consumed[at].1 == 0 {
+                self.consumed.remove(at);
             }
         }
     }

@@ -1,16 +1,17 @@
-//! Content that grows: what its writer appends, and what its readers have passed.
+//! Content that grows: what its writer appends, and what its readers have consumed.
 //!
 //! Promises:
 //!
 //! - What was appended is there for every reader, whatever part of it lies in the [`tail`](crate::pager::tail).
 //! - A writer that waits for room holds no lock.
-//! - A pass is made at once, or by the thread that has the lock, when it lets go: no reader waits for it on an event loop, and none is
-//!   forgotten, since another may wait for the room.
+//! - What all readers have consumed is freed at once, or by the thread that has the lock, when it lets go. No
+//!   reader waits for that on an event loop, and nothing is forgotten, since a writer may wait for the room.
 //!
-//! # Why no pass is forgotten
+//! # Why nothing is forgotten
 //!
-//! A reader that must not wait notes the pass, passes a full fence, and tries the lock. A thread that has released the lock
-//! passes a full fence, and looks whether something is noted. So at least one of the two sees what the other did.
+//! A reader that must not wait notes what is consumed, passes a full fence, and tries the lock. A thread that
+//! has released the lock passes a full fence, and looks whether something is noted. So at least one of the
+//! two sees what the other did.
 //!
 //! Held by: `tests/tests/spool.rs`, `tests/tests/async_buffer/`, `std-adapter/src/models/spool.rs` (loom).
 
@@ -39,7 +40,7 @@ impl Content {
         if state.pager.write_window(&mut end, data) {
             self.len.store(end, Ordering::Release);
             drop(state);
-            self.pass_what_is_noted();
+            self.free_what_is_noted();
             return Ok(data.len());
         }
         drop(state);
@@ -74,34 +75,34 @@ impl Content {
         let _ = self.locked(State::close);
     }
 
-    /// Frees the pages before `end`, which every reader has passed. Not once the content is complete: it may have other
-    /// handles then.
-    pub(crate) fn pass(&self, end: u64) {
+    /// Frees the pages before `end`, which every reader has consumed. Not once the content is complete: it
+    /// may have other handles then.
+    pub(crate) fn free_consumed(&self, end: u64) {
         if store_access::is_resident_only() {
-            self.pass_unless_busy(end);
+            self.free_consumed_unless_busy(end);
         } else {
-            let _ = self.locked(|state| state.pass(end));
+            let _ = self.locked(|state| state.free_consumed(end));
         }
     }
 
-    /// The same, now or once another thread has released the lock.
-    pub(crate) fn pass_unless_busy(&self, end: u64) {
-        self.noted_pass.fetch_max(end, Ordering::Relaxed);
-        self.pass_what_is_noted();
+    /// As [`free_consumed`](Content::free_consumed), now or once another thread has released the lock.
+    pub(crate) fn free_consumed_unless_busy(&self, end: u64) {
+        self.noted_consumed.fetch_max(end, Ordering::Relaxed);
+        self.free_what_is_noted();
     }
 
-    /// Makes a pass that found the lock taken. To be called whenever it was released.
-    pub(crate) fn pass_what_is_noted(&self) {
+    /// Frees what was noted by a reader that found the lock taken. To be called whenever it was released.
+    pub(crate) fn free_what_is_noted(&self) {
         if !self.grows {
             return;
         }
         fences::full();
-        while self.noted_pass.load(Ordering::Relaxed) > 0 {
+        while self.noted_consumed.load(Ordering::Relaxed) > 0 {
             let _held_back = hold_back();
             let Some(mut state) = self.try_state() else { return };
-            let end = self.noted_pass.swap(0, Ordering::Relaxed);
+            let end = self.noted_consumed.swap(0, Ordering::Relaxed);
             if state.pager.check().is_ok() {
-                state.pass(end);
+                state.free_consumed(end);
             }
             drop(state);
             fences::full();
@@ -117,15 +118,15 @@ impl State {
         self.is_open = false;
     }
 
-    fn pass(&mut self, end: u64) {
+    fn free_consumed(&mut self, end: u64) {
         if !self.is_open {
             return;
         }
-        self.passed_by_all = self.passed_by_all.max(end);
+        self.consumed_by_all = self.consumed_by_all.max(end);
         let page = self.pager.pool.page_size as u64;
         // A page of which the tail has some comes when it has all of it.
-        let (from, to) = (self.passed / page, self.passed_by_all.min(self.pager.len) / page);
-        self.passed = self.passed.max(to * page);
+        let (from, to) = (self.freed / page, self.consumed_by_all.min(self.pager.len) / page);
+        self.freed = self.freed.max(to * page);
         self.pager.discard_pages(from..to);
     }
 }
@@ -189,7 +190,7 @@ impl Content {
                 if let Ok(Tried::Done(taken)) = written {
                     state.pager.requested.written += taken as u64;
                     self.tail.advance(taken)?;
-                    state.pass(0); // what was passed while it lay in the tail
+                    state.free_consumed(0); // what was consumed while it lay in the tail
                 }
                 written
             })??;

@@ -23,7 +23,7 @@
 //! | `overlay` | a buffer's pages over that |
 //! | `split` | a buffer's pages become what it shares |
 //! | `content` | pages that several handles read at once |
-//! | `passed` | which of these pages make way first |
+//! | `finished` | which of these pages make way first |
 //! | `reader`, `shared` | the window that each of these has, and what they share |
 //! | `content_loans`, `lent_page` | pages of content that are lent outside the pool |
 //! | `growing`, `tail` | content that is appended to, and what of it lies beside its pages |
@@ -46,6 +46,7 @@ pub(crate) mod content_loans;
 pub(crate) mod direct;
 pub(crate) mod export;
 pub(crate) mod feed;
+pub(crate) mod finished;
 pub(crate) mod growing;
 pub(crate) mod import;
 #[cfg(feature = "tokio")]
@@ -58,7 +59,6 @@ pub(crate) mod load;
 pub(crate) mod loan;
 pub(crate) mod medium;
 pub(crate) mod overlay;
-pub(crate) mod passed;
 pub(crate) mod reader;
 pub(crate) mod reading;
 pub(crate) mod residency;

@@ -311,11 +311,11 @@ impl Reader {
         self.loan.bytes(low_bits(offset, self.pool.page_size.trailing_zeros()))
     }
 
-    /// Notes that the reader has come to `end` without a read.
-    pub(crate) fn pass(&mut self, end: u64) {
+    /// Notes that the reader has come to `position` without a read.
+    pub(crate) fn skip_to(&mut self, position: u64) {
         self.leave_lost();
         self.end_loan();
-        self.last_end = end;
+        self.last_end = position;
     }
 
     /// Goes on without a window that cannot be entered: see [`Owner::check`](crate::sync::biased::Owner::check). It is a copy, and

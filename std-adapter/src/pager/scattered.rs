@@ -42,7 +42,7 @@ impl Pager {
             Place::Frame => Ok(buf.len()),
             Place::Slot(slot) => self.read_spilled(IoPath::Direct, offset, slot.offset + span.at as u64, buf),
         };
-        let done = self.pass_scattered(position, span, &read);
+        let done = self.advance_past(position, span, &read);
         self.requested.read += done;
         Some(read)
     }
@@ -66,7 +66,7 @@ impl Pager {
                 written.map_err(|error| self.fail(None, error))
             }
         };
-        let done = self.pass_scattered(position, span, &written);
+        let done = self.advance_past(position, span, &written);
         self.requested.written += done;
         Some(written)
     }
@@ -129,7 +129,7 @@ impl Pager {
     }
 
     /// Moves `position` past what was done, and returns how much that is. What is tried again after an error is no pass.
-    fn pass_scattered(&mut self, position: &mut u64, span: Span, done: &Result<usize, SpillError>) -> u64 {
+    fn advance_past(&mut self, position: &mut u64, span: Span, done: &Result<usize, SpillError>) -> u64 {
         self.last_end = position.saturating_add(*done.as_ref().unwrap_or(&span.part) as u64);
         let done = *done.as_ref().unwrap_or(&0) as u64;
         *position += done;

@@ -110,7 +110,7 @@ impl Polled {
                 continue;
             }
             if let Some(read) = self.read_here(buf)? {
-                self.pass(read);
+                self.advance(read);
                 self.go_on(Pass::Reading, runtime);
                 return Poll::Ready(Ok(read));
             }
@@ -141,7 +141,7 @@ impl Polled {
     }
 
     /// Moves past `n` bytes that were read.
-    fn pass(&mut self, n: usize) {
+    fn advance(&mut self, n: usize) {
         self.position = self.position.saturating_add(n as u64);
         self.ready = None;
         if self.beside.read.from(self.position).is_empty() {
@@ -231,6 +231,6 @@ impl Polled {
             buffer.pager.requested.read += n as u64;
             buffer.pager.end_loan();
         }
-        self.pass(n);
+        self.advance(n);
     }
 }

@@ -107,7 +107,7 @@ impl PolledReader {
             return 0;
         }
         if self.piece.take().is_some() {
-            view.reader.pass(at);
+            view.reader.skip_to(at);
         }
         let Some(piece) = self.ahead.take(&view.source, at, runtime) else { return 0 };
         let len = piece.as_ref().len();

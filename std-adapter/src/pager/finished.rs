@@ -24,20 +24,20 @@ const UNSHARED_MAX: u8 = 32;
 const PROBED: u8 = 16;
 
 #[derive(Debug, Default)]
-pub(crate) struct PassedPages {
+pub(crate) struct FinishedPages {
     /// Pages, and how many readers have come to their ends: as many as there is memory to note.
     begun: Ordered<usize>,
     /// The number of these.
     count: usize,
     /// Pages that all readers have left, in that order.
-    passed: VecDeque<u64>,
+    finished: VecDeque<u64>,
     /// Pages that were to get a frame, less two for each that a reader came to after another. From 0 to [`UNSHARED_MAX`].
     unshared: u8,
     /// Pages that got none since the last of [`PROBED`].
     unprobed: u8,
 }
 
-impl PassedPages {
+impl FinishedPages {
     /// One of `readers` has come to the end of page `index`.
     pub(crate) fn note_end(&mut self, index: u64, readers: usize) {
         let ends = self.begun.remove(index).unwrap_or(0) + 1;
@@ -50,14 +50,14 @@ impl PassedPages {
                 *begun = ends;
                 self.count += 1;
             }
-        } else if self.passed.try_reserve(1).is_ok() {
-            self.passed.push_back(index);
+        } else if self.finished.try_reserve(1).is_ok() {
+            self.finished.push_back(index);
         }
         if self.count > PAGES_MAX {
             self.take_furthest();
         }
-        if self.passed.len() > PAGES_MAX {
-            self.passed.pop_front();
+        if self.finished.len() > PAGES_MAX {
+            self.finished.pop_front();
         }
     }
 
@@ -71,10 +71,11 @@ impl PassedPages {
         self.unprobed == 0
     }
 
-    /// Removes and returns the page that was passed last, of those that `may_leave`; or else the furthest of those that some
-    /// have passed, since the others need it later than those before it. What may not leave is forgotten.
+    /// Removes and returns the page that was finished last, of those that `may_leave`; or else the furthest
+    /// of those that some have finished, since the others need it later than those before it. What may not
+    /// leave is forgotten.
     pub(crate) fn take(&mut self, mut may_leave: impl FnMut(u64) -> bool) -> Option<u64> {
-        while let Some(index) = self.passed.pop_back() {
+        while let Some(index) = self.finished.pop_back() {
             if may_leave(index) {
                 return Some(index);
             }
@@ -100,8 +101,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_passed_when_all_have_come_to_its_end() {
-        let mut pages = PassedPages::default();
+    fn a_page_is_finished_when_all_have_come_to_its_end() {
+        let mut pages = FinishedPages::default();
         for index in [1, 2, 1, 3, 2] {
             pages.note_end(index, 2);
         }
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn pages_get_frames_while_readers_come_to_the_same() {
-        let mut pages = PassedPages::default();
+        let mut pages = FinishedPages::default();
         let alone: Vec<_> = (0..100).filter(|_| pages.grant_frame()).collect();
         assert_eq!((alone.len(), alone[31], alone[32], alone[33]), (36, 31, 47, 63));
         for index in 0..100 {
@@ -127,10 +128,10 @@ mod tests {
 
     #[test]
     fn no_more_than_some_are_remembered() {
-        let mut pages = PassedPages::default();
+        let mut pages = FinishedPages::default();
         (0..10_000).for_each(|index| pages.note_end(index, 2));
         (0..10_000).for_each(|index| pages.note_end(index, 1));
-        assert!(pages.count <= PAGES_MAX && pages.passed.len() <= PAGES_MAX);
+        assert!(pages.count <= PAGES_MAX && pages.finished.len() <= PAGES_MAX);
         assert_eq!(pages.take(|_| true), Some(9_999));
     }
 }
