@@ -267,8 +267,12 @@ fn mode_of(found: &Metadata) -> u32 {
     }
 }
 
-/// The mode of a file that has not the group which `mode` was for, or not its list, which was `acl`: who was in the group is one of all
-/// others now, and the reverse; who was in the list, and may have been refused something by it, is one of either.
+/// The mode of a file that could not be given the group that `mode` was for, or the list of entries that it
+/// had, `acl`.
+///
+/// A member of the former group may be one of all others now, and one of all others a member of the present
+/// group: so both get what both had. An entry of the list may have refused something to a user that is now in
+/// the group or one of all others: so neither gets anything.
 #[cfg(unix)]
 fn without_group(mode: u32, acl: &Acl) -> u32 {
     let both = if acl.is_list() { 0 } else { mode & (mode >> 3) & 0o007 };

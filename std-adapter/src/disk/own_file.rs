@@ -76,7 +76,8 @@ impl OwnFile {
         self.free_all_quietly(&[slot]);
     }
 
-    /// The same of several pages. Those that lie one after another are cleared in one call.
+    /// As [`free_quietly`](OwnFile::free_quietly), of several pages. Those that lie one after another are
+    /// cleared in one call.
     pub(crate) fn free_all_quietly(&self, slots: &[Slot]) {
         let holds = self.store.is_made() && !self.is_detached();
         if holds {

@@ -259,7 +259,7 @@ impl Quota {
         self.wake_waiters_but(None);
     }
 
-    /// The same, without the waiter that has `own`.
+    /// As [`wake_waiters`](Quota::wake_waiters), but not the waiter that has the ticket `own`.
     #[inline]
     pub(crate) fn wake_waiters_but(&self, own: Option<&Ticket>) {
         if self.is_limited() && self.may_have_waiters() {

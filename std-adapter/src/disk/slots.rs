@@ -184,7 +184,7 @@ pub(crate) struct Slots {
 pub(crate) struct Discarding {
     /// `(offset, len)` of the slots in ascending order, merged where they touch.
     extents: Vec<(u64, u64)>,
-    /// The same of blocks of slots that are cut, in any order.
+    /// `(offset, len)` of free blocks of slots that are cut into parts, in any order.
     blocks: Vec<(u64, u64)>,
 }
 

@@ -363,7 +363,8 @@ impl SlottedStore {
         self.give_back(u64::MAX);
     }
 
-    /// The same, with at most `bytes_max` bytes, rounded up to a page. Waits while another thread cuts the file.
+    /// As [`trim`](SlottedStore::trim), with at most `bytes_max` bytes, rounded up to a page. Waits while
+    /// another thread cuts the file.
     fn give_back(&self, bytes_max: u64) {
         let step = self.lock_uncut().map(|mut state| state.start_step(bytes_max));
         self.take(step.unwrap_or_default());

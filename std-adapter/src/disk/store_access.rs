@@ -28,7 +28,7 @@ enum Access {
     Free,
     /// Only what is in memory.
     Resident,
-    /// The same, and something else was needed.
+    /// Only what is in memory; and something else was needed, and refused.
     Refused,
 }
 

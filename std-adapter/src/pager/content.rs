@@ -325,7 +325,7 @@ impl Content {
         self.state.lock_or_adopt(State::adopt)
     }
 
-    /// The same, if no thread has it.
+    /// The state, if no thread has it.
     pub(crate) fn try_state(&self) -> Option<MutexGuard<'_, State>> {
         self.state.try_lock_or_adopt(State::adopt)
     }

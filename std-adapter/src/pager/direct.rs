@@ -91,7 +91,8 @@ impl Pager {
         Ok(settled)
     }
 
-    /// The same, of one page.
+    /// Writes `data` to the page of `span`, which is not in memory, and has all of it. Returns how much was
+    /// accepted, at least one byte.
     fn write_in_slot(&mut self, span: Span, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         let (slot, is_fresh) = self.slot_to_write(span.index, span.at, span.end())?;
         let store_offset = slot.offset + span.at as u64;

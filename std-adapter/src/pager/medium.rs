@@ -82,8 +82,8 @@ impl Pager {
         Pinned::new(location).map_or_else(|| self.await_pinned(index), Ok)
     }
 
-    /// As [`pin_settled`](Pager::pin_settled), with nothing pinned after an error. One too if the page is in transit and this
-    /// thread must not wait for the store.
+    /// As [`pin_settled`](Pager::pin_settled), with nothing pinned after an error. It is also an error if the
+    /// page is in transit and this thread must not wait for the store.
     #[cfg(any(feature = "bytes", feature = "tokio"))]
     pub(crate) fn pin_unless_in_transit(&mut self, index: u64, offset: u64) -> Result<Pinned, SpillError> {
         let location = self.table(|table| table.pin(index));

@@ -109,7 +109,7 @@ impl Pager {
         self.backing().free(slot);
     }
 
-    /// The same in the middle of something; see [`Backing::free_quietly`].
+    /// Frees a slot in the middle of something, and wakes nobody; see [`Backing::free_quietly`].
     pub(crate) fn free_quietly(&self, slot: Slot) {
         self.usage().disk.release(slot.charged());
         self.backing().free_quietly(slot);

@@ -77,8 +77,8 @@ impl Tail {
         Ok(copy)
     }
 
-    /// Removes the first `len` bytes, which are in the pages now. To be called with the content locked: who finds them gone here
-    /// finds them there.
+    /// Removes the first `len` bytes, which are in the pages now. To be called with the content locked: a
+    /// reader that finds them gone here finds them there.
     pub(crate) fn advance(&self, len: usize) -> Result<(), SpillError> {
         let mut bytes = self.bytes.lock()?;
         bytes.drain(..len);

@@ -257,7 +257,7 @@ impl Pager {
 
     /// The policy in force: the buffer's own, or else the pool's; in a forked process, none waits.
     fn when_full(&mut self) -> WhenFull {
-        // The room that is missing in a forked process, threads would have to free that it has not got.
+        // In a forked process there are none of the threads that would free the room.
         if self.pool.disk.quota().is_inherited() {
             return WhenFull::Fail;
         }

@@ -57,8 +57,8 @@ impl Pager {
         self.end_freeing(freed);
     }
 
-    /// The same, and returns the bytes of the slots that were freed. To be followed by
-    /// [`end_freeing`](Pager::end_freeing).
+    /// As [`truncate`](Pager::truncate), for a buffer that has a table. Returns the bytes of the slots that
+    /// were freed, for [`end_freeing`](Pager::end_freeing), which is to follow.
     pub(crate) fn cut(&mut self, len: u64) -> u64 {
         self.end_loan();
         let before = self.bytes_held();

@@ -216,7 +216,8 @@ impl Pager {
         Ok(self.open(span.index, Resident::fresh(frame).with_slot(slot), Stay::Kept))
     }
 
-    /// The same for a page in memory, with content to `end`, which cannot leave it to make room for `span`.
+    /// As [`open_in_the_rest`](Pager::open_in_the_rest), for a page in memory with content to `end`, which
+    /// cannot leave it to make room for `span`.
     fn grow_into_the_rest(&mut self, span: Span, end: usize) -> bool {
         let larger = self.find_frame(span.end().max(end), Effort::Spare);
         larger.map(|larger| self.grow(span.index, larger)).is_some()

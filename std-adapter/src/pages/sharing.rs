@@ -72,7 +72,7 @@ impl Table {
         self.end_sharing_of(usize::MAX);
     }
 
-    /// The same for so many of them: the next ones each time.
+    /// As [`end_sharing`](Table::end_sharing), for the next so many of them: others each time.
     fn end_sharing_of(&mut self, looks: usize) {
         for _ in 0..looks.min(self.shared.len()) {
             if let Some(index) = self.shared.pop_front().filter(|index| !self.try_unshare(*index)) {

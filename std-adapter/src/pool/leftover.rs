@@ -20,7 +20,8 @@ impl Leftover {
         self.table.as_ref().map_or(0, |table| table.unlocked().usage.memory.used())
     }
 
-    /// The same if its table can be entered in this process. Otherwise the table is lost, and is not dropped.
+    /// Itself, if its table can be entered in this process. Otherwise `None`: the table is lost, and is not
+    /// dropped.
     #[inline]
     pub(crate) fn enterable(self) -> Option<Self> {
         if self.table.as_ref().is_none_or(|table| table.check().is_ok()) {

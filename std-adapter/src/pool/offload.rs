@@ -188,7 +188,7 @@ impl Offload {
         }
     }
 
-    /// Wakes all who wait for a job that is queued.
+    /// Wakes all tasks that wait for a job that is queued.
     fn wake_queued(&self) {
         let mut at = self.queue().map_or(0, |queue| queue.jobs.len());
         // One at a time, since wakers may not run with the queue locked; the last first, so that none is missed when others leave.

@@ -180,7 +180,8 @@ pub(crate) fn make_room() -> Option<Leftover> {
     with_mine(|mine| mine.places()?.shared.clear()).flatten()
 }
 
-/// The same of a pool for one buffer.
+/// Returns what this thread keeps of a pool for one buffer, so that it can keep something else. The first
+/// time, finds it a place.
 #[cold]
 pub(crate) fn make_private_room() -> Option<Leftover> {
     with_mine(|mine| mine.places()?.private.clear()).flatten()
@@ -198,7 +199,8 @@ pub(crate) fn take_all(pool: &PoolState) -> impl Iterator<Item = Leftover> + use
     found.into_iter().flatten()
 }
 
-/// The same of pools for one buffer, of the `kind`.
+/// Takes out what all threads keep of pools for one buffer, of the `kind`, and then returns it: with nothing
+/// locked.
 pub(crate) fn take_all_private(kind: usize) -> impl Iterator<Item = Leftover> {
     let found = ALL.lock().map(|all| thread_place::take_all(&all.private, kind));
     found.into_iter().flatten()
