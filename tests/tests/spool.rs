@@ -330,6 +330,76 @@ fn who_is_told_may_read_the_spool() {
     *told.0.lock().unwrap() = None;
 }
 
+/// Notes the length of a spool each time that its reader is woken.
+struct Lengths(std::sync::Mutex<(Option<SpoolReader>, Vec<u64>)>);
+
+impl Wake for Lengths {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(Arc::clone(&self));
+        let mut noted = self.0.lock().unwrap();
+        let (Some(reader), lengths) = &mut *noted else { return };
+        reader.read_to_end(&mut Vec::new()).unwrap_err();
+        lengths.push(reader.position());
+        assert_eq!(reader.poll_readable(&mut Context::from_waker(&waker)), Poll::Pending);
+    }
+}
+
+/// A value whose text comes in many pieces, of which the last may be an error.
+struct Pieces(usize, bool);
+
+impl std::fmt::Display for Pieces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (0..self.0).try_for_each(|_| f.write_str("0123456789"))?;
+        if self.1 { Err(std::fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// Each piece of a formatted line was a write of its own, which woke all readers: a log with six followers took 34 times as long as by
+/// whole lines.
+#[test]
+fn a_formatted_line_wakes_its_readers_once() {
+    let (mut writer, mut reader) = pool(1 << 20).spool();
+    reader.set_timeout(Some(Duration::ZERO));
+    let noted = Arc::new(Lengths(std::sync::Mutex::new((Some(reader), Vec::new()))));
+    Arc::clone(&noted).wake();
+    let mut expected = Vec::new();
+    for (line, part) in [(1, "a"), (2, "longer"), (3, "")] {
+        writeln!(writer, "line {line} of {part}, and {}", Pieces(20, false)).unwrap();
+        expected.push(writer.len());
+    }
+    writeln!(writer, "no piece").unwrap();
+    expected.push(writer.len());
+    let long = "x".repeat(600);
+    write!(writer, "{}{long}{}", 1, 2).unwrap();
+    expected.extend([1, 601, 602].map(|len| expected[3] + len));
+    write!(writer, "{}{}", Pieces(50, false), Pieces(2, false)).unwrap();
+    expected.extend([510, 520].map(|len| expected[6] + len));
+    assert_eq!(noted.0.lock().unwrap().1[1..], expected);
+    noted.0.lock().unwrap().0 = None;
+    writer.finish().unwrap();
+}
+
+/// As std says of `write_fmt`: what was formatted before an error is written, and the error of a write comes out.
+#[test]
+fn what_was_formatted_before_an_error_is_written() {
+    let (mut writer, mut reader) = pool(1 << 20).spool();
+    assert_eq!(write!(writer, "some {}", Pieces(1, true)).unwrap_err().kind(), ErrorKind::Other);
+    let mut text = [0; 15];
+    reader.read_exact(&mut text).unwrap();
+    assert_eq!((&text, writer.len()), (b"some 0123456789", 15));
+
+    let small = SpillPool::builder().memory(PAGE).disk(0).page_size(PAGE).build().unwrap();
+    let lengths = [true, false].map(|formats| {
+        let (mut writer, _reader) = small.spool();
+        let text = Pieces(1000, false);
+        let written =
+            if formats { write!(writer, "{text}") } else { writer.write_all(text.to_string().as_bytes()) };
+        assert!(matches!(spill_error(written.unwrap_err()), SpillError::DiskLimit { .. }));
+        writer.len()
+    });
+    assert!(lengths[0] > 0 && lengths[0] == lengths[1], "{lengths:?}");
+}
+
 #[test]
 fn ends_go_to_other_threads() {
     const fn is_sent<T: Send + 'static>() {}
