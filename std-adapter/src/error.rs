@@ -4,7 +4,7 @@
 //!
 //! - An error says what was being done to what, and what would have worked.
 //! - Its `Display` never repeats its [`source`](std::error::Error::source), so a printer of the whole chain
-//!   shows each error once.
+//!   shows each error once. Its alternate form, `{:#}`, is that chain on one line.
 //! - It comes back whole from the [`io::Error`] that it was turned into, but for [`SpillError::OutOfMemory`], which is made of no
 //!   memory, and where there is no memory for it: then the kind is left.
 //!
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a [`Store`](crate::Store) was doing when it failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreOperation {
     /// Reading spilled bytes back.
@@ -36,22 +36,13 @@ impl fmt::Display for StoreOperation {
 }
 
 /// Whose disk limit was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DiskLimitScope {
     /// The limit on all buffers of the pool together.
     Pool,
     /// The limit on this one buffer.
     Buffer,
-}
-
-impl DiskLimitScope {
-    fn advice(self) -> &'static str {
-        match self {
-            DiskLimitScope::Pool => "drop or truncate other buffers, or raise the limit",
-            DiskLimitScope::Buffer => "truncate the buffer, or give the next one a higher limit",
-        }
-    }
 }
 
 impl fmt::Display for DiskLimitScope {
@@ -63,11 +54,6 @@ impl fmt::Display for DiskLimitScope {
     }
 }
 
-/// How long a call waited, for `Display`; empty if it did not wait.
-fn wait_note(waited: Duration) -> String {
-    if waited.is_zero() { String::new() } else { format!(" (no room came free in {waited:.1?})") }
-}
-
 /// An operation on a [`SpillBuffer`](crate::SpillBuffer) failed.
 ///
 /// Whatever the variant, the failure loses nothing that was accepted before, the position has moved by
@@ -75,7 +61,16 @@ fn wait_note(waited: Duration) -> String {
 /// [`Corrupted`](SpillError::Corrupted).
 ///
 /// Turned into an [`io::Error`], it has the [`io::ErrorKind`] named at each variant and is the inner error (but for
-/// [`OutOfMemory`](SpillError::OutOfMemory), and for any error while there is no memory to put it there), so [`io::Error::downcast`] returns it. `Display` leaves the source out: print the chain.
+/// [`OutOfMemory`](SpillError::OutOfMemory), and for any error while there is no memory to put it there), so [`io::Error::downcast`]
+/// returns it.
+///
+/// `{error}` leaves the source out; `{error:#}` adds the sources, on one line, also of the `io::Error`:
+///
+/// ```
+/// let refused = overspill::SpillBuffer::new().persist("no/such/directory/file").unwrap_err().into_error();
+/// assert_eq!(refused.to_string(), "cannot write no/such/directory/file");
+/// assert!(format!("{refused:#}").starts_with("cannot write no/such/directory/file: ")); // and what the system says
+/// ```
 ///
 /// ```
 /// use overspill::{SpillError, SpillPool};
@@ -96,10 +91,6 @@ pub enum SpillError {
     ///
     /// Dropping, clearing or truncating buffers of the pool makes room below the pool's limit.
     /// [`WhenFull`](crate::WhenFull) lets calls wait for that.
-    #[error(
-        "disk limit {scope} reached{}: {requested} more bytes requested, {used} of {limit} used; {}",
-        wait_note(*waited), scope.advice()
-    )]
     #[non_exhaustive]
     DiskLimit {
         /// The limit, in bytes.
@@ -120,7 +111,6 @@ pub enum SpillError {
     /// At a file size limit (`ulimit -f`, systemd's `LimitFSIZE`) the system first sends `SIGXFSZ`, which ends a process that neither
     /// ignores nor handles it. A program that may have such a limit does so once, as by
     /// `signal_hook::flag::register(SIGXFSZ, Default::default())`.
-    #[error("the store is full: cannot write {len} bytes at its offset {offset}")]
     #[non_exhaustive]
     StoreFull {
         /// Where in the store the write started, in bytes.
@@ -132,7 +122,6 @@ pub enum SpillError {
     },
 
     /// The store failed. Kind: that of the source.
-    #[error("the store failed: cannot {operation} {len} bytes at its offset {offset}")]
     #[non_exhaustive]
     Store {
         /// What the store was doing.
@@ -150,10 +139,6 @@ pub enum SpillError {
     ///
     /// The bytes are gone; nothing else is. Everything beside them can be read and written. Overwriting all
     /// of them, or cutting them off, ends the error. A write of only a part of them is refused.
-    #[error(
-        "{len} bytes at position {position} were changed in the store, at its offset {offset}: \
-         they do not have their checksum; overwrite or cut off all of them"
-    )]
     #[non_exhaustive]
     Corrupted {
         /// Where in the content they start, in bytes.
@@ -167,7 +152,6 @@ pub enum SpillError {
     /// No temp file could be made in the directory. Kind: that of the source.
     ///
     /// Each later call that needs the file tries again.
-    #[error("cannot make a temp file in {}; make the directory usable, or choose another", dir.display())]
     #[non_exhaustive]
     Directory {
         /// The directory.
@@ -178,7 +162,6 @@ pub enum SpillError {
 
     /// The bytes would lie past position `u64::MAX`, or past what the store can address. Kind:
     /// `FileTooLarge`.
-    #[error("cannot take {requested} bytes at position {position}: positions end at {}", u64::MAX)]
     #[non_exhaustive]
     TooLarge {
         /// Where the bytes would have started.
@@ -189,9 +172,6 @@ pub enum SpillError {
 
     /// The writer of a spool has failed, or was dropped before it had finished: more bytes were to come, and will not.
     /// Kind: `ConnectionAborted`. A reader has read all that was written by then.
-    #[error("the writer {} after {written} bytes, before the end", reason.as_ref().map_or_else(
-        || "was dropped".to_owned(), |reason| format!("failed ({reason})")
-    ))]
     #[non_exhaustive]
     Unfinished {
         /// How many bytes were written in all.
@@ -202,7 +182,6 @@ pub enum SpillError {
 
     /// A reader of a spool has waited for as long as it may, and nothing more was written. Kind: `TimedOut`. The next call
     /// waits again.
-    #[error("nothing was written for {waited:.1?}")]
     #[non_exhaustive]
     NothingWritten {
         /// How long the call has waited.
@@ -211,7 +190,6 @@ pub enum SpillError {
 
     /// Readers that [read once](crate::SpoolReader::once) have passed the bytes: all readers of a spool, and the bytes are gone; or the one
     /// that was to seek back. Kind: `InvalidInput`.
-    #[error("position {position} was passed by what reads once; what can be read begins at {kept_from}")]
     #[non_exhaustive]
     Passed {
         /// The position of the byte that was to be read.
@@ -220,25 +198,22 @@ pub enum SpillError {
         kept_from: u64,
     },
 
-    /// There is no memory to note where a page is. Kind: `OutOfMemory`. What has such notes already can be used on.
+    /// The system refused the process the memory to note where a page is. Kind: `OutOfMemory`. What has such notes already can be used
+    /// on.
     ///
     /// As an [`io::Error`] it is that kind and nothing more: an inner error would take memory.
-    #[error("no memory to note where a page is; free some, or allow the process more")]
     OutOfMemory,
 
     /// This process was forked while another thread of its parent was using the pool, or the same content: what that thread
     /// was about is lost here. Kind: `Deadlock`. A pool of this process's own works; the parent goes on undisturbed.
-    #[error("{}", crate::sync::fork::Forked)]
     Forked,
 
     /// No runtime does the work of an async operation that needs the store: it was polled outside of one, or in one that is shutting
     /// down. Kind: `Other`. Nothing was lost: polled in a runtime, it goes on.
-    #[error("there is no runtime to run a job of the store, or it is shutting down; nothing was lost")]
     NoRuntime,
 
     /// The work of an async operation has panicked, in the store or in what `AsyncSpillBuffer::run` was given. Kind:
     /// `Other`.
-    #[error("a job has panicked: {message}")]
     #[non_exhaustive]
     JobPanicked {
         /// The message of the panic.
@@ -246,7 +221,6 @@ pub enum SpillError {
     },
 
     /// A seek would have ended before 0 or past the last possible position. The position has not moved. Kind: `InvalidInput`.
-    #[error("a seek by {offset} from {from} leads out of 0..={end}")]
     #[non_exhaustive]
     InvalidSeek {
         /// What the offset counts from: the position, or the length.
@@ -258,7 +232,6 @@ pub enum SpillError {
     },
 
     /// The file that was to become the content could not be made, written or named. Kind: that of the source.
-    #[error("cannot write {}", path.display())]
     #[non_exhaustive]
     Target {
         /// The file, or the directory in which it was being made.
@@ -269,7 +242,6 @@ pub enum SpillError {
 
     /// The whole content has its name, but the directory could not be synced: a crash of the machine may bring back the
     /// old file, or none. Kind: that of the source. Only [`Persisted::durable`](crate::Persisted::durable) returns it.
-    #[error("{} has the new content, but its directory could not be synced: a crash of the machine may undo the name", path.display())]
     #[non_exhaustive]
     NotDurable {
         /// The file.
@@ -284,9 +256,13 @@ impl SpillError {
         SpillError::DiskLimit { limit, used, requested, scope, waited: Duration::ZERO }
     }
 
-    /// The error of a buffer that `error` has within, if it has one: all errors that `Read`, `Write` and `Seek` of a buffer
-    /// return have, but for the kinds `UnexpectedEof` and `OutOfMemory`, and for `InvalidData` where text was to be read and the bytes
-    /// are no UTF-8.
+    /// The error of a buffer that is the inner error of `error`, if it is: `None` for an error of something else.
+    ///
+    /// The errors that `Read`, `Write` and `Seek` of a buffer return have one, with three exceptions: those of the kinds
+    /// `UnexpectedEof` and `OutOfMemory`, and of `InvalidData` where text was to be read and the bytes are no UTF-8.
+    ///
+    /// It does not look further. A walk along [`source`](std::error::Error::source) does not show what is found here, since an
+    /// [`io::Error`] passes over its own inner error: [`find`](SpillError::find) looks for that at each link.
     ///
     /// ```
     /// use overspill::{DiskLimitScope, SpillError, SpillPool};
@@ -303,6 +279,39 @@ impl SpillError {
     #[must_use]
     pub fn of(error: &io::Error) -> Option<&SpillError> {
         error.get_ref()?.downcast_ref()
+    }
+
+    /// The first error of a buffer among `error` and its sources, also where an [`io::Error`] has it within.
+    ///
+    /// ```
+    /// use overspill::{SpillError, SpillPool};
+    /// use std::error::Error;
+    /// use std::io::Write;
+    ///
+    /// /// Some layers above: the type of the error is lost.
+    /// fn save(pool: &SpillPool) -> Result<(), Box<dyn Error>> {
+    ///     pool.buffer().write_all(b"nowhere to go")?;
+    ///     Ok(())
+    /// }
+    ///
+    /// let pool = SpillPool::builder().memory(0).disk(0).build()?;
+    /// let refused = save(&pool).unwrap_err();
+    /// assert!(matches!(SpillError::find(&*refused), Some(SpillError::DiskLimit { limit: 0, .. })));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a SpillError> {
+        let mut link = Some(error);
+        while let Some(error) = link {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            link = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+                Some(inner) => Some(inner),
+                None => error.source(),
+            };
+        }
+        None
     }
 
     /// The kind of the [`io::Error`] that this error turns into.
@@ -351,6 +360,8 @@ fn has_memory_for_one() -> bool {
     std::hint::black_box((&error, &boxed));
     has_memory
 }
+
+pub(crate) mod text;
 
 #[cfg(test)]
 mod tests;

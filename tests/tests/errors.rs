@@ -36,9 +36,50 @@ fn a_buffer_that_was_not_persisted_is_in_the_error() {
     assert!(
         chain.iter().enumerate().all(|(n, line)| chain[n + 1..].iter().all(|inner| !line.contains(&**inner)))
     );
+    assert_eq!(format!("{failed:#}"), chain.join(": "));
     let (error, mut buffer) = failed.into_parts();
     assert!(matches!(error, SpillError::Target { .. }));
     assert_eq!(buffer.to_vec().unwrap(), b"content");
+}
+
+/// An error of a program's own, as layers above make them.
+#[derive(Debug)]
+struct Outer<E>(E);
+
+impl<E: std::fmt::Debug> std::fmt::Display for Outer<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("outer")
+    }
+}
+
+impl<E: Error + 'static> Error for Outer<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// A walk along the sources found no error of a buffer: an `io::Error` passes over its inner one.
+#[test]
+fn the_error_of_a_buffer_is_found_however_deep_it_lies() {
+    let refused = || {
+        let pool = SpillPool::builder().memory(0).disk(0).build().unwrap();
+        pool.buffer().write_all(b"x").unwrap_err()
+    };
+    let is_found = |error: &(dyn Error + 'static)| {
+        matches!(SpillError::find(error), Some(SpillError::DiskLimit { limit: 0, .. }))
+    };
+    assert!(is_found(&refused()) && is_found(SpillError::of(&refused()).unwrap()));
+    assert!(is_found(&Outer(refused())) && is_found(&Outer(Outer(refused()))));
+    assert!(is_found(&io::Error::other(refused())));
+    assert!(is_found(&Outer(io::Error::other(Outer(refused())))));
+    let boxed: Box<dyn Error + Send + Sync> = Outer(refused()).into();
+    assert!(is_found(&*boxed));
+    let failed = SpillBuffer::new().persist("no/such/directory/file").unwrap_err();
+    assert!(matches!(SpillError::find(&Outer(failed)), Some(SpillError::Target { .. })));
+
+    for other in [io::Error::other("x"), ErrorKind::OutOfMemory.into(), io::Error::from_raw_os_error(2)] {
+        assert!(SpillError::find(&Outer(other)).is_none());
+    }
 }
 
 #[test]

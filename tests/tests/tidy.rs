@@ -25,7 +25,7 @@ const ADAPTER_LAYERS: &Layers = &[
     ("storage", &["disk/"]),
     ("memory", &["memory/"]),
     ("counting and telling", &["observe/"]),
-    ("errors", &["error.rs"]),
+    ("errors", &["error.rs", "error/"]),
     ("ground", &["sync/", "foreign.rs", "try_box.rs"]),
 ];
 

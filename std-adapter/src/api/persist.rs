@@ -18,6 +18,7 @@ use crate::api::pool::SpillPool;
 use crate::disk::atomic_file::{AtomicFile, Existing, NameSync, parent};
 use crate::disk::temp_file::{self, NoTempFile};
 use crate::error::SpillError;
+use crate::error::text::write_sources;
 use crate::pager::export::{seek_to, target};
 use std::cell::RefCell;
 use std::fmt;
@@ -212,6 +213,9 @@ impl SpillPool {
 /// It does not turn into an [`io::Error`] by `?`, since that would drop the buffer silently.
 /// Take the buffer, or drop it with [`into_error`](PersistError::into_error).
 ///
+/// By `?` it does turn into a `Box<dyn Error>`, and into the errors of anyhow and others that take any error. These keep the buffer,
+/// and the memory and disk that it uses, until they are dropped: an error that is kept for long is better made of `into_error`.
+///
 /// ```compile_fail,E0277
 /// fn save(buffer: overspill::SpillBuffer) -> std::io::Result<()> {
 ///     buffer.persist("report.txt")?.durable()?;
@@ -267,9 +271,11 @@ impl PersistError {
     }
 }
 
+/// `{error:#}` adds the sources.
 impl fmt::Display for PersistError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the content could not become a file; the buffer still has it")
+        f.write_str("the content could not become a file; the buffer still has it")?;
+        write_sources(self, f)
     }
 }
 

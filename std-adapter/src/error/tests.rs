@@ -113,7 +113,7 @@ fn table_of_spools_and_forks() -> [(SpillError, io::ErrorKind, &'static str, boo
         (
             SpillError::Passed { position: 7, kept_from: 8 },
             InvalidInput,
-            "position 7 was passed by what reads once; what can be read begins at 8",
+            "position 7 is no longer readable: it was passed by what reads once; the content is kept from 8",
             false,
         ),
     ]
@@ -131,12 +131,32 @@ fn each_error_has_its_kind_text_and_source_also_within_an_io_error() {
     }
 }
 
+/// "0 of 0 used; drop or truncate other buffers" is no advice for a pool without a disk, nor "cannot write : No such file" for an empty
+/// path.
+#[test]
+fn what_is_not_there_is_named() {
+    let without = |scope, waited| {
+        SpillError::DiskLimit { limit: 0, used: 0, requested: 4096, scope, waited }.to_string()
+    };
+    assert_eq!(
+        without(DiskLimitScope::Pool, Duration::ZERO),
+        "the pool may use no disk: 4096 bytes found no room in memory; free memory of the pool, or raise a limit"
+    );
+    assert_eq!(
+        without(DiskLimitScope::Buffer, Duration::from_secs(1)),
+        "the buffer may use no disk (no room came free in 1.0s): 4096 bytes found no room in memory; free \
+         memory of the pool, or raise a limit"
+    );
+    let nameless = SpillError::Target { path: PathBuf::new(), source: source() };
+    assert_eq!(nameless.to_string(), "cannot write a file whose path is empty");
+}
+
 /// An error for want of memory was to be boxed.
 #[test]
 fn an_error_for_want_of_memory_takes_none() {
     let error = io::Error::from(SpillError::OutOfMemory);
     assert_eq!((error.kind(), error.get_ref().is_none()), (io::ErrorKind::OutOfMemory, true));
-    assert!(SpillError::OutOfMemory.to_string().starts_with("no memory to note"));
+    assert!(SpillError::OutOfMemory.to_string().starts_with("the system refused memory"));
 }
 
 /// A printed chain showed "permission denied" twice: at the end of the outer error's line, and as its
@@ -147,6 +167,9 @@ fn a_chain_shows_each_error_once() {
         let outer = error.to_string();
         let inner = error.source().map(ToString::to_string);
         assert_eq!(inner.is_some(), has_source);
-        assert!(inner.is_none_or(|inner| !outer.contains(&inner)), "{outer}");
+        assert!(inner.iter().all(|inner| !outer.contains(inner)), "{outer}");
+        let chain = inner.map_or(outer.clone(), |inner| format!("{outer}: {inner}"));
+        assert_eq!(format!("{error:#}"), chain);
+        assert_eq!(format!("{:#}", io::Error::from(error)), chain, "also within an io::Error");
     }
 }

@@ -2,19 +2,28 @@
 //!
 //! Held by: `tests/servers/tests/bodies.rs`.
 
+use crate::error::text::write_sources;
+use std::fmt;
 use std::io;
 
 /// A [`SpillBody`](crate::SpillBody) cannot be sent on: a page could not be read from the store, or there is no runtime any
 /// more that could read it.
 ///
-/// The body ends with it. The content is as it was: a clone of the body starts anew. `Display` leaves the source out, which is
-/// a [`SpillError`](crate::SpillError) within an [`io::Error`] where the store has failed: print the chain.
+/// The body ends with it. The content is as it was: a clone of the body starts anew. The source is a
+/// [`SpillError`](crate::SpillError) within an [`io::Error`] where the store has failed; `{error:#}` adds the sources.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read the body at position {position}")]
 #[non_exhaustive]
 pub struct BodyError {
     /// Where in the body the bytes begin that could not be read.
     pub position: u64,
     /// Why.
     pub source: io::Error,
+}
+
+/// `{error:#}` adds the sources.
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot read the body at position {}", self.position)?;
+        write_sources(self, f)
+    }
 }

@@ -4,9 +4,11 @@
 //!
 //! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/upload.rs`.
 
+use crate::error::text::write_sources;
 use crate::error::{DiskLimitScope, SpillError};
 use http::StatusCode;
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -18,12 +20,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// last reader, if it has [any](crate::SpillPool::spool_body).
 ///
 /// [`status`](CollectError::status) is what a server answers; a text for the client is `to_string`, which names no path and
-/// nothing of the server but its limits. `Display` leaves the source out: print the chain for the log.
+/// nothing of the server but its limits. `{error:#}` adds the sources, for the log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectError {
     /// The body is longer than [`Collect::limit`](crate::Collect::limit) allows. Status 413.
-    #[error("the body is longer than the {limit} bytes that are allowed; send a shorter one")]
     #[non_exhaustive]
     TooLong {
         /// The limit, in bytes.
@@ -34,14 +35,6 @@ pub enum CollectError {
 
     /// The pool could not take the body. Status 503 at the pool's disk limit, 507 if the store is full, 413 at a limit of
     /// this buffer alone, else 500.
-    #[error("{} after {received} bytes; {}", match self.status() {
-        StatusCode::INTERNAL_SERVER_ERROR => "the server could not store the body",
-        _ => "there is no room for the body",
-    }, match self.status() {
-        StatusCode::SERVICE_UNAVAILABLE => "try again later",
-        StatusCode::PAYLOAD_TOO_LARGE => "send a shorter one",
-        _ => "trying again will not help before the server has been looked after",
-    })]
     #[non_exhaustive]
     NoRoom {
         /// Bytes that were taken.
@@ -52,7 +45,6 @@ pub enum CollectError {
 
     /// The body itself failed: the client has gone, or what it sent cannot be understood. Status 400, which a client that has
     /// gone does not see.
-    #[error("the body ended after {received} bytes, before its end; send all of it")]
     #[non_exhaustive]
     Broken {
         /// Bytes that had arrived.
@@ -62,7 +54,6 @@ pub enum CollectError {
     },
 
     /// Nothing arrived for as long as [`Collect::idle_timeout`](crate::Collect::idle_timeout) allows. Status 408.
-    #[error("nothing of the body arrived for {idle:?} after {received} bytes; send without pauses")]
     #[non_exhaustive]
     Idle {
         /// Bytes that had arrived.
@@ -108,5 +99,62 @@ impl CollectError {
 
     fn is_passing(&self) -> bool {
         self.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+/// `{error:#}` adds the sources.
+impl fmt::Display for CollectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CollectError::TooLong { limit, .. } => {
+                write!(f, "the body is longer than the {limit} bytes that are allowed; send a shorter one")?;
+            }
+            CollectError::NoRoom { received, .. } => {
+                let (what, advice) = match self.status() {
+                    StatusCode::SERVICE_UNAVAILABLE => ("there is no room for the body", "try again later"),
+                    StatusCode::PAYLOAD_TOO_LARGE => ("there is no room for the body", "send a shorter one"),
+                    StatusCode::INTERNAL_SERVER_ERROR => ("the server could not store the body", NOT_YET),
+                    _ => ("there is no room for the body", NOT_YET),
+                };
+                write!(f, "{what} after {received} bytes; {advice}")?;
+            }
+            CollectError::Broken { received, .. } => {
+                write!(f, "the body ended after {received} bytes, before its end; send all of it")?;
+            }
+            CollectError::Idle { received, idle } => {
+                let sent = format_args!("{idle:?} after {received} bytes");
+                write!(f, "nothing of the body arrived for {sent}; send without pauses")?;
+            }
+        }
+        write_sources(self, f)
+    }
+}
+
+/// What a client is told that can do nothing.
+const NOT_YET: &str = "trying again will not help before the server has been looked after";
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use crate::http::body_error::BodyError;
+
+    /// A client is told no more than a line, and the log had to walk along the sources for the rest.
+    #[test]
+    fn the_log_has_the_sources_on_the_same_line() {
+        let source = || io::Error::other("the cause");
+        let broken = CollectError::Broken { received: 7, source: source().into() };
+        let line = "the body ended after 7 bytes, before its end; send all of it";
+        assert_eq!((broken.to_string(), format!("{broken:#}")), (line.into(), format!("{line}: the cause")));
+        let no_room =
+            CollectError::of_write(7, SpillError::disk_limit(10, 9, 4, DiskLimitScope::Pool).into());
+        let line = "there is no room for the body after 7 bytes; try again later";
+        assert_eq!(no_room.to_string(), line);
+        assert!(
+            format!("{no_room:#}").starts_with(&format!("{line}: disk limit of the pool reached: 4 more"))
+        );
+        let body = BodyError { position: 3, source: source() };
+        let line = "cannot read the body at position 3";
+        assert_eq!((body.to_string(), format!("{body:#}")), (line.into(), format!("{line}: the cause")));
     }
 }

@@ -5,6 +5,7 @@
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::api::buffer::SpillBuffer;
+use crate::error::text::write_sources;
 use crate::polled::buffer::Polled;
 use crate::polled::job::Call;
 use crate::sync::Arc;
@@ -230,7 +231,6 @@ impl Drop for Running<'_> {
 
 /// A buffer that could not be taken out of its async form, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("the buffer could not be taken out of its async form")]
 pub struct IntoInnerError {
     #[source]
     error: io::Error,
@@ -248,6 +248,26 @@ impl IntoInnerError {
     #[must_use]
     pub fn into_buffer(self) -> AsyncSpillBuffer {
         *self.buffer
+    }
+
+    /// Returns why. Drops the buffer, and its content with it.
+    #[must_use]
+    pub fn into_error(self) -> io::Error {
+        self.error
+    }
+
+    /// Returns why, and the buffer.
+    #[must_use]
+    pub fn into_parts(self) -> (io::Error, AsyncSpillBuffer) {
+        (self.error, *self.buffer)
+    }
+}
+
+/// `{error:#}` adds the sources.
+impl fmt::Display for IntoInnerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the buffer could not be taken out of its async form")?;
+        write_sources(self, f)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::api::frozen::Frozen;
 use crate::api::spool::SpoolWriter;
+use crate::error::text::write_sources;
 use crate::polled::writer::PolledWriter;
 use crate::tokio::runtime::Tokio;
 use crate::tokio::turn::Turns;
@@ -82,7 +83,6 @@ impl AsyncSpoolWriter {
 
 /// A spool that could not be finished, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("the spool could not be finished")]
 pub struct FinishError {
     #[source]
     error: io::Error,
@@ -100,6 +100,26 @@ impl FinishError {
     #[must_use]
     pub fn into_writer(self) -> AsyncSpoolWriter {
         *self.writer
+    }
+
+    /// Returns why. Drops the writer, which fails the readers.
+    #[must_use]
+    pub fn into_error(self) -> io::Error {
+        self.error
+    }
+
+    /// Returns why, and the writer.
+    #[must_use]
+    pub fn into_parts(self) -> (io::Error, AsyncSpoolWriter) {
+        (self.error, *self.writer)
+    }
+}
+
+/// `{error:#}` adds the sources.
+impl fmt::Display for FinishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the spool could not be finished")?;
+        write_sources(self, f)
     }
 }
 

@@ -21,8 +21,10 @@ fn a_spool_that_finds_no_room_is_finished_later() {
         other.write_all(&[1; 2 * 4096]).unwrap();
         let refused = writer.finish().await.unwrap_err();
         assert!(matches!(SpillError::of(refused.error()), Some(SpillError::DiskLimit { .. })), "{refused:?}");
+        assert_eq!(format!("{refused:#}"), format!("the spool could not be finished: {}", refused.error()));
 
-        let writer = refused.into_writer();
+        let (error, writer) = refused.into_parts();
+        assert!(matches!(spill_error(error), SpillError::DiskLimit { .. }));
         let mut start = [0; 4];
         reader.read_exact(&mut start).await.unwrap();
         assert_eq!((&start, writer.len()), (b"acce", 8));
@@ -41,7 +43,7 @@ fn a_spool_that_finds_no_room_is_finished_later() {
             other
         };
         let refused = writer.finish().await.unwrap_err();
-        drop(refused);
+        assert!(matches!(spill_error(refused.into_error()), SpillError::DiskLimit { .. }));
         let ended = reader.read_to_string(&mut rest).await.unwrap_err();
         assert!(matches!(spill_error(ended), SpillError::Unfinished { .. }));
     });

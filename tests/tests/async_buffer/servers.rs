@@ -468,9 +468,10 @@ fn bytes_whose_room_another_has_taken_meanwhile_are_late_and_not_lost() {
             let len = usize::try_from(first.len()).unwrap();
             let expected = [&b"accepted"[..], &vec![1; len - 8]].concat();
             let inner = if give_up {
-                let refused = first.into_inner().await.unwrap_err();
+                let (error, first) = first.into_inner().await.unwrap_err().into_parts();
+                assert!(is_refused(&error));
                 drop(other);
-                refused.into_buffer().into_inner().await
+                first.into_inner().await
             } else {
                 drop(other);
                 first.into_inner().await
