@@ -176,6 +176,89 @@ fn a_spool_of_any_length_fits_a_small_disk_if_it_is_read_once() {
     assert_eq!(pool.stats().disk_used, 0);
 }
 
+/// A reader for later could only be had from one that was kept from the beginning, and that held back all others.
+#[test]
+fn a_late_reader_stands_at_the_first_byte_that_is_kept() {
+    let number = |at: usize| u8::try_from(at / PAGE).unwrap();
+    let (mut writer, reader) = pool(1 << 20).spool();
+    drop(reader);
+    writer.write_all(&[number(0); PAGE]).unwrap();
+    writer.write_all(&[number(PAGE); PAGE]).unwrap();
+    assert_eq!(writer.reader().position(), 0, "without a reader nothing is freed");
+
+    let mut first = writer.reader().once();
+    first.read_exact(&mut [0; PAGE + 7]).unwrap();
+    let mut late = writer.reader();
+    assert_eq!((late.position(), late.written(), late.timeout()), (PAGE as u64, 2 * PAGE as u64, None));
+    writer.write_all(&[number(2 * PAGE); PAGE]).unwrap();
+    first.read_exact(&mut [0; PAGE]).unwrap();
+    assert_eq!(writer.reader().position(), PAGE as u64, "kept for the late reader, which may go back");
+    let mut bytes = [0; PAGE];
+    late.read_exact(&mut bytes).unwrap();
+    assert_eq!((bytes, late.written()), ([number(PAGE); PAGE], 3 * PAGE as u64));
+    late.seek(SeekFrom::Start(PAGE as u64)).unwrap();
+    drop((first, late));
+    assert_eq!(writer.reader().position(), PAGE as u64, "no reader is left that has passed it");
+
+    late = writer.reader();
+    late.set_timeout(Some(Duration::ZERO));
+    assert_eq!((late.timeout(), late.clone().timeout()), (Some(Duration::ZERO), Some(Duration::ZERO)));
+    let mut rest = Vec::new();
+    assert_eq!(late.copy_to(&mut rest).unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!((rest.len(), late.position()), (2 * PAGE, 3 * PAGE as u64));
+    writer.finish().unwrap();
+    assert_eq!(late.copy_to(&mut rest).unwrap(), 0);
+}
+
+/// Many readers that come and go while others pass: none ever meets a byte that is gone.
+#[test]
+fn readers_that_come_while_others_pass_find_what_is_kept() {
+    let (mut writer, reader) = pool(1 << 20).spool();
+    let mut passing = reader.once();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut piece = [0; 100];
+            while passing.read(&mut piece).unwrap() > 0 {}
+        });
+        for i in 0..=255 {
+            writer.write_all(&[i; PAGE]).unwrap();
+            let mut late = writer.reader();
+            late.set_timeout(Some(Duration::ZERO));
+            let (at, mut byte) = (late.position(), [0]);
+            match late.read_exact(&mut byte) {
+                Ok(()) => assert_eq!(u64::from(byte[0]), at / PAGE as u64),
+                Err(error) => assert_eq!((error.kind(), at), (ErrorKind::TimedOut, writer.len())),
+            }
+        }
+        drop(writer.finish().unwrap());
+    });
+}
+
+/// What a target took of a copy is passed, and no more.
+#[test]
+fn a_copy_moves_by_what_its_target_took() {
+    struct Short(Vec<u8>);
+    impl Write for Short {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            let taken = data.len().min(3).min(10 - self.0.len());
+            self.0.extend_from_slice(&data[..taken]);
+            Ok(taken)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (mut writer, mut reader) = pool(1 << 20).spool();
+    writer.write_all(b"more than ten bytes").unwrap();
+    let mut frozen = writer.finish().unwrap().reader();
+    let (mut target, mut other) = (Short(Vec::new()), Short(Vec::new()));
+    let refused = [reader.copy_to(&mut target), frozen.copy_to(&mut other)];
+    assert!(refused.into_iter().all(|refused| refused.unwrap_err().kind() == ErrorKind::WriteZero));
+    assert_eq!((&target.0[..], &other.0[..]), (&b"more than "[..], &b"more than "[..]));
+    assert_eq!((reader.position(), frozen.position()), (10, 10));
+    assert_eq!((reader.copy_to(&mut io::sink()).unwrap(), frozen.copy_to(&mut io::sink()).unwrap()), (9, 9));
+}
+
 /// At the limit the writer's error names it, and nothing that was written is lost.
 #[test]
 fn a_writer_without_room_fails_and_goes_on() {

@@ -222,7 +222,8 @@ impl Frozen {
     /// Writes all bytes to `target`, and returns their number.
     ///
     /// # Errors
-    /// As `target`'s `write_all`, and as [`read_at`](Frozen::read_at). Part of the bytes may be written then.
+    /// Those of `target`, `WriteZero` if that takes no byte, and as [`read_at`](Frozen::read_at). Part of the bytes may be written then;
+    /// [`FrozenReader::copy_to`] tells how many, by its position.
     pub fn copy_to(&self, target: &mut (impl Write + ?Sized)) -> io::Result<u64> {
         self.reader().copy_to(target)
     }

@@ -8,6 +8,7 @@
 //! Held by: `tests/tests/frozen.rs`, `tests/tests/conformance.rs`.
 
 use crate::api::text::{read_line, read_text};
+use crate::api::transfers::copy_buffered;
 use crate::error::SpillError;
 use crate::pager::reader::Reader;
 use crate::pager::shared::Shared;
@@ -96,19 +97,25 @@ impl FrozenReader {
         usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX)
     }
 
-    /// Writes the bytes from the position to the end to `target`, and moves there. Returns their number.
-    pub(crate) fn copy_to(&mut self, target: &mut (impl Write + ?Sized)) -> io::Result<u64> {
-        let mut copied = 0;
-        loop {
-            let chunk = self.fill_buf()?;
-            if chunk.is_empty() {
-                return Ok(copied);
-            }
-            let len = chunk.len();
-            target.write_all(chunk)?;
-            self.consume(len);
-            copied += len as u64;
-        }
+    /// Writes the bytes from the position to the end to `target`, and moves there. Returns their number. Copies nothing on the way.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    /// use std::io::{Seek, SeekFrom};
+    ///
+    /// let mut reader = SpillBuffer::from(&b"head and tail"[..]).freeze().reader();
+    /// reader.seek(SeekFrom::Start(9))?;
+    /// let mut tail = Vec::new();
+    /// assert_eq!(reader.copy_to(&mut tail)?, 4);
+    /// assert_eq!((&tail[..], reader.position()), (&b"tail"[..], 13));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As a read's, and those of `target`; `WriteZero` if `target` takes no byte. The position has moved by exactly
+    /// what `target` took.
+    pub fn copy_to(&mut self, target: &mut (impl Write + ?Sized)) -> io::Result<u64> {
+        copy_buffered(self, target)
     }
 
     #[cold]

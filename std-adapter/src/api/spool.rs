@@ -53,7 +53,7 @@ impl SpillPool {
     pub fn spool(&self) -> (SpoolWriter, SpoolReader) {
         let content = Content::new(Pager::new(&self.state), true);
         let (shared, feed) = (Arc::new(Shared::new(content)), Arc::new(Feed::new()));
-        let reader = SpoolReader::new(Arc::clone(&shared), Arc::clone(&feed));
+        let reader = SpoolReader::new(Arc::clone(&shared), Arc::clone(&feed), None, None);
         (SpoolWriter { shared, feed }, reader)
     }
 }
@@ -124,6 +124,29 @@ impl SpoolWriter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// A further reader. It stands at 0, or at the first byte that is still kept, if all readers there were have [read
+    /// once](SpoolReader::once) and have passed it. What lies behind that is kept for it, until it reads once itself.
+    ///
+    /// ```
+    /// use overspill::SpillPool;
+    /// use std::io::{Read, Write};
+    ///
+    /// let (mut writer, reader) = SpillPool::builder().memory(1 << 20).build()?.spool();
+    /// drop(reader);
+    /// writer.write_all(b"before")?;
+    /// let mut late = writer.reader();
+    /// writer.write_all(b" and after")?;
+    /// writer.finish()?;
+    /// let mut text = String::new();
+    /// late.read_to_string(&mut text)?;
+    /// assert_eq!(text, "before and after");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn reader(&self) -> SpoolReader {
+        SpoolReader::new(Arc::clone(&self.shared), Arc::clone(&self.feed), None, None)
     }
 
     /// Says that the content is whole, and returns it. Readers that follow see its end, and those that come later read it as

@@ -5,13 +5,14 @@
 //! Held by: `tests/tests/spool.rs`, `std-adapter/src/models/spool.rs` (loom).
 
 use crate::api::text::{not_text, read_text, whole_characters};
+use crate::api::transfers::copy_buffered;
 use crate::error::SpillError;
 use crate::pager::feed::{End, Feed};
 use crate::pager::reader::Reader;
 use crate::pager::shared::Shared;
 use crate::sync::Arc;
 use std::fmt;
-use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -46,25 +47,21 @@ pub struct SpoolReader {
 }
 
 impl SpoolReader {
-    pub(crate) fn new(shared: Arc<Shared>, feed: Arc<Feed>) -> Self {
-        SpoolReader::at(shared, feed, 0, None, None)
-    }
-
-    fn at(
-        shared: Arc<Shared>,
-        feed: Arc<Feed>,
-        at: u64,
-        told: Option<u64>,
-        timeout: Option<Duration>,
-    ) -> Self {
+    /// A reader at `at`, which is not gone; or else at the first byte that is kept.
+    pub(crate) fn new(shared: Arc<Shared>, feed: Arc<Feed>, at: Option<u64>, told: Option<u64>) -> Self {
         shared.content.add_readers(1);
-        let (number, mut reader) = (feed.enter(told), Reader::new(Arc::clone(&shared.content.pool)));
+        let ((number, kept_from), mut reader) =
+            (feed.enter(told), Reader::new(Arc::clone(&shared.content.pool)));
+        let at = at.unwrap_or(kept_from);
         reader.skip_to(at);
-        SpoolReader { shared, feed, reader, number, at, told, timeout }
+        SpoolReader { shared, feed, reader, number, at, told, timeout: None }
     }
 
     /// Reads on without going back. What the writer and all readers have passed is then freed while the rest arrives, if
     /// all of them read once: the spool needs no more room than the slowest lags behind.
+    ///
+    /// A reader that does not read once holds back what is freed, wherever it stands: so does one that is kept only to be cloned later. The
+    /// writer makes [further readers](crate::SpoolWriter::reader) without one.
     ///
     /// Clones read once too. Seeking back is an error. The reader that could go back is gone:
     ///
@@ -100,9 +97,64 @@ impl SpoolReader {
         self
     }
 
-    /// How long a read waits for more before it fails with [`SpillError::NothingWritten`]; `None`, as at first, is for ever.
+    /// Sets how long a read waits for more before it fails with [`SpillError::NothingWritten`]. `None`, as at first, is for ever; with zero,
+    /// a read never waits. A clone has the same.
+    ///
+    /// A read that failed so has taken nothing, and the next waits again: so a follower can do something else from time to time.
+    ///
+    /// ```
+    /// use overspill::{SpillError, SpillPool};
+    /// use std::io::{Read, Write};
+    /// use std::time::Duration;
+    ///
+    /// let (mut writer, mut reader) = SpillPool::builder().memory(1 << 20).build()?.spool();
+    /// reader.set_timeout(Some(Duration::ZERO));
+    /// let waiting = reader.read(&mut [0; 10]).unwrap_err();
+    /// assert!(matches!(SpillError::of(&waiting), Some(SpillError::NothingWritten { .. })));
+    /// writer.write_all(b"more")?;
+    /// assert_eq!(reader.read(&mut [0; 10])?, 4);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = timeout;
+    }
+
+    /// How long a read waits for more: see [`set_timeout`](SpoolReader::set_timeout).
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// The number of bytes written so far: more may come at any moment, until the writer has ended.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.shared.content.len()
+    }
+
+    /// Writes the bytes from the position to the end of the content to `target`, and moves there, as they are written. Returns their
+    /// number. Waits for the writer to end. Copies nothing on the way.
+    ///
+    /// ```
+    /// use overspill::SpillPool;
+    /// use std::io::Write;
+    /// use std::thread;
+    ///
+    /// let (mut writer, reader) = SpillPool::builder().memory(1 << 20).build()?.spool();
+    /// let copy = thread::spawn(move || {
+    ///     let mut copy = Vec::new();
+    ///     reader.once().copy_to(&mut copy).map(|_| copy)
+    /// });
+    /// writer.write_all(&[7; 100_000])?;
+    /// writer.finish()?;
+    /// assert_eq!(copy.join().unwrap()?, [7; 100_000]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As a read's, [`Unfinished`](SpillError::Unfinished) and [`NothingWritten`](SpillError::NothingWritten) among them, and those of `target`; `WriteZero`
+    /// if `target` takes no byte. The position has moved by exactly what `target` took.
+    pub fn copy_to(&mut self, target: &mut (impl Write + ?Sized)) -> io::Result<u64> {
+        copy_buffered(self, target)
     }
 
     /// Where the next read starts, in bytes from the beginning.
@@ -248,7 +300,9 @@ impl SpoolReader {
 impl Clone for SpoolReader {
     fn clone(&self) -> Self {
         let (shared, feed) = (Arc::clone(&self.shared), Arc::clone(&self.feed));
-        SpoolReader::at(shared, feed, self.at, self.told, self.timeout)
+        let mut clone = SpoolReader::new(shared, feed, Some(self.at), self.told);
+        clone.timeout = self.timeout;
+        clone
     }
 }
 

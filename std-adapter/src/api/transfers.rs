@@ -127,19 +127,7 @@ impl SpillBuffer {
     /// Those of reading, and those of `target`; `WriteZero` if `target` takes no byte. The position has moved
     /// by exactly what `target` took, so the rest can be copied later, or elsewhere.
     pub fn copy_to(&mut self, target: &mut (impl Write + ?Sized)) -> io::Result<u64> {
-        let start = self.position;
-        loop {
-            let chunk = self.fill_buf()?;
-            if chunk.is_empty() {
-                return Ok(self.position.saturating_sub(start));
-            }
-            match target.write(chunk) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(taken) => self.consume(taken),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        copy_buffered(self, target)
     }
 
     /// Writes at the buffer's position what `file` has from its own position to its end, and moves both positions behind it.
@@ -226,5 +214,28 @@ impl From<&[u8]> for SpillBuffer {
         }
         buffer.position = 0;
         buffer
+    }
+}
+
+/// Writes what `reader` has to `target`, until that is nothing. Returns the number of bytes.
+pub(crate) fn copy_buffered(
+    reader: &mut impl BufRead,
+    target: &mut (impl Write + ?Sized),
+) -> io::Result<u64> {
+    let mut copied = 0;
+    loop {
+        let chunk = reader.fill_buf()?;
+        if chunk.is_empty() {
+            return Ok(copied);
+        }
+        match target.write(chunk) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(taken) => {
+                reader.consume(taken);
+                copied += taken as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }

@@ -92,7 +92,7 @@ impl Wake for Noted {
 fn a_poll_that_finds_nothing_is_answered() {
     explore(3, || {
         let (content, feed) = spool(4 * PAGE);
-        let number = feed.enter(None);
+        let (number, _) = feed.enter(None);
         let (theirs, their_feed) = (Arc::clone(&content), Arc::clone(&feed));
         let writer = thread::spawn(move || {
             theirs.append(&[1]).unwrap();
@@ -114,7 +114,7 @@ fn what_both_have_passed_is_freed_while_one_reads_on() {
         let (content, feed) = spool(2 * PAGE);
         content.append(&[1; PAGE]).unwrap();
         content.append(&[2; PAGE]).unwrap();
-        let numbers = [feed.enter(Some(0)), feed.enter(Some(0))];
+        let numbers = [feed.enter(Some(0)).0, feed.enter(Some(0)).0];
         let (theirs, their_feed) = (Arc::clone(&content), Arc::clone(&feed));
         let first = thread::spawn(move || {
             let mut bytes = [0; PAGE];
@@ -129,6 +129,30 @@ fn what_both_have_passed_is_freed_while_one_reads_on() {
         assert!(content.read_at(0, &mut bytes).is_err(), "both have passed it");
         assert_eq!(content.read_at(2 * PAGE as u64, &mut bytes).unwrap(), PAGE);
         assert_eq!(bytes, [3; PAGE]);
+        end(content);
+    });
+}
+
+/// Guards: a reader that is made while a pass is under way stands at a byte that is kept, and stays so.
+#[test]
+fn a_reader_that_comes_during_a_pass_reads_what_is_kept() {
+    explore(3, || {
+        let (content, feed) = spool(4 * PAGE);
+        content.append(&[1; PAGE]).unwrap();
+        content.append(&[2; PAGE]).unwrap();
+        let (number, _) = feed.enter(Some(0));
+        let (theirs, their_feed) = (Arc::clone(&content), Arc::clone(&feed));
+        let reader = thread::spawn(move || {
+            theirs.pass(their_feed.pass(number, PAGE as u64));
+            theirs.pass(their_feed.pass(number, 2 * PAGE as u64));
+        });
+        content.append(&[3; PAGE]).unwrap();
+        let (_, kept_from) = feed.enter(None);
+        let mut bytes = [0; PAGE];
+        assert_eq!(content.read_at(kept_from, &mut bytes).unwrap(), PAGE);
+        reader.join().unwrap();
+        assert_eq!(content.read_at(kept_from, &mut bytes).unwrap(), PAGE);
+        assert_eq!(u64::from(bytes[0]) - 1, kept_from / PAGE as u64);
         end(content);
     });
 }

@@ -53,6 +53,8 @@ struct State {
     /// Positions, ascending, each with the number of readers that have consumed exactly the bytes before it.
     /// A reader that does not read once is counted at 0. There is room for a position of each reader.
     consumed: Vec<(u64, usize)>,
+    /// The highest position that was ever said to be consumed by all: what lies before it may be gone.
+    gone: u64,
     newest: u64,
 }
 
@@ -66,7 +68,8 @@ struct Mark {
 
 impl Feed {
     pub(crate) fn new() -> Self {
-        let state = State { end: End::Open, readers: BTreeMap::new(), consumed: Vec::new(), newest: 0 };
+        let state =
+            State { end: End::Open, readers: BTreeMap::new(), consumed: Vec::new(), gone: 0, newest: 0 };
         Feed { waiting: AtomicUsize::new(0), state: Lock::new(state), changed: Condvar::new() }
     }
 
@@ -74,10 +77,11 @@ impl Feed {
         Ok(self.state.lock()?.end.clone())
     }
 
-    /// A number for a new reader, which has consumed what lies before `consumed` if that is some.
-    pub(crate) fn enter(&self, consumed: Option<u64>) -> u64 {
+    /// A number for a new reader, which has consumed what lies before `consumed` if that is some; and the first position that it can
+    /// read, whatever is about to be freed, and that is kept for it.
+    pub(crate) fn enter(&self, consumed: Option<u64>) -> (u64, u64) {
         // Number 0 is nobody's.
-        let Ok(mut state) = self.state.lock() else { return 0 };
+        let Ok(mut state) = self.state.lock() else { return (0, 0) };
         state.newest += 1;
         let number = state.newest;
         let consumed = consumed.unwrap_or(0);
@@ -85,7 +89,7 @@ impl Feed {
         let more = state.readers.len().saturating_sub(state.consumed.len());
         state.consumed.reserve(more);
         state.note(consumed);
-        number
+        (number, state.gone)
     }
 
     /// A reader is gone. Returns the end of what all others have consumed.
@@ -211,8 +215,10 @@ impl State {
     }
 
     /// The end of what all readers have consumed: 0 unless there are some, and all of them read once.
-    fn consumed_by_all(&self) -> u64 {
-        self.consumed.first().map_or(0, |(position, _)| *position)
+    fn consumed_by_all(&mut self) -> u64 {
+        let consumed = self.consumed.first().map_or(0, |(position, _)| *position);
+        self.gone = self.gone.max(consumed);
+        consumed
     }
 
     /// Counts a reader that has consumed everything before `position`.
