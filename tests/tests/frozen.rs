@@ -408,7 +408,7 @@ fn a_part_becomes_a_file_while_others_read() {
         buffer.write_all(&Random::new(8).bytes(5 * PAGE)).unwrap();
         buffer.set_len(20 * PAGE as u64).unwrap();
         let model = content_of(&mut buffer);
-        let frozen = buffer.freeze();
+        let frozen = Frozen::from(buffer);
         let mut reader = frozen.reader();
         reader.read_exact(&mut [0; 100]).unwrap();
         for (from, to) in [(0, model.len()), (PAGE + 1, 7 * PAGE + 3), (9 * PAGE, 15 * PAGE), (7, 7)] {
@@ -416,6 +416,14 @@ fn a_part_becomes_a_file_while_others_read() {
             let part = frozen.slice(from as u64..to as u64);
             part.persist(&path).unwrap().durable().unwrap();
             assert!(fs::read(&path).unwrap() == model[from..to], "{from}..{to}");
+            assert_eq!(frozen.persist_noclobber(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+            assert!(fs::read(&path).unwrap() == model[from..to], "{from}..{to}");
+            fs::remove_file(&path).unwrap();
+            part.persist_noclobber(&path).unwrap().durable().unwrap();
+            assert!(fs::read(&path).unwrap() == model[from..to], "{from}..{to}");
+            let mut file = part.to_file().unwrap();
+            assert_eq!(file.stream_position().unwrap(), 0);
+            assert!(content_of(&mut file) == model[from..to], "{from}..{to}");
             assert_eq!(reader.position(), 100);
         }
         let refused = frozen.persist(dir.path().join("no/such/directory")).unwrap_err();

@@ -3,12 +3,12 @@
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
-use overspill::{Checksums, MemoryStore, SpillBuffer, SpillError, SpillPool};
+use overspill::{Checksums, DiskLimitScope, MemoryStore, SpillBuffer, SpillError, SpillPool};
 #[cfg(unix)]
 use overspill_tests::support::skip;
 use overspill_tests::support::{content_of, names_in};
 use std::fs;
-use std::io::{ErrorKind, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 const KIB: usize = 1 << 10;
@@ -74,7 +74,9 @@ fn buffers(path: &Path) -> Vec<SpillBuffer> {
     let plain = memories.map(|memory| pool(memory, 4 * KIB, Checksums::Off));
     let checked = memories.map(|memory| pool(memory, 16 * KIB, Checksums::On));
     let pools = [plain, checked].concat();
-    let beside = pools.iter().map(|pool| pool.buffer_for(path));
+    let beside = pools
+        .iter()
+        .flat_map(|pool| [pool.buffer_for(path), pool.buffer_builder().memory(48 * KIB).file(path).build()]);
     // On another file system, where Linux has one.
     let other = if cfg!(target_os = "linux") { "/dev/shm".into() } else { std::env::temp_dir() };
     let elsewhere = pools.iter().map(|pool| pool.buffer_for(other.join("elsewhere")));
@@ -112,6 +114,43 @@ fn persist_puts_the_content_under_the_name() {
 
 /// A dropped buffer frees its slots. If they are in the file that now has a name, that would punch holes into
 /// it.
+/// A buffer beside its file could have no limits of its own, nor could a spool. The pool's store takes nothing here.
+#[test]
+fn what_a_builder_makes_beside_a_file_has_its_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("content");
+    let store = MemoryStore::with_capacity(0);
+    let pool = SpillPool::builder().memory(0).page_size(4 * KIB).store(store).build().unwrap();
+    let builder = || pool.buffer_builder().disk(64 * KIB as u64).file(&path);
+    let is_refused = |error: &std::io::Error| {
+        matches!(SpillError::of(error), Some(SpillError::DiskLimit { scope: DiskLimitScope::Buffer, .. }))
+    };
+
+    assert!(is_refused(&builder().build().write_all(&[1; 68 * KIB]).unwrap_err()));
+    let (mut writer, mut reader) = builder().spool();
+    writer.write_all(&[3; 60 * KIB]).unwrap();
+    assert!(is_refused(&writer.write_all(&[4; 8 * KIB]).unwrap_err()));
+    let (whole, mut all) = (writer.finish().unwrap(), Vec::new());
+    reader.read_to_end(&mut all).unwrap();
+    drop(reader);
+    whole.into_buffer().unwrap().persist(&path).unwrap().durable().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), all);
+
+    let (mut writer, reader) = builder().spool();
+    let mut reader = reader.once();
+    for i in 0..20 {
+        writer.write_all(&[i; 16 * KIB]).unwrap();
+        let mut piece = [0; 16 * KIB];
+        reader.read_exact(&mut piece).unwrap();
+        assert_eq!(piece, [i; 16 * KIB]);
+    }
+    drop((writer, reader));
+    assert_eq!(pool.stats().disk_used, 0);
+    pool.check_invariants();
+    drop(pool);
+    assert_left(dir.path(), &["content"]);
+}
+
 #[test]
 fn the_end_of_the_pool_does_not_touch_the_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -438,7 +477,7 @@ fn a_page_past_the_end_of_all_files_is_refused_with_its_place() {
 fn a_list_of_those_who_may_is_taken_over() {
     use std::os::unix::fs::PermissionsExt;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-    for (has_list, number) in (0..24).flat_map(|number| [(true, number), (false, number)]) {
+    for (has_list, number) in (0..32).flat_map(|number| [(true, number), (false, number)]) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         fs::write(&path, "old").unwrap();
@@ -449,7 +488,7 @@ fn a_list_of_those_who_may_is_taken_over() {
         }
         let before = (lists::of(&path), mode(&path));
         let mut buffers = buffers(&path);
-        assert_eq!(buffers.len(), 24);
+        assert_eq!(buffers.len(), 32);
         let mut buffer = buffers.swap_remove(number);
         let content = fill(&mut buffer);
         buffer.persist(&path).unwrap().durable().unwrap();

@@ -99,6 +99,7 @@ const WORDS: &[(&str, &[&str], &[&str], &str)] = &[
             "pager/export.rs",
             "pager/import.rs",
             "pager/slot_io.rs",
+            "api/frozen.rs",
             "api/persist.rs",
             "api/persisted.rs",
             "api/transfers.rs",

@@ -1,12 +1,16 @@
-//! Limits of single buffers, below those of their pool.
+//! Limits of single buffers and spools, below those of their pool.
 //!
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/when_full.rs`.
 
 use crate::api::buffer::SpillBuffer;
 use crate::api::pool::SpillPool;
+use crate::api::spool::SpoolWriter;
+use crate::api::spool_reader::SpoolReader;
+use crate::disk::atomic_file::parent;
 use crate::pool::when_full::WhenFull;
+use std::path::{Path, PathBuf};
 
-/// Builds a buffer with limits of its own; see [`SpillPool::buffer_builder`].
+/// Builds a buffer, or a spool, with limits of its own; see [`SpillPool::buffer_builder`].
 #[derive(Debug)]
 #[must_use]
 pub struct BufferBuilder<'a> {
@@ -14,6 +18,8 @@ pub struct BufferBuilder<'a> {
     memory: u64,
     disk: u64,
     when_full: Option<WhenFull>,
+    /// The directory of the file to spill to, in place of the pool's store.
+    dir: Option<PathBuf>,
 }
 
 impl SpillPool {
@@ -31,7 +37,7 @@ impl SpillPool {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn buffer_builder(&self) -> BufferBuilder<'_> {
-        BufferBuilder { pool: self, memory: u64::MAX, disk: u64::MAX, when_full: None }
+        BufferBuilder { pool: self, memory: u64::MAX, disk: u64::MAX, when_full: None, dir: None }
     }
 }
 
@@ -61,14 +67,61 @@ impl BufferBuilder<'_> {
         self
     }
 
+    /// Lets the buffer spill beside the file `path`, to an unnamed file that [`persist`](SpillBuffer::persist) then only names, as
+    /// [`SpillPool::buffer_for`] does.
+    ///
+    /// The content of a [spool](BufferBuilder::spool) is persisted in this way as a buffer: by [`into_buffer`](crate::Frozen::into_buffer)
+    /// of what `finish` returns. [`Frozen::persist`](crate::Frozen::persist) copies.
+    ///
+    /// ```
+    /// use overspill::SpillPool;
+    /// use std::io::Write;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("upload.bin");
+    /// let pool = SpillPool::builder().memory(1 << 20).build()?;
+    /// let mut upload = pool.buffer_builder().disk(100 << 20).file(&path).build();
+    /// upload.write_all(&[7; 3_000_000])?;
+    /// upload.persist(&path)?.durable()?; // no second copy of what was spilled
+    /// # assert_eq!(std::fs::read(&path)?, [7; 3_000_000]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn file(mut self, path: impl AsRef<Path>) -> Self {
+        self.dir = Some(parent(path.as_ref()).to_owned());
+        self
+    }
+
     /// Makes the buffer. It is empty: no page is allocated, and no file is made.
     #[must_use]
     pub fn build(self) -> SpillBuffer {
         let mut buffer = self.pool.buffer();
+        if let Some(dir) = &self.dir {
+            buffer.pager.spill_to_own_file(dir);
+        }
         buffer.pager.limit(self.memory, self.disk);
         if let Some(when_full) = self.when_full {
             buffer.pager.set_when_full(when_full);
         }
         buffer
+    }
+
+    /// Makes a spool, as [`SpillPool::spool`] does, within the limits of this builder: they are on its content, which is one buffer. What
+    /// its readers have for themselves, a window each, counts in the pool alone.
+    ///
+    /// ```
+    /// use overspill::{SpillError, SpillPool};
+    /// use std::io::Write;
+    ///
+    /// let pool = SpillPool::builder().memory(1 << 20).build()?;
+    /// let (mut writer, reader) = pool.buffer_builder().memory(64 << 10).disk(256 << 10).spool();
+    /// writer.write_all(&[7; 200_000])?;
+    /// let refused = writer.write_all(&[7; 500_000]).unwrap_err(); // more than both together
+    /// assert!(matches!(SpillError::of(&refused), Some(SpillError::DiskLimit { .. })));
+    /// # drop(reader);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn spool(self) -> (SpoolWriter, SpoolReader) {
+        SpoolWriter::over(self.build().pager)
     }
 }

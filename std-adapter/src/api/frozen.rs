@@ -6,7 +6,7 @@
 
 use crate::api::buffer::SpillBuffer;
 use crate::api::frozen_reader::FrozenReader;
-use crate::api::persist::save;
+use crate::api::persist::{save, unnamed};
 use crate::api::persisted::Persisted;
 use crate::disk::atomic_file::Existing;
 use crate::error::SpillError;
@@ -15,6 +15,7 @@ use crate::pager::content::Content;
 use crate::pager::shared::Shared;
 use crate::sync::Arc;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
@@ -94,6 +95,13 @@ impl SpillBuffer {
     #[must_use]
     pub fn freeze(self) -> Frozen {
         Frozen::whole(Arc::new(Shared::new(Content::new(self.pager, false))))
+    }
+}
+
+/// As [`SpillBuffer::freeze`].
+impl From<SpillBuffer> for Frozen {
+    fn from(buffer: SpillBuffer) -> Self {
+        buffer.freeze()
     }
 }
 
@@ -244,14 +252,54 @@ impl Frozen {
     /// # Errors
     /// As [`SpillBuffer::persist`]. No name has changed then.
     pub fn persist(&self, path: impl AsRef<Path>) -> Result<Persisted, SpillError> {
+        self.persist_over(path.as_ref(), Existing::Replaced)
+    }
+
+    /// As [`persist`](Frozen::persist), but never replaces anything, as [`SpillBuffer::persist_noclobber`] does not.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("taken");
+    /// let frozen = SpillBuffer::from(&b"once"[..]).freeze();
+    /// frozen.persist_noclobber(&path)?.durable()?;
+    /// let refused = frozen.persist_noclobber(&path).unwrap_err();
+    /// assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`SpillBuffer::persist_noclobber`]. No name has changed then.
+    pub fn persist_noclobber(&self, path: impl AsRef<Path>) -> Result<Persisted, SpillError> {
+        self.persist_over(path.as_ref(), Existing::Kept)
+    }
+
+    fn persist_over(&self, path: &Path, existing: Existing) -> Result<Persisted, SpillError> {
         let (content, range) = (&self.shared.content, self.start..self.end);
-        save(
-            path.as_ref(),
-            Existing::Replaced,
-            0,
-            |_| Ok(None),
-            |file, name| content.copy_range_to(range.clone(), file, name),
-        )
+        save(path, existing, 0, |_| Ok(None), |file, name| content.copy_range_to(range.clone(), file, name))
+    }
+
+    /// Copies the bytes to an unnamed file in the pool's directory, positioned at 0, as [`SpillBuffer::into_file`] does. The other
+    /// handles read on meanwhile.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    /// use std::io::Read;
+    ///
+    /// let frozen = SpillBuffer::from(&b"head and tail"[..]).freeze();
+    /// let mut tail = String::new();
+    /// frozen.slice(9..).to_file()?.read_to_string(&mut tail)?;
+    /// assert_eq!(tail, "tail");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be made or written, or a page cannot be read back.
+    pub fn to_file(&self) -> Result<File, SpillError> {
+        let (file, dir) = unnamed(&self.shared.content.pool)?;
+        self.shared.content.copy_range_to(self.start..self.end, &file, &dir)?;
+        Ok(file)
     }
 
     /// The content as a buffer again, at position 0, to be written to. Moves no byte.

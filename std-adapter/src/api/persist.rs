@@ -20,11 +20,12 @@ use crate::disk::temp_file::{self, NoTempFile};
 use crate::error::SpillError;
 use crate::error::text::write_sources;
 use crate::pager::export::{seek_to, target};
+use crate::pool::state::PoolState;
 use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl SpillBuffer {
     /// Copies the content to an unnamed file in the pool's directory, and returns the file, positioned at the
@@ -121,8 +122,7 @@ impl SpillBuffer {
     }
 
     fn write_unnamed(&mut self) -> Result<File, SpillError> {
-        let made = temp_file::make_in(self.pager.pool.dir.as_deref());
-        let (file, dir) = made.map_err(|NoTempFile { dir, source }| SpillError::Directory { dir, source })?;
+        let (file, dir) = unnamed(&self.pager.pool)?;
         self.pager.copy_to(&file, &dir)?;
         seek_to(&file, self.position, &dir)?;
         Ok(file)
@@ -138,6 +138,12 @@ impl SpillBuffer {
             |file, name| pager.borrow_mut().copy_to(file, name),
         )
     }
+}
+
+/// Makes an unnamed file in the directory of `pool`, which is returned too.
+pub(crate) fn unnamed(pool: &PoolState) -> Result<(File, PathBuf), SpillError> {
+    temp_file::make_in(pool.dir.as_deref())
+        .map_err(|NoTempFile { dir, source }| SpillError::Directory { dir, source })
 }
 
 /// Makes the file `path`, positioned at `position`: by `put`, which may have a file that only needs a name, or else by
@@ -181,7 +187,7 @@ impl SpillPool {
     /// Persisting then writes only what is still in memory, and names the file: nothing is copied.
     ///
     /// It can be persisted elsewhere, or not at all, like any other buffer. Its pages count against the
-    /// memory limit and the disk limit of the pool. Naming an unnamed file needs a file system with
+    /// memory limit and the disk limit of the pool; [`BufferBuilder::file`](crate::BufferBuilder::file) sets limits of its own. Naming an unnamed file needs a file system with
     /// `O_TMPFILE`, as Linux's usual ones have; on others the content is copied. On Windows
     /// a gap in what was spilled takes room in the file. Dropping it without persisting it frees the file's blocks at once, which
     /// takes the file system some 60 ms for a gigabyte.

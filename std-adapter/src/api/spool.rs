@@ -25,7 +25,7 @@ impl SpillPool {
     /// Makes content that is read while it is written: one writer that appends, and a reader that starts at 0 and follows it.
     /// Clones of the reader are further readers, on any threads.
     ///
-    /// The pages are the pool's, as those of a buffer.
+    /// The pages are the pool's, as those of a buffer. [`BufferBuilder::spool`](crate::BufferBuilder::spool) sets limits of its own.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -51,10 +51,7 @@ impl SpillPool {
     /// ```
     #[must_use]
     pub fn spool(&self) -> (SpoolWriter, SpoolReader) {
-        let content = Content::new(Pager::new(&self.state), true);
-        let (shared, feed) = (Arc::new(Shared::new(content)), Arc::new(Feed::new()));
-        let reader = SpoolReader::new(Arc::clone(&shared), Arc::clone(&feed), None, None);
-        (SpoolWriter { shared, feed }, reader)
+        SpoolWriter::over(Pager::new(&self.state))
     }
 }
 
@@ -114,6 +111,14 @@ pub struct SpoolWriter {
 }
 
 impl SpoolWriter {
+    /// A spool of the pages of `pager`, which is empty.
+    pub(crate) fn over(pager: Pager) -> (SpoolWriter, SpoolReader) {
+        let shared = Arc::new(Shared::new(Content::new(pager, true)));
+        let writer = SpoolWriter { shared, feed: Arc::new(Feed::new()) };
+        let reader = writer.reader();
+        (writer, reader)
+    }
+
     /// The number of bytes written so far.
     #[must_use]
     pub fn len(&self) -> u64 {
