@@ -43,6 +43,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;
+mod auto_traits;
 mod disk;
 mod error;
 mod foreign;

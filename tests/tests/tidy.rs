@@ -12,7 +12,7 @@ type Layers = [(&'static str, &'static [&'static str])];
 const ADAPTER: &str = "std-adapter/src/";
 
 const ADAPTER_LAYERS: &Layers = &[
-    ("the crate and its models", &["lib.rs", "models.rs", "models/"]),
+    ("the crate and its models", &["lib.rs", "auto_traits.rs", "models.rs", "models/"]),
     ("faults for tests", &["testing/"]),
     ("layers of servers", &["tower/"]),
     ("bodies of messages", &["http/"]),

@@ -116,6 +116,33 @@ pub struct BufferStats {
     pub io: IoCounts,
 }
 
+impl BufferStats {
+    /// What was counted after `earlier` was read: spills, bytes requested and transfers. What is used is as it is now. A count that is lower
+    /// than in `earlier` becomes 0.
+    ///
+    /// ```
+    /// use overspill::SpillBuffer;
+    /// use std::io::Write;
+    ///
+    /// let mut buffer = SpillBuffer::with_budget(1 << 20);
+    /// buffer.write_all(&[7; 4096])?;
+    /// let before = buffer.stats();
+    /// buffer.write_all(&[7; 1000])?;
+    /// let since = buffer.stats().since(&before);
+    /// assert_eq!((since.requested.written, since.memory_used >= 5096), (1000, true));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn since(&self, earlier: &BufferStats) -> BufferStats {
+        BufferStats {
+            spills: self.spills.saturating_sub(earlier.spills),
+            requested: self.requested.since(&earlier.requested),
+            io: self.io.since(&earlier.io),
+            ..*self
+        }
+    }
+}
+
 /// What a pool holds at one moment, and what happened in it since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -76,7 +76,7 @@ pub(crate) const BLOCK: usize = 4096;
 /// let pool = SpillPool::builder().checksums(Checksums::On).build()?;
 /// # Ok::<(), overspill::BuildError>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Checksums {
     /// No checksums. Bytes from the store are not checked.
     #[default]

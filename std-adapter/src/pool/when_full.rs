@@ -21,7 +21,7 @@ use std::time::Duration;
 ///     .build()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
     /// The call fails with [`SpillError::DiskLimit`](crate::SpillError::DiskLimit).
