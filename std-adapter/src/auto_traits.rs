@@ -2,16 +2,17 @@
 //!
 //! Promises:
 //!
-//! - Each type can be sent to and shared with other threads, moved while it is used, and printed by `{:?}`. The futures can be sent.
+//! - Each type can be sent to and shared with other threads, moved while it is used, and printed by `{:?}`.
+//!   The futures can be sent.
 //! - What has content can be used on after a panic was caught.
 //!
 //! Held by: the compiler, in the tests below.
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// The compiler takes what has cells, or foreign code as a store or a listener is, for broken once a panic has passed it. These are not:
-/// a panic of foreign code ends where it was called, or becomes an error, with nothing half-way changed, and what it passed works on.
-/// `tests/tests/foreign_code.rs` shows it.
+/// The compiler takes what has cells, or foreign code as a store or a listener is, for broken once a panic
+/// has passed it. These are not: a panic of foreign code ends where it was called, or becomes an error, with
+/// nothing half-way changed, and what it passed works on. `tests/tests/foreign_code.rs` shows it.
 macro_rules! survive_panics {
     ($($kind:ty),* $(,)?) => {
         $(impl UnwindSafe for $kind {}

@@ -60,16 +60,17 @@ impl fmt::Display for DiskLimitScope {
 /// exactly what the call took, and the buffer stays usable. Bytes that the store itself has lost are
 /// [`Corrupted`](SpillError::Corrupted).
 ///
-/// Turned into an [`io::Error`], it has the [`io::ErrorKind`] named at each variant and is the inner error (but for
-/// [`OutOfMemory`](SpillError::OutOfMemory), and for any error while there is no memory to put it there), so [`io::Error::downcast`]
-/// returns it.
+/// Turned into an [`io::Error`], it has the [`io::ErrorKind`] named at each variant and is the inner error
+/// (but for [`OutOfMemory`](SpillError::OutOfMemory), and for any error while there is no memory to put it
+/// there), so [`io::Error::downcast`] returns it.
 ///
 /// `{error}` leaves the source out; `{error:#}` adds the sources, on one line, also of the `io::Error`:
 ///
 /// ```
 /// let refused = overspill::SpillBuffer::new().persist("no/such/directory/file").unwrap_err().into_error();
 /// assert_eq!(refused.to_string(), "cannot write no/such/directory/file");
-/// assert!(format!("{refused:#}").starts_with("cannot write no/such/directory/file: ")); // and what the system says
+/// // And what the system says:
+/// assert!(format!("{refused:#}").starts_with("cannot write no/such/directory/file: "));
 /// ```
 ///
 /// ```
@@ -198,8 +199,8 @@ pub enum SpillError {
         kept_from: u64,
     },
 
-    /// The system refused the process the memory to note where a page is. Kind: `OutOfMemory`. What has such notes already can be used
-    /// on.
+    /// The system refused the process the memory to note where a page is. Kind: `OutOfMemory`. What has such
+    /// notes already can be used on.
     ///
     /// As an [`io::Error`] it is that kind and nothing more: an inner error would take memory.
     OutOfMemory,
@@ -256,13 +257,16 @@ impl SpillError {
         SpillError::DiskLimit { limit, used, requested, scope, waited: Duration::ZERO }
     }
 
-    /// The error of a buffer that is the inner error of `error`, if it is: `None` for an error of something else.
+    /// The error of a buffer that is the inner error of `error`, if it is: `None` for an error of something
+    /// else.
     ///
-    /// The errors that `Read`, `Write` and `Seek` of a buffer return have one, with three exceptions: those of the kinds
-    /// `UnexpectedEof` and `OutOfMemory`, and of `InvalidData` where text was to be read and the bytes are no UTF-8.
+    /// The errors that `Read`, `Write` and `Seek` of a buffer return have one, with three exceptions: those
+    /// of the kinds `UnexpectedEof` and `OutOfMemory`, and of `InvalidData` where text was to be read and the
+    /// bytes are no UTF-8.
     ///
-    /// It does not look further. A walk along [`source`](std::error::Error::source) does not show what is found here, since an
-    /// [`io::Error`] passes over its own inner error: [`find`](SpillError::find) looks for that at each link.
+    /// It does not look further. A walk along [`source`](std::error::Error::source) does not show what is
+    /// found here, since an [`io::Error`] passes over its own inner error: [`find`](SpillError::find) looks
+    /// for that at each link.
     ///
     /// ```
     /// use overspill::{DiskLimitScope, SpillError, SpillPool};

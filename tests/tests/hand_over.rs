@@ -112,9 +112,8 @@ fn persist_puts_the_content_under_the_name() {
     assert_left(dir.path(), &["content"]);
 }
 
-/// A dropped buffer frees its slots. If they are in the file that now has a name, that would punch holes into
-/// it.
-/// A buffer beside its file could have no limits of its own, nor could a spool. The pool's store takes nothing here.
+/// A buffer beside its file could have no limits of its own, nor could a spool. The pool's store takes nothing
+/// here.
 #[test]
 fn what_a_builder_makes_beside_a_file_has_its_limits() {
     let dir = tempfile::tempdir().unwrap();
@@ -151,6 +150,8 @@ fn what_a_builder_makes_beside_a_file_has_its_limits() {
     assert_left(dir.path(), &["content"]);
 }
 
+/// A dropped buffer frees its slots. If they are in the file that now has a name, that would punch holes into
+/// it.
 #[test]
 fn the_end_of_the_pool_does_not_touch_the_file() {
     let dir = tempfile::tempdir().unwrap();

@@ -176,7 +176,8 @@ fn a_spool_of_any_length_fits_a_small_disk_if_it_is_read_once() {
     assert_eq!(pool.stats().disk_used, 0);
 }
 
-/// A reader for later could only be had from one that was kept from the beginning, and that held back all others.
+/// A reader for later could only be had from one that was kept from the beginning, and that held back all
+/// others.
 #[test]
 fn a_late_reader_stands_at_the_first_byte_that_is_kept() {
     let number = |at: usize| u8::try_from(at / PAGE).unwrap();
@@ -437,8 +438,8 @@ impl std::fmt::Display for Pieces {
     }
 }
 
-/// Each piece of a formatted line was a write of its own, which woke all readers: a log with six followers took 34 times as long as by
-/// whole lines.
+/// Each piece of a formatted line was a write of its own, which woke all readers: a log with six followers
+/// took 34 times as long as by whole lines.
 #[test]
 fn a_formatted_line_wakes_its_readers_once() {
     let (mut writer, mut reader) = pool(1 << 20).spool();
@@ -462,7 +463,8 @@ fn a_formatted_line_wakes_its_readers_once() {
     writer.finish().unwrap();
 }
 
-/// As std says of `write_fmt`: what was formatted before an error is written, and the error of a write comes out.
+/// As std says of `write_fmt`: what was formatted before an error is written, and the error of a write comes
+/// out.
 #[test]
 fn what_was_formatted_before_an_error_is_written() {
     let (mut writer, mut reader) = pool(1 << 20).spool();

@@ -67,11 +67,12 @@ impl BufferBuilder<'_> {
         self
     }
 
-    /// Lets the buffer spill beside the file `path`, to an unnamed file that [`persist`](SpillBuffer::persist) then only names, as
-    /// [`SpillPool::buffer_for`] does.
+    /// Lets the buffer spill beside the file `path`, to an unnamed file that
+    /// [`persist`](SpillBuffer::persist) then only names, as [`SpillPool::buffer_for`] does.
     ///
-    /// The content of a [spool](BufferBuilder::spool) is persisted in this way as a buffer: by [`into_buffer`](crate::Frozen::into_buffer)
-    /// of what `finish` returns. [`Frozen::persist`](crate::Frozen::persist) copies.
+    /// The content of a [spool](BufferBuilder::spool) is persisted in this way as a buffer: by
+    /// [`into_buffer`](crate::Frozen::into_buffer) of what `finish` returns.
+    /// [`Frozen::persist`](crate::Frozen::persist) copies.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -105,8 +106,9 @@ impl BufferBuilder<'_> {
         buffer
     }
 
-    /// Makes a spool, as [`SpillPool::spool`] does, within the limits of this builder: they are on its content, which is one buffer. What
-    /// its readers have for themselves, a window each, counts in the pool alone.
+    /// Makes a spool, as [`SpillPool::spool`] does, within the limits of this builder: they are on its
+    /// content, which is one buffer. What its readers have for themselves, a window each, counts in the pool
+    /// alone.
     ///
     /// ```
     /// use overspill::{SpillError, SpillPool};

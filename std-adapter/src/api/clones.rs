@@ -8,9 +8,10 @@ use crate::error::SpillError;
 impl SpillBuffer {
     /// Makes a second buffer with the same content, which then goes its own way.
     ///
-    /// It begins at this buffer's position, and has a position of its own from then on. That is not what
-    /// [`File::try_clone`](std::fs::File::try_clone) does, whose files share one. What is written to either of the two, and how either is
-    /// cut or grows, the other never sees.
+    /// It begins at this buffer's position, and has a position of its own from then on. Neither of the two
+    /// sees what is written to the other, nor how that is cut or grows.
+    /// [`File::try_clone`](std::fs::File::try_clone) does something else: its two files share one content and
+    /// one position.
     ///
     /// No byte is copied, neither in memory nor on the disk: both share the pages there are. A page that either writes to is copied for
     /// the writer alone, charged as any other, unless the write covers all of it. So is a page that small reads pass over,
@@ -45,14 +46,15 @@ impl SpillBuffer {
     /// ```
     ///
     /// # Cost
-    /// A first clone takes some microseconds, whatever the length. One of a buffer that was cloned before takes as long as it takes to
-    /// go over the runs of pages that lie next to each other and were written between the same two clones, 16 bytes of
-    /// memory each that are not charged. There are at most as many as pages, however many clones were made.
+    /// - A first clone takes some microseconds, whatever the length.
+    /// - A clone of a buffer that was cloned before goes over its *runs*: pages that lie side by side and
+    ///   were written between the same two clones. There are at most as many runs as pages, however many
+    ///   clones were made. Each takes 16 bytes of memory, which are not charged.
+    /// - A read takes as long as in a buffer that was never cloned, however many clones there are.
     ///
-    /// What neither of the two sees any more is freed as the last that shared it writes to that page, with its next cut or clone, or with it.
-    /// [`spill`](SpillBuffer::spill) moves what each has for itself.
-    ///
-    /// The time of a read does not grow with the number of clones.
+    /// A shared page that only one of the two still has, and that it has overwritten or cut off, is freed
+    /// when that one writes to it, is cut or cloned next, or is dropped. [`spill`](SpillBuffer::spill) moves
+    /// the pages that a buffer has for itself, not those it shares.
     ///
     /// # Errors
     /// [`SpillError::OutOfMemory`] if there is no memory for the second buffer, or for the list of what it sees. Nothing has

@@ -187,9 +187,10 @@ impl Frozen {
         FrozenReader::new(Arc::clone(&self.shared), self.start, self.end)
     }
 
-    /// A handle of the bytes in `range`, which count from 0 there. It holds all of the content, not only its part.
+    /// A handle of the bytes in `range`. Its first byte is at offset 0, whatever `range` begins with.
     ///
-    /// What of the range lies past the end is cut off.
+    /// A range that reaches past the end is cut there; one that begins past it, or ends before it begins, is
+    /// empty. No byte is copied. The slice keeps all of the content alive, not only its part.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -230,8 +231,8 @@ impl Frozen {
     /// Writes all bytes to `target`, and returns their number.
     ///
     /// # Errors
-    /// Those of `target`, `WriteZero` if that takes no byte, and as [`read_at`](Frozen::read_at). Part of the bytes may be written then;
-    /// [`FrozenReader::copy_to`] tells how many, by its position.
+    /// Those of `target`, `WriteZero` if that takes no byte, and as [`read_at`](Frozen::read_at). Part of the
+    /// bytes may be written then; [`FrozenReader::copy_to`] tells how many, by its position.
     pub fn copy_to(&self, target: &mut (impl Write + ?Sized)) -> io::Result<u64> {
         self.reader().copy_to(target)
     }
@@ -255,7 +256,8 @@ impl Frozen {
         self.persist_over(path.as_ref(), Existing::Replaced)
     }
 
-    /// As [`persist`](Frozen::persist), but never replaces anything, as [`SpillBuffer::persist_noclobber`] does not.
+    /// As [`persist`](Frozen::persist), but never replaces anything, as [`SpillBuffer::persist_noclobber`]
+    /// does not.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -280,8 +282,8 @@ impl Frozen {
         save(path, existing, 0, |_| Ok(None), |file, name| content.copy_range_to(range.clone(), file, name))
     }
 
-    /// Copies the bytes to an unnamed file in the pool's directory, positioned at 0, as [`SpillBuffer::into_file`] does. The other
-    /// handles read on meanwhile.
+    /// Copies the bytes to an unnamed file in the pool's directory, positioned at 0, as
+    /// [`SpillBuffer::into_file`] does. The other handles read on meanwhile.
     ///
     /// ```
     /// use overspill::SpillBuffer;

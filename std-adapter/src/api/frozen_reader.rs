@@ -97,7 +97,8 @@ impl FrozenReader {
         usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX)
     }
 
-    /// Writes the bytes from the position to the end to `target`, and moves there. Returns their number. Copies nothing on the way.
+    /// Writes the bytes from the position to the end to `target`, and moves there. Returns their number.
+    /// `target` gets them from the reader's window, without a buffer between.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -112,8 +113,8 @@ impl FrozenReader {
     /// ```
     ///
     /// # Errors
-    /// As a read's, and those of `target`; `WriteZero` if `target` takes no byte. The position has moved by exactly
-    /// what `target` took.
+    /// As a read's, and those of `target`; `WriteZero` if `target` takes no byte. The position has moved by
+    /// exactly what `target` took.
     pub fn copy_to(&mut self, target: &mut (impl Write + ?Sized)) -> io::Result<u64> {
         copy_buffered(self, target)
     }

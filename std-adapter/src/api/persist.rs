@@ -52,12 +52,21 @@ impl SpillBuffer {
     /// [`Persisted`] holds the file, open for reading and writing at the buffer's position, and says whether that sync
     /// succeeded.
     ///
-    /// The new file gets the permissions of the regular file that it replaces, on Linux its access control list, and its owner and group,
-    /// as far as the system allows; set-ID bits stay only where the old file had the owner and group of this process. If it cannot have
-    /// the group, that and all others may do what both could before; if not the list, only the owner may do anything. Where modes cannot be
-    /// changed, it has no permission that the old file did not have, or the call fails. Without an old file, it
-    /// gets the usual permissions of a new one. If `path` is a symbolic link, the link is replaced, not its target, and
-    /// nothing is taken over from that. A directory, a device, a FIFO or a socket is not replaced: that is an error.
+    /// | `path` was | the new file gets |
+    /// |---|---|
+    /// | free | the usual permissions of a new file |
+    /// | a regular file | its permissions; its owner and group as far as the system allows; on Linux its access control list |
+    /// | one whose group cannot be kept | for its group and all others, only the rights that both had |
+    /// | one whose list cannot be kept | rights for the owner alone |
+    /// | one with set-ID bits | those, if it had the owner and group of this process |
+    /// | one on a system that cannot change modes | no permission that the old file did not have, or the call fails |
+    /// | a symbolic link | the usual permissions: the link is replaced, and nothing is taken over from its target |
+    /// | a directory, device, FIFO or socket | nothing: that is an error |
+    ///
+    /// The call takes as long as the disk needs to write and sync what is not there yet, and cannot be
+    /// interrupted. What bounds it is the length of the content: see
+    /// [`BufferBuilder::disk`](crate::BufferBuilder::disk). A buffer that spills [beside its
+    /// file](SpillPool::buffer_for) has only what is in memory left to write.
     ///
     /// Where the platform can make unnamed files (Linux, on most file systems), the new file has no name
     /// until it is complete, and a killed process leaves nothing, unless in the microseconds in which an existing file is
@@ -187,10 +196,11 @@ impl SpillPool {
     /// Persisting then writes only what is still in memory, and names the file: nothing is copied.
     ///
     /// It can be persisted elsewhere, or not at all, like any other buffer. Its pages count against the
-    /// memory limit and the disk limit of the pool; [`BufferBuilder::file`](crate::BufferBuilder::file) sets limits of its own. Naming an unnamed file needs a file system with
-    /// `O_TMPFILE`, as Linux's usual ones have; on others the content is copied. On Windows
-    /// a gap in what was spilled takes room in the file. Dropping it without persisting it frees the file's blocks at once, which
-    /// takes the file system some 60 ms for a gigabyte.
+    /// memory limit and the disk limit of the pool; [`BufferBuilder::file`](crate::BufferBuilder::file) sets
+    /// limits of its own. Naming an unnamed file needs a file system with `O_TMPFILE`, as Linux's usual ones
+    /// have; on others the content is copied. On Windows a gap in what was spilled takes room in the file.
+    /// Dropping it without persisting it frees the file's blocks at once, which takes the file system some 60
+    /// ms for a gigabyte.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -219,8 +229,9 @@ impl SpillPool {
 /// It does not turn into an [`io::Error`] by `?`, since that would drop the buffer silently.
 /// Take the buffer, or drop it with [`into_error`](PersistError::into_error).
 ///
-/// By `?` it does turn into a `Box<dyn Error>`, and into the errors of anyhow and others that take any error. These keep the buffer,
-/// and the memory and disk that it uses, until they are dropped: an error that is kept for long is better made of `into_error`.
+/// By `?` it does turn into a `Box<dyn Error>`, and into the errors of anyhow and others that take any error.
+/// These keep the buffer, and the memory and disk that it uses, until they are dropped: an error that is kept
+/// for long is better made of `into_error`.
 ///
 /// ```compile_fail,E0277
 /// fn save(buffer: overspill::SpillBuffer) -> std::io::Result<()> {

@@ -19,7 +19,7 @@ use std::fmt;
 
 /// One hard memory limit and one disk limit over any number of buffers.
 ///
-/// A clone is another handle to the same pool, and costs two counts. A pool lives until its last
+/// A clone is another handle to the same pool, and costs two atomic increments. A pool lives until its last
 /// handle and its last buffer are dropped; its temp file goes with it.
 ///
 /// The memory of all pages together never passes the memory limit, not for a moment; a limit that is lowered below what is

@@ -112,10 +112,15 @@ impl PoolBuilder {
     /// Sets the disk limit: the most bytes of the store that all buffers together may use. The default is
     /// no limit.
     ///
-    /// Room is counted in blocks of 4 KiB, or in pages where these are smaller. A page that grows in the store counts the blocks that its
-    /// bytes lie in, any other up to twice as many, and the page at most. Small bodies that are [spilled](crate::SpillBuffer::spill) on
-    /// request, have been silent for long, or leave because the memory limit is lowered, share a block, in steps of 128 bytes each. With
-    /// 0 nothing can be spilled, and writes beyond the memory limit are refused.
+    /// Room is counted in blocks of 4 KiB, or in pages where these are smaller:
+    ///
+    /// | in the store | counts |
+    /// |---|---|
+    /// | a page that grows there | the blocks that its bytes lie in |
+    /// | any other page | up to twice as many, and the page at most |
+    /// | small bodies at rest: [spilled](crate::SpillBuffer::spill) on request, silent for long, or moved because the memory limit was lowered | the blocks that they share, in steps of 128 bytes for each body |
+    ///
+    /// With 0 nothing can be spilled, and writes beyond the memory limit are refused.
     pub fn disk(mut self, bytes: u64) -> Self {
         self.disk = bytes;
         self

@@ -25,7 +25,8 @@ impl SpillPool {
     /// Makes content that is read while it is written: one writer that appends, and a reader that starts at 0 and follows it.
     /// Clones of the reader are further readers, on any threads.
     ///
-    /// The pages are the pool's, as those of a buffer. [`BufferBuilder::spool`](crate::BufferBuilder::spool) sets limits of its own.
+    /// The pages are the pool's, as those of a buffer. [`BufferBuilder::spool`](crate::BufferBuilder::spool)
+    /// sets limits of its own.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -61,9 +62,10 @@ impl SpillPool {
 /// [read once](SpoolReader::once). A writer that is dropped without it has failed: readers get an error of kind
 /// `ConnectionAborted` once they have read what was written.
 ///
-/// Each `write` is seen, and wakes the readers that wait, at once. What `write!` and `writeln!` format is gathered, up to 512 bytes, and
-/// written as a whole. Many small writes of other kinds are faster through a [`BufWriter`](std::io::BufWriter), whose
-/// [`into_inner`](std::io::BufWriter::into_inner) then comes before `finish`:
+/// Each `write` is seen, and wakes the readers that wait, at once. What `write!` and `writeln!` format is
+/// gathered, up to 512 bytes, and written as a whole. Many small writes of other kinds are faster through a
+/// [`BufWriter`](std::io::BufWriter), whose [`into_inner`](std::io::BufWriter::into_inner) then comes before
+/// `finish`:
 ///
 /// ```
 /// use overspill::SpillPool;
@@ -131,8 +133,9 @@ impl SpoolWriter {
         self.len() == 0
     }
 
-    /// A further reader. It stands at 0, or at the first byte that is still kept, if all readers there were have [read
-    /// once](SpoolReader::once) and have passed it. What lies behind that is kept for it, until it reads once itself.
+    /// A further reader. It stands at 0, or at the first byte that is still kept, if all readers there were
+    /// have [read once](SpoolReader::once) and have passed it. What lies behind that is kept for it, until it
+    /// reads once itself.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -154,11 +157,11 @@ impl SpoolWriter {
         SpoolReader::new(Arc::clone(&self.shared), Arc::clone(&self.feed), None, None)
     }
 
-    /// Says that the content is whole, and returns it. Readers that follow see its end, and those that come later read it as
-    /// any [`Frozen`] content.
+    /// Says that the content is whole, and returns it. Readers that follow see its end once they have read it
+    /// all. Further ones are those of the [`Frozen`] content.
     ///
-    /// What all readers have passed that [read once](SpoolReader::once) is gone: reading it is
-    /// [`SpillError::Passed`](crate::SpillError::Passed).
+    /// If all readers [read once](SpoolReader::once), what all of them have passed is gone: to read it from
+    /// the `Frozen` is [`SpillError::Passed`](crate::SpillError::Passed).
     ///
     /// # Errors
     /// None at present. The result leaves room for stores that can fail here.

@@ -60,8 +60,9 @@ impl SpoolReader {
     /// Reads on without going back. What the writer and all readers have passed is then freed while the rest arrives, if
     /// all of them read once: the spool needs no more room than the slowest lags behind.
     ///
-    /// A reader that does not read once holds back what is freed, wherever it stands: so does one that is kept only to be cloned later. The
-    /// writer makes [further readers](crate::SpoolWriter::reader) without one.
+    /// A reader that does not read once holds back what is freed, wherever it stands: so does one that is
+    /// kept only to be cloned later. The writer makes [further readers](crate::SpoolWriter::reader) without
+    /// one.
     ///
     /// Clones read once too. Seeking back is an error. The reader that could go back is gone:
     ///
@@ -97,10 +98,11 @@ impl SpoolReader {
         self
     }
 
-    /// Sets how long a read waits for more before it fails with [`SpillError::NothingWritten`]. `None`, as at first, is for ever; with zero,
-    /// a read never waits. A clone has the same.
+    /// Sets how long a read waits for more before it fails with [`SpillError::NothingWritten`]. `None`, as at
+    /// first, is for ever; with zero, a read never waits. A clone has the same.
     ///
-    /// A read that failed so has taken nothing, and the next waits again: so a follower can do something else from time to time.
+    /// A read that failed so has taken nothing, and the next waits again: so a follower can do something else
+    /// from time to time.
     ///
     /// ```
     /// use overspill::{SpillError, SpillPool};
@@ -131,8 +133,9 @@ impl SpoolReader {
         self.shared.content.len()
     }
 
-    /// Writes the bytes from the position to the end of the content to `target`, and moves there, as they are written. Returns their
-    /// number. Waits for the writer to end. Copies nothing on the way.
+    /// Writes the bytes from the position to the end of the content to `target`, and moves there, as they are
+    /// written. Returns their number. Waits for the writer to end. `target` gets them from the reader's
+    /// window, without a buffer between.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -151,8 +154,9 @@ impl SpoolReader {
     /// ```
     ///
     /// # Errors
-    /// As a read's, [`Unfinished`](SpillError::Unfinished) and [`NothingWritten`](SpillError::NothingWritten) among them, and those of `target`; `WriteZero`
-    /// if `target` takes no byte. The position has moved by exactly what `target` took.
+    /// As a read's, [`Unfinished`](SpillError::Unfinished) and [`NothingWritten`](SpillError::NothingWritten)
+    /// among them, and those of `target`; `WriteZero` if `target` takes no byte. The position has moved by
+    /// exactly what `target` took.
     pub fn copy_to(&mut self, target: &mut (impl Write + ?Sized)) -> io::Result<u64> {
         copy_buffered(self, target)
     }

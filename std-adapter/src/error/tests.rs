@@ -131,8 +131,8 @@ fn each_error_has_its_kind_text_and_source_also_within_an_io_error() {
     }
 }
 
-/// "0 of 0 used; drop or truncate other buffers" is no advice for a pool without a disk, nor "cannot write : No such file" for an empty
-/// path.
+/// "0 of 0 used; drop or truncate other buffers" is no advice for a pool without a disk, nor "cannot write :
+/// No such file" for an empty path.
 #[test]
 fn what_is_not_there_is_named() {
     let without = |scope, waited| {

@@ -10,7 +10,8 @@ use std::io;
 /// more that could read it.
 ///
 /// The body ends with it. The content is as it was: a clone of the body starts anew. The source is a
-/// [`SpillError`](crate::SpillError) within an [`io::Error`] where the store has failed; `{error:#}` adds the sources.
+/// [`SpillError`](crate::SpillError) within an [`io::Error`] where the store has failed; `{error:#}` adds the
+/// sources.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub struct BodyError {

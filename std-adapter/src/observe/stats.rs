@@ -117,8 +117,8 @@ pub struct BufferStats {
 }
 
 impl BufferStats {
-    /// What was counted after `earlier` was read: spills, bytes requested and transfers. What is used is as it is now. A count that is lower
-    /// than in `earlier` becomes 0.
+    /// What was counted after `earlier` was read: spills, bytes requested and transfers. What is used is as
+    /// it is now. A count that is lower than in `earlier` becomes 0.
     ///
     /// ```
     /// use overspill::SpillBuffer;
