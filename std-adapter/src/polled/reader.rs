@@ -50,7 +50,7 @@ impl FrozenReader {
 
 impl View<'_> {
     /// Bytes between the position and the end, as far as they can be counted.
-    fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         usize::try_from(self.source.end.saturating_sub(*self.at)).unwrap_or(usize::MAX)
     }
 
@@ -114,6 +114,19 @@ impl PolledReader {
         self.next = at + len as u64;
         self.piece = Some((at, piece));
         len
+    }
+
+    /// Waits for the job that reads at the position, if one is under way.
+    pub(crate) fn poll_arrived(
+        &mut self,
+        context: &Context<'_>,
+        runtime: &impl Runtime,
+        view: &mut View<'_>,
+    ) -> Poll<io::Result<()>> {
+        if view.left() == 0 || self.take(view, runtime) > 0 || self.ahead.is_idle() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_ahead(context, runtime, view)
     }
 
     /// Reads at least one byte, unless the position is at the end or `buf` is empty.

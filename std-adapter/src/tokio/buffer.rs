@@ -7,7 +7,7 @@
 use crate::api::buffer::SpillBuffer;
 use crate::error::text::write_sources;
 use crate::polled::buffer::Polled;
-use crate::polled::job::Call;
+use crate::polled::job::{Call, Kind};
 use crate::sync::Arc;
 use crate::sync::fork::Lock;
 use crate::tokio::runtime::Tokio;
@@ -212,9 +212,15 @@ impl AsyncSpillBuffer {
     #[inline(never)]
     fn poll_read_slow(&mut self, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let AsyncSpillBuffer { polled, turns } = self;
-        let room = buf.initialize_unfilled();
-        let read = turns
-            .poll(context, room.len(), |context, len| polled.poll_read(context, &Tokio, &mut room[..len]));
+        let read = turns.poll(context, buf.remaining(), |context, len| {
+            if len > 0 {
+                ready!(polled.poll_home(context, &Tokio, Kind::Read))?; // before anything is cleared
+            }
+            let left = usize::try_from(polled.len().saturating_sub(polled.position())).unwrap_or(usize::MAX);
+            // At the end too it is polled for a byte: a lowered memory limit is kept there.
+            let room = buf.initialize_unfilled_to(len.min(left.max(1)));
+            polled.poll_read(context, &Tokio, room)
+        });
         buf.advance(ready!(read)?);
         Poll::Ready(Ok(()))
     }
@@ -322,9 +328,8 @@ impl AsyncRead for AsyncSpillBuffer {
         context: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let room = buf.initialize_unfilled();
-        let len = room.len();
-        if self.turns.may_serve(len) && self.polled.read_window(room) {
+        let len = buf.remaining();
+        if self.turns.may_serve(len) && self.polled.read_window(buf.initialize_unfilled()) {
             self.turns.served(len);
             buf.advance(len);
             return Poll::Ready(Ok(()));

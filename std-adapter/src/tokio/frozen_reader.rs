@@ -122,15 +122,19 @@ impl AsyncRead for AsyncFrozenReader {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let AsyncFrozenReader { polled, turns, reader } = self.get_mut();
-        let (reader, room) = (reader.get_mut(), buf.initialize_unfilled());
-        let len = room.len();
-        if turns.may_serve(len) && polled.is_idle() && reader.read_window(room) {
+        let (reader, len) = (reader.get_mut(), buf.remaining());
+        if turns.may_serve(len) && polled.is_idle() && reader.read_window(buf.initialize_unfilled()) {
             turns.served(len);
             buf.advance(len);
             return Poll::Ready(Ok(()));
         }
         let read = turns.poll(context, len, |context, len| {
-            polled.poll_read(context, &Tokio, &mut reader.view(), &mut room[..len])
+            let view = &mut reader.view();
+            if len > 0 {
+                ready!(polled.poll_arrived(context, &Tokio, view))?; // before anything is cleared
+            }
+            let room = buf.initialize_unfilled_to(len.min(view.left()));
+            polled.poll_read(context, &Tokio, view, room)
         });
         buf.advance(ready!(read)?);
         Poll::Ready(Ok(()))

@@ -127,23 +127,27 @@ impl AsyncRead for AsyncSpoolReader {
         let this = self.get_mut();
         this.seeking = None;
         let AsyncSpoolReader { polled, turns, waiting, reader, .. } = this;
-        let (reader, room) = (reader.get_mut(), buf.initialize_unfilled());
-        let len = room.len();
+        let (reader, len) = (reader.get_mut(), buf.remaining());
         if len == 0 {
             return Poll::Ready(Ok(()));
         }
-        let read = if turns.may_serve(len) && polled.is_idle() && reader.read_window(room) {
-            turns.served(len);
-            len
-        } else {
-            let read = turns.poll(context, len, |context, len| {
-                match ready!(reader.poll_more(context, &Tokio, waiting))? {
-                    0 => Poll::Ready(Ok(0)),
-                    left => polled.poll_read(context, &Tokio, &mut reader.view(left), &mut room[..len]),
-                }
-            });
-            ready!(read)?
-        };
+        let read =
+            if turns.may_serve(len) && polled.is_idle() && reader.read_window(buf.initialize_unfilled()) {
+                turns.served(len);
+                len
+            } else {
+                let read = turns.poll(context, len, |context, len| {
+                    let left = ready!(reader.poll_more(context, &Tokio, waiting))?;
+                    if left == 0 {
+                        return Poll::Ready(Ok(0));
+                    }
+                    let view = &mut reader.view(left);
+                    ready!(polled.poll_arrived(context, &Tokio, view))?; // before anything is cleared
+                    let room = buf.initialize_unfilled_to(len.min(left));
+                    polled.poll_read(context, &Tokio, view, room)
+                });
+                ready!(read)?
+            };
         buf.advance(read);
         this.tell_if_passed();
         Poll::Ready(Ok(()))

@@ -5,6 +5,7 @@
 #![allow(missing_docs)]
 
 mod along;
+mod cleared;
 #[cfg(target_os = "linux")]
 mod closing;
 mod compat;

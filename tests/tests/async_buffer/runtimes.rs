@@ -16,7 +16,7 @@ fn pool() -> SpillPool {
 }
 
 /// A runtime of one blocking thread, which is taken until the sender is dropped.
-fn busy() -> (Runtime, mpsc::Sender<()>) {
+pub(crate) fn busy() -> (Runtime, mpsc::Sender<()>) {
     let runtime = Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
     let (release, wait) = mpsc::channel::<()>();
     let (tell, begun) = mpsc::channel();
