@@ -23,7 +23,7 @@ use crate::polled::beside::Beside;
 use crate::polled::blocked::Blocked;
 use crate::polled::job::{Call, Kind, Outcome, Request, Work};
 use crate::polled::runtime::{Runtime, not_run};
-use crate::pool::offload::{NotRun, Pending};
+use crate::pool::offload::Pending;
 use crate::sync::Arc;
 use crate::sync::fork::Lock;
 use std::io::{self, SeekFrom};
@@ -120,7 +120,7 @@ impl Polled {
                 Ok(())
             }
             Ok(Outcome::Failed(error)) if of == kind => Err(error.into()),
-            Err(reason) if of == kind || reason == NotRun::ShutDown => Err(not_run(reason)),
+            Err(reason) if of == kind => Err(not_run(reason)),
             Ok(Outcome::Failed(_)) | Err(_) => Ok(()),
         })
     }

@@ -25,7 +25,7 @@ use crate::polled::blocked::Blocked;
 use crate::polled::held::{Held, Pooled};
 use crate::polled::job::{Kind, Outcome};
 use crate::polled::runtime::{Runtime, not_run};
-use crate::pool::offload::{NotRun, Pending};
+use crate::pool::offload::Pending;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::fmt;
@@ -151,7 +151,7 @@ impl PolledWriter {
                 Ok(())
             }
             Ok(Outcome::Failed(error)) if of == kind => Err(error.into()),
-            Err(reason) if of == kind || reason == NotRun::ShutDown => Err(not_run(reason)),
+            Err(reason) if of == kind => Err(not_run(reason)),
             Ok(Outcome::Failed(_)) | Err(_) => Ok(()),
         })
     }

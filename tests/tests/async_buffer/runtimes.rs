@@ -3,9 +3,12 @@
 use super::PAGE;
 use super::subject::runtime;
 use overspill::{MemoryStore, SpillError, SpillPool};
+use std::io::{Seek, Write};
+use std::pin::pin;
 use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -69,4 +72,62 @@ fn a_task_that_gets_no_thread_is_told_of() {
     within(&second, LONG, buffer.write_all(&[1; 100_000])).expect("there is a thread").unwrap();
     drop((buffer, second, without_threads));
     pool.check_invariants();
+}
+
+/// Polls `future` once.
+fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// A job that evicts what a lowered limit has no room for finds no runtime. That was the error of a read which needed no job, and the
+/// next one had none.
+#[test]
+fn what_is_in_memory_is_read_without_a_runtime_whatever_else_is_due() {
+    let builder = SpillPool::builder().memory(1 << 20).disk(0).store(MemoryStore::new());
+    let pool = builder.build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[7; 900_000]).unwrap();
+    buffer.rewind().unwrap();
+    pool.set_memory_limit(100_000);
+    let mut buffer = buffer.into_async();
+    let mut byte = [0];
+    let Poll::Ready(read) = poll_once(buffer.read(&mut byte)) else { panic!("it is in memory") };
+    assert_eq!((read.unwrap(), byte), (1, [7]));
+}
+
+/// A write was dropped, and its job found no runtime any more. That was the error of `finish`, which needs no room.
+#[test]
+fn a_spool_is_finished_without_a_runtime_whatever_a_dropped_write_needed() {
+    let pool = pool();
+    let (writer, _reader) = pool.spool();
+    let mut writer = writer.into_async();
+    let mut taken = 0;
+    let (busy, release) = busy();
+    {
+        let _inside = busy.enter();
+        while let Poll::Ready(written) = poll_once(writer.write(&[1; PAGE])) {
+            taken += written.unwrap();
+        }
+    }
+    let Poll::Ready(finished) = poll_once(writer.finish()) else { panic!("there is nothing to wait for") };
+    assert_eq!(finished.unwrap().to_vec().unwrap(), vec![1; taken]);
+    drop(release);
+}
+
+/// The same of a seek, after a cut that was dropped.
+#[test]
+fn a_seek_needs_no_runtime_whatever_a_dropped_cut_needed() {
+    use tokio::io::AsyncSeekExt;
+
+    let mut buffer = pool().buffer();
+    buffer.write_all(&[1; 10 * PAGE]).unwrap();
+    let mut buffer = buffer.into_async();
+    let (busy, release) = busy();
+    {
+        let _inside = busy.enter();
+        assert!(poll_once(buffer.set_len(PAGE as u64)).is_pending());
+    }
+    let Poll::Ready(moved) = poll_once(buffer.rewind()) else { panic!("there is nothing to wait for") };
+    assert_eq!((moved.unwrap(), buffer.position()), (0, 0));
+    drop(release);
 }
