@@ -134,14 +134,12 @@ where
         }
         let received = writer.len();
         let finished = ready!(writer.poll_finish(context, &Tokio));
+        let finished = finished.map_err(|error| CollectError::of_write(received, error));
         if let Err(error) = &finished {
-            writer.fail(error);
+            writer.fail(error); // its text, which may be shown to a client
         }
         *this.writer = None;
-        Poll::Ready(match finished {
-            Ok(frozen) => Ok(Collected::new(frozen, this.trailers.take().flatten())),
-            Err(error) => Err(CollectError::of_write(received, error)),
-        })
+        Poll::Ready(finished.map(|frozen| Collected::new(frozen, this.trailers.take().flatten())))
     }
 }
 

@@ -350,6 +350,30 @@ async fn a_body_that_is_not_whole_is_an_error_of_its_readers() {
     }
 }
 
+/// Room that was there for the last bytes was gone at the end. The readers then got another text than the future's error: that of the
+/// limit, with how much of it is in use.
+#[tokio::test]
+async fn a_body_whose_end_finds_no_room_is_the_same_error_for_its_readers() {
+    let builder = SpillPool::builder().memory(0).disk(2 * 4096).page_size(4096);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let body = Scripted::pieces(b"accepted", 8).then(vec![Step::Pause; 100]);
+    let (receiving, mut reader) = pool.spool_body(body);
+    let (mut receiving, mut head) = (std::pin::pin!(receiving), [0; 8]);
+    tokio::select! {
+        biased;
+        early = &mut receiving => panic!("the end has not come: {early:?}"),
+        read = reader.read_exact(&mut head) => drop(read.unwrap()),
+    }
+    let mut other = pool.buffer();
+    std::io::Write::write_all(&mut other, &[1; 2 * 4096]).unwrap();
+    let error = within(receiving).await.unwrap_err();
+    assert_eq!(error.status(), 503, "{error}");
+    let (_, ended) = within(follow(reader)).await;
+    let ended = ended.unwrap();
+    let Some(SpillError::Unfinished { reason, .. }) = SpillError::of(&ended) else { panic!("{ended}") };
+    assert_eq!(*reason, Some(error.to_string()));
+}
+
 /// A body of any length, in no more room than its reader lags behind.
 #[tokio::test]
 async fn a_body_that_is_read_once_needs_little_room() {
