@@ -28,7 +28,7 @@ const AHEAD_MAX: u64 = 256 << 10;
 /// The most bytes of a piece that is a copy.
 const COPIED_MAX: usize = 16 << 10;
 
-/// The bytes from which on a job makes no further copy.
+/// The most bytes of copies that a job makes.
 const COPIES_AHEAD_MAX: u64 = 64 << 10;
 
 /// Bytes of the content that lie one after another in memory.
@@ -170,7 +170,8 @@ impl Place {
                     let is_copied = matches!(piece, Piece::Copied(_));
                     arrived.pieces.push_back(piece);
                     let is_awaited = self.is_awaited.load(Ordering::Relaxed);
-                    if is_copied && !(is_awaited && at - self.at < COPIES_AHEAD_MAX) {
+                    let has_room = at - self.at + COPIED_MAX as u64 <= COPIES_AHEAD_MAX;
+                    if is_copied && !(is_awaited && has_room) {
                         break;
                     }
                 }

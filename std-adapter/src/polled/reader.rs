@@ -96,6 +96,13 @@ impl PolledReader {
         from.and_then(|from| piece.as_ref().get(from..)).unwrap_or_default()
     }
 
+    /// After a seek to `at`: drops what was read ahead, and the job that reads on, unless that goes on there.
+    pub(crate) fn moved_to(&mut self, at: u64) {
+        if self.at(at).is_empty() && self.next != at {
+            *self = PolledReader::default();
+        }
+    }
+
     /// Takes the piece at the position, if it was read ahead. Returns the number of its bytes from there on.
     fn take(&mut self, view: &mut View<'_>, runtime: &impl Runtime) -> usize {
         let (here, at) = (self.at(*view.at).len(), *view.at);

@@ -36,7 +36,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 /// # Memory
 /// What was read ahead is lent: it is charged to the pool, and cannot leave memory before it is read, or the
 /// reader moves or is dropped. Once a quarter of the memory limit is lent, or what [`PoolBuilder::lend`](crate::PoolBuilder::lend) says,
-/// each reader has a copy of at most 16 KiB instead, which is not charged.
+/// each reader has copies instead, of at most 64 KiB in all, which are not charged.
 ///
 /// Dropping it calls no store either, though it may be the last handle of the content.
 ///
@@ -161,8 +161,12 @@ impl AsyncBufRead for AsyncFrozenReader {
 
 /// Moves at once. A place before 0 is an error, and the position stays.
 impl AsyncSeek for AsyncFrozenReader {
-    fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
-        self.reader.get_mut().seek(to).map(drop)
+    fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        let AsyncFrozenReader { polled, reader, .. } = self.get_mut();
+        let reader = reader.get_mut();
+        reader.seek(to)?;
+        polled.moved_to(reader.place());
+        Ok(())
     }
 
     fn poll_complete(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<u64>> {

@@ -178,11 +178,12 @@ impl AsyncBufRead for AsyncSpoolReader {
 
 /// Within what is written, as [`SpoolReader`] does. From the end, it waits for the writer to end.
 impl AsyncSeek for AsyncSpoolReader {
-    fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
-        self.seeking = None;
+    fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        let this = self.get_mut();
+        this.seeking = None;
         match to {
-            SeekFrom::End(offset) => self.seeking = Some(offset),
-            to => drop(without_store(|| self.reader.get_mut().seek(to))?),
+            SeekFrom::End(offset) => this.seeking = Some(offset),
+            to => this.polled.moved_to(without_store(|| this.reader.get_mut().seek(to))?),
         }
         Ok(())
     }
@@ -193,7 +194,7 @@ impl AsyncSeek for AsyncSpoolReader {
             let (reader, waiting) = (this.reader.get_mut(), &mut this.waiting);
             let moved = ready!(without_store(|| reader.poll_seek_from_end(context, &Tokio, waiting, offset)));
             this.seeking = None;
-            moved?;
+            this.polled.moved_to(moved?);
         }
         Poll::Ready(Ok(this.position()))
     }
