@@ -117,6 +117,11 @@ pub(crate) fn free(call: impl FnOnce() + 'static) {
     }
 }
 
+/// Drops `waker`, which may be the last reference to its task, as [`free`] does: the task may hold any buffer.
+pub(crate) fn drop_waker(waker: Waker) {
+    free(move || drop(waker));
+}
+
 /// What is to be called later.
 enum Call {
     Wake(Waker),

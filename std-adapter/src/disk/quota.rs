@@ -8,7 +8,7 @@
 //!   a ticket that requests more than the whole limit is passed over, until the limit is raised.
 //! - No wake-up is lost. A ticket that leaves the queue passes its turn, and the bytes set aside for it, to
 //!   the rest.
-//! - Wakers run with nothing locked, and the panic of one reaches no other thread's call.
+//! - Wakers run, and are dropped, with nothing locked, and the panic of one reaches no other thread's call.
 //! - Only [`Quota::enter`] needs memory, and may be refused. What frees bytes needs none.
 //! - Without waiters, a reservation or a release reads one counter and takes no lock.
 //!
@@ -32,7 +32,7 @@
 //! fence between freeing and reading `waiting`. So at least one of the two sees the other's store.
 
 use crate::error::{DiskLimitScope, SpillError};
-use crate::foreign::Wakers;
+use crate::foreign::{Wakers, drop_waker};
 use crate::memory::budget::{Budget, HighWater, Refused, Waiters};
 use crate::sync::fork::{Forked, Lock};
 use crate::sync::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, fences};
@@ -407,12 +407,13 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let (_waiting, left) = {
+        let (waiting, left) = {
             let Ok(mut queue) = self.quota.queue() else { return };
             let removed = queue.remove_ticket(self.number);
             self.quota.update_waiting(&queue);
             removed
         };
+        waiting.and_then(|waiting| waiting.waker).into_iter().for_each(drop_waker);
         // Even if this is 0: the next ticket may request less, and have its turn now.
         self.quota.release(left);
     }

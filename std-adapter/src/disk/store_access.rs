@@ -4,7 +4,7 @@
 //!
 //! - In [`without_store`] and [`if_resident`], no call from this thread reaches a store: it is refused before it is counted, and
 //!   before a slot is allocated or charged for it. What was to be freed on the way stays warm, for a later call.
-//! - Nothing foreign runs there: a waker or a listener may use any buffer, and its store.
+//! - Nothing foreign runs there: a waker that is called or dropped, or a listener, may use any buffer, and its store.
 //! - What was refused is noted, so that the operation can be done again on a thread that may.
 //! - Without an async face nothing of this is compiled.
 //!

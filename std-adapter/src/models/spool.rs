@@ -143,8 +143,8 @@ fn a_reader_that_comes_during_a_pass_reads_what_is_kept() {
         let (number, _) = feed.enter(Some(0));
         let (theirs, their_feed) = (Arc::clone(&content), Arc::clone(&feed));
         let reader = thread::spawn(move || {
-            theirs.pass(their_feed.pass(number, PAGE as u64));
-            theirs.pass(their_feed.pass(number, 2 * PAGE as u64));
+            theirs.free_consumed(their_feed.note_consumed(number, PAGE as u64));
+            theirs.free_consumed(their_feed.note_consumed(number, 2 * PAGE as u64));
         });
         content.append(&[3; PAGE]).unwrap();
         let (_, kept_from) = feed.enter(None);

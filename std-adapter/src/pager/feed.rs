@@ -7,7 +7,7 @@
 //! - While no reader waits, a write costs a fence and a load here.
 //! - Bytes count as consumed only when every reader has said that it reads once, and the slowest of them is
 //!   past them.
-//! - Wakers run with nothing locked.
+//! - Wakers run, and are dropped, with nothing locked.
 //!
 //! # Why no wake-up is lost
 //!
@@ -17,7 +17,7 @@
 //! Held by: `tests/tests/spool.rs`, `std-adapter/src/models/spool.rs` (loom).
 
 use crate::error::SpillError;
-use crate::foreign::Wakers;
+use crate::foreign::{Wakers, drop_waker};
 use crate::pager::content::Content;
 use crate::sync::fork::Lock;
 use crate::sync::{AtomicUsize, Condvar, Ordering, fences, spin_until, wait_until};
@@ -94,7 +94,7 @@ impl Feed {
 
     /// A reader is gone. Returns the end of what all others have consumed.
     pub(crate) fn leave(&self, number: u64) -> u64 {
-        let (_waker, consumed) = {
+        let (waker, consumed) = {
             let Ok(mut state) = self.state.lock() else { return 0 };
             let mark = state.readers.remove(&number);
             if let Some(mark) = &mark {
@@ -104,6 +104,7 @@ impl Feed {
             self.waiting.fetch_sub(usize::from(waker.is_some()), Ordering::Relaxed);
             (waker, state.consumed_by_all())
         };
+        waker.into_iter().for_each(drop_waker);
         consumed
     }
 

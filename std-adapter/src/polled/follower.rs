@@ -3,11 +3,12 @@
 //! Promises:
 //!
 //! - A wait that is dropped leaves a waker in the feed, and nothing else.
-//! - Nothing here blocks, but for the locks of a poll.
+//! - Nothing here blocks, but for the locks of a poll, and nothing calls the store.
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::api::spool_reader::SpoolReader;
+use crate::disk::store_access::without_store;
 use crate::error::SpillError;
 use crate::polled::held::Pooled;
 use crate::polled::read_ahead::Source;
@@ -89,7 +90,7 @@ impl SpoolReader {
         };
         self.at = at;
         let end = ready!(ended)?;
-        Poll::Ready(self.seek_from(end, offset))
+        Poll::Ready(without_store(|| self.seek_from(end, offset)))
     }
 
     /// The next `left` bytes, which are written.

@@ -14,7 +14,7 @@
 //! - A runtime that is shut down may drop tasks that it has not begun. The next poll of any waiter starts another one in the
 //!   runtime of that waiter, and all waiters are woken for that. If that runtime takes no tasks either, the waiter gets its
 //!   subject back and [`NotRun::ShutDown`].
-//! - Wakers run with nothing locked.
+//! - Wakers run, and are dropped, with nothing locked.
 //! - A process that was forked once the pool was made runs no jobs of it: it has none of the threads. What a job was working on at
 //!   that moment never comes back there.
 //!
@@ -25,7 +25,7 @@
 
 #[cfg(feature = "tokio")]
 use crate::error::SpillError;
-use crate::foreign::contained;
+use crate::foreign::{contained, drop_waker};
 use crate::sync::fork::{Forked, Lock};
 use crate::sync::{Arc, MutexGuard, try_arc};
 use std::collections::VecDeque;
@@ -390,7 +390,8 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
 
 impl<T: Send + 'static, R: Send + 'static> Drop for Pending<T, R> {
     fn drop(&mut self) {
-        let _ = self.leave();
+        let (_subject, waker) = self.leave();
+        waker.into_iter().for_each(drop_waker);
     }
 }
 

@@ -192,7 +192,7 @@ impl AsyncSeek for AsyncSpoolReader {
         let this = self.get_mut();
         if let Some(offset) = this.seeking {
             let (reader, waiting) = (this.reader.get_mut(), &mut this.waiting);
-            let moved = ready!(without_store(|| reader.poll_seek_from_end(context, &Tokio, waiting, offset)));
+            let moved = ready!(reader.poll_seek_from_end(context, &Tokio, waiting, offset));
             this.seeking = None;
             this.polled.moved_to(moved?);
         }

@@ -1,5 +1,6 @@
 //! A sequential pass that goes on while a job moves pages: those that a reader comes to, and those that a writer has filled.
 
+use super::last_wakers::last_waker;
 use super::servers::{Gated, PAGE, content, pattern};
 use super::subject::as_loop;
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore, Faults};
@@ -285,4 +286,21 @@ fn pages_that_were_to_go_return_from_a_runtime_that_ends() {
     buffer.check_invariants();
     assert!(content(buffer) == pattern(1, 0, LEN));
     pool.check_invariants();
+}
+
+/// A write that waits for pages that come may have the last reference to a task, which is dropped with the buffer, and reads another.
+#[test]
+fn a_buffer_is_dropped_with_the_task_that_waits_for_its_pages() {
+    let Pass { mut buffer, gate, runtime, .. } = Pass::begin();
+    let (waker, ended) = last_waker();
+    {
+        let _entered = runtime.enter();
+        assert!(pin!(buffer.write(b"x")).poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    drop(waker);
+    ended.try_recv().unwrap_err();
+    drop(buffer);
+    let read = ended.try_recv();
+    gate.0.open(true);
+    assert_eq!(read, Ok(Ok(3 * PAGE)));
 }

@@ -11,6 +11,7 @@ mod closing;
 mod compat;
 mod dropped;
 mod finish;
+mod last_wakers;
 mod left;
 mod readers;
 mod runtimes;
