@@ -4,8 +4,9 @@
 //!
 //! - The body is asked for its next frame only when the last one was taken whole, so the sender is held back by what the
 //!   pool takes.
-//! - A poll takes at most 64 KiB, and 1,024 frames, before the other tasks of its thread have their turn: where a thousand uploads are
-//!   ready at once, each waits for all the others.
+//! - A poll that has taken 64 KiB, or 1,024 frames, lets the other tasks of its thread have their turn: where a thousand uploads are
+//!   ready at once, each waits for all the others. A chunk of up to 1 MiB is taken without a look at that, so a poll takes less than
+//!   1 MiB and 64 KiB.
 //! - The time that the pool needs does not count as the sender's.
 //!
 //! Held by: `tests/servers/tests/collect.rs`.

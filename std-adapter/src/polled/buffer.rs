@@ -328,6 +328,7 @@ impl Polled {
         let mut buffer = self.home.take()?;
         buffer.position = self.position;
         buffer.pager.end_ahead();
+        buffer.pager.leave_queue(); // of a write that was dropped
         Some(buffer)
     }
 }

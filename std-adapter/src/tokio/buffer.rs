@@ -42,8 +42,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 /// completed, and serves the next operation.
 ///
 /// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write leaves its place in the queue to the next write of this
-/// buffer, with the same deadline; [`clear`](AsyncSpillBuffer::clear), a cut that frees something, and dropping the buffer leave
-/// the queue.
+/// buffer, with the same deadline; [`clear`](AsyncSpillBuffer::clear), a cut that frees something,
+/// [`into_inner`](AsyncSpillBuffer::into_inner), and dropping the buffer leave the queue.
 ///
 /// # Runtimes
 /// A poll that needs the store must be made within a runtime of tokio, of any kind; one that does not runs anywhere. It may be another

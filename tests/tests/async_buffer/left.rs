@@ -327,3 +327,19 @@ fn a_page_that_all_have_passed_does_not_come_back() {
         }
     }
 }
+
+/// What was taken out of the async form kept the place in the queue of a write that was dropped, and with it what was set aside for
+/// that.
+#[test]
+fn a_buffer_that_is_taken_out_waits_for_no_room() {
+    let wait = WhenFull::Wait { at_most: Duration::MAX };
+    let builder = SpillPool::builder().memory(0).disk(PAGE as u64).page_size(PAGE).when_full(wait);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let _holder = stream(&pool, PAGE, 1);
+    runtime(1).block_on(async {
+        let mut buffer = pool.buffer().into_async();
+        wait_in_queue(pin!(buffer.write_all(&[2; 100])), &pool, 1).await;
+        let _buffer = buffer.into_inner().await.unwrap();
+        assert_eq!(pool.stats().waiters, 0);
+    });
+}
