@@ -309,3 +309,30 @@ fn a_body_that_cannot_move_leaves_no_blocks_to_give_back() {
     assert_eq!(content_of(&mut bodies[0]), [0; 4000]);
     pool.check_invariants();
 }
+
+/// A slot that is free, with its blocks still there, was charged whole to a small body that took it: where other content came and went in
+/// between, a disk limit held a quarter to an eighth of the bodies that it holds otherwise.
+#[test]
+fn small_bodies_between_large_ones_take_no_more_of_the_limit() {
+    let fits = |len: usize, passing: usize| {
+        let builder = SpillPool::builder().memory(1 << 20).disk(8 << 20).store(MemoryStore::new());
+        let pool = builder.build().unwrap();
+        let mut kept = Vec::new();
+        loop {
+            // It comes and goes, as far as there is room for it.
+            let _ = pool.buffer().write_all(&vec![1; passing]);
+            let mut body = pool.buffer();
+            if body.write_all(&vec![2; len]).is_err() {
+                break;
+            }
+            kept.push(body);
+        }
+        pool.check_invariants();
+        assert!(pool.stats().disk_high_water <= 8 << 20);
+        kept.len()
+    };
+    for len in [5000, 10_000, 30_000] {
+        let (alone, between) = (fits(len, 0), fits(len, 128 << 10));
+        assert!(between * 10 >= alone * 9, "{between} of {len} bytes in place of {alone}");
+    }
+}

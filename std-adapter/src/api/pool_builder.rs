@@ -116,7 +116,7 @@ impl PoolBuilder {
     ///
     /// | in the store | counts |
     /// |---|---|
-    /// | a page that grows there | the blocks that its bytes lie in |
+    /// | a page that grows there | the blocks that its bytes lie in; up to twice as many in a place that was used before |
     /// | any other page | up to twice as many, and the page at most |
     /// | small bodies at rest: [spilled](crate::SpillBuffer::spill) on request, silent for long, or moved because the memory limit was lowered | the blocks that they share, in steps of 128 bytes for each body |
     ///
