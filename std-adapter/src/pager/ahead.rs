@@ -121,8 +121,11 @@ impl Pager {
             }
             Location::Memory | Location::InTransit => {}
             Location::Spilled { .. } | Location::Hole => {
-                let slot = self.allocate_to_grow(span.index, self.pool.page_size, end)?;
-                self.free_quietly(slot);
+                let slot = self.allocate_growable(span.index, self.pool.page_size, end)?;
+                let charged = self.charge_slot(slot, end);
+                charged.iter().for_each(|charged| self.discharge_quietly(*charged, slot));
+                self.free_quietly(slot); // as it was before: what was never written is not warm
+                charged?;
             }
         }
         Ok(offset.saturating_add(span.part as u64)) // the last page ends at 2^64

@@ -9,6 +9,7 @@ mod cleared;
 #[cfg(target_os = "linux")]
 mod closing;
 mod compat;
+mod disk;
 mod dropped;
 mod finish;
 mod last_wakers;
