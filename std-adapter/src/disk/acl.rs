@@ -73,17 +73,6 @@ mod posix {
     }
 }
 
-#[cfg(unix)]
-impl Acl {
-    /// Whether there is one for sure.
-    pub(crate) fn is_list(&self) -> bool {
-        #[cfg(target_os = "linux")]
-        return matches!(self, Acl::List(_));
-        #[cfg(not(target_os = "linux"))]
-        false
-    }
-}
-
 #[cfg(not(target_os = "linux"))]
 impl Acl {
     pub(crate) fn of_path(_path: &Path) -> Self {

@@ -12,7 +12,8 @@
 //!   had the owner and group of the process, which wrote the content: they would lend the rights of another user or group. On
 //!   other platforms nothing is taken over. Windows does not replace a read-only file.
 //! - At no time does a new file grant what the old one did not. If the group cannot be taken over, it and all others may do what both
-//!   could before; if the list cannot be, only the owner may do anything. Until it has them, it is for its owner alone.
+//!   could before; if the list cannot be, or the system does not say whether there is one, only the owner may do anything. Until it
+//!   has them, it is for its owner alone.
 //! - A refusal to change the mode, as of a file system without modes, is fatal only if the file would then grant rights that
 //!   the old one did not. A refusal to link an unnamed file leaves the way by a hidden name.
 //! - Nothing is taken over through a symbolic link: another user who placed it could choose, for content of
@@ -272,10 +273,11 @@ fn mode_of(found: &Metadata) -> u32 {
 ///
 /// A member of the former group may be one of all others now, and one of all others a member of the present
 /// group: so both get what both had. An entry of the list may have refused something to a user that is now in
-/// the group or one of all others: so neither gets anything.
+/// the group or one of all others: so neither gets anything. The same holds for a list that the system does not
+/// show: the bits of the group are not known to be the group's then.
 #[cfg(unix)]
 fn without_group(mode: u32, acl: &Acl) -> u32 {
-    let both = if acl.is_list() { 0 } else { mode & (mode >> 3) & 0o007 };
+    let both = if *acl == Acl::None { mode & (mode >> 3) & 0o007 } else { 0 };
     mode & !0o077 | both << 3 | both
 }
 
@@ -396,5 +398,22 @@ fn is_unsupported(error: &io::Error) -> bool {
     #[cfg(not(unix))]
     {
         error.kind() == io::ErrorKind::Unsupported
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+
+    /// Of a file whose list is not shown, the group's bits were taken for the group's. They are what all in the list may do at most: a file
+    /// of mode 0664 was replaced by one of 0644, which the group could read, and could not before.
+    #[test]
+    fn a_list_that_is_not_shown_counts_as_one() {
+        let list = Acl::List(vec![2, 0, 0, 0]);
+        let modes =
+            [Acl::None, list, Acl::Unknown].map(|acl| [0o664, 0o640].map(|mode| without_group(mode, &acl)));
+        assert_eq!(modes, [[0o644, 0o600], [0o600; 2], [0o600; 2]]);
     }
 }
