@@ -3,7 +3,7 @@
 //! Promises:
 //!
 //! - At most [`BESIDE_MAX`] bytes that were accepted, and as many that were read ahead. They are not charged to the memory limit,
-//!   as the copy is not that `fill_buf` lends of a page without a frame.
+//!   as the copy is not that `fill_buf` lends of a page without a frame. What was accepted leaves no memory once it is in the buffer.
 //! - What was accepted lies over the content until it is in the buffer, and is read from here.
 //!
 //! Held by: `tests/tests/async_buffer/`.
@@ -49,10 +49,14 @@ impl Piece {
         Ok(taken)
     }
 
-    /// Removes the first `len` bytes.
+    /// Removes the first `len` bytes; with the last, the memory of the piece.
     pub(crate) fn advance(&mut self, len: usize) {
-        self.bytes.drain(..len);
         self.at += len as u64;
+        if len == self.bytes.len() {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.drain(..len);
+        }
     }
 
     /// Cuts off what lies at or past `end`.
@@ -99,5 +103,21 @@ impl Beside {
         }
         let read = self.read.from(position);
         &read[..read.len().min(self.uncovered(position))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A handle kept the memory of what it had once accepted, 16 KiB that no limit counts, for as long as it lived.
+    #[test]
+    fn what_has_moved_into_the_buffer_leaves_no_memory() {
+        let mut beside = Beside { room: u64::MAX, ..Beside::default() };
+        assert_eq!(beside.accept(5, &[7; 2 * BESIDE_MAX]).unwrap(), BESIDE_MAX);
+        beside.accepted.advance(1000);
+        assert_eq!((beside.from(1005).len(), beside.accepted.at), (BESIDE_MAX - 1000, 1005));
+        beside.accepted.advance(BESIDE_MAX - 1000);
+        assert_eq!((beside.accepted.bytes.capacity(), beside.accepted.at), (0, 5 + BESIDE_MAX as u64));
     }
 }

@@ -62,7 +62,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 ///
 /// # Memory
 /// Beside the pages, which are charged to the pool, a buffer whose pages get no frame, because the memory limit is too low or all of
-/// it is in use, moves its bytes through up to 16 KiB each for writing and reading, which are not charged.
+/// it is in use, moves its bytes through up to 16 KiB each for writing and reading, which are not charged. The bytes of the last write stay
+/// there until the next operation. A server that keeps many such buffers for long, as of uploads that may be resumed, calls
+/// [`run(|_| ())`](AsyncSpillBuffer::run) before it puts one aside: that moves them into the buffer, and frees their memory.
 ///
 /// ```
 /// use overspill::SpillPool;
