@@ -2,9 +2,10 @@
 
 use clap::Parser;
 use overspill_servers::files::{Config, Files};
+use overspill_servers::log::log;
 use overspill_servers::server::{listen, serve};
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     let room = args.memory.saturating_add(args.disk);
     if args.limit > room {
-        eprintln!("no file of --limit {} bytes has room in memory and disk: the limit is {room}", args.limit);
+        let limit = args.limit;
+        log(format_args!(
+            "no file of --limit {limit} bytes has room in memory and disk: the limit is {room}"
+        ));
     }
     let files = Arc::new(Files::new(Config {
         memory: usize::try_from(args.memory)?,
@@ -68,7 +72,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener =
         listen(&args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
     let mut asked_to_end = signals()?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let _ = writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?); // which nobody may read
     let (end, ended) = oneshot::channel::<()>();
     let serving = serve(listener, files, async { drop(ended.await) }, Duration::from_secs(args.grace));
     let asked_twice = async {
@@ -80,7 +84,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         is_done = serving => (!is_done).then_some("some requests were not carried out in time"),
         () = asked_twice => Some("asked to end a second time: requests are broken off"),
     };
-    unfinished.into_iter().for_each(|text| eprintln!("{text}"));
+    unfinished.into_iter().for_each(log);
     std::process::exit(i32::from(unfinished.is_some())) // and not by way of the runtime, which waits for calls of the disk
 }
 

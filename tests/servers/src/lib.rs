@@ -15,7 +15,7 @@
 //! | `download.rs`, `range.rs` | and out |
 //! | `precondition.rs` | whether a request is for the file as it is |
 //! | `metrics.rs`, `page.html` | the pool, for Prometheus and for the eye |
-//! | `refusal.rs` | what is answered instead |
+//! | `refusal.rs`, `log.rs` | what is answered instead, and what the operator is told |
 //! | `client.rs`, `running.rs`, `scripted.rs` | clients, servers in this process, bodies and stores for tests and loads |
 //! | `time_limit.rs` | and how long they wait |
 //! | `process.rs` | open files and memory of the process |
@@ -25,6 +25,7 @@ pub mod download;
 pub mod files;
 pub mod foreign;
 pub mod hashed;
+pub mod log;
 pub mod metrics;
 pub mod multipart;
 pub mod precondition;

@@ -26,7 +26,7 @@ pub fn raise_open_files() {
         let mut limit = getrlimit(Resource::Nofile);
         limit.current = limit.maximum;
         if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            eprintln!("cannot raise the limit of open files: {error}");
+            crate::log::log(format_args!("cannot raise the limit of open files: {error}"));
         }
     }
 }

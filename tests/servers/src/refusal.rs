@@ -1,11 +1,11 @@
 //! The answer to a request that was not carried out: a status, and a line of text that says what would have worked.
 
+use crate::log::{chain, log};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use overspill::{CollectError, SpillError};
 use std::error::Error;
 use std::io::ErrorKind;
-use std::iter::successors;
 
 /// A status, a line for the client, and at most one header.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Refusal {
     /// Something failed that is not the client's to know in detail: it goes to the log.
     #[must_use]
     pub fn internal(error: &dyn Error) -> Self {
-        eprintln!("{}", chain(error));
+        log(chain(error));
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says how")
     }
 
@@ -55,16 +55,10 @@ impl Refusal {
     }
 }
 
-/// An error and its sources, as a line.
-fn chain(error: &dyn Error) -> String {
-    let sources = successors(error.source(), |error: &&dyn Error| (*error).source());
-    sources.fold(error.to_string(), |line, source| format!("{line}: {source}"))
-}
-
 impl From<CollectError> for Refusal {
     fn from(error: CollectError) -> Self {
         if error.status().is_server_error() {
-            eprintln!("{}", chain(&error));
+            log(chain(&error));
         }
         let refusal = Refusal::new(error.status(), error.to_string());
         match error.retry_after() {

@@ -5,6 +5,7 @@
 //! holds neither any more; at a shutdown, requests that run are carried out, for as long as is allowed.
 
 use crate::files::Files;
+use crate::log::log;
 use crate::routes::routes;
 use crate::turns::{InTurn, Turns};
 use axum::Router;
@@ -103,7 +104,7 @@ pub async fn serve_routes(
                 tokio::spawn(async move { drop(connection.await) });
             }
             Err(error) => {
-                eprintln!("cannot accept a connection: {error}");
+                log(format_args!("cannot accept a connection: {error}"));
                 sleep(ACCEPT_PAUSE).await;
             }
         }
