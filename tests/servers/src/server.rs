@@ -5,7 +5,7 @@
 //! holds neither any more; at a shutdown, requests that run are carried out, for as long as is allowed.
 
 use crate::files::Files;
-use crate::log::log;
+use crate::log::{chain, log};
 use crate::routes::routes;
 use crate::turns::{InTurn, Turns};
 use axum::Router;
@@ -100,8 +100,14 @@ pub async fn serve_routes(
                 let mut stream = Box::pin(TimeoutStream::new(InTurn::new(stream, turns.clone())));
                 stream.as_mut().set_write_timeout_pinned(Some(idle));
                 let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
-                // A connection that ends badly was told so by its status, or has no client any more.
-                tokio::spawn(async move { drop(connection.await) });
+                tokio::spawn(async move {
+                    // A client that is gone, or sends what is no request, is not worth a line. A body of the server's own that fails is.
+                    if let Err(error) = connection.await
+                        && error.is_user()
+                    {
+                        log(format_args!("a response broke off: {}", chain(&error)));
+                    }
+                });
             }
             Err(error) => {
                 log(format_args!("cannot accept a connection: {error}"));

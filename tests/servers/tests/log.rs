@@ -40,3 +40,26 @@ async fn a_log_that_nobody_reads_breaks_off_no_request() {
     let mut server = within("a_log_that_nobody_reads_breaks_off_no_request");
     assert!(server.stderr(writer).status().unwrap().success());
 }
+
+/// A download whose disk failed broke off, as the client saw, and the operator was told nothing. A client that goes is not worth a line.
+#[tokio::test]
+async fn a_download_whose_disk_fails_is_in_the_log() {
+    if is_within() {
+        let server = failing(Call::Read).await;
+        assert_eq!(server.request("PUT", "/files/a", &[], &[1; 100_000]).await.status, 201);
+        let mut client = server.client().await;
+        client.begin("GET", "/files/a", &[]).await.unwrap();
+        assert!(client.head().await.is_err() || client.receive(100_000).await.is_err());
+        server.client().await.begin("GET", "/files/a", &[]).await.unwrap();
+        let mut gone = server.client().await;
+        gone.begin("PUT", "/files/b", &["content-length: 10"]).await.unwrap();
+        drop(gone);
+        assert!(server.stop().await);
+        return;
+    }
+    let output = within("a_download_whose_disk_fails_is_in_the_log").output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("broke off")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("read")), "{log}");
+}
