@@ -8,7 +8,7 @@ use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use crate::resume::UPLOAD_OFFSET;
 use axum::http::StatusCode;
-use overspill::{AsyncSpillBuffer, CollectError, Frozen, SpillPool};
+use overspill::{AsyncSpillBuffer, CollectError, Frozen, IntoInnerError, SpillPool};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// The shortest and the longest time between two looks for files that are to go.
-const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(10)];
+/// The shortest and the longest time between two looks for files that are to go, or to be settled.
+const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
 /// A name is at most so many bytes long, as on most file systems.
 const NAME_MAX: usize = 255;
@@ -85,6 +85,8 @@ pub struct Partial {
     pub sum: Sha256,
     /// When the last byte of it came, or its first request.
     pub grown: Instant,
+    /// So much of it is in the pool, and not beside the pages.
+    settled: u64,
 }
 
 impl Stored {
@@ -103,7 +105,8 @@ impl Stored {
 
 impl Partial {
     fn new(pool: &SpillPool) -> Self {
-        Partial { buffer: Some(pool.buffer().into_async()), sum: Sha256::new(), grown: Instant::now() }
+        let buffer = Some(pool.buffer().into_async());
+        Partial { buffer, sum: Sha256::new(), grown: Instant::now(), settled: 0 }
     }
 
     /// Where the next byte goes; `None` if the file is whole by now.
@@ -112,17 +115,31 @@ impl Partial {
         self.buffer.as_ref().map(AsyncSpillBuffer::len)
     }
 
+    fn is_settled(&self) -> bool {
+        self.offset().is_none_or(|offset| offset == self.settled)
+    }
+
+    /// Moves what was accepted beside the pages, up to 16 KiB that no limit counts, into the pool: the next request may be long in coming.
+    ///
+    /// # Errors
+    /// As those of a write: what was accepted last finds no room. It is kept where it is.
+    pub async fn settle(&mut self) -> Result<(), CollectError> {
+        let Some(buffer) = &mut self.buffer else { return Ok(()) };
+        let len = buffer.len();
+        buffer.run(|_| ()).await.map_err(|error| CollectError::of_write(len, error))?;
+        self.settled = len;
+        Ok(())
+    }
+
     /// The file, now that all of it is there. `None` if that was said before.
     ///
     /// # Errors
-    /// As those of a write: what was accepted last finds no room.
+    /// As [`settle`](Partial::settle).
     pub async fn finish(&mut self) -> Result<Option<Stored>, Refusal> {
-        let Some(buffer) = &mut self.buffer else { return Ok(None) };
-        let len = buffer.len();
-        let no_room = |error| CollectError::of_write(len, error);
-        buffer.run(|_| ()).await.map_err(no_room)?; // all is in the buffer itself then, so that nothing waits from here on
+        self.settle().await?; // so that nothing waits from here on
         let Some(buffer) = self.buffer.take() else { return Ok(None) };
-        let buffer = buffer.into_inner().await.map_err(|error| no_room(error.into()))?;
+        let no_room = |error: IntoInnerError| CollectError::of_write(self.settled, error.into());
+        let buffer = buffer.into_inner().await.map_err(no_room)?;
         let sum = std::mem::take(&mut self.sum);
         Ok(Some(Stored { frozen: buffer.freeze(), sha256: digits(sum).into() }))
     }
@@ -299,12 +316,31 @@ impl Files {
         drop(stale); // with no lock
     }
 
-    /// Removes them when their time has come, for ever.
+    /// [Settles](Partial::settle) the files whose requests broke off.
+    async fn settle_broken_off(&self) {
+        let is_left = |partial: &Arc<tokio::sync::Mutex<Partial>>| {
+            Arc::strong_count(partial) == 1 && partial.try_lock().is_ok_and(|partial| !partial.is_settled())
+        };
+        let left = |file: &File| match file {
+            File::Partial(partial) if is_left(partial) => Some(Arc::clone(partial)),
+            File::Partial(_) | File::Whole(_) => None,
+        };
+        let left: Vec<_> = self.lock().values().filter_map(left).collect();
+        for partial in left {
+            // What finds no room now is tried again, and the next request is told of it.
+            if let Ok(mut partial) = partial.try_lock() {
+                drop(partial.settle().await);
+            }
+        }
+    }
+
+    /// Removes them when their time has come, and settles those whose requests broke off, for ever.
     pub async fn keep_removing_stale(&self) -> Infallible {
         let [shortest, longest] = LOOKS;
         loop {
             sleep((self.config.resume / 4).clamp(shortest, longest)).await;
             self.remove_stale();
+            self.settle_broken_off().await;
         }
     }
 

@@ -8,6 +8,7 @@ use crate::files::{Files, Partial, check_name};
 use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use axum::Json;
+use axum::body::Body as AxumBody;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -47,25 +48,40 @@ pub async fn patch(
     check_limit(offset, declared, files.config.limit)?; // before a name is taken
     let partial = files.find_partial(&name, offset, &precondition)?;
     check_offset(&*partial.lock().await, offset)?;
-    let mut body = request.into_body();
-    while let Some(frame) = timeout(files.config.idle, body.frame()).await.map_err(|_| idle(&files))? {
-        let frame = frame.map_err(|error| broken(&error))?;
-        files.check_current(&name, &partial)?;
-        if let Ok(data) = frame.into_data() {
-            append(&partial, &mut offset, data, files.config.limit).await?;
-        }
-    }
-    if !is_last {
+    let appended = append_all(&files, &name, &partial, &mut offset, request.into_body()).await;
+    let mut locked = partial.lock().await;
+    if appended.is_err() || !is_last {
+        let settled = locked.settle().await;
+        appended?;
+        settled?;
+        check_offset(&locked, offset)?;
         let headers =
             [(UPLOAD_OFFSET, HeaderValue::from(offset)), (UPLOAD_COMPLETE, HeaderValue::from_static("?0"))];
         return Ok((StatusCode::NO_CONTENT, headers).into_response());
     }
-    let mut locked = partial.lock().await;
     check_offset(&locked, offset)?;
     let stored = locked.finish().await?.ok_or_else(ended)?;
     let description = stored.describe(&name);
     files.complete(&name, &partial, stored)?;
     Ok((StatusCode::CREATED, Json(description)).into_response())
+}
+
+/// Appends all of `body` at `offset`, and moves that.
+async fn append_all(
+    files: &Files,
+    name: &str,
+    partial: &Arc<Mutex<Partial>>,
+    offset: &mut u64,
+    mut body: AxumBody,
+) -> Result<(), Refusal> {
+    while let Some(frame) = timeout(files.config.idle, body.frame()).await.map_err(|_| idle(files))? {
+        let frame = frame.map_err(|error| broken(&error))?;
+        files.check_current(name, partial)?;
+        if let Ok(data) = frame.into_data() {
+            append(partial, offset, data, files.config.limit).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Where the bytes of a request begin, and whether they are the last.
@@ -108,7 +124,7 @@ async fn append(
         let mut partial = partial.lock().await;
         check_offset(&partial, *offset)?;
         check_limit(*offset, data.len() as u64, limit)?;
-        let Partial { buffer, sum, grown } = &mut *partial;
+        let Partial { buffer, sum, grown, .. } = &mut *partial;
         let buffer = buffer.as_mut().ok_or_else(ended)?;
         // Nothing is taken if this is dropped while it waits, and from here on nothing waits.
         let taken = buffer.write(&data).await.map_err(|error| CollectError::of_write(*offset, error))?;
