@@ -105,7 +105,7 @@ pub async fn delete(
 }
 
 /// `POST /files/NAME/persist`: saves the file, whole and synced, under its name in the server's directory: as it is when the request comes,
-/// and of two requests the one that ends last.
+/// and of two requests the one that ends last. Four are saved at once, and the others wait.
 ///
 /// # Errors
 /// 404; 409 for a file that is not whole, or if the server has no directory; 412; 507 if
@@ -122,7 +122,11 @@ pub async fn persist(
     };
     precondition.check(Some(&stored.tag()))?;
     let (path, frozen) = (dir.join(&name), stored.frozen.clone());
-    let saved = tokio::task::spawn_blocking(move || frozen.persist(path)?.durable());
+    let permit = Arc::clone(&files.saves).acquire_owned().await.map_err(|error| Refusal::internal(&error))?;
+    let saved = tokio::task::spawn_blocking(move || {
+        let _permit = permit; // until it is saved, though its client may have gone
+        frozen.persist(path)?.durable()
+    });
     match saved.await {
         Ok(saved) => drop(saved.map_err(|error| Refusal::not_saved(&error))?),
         Err(error) => return Err(Refusal::internal(&error)),

@@ -17,6 +17,7 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 /// The shortest and the longest time between two looks for files that are to go, or to be settled.
@@ -30,6 +31,9 @@ pub const FILES_MAX: usize = 100_000;
 
 /// A list has at most so many names, since it is memory that no pool is charged for, until its client has read it.
 const LISTED_MAX: usize = 1000;
+
+/// So many files are saved at once; the runtime has 512 threads that may block.
+const SAVES_MAX: usize = 4;
 
 /// What the server was started with.
 #[derive(Clone, Debug)]
@@ -55,6 +59,8 @@ pub struct Files {
     pub pool: SpillPool,
     /// What the server was started with.
     pub config: Config,
+    /// Each file that is being saved has a permit: all take threads that may block, which the pool's disk work needs too.
+    pub saves: Arc<Semaphore>,
     by_name: Mutex<BTreeMap<String, File>>,
 }
 
@@ -175,7 +181,7 @@ impl Files {
     /// The same over a pool of the caller's.
     #[must_use]
     pub fn over(pool: SpillPool, config: Config) -> Self {
-        Files { pool, config, by_name: Mutex::default() }
+        Files { pool, config, saves: Arc::new(Semaphore::new(SAVES_MAX)), by_name: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, File>> {

@@ -1,11 +1,15 @@
-//! What requests leave behind that no limit of the pool counts: memory beside the pages.
+//! What requests leave behind, or keep busy, that no limit of the pool counts: memory beside the pages, and threads.
 #![allow(missing_docs)]
 
+use overspill::{MemoryStore, SpillPool, Store};
 use overspill_servers::files::{Config, Files};
 use overspill_servers::precondition::Precondition;
-use overspill_servers::running::{Running, config};
+use overspill_servers::running::{Running, config, until};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+use tokio::runtime::Builder;
 use tokio::time::sleep;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -51,4 +55,77 @@ async fn a_part_that_broke_off_is_in_the_pool_before_long() {
         drop(busy);
     };
     tokio::select! { () = removing => {}, () = checked => {} }
+}
+
+/// A store whose reads wait until it is opened.
+#[derive(Debug, Default)]
+struct Gated {
+    inner: MemoryStore,
+    /// The reads that have begun, and whether it is open.
+    state: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Gated {
+    fn begun(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Store for Gated {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += 1;
+        drop(self.changed.wait_while(state, |(_, is_open)| !*is_open));
+        self.inner.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        self.inner.write_at(offset, data)
+    }
+}
+
+/// Opens it where it goes, so that a test that fails ends.
+struct Opened<'a>(&'a Gated);
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Each request to save a file took a thread that may block, and kept it when its client had gone: a client that asked and went, over and
+/// over, took all 512, and no transfer that needs the store went on.
+#[test]
+fn files_that_are_saved_leave_threads_to_the_pool() {
+    const AT_ONCE: usize = 4;
+    let (store, dir) = (Arc::new(Gated::default()), tempfile::tempdir().unwrap());
+    let runtime =
+        Builder::new_current_thread().enable_all().max_blocking_threads(AT_ONCE + 1).build().unwrap();
+    runtime.block_on(async {
+        let opened = Opened(&store);
+        let pool = SpillPool::builder().memory(0).store(Arc::clone(&store)).build().unwrap();
+        let server = Running::in_pool(pool, Config { dir: Some(dir.path().to_owned()), ..config() }).await;
+        assert_eq!(server.request("PUT", "/files/a", &[], &[7; 100_000]).await.status, 201);
+        for round in 0..2 {
+            let mut clients = Vec::new();
+            for _ in 0..AT_ONCE {
+                let mut client = server.client().await;
+                client.begin("POST", "/files/a/persist", &[]).await.unwrap();
+                clients.push(client);
+            }
+            if round == 0 {
+                until("they have begun", || store.begun() == AT_ONCE).await;
+            }
+        }
+        assert_eq!(
+            server.request("PUT", "/files/b", &[], &[7; 100_000]).await.status,
+            201,
+            "a thread is left"
+        );
+        drop(opened);
+        assert_eq!(server.request("POST", "/files/a/persist", &[], b"").await.status, 200);
+    });
+    assert!(std::fs::read(dir.path().join("a")).unwrap() == [7; 100_000]);
 }
