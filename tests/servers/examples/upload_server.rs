@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use overspill_servers::files::{Config, Files};
-use overspill_servers::log::log;
+use overspill_servers::log::{chain, log};
 use overspill_servers::server::{listen, serve};
 use std::error::Error;
 use std::io::{self, Write};
@@ -52,8 +52,13 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let args = Args::parse();
+async fn main() {
+    let failed = run(Args::parse()).await.err();
+    failed.iter().for_each(|error| log(chain(&**error)));
+    std::process::exit(i32::from(failed.is_some())) // and not by way of the runtime, which waits for calls of the disk
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let room = args.memory.saturating_add(args.disk);
     if args.limit > room {
         let limit = args.limit;
@@ -84,8 +89,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         is_done = serving => (!is_done).then_some("some requests were not carried out in time"),
         () = asked_twice => Some("asked to end a second time: requests are broken off"),
     };
-    unfinished.into_iter().for_each(log);
-    std::process::exit(i32::from(unfinished.is_some())) // and not by way of the runtime, which waits for calls of the disk
+    unfinished.map_or(Ok(()), |text| Err(text.into()))
 }
 
 /// From here on a signal to end does not end the process by itself: each call of what is returned waits for one.

@@ -8,15 +8,17 @@ use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use crate::resume::UPLOAD_OFFSET;
 use axum::http::StatusCode;
-use overspill::{AsyncSpillBuffer, CollectError, Frozen, IntoInnerError, SpillPool};
+use overspill::{AsyncSpillBuffer, BuildError, CollectError, Frozen, IntoInnerError, SpillPool};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::error::Error;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -52,6 +54,44 @@ pub struct Config {
     pub resume: Duration,
 }
 
+/// Why there is no server.
+#[derive(Debug)]
+pub enum StartError {
+    /// No file can be made in the directory.
+    Dir {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The limits make no pool.
+    Pool(BuildError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Dir { dir, .. } => {
+                write!(
+                    f,
+                    "no file can be made in {}; --dir is a directory that may be written to",
+                    dir.display()
+                )
+            }
+            StartError::Pool(_) => f.write_str("no pool can be made"),
+        }
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            StartError::Dir { source, .. } => Some(source),
+            StartError::Pool(error) => Some(error),
+        }
+    }
+}
+
 /// The server's state: the pool, and the files in it.
 #[derive(Debug)]
 pub struct Files {
@@ -60,7 +100,7 @@ pub struct Files {
     /// What the server was started with.
     pub config: Config,
     /// Each file that is being saved has a permit: all take threads that may block, which the pool's disk work needs too.
-    pub saves: Arc<Semaphore>,
+    pub(crate) saves: Arc<Semaphore>,
     by_name: Mutex<BTreeMap<String, File>>,
 }
 
@@ -168,14 +208,18 @@ impl Files {
     /// No files yet, and an empty pool.
     ///
     /// # Errors
-    /// As [`PoolBuilder::build`](overspill::PoolBuilder::build).
-    pub fn new(config: Config) -> Result<Self, overspill::BuildError> {
+    /// If no file can be made in the directory, or no pool by this configuration.
+    pub fn new(config: Config) -> Result<Self, StartError> {
         let builder = SpillPool::builder().name("uploads").memory(config.memory).disk(config.disk);
         let builder = match &config.dir {
-            Some(dir) => builder.dir(dir), // one file system, so that persisting is the kernel's work
+            Some(dir) => {
+                // It has no name, or none for long.
+                tempfile::tempfile_in(dir).map_err(|source| StartError::Dir { dir: dir.clone(), source })?;
+                builder.dir(dir) // one file system, so that persisting is the kernel's work
+            }
             None => builder,
         };
-        Ok(Files::over(builder.build()?, config))
+        Ok(Files::over(builder.build().map_err(StartError::Pool)?, config))
     }
 
     /// The same over a pool of the caller's.

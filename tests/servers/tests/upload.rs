@@ -5,7 +5,7 @@ use overspill::MemoryStore;
 use overspill::SpillPool;
 use overspill::testing::{Call, Failure, Fault, FaultStore};
 use overspill_servers::client::Reply;
-use overspill_servers::files::Config;
+use overspill_servers::files::{Config, Files};
 use overspill_servers::hashed::digits;
 use overspill_servers::running::{Running, config, until};
 use overspill_servers::time_limit::within;
@@ -306,6 +306,19 @@ async fn a_file_is_persisted_under_its_name_and_under_no_other() {
     let server = Running::start(config()).await;
     server.request("PUT", "/files/a", &[], b"x").await;
     assert_eq!(server.request("POST", "/files/a/persist", &[], b"").await.status, 409, "no directory");
+}
+
+/// A directory that is none was found out by the first client that had a file saved, or by the first page that was spilled.
+#[test]
+fn a_directory_that_nothing_can_be_written_to_is_refused_at_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    for path in [file, dir.path().join("absent")] {
+        let error = Files::new(Config { dir: Some(path.clone()), ..config() }).unwrap_err();
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left of the try");
 }
 
 #[tokio::test]
