@@ -18,22 +18,23 @@ pub struct Precondition {
     is_not: Option<Tags>,
 }
 
-/// The value of one of the headers: tags, or `*` for any.
+/// The lines of one of the headers: tags, or `*` for any.
 #[derive(Clone, Debug)]
-struct Tags(String);
+struct Tags(Vec<String>);
 
 impl Tags {
     fn of(headers: &HeaderMap, name: HeaderName) -> Option<Self> {
-        let lines = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let lines = headers.get_all(name).iter();
+        let lines = lines.map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned());
         let lines: Vec<_> = lines.collect();
-        (!lines.is_empty()).then(|| Tags(lines.join(",")))
+        (!lines.is_empty()).then_some(Tags(lines))
     }
 
     /// Whether `tag` is one of them as it stands, or once `prefix` is removed. No tag of this server has a comma, so a tag of another that is
-    /// cut at one is never taken for it.
+    /// cut at one is never taken for it; nor is a star in one, since `*` stands alone in its line.
     fn have(&self, tag: Option<&str>, prefix: &str) -> bool {
         let is_same = |other: &str| Some(other.strip_prefix(prefix).unwrap_or(other)) == tag;
-        tag.is_some() && self.0.split(',').map(str::trim).any(|other| other == "*" || is_same(other))
+        tag.is_some() && self.0.iter().any(|line| line == "*" || line.split(',').map(str::trim).any(is_same))
     }
 }
 

@@ -53,6 +53,13 @@ async fn a_request_for_the_file_as_it_was_is_refused_once_it_is_another() {
     let both = [format!("if-match: {old}"), format!("if-match: \"a,b\", {new}")];
     let both = both.each_ref().map(|header| &**header);
     assert_eq!(server.request("POST", "/files/a/persist", &both, b"").await.status, 200, "two lines");
+    // A star within a tag, which may have commas, was taken for the one that stands for any file.
+    for (header, status) in
+        [("if-match: \"a,*,b\"", 412), ("if-match: *, \"x\"", 412), ("if-none-match: \"a,*,b\"", 200)]
+    {
+        let got = server.request("GET", "/files/a", &[header], b"").await;
+        assert_eq!(got.status, status, "{header}");
+    }
     assert_eq!(server.request("DELETE", "/files/a", &["if-match: *"], b"").await.status, 204);
 }
 
