@@ -232,12 +232,14 @@ impl Files {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the file of that name, or there being none, is what `precondition` says; it may be otherwise by the time of the change.
+    /// Whether a file may be put in the place of that name: as [`put`](Files::put), by which time it may be otherwise.
     ///
     /// # Errors
-    /// Status 412.
+    /// As those of `put`.
     pub fn check(&self, name: &str, precondition: &Precondition) -> Result<(), Refusal> {
-        check(&self.lock(), name, precondition)
+        let files = self.lock();
+        check(&files, name, precondition)?;
+        check_count(&files, [name])
     }
 
     /// Puts a file in the place of that name. Returns whether there was none that is whole.

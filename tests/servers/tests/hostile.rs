@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use overspill_servers::client::Client;
-use overspill_servers::files::{Config, Files, Stored};
+use overspill_servers::files::{Config, FILES_MAX, Files, Stored};
 use overspill_servers::precondition::Precondition;
 use overspill_servers::running::{Running, config, until};
 use std::time::Duration;
@@ -217,4 +217,19 @@ async fn whether_a_part_is_the_last_is_one_of_two_words() {
     }
     let complete = ["upload-offset: 0", "upload-complete: ?1"];
     assert_eq!(server.request("PATCH", "/files/a", &complete, b"all").await.status, 201);
+}
+
+/// Where there were as many files as there may be, a `PUT` of another was received to its end, and then refused.
+#[tokio::test]
+async fn one_file_too_many_is_refused_before_it_is_sent() {
+    let server = Running::start(config()).await;
+    let stored = Stored { frozen: server.files.pool.buffer().freeze(), sha256: "0".into() };
+    for number in 0..FILES_MAX {
+        server.files.put(&number.to_string(), stored.clone(), &Precondition::default()).unwrap();
+    }
+    let mut client = server.client().await;
+    client.begin("PUT", "/files/a", &["content-length: 1000"]).await.unwrap();
+    let refused = client.reply("PUT").await.unwrap();
+    assert_eq!(refused.status, 507, "no byte was sent: {}", refused.text());
+    assert_eq!(server.request("PUT", "/files/1", &[], b"changed").await.status, 200);
 }
