@@ -1,6 +1,7 @@
 //! The upload server, as a program: `cargo run --release --example upload_server -- --help`.
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use overspill_servers::files::{Config, Files};
 use overspill_servers::log::{chain, log};
 use overspill_servers::server::{listen, serve};
@@ -30,13 +31,13 @@ struct Args {
     #[arg(long, default_value = "1G", value_parser = size)]
     limit: u64,
     /// The longest pause of a client within its body, in seconds
-    #[arg(long, default_value = "30")]
+    #[arg(long, default_value = "30", value_parser = seconds(1))]
     idle: u64,
     /// How long an upload that broke off can be resumed, in seconds
-    #[arg(long, default_value = "600")]
+    #[arg(long, default_value = "600", value_parser = seconds(0))]
     resume: u64,
     /// How long requests may go on after SIGTERM, in seconds; a second signal ends them at once
-    #[arg(long, default_value = "30")]
+    #[arg(long, default_value = "30", value_parser = seconds(0))]
     grace: u64,
 }
 
@@ -49,6 +50,11 @@ fn size(text: &str) -> Result<u64, String> {
     };
     let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
     bytes.ok_or_else(|| "a size is a number of bytes, or of K, M, G or T: 64M".to_owned())
+}
+
+/// Seconds from `least` up to a year: the clock has an end, and a time beyond it none.
+fn seconds(least: u64) -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(least..=365 * 24 * 60 * 60)
 }
 
 #[tokio::main]

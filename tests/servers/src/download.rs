@@ -108,7 +108,7 @@ pub async fn delete(
 /// and of two requests the one that ends last. Four are saved at once, and the others wait.
 ///
 /// # Errors
-/// 404; 409 for a file that is not whole, or if the server has no directory; 412; 507 if
+/// 404; 409 for a file that is not whole, if the server has no directory, or if one of that name is in it; 412; 507 if
 /// the disk is full, and 500 if it cannot be written there for another reason.
 pub async fn persist(
     State(files): State<Arc<Files>>,
@@ -128,7 +128,7 @@ pub async fn persist(
         frozen.persist(path)?.durable()
     });
     match saved.await {
-        Ok(saved) => drop(saved.map_err(|error| Refusal::not_saved(&error))?),
+        Ok(saved) => drop(saved.map_err(|error| Refusal::not_saved(&name, &error))?),
         Err(error) => return Err(Refusal::internal(&error)),
     }
     let mut answer = stored.describe(&name);

@@ -34,9 +34,14 @@ impl Refusal {
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says how")
     }
 
-    /// A file could not be saved: there is no room for it, or what failed is not the client's to know in detail. Either goes to the log.
+    /// A file could not be saved: its name is that of a directory, there is no room for it, or what failed is not the client's to know
+    /// in detail. All but the first goes to the log.
     #[must_use]
-    pub fn not_saved(error: &SpillError) -> Self {
+    pub fn not_saved(name: &str, error: &SpillError) -> Self {
+        if error.kind() == ErrorKind::IsADirectory {
+            let text = format!("a directory has the name {name:?} there; upload the file under another");
+            return Refusal::new(StatusCode::CONFLICT, text);
+        }
         let refusal = Refusal::internal(error);
         if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
             return refusal;
@@ -94,10 +99,10 @@ mod tests {
             let (store, _) = FaultStore::new(MemoryStore::new(), fault);
             let pool = SpillPool::builder().memory(0).store(store).build().unwrap();
             let error = pool.buffer().write_all(&[1; 1 << 20]).unwrap_err();
-            assert_eq!(Refusal::not_saved(SpillError::of(&error).unwrap()).status, status);
+            assert_eq!(Refusal::not_saved("a", SpillError::of(&error).unwrap()).status, status);
         }
         let pool = SpillPool::builder().memory(0).disk(0).store(MemoryStore::new()).build().unwrap();
         let error = pool.buffer().write_all(b"over a quota").unwrap_err();
-        assert_eq!(Refusal::not_saved(SpillError::of(&error).unwrap()).status, 507);
+        assert_eq!(Refusal::not_saved("a", SpillError::of(&error).unwrap()).status, 507);
     }
 }

@@ -88,10 +88,12 @@ async fn append_all(
 fn place(headers: &HeaderMap, query: &HashMap<String, String>) -> Result<(u64, bool), Refusal> {
     let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok());
     let offset = offset.or(query.get("offset").map(String::as_str));
-    let offset = offset.and_then(|offset| offset.trim().parse().ok()).ok_or_else(|| {
-        let text = "say where the bytes begin: the header Upload-Offset, or ?offset=";
-        Refusal::new(StatusCode::BAD_REQUEST, text)
-    })?;
+    let digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit()); // and no sign
+    let offset =
+        offset.map(str::trim).filter(digits).and_then(|offset| offset.parse().ok()).ok_or_else(|| {
+            let text = "say where the bytes begin: the header Upload-Offset, or ?offset=";
+            Refusal::new(StatusCode::BAD_REQUEST, text)
+        })?;
     let is_last = match headers.get(UPLOAD_COMPLETE).map(HeaderValue::as_bytes) {
         None | Some(b"?1") => true,
         Some(b"?0") => false,

@@ -30,8 +30,8 @@ pub const BUFFERED_MAX: usize = 16 << 10;
 #[cfg(target_os = "linux")]
 pub const UNSENT_MAX: u32 = 128 << 10;
 
-/// The time that a client has for the head of its request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time that a client has for the head of its request. A shutdown waits for half a head too, so it is shorter than what one allows.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pause after a connection could not be accepted, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -5,8 +5,11 @@ use overspill_servers::client::Client;
 use overspill_servers::files::{Config, FILES_MAX, Files, Stored};
 use overspill_servers::precondition::Precondition;
 use overspill_servers::running::{Running, config, until};
+use overspill_servers::server::{listen, serve};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Longer than any answer takes.
@@ -219,6 +222,19 @@ async fn whether_a_part_is_the_last_is_one_of_two_words() {
     assert_eq!(server.request("PATCH", "/files/a", &complete, b"all").await.status, 201);
 }
 
+/// A number may have no sign (RFC 9651, section 3.3.1). `+0` was taken for 0.
+#[tokio::test]
+async fn an_offset_is_digits() {
+    let server = Running::start(config()).await;
+    for offset in ["+0", "-0", "0x0", "", "0, 0", "\u{fc}"] {
+        let refused =
+            server.request("PATCH", "/files/a", &[&format!("upload-offset: {offset}")], b"all").await;
+        assert_eq!(refused.status, 400, "{offset}: {}", refused.text());
+    }
+    assert_eq!(server.request("PATCH", "/files/a?offset=%2B0", &[], b"all").await.status, 400);
+    assert_eq!(server.request("PATCH", "/files/a?offset=0", &[], b"all").await.status, 201);
+}
+
 /// Where there were as many files as there may be, a `PUT` of another was received to its end, and then refused.
 #[tokio::test]
 async fn one_file_too_many_is_refused_before_it_is_sent() {
@@ -232,4 +248,25 @@ async fn one_file_too_many_is_refused_before_it_is_sent() {
     let refused = client.reply("PUT").await.unwrap();
     assert_eq!(refused.status, 507, "no byte was sent: {}", refused.text());
     assert_eq!(server.request("PUT", "/files/1", &[], b"changed").await.status, 200);
+}
+
+/// Half a head held a shutdown for 30 seconds, as long as the server waits by default, and it ended as if a request had been broken off.
+#[tokio::test]
+async fn half_a_head_is_no_request_that_a_shutdown_waits_for() {
+    let files = Arc::new(Files::new(config()).unwrap());
+    let listener = listen("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (mut half, mut other) =
+        (Client::connect(address).await.unwrap(), Client::connect(address).await.unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving =
+        tokio::spawn(serve(listener, files, async { drop(stopped.await) }, Duration::from_secs(20)));
+    half.send(b"GET /fil").await.unwrap();
+    for _ in 0..2 {
+        let answer = other.request("GET", "/files", &[], b"").await.unwrap(); // so it has read what came before
+        assert_eq!(answer.status, 200);
+    }
+    tokio::time::pause(); // which goes on at once when all wait
+    drop(stop);
+    assert!(serving.await.unwrap(), "all that had begun was carried out");
 }

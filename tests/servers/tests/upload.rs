@@ -303,6 +303,13 @@ async fn a_file_is_persisted_under_its_name_and_under_no_other() {
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 
+    // A folder of that name was a failure of the server, of which the client was told nothing.
+    std::fs::create_dir(dir.path().join("folder")).unwrap();
+    server.request("PUT", "/files/folder", &[], &content).await;
+    let refused = server.request("POST", "/files/folder/persist", &[], b"").await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.text().contains("folder"), "{}", refused.text());
+
     let server = Running::start(config()).await;
     server.request("PUT", "/files/a", &[], b"x").await;
     assert_eq!(server.request("POST", "/files/a/persist", &[], b"").await.status, 409, "no directory");
