@@ -3,10 +3,12 @@
     browser.py URL CHROMIUM FILE METRICS SCREENSHOTS
 
 Uploads FILE, which is more than the pool's memory, over a throttled connection; sees the progress and the plots move; deletes the
-file again; chooses several files of which one is refused; loses the server for a moment. METRICS is an answer of /metrics, which Prometheus' own parser has to take. Screenshots, light and dark, go to a folder.
+file again; chooses several files of which one is refused; loses the server for a moment; goes through a list of 2,300 files. METRICS is
+an answer of /metrics, which Prometheus' own parser has to take. Screenshots, light and dark, go to a folder.
 """
 
 import hashlib
+import http.client
 import pathlib
 import re
 import sys
@@ -76,6 +78,44 @@ def several_files(page, status):
     press(page, "button[aria-label='Delete ~last']")  # no file comes after it
     expect(page.locator("#files-title")).to_be_focused()
     press(page, "button[aria-label='Delete first']")
+
+
+def list_fails(page, status):
+    """That the files cannot be listed is said for as long as it is so. It stayed, as if it were so for ever."""
+    page.route("**/files?after=*", lambda route: route.abort())
+    page.evaluate("list()")
+    expect(status).to_contain_text("Cannot list the files: ")
+    page.unroute_all()
+    page.evaluate("list()")
+    expect(status).to_have_text("")
+
+
+def long_list(page):
+    """A file past the first thousand is deleted: the list stays as long as it was, and the focus goes to the next. Both went to the top."""
+    server = http.client.HTTPConnection(url.removeprefix("http://"))
+
+    def request_each(method):
+        for number in range(2300):
+            server.request(method, f"/files/~{number:04}")
+            server.getresponse().read()
+
+    request_each("PUT")
+    page.goto(url)
+    items, more = page.locator("#files > li"), page.locator("#more")
+    expect(items).to_have_count(1000)
+    more.press("Enter")
+    expect(items).to_have_count(2000)
+    expect(items.nth(1000).locator("a")).to_be_focused()
+    deleted = items.nth(1500).get_attribute("data-name")
+    page.locator(f"button[aria-label='Delete {deleted}']").press("Enter")
+    expect(page.get_by_role("link", name=deleted, exact=True)).to_have_count(0)
+    expect(items).to_have_count(2000)
+    expect(items.nth(1500).locator("a")).to_be_focused()
+    more.press("Enter")
+    expect(more).to_be_hidden()
+    assert 2299 <= items.count() < 3000, items.count()
+    expect(items.nth(2000).locator("a")).to_be_focused()
+    request_each("DELETE")
 
 
 def lose_server(page):
@@ -153,7 +193,10 @@ def check(browser, scheme):
     expect(page.get_by_role("link", name=names[names.index(name) + 1], exact=True)).to_be_focused()
     assert not complaints, complaints
     several_files(page, status)
+    list_fails(page, status)
     lose_server(page)
+    if scheme == "light":
+        long_list(page)
     assert not problems, problems
     context.close()
 
