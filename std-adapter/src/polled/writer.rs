@@ -16,8 +16,11 @@
 
 use crate::api::frozen::Frozen;
 use crate::api::spool::SpoolWriter;
+use crate::api::spool_reader::SpoolReader;
 use crate::disk::quota::Ticket;
+use crate::disk::store_access::without_store;
 use crate::error::SpillError;
+use crate::observe::stats::BufferStats;
 use crate::pager::feed::End;
 use crate::pager::shared::Shared;
 use crate::pager::waiting::{Blockage, Tried, Wait};
@@ -125,6 +128,17 @@ impl PolledWriter {
 
     fn shared(&self) -> &Arc<Shared> {
         &self.writer.get().shared
+    }
+
+    /// A further reader.
+    pub(crate) fn reader(&self) -> SpoolReader {
+        self.writer.get().reader()
+    }
+
+    /// `None` while another thread has the content for longer than a copy takes.
+    pub(crate) fn stats(&self) -> Option<BufferStats> {
+        let content = &self.shared().content;
+        without_store(|| content.locked_unless_busy(0, |state| state.pager.stats())).ok()
     }
 
     // ---- jobs

@@ -15,6 +15,7 @@ use std::fmt;
 use std::io::{self, BufRead, Seek, SeekFrom};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
 /// A [`SpoolReader`] for tokio: it follows the writer without blocking a thread, and reads without stalling the event loop.
@@ -26,8 +27,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 /// The writer may be of either form, on any thread.
 ///
 /// # Cancel safety
-/// As that of [`AsyncFrozenReader`](crate::AsyncFrozenReader). A [timeout](SpoolReader::set_timeout) counts from the first read that
-/// has found nothing, though that was dropped. It needs the runtime's timer; without one such a read fails at once.
+/// As that of [`AsyncFrozenReader`](crate::AsyncFrozenReader). A [timeout](AsyncSpoolReader::set_timeout)
+/// counts from the first read that has found nothing, though that was dropped. It needs the runtime's timer;
+/// without one such a read fails at once.
 ///
 /// A seek from the end waits for the writer to end, with the timeout of a read. One that was dropped has moved nothing, and the next
 /// read forgets it; a seek that follows at once waits for it first, as tokio demands.
@@ -86,6 +88,29 @@ impl AsyncSpoolReader {
         let AsyncSpoolReader { polled, turns, waiting, seeking, reader } = self;
         let reader = without_store(|| reader.into_inner().once());
         AsyncSpoolReader { polled, turns, waiting, seeking, reader: Held::new(reader) }
+    }
+
+    /// How long a read waits for more before it fails with
+    /// [`SpillError::NothingWritten`](crate::SpillError::NothingWritten); `None`, as at first, is for ever.
+    /// The wait of a read that was dropped begins anew.
+    ///
+    /// A timeout needs the runtime's timer; without one, a read that finds nothing fails at once.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.waiting = None;
+        self.reader.get_mut().set_timeout(timeout);
+    }
+
+    /// How long a read waits for more; `None` is for ever.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.reader.get().timeout
+    }
+
+    /// The number of bytes that the writer has written so far, whether or not this reader has passed them. If
+    /// the writer is at work, it may have grown when this returns.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.reader.get().shared.content.len()
     }
 
     /// Where the next read starts, in bytes from the beginning.

@@ -7,8 +7,10 @@
 use crate::api::frozen::Frozen;
 use crate::api::spool::SpoolWriter;
 use crate::error::text::write_sources;
+use crate::observe::stats::BufferStats;
 use crate::polled::writer::PolledWriter;
 use crate::tokio::runtime::Tokio;
+use crate::tokio::spool_reader::AsyncSpoolReader;
 use crate::tokio::turn::Turns;
 use crate::tokio::vectored::write_vectored;
 use std::fmt;
@@ -60,6 +62,41 @@ impl AsyncSpoolWriter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// A further reader. It stands at 0, or at the first byte that is still kept, if all readers there were have
+    /// [read once](AsyncSpoolReader::once) and have passed it. Nothing more is freed while it is there, until it
+    /// reads once itself.
+    ///
+    /// ```
+    /// use overspill::SpillPool;
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (writer, _first) = SpillPool::builder().memory(1 << 20).build()?.spool();
+    /// let mut writer = writer.into_async();
+    /// writer.write_all(b"all ").await?;
+    /// let mut late = writer.reader();
+    /// writer.write_all(b"of it").await?;
+    /// writer.finish().await?;
+    /// let mut all = String::new();
+    /// late.read_to_string(&mut all).await?;
+    /// assert_eq!(all, "all of it");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn reader(&self) -> AsyncSpoolReader {
+        self.polled.reader().into_async()
+    }
+
+    /// Where the bytes are, and how much was spilled and transferred so far. `None` while a thread moves
+    /// pages of the spool to or from the store, for which this does not wait: the next call tells. Bytes that
+    /// were accepted beside the pages are in no figure yet.
+    #[must_use]
+    pub fn stats(&self) -> Option<BufferStats> {
+        self.polled.stats()
     }
 
     /// Says that the content is whole, and returns it, as [`SpoolWriter::finish`] does.

@@ -11,6 +11,7 @@ mod closing;
 mod compat;
 mod disk;
 mod dropped;
+mod ends;
 mod finish;
 mod last_wakers;
 mod left;

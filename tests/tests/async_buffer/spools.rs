@@ -17,17 +17,17 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
-fn pool(memory: usize) -> SpillPool {
+pub(crate) fn pool(memory: usize) -> SpillPool {
     SpillPool::builder().memory(memory).page_size(PAGE).store(MemoryStore::new()).build().unwrap()
 }
 
-fn spool(pool: &SpillPool) -> (AsyncSpoolWriter, AsyncSpoolReader) {
+pub(crate) fn spool(pool: &SpillPool) -> (AsyncSpoolWriter, AsyncSpoolReader) {
     let (writer, reader) = pool.spool();
     (writer.into_async(), reader.into_async())
 }
 
 /// Polls `future` once, as a loop does.
-fn once<F: Future>(future: F) -> Poll<F::Output> {
+pub(crate) fn once<F: Future>(future: F) -> Poll<F::Output> {
     as_loop(|| pin!(future).poll(&mut Context::from_waker(Waker::noop())))
 }
 
