@@ -76,6 +76,7 @@ pub use self::http::{
 pub use self::tokio::{
     buffer::{AsyncSpillBuffer, IntoInnerError},
     frozen_reader::AsyncFrozenReader,
+    persist::AsyncPersistError,
     spool_reader::AsyncSpoolReader,
     spool_writer::{AsyncSpoolWriter, FinishError},
 };

@@ -137,7 +137,7 @@ impl SpillBuffer {
         Ok(file)
     }
 
-    fn write_named(&mut self, path: &Path, existing: Existing) -> Result<Persisted, SpillError> {
+    pub(crate) fn write_named(&mut self, path: &Path, existing: Existing) -> Result<Persisted, SpillError> {
         let (position, pager) = (self.position, RefCell::new(&mut self.pager));
         save(
             path,

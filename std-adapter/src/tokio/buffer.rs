@@ -147,9 +147,10 @@ impl AsyncSpillBuffer {
         self.polled.seek(SeekFrom::Start(0))
     }
 
-    /// Runs `f` on the buffer, on a thread that may block, and returns its result: for [`SpillBuffer::spill`],
-    /// [`try_clone`](SpillBuffer::try_clone), [`copy_to`](SpillBuffer::copy_to) and all that has no async form. What ends the buffer is
-    /// for [`into_inner`](AsyncSpillBuffer::into_inner).
+    /// Runs `f` on the buffer, on a thread that may block, and returns its result: for
+    /// [`SpillBuffer::spill`], [`try_clone`](SpillBuffer::try_clone), [`copy_to`](SpillBuffer::copy_to),
+    /// [`stats`](SpillBuffer::stats) and all that has no async form. What ends the buffer is for
+    /// [`into_inner`](AsyncSpillBuffer::into_inner), and [`persist`](AsyncSpillBuffer::persist).
     ///
     /// `f` sees all that was accepted, and the position, which it may move. It takes one of the pool's four tasks for as long
     /// as it runs.

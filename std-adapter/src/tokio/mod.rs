@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `buffer` | a buffer |
+//! | `persist` | a buffer on its way to a name |
 //! | `frozen_reader` | a reader of frozen content |
 //! | `spool_reader`, `spool_writer` | the ends of a spool |
 //! | `vectored` | how several slices are written |
@@ -11,6 +12,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod frozen_reader;
+pub(crate) mod persist;
 pub(crate) mod runtime;
 pub(crate) mod spool_reader;
 pub(crate) mod spool_writer;

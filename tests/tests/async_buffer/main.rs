@@ -15,6 +15,7 @@ mod ends;
 mod finish;
 mod last_wakers;
 mod left;
+mod persist;
 mod readers;
 mod runtimes;
 mod servers;
