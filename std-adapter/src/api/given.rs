@@ -37,17 +37,31 @@ impl SpillBuffer {
         }
     }
 
-    /// A buffer of its own that has what `owner` has, at position 0.
-    fn from_owned(owner: Owner, pinned: usize) -> SpillBuffer {
+    /// A buffer of its own that has what `owner` has, at position 0. It fails if the system has neither
+    /// memory nor room in its temp directory for a copy.
+    fn try_from_owned(owner: Owner, pinned: usize) -> io::Result<SpillBuffer> {
         let len = owner.bytes().len();
         // A copy needs no room for what is pinned beside it.
         let needed = if pinned / 2 > len { len } else { pinned };
         let mut buffer = SpillBuffer::with_budget(limit_for(needed));
-        if let Err(error) = buffer.push_owned(owner, pinned) {
-            panic!("no memory for {len} bytes, and no room on the disk: {error}");
-        }
+        buffer.push_owned(owner, pinned)?;
         buffer.position = 0;
-        buffer
+        Ok(buffer)
+    }
+
+    fn from_owned(owner: Owner, pinned: usize) -> SpillBuffer {
+        let len = owner.bytes().len();
+        match SpillBuffer::try_from_owned(owner, pinned) {
+            Ok(buffer) => buffer,
+            Err(error) => panic!("no memory for {len} bytes, and no room on the disk: {error}"),
+        }
+    }
+
+    /// As `From<Bytes>`, without its panic.
+    #[cfg(feature = "http-body")]
+    pub(crate) fn try_from_bytes(bytes: bytes::Bytes) -> io::Result<SpillBuffer> {
+        let (owner, pinned) = Owner::of_bytes(bytes);
+        SpillBuffer::try_from_owned(owner, pinned)
     }
 
     /// Writes `bytes` at the position, as [`write_all`](Write::write_all) does, but keeps the memory that it is given instead of

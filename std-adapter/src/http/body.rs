@@ -91,6 +91,60 @@ impl SpillBody {
         SpillBody { ahead: ReadAhead::default(), frozen: Held::new(frozen), at: 0, trailers, trails }
     }
 
+    /// A body of `bytes`, which may be a `Bytes`, a `Vec<u8>`, a `String`, or a static slice or `str`: for
+    /// what is made in place, beside bodies that were received.
+    ///
+    /// It counts in no pool of yours, but against a memory limit of its own that has room for all of it, as
+    /// [`SpillBuffer::from`] makes one: whole pages of 64 KiB are kept where they are, and the rest is
+    /// copied. Nothing is spilled, so an event loop may make it. Of more than 2 MiB, the frames that are sent
+    /// are copies of 16 KiB, as past any pool's [`lend`](crate::PoolBuilder::lend). For a body that a pool is
+    /// charged for, [push](SpillBuffer::push) the bytes to a buffer of the pool, and make the body of that.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use overspill::SpillBody;
+    ///
+    /// let request = Request::post("/").body(SpillBody::from_bytes(r#"{"name": "film.mkv"}"#)?)?;
+    /// let again = request.clone();
+    /// assert_eq!(again.body().frozen().len(), 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the system has no memory for what is copied, and no room in its temp directory either.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> io::Result<Self> {
+        SpillBuffer::try_from_bytes(bytes.into()).map(SpillBody::from)
+    }
+
+    /// The same body, with `trailers` to be sent after its content, in place of any that it had. To be called
+    /// before it is polled. Its clones send them too.
+    ///
+    /// HTTP/2 sends all of them. In HTTP/1, hyper sends those that the header `Trailer` names, of a message
+    /// with the header `Transfer-Encoding: chunked`: set both, since a body whose length is known is sent
+    /// without chunks otherwise, and without trailers. A server sends them only to a client that has said
+    /// `TE: trailers`.
+    ///
+    /// ```
+    /// use http::HeaderMap;
+    /// use http_body_util::BodyExt;
+    /// use overspill::SpillBody;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut trailers = HeaderMap::new();
+    /// trailers.insert("checksum", "73d9".parse()?);
+    /// let body = SpillBody::from_bytes("all of it")?.with_trailers(trailers);
+    /// let sent = body.collect().await?;
+    /// assert_eq!(sent.trailers().unwrap()["checksum"], "73d9");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_trailers(mut self, trailers: HeaderMap) -> Self {
+        (self.trailers, self.trails) = (Some(Arc::new(trailers)), true);
+        self
+    }
+
     /// All the content, wherever the body has got to: for a handler that reads it by itself.
     #[must_use]
     pub fn frozen(&self) -> &Frozen {
@@ -147,9 +201,18 @@ impl Clone for SpillBody {
     }
 }
 
+/// Sends the content of this handle, as [`Frozen::body`] does.
 impl From<Frozen> for SpillBody {
     fn from(frozen: Frozen) -> Self {
         SpillBody::new(frozen, None)
+    }
+}
+
+/// [Freezes](SpillBuffer::freeze) the buffer, and sends all of its content, wherever its position is. The
+/// pages stay those of its pool. Moves no byte.
+impl From<SpillBuffer> for SpillBody {
+    fn from(buffer: SpillBuffer) -> Self {
+        SpillBody::new(buffer.freeze(), None)
     }
 }
 

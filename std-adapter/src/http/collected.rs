@@ -49,6 +49,14 @@ impl Collected {
         self.frozen.into_inner()
     }
 
+    /// The bytes and the trailers, by value. Copies the trailers if another handle or body has them too.
+    #[must_use]
+    pub fn into_parts(self) -> (Frozen, Option<HeaderMap>) {
+        let Collected { frozen, trailers } = self;
+        let owned = |trailers| Arc::try_unwrap(trailers).unwrap_or_else(|shared| HeaderMap::clone(&shared));
+        (frozen.into_inner(), trailers.map(owned))
+    }
+
     /// A blocking reader at position 0; see [`Frozen::reader`]. Its `into_async` reads on an event loop.
     #[must_use]
     pub fn reader(&self) -> FrozenReader {
@@ -65,5 +73,13 @@ impl Collected {
     #[must_use]
     pub fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_deref()
+    }
+}
+
+/// Sends the bytes and then the trailers, as [`Collected::body`] does.
+impl From<Collected> for SpillBody {
+    fn from(collected: Collected) -> Self {
+        let Collected { frozen, trailers } = collected;
+        SpillBody::new(frozen.into_inner(), trailers)
     }
 }

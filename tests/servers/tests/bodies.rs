@@ -4,8 +4,13 @@
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response};
+use hyper_util::rt::TokioIo;
 use overspill::testing::{Call, Failure, Fault, FaultPlan, PoolPlan};
-use overspill::{BodyError, Frozen, MemoryStore, SpillBody, SpillError, SpillPool};
+use overspill::{BodyError, CollectError, Frozen, MemoryStore, SpillBody, SpillError, SpillPool};
 use overspill_servers::running::until_empty;
 use overspill_servers::scripted::{Watched, polled_at_most};
 use overspill_servers::time_limit::within;
@@ -69,6 +74,106 @@ fn a_body_fits_where_bodies_are_sent() {
     fits(&body);
     let boxed = http_body_util::combinators::BoxBody::new(body);
     assert_eq!(boxed.size_hint().exact(), Some(1));
+}
+
+fn trailers(value: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([("checksum".parse().unwrap(), HeaderValue::from_static(value))])
+}
+
+/// Only frozen content became a body: what a handler made by itself went through three types first.
+#[tokio::test]
+async fn what_has_bytes_becomes_a_body() {
+    let pool = pool(4 * PAGE);
+    let mut buffer = pool.buffer();
+    buffer.write_all(&content(PAGE)).unwrap();
+    let body = SpillBody::from(buffer); // it stands at its end
+    assert_eq!((body.size_hint().exact(), pool.stats().memory_used), (Some(PAGE as u64), PAGE as u64));
+    assert!(body.collect().await.unwrap().to_bytes() == content(PAGE));
+
+    let large = Bytes::from(content(10 << 20));
+    let made = [
+        (SpillBody::from_bytes(large.clone()), &large[..]),
+        (SpillBody::from_bytes(content(100)), &content(100)[..]),
+        (SpillBody::from_bytes("static"), b"static"),
+        (SpillBody::from_bytes(&b"bytes"[..]), b"bytes"),
+        (SpillBody::from_bytes(String::from("text")), b"text"),
+        (SpillBody::from_bytes(Bytes::new()), b""),
+    ];
+    for (body, content) in made {
+        let body = body.unwrap();
+        let stats = body.frozen().stats();
+        assert_eq!((stats.disk_used, body.is_end_stream()), (0, content.is_empty()));
+        assert!(stats.memory_used >= content.len() as u64, "it is charged to a limit of its own");
+        assert!(
+            body.clone().collect().await.unwrap().to_bytes() == content && body.size_hint().exact().is_some()
+        );
+    }
+    let bytes = Bytes::from(content(1 << 20));
+    let mut body = SpillBody::from_bytes(bytes.clone()).unwrap();
+    assert_eq!(now(&mut body).unwrap().unwrap().as_ptr(), bytes.as_ptr(), "it is not copied");
+    assert_eq!(pool.stats().memory_used, 0, "none of it is a pool's");
+}
+
+#[tokio::test]
+async fn trailers_are_given_to_a_body_and_taken_from_what_came() {
+    let pool = pool(4 * PAGE);
+    let body = SpillBody::from_bytes("all of it").unwrap().with_trailers(trailers("one"));
+    let two = body.clone().with_trailers(trailers("two"));
+    let empty = SpillBody::default().with_trailers(trailers("of nothing"));
+    assert!(!empty.is_end_stream());
+    for (body, value, len) in [(body.clone(), "one", 9), (two, "two", 9), (empty, "of nothing", 0)] {
+        let sent = body.collect().await.unwrap();
+        assert_eq!((sent.trailers().cloned(), sent.to_bytes().len()), (Some(trailers(value)), len));
+    }
+    let collected = within(pool.collect(body)).await.unwrap();
+    let shared = collected.clone().into_parts();
+    assert_eq!((shared.0.len(), shared.1), (9, Some(trailers("one"))));
+    let sent = SpillBody::from(collected.clone()).collect().await.unwrap();
+    assert_eq!((sent.trailers().cloned(), &sent.to_bytes()[..]), (Some(trailers("one")), &b"all of it"[..]));
+    let (frozen, alone) = collected.into_parts();
+    assert_eq!((frozen.len(), alone), (9, Some(trailers("one"))));
+    assert_eq!(within(pool.collect(SpillBody::default())).await.unwrap().into_parts().1, None);
+}
+
+/// A message with a length has no trailers in HTTP/1, and a `SpillBody` has one: without the headers they
+/// were not sent.
+#[tokio::test]
+async fn trailers_pass_a_connection_both_ways_if_the_headers_say_so() {
+    let pool = pool(4 * PAGE);
+    for (says_so, expected) in [(true, Some(trailers("one"))), (false, None)] {
+        let head = move |headers: &mut HeaderMap| {
+            if says_so {
+                headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
+                headers.insert("trailer", HeaderValue::from_static("checksum"));
+                headers.insert("te", HeaderValue::from_static("trailers")); // for the answer
+            }
+        };
+        let (ours, theirs) = tokio::io::duplex(PAGE);
+        let echo = service_fn(|request: Request<Incoming>| {
+            let pool = pool.clone();
+            async move {
+                let collected = pool.collect(request.into_body()).await?;
+                let mut answer = Response::new(SpillBody::from(collected));
+                head(answer.headers_mut());
+                Ok::<_, CollectError>(answer)
+            }
+        });
+        let server = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(theirs), echo);
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(ours)).await.unwrap();
+        let exchange = async {
+            let body = SpillBody::from_bytes("all of it").unwrap().with_trailers(trailers("one"));
+            let mut request = Request::post("/").header("host", "test").body(body).unwrap();
+            head(request.headers_mut());
+            let answer = sender.send_request(request).await.unwrap();
+            let answer = answer.into_body().collect().await.unwrap();
+            assert_eq!(answer.trailers(), expected.as_ref());
+            assert_eq!(answer.to_bytes(), "all of it");
+            drop(sender);
+        };
+        let (_, client, _) = within(async { tokio::join!(server, connection, exchange) }).await;
+        client.unwrap();
+    }
 }
 
 #[tokio::test]
