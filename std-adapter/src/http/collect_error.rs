@@ -6,7 +6,7 @@
 
 use crate::error::text::write_sources;
 use crate::error::{DiskLimitScope, SpillError};
-use http::StatusCode;
+use http::{HeaderValue, Response, StatusCode, header};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -95,6 +95,42 @@ impl CollectError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.is_passing().then_some(RETRY_AFTER)
+    }
+
+    /// The answer to the sender: the status, a line of text, and `Retry-After` where that helps. `B` is any
+    /// body made of a `String`, as axum's, `Full<Bytes>` or `String` itself.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use http_body_util::Full;
+    /// use overspill::SpillPool;
+    ///
+    /// async fn upload(pool: &SpillPool, request: Request<Full<&'static [u8]>>) -> Response<String> {
+    ///     match pool.collect(request.into_body()).limit(9).await {
+    ///         Ok(collected) => Response::new(format!("{} bytes\n", collected.len())),
+    ///         Err(error) => error.to_response(),
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = SpillPool::builder().memory(1 << 20).build()?;
+    /// let answer = upload(&pool, Request::new(Full::new(b"all of it, and more"))).await;
+    /// assert_eq!((answer.status().as_u16(), answer.headers().get("retry-after")), (413, None));
+    /// assert!(answer.body().starts_with("the body is longer than the 9 bytes that are allowed"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn to_response<B: From<String>>(&self) -> Response<B> {
+        let mut answer = Response::new(B::from(format!("{self}\n")));
+        *answer.status_mut() = self.status();
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if let Some(after) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, after.as_secs().max(1).into());
+        }
+        answer
     }
 
     fn is_passing(&self) -> bool {

@@ -7,9 +7,8 @@
 use crate::api::pool::SpillPool;
 use crate::http::body::SpillBody;
 use crate::http::collect::Collect;
-use crate::http::collect_error::CollectError;
 use crate::tower::response_body::SpillResponseBody;
-use http::{HeaderValue, Request, Response, header, request};
+use http::{Request, Response, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use std::error::Error;
@@ -31,8 +30,9 @@ use tower_service::Service;
 /// - The service is asked whether it is ready, and called, once the body has arrived whole, trailers included. So a slow client holds
 ///   no place of a concurrency limit below the layer.
 /// - All bodies together keep to the pool's limits, wherever they wait.
-/// - A body that cannot be collected is answered here, with the [status](CollectError::status) of the error, its text, and
-///   `Retry-After` where that helps; the service does not see the request. The service's own errors pass unchanged.
+/// - A body that cannot be collected is answered here, with the [answer](crate::CollectError::to_response) of
+///   the error: its status, its text, and `Retry-After` where that helps; the service does not see the
+///   request. The service's own errors pass unchanged.
 /// - The request's head is handed on as it came. A proxy removes what is for one hop, as `Transfer-Encoding`.
 ///
 /// The service has to be `Clone`, and its response a body with `Data = Bytes`. It is polled in a tokio runtime, with the time driver if
@@ -228,7 +228,9 @@ where
                 StepProjected::Collect { collect, next } => {
                     let collected = match ready!(collect.poll(context)) {
                         Ok(collected) => collected,
-                        Err(error) => return Poll::Ready(Ok(refusal(&error))),
+                        Err(error) => {
+                            return Poll::Ready(Ok(error.to_response().map(SpillResponseBody::refusal)));
+                        }
                     };
                     let (service, head) = next.take().expect("a future is not polled after it was ready");
                     Step::Ready { service, request: Some(Request::from_parts(head, collected.body())) }
@@ -237,18 +239,6 @@ where
             self.as_mut().project().step.set(next);
         }
     }
-}
-
-/// What is answered in the service's place.
-fn refusal<R>(error: &CollectError) -> Response<SpillResponseBody<R>> {
-    let mut answer = Response::new(SpillResponseBody::refusal(format!("{error}\n")));
-    *answer.status_mut() = error.status();
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if let Some(after) = error.retry_after() {
-        headers.insert(header::RETRY_AFTER, after.as_secs().max(1).into());
-    }
-    answer
 }
 
 /// Shows nothing of the request.

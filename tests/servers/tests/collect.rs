@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::HeaderMap;
 use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Response};
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore, PoolPlan};
 use overspill::{AsyncSpoolReader, CollectError, MemoryStore, SpillError, SpillPool, WhenFull};
 use overspill_servers::running::{until, until_empty};
@@ -138,6 +138,9 @@ async fn each_failure_has_its_status_and_leaves_nothing() {
             "{error}"
         );
         assert!(error.source().is_some() || status == 413);
+        let answer: Response<String> = error.to_response();
+        assert_eq!((answer.status(), answer.body()), (error.status(), &format!("{error}\n")));
+        assert_eq!(answer.headers().get("retry-after").is_some(), status == 503);
         until_empty(&pool).await;
     }
     let wait = WhenFull::Wait { at_most: Duration::ZERO };
