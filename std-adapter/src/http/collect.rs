@@ -4,6 +4,7 @@
 //!
 //! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/upload.rs`.
 
+use crate::api::buffer::SpillBuffer;
 use crate::api::pool::SpillPool;
 use crate::http::collect_error::CollectError;
 use crate::http::collected::Collected;
@@ -92,6 +93,40 @@ impl<B> Collect<B>
 where
     B: Body,
 {
+    /// Collects into `buffer`, from its position on, in place of a new one: into a buffer with [limits of its
+    /// own](SpillPool::buffer_builder), or one made [for a path](SpillPool::buffer_for), which becomes a file
+    /// without a copy. Its pool may be another.
+    ///
+    /// The [`Collected`] body then has all that the buffer has, what was there before included. A body that
+    /// passes a limit of the buffer's own is refused with status 413. After an error, and when the future is
+    /// dropped, the buffer is dropped too.
+    ///
+    /// ```
+    /// use http_body_util::Full;
+    /// use overspill::SpillPool;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("upload.bin");
+    /// let pool = SpillPool::builder().memory(64 << 10).build()?;
+    /// let request = Full::new(&[7; 1_000_000][..]);
+    /// let collected = pool.collect(request).buffer(pool.buffer_for(&path)).await?;
+    /// let buffer = collected.into_frozen().into_buffer().expect("it has one handle");
+    /// buffer.into_async().persist(&path).await?.durable()?; // what was spilled is in that file already
+    /// # assert_eq!(std::fs::read(&path)?, [7; 1_000_000]);
+    ///
+    /// let small = pool.buffer_builder().memory(0).disk(64 << 10).build();
+    /// let refused = pool.collect(Full::new(&[7; 100_000][..])).buffer(small).await.unwrap_err();
+    /// assert_eq!(refused.status(), 413);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn buffer(mut self, buffer: SpillBuffer) -> Self {
+        self.buffer = Some(Polled::new(buffer));
+        self
+    }
+
     /// The longest body to take, in bytes. Without it, the pool's limits alone decide.
     pub fn limit(mut self, bytes: u64) -> Self {
         self.intake.limit = bytes;
@@ -137,7 +172,10 @@ where
                 *this.trailers = Some(trailers);
                 match buffer.poll_settled(context, &Tokio) {
                     Poll::Ready(Ok(())) => continue,
-                    settled => break settled.map_err(|error| CollectError::of_write(buffer.len(), error)),
+                    settled => {
+                        let received = this.intake.received;
+                        break settled.map_err(|error| CollectError::of_write(received, error));
+                    }
                 }
             }
             match this.intake.as_mut().poll_into(context, &mut buffer) {
@@ -158,8 +196,6 @@ where
 /// Shows nothing of the body.
 impl<B: Body> fmt::Debug for Collect<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Collect")
-            .field("received", &self.buffer.as_ref().map(Polled::len))
-            .finish_non_exhaustive()
+        f.debug_struct("Collect").field("received", &self.intake.received).finish_non_exhaustive()
     }
 }

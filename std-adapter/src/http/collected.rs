@@ -25,7 +25,8 @@ impl Collected {
         Collected { frozen: Held::new(frozen), trailers: trailers.map(Arc::new) }
     }
 
-    /// The number of bytes that arrived, without the trailers.
+    /// The number of bytes that arrived, without the trailers; with those that a [given
+    /// buffer](crate::Collect::buffer) had before.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.frozen().len()

@@ -51,7 +51,7 @@ pin_project! {
         trailers: Option<HeaderMap>,
         pub(crate) limit: u64,
         pub(crate) idle: Option<Duration>,
-        received: u64,
+        pub(crate) received: u64,
         // Whether a frame is awaited, and since when.
         awaited_since: Option<Instant>,
         timer: Option<Pin<Box<Sleep>>>,

@@ -11,7 +11,7 @@ use overspill_servers::running::{until, until_empty};
 use overspill_servers::scripted::{Scripted, Step, Watched, polled_at_most};
 use overspill_servers::time_limit::within;
 use std::error::Error;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -146,6 +146,74 @@ async fn each_failure_has_its_status_and_leaves_nothing() {
     let wait = WhenFull::Wait { at_most: Duration::ZERO };
     let error = within(limited().when_full(wait).build().unwrap().collect(long())).await.unwrap_err();
     assert_eq!(error.status(), 503);
+}
+
+/// A body came into a buffer of the pool's limits alone: so one that passed a limit of its own was never 413,
+/// though that is promised.
+#[tokio::test]
+async fn a_body_is_collected_into_a_buffer_of_the_callers() {
+    let store = Watched::new();
+    let pool = SpillPool::builder().memory(8192).page_size(4096).store(store.clone()).build().unwrap();
+    let content = content(20_000);
+    let mut buffer = pool.buffer();
+    buffer.write_all(b"head, body, tail").unwrap();
+    buffer.seek(SeekFrom::Start(6)).unwrap();
+    let body = || Scripted::pieces(b"BODY", 3);
+    let collected = within(pool.collect(body()).limit(4).buffer(buffer)).await.unwrap();
+    assert_eq!((collected.len(), collected.frozen().to_vec().unwrap()), (16, b"head, BODY, tail".to_vec()));
+    drop(collected);
+
+    let longest = |memory: usize| pool.buffer_builder().memory(memory).disk(8192 - memory as u64);
+    for memory in [0, 4096] {
+        let fits = pool.collect(Scripted::pieces(&content[..8192], 1400)).buffer(longest(memory).build());
+        assert!(
+            within(within(fits).await.unwrap().body().collect()).await.unwrap().to_bytes() == content[..8192]
+        );
+        // It cannot wait for itself.
+        let waits = longest(memory).when_full(WhenFull::Wait { at_most: Duration::MAX }).build();
+        for mut buffer in [longest(memory).build(), waits] {
+            buffer.seek(SeekFrom::Start(5)).unwrap();
+            let error =
+                within(pool.collect(Scripted::pieces(&content, 1400)).buffer(buffer)).await.unwrap_err();
+            assert_eq!((error.status().as_u16(), error.retry_after()), (413, None), "{error}");
+            let received = match error {
+                CollectError::NoRoom { received, .. } => received,
+                error => panic!("{error:?}"),
+            };
+            assert!((4096 - 5..=8192 - 5).contains(&received), "{received} bytes of the body");
+        }
+    }
+    for polls in 0.. {
+        let body = Scripted::pieces(&content, 1400);
+        let is_done = polled_at_most(pool.collect(body).buffer(pool.buffer()), polls).await.is_some();
+        until_empty(&pool).await;
+        if is_done {
+            break;
+        }
+    }
+    assert_eq!(store.calls(), 0);
+}
+
+/// Collected first and persisted then, a body was copied, though the buffer could have been where the file is
+/// to be.
+#[cfg(target_os = "linux")] // where files have no name at first
+#[tokio::test]
+async fn a_body_for_a_path_becomes_a_file_without_a_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("upload");
+    let content = content(100_000);
+    let pool = SpillPool::builder().memory(8192).page_size(4096).dir(dir.path()).build().unwrap();
+    for (buffer, is_copied) in [(pool.buffer_for(&path), false), (pool.buffer(), true)] {
+        let collected = within(pool.collect(Scripted::pieces(&content, 1400)).buffer(buffer)).await.unwrap();
+        let before = pool.stats().io;
+        let buffer = collected.into_frozen().into_buffer().unwrap();
+        let persisted = within(buffer.into_async().persist(&path)).await.unwrap();
+        assert_eq!(persisted.durable().unwrap().metadata().unwrap().len(), 100_000);
+        let moved = pool.stats().io.since(&before);
+        assert_eq!(moved.read_bytes > 0, is_copied, "{moved:?}");
+        assert!(std::fs::read(&path).unwrap() == content);
+    }
+    until_empty(&pool).await;
 }
 
 #[tokio::test(start_paused = true)]
