@@ -30,7 +30,8 @@ impl SpillPool {
     /// - The thread that polls it never waits for the disk. A part of the body is taken when there is memory for it, or when a
     ///   blocking thread of the runtime has written it.
     /// - The body is polled only as fast as the pool takes it: its sender is held back.
-    /// - A body that says beforehand that it is too long is refused before any of it is received, as soon as it is polled.
+    /// - A body that says beforehand that it is too long is refused before any of it is received, as soon as
+    ///   the future is polled. A client that waits with `Expect: 100-continue` is not asked to send it.
     /// - After an error, and when the future is dropped, all that had arrived is given back to the pool.
     ///
     /// At the pool's disk limit it fails, or waits in turn and without blocking, as the pool's [`WhenFull`](crate::WhenFull)
