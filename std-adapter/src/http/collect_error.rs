@@ -100,6 +100,11 @@ impl CollectError {
     /// The answer to the sender: the status, a line of text, and `Retry-After` where that helps. `B` is any
     /// body made of a `String`, as axum's, `Full<Bytes>` or `String` itself.
     ///
+    /// Over HTTP/1 the connection ends with it, if some of the body has not arrived: its rest would be taken
+    /// for the next request. hyper closes it without saying so. Add the header `Connection: close`, which
+    /// HTTP/2 does not have, so that a client does not use it again, as the layer of the feature `tower`
+    /// does.
+    ///
     /// ```
     /// use http::{Request, Response};
     /// use http_body_util::Full;

@@ -7,8 +7,9 @@
 use crate::api::pool::SpillPool;
 use crate::http::body::SpillBody;
 use crate::http::collect::Collect;
+use crate::http::collect_error::CollectError;
 use crate::tower::response_body::SpillResponseBody;
-use http::{Request, Response, request};
+use http::{HeaderValue, Request, Response, Version, header, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use std::error::Error;
@@ -30,9 +31,10 @@ use tower_service::Service;
 /// - The service is asked whether it is ready, and called, once the body has arrived whole, trailers included. So a slow client holds
 ///   no place of a concurrency limit below the layer.
 /// - All bodies together keep to the pool's limits, wherever they wait.
-/// - A body that cannot be collected is answered here, with the [answer](crate::CollectError::to_response) of
-///   the error: its status, its text, and `Retry-After` where that helps; the service does not see the
-///   request. The service's own errors pass unchanged.
+/// - A body that cannot be collected is answered here, with the [answer](CollectError::to_response) of the
+///   error: its status, its text, `Retry-After` where that helps, and over HTTP/1 `Connection: close`, since
+///   the rest of the body is not received. The service does not see the request. The service's own errors
+///   pass unchanged.
 /// - The request's head is handed on as it came. A proxy removes what is for one hop, as `Transfer-Encoding`.
 ///
 /// The service has to be `Clone`, and its response a body with `Data = Bytes`. It is polled in a tokio runtime, with the time driver if
@@ -229,7 +231,8 @@ where
                     let collected = match ready!(collect.poll(context)) {
                         Ok(collected) => collected,
                         Err(error) => {
-                            return Poll::Ready(Ok(error.to_response().map(SpillResponseBody::refusal)));
+                            let version = next.as_ref().map(|(_, head)| head.version);
+                            return Poll::Ready(Ok(refusal(&error, version)));
                         }
                     };
                     let (service, head) = next.take().expect("a future is not polled after it was ready");
@@ -239,6 +242,16 @@ where
             self.as_mut().project().step.set(next);
         }
     }
+}
+
+/// What is answered in the service's place.
+fn refusal<R>(error: &CollectError, version: Option<Version>) -> Response<SpillResponseBody<R>> {
+    let mut answer = error.to_response().map(SpillResponseBody::refusal);
+    // Where a message has no frame of its own, the rest of its body would be taken for the next request.
+    if version.is_some_and(|version| version <= Version::HTTP_11) {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// Shows nothing of the request.

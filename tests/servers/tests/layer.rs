@@ -6,7 +6,9 @@ use axum::routing::post;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{HeaderValue, RETRY_AFTER};
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use overspill::{MemoryStore, SpillBody, SpillBodyLayer, SpillPool};
 use overspill_servers::running::until_empty;
 use overspill_servers::scripted::{Scripted, Step, polled_at_most};
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::{Layer, Service, ServiceExt};
 
 fn pool(memory: usize, disk: u64) -> SpillPool {
@@ -97,6 +100,42 @@ async fn what_cannot_be_collected_is_answered_and_the_service_not_called() {
         until_empty(&pool).await;
     }
     assert_eq!(echo.calls.load(Ordering::Relaxed), 0);
+}
+
+/// The head of the answer to a request whose head is this, with 100 bytes of its body.
+async fn head_of_answer(pool: &SpillPool, head: &str) -> String {
+    let (mut ours, theirs) = tokio::io::duplex(1 << 16);
+    let layer = SpillBodyLayer::new(pool.clone()).limit(1000).idle_timeout(Duration::from_secs(5));
+    let service = TowerToHyperService::new(layer.layer(Echo::default()));
+    let server = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(theirs), service);
+    let exchange = async {
+        ours.write_all(format!("{head}\r\nhost: test\r\n\r\n{}", "x".repeat(100)).as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert!(ours.read_buf(&mut answer).await.unwrap() > 0);
+        }
+        drop(ours);
+        String::from_utf8_lossy(&answer).to_ascii_lowercase()
+    };
+    within(async { tokio::join!(server, exchange) }).await.1
+}
+
+/// hyper closes a connection on which the rest of a body would be taken for a request, and does not say so:
+/// the client's next request on it was lost.
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_body_was_not_received_is_said_to_close() {
+    let pool = pool(1 << 20, u64::MAX);
+    for (length, status, closes) in [(1001, "413", true), (900, "408", true), (100, "200", false)] {
+        let head = head_of_answer(&pool, &format!("POST / HTTP/1.1\r\ncontent-length: {length}")).await;
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
+        assert_eq!(head.contains("connection: close"), closes, "{head}");
+    }
+    let long = request("/", Full::new(&[7; 2000][..]));
+    let (mut head, body) = long.into_parts();
+    head.version = Version::HTTP_2; // which knows no such header
+    let layer = SpillBodyLayer::new(pool).limit(1000).layer(Echo::default());
+    let answer = within(layer.oneshot(Request::from_parts(head, body))).await.unwrap();
+    assert!(answer.status() == 413 && !answer.headers().contains_key("connection"));
 }
 
 /// A layer that answers by itself, as those for timeouts and for CORS do, needs a body for that.
