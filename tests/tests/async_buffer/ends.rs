@@ -31,6 +31,8 @@ fn a_late_reader_has_all_that_was_not_freed() {
         first.read_exact(&mut all[..4 * PAGE]).await.unwrap();
         assert_eq!(late.stream_position().await.unwrap(), 7 * PAGE as u64);
         let mut later = writer.reader();
+        assert_eq!(later.position(), 4 * PAGE as u64);
+        later.seek(SeekFrom::Start(0)).await.unwrap();
         let gone = later.read(&mut [0; 10]).await.unwrap_err();
         assert!(matches!(SpillError::of(&gone), Some(SpillError::Passed { .. })), "{gone}");
         later.seek(SeekFrom::Start(5 * PAGE as u64)).await.unwrap();
