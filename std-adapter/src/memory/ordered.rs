@@ -78,6 +78,13 @@ impl<V> Ordered<V> {
             self.blocks[block].try_reserve(1).ok()?;
             return Some((block, at));
         }
+        if at == BLOCK_MAX
+            && let Some(next) = self.blocks.get_mut(block + 1)
+            && next.len() < BLOCK_MAX
+        {
+            next.try_reserve(1).ok()?;
+            return Some((block + 1, 0));
+        }
         self.blocks.try_reserve(1).ok()?;
         // Behind a full block, numbers that rise begin the next one. Elsewhere a full block is cut in two.
         let cut = if at == BLOCK_MAX { BLOCK_MAX } else { BLOCK_MAX / 2 };
@@ -181,5 +188,17 @@ mod tests {
             assert!(!map.is_empty() && map.remove(number).is_some());
         }
         assert!(map.is_empty() && map.last().is_none() && map.from(0).next().is_none());
+    }
+
+    /// Each of the numbers that fell towards a full block got a block of its own: 200,000 of them took 21
+    /// seconds.
+    #[test]
+    fn numbers_that_fall_towards_a_full_block_share_blocks() {
+        let mut map = Ordered::<u64>::default();
+        let rising = 0..BLOCK_MAX as u64;
+        let falling = (1_000..20_000).rev();
+        rising.clone().chain(falling.clone()).for_each(|number| *map.try_insert(number).unwrap() = number);
+        assert!(map.from(0).map(|(number, _)| number).eq(rising.chain(falling.rev())));
+        assert!(map.blocks.len() <= 20_000 / BLOCK_MAX, "{} blocks", map.blocks.len());
     }
 }
