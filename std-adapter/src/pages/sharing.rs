@@ -26,16 +26,16 @@ impl Table {
         if self.resident(index)?.is_segment() {
             return None;
         }
+        self.forget_gone();
+        // One that is listed and then not shared is forgotten as one that is gone.
         if !self.reserve_for_leave(index)
-            || self.shared.try_reserve(1).is_err()
+            || self.shared.try_insert(index).is_none()
             || !can_make_arc::<Resident>()
         {
             return None;
         }
-        self.forget_gone();
         let page = Arc::new(self.remove_resident(index)?);
         self.put(index, Page::Shared(Arc::clone(&page)));
-        self.shared.push_back(index);
         Some(page)
     }
 
@@ -49,8 +49,8 @@ impl Table {
 
     /// Makes page `index` resident again if it is shared, and only referenced here.
     pub(crate) fn end_sharing_if_idle(&mut self, index: u64) {
-        if self.shared_page(index).is_some() && self.try_unshare(index) {
-            self.shared.retain(|shared| *shared != index);
+        if self.shared_page(index).is_some() {
+            self.end_sharing_of(index);
         }
     }
 
@@ -59,48 +59,61 @@ impl Table {
         !self.is_pinned(index) && self.resident(index).is_some()
     }
 
+    /// The next page of the list, in turn.
+    fn next_shared(&mut self) -> Option<u64> {
+        let next = self.shared.from(self.hand).chain(self.shared.from(0)).next();
+        let (index, ()) = next?;
+        self.hand = index + 1;
+        Some(index)
+    }
+
     /// Looks at two of the list, and removes those that were removed from the table. So it has no more than twice what is shared.
     fn forget_gone(&mut self) {
-        for _ in 0..2.min(self.shared.len()) {
-            let next = self.shared.pop_front();
-            self.shared.extend(next.filter(|index| self.shared_page(*index).is_some()));
+        for _ in 0..2 {
+            if let Some(index) = self.next_shared().filter(|index| self.shared_page(*index).is_none()) {
+                self.shared.remove(index);
+            }
         }
     }
 
     /// Makes the shared pages that are only referenced here resident again.
     pub(crate) fn end_sharing(&mut self) {
-        self.end_sharing_of(usize::MAX);
-    }
-
-    /// As [`end_sharing`](Table::end_sharing), for the next so many of them: others each time.
-    fn end_sharing_of(&mut self, looks: usize) {
-        for _ in 0..looks.min(self.shared.len()) {
-            if let Some(index) = self.shared.pop_front().filter(|index| !self.try_unshare(*index)) {
-                self.shared.push_back(index);
-            }
+        let mut at = 0;
+        while let Some((index, ())) = { self.shared.from(at).next() } {
+            self.end_sharing_of(index);
+            at = index + 1;
         }
     }
 
     /// The coldest of the next few resident pages that are sought, and its heat. Skips the window and the pinned page.
     pub(crate) fn coldest(&mut self, is_sought: impl Fn(&Resident) -> bool) -> Option<(u64, u8)> {
-        self.end_sharing_of(LOOKS);
+        let mut first = None;
+        for _ in 0..LOOKS {
+            let Some(index) = self.next_shared().filter(|index| first != Some(*index)) else { break };
+            first = first.or(Some(index));
+            self.end_sharing_of(index);
+        }
         self.map.coldest(self.pinned, &is_sought).or_else(|| {
             self.end_sharing();
             self.map.coldest(self.pinned, is_sought)
         })
     }
 
-    /// Makes page `index` resident if it is only referenced here. Returns whether it is no shared page then.
-    fn try_unshare(&mut self, index: u64) -> bool {
+    /// Makes page `index` resident if it is only referenced here. What is no shared page leaves the list.
+    fn end_sharing_of(&mut self, index: u64) {
         match self.map.page(index) {
-            Some(View::Shared(page)) if Arc::strong_count(page) > 1 => return false,
-            Some(View::Shared(_)) => {}
-            _ => return true, // removed
+            Some(View::Shared(page)) if Arc::strong_count(page) > 1 => return,
+            Some(View::Shared(_)) => {
+                let page = match self.remove(index) {
+                    Page::Shared(page) => Arc::try_unwrap(page).map_or_else(Page::Shared, Page::Resident),
+                    page => page,
+                };
+                self.put(index, page);
+            }
+            _ => {} // removed
         }
-        let Page::Shared(page) = self.remove(index) else { return true };
-        let page = Arc::try_unwrap(page).map_or_else(Page::Shared, Page::Resident);
-        let is_resident = matches!(page, Page::Resident(_));
-        self.put(index, page);
-        is_resident
+        if self.shared_page(index).is_none() {
+            self.shared.remove(index);
+        }
     }
 }

@@ -41,6 +41,7 @@
 //! (loom).
 
 use crate::disk::slots::Slot;
+use crate::memory::ordered::Ordered;
 use crate::memory::page_frame::PageFrame;
 use crate::pages::page::{Location, Page, Stay, View};
 use crate::pages::page_map::PageMap;
@@ -48,7 +49,6 @@ use crate::pages::resident::Resident;
 use crate::pages::sums::Sums;
 use crate::pages::transit::{Outcome, Transit};
 use crate::sync::Arc;
-use std::collections::VecDeque;
 
 /// The page that the cursor stands on. Kept apart from the page map, so that a small operation needs no
 /// lookup.
@@ -85,7 +85,9 @@ pub(crate) struct Table {
     /// The page of the owner's current operation. Reclaiming skips it.
     pub(super) pinned: Option<u64>,
     /// The indices of shared pages.
-    pub(crate) shared: VecDeque<u64>,
+    pub(crate) shared: Ordered<()>,
+    /// Where to look next among them.
+    pub(super) hand: u64,
     /// The checksums of pages that were spilled; empty if the pool keeps none.
     pub(crate) sums: Sums,
 }
@@ -97,7 +99,8 @@ impl Table {
             map: PageMap::default(),
             shift: page_size.trailing_zeros(),
             pinned: None,
-            shared: VecDeque::new(),
+            shared: Ordered::default(),
+            hand: 0,
             sums: Sums::default(),
         }
     }
@@ -310,9 +313,7 @@ impl Table {
             window.resident.len = 0;
             window.stay = Stay::Kept;
         }
-        if self.shared.capacity() > 0 {
-            self.shared = VecDeque::new();
-        }
+        self.shared = Ordered::default();
         // A page without a slot has old sums if its outgrown slot was freed and its transit then failed.
         self.sums.cut(0);
         self.pinned = None;

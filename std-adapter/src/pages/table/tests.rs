@@ -4,6 +4,7 @@ use crate::memory::frame_pool::FramePool;
 use crate::pages::sums::PageSums;
 use crate::pages::transit::Carrier;
 use crate::pages::usage::Usage;
+use std::time::{Duration, Instant};
 
 const PAGE: usize = 8;
 
@@ -437,6 +438,10 @@ fn the_first_frame_stays_when_all_other_pages_are_truncated() {
     assert!(!table.retire() && table.locate(0) == Location::Spilled { slot: slot(1), end: 3 });
 }
 
+fn listed(table: &Table) -> usize {
+    table.shared.from(0).count()
+}
+
 /// All shared pages were looked at for each page that was to leave: a quarter of a gigabyte of lent bytes took longer than the page.
 #[test]
 fn a_few_shared_pages_are_looked_at_for_each_that_leaves_and_all_before_none_is_found() {
@@ -448,28 +453,42 @@ fn a_few_shared_pages_are_looked_at_for_each_that_leaves_and_all_before_none_is_
             table.share(index).unwrap()
         })
         .collect();
-    assert_eq!((table.coldest(|_| true), table.shared.len()), (None, 100));
+    assert_eq!((table.coldest(|_| true), listed(&table)), (None, 100));
     table.put(100, Page::Resident(resident(&frames, b"resident")));
     lent.truncate(10); // 90 are only here now
     for _ in 0..3 {
-        let before = table.shared.len();
+        let before = listed(&table);
         assert!(table.coldest(|_| true).is_some());
-        assert!((6..=16).contains(&(before - table.shared.len())), "up to ten of sixteen are still lent");
+        assert!((6..=16).contains(&(before - listed(&table))), "up to ten of sixteen are still lent");
     }
     table.end_sharing_if_idle(99);
     table.end_sharing_if_idle(0);
     assert!(table.is_unshared_and_unpinned(99) && !table.is_unshared_and_unpinned(0));
     table.end_sharing();
-    assert_eq!(table.shared.len(), 10);
+    assert_eq!(listed(&table), 10);
     drop(lent);
     for index in 200..300 {
         table.put(index, Page::Resident(resident(&frames, b"resident")));
         drop(table.share(index));
         table.remove(index);
-        assert!(table.shared.len() <= 22, "what was removed does not stay in the list");
+        assert!(listed(&table) <= 22, "what was removed does not stay in the list");
     }
     while let Some((index, _)) = table.coldest(|_| true) {
         table.remove_resident(index).unwrap();
     }
     assert!(table.shared.is_empty() && table.next_page(0).is_none());
+}
+
+/// Each page that left took a look at all shared pages, with its content locked: 165 µs with 32,768 of them.
+#[test]
+fn a_shared_page_leaves_at_the_same_cost_however_many_there_are() {
+    let frames = frames();
+    let mut table = Table::new(PAGE);
+    for index in 0..50_000 {
+        table.put(index, Page::Resident(resident(&frames, b"resident")));
+        drop(table.share(index).unwrap());
+    }
+    let start = Instant::now();
+    assert!((0..50_000).all(|index| table.may_leave(index)) && table.shared.is_empty());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
