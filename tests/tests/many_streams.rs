@@ -316,6 +316,49 @@ fn a_long_write_leaves_a_segment_in_its_slot() {
     stream.buffer.check_invariants();
 }
 
+/// A page whose end was a segment took nothing at the disk limit, though all other memory was free: only one
+/// that was whole got what was left of it.
+#[test]
+fn a_segment_gets_what_is_left_of_the_memory_at_the_disk_limit() {
+    const PAGE: usize = 64 << 10;
+    for (checksums, appends) in
+        [(Checksums::Off, true), (Checksums::Off, false), (Checksums::On, true), (Checksums::On, false)]
+    {
+        let builder = SpillPool::builder().memory(1 << 20).page_size(PAGE).disk(16 << 20);
+        let pool = builder.checksums(checksums).store(MemoryStore::new()).build().unwrap();
+        let new = |_| Stream { buffer: pool.buffer(), model: Vec::new(), at: 0 };
+        let mut streams: Vec<_> = (0..65).map(new).collect();
+        for at in (0..2 * PAGE + 20_500).step_by(500) {
+            streams
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, stream)| assert!(stream.write(&content(i, at, 500))));
+        }
+        let mut stream = streams.swap_remove(0);
+        drop(streams);
+        let mut full = Vec::new();
+        for len in [PAGE, 4096] {
+            let spilled = || {
+                let mut buffer = pool.buffer();
+                buffer.write_all(&content(1, 0, len)).unwrap();
+                buffer.spill().is_ok().then_some(buffer)
+            };
+            full.extend(std::iter::from_fn(spilled));
+        }
+        let held = stream.buffer.stats().memory_used;
+        assert!((1..PAGE as u64).contains(&held), "{held} bytes in memory");
+        if appends {
+            (0..40).for_each(|n| assert!(stream.write(&content(2, n * 500, 500)), "piece {n}"));
+        } else {
+            stream.seek(2 * PAGE);
+            assert!(stream.write(&[9; 10]));
+        }
+        stream.assert_content();
+        stream.buffer.check_invariants();
+        pool.check_invariants();
+    }
+}
+
 /// A stream that is empty: of the pool alone, with limits of its own, or with a file of its own in `dir`.
 fn any_stream(random: &mut Random, pool: &SpillPool, page: usize, dir: &Path) -> Stream {
     let buffer = match random.below(4) {

@@ -157,7 +157,7 @@ impl Pager {
         }
         let moved = if appends { self.slide_on(span, data) } else { self.way_to_slot(span.index) };
         match moved {
-            Err(SpillError::DiskLimit { .. }) if !is_segment && self.grow_into_the_rest(span, end) => {
+            Err(SpillError::DiskLimit { .. }) if self.grow_into_the_rest(span, end) => {
                 Ok(Way::Frame(span.part))
             }
             // What has room where it is needs neither memory nor disk.
@@ -219,8 +219,40 @@ impl Pager {
     /// As [`open_in_the_rest`](Pager::open_in_the_rest), for a page in memory with content to `end`, which
     /// cannot leave it to make room for `span`.
     fn grow_into_the_rest(&mut self, span: Span, end: usize) -> bool {
-        let larger = self.find_frame(span.end().max(end), Effort::Spare);
-        larger.map(|larger| self.grow(span.index, larger)).is_some()
+        let Some(larger) = self.find_frame(span.end().max(end), Effort::Spare) else { return false };
+        if self.table(|table| table.resident(span.index).is_some_and(|page| page.is_segment())) {
+            return self.unite(span.index, larger, end);
+        }
+        self.grow(span.index, larger);
+        true
+    }
+
+    /// Brings all of page `index`, a segment with content to `end`, to one frame. Returns false if it cannot
+    /// be read or noted.
+    fn unite(&mut self, index: u64, larger: Frame, end: usize) -> bool {
+        let slot = self.table(|table| table.resident(index).and_then(|page| page.slot));
+        let mut page = Resident::whole(larger, true, slot);
+        let (start, mut done) = (index * self.pool.page_size as u64, 0);
+        while done < end {
+            let room = &mut page.frame.first_mut(end)[done..];
+            match self.read_memory(start + done as u64, room, false) {
+                Ok(read) => done += read,
+                Err(_) => break,
+            }
+        }
+        page.valid = end;
+        let can_slide = done == end && self.table(|table| table.can_slide(index));
+        if !can_slide {
+            self.give_back(page.into_frame());
+            return false;
+        }
+        let segment = self.table(|table| {
+            let segment = table.remove_resident(index);
+            table.open(index, page, false);
+            segment
+        });
+        segment.into_iter().for_each(|segment| self.recycle_frame(segment.into_frame()));
+        true
     }
 
     /// Opens the window at the end of a spilled page, where `span` begins, if that deserves a frame.
