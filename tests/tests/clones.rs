@@ -318,3 +318,34 @@ fn a_rewrite_by_whole_pages_frees_what_nobody_sees_any_more() {
         }
     }
 }
+
+/// A page that was read before it was written to stayed in what the clone had shared: its copy was written
+/// to, and whether it left memory later by a way that knows of what lies below was chance.
+#[test]
+fn pages_that_are_read_and_then_written_to_free_what_nobody_sees_any_more() {
+    const PAGES: usize = 32;
+    for (memory, spread) in [(4 * PAGES, 1), (4 * PAGES, 7), (4, 1), (4, 7)] {
+        let pool = pool(memory * PAGE);
+        let (mut buffer, mut model) = numbered(&pool, PAGES);
+        buffer.spill().unwrap();
+        drop(buffer.try_clone().unwrap());
+        let mut few = [0; 10];
+        for page in (0..PAGES).map(|n| n * spread % PAGES) {
+            for at in [page * PAGE, page * PAGE + 10] {
+                buffer.seek(SeekFrom::Start(at as u64)).unwrap();
+                buffer.read_exact(&mut few).unwrap();
+                assert!(few == model[at..at + 10]);
+            }
+            buffer.seek(SeekFrom::Start((page * PAGE) as u64)).unwrap();
+            buffer.write_all(&[99; 10]).unwrap();
+            model[page * PAGE..][..10].fill(99);
+        }
+        let of_window = 2 * PAGE as u64; // in memory and in its slot
+        let stats = (pool.stats(), buffer.stats());
+        let shared = [stats.0.memory_used - stats.1.memory_used, stats.0.disk_used - stats.1.disk_used];
+        assert!(shared.iter().sum::<u64>() <= of_window, "{shared:?} bytes, with {memory} pages of memory");
+        assert!(content_of(&mut buffer) == model);
+        buffer.check_invariants();
+        pool.check_invariants();
+    }
+}

@@ -52,9 +52,9 @@ impl SpillBuffer {
     ///   clones were made. Each takes 16 bytes of memory, which are not charged.
     /// - A read takes as long as in a buffer that was never cloned, however many clones there are.
     ///
-    /// A shared page that only one of the two still has, and that it has overwritten or cut off, is freed
-    /// when that one writes to it, is cut or cloned next, or is dropped. [`spill`](SpillBuffer::spill) moves
-    /// the pages that a buffer has for itself, not those it shares.
+    /// A shared page that only one of the two still has, and that it has overwritten or cut off, is freed once
+    /// that one goes on to another page; at the latest when it is cut or cloned next, or is dropped.
+    /// [`spill`](SpillBuffer::spill) moves the pages that a buffer has for itself, not those it shares.
     ///
     /// # Errors
     /// [`SpillError::OutOfMemory`] if there is no memory for the second buffer, or for the list of what it sees. Nothing has

@@ -129,6 +129,7 @@ impl Pager {
         span: Span,
         want: usize,
     ) -> Result<(Pinned, Access), SpillError> {
+        self.forget_under_window(Some(span.index));
         // A call at the beginning is probably the first of a pass.
         let continues = offset == self.last_end || offset == 0;
         self.last_end = offset.saturating_add(span.part as u64);

@@ -10,7 +10,8 @@
 //!
 //! A copy has the whole page, as far as the base reaches: so it becomes an ordinary page by being written to.
 //!
-//! Held by: `tests/tests/clones.rs`, `tests/tests/spill_faults`, `std-adapter/src/models/clones.rs` (loom).
+//! Held by: the tests below, `tests/tests/clones.rs`, `tests/tests/spill_faults`,
+//! `std-adapter/src/models/clones.rs` (loom).
 
 use crate::disk::store_access;
 use crate::error::SpillError;
@@ -141,11 +142,27 @@ impl Pager {
         if self.base().is_none() {
             return;
         }
-        self.table(|table| {
-            if let Some(page) = table.resident(index).filter(|page| page.is_copy()) {
-                page.dirty = true;
-            }
+        let is_kept = self.table(|table| {
+            let copy = table.resident(index).filter(|page| page.is_copy());
+            copy.map(|page| page.dirty = true).is_some()
         });
+        if is_kept {
+            self.forget_in_base(index);
+        }
+    }
+
+    /// Frees what the base has of the window, which may have been a copy when it was written to, if the owner
+    /// does not go on with it as page `next`: another buffer that takes its frame does not know of the base.
+    #[inline]
+    pub(crate) fn forget_under_window(&mut self, next: Option<u64>) {
+        if self.base().is_none() {
+            return;
+        }
+        let written = self.table(|table| {
+            let index = table.window_index().filter(|index| Some(*index) != next)?;
+            table.resident(index).filter(|page| page.dirty && page.slot.is_none()).map(|_| index)
+        });
+        written.into_iter().for_each(|index| self.forget_in_base(index));
     }
 
     /// Brings page `index`, of which the base has `len` bytes, from there to a slot in which it can grow. On
@@ -224,5 +241,77 @@ impl Pager {
             let is_made = self.base()?.make_room(bytes, &self.pool);
             if is_made { self.find_frame(bytes, Effort::Spare) } else { None }
         })
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use crate::api::buffer::SpillBuffer;
+    use crate::api::pool::SpillPool;
+    use crate::disk::memory_store::MemoryStore;
+    use crate::pages::resident::Resident;
+    use std::io::{Read, Seek, SeekFrom, Write};
+
+    const PAGE: usize = 4096;
+    const PAGES: usize = 8;
+    /// A page of the buffer's own, in memory.
+    const OWN: u64 = 5 * PAGE as u64;
+
+    /// Small reads that go on with each other make a page the window.
+    fn read_on(buffer: &mut SpillBuffer, at: u64) {
+        buffer.seek(SeekFrom::Start(at)).unwrap();
+        (0..2).for_each(|_| buffer.read_exact(&mut [0; 10]).unwrap());
+    }
+
+    /// How a copy of page 0, which is the window, is written to, and how many pages are the buffer's own
+    /// then.
+    fn write(buffer: &mut SpillBuffer, way: usize) -> usize {
+        buffer.rewind().unwrap();
+        match way {
+            0 => {
+                buffer.write_all(&[9; 10]).unwrap();
+                read_on(buffer, OWN);
+                2
+            }
+            1 => {
+                buffer.write_all(&[9; 10]).unwrap();
+                buffer.pager.close_window();
+                2
+            }
+            2 => {
+                read_on(buffer, OWN);
+                assert_eq!(buffer.pager.write_scattered(&mut 100, &[9; 10]).unwrap().unwrap(), 10);
+                2
+            }
+            _ => {
+                read_on(buffer, OWN);
+                buffer.write_all_at(&[9; 10], PAGE as u64 - 5).unwrap();
+                3
+            }
+        }
+    }
+
+    /// A copy that was written to left what it hides in the base, where nobody else saw it: until the buffer
+    /// itself moved the page out.
+    #[test]
+    fn a_copy_that_is_written_to_frees_what_it_hides() {
+        for way in 0..4 {
+            let builder = SpillPool::builder().memory(64 * PAGE).page_size(PAGE);
+            let pool = builder.store(MemoryStore::new()).build().unwrap();
+            let mut buffer = pool.buffer();
+            buffer.write_all(&[1; PAGES * PAGE]).unwrap();
+            buffer.spill().unwrap();
+            drop(buffer.try_clone().unwrap());
+            buffer.write_all_at(&[2; 10], OWN).unwrap();
+            read_on(&mut buffer, 0);
+            assert!(
+                buffer.pager.table(|table| table.resident(0).is_some_and(|page| Resident::is_copy(page)))
+            );
+            let own = write(&mut buffer, way);
+            let shared = pool.stats().disk_used - buffer.stats().disk_used;
+            assert_eq!(shared, ((PAGES - own) * PAGE) as u64, "way {way}");
+            buffer.check_invariants();
+        }
     }
 }

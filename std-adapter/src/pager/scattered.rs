@@ -59,8 +59,18 @@ impl Pager {
         }
         let (offset, span) = (*position, self.scattered(*position, data.len())?);
         let has_room = |page: &Resident| page.has_frame() && span.end() <= page.frame_end();
-        let written = match self.visit_scattered(span, has_room, |page| page.write(span.at, data))? {
-            Place::Frame => Ok(data.len()),
+        let mut was_copy = false;
+        let write = |page: &mut Resident| {
+            was_copy = page.is_copy();
+            page.write(span.at, data);
+        };
+        let written = match self.visit_scattered(span, has_room, write)? {
+            Place::Frame => {
+                if was_copy {
+                    self.forget_in_base(span.index);
+                }
+                Ok(data.len())
+            }
             Place::Slot(slot) => {
                 let written = self.overwrite(offset, slot.offset + span.at as u64, data);
                 written.map_err(|error| self.fail(None, error))

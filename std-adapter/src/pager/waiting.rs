@@ -306,6 +306,7 @@ impl Pager {
 
     /// Makes the window a page as any other, so that the next access misses it.
     pub(crate) fn close_window(&mut self) {
+        self.forget_under_window(None);
         self.table(|table| {
             // Without memory it stays, and the next write does not wait behind others.
             if let Some(index) = table.window_index().filter(|_| table.reserve_for_open()) {
