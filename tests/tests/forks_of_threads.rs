@@ -10,12 +10,16 @@ use overspill::{
 };
 use overspill_tests::children::{Call, Gate, in_a_child};
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
-use std::sync::Mutex;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Waker};
+use std::sync::{Mutex, mpsc};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::runtime::{Builder, Runtime};
 
 /// One test forks at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -328,6 +332,52 @@ fn a_reader_in_a_child_reads_what_is_there_and_waits_for_no_writer() {
         assert_eq!(waiter.join().unwrap(), LEN);
         assert!(fine);
     });
+}
+
+/// Polls once, as a task of `runtime` does.
+fn polled<T>(runtime: &Runtime, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    let _inside = runtime.enter();
+    poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// A call in a child waited for ever for a job that a thread of its parent was doing. One that was only
+/// queued said that there was no runtime.
+#[test]
+fn a_job_of_the_parent_is_an_error() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    for (call, has_begun) in
+        [Call::Read, Call::Write].into_iter().flat_map(|call| [(call, true), (call, false)])
+    {
+        let runtime = Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let (pool, gate) = pool_of(0);
+        let mut spilled = filled(pool.buffer(), 1);
+        spilled.spill().unwrap();
+        let mut reader = spilled.freeze().reader().into_async();
+        let mut writer = pool.spool().0.into_async();
+        runtime.block_on(writer.write_all(&bytes(2))).unwrap();
+        let (begin, is_to_begin) = mpsc::channel();
+        runtime.spawn_blocking(move || is_to_begin.recv().unwrap());
+        let mut room = [0; 10];
+        let mut poll = |context: &mut Context<'_>| match call {
+            Call::Read => Pin::new(&mut reader).poll_read(context, &mut ReadBuf::new(&mut room)),
+            _ => Pin::new(&mut writer).poll_write(context, &bytes(2)).map_ok(drop),
+        };
+        while polled(&runtime, &mut poll).is_ready() {}
+        let mut child = || {
+            let is_error = |_| match polled(&runtime, &mut poll) {
+                Poll::Ready(Err(error)) => matches!(SpillError::of(&error), Some(SpillError::Forked)),
+                _ => false,
+            };
+            (0..3).all(is_error) && own_pool_works()
+        };
+        if has_begun {
+            gate.forked_during(call, || begin.send(()).unwrap(), child);
+        } else {
+            assert!(in_a_child(&mut child));
+            begin.send(()).unwrap();
+        }
+        runtime.block_on(poll_fn(poll)).unwrap();
+    }
 }
 
 /// What the threads of the last test use at once, and its children.

@@ -231,27 +231,29 @@ impl Pager {
     /// be read or noted.
     fn unite(&mut self, index: u64, larger: Frame, end: usize) -> bool {
         let slot = self.table(|table| table.resident(index).and_then(|page| page.slot));
-        let mut page = Resident::whole(larger, true, slot);
+        let mut page = Resident::fresh(larger).with_slot(slot);
         let (start, mut done) = (index * self.pool.page_size as u64, 0);
         while done < end {
             let room = &mut page.frame.first_mut(end)[done..];
-            match self.read_memory(start + done as u64, room, false) {
+            match self.read_memory(start + done as u64, room) {
                 Ok(read) => done += read,
                 Err(_) => break,
             }
         }
-        page.valid = end;
-        let can_slide = done == end && self.table(|table| table.can_slide(index));
-        if !can_slide {
+        page.len = end;
+        let is_noted = done == end && self.table(|table| table.reserve_for_slide(index));
+        if !is_noted {
             self.give_back(page.into_frame());
             return false;
         }
         let segment = self.table(|table| {
             let segment = table.remove_resident(index);
-            table.open(index, page, false);
+            table.open(index, page, Stay::Kept);
             segment
         });
-        segment.into_iter().for_each(|segment| self.recycle_frame(segment.into_frame()));
+        if let Some(segment) = segment {
+            self.recycle_frame(segment.into_frame());
+        }
         true
     }
 

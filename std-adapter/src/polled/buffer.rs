@@ -22,7 +22,7 @@ use crate::polled::along::{Along, Pass};
 use crate::polled::beside::Beside;
 use crate::polled::blocked::Blocked;
 use crate::polled::job::{Call, Kind, Outcome, Request, Work};
-use crate::polled::runtime::{Runtime, not_run};
+use crate::polled::runtime::{Runtime, not_run, poll_job};
 use crate::pool::offload::Pending;
 use crate::sync::Arc;
 use crate::sync::fork::Lock;
@@ -106,8 +106,7 @@ impl Polled {
             }
         }
         let Some(away) = &mut self.away else { return Poll::Ready(Ok(())) };
-        let (work, result) =
-            ready!(away.pending.poll(context, runtime.number(), &|drain| runtime.spawn(drain)));
+        let (work, result) = ready!(poll_job(&mut away.pending, context, runtime))?;
         let (of, offset) = (away.kind, away.offset);
         self.take_in(work);
         Poll::Ready(match result {

@@ -15,7 +15,7 @@ use crate::disk::store_access::if_resident;
 use crate::error::SpillError;
 use crate::pager::lent_page::LentPart;
 use crate::pager::shared::Shared;
-use crate::polled::runtime::{Runtime, not_run};
+use crate::polled::runtime::{Runtime, not_run, poll_job};
 use crate::pool::offload::Pending;
 use crate::sync::{Arc, AtomicBool, Ordering, try_arc};
 use std::collections::VecDeque;
@@ -135,8 +135,9 @@ impl ReadAhead {
     pub(crate) fn poll(&mut self, context: &Context<'_>, runtime: &impl Runtime) -> Poll<io::Result<bool>> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(false)) };
         self.is_awaited.iter().for_each(|is_awaited| is_awaited.store(true, Ordering::Relaxed));
-        let (_, read) = ready!(reading.poll(context, runtime.number(), &|drain| runtime.spawn(drain)));
+        let read = ready!(poll_job(reading, context, runtime));
         self.reading = None;
+        let (_, read) = read?;
         self.arrived = read.map_err(not_run)??;
         Poll::Ready(Ok(true))
     }

@@ -3,9 +3,11 @@
 //! Held by: the layers in `tests/tests/tidy.rs`, which keep runtimes out of what is below their faces.
 
 use crate::error::SpillError;
-use crate::pool::offload::{Drain, NotRun};
+use crate::pool::offload::{Drain, NotRun, Pending};
+use std::fmt::Debug;
 use std::io;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// What an async face brings.
@@ -23,10 +25,29 @@ pub(crate) trait Runtime {
 /// A future that is ready at some time.
 pub(crate) type Timer = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
+/// Polls a job, whose tasks run in `runtime`: see [`Pending::poll`]. An error if the job was running when
+/// this process was forked: it never ends here.
+pub(crate) fn poll_job<T, R>(
+    job: &mut Pending<T, R>,
+    context: &Context<'_>,
+    runtime: &impl Runtime,
+) -> Poll<io::Result<(T, Result<R, NotRun>)>>
+where
+    T: Send + Debug + 'static,
+    R: Send + Debug + 'static,
+{
+    let polled = job.poll(context, runtime.number(), &|drain| runtime.spawn(drain));
+    if polled.is_pending() && job.is_lost() {
+        return Poll::Ready(Err(SpillError::Forked.into()));
+    }
+    polled.map(Ok)
+}
+
 /// The error of a call whose job was not done.
 pub(crate) fn not_run(reason: NotRun) -> io::Error {
     io::Error::from(match reason {
         NotRun::ShutDown => SpillError::NoRuntime,
+        NotRun::Forked => SpillError::Forked,
         NotRun::Panicked(message) => SpillError::JobPanicked { message },
     })
 }

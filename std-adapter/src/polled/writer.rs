@@ -27,7 +27,7 @@ use crate::pager::waiting::{Blockage, Tried, Wait};
 use crate::polled::blocked::Blocked;
 use crate::polled::held::{Held, Pooled};
 use crate::polled::job::{Kind, Outcome};
-use crate::polled::runtime::{Runtime, not_run};
+use crate::polled::runtime::{Runtime, not_run, poll_job};
 use crate::pool::offload::Pending;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
@@ -152,7 +152,7 @@ impl PolledWriter {
         kind: Kind,
     ) -> Poll<io::Result<()>> {
         let Some((of, pending)) = &mut self.away else { return Poll::Ready(Ok(())) };
-        let (growth, result) = ready!(pending.poll(context, runtime.number(), &|drain| runtime.spawn(drain)));
+        let (growth, result) = ready!(poll_job(pending, context, runtime))?;
         let of = *of;
         self.take_in(growth);
         Poll::Ready(match result {

@@ -15,8 +15,9 @@
 //!   runtime of that waiter, and all waiters are woken for that. If that runtime takes no tasks either, the waiter gets its
 //!   subject back and [`NotRun::ShutDown`].
 //! - Wakers run, and are dropped, with nothing locked.
-//! - A process that was forked once the pool was made runs no jobs of it: it has none of the threads. What a job was working on at
-//!   that moment never comes back there.
+//! - A process that was forked once the pool was made runs no jobs of it: it has none of the threads. What
+//!   was queued at that moment comes back there with [`NotRun::Forked`], and what a job was working on never
+//!   does: see [`Pending::is_lost`].
 //!
 //! The queue knows of a runtime its number: the code that polls a waiter brings that and a function that starts a task, which calls
 //! [`Drain::run`] on a thread that may block, or drops it.
@@ -69,6 +70,8 @@ trait Run: Send + Sync + std::fmt::Debug {
 pub(crate) enum NotRun {
     /// The runtime takes no tasks any more.
     ShutDown,
+    /// This process was forked from the one that has queued it.
+    Forked,
     /// The work has panicked, with this message.
     Panicked(String),
 }
@@ -340,7 +343,8 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         match self.take_back() {
             Some(subject) => {
                 self.offload.forget(Arc::as_ptr(&self.job).cast());
-                Poll::Ready((subject, Err(NotRun::ShutDown)))
+                let is_forked = self.offload.queue.is_inherited();
+                Poll::Ready((subject, Err(if is_forked { NotRun::Forked } else { NotRun::ShutDown })))
             }
             None => Poll::Pending,
         }
