@@ -17,7 +17,7 @@
 //! - In a process that was forked while a peer was inside, [`Owner::check`] says so, and nobody goes in again.
 //!
 //! Held by: `std-adapter/src/models.rs` (loom) with `.ci/weaken-pool`, `tests/tests/pool_stress.rs`,
-//! `tests/tests/tidy.rs` (`unsafe`).
+//! `tests/tests/tidy.rs` (`unsafe`), the test at the end of this file.
 //!
 //! # Protocol
 //!
@@ -157,10 +157,19 @@ impl<T, B> Owner<T, B> {
     }
 
     /// An error if the value cannot be entered any more: this process was forked while a peer, which it has not got, was
-    /// inside or on its way there. Costs a load.
+    /// inside or on its way there. Costs two loads, and one more after a refusal.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), Forked> {
-        if self.shared.claimed.load(Ordering::Relaxed) { self.shared.lock.check() } else { Ok(()) }
+        self.check_if(fences::are_refused())
+    }
+
+    /// The same, if a peer's fence `is_refused` or not.
+    #[inline]
+    fn check_if(&self, is_refused: bool) -> Result<(), Forked> {
+        let shared = &*self.shared;
+        let has_to_say = is_refused && !shared.is_private && !shared.aware.load(Ordering::Relaxed);
+        // What `enter` takes the lock for.
+        if has_to_say || shared.claimed.load(Ordering::Relaxed) { shared.lock.check() } else { Ok(()) }
     }
 
     /// Runs `f` on the value, with exclusive access. If a peer is inside, waits for it to leave.
@@ -382,5 +391,25 @@ impl<T, B> Drop for Claim<'_, T, B> {
     fn drop(&mut self) {
         // Release: an owner that reads this (Acquire) sees all that was done inside.
         self.shared.claimed.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+
+    /// A process that was forked while a peer had the lock and had claimed nothing yet: after a refusal the
+    /// owner looks at no claim and takes the lock, so that the call which had checked before panicked.
+    #[test]
+    fn a_lost_lock_is_an_error_for_an_owner_that_is_to_take_it() {
+        let mut owner = Owner::new(7, ()).unwrap();
+        Arc::get_mut(&mut owner.shared).unwrap().lock = Lock::lost(());
+        assert!(owner.check_if(true).is_err());
+        owner.shared.aware.store(true, Ordering::Relaxed);
+        assert!(owner.check_if(true).is_ok() && owner.check_if(false).is_ok());
+        assert_eq!(owner.with(|value| *value), 7, "no peer was inside");
+        owner.shared.claimed.store(true, Ordering::Relaxed);
+        assert!(owner.check_if(true).is_err() && owner.check_if(false).is_err());
     }
 }

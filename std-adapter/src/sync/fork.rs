@@ -281,21 +281,32 @@ impl<T> Drop for Lock<T> {
     }
 }
 
+/// As in a process that was forked once more than the one that made the lock.
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+impl<T> Lock<T> {
+    pub(crate) fn inherited(value: T) -> Self {
+        let older = here().wrapping_sub(1 << BITS);
+        Lock { born: older, seen: AtomicU32::new(older), inner: ManuallyDrop::new(Mutex::new(value)) }
+    }
+
+    /// One that another thread held.
+    pub(crate) fn lost(value: T) -> Self {
+        let lock = Lock::inherited(value);
+        std::mem::forget(lock.take());
+        lock
+    }
+}
+
 #[cfg(test)]
 #[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
     use std::sync::Arc;
 
-    /// As in a process that was forked once more than the one that made it.
-    fn inherited<T>(value: T) -> Lock<T> {
-        let older = here().wrapping_sub(1 << BITS);
-        Lock { born: older, seen: AtomicU32::new(older), inner: ManuallyDrop::new(Mutex::new(value)) }
-    }
-
     #[test]
     fn a_lock_that_nobody_held_is_adopted_once() {
-        let lock = inherited(1);
+        let lock = Lock::inherited(1);
         assert!(lock.is_inherited());
         assert_eq!(lock.lock_or_adopt(|value| *value += 1).map(|value| *value).ok(), Some(2));
         assert_eq!(lock.lock_or_adopt(|value| *value += 1).map(|value| *value).ok(), Some(2));
@@ -305,7 +316,7 @@ mod tests {
     /// One that was only tried counted as adopted, with all that the parent's threads had left: a load that nobody ends.
     #[test]
     fn a_lock_that_is_tried_is_adopted_too() {
-        let lock = inherited(1);
+        let lock = Lock::inherited(1);
         drop(lock.try_lock_or_adopt(|value| *value += 1));
         assert_eq!(lock.lock_or_adopt(|value| *value += 1).map(|value| *value).ok(), Some(2));
     }
@@ -313,12 +324,11 @@ mod tests {
     #[test]
     fn a_lock_that_was_held_is_lost_and_its_value_stays() {
         let value = Arc::new(());
-        let lost = inherited(Arc::clone(&value));
-        std::mem::forget(lost.take());
+        let lost = Lock::lost(Arc::clone(&value));
         assert!(lost.lock().is_err() && lost.check().is_err() && lost.try_lock().is_none());
         drop(lost);
         assert_eq!(Arc::strong_count(&value), 2, "it may be half changed");
-        let found = inherited(Arc::clone(&value));
+        let found = Lock::inherited(Arc::clone(&value));
         drop(found);
         assert_eq!(Arc::strong_count(&value), 2, "it is dropped");
     }
@@ -327,7 +337,7 @@ mod tests {
     #[test]
     fn what_the_parent_had_just_begun_to_look_at_is_looked_at_again() {
         for is_held in [false, true] {
-            let lock = inherited(());
+            let lock = Lock::inherited(());
             let seen = here().wrapping_sub(1 << BITS) | LOOKING;
             lock.seen.store(seen, Ordering::Relaxed);
             if is_held {
