@@ -36,7 +36,10 @@ struct FreeList {
 impl FreeList {
     /// Runs `f` on the list; `None` if the list is lost.
     fn with<R>(&self, f: impl FnOnce(&mut List) -> R) -> Option<R> {
-        let mut list = self.list.lock().ok()?;
+        let Ok(mut list) = self.list.lock() else {
+            self.bytes.store(0, Ordering::Relaxed); // no call looks for them again
+            return None;
+        };
         let result = f(&mut list);
         self.bytes.store(list.bytes, Ordering::Relaxed);
         Some(result)
@@ -216,5 +219,16 @@ mod tests {
         assert_eq!(left, [2304, 2304, 1280, 256], "too few, so none; none; that of 1024; both of 512");
         lists.trim();
         assert_eq!((lists.bytes(), frames.budget().used()), (0, 0));
+    }
+
+    /// In a forked process, the frames of a lost list were looked for at each need of memory, and nothing
+    /// else was freed for it.
+    #[test]
+    fn a_lost_list_has_no_frames() {
+        let list = FreeList { list: Lock::lost(List::default()), bytes: AtomicU64::new(100) };
+        let lists =
+            FreeLists { lists: [list, FreeList::default(), FreeList::default(), FreeList::default()] };
+        assert!(lists.pop(LEN).is_none());
+        assert_eq!((lists.noted_bytes(), lists.bytes()), (0, 0));
     }
 }
