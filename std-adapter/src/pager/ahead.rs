@@ -11,7 +11,7 @@
 //!   frames the pass then uses over and over.
 //! - Scattered accesses evict no page for one that they see once.
 //!
-//! Held by: `tests/tests/async_buffer/`.
+//! Held by: the tests below, `tests/tests/async_buffer/`.
 
 use crate::disk::slots::{Fit, Slot};
 use crate::error::SpillError;
@@ -215,7 +215,10 @@ impl Pager {
 
     /// Opens the pages from `first` on that are holes, while there are frames for them.
     fn open_ahead(&mut self, first: u64) {
-        for index in first..first.saturating_add(self.pages_ahead() as u64) {
+        // The last page ends at 2^64.
+        let last = u64::MAX >> self.pool.page_size.trailing_zeros();
+        let end = first.saturating_add(self.pages_ahead() as u64).min(last.saturating_add(1));
+        for index in first..end {
             if self.base_bytes(index) > 0 || self.table(|table| table.locate(index)) != Location::Hole {
                 return;
             }
@@ -357,5 +360,46 @@ impl Pager {
             }
         }
         self.count_spills(SpillReason::Evicted, arrived as u64, written);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use crate::api::buffer::SpillBuffer;
+    use crate::api::pool::SpillPool;
+
+    const PAGE: usize = 4096;
+
+    fn buffer() -> SpillBuffer {
+        SpillPool::builder().memory(64 * PAGE).page_size(PAGE).build().unwrap().buffer()
+    }
+
+    /// A page was opened that would begin at 2^64: the buffer's next clone panicked where overflow is
+    /// checked.
+    #[test]
+    fn no_page_is_opened_past_the_last() {
+        let mut buffer = buffer();
+        let last = u64::MAX / PAGE as u64;
+        buffer.pager.last_end = last * PAGE as u64;
+        assert!(buffer.pager.prepare_write(last * PAGE as u64, 10).unwrap());
+        let pages = buffer.pager.table(|table| [0, last, last + 1].map(|from| table.next_page(from)));
+        assert_eq!(pages, [Some(last), Some(last), None]);
+        assert!(buffer.try_clone().unwrap().is_empty());
+        buffer.check_invariants();
+    }
+
+    /// The pages that were opened for a pass which did not come became a source without a byte of content.
+    #[test]
+    fn a_clone_shares_no_page_past_the_end() {
+        let mut buffer = buffer();
+        for len in [0, 10] {
+            buffer.set_len(len).unwrap();
+            assert!(buffer.pager.prepare_write(len, 10).unwrap());
+            let mut clone = buffer.try_clone().unwrap();
+            assert_eq!(clone.len(), len);
+            clone.check_invariants();
+            buffer.check_invariants();
+        }
     }
 }

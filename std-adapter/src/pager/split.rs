@@ -27,6 +27,8 @@ impl Pager {
     pub(crate) fn try_clone(&mut self) -> Result<Pager, SpillError> {
         self.check()?;
         self.end_loan();
+        #[cfg(feature = "tokio")]
+        self.end_ahead();
         self.end_operation(); // a page that was made ready is pinned
         let when_full = self.own_when_full();
         let mut clone = if self.pool.registry.is_some() {
