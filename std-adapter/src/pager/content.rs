@@ -118,11 +118,11 @@ impl State {
             buf.len().min(usize::try_from(self.pager.len.saturating_sub(offset)).unwrap_or(usize::MAX));
         let buf = &mut buf[..want];
         let complete = want.min(self.complete_from(offset));
-        let pager = &mut self.pager;
-        pager.keep_limit();
-        let span = pager.span(offset, buf.len());
+        self.pager.keep_limit();
+        let span = self.pager.span(offset, buf.len());
         let out = &mut buf[..span.part];
-        let (page, access) = pager.access(offset, span, want).inspect_err(|_| pager.end_operation())?;
+        let (page, access) = self.pager.access(offset, span, want).inspect_err(|_| self.end_step())?;
+        let pager = &mut self.pager;
         let step = match pager.source(page, span) {
             // Before a frame is taken for a load.
             Source::Slot { .. } if store_access::is_resident_only() => {
@@ -169,11 +169,15 @@ impl State {
         if readers > 1 && is_read && span.end() == pager.pool.page_size {
             self.finished_pages.note_end(span.index, readers);
         }
-        pager.end_operation();
-        if self.is_open {
-            pager.last_end = pager.len; // it tells whether the writer goes on where it was
-        }
+        self.end_step();
         step
+    }
+
+    fn end_step(&mut self) {
+        self.pager.end_operation();
+        if self.is_open {
+            self.pager.last_end = self.pager.len; // it tells whether the writer goes on where it was
+        }
     }
 
     /// How many bytes from `offset` on lie in pages that are not written to any more.

@@ -13,7 +13,8 @@
 //! has released the lock passes a full fence, and looks whether something is noted. So at least one of the
 //! two sees what the other did.
 //!
-//! Held by: `tests/tests/spool.rs`, `tests/tests/async_buffer/`, `std-adapter/src/models/spool.rs` (loom).
+//! Held by: the test below, `tests/tests/spool.rs`, `tests/tests/async_buffer/`,
+//! `std-adapter/src/models/spool.rs` (loom).
 
 #[cfg(feature = "tokio")]
 use crate::disk::quota::Ticket;
@@ -259,5 +260,38 @@ impl Pager {
         let result = f(self);
         *ticket = self.take_ticket();
         result
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    #[cfg(feature = "tokio")]
+    use crate::{
+        api::pool::SpillPool, disk::store_access::if_resident, pages::page::Page, pages::transit::Transit,
+    };
+
+    /// A reader on an event loop that came to a page in transit left its own place as that of the last
+    /// access: the writer's next append was taken for a scattered one.
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn a_read_that_fails_leaves_the_place_of_the_writer() {
+        const PAGE: usize = 4096;
+        let pool = SpillPool::builder().memory(64 * PAGE).page_size(PAGE).build().unwrap();
+        let (mut writer, _reader) = pool.spool();
+        std::io::Write::write_all(&mut writer, &[1; 2 * PAGE + 10]).unwrap();
+        let content = &writer.shared.content;
+        let moving = content.with_pager(|pager| {
+            pager.table(|table| {
+                let page = table.remove_resident(0).unwrap();
+                let (transit, carrier) = Transit::start(page, 0).unwrap();
+                table.put(0, Page::InTransit(transit));
+                carrier
+            })
+        });
+        assert!(if_resident(|| content.read_at(0, &mut [0; 10])).is_none());
+        assert_eq!(content.with_pager(|pager| pager.last_end).unwrap(), content.len());
+        drop(moving); // it comes back
+        assert_eq!(content.read_at(0, &mut [0; 10]).unwrap(), 10);
     }
 }
