@@ -113,6 +113,7 @@ mod tests {
         survives::<crate::AsyncSpoolWriter>();
         is_usual::<crate::IntoInnerError>();
         is_usual::<crate::FinishError>();
+        is_usual::<crate::AsyncPersistError>();
     };
 
     #[cfg(feature = "http-body")]
@@ -142,6 +143,7 @@ mod tests {
         is_sent(&buffer.clear());
         is_sent(&buffer.run(|_| ()));
         is_sent(&buffer.into_inner());
+        is_sent(&pool.buffer().into_async().persist("name"));
         let (writer, _reader) = pool.spool();
         is_sent(&writer.into_async().finish());
     }

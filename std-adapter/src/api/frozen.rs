@@ -12,6 +12,7 @@ use crate::disk::atomic_file::Existing;
 use crate::error::SpillError;
 use crate::observe::stats::BufferStats;
 use crate::pager::content::Content;
+use crate::pager::export::seek_to;
 use crate::pager::shared::Shared;
 use crate::sync::Arc;
 use std::fmt;
@@ -301,6 +302,7 @@ impl Frozen {
     pub fn to_file(&self) -> Result<File, SpillError> {
         let (file, dir) = unnamed(&self.shared.content.pool)?;
         self.shared.content.copy_range_to(self.start..self.end, &file, &dir)?;
+        seek_to(&file, 0, &dir)?; // writes at offsets move the position on Windows
         Ok(file)
     }
 

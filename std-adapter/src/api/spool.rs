@@ -226,7 +226,8 @@ impl Write for SpoolWriter {
         Ok(())
     }
 
-    /// As std's, in fewer writes: each would wake the readers. What was formatted before an error is written.
+    /// As std's, in fewer writes, of up to 512 bytes: each wakes the readers. What was formatted before an error is written. A `Display`
+    /// that fails is an error of kind `Other`.
     fn write_fmt(&mut self, args: fmt::Arguments<'_>) -> io::Result<()> {
         if let Some(text) = args.as_str() {
             return self.write_all(text.as_bytes());
@@ -280,10 +281,11 @@ impl Pieces<'_> {
 
 impl fmt::Write for Pieces<'_> {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
-        self.write_piece(piece.as_bytes()).map_err(|error| {
-            self.error = Some(error);
-            fmt::Error
-        })
+        // A `Display` may go on after an error: the readers would see a text with a hole.
+        if self.error.is_none() {
+            self.error = self.write_piece(piece.as_bytes()).err();
+        }
+        if self.error.is_none() { Ok(()) } else { Err(fmt::Error) }
     }
 }
 

@@ -96,10 +96,10 @@ where
 {
     /// Collects into `buffer`, from its position on, in place of a new one: into a buffer with [limits of its
     /// own](SpillPool::buffer_builder), or one made [for a path](SpillPool::buffer_for), which becomes a file
-    /// without a copy. Its pool may be another.
+    /// without a copy. Its pool may be another. To be called before the future is polled.
     ///
     /// The [`Collected`] body then has all that the buffer has, what was there before included. A body that
-    /// passes a limit of the buffer's own is refused with status 413. After an error, and when the future is
+    /// passes the buffer's own disk limit is refused with status 413. After an error, and when the future is
     /// dropped, the buffer is dropped too.
     ///
     /// ```

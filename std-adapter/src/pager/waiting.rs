@@ -10,7 +10,7 @@
 //! - A blocking call that fails leaves the queue. While a buffer is in it, or has been refused, its window is closed: a
 //!   write that would not need the queue passes here all the same, and leaves it.
 //! - A call waits only for room below the pool's limit, never below the buffer's own: only the buffer itself
-//!   could free room there, and it is blocked.
+//!   could free room there, and it is blocked; or readers of a spool, for which nothing waits.
 //!
 //! Held by: `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`,
 //! `std-adapter/src/models.rs` (loom).

@@ -101,6 +101,7 @@ impl Pager {
         while let Some(index) = self.table(|table| table.next_page(from)).filter(|index| *index < pages.end) {
             from = index + 1;
             let page = self.table(|table| {
+                table.settle(index); // what has arrived stays in transit until somebody looks
                 if stays && table.locate(index) == Location::InTransit {
                     return Page::Hole;
                 }
@@ -182,6 +183,8 @@ impl Pager {
 #[cfg(not(overspill_loom))]
 mod tests {
     use crate::disk::memory_store::MemoryStore;
+    #[cfg(feature = "tokio")]
+    use crate::disk::store_access::without_store;
     use crate::pager::state::Pager;
     use crate::pool::state::PoolState;
     use crate::sync::Arc;
@@ -215,6 +218,23 @@ mod tests {
         assert_eq!(pager.read_at(5, &mut read).unwrap(), read.len());
         assert_eq!(read, [0; 3 * PAGE]);
         assert_eq!(pager.write_at(0, &[1; PAGE + 1]).unwrap(), PAGE + 1);
+        pager.check_invariants();
+    }
+
+    /// A page that another buffer had moved to the file of the content looked as if it were on its way still. An event loop leaves
+    /// what is, and did not come back to it.
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn a_discard_on_an_event_loop_frees_what_has_arrived_in_an_own_file() {
+        let pool = PoolState::new(4 * PAGE, u64::MAX, PAGE, Box::new(MemoryStore::new()), None);
+        let pool = Arc::new(pool);
+        let (mut pager, mut other) = (Pager::new(&pool), Pager::new(&pool));
+        pager.spill_to_own_file(&std::env::temp_dir());
+        assert_eq!(pager.write_at(0, &[1; 3 * PAGE]).unwrap(), 3 * PAGE);
+        assert_eq!(other.write_at(0, &[2; 3 * PAGE]).unwrap(), 3 * PAGE);
+        assert!(pager.table(|table| table.next_in_transit(0)).is_some(), "no page was reclaimed");
+        without_store(|| pager.discard_pages(0..3));
+        assert_eq!(pager.table(|table| table.next_page(0)), None);
         pager.check_invariants();
     }
 

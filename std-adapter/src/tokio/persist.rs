@@ -6,6 +6,7 @@
 
 use crate::api::persisted::Persisted;
 use crate::disk::atomic_file::Existing;
+use crate::error::text::write_sources;
 use crate::tokio::buffer::AsyncSpillBuffer;
 use std::fmt;
 use std::io;
@@ -17,6 +18,8 @@ impl AsyncSpillBuffer {
     ///
     /// A buffer that was made [for that path](crate::SpillPool::buffer_for) is not copied: its file gets the
     /// name.
+    ///
+    /// A future that is to be spawned needs an owned path, such as a `PathBuf`.
     ///
     /// It takes one of the pool's four tasks for as long as the copy and its sync take: where four files are
     /// saved at once, what else the pool's async buffers have to spill waits for one of them.
@@ -126,9 +129,11 @@ impl AsyncPersistError {
     }
 }
 
+/// `{error:#}` adds the sources.
 impl fmt::Display for AsyncPersistError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the content could not become a file; the buffer still has it")
+        f.write_str("the content could not become a file; the buffer still has it")?;
+        write_sources(self, f)
     }
 }
 

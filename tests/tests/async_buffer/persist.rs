@@ -74,6 +74,7 @@ fn what_is_refused_is_still_there() {
         runtime(1).block_on(async {
             let refused = refused.into_buffer().persist_noclobber(&taken).await.unwrap_err();
             assert_eq!(refused.error().kind(), ErrorKind::AlreadyExists);
+            assert!(format!("{refused:#}").len() > refused.to_string().len(), "with its sources");
             let (error, mut buffer) = refused.into_parts();
             assert_eq!((error.kind(), buffer.position()), (ErrorKind::AlreadyExists, 5));
             buffer.rewind().await.unwrap();
