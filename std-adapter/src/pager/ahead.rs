@@ -50,6 +50,12 @@ impl Pager {
         self.prepare(offset, len, Pager::load_for_read, Pager::load_ahead)
     }
 
+    /// Whether an operation at `offset` goes on where the last one ended, or in the window did.
+    pub(crate) fn goes_on_at(&mut self, offset: u64) -> bool {
+        offset == self.last_end
+            || self.own_table.is_some() && self.table(|table| table.window_end()) == Some(offset)
+    }
+
     /// Makes a page ready by `make`, and those behind it by `go_on` if this is a sequential pass.
     fn prepare(
         &mut self,
@@ -59,7 +65,7 @@ impl Pager {
         go_on: fn(&mut Self, u64),
     ) -> Result<bool, SpillError> {
         self.try_table()?;
-        let continues = offset == self.last_end || offset == 0;
+        let continues = offset == 0 || self.goes_on_at(offset);
         let last_end = self.last_end;
         let span = self.span(offset, len.max(1));
         let made = self.operate(|pager| {

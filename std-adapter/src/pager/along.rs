@@ -126,7 +126,7 @@ impl Pager {
     /// Pages that a pass of writing, which is at `position` in page `index` now, has filled: they are in transit then. `None` if there are
     /// too few; or if memory is not short, or those before them are there still, since then a job has found memory of others.
     pub(crate) fn let_go(&mut self, index: u64, position: u64) -> Option<Departure> {
-        if self.own_table.is_none() || self.base().is_some() || position != self.last_end {
+        if self.own_table.is_none() || self.base().is_some() || !self.goes_on_at(position) {
             return None;
         }
         let most = self.pages_ahead() / 2;
@@ -134,6 +134,7 @@ impl Pager {
             return None;
         }
         self.end_loan();
+        self.last_end = position; // the window ended there, which is closed now
         if self.table(|table| table.window_index()).is_some_and(|window| window < index) {
             self.close_window();
         }
@@ -153,7 +154,8 @@ impl Pager {
     /// Takes back pages that have left, or could not: as spilled, or in memory.
     pub(crate) fn settle_departed(&mut self, departed: Departure) {
         if let Some(table) = &mut self.own_table {
-            departed.settle(table);
+            let counts = departed.settle(table);
+            self.note_io(counts);
         }
         self.end_operation();
     }

@@ -23,7 +23,7 @@ impl Pager {
         data: &[u8],
         wait: &mut Option<Wait>,
     ) -> Option<Result<usize, SpillError>> {
-        match self.inline(|pager| pager.write_once(offset, data))? {
+        match self.inline(offset, |pager| pager.write_once(offset, data))? {
             Ok(taken) => {
                 self.requested.written += taken as u64;
                 self.succeed(wait.take());
@@ -35,14 +35,14 @@ impl Pager {
 
     /// Reads what is in memory from `offset` on, as far as the content reaches. `None` if that is nothing.
     pub(crate) fn read_inline(&mut self, offset: u64, buf: &mut [u8]) -> Option<Result<usize, SpillError>> {
-        let read = self.inline(|pager| pager.read_slow(offset, buf))?;
+        let read = self.inline(offset, |pager| pager.read_slow(offset, buf))?;
         self.requested.read += *read.as_ref().unwrap_or(&0) as u64;
         Some(read)
     }
 
     /// Prepares bytes at `offset` for [`lent_inline`](Pager::lent_inline), and returns how many. `None` if they are not in memory.
     pub(crate) fn lend_inline(&mut self, offset: u64) -> Option<Result<usize, SpillError>> {
-        self.inline(|pager| pager.lend_chunk(offset).map(<[u8]>::len))
+        self.inline(offset, |pager| pager.lend_chunk(offset).map(<[u8]>::len))
     }
 
     /// The `len` bytes that [`lend_inline`](Pager::lend_inline) has prepared, with nothing in between.
@@ -51,12 +51,13 @@ impl Pager {
         if self.has_lent(offset) { self.lent(offset) } else { Ok(&ZEROS[..len.min(ZEROS.len())]) }
     }
 
-    /// Runs `operation` without the store. `None` if it has failed for want of it.
+    /// Runs `operation`, at `offset`, without the store. `None` if it has failed for want of it.
     fn inline<R>(
         &mut self,
+        offset: u64,
         operation: impl FnOnce(&mut Self) -> Result<R, SpillError>,
     ) -> Option<Result<R, SpillError>> {
-        let last_end = self.last_end;
+        let last_end = if self.goes_on_at(offset) { offset } else { self.last_end };
         let result = if_resident(|| operation(self));
         if result.is_none() {
             self.last_end = last_end; // the next attempt continues where this one would have

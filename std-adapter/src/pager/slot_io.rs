@@ -191,6 +191,11 @@ impl Pager {
 
     pub(crate) fn count_io(&mut self, path: IoPath, counts: IoCounts) {
         self.pool.counters.count_io(path, &counts);
+        self.note_io(counts);
+    }
+
+    /// Counts what the pool has counted already.
+    pub(crate) fn note_io(&mut self, counts: IoCounts) {
         // Without memory for the buffer's own counts, the pool's have it.
         if let Some(cold) = self.cold() {
             cold.io = cold.io + counts;

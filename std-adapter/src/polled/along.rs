@@ -13,14 +13,14 @@
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::api::buffer::SpillBuffer;
-use crate::foreign::hold_back;
+use crate::foreign::{contained, hold_back};
 use crate::pager::along::Coming;
 use crate::polled::runtime::Runtime;
 use crate::pool::departure::Departure;
 use crate::pool::offload::Pending;
 use crate::sync::fork::Lock;
 use crate::sync::{Arc, try_arc};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 /// What a pass does, and so what is moved for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,10 +120,12 @@ impl Along {
         if std::mem::replace(&mut self.looked, index) == index {
             return;
         }
-        let context = Context::from_waker(Waker::noop());
-        // Another task may wait for what is under way: its waker stays.
-        while self.jobs[0].as_ref().is_some_and(|(_, job)| job.is_done()) {
-            let _is_taken_in = self.poll_first(buffer, &context, runtime);
+        while let Some((moving, waker)) = self.jobs[0].as_mut().and_then(|(_, job)| job.take_if_done()) {
+            moving.give_to(buffer);
+            self.follow(runtime);
+            if let Some(waker) = waker {
+                let _ = contained(|| waker.wake()); // of another task, which waits for what is here now
+            }
         }
         let is_other = self.jobs[0].as_ref().is_some_and(|(other, _)| *other != pass);
         if is_other || self.jobs[1].is_some() {
@@ -152,7 +154,7 @@ impl Along {
         let submitted = buffer.pager.pool.offload().clone().submit(moving, Moving::run);
         match submitted {
             Ok(mut job) => {
-                job.begin_in_line(runtime.number(), &|drain| runtime.spawn(drain));
+                job.begin_in_line(runtime.number(), &|drain| runtime.spawn(drain), self.is_moving());
                 self.end = end;
                 let free = usize::from(self.is_moving());
                 self.jobs[free] = Some((pass, job));
@@ -174,11 +176,16 @@ impl Along {
             Poll::Pending if job.is_lost() => {}
             Poll::Pending => return Poll::Pending,
         }
+        self.follow(runtime);
+        Poll::Ready(true)
+    }
+
+    /// Makes the second job the first, which has ended.
+    fn follow(&mut self, runtime: &impl Runtime) {
         self.jobs = [self.jobs[1].take(), None];
         if let Some((_, next)) = &mut self.jobs[0] {
-            next.begin_in_line(runtime.number(), &|drain| runtime.spawn(drain));
+            next.begin_in_line(runtime.number(), &|drain| runtime.spawn(drain), true);
         }
-        Poll::Ready(true)
     }
 
     /// Waits until nothing is under way, or only what is for `but`.
@@ -203,7 +210,10 @@ impl Along {
                 moving.give_to(buffer);
             }
         }
-        self.jobs.iter().flatten().next().is_none()
+        if self.jobs[0].is_none() {
+            self.jobs.swap(0, 1); // the first had ended, and the second runs
+        }
+        !self.is_moving()
     }
 
     /// Leaves `buffer`, whose handle is dropped, to a job that moves pages of it, if there is one.

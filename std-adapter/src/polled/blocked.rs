@@ -9,14 +9,14 @@ use std::task::{Context, Poll};
 
 /// A call that a job has found no room for, where the policy is to wait.
 pub(crate) struct Blocked {
-    refused: Blockage,
+    blockage: Blockage,
     /// Of the runtime that has polled last: the next may be another.
     timer: Option<Timer>,
 }
 
 impl Blocked {
-    pub(crate) fn new(refused: Blockage) -> Self {
-        Blocked { refused, timer: None }
+    pub(crate) fn new(blockage: Blockage) -> Self {
+        Blocked { blockage, timer: None }
     }
 
     /// Ready with true if the call is to be tried again, and with false if its time is up: at once if there is a deadline and
@@ -30,13 +30,13 @@ impl Blocked {
         if ticket.is_none_or(|ticket| ticket.poll(context).is_ready()) {
             return Poll::Ready(true);
         }
-        let Some(deadline) = self.refused.deadline() else { return Poll::Pending };
+        let Some(deadline) = self.blockage.deadline() else { return Poll::Pending };
         self.timer = runtime.timer(deadline);
         let is_over = self.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(context).is_ready());
         if is_over { Poll::Ready(false) } else { Poll::Pending }
     }
 
-    pub(crate) fn into_refused(self) -> Blockage {
-        self.refused
+    pub(crate) fn into_blockage(self) -> Blockage {
+        self.blockage
     }
 }

@@ -178,7 +178,7 @@ impl Polled {
             self.blocked = None;
             return Poll::Ready(Ok(()));
         }
-        let refused = self.blocked.take().map(Blocked::into_refused);
+        let refused = self.blocked.take().map(Blocked::into_blockage);
         let error = refused.map(|refused| buffer.pager.give_up(self.wait.take(), refused));
         Poll::Ready(error.map_or(Ok(()), |error| Err(error.into())))
     }

@@ -204,7 +204,7 @@ impl PolledWriter {
         let is_served = ready!(blocked.poll(context, runtime, self.ticket.as_ref()));
         match self.blocked.take() {
             Some((kind, blocked)) if !is_served => {
-                Poll::Ready(self.submit(Request::GiveUp(kind, Some(blocked.into_refused()))))
+                Poll::Ready(self.submit(Request::GiveUp(kind, Some(blocked.into_blockage()))))
             }
             _ => Poll::Ready(Ok(())),
         }

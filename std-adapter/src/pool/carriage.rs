@@ -147,7 +147,7 @@ pub(crate) fn with_room<T>(len: usize) -> Option<Vec<T>> {
 }
 
 impl PoolState {
-    /// Writes pages that are in transit, and ends their transits.
+    /// Writes pages that are in transit, and ends their transits. Returns what was written, which the pool has counted.
     ///
     /// Adds to `frames` the frame of each page that has arrived or is abandoned, and to `first_spills` the
     /// length of each that is the first spilled page of its buffer. A page that cannot be written returns to
@@ -158,7 +158,8 @@ impl PoolState {
         reason: SpillReason,
         frames: &mut Vec<PageFrame>,
         first_spills: &mut Vec<u64>,
-    ) {
+    ) -> IoCounts {
+        let mut counts = IoCounts::default();
         let mut placed = with_room(outgoing.len());
         for outgoing in outgoing {
             let Some(placed) = &mut placed else {
@@ -182,7 +183,7 @@ impl PoolState {
         placed.sort_unstable_by_key(|page| (page.file(), page.start()));
         let mut placed = placed.into_iter();
         while let len @ 1.. = run_len(placed.as_slice()) {
-            let written_to = self.write_run(&placed.as_slice()[..len]);
+            let written_to = self.write_run(&placed.as_slice()[..len], &mut counts);
             // End the transits before the next run: owners may be waiting for them.
             for page in placed.by_ref().take(len) {
                 let has_arrived = page.end() <= written_to;
@@ -200,6 +201,7 @@ impl PoolState {
                 self.return_page(outgoing, frames);
             }
         }
+        counts
     }
 
     /// Adds a frame to `frames`, or recycles it if there is no memory for that.
@@ -213,7 +215,7 @@ impl PoolState {
 
     /// Writes a run of pages in one call of the store, or only the first if there is no memory for more. Returns the offset up to which
     /// the store has them now.
-    fn write_run(&self, run: &[Placed<'_>]) -> u64 {
+    fn write_run(&self, run: &[Placed<'_>], total: &mut IoCounts) -> u64 {
         let Some(first) = run.first() else { return 0 };
         let (store, offset) = (&first.outgoing.donor.backing(self), first.start());
         let mut counts = IoCounts::default();
@@ -229,6 +231,7 @@ impl PoolState {
             transfer::write(store, offset, bytes.as_deref().unwrap_or(first.content()), &mut counts)
         };
         self.counters.count_io(IoPath::Paged, &counts);
+        *total = *total + counts;
         offset + written as u64
     }
 

@@ -15,7 +15,7 @@ use crate::disk::slots::Fit;
 use crate::foreign::hold_back;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::events::Event;
-use crate::observe::stats::SpillReason;
+use crate::observe::stats::{IoCounts, SpillReason};
 use crate::pages::table::Table;
 use crate::pages::transit::Carrier;
 use crate::pool::carriage::{Donor, Outgoing, with_room};
@@ -36,6 +36,7 @@ pub(crate) struct Departure {
     pages: Vec<(u64, Carrier)>,
     /// Where all of them are.
     indices: Range<u64>,
+    counts: IoCounts,
 }
 
 impl Departure {
@@ -62,30 +63,39 @@ impl Departure {
                 }
             }
         }
-        let departure = Departure { pool: Arc::clone(pool), table: peer, own, pages, indices };
+        let departure = Departure {
+            pool: Arc::clone(pool),
+            table: peer,
+            own,
+            pages,
+            indices,
+            counts: IoCounts::default(),
+        };
         Some(departure).filter(|departure| !departure.pages.is_empty())
     }
 
     /// Writes the pages, and recycles their frames. For [`Offload::submit`](crate::pool::offload::Offload::submit).
     pub(crate) fn run(&mut self) {
-        let mut first_spills = with_room(self.pages.len());
+        let (mut first_spills, mut counts) = (with_room(self.pages.len()), IoCounts::default());
         self.end(|pool, outgoing, frames| {
             if let Some(first_spills) = &mut first_spills {
-                pool.write_all_out(outgoing, SpillReason::Evicted, frames, first_spills);
+                counts = pool.write_all_out(outgoing, SpillReason::Evicted, frames, first_spills);
             } else {
                 outgoing.into_iter().for_each(|page| pool.return_page(page, frames));
             }
         });
+        self.counts = counts;
         for bytes in first_spills.into_iter().flatten() {
             self.pool.listeners.notify(Event::FirstSpill { reason: SpillReason::Evicted, bytes });
         }
     }
 
-    /// For the owner, after the job: makes the pages spilled, or resident again.
-    pub(crate) fn settle(mut self, table: &mut OwnTable) {
+    /// For the owner, after the job: makes the pages spilled, or resident again. Returns what was written, which the pool has counted.
+    pub(crate) fn settle(mut self, table: &mut OwnTable) -> IoCounts {
         self.give_up();
         let settle = |table: &mut Table| self.indices.clone().for_each(|index| table.settle(index));
         table.with(settle);
+        self.counts
     }
 
     /// Returns what was not written.

@@ -57,6 +57,18 @@ struct Queue {
     dropped: u64,
 }
 
+/// Which task a job needs, to be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// One of its own.
+    Own,
+    /// One that is about to begin: those that run may do so for long.
+    Free,
+    /// Any: it follows another job, and nothing waits for it.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code))]
+    Any,
+}
+
 /// A job, whatever it works on.
 trait Run: Send + Sync + std::fmt::Debug {
     /// Does the work, unless the subject was taken back, and wakes the waiter.
@@ -97,7 +109,7 @@ struct State<T, R> {
 pub(crate) struct Pending<T: Send + 'static, R: Send + 'static> {
     offload: Arc<Offload>,
     job: Arc<Job<T, R>>,
-    /// It needs no task of its own: see [`begin_in_line`](Pending::begin_in_line).
+    /// See [`begin_in_line`](Pending::begin_in_line).
     in_line: bool,
 }
 
@@ -141,14 +153,18 @@ impl Offload {
         Ok(Pending { offload: Arc::clone(self), job, in_line: false })
     }
 
-    /// Starts a task by `spawn`, in `runtime`, if there are more jobs than tasks that are about to begin there; for a job that is `in_line`,
-    /// only if no task runs or is about to begin there. Returns false if there is no task to wait for, and none has woken the waiters.
-    fn start(self: &Arc<Self>, runtime: u64, spawn: &dyn Fn(Drain), in_line: bool) -> bool {
+    /// Starts a task by `spawn`, in `runtime`, if there are more jobs than tasks that are about to begin there, and a job `needs` one.
+    /// Returns false if there is no task to wait for, and none has woken the waiters.
+    fn start(self: &Arc<Self>, runtime: u64, spawn: &dyn Fn(Drain), needs: Needs) -> bool {
         let dropped = {
             let Ok(mut queue) = self.queue() else { return false };
             let (starting, coming) = (queue.starting_in(runtime), queue.coming(runtime));
-            let most = if in_line { 1 } else { TASKS_MAX };
-            let is_due = queue.jobs.len() > starting && coming < most;
+            let may_start = match needs {
+                Needs::Own => coming < TASKS_MAX,
+                Needs::Free => starting == 0 && coming < TASKS_MAX,
+                Needs::Any => coming == 0,
+            };
+            let is_due = queue.jobs.len() > starting && may_start;
             if !is_due || queue.starting.try_reserve(1).is_err() {
                 // In one look: a task that is gone by the next one may have left a job to begin one for.
                 return coming > 0;
@@ -332,7 +348,8 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         if let Some(done) = self.take_done() {
             return Poll::Ready(done);
         }
-        let goes_on = self.offload.start(runtime, spawn, self.in_line);
+        let needs = if self.in_line { Needs::Free } else { Needs::Own };
+        let goes_on = self.offload.start(runtime, spawn, needs);
         // The task that has run it may have ended since.
         if let Some(done) = self.take_done() {
             return Poll::Ready(done);
@@ -350,14 +367,21 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         }
     }
 
-    /// Has the work begin, without a waker. It is in line then: as many of such jobs as there are need one task, and move what they
-    /// move one after another.
+    /// Has the work begin, without a waker. It may be one of several in line, which want one task: it has it already, if this job
+    /// `follows` another.
     #[cfg(feature = "tokio")]
-    pub(crate) fn begin_in_line(&mut self, runtime: u64, spawn: &dyn Fn(Drain)) {
+    pub(crate) fn begin_in_line(&mut self, runtime: u64, spawn: &dyn Fn(Drain), follows: bool) {
         self.in_line = true;
         if !self.is_done() {
-            self.offload.start(runtime, spawn, true);
+            self.offload.start(runtime, spawn, if follows { Needs::Any } else { Needs::Own });
         }
+    }
+
+    /// The subject, if there is a result, and the waker, which is to be called: somebody else may wait.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn take_if_done(&mut self) -> Option<(T, Option<Waker>)> {
+        let (subject, _result) = self.take_done()?;
+        Some((subject, self.leave().1))
     }
 
     fn take_done(&mut self) -> Option<(T, Result<R, NotRun>)> {

@@ -230,7 +230,7 @@ impl PoolState {
             }
         }
         if let (Some(outgoing), Some(first_spills)) = (outgoing, &mut first_spills) {
-            self.write_all_out(outgoing, reason, &mut frames, first_spills);
+            let _counts = self.write_all_out(outgoing, reason, &mut frames, first_spills); // not the donors' doing
         }
         // Settle returned pages, so that they can be reclaimed again. Skip a table in use: its owner settles
         // them itself.

@@ -1,14 +1,16 @@
 //! A sequential pass that goes on while a job moves pages: those that a reader comes to, and those that a writer has filled.
 
+use super::gated::Gated;
 use super::last_wakers::last_waker;
-use super::servers::{Gated, PAGE, content, pattern};
+use super::servers::{PAGE, content, pattern};
 use super::subject::as_loop;
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore, Faults};
-use overspill::{AsyncSpillBuffer, SpillBuffer, SpillPool};
+use overspill::{AsyncSpillBuffer, MemoryStore, SpillBuffer, SpillPool};
 use std::io::SeekFrom;
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 
@@ -20,6 +22,8 @@ struct Pass {
     buffer: AsyncSpillBuffer,
     position: usize,
     gate: Gate,
+    /// Tells that a call stands before the gate.
+    stands: mpsc::Receiver<()>,
     runtime: Runtime,
 }
 
@@ -67,21 +71,21 @@ impl Pass {
             buffer.read_exact(&mut [0; PAGE]).await.unwrap();
             buffer
         });
-        let mut pass = Pass { pool, buffer, position: PAGE, gate: Gate(gate), runtime };
+        let mut pass = Pass { pool, buffer, position: PAGE, gate: Gate(gate), stands, runtime };
         pass.gate.0.open(false);
         loop {
             assert!(pass.read().is_ready(), "no job has begun before {}", pass.position);
-            if pass.does_a_job_stand(&stands) {
+            if pass.does_a_job_stand() {
                 return pass;
             }
         }
     }
 
     /// Whether a job stands at the gate that has begun before now.
-    fn does_a_job_stand(&self, stands: &mpsc::Receiver<()>) -> bool {
+    fn does_a_job_stand(&self) -> bool {
         let probe = self.runtime.spawn_blocking(|| ());
         while !probe.is_finished() {
-            if stands.try_recv().is_ok() {
+            if self.stands.try_recv().is_ok() {
                 return true;
             }
             std::thread::yield_now();
@@ -114,11 +118,11 @@ impl Pass {
             }
             buffer
         });
-        let mut pass = Pass { pool, buffer, position: begun, gate: Gate(gate), runtime };
+        let mut pass = Pass { pool, buffer, position: begun, gate: Gate(gate), stands, runtime };
         loop {
             pass.gate.0.open(false);
             if pass.write().is_ready() {
-                if pass.does_a_job_stand(&stands) {
+                if pass.does_a_job_stand() {
                     return (pass, faults);
                 }
                 continue;
@@ -130,13 +134,13 @@ impl Pass {
                 pass.buffer.run(|_| ()).await.unwrap();
             });
             pass.position += PAGE;
-            stands.try_iter().for_each(drop);
+            pass.stands.try_iter().for_each(drop);
         }
     }
 
     /// Opens the gate, writes the rest, and returns the buffer.
     fn write_to_the_end(self) -> (SpillPool, SpillBuffer) {
-        let Pass { pool, mut buffer, position, gate, runtime } = self;
+        let Pass { pool, mut buffer, position, gate, runtime, .. } = self;
         gate.0.open(true);
         let buffer = runtime.block_on(async {
             for at in (position..LEN).step_by(PAGE) {
@@ -271,6 +275,83 @@ fn pages_that_the_store_refuses_on_their_way_return() {
         assert!(content(buffer) == pattern(1, 0, LEN), "{failure:?}");
         pool.check_invariants();
     }
+}
+
+/// The first of two jobs had ended, and was forgotten, and the second ran: what waited for both looked for the first, for ever.
+#[test]
+fn an_end_waits_for_the_second_job_once_the_first_has_ended() {
+    let (mut pass, _) = Pass::begin_writing();
+    while pass.write().is_ready() {}
+    let Pass { buffer, position, gate, stands, runtime, .. } = pass;
+    gate.0.let_pass(4); // pages of the first job
+    stands.recv_timeout(Duration::from_secs(20)).expect("no second job");
+    let mut end = pin!(buffer.into_inner());
+    let polled = runtime
+        .block_on(async { as_loop(|| end.as_mut().poll(&mut Context::from_waker(Waker::noop()))).map(drop) });
+    assert!(polled.is_pending());
+    gate.0.open(true);
+    let buffer = runtime.block_on(end).unwrap();
+    assert!(content(buffer) == pattern(1, 0, position));
+}
+
+/// A pass waited for whatever the pool's one task did: another buffer's call, which may wait for the pass.
+#[test]
+fn a_pass_does_not_wait_for_a_call_of_another_buffer() {
+    let pool =
+        SpillPool::builder().memory(32 * PAGE).page_size(PAGE).store(MemoryStore::new()).build().unwrap();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let (mut other, mut buffer) = (pool.buffer().into_async(), pool.buffer().into_async());
+    let (done, is_done) = mpsc::channel();
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let len = 3 * 32 * PAGE;
+    let passes = runtime.block_on(async {
+        let call = other.run(move |_| {
+            let _ = begun.send(());
+            is_done.recv_timeout(Duration::from_secs(20)).is_ok()
+        });
+        let pass = async {
+            has_begun.await.unwrap();
+            for at in (0..len).step_by(PAGE) {
+                buffer.write_all(&pattern(1, at, PAGE)).await.unwrap();
+            }
+            buffer.rewind().await.unwrap();
+            let mut read = Vec::new();
+            buffer.read_to_end(&mut read).await.unwrap();
+            assert!(read == pattern(1, 0, len));
+            done.send(()).unwrap();
+        };
+        tokio::join!(call, pass).0.unwrap()
+    });
+    assert!(passes, "the pass has waited for the call");
+}
+
+/// What left along a pass was counted in the pool alone, and what was requested was not told there.
+#[test]
+fn what_leaves_along_a_pass_is_counted() {
+    let (mut pass, _) = Pass::begin_writing();
+    while pass.write().is_ready() {}
+    let (pool, mut buffer) = pass.write_to_the_end();
+    let (stats, of_pool) = (buffer.stats(), pool.stats());
+    assert_eq!(stats.io.written_bytes, of_pool.io.written_bytes);
+    buffer.check_invariants();
+    let late = LEN as u64 - of_pool.requested.written;
+    assert!(late <= 32 * PAGE as u64, "{late} bytes are not told");
+}
+
+/// Of writes that end with their page, all but the first lay in the window: the next page looked like no pass.
+#[test]
+fn a_pass_of_small_writes_has_its_pages_moved_along() {
+    let pool =
+        SpillPool::builder().memory(32 * PAGE).page_size(PAGE).store(MemoryStore::new()).build().unwrap();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let mut buffer = pool.buffer().into_async();
+    runtime.block_on(async {
+        for at in (0..LEN).step_by(PAGE / 4) {
+            buffer.write_all(&pattern(1, at, PAGE / 4)).await.unwrap();
+        }
+    });
+    let io = pool.stats().io;
+    assert!(io.writes <= (LEN / PAGE / 2) as u64, "a page each time: {io:?}");
 }
 
 /// A job that no runtime runs any more gives its pages back.

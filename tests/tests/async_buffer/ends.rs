@@ -1,7 +1,8 @@
 //! What the ends of a spool know of each other: late readers, what is written, how long a read waits, where
 //! the bytes are.
 
-use super::servers::{Gated, PAGE, pattern};
+use super::gated::Gated;
+use super::servers::{PAGE, pattern};
 use super::spools::{once, pool, spool};
 use super::subject::runtime;
 use overspill::testing::Call;

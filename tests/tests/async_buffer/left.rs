@@ -1,6 +1,7 @@
 //! What a call that was dropped has left, and what comes after it.
 
-use super::servers::{Gated, pattern, wait_in_queue};
+use super::gated::Gated;
+use super::servers::{pattern, wait_in_queue};
 use super::subject::runtime;
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
 use overspill::{

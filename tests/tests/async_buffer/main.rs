@@ -13,6 +13,7 @@ mod disk;
 mod dropped;
 mod ends;
 mod finish;
+mod gated;
 mod last_wakers;
 mod left;
 mod persist;

@@ -1,6 +1,7 @@
 //! Is what is saved off the loop whole, or nothing; and is the buffer still there when it is not?
 
-use super::servers::{Gated, PAGE, pattern};
+use super::gated::Gated;
+use super::servers::{PAGE, pattern};
 use super::spools::{once, pool};
 use super::subject::{Watched, as_loop, runtime};
 use overspill::{AsyncPersistError, AsyncSpillBuffer, MemoryStore, SpillBuffer, SpillError, SpillPool};

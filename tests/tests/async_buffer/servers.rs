@@ -1,14 +1,15 @@
 //! What a server meets: many buffers at once, a runtime that ends, a disk that is full for a while, a limit that is lowered.
 
+use super::gated::Gated;
 use super::subject::{as_loop, runtime};
 use overspill::testing::{Call, FaultPlan, FaultStore};
 use overspill::{AsyncSpillBuffer, MemoryStore, SpillBuffer, SpillError, SpillPool, Store, WhenFull};
 use std::future::poll_fn;
 use std::io::{self, Read, Seek, Write};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
@@ -318,66 +319,11 @@ fn a_sequential_pass_moves_much_with_each_job() {
         }
     });
     let spilled = LEN - (8 << 20);
-    let most = 3 * spilled / (1 << 20) + 24;
+    let most = 4 * spilled / (1 << 20) + 24;
     assert!(waits <= most, "{waits} waits, {most} at most");
     // Half a megabyte each; and the pages that make room for the first of those that are read, one by one.
     let writes = 2 * spilled / (1 << 20) + 40;
     assert!(pool.stats().io.writes <= writes as u64, "{:?}", pool.stats());
-}
-
-/// A store of which the calls of one kind stand still until its gate is open.
-#[derive(Clone, Debug)]
-pub(crate) struct Gated {
-    inner: Arc<MemoryStore>,
-    kind: Call,
-    is_open: Arc<(Mutex<bool>, Condvar)>,
-    standing: mpsc::Sender<()>,
-}
-
-impl Gated {
-    /// A closed gate for reads, and what tells that one stands before it.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<()>) {
-        Gated::of(Call::Read)
-    }
-
-    /// The same for calls of another `kind`: reads or writes.
-    pub(crate) fn of(kind: Call) -> (Self, mpsc::Receiver<()>) {
-        let (standing, stands) = mpsc::channel();
-        (Gated { inner: Arc::default(), kind, is_open: Arc::default(), standing }, stands)
-    }
-
-    fn pass(&self, call: Call) {
-        let mut is_open = self.is_open.0.lock().unwrap();
-        while call == self.kind && !*is_open {
-            let _ = self.standing.send(());
-            is_open = self.is_open.1.wait(is_open).unwrap();
-        }
-    }
-
-    pub(crate) fn open(&self, is_open: bool) {
-        *self.is_open.0.lock().unwrap() = is_open;
-        self.is_open.1.notify_all();
-    }
-}
-
-impl Store for Gated {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.pass(Call::Read);
-        self.inner.read_at(offset, buf)
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        self.pass(Call::Write);
-        self.inner.write_at(offset, data)
-    }
-
-    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.inner.discard(offset, len)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.inner.set_len(len)
-    }
 }
 
 /// A buffer that has clones reads what they share through locks, and waited for a page that another of them was loading: on the
