@@ -65,7 +65,7 @@ impl Pager {
     /// The spilled pages from `from` on that a pass, which is at page `index` now, comes to soon, with frames for them: those of clean pages that it
     /// has left, and while memory is not short spare ones. `None` if there are too few, or checksums are to be compared.
     pub(crate) fn let_come(&mut self, index: u64, from: u64) -> Option<Coming> {
-        if self.own_table.is_none() || self.has_sums() {
+        if self.own_table.is_none() || self.has_sums() || self.check().is_err() {
             return None;
         }
         let most = self.pages_ahead() / 2;
@@ -126,7 +126,8 @@ impl Pager {
     /// Pages that a pass of writing, which is at `position` in page `index` now, has filled: they are in transit then. `None` if there are
     /// too few; or if memory is not short, or those before them are there still, since then a job has found memory of others.
     pub(crate) fn let_go(&mut self, index: u64, position: u64) -> Option<Departure> {
-        if self.own_table.is_none() || self.base().is_some() || !self.goes_on_at(position) {
+        let is_pass = self.goes_on_at(position);
+        if self.own_table.is_none() || self.base().is_some() || !is_pass || self.check().is_err() {
             return None;
         }
         let most = self.pages_ahead() / 2;
@@ -153,6 +154,9 @@ impl Pager {
 
     /// Takes back pages that have left, or could not: as spilled, or in memory.
     pub(crate) fn settle_departed(&mut self, departed: Departure) {
+        if self.check().is_err() {
+            return; // in a forked process, which has not got the table
+        }
         if let Some(table) = &mut self.own_table {
             let counts = departed.settle(table);
             self.note_io(counts);
@@ -163,6 +167,9 @@ impl Pager {
     /// Takes pages in that have come, and gives the frames of the others back. They are loaded again by what needs them, which then
     /// gets the error.
     pub(crate) fn take_in(&mut self, coming: Coming) {
+        if self.check().is_err() {
+            return std::mem::forget(coming); // in a forked process: its frames are lost
+        }
         if coming.counts != IoCounts::default() {
             self.count_io(IoPath::Paged, coming.counts);
         }

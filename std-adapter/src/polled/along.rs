@@ -153,8 +153,8 @@ impl Along {
         let moving = Moving { pages: Some(pages), heir };
         let submitted = buffer.pager.pool.offload().clone().submit(moving, Moving::run);
         match submitted {
-            Ok(mut job) => {
-                job.begin_in_line(runtime.number(), &|drain| runtime.spawn(drain), self.is_moving());
+            Ok(job) => {
+                job.begin(runtime.number(), &|drain| runtime.spawn(drain), self.is_moving());
                 self.end = end;
                 let free = usize::from(self.is_moving());
                 self.jobs[free] = Some((pass, job));
@@ -183,12 +183,12 @@ impl Along {
     /// Makes the second job the first, which has ended.
     fn follow(&mut self, runtime: &impl Runtime) {
         self.jobs = [self.jobs[1].take(), None];
-        if let Some((_, next)) = &mut self.jobs[0] {
-            next.begin_in_line(runtime.number(), &|drain| runtime.spawn(drain), true);
+        if let Some((_, next)) = &self.jobs[0] {
+            next.begin(runtime.number(), &|drain| runtime.spawn(drain), true);
         }
     }
 
-    /// Waits until nothing is under way, or only what is for `but`.
+    /// Waits until nothing is under way, or only what is for `but`. What has not begun does not: its task may wait for this buffer.
     pub(crate) fn poll_all(
         &mut self,
         buffer: &mut SpillBuffer,
@@ -196,6 +196,7 @@ impl Along {
         runtime: &impl Runtime,
         but: Option<Pass>,
     ) -> Poll<()> {
+        self.take_back(buffer, but);
         while self.jobs.iter().flatten().any(|(pass, _)| Some(*pass) != but) {
             ready!(self.poll_first(buffer, context, runtime));
         }
@@ -204,8 +205,15 @@ impl Along {
 
     /// Takes back what has not begun to move. Returns false if some has.
     pub(crate) fn forget(&mut self, buffer: &mut SpillBuffer) -> bool {
+        self.take_back(buffer, None);
+        !self.is_moving()
+    }
+
+    /// Takes back what has not begun to move, or has ended, but for what is for `but`.
+    fn take_back(&mut self, buffer: &mut SpillBuffer, but: Option<Pass>) {
         for job in self.jobs.iter_mut().rev() {
-            if let Some(moving) = job.as_mut().and_then(|(_, job)| job.take_back()) {
+            let other = job.as_mut().filter(|(pass, _)| Some(*pass) != but);
+            if let Some(moving) = other.and_then(|(_, job)| job.take_back()) {
                 *job = None;
                 moving.give_to(buffer);
             }
@@ -213,7 +221,6 @@ impl Along {
         if self.jobs[0].is_none() {
             self.jobs.swap(0, 1); // the first had ended, and the second runs
         }
-        !self.is_moving()
     }
 
     /// Leaves `buffer`, whose handle is dropped, to a job that moves pages of it, if there is one.

@@ -109,9 +109,12 @@ impl Polled {
             if self.pay()? {
                 continue;
             }
+            let is_pass = self.is_pass();
             if let Some(read) = self.read_here(buf)? {
                 self.advance(read);
-                self.go_on(Pass::Reading, runtime);
+                if is_pass {
+                    self.go_on(Pass::Reading, runtime);
+                }
                 return Poll::Ready(Ok(read));
             }
             if ready!(self.poll_first(context, runtime)) {
@@ -125,6 +128,12 @@ impl Polled {
     fn submit_read(&mut self, len: usize) -> io::Result<()> {
         let beside = self.ready == Some((Kind::Read, self.position));
         self.submit(Request::Read { offset: self.position, len, beside })
+    }
+
+    /// Whether the operation at the position is probably one of a sequential pass.
+    fn is_pass(&mut self) -> bool {
+        let position = self.position;
+        position == 0 || self.home.as_mut().is_some_and(|buffer| buffer.pager.goes_on_at(position))
     }
 
     /// Has what a pass comes to next, or has filled, moved while it goes on.
@@ -206,7 +215,9 @@ impl Polled {
                 Some(Source::Beside) => return Poll::Ready(Ok(self.beside.from(self.position))),
                 Some(Source::Zeros(most)) => return Poll::Ready(Ok(&ZEROS[..most.min(ZEROS.len())])),
                 Some(Source::Buffer(most)) => {
-                    self.go_on(Pass::Reading, runtime);
+                    if self.is_pass() {
+                        self.go_on(Pass::Reading, runtime);
+                    }
                     let lent = self.home.as_mut().and_then(|buffer| buffer.pager.lend_inline(self.position));
                     if let Some(len) = lent.transpose()? {
                         return Poll::Ready(Ok(self.lent(len.min(most))?));

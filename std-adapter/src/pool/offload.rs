@@ -62,8 +62,6 @@ struct Queue {
 enum Needs {
     /// One of its own.
     Own,
-    /// One that is about to begin: those that run may do so for long.
-    Free,
     /// Any: it follows another job, and nothing waits for it.
     #[cfg_attr(not(feature = "tokio"), expect(dead_code))]
     Any,
@@ -109,8 +107,6 @@ struct State<T, R> {
 pub(crate) struct Pending<T: Send + 'static, R: Send + 'static> {
     offload: Arc<Offload>,
     job: Arc<Job<T, R>>,
-    /// See [`begin_in_line`](Pending::begin_in_line).
-    in_line: bool,
 }
 
 impl Offload {
@@ -150,7 +146,7 @@ impl Offload {
             }
             queue.jobs.push_back(Arc::clone(&job) as Arc<dyn Run>);
         }
-        Ok(Pending { offload: Arc::clone(self), job, in_line: false })
+        Ok(Pending { offload: Arc::clone(self), job })
     }
 
     /// Starts a task by `spawn`, in `runtime`, if there are more jobs than tasks that are about to begin there, and a job `needs` one.
@@ -161,7 +157,6 @@ impl Offload {
             let (starting, coming) = (queue.starting_in(runtime), queue.coming(runtime));
             let may_start = match needs {
                 Needs::Own => coming < TASKS_MAX,
-                Needs::Free => starting == 0 && coming < TASKS_MAX,
                 Needs::Any => coming == 0,
             };
             let is_due = queue.jobs.len() > starting && may_start;
@@ -348,8 +343,7 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         if let Some(done) = self.take_done() {
             return Poll::Ready(done);
         }
-        let needs = if self.in_line { Needs::Free } else { Needs::Own };
-        let goes_on = self.offload.start(runtime, spawn, needs);
+        let goes_on = self.offload.start(runtime, spawn, Needs::Own);
         // The task that has run it may have ended since.
         if let Some(done) = self.take_done() {
             return Poll::Ready(done);
@@ -367,11 +361,9 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         }
     }
 
-    /// Has the work begin, without a waker. It may be one of several in line, which want one task: it has it already, if this job
-    /// `follows` another.
+    /// Has the work begin, without a waker. If it `follows` another job, the task of that one comes to it.
     #[cfg(feature = "tokio")]
-    pub(crate) fn begin_in_line(&mut self, runtime: u64, spawn: &dyn Fn(Drain), follows: bool) {
-        self.in_line = true;
+    pub(crate) fn begin(&self, runtime: u64, spawn: &dyn Fn(Drain), follows: bool) {
         if !self.is_done() {
             self.offload.start(runtime, spawn, if follows { Needs::Any } else { Needs::Own });
         }

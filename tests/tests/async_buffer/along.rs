@@ -6,6 +6,7 @@ use super::servers::{PAGE, content, pattern};
 use super::subject::as_loop;
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore, Faults};
 use overspill::{AsyncSpillBuffer, MemoryStore, SpillBuffer, SpillPool};
+use std::future::poll_fn;
 use std::io::SeekFrom;
 use std::pin::pin;
 use std::sync::mpsc;
@@ -323,6 +324,69 @@ fn a_pass_does_not_wait_for_a_call_of_another_buffer() {
         tokio::join!(call, pass).0.unwrap()
     });
     assert!(passes, "the pass has waited for the call");
+}
+
+/// What a pass comes to was to be read by a task that other buffers' calls had taken, and they waited for this buffer: which waited for
+/// that, to write to a page in memory.
+#[test]
+fn what_needs_no_store_waits_for_no_job_that_has_not_begun() {
+    let pool =
+        SpillPool::builder().memory(32 * PAGE).page_size(PAGE).store(MemoryStore::new()).build().unwrap();
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut buffer = pool.buffer().into_async();
+        buffer.write_all(&pattern(1, 0, LEN)).await.unwrap();
+        buffer.run(|buffer| buffer.spill()).await.unwrap().unwrap();
+        buffer.rewind().await.unwrap();
+        let mut page = vec![0; PAGE];
+        buffer.read_exact(&mut page).await.unwrap();
+
+        let mut others: Vec<_> = (0..4).map(|_| pool.buffer().into_async()).collect();
+        let mut calls = Vec::new();
+        for other in &mut others {
+            let ((done, is_done), (begun, has_begun)) =
+                (mpsc::channel::<()>(), tokio::sync::oneshot::channel());
+            let mut call = Box::pin(other.run(move |_| {
+                let _ = begun.send(());
+                is_done.recv_timeout(Duration::from_secs(20)).expect_err("nothing is sent")
+            }));
+            assert!(poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await.is_pending());
+            has_begun.await.unwrap();
+            calls.push((call, done));
+        }
+        for _ in 0..6 {
+            buffer.read_exact(&mut page).await.unwrap();
+        }
+        let at = buffer.position() - 2 * PAGE as u64;
+        buffer.seek(SeekFrom::Start(at)).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(15), buffer.write_all(b"x")).await.unwrap().unwrap();
+        for (call, done) in calls {
+            drop(done);
+            assert_eq!(call.await.unwrap(), mpsc::RecvTimeoutError::Disconnected);
+        }
+    });
+}
+
+/// A read anywhere counted as one of a pass: each had the pages behind it read, and those before it evicted for them.
+#[test]
+fn scattered_reads_have_nothing_moved_along() {
+    let pool =
+        SpillPool::builder().memory(64 * PAGE).page_size(PAGE).store(MemoryStore::new()).build().unwrap();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let mut buffer = pool.buffer().into_async();
+    runtime.block_on(async {
+        buffer.write_all(&pattern(1, 0, LEN)).await.unwrap();
+        buffer.run(|buffer| buffer.spill()).await.unwrap().unwrap();
+        for number in 1..=20 {
+            let at = (number * 37 % (LEN / PAGE)) * PAGE + 100;
+            buffer.seek(SeekFrom::Start(at as u64)).await.unwrap();
+            let mut read = [0; 100];
+            buffer.read_exact(&mut read).await.unwrap();
+            assert!(read[..] == pattern(1, at, 100));
+        }
+    });
+    let reads = pool.stats().io.reads;
+    assert!(reads <= 20, "{reads} reads for twenty");
 }
 
 /// What left along a pass was counted in the pool alone, and what was requested was not told there.
