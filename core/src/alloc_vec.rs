@@ -10,6 +10,7 @@ use embedded_io::ErrorKind;
 
 /// A vector did not grow: the allocator refused, or the write began past the end. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct AllocError {
     /// The length that the content would have needed, in bytes.
@@ -69,3 +70,12 @@ impl Medium for Vec<u8> {
         Ok(())
     }
 }
+
+/// What calls of a cursor and of a ring return can be logged: what `defmt::unwrap!` asks for.
+#[cfg(all(test, feature = "defmt"))]
+const _: () = {
+    const fn is_format<T: defmt::Format>() {}
+    is_format::<AllocError>();
+    is_format::<embedded_io::ReadExactError<AllocError>>();
+    is_format::<embedded_io::SeekFrom>();
+};

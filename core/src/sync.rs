@@ -1,16 +1,34 @@
 //! All atomics come from here, so that the code that ships is the code that loom explores.
 //!
-//! Three sources behind the same names: `core` by default; `portable-atomic` behind the feature of that
-//! name, for targets without compare-and-swap; loom under `--cfg overspill_loom`, for the models only.
+//! Three sources behind the same names: `core` by default; `portable-atomic` behind the feature of that name, for what is
+//! swapped on targets without compare-and-swap; loom under `--cfg overspill_loom`, for the models only.
+//!
+//! What is never swapped is loaded and stored by the processor on all targets but those of 16 bits. Of `portable-atomic` each
+//! load would be a critical section too, with its feature of that name: three of them for a byte that is pushed, and a wait for
+//! the other core where there is one.
 //!
 //! Held by: `core/tests/loom_ring.rs`, whose models it is for.
 
-#[cfg(all(not(overspill_loom), not(feature = "portable-atomic")))]
+#[cfg(all(not(overspill_loom), not(all(feature = "portable-atomic", target_pointer_width = "16"))))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, fence};
 #[cfg(overspill_loom)]
 pub(crate) use modelled::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, fence};
-#[cfg(all(not(overspill_loom), feature = "portable-atomic"))]
+#[cfg(all(not(overspill_loom), feature = "portable-atomic", target_pointer_width = "16"))]
 pub(crate) use portable_atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, fence};
+
+/// What is swapped.
+#[cfg(all(not(overspill_loom), not(feature = "portable-atomic")))]
+pub(crate) use core::sync::atomic::AtomicBool as SwapBool;
+#[cfg(all(feature = "async", not(overspill_loom), not(feature = "portable-atomic")))]
+pub(crate) use core::sync::atomic::AtomicU8 as SwapU8;
+#[cfg(overspill_loom)]
+pub(crate) use modelled::AtomicBool as SwapBool;
+#[cfg(all(feature = "async", overspill_loom))]
+pub(crate) use modelled::AtomicU8 as SwapU8;
+#[cfg(all(not(overspill_loom), feature = "portable-atomic"))]
+pub(crate) use portable_atomic::AtomicBool as SwapBool;
+#[cfg(all(feature = "async", not(overspill_loom), feature = "portable-atomic"))]
+pub(crate) use portable_atomic::AtomicU8 as SwapU8;
 
 pub(crate) use core::sync::atomic::Ordering;
 

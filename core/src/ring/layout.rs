@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | [`Packed`] | 12 | microcontrollers (the default) |
 //! | [`Padded`] | two cache lines | threads on machines with caches |
-//! | [`HighWater`] | 4 more | knowing how close to full it came |
-//! | `Waking` (feature `async`) | 48 more | wake-ups |
+//! | [`HighWater`] | 4 more; a cache line around [`Padded`] | knowing how close to full it came |
+//! | `Waking` (feature `async`) | 48 more; a cache line around [`Padded`] | wake-ups |
 //!
 //! They nest: `HighWater<Waking<Padded>>`.
 //!
@@ -15,7 +15,7 @@
 use super::shared::{GONE, SealedLayout, Shared};
 #[cfg(feature = "async")]
 use super::wake::Waiters;
-use crate::sync::{AtomicBool, AtomicU8, AtomicUsize, const_fn};
+use crate::sync::{AtomicU8, AtomicUsize, SwapBool, const_fn};
 
 /// How the indices of a ring lie in memory, and what else is kept beside them. Chosen by type, at no cost at run time.
 pub trait Layout: SealedLayout {}
@@ -45,7 +45,7 @@ pub struct PackedShared {
     read: AtomicUsize,
     write_state: AtomicU8,
     read_state: AtomicU8,
-    splitting: AtomicBool,
+    splitting: SwapBool,
 }
 
 impl PackedShared {
@@ -56,7 +56,7 @@ impl PackedShared {
                 read: AtomicUsize::new(0),
                 write_state: AtomicU8::new(GONE),
                 read_state: AtomicU8::new(GONE),
-                splitting: AtomicBool::new(false),
+                splitting: SwapBool::new(false),
             }
         }
     }
@@ -90,7 +90,7 @@ impl Shared for PackedShared {
     }
 
     #[inline(always)]
-    fn splitting(&self) -> &AtomicBool {
+    fn splitting(&self) -> &SwapBool {
         &self.splitting
     }
 }
@@ -112,7 +112,7 @@ struct Line<T>(T);
 struct WriterLine {
     write: AtomicUsize,
     state: AtomicU8,
-    splitting: AtomicBool,
+    splitting: SwapBool,
 }
 
 struct ReaderLine {
@@ -132,7 +132,7 @@ impl PaddedShared {
                 writer: Line(WriterLine {
                     write: AtomicUsize::new(0),
                     state: AtomicU8::new(GONE),
-                    splitting: AtomicBool::new(false),
+                    splitting: SwapBool::new(false),
                 }),
                 reader: Line(ReaderLine { read: AtomicUsize::new(0), state: AtomicU8::new(GONE) }),
             }
@@ -168,7 +168,7 @@ impl Shared for PaddedShared {
     }
 
     #[inline(always)]
-    fn splitting(&self) -> &AtomicBool {
+    fn splitting(&self) -> &SwapBool {
         &self.writer.0.splitting
     }
 }
@@ -199,13 +199,14 @@ macro_rules! forward_parts {
         }
 
         #[inline(always)]
-        fn splitting(&self) -> &AtomicBool {
+        fn splitting(&self) -> &SwapBool {
             self.inner.splitting()
         }
     };
 }
 
-/// Keeps a high-water mark: the most bytes that were ever in the ring at once.
+/// Keeps a high-water mark: the most bytes that were ever in the ring at once. It is never too low; bytes that are read during
+/// the write that raises it may be counted.
 ///
 /// Costs a load of the read index at each write, which on machines with caches may come from another core.
 #[derive(Debug)]

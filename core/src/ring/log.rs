@@ -31,7 +31,7 @@ use super::errors::{BufferTooShort, Lost, PopError, RecordTooLong};
 #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
 use super::shared::open_once;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, const_fn, fence};
+use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, SwapBool, const_fn, fence};
 
 /// The number of bytes in a word.
 const WORD: usize = size_of::<u32>();
@@ -73,7 +73,7 @@ pub struct LogRing<const WORDS: usize> {
     producer_open: AtomicBool,
     consumer_open: AtomicBool,
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
-    splitting: AtomicBool,
+    splitting: SwapBool,
     read: Read,
     words: [AtomicU32; WORDS],
 }
@@ -123,7 +123,7 @@ impl<const WORDS: usize> LogRing<WORDS> {
             producer_open: AtomicBool::new(false),
             consumer_open: AtomicBool::new(false),
             #[cfg(any(target_has_atomic = "8", feature = "portable-atomic"))]
-            splitting: AtomicBool::new(false),
+            splitting: SwapBool::new(false),
             read: Read::new(),
             words: [const { AtomicU32::new(0) }; WORDS],
         }
@@ -142,7 +142,7 @@ impl<const WORDS: usize> LogRing<WORDS> {
             bytes: AtomicUsize::new(0),
             producer_open: AtomicBool::new(false),
             consumer_open: AtomicBool::new(false),
-            splitting: AtomicBool::new(false),
+            splitting: SwapBool::new(false),
             read: Read::new(),
             words: core::array::from_fn(|_| AtomicU32::new(0)),
         }

@@ -5,7 +5,7 @@
 #[cfg(feature = "async")]
 use super::wake::Waiters;
 use crate::sync::Ordering::{Relaxed, Release};
-use crate::sync::{AtomicBool, AtomicU8, AtomicUsize};
+use crate::sync::{AtomicU8, AtomicUsize, SwapBool};
 
 /// The state of an end that accesses nothing of the ring any more. A ring is whole while both are gone, as at first: of
 /// zeros, so that a static ring takes no room in the program's image.
@@ -34,7 +34,7 @@ pub(crate) fn leave(state: &AtomicU8, wake: impl FnOnce()) {
 /// but gets `None`.
 #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
 pub(crate) fn open_once<T>(
-    splitting: &AtomicBool,
+    splitting: &SwapBool,
     is_whole: impl Fn() -> bool,
     open: impl FnOnce() -> T,
 ) -> Option<T> {
@@ -73,7 +73,7 @@ pub trait Shared: Send + Sync {
     /// What the read end has come to. Stored by the read end, and as the ring is split.
     fn read_state(&self) -> &AtomicU8;
     /// Whether a call of `try_split` is looking whether the ring is whole.
-    fn splitting(&self) -> &AtomicBool;
+    fn splitting(&self) -> &SwapBool;
 
     /// The high-water mark in bytes, if the layout has one. Stored by the write end.
     #[inline(always)]

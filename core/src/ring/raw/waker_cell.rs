@@ -9,7 +9,7 @@
 use core::task::Waker;
 
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::{AtomicU8, Cell, const_fn};
+use crate::sync::{Cell, SwapU8, const_fn};
 
 /// Says that a slot, the second one or the first, has the waker to be woken. At most one of the two is set.
 const fn offered(second: bool) -> u8 {
@@ -34,7 +34,7 @@ const fn taken(second: bool) -> u8 {
 /// A `wake` that meets a `register` finds nothing offered, or takes the previous waker. In both cases the waiting end
 /// needs no wake-up: it loads the other's index after `register`, and finds what that `wake` was about (`wake.rs`).
 pub(crate) struct WakerCell {
-    state: AtomicU8,
+    state: SwapU8,
     first: Cell<Option<Waker>>,
     second: Cell<Option<Waker>>,
 }
@@ -47,7 +47,7 @@ unsafe impl Send for WakerCell {}
 impl WakerCell {
     const_fn! {
         pub(crate) fn new() -> Self {
-            WakerCell { state: AtomicU8::new(0), first: Cell::new(None), second: Cell::new(None) }
+            WakerCell { state: SwapU8::new(0), first: Cell::new(None), second: Cell::new(None) }
         }
     }
 
