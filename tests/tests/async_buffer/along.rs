@@ -171,17 +171,22 @@ fn a_pass_reads_on_while_the_next_pages_come() {
     });
 }
 
-/// The pages' slots would be freed, and used again, while they are read.
-#[test]
-fn a_buffer_that_is_dropped_while_pages_come_is_freed_when_they_have() {
-    let pass = Pass::begin();
+/// Drops the buffer of a pass whose jobs stand still, and lets them end. Returns what was used of the disk in between.
+fn drop_before_its_jobs_end(pass: Pass) -> u64 {
     as_loop(|| drop(pass.buffer));
-    assert_eq!(pass.pool.stats().disk_used, LEN as u64);
+    let used = pass.pool.stats().disk_used;
     pass.gate.0.open(true);
     drop(pass.runtime); // waits for the job
     let stats = pass.pool.stats();
     assert_eq!((stats.memory_used, stats.disk_used, stats.buffers), (0, 0, 0));
     pass.pool.check_invariants();
+    used
+}
+
+/// The pages' slots would be freed, and used again, while they are read.
+#[test]
+fn a_buffer_that_is_dropped_while_pages_come_is_freed_when_they_have() {
+    assert_eq!(drop_before_its_jobs_end(Pass::begin()), LEN as u64);
 }
 
 /// A job reads a slot; what changes its page waits.
@@ -225,12 +230,7 @@ fn a_pass_writes_on_while_the_pages_behind_it_go() {
 fn a_buffer_that_is_dropped_while_pages_go_is_freed_when_they_have() {
     let (mut pass, _) = Pass::begin_writing();
     while pass.write().is_ready() {}
-    as_loop(|| drop(pass.buffer));
-    pass.gate.0.open(true);
-    drop(pass.runtime); // waits for the job
-    let stats = pass.pool.stats();
-    assert_eq!((stats.memory_used, stats.disk_used, stats.buffers), (0, 0, 0));
-    pass.pool.check_invariants();
+    assert!(drop_before_its_jobs_end(pass) > 0);
 }
 
 /// The bytes are in a frame that the job has, and the page is not to be had.
