@@ -194,6 +194,7 @@ impl Parts {
 
     /// Bytes of the blocks of cut slots that are not in use, some of which are being discarded.
     #[cfg(test)]
+    #[cfg(not(overspill_loom))]
     pub(crate) fn unused_bytes(&self) -> u64 {
         self.cuts.iter().map(|cut| bytes((mask(0, self.count) & !cut.used).count_ones())).sum()
     }

@@ -26,6 +26,11 @@ impl<V> Default for Ordered<V> {
 }
 
 impl<V> Ordered<V> {
+    /// Whether it has memory: numbers, or room for some that are gone.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.blocks.capacity() > 0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }

@@ -2,7 +2,7 @@
 
 use super::explore;
 use crate::pool::thread_place::{Endings, ThreadPlace, look, take_all};
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::{Arc, AtomicBool, Ordering, fences};
 use loom::thread;
 
 const KEY: usize = 7;
@@ -40,7 +40,8 @@ fn nothing_is_left_of_what_has_ended() {
     });
 }
 
-/// Guards: a thing is taken once, by its thread or by another, and one that was put with another key stays.
+/// Guards: a thing is taken once, by its thread or by another, and one that was put with another key stays. While
+/// another thread looks, a place may refuse both.
 #[test]
 fn what_is_in_a_place_is_taken_once() {
     explore(3, || {
@@ -49,18 +50,35 @@ fn what_is_in_a_place_is_taken_once() {
         let endings = Endings::new();
         assert!(place.put(KEY, Box::new(1), &endings, endings.seen()).is_none());
         let owner = thread::spawn(move || {
-            let taken = place.take(KEY);
-            let seen = endings.seen();
-            let before = place.clear();
-            assert!(before.is_none());
-            assert!(place.put(OTHER_KEY, Box::new(10), &endings, seen).is_none());
+            let taken = place.take(KEY).or_else(|| place.clear());
+            let refused = place.put(OTHER_KEY, Box::new(10), &endings, endings.seen());
             assert!(place.take(KEY).is_none());
-            (taken.map_or(0, |thing| *thing), place)
+            (taken.map_or(0, |thing| *thing), refused.map_or(0, |thing| *thing), place)
         });
         let found: usize = take_all(&others, KEY).map(|thing| *thing).sum();
-        let (taken, mut place): (usize, _) = owner.join().unwrap();
+        let (taken, refused, mut place): (usize, usize, _) = owner.join().unwrap();
         assert_eq!(found + taken, 1, "found {found}");
         let left = place.take(OTHER_KEY).map_or(0, |thing| *thing);
-        assert_eq!(found + taken + left, 11);
+        assert_eq!(refused + left, 10);
+    });
+}
+
+/// Guards: after a refusal of the fence, a place keeps things again, once its thread has cleared it: until then others keep
+/// out of it, since it may not know.
+#[test]
+fn a_place_is_used_again_after_a_refusal() {
+    explore(3, || {
+        fences::model_adopted();
+        let [mut full, mut empty] = [0; 2].map(|_| ThreadPlace::new().unwrap());
+        let others = [full.for_others(), empty.for_others()];
+        assert!(full.put_for_good(KEY, 1).is_none());
+        assert_eq!(look(&others, KEY, |_| ()).count(), 0, "the fence is refused");
+        assert_eq!((full.take(KEY), full.clear()), (None, Some(1)));
+        assert_eq!((empty.put_for_good(KEY, 2), empty.clear()), (Some(2), None));
+        for place in [&mut full, &mut empty] {
+            assert!(place.put_for_good(KEY, 3).is_none());
+        }
+        assert_eq!(look(&others, KEY, |_| ()).count(), 2);
+        assert_eq!((full.take(KEY), empty.take(KEY)), (Some(3), Some(3)));
     });
 }

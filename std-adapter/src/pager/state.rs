@@ -25,6 +25,7 @@ use crate::pool::tables::{close_buffer, open_buffer};
 use crate::sync::Arc;
 use crate::try_box::TryBox;
 use std::alloc::{Layout, handle_alloc_error};
+use std::mem::ManuallyDrop;
 
 /// One buffer's pages: the medium below its cursor.
 #[derive(Debug)]
@@ -38,7 +39,8 @@ pub(crate) struct Pager {
     /// What callers have read and written.
     pub(crate) requested: ByteCounts,
     /// Boxed and allocated on first use: a pool may have many small buffers, and each byte of a pager counts.
-    cold: Option<TryBox<ColdState>>,
+    /// The drop takes it out, so that nothing is left to look for.
+    cold: ManuallyDrop<Option<TryBox<ColdState>>>,
 }
 
 /// State that many buffers never need: of a buffer that has lent a chunk, done I/O, was cloned, or has a [`WaitState`].
@@ -69,7 +71,14 @@ impl Pager {
     /// A pager of `len` bytes with a table that has pages already.
     pub(crate) fn with_table(own_table: Option<OwnTable>, pool: Arc<PoolState>, len: u64) -> Self {
         let pool = PoolRef::new(pool);
-        Pager { own_table, pool, len, last_end: 0, requested: ByteCounts::default(), cold: None }
+        Pager {
+            own_table,
+            pool,
+            len,
+            last_end: 0,
+            requested: ByteCounts::default(),
+            cold: ManuallyDrop::new(None),
+        }
     }
 
     pub(crate) fn stats(&self) -> BufferStats {
@@ -169,7 +178,7 @@ impl Pager {
     /// The cold state, allocated on first use. `None` if there is no memory for it.
     pub(crate) fn cold(&mut self) -> Option<&mut ColdState> {
         if self.cold.is_none() {
-            self.cold = TryBox::new(ColdState::default());
+            *self.cold = TryBox::new(ColdState::default());
         }
         self.cold.as_deref_mut()
     }
@@ -199,23 +208,34 @@ impl Pager {
 impl Drop for Pager {
     #[inline]
     fn drop(&mut self) {
-        self.tell_requested();
-        if self.check().is_err() {
-            std::mem::forget(self.own_table.take()); // its slots and frames are lost
-        }
-        if self.own_table.is_some() {
+        if self.cold.is_some() || !self.retire() {
             self.empty();
-        }
-        if self.cold.is_some() {
-            self.cold = None; // what it shared may be in the same pool
         }
         close_buffer(Leftover { table: self.own_table.take(), pool: self.pool.take() });
     }
 }
 
 impl Pager {
+    /// Empties the table for another buffer if that takes no more than [`Table::retire`] does. True if there is none.
+    #[inline]
+    fn retire(&mut self) -> bool {
+        self.own_table.as_mut().is_none_or(|table| table.try_with(Table::retire) == Some(true))
+    }
+
     /// Frees what the buffer holds, but for a frame that its table may keep. For the drop.
+    #[cold]
     fn empty(&mut self) {
+        self.tell_requested();
+        if self.check().is_err() {
+            std::mem::forget(self.own_table.take()); // its slots and frames are lost
+        }
+        if self.own_table.is_some() {
+            self.empty_table();
+        }
+        drop(self.cold.take()); // what it shared may be in the same pool
+    }
+
+    fn empty_table(&mut self) {
         self.end_loan();
         if let Some(own) = self.own() {
             own.detach(); // the file is not read again, so its pages need not be cleared one by one

@@ -11,6 +11,7 @@
 //! | `sharing` | pages that are read without the table's lock |
 //! | `copies` | pages that a hole would show as well |
 //! | `behind` | pages that a pass has left |
+//! | `retired` | the table that a dropped buffer leaves |
 //! | `sums` | checksums of spilled pages |
 //! | `usage` | the memory and disk that one buffer uses |
 
@@ -21,6 +22,7 @@ pub(crate) mod leaf;
 pub(crate) mod page;
 pub(crate) mod page_map;
 pub(crate) mod resident;
+pub(crate) mod retired;
 pub(crate) mod sharing;
 pub(crate) mod sums;
 pub(crate) mod table;

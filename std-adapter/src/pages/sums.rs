@@ -144,6 +144,10 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pages.is_none()
+    }
+
     fn page(&self, index: u64) -> Option<&PageSums> {
         self.pages.as_ref()?.get(index)
     }

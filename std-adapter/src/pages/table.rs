@@ -55,10 +55,10 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Window {
     /// The position in the stream of the frame's first byte.
-    start: u64,
-    resident: Resident,
+    pub(super) start: u64,
+    pub(super) resident: Resident,
     /// `Kept` at the latest once [`Table::focus`] has made the page the window again.
-    stay: Stay,
+    pub(super) stay: Stay,
 }
 
 impl Window {
@@ -68,16 +68,11 @@ impl Window {
     }
 }
 
-/// The largest frame that a retired table keeps, in bytes. Such a frame stays charged, and a pool keeps few
-/// of them. With 8 KiB, a body of 10,000 to 60,000 bytes grew its frame anew each time, and took up to three
-/// times as long.
-pub(crate) const RETIRED_FRAME_MAX: usize = 64 << 10;
-
 /// The pages of one buffer, by index. The owner changes it, and a reclaiming thread by `release_page` and
 /// `settle`.
 #[derive(Debug)]
 pub(crate) struct Table {
-    window: Option<Window>,
+    pub(super) window: Option<Window>,
     /// All pages but the window's, which is a hole here.
     pub(crate) map: PageMap,
     /// The binary logarithm of the page size in bytes.
@@ -290,34 +285,6 @@ impl Table {
         debug_assert_eq!(self.locate(index), Location::Hole, "I1");
         let start = (index << self.shift) + resident.frame_start() as u64;
         self.window = Some(Window { start, resident, stay });
-    }
-
-    /// Empties the table for another buffer, and returns true, if it has no page or only the first one, and
-    /// that one is in memory, without a slot, in a frame, not of given memory, of at most [`RETIRED_FRAME_MAX`] bytes. The frame
-    /// stays, as an empty window. Otherwise returns false, and no content has changed.
-    pub(crate) fn retire(&mut self) -> bool {
-        if self.window.is_none()
-            && let Some(resident) = self.map.remove_only_first()
-        {
-            self.window = Some(Window { start: resident.frame_start() as u64, resident, stay: Stay::Kept });
-        }
-        if !self.map.is_empty() {
-            return false;
-        }
-        if let Some(window) = &mut self.window {
-            let page = &window.resident;
-            let is_plain = page.slot.is_none() && page.has_frame();
-            if window.start != 0 || !is_plain || page.frame.capacity() > RETIRED_FRAME_MAX {
-                return false;
-            }
-            window.resident.len = 0;
-            window.stay = Stay::Kept;
-        }
-        self.shared = Ordered::default();
-        // A page without a slot has old sums if its outgrown slot was freed and its transit then failed.
-        self.sums.cut(0);
-        self.pinned = None;
-        true
     }
 
     /// Takes the window out of the table, so that its bytes can be lent without the lock and are not

@@ -22,13 +22,19 @@ impl Leftover {
 
     /// Itself, if its table can be entered in this process. Otherwise `None`: the table is lost, and is not
     /// dropped.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enterable(self) -> Option<Self> {
         if self.table.as_ref().is_none_or(|table| table.check().is_ok()) {
-            return Some(self);
+            Some(self)
+        } else {
+            self.lose_table();
+            None
         }
+    }
+
+    #[cold]
+    fn lose_table(self) {
         std::mem::forget(self.table);
-        None
     }
 }
 
@@ -42,6 +48,7 @@ impl PoolRef {
     }
 
     /// For the drop: nothing may ask for the pool afterwards.
+    #[inline]
     pub(crate) fn take(&mut self) -> Arc<PoolState> {
         self.0.take().expect("a pool is taken out once")
     }

@@ -22,7 +22,10 @@ use crate::sync::{Arc, Ordering};
 /// [`open_table`](PoolState::open_table) when it needs one.
 #[inline]
 pub(crate) fn open_buffer(pool: &Arc<PoolState>) -> Leftover {
-    thread_cache::take(pool).and_then(Leftover::enterable).unwrap_or_else(|| open_buffer_of_all(pool))
+    if let Some(leftover) = thread_cache::take(pool).and_then(Leftover::enterable) {
+        return leftover;
+    }
+    open_buffer_of_all(pool)
 }
 
 #[inline(never)]
@@ -38,19 +41,10 @@ fn open_buffer_of_all(pool: &Arc<PoolState>) -> Leftover {
 /// frame of 64 KiB at most. A table with a file of its own is dropped, since the file cannot be unset.
 pub(crate) fn close_buffer(leftover: Leftover) {
     let Leftover { table, pool } = &leftover;
-    let Some(table) = table else {
-        if pool.registry.is_none() {
-            return private::close(leftover);
-        }
-        pool.population.fetch_sub(1, Ordering::Relaxed);
-        return;
-    };
+    let Some(table) = table else { return close_without_table(leftover) };
     table.unlocked().usage.reset();
     if table.unlocked().own().is_some() || pool.frames.is_over() {
-        pool.drop_table(table);
-        let pool = Arc::clone(pool);
-        drop(leftover);
-        pool.tell_waiters();
+        drop_leftover(leftover);
     } else if pool.registry.is_none() {
         private::close(leftover);
     } else if pool.may_be_kept_by_thread() {
@@ -61,6 +55,25 @@ pub(crate) fn close_buffer(leftover: Leftover) {
     } else {
         cache_for_all(leftover);
     }
+}
+
+#[cold]
+fn close_without_table(leftover: Leftover) {
+    if leftover.pool.registry.is_none() {
+        private::close(leftover);
+    } else {
+        leftover.pool.population.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cold]
+fn drop_leftover(leftover: Leftover) {
+    let pool = Arc::clone(&leftover.pool);
+    if let Some(table) = &leftover.table {
+        pool.drop_table(table);
+    }
+    drop(leftover);
+    pool.tell_waiters();
 }
 
 #[cold]

@@ -13,8 +13,8 @@
 //!
 //! Promises:
 //!
-//! - Taking and putting cost the place's thread no atomic read-modify-write. They wait for no thread but one that looks at
-//!   what is there, or takes it out.
+//! - Taking and putting cost the place's thread no atomic read-modify-write, and wait for no other thread: while one looks,
+//!   there is nothing to take, and nothing can be put.
 //!
 //! Held by: `std-adapter/src/models/places.rs` (loom) with `.ci/weaken-pool`.
 
@@ -69,58 +69,55 @@ impl<T> ThreadPlace<T> {
         self.owner.peer()
     }
 
-    /// Takes out what was put last, if that was with this `key`, and is still there.
+    /// Takes out what was put last, if that was with this `key`, and is still there. Nothing while another thread looks.
     #[inline]
     pub(crate) fn take(&mut self, key: usize) -> Option<T> {
-        if self.owner.unlocked().load(Ordering::Relaxed) == key { self.take_any() } else { None }
+        if self.owner.unlocked().load(Ordering::Relaxed) != key {
+            return None;
+        }
+        self.owner.try_enter()?.visit(take)
     }
 
-    /// Takes out what is there.
-    #[inline]
-    fn take_any(&mut self) -> Option<T> {
+    /// Makes the place empty, and returns what was there. Waits for a thread that looks.
+    #[cold]
+    pub(crate) fn clear(&mut self) -> Option<T> {
         if self.owner.check().is_err() {
             return None;
         }
+        // Also if it is empty: after a refusal of the fence, nothing can be put before the owner has entered so.
         self.owner.with_both(take)
     }
 
-    /// Makes the place empty, and returns what was there.
-    pub(crate) fn clear(&mut self) -> Option<T> {
-        if self.owner.unlocked().load(Ordering::Relaxed) == 0 { None } else { self.take_any() }
-    }
-
     /// Puts `thing` in the place with a `key` other than 0. Returns it if the place is not
-    /// [clear](ThreadPlace::clear), or if a pool has ended since the count of `endings` was `seen`: that may
-    /// be its own.
+    /// [clear](ThreadPlace::clear), while another thread looks, or if a pool has ended since the count of
+    /// `endings` was `seen`: that may be its own.
     #[inline]
     pub(crate) fn put(&mut self, key: usize, thing: T, endings: &Endings, seen: usize) -> Option<T> {
-        if self.owner.unlocked().load(Ordering::Relaxed) != 0 || self.owner.check().is_err() {
-            return Some(thing);
+        let refused = self.put_for_good(key, thing);
+        if refused.is_some() {
+            return refused;
         }
-        self.enter(key, thing);
         if !fences::of_owner() {
             fences::full();
         }
-        if endings.0.load(Ordering::Relaxed) == seen { None } else { self.take_any() }
+        if endings.0.load(Ordering::Relaxed) == seen { None } else { self.clear() }
     }
 
-    /// Puts a `thing` that nothing ends but the place. Returns it if the place is not clear.
+    /// Puts a `thing` that nothing ends but the place. Returns it if the place is not clear, or while another thread looks.
     #[inline]
     pub(crate) fn put_for_good(&mut self, key: usize, thing: T) -> Option<T> {
-        if self.owner.unlocked().load(Ordering::Relaxed) != 0 || self.owner.check().is_err() {
+        if self.owner.unlocked().load(Ordering::Relaxed) != 0 {
             return Some(thing);
         }
-        self.enter(key, thing);
-        None
-    }
-
-    #[inline]
-    fn enter(&mut self, key: usize, thing: T) {
-        self.owner.with_both(|place, noted| {
-            debug_assert!(place.is_none(), "its key was 0");
+        let Some(inside) = self.owner.try_enter() else { return Some(thing) };
+        inside.visit(|place, noted| {
+            if place.is_some() {
+                return Some(thing); // never, since its key was 0
+            }
             *place = Some(thing);
             noted.store(key, Ordering::Relaxed);
-        });
+            None
+        })
     }
 }
 

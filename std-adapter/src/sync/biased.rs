@@ -110,7 +110,7 @@ impl<T, B> Clone for Peer<T, B> {
 }
 
 /// An owner that is inside. Leaves on drop, so that a panic inside leaves too.
-struct Inside<'a, T, B> {
+pub(crate) struct Inside<'a, T, B> {
     shared: &'a Shared<T, B>,
 }
 
@@ -157,19 +157,15 @@ impl<T, B> Owner<T, B> {
     }
 
     /// An error if the value cannot be entered any more: this process was forked while a peer, which it has not got, was
-    /// inside or on its way there. Costs two loads, and one more after a refusal.
+    /// inside or on its way there. Costs two loads.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), Forked> {
-        self.check_if(fences::are_refused())
-    }
-
-    /// The same, if a peer's fence `is_refused` or not.
-    #[inline]
-    fn check_if(&self, is_refused: bool) -> Result<(), Forked> {
-        let shared = &*self.shared;
-        let has_to_say = is_refused && !shared.is_private && !shared.aware.load(Ordering::Relaxed);
-        // What `enter` takes the lock for.
-        if has_to_say || shared.claimed.load(Ordering::Relaxed) { shared.lock.check() } else { Ok(()) }
+        let is_refused = fences::are_refused();
+        if is_refused || self.shared.claimed.load(Ordering::Relaxed) {
+            self.shared.check_if(is_refused)
+        } else {
+            Ok(())
+        }
     }
 
     /// Runs `f` on the value, with exclusive access. If a peer is inside, waits for it to leave.
@@ -184,12 +180,15 @@ impl<T, B> Owner<T, B> {
     /// As [`with`](Owner::with), and with what is beside the value.
     #[inline]
     pub(crate) fn with_both<R>(&mut self, f: impl FnOnce(&mut T, &B) -> R) -> R {
-        let Some(inside) = self.enter() else { return self.with_locked(f) };
-        let shared = inside.shared;
+        let shared = &*self.shared;
+        let inside = shared.enter();
+        let guard = if inside.is_none() { Some(shared.lock_after_peer()) } else { None };
         // SAFETY: `enter` succeeded, and `inside` keeps peers out until it is dropped, after `f` has returned; of a
-        // private value there are none inside. `&mut self` keeps the owner from entering twice.
+        // private value there are none inside. Or peers are kept out by the guard, without which none enters. `&mut self`
+        // keeps the owner from entering twice.
         let result = shared.value.with_mut(|value| f(unsafe { &mut *value }, &shared.unlocked));
         drop(inside);
+        drop(guard);
         result
     }
 
@@ -197,44 +196,62 @@ impl<T, B> Owner<T, B> {
     /// stores and two loads.
     #[inline(always)]
     pub(crate) fn try_with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let inside = self.enter()?;
-        // SAFETY: as in `with`.
-        let result = inside.shared.value.with_mut(|value| f(unsafe { &mut *value }));
-        drop(inside);
-        Some(result)
+        Some(self.try_enter()?.visit(|value, _| f(value)))
     }
 
-    /// Raises the owner's flag, and then checks that no peer has claimed the value. `None` if one has, or if the owner has to say
-    /// first that it knows of a refusal.
+    /// Enters for a visit. If a peer is inside, returns `None` at once.
     #[inline(always)]
-    fn enter(&mut self) -> Option<Inside<'_, T, B>> {
-        let shared = &*self.shared;
-        shared.presence.store(INSIDE, Ordering::Relaxed);
-        let inside = Inside { shared };
-        if !fences::of_owner() && !shared.is_private {
-            if fences::are_refused() && !shared.aware.load(Ordering::Relaxed) {
+    pub(crate) fn try_enter(&mut self) -> Option<Inside<'_, T, B>> {
+        self.shared.enter()
+    }
+}
+
+impl<T, B> Inside<'_, T, B> {
+    /// Runs `f` on the value, with exclusive access, and with what is beside it. Leaves.
+    #[inline(always)]
+    pub(crate) fn visit<R>(self, f: impl FnOnce(&mut T, &B) -> R) -> R {
+        let shared = self.shared;
+        // SAFETY: `enter` succeeded, and `self` keeps peers out until it is dropped, after `f` has returned; of a
+        // private value there are none inside. `self` borrows the owner, which keeps it from entering twice.
+        let result = shared.value.with_mut(|value| f(unsafe { &mut *value }, &shared.unlocked));
+        drop(self);
+        result
+    }
+}
+
+impl<T, B> Shared<T, B> {
+    /// As [`check`](Owner::check), if a peer's fence `is_refused` or not. A call, so that what checks is inlined.
+    #[cold]
+    fn check_if(&self, is_refused: bool) -> Result<(), Forked> {
+        let has_to_say = is_refused && !self.is_private && !self.aware.load(Ordering::Relaxed);
+        // What `enter` takes the lock for.
+        if has_to_say || self.claimed.load(Ordering::Relaxed) { self.lock.check() } else { Ok(()) }
+    }
+
+    /// Raises the owner's flag, and then checks that no peer has claimed the value. `None` if one has, or if the owner has to
+    /// say first that it knows of a refusal.
+    #[inline(always)]
+    fn enter(&self) -> Option<Inside<'_, T, B>> {
+        self.presence.store(INSIDE, Ordering::Relaxed);
+        let inside = Inside { shared: self };
+        if !fences::of_owner() && !self.is_private {
+            if fences::are_refused() && !self.aware.load(Ordering::Relaxed) {
                 return None;
             }
             fences::full();
         }
         // Acquire: the owner sees what the last peer did inside, before it lowered `claimed`.
-        if shared.claimed.load(Ordering::Acquire) { None } else { Some(inside) }
+        if self.claimed.load(Ordering::Acquire) { None } else { Some(inside) }
     }
 
     /// The owner's way in after a peer has claimed the value: through the lock, after the peer. And its first one after a refusal.
     #[cold]
-    fn with_locked<R>(&mut self, f: impl FnOnce(&mut T, &B) -> R) -> R {
-        let shared = &*self.shared;
+    fn lock_after_peer(&self) -> MutexGuard<'_, ()> {
         if fences::are_refused() {
             // Release: a peer that reads this (Acquire) sees that all earlier visits have ended.
-            shared.aware.store(true, Ordering::Release);
+            self.aware.store(true, Ordering::Release);
         }
-        let guard = shared.lock.lock().expect("the owner has checked that it can enter");
-        // SAFETY: peers enter only with the lock, which is held here until `f` has returned. `&mut self`
-        // keeps the owner from entering twice.
-        let result = shared.value.with_mut(|value| f(unsafe { &mut *value }, &shared.unlocked));
-        drop(guard);
-        result
+        self.lock.lock().expect("the owner has checked that it can enter")
     }
 }
 
@@ -405,11 +422,11 @@ mod tests {
     fn a_lost_lock_is_an_error_for_an_owner_that_is_to_take_it() {
         let mut owner = Owner::new(7, ()).unwrap();
         Arc::get_mut(&mut owner.shared).unwrap().lock = Lock::lost(());
-        assert!(owner.check_if(true).is_err());
+        assert!(owner.shared.check_if(true).is_err());
         owner.shared.aware.store(true, Ordering::Relaxed);
-        assert!(owner.check_if(true).is_ok() && owner.check_if(false).is_ok());
+        assert!(owner.shared.check_if(true).is_ok() && owner.shared.check_if(false).is_ok());
         assert_eq!(owner.with(|value| *value), 7, "no peer was inside");
         owner.shared.claimed.store(true, Ordering::Relaxed);
-        assert!(owner.check_if(true).is_err() && owner.check_if(false).is_err());
+        assert!(owner.shared.check_if(true).is_err() && owner.shared.check_if(false).is_err());
     }
 }

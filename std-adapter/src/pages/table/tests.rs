@@ -1,6 +1,7 @@
 use super::*;
 use crate::disk::slots::Slot;
 use crate::memory::frame_pool::FramePool;
+use crate::pages::retired::RETIRED_FRAME_MAX;
 use crate::pages::sums::PageSums;
 use crate::pages::transit::Carrier;
 use crate::pages::usage::Usage;
