@@ -20,6 +20,16 @@ use crate::memory::page_frame::PageFrame;
 use crate::memory::size_class::{class_within, size_class};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
+/// How much room a pool has below its memory limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// For a page, and an eighth of the limit beside it, where recycled frames count as room.
+    Ample,
+    Short,
+    /// More is charged than the limit, which happens when the limit is lowered.
+    Over,
+}
+
 /// Frames in use and free ones, of one pool.
 #[derive(Debug)]
 pub(crate) struct FramePool {
@@ -149,12 +159,18 @@ impl FramePool {
         self.over() > 0
     }
 
-    /// Whether there is room for a page, and an eighth of the limit beside it, where recycled frames count as room.
+    /// How much room there is, from one look.
     #[inline]
-    pub(crate) fn is_ample(&self) -> bool {
-        let limit = self.budget().limit();
-        let (needed, most) = (self.budget().used() + self.page_size as u64, limit - limit / 8);
-        needed <= most || needed.saturating_sub(self.noted_bytes()) <= most
+    pub(crate) fn room(&self) -> Room {
+        let (limit, used) = (self.budget().limit(), self.budget().used());
+        let (needed, most) = (used + self.page_size as u64, limit - limit / 8);
+        if used > limit {
+            Room::Over
+        } else if needed <= most || needed.saturating_sub(self.noted_bytes()) <= most {
+            Room::Ample
+        } else {
+            Room::Short
+        }
     }
 
     /// Bytes that are charged above the limit.

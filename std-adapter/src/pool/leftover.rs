@@ -3,6 +3,7 @@
 use crate::pool::member::OwnTable;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
 /// A table without pages, but for an empty one that may have a frame, and its pool. The table is registered, and counted as a
@@ -24,10 +25,14 @@ impl Leftover {
     /// dropped.
     #[inline(always)]
     pub(crate) fn enterable(self) -> Option<Self> {
-        if self.table.as_ref().is_none_or(|table| table.check().is_ok()) {
-            Some(self)
+        // So it stays in registers, since nothing has to drop it if the look panics, which it does not.
+        let leftover = ManuallyDrop::new(self);
+        let is_enterable = leftover.table.as_ref().is_none_or(|table| table.check().is_ok());
+        let leftover = ManuallyDrop::into_inner(leftover);
+        if is_enterable {
+            Some(leftover)
         } else {
-            self.lose_table();
+            leftover.lose_table();
             None
         }
     }

@@ -10,6 +10,7 @@
 //!
 //! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_stress.rs`, `tests/tests/told.rs`.
 
+use crate::memory::frame_pool::Room;
 use crate::pages::table::Table;
 use crate::pool::leftover::Leftover;
 use crate::pool::member::{Member, OwnTable};
@@ -43,11 +44,12 @@ pub(crate) fn close_buffer(leftover: Leftover) {
     let Leftover { table, pool } = &leftover;
     let Some(table) = table else { return close_without_table(leftover) };
     table.unlocked().usage.reset();
-    if table.unlocked().own().is_some() || pool.frames.is_over() {
+    let room = pool.frames.room();
+    if table.unlocked().own().is_some() || room == Room::Over {
         drop_leftover(leftover);
     } else if pool.registry.is_none() {
         private::close(leftover);
-    } else if pool.may_be_kept_by_thread() {
+    } else if room == Room::Ample && pool.may_be_kept_by_thread() {
         pool.note_kept_table();
         if let Some(leftover) = thread_cache::put(leftover) {
             put_in_place_of_another(leftover);
@@ -143,11 +145,11 @@ impl PoolState {
         }
     }
 
-    /// Whether a thread may keep a table: not if memory is short, or a waiter misses some, and not without handles. A waiter that comes
-    /// just now, and is not seen here, is woken by what comes free next.
+    /// Whether a thread may keep a table, if there is memory: not while a waiter misses some, and not without handles. A
+    /// waiter that comes just now, and is not seen here, is woken by what comes free next.
     #[inline]
     fn may_be_kept_by_thread(&self) -> bool {
-        self.frames.is_ample() && self.disk.quota().waiting() == 0 && self.handles.load(Ordering::Relaxed) > 0
+        self.disk.quota().waiting() == 0 && self.handles.load(Ordering::Relaxed) > 0
     }
 
     /// Notes that a table is kept, so that it is looked for.

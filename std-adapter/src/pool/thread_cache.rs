@@ -24,6 +24,7 @@ use crate::pool::thread_place::{self, Endings, OtherPlace, ThreadPlace};
 use crate::sync::fork::Lock;
 use crate::sync::{AtomicUsize, Ordering, thread_local};
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 
 /// Each may keep a frame of 64 KiB in each of its two places.
 const THREADS_MAX: usize = 16;
@@ -163,12 +164,17 @@ fn put_with(
     leftover: Leftover,
     put: impl FnOnce(&mut Places, Leftover) -> Option<Leftover>,
 ) -> Option<Leftover> {
-    // If the list is lost, nobody would find it here. And what `with_mine` does not run is dropped.
+    // So it stays in registers, since nothing has to drop it if anything here panics, which nothing does.
+    let leftover = ManuallyDrop::new(leftover);
+    // If the list is lost, nobody would find it here. And what `with_mine` does not run is lost.
     if ALL.check().is_err() || with_mine(|_| ()).is_none() {
-        return Some(leftover);
+        return Some(ManuallyDrop::into_inner(leftover));
     }
-    with_mine(move |mine| if let Mine::Some(places) = mine { put(places, leftover) } else { Some(leftover) })
-        .flatten()
+    with_mine(move |mine| {
+        let leftover = ManuallyDrop::into_inner(leftover);
+        if let Mine::Some(places) = mine { put(places, leftover) } else { Some(leftover) }
+    })
+    .flatten()
 }
 
 /// Returns what this thread keeps of a shared pool, so that it can keep something else. The first time, finds it a place.

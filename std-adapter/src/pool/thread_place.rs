@@ -93,9 +93,8 @@ impl<T> ThreadPlace<T> {
     /// `endings` was `seen`: that may be its own.
     #[inline]
     pub(crate) fn put(&mut self, key: usize, thing: T, endings: &Endings, seen: usize) -> Option<T> {
-        let refused = self.put_for_good(key, thing);
-        if refused.is_some() {
-            return refused;
+        if let Some(refused) = self.put_for_good(key, thing) {
+            return Some(refused);
         }
         if !fences::of_owner() {
             fences::full();
