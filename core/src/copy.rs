@@ -1,17 +1,19 @@
-//! Copies that are slow on some processors, and how to avoid them. Not a part of the interface: public for the `overspill`
-//! crate only.
+//! Copies that are slow on some processors, and how to avoid them. Not a part of the interface: public for
+//! the `overspill` crate only.
 //!
 //! C libraries copy more than 2 KiB with the instruction `rep movsb`, which on AMD processors since Zen 3
 //! takes twenty times as long when the destination begins a little past the source, modulo 4 KiB
-//! (<https://sourceware.org/bugzilla/show_bug.cgi?id=30994>). Large vectors begin 16 bytes past a machine page, so
-//! copies between them and page-aligned memory are affected: 64 KiB took 36 µs instead of 1.4 on the machine measured.
+//! (<https://sourceware.org/bugzilla/show_bug.cgi?id=30994>). Large vectors begin 16 bytes past a machine
+//! page, so copies between them and page-aligned memory are affected: 64 KiB took 36 µs instead of 1.4 on
+//! the machine measured.
 //!
 //! Held by: the test below, `core/tests/ring_field_bugs.rs` (`long_copies_*`).
 
 /// The longest copy in bytes for which no C library uses `rep movsb`.
 pub const PIECE: usize = 2 << 10;
 
-/// The least distance in bytes from the source to the destination, modulo a machine page, at which no copy was slow.
+/// The least distance in bytes from the source to the destination, modulo a machine page, at
+/// which no copy was slow.
 pub const NEAR: usize = 32;
 
 const MACHINE_PAGE: usize = 4 << 10;

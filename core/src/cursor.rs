@@ -2,13 +2,15 @@
 //!
 //! Promises, the negative ones included:
 //!
-//! - A seek never accesses the medium's content. Past the end it succeeds, and only a write makes the gap real.
+//! - A seek never accesses the medium's content. Past the end it succeeds, and only a write
+//!   makes the gap real.
 //! - A failed call moves nothing and loses nothing. A short count moves by exactly that count.
 //! - `set_len` never moves the position, even if it cuts below it.
 //! - `write` of at least one byte never returns `Ok(0)`.
 //!
-//! Held by: `tests/tests/cursor_model.rs` (against a model, over every medium), `tests/tests/cursor_edges.rs`,
-//! `tests/tests/conformance.rs`, `fuzz/fuzz_targets/cursor.rs`, `tests/firmware/`.
+//! Held by: `tests/tests/cursor_model.rs` (against a model, over every medium),
+//! `tests/tests/cursor_edges.rs`, `tests/tests/conformance.rs`, `fuzz/fuzz_targets/cursor.rs`,
+//! `tests/firmware/`.
 
 use crate::medium::{Medium, ReadMedium, as_u64};
 use core::fmt;
@@ -20,11 +22,11 @@ use embedded_io::{Error as _, ErrorKind, SeekFrom};
 /// is allowed, reading there returns nothing, and writing there fills the gap with zeros. A failed
 /// call leaves everything as it was.
 ///
-/// Over a [`ReadMedium`] it reads and seeks; over a [`Medium`] it also writes. Every call costs the medium's own call
-/// and a few comparisons. See the [crate's page](crate) for an example.
+/// Over a [`ReadMedium`] it reads and seeks; over a [`Medium`] it also writes. Every call costs the medium's
+/// own call and a few comparisons. See the [crate's page](crate) for an example.
 ///
-/// It is `Clone` if its medium is; the clone has a position of its own. It is not `Copy`, so that a position is never
-/// forked implicitly: a function that is passed a copy would move only the copy.
+/// It is `Clone` if its medium is; the clone has a position of its own. It is not `Copy`, so that a position
+/// is never forked implicitly: a function that is passed a copy would move only the copy.
 #[derive(Clone, Debug, Default)]
 pub struct Cursor<M: ?Sized> {
     /// Where the next read or write starts: any `u64`, past the end too.
@@ -62,8 +64,8 @@ pub struct InvalidSeek {
     pub offset: i64,
 }
 
-/// Everything that can go wrong with a [`Cursor`]: the error of its `embedded-io` traits. It takes those of all other calls
-/// by `?`: of seeks, of reads and of writes.
+/// Everything that can go wrong with a [`Cursor`]: the error of its `embedded-io` traits. It takes those of
+/// all other calls by `?`: of seeks, of reads and of writes.
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -163,8 +165,8 @@ impl<M: ReadMedium + ?Sized> Cursor<M> {
         self.len().saturating_sub(self.position)
     }
 
-    /// Reads into `buf`, moves past what was read, and returns how much that is: `Ok(0)` at the end, past it, or if
-    /// `buf` is empty. May read fewer bytes than there are.
+    /// Reads into `buf`, moves past what was read, and returns how much that is: `Ok(0)` at the end, past it,
+    /// or if `buf` is empty. May read fewer bytes than there are.
     ///
     /// # Errors
     /// Those of the medium; the position has not moved.
@@ -213,13 +215,14 @@ impl<M: ReadMedium + ?Sized> Cursor<M> {
 }
 
 impl<M: Medium + ?Sized> Cursor<M> {
-    /// Writes from `data`, moves past what was taken, and returns how much that is: at least one byte, and `Ok(0)` only
-    /// if `data` is empty, which changes nothing. A gap between the end and the position becomes zeros.
+    /// Writes from `data`, moves past what was taken, and returns how much that is: at least one byte,
+    /// and `Ok(0)` only if `data` is empty, which changes nothing. A gap between the end and the
+    /// position becomes zeros.
     ///
     /// # Errors
-    /// [`WriteError::Full`] if nothing fits, [`WriteError::Medium`] if the medium failed. In
-    /// either case the position and the content, its length included, are as they were. There is one exception: if
-    /// the medium takes the gap, fails at the bytes after it, and then refuses to be cut back, the gap's zeros stay.
+    /// [`WriteError::Full`] if nothing fits, [`WriteError::Medium`] if the medium failed. In either case the
+    /// position and the content, its length included, are as they were. There is one exception: if the medium
+    /// takes the gap, fails at the bytes after it, and then refuses to be cut back, the gap's zeros stay.
     #[inline]
     pub fn write(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
         if self.position > self.medium.len() || as_u64(data.len()) > u64::MAX - self.position {
@@ -230,13 +233,15 @@ impl<M: Medium + ?Sized> Cursor<M> {
                 self.position = self.position.saturating_add(as_u64(n));
                 Ok(n)
             }
-            // A medium that takes nothing and does not say why breaks the rules. Callers must not loop for ever then.
+            // A medium that takes nothing and does not say why breaks the rules. Callers must
+            // not loop for ever then.
             Ok(_) => Err(self.full(data)),
             Err(error) => Err(self.refused(error, data)),
         }
     }
 
-    /// The rare writes: past the end, where a gap has to be filled first, and near `u64::MAX`, where positions end.
+    /// The rare writes: past the end, where a gap has to be filled first, and near `u64::MAX`,
+    /// where positions end.
     #[cold]
     fn write_at_the_edges(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
         if data.is_empty() {
@@ -254,8 +259,9 @@ impl<M: Medium + ?Sized> Cursor<M> {
             Err(error) => Err(self.refused(error, data)),
         };
         if written.is_err() && self.position > end {
-            // Cutting off the zeros that were just added needs no room. If it fails nevertheless, they stay: zeros past
-            // the old end are the only trace, and the write's own error says more than this one would.
+            // Cutting off the zeros that were just added needs no room. If it fails nevertheless,
+            // they stay: zeros past the old end are the only trace, and the write's own error says
+            // more than this one would.
             let _ = self.medium.set_len(end);
         }
         let n = written?;

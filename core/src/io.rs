@@ -6,8 +6,8 @@ use crate::cursor::{Cursor, CursorError, InvalidSeek, WriteError};
 use crate::medium::{Medium, ReadMedium};
 use embedded_io::{BufRead, Error, ErrorKind, ErrorType, Read, ReadExactError, Seek, SeekFrom, Write};
 
-/// `write_all` without a panic, not even for a count that cannot be: what the trait provides has two. `to` never takes
-/// nothing of something.
+/// `write_all` without a panic, not even for a count that cannot be: what the trait provides has two. `to`
+/// never takes nothing of something.
 pub(crate) fn write_all<W: Write + ?Sized>(to: &mut W, mut data: &[u8]) -> Result<(), W::Error> {
     while !data.is_empty() {
         let count = to.write(data)?;
@@ -65,7 +65,8 @@ impl<E: Error> From<E> for CursorError<E> {
     }
 }
 
-/// For `?` on a seek. `InvalidSeek` is no error of `embedded-io`, or this and the conversion above would overlap.
+/// For `?` on a seek. `InvalidSeek` is no error of `embedded-io`, or this and the conversion
+/// above would overlap.
 impl<E> From<InvalidSeek> for CursorError<E> {
     fn from(error: InvalidSeek) -> Self {
         CursorError::InvalidSeek(error)

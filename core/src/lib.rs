@@ -10,9 +10,9 @@
 //! What this crate promises:
 //!
 //! - It never allocates, unless feature `alloc` adds [`Medium`] for `Vec<u8>`.
-//! - It never panics, whatever its input. Two things are not its own: what traits of other crates provide themselves, as
-//!   `bytes::Buf::get_u32` does, which panics if fewer bytes remain (`try_get_u32` does not); and what a `Display` does
-//!   that `write!` is given. `write_all` and `read_exact` are its own.
+//! - It never panics, whatever its input. Two things are not its own: what traits of other crates provide
+//!   themselves, as `bytes::Buf::get_u32` does, which panics if fewer bytes remain (`try_get_u32` does not);
+//!   and what a `Display` does that `write!` is given. `write_all` and `read_exact` are its own.
 //! - Positions and lengths are `u64` on every target; none is truncated on a 32-bit machine.
 //! - A fixed medium has a length apart from its capacity: the end of the file is where writing
 //!   stopped, not where the memory stops.

@@ -2,26 +2,27 @@
 //!
 //! A medium has no position, never seeks, and never fills gaps: the cursor does that, once for all media.
 //!
-//! Reading takes `&mut self`, because a medium may have to change itself to be read: load a page, or move a window
-//! over its content. Such a medium needs neither a lock nor a cell for that, and stays `Sync`. A medium that can be
-//! read through a shared reference, by many readers at once, says so by implementing [`ReadMedium`] for the
-//! reference as well, just as `std::io::Read` is implemented for `&File`. A trait with `&self` would have made each
-//! medium that changes pay for those that do not.
+//! Reading takes `&mut self`, because a medium may have to change itself to be read: load a page, or move a
+//! window over its content. Such a medium needs neither a lock nor a cell for that, and stays `Sync`. A
+//! medium that can be read through a shared reference, by many readers at once, says so by implementing
+//! [`ReadMedium`] for the reference as well, just as `std::io::Read` is implemented for `&File`. A trait with
+//! `&self` would have made each medium that changes pay for those that do not.
 //!
-//! Held by: `tests/tests/conformance.rs` (every rule, for every medium), `tests/tests/conformance_can_fail.rs` (each
-//! rule can fail), `tests/tests/cursor_edges.rs` (several cursors over one content).
+//! Held by: `tests/tests/conformance.rs` (every rule, for every medium),
+//! `tests/tests/conformance_can_fail.rs` (each rule can fail), `tests/tests/cursor_edges.rs` (several
+//! cursors over one content).
 
 use core::fmt;
 use embedded_io::ErrorKind;
 
 /// Bytes at offsets, with a length, to be read: the first half of a [`Medium`].
 ///
-/// This is what a [`Cursor`](crate::Cursor) reads from. An implementation keeps this rule, on which the cursor
-/// relies: `read_at` and `chunk_at` at or past [`len`](ReadMedium::len) return nothing, and no error.
+/// This is what a [`Cursor`](crate::Cursor) reads from. An implementation keeps this rule, on which the
+/// cursor relies: `read_at` and `chunk_at` at or past [`len`](ReadMedium::len) return nothing, and no error.
 ///
-/// The methods take `&mut self` for the sake of media that change when they are read. Fixed memory, slices and
-/// vectors do not: for them the trait is implemented for shared references too, so that any number of cursors read
-/// one content, each from its own position and from any thread.
+/// The methods take `&mut self` for the sake of media that change when they are read. Fixed memory, slices
+/// and vectors do not: for them the trait is implemented for shared references too, so that any number of
+/// cursors read one content, each from its own position and from any thread.
 ///
 /// ```
 /// use overspill_core::{Cursor, Fixed, SeekFrom};
@@ -69,21 +70,21 @@ pub trait ReadMedium {
 ///
 /// An implementation keeps these rules, on which the cursor relies:
 ///
-/// - `write_at` at [`len`](ReadMedium::len) appends, before `len` overwrites, and may do both in one call. A short
-///   count means that the rest did not fit.
-/// - A medium that has no room, for a single byte of `write_at` or for the length that `set_len` requests, says so by
-///   an error of kind [`ErrorKind::WriteZero`]. The cursor replaces it by
-///   [`WriteError::Full`](crate::WriteError::Full); an error that says more than that has another kind, and reaches
-///   the caller as it is.
+/// - `write_at` at [`len`](ReadMedium::len) appends, before `len` overwrites, and may do both in one call. A
+///   short count means that the rest did not fit.
+/// - A medium that has no room, for a single byte of `write_at` or for the length that `set_len` requests,
+///   says so by an error of kind [`ErrorKind::WriteZero`]. The cursor replaces it by
+///   [`WriteError::Full`](crate::WriteError::Full); an error that says more than that has another kind, and
+///   reaches the caller as it is.
 /// - Bytes that `set_len` adds are zeros, even where others stood before.
 /// - A method that returns an error has changed nothing that can be read back.
 pub trait Medium: ReadMedium {
-    /// Copies bytes from `data` to `offset` and returns how many were taken: at least one, unless `data` is empty.
-    /// The length grows if they reach past it.
+    /// Copies bytes from `data` to `offset` and returns how many were taken: at least one, unless `data` is
+    /// empty. The length grows if they reach past it.
     ///
     /// # Errors
-    /// Those of the medium; none of `data` is taken then. Of kind [`ErrorKind::WriteZero`] if nothing fits, or if
-    /// `offset` lies past the end: `set_len` comes first.
+    /// Those of the medium; none of `data` is taken then. Of kind [`ErrorKind::WriteZero`] if nothing fits,
+    /// or if `offset` lies past the end: `set_len` comes first.
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error>;
 
     /// Cuts the bytes past `len`, or adds zeros up to it.
@@ -184,8 +185,8 @@ read_in_one_piece! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CapacityError {
-    /// The length that the content would have needed, in bytes. If it is at most `capacity`, a write began past the
-    /// end of the content, which has to be lengthened first.
+    /// The length that the content would have needed, in bytes. If it is at most `capacity`, a write began
+    /// past the end of the content, which has to be lengthened first.
     pub requested: u64,
     /// The longest that this medium can be, in bytes.
     pub capacity: u64,

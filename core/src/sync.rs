@@ -1,11 +1,12 @@
 //! All atomics come from here, so that the code that ships is the code that loom explores.
 //!
-//! Three sources behind the same names: `core` by default; `portable-atomic` behind the feature of that name, for what is
-//! swapped on targets without compare-and-swap; loom under `--cfg overspill_loom`, for the models only.
+//! Three sources behind the same names: `core` by default; `portable-atomic` behind the feature of that
+//! name, for what is swapped on targets without compare-and-swap; loom under `--cfg overspill_loom`,
+//! for the models only.
 //!
-//! What is never swapped is loaded and stored by the processor on all targets but those of 16 bits. Of `portable-atomic` each
-//! load would be a critical section too, with its feature of that name: three of them for a byte that is pushed, and a wait for
-//! the other core where there is one.
+//! What is never swapped is loaded and stored by the processor on all targets but those of 16 bits. Of
+//! `portable-atomic` each load would be a critical section too, with its feature of that name: three of them
+//! for a byte that is pushed, and a wait for the other core where there is one.
 //!
 //! Held by: `core/tests/loom_ring.rs`, whose models it is for.
 

@@ -1,12 +1,13 @@
-//! Every interleaving of every pair of operations that race, and every value that a weak memory model lets a load
-//! see: loom models of the ring that ships.
+//! Every interleaving of every pair of operations that race, and every value that a weak memory model lets a
+//! load see: loom models of the ring that ships.
 //!
-//! `RUSTFLAGS="--cfg overspill_loom" cargo test --release -p overspill-core --features async --test loom_ring`
+//! `RUSTFLAGS="--cfg overspill_loom" cargo test --release -p overspill-core --features async --test
+//! loom_ring`
 //!
-//! Plain bytes are watched one by one (`core/src/sync.rs`), so that a byte which is read and written without an order
-//! between the two is found even where its value happens to be right. `.ci/weaken` weakens each ordering in turn and
-//! expects one of these to fail: one whose name begins with `log_` if it is the log ring's. `.ci/weaken-pool ring` does so with
-//! rules, such as the order of two looks.
+//! Plain bytes are watched one by one (`core/src/sync.rs`), so that a byte which is read and written without
+//! an order between the two is found even where its value happens to be right. `.ci/weaken` weakens each
+//! ordering in turn and expects one of these to fail: one whose name begins with `log_` if it is the log
+//! ring's. `.ci/weaken-pool ring` does so with rules, such as the order of two looks.
 #![cfg(overspill_loom)]
 
 use std::task::{Context, Waker};
@@ -34,7 +35,8 @@ macro_rules! either_layout {
     };
 }
 
-/// Weakening either index's Release or Acquire lets a byte be read before it is written, or overwritten before it is read.
+/// Weakening either index's Release or Acquire lets a byte be read before it is written, or
+/// overwritten before it is read.
 #[test]
 fn bytes_against_bytes() {
     fn bytes_and_bytes<L: Layout + 'static>() {
@@ -184,8 +186,8 @@ fn close_against_write() {
     either_layout!(3, close_and_write);
 }
 
-/// The length of a ring that others move is one that it has had: here 0 or 1. The two indices were loaded one after the
-/// other, and a length of bytes that were never in the ring at once came out.
+/// The length of a ring that others move is one that it has had: here 0 or 1. The two indices were loaded one
+/// after the other, and a length of bytes that were never in the ring at once came out.
 #[test]
 fn length_against_bytes() {
     fn length_and_bytes<L: Layout + 'static>() {
@@ -225,8 +227,8 @@ fn split_against_split() {
     });
 }
 
-/// An end that is closed on another thread may still be waking the one that waited: the ring is not whole before that is
-/// over, or two ends would be waking the next one that waits.
+/// An end that is closed on another thread may still be waking the one that waited: the ring is not whole
+/// before that is over, or two ends would be waking the next one that waits.
 #[test]
 fn records_split_against_close() {
     model(2, || {
@@ -265,7 +267,8 @@ fn waiting_for_bytes_against_write() {
     });
 }
 
-/// The writer begins to wait while the reader makes the room that it waits for; twice, with a new waker each time.
+/// The writer begins to wait while the reader makes the room that it waits for; twice, with a
+/// new waker each time.
 #[test]
 fn waiting_for_room_against_read() {
     model(2, || {
@@ -331,7 +334,8 @@ fn waiting_against_the_last_room() {
     });
 }
 
-/// `embedded-io` spins for bytes, or room, until the other end is closed: what that end did last is not passed over.
+/// `embedded-io` spins for bytes, or room, until the other end is closed: what that end did
+/// last is not passed over.
 #[test]
 fn spinning_against_close() {
     fn spinning_and_close<L: Layout + 'static>() {
@@ -413,7 +417,8 @@ fn log_overwriting_against_reading() {
     });
 }
 
-/// The producer overwrites while the consumer counts what it lost, in a log whose places are no mask of its counts.
+/// The producer overwrites while the consumer counts what it lost, in a log whose places are
+/// no mask of its counts.
 #[test]
 fn log_overwriting_against_counting() {
     model(2, || {

@@ -5,8 +5,9 @@ use refused::{Refused, refused};
 
 mod refused;
 
-/// An empty queue of 64 whose cursor stood at 30 refused a record of 33 bytes: 34 in front of the end, 30 behind it, and
-/// neither part enough. It was empty, so no read would ever free more, and the device was silent for good.
+/// An empty queue of 64 whose cursor stood at 30 refused a record of 33 bytes: 34 in front of the end,
+/// 30 behind it, and neither part enough. It was empty, so no read would ever free more, and the device
+/// was silent for good.
 #[test]
 fn an_empty_ring_takes_whatever_its_capacity_allows_wherever_it_stands() {
     for stands_at in 0..=130 {
@@ -23,8 +24,8 @@ fn an_empty_ring_takes_whatever_its_capacity_allows_wherever_it_stands() {
     }
 }
 
-/// A request for more than there can ever be was answered with "full", and its caller waited for ever; another overflowed
-/// in the sum of lengths and was granted.
+/// A request for more than there can ever be was answered with "full", and its caller waited for ever;
+/// another overflowed in the sum of lengths and was granted.
 #[test]
 fn what_can_never_fit_is_told_from_what_does_not_fit_now() {
     let mut ring = Ring::<16, Padded>::new();
@@ -59,8 +60,8 @@ fn a_slice_is_written_and_read_across_the_wrap_in_one_call() {
     assert_eq!(out, *bytes);
 }
 
-/// An index that wrapped at a round number lost its place in queues whose capacity did not divide it: 2^8 here is as good
-/// as 2^32 there.
+/// An index that wrapped at a round number lost its place in queues whose capacity did not divide it: 2^8
+/// here is as good as 2^32 there.
 #[test]
 fn any_capacity_survives_many_laps() {
     for capacity in 1..40 {
@@ -120,7 +121,8 @@ fn handles_of_two_rings_free_neither() {
     assert!(one.try_split().is_none() && two.try_split().is_none());
 }
 
-/// A log that said "some were lost" could not say how many; one that overran its reader handed out half of a record.
+/// A log that said "some were lost" could not say how many; one that overran its reader handed
+/// out half of a record.
 #[test]
 fn a_log_counts_exactly_what_it_lost() {
     let mut log = LogRing::<16>::new();
@@ -139,9 +141,9 @@ fn a_log_counts_exactly_what_it_lost() {
     assert_eq!(consumer.pop(&mut buf), Ok(None));
 }
 
-/// AMD's `rep movsb` copies twenty times more slowly where the destination begins 1 to 31 bytes past the source, modulo 4 KiB:
-/// in a process whose vectors happened to lie so, each item of 16 KiB took 8 µs instead of 0.8. Such a copy goes in pieces
-/// now: many distances, across the wrap, in and out.
+/// AMD's `rep movsb` copies twenty times more slowly where the destination begins 1 to 31 bytes past the
+/// source, modulo 4 KiB: in a process whose vectors happened to lie so, each item of 16 KiB took 8 µs instead
+/// of 0.8. Such a copy goes in pieces now: many distances, across the wrap, in and out.
 #[test]
 fn long_copies_are_whole_however_far_apart_they_begin() {
     const LEN: usize = 3 * 4096 + 100;

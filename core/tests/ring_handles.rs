@@ -205,8 +205,9 @@ fn records_are_whole_in_place_too_wherever_they_begin() {
     assert!(consumer.is_closed());
 }
 
-/// What would be granted now was reckoned with the header of the record that was refused, which may be longer: a record of 200
-/// bytes was told that 0 are available, where 1 was. A loop that cut its record to what is available wrote nothing.
+/// What would be granted now was reckoned with the header of the record that was refused, which may be
+/// longer: a record of 200 bytes was told that 0 are available, where 1 was. A loop that cut its record to
+/// what is available wrote nothing.
 #[test]
 fn what_is_available_for_a_record_is_the_longest_that_is_granted() {
     let mut refusals = 0;
@@ -278,8 +279,8 @@ fn a_log_and_its_ends_say_what_they_are() {
     assert!(consumer.is_closed());
 }
 
-/// A log that was split again was read from its oldest record: records that had been read came again, and what was lost
-/// in between was reported to nobody.
+/// A log that was split again was read from its oldest record: records that had been read came again, and
+/// what was lost in between was reported to nobody.
 #[test]
 fn a_log_that_is_split_again_goes_on_where_it_was_read() {
     let mut log = LogRing::<8>::new();
@@ -408,8 +409,8 @@ fn the_traits_of_embedded_io_take_nothing_for_nothing() {
     assert_eq!(producer.write(b""), Ok(0));
 }
 
-/// A shared ring of which an end was closed, or dropped, could never be split again: only two ends that were both at hand
-/// could be joined. It is whole as soon as both ends are gone, in whatever way, and not before.
+/// A shared ring of which an end was closed, or dropped, could never be split again: only two ends that were
+/// both at hand could be joined. It is whole as soon as both ends are gone, in whatever way, and not before.
 #[test]
 fn a_shared_ring_is_whole_again_once_both_ends_are_gone() {
     let ring = Ring::<4, Padded>::new();

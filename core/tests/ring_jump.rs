@@ -1,10 +1,10 @@
-//! To grant all of an empty ring in one piece, the write index jumps, and the read end follows when it next loads that index.
-//! Until then, either end has to count as if it had followed.
+//! To grant all of an empty ring in one piece, the write index jumps, and the read end follows when it next
+//! loads that index. Until then, either end has to count as if it had followed.
 
 use overspill_core::ring::{AnyRing, Consumer, Layout, Packed, Padded, Producer, Ring, SliceRing};
 
-/// Grants all of an empty ring whose indices are at `offset`, commits `count` bytes of it, and fills the rest.
-/// Nothing is read after the jump, so the read index stays where it was.
+/// Grants all of an empty ring whose indices are at `offset`, commits `count` bytes of it, and fills the
+/// rest. Nothing is read after the jump, so the read index stays where it was.
 fn fill_across_a_jump<R: AnyRing>(
     producer: &mut Producer<'_, R>,
     consumer: &mut Consumer<'_, R>,

@@ -1,4 +1,5 @@
-//! Which task is woken, when, and by what: each wake-up is counted, in one thread and every layout that wakes.
+//! Which task is woken, when, and by what: each wake-up is counted, in one thread and every layout that
+//! wakes.
 #![allow(missing_docs)]
 
 use core::future::Future;
@@ -153,8 +154,8 @@ fn futures_are_ready_when_there_is_something_and_not_before() {
     assert_eq!(buf[0], b'd');
 }
 
-/// A ring without memory was at its end for a read that awaits bytes, and closed for a write, while both ends were open. It is
-/// empty and full, and nothing else: each end waits for the other to close.
+/// A ring without memory was at its end for a read that awaits bytes, and closed for a write, while both ends
+/// were open. It is empty and full, and nothing else: each end waits for the other to close.
 #[test]
 fn a_ring_without_memory_is_neither_at_its_end_nor_closed() {
     let (count, waker) = counted();
@@ -178,8 +179,8 @@ fn a_ring_without_memory_is_neither_at_its_end_nor_closed() {
     assert_eq!(poll_once(Read::read(&mut consumer, &mut [0])), Poll::Ready(Ok(0)), "the end");
 }
 
-/// Polls from within the wake-up, as an executor does that runs tasks in interrupts: its task has a higher priority than the
-/// code that wakes it.
+/// Polls from within the wake-up, as an executor does that runs tasks in interrupts: its task has a higher
+/// priority than the code that wakes it.
 struct Interrupt {
     consumer: Mutex<Consumer<'static, Ring<8, Waking<Padded>>>>,
     polls: AtomicUsize,

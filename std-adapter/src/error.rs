@@ -5,8 +5,8 @@
 //! - An error says what was being done to what, and what would have worked.
 //! - Its `Display` never repeats its [`source`](std::error::Error::source), so a printer of the whole chain
 //!   shows each error once. Its alternate form, `{:#}`, is that chain on one line.
-//! - It comes back whole from the [`io::Error`] that it was turned into, but for [`SpillError::OutOfMemory`], which is made of no
-//!   memory, and where there is no memory for it: then the kind is left.
+//! - It comes back whole from the [`io::Error`] that it was turned into, but for [`SpillError::OutOfMemory`],
+//!   which is made of no memory, and where there is no memory for it: then the kind is left.
 //!
 //! Held by: the tests at the end of this file, and `tests/tests/errors.rs`.
 
@@ -109,9 +109,9 @@ pub enum SpillError {
     /// The store has no room: the disk is full, or a file system quota or a file size limit is reached.
     /// Kind: `StorageFull`.
     ///
-    /// At a file size limit (`ulimit -f`, systemd's `LimitFSIZE`) the system first sends `SIGXFSZ`, which ends a process that neither
-    /// ignores nor handles it. A program that may have such a limit does so once, as by
-    /// `signal_hook::flag::register(SIGXFSZ, Default::default())`.
+    /// At a file size limit (`ulimit -f`, systemd's `LimitFSIZE`) the system first sends `SIGXFSZ`, which
+    /// ends a process that neither ignores nor handles it. A program that may have such a limit does so once,
+    /// as by `signal_hook::flag::register(SIGXFSZ, Default::default())`.
     #[non_exhaustive]
     StoreFull {
         /// Where in the store the write started, in bytes.
@@ -171,8 +171,8 @@ pub enum SpillError {
         requested: u64,
     },
 
-    /// The writer of a spool has failed, or was dropped before it had finished: more bytes were to come, and will not.
-    /// Kind: `ConnectionAborted`. A reader has read all that was written by then.
+    /// The writer of a spool has failed, or was dropped before it had finished: more bytes were to come, and
+    /// will not. Kind: `ConnectionAborted`. A reader has read all that was written by then.
     #[non_exhaustive]
     Unfinished {
         /// How many bytes were written in all.
@@ -181,16 +181,16 @@ pub enum SpillError {
         reason: Option<String>,
     },
 
-    /// A reader of a spool has waited for as long as it may, and nothing more was written. Kind: `TimedOut`. The next call
-    /// waits again.
+    /// A reader of a spool has waited for as long as it may, and nothing more was written. Kind: `TimedOut`.
+    /// The next call waits again.
     #[non_exhaustive]
     NothingWritten {
         /// How long the call has waited.
         waited: Duration,
     },
 
-    /// Readers that [read once](crate::SpoolReader::once) have passed the bytes: all readers of a spool, and the bytes are gone; or the one
-    /// that was to seek back. Kind: `InvalidInput`.
+    /// Readers that [read once](crate::SpoolReader::once) have passed the bytes: all readers of a spool, and
+    /// the bytes are gone; or the one that was to seek back. Kind: `InvalidInput`.
     #[non_exhaustive]
     Passed {
         /// The position of the byte that was to be read.
@@ -205,30 +205,33 @@ pub enum SpillError {
     /// As an [`io::Error`] it is that kind and nothing more: an inner error would take memory.
     OutOfMemory,
 
-    /// This process was forked while another thread of its parent was using the pool, or the same content: what that thread
-    /// was about is lost here. Kind: `Deadlock`. A pool of this process's own works; the parent goes on undisturbed.
+    /// This process was forked while another thread of its parent was using the pool, or the same content:
+    /// what that thread was about is lost here. Kind: `Deadlock`. A pool of this process's own works; the
+    /// parent goes on undisturbed.
     Forked,
 
-    /// No runtime does the work of an async operation that needs the store: it was polled outside of one, or in one that is shutting
-    /// down. Kind: `Other`. Nothing was lost: polled in a runtime, it goes on.
+    /// No runtime does the work of an async operation that needs the store: it was polled outside of one, or
+    /// in one that is shutting down. Kind: `Other`. Nothing was lost: polled in a runtime, it goes on.
     NoRuntime,
 
-    /// The work of an async operation has panicked, in the store or in what `AsyncSpillBuffer::run` was given. Kind:
-    /// `Other`.
+    /// The work of an async operation has panicked, in the store or in what `AsyncSpillBuffer::run` was
+    /// given. Kind: `Other`.
     #[non_exhaustive]
     JobPanicked {
         /// The message of the panic.
         message: String,
     },
 
-    /// A seek would have ended before 0 or past the last possible position. The position has not moved. Kind: `InvalidInput`.
+    /// A seek would have ended before 0 or past the last possible position. The position has not moved.
+    /// Kind: `InvalidInput`.
     #[non_exhaustive]
     InvalidSeek {
         /// What the offset counts from: the position, or the length.
         from: u64,
         /// The offset that leads out of range.
         offset: i64,
-        /// The last possible position: `u64::MAX`; of a slice, that less where it begins; of a spool, what is written.
+        /// The last possible position: `u64::MAX`; of a slice, that less where it begins; of a
+        /// spool, what is written.
         end: u64,
     },
 
@@ -241,8 +244,9 @@ pub enum SpillError {
         source: io::Error,
     },
 
-    /// The whole content has its name, but the directory could not be synced: a crash of the machine may bring back the
-    /// old file, or none. Kind: that of the source. Only [`Persisted::durable`](crate::Persisted::durable) returns it.
+    /// The whole content has its name, but the directory could not be synced: a crash of the machine may
+    /// bring back the old file, or none. Kind: that of the source. Only
+    /// [`Persisted::durable`](crate::Persisted::durable) returns it.
     #[non_exhaustive]
     NotDurable {
         /// The file.
@@ -355,8 +359,9 @@ impl From<SpillError> for io::Error {
     }
 }
 
-/// Whether there is memory for an [`io::Error`] with an error within. std has none whose allocation may be refused: it boxes the error,
-/// and its kind with that box. So as many bytes are requested and given back first.
+/// Whether there is memory for an [`io::Error`] with an error within. std has none whose allocation
+/// may be refused: it boxes the error, and its kind with that box. So as many bytes are requested
+/// and given back first.
 fn has_memory_for_one() -> bool {
     let (mut error, mut boxed) = (Vec::<SpillError>::new(), Vec::<[usize; 3]>::new());
     let has_memory = error.try_reserve_exact(1).is_ok() && boxed.try_reserve_exact(1).is_ok();

@@ -1,18 +1,22 @@
-//! Calls of foreign code: stores, listeners, subscribers, wakers, owners of memory that was given, and what they leave to be dropped.
+//! Calls of foreign code: stores, listeners, subscribers, wakers, owners of memory that was given, and what
+//! they leave to be dropped.
 //!
-//! Foreign code may panic, and so may the drop of what it panicked with. A panic that unwound through the move of a
-//! page would lose the page, leak its charge, and block the threads that wait for it for ever.
+//! Foreign code may panic, and so may the drop of what it panicked with. A panic that unwound through the
+//! move of a page would lose the page, leak its charge, and block the threads that wait for it for ever.
 //!
-//! A waker or an event may become due while the lock of shared content is held. A waker or a listener may use that content,
-//! and would wait for its own thread. So a thread that takes such a lock [holds back](hold_back) these calls until it has let go.
+//! A waker or an event may become due while the lock of shared content is held. A waker or a listener may use
+//! that content, and would wait for its own thread. So a thread that takes such a lock [holds
+//! back](hold_back) these calls until it has let go.
 //!
 //! Promises:
 //!
 //! - No panic of a contained call leaves it.
-//! - What is held back is told once the thread has let go, in order, on the same thread, after a panic too. Without memory to note
-//!   it, a waker is called and memory is freed at once, since neither may be lost, and an event is not told.
+//! - What is held back is told once the thread has let go, in order, on the same thread, after a panic too.
+//!   Without memory to note it, a waker is called and memory is freed at once, since neither may be lost, and
+//!   an event is not told.
 //!
-//! Held by: the tests below, `tests/tests/foreign_code.rs`, `tests/tests/panicking_subscriber.rs`, `tests/tests/frozen.rs`.
+//! Held by: the tests below, `tests/tests/foreign_code.rs`, `tests/tests/panicking_subscriber.rs`,
+//! `tests/tests/frozen.rs`.
 
 use crate::sync::thread_local;
 use crate::try_box::TryBox;
@@ -24,8 +28,8 @@ use std::task::Waker;
 
 /// Calls `call`, and returns the message of its panic instead of panicking.
 ///
-/// `AssertUnwindSafe`: what the foreign code left half changed is its own. The panic hook has reported the panic
-/// already.
+/// `AssertUnwindSafe`: what the foreign code left half changed is its own. The panic hook has
+/// reported the panic already.
 pub(crate) fn contained<R>(call: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         let message = message(&*panic);
@@ -64,7 +68,8 @@ impl Wakers {
         }
     }
 
-    /// Wakes all, whatever one of them does. To be called with nothing locked but what is held back for, and no page in transit.
+    /// Wakes all, whatever one of them does. To be called with nothing locked but what is held back for,
+    /// and no page in transit.
     pub(crate) fn wake_all(self) {
         for waker in self.list.into_iter().flatten() {
             let mut waker = Some(waker);
@@ -82,8 +87,8 @@ impl Wakers {
     }
 }
 
-/// Calls `call` contained: now, or once this thread holds nothing back any more, and not at all if there is no memory to note
-/// it.
+/// Calls `call` contained: now, or once this thread holds nothing back any more, and not at all if there is
+/// no memory to note it.
 pub(crate) fn tell(call: impl FnOnce() + 'static) {
     let mut call = Some(call);
     let _ = HELD_BACK.try_with(|held| {
@@ -99,8 +104,8 @@ pub(crate) fn tell(call: impl FnOnce() + 'static) {
     }
 }
 
-/// As [`tell`], of a call that frees something: without memory to note it, it is called at once, since what it frees would be
-/// lost.
+/// As [`tell`], of a call that frees something: without memory to note it, it is called at once, since what
+/// it frees would be lost.
 pub(crate) fn free(call: impl FnOnce() + 'static) {
     let mut call = Some(call);
     let _ = HELD_BACK.try_with(|held| {
@@ -117,7 +122,8 @@ pub(crate) fn free(call: impl FnOnce() + 'static) {
     }
 }
 
-/// Drops `waker`, which may be the last reference to its task, as [`free`] does: the task may hold any buffer.
+/// Drops `waker`, which may be the last reference to its task, as [`free`] does: the task may hold any
+/// buffer.
 pub(crate) fn drop_waker(waker: Waker) {
     free(move || drop(waker));
 }
@@ -142,8 +148,9 @@ impl<F: FnOnce()> Tell for [Option<F>; 1] {
 }
 
 thread_local! {
-    /// What this thread holds back; `None` if it tells at once. It is never dropped, and so is there for buffers that are in another
-    /// thread-local, until the thread has ended. What is in it leaves with [`HeldBack`].
+    /// What this thread holds back; `None` if it tells at once. It is never dropped, and so is there
+    /// for buffers that are in another thread-local, until the thread has ended. What is in it
+    /// leaves with [`HeldBack`].
     static HELD_BACK: ManuallyDrop<RefCell<Option<Vec<Call>>>> = ManuallyDrop::default();
 }
 
@@ -153,8 +160,8 @@ pub(crate) struct HeldBack {
     is_outermost: bool,
 }
 
-/// Holds back what this thread has to tell, until the result is dropped. To be called before a lock is taken that those
-/// who are told may want.
+/// Holds back what this thread has to tell, until the result is dropped. To be called before a lock is taken
+/// that those who are told may want.
 pub(crate) fn hold_back() -> HeldBack {
     let is_outermost = HELD_BACK.try_with(|held| {
         let mut held = held.borrow_mut();
@@ -223,8 +230,8 @@ mod tests {
         assert_eq!(*told.borrow(), [1, 2, 3]);
     }
 
-    /// A buffer in a thread-local of the program's may be used when the thread ends, after the thread-locals here are gone: what it had
-    /// to tell was told with its locks held.
+    /// A buffer in a thread-local of the program's may be used when the thread ends, after the thread-locals
+    /// here are gone: what it had to tell was told with its locks held.
     #[test]
     fn what_a_thread_tells_at_its_end_is_held_back_too() {
         use std::sync::{Arc, Mutex};

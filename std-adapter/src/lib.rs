@@ -3,8 +3,10 @@
 //!
 //! - [`SpillBuffer`] reads, writes and seeks as a file does. A lone one needs no pool.
 //! - [`SpillPool`] holds thousands of buffers to one hard memory limit and one disk limit.
-//! - [`SpillBuffer::freeze`] ends the writing: any number of readers and threads then share a [`Frozen`] content.
-//! - [`SpillBuffer::try_clone`] makes a second buffer that shares the pages, and copies one when either writes to it.
+//! - [`SpillBuffer::freeze`] ends the writing: any number of readers and threads then share a
+//!   [`Frozen`] content.
+//! - [`SpillBuffer::try_clone`] makes a second buffer that shares the pages, and copies one when
+//!   either writes to it.
 //! - [`SpillPool::spool`] makes content that is read while it is written.
 //! - [`Store`] is where spilled pages go: an unnamed temp file by default, or a store of your own.
 //! - [`SpillBuffer::persist`] turns a buffer into a named file, whole or not at all.

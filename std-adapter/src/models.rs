@@ -2,10 +2,11 @@
 //!
 //! `RUSTFLAGS="--cfg overspill_loom" cargo test -p overspill --release models` runs them.
 //!
-//! Those of the lock are in `models/lock.rs`, those of the queue for room in `models/waiting.rs`, those of files in
-//! `models/files.rs`, those of given memory in `models/given.rs`, those of shared content in `models/content.rs`,
-//! `models/clones.rs` and `models/spool.rs`, those of jobs in `models/offload.rs` and, with the feature `tokio`, `models/ahead.rs`, those
-//! of the places of threads in `models/places.rs`, and those of the chunks at the end of `memory/chunks.rs`.
+//! Those of the lock are in `models/lock.rs`, those of the queue for room in `models/waiting.rs`, those of
+//! files in `models/files.rs`, those of given memory in `models/given.rs`, those of shared content in
+//! `models/content.rs`, `models/clones.rs` and `models/spool.rs`, those of jobs in `models/offload.rs` and,
+//! with the feature `tokio`, `models/ahead.rs`, those of the places of threads in `models/places.rs`, and
+//! those of the chunks at the end of `memory/chunks.rs`.
 //!
 //! Held by: `.ci/weaken-pool`, which weakens one ordering, lock or rule at a time, and expects a model to
 //! fail.
@@ -152,8 +153,8 @@ fn a_table_that_gets_memory_is_found_by_searches() {
     });
 }
 
-/// Guards: a buffer that needs memory finds the one that holds it, and takes it from there or does without, while that
-/// one is read, or dropped with its table and frame kept for the next.
+/// Guards: a buffer that needs memory finds the one that holds it, and takes it from there or does without,
+/// while that one is read, or dropped with its table and frame kept for the next.
 #[test]
 fn a_donor_is_chosen_while_it_is_read_or_dropped() {
     for is_dropped in [false, true] {
@@ -220,8 +221,8 @@ fn reclaim(pool: &PoolState, peers: &[PeerTable], pages_max: usize, refuses: boo
         Reclaimed::Frames(frames) => {
             assert!((1..=pages_max * peers.len()).contains(&frames.len()));
             for frame in frames {
-                // A store that refuses still yields a frame if the owner abandoned the page, or if the page had
-                // no bytes.
+                // A store that refuses still yields a frame if the owner abandoned the page, or if
+                // the page had no bytes.
                 assert!(!refuses || frame.capacity() == PAGE);
                 pool.frames.recycle(frame);
             }
@@ -244,8 +245,8 @@ fn two_pages(first: u8, second: u8) -> Vec<u8> {
     [[first; PAGE], [second; PAGE]].concat()
 }
 
-/// Runs `owner` with a buffer whose only page is a segment: 256 bytes of 1 in the slot, and 100 of 2 in the frame.
-/// Meanwhile another thread reclaims it.
+/// Runs `owner` with a buffer whose only page is a segment: 256 bytes of 1 in the slot, and 100 of 2 in the
+/// frame. Meanwhile another thread reclaims it.
 fn during_a_reclaim_of_a_segment(owner: impl Fn(&mut Pager) + Sync + Send + 'static) {
     explore(2, move || {
         let store = Box::new(VecStore::default());
@@ -266,8 +267,8 @@ fn during_a_reclaim_of_a_segment(owner: impl Fn(&mut Pager) + Sync + Send + 'sta
     });
 }
 
-/// Guards I1: what the frame of a segment has and what its slot has are one page, while another thread writes the one to
-/// the other and the owner appends.
+/// Guards I1: what the frame of a segment has and what its slot has are one page, while another thread writes
+/// the one to the other and the owner appends.
 #[test]
 fn a_segment_is_reclaimed_while_its_owner_appends() {
     during_a_reclaim_of_a_segment(|pager| {

@@ -1,4 +1,5 @@
-//! A value on the heap whose allocation may be refused: std's `Box::new` ends the process where there is no memory.
+//! A value on the heap whose allocation may be refused: std's `Box::new` ends the process
+//! where there is no memory.
 //!
 //! Held by: `tests/tests/refused_allocations/`.
 

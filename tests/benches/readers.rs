@@ -1,7 +1,8 @@
 //! Many readers of one content: frozen, and while it is written.
 //!
-//! `cargo bench -p overspill-tests --bench readers` runs all cases; `cargo bench -p overspill-tests --bench readers -- eight`
-//! the case `eight`. `speeds-1g` is `speeds` with a gigabyte, which runs only if it is named. Each case runs in a process of its own.
+//! `cargo bench -p overspill-tests --bench readers` runs all cases; `cargo bench -p overspill-tests --bench
+//! readers -- eight` the case `eight`. `speeds-1g` is `speeds` with a gigabyte, which runs only if it is
+//! named. Each case runs in a process of its own.
 #![allow(missing_docs)]
 
 #[cfg(not(unix))]
@@ -95,7 +96,8 @@ mod unix {
         }
     }
 
-    /// 64 bytes at a time from 8 MiB that are in memory: what a reader costs beside a buffer, and what a second thread brings.
+    /// 64 bytes at a time from 8 MiB that are in memory: what a reader costs beside a buffer, and what a
+    /// second thread brings.
     fn resident() {
         const LEN: usize = 8 * MIB;
         const PIECE: usize = 64;
@@ -192,7 +194,8 @@ mod unix {
         beside_slow_ones("1 GiB", 1024 * MIB);
     }
 
-    /// A spool of `len` bytes over 16 MiB, whose fast reader is alone, or beside two slow ones at different speeds.
+    /// A spool of `len` bytes over 16 MiB, whose fast reader is alone, or beside two slow ones
+    /// at different speeds.
     fn beside_slow_ones(name: &str, len: usize) {
         const PIECE: usize = 64 * KIB;
         let pass = |pool: &SpillPool, slow: usize| {

@@ -1,13 +1,14 @@
 //! The ring against its rivals: two pinned threads, a ring of 64 KiB, items of 1 B to 64 KiB.
 //!
-//! `cargo bench -p overspill-tests --bench ring_peers`, with ` -- 1 64 rtrb` behind it for those rows and that rival only.
+//! `cargo bench -p overspill-tests --bench ring_peers`, with ` -- 1 64 rtrb` behind it for those rows
+//! and that rival only.
 //!
-//! All queues take turns in every round, in another order each time: a queue that is measured after one that sleeps is
-//! slower by some hundredths. Virtual cores are near each other or far apart for seconds at a time, which gives every
-//! queue two speeds. So ours is compared with a rival in the same round, and the last column is the median of those
-//! ratios for the rival for which it is lowest. Each queue is used as its authors would for bytes: slices where it has
-//! them, grants where it has those, bytes otherwise; the row of 1 B uses the call for one element where there is one.
-//! A side that finds the queue full or empty spins.
+//! All queues take turns in every round, in another order each time: a queue that is measured after one that
+//! sleeps is slower by some hundredths. Virtual cores are near each other or far apart for seconds at a time,
+//! which gives every queue two speeds. So ours is compared with a rival in the same round, and the last
+//! column is the median of those ratios for the rival for which it is lowest. Each queue is used as its
+//! authors would for bytes: slices where it has them, grants where it has those, bytes otherwise; the row of
+//! 1 B uses the call for one element where there is one. A side that finds the queue full or empty spins.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::hint::{black_box, spin_loop};
@@ -19,8 +20,8 @@ use overspill_core::ring::{Padded, Ring};
 
 const CAPACITY: usize = 65536;
 const ITEMS: [usize; 7] = [1, 16, 64, 1024, 4096, 16384, 65536];
-/// Many short rounds rather than a few long ones: on a virtual machine the distance between two cores changes by the
-/// second, and with it every figure by up to ten.
+/// Many short rounds rather than a few long ones: on a virtual machine the distance between two cores changes
+/// by the second, and with it every figure by up to ten.
 const ROUNDS: usize = 121;
 /// The duration of one timed transfer: long enough that starting two threads is negligible.
 const RUN: Duration = Duration::from_millis(3);
@@ -42,8 +43,8 @@ fn pin(core: usize) {
 /// Runs the two sides on two cores, and returns the time from the common start to the end of the last.
 fn race(produce: impl FnOnce() + Send, consume: impl FnOnce() + Send) -> Duration {
     let here = AtomicUsize::new(0);
-    // Both threads run before the start. They yield, since under a real-time policy one could keep the other off its core
-    // for ever.
+    // Both threads run before the start. They yield, since under a real-time policy one could keep the other
+    // off its core for ever.
     let meet = || {
         here.fetch_add(1, Ordering::AcqRel);
         while here.load(Ordering::Acquire) < 2 {

@@ -47,8 +47,9 @@ impl<'a, const PARTS: usize> Contender<'a, PARTS> {
     }
 }
 
-/// Runs all contenders in turn, in one round that does not count and in `rounds` that do. Each round begins with the next
-/// of them, since the order has a part in the times. Returns, for each contender, the median of each part.
+/// Runs all contenders in turn, in one round that does not count and in `rounds` that do. Each round
+/// begins with the next of them, since the order has a part in the times. Returns, for each contender, the
+/// median of each part.
 pub fn alternate<const PARTS: usize>(
     rounds: usize,
     contenders: &mut [Contender<'_, PARTS>],
@@ -78,8 +79,8 @@ pub fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i ^ (i >> 9)) as u8).collect()
 }
 
-/// Writes `total` bytes, from `data` over and over, in pieces of `chunk` bytes; the last of each `data` may be shorter, and so
-/// may the last of all.
+/// Writes `total` bytes, from `data` over and over, in pieces of `chunk` bytes; the last of each `data` may
+/// be shorter, and so may the last of all.
 ///
 /// # Panics
 /// If a write fails.

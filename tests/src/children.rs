@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs `child` in a forked process, and returns whether it returned true there within 20 seconds. It ends by `_exit`.
+/// Runs `child` in a forked process, and returns whether it returned true there within 20
+/// seconds. It ends by `_exit`.
 ///
 /// # Panics
 /// If the process cannot be forked.
 pub fn in_a_child(child: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child runs on with one thread. It uses what it has inherited, which is what is tested, and malloc, whose
-    // locks the C library releases there; and it ends by `_exit`.
+    // SAFETY: the child runs on with one thread. It uses what it has inherited, which is what is tested, and
+    // malloc, whose locks the C library releases there; and it ends by `_exit`.
     run_in_child(unsafe { libc::fork() }, child)
 }
 
@@ -25,8 +26,8 @@ pub fn in_a_child(child: impl FnOnce() -> bool) -> bool {
 /// If the process cannot be forked.
 #[cfg(target_os = "linux")]
 pub fn in_a_child_of_the_kernel(child: impl FnOnce() -> bool) -> bool {
-    // SAFETY: as in `in_a_child`, but for the locks of malloc, which no other thread of the caller's may hold. The kernel makes a
-    // copy of the process, on a copy of this stack.
+    // SAFETY: as in `in_a_child`, but for the locks of malloc, which no other thread of the caller's may
+    // hold. The kernel makes a copy of the process, on a copy of this stack.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
     run_in_child(pid.try_into().expect("a number of a process"), child)
 }
@@ -91,7 +92,8 @@ impl Gate {
         self.stopped.store(0, Ordering::SeqCst);
     }
 
-    /// Runs `work` in a thread, and `child` in a process that is forked while a call of that thread stands at the gate.
+    /// Runs `work` in a thread, and `child` in a process that is forked while a call of that
+    /// thread stands at the gate.
     ///
     /// # Panics
     /// If no call comes, or the child fails or hangs.

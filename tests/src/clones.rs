@@ -1,4 +1,5 @@
-//! Buffers and their clones, and clones of these: each is what a vector of its own would be, whatever the others and the memory do.
+//! Buffers and their clones, and clones of these: each is what a vector of its own would be, whatever the
+//! others and the memory do.
 //!
 //! What is done is chosen by a [`Choices`].
 

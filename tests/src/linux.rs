@@ -42,9 +42,9 @@ pub fn survived(output: &Output, how: &str) -> String {
     said
 }
 
-/// Runs the program of `src/bin/ordeal.rs`, built at `program`, under strace, with `expressions` that say what becomes of
-/// its calls, and returns the log, in which each line begins with a thread. With `in_dir`, only calls that name the
-/// directory count.
+/// Runs the program of `src/bin/ordeal.rs`, built at `program`, under strace, with `expressions` that say
+/// what becomes of its calls, and returns the log, in which each line begins with a thread. With `in_dir`,
+/// only calls that name the directory count.
 ///
 /// # Panics
 /// If the program fails.

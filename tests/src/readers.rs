@@ -1,5 +1,5 @@
-//! Many readers of one content, frozen or while it is written: each sees what a vector would show it, whatever the others
-//! and the memory do.
+//! Many readers of one content, frozen or while it is written: each sees what a vector would show it,
+//! whatever the others and the memory do.
 //!
 //! What is done is chosen by a [`Choices`]: a generator in tests, and the bytes of an input in fuzz targets.
 
@@ -126,7 +126,8 @@ fn any_content(random: &mut impl Choices, mut buffer: SpillBuffer) -> (SpillBuff
     (buffer, model)
 }
 
-/// A buffer of the pool: as any other, with limits of its own, with a file of its own, or with a pool of its own.
+/// A buffer of the pool: as any other, with limits of its own, with a file of its own, or with a pool of its
+/// own.
 pub(crate) fn any_buffer(random: &mut impl Choices, pool: &SpillPool) -> SpillBuffer {
     match random.index(if random.may_use_files() { 5 } else { 2 }) {
         0 => pool.buffer_builder().memory(random.index(4 * PAGE)).build(),

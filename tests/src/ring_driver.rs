@@ -1,5 +1,5 @@
-//! Drives a ring by a script of bytes, and compares it with a model that is plainly right. The property tests and the
-//! fuzz target share it.
+//! Drives a ring by a script of bytes, and compares it with a model that is plainly right. The property tests
+//! and the fuzz target share it.
 
 use std::collections::VecDeque;
 

@@ -333,7 +333,8 @@ impl Subject for Spilling {
             return;
         }
         let pool = self.pool.stats();
-        // The free lists are counted one after another, so a frame that another thread moves meanwhile may count twice.
+        // The free lists are counted one after another, so a frame that another thread moves
+        // meanwhile may count twice.
         let recycled = if self.has_others { 0 } else { pool.memory_recycled };
         let kept = pool.memory_used + recycled;
         assert!(kept <= pool.memory_limit, "I2: {kept} bytes of {}", pool.memory_limit);
@@ -350,7 +351,8 @@ pub(crate) fn check_accounts(mut pairs: Vec<Pair<Spilling>>, pool: &SpillPool) -
     let resident = held(|buffer| buffer.stats().memory_used);
     let spilled = held(|buffer| buffer.stats().disk_used);
     let stats = pool.stats();
-    // A block that small bodies share is the pool's as a whole: see `check_invariants`, which counts what is free there.
+    // A block that small bodies share is the pool's as a whole: see `check_invariants`, which
+    // counts what is free there.
     if stats.memory_used != resident || stats.disk_used < spilled {
         return Err(format!("buffers hold {resident} and {spilled} bytes, but {stats:?}"));
     }

@@ -25,8 +25,8 @@ fn numbered(pool: &SpillPool, pages: usize) -> (SpillBuffer, Vec<u8>) {
     (buffer, model)
 }
 
-/// Any interleaving of buffers that are written to, read, cut, frozen, cloned and dropped, in any memory, is what vectors
-/// would be.
+/// Any interleaving of buffers that are written to, read, cut, frozen, cloned and dropped, in any memory, is
+/// what vectors would be.
 #[test]
 fn what_one_writes_no_other_sees_whatever_the_memory() {
     (1..70).for_each(|seed| write_clones(&mut Random::new(seed)));
@@ -55,8 +55,8 @@ fn a_clone_copies_nothing_and_a_write_copies_one_page() {
     }
 }
 
-/// A snapshot was made before each of many writes, as an undo does. Each clone of a clone must not make reads slower, nor keep
-/// what nobody sees.
+/// A snapshot was made before each of many writes, as an undo does. Each clone of a clone must not make reads
+/// slower, nor keep what nobody sees.
 #[test]
 fn ten_thousand_clones_in_a_row_keep_what_is_seen() {
     let pool = pool(1 << 20);
@@ -135,8 +135,8 @@ fn a_clone_has_a_position_of_its_own_and_what_was_lent_stays_with_the_original()
     assert_eq!((&rest[..], second.position()), ("second", 0));
 }
 
-/// A clone of a buffer without a pool has none either. What it writes was to be charged to the pool of the original, in which
-/// nobody takes memory from anybody: it would have gone to the disk, byte by byte.
+/// A clone of a buffer without a pool has none either. What it writes was to be charged to the pool of the
+/// original, in which nobody takes memory from anybody: it would have gone to the disk, byte by byte.
 #[test]
 fn clones_without_a_pool_have_a_memory_limit_each() {
     let mut first = SpillBuffer::with_budget(16 * PAGE);
@@ -182,8 +182,9 @@ fn clones_become_files_whole() {
     }
 }
 
-/// Buffers over a store that fails as planned; each error leaves what was accepted, and the other buffer sees nothing.
-/// A write that was cut short or refused `continues`, or is left like that. Returns how many calls failed.
+/// Buffers over a store that fails as planned; each error leaves what was accepted, and the other
+/// buffer sees nothing. A write that was cut short or refused `continues`, or is left like that.
+/// Returns how many calls failed.
 fn with_faults(plan: FaultPlan, continues: bool, checksums: Checksums, memory: usize) -> u64 {
     let (store, faults) = FaultStore::new(MemoryStore::new(), plan);
     let builder = SpillPool::builder().memory(memory).page_size(PAGE).checksums(checksums);
@@ -248,7 +249,8 @@ fn a_failing_store_costs_no_clone_a_byte() {
             |n, full| FaultPlan::new().with(Fault::once(n, full)),
             |n, full| FaultPlan::new().with(Fault::lasting(n, full)),
             |n, _| FaultPlan::new().with(Fault::lasting(n, Failure::Short(100))),
-            // What was written of a page before the store was full does not hide what the base has of the rest.
+            // What was written of a page before the store was full does not hide what the base has of the
+            // rest.
             |n, full| {
                 let short = Fault::once(n, Failure::Short(PAGE + 100));
                 FaultPlan::new().with(short).with(Fault::lasting(n + 1, full))
@@ -292,8 +294,8 @@ fn clones_are_written_to_by_threads_of_their_own() {
     pool.check_invariants();
 }
 
-/// A page that was overwritten whole stayed in the content that the clone had shared, which only its writer saw any more: so there was
-/// no room, and a buffer that waited for room waited for itself.
+/// A page that was overwritten whole stayed in the content that the clone had shared, which only its writer
+/// saw any more: so there was no room, and a buffer that waited for room waited for itself.
 #[test]
 fn a_rewrite_by_whole_pages_frees_what_nobody_sees_any_more() {
     for pages_at_once in [1, 3] {

@@ -356,8 +356,8 @@ impl Medium for Boasting {
     }
 }
 
-/// The core promises not to panic, but what `embedded-io` provides for its cursor did: it cuts a slice at whatever count it
-/// is told.
+/// The core promises not to panic, but what `embedded-io` provides for its cursor did: it cuts a slice at
+/// whatever count it is told.
 #[test]
 fn a_count_that_cannot_be_panics_nowhere() {
     use embedded_io::{Read, Write};
@@ -389,7 +389,8 @@ fn the_error_kinds_of_embedded_io() {
     assert_eq!(Write::write(&mut failing, b"x").unwrap_err().kind(), ErrorKind::TimedOut);
 }
 
-/// No error took all three of a seek, a read and a write by `?`: even the crate's first example unwrapped a seek.
+/// No error took all three of a seek, a read and a write by `?`: even the crate's first
+/// example unwrapped a seek.
 #[test]
 fn question_marks_carry_every_error_of_a_cursor() {
     fn copy(file: &mut Cursor<Fixed<[u8; 8]>>) -> Result<usize, WriteError<CapacityError>> {

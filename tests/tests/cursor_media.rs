@@ -1,6 +1,8 @@
-//! A cursor over media that are odd: that break the rules for media, that are shared, or that are written past their end.
+//! A cursor over media that are odd: that break the rules for media, that are shared, or that are
+//! written past their end.
 //!
-//! Held here: a cursor neither panics nor moves wrongly whatever its medium says, and several cursors read one content.
+//! Held here: a cursor neither panics nor moves wrongly whatever its medium says, and several
+//! cursors read one content.
 #![allow(missing_docs)]
 
 use embedded_io::{Error as _, ErrorKind};
@@ -46,9 +48,9 @@ impl Medium for Braggart {
 }
 
 /// The core was believed not to panic on any input. But `write` added the medium's count to the
-/// position unchecked: a count larger than the data, from a faulty medium, overflowed, which
-/// panics in a debug build and moves the position backwards in a release build. Where `usize` is shorter than `u64`, no
-/// count is too large.
+/// position unchecked: a count larger than the data, from a faulty medium, overflowed, which panics in
+/// a debug build and moves the position backwards in a release build. Where `usize` is shorter than
+/// `u64`, no count is too large.
 #[test]
 fn a_medium_that_claims_too_much_does_not_make_the_cursor_panic() {
     let mut file = Cursor::new(Braggart);

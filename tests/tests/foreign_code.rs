@@ -1,5 +1,5 @@
-//! What if code that is not ours panics, or comes back, in the middle of our work? Wakers and stores' errors do here what
-//! they should not; subscribers of `tracing` do in `panicking_subscriber.rs`.
+//! What if code that is not ours panics, or comes back, in the middle of our work? Wakers and stores' errors
+//! do here what they should not; subscribers of `tracing` do in `panicking_subscriber.rs`.
 
 use overspill::{MemoryStore, SpillBuffer, SpillPool, Store};
 use overspill_tests::support::{content_of, in_time};
@@ -48,8 +48,8 @@ impl Wake for Counting {
     }
 }
 
-/// A waker that panicked unwound through the call of another buffer: that lost accepted bytes, the wake-ups of all behind it,
-/// and part of the disk limit.
+/// A waker that panicked unwound through the call of another buffer: that lost accepted bytes, the wake-ups
+/// of all behind it, and part of the disk limit.
 #[test]
 fn a_waker_that_panics_reaches_nobody_else() {
     let (pool, mut holder) = full_pool(4 * PAGE);
@@ -85,8 +85,8 @@ impl Wake for Reading {
     }
 }
 
-/// A waker ran while pages were on their way to the store, in the thread that writes them. One that used such a buffer, or
-/// only dropped it, waited for itself.
+/// A waker ran while pages were on their way to the store, in the thread that writes them. One that used such
+/// a buffer, or only dropped it, waited for itself.
 #[test]
 fn a_waker_may_use_a_buffer_whose_pages_leave() {
     for only_drops in [false, true] {

@@ -32,8 +32,8 @@ fn is_refused(result: std::io::Result<()>) -> bool {
         && overspill_tests::support::chain(&error).iter().any(|line| line.contains("forked"))
 }
 
-/// A child that dropped a buffer, or ended by `exit`, punched holes into the file that its parent reads, and cut
-/// it: the parent read zeros without an error.
+/// A child that dropped a buffer, or ended by `exit`, punched holes into the file that its parent reads, and
+/// cut it: the parent read zeros without an error.
 #[test]
 fn what_a_child_drops_stays_with_its_parent() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -57,7 +57,8 @@ fn what_a_child_drops_stays_with_its_parent() {
     }
 }
 
-/// The blocks of a large buffer are given back by the calls that follow. A child makes such calls too, and must change nothing.
+/// The blocks of a large buffer are given back by the calls that follow. A child makes such calls too, and
+/// must change nothing.
 #[test]
 fn what_a_child_does_after_a_large_drop_stays_with_its_parent() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -84,8 +85,8 @@ fn what_a_child_does_after_a_large_drop_stays_with_its_parent() {
     assert!(content_of(&mut kept) == [99; LEN]);
 }
 
-/// A large file is closed by another thread of the runtime. A child has none: it would have left the file open, or waited for a lock of the
-/// runtime's.
+/// A large file is closed by another thread of the runtime. A child has none: it would have left the file
+/// open, or waited for a lock of the runtime's.
 #[test]
 fn a_child_closes_a_large_file_itself() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -161,8 +162,8 @@ fn a_pool_without_a_file_works_in_both_processes() {
     assert!(content_of(&mut ours) == [6; LEN]);
 }
 
-/// A process that the C library knows nothing of. Asking the kernel at each write who one is cost a tenth of the write; so the answer
-/// is noted where the kernel clears it.
+/// A process that the C library knows nothing of. Asking the kernel at each write who one is cost a tenth of
+/// the write; so the answer is noted where the kernel clears it.
 #[test]
 fn a_child_that_the_kernel_made_alone_is_another_process() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -1,7 +1,9 @@
-//! Does a child hang, or read wrong bytes, that was forked while other threads of its parent used the same pool?
+//! Does a child hang, or read wrong bytes, that was forked while other threads of its parent used the same
+//! pool?
 //!
-//! A store stops one call for as long as the test likes, so that what it is a part of is under way during the fork: a page
-//! in transit, a load, blocks on their way back. What lies between two calls is met by chance, in the last test.
+//! A store stops one call for as long as the test likes, so that what it is a part of is under way during
+//! the fork: a page in transit, a load, blocks on their way back. What lies between two calls is met by
+//! chance, in the last test.
 #![cfg(target_os = "linux")]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
@@ -278,7 +280,8 @@ fn blocks_on_their_way_back_during_the_fork_hold_up_no_child() {
     }
 }
 
-/// In a child, a call that waited for room waited for threads of its parent: for ever, and behind them in the queue.
+/// In a child, a call that waited for room waited for threads of its parent: for ever, and
+/// behind them in the queue.
 #[test]
 fn nobody_waits_for_room_in_a_child() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -456,8 +459,8 @@ fn told_of(mut told: File) -> Vec<u8> {
 
 /// Two hundred children, each forked while three threads spill, read, reclaim, freeze and spool.
 ///
-/// It asked for half of the buffers in all children; how many a fork meets at rest is chance, and one child at a moment of rest
-/// is proof enough that what is at rest can be read.
+/// It asked for half of the buffers in all children; how many a fork meets at rest is chance, and one child
+/// at a moment of rest is proof enough that what is at rest can be read.
 #[test]
 fn no_child_hangs_or_reads_wrong_bytes_whenever_it_was_forked() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

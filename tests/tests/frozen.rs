@@ -1,5 +1,5 @@
-//! Many handles on one frozen content: each reads what it would read alone, wherever the bytes are and whatever the
-//! others do.
+//! Many handles on one frozen content: each reads what it would read alone, wherever the bytes are and
+//! whatever the others do.
 #![allow(missing_docs)]
 
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore, Faults};
@@ -20,8 +20,8 @@ fn any_handle_reads_what_it_would_read_alone() {
     (1..150).for_each(|seed| read_frozen(&mut Random::new(seed)));
 }
 
-/// The table that a reader got was that of a buffer that was gone, with its frame: the reader's window came beside it, and then
-/// there were two of the first page; or the window was as short as the body had been.
+/// The table that a reader got was that of a buffer that was gone, with its frame: the reader's window came
+/// beside it, and then there were two of the first page; or the window was as short as the body had been.
 #[test]
 fn a_reader_gets_the_table_of_a_buffer_that_is_gone() {
     let pool = SpillPool::builder().memory(1 << 20).store(MemoryStore::new()).build().unwrap();
@@ -56,8 +56,8 @@ fn reader_that_fails(text: &str, reads: u64) -> (FrozenReader, Faults) {
     (reader, faults)
 }
 
-/// `read_to_string` was std's, which drops all that it has read if an error comes within a character, though the position has
-/// passed it.
+/// `read_to_string` was std's, which drops all that it has read if an error comes within a character, though
+/// the position has passed it.
 #[test]
 fn text_that_was_read_before_an_error_stays() {
     let text = "aé€😀".repeat(1500);
@@ -167,7 +167,8 @@ fn readers_in_step_read_the_store_once() {
     }
 }
 
-/// Readers far from each other share no page, and each byte was copied twice for them: to a frame, and from it.
+/// Readers far from each other share no page, and each byte was copied twice for them: to a frame, and from
+/// it.
 #[test]
 fn readers_far_apart_read_past_the_frames() {
     let pool = SpillPool::builder().memory(1 << 20).store(MemoryStore::new()).build().unwrap();
@@ -315,9 +316,10 @@ fn a_reader_that_stands_still_holds_nothing_that_others_need() {
     }
 }
 
-/// A table that was asked for memory and had none to release is not asked again before its epoch ends, and an epoch ends with misses. A
-/// reader without a window noted no miss. So one refusal, by a store or by a table that was in use, left the readers of a content that
-/// filled the limit without windows for good: eight of them by 64 bytes took seventy times as long, in one of five runs.
+/// A table that was asked for memory and had none to release is not asked again before its epoch ends, and an
+/// epoch ends with misses. A reader without a window noted no miss. So one refusal, by a store or by a table
+/// that was in use, left the readers of a content that filled the limit without windows for good: eight of
+/// them by 64 bytes took seventy times as long, in one of five runs.
 #[test]
 fn a_reader_that_was_refused_a_window_gets_one_later() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
@@ -368,8 +370,8 @@ fn a_listener_may_read_the_content_that_it_is_told_of() {
     *shared.lock().unwrap() = None;
 }
 
-/// The same with the lock of a reader that threads share: the frame for its window was another buffer's, whose first spill was
-/// told meanwhile.
+/// The same with the lock of a reader that threads share: the frame for its window was another buffer's,
+/// whose first spill was told meanwhile.
 #[test]
 fn a_listener_may_read_while_a_shared_reader_gets_its_window() {
     let shared: Arc<Mutex<Option<Frozen>>> = Arc::default();

@@ -112,8 +112,7 @@ fn persist_puts_the_content_under_the_name() {
     assert_left(dir.path(), &["content"]);
 }
 
-/// A buffer beside its file could have no limits of its own, nor could a spool. The pool's store takes nothing
-/// here.
+/// A buffer beside its file could have no limits of its own, nor could a spool. The store takes nothing.
 #[test]
 fn what_a_builder_makes_beside_a_file_has_its_limits() {
     let dir = tempfile::tempdir().unwrap();
@@ -214,8 +213,8 @@ fn a_buffer_that_cannot_become_a_file_comes_back_whole() {
     }
 }
 
-/// A position that no file can have was found out by a seek after the rename: the call failed, with the new file in
-/// place. A buffer with a file of its own, which had become that file, refused to grow from then on.
+/// A position that no file can have was found out by a seek after the rename: the call failed, with the new
+/// file in place. A buffer with a file of its own, which had become that file, refused to grow from then on.
 #[test]
 fn a_position_that_no_file_has_is_refused_before_the_name_changes() {
     let dir = tempfile::tempdir().unwrap();
@@ -392,9 +391,9 @@ mod names_that_others_chose {
         fs::symlink_metadata(path).unwrap().mode() & 0o7777
     }
 
-    /// It was believed that a replaced file passes on its mode; but it was looked up through the name, links followed. A
-    /// user who put a link to a set-user-ID program under a name that root persisted to got a set-user-ID file of root's with
-    /// the content of the buffer.
+    /// It was believed that a replaced file passes on its mode; but it was looked up through the name, links
+    /// followed. A user who put a link to a set-user-ID program under a name that root persisted to got a
+    /// set-user-ID file of root's with the content of the buffer.
     #[test]
     fn nothing_is_taken_over_through_a_link() {
         let dir = tempfile::tempdir().unwrap();
@@ -471,8 +470,9 @@ fn a_page_past_the_end_of_all_files_is_refused_with_its_place() {
     assert_eq!(buffer.len(), 0);
 }
 
-/// The group's bits of a file with a list are the most that those in the list may do. They became what its group may do: a file for one
-/// more user was for all of its group. And a file without a list got that of its directory, with the old group's rights.
+/// The group's bits of a file with a list are the most that those in the list may do. They became what its
+/// group may do: a file for one more user was for all of its group. And a file without a list got that of its
+/// directory, with the old group's rights.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_list_of_those_who_may_is_taken_over() {

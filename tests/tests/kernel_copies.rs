@@ -1,5 +1,5 @@
-//! Do spilled bytes become a file, and the bytes of a file become content, without a way through memory where the kernel can copy
-//! them? And are they the right ones where it cannot, stops half-way, or must not?
+//! Do spilled bytes become a file, and the bytes of a file become content, without a way through memory where
+//! the kernel can copy them? And are they the right ones where it cannot, stops half-way, or must not?
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
@@ -139,8 +139,8 @@ fn pool(store: &Arc<Told>, memory: usize, checksums: Checksums) -> SpillPool {
     builder.store(Arc::clone(store)).build().unwrap()
 }
 
-/// Content with pages of all sorts: in runs of slots, cut, behind a hole, in slots that lie apart, in memory; and at last a
-/// segment, whose frame is newer than its slot. Returns it.
+/// Content with pages of all sorts: in runs of slots, cut, behind a hole, in slots that lie apart, in memory;
+/// and at last a segment, whose frame is newer than its slot. Returns it.
 fn fill(pool: &SpillPool, buffer: &mut SpillBuffer) -> Vec<u8> {
     let mut model = pattern(1, 20 * PAGE + 300);
     buffer.write_all(&model).unwrap();
@@ -198,7 +198,8 @@ fn what_is_spilled_becomes_a_file_whatever_the_kernel_says() {
     }
 }
 
-/// Bytes that pass the process by cannot be compared with their sums: a file could get what the disk made of them.
+/// Bytes that pass the process by cannot be compared with their sums: a file could get what
+/// the disk made of them.
 #[test]
 fn what_has_checksums_is_read_and_compared() {
     let dir = tempfile::tempdir().unwrap();
@@ -457,8 +458,9 @@ mod linux {
         assert_eq!(left, "unread");
     }
 
-    /// Why no byte of a store leaves by `sendfile`, `splice` or `vmsplice`: what lies in a socket then is the page of the file
-    /// itself. A slot that is free is used again, and the peer would read what another buffer wrote there.
+    /// Why no byte of a store leaves by `sendfile`, `splice` or `vmsplice`: what lies in a socket then is
+    /// the page of the file itself. A slot that is free is used again, and the peer would read what
+    /// another buffer wrote there.
     #[test]
     fn what_sendfile_has_sent_changes_with_the_file() {
         use std::os::unix::fs::FileExt;

@@ -1,5 +1,6 @@
-//! What does it cost to drop, clear or cut a buffer with much on the disk, and who does the rest? The caller makes no call of
-//! the store; the blocks go back with the calls that follow, and are in nobody's way until then.
+//! What does it cost to drop, clear or cut a buffer with much on the disk, and who does the rest? The
+//! caller makes no call of the store; the blocks go back with the calls that follow, and are in
+//! nobody's way until then.
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes")]
 
 use overspill::{MemoryStore, SpillBuffer, SpillPool, Store, WhenFull};
@@ -108,8 +109,8 @@ fn filled(pool: &SpillPool, len: usize, byte: u8) -> SpillBuffer {
     buffer
 }
 
-/// A drop of a gigabyte was believed to be a matter of bookkeeping. It called the store a thousand times, and took 130 to 230 ms
-/// where a server drops it: on its event loop.
+/// A drop of a gigabyte was believed to be a matter of bookkeeping. It called the store a thousand times, and
+/// took 130 to 230 ms where a server drops it: on its event loop.
 #[test]
 fn a_large_drop_makes_no_call_of_the_store_and_the_next_calls_give_back_all_of_it() {
     type Free = fn(SpillBuffer) -> Option<SpillBuffer>;
@@ -161,8 +162,8 @@ fn a_large_drop_makes_no_call_of_the_store_and_the_next_calls_give_back_all_of_i
     }
 }
 
-/// I6: blocks that are not given back yet count for nobody, and stand in nobody's way: whole pages use them, and for what needs
-/// fresh ones they go first.
+/// I6: blocks that are not given back yet count for nobody, and stand in nobody's way: whole pages use them,
+/// and for what needs fresh ones they go first.
 #[test]
 fn what_is_free_at_the_disk_limit_can_be_written_at_once() {
     let limit = LARGE as u64;
@@ -180,8 +181,8 @@ fn what_is_free_at_the_disk_limit_can_be_written_at_once() {
     pool.check_invariants();
 }
 
-/// A disk may be full before its limit is reached. A write that needed fresh blocks failed there, though the pool had freed ones
-/// that it had not given back.
+/// A disk may be full before its limit is reached. A write that needed fresh blocks failed there, though the
+/// pool had freed ones that it had not given back.
 #[test]
 fn a_full_disk_refuses_nothing_while_the_pool_has_free_blocks() {
     let disk = Disk::new(LARGE as u64 + KEPT);
@@ -230,7 +231,8 @@ fn a_write_that_finds_no_room_waits_for_blocks_that_are_being_given_back() {
     trimmer.join().unwrap();
 }
 
-/// A waiter for room below the limit gets what a large drop frees at once, and not when its blocks have gone back.
+/// A waiter for room below the limit gets what a large drop frees at once, and not when its
+/// blocks have gone back.
 #[test]
 fn a_large_drop_serves_those_that_wait() {
     let disk = Disk::new(LARGE as u64);

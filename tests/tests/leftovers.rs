@@ -56,8 +56,8 @@ fn descriptors_in_the_usual_place() -> usize {
     open_files(|file| is_there(file) && file.to_string_lossy().ends_with("(deleted)")).len()
 }
 
-/// A buffer without a pool kept the descriptor of its file when it was emptied, and up to 1 MiB of blocks: for as long as it
-/// lived, though nothing of it was spilled, and no call could give them back.
+/// A buffer without a pool kept the descriptor of its file when it was emptied, and up to 1 MiB of blocks:
+/// for as long as it lived, though nothing of it was spilled, and no call could give them back.
 #[test]
 fn an_emptied_buffer_without_a_pool_closes_its_file() {
     const LIMIT: usize = 64 << 10;

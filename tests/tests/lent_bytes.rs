@@ -1,5 +1,5 @@
-//! Content that leaves as `Bytes`: what is copied and what is not, what is charged for how long, and on whatever thread it
-//! ends.
+//! Content that leaves as `Bytes`: what is copied and what is not, what is charged for how long, and on
+//! whatever thread it ends.
 #![allow(missing_docs)]
 
 use bytes::Bytes;

@@ -1,4 +1,5 @@
-//! `docs/overspill.1` is what `overspill --help` says, as a man page. The test fails when the page is stale, and
+//! `docs/overspill.1` is what `overspill --help` says, as a man page. The test fails when the page is stale,
+//! and
 //!
 //! ```text
 //! OVERSPILL_RENEW=1 cargo test -p overspill-tests --test man_page
@@ -38,8 +39,8 @@ fn page() -> String {
 
 /// The manual's own sections. `clap_mangen` would put all of them into one, as a single paragraph.
 ///
-/// A line that is not indented is the heading of a section. Below it, a blank line ends a paragraph, and what has more
-/// than two blanks within a line, or a deeper line below it, is a term and its description.
+/// A line that is not indented is the heading of a section. Below it, a blank line ends a paragraph, and what
+/// has more than two blanks within a line, or a deeper line below it, is a term and its description.
 fn sections(manual: &str) -> Roff {
     let mut roff = Roff::new();
     let mut begins = true; // a paragraph

@@ -1,7 +1,9 @@
-//! Many buffers at once in little memory: what they hold, and what went to the store and came from there for it.
+//! Many buffers at once in little memory: what they hold, and what went to the store and came from there for
+//! it.
 //!
-//! An append to a spilled page read 64 KiB and wrote 64 KiB for 4,000 bytes, a small read brought a page and threw it away:
-//! a thousand uploads in 32 MiB wrote 8 bytes and read 15 for each. The benches had measured one buffer at a time.
+//! An append to a spilled page read 64 KiB and wrote 64 KiB for 4,000 bytes, a small read brought a page and
+//! threw it away: a thousand uploads in 32 MiB wrote 8 bytes and read 15 for each. The benches had measured
+//! one buffer at a time.
 
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore, Faults};
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool};
@@ -20,7 +22,8 @@ struct Turns {
     memory: usize,
 }
 
-/// No two streams have the same bytes at the same place, nor one the same bytes at two places near each other.
+/// No two streams have the same bytes at the same place, nor one the same bytes at two places near each
+/// other.
 fn content(stream: usize, at: usize, len: usize) -> Vec<u8> {
     let at = stream * 7919 + at;
     (at..at + len).map(|i| (i ^ (i >> 8) ^ (i >> 16)).to_le_bytes()[0]).collect()
@@ -33,8 +36,8 @@ impl Turns {
         starts.flat_map(move |at| (0..count).map(move |i| (i, at, piece.min(len - at))))
     }
 
-    /// Writes the streams and reads them, each in its turn. Returns the bytes written to the store in all, read from it
-    /// while writing, and read from it while reading, for each byte of the streams.
+    /// Writes the streams and reads them, each in its turn. Returns the bytes written to the store in all,
+    /// read from it while writing, and read from it while reading, for each byte of the streams.
     fn moved(&self, checksums: Checksums) -> [f64; 3] {
         let store = MemoryStore::new();
         let pool =
@@ -79,7 +82,8 @@ fn small_messages_in_turn_move_each_byte_once() {
     messages.assert_moves(Checksums::Off, [1.1, 0.02, 1.1]);
 }
 
-/// Blocks with checksums are written and read whole, so pieces that are no multiple of one cost a little more.
+/// Blocks with checksums are written and read whole, so pieces that are no multiple of one cost a little
+/// more.
 #[test]
 fn uploads_with_checksums_move_little_more() {
     let uploads = Turns { count: 40, len: 300_000, piece: 4000, memory: 40 << 15 };
@@ -192,8 +196,8 @@ fn one_step(random: &mut Random, stream: &mut Stream, page: usize) -> bool {
     }
 }
 
-/// Buffers that have less than a page each, at any place in their pages, over a store that fails now and then. Nothing is
-/// lost, whatever the others do.
+/// Buffers that have less than a page each, at any place in their pages, over a store that fails now and
+/// then. Nothing is lost, whatever the others do.
 #[test]
 fn many_streams_are_vectors() {
     for (page, share) in [(1024, 300), (4096, 1024), (4096, 600), (16 << 10, 5000), (64 << 10, 20_000)] {
@@ -230,8 +234,8 @@ fn many_streams_are_vectors() {
     }
 }
 
-/// The disk is full at the first block of a slot, and at any later one. What was taken is there, and when there is room
-/// again the streams go on.
+/// The disk is full at the first block of a slot, and at any later one. What was taken is there, and when
+/// there is room again the streams go on.
 #[test]
 fn a_full_disk_loses_nothing() {
     for blocks in 0..40 {
@@ -258,8 +262,8 @@ fn a_full_disk_loses_nothing() {
     }
 }
 
-/// A write over all of a spilled page got a frame that had room for a part of it. What the frame did not have counted as
-/// overwritten, so that it was lost where the rest of the call failed.
+/// A write over all of a spilled page got a frame that had room for a part of it. What the frame did not have
+/// counted as overwritten, so that it was lost where the rest of the call failed.
 #[test]
 fn a_write_that_stops_within_a_page_keeps_the_rest_of_it() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
@@ -279,8 +283,8 @@ fn a_write_that_stops_within_a_page_keeps_the_rest_of_it() {
     stream.buffer.check_invariants();
 }
 
-/// A page that was in its slot already went to a longer slot together with a long write, and only the write arrived
-/// there: what the frame had was taken for stored, and it was, in the slot that was given up.
+/// A page that was in its slot already went to a longer slot together with a long write, and only the write
+/// arrived there: what the frame had was taken for stored, and it was, in the slot that was given up.
 #[test]
 fn a_long_write_takes_along_what_a_page_had_in_a_shorter_slot() {
     for stored in [1, 300, 4096] {
@@ -296,8 +300,8 @@ fn a_long_write_takes_along_what_a_page_had_in_a_shorter_slot() {
     }
 }
 
-/// The same where the frame has the end of the page and the slot alone its beginning: the disk limit had kept it in a
-/// short slot, and when it was raised, a long write took it to a longer one.
+/// The same where the frame has the end of the page and the slot alone its beginning: the disk limit had kept
+/// it in a short slot, and when it was raised, a long write took it to a longer one.
 #[test]
 fn a_long_write_leaves_a_segment_in_its_slot() {
     let store = MemoryStore::new();
@@ -452,8 +456,8 @@ fn move_limits(random: &mut Random, pool: &SpillPool, page: usize, faults: Optio
     streams.iter_mut().for_each(Stream::assert_content);
 }
 
-/// Limits that rise and fall, streams that are spilled whole or become files, and a store that fails or a thread that takes
-/// memory meanwhile. Nothing is lost, and all is given back.
+/// Limits that rise and fall, streams that are spilled whole or become files, and a store that fails or a
+/// thread that takes memory meanwhile. Nothing is lost, and all is given back.
 #[test]
 fn streams_are_vectors_while_limits_move() {
     for (seed, page) in (0..4).flat_map(|seed| [8, 1024, 16 << 10, 64 << 10].map(|page| (seed, page))) {

@@ -1,5 +1,6 @@
-//! Is the kernel's fence an improvement and no requirement? The program of `src/bin/ordeal.rs` runs under a tracer that refuses
-//! the call from the beginning or from some time on, and that tells which thread makes it.
+//! Is the kernel's fence an improvement and no requirement? The program of `src/bin/ordeal.rs` runs
+//! under a tracer that refuses the call from the beginning or from some time on, and that tells
+//! which thread makes it.
 #![cfg(target_os = "linux")]
 #![allow(missing_docs)]
 
@@ -21,8 +22,9 @@ fn fences(calls: &[(String, String)]) -> Vec<&(String, String)> {
     calls.iter().filter(|(_, call)| call.starts_with("membarrier(")).collect()
 }
 
-/// A program that entered a sandbox after its first write got a panic out of a later one, and its memory was charged for
-/// ever: the call had succeeded once, and so it was believed that it cannot fail. The scenario checks content and charges.
+/// A program that entered a sandbox after its first write got a panic out of a later one, and its memory was
+/// charged for ever: the call had succeeded once, and so it was believed that it cannot fail. The scenario
+/// checks content and charges.
 #[test]
 fn a_fence_that_is_refused_loses_nothing() {
     if !may_trace("a_fence_that_is_refused_loses_nothing") {
@@ -38,8 +40,8 @@ fn a_fence_that_is_refused_loses_nothing() {
     assert_eq!(fences(&calls("spill", &["inject=membarrier:error=ENOSYS"])).len(), 1);
 }
 
-/// The first write of a process that has threads took 23 ms: the kernel waits for all of them before it registers a
-/// process. A thread of its own waits for that now.
+/// The first write of a process that has threads took 23 ms: the kernel waits for all of them before it
+/// registers a process. A thread of its own waits for that now.
 #[test]
 fn the_first_write_does_not_wait_for_the_kernel() {
     if !may_trace("the_first_write_does_not_wait_for_the_kernel") {

@@ -190,8 +190,8 @@ fn shell_words(command: &str) -> Vec<String> {
     words
 }
 
-/// The rules that are weakened to see the models fail are quoted from the sources. Four quotes had stayed behind when their lines moved,
-/// and what takes an hour to find that was not run.
+/// The rules that are weakened to see the models fail are quoted from the sources. Four quotes had stayed
+/// behind when their lines moved, and what takes an hour to find that was not run.
 #[test]
 fn what_is_weakened_stands_in_the_sources_once() {
     assert_eq!(shell_words("\"a b\" c/d.rs \\\n 'e\nf' ''\ng")[..4], ["a b", "c/d.rs", "e\nf", ""]);
@@ -208,7 +208,8 @@ fn what_is_weakened_stands_in_the_sources_once() {
     assert!(seen > 100, "only {seen} were found");
 }
 
-/// The names in backticks that `page` links to a Rust file, and that file; without those that name the file itself.
+/// The names in backticks that `page` links to a Rust file, and that file; without those that
+/// name the file itself.
 fn named_functions(page: &str) -> Vec<(&str, &str)> {
     let links = page.split("[`").skip(1).filter_map(|rest| rest.split_once(')')?.0.split_once("`]("));
     links.filter(|(name, file)| !name.contains('.') && file.ends_with(".rs")).collect()

@@ -1,5 +1,5 @@
-//! What if a subscriber of `tracing` panics in the middle of spilling? Alone in its process: whether an event is of interest is
-//! remembered for all threads.
+//! What if a subscriber of `tracing` panics in the middle of spilling? Alone in its process: whether an event
+//! is of interest is remembered for all threads.
 
 use overspill::{MemoryStore, SpillPool};
 use overspill_tests::support::content_of;

@@ -29,8 +29,8 @@ fn mark(i: usize) -> u8 {
     i.to_le_bytes()[0]
 }
 
-/// While memory is short, some of it is left to those that have less than their share. A write that the disk refused, and
-/// that this was enough for, failed beside it.
+/// While memory is short, some of it is left to those that have less than their share. A write that the disk
+/// refused, and that this was enough for, failed beside it.
 #[test]
 fn what_the_disk_refuses_takes_what_is_left_of_the_memory() {
     let memory = 3 * PAGE;
@@ -47,8 +47,8 @@ fn what_the_disk_refuses_takes_what_is_left_of_the_memory() {
     pool.check_invariants();
 }
 
-/// A page had room for a part of a write, which the disk refused as a whole because it was longer than the page's frame. Smaller writes
-/// were taken.
+/// A page had room for a part of a write, which the disk refused as a whole because it was longer than the
+/// page's frame. Smaller writes were taken.
 #[test]
 fn a_long_write_takes_what_has_room_where_the_disk_is_full() {
     let pool = SpillPool::builder().memory(PAGE).disk(0).page_size(4 * PAGE);
@@ -61,7 +61,8 @@ fn a_long_write_takes_what_has_room_where_the_disk_is_full() {
     assert_eq!(content_of(&mut buffer), [[1; 3000].as_slice(), &[2; 72]].concat());
 }
 
-/// A slot that the limit refused counted as warm: as blocks of the file that can be used again. Nothing was ever written there.
+/// A slot that the limit refused counted as warm: as blocks of the file that can be used again. Nothing
+/// was ever written there.
 #[test]
 fn what_the_disk_limit_refuses_leaves_no_blocks_behind() {
     let pool = SpillPool::builder().memory(0).disk(3 * PAGE as u64).page_size(PAGE);
@@ -180,8 +181,8 @@ fn what_was_lent_leaves_when_its_buffer_is_used_next() {
     }
 }
 
-/// A buffer evicted its own pages while the pool was over its limit, even if another one held too much: bodies of a
-/// few pages lost them, and a huge buffer that was not used kept all of its own.
+/// A buffer evicted its own pages while the pool was over its limit, even if another one held too much:
+/// bodies of a few pages lost them, and a huge buffer that was not used kept all of its own.
 #[test]
 fn a_buffer_within_its_share_keeps_its_pages_while_another_is_over() {
     let pool = pool(64);
@@ -329,8 +330,8 @@ fn idle_buffers_do_not_starve_an_active_one() {
     idle.iter_mut().zip(0..).for_each(|(buffer, i)| assert_content(buffer, 1, i));
 }
 
-/// The one that held most was asked, each time, and had no room on the disk: nobody else was asked any more, and the active one
-/// got no memory at all.
+/// The one that held most was asked, each time, and had no room on the disk: nobody else was asked any more,
+/// and the active one got no memory at all.
 #[test]
 fn a_donor_that_can_give_nothing_is_in_the_way_of_nobody() {
     let pool = pool(64);
@@ -345,7 +346,8 @@ fn a_donor_that_can_give_nothing_is_in_the_way_of_nobody() {
     idle.iter_mut().zip(0..).for_each(|(buffer, i)| assert_content(buffer, 1, i));
 }
 
-/// The first buffer's pages had no room on the disk, and those of the second, which were there already, stayed in memory too.
+/// The first buffer's pages had no room on the disk, and those of the second, which were there already,
+/// stayed in memory too.
 #[test]
 fn a_lowered_limit_is_kept_by_those_who_can() {
     let builder = SpillPool::builder().memory(64 * PAGE).disk(24 * PAGE as u64).page_size(PAGE);

@@ -446,8 +446,8 @@ fn statistics_are_recorded() {
     assert!(stats.spills.evicted > 0 && stats.disk_used > 0);
 }
 
-/// The documentation said that a later pool of a name overwrites the metrics of an earlier one. That is true of gauges; a
-/// recorder keeps the larger number of a counter.
+/// The documentation said that a later pool of a name overwrites the metrics of an earlier one. That is true
+/// of gauges; a recorder keeps the larger number of a counter.
 #[test]
 fn a_later_pool_of_the_same_name_has_its_gauges_and_the_larger_counters() {
     let recorded = Recorded::default();

@@ -28,7 +28,8 @@ fn a_full_file_system_loses_nothing() {
 /// The environment variable that is set in the process that has a small file system.
 const INSIDE: &str = "OVERSPILL_IN_A_SMALL_FILE_SYSTEM";
 
-/// A copy that needed fresh blocks failed on a full file system, though the pool there had freed ones that it had not given back.
+/// A copy that needed fresh blocks failed on a full file system, though the pool there had freed ones that
+/// it had not given back.
 #[test]
 fn a_full_file_system_refuses_no_copy_while_the_pool_has_free_blocks() {
     let name = "a_full_file_system_refuses_no_copy_while_the_pool_has_free_blocks";
@@ -42,7 +43,8 @@ fn a_full_file_system_refuses_no_copy_while_the_pool_has_free_blocks() {
     survived(&output, name);
 }
 
-/// Copies 700 KiB on a file system that has 2 MiB, of which the pool has all but 300 KiB, and uses no more than 700.
+/// Copies 700 KiB on a file system that has 2 MiB, of which the pool has all but 300 KiB, and
+/// uses no more than 700.
 fn copy_to_what_is_left(dir: &Path, checked: bool) {
     let checksums = if checked { Checksums::On } else { Checksums::Off };
     let pool = SpillPool::builder().memory(0).dir(dir).checksums(checksums).build().unwrap();
@@ -142,9 +144,10 @@ fn fail_each(scenario: &str, call: &str, ways: &[&str]) -> usize {
     places
 }
 
-/// A directory that could not be synced was an error of the whole call, with the new file in place: a program that tried
-/// again, or told its user that nothing was written, was wrong. And the buffer that came back, if it had had a file of its
-/// own, was that file, and could not grow. The scenario checks both at each failure; here the directory's syncs fail.
+/// A directory that could not be synced was an error of the whole call, with the new file in place: a program
+/// that tried again, or told its user that nothing was written, was wrong. And the buffer that came back, if
+/// it had had a file of its own, was that file, and could not grow. The scenario checks both at each failure;
+/// here the directory's syncs fail.
 #[test]
 fn a_directory_that_cannot_be_synced_is_no_error_of_the_content() {
     if !may_trace("a_directory_that_cannot_be_synced_is_no_error_of_the_content") {
@@ -158,8 +161,8 @@ fn a_directory_that_cannot_be_synced_is_no_error_of_the_content() {
     );
 }
 
-/// A system tells once that it could not write a file's pages, and then takes them for written. The next attempt synced the same file
-/// again, and said that it was durable.
+/// A system tells once that it could not write a file's pages, and then takes them for written. The next
+/// attempt synced the same file again, and said that it was durable.
 #[test]
 fn a_file_that_could_not_be_synced_is_not_synced_again() {
     if !may_trace("a_file_that_could_not_be_synced_is_not_synced_again") {
@@ -172,7 +175,8 @@ fn a_file_that_could_not_be_synced_is_not_synced_again() {
     assert_ne!(synced[0], synced[1], "by another descriptor, of a copy: {log}");
 }
 
-/// Where the mode of a file cannot be changed, nothing could be spilled at all, though the file had the right mode already.
+/// Where the mode of a file cannot be changed, nothing could be spilled at all, though the file had
+/// the right mode already.
 #[test]
 fn a_mode_that_is_right_need_not_be_set() {
     if !may_trace("a_mode_that_is_right_need_not_be_set") {

@@ -1,16 +1,17 @@
-//! Which system calls does the library make, and what comes of each that is refused for good: by a sandbox, or by a file
-//! system that does not have it? What a call refines has to work without it; what needs it is a typed error that names the
-//! thing, and no byte is lost.
+//! Which system calls does the library make, and what comes of each that is refused for good: by a sandbox,
+//! or by a file system that does not have it? What a call refines has to work without it; what needs it is a
+//! typed error that names the thing, and no byte is lost.
 //!
-//! [`TABLE`] lists every call that the scenario `once` of `src/bin/ordeal.rs` makes; one that is not listed fails the test.
-//! The command's table is in `std-adapter/tests/command/refused_calls.rs`.
+//! [`TABLE`] lists every call that the scenario `once` of `src/bin/ordeal.rs` makes; one that is not listed
+//! fails the test. The command's table is in `std-adapter/tests/command/refused_calls.rs`.
 //!
-//! Looked for besides: every call of the library and of std below it, in all parts of the scenario, by a run without refusals
-//! whose calls are compared with the table. Fatal by decision are those that move bytes, name a file or promise durability,
-//! the length and the position of a file that is handed over. That `fsync` of a directory is refused is no error where
-//! the file system says that it has none; that of the content is, since `persist` promises it. A mode is set after the fact
-//! in two more places: on a temp file without `O_TMPFILE`, where it is fatal only if others could open the file, and by `commit` for
-//! set-ID bits, which are lost instead.
+//! Looked for besides: every call of the library and of std below it, in all parts of the scenario, by a run
+//! without refusals whose calls are compared with the table. Fatal by decision are those that move bytes,
+//! name a file or promise durability, the length and the position of a file that is handed over. That
+//! `fsync` of a directory is refused is no error where the file system says that it has none; that of the
+//! content is, since `persist` promises it. A mode is set after the fact in two more places: on a temp file
+//! without `O_TMPFILE`, where it is fatal only if others could open the file, and by `commit` for set-ID
+//! bits, which are lost instead.
 #![cfg(target_os = "linux")]
 #![allow(missing_docs)]
 
@@ -132,8 +133,9 @@ fn assert_whole(dir: &Path, how: &str) {
     }
 }
 
-/// A refinement was a requirement: where a file system or a sandbox refused `fchmod`, `linkat` or `pwritev`, nothing could be
-/// persisted over a file, nothing persisted at all, or the memory limit not be lowered; each has another way.
+/// A refinement was a requirement: where a file system or a sandbox refused `fchmod`, `linkat` or `pwritev`,
+/// nothing could be persisted over a file, nothing persisted at all, or the memory limit not be lowered;
+/// each has another way.
 #[test]
 fn what_a_refused_call_refines_works_without_it() {
     if !may_trace("what_a_refused_call_refines_works_without_it") {

@@ -1,8 +1,8 @@
-//! What if the allocator has no memory for a page? Each request for a frame is refused in turn, once and for good. Nothing is
-//! lost, no call fails, and the process goes on: the bytes go to the store.
+//! What if the allocator has no memory for a page? Each request for a frame is refused in turn, once and for
+//! good. Nothing is lost, no call fails, and the process goes on: the bytes go to the store.
 //!
-//! Frames of less than 4 KiB come from the allocator on every platform. The test itself allocates nothing that could be taken
-//! for one.
+//! Frames of less than 4 KiB come from the allocator on every platform. The test itself allocates nothing
+//! that could be taken for one.
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes")]
 
 use overspill::{SpillBuffer, SpillPool};
@@ -62,7 +62,8 @@ fn piece<const N: usize>(at: usize, round: usize) -> [u8; N] {
 const LEN: usize = 7 * PAGE + 300;
 const PIECE: usize = 100;
 
-/// Writes to and reads from buffers in every way that takes a frame: growth, crossing, overwriting, loading, looking ahead.
+/// Writes to and reads from buffers in every way that takes a frame: growth, crossing, overwriting,
+/// loading, looking ahead.
 fn use_buffers(buffers: &mut [SpillBuffer]) {
     for round in 0..2 {
         for at in (0..LEN).step_by(PIECE) {

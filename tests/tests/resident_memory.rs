@@ -51,7 +51,8 @@ fn resident_memory_follows_the_charge() {
     alone("a_small_body_behind_long_slots", PLAIN);
 }
 
-/// The first body that took parts of a block had 8 bytes noted for each block of the file, whatever that held: 200 MiB here.
+/// The first body that took parts of a block had 8 bytes noted for each block of the file, whatever
+/// that held: 200 MiB here.
 #[test]
 #[ignore = "run by resident_memory_follows_the_charge"]
 fn a_small_body_behind_long_slots() {
@@ -229,7 +230,8 @@ fn fork_once() -> i32 {
     }
 }
 
-/// A process whose address space was limited (`ulimit -v`) was aborted at the next page. The bytes go to disk.
+/// A process whose address space was limited (`ulimit -v`) was aborted at the next page. The bytes go to
+/// disk.
 #[test]
 fn where_the_system_has_no_memory_left_the_bytes_go_to_disk() {
     alone("little_address_space", PLAIN);

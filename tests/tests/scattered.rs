@@ -91,7 +91,8 @@ fn a_page_comes_to_memory_as_soon_as_there_is_some() {
     assert_eq!(faults.calls_of(Call::Read), calls);
 }
 
-/// The copy that is lent of a page without a frame is lent again, if nothing was done in between. A write was something.
+/// The copy that is lent of a page without a frame is lent again, if nothing was done in between. A
+/// write was something.
 #[test]
 fn what_is_lent_after_a_write_is_what_was_written() {
     let (pool, _) = pool(0);
@@ -106,8 +107,8 @@ fn what_is_lent_after_a_write_is_what_was_written() {
     }
 }
 
-/// A limit that could not be kept when it was lowered, for want of disk, is kept at the next access outside the window, whichever
-/// that is.
+/// A limit that could not be kept when it was lowered, for want of disk, is kept at the next access outside
+/// the window, whichever that is.
 #[test]
 fn a_lowered_limit_is_kept_at_the_next_access() {
     for is_write in [false, true] {
@@ -126,7 +127,8 @@ fn a_lowered_limit_is_kept_at_the_next_access() {
     }
 }
 
-/// A pass whose pieces end with a page begins the next one where no access has ended that the buffer has noted.
+/// A pass whose pieces end with a page begins the next one where no access has ended that the buffer has
+/// noted.
 #[test]
 fn a_pass_reads_each_page_once() {
     let (pool, faults) = pool(2);
@@ -172,7 +174,8 @@ fn a_full_store_is_counted_as_one() {
     assert_eq!(pool.stats().refused.store_full, 1);
 }
 
-/// It began where the access had ended that failed, and so passed for the next of a pass, for which a page makes way.
+/// It began where the access had ended that failed, and so passed for the next of a pass, for
+/// which a page makes way.
 #[test]
 fn what_is_tried_again_after_an_error_moves_nothing() {
     let (pool, faults) = pool(8);

@@ -1,8 +1,9 @@
-//! What do small bodies take on the disk once they have come to rest, and what becomes of them when they grow, are cut, or go?
+//! What do small bodies take on the disk once they have come to rest, and what becomes of them when they
+//! grow, are cut, or go?
 //!
-//! A slot was at least a block of 4 KiB: a body of 600 bytes took seven times what it holds, and a limit lowered over 100,000
-//! of them wrote 400 MB where they held 60. Then a block was cut into parts, and bodies of one length wasted the end of each: those of
-//! 1,500 and of 3,000 bytes took 1.37 times what they hold.
+//! A slot was at least a block of 4 KiB: a body of 600 bytes took seven times what it holds, and a limit
+//! lowered over 100,000 of them wrote 400 MB where they held 60. Then a block was cut into parts, and bodies
+//! of one length wasted the end of each: those of 1,500 and of 3,000 bytes took 1.37 times what they hold.
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
 use overspill::testing::{Failure, Fault, FaultPlan, FaultStore};
@@ -142,8 +143,8 @@ fn the_disk_limit_counts_the_blocks_that_are_there() {
     assert_eq!(pool.stats().disk_used, 8192);
 }
 
-/// A slot that was cut stayed charged, and its blocks on the disk, until all of its bodies were gone: of many that leave one in ten,
-/// nearly all.
+/// A slot that was cut stayed charged, and its blocks on the disk, until all of its bodies were gone: of many
+/// that leave one in ten, nearly all.
 #[test]
 fn blocks_that_no_body_has_a_part_of_are_given_back() {
     const BODIES: usize = 2000;
@@ -182,8 +183,8 @@ fn blocks_that_no_body_has_a_part_of_are_given_back() {
     }
 }
 
-/// A body that waits for a block was told of blocks that came free, and not of parts of one, which are all that it needs: it waited
-/// until its deadline beside room for it.
+/// A body that waits for a block was told of blocks that came free, and not of parts of one, which are all
+/// that it needs: it waited until its deadline beside room for it.
 #[test]
 fn a_body_that_waits_for_the_disk_is_told_of_parts_that_come_free() {
     let leave: [fn(SpillBuffer) -> Option<SpillBuffer>; 2] = [
@@ -217,8 +218,9 @@ fn a_body_that_waits_for_the_disk_is_told_of_parts_that_come_free() {
     }
 }
 
-/// A body across the end of a block left a block when it was freed, and parts of another. Only of the block was anybody told, which
-/// was too little for the first in the queue; one behind it, for whom the parts were enough, waited until its deadline.
+/// A body across the end of a block left a block when it was freed, and parts of another. Only of the block
+/// was anybody told, which was too little for the first in the queue; one behind it, for whom the parts were
+/// enough, waited until its deadline.
 #[test]
 fn parts_that_come_free_beside_a_block_are_told_of_too() {
     in_time(|| {
@@ -269,8 +271,8 @@ fn a_body_that_cannot_be_written_leaves_its_parts_to_the_next() {
     }
 }
 
-/// Without memory, a body took a whole page of the disk, whatever its length, and below a disk limit of a page none was taken at
-/// all.
+/// Without memory, a body took a whole page of the disk, whatever its length, and below a disk limit of a
+/// page none was taken at all.
 #[test]
 fn without_memory_a_small_body_takes_a_block() {
     for (blocks, page) in [(1, 64 << 10), (5, 64 << 10), (40, 64 << 10), (5, 4096)] {
@@ -291,8 +293,8 @@ fn without_memory_a_small_body_takes_a_block() {
     }
 }
 
-/// A body that cannot move for want of room tries with each append. The slot that it did not get was freed as one that has blocks: so
-/// each attempt called the store, to give back what was not there.
+/// A body that cannot move for want of room tries with each append. The slot that it did not get was freed as
+/// one that has blocks: so each attempt called the store, to give back what was not there.
 #[test]
 fn a_body_that_cannot_move_leaves_no_blocks_to_give_back() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
@@ -310,8 +312,9 @@ fn a_body_that_cannot_move_leaves_no_blocks_to_give_back() {
     pool.check_invariants();
 }
 
-/// A slot that is free, with its blocks still there, was charged whole to a small body that took it: where other content came and went in
-/// between, a disk limit held a quarter to an eighth of the bodies that it holds otherwise.
+/// A slot that is free, with its blocks still there, was charged whole to a small body that took it:
+/// where other content came and went in between, a disk limit held a quarter to an eighth of the bodies
+/// that it holds otherwise.
 #[test]
 fn small_bodies_between_large_ones_take_no_more_of_the_limit() {
     let fits = |len: usize, passing: usize| {

@@ -125,8 +125,8 @@ fn a_full_store_is_not_the_disk_limit() {
     assert_eq!(content_of(&mut buffer), [3; 12]);
 }
 
-/// An append as long as its page's frame moves the page on, which the disk had no room for: nothing was taken, though the frame had room
-/// for some of it. The same bytes in shorter pieces were.
+/// An append as long as its page's frame moves the page on, which the disk had no room for: nothing was
+/// taken, though the frame had room for some of it. The same bytes in shorter pieces were.
 #[test]
 fn what_memory_has_room_for_is_taken_though_the_store_is_full() {
     let builder = SpillPool::builder().memory(512).page_size(4096).store(MemoryStore::with_capacity(0));
@@ -272,8 +272,8 @@ fn a_store_that_panics_is_a_store_that_fails() {
     pool.check_invariants();
 }
 
-/// Frees 4 MiB in the middle of a file, whose store's discards fail as `fault` says. Returns the bytes that are still there, and how
-/// often discarding was tried.
+/// Frees 4 MiB in the middle of a file, whose store's discards fail as `fault` says. Returns the bytes that
+/// are still there, and how often discarding was tried.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn free_in_the_middle(fault: Fault) -> (u64, u64) {
     let (store, faults) = FaultStore::new(overspill::TempFileStore::new(), fault.on(Call::Discard));
@@ -292,8 +292,8 @@ fn free_in_the_middle(fault: Fault) -> (u64, u64) {
     found
 }
 
-/// One discard that failed was believed to say that the store has none. After an error of a busy moment no block went back to the file
-/// system until `trim`, from then on.
+/// One discard that failed was believed to say that the store has none. After an error of a busy moment no
+/// block went back to the file system until `trim`, from then on.
 #[test]
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn a_discard_that_fails_once_is_tried_again_and_one_that_never_works_is_not() {
@@ -316,8 +316,9 @@ fn a_discard_that_fails_once_is_tried_again_and_one_that_never_works_is_not() {
     }
 }
 
-/// Bytes that had no frame were lent from a copy of 4 KiB, and the second time, with nothing in between, from a frame that had
-/// become free and was shorter: a caller that had counted the first chunk found fewer bytes than it had seen.
+/// Bytes that had no frame were lent from a copy of 4 KiB, and the second time, with nothing in between,
+/// from a frame that had become free and was shorter: a caller that had counted the first chunk found fewer
+/// bytes than it had seen.
 #[test]
 fn what_is_lent_twice_is_the_same() {
     let pool = SpillPool::builder().memory(4096).page_size(4096).build().unwrap();

@@ -279,7 +279,8 @@ fn a_writer_without_room_fails_and_goes_on() {
     assert!(all.iter().all(|byte| *byte == 3) && more == [4; PAGE]);
 }
 
-/// Reads `text` by `read`, which a timeout interrupts after so many bytes, many of them within a character or at the end of a page.
+/// Reads `text` by `read`, which a timeout interrupts after so many bytes, many of them within a character or
+/// at the end of a page.
 fn read_in_two(text: &str, read: fn(&mut SpoolReader, &mut String) -> io::Result<usize>) {
     let cuts = (0..30).chain([1, 3].into_iter().flat_map(|pages| pages * PAGE - 5..pages * PAGE + 5));
     for (cut, once) in cuts.flat_map(|cut| [(cut, false), (cut, true)]) {
@@ -299,20 +300,22 @@ fn read_in_two(text: &str, read: fn(&mut SpoolReader, &mut String) -> io::Result
     }
 }
 
-/// `read_to_string` was std's, which drops all that it has read if an error comes within a character: text that the position had
-/// passed was with nobody, and a reader that reads once could not go back for it. A writer that paused there was enough.
+/// `read_to_string` was std's, which drops all that it has read if an error comes within a character: text
+/// that the position had passed was with nobody, and a reader that reads once could not go back for it. A
+/// writer that paused there was enough.
 #[test]
 fn text_that_was_read_before_an_error_stays() {
     read_in_two(&"aé€😀".repeat(1500), |reader, text| reader.read_to_string(text));
 }
 
-/// std's `read_line` drops a line whose character a timeout has cut, and a reader that reads once cannot go back for all of it.
+/// std's `read_line` drops a line whose character a timeout has cut, and a reader that reads once cannot
+/// go back for all of it.
 #[test]
 fn a_line_that_a_timeout_has_cut_is_read_again() {
     read_in_two(&("aé€😀".repeat(1500) + "\n"), |reader, line| reader.read_line(line));
 }
 
-/// Bytes that are often the beginnings and middles of characters, in lines of all lengths, and pages whose ends cut them.
+/// Beginnings and middles of characters, in lines of all lengths, and pages whose ends cut them.
 #[test]
 fn lines_are_those_that_std_reads() {
     let mut random = Random::new(5);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layers of a package, highest first: a name, and the files and folders in it. A file imports from its own layer or
-/// lower ones, and no file reaches itself through its imports.
+/// The layers of a package, highest first: a name, and the files and folders in it. A file imports from its
+/// own layer or lower ones, and no file reaches itself through its imports.
 type Layers = [(&'static str, &'static [&'static str])];
 
 const ADAPTER: &str = "std-adapter/src/";
@@ -58,8 +58,8 @@ const COMMAND_LAYERS: &Layers = &[
     ("ground", &["blocking.rs", "quote.rs"]),
 ];
 
-/// What must not be reached, through any number of imports: from where, what, and why. Both are files or folders, and what
-/// is reached may be an item of std.
+/// What must not be reached, through any number of imports: from where, what, and why. Both are files or
+/// folders, and what is reached may be an item of std.
 const OUT_OF_REACH: &[(&str, &str, &[&str], &str)] = &[
     (ADAPTER, "pages/", &["disk/store.rs", "std::fs", "std::io"], "bookkeeping can be tested alone"),
     (ADAPTER, "disk/slots.rs", &["disk/store.rs", "std::fs", "std::io"], "so can the slot allocator"),
@@ -169,7 +169,7 @@ fn code(text: &str) -> String {
 
 // ---- imports
 
-/// Every path in `code` that begins with `crate`, `super`, `self` or `std`, with groups in braces taken apart.
+/// Every path in `code` that begins with `crate`, `super`, `self` or `std`. Takes groups in braces apart.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut found = Vec::new();

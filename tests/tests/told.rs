@@ -1,8 +1,10 @@
-//! Is a waiter told of whatever comes free? Each path on which memory or disk comes free, with a waiter that would wait
-//! for ever if that path told nobody: memory that an operation gives back before its end, and slots that a failure frees.
+//! Is a waiter told of whatever comes free? Each path on which memory or disk comes free, with a waiter that
+//! would wait for ever if that path told nobody: memory that an operation gives back before its end, and
+//! slots that a failure frees.
 //!
-//! The waiter is a buffer that was refused, and whose waker counts. Where room is short only during an operation, a call
-//! of the store in its middle makes the waiter try. Rooms that come by dropping, cutting and limits are in `when_full.rs`.
+//! The waiter is a buffer that was refused, and whose waker counts. Where room is short only during an
+//! operation, a call of the store in its middle makes the waiter try. Rooms that come by dropping, cutting
+//! and limits are in `when_full.rs`.
 
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillError, SpillPool, Store, WhenFull};
 use overspill_tests::support::{content_of, spill_error};
@@ -26,8 +28,8 @@ enum Call {
 
 type Deed = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
-/// Does what was planned in the next call of the kind, before that reaches the store below. If the deed fails, so does the
-/// call.
+/// Does what was planned in the next call of the kind, before that reaches the store below. If the deed
+/// fails, so does the call.
 #[derive(Clone, Default)]
 struct Interruptible {
     inner: Arc<MemoryStore>,
@@ -91,8 +93,9 @@ impl Wake for Bell {
     }
 }
 
-/// A buffer that waits to write [`DATA`] at [`AT`]. It would take 256 bytes of memory or a page of disk, since it has a file
-/// of its own, and reclaims nothing from other buffers, since no write continues where the last one ended.
+/// A buffer that waits to write [`DATA`] at [`AT`]. It would take 256 bytes of memory or a page of disk,
+/// since it has a file of its own, and reclaims nothing from other buffers, since no write continues
+/// where the last one ended.
 #[derive(Clone)]
 struct Waiter {
     buffer: Arc<Mutex<SpillBuffer>>,
@@ -165,8 +168,8 @@ fn append(buffer: &mut SpillBuffer, len: usize) -> io::Result<()> {
 
 // ---- memory
 
-/// A page that grew got a frame from its buffer's coldest page. The frame that it had outgrown was then free, and the waiter,
-/// which it was enough for, was not told.
+/// A page that grew got a frame from its buffer's coldest page. The frame that it had outgrown was then free,
+/// and the waiter, which it was enough for, was not told.
 #[test]
 fn an_outgrown_frame() {
     let (pool, _) = pool(PAGE + BLOCK, PAGE);
@@ -183,8 +186,8 @@ fn an_outgrown_frame() {
     waiter.assert_told(&pool);
 }
 
-/// A page that could not grow left memory, and its write failed at the disk limit. The page's frame was free, and the waiter
-/// was not told.
+/// A page that could not grow left memory, and its write failed at the disk limit. The page's frame was free,
+/// and the waiter was not told.
 #[test]
 fn the_frame_of_a_page_that_cannot_grow() {
     let (pool, _) = pool(BLOCK, BLOCK);
@@ -203,8 +206,8 @@ fn the_frame_of_a_page_that_cannot_grow() {
     );
 }
 
-/// A page was to be loaded, and the store could not read it. Its frame was free again, and the waiter that had not found it
-/// meanwhile was not told.
+/// A page was to be loaded, and the store could not read it. Its frame was free again, and the waiter that
+/// had not found it meanwhile was not told.
 #[test]
 fn the_frame_of_a_load_that_fails() {
     let (pool, store) = pool(PAGE, PAGE);
@@ -227,8 +230,8 @@ fn the_frame_of_a_refill_that_fails() {
     waiter.assert_told(&pool);
 }
 
-/// A page moved to a longer slot, through a spare frame of the pool. The waiter that had not found it meanwhile was not told.
-/// It is first in the queue by then, so the page does not get the room to grow.
+/// A page moved to a longer slot, through a spare frame of the pool. The waiter that had not found it
+/// meanwhile was not told. It is first in the queue by then, so the page does not get the room to grow.
 #[test]
 fn the_frame_that_a_page_is_copied_through() {
     let (pool, store) = pool(BLOCK, PAGE);
@@ -240,8 +243,8 @@ fn the_frame_that_a_page_is_copied_through() {
     waiter.assert_told(&pool);
 }
 
-/// A hand-over read pages through a spare frame of the pool. When it failed, the frame was free again, and the waiter that
-/// had not found it meanwhile was not told.
+/// A hand-over read pages through a spare frame of the pool. When it failed, the frame was free again, and
+/// the waiter that had not found it meanwhile was not told.
 #[test]
 fn the_frame_of_a_hand_over_that_fails() {
     for to_a_name in [true, false] {
@@ -272,8 +275,8 @@ fn the_frame_of_a_hand_over_that_ends_well() {
     waiter.assert_told(&pool);
 }
 
-/// The limit was lowered while a page was lent. The page left when the loan ended, at the end of the content or with `consume`, and
-/// the waiter was not told that there is memory below the limit again.
+/// The limit was lowered while a page was lent. The page left when the loan ended, at the end of the content
+/// or with `consume`, and the waiter was not told that there is memory below the limit again.
 #[test]
 fn a_page_that_was_lent_while_the_limit_was_lowered() {
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -346,8 +349,9 @@ fn the_frame_of_a_dropped_buffers_table() {
     waiter.assert_told(&pool);
 }
 
-/// A page with a bad block cannot be loaded, and the frame for it is free again. A call that waits for disk takes and returns
-/// it at each attempt; had that woken the call itself, it would have read the page over and over.
+/// A page with a bad block cannot be loaded, and the frame for it is free again. A call that waits
+/// for disk takes and returns it at each attempt; had that woken the call itself, it would have read
+/// the page over and over.
 #[test]
 fn a_waiter_does_not_keep_itself_awake() {
     let store = Interruptible::default();
@@ -364,8 +368,9 @@ fn a_waiter_does_not_keep_itself_awake() {
     assert!(pool.stats().io.reads - reads < 10, "{:?}", pool.stats());
 }
 
-/// An append to a page in a full slot took a frame for it, found no longer slot, and gave the frame back. A call that waits for
-/// disk would do so at each attempt; had that woken the call itself, or another of its kind, none of them would rest.
+/// An append to a page in a full slot took a frame for it, found no longer slot, and gave the frame back. A
+/// call that waits for disk would do so at each attempt; had that woken the call itself, or another of its
+/// kind, none of them would rest.
 #[test]
 fn an_append_that_cannot_move_its_page_does_not_keep_itself_awake() {
     let (pool, _) = pool(PAGE, 2 * BLOCK);
@@ -450,7 +455,8 @@ fn the_slots_of_a_file_that_is_handed_over() {
     waiter.assert_told(&pool);
 }
 
-/// A lowered limit passes over the first in the queue, which now requests more than all of it: the next has its turn.
+/// A lowered limit passes over the first in the queue, which now requests more than all of it:
+/// the next has its turn.
 #[test]
 fn a_limit_lowered_below_the_first_request() {
     let (pool, _) = pool(PAGE, PAGE + BLOCK);

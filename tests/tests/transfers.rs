@@ -198,8 +198,9 @@ fn the_difference_of_two_counts_is_what_happened_in_between() {
     assert_eq!(before.io.since(&after.io).written_bytes, 0, "a difference is never below 0");
 }
 
-/// After an error in the middle, `read_to_string` had moved the position past text that it had read and then dropped;
-/// `read_to_end` keeps it. Now what the position has passed is in the string, whole characters of it.
+/// After an error in the middle, `read_to_string` had moved the position past text that it had read
+/// and then dropped; `read_to_end` keeps it. Now what the position has passed is in the string,
+/// whole characters of it.
 #[test]
 fn read_to_string_keeps_what_it_has_read() {
     let text = "aé€😀".repeat(40);

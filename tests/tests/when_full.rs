@@ -393,8 +393,9 @@ fn telling(memory: usize, disk: usize, when_full: WhenFull) -> (SpillPool, Arc<A
     (builder.build().unwrap(), told)
 }
 
-/// A `write_vectored` whose first part was taken waited for room for the second, up to its deadline, and then counted as
-/// refused, with an event; and returned success. A call that has moved bytes returns at once, and is no refusal.
+/// A `write_vectored` whose first part was taken waited for room for the second, up to its deadline, and
+/// then counted as refused, with an event; and returned success. A call that has moved bytes returns at
+/// once, and is no refusal.
 #[test]
 fn a_call_that_has_moved_bytes_neither_waits_nor_counts() {
     for (memory, taken) in [(0, 1), (1, 2)] {
@@ -421,10 +422,11 @@ fn a_call_that_has_moved_bytes_neither_waits_nor_counts() {
     }
 }
 
-/// A call waited for room, and then failed for another reason. That counted as a wait that had ended at its deadline, and
-/// what was set aside for the call stayed so.
+/// A call waited for room, and then failed for another reason. That counted as a wait that had ended at its
+/// deadline, and what was set aside for the call stayed so.
 ///
-/// It took 50 ms of silence for a place in the queue; a late thread's call met the room that had been made, and did not wait.
+/// It took 50 ms of silence for a place in the queue; a late thread's call met the room that had been
+/// made, and did not wait.
 #[test]
 fn a_wait_that_ends_in_another_error_has_not_timed_out() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
@@ -443,8 +445,9 @@ fn a_wait_that_ends_in_another_error_has_not_timed_out() {
     assert_eq!((stats.waits, stats.waits_timed_out, stats.disk_used), (1, 0, 0));
 }
 
-/// A buffer was refused, and its next write went to a page in memory, in its window or not. That was a success as its documentation has it,
-/// but what was set aside for the buffer stayed so, and no other buffer could use it.
+/// A buffer was refused, and its next write went to a page in memory, in its window or not. That was a
+/// success as its documentation has it, but what was set aside for the buffer stayed so, and no other
+/// buffer could use it.
 #[test]
 fn a_write_to_memory_releases_what_was_set_aside() {
     for opens_window in [true, false] {
@@ -470,7 +473,8 @@ fn a_write_to_memory_releases_what_was_set_aside() {
     }
 }
 
-/// Closing a buffer that held nothing woke all waiters, which tried again: 30 ms of their processors' time for 10,000 of them.
+/// Closing a buffer that held nothing woke all waiters, which tried again: 30 ms of their processors'
+/// time for 10,000 of them.
 #[test]
 fn closing_an_empty_buffer_wakes_nobody() {
     let pool = pool(0, 1, WhenFull::Fail);

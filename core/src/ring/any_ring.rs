@@ -7,8 +7,8 @@ use super::raw::memory::Bytes;
 use super::shared::Shared;
 use crate::sync::Ordering::Relaxed;
 
-/// An argument that only this crate can construct. Generic code outside can call the methods of a sealed trait through
-/// a bound; this keeps it from the indices.
+/// An argument that only this crate can construct. Generic code outside can call the methods of a sealed
+/// trait through a bound; this keeps it from the indices.
 pub struct Token;
 
 /// The parts of a ring. Not nameable outside this crate, and so not implemented there.

@@ -10,8 +10,8 @@ use super::grant::ReadGrant;
 use super::layout::KeepsHighWater;
 use super::raw::read_end::ReadEnd;
 
-/// The end of a ring that reads. There is one at a time. It may be sent to another thread or an interrupt handler;
-/// dropping it [closes](Consumer::close) it.
+/// The end of a ring that reads. There is one at a time. It may be sent to another thread or an interrupt
+/// handler; dropping it [closes](Consumer::close) it.
 pub struct Consumer<'a, R: AnyRing> {
     pub(crate) end: ReadEnd<'a, R>,
 }
@@ -93,31 +93,32 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
         self.end.len()
     }
 
-    /// Whether the ring is empty. If true, it may turn false at any moment. If false, it stays false until you
-    /// read.
+    /// Whether the ring is empty. If true, it may turn false at any moment. If false, it stays
+    /// false until you read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the ring is full. If true, it stays true until you read. If false, it may turn true at any moment.
+    /// Whether the ring is full. If true, it stays true until you read. If false, it may turn true at any
+    /// moment.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len() == self.capacity()
     }
 
-    /// Whether there are at least `count` bytes. If true, it stays true until you read. If false, it may turn true at
-    /// any moment, unless `count` is above the capacity.
+    /// Whether there are at least `count` bytes. If true, it stays true until you read. If false, it may turn
+    /// true at any moment, unless `count` is above the capacity.
     #[must_use]
     pub fn is_readable(&self, count: usize) -> bool {
         self.len() >= count
     }
 
-    /// Whether the producer is closed, so that nothing follows what is in the ring. If true, it stays true until the
-    /// ring is split again. If false, it may turn true at any moment.
+    /// Whether the producer is closed, so that nothing follows what is in the ring. If true, it stays true
+    /// until the ring is split again. If false, it may turn true at any moment.
     ///
-    /// To detect the end of the stream, call this *first* and then read to the last byte: the producer may have
-    /// written between a read and this call.
+    /// To detect the end of the stream, call this *first* and then read to the last byte: the producer may
+    /// have written between a read and this call.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.end.other_closed()

@@ -97,7 +97,8 @@ impl core::error::Error for RecordTooLong {}
 
 /// How much was overwritten before it was read.
 ///
-/// Counted modulo 2^32 on 32-bit machines, where the consumer must look at least once in 2^31 words (8 GiB) of log.
+/// Counted modulo 2^32 on 32-bit machines, where the consumer must look at least once in 2^31
+/// words (8 GiB) of log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

@@ -1,9 +1,10 @@
 //! Access to the bytes of a ring in place, without a copy.
 //!
-//! `commit` hands written bytes to the consumer, `release` gives the room of read ones back to the producer; either is
-//! capped at what was granted. A grant that is dropped changes nothing.
+//! `commit` hands written bytes to the consumer, `release` gives the room of read ones back to the producer;
+//! either is capped at what was granted. A grant that is dropped changes nothing.
 //!
-//! Held by: `core/tests/ring_handles.rs`, `core/tests/loom_ring.rs` (`grants_against_grants`), `tests/tests/ring_model.rs`.
+//! Held by: `core/tests/ring_handles.rs`, `core/tests/loom_ring.rs` (`grants_against_grants`),
+//! `tests/tests/ring_model.rs`.
 
 use super::any_ring::AnyRing;
 use super::raw::read_end::ReadEnd;
@@ -21,8 +22,8 @@ impl<'g, 'a, R: AnyRing> WriteGrant<'g, 'a, R> {
         WriteGrant { end, len }
     }
 
-    /// The granted bytes: those before the wrap, and those after it (empty if the grant does not wrap). They hold old
-    /// content.
+    /// The granted bytes: those before the wrap, and those after it (empty if the grant does not wrap).
+    /// They hold old content.
     #[must_use]
     pub fn as_mut_slices(&mut self) -> (&mut [u8], &mut [u8]) {
         self.end.free_slices(self.len)
@@ -58,8 +59,8 @@ impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
         ReadGrant { end, len }
     }
 
-    /// The granted bytes: those before the wrap, and those after it (empty if the grant does not wrap). The first slice
-    /// is empty only if the grant is.
+    /// The granted bytes: those before the wrap, and those after it (empty if the grant does not wrap). The
+    /// first slice is empty only if the grant is.
     #[must_use]
     pub fn as_slices(&self) -> (&[u8], &[u8]) {
         self.end.filled_slices(self.len)
@@ -77,7 +78,8 @@ impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
         self.len == 0
     }
 
-    /// Removes the first `count` bytes from the ring, at most all of them: their room is the producer's again.
+    /// Removes the first `count` bytes from the ring, at most all of them: their room is the producer's
+    /// again.
     pub fn release(self, count: usize) {
         self.end.release(count.min(self.len));
     }

@@ -1,17 +1,18 @@
 //! The arithmetic of a ring's indices, as pure functions without memory or atomics.
 //!
-//! In a full ring and in an empty one both indices have the same place in memory, so an index counts laps around the
-//! memory as well. It stays right for every capacity when the index type overflows:
+//! In a full ring and in an empty one both indices have the same place in memory, so an index counts laps
+//! around the memory as well. It stays right for every capacity when the index type overflows:
 //!
 //! | capacity | an index is | place of an index |
 //! |---|---|---|
 //! | power of two, known at compile time | the number of bytes so far, modulo 2^bits of `usize` | the low bits |
 //! | any other | the number of laps so far, modulo 4, in the two highest bits; the place in the others | those others |
 //!
-//! The write index is at most one capacity ahead of the read index, except after a *jump*: to have the whole memory in
-//! one piece, the write end of an empty ring moves its index to the first place of the lap after the next. Indices more
-//! than one capacity apart mean that the write index has jumped; [`Indices::follow_jump`] moves the read index after it.
-//! No flag says so. The two are thus at most three laps apart, and four laps can be told apart.
+//! The write index is at most one capacity ahead of the read index, except after a *jump*: to have the whole
+//! memory in one piece, the write end of an empty ring moves its index to the first place of the lap after
+//! the next. Indices more than one capacity apart mean that the write index has jumped;
+//! [`Indices::follow_jump`] moves the read index after it. No flag says so. The two are thus at most three
+//! laps apart, and four laps can be told apart.
 //!
 //! Held by: the tests below (every small capacity, every index, every fill), `core/tests/ring_jump.rs`.
 
@@ -25,10 +26,12 @@ pub(crate) struct Indices {
 }
 
 impl Indices {
-    /// The distance between the indices of one place in two successive laps, unless indices count bytes. Four laps fit.
+    /// The distance between the indices of one place in two successive laps, unless indices count
+    /// bytes. Four laps fit.
     const LAP: usize = 1 << (usize::BITS - 2);
 
-    /// The largest capacity: half a lap, so that a distance shows an additional lap. 512 MiB on a 32-bit machine.
+    /// The largest capacity: half a lap, so that a distance shows an additional lap. 512 MiB
+    /// on a 32-bit machine.
     pub(crate) const CAPACITY_MAX: usize = Self::LAP / 2;
 
     /// The arithmetic of a capacity known at compile time: the choice of the scheme costs nothing.
@@ -94,7 +97,8 @@ impl Indices {
         (index | (self.lap() - 1)).wrapping_add(1 + self.lap())
     }
 
-    /// The read index, moved after the write index if that has jumped, and the number of bytes between the two.
+    /// The read index, moved after the write index if that has jumped, and the number of bytes between the
+    /// two.
     #[inline(always)]
     pub(crate) const fn follow_jump(self, read: usize, write: usize) -> (usize, usize) {
         let used = self.distance(read, write);
@@ -158,8 +162,9 @@ mod tests {
         });
     }
 
-    /// Indices that wrapped at a round number broke other queues, after hours, if their capacity did not divide it. So
-    /// this tries every small capacity, index and fill, with and without a jump, through several laps.
+    /// Indices that wrapped at a round number broke other queues, after hours, if their capacity did
+    /// not divide it. So this tries every small capacity, index and fill, with and without a jump,
+    /// through several laps.
     #[test]
     fn every_small_capacity_counts_right_in_both_schemes() {
         for capacity in 1..=24 {

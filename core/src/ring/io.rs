@@ -1,8 +1,9 @@
 //! `embedded-io`.
 //!
-//! `read` and `write` block, as their contract says: if there is nothing to read, or no room, they spin until the other
-//! end has moved or is closed. To avoid that, call `read_ready` or `write_ready` first, or use the inherent methods,
-//! which never wait. A ring without memory is empty and full until an end is closed. On a single core, an interrupt handler that spins for the code it has interrupted spins for ever.
+//! `read` and `write` block, as their contract says: if there is nothing to read, or no room, they spin until
+//! the other end has moved or is closed. To avoid that, call `read_ready` or `write_ready` first, or use the
+//! inherent methods, which never wait. A ring without memory is empty and full until an end is closed. On a
+//! single core, an interrupt handler that spins for the code it has interrupted spins for ever.
 //!
 //! Held by: `core/tests/ring_threads.rs`, `core/tests/ring_handles.rs`.
 
@@ -26,7 +27,8 @@ impl<R: AnyRing> ErrorType for Consumer<'_, R> {
 }
 
 impl<R: AnyRing> Write for Producer<'_, R> {
-    /// Waits for room, and writes as much as there is. Fails only if the consumer is closed and the ring full.
+    /// Waits for room, and writes as much as there is. Fails only if the consumer is closed and the ring
+    /// full.
     fn write(&mut self, buf: &[u8]) -> Result<usize, Closed> {
         loop {
             let count = self.push_slice(buf);
@@ -61,7 +63,8 @@ impl<R: AnyRing> Producer<'_, R> {
 }
 
 impl<R: AnyRing> WriteReady for Producer<'_, R> {
-    /// Whether `write` returns at once. If true, it stays true until you write. If false, it may turn true at any moment.
+    /// Whether `write` returns at once. If true, it stays true until you write. If false, it may
+    /// turn true at any moment.
     fn write_ready(&mut self) -> Result<bool, Closed> {
         Ok(self.is_writable(1) || self.is_closed())
     }
@@ -102,7 +105,8 @@ impl<R: AnyRing> BufRead for Consumer<'_, R> {
 }
 
 impl<R: AnyRing> ReadReady for Consumer<'_, R> {
-    /// Whether `read` returns at once. If true, it stays true until you read. If false, it may turn true at any moment.
+    /// Whether `read` returns at once. If true, it stays true until you read. If false, it may
+    /// turn true at any moment.
     fn read_ready(&mut self) -> Result<bool, Infallible> {
         Ok(self.is_readable(1) || self.is_closed())
     }

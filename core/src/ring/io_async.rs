@@ -1,11 +1,11 @@
 //! Waiting without blocking: wake-ups at a threshold, and `embedded-io-async`.
 //!
-//! For rings with the layout `Waking`. No wake-up is lost: see `wake.rs`. All of this may be used in an interrupt
-//! handler, if the executor's waker may: a poll that interrupts the other end, wherever it does, is pending without
-//! waking its own task, and the interrupted end wakes it when it goes on.
+//! For rings with the layout `Waking`. No wake-up is lost: see `wake.rs`. All of this may be used in an
+//! interrupt handler, if the executor's waker may: a poll that interrupts the other end, wherever it does, is
+//! pending without waking its own task, and the interrupted end wakes it when it goes on.
 //!
-//! If one end waits for `n` bytes and the other for `m` free ones, `n + m` must be at most one more than the capacity:
-//! otherwise there is a fill at which both wait for ever.
+//! If one end waits for `n` bytes and the other for `m` free ones, `n + m` must be at most one more than the
+//! capacity: otherwise there is a fill at which both wait for ever.
 //!
 //! A ring without memory is empty and full: an end that waits there waits for the other end to close.
 //!
@@ -54,15 +54,15 @@ where
 }
 
 impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
-    /// Ready with the number of bytes in the ring, once that is at least `least` (capped at the capacity) or the
-    /// producer is closed. Otherwise the waker of the last call is woken by the write that brings the number to
-    /// `least`, not by the first byte.
+    /// Ready with the number of bytes in the ring, once that is at least `least` (capped at the capacity) or
+    /// the producer is closed. Otherwise the waker of the last call is woken by the write that brings the
+    /// number to `least`, not by the first byte.
     pub fn poll_readable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
         poll_filled(&mut self.end, context, least)
     }
 
-    /// Waits until at least `least` bytes are in the ring or the producer is closed, and returns how many there are.
-    /// See [`poll_readable`](Self::poll_readable).
+    /// Waits until at least `least` bytes are in the ring or the producer is closed, and returns how many
+    /// there are. See [`poll_readable`](Self::poll_readable).
     ///
     /// # Cancel safety
     ///
@@ -74,8 +74,8 @@ impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
 
 impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
     /// Ready with the number of free bytes, once that is at least `least` (capped at the capacity) or the
-    /// consumer is closed. Otherwise the waker of the last call is woken by the read that brings the number to
-    /// `least`, not by the first byte.
+    /// consumer is closed. Otherwise the waker of the last call is woken by the read that brings the number
+    /// to `least`, not by the first byte.
     pub fn poll_writable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
         poll_free(&mut self.end, context, least)
     }
@@ -92,8 +92,8 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
 }
 
 impl<R: AnyRing<Layout: Wakes>> RecordConsumer<'_, R> {
-    /// Ready once there is a record, with true; or with false if there is none and the producer is closed. Otherwise the waker of the
-    /// last call is woken by the next record.
+    /// Ready once there is a record, with true; or with false if there is none and the producer is closed.
+    /// Otherwise the waker of the last call is woken by the next record.
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         // A record has a byte at least, and all of it is published at once.
         poll_filled(&mut self.end, context, 1).map(|available| available > 0)
@@ -110,8 +110,9 @@ impl<R: AnyRing<Layout: Wakes>> RecordConsumer<'_, R> {
 }
 
 impl<R: AnyRing<Layout: Wakes>> RecordProducer<'_, R> {
-    /// Ready once a record of `len` bytes fits, with true; or with false if the consumer is closed, or such a record
-    /// [never fits](Self::largest). Otherwise the waker of the last call is woken by the read that makes room for it.
+    /// Ready once a record of `len` bytes fits, with true; or with false if the consumer is closed, or
+    /// such a record [never fits](Self::largest). Otherwise the waker of the last call is woken by the
+    /// read that makes room for it.
     pub fn poll_writable(&mut self, context: &mut Context<'_>, len: usize) -> Poll<bool> {
         let need = len.saturating_add(header_len(len));
         if need > self.end.ring().bytes().indices().capacity() {
@@ -120,7 +121,8 @@ impl<R: AnyRing<Layout: Wakes>> RecordProducer<'_, R> {
         poll_free(&mut self.end, context, need).map(|room| room >= need && !self.is_closed())
     }
 
-    /// Waits until a record of `len` bytes fits, and returns whether one does. See [`poll_writable`](Self::poll_writable).
+    /// Waits until a record of `len` bytes fits, and returns whether one does. See
+    /// [`poll_writable`](Self::poll_writable).
     ///
     /// # Cancel safety
     ///

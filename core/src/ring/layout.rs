@@ -9,15 +9,16 @@
 //!
 //! They nest: `HighWater<Waking<Padded>>`.
 //!
-//! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_wakes.rs` (every layout), `core/tests/loom_ring.rs` (with cached indices
-//! and without).
+//! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_wakes.rs` (every layout),
+//! `core/tests/loom_ring.rs` (with cached indices and without).
 
 use super::shared::{GONE, SealedLayout, Shared};
 #[cfg(feature = "async")]
 use super::wake::Waiters;
 use crate::sync::{AtomicU8, AtomicUsize, SwapBool, const_fn};
 
-/// How the indices of a ring lie in memory, and what else is kept beside them. Chosen by type, at no cost at run time.
+/// How the indices of a ring lie in memory, and what else is kept beside them. Chosen by type, at
+/// no cost at run time.
 pub trait Layout: SealedLayout {}
 
 impl<L: SealedLayout> Layout for L {}
@@ -98,10 +99,11 @@ impl Shared for PackedShared {
 /// The two ends write to different cache lines, so that neither takes the other's line away by writing.
 /// For threads on machines with caches. Costs two lines of 128 bytes, and their alignment.
 ///
-/// The ends cache the indices. A read of up to 4 KiB that has caught up with the writer pauses, once, before it loads the
-/// write index again: 24 iterations of a spin loop, about half a microsecond. Loading it takes the cache line away from the
-/// writer's core, so a reader that never paused would get the bytes one by one, and slowly. A longer read does not
-/// pause. It releases what it has read every 8 KiB, so that a writer that waits for room need not wait for all of it.
+/// The ends cache the indices. A read of up to 4 KiB that has caught up with the writer pauses, once, before
+/// it loads the write index again: 24 iterations of a spin loop, about half a microsecond. Loading it takes
+/// the cache line away from the writer's core, so a reader that never paused would get the bytes one by one,
+/// and slowly. A longer read does not pause. It releases what it has read every 8 KiB, so that a writer that
+/// waits for room need not wait for all of it.
 #[derive(Debug)]
 pub struct Padded;
 
@@ -205,8 +207,8 @@ macro_rules! forward_parts {
     };
 }
 
-/// Keeps a high-water mark: the most bytes that were ever in the ring at once. It is never too low; bytes that are read during
-/// the write that raises it may be counted.
+/// Keeps a high-water mark: the most bytes that were ever in the ring at once. It is never too low; bytes
+/// that are read during the write that raises it may be counted.
 ///
 /// Costs a load of the read index at each write, which on machines with caches may come from another core.
 #[derive(Debug)]
@@ -242,9 +244,9 @@ impl<S: Shared> Shared for HighWaterShared<S> {
 
 /// Wakes the task that waits at the other end, once there are as many bytes as it waits for.
 ///
-/// Costs a fence and a load at each write and read. Registering and waking swap a byte twice, without a loop or a lock, so
-/// tasks of any priority may wait, those that interrupt the other end included; targets without compare-and-swap need the
-/// feature `critical-section` (or `portable-atomic`) for that.
+/// Costs a fence and a load at each write and read. Registering and waking swap a byte twice, without a loop
+/// or a lock, so tasks of any priority may wait, those that interrupt the other end included; targets without
+/// compare-and-swap need the feature `critical-section` (or `portable-atomic`) for that.
 #[cfg(feature = "async")]
 #[derive(Debug)]
 pub struct Waking<L = Packed>(core::marker::PhantomData<L>);

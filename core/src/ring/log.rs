@@ -1,14 +1,15 @@
 //! A ring of records that overwrites the oldest ones, split into two ends, without a lock.
 //!
-//! The producer never waits, and never fails for want of room. The consumer reads whole records, or is told exactly how
-//! many it lost. The bytes are atomic words: a word that is read while it is overwritten is the old one or the new one,
-//! and not a data race. A record that may have been overwritten while it was read is discarded, never returned.
+//! The producer never waits, and never fails for want of room. The consumer reads whole records, or is told
+//! exactly how many it lost. The bytes are atomic words: a word that is read while it is overwritten is the
+//! old one or the new one, and not a data race. A record that may have been overwritten while it was read is
+//! discarded, never returned.
 //!
-//! Held by: `core/tests/loom_ring.rs` (`log_*`) with `.ci/weaken`, `core/tests/ring_threads.rs`, `core/tests/ring_field_bugs.rs`,
-//! `tests/tests/ring_model.rs`.
+//! Held by: `core/tests/loom_ring.rs` (`log_*`) with `.ci/weaken`, `core/tests/ring_threads.rs`,
+//! `core/tests/ring_field_bugs.rs`, `tests/tests/ring_model.rs`.
 //!
-//! The idea is the sequence lock's (H.-J. Boehm, "Can seqlocks get along with programming language memory models?",
-//! 2012), with the tail as the sequence number.
+//! The idea is the sequence lock's (H.-J. Boehm, "Can seqlocks get along with programming language memory
+//! models?", 2012), with the tail as the sequence number.
 //!
 //! | step | producer | consumer |
 //! |---|---|---|
@@ -18,12 +19,12 @@
 //! | 4 | `tail_done` := `tail_open` (Release) | `tail_open` (Relaxed): not past the record? then it is whole |
 //! | 5 | `head` := after the record (Release) | past it: place and counts, valid if `tail_done` (Acquire, before) is `tail_open` (after) |
 //!
-//! If the consumer's step 2 reads a word of the producer's step 3, the two fences synchronise, so that step 4 sees the
-//! tail that was stored before that word.
+//! If the consumer's step 2 reads a word of the producer's step 3, the two fences synchronise, so that step 4
+//! sees the tail that was stored before that word.
 //!
-//! Closing works as in a byte ring: a consumer that sees (Acquire) the producer closed (Release) also sees all that it
-//! wrote. A closed consumer hands nothing to the producer, so that loads it Relaxed; the next pair of ends takes over
-//! (Acquire) from both closed ones (Release).
+//! Closing works as in a byte ring: a consumer that sees (Acquire) the producer closed (Release) also sees
+//! all that it wrote. A closed consumer hands nothing to the producer, so that loads it Relaxed; the next
+//! pair of ends takes over (Acquire) from both closed ones (Release).
 
 use core::fmt;
 
@@ -36,10 +37,11 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, SwapBool, const_fn, fence}
 /// The number of bytes in a word.
 const WORD: usize = size_of::<u32>();
 
-/// A ring of `WORDS` words of four bytes, at least one, that overwrites its oldest records to make room for new ones.
+/// A ring of `WORDS` words of four bytes, at least one, that overwrites its oldest records to
+/// make room for new ones.
 ///
-/// A record takes one word for its length, and its bytes rounded up to words. For a log that is read when there is
-/// time, a flight recorder, or samples of which only the latest matter.
+/// A record takes one word for its length, and its bytes rounded up to words. For a log that is read when
+/// there is time, a flight recorder, or samples of which only the latest matter.
 ///
 /// ```
 /// use overspill_core::ring::{LogRing, PopError};
@@ -69,7 +71,8 @@ pub struct LogRing<const WORDS: usize> {
     records: AtomicUsize,
     /// The number of bytes in those records.
     bytes: AtomicUsize,
-    /// Whether the producer is open. The log is whole while neither end is: a closed one accesses nothing of it.
+    /// Whether the producer is open. The log is whole while neither end is: a closed one
+    /// accesses nothing of it.
     producer_open: AtomicBool,
     consumer_open: AtomicBool,
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
@@ -78,8 +81,8 @@ pub struct LogRing<const WORDS: usize> {
     words: [AtomicU32; WORDS],
 }
 
-/// How far the log was read, and what was reported as lost: where the next consumer goes on. Stored and loaded while
-/// there is no consumer.
+/// How far the log was read, and what was reported as lost: where the next consumer goes on. Stored and
+/// loaded while there is no consumer.
 struct Read {
     count: AtomicUsize,
     place: AtomicUsize,
@@ -148,14 +151,15 @@ impl<const WORDS: usize> LogRing<WORDS> {
         }
     }
 
-    /// Splits the log into its two ends, for as long as it is borrowed. Both ends are open, and the consumer goes on where
-    /// the last one was dropped or closed: no record is read twice, and what was overwritten meanwhile is reported as lost.
+    /// Splits the log into its two ends, for as long as it is borrowed. Both ends are open, and the consumer
+    /// goes on where the last one was dropped or closed: no record is read twice, and what was overwritten
+    /// meanwhile is reported as lost.
     pub fn split(&mut self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
         self.open()
     }
 
-    /// Splits a shared log, such as a `static`, into its two ends, or returns `None` if it is split already; as
-    /// [`Ring::try_split`](super::Ring::try_split).
+    /// Splits a shared log, such as a `static`, into its two ends, or returns `None` if it is split already;
+    /// as [`Ring::try_split`](super::Ring::try_split).
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     pub fn try_split(&self) -> Option<(LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>)> {
         // Acquire: what the previous ends did to the log has happened.
@@ -190,8 +194,8 @@ impl<const WORDS: usize> LogRing<WORDS> {
     }
 }
 
-/// A position in the log: the number of words ever written before it, and its place in memory. The place is the count
-/// modulo the capacity until the count overflows.
+/// A position in the log: the number of words ever written before it, and its place in memory. The place is
+/// the count modulo the capacity until the count overflows.
 #[derive(Clone, Copy)]
 struct Position {
     count: usize,
@@ -230,8 +234,8 @@ pub struct LogProducer<'a, const WORDS: usize> {
 }
 
 impl<const WORDS: usize> LogProducer<'_, WORDS> {
-    /// Writes a record, over as many of the oldest ones as necessary. Never waits: it takes loads and stores in
-    /// proportion to the words of the log at the most.
+    /// Writes a record, over as many of the oldest ones as necessary. Never waits: it takes loads and stores
+    /// in proportion to the words of the log at the most.
     ///
     /// # Errors
     ///
@@ -278,8 +282,8 @@ impl<const WORDS: usize> LogProducer<'_, WORDS> {
         self.bytes = self.bytes.wrapping_add(len);
     }
 
-    /// Whether the consumer is closed, so that what is written is not read before the log is split again. If true, it
-    /// stays true until then. If false, it may turn true at any moment.
+    /// Whether the consumer is closed, so that what is written is not read before the log is split again. If
+    /// true, it stays true until then. If false, it may turn true at any moment.
     ///
     /// ```
     /// use overspill_core::ring::LogRing;
@@ -322,22 +326,23 @@ pub struct LogConsumer<'a, const WORDS: usize> {
 }
 
 impl<const WORDS: usize> LogConsumer<'_, WORDS> {
-    /// Moves the next record into `buf` and returns its length, or `None` if there is nothing to read at this moment:
-    /// all is read, or the producer is making room right now.
+    /// Moves the next record into `buf` and returns its length, or `None` if there is nothing to read at this
+    /// moment: all is read, or the producer is making room right now.
     ///
     /// Never waits and never retries, so it is safe in an interrupt handler that interrupts the producer.
     ///
     /// # Errors
     ///
     /// [`PopError::Lost`] if records were overwritten since the last call, with the exact count;
-    /// [`PopError::BufferTooShort`] if `buf` is shorter than the next record, which stays. After an error the content of
-    /// `buf` is unspecified.
+    /// [`PopError::BufferTooShort`] if `buf` is shorter than the next record, which stays. After an error the
+    /// content of `buf` is unspecified.
     pub fn pop(&mut self, buf: &mut [u8]) -> Result<Option<usize>, PopError> {
         if self.next.count == self.log.head.load(Acquire) {
             return Ok(None);
         }
         let len = self.log.load(self.next) as usize;
-        // The header may be overwritten meanwhile: until step 4 has shown that it is whole, it is only a number.
+        // The header may be overwritten meanwhile: until step 4 has shown that it is whole, it is only a
+        // number.
         let fits = buf.get_mut(..len.min(LogRing::<WORDS>::RECORD_MAX));
         let too_long = fits.is_none();
         if let Some(buf) = fits {
@@ -381,7 +386,8 @@ impl<const WORDS: usize> LogConsumer<'_, WORDS> {
         let bytes = log.bytes.load(Relaxed);
         fence(Acquire);
         if log.tail_open.load(Relaxed) != tail {
-            // The producer is changing the counts, and cannot go on before this call returns if this is an interrupt.
+            // The producer is changing the counts, and cannot go on before this call returns if
+            // this is an interrupt.
             return Ok(None);
         }
         let lost =
@@ -390,11 +396,11 @@ impl<const WORDS: usize> LogConsumer<'_, WORDS> {
         Err(PopError::Lost(lost))
     }
 
-    /// Whether the producer is closed, so that nothing follows what is in the log. If true, it stays true until the log
-    /// is split again. If false, it may turn true at any moment.
+    /// Whether the producer is closed, so that nothing follows what is in the log. If true, it stays true
+    /// until the log is split again. If false, it may turn true at any moment.
     ///
-    /// To detect the end, call this *first* and then read to the last record: the producer may have written between a
-    /// [`pop`](Self::pop) and this call.
+    /// To detect the end, call this *first* and then read to the last record: the producer may have written
+    /// between a [`pop`](Self::pop) and this call.
     ///
     /// ```
     /// use overspill_core::ring::LogRing;
@@ -453,8 +459,8 @@ impl<const WORDS: usize> fmt::Debug for LogConsumer<'_, WORDS> {
 mod tests {
     use super::*;
 
-    /// A consumer behind by more than half of what a count can be was taken for one ahead: it read whatever lay at its place. On 32 bits
-    /// that are 8 GiB of records which nobody has read, and on 16 bits 128 KiB.
+    /// A consumer behind by more than half of what a count can be was taken for one ahead: it read whatever
+    /// lay at its place. On 32 bits that are 8 GiB of records which nobody has read, and on 16 bits 128 KiB.
     #[test]
     fn a_log_that_was_not_read_for_half_of_all_counts_says_what_is_lost() {
         let mut log = LogRing::<8>::new();

@@ -1,10 +1,10 @@
-//! A lock-free byte queue between one producer and one consumer: an interrupt handler and the main loop, a DMA
-//! channel and a driver, two threads.
+//! A lock-free byte queue between one producer and one consumer: an interrupt handler and the main loop, a
+//! DMA channel and a driver, two threads.
 //!
-//! Promises: no call waits, except those of the blocking traits of `embedded-io`. No call allocates or panics, with the
-//! exceptions that [the crate's page](crate) names. Every byte of the capacity is usable, whatever the capacity. Unread
-//! bytes are never overwritten (for that see [`LogRing`]). Every byte that was accepted is read once, in order. Plain use
-//! needs loads and stores only, no compare-and-swap.
+//! Promises: no call waits, except those of the blocking traits of `embedded-io`. No call allocates or
+//! panics, with the exceptions that [the crate's page](crate) names. Every byte of the capacity is usable,
+//! whatever the capacity. Unread bytes are never overwritten (for that see [`LogRing`]). Every byte that was
+//! accepted is read once, in order. Plain use needs loads and stores only, no compare-and-swap.
 //!
 //! Not promised: no task is woken, unless the layout is `Waking` (feature `async`). There is no fairness: a
 //! producer that never stops keeps the ring full for a slow consumer.
@@ -46,11 +46,11 @@
 //! | gone | either, after it closed | Release | `try_split` | Acquire | the next pair sees what the last one did |
 //! | splitting | `try_split` | Acquire, Release | | | of two that find the ring whole, one splits it |
 //!
-//! With [`Padded`] each end caches its own index and the last value that it loaded of the other's, and loads that again
-//! only when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With [`Packed`], for a single core, a
-//! cache would only cost. `index.rs` says what an index is, and what a jump. The overwriting ring has a table of its own
-//! in `log.rs`, the wake-ups have theirs in `wake.rs`. For every ordering there is a loom model that fails without it
-//! (`core/tests/loom_ring.rs`, `.ci/weaken`).
+//! With [`Padded`] each end caches its own index and the last value that it loaded of the other's, and loads
+//! that again only when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With
+//! [`Packed`], for a single core, a cache would only cost. `index.rs` says what an index is, and what a jump.
+//! The overwriting ring has a table of its own in `log.rs`, the wake-ups have theirs in `wake.rs`. For every
+//! ordering there is a loom model that fails without it (`core/tests/loom_ring.rs`, `.ci/weaken`).
 //!
 //! # Layers
 //!
@@ -66,7 +66,8 @@
 //! | rings | `ring`, `records`, `log` | what is split into ends; `log` uses atomic words, and none of the above but `errors` and how a ring is split, in `shared` |
 //! | faces | `io`, `io_async`, `bytes` | the traits of other crates |
 //!
-//! Held by: `core/tests/loom_ring.rs`, `core/tests/ring_threads.rs`, `core/tests/ring_field_bugs.rs`, `tests/tests/ring_model.rs`.
+//! Held by: `core/tests/loom_ring.rs`, `core/tests/ring_threads.rs`, `core/tests/ring_field_bugs.rs`,
+//! `tests/tests/ring_model.rs`.
 
 mod any_ring;
 #[cfg(feature = "bytes")]

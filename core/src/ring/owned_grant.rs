@@ -9,8 +9,8 @@ use super::grant::debug_grant;
 use super::producer::Producer;
 
 impl<'a, R: AnyRing> Producer<'a, R> {
-    /// As [`grant_contiguous`](Self::grant_contiguous), but the grant owns this end, and returns it on commit. So it may
-    /// outlive the function that starts a transfer, for example in a `static`.
+    /// As [`grant_contiguous`](Self::grant_contiguous), but the grant owns this end, and returns it on
+    /// commit. So it may outlive the function that starts a transfer, for example in a `static`.
     ///
     /// # Errors
     ///
@@ -24,8 +24,8 @@ impl<'a, R: AnyRing> Producer<'a, R> {
 }
 
 impl<'a, R: AnyRing> Consumer<'a, R> {
-    /// The bytes before the wrap, in one piece, in a grant that owns this end and returns it on release. So it may
-    /// outlive the function that starts a transfer. It is empty only if the ring is.
+    /// The bytes before the wrap, in one piece, in a grant that owns this end and returns it on release. So
+    /// it may outlive the function that starts a transfer. It is empty only if the ring is.
     pub fn into_grant(mut self) -> OwnedReadGrant<'a, R> {
         self.end.filled_bytes(self.capacity());
         let len = self.end.filled_slices(self.capacity()).0.len();
@@ -45,7 +45,8 @@ impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
         OwnedWriteGrant { producer, len }
     }
 
-    /// The granted bytes. Their address stays the same as long as the grant lives, even if it is moved or leaked.
+    /// The granted bytes. Their address stays the same as long as the grant lives, even if it is moved or
+    /// leaked.
     #[must_use]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         self.producer.end.free_slices(self.len).0
@@ -72,7 +73,8 @@ impl<'a, R: AnyRing> OwnedReadGrant<'a, R> {
         OwnedReadGrant { consumer, len }
     }
 
-    /// The granted bytes. Their address stays the same as long as the grant lives, even if it is moved or leaked.
+    /// The granted bytes. Their address stays the same as long as the grant lives, even if it is moved or
+    /// leaked.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         self.consumer.end.filled_slices(self.len).0

@@ -10,8 +10,8 @@ use super::grant::WriteGrant;
 use super::layout::KeepsHighWater;
 use super::raw::write_end::WriteEnd;
 
-/// The end of a ring that writes. There is one at a time. It may be sent to another thread or an interrupt handler;
-/// dropping it [closes](Producer::close) it.
+/// The end of a ring that writes. There is one at a time. It may be sent to another thread or an interrupt
+/// handler; dropping it [closes](Producer::close) it.
 pub struct Producer<'a, R: AnyRing> {
     pub(crate) end: WriteEnd<'a, R>,
 }
@@ -31,8 +31,8 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         if self.end.write_byte(byte) { Ok(()) } else { Err(Full(byte)) }
     }
 
-    /// Writes as many of `bytes` as there is room for, in at most two copies, and returns how many: all of them,
-    /// unless the ring is full afterwards.
+    /// Writes as many of `bytes` as there is room for, in at most two copies, and returns how many: all of
+    /// them, unless the ring is full afterwards.
     #[inline]
     pub fn push_slice(&mut self, bytes: &[u8]) -> usize {
         self.end.write(bytes)
@@ -66,10 +66,12 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         Ok(WriteGrant::new(&mut self.end, count))
     }
 
-    /// Exactly `count` free bytes in one piece, all in the grant's first slice, for a DMA channel or a parser.
+    /// Exactly `count` free bytes in one piece, all in the grant's first slice, for a DMA
+    /// channel or a parser.
     ///
-    /// An empty ring grants anything up to its capacity, wherever it was written last. A ring that holds bytes
-    /// grants what is free before its next wrap. After `NotNow`, wait until more is read; once all is read, it fits.
+    /// An empty ring grants anything up to its capacity, wherever it was written last. A ring that
+    /// holds bytes grants what is free before its next wrap. After `NotNow`, wait until more is read;
+    /// once all is read, it fits.
     ///
     /// # Errors
     ///
@@ -100,33 +102,36 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         self.end.len()
     }
 
-    /// Whether the ring is empty. If true, it stays true until you write. If false, it may turn true at any moment.
+    /// Whether the ring is empty. If true, it stays true until you write. If false, it may
+    /// turn true at any moment.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the ring is full. If true, it may turn false at any moment. If false, it stays false until you write.
+    /// Whether the ring is full. If true, it may turn false at any moment. If false, it stays
+    /// false until you write.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len() == self.capacity()
     }
 
-    /// Whether at least `count` bytes are free. If true, it stays true until you write. If false, it may turn true at
-    /// any moment, unless `count` is above the capacity.
+    /// Whether at least `count` bytes are free. If true, it stays true until you write. If false, it may turn
+    /// true at any moment, unless `count` is above the capacity.
     #[must_use]
     pub fn is_writable(&self, count: usize) -> bool {
         self.capacity() - self.len() >= count
     }
 
-    /// Whether the consumer is closed, so that what is in the ring will not be read. If true, it stays true until the
-    /// ring is split again. If false, it may turn true at any moment.
+    /// Whether the consumer is closed, so that what is in the ring will not be read. If true, it stays true
+    /// until the ring is split again. If false, it may turn true at any moment.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.end.other_closed()
     }
 
-    /// Ends the stream: nothing more will be written. The consumer reads what is in the ring, and then sees the end.
+    /// Ends the stream: nothing more will be written. The consumer reads what is in the ring,
+    /// and then sees the end.
     ///
     /// Dropping the producer does the same.
     pub fn close(self) {}

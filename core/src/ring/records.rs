@@ -1,10 +1,11 @@
 //! Records (packets) that are written whole and read whole, or not at all.
 //!
-//! A record is its length (LEB128: seven bits to a byte, the lowest first) followed by its bytes. One store of the write
-//! index publishes both, so the consumer never sees a part of a record. A record of up to 127 bytes takes one byte more.
+//! A record is its length (LEB128: seven bits to a byte, the lowest first) followed by its bytes. One store
+//! of the write index publishes both, so the consumer never sees a part of a record. A record of up to 127
+//! bytes takes one byte more.
 //!
-//! Held by: the tests below, `core/tests/ring_handles.rs`, `core/tests/ring_threads.rs`, `core/tests/loom_ring.rs`
-//! (`records_split_against_close`), `tests/tests/ring_model.rs`.
+//! Held by: the tests below, `core/tests/ring_handles.rs`, `core/tests/ring_threads.rs`,
+//! `core/tests/loom_ring.rs` (`records_split_against_close`), `tests/tests/ring_model.rs`.
 
 use core::fmt;
 
@@ -71,7 +72,8 @@ impl<R: AnyRing> RecordRing<R> {
         (RecordProducer { end: write }, RecordConsumer { end: read })
     }
 
-    /// Splits a shared ring into its two ends, or returns `None` if it is split already; as [`Ring::try_split`].
+    /// Splits a shared ring into its two ends, or returns `None` if it is split already; as
+    /// [`Ring::try_split`].
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     pub fn try_split(&self) -> Option<(RecordProducer<'_, R>, RecordConsumer<'_, R>)> {
         let (write, read) = ends::try_split(&self.ring)?;
@@ -121,8 +123,8 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
     /// # Errors
     ///
     /// [`GrantError::TooLarge`] if it can never fit, with the length of the longest record that can;
-    /// [`GrantError::NotNow`] if there is less room at the moment, with the length of the longest record that fits now; 0
-    /// also if not even an empty one does.
+    /// [`GrantError::NotNow`] if there is less room at the moment, with the length of the longest record that
+    /// fits now; 0 also if not even an empty one does.
     pub fn push(&mut self, record: &[u8]) -> Result<(), GrantError> {
         let mut grant = self.grant(record.len())?;
         grant.end.write_at(grant.header, record);
@@ -158,8 +160,8 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
         self.end.ring().bytes().indices().capacity()
     }
 
-    /// Whether the consumer is closed. If true, it stays true until the ring is split again. If false, it may turn true
-    /// at any moment.
+    /// Whether the consumer is closed. If true, it stays true until the ring is split again. If false, it may
+    /// turn true at any moment.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.end.other_closed()
@@ -168,7 +170,8 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
     /// Ends the stream: nothing more will be written. Dropping the producer does the same.
     pub fn close(self) {}
 
-    /// The most bytes that were ever in the ring at once, with the lengths of the records. See [`HighWater`](super::HighWater).
+    /// The most bytes that were ever in the ring at once, with the lengths of the records. See
+    /// [`HighWater`](super::HighWater).
     #[must_use]
     pub fn high_water(&self) -> usize
     where
@@ -249,7 +252,8 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
     /// The next record, to be read in place, or `None` if there is none. It stays in the ring until it is
     /// [released](Record::release).
     pub fn peek(&mut self) -> Option<Record<'_, 'a, R>> {
-        // The write index is published at the ends of records only: if there is a byte, there is a whole record.
+        // The write index is published at the ends of records only: if there is a byte, there is a whole
+        // record.
         self.end.filled_bytes(1);
         let mut len = 0_usize;
         let mut header = 0;
@@ -268,14 +272,16 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
         Some(Record { end: &mut self.end, header, len })
     }
 
-    /// Whether there is no record. If true, it may turn false at any moment. If false, it stays false until you read.
+    /// Whether there is no record. If true, it may turn false at any moment. If false, it stays
+    /// false until you read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.end.len() == 0
     }
 
-    /// Whether the producer is closed, so that nothing follows what is in the ring. If true, it stays true until the
-    /// ring is split again. If false, it may turn true at any moment. Call this before the last read, not after it.
+    /// Whether the producer is closed, so that nothing follows what is in the ring. If true, it stays
+    /// true until the ring is split again. If false, it may turn true at any moment. Call this before the
+    /// last read, not after it.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.end.other_closed()
@@ -284,7 +290,8 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
     /// Ends reading: the producer sees that nothing more will be read. Dropping the consumer does the same.
     pub fn close(self) {}
 
-    /// The most bytes that were ever in the ring at once, with the lengths of the records. See [`HighWater`](super::HighWater).
+    /// The most bytes that were ever in the ring at once, with the lengths of the records. See
+    /// [`HighWater`](super::HighWater).
     #[must_use]
     pub fn high_water(&self) -> usize
     where

@@ -1,7 +1,7 @@
 //! The two kinds of ring: splitting them, and what they can do undivided.
 //!
-//! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_field_bugs.rs`, `core/tests/loom_ring.rs` (`split_*`),
-//! `tests/tests/ring_model.rs`.
+//! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_field_bugs.rs`, `core/tests/loom_ring.rs`
+//! (`split_*`), `tests/tests/ring_model.rs`.
 
 use core::fmt;
 
@@ -15,16 +15,17 @@ use super::shared::Shared as _;
 use crate::sync::Ordering::Acquire;
 use crate::sync::const_fn;
 
-/// A byte queue of `N` bytes, all of them usable. `N` may be anything from 1 to an eighth of the address space (512 MiB
-/// on a 32-bit machine); 0 and more do not compile. A power of two saves some ten instructions per call.
+/// A byte queue of `N` bytes, all of them usable. `N` may be anything from 1 to an eighth of the address
+/// space (512 MiB on a 32-bit machine); 0 and more do not compile. A power of two saves some ten
+/// instructions per call.
 ///
 /// ```compile_fail,E0080
 /// overspill_core::ring::Ring::<0>::new(); // would be empty and full for ever
 /// ```
 ///
 /// It contains its bytes and its constructor is `const`, so it can be a `static` (see
-/// [`try_split`](Ring::try_split)). `L` says how the indices lie in memory: [`Packed`] takes 12 bytes beside the `N` on a
-/// 32-bit machine, [`Padded`](super::Padded) is faster between threads.
+/// [`try_split`](Ring::try_split)). `L` says how the indices lie in memory: [`Packed`] takes 12 bytes beside
+/// the `N` on a 32-bit machine, [`Padded`](super::Padded) is faster between threads.
 pub struct Ring<const N: usize, L: Layout = Packed> {
     shared: L::Shared,
     bytes: Owned<N>,
@@ -73,11 +74,12 @@ impl<const N: usize, L: Layout> Parts for Ring<N, L> {
     }
 }
 
-/// A byte queue in borrowed memory: its capacity is the length of the slice, and not part of the type. Of a slice
-/// longer than an eighth of the address space (512 MiB on a 32-bit machine) it uses only that much.
+/// A byte queue in borrowed memory: its capacity is the length of the slice, and not part of the type. Of a
+/// slice longer than an eighth of the address space (512 MiB on a 32-bit machine) it uses only that much.
 ///
-/// In an empty slice, a ring is empty and full for ever: a call that never waits moves nothing, and one that awaits a byte or
-/// room, by blocking or as a future, waits until the other end is closed. Check the length first where it may be 0.
+/// In an empty slice, a ring is empty and full for ever: a call that never waits moves nothing, and one that
+/// awaits a byte or room, by blocking or as a future, waits until the other end is closed. Check the length
+/// first where it may be 0.
 ///
 /// ```
 /// use overspill_core::ring::SliceRing;
@@ -132,8 +134,9 @@ macro_rules! whole_ring {
                 Parts::bytes(self).indices().capacity()
             }
 
-            /// The number of bytes in the ring. While it is split, it had this many at some moment of the call, and either
-            /// end may have moved since. Only if the consumer moves at each of four looks, this is a guess.
+            /// The number of bytes in the ring. While it is split, it had this many at some moment of the
+            /// call, and either end may have moved since. Only if the consumer moves at each of four
+            /// looks, this is a guess.
             #[must_use]
             pub fn len(&self) -> usize {
                 fill(self)
@@ -145,25 +148,26 @@ macro_rules! whole_ring {
                 self.len() == 0
             }
 
-            /// Splits the ring into its two ends, for as long as it is borrowed. What is in the ring stays in it, and
-            /// both ends are open.
+            /// Splits the ring into its two ends, for as long as it is borrowed. What is in the ring stays in
+            /// it, and both ends are open.
             ///
-            /// Needs no atomics but loads and stores. For ends that live for ever, on a microcontroller, borrow the ring
-            /// from a `static mut` local of `#[entry]` or `#[init]`, or from a `StaticCell`.
+            /// Needs no atomics but loads and stores. For ends that live for ever, on a microcontroller,
+            /// borrow the ring from a `static mut` local of `#[entry]` or `#[init]`, or from a `StaticCell`.
             pub fn split(&mut self) -> (Producer<'_, Self>, Consumer<'_, Self>) {
                 let (write, read) = ends::split(self);
                 (Producer::new(write), Consumer::new(read))
             }
 
-            /// Splits a shared ring, such as a `static`, into its two ends, or returns `None` if it is split already.
+            /// Splits a shared ring, such as a `static`, into its two ends, or returns `None` if
+            /// it is split already.
             ///
-            /// It stays split until both ends are gone, dropped or [closed](Producer::close), each by a call that has returned: a
-            /// task that such a call has woken may run before. What is in it stays. An end that is leaked keeps it split for
-            /// ever, unless it is borrowed for [`split`](Self::split).
+            /// It stays split until both ends are gone, dropped or [closed](Producer::close), each by a call
+            /// that has returned: a task that such a call has woken may run before. What is in it stays. An
+            /// end that is leaked keeps it split for ever, unless it is borrowed for [`split`](Self::split).
             ///
             /// This swaps one byte; targets without compare-and-swap need the feature `critical-section` (or
-            /// `portable-atomic`) for it. A call that meets another, in an interrupt handler or on another thread, may
-            /// return `None` whatever comes of that.
+            /// `portable-atomic`) for it. A call that meets another, in an interrupt handler or on another
+            /// thread, may return `None` whatever comes of that.
             ///
             /// ```
             /// use overspill_core::ring::Ring;
@@ -184,9 +188,9 @@ macro_rules! whole_ring {
                 Some((Producer::new(write), Consumer::new(read)))
             }
 
-            /// Writes all of `bytes`, over the oldest bytes in the ring if necessary, and returns how many bytes are
-            /// lost (those of `bytes` itself included, if it is longer than the ring). For an overwriting ring that
-            /// is split see [`LogRing`](super::LogRing).
+            /// Writes all of `bytes`, over the oldest bytes in the ring if necessary, and returns how many
+            /// bytes are lost (those of `bytes` itself included, if it is longer than the ring). For an
+            /// overwriting ring that is split see [`LogRing`](super::LogRing).
             ///
             /// ```
             /// use overspill_core::ring::Ring;
@@ -217,8 +221,9 @@ whole_ring!(<L: Layout> SliceRing<'_, L>);
 /// How often [`fill`] loads the indices at most. Each time more, an end has moved in between.
 const LOOKS: usize = 4;
 
-/// The number of bytes in a ring, for a caller that owns neither end. Both indices were what is subtracted at one moment
-/// if the read index, loaded again after the write index, is still the same (or has gone all its laps meanwhile).
+/// The number of bytes in a ring, for a caller that owns neither end. Both indices were what is subtracted
+/// at one moment if the read index, loaded again after the write index, is still the same (or has gone all
+/// its laps meanwhile).
 fn fill<R: AnyRing>(ring: &R) -> usize {
     let (shared, indices) = (ring.shared(Token), ring.bytes().indices());
     // Acquire, both: what is loaded next is no older than this.

@@ -7,8 +7,8 @@ use super::wake::Waiters;
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sync::{AtomicU8, AtomicUsize, SwapBool};
 
-/// The state of an end that accesses nothing of the ring any more. A ring is whole while both are gone, as at first: of
-/// zeros, so that a static ring takes no room in the program's image.
+/// The state of an end that accesses nothing of the ring any more. A ring is whole while both are gone, as at
+/// first: of zeros, so that a static ring takes no room in the program's image.
 pub(crate) const GONE: u8 = 0;
 /// The state of an end that is in use.
 pub(crate) const OPEN: u8 = 1;
@@ -30,8 +30,8 @@ pub(crate) fn leave(state: &AtomicU8, wake: impl FnOnce()) {
     wake();
 }
 
-/// Opens a shared ring if it is whole, one caller at a time: `splitting` is set meanwhile. Another caller does not wait,
-/// but gets `None`.
+/// Opens a shared ring if it is whole, one caller at a time: `splitting` is set meanwhile. Another caller
+/// does not wait, but gets `None`.
 #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
 pub(crate) fn open_once<T>(
     splitting: &SwapBool,
@@ -39,7 +39,8 @@ pub(crate) fn open_once<T>(
     open: impl FnOnce() -> T,
 ) -> Option<T> {
     use crate::sync::Ordering::Acquire;
-    // A ring that is split is never locked, so a caller that finds it so keeps no other from splitting it later.
+    // A ring that is split is never locked, so a caller that finds it so keeps no other from splitting it
+    // later.
     if !is_whole() {
         return None;
     }
@@ -50,7 +51,8 @@ pub(crate) fn open_once<T>(
     ends
 }
 
-/// How the shared part of a ring is constructed: by constant, or for loom by call. Not nameable outside this crate.
+/// How the shared part of a ring is constructed: by constant, or for loom by call. Not
+/// nameable outside this crate.
 pub trait SealedLayout {
     type Shared: Shared;
     #[cfg(not(overspill_loom))]

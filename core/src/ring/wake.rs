@@ -1,12 +1,12 @@
 //! Wake-ups at a threshold, none of which is lost.
 //!
-//! The waiting end arms its waiter and then loads the other's index again; the moving end stores its index and then
-//! loads the threshold of the other's waiter. Each has a sequentially consistent fence between its store and its load,
-//! so at least one of the two sees what the other stored: the waiting end finds the bytes, or the moving end finds
-//! the waiter armed (Dekker's pattern).
+//! The waiting end arms its waiter and then loads the other's index again; the moving end stores its index
+//! and then loads the threshold of the other's waiter. Each has a sequentially consistent fence between its
+//! store and its load, so at least one of the two sees what the other stored: the waiting end finds the
+//! bytes, or the moving end finds the waiter armed (Dekker's pattern).
 //!
-//! Neither end waits for the other or wakes itself on its account, so either may interrupt the other at any point. The
-//! waiting end sleeps until the interrupted end goes on, and wakes it.
+//! Neither end waits for the other or wakes itself on its account, so either may interrupt the other at any
+//! point. The waiting end sleeps until the interrupted end goes on, and wakes it.
 //!
 //! Held by: `core/tests/loom_ring.rs` (`waiting_*`), `core/tests/ring_wakes.rs`.
 
@@ -44,18 +44,20 @@ impl Waiter {
         }
     }
 
-    /// Has `waker` woken once there are `threshold` bytes, at least 1. The caller must load the other's index after this.
+    /// Has `waker` woken once there are `threshold` bytes, at least 1. The caller must load the
+    /// other's index after this.
     pub(crate) fn arm(&self, threshold: usize, waker: &Waker) {
         self.waker.register(waker);
-        // Relaxed: if the other end's fence comes after this one, it sees the threshold, and its `wake` sees the waker; if
-        // before, the caller's next load sees what it stored. So a `wake` that comes too early for this waker, or meets
-        // `register`, was about something that the caller is about to see.
+        // Relaxed: if the other end's fence comes after this one, it sees the threshold, and its `wake` sees
+        // the waker; if before, the caller's next load sees what it stored. So a `wake` that comes too early
+        // for this waker, or meets `register`, was about something that the caller is about to see.
         self.threshold.store(threshold, Relaxed);
         fence(SeqCst);
     }
 
-    /// Ready with the number of bytes once that is `least`, or the other end is closed. `look` says whether it is closed, and the number,
-    /// loaded in this order: so the number has what was written or read before the close.
+    /// Ready with the number of bytes once that is `least`, or the other end is closed. `look` says
+    /// whether it is closed, and the number, loaded in this order: so the number has what was written or
+    /// read before the close.
     pub(crate) fn poll(
         &self,
         context: &Context<'_>,
@@ -82,12 +84,12 @@ impl Waiter {
         }
     }
 
-    /// Wakes this end if it waits for `count` bytes or fewer. Called by the other end after it has stored its index, with
-    /// a count that is never too low.
+    /// Wakes this end if it waits for `count` bytes or fewer. Called by the other end after it has stored its
+    /// index, with a count that is never too low.
     pub(crate) fn notify(&self, count: impl Fn() -> usize) {
         fence(SeqCst);
-        // Relaxed: see `arm`. If the threshold is seen before the waker is, no task is woken, but the end that armed it
-        // loads the index after that.
+        // Relaxed: see `arm`. If the threshold is seen before the waker is, no task is woken, but the end
+        // that armed it loads the index after that.
         let threshold = self.threshold.load(Relaxed);
         if threshold != 0 && count() >= threshold {
             self.waker.wake();

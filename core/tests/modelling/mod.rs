@@ -36,9 +36,10 @@ impl Wake for Unpark {
 /// One poll, and one for each time that the other end of any model moves or closes.
 const POLLS_MAX: usize = 4;
 
-/// Runs `poll` until it is ready. Once woken it polls again at once, without letting any other thread run, as a task
-/// of an interrupt's priority does: loom finds the deadlock if a wake-up is lost, and the bound is passed if a poll
-/// wakes itself. A poll did so while the other end was waking: had it interrupted that end, it did so for ever.
+/// Runs `poll` until it is ready. Once woken it polls again at once, without letting any other thread run,
+/// as a task of an interrupt's priority does: loom finds the deadlock if a wake-up is lost, and the bound
+/// is passed if a poll wakes itself. A poll did so while the other end was waking: had it interrupted that
+/// end, it did so for ever.
 pub(crate) fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
     let unpark = Unpark::new();
     let waker = Waker::from(unpark.clone());

@@ -62,18 +62,20 @@ pub(crate) const MEMORY_LIMIT_DEFAULT: usize = 8 << 20;
 ///
 /// # Cost of dropping
 ///
-/// Dropping a buffer, clearing it or cutting it costs some 20 to 40 ns for each page in the file: less than a millisecond for a
-/// gigabyte in pages of 64 KiB. If a buffer of a pool frees more than 2 MiB in the pool's store, that call makes no call of the
-/// store: the room below the disk limit is free at once, and the blocks go back to the file system 2 MiB at a time, with
-/// the next calls that spill or free anything of the pool. Until then they are
-/// [`disk_recycled`](crate::PoolStats::disk_recycled), are used for what is spilled next, and make no write fail: one that
-/// finds the disk full gives them back first. A pool that spills nothing more keeps them until [`SpillPool::trim`](crate::SpillPool::trim), which
-/// takes as long as the file system does, some 60 ms for a gigabyte on ext4.
+/// Dropping a buffer, clearing it or cutting it costs some 20 to 40 ns for each page in the file: less than a
+/// millisecond for a gigabyte in pages of 64 KiB. If a buffer of a pool frees more than 2 MiB in the pool's
+/// store, that call makes no call of the store: the room below the disk limit is free at once, and the blocks
+/// go back to the file system 2 MiB at a time, with the next calls that spill or free anything of the pool.
+/// Until then they are [`disk_recycled`](crate::PoolStats::disk_recycled), are used for what is spilled next,
+/// and make no write fail: one that finds the disk full gives them back first. A pool that spills nothing
+/// more keeps them until [`SpillPool::trim`](crate::SpillPool::trim), which takes as long as the file system
+/// does, some 60 ms for a gigabyte on ext4.
 ///
-/// A file that goes with its buffer is closed by the drop, and the file system frees its blocks there and then, in the same 60 ms:
-/// that of a buffer without a pool, of one made by [`SpillPool::buffer_for`](crate::SpillPool::buffer_for), and of a pool's last handle or buffer. Clearing
-/// or cutting the former two costs as much. Where a thread must not stop for so long, use buffers of a pool, or their
-/// async form.
+/// A file that goes with its buffer is closed by the drop, and the file system frees its blocks there and
+/// then, in the same 60 ms: that of a buffer without a pool, of one made by
+/// [`SpillPool::buffer_for`](crate::SpillPool::buffer_for), and of a pool's last handle or buffer. Clearing
+/// or cutting the former two costs as much. Where a thread must not stop for so long, use buffers of a pool,
+/// or their async form.
 pub struct SpillBuffer {
     /// Where the next read or write starts, in bytes: any `u64`, past the end too.
     pub(crate) position: u64,
@@ -127,8 +129,8 @@ impl SpillBuffer {
     /// Cuts the content to `len` bytes, or extends it with zeros. The position stays, even past the new
     /// end.
     ///
-    /// Extending takes neither memory nor disk, whatever `len`. Cutting frees both. With 0, a buffer without a pool also
-    /// closes its temp file, and makes another when it spills again.
+    /// Extending takes neither memory nor disk, whatever `len`. Cutting frees both. With 0, a buffer without
+    /// a pool also closes its temp file, and makes another when it spills again.
     ///
     /// # Errors
     /// None at present. The result leaves room for stores that can fail here.
@@ -140,8 +142,8 @@ impl SpillBuffer {
         Ok(())
     }
 
-    /// Empties the buffer and moves to position 0. Its memory and disk go back to the pool. A buffer without a pool closes
-    /// its temp file, and makes another when it spills again.
+    /// Empties the buffer and moves to position 0. Its memory and disk go back to the pool. A buffer without
+    /// a pool closes its temp file, and makes another when it spills again.
     pub fn clear(&mut self) {
         // Cutting only frees, so it cannot fail.
         let _ = self.set_len(0);
@@ -181,9 +183,9 @@ impl SpillBuffer {
     /// - after a refusal by the buffer's own disk limit ([`DiskLimitScope::Buffer`](crate::DiskLimitScope)),
     ///   which no other buffer can lift.
     ///
-    /// Bytes that are set aside stay so, and no other buffer can use them, until the next write or spill succeeds, until the
-    /// buffer is cut or [cleared](SpillBuffer::clear), or until it is dropped: so try soon. The future needs
-    /// no runtime and has no deadline; use your runtime's.
+    /// Bytes that are set aside stay so, and no other buffer can use them, until the next write or spill
+    /// succeeds, until the buffer is cut or [cleared](SpillBuffer::clear), or until it is dropped: so try
+    /// soon. The future needs no runtime and has no deadline; use your runtime's.
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready leaves the queue, and releases what was set aside. Nothing else

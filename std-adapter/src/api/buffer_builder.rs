@@ -110,8 +110,8 @@ impl BufferBuilder<'_> {
     /// content, which is one buffer. What its readers have for themselves, a window each, counts in the pool
     /// alone.
     ///
-    /// At a disk limit of its own a write fails at once, though readers that read once may be about to make room. At
-    /// that of the pool it waits, if the [policy](Self::when_full) says so.
+    /// At a disk limit of its own a write fails at once, though readers that read once may be about to make
+    /// room. At that of the pool it waits, if the [policy](Self::when_full) says so.
     ///
     /// ```
     /// use overspill::{SpillError, SpillPool};

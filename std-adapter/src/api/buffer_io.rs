@@ -1,7 +1,7 @@
 //! `Read`, `BufRead`, `Write` and `Seek` for the buffer.
 //!
-//! Small operations try the window first, and then whether they are [scattered](crate::pager::scattered). Others go through a
-//! [`Cursor`], which has the semantics of a file.
+//! Small operations try the window first, and then whether they are [scattered](crate::pager::scattered).
+//! Others go through a [`Cursor`], which has the semantics of a file.
 //!
 //! Held by: `tests/tests/conformance.rs`, `tests/tests/spill_model.rs`, `tests/tests/model_is_a_file.rs`.
 
@@ -176,8 +176,8 @@ impl Read for SpillBuffer {
         Ok(buf.len() - start)
     }
 
-    /// As std's: text that was read before an error stays in `buf`, and of bytes that are no UTF-8 none does. Of a text
-    /// that an error has cut inside a character, the cut character is read again by the next call.
+    /// As std's: text that was read before an error stays in `buf`, and of bytes that are no UTF-8 none does.
+    /// Of a text that an error has cut inside a character, the cut character is read again by the next call.
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
         let mut bytes = Vec::new();
         let read = self.read_to_end(&mut bytes);

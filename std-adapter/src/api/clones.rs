@@ -13,15 +13,17 @@ impl SpillBuffer {
     /// [`File::try_clone`](std::fs::File::try_clone) does something else: its two files share one content and
     /// one position.
     ///
-    /// No byte is copied, neither in memory nor on the disk: both share the pages there are. A page that either writes to is copied for
-    /// the writer alone, charged as any other, unless the write covers all of it. So is a page that small reads pass over,
-    /// for as long as there is memory to spare. Shared pages are the pool's, which counts them as one more buffer: they leave memory as any
-    /// others do, and [`stats`](SpillBuffer::stats) and [`is_spilled`](SpillBuffer::is_spilled) of the two do not count them. They are freed
-    /// with the last that sees them.
+    /// No byte is copied, neither in memory nor on the disk: both share the pages there are. A page that
+    /// either writes to is copied for the writer alone, charged as any other, unless the write covers all of
+    /// it. So is a page that small reads pass over, for as long as there is memory to spare. Shared pages are
+    /// the pool's, which counts them as one more buffer: they leave memory as any others do, and
+    /// [`stats`](SpillBuffer::stats) and [`is_spilled`](SpillBuffer::is_spilled) of the two do not count
+    /// them. They are freed with the last that sees them.
     ///
-    /// The clone is a buffer of the same pool, with the same limits of its own. That of a buffer without a pool has none either:
-    /// what it writes is charged to a memory limit of its own, as large. A buffer that was made by
-    /// [`SpillPool::buffer_for`](crate::SpillPool::buffer_for) shares its file too: to persist either copies then.
+    /// The clone is a buffer of the same pool, with the same limits of its own. That of a buffer without a
+    /// pool has none either: what it writes is charged to a memory limit of its own, as large. A buffer
+    /// that was made by [`SpillPool::buffer_for`](crate::SpillPool::buffer_for) shares its file too: to
+    /// persist either copies then.
     ///
     /// It takes `&mut self`, since the pages change hands. For many that read and none that writes,
     /// [`freeze`](SpillBuffer::freeze) costs less.
@@ -52,13 +54,13 @@ impl SpillBuffer {
     ///   clones were made. Each takes 16 bytes of memory, which are not charged.
     /// - A read takes as long as in a buffer that was never cloned, however many clones there are.
     ///
-    /// A shared page that only one of the two still has, and that it has overwritten or cut off, is freed once
-    /// that one goes on to another page; at the latest when it is cut or cloned next, or is dropped.
+    /// A shared page that only one of the two still has, and that it has overwritten or cut off, is freed
+    /// once that one goes on to another page; at the latest when it is cut or cloned next, or is dropped.
     /// [`spill`](SpillBuffer::spill) moves the pages that a buffer has for itself, not those it shares.
     ///
     /// # Errors
-    /// [`SpillError::OutOfMemory`] if there is no memory for the second buffer, or for the list of what it sees. Nothing has
-    /// changed then.
+    /// [`SpillError::OutOfMemory`] if there is no memory for the second buffer, or for the list of what it
+    /// sees. Nothing has changed then.
     pub fn try_clone(&mut self) -> Result<SpillBuffer, SpillError> {
         let pager = self.pager.try_clone()?;
         Ok(SpillBuffer { position: self.position, pager })

@@ -21,19 +21,20 @@ use std::io::{self, Write};
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 
-/// The content of a [`SpillBuffer`] that is complete: it cannot be written to any more, and any number of handles and
-/// threads read it at once.
+/// The content of a [`SpillBuffer`] that is complete: it cannot be written to any more, and any number of
+/// handles and threads read it at once.
 ///
-/// A clone is another handle of the same content, and costs one atomic addition. [`reader`](Frozen::reader) makes a
-/// file-like reader with a position of its own; [`read_at`](Frozen::read_at) needs none. A [slice](Frozen::slice) is a handle of a
-/// part. The content is freed with the last handle, whichever that is.
+/// A clone is another handle of the same content, and costs one atomic addition.
+/// [`reader`](Frozen::reader) makes a file-like reader with a position of its own;
+/// [`read_at`](Frozen::read_at) needs none. A [slice](Frozen::slice) is a handle of a part. The content is
+/// freed with the last handle, whichever that is.
 ///
 /// It promises:
 ///
-/// - A slow handle holds up no other, and none sees another's position or errors. A read waits for one transfer at most that another
-///   handle has begun.
-/// - The pages are still the pool's: they count against its limits, leave memory when it is short, and come back when they
-///   are read. What several readers need at the same time is read from the store once.
+/// - A slow handle holds up no other, and none sees another's position or errors. A read waits for one
+///   transfer at most that another handle has begun.
+/// - The pages are still the pool's: they count against its limits, leave memory when it is short, and come
+///   back when they are read. What several readers need at the same time is read from the store once.
 /// - A reader that stands still holds no memory that others need.
 ///
 /// ```
@@ -140,8 +141,8 @@ impl Frozen {
         self.len() == 0
     }
 
-    /// Reads from `offset` into `buf`, and returns the number of bytes: all that `buf` holds, or as many as there are before
-    /// the end; 0 at the end or past it.
+    /// Reads from `offset` into `buf`, and returns the number of bytes: all that `buf` holds, or as many as
+    /// there are before the end; 0 at the end or past it.
     ///
     /// Threads may call this at once through one handle. Reads that follow each other are best made by a
     /// [`reader`](Frozen::reader), which takes no lock for most of them.
@@ -167,8 +168,8 @@ impl Frozen {
     /// Reads all of `buf` from `offset`.
     ///
     /// # Errors
-    /// Of kind `UnexpectedEof` if the bytes end before; else as [`read_at`](Frozen::read_at). What `buf` holds then is not
-    /// specified.
+    /// Of kind `UnexpectedEof` if the bytes end before; else as [`read_at`](Frozen::read_at). What `buf`
+    /// holds then is not specified.
     pub fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !buf.is_empty() {
             match self.read_at(buf, offset)? {
@@ -222,7 +223,8 @@ impl Frozen {
     /// Copies all bytes to a vector.
     ///
     /// # Errors
-    /// Of kind `OutOfMemory` if a vector of that length cannot be allocated; else as [`read_at`](Frozen::read_at).
+    /// Of kind `OutOfMemory` if a vector of that length cannot be allocated; else as
+    /// [`read_at`](Frozen::read_at).
     pub fn to_vec(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut self.reader(), &mut bytes)?;
@@ -238,8 +240,8 @@ impl Frozen {
         self.reader().copy_to(target)
     }
 
-    /// Saves the bytes as the file `path`, whole or not at all, as [`SpillBuffer::persist`] does. They are copied, and the
-    /// other handles read on meanwhile. The file is positioned at 0.
+    /// Saves the bytes as the file `path`, whole or not at all, as [`SpillBuffer::persist`] does. They are
+    /// copied, and the other handles read on meanwhile. The file is positioned at 0.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -309,8 +311,8 @@ impl Frozen {
     /// The content as a buffer again, at position 0, to be written to. Moves no byte.
     ///
     /// # Errors
-    /// Returns the handle if it is not the only one, readers, slices and lent bytes included, if it is a slice itself, or if a
-    /// [spool](crate::SpoolReader::once) has passed and freed some of the bytes.
+    /// Returns the handle if it is not the only one, readers, slices and lent bytes included, if it is a
+    /// slice itself, or if a [spool](crate::SpoolReader::once) has passed and freed some of the bytes.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -336,8 +338,8 @@ impl Frozen {
         }
     }
 
-    /// Where the bytes of the whole content are, and how much of it was spilled and transferred so far. What readers hold
-    /// for themselves is counted by the pool alone.
+    /// Where the bytes of the whole content are, and how much of it was spilled and transferred so far. What
+    /// readers hold for themselves is counted by the pool alone.
     #[must_use]
     pub fn stats(&self) -> BufferStats {
         self.shared.content.with_pager(|pager| pager.stats()).unwrap_or_default()

@@ -9,18 +9,20 @@ use std::io;
 impl Frozen {
     /// The `len` bytes at `offset`, or as many as there are before the end.
     ///
-    /// If they lie in one page, and this is in memory or can be brought there, they are lent where they are: nothing is copied.
-    /// The page stays charged to the pool until the last clone is dropped, on whatever thread, and whether or not the content
-    /// is still there. [`PoolStats::memory_lent`](crate::PoolStats::memory_lent) counts it.
+    /// If they lie in one page, and this is in memory or can be brought there, they are lent where they are:
+    /// nothing is copied. The page stays charged to the pool until the last clone is dropped, on whatever
+    /// thread, and whether or not the content is still there.
+    /// [`PoolStats::memory_lent`](crate::PoolStats::memory_lent) counts it.
     ///
-    /// Bytes that were [given](crate::SpillBuffer::push) are lent as they were. A page of them keeps all that was given with it, and
-    /// counts so, once for all of its pages. A buffer without a pool lends them whatever they count.
+    /// Bytes that were [given](crate::SpillBuffer::push) are lent as they were. A page of them keeps all that
+    /// was given with it, and counts so, once for all of its pages. A buffer without a pool lends them
+    /// whatever they count.
     ///
     /// They are copied to memory that the pool does not charge:
     ///
     /// - if they lie in several pages: [`chunks`](Frozen::chunks) go from page to page;
-    /// - if more than a quarter of the memory limit would be lent, or than what [`PoolBuilder::lend`](crate::PoolBuilder::lend) says, so that slow
-    ///   receivers never starve the pool;
+    /// - if more than a quarter of the memory limit would be lent, or than what
+    ///   [`PoolBuilder::lend`](crate::PoolBuilder::lend) says, so that slow receivers never starve the pool;
     /// - if they are less than a quarter of what would be held for them;
     /// - if there is no memory for the page.
     ///
@@ -59,8 +61,8 @@ impl Frozen {
         usize::try_from(len).unwrap_or(usize::MAX)
     }
 
-    /// All bytes in order, in chunks that end with their pages, each as [`bytes_at`](Frozen::bytes_at) returns it. After an
-    /// error it ends.
+    /// All bytes in order, in chunks that end with their pages, each as [`bytes_at`](Frozen::bytes_at)
+    /// returns it. After an error it ends.
     ///
     /// ```
     /// use overspill::SpillPool;

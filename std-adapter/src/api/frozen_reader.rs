@@ -16,14 +16,15 @@ use crate::sync::Arc;
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
-/// Bytes that `read_to_end` reads at a time: few enough that they are still in the processor's cache between clearing
-/// and filling.
+/// Bytes that `read_to_end` reads at a time: few enough that they are still in the processor's cache between
+/// clearing and filling.
 const READ_TO_END_STEP: usize = 256 << 10;
 
-/// A reader of a [`Frozen`](crate::Frozen) content: [`Read`], [`BufRead`] and [`Seek`] from a position of its own.
+/// A reader of a [`Frozen`](crate::Frozen) content: [`Read`], [`BufRead`] and [`Seek`] from a
+/// position of its own.
 ///
-/// It has a share in the content, and reads on when all other handles are gone. A clone stands at the same position and
-/// then goes its own way.
+/// It has a share in the content, and reads on when all other handles are gone. A clone stands at the same
+/// position and then goes its own way.
 ///
 /// ```
 /// use overspill::SpillBuffer;
@@ -128,7 +129,8 @@ impl FrozenReader {
         Ok(read)
     }
 
-    /// Reads all of `buf` if it lies in the window, and moves past it. Otherwise does nothing and returns false.
+    /// Reads all of `buf` if it lies in the window, and moves past it. Otherwise does nothing and returns
+    /// false.
     #[inline(always)]
     pub(crate) fn read_window(&mut self, buf: &mut [u8]) -> bool {
         self.is_within(buf.len()) && self.reader.read_window(&mut self.at, buf)
@@ -193,7 +195,8 @@ impl Read for FrozenReader {
         Ok(buf.len() - start)
     }
 
-    /// As std's, but that text which was read before an error stays in `buf`, and a character that it has cut is read again.
+    /// As std's, but that text which was read before an error stays in `buf`, and a character that it
+    /// has cut is read again.
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
         buf.try_reserve(self.left()).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let (read, again) = read_text(buf, |piece, _| self.read_slow(piece));

@@ -10,16 +10,16 @@ use crate::pager::keeping::Kept;
 use crate::pool::state::PAGE_SIZE_DEFAULT;
 use std::io::{self, Write};
 
-/// The memory limit of a buffer that is made from memory of `pinned` bytes: so much that all of it may be kept, beside which an
-/// eighth has to be free, and as many bytes again of frames for what is not.
+/// The memory limit of a buffer that is made from memory of `pinned` bytes: so much that all of it may be
+/// kept, beside which an eighth has to be free, and as many bytes again of frames for what is not.
 fn limit_for(pinned: usize) -> usize {
     let pages = pinned.next_multiple_of(PAGE_SIZE_DEFAULT);
     MEMORY_LIMIT_DEFAULT.max(pages.saturating_add(pages / 7).saturating_add(2 * PAGE_SIZE_DEFAULT))
 }
 
 impl SpillBuffer {
-    /// Writes what `owner` has at the position, as `write_all` does, and keeps the memory of whole pages where that is cheaper
-    /// than to copy them. The owner keeps `pinned` bytes of memory.
+    /// Writes what `owner` has at the position, as `write_all` does, and keeps the memory of whole pages
+    /// where that is cheaper than to copy them. The owner keeps `pinned` bytes of memory.
     fn push_owned(&mut self, owner: Owner, pinned: usize) -> io::Result<()> {
         let page = self.pager.pool.page_size;
         let past = usize::try_from(self.position % page as u64).unwrap_or(0);
@@ -64,29 +64,35 @@ impl SpillBuffer {
         SpillBuffer::try_from_owned(owner, pinned)
     }
 
-    /// Writes `bytes` at the position, as [`write_all`](Write::write_all) does, but keeps the memory that it is given instead of
-    /// copying it, where that is cheaper. Behind the feature `bytes`.
+    /// Writes `bytes` at the position, as [`write_all`](Write::write_all) does, but keeps the memory that it
+    /// is given instead of copying it, where that is cheaper. Behind the feature `bytes`.
     ///
-    /// Kept are whole pages, from the first one that begins in `bytes`: pages have 64 KiB, unless the memory limit is small or
-    /// [`PoolBuilder::page_size`](crate::PoolBuilder::page_size) says otherwise. What lies before and behind them is copied.
-    /// Everything is copied, and `bytes` is dropped before this returns:
+    /// Kept are whole pages, from the first one that begins in `bytes`: pages have 64 KiB, unless the memory
+    /// limit is small or [`PoolBuilder::page_size`](crate::PoolBuilder::page_size) says otherwise. What lies
+    /// before and behind them is copied. Everything is copied, and `bytes` is dropped before this returns:
     ///
-    /// - if `bytes` has no whole page, or only one of less than 16 KiB, or the buffer has content where its first one goes;
+    /// - if `bytes` has no whole page, or only one of less than 16 KiB, or the buffer has content where
+    ///   its first one goes;
     /// - if more than a half of the memory that would be kept is other than these pages;
-    /// - if less than an eighth of the memory limit were left beside it, or a limit of the buffer's own is passed;
-    /// - in a pool, if it is more than a quarter of the memory limit: memory that was given in one piece comes free in one piece.
+    /// - if less than an eighth of the memory limit were left beside it, or a limit of the
+    ///   buffer's own is passed;
+    /// - in a pool, if it is more than a quarter of the memory limit: memory that was given in one piece
+    ///   comes free in one piece.
     ///
-    /// What is kept is charged to the memory limit: the length of `bytes`; of bytes that nobody shares, the capacity of the vector
-    /// behind them from their first byte on. It is charged from before this returns until the memory is freed. How much more a slice
-    /// keeps, of memory that is shared or that began before it, nobody can know: copy what is small and comes from a large block.
+    /// What is kept is charged to the memory limit: the length of `bytes`; of bytes that nobody shares, the
+    /// capacity of the vector behind them from their first byte on. It is charged from before this returns
+    /// until the memory is freed. How much more a slice keeps, of memory that is shared or that began before
+    /// it, nobody can know: copy what is small and comes from a large block.
     ///
-    /// A kept page is read where it is, and leaves memory like any other: when the limit is lowered, when another buffer needs
-    /// memory, by [`spill`](SpillBuffer::spill) or a cut. When it is written to, it is copied to memory of the pool first, or goes
-    /// to the store if there is none. The last page that leaves drops `bytes`. That may run foreign code (see
-    /// [`Bytes::from_owner`](bytes::Bytes::from_owner)), on whatever thread this happens: it runs with nothing locked, may use
-    /// the pool, and a panic of it reaches nobody. [`Frozen::bytes_at`](crate::Frozen::bytes_at) lends kept pages as they are.
+    /// A kept page is read where it is, and leaves memory like any other: when the limit is lowered, when
+    /// another buffer needs memory, by [`spill`](SpillBuffer::spill) or a cut. When it is written to, it is
+    /// copied to memory of the pool first, or goes to the store if there is none. The last page that leaves
+    /// drops `bytes`. That may run foreign code (see [`Bytes::from_owner`](bytes::Bytes::from_owner)), on
+    /// whatever thread this happens: it runs with nothing locked, may use the pool, and a panic of it reaches
+    /// nobody. [`Frozen::bytes_at`](crate::Frozen::bytes_at) lends kept pages as they are.
     ///
-    /// To keep takes some 0.6 µs, and 0.3 µs for each page, with their drop; to copy a page of 64 KiB takes 2 to 8 µs.
+    /// To keep takes some 0.6 µs, and 0.3 µs for each page, with their drop; to copy a page of 64
+    /// KiB takes 2 to 8 µs.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -110,10 +116,10 @@ impl SpillBuffer {
     }
 }
 
-/// Makes a buffer of the vector's memory, at position 0. Whole pages of 64 KiB are kept where they are, and the rest is copied, as by
-/// [`push`](SpillBuffer::push); all of it is copied if the vector has twice as much capacity as it has whole pages. Its memory
-/// limit is 8 MiB, or the capacity of the vector in whole pages, a seventh and two pages more if that is more: so nothing is
-/// spilled.
+/// Makes a buffer of the vector's memory, at position 0. Whole pages of 64 KiB are kept where they are, and
+/// the rest is copied, as by [`push`](SpillBuffer::push); all of it is copied if the vector has twice as much
+/// capacity as it has whole pages. Its memory limit is 8 MiB, or the capacity of the vector in whole pages, a
+/// seventh and two pages more if that is more: so nothing is spilled.
 ///
 /// # Panics
 /// If the system has neither memory nor room in its temp directory for a copy.

@@ -16,9 +16,10 @@ impl SpillPool {
     /// Every metric has the label `pool`, the pool's [name](crate::PoolBuilder::name). Counters are set to
     /// their absolute value, so a further call counts nothing twice.
     ///
-    /// Pools of the same name share their metrics, whether they exist at once or one after another. A gauge has the value of
-    /// the pool that was recorded last. A counter has the largest: recorders do not let it fall, so that of a later pool shows
-    /// the earlier pool's number until it has passed that. Give each pool a name of its own where this matters.
+    /// Pools of the same name share their metrics, whether they exist at once or one after another. A gauge
+    /// has the value of the pool that was recorded last. A counter has the largest: recorders do not let it
+    /// fall, so that of a later pool shows the earlier pool's number until it has passed that. Give each pool
+    /// a name of its own where this matters.
     ///
     /// | gauges | |
     /// |---|---|

@@ -3,10 +3,10 @@
 //! Promises:
 //!
 //! - The name is on the whole content or on nothing new, whatever ends the process.
-//! - An error means that no name has changed. It returns the buffer, with all its bytes and its position, and the
-//!   buffer works on.
-//! - Once the name has changed, the call succeeds. What may fail is done before, but for the sync of the directory:
-//!   [`Persisted`] says whether that has failed.
+//! - An error means that no name has changed. It returns the buffer, with all its bytes and its position, and
+//!   the buffer works on.
+//! - Once the name has changed, the call succeeds. What may fail is done before, but for the sync of the
+//!   directory: [`Persisted`] says whether that has failed.
 //! - Nothing else here makes anything durable: [`into_file`](SpillBuffer::into_file) does not sync.
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`,
@@ -31,11 +31,12 @@ impl SpillBuffer {
     /// Copies the content to an unnamed file in the pool's directory, and returns the file, positioned at the
     /// buffer's position.
     ///
-    /// Holes stay holes. The file is not synced. On Linux and Android the kernel copies what is spilled, unless it has
-    /// [checksums](crate::Checksums).
+    /// Holes stay holes. The file is not synced. On Linux and Android the kernel copies what is spilled,
+    /// unless it has [checksums](crate::Checksums).
     ///
     /// # Windows
-    /// The file has a name for as long as it is open, and no other process can open it. Holes take room on the disk.
+    /// The file has a name for as long as it is open, and no other process can open it. Holes
+    /// take room on the disk.
     ///
     /// # Errors
     /// If the file cannot be made or written, or a page cannot be read back. The error holds the buffer, with
@@ -48,9 +49,9 @@ impl SpillBuffer {
     /// Saves the content as the file `path`, whole or not at all.
     ///
     /// The content is written to a file without that name, synced, and then given the name; an existing file
-    /// is replaced in one step. Then the directory is synced, so that the name survives a crash of the machine;
-    /// [`Persisted`] holds the file, open for reading and writing at the buffer's position, and says whether that sync
-    /// succeeded.
+    /// is replaced in one step. Then the directory is synced, so that the name survives a crash of the
+    /// machine; [`Persisted`] holds the file, open for reading and writing at the buffer's position, and says
+    /// whether that sync succeeded.
     ///
     /// | `path` was | the new file gets |
     /// |---|---|
@@ -69,10 +70,10 @@ impl SpillBuffer {
     /// file](SpillPool::buffer_for) has only what is in memory left to write.
     ///
     /// Where the platform can make unnamed files (Linux, on most file systems), the new file has no name
-    /// until it is complete, and a killed process leaves nothing, unless in the microseconds in which an existing file is
-    /// replaced. Then, and elsewhere while it is written, it has a hidden name beside `path`, beginning with `.overspill-`, and a
-    /// killed process may leave it. On Unix that is removed when `path` is persisted again; what a living process works on has
-    /// `flock`'s lock, and stays.
+    /// until it is complete, and a killed process leaves nothing, unless in the microseconds in which an
+    /// existing file is replaced. Then, and elsewhere while it is written, it has a hidden name beside
+    /// `path`, beginning with `.overspill-`, and a killed process may leave it. On Unix that is removed when
+    /// `path` is persisted again; what a living process works on has `flock`'s lock, and stays.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -89,14 +90,14 @@ impl SpillBuffer {
     /// ```
     ///
     /// # Windows
-    /// A file that is read-only, or that some process has open, cannot be replaced: that is an error, and both it
-    /// and the buffer are as they were. The new file gets the usual permissions, and holes take room on the disk.
-    /// The file is synced, its new name is not: Windows has no call for that.
+    /// A file that is read-only, or that some process has open, cannot be replaced: that is an error, and
+    /// both it and the buffer are as they were. The new file gets the usual permissions, and holes take room
+    /// on the disk. The file is synced, its new name is not: Windows has no call for that.
     ///
     /// # Errors
-    /// If the file cannot be made, written, synced or renamed, if it cannot be at the buffer's position (file systems
-    /// limit positions), or if a page cannot be read back. No name has changed then, and the error holds the buffer,
-    /// with all its bytes, to be used on.
+    /// If the file cannot be made, written, synced or renamed, if it cannot be at the buffer's position (file
+    /// systems limit positions), or if a page cannot be read back. No name has changed then, and the error
+    /// holds the buffer, with all its bytes, to be used on.
     pub fn persist(self, path: impl AsRef<Path>) -> Result<Persisted, PersistError> {
         self.persist_over(path.as_ref(), Existing::Replaced)
     }
@@ -155,8 +156,8 @@ pub(crate) fn unnamed(pool: &PoolState) -> Result<(File, PathBuf), SpillError> {
         .map_err(|NoTempFile { dir, source }| SpillError::Directory { dir, source })
 }
 
-/// Makes the file `path`, positioned at `position`: by `put`, which may have a file that only needs a name, or else by
-/// `copy`, which writes the content.
+/// Makes the file `path`, positioned at `position`: by `put`, which may have a file that only needs a name,
+/// or else by `copy`, which writes the content.
 ///
 /// Everything that may fail comes before the name changes, which is the last step of either commit.
 pub(crate) fn save(
@@ -223,8 +224,8 @@ impl SpillPool {
     }
 }
 
-/// The content could not become a file. Holds the buffer, with all its bytes and its position. No name has changed, and
-/// the buffer works on.
+/// The content could not become a file. Holds the buffer, with all its bytes and its position. No name has
+/// changed, and the buffer works on.
 ///
 /// It does not turn into an [`io::Error`] by `?`, since that would drop the buffer silently.
 /// Take the buffer, or drop it with [`into_error`](PersistError::into_error).

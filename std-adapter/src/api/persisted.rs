@@ -1,7 +1,8 @@
-//! What [`persist`](crate::SpillBuffer::persist) returns once the name has changed: the file, and whether the name is
-//! known to be durable.
+//! What [`persist`](crate::SpillBuffer::persist) returns once the name has changed: the file, and whether the
+//! name is known to be durable.
 //!
-//! Promise: a directory that could not be synced is not passed over in silence, and the file is not lost with it.
+//! Promise: a directory that could not be synced is not passed over in silence, and the file
+//! is not lost with it.
 //!
 //! Held by: `tests/tests/real_faults.rs`, `tests/tests/hand_over.rs`.
 
@@ -12,9 +13,10 @@ use std::path::Path;
 
 /// The whole content has its name, and its bytes are synced.
 ///
-/// The name is durable too, unless the directory could not be synced. After such a failure a crash of the machine may
-/// bring back the old file, or none. No retry is sure to help, so none is made. Take the file by [`durable`](Persisted::durable) where
-/// the difference matters, and by [`into_file`](Persisted::into_file) where it does not.
+/// The name is durable too, unless the directory could not be synced. After such a failure a crash of the
+/// machine may bring back the old file, or none. No retry is sure to help, so none is made. Take the file
+/// by [`durable`](Persisted::durable) where the difference matters, and by
+/// [`into_file`](Persisted::into_file) where it does not.
 ///
 /// ```
 /// use overspill::SpillBuffer;
@@ -43,11 +45,13 @@ impl Persisted {
         Persisted { file, not_durable: synced.map_err(not_durable).err() }
     }
 
-    /// Returns the file, whose name survives a crash of the machine as far as its file system can promise that.
+    /// Returns the file, whose name survives a crash of the machine as far as its file system can promise
+    /// that.
     ///
     /// # Errors
-    /// [`SpillError::NotDurable`] if the directory could not be synced. The file keeps its name and its content; this handle of it is
-    /// closed, so look at [`not_durable`](Persisted::not_durable) first to go on with it.
+    /// [`SpillError::NotDurable`] if the directory could not be synced. The file keeps its name and
+    /// its content; this handle of it is closed, so look at [`not_durable`](Persisted::not_durable)
+    /// first to go on with it.
     pub fn durable(self) -> Result<File, SpillError> {
         self.not_durable.map_or(Ok(self.file), Err)
     }

@@ -22,9 +22,9 @@ use std::fmt;
 /// A clone is another handle to the same pool, and costs two atomic increments. A pool lives until its last
 /// handle and its last buffer are dropped; its temp file goes with it.
 ///
-/// The memory of all pages together never passes the memory limit, not for a moment; a limit that is lowered below what is
-/// used is kept as pages leave. Not charged to it are some 300 bytes for each buffer, and 24 for each page that was written,
-/// 90 more while it is in memory, 130 more with checksums.
+/// The memory of all pages together never passes the memory limit, not for a moment; a limit that is lowered
+/// below what is used is kept as pages leave. Not charged to it are some 300 bytes for each buffer, and 24
+/// for each page that was written, 90 more while it is in memory, 130 more with checksums.
 ///
 /// ```
 /// use overspill::SpillPool;
@@ -72,8 +72,8 @@ impl SpillPool {
 
     /// What the pool holds now, and what has happened in it since it was built.
     ///
-    /// Other threads may have changed the figures before the call returns. Costs a few short locks, and some microseconds for a fence if
-    /// threads keep something of this pool for their next buffer.
+    /// Other threads may have changed the figures before the call returns. Costs a few short locks, and some
+    /// microseconds for a fence if threads keep something of this pool for their next buffer.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         let (memory, disk) = (self.state.frames.budget(), self.state.disk.quota());
@@ -101,8 +101,9 @@ impl SpillPool {
     /// Changes the memory limit, in bytes.
     ///
     /// Lowering it frees recycled frames, and moves pages to the store until the used memory is within the
-    /// new limit; the caller's thread does this I/O, so it is not for an event loop. A page that cannot leave now, because it is in use or
-    /// the store refuses, leaves later, when its buffer is used. Until then no buffer gets more memory.
+    /// new limit; the caller's thread does this I/O, so it is not for an event loop. A page that cannot leave
+    /// now, because it is in use or the store refuses, leaves later, when its buffer is used. Until then no
+    /// buffer gets more memory.
     ///
     /// Raising it takes effect at once: pages that are in use come back to RAM.
     pub fn set_memory_limit(&self, bytes: usize) {
@@ -132,10 +133,11 @@ impl SpillPool {
         self.state.check_quiet();
     }
 
-    /// Frees what is kept only for reuse: recycled frames and free blocks of the temp file, which are this pool's;
-    /// and the memory that the process keeps warm for all its pools and buffers.
+    /// Frees what is kept only for reuse: recycled frames and free blocks of the temp file, which are this
+    /// pool's; and the memory that the process keeps warm for all its pools and buffers.
     ///
-    /// After much was dropped this takes as long as the file system needs to free its blocks, some 60 ms for a gigabyte.
+    /// After much was dropped this takes as long as the file system needs to free its blocks, some
+    /// 60 ms for a gigabyte.
     pub fn trim(&self) {
         self.state.trim();
     }

@@ -129,8 +129,8 @@ impl PoolBuilder {
     /// Sets the directory of the temp file, in place of the [usual one](crate::TempFileStore::new).
     ///
     /// It is not accessed before the first byte is spilled. If it is unusable then, the error names it; each
-    /// later spill tries it again. [`SpillBuffer::into_file`](crate::SpillBuffer::into_file) makes its file there too; with a
-    /// [store](PoolBuilder::store), it serves that alone.
+    /// later spill tries it again. [`SpillBuffer::into_file`](crate::SpillBuffer::into_file) makes its file
+    /// there too; with a [store](PoolBuilder::store), it serves that alone.
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
         self
@@ -138,9 +138,9 @@ impl PoolBuilder {
 
     /// Sets the size of a page in bytes: a power of two from 1 byte to 16 MiB.
     ///
-    /// The default is 64 KiB or a sixteenth of the memory limit, rounded down to a power of two, whichever
-    /// is less, but at least 4 KiB. Where many buffers grow at once, frames that are shorter than a page hold a part of it, so a
-    /// smaller page is seldom needed.
+    /// The default is 64 KiB or a sixteenth of the memory limit, rounded down to a power of two, whichever is
+    /// less, but at least 4 KiB. Where many buffers grow at once, frames that are shorter than a page hold a
+    /// part of it, so a smaller page is seldom needed.
     pub fn page_size(mut self, bytes: usize) -> Self {
         self.page_size = Some(bytes);
         self
@@ -217,8 +217,9 @@ impl PoolBuilder {
         self
     }
 
-    /// Sets how many bytes of the pool's memory may be lent: by `Frozen::bytes_at` and `Frozen::chunks`, with the feature `bytes`, and
-    /// to async readers that read ahead, with the feature `tokio`. The default is a quarter of the memory limit, whatever that is at the time.
+    /// Sets how many bytes of the pool's memory may be lent: by `Frozen::bytes_at` and `Frozen::chunks`, with
+    /// the feature `bytes`, and to async readers that read ahead, with the feature `tokio`. The default is a
+    /// quarter of the memory limit, whatever that is at the time.
     ///
     /// What is lent cannot leave memory until the receiver lets go of it. With 0, all is copied.
     #[cfg(any(feature = "bytes", feature = "tokio"))]
@@ -233,8 +234,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Builds the pool. Allocates no page and makes no file yet. On Linux, the first pool of a process that has threads starts one
-    /// more for some 20 ms, which registers the process for `membarrier`.
+    /// Builds the pool. Allocates no page and makes no file yet. On Linux, the first pool of a process that
+    /// has threads starts one more for some 20 ms, which registers the process for `membarrier`.
     ///
     /// # Errors
     /// If the page size or the memory fraction is out of range; the error gives the range.

@@ -2,8 +2,8 @@
 //!
 //! Promises:
 //!
-//! - A reader sees every byte in order, and the end only after [`SpoolWriter::finish`]. What the writer did not finish is an
-//!   error, never a short body that looks whole.
+//! - A reader sees every byte in order, and the end only after [`SpoolWriter::finish`]. What the writer did
+//!   not finish is an error, never a short body that looks whole.
 //! - A reader that is slow holds neither memory that others need nor the others.
 //! - The writer never waits for a reader, but for room on the disk, which readers that read once make.
 //!
@@ -22,8 +22,8 @@ use std::fmt;
 use std::io::{self, Write};
 
 impl SpillPool {
-    /// Makes content that is read while it is written: one writer that appends, and a reader that starts at 0 and follows it.
-    /// Clones of the reader are further readers, on any threads.
+    /// Makes content that is read while it is written: one writer that appends, and a reader that starts at 0
+    /// and follows it. Clones of the reader are further readers, on any threads.
     ///
     /// The pages are the pool's, as those of a buffer. [`BufferBuilder::spool`](crate::BufferBuilder::spool)
     /// sets limits of its own.
@@ -58,8 +58,8 @@ impl SpillPool {
 
 /// The writer of a [spool](SpillPool::spool). What it writes can be read at once, by readers that follow.
 ///
-/// Its bytes are kept until [`finish`](SpoolWriter::finish) returns them, unless all readers
-/// [read once](SpoolReader::once). A writer that is dropped without it has failed: readers get an error of kind
+/// Its bytes are kept until [`finish`](SpoolWriter::finish) returns them, unless all readers [read
+/// once](SpoolReader::once). A writer that is dropped without it has failed: readers get an error of kind
 /// `ConnectionAborted` once they have read what was written.
 ///
 /// Each `write` is seen, and wakes the readers that wait, at once. What `write!` and `writeln!` format is
@@ -177,7 +177,8 @@ impl SpoolWriter {
     }
 
     /// Says that there will be no more, though the content is not whole. Readers get
-    /// [`SpillError::Unfinished`](crate::SpillError::Unfinished) with this reason, once they have read what was written.
+    /// [`SpillError::Unfinished`](crate::SpillError::Unfinished) with this reason, once they have
+    /// read what was written.
     ///
     /// ```
     /// use overspill::{SpillError, SpillPool};
@@ -226,8 +227,8 @@ impl Write for SpoolWriter {
         Ok(())
     }
 
-    /// As std's, in fewer writes, of up to 512 bytes: each wakes the readers. What was formatted before an error is written. A `Display`
-    /// that fails is an error of kind `Other`.
+    /// As std's, in fewer writes, of up to 512 bytes: each wakes the readers. What was formatted before an
+    /// error is written. A `Display` that fails is an error of kind `Other`.
     fn write_fmt(&mut self, args: fmt::Arguments<'_>) -> io::Result<()> {
         if let Some(text) = args.as_str() {
             return self.write_all(text.as_bytes());

@@ -16,12 +16,12 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// A reader of a [spool](crate::SpillPool::spool), which follows its writer: at the end of what was written, it waits for
-/// more.
+/// A reader of a [spool](crate::SpillPool::spool), which follows its writer: at the end of what was
+/// written, it waits for more.
 ///
-/// It sees the end, 0 bytes, only after [`SpoolWriter::finish`](crate::SpoolWriter::finish). If the writer fails or is dropped
-/// instead, a read past what was written is [`SpillError::Unfinished`]. A clone stands at the same position and then goes its
-/// own way. It seeks within what is written.
+/// It sees the end, 0 bytes, only after [`SpoolWriter::finish`](crate::SpoolWriter::finish). If the writer
+/// fails or is dropped instead, a read past what was written is [`SpillError::Unfinished`]. A clone stands at
+/// the same position and then goes its own way. It seeks within what is written.
 ///
 /// What `fill_buf` returns lies in the reader's window, which any other call may move:
 ///
@@ -41,7 +41,8 @@ pub struct SpoolReader {
     /// This reader's number in the feed.
     number: u64,
     pub(crate) at: u64,
-    /// The end of the page before which the feed knows that this reader has passed; `None` unless it reads once.
+    /// The end of the page before which the feed knows that this reader has passed; `None`
+    /// unless it reads once.
     told: Option<u64>,
     pub(crate) timeout: Option<Duration>,
 }
@@ -57,8 +58,8 @@ impl SpoolReader {
         SpoolReader { shared, feed, reader, number, at, told, timeout: None }
     }
 
-    /// Reads on without going back. What the writer and all readers have passed is then freed while the rest arrives, if
-    /// all of them read once: the spool needs no more room than the slowest lags behind.
+    /// Reads on without going back. What the writer and all readers have passed is then freed while the rest
+    /// arrives, if all of them read once: the spool needs no more room than the slowest lags behind.
     ///
     /// A reader that does not read once holds back what is freed, wherever it stands: so does one that is
     /// kept only to be cloned later. The writer makes [further readers](crate::SpoolWriter::reader) without
@@ -167,11 +168,11 @@ impl SpoolReader {
         self.at
     }
 
-    /// Ready when a read returns at once: with bytes, at the end, or with an error. Otherwise the waker of `context` is called
-    /// when that changes. For implementors of `poll_read` and the like.
+    /// Ready when a read returns at once: with bytes, at the end, or with an error. Otherwise the waker of
+    /// `context` is called when that changes. For implementors of `poll_read` and the like.
     ///
-    /// A read from the store may take its time, ready or not: the form that `into_async` makes, with the feature `tokio`,
-    /// keeps that away from an event loop.
+    /// A read from the store may take its time, ready or not: the form that `into_async` makes, with the
+    /// feature `tokio`, keeps that away from an event loop.
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let content = &self.shared.content;
         if content.len() > self.at || self.feed.poll(content, self.number, self.at, context.waker()) {
@@ -243,8 +244,9 @@ impl SpoolReader {
         Ok(read)
     }
 
-    /// Reads a character to `buf`, of which some bytes may not be written yet, or lie in the next page. Returns its length and true; or
-    /// 1 and false if it is none, of which the first byte is passed then. After an error none is.
+    /// Reads a character to `buf`, of which some bytes may not be written yet, or lie in the next page.
+    /// Returns its length and true; or 1 and false if it is none, of which the first byte is passed then.
+    /// After an error none is.
     fn read_character(&mut self, buf: &mut String) -> io::Result<(usize, bool)> {
         let (from, mut bytes, mut held) = (self.at, [0; 4], 0);
         buf.try_reserve(bytes.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -286,7 +288,8 @@ impl SpoolReader {
         }
     }
 
-    /// Reads all of `buf` if it lies in the window, and moves past it. Otherwise does nothing and returns false.
+    /// Reads all of `buf` if it lies in the window, and moves past it. Otherwise does nothing and returns
+    /// false.
     #[inline(always)]
     pub(crate) fn read_window(&mut self, buf: &mut [u8]) -> bool {
         self.reader.read_window(&mut self.at, buf)
@@ -331,8 +334,9 @@ impl Read for SpoolReader {
         self.read_slow(buf)
     }
 
-    /// As std's, but that text which was read before an error stays in `buf`, and a character that it has cut is read again. While
-    /// a character lies in two pages, and the second is awaited, the first is not passed.
+    /// As std's, but that text which was read before an error stays in `buf`, and a character that it
+    /// has cut is read again. While a character lies in two pages, and the second is awaited, the
+    /// first is not passed.
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
         let (read, again) = read_text(buf, |piece, cut| {
             self.at -= cut as u64;
@@ -361,7 +365,8 @@ impl BufRead for SpoolReader {
         self.tell_if_passed();
     }
 
-    /// As std's, but that text which was read before an error stays in `buf`, and a character that it has cut is read again.
+    /// As std's, but that text which was read before an error stays in `buf`, and a character that it
+    /// has cut is read again.
     fn read_line(&mut self, buf: &mut String) -> io::Result<usize> {
         let (start, mut read, mut is_text) = (buf.len(), 0, true);
         loop {
@@ -394,8 +399,8 @@ impl BufRead for SpoolReader {
     }
 }
 
-/// Within what is written: a position past it is an error, and so is one that this reader has passed, if it reads once. The
-/// position stays then. From the end, it waits for the writer to end.
+/// Within what is written: a position past it is an error, and so is one that this reader has passed, if it
+/// reads once. The position stays then. From the end, it waits for the writer to end.
 impl Seek for SpoolReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let (from, offset) = match to {

@@ -1,12 +1,13 @@
 //! Reading text to its end, for readers.
 //!
-//! Promise: what the position has passed is in the caller's string, on an error too. A character that the error has cut is read
-//! again by the next call; std's `read_to_string` drops all that it has read then. Of bytes that are no text the string gets none,
-//! as std's.
+//! Promise: what the position has passed is in the caller's string, on an error too. A character that the
+//! error has cut is read again by the next call; std's `read_to_string` drops all that it has read then. Of
+//! bytes that are no text the string gets none, as std's.
 //!
-//! Looked for besides: `SpillBuffer::read_to_string`, which does so by itself; `read_line`, which is std's, since to search for a
-//! newline as fast takes std's inside, and goes back after an error, but for that of a spool, whose reader may be unable to;
-//! `read_to_end`, `copy_to` and `read_until`, which keep what they have read.
+//! Looked for besides: `SpillBuffer::read_to_string`, which does so by itself; `read_line`, which is
+//! std's, since to search for a newline as fast takes std's inside, and goes back after an error, but for
+//! that of a spool, whose reader may be unable to; `read_to_end`, `copy_to` and `read_until`, which keep
+//! what they have read.
 //!
 //! Held by: `tests/tests/frozen.rs`, `tests/tests/spool.rs`, `tests/tests/transfers.rs`.
 
@@ -16,8 +17,9 @@ use std::io::{self, BufRead, Read};
 /// Bytes that are read at a time.
 const PIECE: usize = 8 << 10;
 
-/// Appends to `buf` what `read` returns, until that is nothing. `read` is told how many bytes before its own are the beginning of
-/// a character. Returns the number of bytes appended, and how many of the last ones have to be read again.
+/// Appends to `buf` what `read` returns, until that is nothing. `read` is told how many bytes before its own
+/// are the beginning of a character. Returns the number of bytes appended, and how many of the last ones
+/// have to be read again.
 pub(crate) fn read_text(
     buf: &mut String,
     mut read: impl FnMut(&mut [u8], usize) -> io::Result<usize>,
@@ -51,7 +53,8 @@ pub(crate) fn read_text(
     (Err(not_text()), 0)
 }
 
-/// How many of the first bytes are whole characters. `None` if there are others than the beginning of one behind them.
+/// How many of the first bytes are whole characters. `None` if there are others than the
+/// beginning of one behind them.
 pub(crate) fn whole_characters(bytes: &[u8]) -> Option<usize> {
     match std::str::from_utf8(bytes) {
         Ok(_) => Some(bytes.len()),
@@ -85,8 +88,8 @@ impl<R: BufRead> BufRead for AsStd<'_, R> {
     }
 }
 
-/// Appends a line to `buf` as std does. Returns also the bytes of it that are in `buf`, if `reader` is to go back to their end: std
-/// drops what it has read if an error of the store cuts a character.
+/// Appends a line to `buf` as std does. Returns also the bytes of it that are in `buf`, if `reader` is to go
+/// back to their end: std drops what it has read if an error of the store cuts a character.
 #[inline]
 pub(crate) fn read_line(reader: &mut impl BufRead, buf: &mut String) -> (io::Result<usize>, Option<u64>) {
     let start = buf.len();

@@ -14,7 +14,8 @@ use crate::pool::state::PAGE_SIZE_DEFAULT;
 use std::fs::File;
 use std::io::{self, BufRead, Seek, SeekFrom, Write};
 
-/// Bytes on the stack to read pieces of a file into, where they are not read into a frame. They are not charged.
+/// Bytes on the stack to read pieces of a file into, where they are not read into a frame.
+/// They are not charged.
 const IMPORT_BLOCK: usize = 64 << 10;
 
 impl SpillBuffer {
@@ -53,12 +54,14 @@ impl SpillBuffer {
     /// Reads all of `buf` from `offset`. The position stays.
     ///
     /// # Errors
-    /// Of kind `UnexpectedEof` if the content ends before; else as [`read`](io::Read::read). What `buf` holds then is not specified.
+    /// Of kind `UnexpectedEof` if the content ends before; else as [`read`](io::Read::read). What `buf` holds
+    /// then is not specified.
     pub fn read_exact_at(&mut self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.at_offset(offset, |buffer| io::Read::read_exact(buffer, buf))
     }
 
-    /// Writes all of `data` at `offset`. A gap between the end and `offset` becomes zeros. The position stays.
+    /// Writes all of `data` at `offset`. A gap between the end and `offset` becomes zeros. The position
+    /// stays.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -109,9 +112,9 @@ impl SpillBuffer {
     /// Writes the content from the position to the end to `target`, and moves the position to the end.
     /// Returns the number of bytes written.
     ///
-    /// Pages in memory are written from where they lie, without a copy; [`std::io::copy`] would copy them 8 KiB at a time. For
-    /// the whole content as a file, [`into_file`](SpillBuffer::into_file) and [`persist`](SpillBuffer::persist) do better: the
-    /// kernel copies what is spilled.
+    /// Pages in memory are written from where they lie, without a copy; [`std::io::copy`] would copy them 8
+    /// KiB at a time. For the whole content as a file, [`into_file`](SpillBuffer::into_file) and
+    /// [`persist`](SpillBuffer::persist) do better: the kernel copies what is spilled.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -130,12 +133,14 @@ impl SpillBuffer {
         copy_buffered(self, target)
     }
 
-    /// Writes at the buffer's position what `file` has from its own position to its end, and moves both positions behind it.
-    /// Returns the number of bytes. What the buffer has there is overwritten, and a gap before it becomes zeros, as in a write.
+    /// Writes at the buffer's position what `file` has from its own position to its end, and moves both
+    /// positions behind it. Returns the number of bytes. What the buffer has there is overwritten, and a gap
+    /// before it becomes zeros, as in a write.
     ///
-    /// What has room in memory is read straight into it. What has none is copied to the temp file by the kernel, on Linux and
-    /// Android; on other platforms, where the kernel refuses, and with [`Checksums`](crate::Checksums), it is read and written 64 KiB
-    /// at a time. [`std::io::copy`] moves the same bytes 8 KiB at a time, and copies each once more.
+    /// What has room in memory is read straight into it. What has none is copied to the temp file by the
+    /// kernel, on Linux and Android; on other platforms, where the kernel refuses, and with
+    /// [`Checksums`](crate::Checksums), it is read and written 64 KiB at a time. [`std::io::copy`] moves the
+    /// same bytes 8 KiB at a time, and copies each once more.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -154,9 +159,9 @@ impl SpillBuffer {
     /// ```
     ///
     /// # Errors
-    /// Those of [`write`](Write::write), and those of reading `file`, as they are. The bytes before that are in place, and
-    /// both positions are just behind them: so a call that was refused can be made again. Of kind `NotSeekable` if `file` has no
-    /// position, as a pipe: `io::copy` reads that.
+    /// Those of [`write`](Write::write), and those of reading `file`, as they are. The bytes before that are
+    /// in place, and both positions are just behind them: so a call that was refused can be made again. Of
+    /// kind `NotSeekable` if `file` has no position, as a pipe: `io::copy` reads that.
     pub fn extend_from_file(&mut self, file: &File) -> io::Result<u64> {
         let mut cursor = file;
         let start = cursor.stream_position()?;
@@ -187,8 +192,8 @@ impl SpillBuffer {
         }
     }
 
-    /// Bytes of a piece to read and write: as many as end with a page, or with the first one, if what lies behind it may have
-    /// another way.
+    /// Bytes of a piece to read and write: as many as end with a page, or with the first one, if what lies
+    /// behind it may have another way.
     fn piece(&self, first_page: bool) -> usize {
         let page = self.pager.pool.page_size;
         let to_end = page - usize::try_from(self.position % page as u64).unwrap_or(0);

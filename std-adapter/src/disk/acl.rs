@@ -1,7 +1,8 @@
 //! Access control lists of files: on Linux those of POSIX.
 //!
-//! Where a file has one, the group's bits of its mode are not what its group may do, but the most that all in the list but the owner
-//! may. So a mode that is taken over without the list would give the group what another was given.
+//! Where a file has one, the group's bits of its mode are not what its group may do, but the most that
+//! all in the list but the owner may. So a mode that is taken over without the list would give the group
+//! what another was given.
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/refused_calls.rs`.
 

@@ -4,18 +4,20 @@
 //!
 //! - On Linux, on most file systems, the file is made without a name in the target's directory. A process
 //!   that ends while the file is written leaves nothing, after SIGKILL too. Elsewhere the file has a hidden
-//!   name meanwhile. That name is removed on every return, but not if a signal ends the process: then, on Unix, when
-//!   the file is persisted the next time.
+//!   name meanwhile. That name is removed on every return, but not if a signal ends the process: then, on
+//!   Unix, when the file is persisted the next time.
 //! - The requested name moves from the old file to the new one in one step.
-//! - On Unix a new file takes over the mode of the regular file that it replaces, and its owner and group as far
-//!   as the system allows; on Linux its access control list, too. Set-user-ID and set-group-ID survive only if the old file already
-//!   had the owner and group of the process, which wrote the content: they would lend the rights of another user or group. On
-//!   other platforms nothing is taken over. Windows does not replace a read-only file.
-//! - At no time does a new file grant what the old one did not. If the group cannot be taken over, it and all others may do what both
-//!   could before; if the list cannot be, or the system does not say whether there is one, only the owner may do anything. Until it
-//!   has them, it is for its owner alone.
-//! - A refusal to change the mode, as of a file system without modes, is fatal only if the file would then grant rights that
-//!   the old one did not. A refusal to link an unnamed file leaves the way by a hidden name.
+//! - On Unix a new file takes over the mode of the regular file that it replaces, and its owner and group as
+//!   far as the system allows; on Linux its access control list, too. Set-user-ID and set-group-ID survive
+//!   only if the old file already had the owner and group of the process, which wrote the content: they would
+//!   lend the rights of another user or group. On other platforms nothing is taken over. Windows does not
+//!   replace a read-only file.
+//! - At no time does a new file grant what the old one did not. If the group cannot be taken over, it and all
+//!   others may do what both could before; if the list cannot be, or the system does not say whether there is
+//!   one, only the owner may do anything. Until it has them, it is for its owner alone.
+//! - A refusal to change the mode, as of a file system without modes, is fatal only if the file
+//!   would then grant rights that the old one did not. A refusal to link an unnamed file leaves the
+//!   way by a hidden name.
 //! - Nothing is taken over through a symbolic link: another user who placed it could choose, for content of
 //!   this process, the mode and owner of any file. The link is replaced.
 //! - A directory, a device, a FIFO or a socket is never replaced.
@@ -85,7 +87,8 @@ impl AtomicFile {
             check_replaceable(found)?;
         }
         hidden_name::remove_left_over(parent(path), path);
-        // With no right from the beginning that the replaced file does not grant: it has neither its group nor its list yet.
+        // With no right from the beginning that the replaced file does not grant: it has neither its
+        // group nor its list yet.
         let mode = replaced.as_ref().map_or(USUAL_MODE, |found| mode_of(found) & 0o600);
         let kind = make(path, mode)?;
         let mut file = AtomicFile { path: path.to_owned(), kind, existing, permissions: None };
@@ -100,7 +103,8 @@ impl AtomicFile {
         self.kind.file()
     }
 
-    /// Syncs the file and gives it its name. `None` if the system refuses to link an unnamed file, whatever its content.
+    /// Syncs the file and gives it its name. `None` if the system refuses to link an unnamed file,
+    /// whatever its content.
     pub(crate) fn commit(self) -> io::Result<Option<File>> {
         if let Some(permissions) = self.permissions {
             // Writing to it, by anybody but root, has cleared the set-ID bits.
@@ -124,8 +128,8 @@ impl AtomicFile {
     }
 
     /// Syncs `file`, which is complete and has no name, and gives it the name instead, with this file's mode
-    /// and owner. `None` if `file` cannot be linked there, for example from another file system. Without `Some`
-    /// no name has changed, and `file` is a temp file as before, with mode 0600 (I7).
+    /// and owner. `None` if `file` cannot be linked there, for example from another file system. Without
+    /// `Some` no name has changed, and `file` is a temp file as before, with mode 0600 (I7).
     pub(crate) fn commit_as(&self, file: &File) -> io::Result<Option<()>> {
         #[cfg(target_os = "linux")]
         {
@@ -273,16 +277,16 @@ fn mode_of(found: &Metadata) -> u32 {
 ///
 /// A member of the former group may be one of all others now, and one of all others a member of the present
 /// group: so both get what both had. An entry of the list may have refused something to a user that is now in
-/// the group or one of all others: so neither gets anything. The same holds for a list that the system does not
-/// show: the bits of the group are not known to be the group's then.
+/// the group or one of all others: so neither gets anything. The same holds for a list that the system does
+/// not show: the bits of the group are not known to be the group's then.
 #[cfg(unix)]
 fn without_group(mode: u32, acl: &Acl) -> u32 {
     let both = if *acl == Acl::None { mode & (mode >> 3) & 0o007 } else { 0 };
     mode & !0o077 | both << 3 | both
 }
 
-/// On Unix, gives `file` the owner, group, list and mode of the file that it is to replace, and returns whether it has the last three: see
-/// [`set_permissions`]. On Windows, fails if that file is read-only.
+/// On Unix, gives `file` the owner, group, list and mode of the file that it is to replace, and returns
+/// whether it has the last three: see [`set_permissions`]. On Windows, fails if that file is read-only.
 fn copy_metadata(replaced: &Metadata, acl: &Acl, file: &File) -> io::Result<bool> {
     #[cfg(unix)]
     {
@@ -312,8 +316,8 @@ fn copy_metadata(replaced: &Metadata, acl: &Acl, file: &File) -> io::Result<bool
     }
 }
 
-/// On Unix, gives `file` the `permissions`, and returns whether it has them. If the system refuses, the file keeps those that it
-/// has. That is an error only if they grant more.
+/// On Unix, gives `file` the `permissions`, and returns whether it has them. If the system refuses, the file
+/// keeps those that it has. That is an error only if they grant more.
 fn set_permissions(file: &File, permissions: Permissions) -> io::Result<bool> {
     #[cfg(unix)]
     {
@@ -331,8 +335,8 @@ fn set_permissions(file: &File, permissions: Permissions) -> io::Result<bool> {
     }
 }
 
-/// Gives `file`, which is new, the owner and group of `replaced` as far as the system allows. Returns whether it had
-/// both from the beginning, and whether it has the group.
+/// Gives `file`, which is new, the owner and group of `replaced` as far as the system allows. Returns whether
+/// it had both from the beginning, and whether it has the group.
 #[cfg(unix)]
 fn copy_owner(replaced: &Metadata, file: &File) -> io::Result<(bool, bool)> {
     use rustix::fs::{Gid, Uid, fchown};
@@ -357,11 +361,12 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// The directory of a file that is to get a name, opened before it gets it: afterwards only the sync can fail.
+/// The directory of a file that is to get a name, opened before it gets it: afterwards only the sync can
+/// fail.
 #[derive(Debug)]
 pub(crate) struct NameSync {
-    /// `None` where the process may not read the directory, and on platforms other than Unix: the change is then as
-    /// durable as the file system makes it.
+    /// `None` where the process may not read the directory, and on platforms other than Unix: the change is
+    /// then as durable as the file system makes it.
     dir: Option<File>,
 }
 
@@ -378,7 +383,8 @@ impl NameSync {
         }
     }
 
-    /// Makes a change of the name durable. A file system that cannot sync a directory has done all that it can.
+    /// Makes a change of the name durable. A file system that cannot sync a directory has done all that it
+    /// can.
     pub(crate) fn sync(self) -> io::Result<()> {
         match self.dir.map_or(Ok(()), |dir| dir.sync_all()) {
             Err(error) if is_unsupported(&error) => Ok(()),
@@ -407,8 +413,9 @@ fn is_unsupported(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// Of a file whose list is not shown, the group's bits were taken for the group's. They are what all in the list may do at most: a file
-    /// of mode 0664 was replaced by one of 0644, which the group could read, and could not before.
+    /// Of a file whose list is not shown, the group's bits were taken for the group's. They are what all in
+    /// the list may do at most: a file of mode 0664 was replaced by one of 0644, which the group could read,
+    /// and could not before.
     #[test]
     fn a_list_that_is_not_shown_counts_as_one() {
         let list = Acl::List(vec![2, 0, 0, 0]);

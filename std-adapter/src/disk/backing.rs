@@ -2,7 +2,8 @@
 //!
 //! Promises:
 //!
-//! - Blocks of free slots make no write fail, nor one of an export: what finds no room gives them back to the file system, and tries again.
+//! - Blocks of free slots make no write fail, nor one of an export: what finds no room gives them back to the
+//!   file system, and tries again.
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/spill_model.rs`, `tests/tests/large_drops.rs`.
 
@@ -52,8 +53,8 @@ impl<'a> Backing<'a> {
         (bytes as u64).next_multiple_of(BLOCK).min(self.slot_bytes(bytes, fit))
     }
 
-    /// Allocates a slot for `bytes` of page `index`, in which it can grow if it has more than a block, and charges what it
-    /// needs now.
+    /// Allocates a slot for `bytes` of page `index`, in which it can grow if it has more than a block, and
+    /// charges what it needs now.
     pub(crate) fn allocate_to_grow(self, index: u64, bytes: usize, fit: Fit) -> Result<Slot, SpillError> {
         if self.own.is_some() || bytes as u64 <= BLOCK {
             return self.allocate(index, bytes, fit, None);
@@ -80,7 +81,8 @@ impl<'a> Backing<'a> {
         }
     }
 
-    /// Takes back what [`charge_to`](Backing::charge_to) has charged for `slot` beyond what it was `before`. Wakes nobody.
+    /// Takes back what [`charge_to`](Backing::charge_to) has charged for `slot` beyond what it was
+    /// `before`. Wakes nobody.
     pub(crate) fn discharge_quietly(self, slot: Slot, before: Slot) {
         self.disk.quota().release_quietly(slot.charged() - before.charged());
     }
@@ -100,8 +102,8 @@ impl<'a> Backing<'a> {
         }
     }
 
-    /// Frees slots in the middle of something, without a call of the pool's store. [`end_freeing`](Backing::end_freeing) is to
-    /// follow.
+    /// Frees slots in the middle of something, without a call of the pool's store.
+    /// [`end_freeing`](Backing::end_freeing) is to follow.
     pub(crate) fn free_all_quietly(self, slots: &[Slot]) {
         match self.own {
             Some(own) => own.free_all_quietly(slots),
@@ -109,8 +111,8 @@ impl<'a> Backing<'a> {
         }
     }
 
-    /// After `bytes` were freed: serves those that wait for room, and gives blocks back to the file system if they are not
-    /// too many for one call.
+    /// After `bytes` were freed: serves those that wait for room, and gives blocks back to the file system if
+    /// they are not too many for one call.
     pub(crate) fn end_freeing(self, bytes: u64) {
         self.disk.quota().serve_if_waiting();
         if self.own.is_none() {
@@ -122,8 +124,8 @@ impl<'a> Backing<'a> {
         self.own.map_or_else(|| self.disk.store(), |own| own as &dyn Store)
     }
 
-    /// Calls `write`, and once more if the file system had no room and some could be made. An own file, and the target of an export, are
-    /// probably in the same one as the pool's file.
+    /// Calls `write`, and once more if the file system had no room and some could be made. An own file, and
+    /// the target of an export, are probably in the same one as the pool's file.
     pub(crate) fn with_room<R>(self, write: impl Fn() -> io::Result<R>) -> io::Result<R> {
         let ended = self.disk.steps_ended();
         match write() {

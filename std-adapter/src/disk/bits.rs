@@ -1,10 +1,11 @@
-//! A set of small numbers, as bits: its room is requested before, so that putting a number in never needs memory.
+//! A set of small numbers, as bits: its room is requested before, so that putting a number in never needs
+//! memory.
 //!
 //! Promises:
 //!
 //! - Only [`grow`](Bits::grow) needs memory, and changes nothing that counts if there is none.
-//! - Every call takes a few steps, however many numbers there are: a word of 64 bits has a bit in the level above it, which says
-//!   whether any is set.
+//! - Every call takes a few steps, however many numbers there are: a word of 64 bits has a bit in the level
+//!   above it, which says whether any is set.
 //!
 //! Held by: the tests below, the tests of `slots.rs`.
 
@@ -37,8 +38,8 @@ impl Bits {
         })
     }
 
-    /// Gives back room for the numbers from `end` on, none of which is in the set. Some stays, so that a set that grows and shrinks does
-    /// not request it each time.
+    /// Gives back room for the numbers from `end` on, none of which is in the set. Some stays, so that a set
+    /// that grows and shrinks does not request it each time.
     pub(crate) fn shrink(&mut self, end: usize) {
         let mut words = end;
         for level in &mut self.levels {

@@ -21,7 +21,8 @@ pub(crate) struct CatchUnwind(pub(crate) Box<dyn Store>);
 
 /// Turns a panic of `call` into an error.
 ///
-/// The crate assumes nothing about a store after an error of any kind, so a half-done call breaks nothing here.
+/// The crate assumes nothing about a store after an error of any kind, so a half-done call
+/// breaks nothing here.
 fn catch<R>(call: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
     contained(call).unwrap_or_else(|message| Err(io::Error::other(format!("the store panicked: {message}"))))
 }

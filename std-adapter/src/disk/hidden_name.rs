@@ -2,10 +2,12 @@
 //!
 //! Promises:
 //!
-//! - On Unix the hidden name of a path is always the same, so a file that was left under it is found without a search. It is
-//!   removed before the path is replaced again.
-//! - A file that a living process works on is not removed: that process has `flock`'s lock on it while it has the name.
-//! - If the name is taken and cannot be freed, it is left alone. The file gets a random one then, and that is not found again.
+//! - On Unix the hidden name of a path is always the same, so a file that was left under it is found without
+//!   a search. It is removed before the path is replaced again.
+//! - A file that a living process works on is not removed: that process has `flock`'s lock on it
+//!   while it has the name.
+//! - If the name is taken and cannot be freed, it is left alone. The file gets a random one then, and that
+//!   is not found again.
 //!
 //! Where files cannot be locked, and on Windows, nothing is removed.
 //!
@@ -19,15 +21,16 @@ use tempfile::{Builder, NamedTempFile};
 /// What every hidden name begins with.
 const PREFIX: &str = ".overspill-";
 
-/// The hidden name of the file `path`, in its directory: a sum of its name, which may be too long to be a part of another.
+/// The hidden name of the file `path`, in its directory: a sum of its name, which may be too long to
+/// be a part of another.
 #[cfg(unix)]
 fn hidden_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     format!("{PREFIX}{:016x}", twox_hash::XxHash3_64::oneshot(name.as_encoded_bytes()))
 }
 
-/// Makes a new file in `dir` with a hidden name, for the file `path`, and where there are modes with `mode`: the kernel applies
-/// the umask.
+/// Makes a new file in `dir` with a hidden name, for the file `path`, and where there are modes with `mode`:
+/// the kernel applies the umask.
 pub(crate) fn create(dir: &Path, path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     if let Some(file) = create_locked(dir, path, mode)? {
@@ -85,8 +88,8 @@ pub(crate) fn unlock(file: &File) {
     let _ = file;
 }
 
-/// Removes the file that a killed process has left in `dir` under the hidden name of `path`, if there is one. Costs one look
-/// if there is none.
+/// Removes the file that a killed process has left in `dir` under the hidden name of `path`, if there is one.
+/// Costs one look if there is none.
 pub(crate) fn remove_left_over(dir: &Path, path: &Path) {
     #[cfg(unix)]
     {
@@ -97,7 +100,8 @@ pub(crate) fn remove_left_over(dir: &Path, path: &Path) {
         if found().is_none() {
             return;
         }
-        // It is not what was found if another process is at it, too: neither follow a link nor wait for a FIFO.
+        // It is not what was found if another process is at it, too: neither follow a link nor wait for a
+        // FIFO.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         // NFS locks only what is open for writing.
         let open = |write| File::options().read(true).write(write).custom_flags(flags).open(&name);
@@ -138,7 +142,8 @@ mod tests {
         std::fs::read_dir(dir).unwrap().count()
     }
 
-    /// Where a file cannot be made without a name, it has the hidden one while it is written, and a kill left it there for good.
+    /// Where a file cannot be made without a name, it has the hidden one while it is written, and a kill
+    /// left it there for good.
     #[test]
     fn what_is_in_use_stays_and_what_was_left_is_removed() {
         let dir = tempfile::tempdir().unwrap();

@@ -2,23 +2,25 @@
 //!
 //! Promises:
 //!
-//! - The target has bytes of its own when the call returns. File systems that share blocks between files copy them
-//!   when either is written.
-//! - No error has to be told: whatever the kernel refuses, reading and writing the same bytes works, or fails with an error
-//!   that says which of the two it was. Refusals are many: another file system (`EXDEV`), a target opened to append
-//!   (`EBADF`), a file that is none on a disk (`EINVAL`), a kernel or a file system without the call (`ENOSYS`,
-//!   `EOPNOTSUPP`), a sandbox (`EPERM`); and old kernels copy 0 bytes of some files.
-//! - Nothing is lent: `sendfile`, `splice` and `vmsplice` have no place in this crate. They put a page of the file into a
-//!   socket or a pipe by reference, and it is read there much later. A slot is used again as soon as it is free, so the
-//!   reader would get the bytes of another buffer.
+//! - The target has bytes of its own when the call returns. File systems that share blocks between files copy
+//!   them when either is written.
+//! - No error has to be told: whatever the kernel refuses, reading and writing the same bytes works, or
+//!   fails with an error that says which of the two it was. Refusals are many: another file system
+//!   (`EXDEV`), a target opened to append (`EBADF`), a file that is none on a disk (`EINVAL`), a kernel or a
+//!   file system without the call (`ENOSYS`, `EOPNOTSUPP`), a sandbox (`EPERM`); and old kernels copy 0
+//!   bytes of some files.
+//! - Nothing is lent: `sendfile`, `splice` and `vmsplice` have no place in this crate. They put a page of the
+//!   file into a socket or a pipe by reference, and it is read there much later. A slot is used again as soon
+//!   as it is free, so the reader would get the bytes of another buffer.
 //!
-//! Held by: `tests/tests/kernel_copies.rs`, `tests/tests/refused_calls.rs`, `tests/tests/tidy.rs` (what is lent).
+//! Held by: `tests/tests/kernel_copies.rs`, `tests/tests/refused_calls.rs`,
+//! `tests/tests/tidy.rs` (what is lent).
 
 use std::fs::File;
 use std::io;
 
-/// Copies up to `len` bytes from `from`, at `from_offset`, to `to`, at `to_offset`, and returns how many. Moves the position
-/// of neither file. `Unsupported` on platforms other than Linux and Android.
+/// Copies up to `len` bytes from `from`, at `from_offset`, to `to`, at `to_offset`, and returns how many.
+/// Moves the position of neither file. `Unsupported` on platforms other than Linux and Android.
 pub(crate) fn copy(
     from: &File,
     from_offset: u64,

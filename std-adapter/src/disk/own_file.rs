@@ -94,8 +94,8 @@ impl OwnFile {
     }
 
     /// Makes the file the content: `len` bytes, with zeros in the ranges `zeros` of `(offset, len)`, which
-    /// pages have past their content. `None` if bytes there, or of a freed page, could not be cleared; the file
-    /// still serves as a store then.
+    /// pages have past their content. `None` if bytes there, or of a freed page, could not be cleared; the
+    /// file still serves as a store then.
     pub(crate) fn finish(&self, len: u64, zeros: &[(u64, u64)]) -> io::Result<Option<&File>> {
         // A forked process copies what its parent's file has.
         if self.has_residue.load(Ordering::Relaxed) || self.store.changeable_file().is_err() {
@@ -110,8 +110,8 @@ impl OwnFile {
         self.store.file().map(Some)
     }
 
-    /// Notes that the file could not be synced. The system may have given up on some of its pages, and a further sync would not say
-    /// so: it tells of each failure once.
+    /// Notes that the file could not be synced. The system may have given up on some of its pages, and a
+    /// further sync would not say so: it tells of each failure once.
     pub(crate) fn note_unsynced(&self) {
         self.has_residue.store(true, Ordering::Relaxed);
     }

@@ -1,18 +1,20 @@
 //! Parts of slots: slots of less than a block, for small bodies that have come to rest.
 //!
-//! A slot of four blocks, or of a page if that is shorter, is *cut* into parts of 128 bytes, and a small slot is some that lie side
-//! by side. So 25 bodies of 600 bytes are written in one call, and take four blocks; with a block each they took, and wrote, six
-//! times as much. Shorter parts would save little, since the system's page cache writes whole blocks. Single blocks that are cut had
-//! room for six such bodies, two of 1,500 bytes, and one of 3,000.
+//! A slot of four blocks, or of a page if that is shorter, is *cut* into parts of 128 bytes, and a small slot
+//! is some that lie side by side. So 25 bodies of 600 bytes are written in one call, and take four blocks;
+//! with a block each they took, and wrote, six times as much. Shorter parts would save little, since the
+//! system's page cache writes whole blocks. Single blocks that are cut had room for six such bodies, two of
+//! 1,500 bytes, and one of 3,000.
 //!
 //! Promises:
 //!
 //! - Slots never overlap, and lie in one cut slot each.
-//! - A slot goes where the free parts of blocks in use fit it best, else where any do; so another block is used only if it does not fit
-//!   into those, and another slot cut only if it fits nowhere.
-//! - A block is in use while a slot has a part of it. Before, it is *cold* or *warm* as a free slot is, and afterwards warm; it can be
-//!   discarded while others of its cut slot are in use.
-//! - Only [`cut`](Parts::cut) needs memory: some 150 bytes for each slot that is cut, however long the file is.
+//! - A slot goes where the free parts of blocks in use fit it best, else where any do; so another block is
+//!   used only if it does not fit into those, and another slot cut only if it fits nowhere.
+//! - A block is in use while a slot has a part of it. Before, it is *cold* or *warm* as a free slot is, and
+//!   afterwards warm; it can be discarded while others of its cut slot are in use.
+//! - Only [`cut`](Parts::cut) needs memory: some 150 bytes for each slot that is cut, however long the file
+//!   is.
 //!
 //! Held by: `std-adapter/src/disk/parts/tests.rs`, the tests of `slots.rs`, `tests/tests/small_bodies.rs`.
 
@@ -61,8 +63,8 @@ struct Cut {
     warm: Mask,
 }
 
-/// Lists of numbers of cut slots, one for each length that their longest run of some parts can have. What moves between them needs no
-/// memory.
+/// Lists of numbers of cut slots, one for each length that their longest run of some parts can have. What
+/// moves between them needs no memory.
 #[derive(Debug, Default)]
 struct Runs {
     /// The first of each list, that of runs of one part at 0. Empty before a slot is cut.
@@ -212,15 +214,16 @@ impl Parts {
         in_use.or_else(|| self.runs.find(parts).and_then(|number| place(number, self.cuts[number].free)))
     }
 
-    /// Bytes of the blocks that come to be in use with a slot of `len` bytes in a cut slot. `None` if it fits into none.
+    /// Bytes of the blocks that come to be in use with a slot of `len` bytes in a cut slot. `None`
+    /// if it fits into none.
     pub(crate) fn charge(&self, len: u64) -> Option<u64> {
         let parts = Parts::parts_of(len);
         let Place { number, first } = self.find(parts)?;
         Some(bytes((mask_of_blocks(first, parts) & !self.cuts[number].used).count_ones()))
     }
 
-    /// Allocates `len` bytes, a multiple of [`PART`] below a block, in a slot that is cut. Returns their offset; `None` if they
-    /// fit nowhere.
+    /// Allocates `len` bytes, a multiple of [`PART`] below a block, in a slot that is cut. Returns their
+    /// offset; `None` if they fit nowhere.
     pub(crate) fn allocate(&mut self, len: u64) -> Option<u64> {
         let parts = Parts::parts_of(len);
         let Place { number, first } = self.find(parts)?;
@@ -233,8 +236,8 @@ impl Parts {
         Some(place * bytes(self.count) + bytes(first))
     }
 
-    /// Cuts the slot at `offset`, of [`cut_bytes`](Parts::cut_bytes), whose blocks are warm or cold. To be followed by
-    /// [`allocate`](Parts::allocate). Returns false if there is no memory to note it.
+    /// Cuts the slot at `offset`, of [`cut_bytes`](Parts::cut_bytes), whose blocks are warm or cold. To be
+    /// followed by [`allocate`](Parts::allocate). Returns false if there is no memory to note it.
     #[must_use]
     pub(crate) fn cut(&mut self, offset: u64, is_warm: bool) -> bool {
         let (place, number, count) = (offset / self.cut_bytes(), self.cuts.len(), self.count);
@@ -272,8 +275,8 @@ impl Parts {
         Freed { unused: unused_bytes, whole: self.forget_if_whole(number) }
     }
 
-    /// Takes warm blocks that lie side by side out, which are not allocated before [`finish_discard`](Parts::finish_discard). Returns
-    /// their offset and length.
+    /// Takes warm blocks that lie side by side out, which are not allocated before
+    /// [`finish_discard`](Parts::finish_discard). Returns their offset and length.
     pub(crate) fn start_discard(&mut self) -> Option<(u64, u64)> {
         let number = self.runs_warm.find(BLOCK_PARTS)?;
         let Cut { place, free, used, warm } = self.cuts[number];
@@ -284,8 +287,8 @@ impl Parts {
         Some((place * self.cut_bytes() + bytes(first), bytes(parts)))
     }
 
-    /// Puts blocks back that [`start_discard`](Parts::start_discard) took out: cold if that is `done`. Returns their cut slot if that is
-    /// whole now.
+    /// Puts blocks back that [`start_discard`](Parts::start_discard) took out: cold if that is `done`.
+    /// Returns their cut slot if that is whole now.
     pub(crate) fn finish_discard(&mut self, offset: u64, len: u64, done: bool) -> Option<Whole> {
         let number = *self.numbers.get(offset / self.cut_bytes())?; // it is not whole without these
         let blocks = mask(Parts::parts_of(offset % self.cut_bytes()), Parts::parts_of(len));
@@ -341,7 +344,8 @@ impl Parts {
 }
 
 impl Runs {
-    /// Makes room for one number more, and runs of at most `longest` parts. Returns false if there is no memory for that.
+    /// Makes room for one number more, and runs of at most `longest` parts. Returns false if there
+    /// is no memory for that.
     #[must_use]
     fn reserve(&mut self, longest: u32) -> bool {
         let longest = longest as usize;

@@ -3,16 +3,18 @@
 //! Promises:
 //!
 //! - I6: used bytes never pass the limit. Bytes that are set aside for a ticket count as used.
-//! - Tickets are served in the order of their arrival, each with all that it requested or with nothing. While one waits,
-//!   a request that came later gets no room that the one might get, so small requests do not starve a large one. Only
-//!   a ticket that requests more than the whole limit is passed over, until the limit is raised.
+//! - Tickets are served in the order of their arrival, each with all that it requested or with nothing.
+//!   While one waits, a request that came later gets no room that the one might get, so small requests do
+//!   not starve a large one. Only a ticket that requests more than the whole limit is passed over, until
+//!   the limit is raised.
 //! - No wake-up is lost. A ticket that leaves the queue passes its turn, and the bytes set aside for it, to
 //!   the rest.
 //! - Wakers run, and are dropped, with nothing locked, and the panic of one reaches no other thread's call.
 //! - Only [`Quota::enter`] needs memory, and may be refused. What frees bytes needs none.
 //! - Without waiters, a reservation or a release reads one counter and takes no lock.
 //!
-//! Held by: the test below, `std-adapter/src/models.rs` (loom), `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`.
+//! Held by: the test below, `std-adapter/src/models.rs` (loom), `tests/tests/when_full.rs`,
+//! `tests/tests/pool_stress.rs`.
 //!
 //! # A ticket in the queue
 //!
@@ -23,13 +25,15 @@
 //! | served | waiting | [`Ticket::ask`]: what was set aside is released |
 //! | waiting, served | gone | dropping the [`Ticket`] |
 //!
-//! A waiter is also *woken* when memory comes free, since its bytes may then need no disk, and when
-//! [parts](crate::disk::parts) of a block do, which are charged already: it tries again, and keeps its ticket.
+//! A waiter is also *woken* when memory comes free, since its bytes may then need no disk, and
+//! when [parts](crate::disk::parts) of a block do, which are charged already: it tries again,
+//! and keeps its ticket.
 //!
 //! # Why no wake-up is lost
 //!
-//! A waiter stores its arrival in `waiting`, passes a full fence, and only then checks for room. A release passes a full
-//! fence between freeing and reading `waiting`. So at least one of the two sees the other's store.
+//! A waiter stores its arrival in `waiting`, passes a full fence, and only then checks for room. A
+//! release passes a full fence between freeing and reading `waiting`. So at least one of the two
+//! sees the other's store.
 
 use crate::error::{DiskLimitScope, SpillError};
 use crate::foreign::{Wakers, drop_waker};
@@ -45,7 +49,8 @@ pub(crate) struct Quota {
     high_water: HighWater,
     /// The length of `queue.waiting`. Written with the queue locked; read without, so it may be out of date.
     waiting: AtomicU64,
-    /// Parts of blocks came free, and no waiter was told yet. True for too long, it costs an attempt of each waiter.
+    /// Parts of blocks came free, and no waiter was told yet. True for too long, it costs an
+    /// attempt of each waiter.
     parts_freed: AtomicBool,
     queue: Lock<Queue>,
 }
@@ -63,7 +68,8 @@ struct Queue {
 }
 
 impl Queue {
-    /// Whether a ticket that can be served below `limit` has waited longer than `number`, or at all if that is `None`.
+    /// Whether a ticket that can be served below `limit` has waited longer than `number`, or at
+    /// all if that is `None`.
     fn is_behind(&self, number: Option<u64>, limit: u64) -> bool {
         let mut earlier = self.waiting.iter().take_while(|other| number.is_none_or(|own| other.number < own));
         earlier.any(|waiting| waiting.requested <= limit)
@@ -79,7 +85,8 @@ impl Queue {
         Some(self.newest)
     }
 
-    /// Removes ticket `number`. Returns what it had in the queue, and the bytes that are still set aside for it.
+    /// Removes ticket `number`. Returns what it had in the queue, and the bytes that are still set aside for
+    /// it.
     fn remove_ticket(&mut self, number: u64) -> (Option<Waiting>, u64) {
         let waiting = self.find_waiting(number).ok().and_then(|at| self.waiting.remove(at));
         let left = self.take_served(number);
@@ -116,8 +123,8 @@ impl Queue {
         waker
     }
 
-    /// Marks the waiting tickets from number `from` on as woken, but for `own`, and adds their wakers to `wakers`. Returns the number to go
-    /// on from if there is no room for more.
+    /// Marks the waiting tickets from number `from` on as woken, but for `own`, and adds their wakers to
+    /// `wakers`. Returns the number to go on from if there is no room for more.
     fn wake(&mut self, from: u64, own: Option<u64>, wakers: &mut Wakers) -> Option<u64> {
         let start = self.waiting.partition_point(|waiting| waiting.number < from);
         for waiting in self.waiting.range_mut(start..).filter(|waiting| Some(waiting.number) != own) {
@@ -186,8 +193,8 @@ impl Quota {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Reserves `bytes`, all or nothing. Uses the bytes that are set aside for `ticket` before any others, and no others
-    /// while an earlier ticket waits: what is free is to be that one's.
+    /// Reserves `bytes`, all or nothing. Uses the bytes that are set aside for `ticket` before any others,
+    /// and no others while an earlier ticket waits: what is free is to be that one's.
     pub(crate) fn reserve(&self, bytes: u64, ticket: Option<&Ticket>) -> Result<(), Refused> {
         if ticket.is_none() && self.waiting() == 0 {
             return self.reserve_free(bytes);
@@ -228,14 +235,14 @@ impl Quota {
         self.serve_if_waiting();
     }
 
-    /// Releases `bytes` in the middle of something, and wakes nobody: [`serve_if_waiting`](Quota::serve_if_waiting) is to
-    /// follow at its end.
+    /// Releases `bytes` in the middle of something, and wakes nobody:
+    /// [`serve_if_waiting`](Quota::serve_if_waiting) is to follow at its end.
     pub(crate) fn release_quietly(&self, bytes: u64) {
         self.budget.release(bytes);
     }
 
-    /// Notes that parts of blocks came free, in the middle of something: [`serve_if_waiting`](Quota::serve_if_waiting) is to follow
-    /// at its end.
+    /// Notes that parts of blocks came free, in the middle of something:
+    /// [`serve_if_waiting`](Quota::serve_if_waiting) is to follow at its end.
     pub(crate) fn note_parts_freed(&self) {
         // A swap, and Release: as for memory that comes free.
         self.parts_freed.swap(true, Ordering::Release);
@@ -247,7 +254,8 @@ impl Quota {
         self.serve_if_waiting();
     }
 
-    /// Whether there is a limit. Without one nothing waits, which costs less to know than the fence: a third of a small body.
+    /// Whether there is a limit. Without one nothing waits, which costs less to know than the fence: a
+    /// third of a small body.
     #[inline]
     pub(crate) fn is_limited(&self) -> bool {
         self.limit() < u64::MAX
@@ -284,7 +292,8 @@ impl Quota {
         }
     }
 
-    /// Serves waiting tickets with what was released, and wakes them all if parts came free, for which no bytes are set aside.
+    /// Serves waiting tickets with what was released, and wakes them all if parts came free, for which no
+    /// bytes are set aside.
     pub(crate) fn serve_if_waiting(&self) {
         if self.may_have_waiters() {
             self.serve();
@@ -294,7 +303,8 @@ impl Quota {
         }
     }
 
-    /// Sets free bytes aside for waiting tickets, in the order of their arrival, and wakes them once the queue is unlocked.
+    /// Sets free bytes aside for waiting tickets, in the order of their arrival, and wakes them once
+    /// the queue is unlocked.
     fn serve(&self) {
         let mut may_be_more = true;
         while may_be_more {
@@ -329,7 +339,8 @@ impl Quota {
         })
     }
 
-    /// Whether room is what the process has left free from which this one was forked: nobody is waited for here.
+    /// Whether room is what the process has left free from which this one was forked: nobody is waited for
+    /// here.
     pub(crate) fn is_inherited(&self) -> bool {
         self.queue.is_inherited()
     }
@@ -368,8 +379,8 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Requests `bytes`, in place of what it has requested before. The ticket keeps its place in the queue; what was set
-    /// aside for it is released, to be set aside again if it is still its turn.
+    /// Requests `bytes`, in place of what it has requested before. The ticket keeps its place in the queue;
+    /// what was set aside for it is released, to be set aside again if it is still its turn.
     pub(crate) fn ask(&self, bytes: u64) {
         let quota = &*self.quota;
         {
@@ -434,7 +445,8 @@ mod tests {
         }
     }
 
-    /// Wakers are called a few in one go, so that their list needs no memory. All are called all the same, each once.
+    /// Wakers are called a few in one go, so that their list needs no memory. All are called all
+    /// the same, each once.
     #[test]
     fn all_of_many_waiters_are_woken_and_served() {
         const WAITERS: u64 = 100;

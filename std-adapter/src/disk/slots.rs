@@ -1,21 +1,22 @@
 //! Slots: a buddy allocator over the offsets of a store.
 //!
-//! A slot's length is a power of two from one block to one page, or some [parts](crate::disk::parts) of such a slot. Freed buddies
-//! merge, up to a page. A free
-//! slot is *warm* while the file system still has its blocks, and *cold* once they went back.
+//! A slot's length is a power of two from one block to one page, or some [parts](crate::disk::parts) of such
+//! a slot. Freed buddies merge, up to a page. A free slot is *warm* while the file system still has its
+//! blocks, and *cold* once they went back.
 //!
 //! Promises:
 //!
 //! - Allocated slots never overlap.
 //! - A freed slot is used again before the file grows, and a warm one before a cold one: writing to fresh
-//!   blocks costs several times as much. But a slot that is to be [without blocks](Slots::allocate_without_blocks) is never a warm
-//!   one.
+//!   blocks costs several times as much. But a slot that is to be [without
+//!   blocks](Slots::allocate_without_blocks) is never a warm one.
 //! - Bytes that are being discarded are not allocated meanwhile.
-//! - Only what makes the file longer needs memory, and may be refused. What frees needs none; what cannot be noted for discarding
-//!   stays warm.
+//! - Only what makes the file longer needs memory, and may be refused. What frees needs none; what cannot be
+//!   noted for discarding stays warm.
 //! - No I/O: the caller gets a list of what to discard. So this can be tested alone.
 //!
-//! Held by: `std-adapter/src/disk/slots/tests.rs`, `tests/tests/leftovers.rs`, `tests/tests/tidy.rs` (no I/O).
+//! Held by: `std-adapter/src/disk/slots/tests.rs`, `tests/tests/leftovers.rs`,
+//! `tests/tests/tidy.rs` (no I/O).
 
 use crate::disk::bits::Bits;
 use crate::disk::parts::{PART, Parts, Whole};
@@ -29,8 +30,8 @@ pub(crate) const BLOCK_BYTES: usize = 4096;
 
 /// The place of a page, or of the beginning of one, in the store.
 ///
-/// A slot for a page that grows is as long as the page may become, and charged only as far as it was written: the
-/// file system gives blocks to what is written, and none to a hole.
+/// A slot for a page that grows is as long as the page may become, and charged only as far as it was written:
+/// the file system gives blocks to what is written, and none to a hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
     /// Of the first byte in the store.
@@ -86,7 +87,8 @@ impl Slot {
 pub(crate) enum Fit {
     /// Of whole blocks, for a page that may grow.
     Blocks,
-    /// Of parts of a slot if less than a block is enough, for a page that has come to rest. It moves if it grows.
+    /// Of parts of a slot if less than a block is enough, for a page that has come to rest. It moves if it
+    /// grows.
     Parts,
 }
 
@@ -221,9 +223,9 @@ impl Slots {
         (len.trailing_zeros() - self.block.trailing_zeros()) as usize
     }
 
-    /// Allocates a slot of `len` bytes, which must be a [`class`](Slots::class): in a smallest free one that is long enough,
-    /// a warm one of any length before a cold one, and of one length the lowest, so that the end of the file becomes free. One below a
-    /// block in a slot that is cut, or is cut now.
+    /// Allocates a slot of `len` bytes, which must be a [`class`](Slots::class): in a smallest free one that
+    /// is long enough, a warm one of any length before a cold one, and of one length the lowest, so that the
+    /// end of the file becomes free. One below a block in a slot that is cut, or is cut now.
     pub(crate) fn allocate(&mut self, len: u64) -> Result<Slot, NoSlot> {
         if self.is_parts(len) {
             return self.allocate_parts(len);
@@ -265,7 +267,8 @@ impl Slots {
         self.parts.free_bytes()
     }
 
-    /// As [`allocate`](Slots::allocate), but no warm slot: no block of it is on the disk before it is written.
+    /// As [`allocate`](Slots::allocate), but no warm slot: no block of it is on the disk
+    /// before it is written.
     pub(crate) fn allocate_without_blocks(&mut self, len: u64) -> Result<Slot, NoSlot> {
         let order = self.order(len);
         let (at, offset) =
@@ -276,7 +279,8 @@ impl Slots {
         Ok(self.split(order, at, offset, false))
     }
 
-    /// Appends a page, and returns its offset. Makes room for all that may be freed there, so that freeing needs no memory.
+    /// Appends a page, and returns its offset. Makes room for all that may be freed there, so that
+    /// freeing needs no memory.
     fn grow(&mut self) -> Result<u64, NoSlot> {
         let grown = self.end.checked_add(self.page).ok_or(NoSlot::End)?;
         if !self.free.iter_mut().all(|free| free.grow(grown)) {
@@ -312,8 +316,8 @@ impl Slots {
         Some(Slot::new(offset, self.page))
     }
 
-    /// Frees a slot. It is warm, unless nothing of it was charged, and so nothing written. Returns the bytes that are no longer in
-    /// use: of parts those of blocks that no other slot has some of.
+    /// Frees a slot. It is warm, unless nothing of it was charged, and so nothing written. Returns the bytes
+    /// that are no longer in use: of parts those of blocks that no other slot has some of.
     pub(crate) fn free(&mut self, slot: Slot) -> u64 {
         if slot.len() >= self.block {
             self.put_back(slot.offset, self.order(slot.len()), slot.charged() > 0);
@@ -351,9 +355,9 @@ impl Slots {
         self.warm + self.parts.warm_bytes()
     }
 
-    /// Takes warm slots out, so that their blocks can go back to the file system: `bytes_max` of them, rounded up to a page, or as
-    /// many as there is memory to note. The pages first, and the highest first, since the lowest are allocated first; blocks of slots
-    /// that are cut last.
+    /// Takes warm slots out, so that their blocks can go back to the file system: `bytes_max` of them,
+    /// rounded up to a page, or as many as there is memory to note. The pages first, and the highest first,
+    /// since the lowest are allocated first; blocks of slots that are cut last.
     pub(crate) fn start_discard(&mut self, bytes_max: u64) -> Discarding {
         let mut left = bytes_max;
         let mut extents: Vec<(u64, u64)> = Vec::new();
@@ -415,8 +419,8 @@ impl Slots {
         }
     }
 
-    /// Removes the free pages at the end, `warm_max` bytes of warm ones at most, rounded up to a page. Returns the new end if
-    /// there were any.
+    /// Removes the free pages at the end, `warm_max` bytes of warm ones at most, rounded up to a page.
+    /// Returns the new end if there were any.
     ///
     /// The caller must cut the file there before it allocates another slot: see `SlottedStore`.
     pub(crate) fn cut_free_tail(&mut self, warm_max: u64) -> Option<u64> {

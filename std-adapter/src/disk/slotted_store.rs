@@ -3,16 +3,17 @@
 //! Promises:
 //!
 //! - I6: slots in use never pass the limit, which is checked before a slot is allocated. If slots in use and
-//!   free blocks that the file system still has add up to more than the limit, the free blocks go back: with the next slot that is
-//!   allocated, so what is written to slots that are there may pass it by a page each.
+//!   free blocks that the file system still has add up to more than the limit, the free blocks go back: with
+//!   the next slot that is allocated, so what is written to slots that are there may pass it by a page each.
 //! - I5: no lock is held while the store works.
 //! - The file does not grow while it is being cut: what allocates waits for that.
-//! - A call that frees more than [`STEP`] bytes, and more than a page, makes no call of the store, and gives its room below the limit back at once:
-//!   the blocks stay warm. The next calls that allocate or free a slot give them back, each at most [`STEP`] bytes; so does
-//!   [`trim`](SlottedStore::trim), all of them; and so does a write that finds no room in the store, before it fails.
+//! - A call that frees more than [`STEP`] bytes, and more than a page, makes no call of the store, and gives
+//!   its room below the limit back at once: the blocks stay warm. The next calls that allocate or free a slot
+//!   give them back, each at most [`STEP`] bytes; so does [`trim`](SlottedStore::trim), all of them; and so
+//!   does a write that finds no room in the store, before it fails.
 //! - A thread that may not call a store now allocates no slot, and leaves what it frees to later calls.
-//! - Discarding is a refinement: what cannot be discarded stays and is used again. An error of the moment ends one attempt, and only
-//!   one that says "never" ends them all.
+//! - Discarding is a refinement: what cannot be discarded stays and is used again. An error of the moment
+//!   ends one attempt, and only one that says "never" ends them all.
 //!
 //! Held by: `tests/tests/leftovers.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults/`,
 //! `tests/tests/pool_stress.rs`.
@@ -29,17 +30,18 @@ use crate::sync::{Arc, AtomicU64, Condvar, MutexGuard, Ordering};
 use std::io;
 
 /// Bytes of free slots that stay warm, because writing to blocks that are still there costs a fifth of
-/// writing to fresh ones. When more have come together, all of them go back to the file system, a [`STEP`] with each call that frees.
-/// When the last slot is freed, all go back too, unless the file was never longer than this: then one small body after
-/// another uses the same blocks.
+/// writing to fresh ones. When more have come together, all of them go back to the file system, a [`STEP`]
+/// with each call that frees. When the last slot is freed, all go back too, unless the file was never longer
+/// than this: then one small body after another uses the same blocks.
 pub(crate) const WARM_MAX: u64 = 1 << 20;
 
-/// Bytes of blocks that one call gives back to the file system, rounded up to a page, unless the disk limit needs more: ext4
-/// frees a gigabyte in 70 ms from the end of a file, and in 200 ms from its middle.
+/// Bytes of blocks that one call gives back to the file system, rounded up to a page, unless the disk limit
+/// needs more: ext4 frees a gigabyte in 70 ms from the end of a file, and in 200 ms from its middle.
 pub(crate) const STEP: u64 = 2 << 20;
 
-/// A buffer's first page that begins to grow in the store gets a slot this many times as long as what it had in memory, a
-/// page at most. If it grows further, it moves once more. Small bodies then lie close to each other.
+/// A buffer's first page that begins to grow in the store gets a slot this many times as long as what
+/// it had in memory, a page at most. If it grows further, it moves once more. Small bodies then lie
+/// close to each other.
 const GROWTH: usize = 16;
 
 #[derive(Debug)]
@@ -67,8 +69,8 @@ struct State {
     shrinking: bool,
     /// Steps under way.
     steps: usize,
-    /// Steps until discarding is tried: 0 unless the last attempt has failed. `None` if the store has said that it never can,
-    /// until [`trim_again`](SlottedStore::trim_again).
+    /// Steps until discarding is tried: 0 unless the last attempt has failed. `None` if the store has said
+    /// that it never can, until [`trim_again`](SlottedStore::trim_again).
     until_discard: Option<u64>,
 }
 
@@ -97,8 +99,8 @@ impl State {
     }
 
     /// Takes out up to `bytes_max` bytes of warm slots, rounded up to a page: from the end first. To be
-    /// [taken](SlottedStore::take) without the lock. `None` if there is nothing to do, the file is being cut, or this thread may
-    /// not call the store.
+    /// [taken](SlottedStore::take) without the lock. `None` if there is nothing to do, the file is being cut,
+    /// or this thread may not call the store.
     fn start_step(&mut self, bytes_max: u64) -> Option<Step> {
         if self.shrinking || store_access::is_resident_only() {
             return None;
@@ -122,7 +124,8 @@ impl State {
         if self.slots.warm_bytes() > keep { self.start_step(STEP) } else { None }
     }
 
-    /// As many steps pass after an attempt that has failed as it had pages, so that attempts are rare while each fails.
+    /// As many steps pass after an attempt that has failed as it had pages, so that attempts are
+    /// rare while each fails.
     fn finish_discard(&mut self, discarding: Discarding, result: &io::Result<()>, page: u64) {
         match result {
             Ok(()) => {}
@@ -134,7 +137,8 @@ impl State {
 }
 
 impl State {
-    /// For a forked process: no thread of its parent ends a step here. What it was giving back is used no more.
+    /// For a forked process: no thread of its parent ends a step here. What it was giving back is used no
+    /// more.
     fn adopt(&mut self) {
         self.shrinking = false;
         self.steps = 0;
@@ -203,13 +207,14 @@ impl SlottedStore {
         self.state().map_or(0, |state| state.slots.free_parts())
     }
 
-    /// The length of a slot for page `index`, of which `bytes` are to be written there first, and which may grow.
+    /// The length of a slot for page `index`, of which `bytes` are to be written there first, and which may
+    /// grow.
     pub(crate) fn growable_len(&self, index: u64, bytes: usize) -> usize {
         if index > 0 { self.page_size } else { bytes.saturating_mul(GROWTH).clamp(1, self.page_size) }
     }
 
-    /// Allocates a slot in which a page can grow to `room` bytes. Nothing of it is charged yet, unless it is warm: then
-    /// its blocks are there, and all of it is. `may_be_warm` allows that.
+    /// Allocates a slot in which a page can grow to `room` bytes. Nothing of it is charged yet, unless it is
+    /// warm: then its blocks are there, and all of it is. `may_be_warm` allows that.
     pub(crate) fn allocate_growable(&self, room: usize, may_be_warm: bool) -> Result<Slot, SpillError> {
         store_access::check(StoreOperation::Write, 0, room as u64)?;
         self.allocate_with(self.lock_uncut()?, 0, None, |slots| {
@@ -229,8 +234,8 @@ impl SlottedStore {
         })
     }
 
-    /// Charges a slot as far as its first `end` bytes need, before they are written. Uses the bytes that `ticket` was
-    /// granted before any others.
+    /// Charges a slot as far as its first `end` bytes need, before they are written. Uses the bytes that
+    /// `ticket` was granted before any others.
     pub(crate) fn charge_to(
         &self,
         slot: Slot,
@@ -275,7 +280,8 @@ impl SlottedStore {
         Ok(slot)
     }
 
-    /// Counts a slot that was allocated. Gives some blocks back if many are free, and as many as the limit needs.
+    /// Counts a slot that was allocated. Gives some blocks back if many are free, and as many as the limit
+    /// needs.
     fn end_allocation(&self, mut state: MutexGuard<'_, State>) {
         state.count_allocated();
         let step = state.start_step_if_due(self.quota.limit());
@@ -307,13 +313,15 @@ impl SlottedStore {
         }
     }
 
-    /// Frees a slot, and wakes nobody. If enough free blocks have come together, some go back to the file system.
+    /// Frees a slot, and wakes nobody. If enough free blocks have come together, some go back to the file
+    /// system.
     pub(crate) fn free_quietly(&self, slot: Slot) {
         self.free_all_quietly(&[slot]);
         self.end_freeing(slot.len());
     }
 
-    /// Frees slots, and wakes nobody. Makes no call of the store: [`end_freeing`](SlottedStore::end_freeing) is to follow.
+    /// Frees slots, and wakes nobody. Makes no call of the store:
+    /// [`end_freeing`](SlottedStore::end_freeing) is to follow.
     pub(crate) fn free_all_quietly(&self, slots: &[Slot]) {
         let free = |mut state: MutexGuard<'_, State>| {
             state.in_use -= slots.len() as u64;
@@ -328,8 +336,8 @@ impl SlottedStore {
         }
     }
 
-    /// After `bytes` were freed: if enough free blocks have come together, gives some back to the file system. Leaves that to
-    /// the next calls if `bytes` are many.
+    /// After `bytes` were freed: if enough free blocks have come together, gives some back to the file
+    /// system. Leaves that to the next calls if `bytes` are many.
     pub(crate) fn end_freeing(&self, bytes: u64) {
         if bytes <= STEP.max(self.page_size as u64) {
             let limit = self.quota.limit();
@@ -357,8 +365,8 @@ impl SlottedStore {
     }
 
     /// Gives the blocks of all free slots back to the file system: cuts them off the end, then discards those
-    /// in the middle. If the store refuses, the slots stay warm, and are used again; see [`Store::discard`] for when it is tried
-    /// again.
+    /// in the middle. If the store refuses, the slots stay warm, and are used again; see [`Store::discard`]
+    /// for when it is tried again.
     pub(crate) fn trim(&self) {
         self.give_back(u64::MAX);
     }
@@ -398,9 +406,9 @@ impl SlottedStore {
         self.steps_ended.load(Ordering::Acquire)
     }
 
-    /// For a write that the store has no room for: gives the blocks of all free slots back, and waits for the steps of other
-    /// threads. Returns whether a step has ended since there were `ended` of them, which is before the write: then it is worth
-    /// another attempt.
+    /// For a write that the store has no room for: gives the blocks of all free slots back, and waits for the
+    /// steps of other threads. Returns whether a step has ended since there were `ended` of them, which is
+    /// before the write: then it is worth another attempt.
     pub(crate) fn make_room(&self, ended: u64) -> bool {
         let step = {
             let Ok(mut state) = self.lock_uncut() else { return false };
@@ -427,8 +435,9 @@ impl SlottedStore {
     }
 }
 
-/// Whether a store that fails to discard with `error` always will: the platform, the file system or a sandbox has or allows no such
-/// call. What else it may say is of a moment or a place: a disk that is busy, full or broken.
+/// Whether a store that fails to discard with `error` always will: the platform, the file system or a
+/// sandbox has or allows no such call. What else it may say is of a moment or a place: a disk that is
+/// busy, full or broken.
 fn is_never(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
     matches!(error.kind(), Unsupported | PermissionDenied | InvalidInput)

@@ -4,9 +4,11 @@
 //!
 //! Promises:
 //!
-//! - A file of more than [`LARGE`] bytes that is closed by a thread of a runtime is closed by one of its threads that may block.
-//! - All others are closed where they are dropped; and those too that no such thread takes. So is a file of the process that this one was
-//!   forked from: it has none of the threads, and its runtime's locks may be lost.
+//! - A file of more than [`LARGE`] bytes that is closed by a thread of a runtime is closed by one of its
+//!   threads that may block.
+//! - All others are closed where they are dropped; and those too that no such thread takes. So is a
+//!   file of the process that this one was forked from: it has none of the threads, and its runtime's
+//!   locks may be lost.
 //! - Without an async face a file is closed where it is dropped.
 //!
 //! Held by: the test below, `tests/tests/async_buffer/`.

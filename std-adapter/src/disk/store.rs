@@ -99,9 +99,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// before they are written again.
     ///
     /// # Errors
-    /// Any error of the medium. The bytes then keep their room. After `Unsupported`, `PermissionDenied` and `InvalidInput` it is
-    /// not called again before [`SpillPool::trim`](crate::SpillPool::trim); after any other it is, when more was freed. Returns
-    /// `Unsupported` by default.
+    /// Any error of the medium. The bytes then keep their room. After `Unsupported`, `PermissionDenied` and
+    /// `InvalidInput` it is not called again before [`SpillPool::trim`](crate::SpillPool::trim); after any
+    /// other it is, when more was freed. Returns `Unsupported` by default.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         let _ = (offset, len);
         Err(io::ErrorKind::Unsupported.into())
@@ -116,17 +116,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Copies up to `len` bytes from `offset` to `file`, at its offset `at`, without a way through the memory of the process,
-    /// and returns the number of bytes copied. The position of `file` stays.
+    /// Copies up to `len` bytes from `offset` to `file`, at its offset `at`, without a way through the memory
+    /// of the process, and returns the number of bytes copied. The position of `file` stays.
     ///
-    /// For stores that can let their system do it; a store that looks at its bytes as they pass, to decrypt them for example,
-    /// keeps the default. It is not called for bytes that have [`Checksums`](crate::Checksums). After a short copy
-    /// the caller calls again for the rest. `file` has to have bytes of its own then, which later writes to the store do not
-    /// change.
+    /// For stores that can let their system do it; a store that looks at its bytes as they pass, to decrypt
+    /// them for example, keeps the default. It is not called for bytes that have
+    /// [`Checksums`](crate::Checksums). After a short copy the caller calls again for the rest. `file` has to
+    /// have bytes of its own then, which later writes to the store do not change.
     ///
     /// # Errors
-    /// Any error, which is told to nobody: after it, as after `Ok(0)`, the caller reads the rest and writes it to `file`. After
-    /// `Interrupted` the caller calls again. Returns `Unsupported` by default.
+    /// Any error, which is told to nobody: after it, as after `Ok(0)`, the caller reads the rest and writes
+    /// it to `file`. After `Interrupted` the caller calls again. Returns `Unsupported` by default.
     fn copy_to_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
         let _ = (offset, len, file, at);
         Err(io::ErrorKind::Unsupported.into())
@@ -136,8 +136,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`copy_to_file`](Store::copy_to_file) does the other way.
     ///
     /// # Errors
-    /// As [`copy_to_file`](Store::copy_to_file): the caller then reads from `file` and calls [`write_at`](Store::write_at).
-    /// `Ok(0)` may also mean that `file` ends there.
+    /// As [`copy_to_file`](Store::copy_to_file): the caller then reads from `file` and calls
+    /// [`write_at`](Store::write_at). `Ok(0)` may also mean that `file` ends there.
     fn copy_from_file(&self, offset: u64, len: usize, file: &File, at: u64) -> io::Result<usize> {
         let _ = (offset, len, file, at);
         Err(io::ErrorKind::Unsupported.into())

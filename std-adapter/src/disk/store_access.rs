@@ -2,9 +2,11 @@
 //!
 //! Promises:
 //!
-//! - In [`without_store`] and [`if_resident`], no call from this thread reaches a store: it is refused before it is counted, and
-//!   before a slot is allocated or charged for it. What was to be freed on the way stays warm, for a later call.
-//! - Nothing foreign runs there: a waker that is called or dropped, or a listener, may use any buffer, and its store.
+//! - In [`without_store`] and [`if_resident`], no call from this thread reaches a store: it is refused before
+//!   it is counted, and before a slot is allocated or charged for it. What was to be freed on the way stays
+//!   warm, for a later call.
+//! - Nothing foreign runs there: a waker that is called or dropped, or a listener, may use any
+//!   buffer, and its store.
 //! - What was refused is noted, so that the operation can be done again on a thread that may.
 //! - Without an async face nothing of this is compiled.
 //!
@@ -46,7 +48,8 @@ pub(crate) fn is_resident_only() -> bool {
     false
 }
 
-/// To be called before a store is needed, for `len` bytes at `offset`. An error if this thread must not call one, which is noted.
+/// To be called before a store is needed, for `len` bytes at `offset`. An error if this thread must not call
+/// one, which is noted.
 #[inline]
 pub(crate) fn check(operation: StoreOperation, offset: u64, len: u64) -> Result<(), SpillError> {
     if is_resident_only() {
@@ -63,7 +66,8 @@ pub(crate) fn refuse(operation: StoreOperation, offset: u64, len: u64) -> SpillE
     SpillError::Store { operation, offset, len, source: io::ErrorKind::WouldBlock.into() }
 }
 
-/// Runs `operation`, which does not fail for want of the store, without it. What it would free there stays for later calls.
+/// Runs `operation`, which does not fail for want of the store, without it. What it would free there
+/// stays for later calls.
 #[cfg(feature = "tokio")]
 pub(crate) fn without_store<R>(operation: impl FnOnce() -> R) -> R {
     let _held_back = hold_back(); // is told when the guard has gone

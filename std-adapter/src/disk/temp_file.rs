@@ -5,14 +5,17 @@
 //! - I7: the file has no name and mode 0600. Its blocks are freed when the process ends, however it ends. On
 //!   Windows the file has a name, but no other process can open it, and the system deletes it with its last
 //!   handle.
-//! - A process that is forked later never changes the file: it reads it, and writes, discards and cuts nothing.
+//! - A process that is forked later never changes the file: it reads it, and writes, discards and cuts
+//!   nothing.
 //! - No file is opened before the first byte is spilled. If that fails, the next access tries again.
 //! - If the caller chooses no directory, the file is on a disk if one of the usual directories is. In a
 //!   directory in RAM (tmpfs), spilled bytes would still use memory.
 //!
-//! - What a call refines works without it: see `tests/tests/refused_calls.rs`, which lists each that the library makes.
+//! - What a call refines works without it: see `tests/tests/refused_calls.rs`, which lists each that
+//!   the library makes.
 //!
-//! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`, `tests/tests/refused_calls.rs`.
+//! Held by: the tests below, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`,
+//! `tests/tests/refused_calls.rs`.
 
 use crate::disk::kernel_copy;
 use crate::disk::spill_file::SpillFile;
@@ -48,9 +51,9 @@ use std::path::{Path, PathBuf};
 ///
 /// # Forking
 ///
-/// A process that is forked once the file is made reads it, as long as its parent has not changed those bytes,
-/// and changes nothing: a write is an error of kind `Unsupported`, and what is dropped gives nothing back. A store whose
-/// file is not made yet makes one of its own.
+/// A process that is forked once the file is made reads it, as long as its parent has not changed those
+/// bytes, and changes nothing: a write is an error of kind `Unsupported`, and what is dropped gives nothing
+/// back. A store whose file is not made yet makes one of its own.
 ///
 /// # Resource leaking
 ///
@@ -97,9 +100,9 @@ impl fmt::Display for NoneOf {
 impl std::error::Error for NoneOf {}
 
 impl TempFileStore {
-    /// A store in the first of the usual temp directories that is on a disk and where a file can be made: `TMPDIR` (or
-    /// `/tmp`), `/var/tmp`, `/usr/tmp`, the current directory. If there is none, a store in the first of them, in RAM
-    /// too. The error names all that were tried.
+    /// A store in the first of the usual temp directories that is on a disk and where a file can be made:
+    /// `TMPDIR` (or `/tmp`), `/var/tmp`, `/usr/tmp`, the current directory. If there is none, a store in the
+    /// first of them, in RAM too. The error names all that were tried.
     ///
     /// On Windows, always a store in the system's temp directory.
     #[must_use]
@@ -246,8 +249,9 @@ pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<usiz
 
 /// An unnamed file in `dir` that no other user can open.
 pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
-    // It has no name, but processes that its mode allows can open it through /proc. Mode 0600 keeps out other users (I7).
-    // tempfile leaves the mode of an O_TMPFILE file to the umask, and a change of it may be refused.
+    // It has no name, but processes that its mode allows can open it through /proc. Mode 0600 keeps
+    // out other users (I7). tempfile leaves the mode of an O_TMPFILE file to the umask, and a change
+    // of it may be refused.
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::OFlags;
@@ -266,7 +270,8 @@ pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
         use std::os::unix::fs::PermissionsExt;
         const OTHERS: u32 = 0o077;
         if let Err(refused) = file.set_permissions(std::fs::Permissions::from_mode(0o600)) {
-            // Some file systems have no modes to change. That is fatal only if others may open the file as it is.
+            // Some file systems have no modes to change. That is fatal only if others may open the file as it
+            // is.
             if file.metadata()?.permissions().mode() & OTHERS != 0 {
                 return Err(refused);
             }
@@ -356,8 +361,8 @@ mod tests {
         assert!(!is_in_memory(Path::new("/nowhere/at/all")));
     }
 
-    /// A directory was chosen because it exists: with `/tmp` in RAM and `/var/tmp` on a read-only disk, nothing could be
-    /// spilled.
+    /// A directory was chosen because it exists: with `/tmp` in RAM and `/var/tmp` on a read-only disk,
+    /// nothing could be spilled.
     #[test]
     fn the_first_directory_where_a_file_can_be_made_is_chosen() {
         use std::os::unix::fs::MetadataExt;

@@ -6,8 +6,8 @@
 //!   length of what is left. Short and interrupted calls are continued here, and nowhere else.
 //! - A read that finds no bytes is an error, never the end of the content.
 //! - A thread that may not call a store now makes no call, and counts none.
-//! - A copy to or from a file moves what it can, and has no errors: its caller transfers the rest, and counts no more of a copy than
-//!   the bytes it moved.
+//! - A copy to or from a file moves what it can, and has no errors: its caller transfers the rest, and counts
+//!   no more of a copy than the bytes it moved.
 //!
 //! Held by: `tests/tests/spill_faults/`, `tests/tests/spill_edges.rs`.
 
@@ -81,7 +81,8 @@ pub(crate) fn write_parts(
     (done, result.map_err(|source| failed(StoreOperation::Write, offset + done as u64, len - done, source)))
 }
 
-/// Copies up to `len` bytes from `offset` to `file`, at `at` there. Returns how many; the rest are to be read and written.
+/// Copies up to `len` bytes from `offset` to `file`, at `at` there. Returns how many; the rest are to
+/// be read and written.
 pub(crate) fn copy_to_file(
     store: &dyn Store,
     offset: u64,
@@ -102,7 +103,8 @@ pub(crate) fn copy_to_file(
     copied
 }
 
-/// Copies up to `len` bytes of `file`, from `at` there, to `offset`. Returns how many, as [`copy_to_file`] does.
+/// Copies up to `len` bytes of `file`, from `at` there, to `offset`. Returns how many, as
+/// [`copy_to_file`] does.
 pub(crate) fn copy_from_file(
     store: &dyn Store,
     offset: u64,

@@ -4,10 +4,11 @@
 //!
 //! # What a body holds
 //!
-//! A frame is a page that is lent where it is, and charged to the pool until the receiver drops it; or, once as much is lent as
-//! may be, a copy that is not charged. What is not in memory is [read ahead](crate::polled::read_ahead), several pages if they are
-//! lent. If not, that is a single copy, or up to 64 KiB of copies for a receiver that waits. So a body whose receiver stands still
-//! holds at most that, and what the receiver itself keeps.
+//! A frame is a page that is lent where it is, and charged to the pool until the receiver drops it; or, once
+//! as much is lent as may be, a copy that is not charged. What is not in memory is [read
+//! ahead](crate::polled::read_ahead), several pages if they are lent. If not, that is a single copy, or up to
+//! 64 KiB of copies for a receiver that waits. So a body whose receiver stands still holds at most that, and
+//! what the receiver itself keeps.
 //!
 //! Held by: `tests/servers/tests/bodies.rs`.
 
@@ -26,16 +27,20 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// A body over [`Frozen`] content, for hyper, axum, tonic, reqwest and everything else that speaks [`http_body::Body`].
+/// A body over [`Frozen`] content, for hyper, axum, tonic, reqwest and everything else that speaks
+/// [`http_body::Body`].
 ///
 /// It promises:
 ///
-/// - The thread that polls it never waits for the disk. What is in memory is sent at once, without a copy, an allocation of
-///   the content or a task switch; what is not is read by a blocking thread of the tokio runtime, ahead of the receiver.
-/// - Each frame is one contiguous [`Bytes`]. The page that it lies in stays charged to the pool until the receiver drops it.
-///   Once a quarter of the memory limit is lent, or what [`PoolBuilder::lend`](crate::PoolBuilder::lend) says, frames
-///   are copies of at most 16 KiB, which are not charged; the body has at most 64 KiB of them ready.
-/// - Its length is exact: [`size_hint`](Body::size_hint) is what is still to be sent, and nothing else is ever sent.
+/// - The thread that polls it never waits for the disk. What is in memory is sent at once, without a copy, an
+///   allocation of the content or a task switch; what is not is read by a blocking thread of the tokio
+///   runtime, ahead of the receiver.
+/// - Each frame is one contiguous [`Bytes`]. The page that it lies in stays charged to the pool until the
+///   receiver drops it. Once a quarter of the memory limit is lent, or what
+///   [`PoolBuilder::lend`](crate::PoolBuilder::lend) says, frames are copies of at most 16 KiB, which are not
+///   charged; the body has at most 64 KiB of them ready.
+/// - Its length is exact: [`size_hint`](Body::size_hint) is what is still to be sent, and nothing
+///   else is ever sent.
 /// - **A clone starts at the beginning**, wherever this body has got to: that is what a retry needs.
 /// - It is `Send`, `Sync` and `'static`, and holds the content as a [`Frozen`] does.
 ///
@@ -71,7 +76,8 @@ pub struct SpillBody {
 }
 
 impl Frozen {
-    /// A body that sends the content of this handle, for hyper, axum and all others of their kind. Costs one atomic addition.
+    /// A body that sends the content of this handle, for hyper, axum and all others of their kind. Costs
+    /// one atomic addition.
     #[must_use]
     pub fn body(&self) -> SpillBody {
         SpillBody::new(self.clone(), None)

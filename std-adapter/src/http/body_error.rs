@@ -6,8 +6,8 @@ use crate::error::text::write_sources;
 use std::fmt;
 use std::io;
 
-/// A [`SpillBody`](crate::SpillBody) cannot be sent on: a page could not be read from the store, or there is no runtime any
-/// more that could read it.
+/// A [`SpillBody`](crate::SpillBody) cannot be sent on: a page could not be read from the store, or there is
+/// no runtime any more that could read it.
 ///
 /// The body ends with it. The content is as it was: a clone of the body starts anew. The source is a
 /// [`SpillError`](crate::SpillError) within an [`io::Error`] where the store has failed; `{error:#}` adds the

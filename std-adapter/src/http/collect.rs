@@ -22,27 +22,27 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 impl SpillPool {
-    /// Collects a body within the pool's limits: a future of a [`Collected`], whose bytes can be read and sent any number of
-    /// times.
+    /// Collects a body within the pool's limits: a future of a [`Collected`], whose bytes can be read and
+    /// sent any number of times.
     ///
     /// It promises:
     ///
-    /// - The thread that polls it never waits for the disk. A part of the body is taken when there is memory for it, or when a
-    ///   blocking thread of the runtime has written it.
+    /// - The thread that polls it never waits for the disk. A part of the body is taken when there is memory
+    ///   for it, or when a blocking thread of the runtime has written it.
     /// - The body is polled only as fast as the pool takes it: its sender is held back.
     /// - A body that says beforehand that it is too long is refused before any of it is received, as soon as
     ///   the future is polled. A client that waits with `Expect: 100-continue` is not asked to send it.
     /// - After an error, and when the future is dropped, all that had arrived is given back to the pool.
     ///
-    /// At the pool's disk limit it fails, or waits in turn and without blocking, as the pool's [`WhenFull`](crate::WhenFull)
-    /// says.
+    /// At the pool's disk limit it fails, or waits in turn and without blocking, as the pool's
+    /// [`WhenFull`](crate::WhenFull) says.
     ///
     /// It must be polled in a tokio runtime, with the time driver enabled if there is an
     /// [idle timeout](Collect::idle_timeout).
     ///
     /// # Cancel safety
-    /// A dropped future has received a part of the body, which is gone with it. Its memory and disk go back to the pool, at
-    /// once, or when the blocking thread that is writing has ended.
+    /// A dropped future has received a part of the body, which is gone with it. Its memory and disk go back
+    /// to the pool, at once, or when the blocking thread that is writing has ended.
     ///
     /// ```
     /// use http_body_util::{BodyExt, Full};
@@ -134,10 +134,11 @@ where
         self
     }
 
-    /// The longest time between two frames of the body. The time that the pool needs to take one does not count.
+    /// The longest time between two frames of the body. The time that the pool needs to take one does not
+    /// count.
     ///
-    /// A sender that sends one byte just before each deadline is not noticed. To limit the whole time, use a layer, as
-    /// tower-http's `TimeoutLayer`.
+    /// A sender that sends one byte just before each deadline is not noticed. To limit the whole time, use a
+    /// layer, as tower-http's `TimeoutLayer`.
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.intake.idle = Some(idle);
         self

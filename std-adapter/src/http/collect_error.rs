@@ -16,11 +16,11 @@ use std::time::Duration;
 /// [`WhenFull::Wait`](crate::WhenFull) this one has waited for them already.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A body was not collected. All that had arrived of it is dropped, and its memory and disk are back in the pool: at once, or with the
-/// last reader, if it has [any](crate::SpillPool::spool_body).
+/// A body was not collected. All that had arrived of it is dropped, and its memory and disk are back in the
+/// pool: at once, or with the last reader, if it has [any](crate::SpillPool::spool_body).
 ///
-/// [`status`](CollectError::status) is what a server answers; a text for the client is `to_string`, which names no path and
-/// nothing of the server but its limits. `{error:#}` adds the sources, for the log.
+/// [`status`](CollectError::status) is what a server answers; a text for the client is `to_string`, which
+/// names no path and nothing of the server but its limits. `{error:#}` adds the sources, for the log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectError {
@@ -33,8 +33,8 @@ pub enum CollectError {
         received: u64,
     },
 
-    /// The pool could not take the body. Status 503 at the pool's disk limit, 507 if the store is full, 413 at a limit of
-    /// this buffer alone, else 500.
+    /// The pool could not take the body. Status 503 at the pool's disk limit, 507 if the store is full, 413
+    /// at a limit of this buffer alone, else 500.
     #[non_exhaustive]
     NoRoom {
         /// Bytes that were taken.
@@ -43,8 +43,8 @@ pub enum CollectError {
         source: io::Error,
     },
 
-    /// The body itself failed: the client has gone, or what it sent cannot be understood. Status 400, which a client that has
-    /// gone does not see.
+    /// The body itself failed: the client has gone, or what it sent cannot be understood. Status 400, which a
+    /// client that has gone does not see.
     #[non_exhaustive]
     Broken {
         /// Bytes that had arrived.
@@ -64,8 +64,8 @@ pub enum CollectError {
 }
 
 impl CollectError {
-    /// The error of a handler that writes a body into a buffer by itself, and whose write failed with `source` after so many
-    /// bytes.
+    /// The error of a handler that writes a body into a buffer by itself, and whose write failed with
+    /// `source` after so many bytes.
     #[must_use]
     pub fn of_write(received: u64, source: io::Error) -> Self {
         CollectError::NoRoom { received, source }
@@ -91,7 +91,8 @@ impl CollectError {
         }
     }
 
-    /// For the header `Retry-After`: a time with status 503, when other bodies of the pool may have made room; else `None`.
+    /// For the header `Retry-After`: a time with status 503, when other bodies of the pool may have
+    /// made room; else `None`.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.is_passing().then_some(RETRY_AFTER)

@@ -9,11 +9,12 @@ use crate::polled::held::Held;
 use crate::sync::Arc;
 use http::HeaderMap;
 
-/// A body that was [collected](crate::SpillPool::collect) within a pool: its bytes, for any number of readers and of bodies
-/// to send, and its trailers.
+/// A body that was [collected](crate::SpillPool::collect) within a pool: its bytes, for any number of readers
+/// and of bodies to send, and its trailers.
 ///
-/// A clone is another handle of the same content, and costs two atomic additions. The content is freed with the last handle,
-/// reader and body; its last bytes with the last lent frame. An event loop may drop it: that calls no store.
+/// A clone is another handle of the same content, and costs two atomic additions. The content is freed with
+/// the last handle, reader and body; its last bytes with the last lent frame. An event loop may drop it:
+/// that calls no store.
 #[derive(Clone, Debug)]
 pub struct Collected {
     frozen: Held<Frozen>,

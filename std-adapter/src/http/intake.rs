@@ -2,11 +2,11 @@
 //!
 //! Promises:
 //!
-//! - The body is asked for its next frame only when the last one was taken whole, so the sender is held back by what the
-//!   pool takes.
-//! - A poll that has taken 64 KiB, or 1,024 frames, lets the other tasks of its thread have their turn: where a thousand uploads are
-//!   ready at once, each waits for all the others. A chunk of up to 1 MiB is taken without a look at that, so a poll takes less than
-//!   1 MiB and 64 KiB.
+//! - The body is asked for its next frame only when the last one was taken whole, so the sender is held back
+//!   by what the pool takes.
+//! - A poll that has taken 64 KiB, or 1,024 frames, lets the other tasks of its thread have their turn: where
+//!   a thousand uploads are ready at once, each waits for all the others. A chunk of up to 1 MiB is taken
+//!   without a look at that, so a poll takes less than 1 MiB and 64 KiB.
 //! - The time that the pool needs does not count as the sender's.
 //!
 //! Held by: `tests/servers/tests/collect.rs`.
@@ -34,7 +34,8 @@ const FRAMES_AT_ONCE_MAX: u32 = 1024;
 
 /// Where a body goes.
 pub(crate) trait Accept {
-    /// Takes at least one byte of `data`, which is not empty; or nothing, and wakes the task when it is to be tried again.
+    /// Takes at least one byte of `data`, which is not empty; or nothing, and wakes the task when it
+    /// is to be tried again.
     fn poll_accept(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>;
 }
 

@@ -22,19 +22,22 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 impl SpillPool {
-    /// Takes a body into a [spool](SpillPool::spool): a future that moves it there, for a task of its own, and a reader that follows at once.
-    /// Clones of the reader are further readers.
+    /// Takes a body into a [spool](SpillPool::spool): a future that moves it there, for a task of its own,
+    /// and a reader that follows at once. Clones of the reader are further readers.
     ///
-    /// It promises what [`collect`](SpillPool::collect) does of the thread that polls it, of backpressure and of the disk limit, and besides:
+    /// It promises what [`collect`](SpillPool::collect) does of the thread that polls it, of backpressure and
+    /// of the disk limit, and besides:
     ///
     /// - A reader sees every byte in order, and the end only after the end of the body.
-    /// - If the body fails, is too long or stays away, or the future is dropped, a read past what had arrived is
-    ///   [`SpillError::Unfinished`](crate::SpillError::Unfinished), with the text of the future's error if it has one: never a short body that
-    ///   looks whole.
-    /// - The body arrives as fast as the pool takes it, whether or not a reader keeps up, and also without one.
+    /// - If the body fails, is too long or stays away, or the future is dropped, a read past what had arrived
+    ///   is [`SpillError::Unfinished`](crate::SpillError::Unfinished), with the text of the future's error if
+    ///   it has one: never a short body that looks whole.
+    /// - The body arrives as fast as the pool takes it, whether or not a reader keeps up, and also without
+    ///   one.
     ///
-    /// With readers that all [read once](AsyncSpoolReader::once), what they have passed is freed meanwhile: a body of any length then needs no more
-    /// room than the slowest of them lags behind, and of the [`Collected`] body that part is gone.
+    /// With readers that all [read once](AsyncSpoolReader::once), what they have passed is freed meanwhile: a
+    /// body of any length then needs no more room than the slowest of them lags behind, and of the
+    /// [`Collected`] body that part is gone.
     ///
     /// It must be polled in a tokio runtime, as [`collect`](SpillPool::collect).
     ///
@@ -97,7 +100,8 @@ where
         self
     }
 
-    /// The longest time between two frames of the body, as in [`Collect::idle_timeout`](crate::Collect::idle_timeout).
+    /// The longest time between two frames of the body, as in
+    /// [`Collect::idle_timeout`](crate::Collect::idle_timeout).
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.intake.idle = Some(idle);
         self

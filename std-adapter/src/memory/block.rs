@@ -1,7 +1,7 @@
 //! The bytes of one frame: memory of a fixed length, of which a beginning was written.
 //!
-//! There are two origins. What [`chunks`](crate::memory::chunks) have a piece for comes from there, where they
-//! exist; all else comes from the allocator.
+//! There are two origins. What [`chunks`](crate::memory::chunks) have a piece for comes from there, where
+//! they exist; all else comes from the allocator.
 //!
 //! Promises:
 //!
@@ -36,8 +36,8 @@ const ALIGN: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Block {
     memory: Piece,
-    /// The bytes from the beginning that were written since this block was allocated, and that may be used; all of
-    /// them are initialized. At most `usable`.
+    /// The bytes from the beginning that were written since this block was allocated, and that may be used;
+    /// all of them are initialized. At most `usable`.
     written: u32,
     /// The bytes from the beginning that may be used. At most the length of `memory`.
     usable: u32,
@@ -115,9 +115,9 @@ impl Block {
         self.written = short(written + data.len());
         // SAFETY: `written` is at most `usable`, so this stays in the block, or at its end.
         let to = unsafe { self.memory.at().as_ptr().add(written) };
-        // SAFETY: `data.len()` bytes at `to` are the block's, and were not written. `data` is initialized, and
-        // cannot overlap the block, which shows only what was written. Nothing reads them before: neither the
-        // copy nor anything above it can panic after `written` has changed.
+        // SAFETY: `data.len()` bytes at `to` are the block's, and were not written. `data` is initialized,
+        // and cannot overlap the block, which shows only what was written. Nothing reads them before: neither
+        // the copy nor anything above it can panic after `written` has changed.
         unsafe { copy(to, data) };
         true
     }
@@ -135,8 +135,8 @@ impl Block {
         }
     }
 
-    /// Makes sure that the first `len` bytes count as written. Those that were not are zeros then. `len` is at
-    /// most what may be used.
+    /// Makes sure that the first `len` bytes count as written. Those that were not are zeros then. `len` is
+    /// at most what may be used.
     pub(crate) fn clear_to(&mut self, len: usize) {
         let written = self.written as usize;
         let len = len.min(self.usable());

@@ -2,13 +2,14 @@
 //!
 //! Promises:
 //!
-//! - I2 (memory), I6 (disk): a reservation never takes the used bytes past the limit, not for a moment. The
-//!   sum is checked and reserved in one atomic step. One that has begun when the limit is lowered may go by the limit before.
+//! - I2 (memory), I6 (disk): a reservation never takes the used bytes past the limit, not for a moment.
+//!   The sum is checked and reserved in one atomic step. One that has begun when the limit is lowered may
+//!   go by the limit before.
 //! - A limit that is lowered below the used bytes refuses every reservation until enough is released.
 //! - No call waits.
 //! - A [`WatchedBudget`] forgets no byte that came free before it has said so once.
-//! - What frees memory apart from any operation of a pool [tells](WatchedBudget::tell) those that wait for it: the end of a loan, and
-//!   foreign code that was held back.
+//! - What frees memory apart from any operation of a pool [tells](WatchedBudget::tell) those that wait for
+//!   it: the end of a loan, and foreign code that was held back.
 //!
 //! Held by: the tests below, `std-adapter/src/models.rs` (loom), `tests/tests/pool_memory.rs`.
 
@@ -56,7 +57,8 @@ impl Budget {
         self.reserve_within(bytes, |limit| limit)
     }
 
-    /// As [`reserve`](Budget::reserve), but takes the used bytes no further than what `most` says of the limit.
+    /// As [`reserve`](Budget::reserve), but takes the used bytes no further than what `most` says of the
+    /// limit.
     pub(crate) fn reserve_within(&self, bytes: u64, most: impl Fn(u64) -> u64) -> Result<u64, Refused> {
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
@@ -99,14 +101,14 @@ pub(crate) trait Waiters: fmt::Debug + Send + Sync {
     fn wake(&self);
 }
 
-/// A budget that also remembers whether bytes came free. So what frees them may be in the middle of something, and those
-/// that wait for them are woken at its end.
+/// A budget that also remembers whether bytes came free. So what frees them may be in the middle of
+/// something, and those that wait for them are woken at its end.
 #[derive(Debug)]
 pub(crate) struct WatchedBudget {
     budget: Budget,
     waiters: OnceLock<Arc<dyn Waiters>>,
-    /// Bytes came free, and [`take_freed`](WatchedBudget::take_freed) has not said so yet. True for too long, it costs an
-    /// attempt of each waiter.
+    /// Bytes came free, and [`take_freed`](WatchedBudget::take_freed) has not said so yet. True for too long,
+    /// it costs an attempt of each waiter.
     has_freed: AtomicBool,
 }
 
@@ -124,7 +126,8 @@ impl WatchedBudget {
         self.waiters.get_or_init(|| waiters);
     }
 
-    /// Wakes those that wait, if something came free. To be called with nothing locked but what is held back for.
+    /// Wakes those that wait, if something came free. To be called with nothing locked but
+    /// what is held back for.
     pub(crate) fn tell(&self) {
         if let Some(waiters) = self.waiters.get()
             && self.take_freed()
@@ -145,13 +148,13 @@ impl WatchedBudget {
 
     /// Notes that something came free, which the caller has made available already.
     pub(crate) fn note_freed(&self) {
-        // Release: a thread that learns of it finds what came free. A swap, since a store would hide what another thread has
-        // noted before: that one would learn of this one only.
+        // Release: a thread that learns of it finds what came free. A swap, since a store would hide what
+        // another thread has noted before: that one would learn of this one only.
         self.has_freed.swap(true, Ordering::Release);
     }
 
-    /// Whether something came free since the last call. The caller wakes those that wait for it, and passes a full fence
-    /// before it looks for them.
+    /// Whether something came free since the last call. The caller wakes those that wait for it, and passes a
+    /// full fence before it looks for them.
     #[inline]
     pub(crate) fn take_freed(&self) -> bool {
         // Relaxed: the caller's fence also acquires what was noted.

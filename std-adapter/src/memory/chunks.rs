@@ -28,7 +28,8 @@
 //! - A process that was forked while another thread held a lock notices that, gets no more memory from here
 //!   and gives none back, but does not hang. All other forked processes go on as their parent would.
 //!
-//! Held by: `std-adapter/src/memory/chunks/tests.rs`, `std-adapter/src/models.rs` (loom), `tests/tests/resident_memory.rs`.
+//! Held by: `std-adapter/src/memory/chunks/tests.rs`, `std-adapter/src/models.rs` (loom),
+//! `tests/tests/resident_memory.rs`.
 
 #![allow(unsafe_code)]
 
@@ -43,16 +44,17 @@ use std::hint::spin_loop;
 /// microsecond: a buffer of 3 MB, made and dropped again and again, took 470 of them each time.
 pub(crate) const WARM_MAX: u64 = if cfg!(overspill_loom) { PIECE_MIN as u64 } else { 6 << 20 };
 
-/// Bytes of pieces that stay resident where others of another length become so. Streams whose pages had outgrown their frames kept
-/// 6 MiB of these beside 48 that were in use.
+/// Bytes of pieces that stay resident where others of another length become so. Streams whose pages had
+/// outgrown their frames kept 6 MiB of these beside 48 that were in use.
 const WARM_WITH_OTHERS_MAX: u64 = WARM_MAX / 2;
 
 /// The lengths: from [`PIECE_MIN`] to [`PAGE_SIZE_MAX`], each twice the one before. Models have one.
 const CLASSES: usize =
     if cfg!(overspill_loom) { 1 } else { (PAGE_SIZE_MAX.ilog2() - PIECE_MIN.ilog2() + 1) as usize };
 
-/// How often a forked process tries to get a lock that none of its threads has ever had, before it takes it for lost: a few
-/// milliseconds. If the first that gets it has it all that time, the process goes on with the allocator's memory.
+/// How often a forked process tries to get a lock that none of its threads has ever had, before it takes it
+/// for lost: a few milliseconds. If the first that gets it has it all that time, the process goes on with
+/// the allocator's memory.
 const TRIES_AFTER_FORK: u32 = 1 << 17;
 
 /// All chunks of one source.
@@ -73,8 +75,8 @@ pub(crate) struct Chunks<S: Source> {
 /// Why there is no piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoPiece {
-    /// There are none of that length, or none in this process, which has lost a lock in a fork: the allocator is
-    /// to be asked.
+    /// There are none of that length, or none in this process, which has lost a lock in a fork: the
+    /// allocator is to be asked.
     Never,
     /// There is no memory.
     Refused,
@@ -172,7 +174,8 @@ impl<S: Source> Chunks<S> {
         cold.map_or_else(|| self.allocate_of_new_chunk(len), Ok)
     }
 
-    /// Gives warm pieces of other lengths to the system, about `len` bytes, while more than [`WARM_WITH_OTHERS_MAX`] are warm.
+    /// Gives warm pieces of other lengths to the system, about `len` bytes, while more than
+    /// [`WARM_WITH_OTHERS_MAX`] are warm.
     fn cool_others(&self, len: usize) {
         let mut left = len;
         for other in (0..CLASSES).map(|class| PIECE_MIN << class).filter(|other| *other != len) {
@@ -337,8 +340,8 @@ mod models {
         });
     }
 
-    /// Guards: a piece has one owner at a time, in memory that is mapped ([`Heap`] checks both); and what is free
-    /// is found again, by allocation or by trimming.
+    /// Guards: a piece has one owner at a time, in memory that is mapped ([`Heap`] checks both); and what is
+    /// free is found again, by allocation or by trimming.
     #[test]
     fn two_threads_allocate_and_free_while_one_trims() {
         others_allocate_while(Chunks::trim);

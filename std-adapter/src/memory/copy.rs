@@ -5,12 +5,13 @@
 
 use overspill_core::copy::{self, PIECE};
 
-/// The longest copy in bytes that is faster in pieces on a Zen 5, where the slow case takes a third longer and no more: 16 kB took
-/// 103 ns for 128, 30 kB 366 for 303.
+/// The longest copy in bytes that is faster in pieces on a Zen 5, where the slow case takes a third longer
+/// and no more: 16 kB took 103 ns for 128, 30 kB 366 for 303.
 #[cfg(target_arch = "x86_64")]
 const LEN_MAX_ON_ZEN_5: usize = 20 << 10;
 
-/// The length of the pieces in which `len` bytes are copied fastest to a place where one copy [may be slow](copy::is_slow).
+/// The length of the pieces in which `len` bytes are copied fastest to a place where one copy [may be
+/// slow](copy::is_slow).
 ///
 /// The processors with the slow case are AMD's, and only they have `SSE4a`. On others the pieces would cost a
 /// fifth more: large vectors begin 16 bytes past a page of the machine, and frames of a page or more at one.
@@ -27,8 +28,8 @@ pub(crate) fn best_piece(len: usize) -> usize {
 
 /// Copies `from` to `to`, which must have the same length.
 ///
-/// What is rare is one call, after which nothing is left to do: so no register has to be saved for it, which cost a small operation
-/// an eighth of its time.
+/// What is rare is one call, after which nothing is left to do: so no register has to be saved for it, which
+/// cost a small operation an eighth of its time.
 #[inline(always)]
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     if copy::is_slow(to.as_ptr(), from.as_ptr(), from.len()) {

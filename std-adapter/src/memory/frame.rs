@@ -4,8 +4,8 @@
 //!
 //! - I2: a frame is charged before it is allocated and credited after it is freed. The charge is the capacity
 //!   of its one allocation.
-//! - A frame carries its charge: wherever it is dropped, the charge is released, and its budget notes that for those that
-//!   wait for memory.
+//! - A frame carries its charge: wherever it is dropped, the charge is released, and its budget notes that
+//!   for those that wait for memory.
 //! - Recycled memory is not cleared: a frame holds arbitrary bytes until they are overwritten.
 //!
 //! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_stress.rs`, the tests of `frame_pool.rs`.

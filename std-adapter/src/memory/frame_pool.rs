@@ -5,7 +5,8 @@
 //! - I2: charged bytes never pass the limit. A frame is charged before it is allocated.
 //! - A recycled frame stays charged. If freeing recycled frames makes enough room for a request of another
 //!   size, they are freed.
-//! - While more is charged than the limit, frames are freed instead of recycled. Given memory is never recycled.
+//! - While more is charged than the limit, frames are freed instead of recycled. Given memory
+//!   is never recycled.
 //! - What comes free, by a frame that is freed or recycled or by a new limit, is noted until
 //!   [`take_freed`](FramePool::take_freed) says so.
 //!
@@ -104,8 +105,8 @@ impl FramePool {
         Frame::allocate(len, &self.budget)
     }
 
-    /// Whether there was memory for [`acquire`](FramePool::acquire) a moment ago. Costs a few loads where a request that is refused
-    /// costs locks and atomic exchanges.
+    /// Whether there was memory for [`acquire`](FramePool::acquire) a moment ago. Costs a few loads where a
+    /// request that is refused costs locks and atomic exchanges.
     #[inline]
     pub(crate) fn may_acquire(&self, len: usize) -> bool {
         let left = self.budget().limit().saturating_sub(self.budget().used());
@@ -122,8 +123,8 @@ impl FramePool {
         if is_ample { self.acquire(len) } else { None }
     }
 
-    /// Charges `charge` bytes for memory that a caller gives, if an eighth of the limit is left then: given memory is no frame
-    /// that the next page can use. Otherwise returns its owner.
+    /// Charges `charge` bytes for memory that a caller gives, if an eighth of the limit is left then: given
+    /// memory is no frame that the next page can use. Otherwise returns its owner.
     pub(crate) fn charge_given(&self, owner: Owner, charge: u64) -> Result<Arc<Given>, Owner> {
         let reserve = || self.budget().reserve_within(charge, |limit| limit - limit / 8);
         let charged = reserve().or_else(|refused| {
@@ -178,8 +179,8 @@ impl FramePool {
         self.budget().used().saturating_sub(self.budget().limit())
     }
 
-    /// Keeps `frame` for the next request for its length. Frees it if more is charged than the limit, and lets go of it if it is
-    /// of given memory.
+    /// Keeps `frame` for the next request for its length. Frees it if more is charged than the limit, and
+    /// lets go of it if it is of given memory.
     pub(crate) fn recycle(&self, frame: impl Into<PageFrame>) {
         let Some(mut frame) = frame.into().into_own() else { return };
         frame.use_first(frame.capacity());

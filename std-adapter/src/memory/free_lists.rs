@@ -53,8 +53,8 @@ impl FreeList {
 }
 
 impl FreeLists {
-    /// A frame of `len` bytes, with arbitrary bytes in it. While memory is short the lists are empty, and each need of a page asks: so
-    /// a list that had less than `len` when it was last unlocked is not locked.
+    /// A frame of `len` bytes, with arbitrary bytes in it. While memory is short the lists are empty, and
+    /// each need of a page asks: so a list that had less than `len` when it was last unlocked is not locked.
     pub(crate) fn pop(&self, len: usize) -> Option<Frame> {
         let mut lists = self.own_first().filter(|list| list.noted_bytes() >= len as u64);
         lists.find_map(|list| list.with(|list| list.pop(len)).flatten())

@@ -2,8 +2,8 @@
 //!
 //! Promises:
 //!
-//! - I2: it is charged as a whole, from before its first page is kept until it is freed. A part of an allocation cannot be
-//!   freed, so the pages that leave it first release nothing, and the last releases all.
+//! - I2: it is charged as a whole, from before its first page is kept until it is freed. A part of an
+//!   allocation cannot be freed, so the pages that leave it first release nothing, and the last releases all.
 //! - Nobody writes to it: its bytes are only lent as shared ones.
 //! - Freeing it may be foreign code, which is [contained](crate::foreign), and runs with nothing locked.
 //!
@@ -29,8 +29,8 @@ impl Owner {
         Owner::Vec(vec)
     }
 
-    /// The owner of the memory of `bytes`, and how much that keeps from the allocator, as far as it can be known: only of bytes
-    /// that nobody shares, and past their beginning.
+    /// The owner of the memory of `bytes`, and how much that keeps from the allocator, as far as it can be
+    /// known: only of bytes that nobody shares, and past their beginning.
     #[cfg(feature = "bytes")]
     pub(crate) fn of_bytes(bytes: bytes::Bytes) -> (Owner, usize) {
         match bytes.try_into_mut() {
@@ -81,8 +81,8 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    /// Memory of `charge` bytes, which are reserved in `budget` already. It counts as its buffer's until [`Given::leave`]. If
-    /// there is no memory to note it, releases them and returns the owner.
+    /// Memory of `charge` bytes, which are reserved in `budget` already. It counts as its buffer's until
+    /// [`Given::leave`]. If there is no memory to note it, releases them and returns the owner.
     pub(crate) fn new(owner: Owner, charge: u64, budget: &Arc<WatchedBudget>) -> Result<Arc<Given>, Owner> {
         if !can_make_arc::<Given>() {
             // Not noted, as in `Frame::allocate`.
@@ -121,7 +121,8 @@ impl Given {
         self.pages.load(Ordering::Relaxed) > 0
     }
 
-    /// Notes that one page less counts as the buffer's, and returns the bytes that this releases: all if it was the last.
+    /// Notes that one page less counts as the buffer's, and returns the bytes that this releases:
+    /// all if it was the last.
     pub(crate) fn leave(&self) -> u64 {
         // Relaxed: the count orders no other memory. The reference orders the end of it.
         if self.pages.fetch_sub(1, Ordering::Relaxed) == 1 { self.charge } else { 0 }
@@ -164,7 +165,8 @@ pub(crate) struct GivenPage {
 }
 
 impl GivenPage {
-    /// The `len` bytes of `given` from `at` on, which it has. They count as its buffer's, until [`Given::leave`].
+    /// The `len` bytes of `given` from `at` on, which it has. They count as its buffer's,
+    /// until [`Given::leave`].
     pub(crate) fn new(given: &Arc<Given>, at: usize, len: u32) -> GivenPage {
         debug_assert!(at + len as usize <= given.bytes().len());
         given.pages.fetch_add(1, Ordering::Relaxed);
@@ -186,8 +188,9 @@ impl GivenPage {
         &self.given
     }
 
-    /// Counts its memory in `lent` for one page more, if no more than `limit` bytes are lent then: all of it, since all of it is
-    /// kept, and once for all of its pages. Returns whether it did. Not to be called by two threads at once for one piece.
+    /// Counts its memory in `lent` for one page more, if no more than `limit` bytes are lent then: all of it,
+    /// since all of it is kept, and once for all of its pages. Returns whether it did. Not to be called by
+    /// two threads at once for one piece.
     #[cfg(any(feature = "bytes", feature = "tokio"))]
     pub(crate) fn begin_loan(&self, lent: &LentBytes, limit: u64) -> bool {
         let is_first = self.given.loans.fetch_add(1, Ordering::Relaxed) == 0;

@@ -1,10 +1,11 @@
-//! A map by number, in order, whose growth may be refused: std's `BTreeMap` ends the process where there is no memory.
+//! A map by number, in order, whose growth may be refused: std's `BTreeMap` ends the process
+//! where there is no memory.
 //!
 //! Promises:
 //!
 //! - [`try_insert`](Ordered::try_insert) changes nothing if there is no memory. No other call needs any.
-//! - A lookup takes logarithmic time. An insertion moves the entries of one block, of at most [`BLOCK_MAX`], and at every so many also
-//!   the list of blocks; so numbers that only rise move nothing.
+//! - A lookup takes logarithmic time. An insertion moves the entries of one block, of at most [`BLOCK_MAX`],
+//!   and at every so many also the list of blocks; so numbers that only rise move nothing.
 //!
 //! Held by: the tests below, `std-adapter/src/pages/page_map/tests.rs`.
 
@@ -35,7 +36,8 @@ impl<V> Ordered<V> {
         self.blocks.is_empty()
     }
 
-    /// The block and the position in it of `number`, or where it would be: in a block that exists, if there is one.
+    /// The block and the position in it of `number`, or where it would be: in a block that
+    /// exists, if there is one.
     fn find(&self, number: u64) -> Result<(usize, usize), (usize, usize)> {
         let block = match self.blocks.len() {
             0 => return Err((0, 0)),
@@ -60,8 +62,8 @@ impl<V> Ordered<V> {
         self.find(number).ok().map(|(block, at)| &mut self.blocks[block][at].1)
     }
 
-    /// The value of `number`, which is the default one if there was none. `None`, and nothing has changed, if there is no memory for
-    /// it.
+    /// The value of `number`, which is the default one if there was none. `None`, and nothing has changed, if
+    /// there is no memory for it.
     pub(crate) fn try_insert(&mut self, number: u64) -> Option<&mut V>
     where
         V: Default,

@@ -2,7 +2,8 @@
 //!
 //! Promises:
 //!
-//! - Only a frame is written to: what changes bytes does nothing to given memory, and says so. So does what would use it again.
+//! - Only a frame is written to: what changes bytes does nothing to given memory, and says so. So does what
+//!   would use it again.
 //! - It is as long as a frame is.
 //!
 //! Held by: the tests below, `tests/tests/given_bytes/`, `std-adapter/src/models/given.rs` (loom).

@@ -174,8 +174,8 @@ impl Class {
         Some(self.remove(number))
     }
 
-    /// Adds the chunk at `at`, and takes its first piece. `None` if there is no memory for its entry; all later
-    /// steps need none.
+    /// Adds the chunk at `at`, and takes its first piece. `None` if there is no memory for its entry; all
+    /// later steps need none.
     pub(crate) fn add(&mut self, at: NonNull<u8>, len: usize) -> Option<Piece> {
         let bytes = u32::try_from(len).ok()?;
         let chunks = self.chunks.len() + 1;

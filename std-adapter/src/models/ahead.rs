@@ -9,8 +9,9 @@ use crate::sync::Arc;
 use loom::thread;
 use overspill_core::Medium;
 
-/// Guards I1: a page that a job moves out of memory is reclaimed by another buffer. In a file of the buffer's own it has one place,
-/// which the job took before it came for the page; so it gave back, as unneeded, the place that the page was in by then.
+/// Guards I1: a page that a job moves out of memory is reclaimed by another buffer. In a file of the buffer's
+/// own it has one place, which the job took before it came for the page; so it gave back, as unneeded, the
+/// place that the page was in by then.
 #[test]
 fn a_page_that_a_job_moves_out_is_reclaimed() {
     explore(3, || {

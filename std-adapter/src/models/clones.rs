@@ -1,5 +1,6 @@
-//! loom models of clones: the pool takes the pages that they share while one is written to, and one is cut while another is read.
-//! Two that read and write at once are modelled as the readers of one content, since a source is that.
+//! loom models of clones: the pool takes the pages that they share while one is written to, and one is cut
+//! while another is read. Two that read and write at once are modelled as the readers of one content,
+//! since a source is that.
 //!
 //! Held by: `.ci/weaken-pool`.
 
@@ -11,8 +12,8 @@ use crate::sync::Arc;
 use loom::thread;
 use overspill_core::{Medium, ReadMedium};
 
-/// A pool with memory for so many pages, a buffer of two pages, whose bytes are 1 and 2, its clone, and the table that they
-/// share.
+/// A pool with memory for so many pages, a buffer of two pages, whose bytes are 1 and 2, its clone, and the
+/// table that they share.
 fn two_clones(pages: usize) -> (Arc<PoolState>, Pager, Pager, PeerTable) {
     let store = Box::new(VecStore::default());
     let pool = Arc::new(PoolState::new(pages * PAGE, 1 << 20, PAGE, store, None));
@@ -45,8 +46,8 @@ fn a_page_that_clones_share_is_taken_while_one_is_written_to() {
     });
 }
 
-/// Guards I4: what one clone does not see any more stays for the other, which may be dropped meanwhile; and what neither sees is
-/// freed.
+/// Guards I4: what one clone does not see any more stays for the other, which may be dropped meanwhile; and
+/// what neither sees is freed.
 #[test]
 fn what_one_clone_cuts_off_stays_for_the_other() {
     explore(1, || {
@@ -71,8 +72,8 @@ fn what_one_clone_cuts_off_stays_for_the_other() {
     });
 }
 
-/// Guards I4: a copy of a page of the base is taken while it is read, and does not become a hole of zeros; nor does one that was
-/// written to.
+/// Guards I4: a copy of a page of the base is taken while it is read, and does not become a hole of zeros;
+/// nor does one that was written to.
 #[test]
 fn a_copy_is_taken_while_it_is_read_and_written_to() {
     explore(3, || {

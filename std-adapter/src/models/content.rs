@@ -74,7 +74,8 @@ fn a_page_that_two_miss_is_loaded_once() {
     });
 }
 
-/// Guards: a load that fails is an error of the one that made it. The other tries again, and does not wait for ever.
+/// Guards: a load that fails is an error of the one that made it. The other tries again, and
+/// does not wait for ever.
 #[test]
 fn a_load_that_fails_is_tried_again_by_who_waits_for_it() {
     explore(3, || {
@@ -92,7 +93,8 @@ fn a_load_that_fails_is_tried_again_by_who_waits_for_it() {
     });
 }
 
-/// Guards I3, I4: pages that are read while a reclaiming thread takes their frames, from memory that has room for one.
+/// Guards I3, I4: pages that are read while a reclaiming thread takes their frames, from memory
+/// that has room for one.
 #[test]
 fn pages_are_read_while_their_frames_are_taken() {
     explore(2, || {
@@ -141,8 +143,9 @@ fn a_readers_window_is_taken_while_it_reads() {
     });
 }
 
-/// Content that its last handle made a buffer of again while another handle, which then was gone, had lent a page of it: a write to
-/// that page panicked, and a read lost it. The other frees a page too, or loom sees nothing in which the two could meet.
+/// Content that its last handle made a buffer of again while another handle, which then was gone, had lent a
+/// page of it: a write to that page panicked, and a read lost it. The other frees a page too, or loom sees
+/// nothing in which the two could meet.
 #[test]
 fn content_is_a_buffer_again_only_while_none_of_it_is_lent() {
     explore(3, || {

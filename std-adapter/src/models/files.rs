@@ -1,5 +1,5 @@
-//! loom models of files: one that is cut while pages are written to it, and one of a buffer's own, where a page has one
-//! place only.
+//! loom models of files: one that is cut while pages are written to it, and one of a buffer's own, where a
+//! page has one place only.
 //!
 //! Held by: `.ci/weaken-pool`.
 
@@ -12,8 +12,8 @@ use loom::thread;
 use overspill_core::Medium;
 use std::io;
 
-/// A store that is cut. loom tries each order of its cuts and writes: it does so only for what threads share, and it does
-/// not see `std`'s mutex.
+/// A store that is cut. loom tries each order of its cuts and writes: it does so only for what threads share,
+/// and it does not see `std`'s mutex.
 #[derive(Debug, Default)]
 struct CutStore {
     inner: VecStore,
@@ -95,7 +95,8 @@ impl Store for SmallDisk {
     }
 }
 
-/// Guards: a write that finds the disk full waits for the blocks that another thread is giving back, and then has room.
+/// Guards: a write that finds the disk full waits for the blocks that another thread is giving
+/// back, and then has room.
 #[test]
 fn a_full_disk_has_room_once_free_blocks_were_given_back() {
     explore(3, || {
@@ -116,8 +117,8 @@ fn a_full_disk_has_room_once_free_blocks_were_given_back() {
     });
 }
 
-/// Guards I1: a page in transit is cut off, and written anew in the same place. The write of the old bytes must not end
-/// after that of the new ones.
+/// Guards I1: a page in transit is cut off, and written anew in the same place. The write of the old bytes
+/// must not end after that of the new ones.
 #[test]
 fn a_page_of_an_own_file_is_reclaimed_while_its_owner_writes_it_anew() {
     explore(2, || {
@@ -145,9 +146,9 @@ fn a_page_of_an_own_file_is_reclaimed_while_its_owner_writes_it_anew() {
     });
 }
 
-/// Guards: what `spill` says is in the store is there. It waited for the pages that others were moving, and looked for those in memory
-/// then; one that left in between was neither, and came back when the store refused it. So a file of a buffer's own was handed over
-/// with a hole in place of it.
+/// Guards: what `spill` says is in the store is there. It waited for the pages that others were moving, and
+/// looked for those in memory then; one that left in between was neither, and came back when the store
+/// refused it. So a file of a buffer's own was handed over with a hole in place of it.
 #[test]
 fn a_page_that_others_reclaim_is_not_taken_for_spilled() {
     for refuses in [false, true] {

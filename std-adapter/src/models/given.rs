@@ -1,4 +1,5 @@
-//! loom models of given memory: the pool takes its pages while their buffer is written to and cut, and while it is given.
+//! loom models of given memory: the pool takes its pages while their buffer is written to and cut,
+//! and while it is given.
 //!
 //! Held by: `.ci/weaken-pool`.
 
@@ -32,7 +33,8 @@ fn end(pool: &PoolState) {
     assert_eq!((pool.frames.budget().used(), pool.disk.quota().used(), pool.buffers()), (0, 0, 0));
 }
 
-/// Guards I2, I3: given pages are taken while one of them is written to, and so is copied. What they release, they release once.
+/// Guards I2, I3: given pages are taken while one of them is written to, and so is copied. What they
+/// release, they release once.
 #[test]
 fn given_pages_are_taken_while_one_is_written_to() {
     explore(2, || {

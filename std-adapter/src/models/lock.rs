@@ -1,4 +1,5 @@
-//! loom models of the lock that is biased to its owner, of its fences, and of the lock that no thread waits for.
+//! loom models of the lock that is biased to its owner, of its fences, and of the lock that no thread waits
+//! for.
 //!
 //! Held by: `.ci/weaken-pool`.
 
@@ -86,8 +87,9 @@ fn a_peer_of_two_takes_turns_with_both_owners() {
     });
 }
 
-/// Guards: a peer whose fence is refused, because the program has entered a sandbox since, keeps out of a value whose
-/// owner still relies on that fence. Once the owner knows, both pass full fences, and the peer gets in.
+/// Guards: a peer whose fence is refused, because the program has entered a sandbox since, keeps out
+/// of a value whose owner still relies on that fence. Once the owner knows, both pass full fences,
+/// and the peer gets in.
 #[test]
 fn a_peer_that_is_refused_keeps_out_until_the_owner_knows() {
     explore(4, || {
@@ -106,8 +108,8 @@ fn a_peer_that_is_refused_keeps_out_until_the_owner_knows() {
     });
 }
 
-/// Guards: while a process comes to rely on the kernel's fence, one owner and one peer may go by the old fences and the
-/// new ones, and keep apart all the same.
+/// Guards: while a process comes to rely on the kernel's fence, one owner and one peer may go by the old
+/// fences and the new ones, and keep apart all the same.
 #[test]
 fn owner_and_peer_take_turns_while_the_fences_change() {
     explore(3, || {

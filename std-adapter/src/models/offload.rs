@@ -1,5 +1,5 @@
-//! loom models of the jobs that run off an event loop: on whatever thread they run, and whatever a runtime drops, each waiter gets its
-//! subject back, once.
+//! loom models of the jobs that run off an event loop: on whatever thread they run, and whatever a runtime
+//! drops, each waiter gets its subject back, once.
 //!
 //! A pool has one task here, so that jobs queue.
 //!
@@ -107,8 +107,8 @@ fn a_task_that_is_dropped_is_replaced() {
     });
 }
 
-/// Guards: a waiter that is dropped, or takes its subject back, races with the task that runs its job. The subject is dropped
-/// once, and the count of tasks ends at 0.
+/// Guards: a waiter that is dropped, or takes its subject back, races with the task that runs its job. The
+/// subject is dropped once, and the count of tasks ends at 0.
 #[test]
 fn a_subject_is_taken_back_or_worked_on() {
     explore(3, || {

@@ -8,8 +8,8 @@ use loom::thread;
 const KEY: usize = 7;
 const OTHER_KEY: usize = 8;
 
-/// Guards: once something has ended, no place has anything of it, and what was there is in one hand. A place whose thread is inside
-/// is passed over; so that thread has to see the end.
+/// Guards: once something has ended, no place has anything of it, and what was there is in one hand. A place
+/// whose thread is inside is passed over; so that thread has to see the end.
 #[test]
 fn nothing_is_left_of_what_has_ended() {
     explore(3, || {
@@ -40,8 +40,8 @@ fn nothing_is_left_of_what_has_ended() {
     });
 }
 
-/// Guards: a thing is taken once, by its thread or by another, and one that was put with another key stays. While
-/// another thread looks, a place may refuse both.
+/// Guards: a thing is taken once, by its thread or by another, and one that was put with another key stays.
+/// While another thread looks, a place may refuse both.
 #[test]
 fn what_is_in_a_place_is_taken_once() {
     explore(3, || {
@@ -63,8 +63,8 @@ fn what_is_in_a_place_is_taken_once() {
     });
 }
 
-/// Guards: after a refusal of the fence, a place keeps things again, once its thread has cleared it: until then others keep
-/// out of it, since it may not know.
+/// Guards: after a refusal of the fence, a place keeps things again, once its thread has cleared it: until
+/// then others keep out of it, since it may not know.
 #[test]
 fn a_place_is_used_again_after_a_refusal() {
     explore(3, || {

@@ -45,7 +45,8 @@ fn follow(content: &Content, feed: &Feed) -> (u64, End) {
     }
 }
 
-/// Guards: a reader that waits is woken by bytes and by the end, whenever they come. It reads all that was written before.
+/// Guards: a reader that waits is woken by bytes and by the end, whenever they come. It reads all
+/// that was written before.
 #[test]
 fn a_reader_that_waits_is_woken() {
     explore(3, || {
@@ -157,7 +158,8 @@ fn a_reader_that_comes_during_a_pass_reads_what_is_kept() {
     });
 }
 
-/// Guards: a page that is being loaded, and that all have passed before it has come, stays away, and its slot is freed once.
+/// Guards: a page that is being loaded, and that all have passed before it has come, stays away, and
+/// its slot is freed once.
 #[test]
 fn a_page_that_all_have_passed_does_not_come_back() {
     explore(2, || {

@@ -49,9 +49,9 @@ fn bytes_that_come_free_wake_the_waiter() {
     });
 }
 
-/// Guards: bytes that come free while a waiter that needs more tries to use what was set aside for it. They were set aside
-/// as if nothing had been before, and what it had taken and could not use came on top: more than it had requested, and the
-/// next sum went below 0.
+/// Guards: bytes that come free while a waiter that needs more tries to use what was set aside for it. They
+/// were set aside as if nothing had been before, and what it had taken and could not use came on top: more
+/// than it had requested, and the next sum went below 0.
 #[test]
 fn a_waiter_is_set_aside_no_more_than_it_requests() {
     explore(3, || {
@@ -71,7 +71,8 @@ fn a_waiter_is_set_aside_no_more_than_it_requests() {
     });
 }
 
-/// Guards: a request that comes later takes none of the room that a waiter waits for, and so cannot starve it.
+/// Guards: a request that comes later takes none of the room that a waiter waits for, and so cannot starve
+/// it.
 #[test]
 fn a_late_request_does_not_pass_the_waiter() {
     explore(3, || {
@@ -244,8 +245,8 @@ fn a_buffer_waits_until_another_is_dropped() {
     });
 }
 
-/// Guards: a buffer that waits for the slot of a page that is reclaimed, while that page's buffer is dropped. The slot is
-/// freed in the middle of the reclaim, which serves the queue at its end.
+/// Guards: a buffer that waits for the slot of a page that is reclaimed, while that page's buffer is dropped.
+/// The slot is freed in the middle of the reclaim, which serves the queue at its end.
 #[test]
 fn a_buffer_waits_until_a_reclaim_has_freed_a_slot() {
     explore(2, || {

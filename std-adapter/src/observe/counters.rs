@@ -3,8 +3,9 @@
 //! Promises:
 //!
 //! - Nothing in the crate decides anything by them.
-//! - Nothing is counted here where bytes stay in memory: only transfers to and from the store, pages that leave
-//!   memory, refusals and waits, once for each. A count costs a few nanoseconds, what it counts hundreds.
+//! - Nothing is counted here where bytes stay in memory: only transfers to and from the store,
+//!   pages that leave memory, refusals and waits, once for each. A count costs a few nanoseconds,
+//!   what it counts hundreds.
 //! - Counters are relaxed atomics: two that are read together may be of slightly different moments. Each
 //!   alone never goes down.
 //!

@@ -95,7 +95,8 @@ impl Listeners {
         self.receivers.as_ref().map_or("", |receivers| &receivers.name)
     }
 
-    /// Passes `event` to `tracing` and to the listener, once this thread [holds nothing back](crate::foreign::hold_back).
+    /// Passes `event` to `tracing` and to the listener, once this thread [holds nothing
+    /// back](crate::foreign::hold_back).
     #[cold]
     pub(crate) fn notify(&self, event: Event) {
         let receivers = self.receivers.clone();

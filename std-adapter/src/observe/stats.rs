@@ -157,17 +157,19 @@ pub struct PoolStats {
     pub memory_high_water: u64,
     /// The memory limit, in bytes.
     pub memory_limit: u64,
-    /// Bytes that this process keeps resident for further frames of all its pools, and that no pool is charged for: at
-    /// most 6 MiB. 0 where frames come from the allocator, which says nothing of what it keeps.
+    /// Bytes that this process keeps resident for further frames of all its pools, and that no
+    /// pool is charged for: at most 6 MiB. 0 where frames come from the allocator, which says
+    /// nothing of what it keeps.
     pub memory_warm: u64,
-    /// Bytes of frames, and of given memory, that are lent as `Bytes`, or to async readers that read ahead, of content that may be gone. They count in `memory_used`.
+    /// Bytes of frames, and of given memory, that are lent as `Bytes`, or to async readers that read ahead,
+    /// of content that may be gone. They count in `memory_used`.
     pub memory_lent: u64,
-    /// Bytes of the store that the slots of all buffers use, with what is free in blocks that small bodies share, and what is
-    /// set aside for waiters.
+    /// Bytes of the store that the slots of all buffers use, with what is free in blocks that small bodies
+    /// share, and what is set aside for waiters.
     pub disk_used: u64,
-    /// Bytes of freed slots whose blocks the store still has, for further slots: at most 1 MiB, unless the store could
-    /// not take them back, or more than 2 MiB was freed at once. That goes back with the calls that spill or free after it,
-    /// or by [`SpillPool::trim`](crate::SpillPool::trim).
+    /// Bytes of freed slots whose blocks the store still has, for further slots: at most 1 MiB, unless the
+    /// store could not take them back, or more than 2 MiB was freed at once. That goes back with the calls
+    /// that spill or free after it, or by [`SpillPool::trim`](crate::SpillPool::trim).
     pub disk_recycled: u64,
     /// The most that `disk_used` was, in bytes.
     pub disk_high_water: u64,
@@ -181,9 +183,9 @@ pub struct PoolStats {
     pub evictions: u64,
     /// Frames that the pool took from a donor, for another buffer or for a lowered limit.
     pub reclaims: u64,
-    /// Bytes that callers have read and written, in memory too, of those buffers that have used the store. `io` divided
-    /// by this says how many bytes are moved for each that was requested. Of a buffer that is alive, what was requested
-    /// since its last transfer is not in it yet.
+    /// Bytes that callers have read and written, in memory too, of those buffers that have used the store.
+    /// `io` divided by this says how many bytes are moved for each that was requested. Of a buffer that is
+    /// alive, what was requested since its last transfer is not in it yet.
     pub requested: ByteCounts,
     /// All transfers to and from the store, those of reclaimed pages included.
     pub io: IoCounts,
@@ -202,8 +204,8 @@ pub struct PoolStats {
 }
 
 impl PoolStats {
-    /// What was counted after `earlier` was read: spills, evictions, reclaims, bytes requested, transfers, refusals
-    /// and waits. All else is as it is now.
+    /// What was counted after `earlier` was read: spills, evictions, reclaims, bytes requested, transfers,
+    /// refusals and waits. All else is as it is now.
     ///
     /// ```
     /// use overspill::SpillPool;

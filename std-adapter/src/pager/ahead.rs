@@ -2,13 +2,14 @@
 //!
 //! Promises:
 //!
-//! - What is made ready at the offset that was asked for is pinned until the buffer's next operation: other buffers cannot take it
-//!   before the operation that waits for it, so each job is followed by progress. A job that has failed, or waits for room, pins
-//!   nothing.
-//! - No content changes, and neither does the length: an operation that waits and is dropped has taken nothing.
-//! - A sequential pass moves up to [`AHEAD_MAX`] bytes with one job, and a quarter of the buffer's share at most. Pages that it has
-//!   filled leave in one call of the store. What was in memory before the pass stays, but for as much as a job moves: cold pages, whose
-//!   frames the pass then uses over and over.
+//! - What is made ready at the offset that was asked for is pinned until the buffer's next operation: other
+//!   buffers cannot take it before the operation that waits for it, so each job is followed by progress. A
+//!   job that has failed, or waits for room, pins nothing.
+//! - No content changes, and neither does the length: an operation that waits and is dropped
+//!   has taken nothing.
+//! - A sequential pass moves up to [`AHEAD_MAX`] bytes with one job, and a quarter of the buffer's share at
+//!   most. Pages that it has filled leave in one call of the store. What was in memory before the pass stays,
+//!   but for as much as a job moves: cold pages, whose frames the pass then uses over and over.
 //! - Scattered accesses evict no page for one that they see once.
 //!
 //! Held by: the tests below, `tests/tests/async_buffer/`.
@@ -27,7 +28,8 @@ use crate::pages::resident::{Part, Resident};
 use std::io::IoSlice;
 use std::ops::Range;
 
-/// Bytes that one job makes ready, or moves out. The task switch then is a small part of what the store takes for them.
+/// Bytes that one job makes ready, or moves out. The task switch then is a small part of what the
+/// store takes for them.
 pub(crate) const AHEAD_MAX: usize = 1 << 20;
 
 /// The most pages of one job.
@@ -40,7 +42,8 @@ const TRIES: usize = 3;
 type Leaving = Vec<(u64, Resident, Slot)>;
 
 impl Pager {
-    /// Makes room in memory for bytes at `offset`, of a call that has `len` of them. Returns false if the page gets no frame.
+    /// Makes room in memory for bytes at `offset`, of a call that has `len` of them. Returns false if
+    /// the page gets no frame.
     pub(crate) fn prepare_write(&mut self, offset: u64, len: usize) -> Result<bool, SpillError> {
         self.prepare(offset, len, Pager::open_for_write, Pager::open_ahead)
     }
@@ -104,8 +107,9 @@ impl Pager {
         self.open_in_the_rest(span, true)
     }
 
-    /// How far bytes at `offset`, of a call that has `len`, would find room on the disk: to `most` of them, or as far as those of the
-    /// call, and no further than their page. An error if there is none below a limit. Another may take the room meanwhile.
+    /// How far bytes at `offset`, of a call that has `len`, would find room on the disk: to `most` of them,
+    /// or as far as those of the call, and no further than their page. An error if there is none below a
+    /// limit. Another may take the room meanwhile.
     pub(crate) fn room_beside(&mut self, offset: u64, len: usize, most: usize) -> Result<u64, SpillError> {
         let part = self.span(offset, most).part;
         let room = self.probe_disk(offset, part).or_else(|error| match len.min(part) {
@@ -167,7 +171,8 @@ impl Pager {
         Ok(matches!(part, Some(Part::Frame(_) | Part::Zeros(_))))
     }
 
-    /// Reads bytes at `offset` past the frames, at least one, in as many pages as need be. `offset` is before the end.
+    /// Reads bytes at `offset` past the frames, at least one, in as many pages as need be.
+    /// `offset` is before the end.
     pub(crate) fn read_past_frames(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let left = usize::try_from(self.len - offset).unwrap_or(usize::MAX);
         let want = buf.len().min(left);
@@ -201,7 +206,8 @@ impl Pager {
         (quarter.min(AHEAD_MAX) / self.pool.page_size).min(PAGES_MAX)
     }
 
-    /// Tries to take a frame to spare for a page, and gives it back. Returns whether there is none: memory is short.
+    /// Tries to take a frame to spare for a page, and gives it back. Returns whether there is
+    /// none: memory is short.
     fn probe_shortage(&mut self) -> bool {
         let spare = self.find_frame(self.pool.page_size, self.effort_for_more());
         let is_short = spare.is_none();
@@ -234,8 +240,9 @@ impl Pager {
         }
     }
 
-    /// Loads the pages from `first` on that are spilled, while there are frames for them: spare ones, and at the beginning of a pass
-    /// those of cold pages. So a pass has as many as a job moves, and then uses them over and over.
+    /// Loads the pages from `first` on that are spilled, while there are frames for them: spare ones, and
+    /// at the beginning of a pass those of cold pages. So a pass has as many as a job moves, and then
+    /// uses them over and over.
     fn load_ahead(&mut self, first: u64) {
         let pages = first..first.saturating_add(self.pages_ahead() as u64);
         for index in pages.clone() {
@@ -300,11 +307,11 @@ impl Pager {
         let _ = self.evict_and_recycle(index, SpillReason::Evicted);
     }
 
-    /// Moves pages out, those whose slots can lie side by side in one call of the store. What cannot be written is still
-    /// resident.
+    /// Moves pages out, those whose slots can lie side by side in one call of the store. What cannot be
+    /// written is still resident.
     ///
-    /// A page is out of the table before it gets a slot, and its slot is free before it returns there: in a file of the buffer's own
-    /// it has one place only, which a reclaiming thread would use too.
+    /// A page is out of the table before it gets a slot, and its slot is free before it returns there: in a
+    /// file of the buffer's own it has one place only, which a reclaiming thread would use too.
     fn move_run_out(&mut self, pages: Range<u64>) {
         let mut leaving = Leaving::new();
         if leaving.try_reserve_exact(PAGES_MAX).is_err() {
@@ -341,8 +348,8 @@ impl Pager {
         self.pool.disk.quota().serve_if_waiting();
     }
 
-    /// Writes pages to their slots, which lie side by side, and recycles their frames. Those that were not written return to the
-    /// table.
+    /// Writes pages to their slots, which lie side by side, and recycles their frames. Those that were not
+    /// written return to the table.
     fn write_leaving(&mut self, leaving: &mut Leaving) {
         let Some((_, _, first)) = leaving.first() else { return };
         let offset = first.offset;

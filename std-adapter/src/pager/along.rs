@@ -1,14 +1,15 @@
-//! Pages that are moved for a sequential pass, which goes on meanwhile: into memory before a reader comes to them, and out of it once
-//! a writer has filled them.
+//! Pages that are moved for a sequential pass, which goes on meanwhile: into memory before a reader comes to
+//! them, and out of it once a writer has filled them.
 //!
-//! A job that has the buffer lets its loop do nothing until it has ended. So one thread copied while the other waited, and a pass took
-//! as long as both: 64 KiB that were read took 17 µs, of which the loop's copy was 5.
+//! A job that has the buffer lets its loop do nothing until it has ended. So one thread copied
+//! while the other waited, and a pass took as long as both: 64 KiB that were read took 17 µs, of
+//! which the loop's copy was 5.
 //!
 //! Promises:
 //!
 //! - What is begun and taken in here reaches no store: the job does.
-//! - Pages that come are spilled until they are taken in, and their slots have the same bytes all the while: the caller changes
-//!   nothing that is spilled before that. Pages that go are in transit.
+//! - Pages that come are spilled until they are taken in, and their slots have the same bytes all the while:
+//!   the caller changes nothing that is spilled before that. Pages that go are in transit.
 //! - It is only for speed. What is refused or fails is left to the operation that needs it.
 //! - No page goes while there is memory to spare.
 //!
@@ -62,8 +63,9 @@ impl Coming {
 }
 
 impl Pager {
-    /// The spilled pages from `from` on that a pass, which is at page `index` now, comes to soon, with frames for them: those of clean pages that it
-    /// has left, and while memory is not short spare ones. `None` if there are too few, or checksums are to be compared.
+    /// The spilled pages from `from` on that a pass, which is at page `index` now, comes to soon, with frames
+    /// for them: those of clean pages that it has left, and while memory is not short spare ones. `None` if
+    /// there are too few, or checksums are to be compared.
     pub(crate) fn let_come(&mut self, index: u64, from: u64) -> Option<Coming> {
         if self.own_table.is_none() || self.has_sums() || self.check().is_err() {
             return None;
@@ -97,8 +99,8 @@ impl Pager {
         coming
     }
 
-    /// Those of `pages` that are spilled, up to the first that is not, with frames: those of `clean` pages, the last of them first, which
-    /// is still in the processor's cache; and then spare ones.
+    /// Those of `pages` that are spilled, up to the first that is not, with frames: those of `clean` pages,
+    /// the last of them first, which is still in the processor's cache; and then spare ones.
     fn find_coming(&mut self, pages: Range<u64>, mut clean: Vec<u64>) -> Option<Coming> {
         let mut coming = Coming {
             pool: Arc::clone(&self.pool),
@@ -123,8 +125,9 @@ impl Pager {
         Some(coming).filter(|coming| !coming.pages.is_empty())
     }
 
-    /// Pages that a pass of writing, which is at `position` in page `index` now, has filled: they are in transit then. `None` if there are
-    /// too few; or if memory is not short, or those before them are there still, since then a job has found memory of others.
+    /// Pages that a pass of writing, which is at `position` in page `index` now, has filled: they are in
+    /// transit then. `None` if there are too few; or if memory is not short, or those before them are there
+    /// still, since then a job has found memory of others.
     pub(crate) fn let_go(&mut self, index: u64, position: u64) -> Option<Departure> {
         let is_pass = self.goes_on_at(position);
         if self.own_table.is_none() || self.base().is_some() || !is_pass || self.check().is_err() {
@@ -164,8 +167,8 @@ impl Pager {
         self.end_operation();
     }
 
-    /// Takes pages in that have come, and gives the frames of the others back. They are loaded again by what needs them, which then
-    /// gets the error.
+    /// Takes pages in that have come, and gives the frames of the others back. They are loaded again by what
+    /// needs them, which then gets the error.
     pub(crate) fn take_in(&mut self, coming: Coming) {
         if self.check().is_err() {
             return std::mem::forget(coming); // in a forked process: its frames are lost

@@ -1,17 +1,21 @@
-//! What a buffer shares with its clones: content that nobody writes any more, and which of it the buffer still sees.
+//! What a buffer shares with its clones: content that nobody writes any more, and which of it
+//! the buffer still sees.
 //!
-//! When a buffer is cloned, its pages become a *source*, complete content with a table of its own, and both buffers begin again
-//! with empty tables over it. A hole of such a table, before the end of the *base*, is what the source has there; a page that is
-//! not a hole hides the source. So a clone moves and copies nothing, the pool takes the source's memory as any other buffer's, and
-//! the first write to a page copies that page. References counted for each page and slot would need a table copied for each
-//! clone, and pages that neither owner's reclaim may take.
+//! When a buffer is cloned, its pages become a *source*, complete content with a table of its own, and both
+//! buffers begin again with empty tables over it. A hole of such a table, before the end of the *base*, is
+//! what the source has there; a page that is not a hole hides the source. So a clone moves and copies
+//! nothing, the pool takes the source's memory as any other buffer's, and the first write to a page copies
+//! that page. References counted for each page and slot would need a table copied for each clone, and pages
+//! that neither owner's reclaim may take.
 //!
-//! A buffer that was written to since its last clone becomes a source again. Sources have no base themselves: [`Layers`] say
-//! for each range of bytes which source has it. So a read asks one source, however many clones there were before.
+//! A buffer that was written to since its last clone becomes a source again. Sources have no base
+//! themselves: [`Layers`] say for each range of bytes which source has it. So a read asks one source,
+//! however many clones there were before.
 //!
 //! Promises:
 //!
-//! - No source changes but by freeing what nobody sees: a buffer frees the pages of a source that it alone has, and that it hides.
+//! - No source changes but by freeing what nobody sees: a buffer frees the pages of a source that it alone
+//!   has, and that it hides.
 //! - Layers have at most as many runs as there are pages, and a source that no run names is freed.
 //! - Nothing here allocates without asking.
 //!
@@ -34,7 +38,8 @@ pub(crate) trait Source: Debug + Send + Sync {
     /// Frees the pages that lie in `range`, which nobody reads any more.
     fn discard(&self, range: Range<u64>);
 
-    /// Evicts a page to make room for a frame of `bytes` in `pool`, for one buffer, if this has pages of that. Returns whether it did.
+    /// Evicts a page to make room for a frame of `bytes` in `pool`, for one buffer, if this has pages of
+    /// that. Returns whether it did.
     fn make_room(&self, bytes: usize, pool: &PoolState) -> bool;
 
     /// Checks the invariants of the content.
@@ -211,7 +216,8 @@ impl Base {
         }
     }
 
-    /// Frees what sources have that only these layers name, and that no run shows. Not without memory to find out.
+    /// Frees what sources have that only these layers name, and that no run shows. Not without memory to find
+    /// out.
     pub(crate) fn free_unseen(&mut self) {
         let len = self.len;
         let Some(layers) = Arc::get_mut(&mut self.layers) else { return };

@@ -54,7 +54,8 @@ impl Pager {
         if self.has_sums() { self.table(|table| table.sums.covered(index)).max(end) } else { end }
     }
 
-    /// Makes sure that the sums of `len` bytes at `offset` can be noted. Returns false if there is no memory for that.
+    /// Makes sure that the sums of `len` bytes at `offset` can be noted. Returns false if there
+    /// is no memory for that.
     fn reserve_sums(&mut self, offset: u64, len: usize) -> bool {
         let mut done = 0;
         while done < len {
@@ -291,7 +292,8 @@ impl Pager {
 
     // ---- exporting
 
-    /// The first spilled page from `from` on whose sums cover more than its content: index, slot offset and bytes of content.
+    /// The first spilled page from `from` on whose sums cover more than its content: index, slot offset
+    /// and bytes of content.
     fn next_covered_past_content(&mut self, from: u64) -> Option<(u64, u64, usize)> {
         self.table(|table| table.next_spilled(from, |index, end| table.sums.covered(index) > end))
             .map(|(index, slot, end)| (index, slot.offset, end))

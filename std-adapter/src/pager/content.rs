@@ -2,21 +2,24 @@
 //!
 //! Promises:
 //!
-//! - What one handle reads never moves another's position, nor its window, nor shows in its errors. A load that failed in
-//!   one is tried again by the next.
-//! - The lock is held while few bytes are copied and pages change their state, and not while many are copied, a whole page
-//!   is read from the store, or a long read goes past the frames; with checksums it is held for reads of the store too.
+//! - What one handle reads never moves another's position, nor its window, nor shows in its errors. A load
+//!   that failed in one is tried again by the next.
+//! - The lock is held while few bytes are copied and pages change their state, and not while many are copied,
+//!   a whole page is read from the store, or a long read goes past the frames; with checksums it is held for
+//!   reads of the store too.
 //! - A page that several readers miss at once is read from the store once.
 //! - I4: the bytes that a read returns never depend on where they were.
 //! - Foreign code never runs with the lock held, but for the store.
 //!
 //! # Why a slot can be read without the lock
 //!
-//! A page that is complete is not written to any more. So once it is spilled it has all its bytes in its slot, and keeps
-//! that slot: a load leaves it with the page, an eviction finds the page clean, and it is freed with the content, or when every
-//! reader has consumed it. The page that content is appended to is read with the lock held.
+//! A page that is complete is not written to any more. So once it is spilled it has all its bytes in its
+//! slot, and keeps that slot: a load leaves it with the page, an eviction finds the page clean, and it is
+//! freed with the content, or when every reader has consumed it. The page that content is appended to is
+//! read with the lock held.
 //!
-//! Held by: `tests/tests/frozen.rs`, `tests/tests/spool.rs`, `tests/tests/reader_faults/`, `std-adapter/src/models/content.rs` (loom).
+//! Held by: `tests/tests/frozen.rs`, `tests/tests/spool.rs`, `tests/tests/reader_faults/`,
+//! `std-adapter/src/models/content.rs` (loom).
 
 use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
@@ -84,7 +87,8 @@ pub(crate) struct State {
     pub(crate) lent: LentPages,
 }
 
-/// Bytes that are copied from a page without the lock, from here on: fewer take no longer than it takes to share the page.
+/// Bytes that are copied from a page without the lock, from here on: fewer take no longer than it
+/// takes to share the page.
 const COPIED_ALONE_MIN: usize = 4 << 10;
 
 /// What a read has to do next.
@@ -110,8 +114,8 @@ impl State {
         self.load_waiters = 0;
     }
 
-    /// Reads from the page of `offset`, or says how to. `buf` is not empty and ends before the end of the content. There
-    /// are so many `readers`.
+    /// Reads from the page of `offset`, or says how to. `buf` is not empty and ends before the end of the
+    /// content. There are so many `readers`.
     fn step(&mut self, offset: u64, buf: &mut [u8], readers: usize) -> Result<Step, SpillError> {
         self.check_kept(offset)?;
         let want =
@@ -224,8 +228,9 @@ impl Pager {
         }
     }
 
-    /// A frame for a spilled page that several readers need: of memory that is to spare, of a page that all of them have
-    /// finished, of memory within the share, and else of the coldest of a sample of this content's pages.
+    /// A frame for a spilled page that several readers need: of memory that is to spare, of a page that
+    /// all of them have finished, of memory within the share, and else of the coldest of a sample of
+    /// this content's pages.
     #[cfg(any(feature = "bytes", feature = "tokio"))]
     pub(crate) fn frame_to_share(&mut self, end: usize, finished: &mut FinishedPages) -> Option<Frame> {
         self.spare_to_share(end).or_else(|| self.frame_of_others(end, finished))
@@ -300,7 +305,8 @@ impl Content {
         is_whole.unwrap_or_default()
     }
 
-    /// The content for its last handle, to be written to again, which has asked whether it [is whole](Content::is_whole).
+    /// The content for its last handle, to be written to again, which has asked whether it [is
+    /// whole](Content::is_whole).
     pub(crate) fn into_pager(self) -> Pager {
         self.state.into_inner().expect("a lost state is not whole").pager
     }
@@ -339,8 +345,8 @@ impl Content {
         self.state.is_inherited()
     }
 
-    /// As [`locked`](Content::locked). On a thread that must not wait for a store, an error if another holds the lock for longer
-    /// than a copy takes.
+    /// As [`locked`](Content::locked). On a thread that must not wait for a store, an error if another holds
+    /// the lock for longer than a copy takes.
     pub(crate) fn locked_unless_busy<R>(
         &self,
         offset: u64,
@@ -376,8 +382,8 @@ impl Content {
         self.readers.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Fills `buf` from `offset` on, as far as the content reaches. Bytes that were read before an error are returned;
-    /// the next call fails with it, if it still occurs.
+    /// Fills `buf` from `offset` on, as far as the content reaches. Bytes that were read before an error are
+    /// returned; the next call fails with it, if it still occurs.
     pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let want = buf.len().min(usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX));
         let mut done = 0;
@@ -468,8 +474,8 @@ impl Content {
         self.with_pager(|pager| pager.next_data(from))?
     }
 
-    /// Makes room for a frame of `bytes` in a pool for one buffer, whose pages nobody else can take: evicts the coldest of
-    /// a sample. Returns whether it did.
+    /// Makes room for a frame of `bytes` in a pool for one buffer, whose pages nobody else can take: evicts
+    /// the coldest of a sample. Returns whether it did.
     pub(crate) fn make_room(&self, bytes: usize) -> bool {
         let made = self.locked_unless_busy(0, |state| {
             let pager = &mut state.pager;

@@ -30,8 +30,8 @@ enum Residence {
 }
 
 impl Content {
-    /// Lends the `len` bytes at `offset`, of which there are some, and which end before the end of the content. `None` if they are to
-    /// be copied.
+    /// Lends the `len` bytes at `offset`, of which there are some, and which end before the end of the
+    /// content. `None` if they are to be copied.
     pub(crate) fn lend_part(&self, offset: u64, len: usize) -> Result<Option<LentPart>, SpillError> {
         let at = low_bits(offset, self.pool.page_size.trailing_zeros());
         if len > self.pool.page_size - at {
@@ -41,8 +41,8 @@ impl Content {
         Ok(page.map(|page| LentPart::new(page, at, len)))
     }
 
-    /// Lends the page of `offset` for `len` bytes there, which lie in it and end before the end of the content. `None` if they
-    /// are to be copied.
+    /// Lends the page of `offset` for `len` bytes there, which lie in it and end before the end of the
+    /// content. `None` if they are to be copied.
     fn lend(&self, offset: u64, len: usize) -> Result<Option<Arc<LentPage>>, SpillError> {
         let lent = self.locked_unless_busy(offset, |state| state.lend(offset, len))??;
         if lent.is_some() || !self.load_page(offset)? {
@@ -51,7 +51,8 @@ impl Content {
         self.locked_unless_busy(offset, |state| state.lend(offset, len))?
     }
 
-    /// Brings the page of `offset` to memory if it is spilled and there is a frame for it. Returns whether it is there.
+    /// Brings the page of `offset` to memory if it is spilled and there is a frame for it. Returns
+    /// whether it is there.
     pub(crate) fn load_page(&self, offset: u64) -> Result<bool, SpillError> {
         loop {
             match self.locked_unless_busy(offset, |state| state.residence(offset))?? {

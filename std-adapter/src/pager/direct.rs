@@ -47,9 +47,9 @@ impl Pager {
         self.read_spilled(IoPath::Direct, offset, start, &mut buf[..len])
     }
 
-    /// Where in the store the content at `offset` is, and how many of the next `most` bytes of content lie there one after
-    /// another: those of its page, and of the pages after it while their slots are adjacent. None if the page is not spilled, or
-    /// its content ends before.
+    /// Where in the store the content at `offset` is, and how many of the next `most` bytes of content lie
+    /// there one after another: those of its page, and of the pages after it while their slots are adjacent.
+    /// None if the page is not spilled, or its content ends before.
     pub(crate) fn run_in_store(&mut self, offset: u64, most: usize) -> (u64, usize) {
         let page = self.pool.page_size;
         let span = self.span(offset, most);
@@ -181,8 +181,9 @@ impl Pager {
         }
     }
 
-    /// Enters in the table what was written, and frees the slots that were allocated but not reached. Returns how much was
-    /// accepted: not what was written of a page that has more bytes in the base, and stays there.
+    /// Enters in the table what was written, and frees the slots that were allocated but not
+    /// reached. Returns how much was accepted: not what was written of a page that has more bytes in
+    /// the base, and stays there.
     pub(crate) fn settle_run(&mut self, run: &Run, offset: u64, written: usize) -> usize {
         let mut at = self.span(offset, 0).at;
         let (mut left, mut settled, mut pages) = (written, 0, 0);
@@ -201,8 +202,8 @@ impl Pager {
         settled
     }
 
-    /// Enters in the table that `written` of page `index` is in `slot`, and returns how many bytes were accepted. If that is none, frees
-    /// a slot that was allocated for it.
+    /// Enters in the table that `written` of page `index` is in `slot`, and returns how many bytes were
+    /// accepted. If that is none, frees a slot that was allocated for it.
     fn settle_page(&mut self, index: u64, slot: Slot, is_fresh: bool, written: Range<usize>) -> usize {
         if written.is_empty() || is_fresh && self.base_bytes(index) > written.end {
             if is_fresh {

@@ -3,8 +3,8 @@
 //! Promises:
 //!
 //! - A buffer whose own file can become the target is not copied, except for what is in memory.
-//! - Otherwise what is spilled is copied by the store itself if it can, as a temp file does by the kernel: pages whose slots are
-//!   adjacent in one call. What it refuses, and what is in memory, is read and written.
+//! - Otherwise what is spilled is copied by the store itself if it can, as a temp file does by the kernel:
+//!   pages whose slots are adjacent in one call. What it refuses, and what is in memory, is read and written.
 //! - Blocks of free slots make no copy fail: see [`Backing::with_room`].
 //! - With checksums, no content that does not match its sum becomes a file (I9).
 //! - On an error the buffer is whole (I3). Holes are not written.
@@ -39,7 +39,8 @@ pub(crate) fn target(path: &Path, source: io::Error) -> SpillError {
     SpillError::Target { path: PathBuf::from(path), source }
 }
 
-/// Moves the position of `file`, which is `name` in errors. A file system limits positions, and a buffer does not.
+/// Moves the position of `file`, which is `name` in errors. A file system limits positions,
+/// and a buffer does not.
 pub(crate) fn seek_to(mut file: &File, position: u64, name: &Path) -> Result<(), SpillError> {
     // Whatever the system says of it: Windows has no kind of error for that.
     let kind = |source: &io::Error| match i64::try_from(position) {
@@ -60,8 +61,8 @@ struct InvalidPosition {
 }
 
 impl Pager {
-    /// Completes the buffer's own file, if it has one, and commits it in place of `target_file`, positioned at
-    /// `position`. `None` if the buffer has no own file or it cannot be used; the caller copies then.
+    /// Completes the buffer's own file, if it has one, and commits it in place of `target_file`, positioned
+    /// at `position`. `None` if the buffer has no own file or it cannot be used; the caller copies then.
     pub(crate) fn put_own_file(
         &mut self,
         target_file: &AtomicFile,
@@ -128,8 +129,8 @@ impl Pager {
     /// Calls `f` with the content of all pages that are not holes, in order and in pieces, and with the
     /// position of each piece. Stops at the first error. Moves no page.
     ///
-    /// What the store can copy to the file `by_store` itself, at its position in the content, it copies, and `f` is not called with
-    /// that.
+    /// What the store can copy to the file `by_store` itself, at its position in the content, it copies, and
+    /// `f` is not called with that.
     fn for_each_piece(
         &mut self,
         by_store: Option<&File>,
@@ -182,8 +183,8 @@ impl Pager {
         Ok(())
     }
 
-    /// Lets the store copy what is spilled at `at`, and at most `left` bytes, to the same place in `file`. Returns how many bytes,
-    /// and whether it has refused none. No bytes are there if the page is in memory.
+    /// Lets the store copy what is spilled at `at`, and at most `left` bytes, to the same place in `file`.
+    /// Returns how many bytes, and whether it has refused none. No bytes are there if the page is in memory.
     fn copy_run(&mut self, at: u64, left: usize, file: &File) -> (usize, bool) {
         // Of a page that is lost in transit, the copy through memory says so.
         let _ = self.pin_settled(at >> self.pool.page_size.trailing_zeros());
@@ -195,8 +196,8 @@ impl Pager {
 }
 
 impl Content {
-    /// Writes the bytes of `range` to `file`, which is empty, from 0 on, and sets its length. `name` is its path in errors.
-    /// Holes are not written, and other handles read on meanwhile.
+    /// Writes the bytes of `range` to `file`, which is empty, from 0 on, and sets its length. `name` is its
+    /// path in errors. Holes are not written, and other handles read on meanwhile.
     pub(crate) fn copy_range_to(
         &self,
         range: Range<u64>,
@@ -229,8 +230,8 @@ impl Content {
         Ok(())
     }
 
-    /// Lets the store copy what is spilled at `from`, and at most `most` bytes, to `at` in `file`. Returns how many bytes, and
-    /// whether it has refused none. No bytes are there if the page is in memory.
+    /// Lets the store copy what is spilled at `from`, and at most `most` bytes, to `at` in `file`. Returns
+    /// how many bytes, and whether it has refused none. No bytes are there if the page is in memory.
     fn copy_run(&self, from: u64, most: usize, file: &File, at: u64) -> (usize, bool) {
         let run = self.locked(|state| {
             // What is checked passes through memory.

@@ -1,9 +1,10 @@
-//! What stands between the writer of a spool and its readers, beside the content: how it ended, which readers wait, and what
-//! all have consumed.
+//! What stands between the writer of a spool and its readers, beside the content: how it ended, which readers
+//! wait, and what all have consumed.
 //!
 //! Promises:
 //!
-//! - No reader waits for ever: one that waits is woken by the next bytes, by the end, and by the drop of the writer.
+//! - No reader waits for ever: one that waits is woken by the next bytes, by the end, and by the
+//!   drop of the writer.
 //! - While no reader waits, a write costs a fence and a load here.
 //! - Bytes count as consumed only when every reader has said that it reads once, and the slowest of them is
 //!   past them.
@@ -11,8 +12,9 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! A reader counts itself among those that wait, passes a full fence, and only then looks at the length. The writer stores the
-//! length, passes a full fence, and reads the count. So at least one of the two sees the other's store.
+//! A reader counts itself among those that wait, passes a full fence, and only then looks at the length.
+//! The writer stores the length, passes a full fence, and reads the count. So at least one of the two
+//! sees the other's store.
 //!
 //! Held by: `tests/tests/spool.rs`, `std-adapter/src/models/spool.rs` (loom).
 
@@ -77,8 +79,8 @@ impl Feed {
         Ok(self.state.lock()?.end.clone())
     }
 
-    /// A number for a new reader, which has consumed what lies before `consumed` if that is some; and the first position that it can
-    /// read, whatever is about to be freed, and that is kept for it.
+    /// A number for a new reader, which has consumed what lies before `consumed` if that is some; and the
+    /// first position that it can read, whatever is about to be freed, and that is kept for it.
     pub(crate) fn enter(&self, consumed: Option<u64>) -> (u64, u64) {
         // Number 0 is nobody's.
         let Ok(mut state) = self.state.lock() else { return (0, 0) };
@@ -155,8 +157,8 @@ impl Feed {
         }
     }
 
-    /// Blocks while `content` ends at `position` and may grow. Returns false if the deadline has passed before. An error in a
-    /// forked process, where nobody writes.
+    /// Blocks while `content` ends at `position` and may grow. Returns false if the deadline has passed
+    /// before. An error in a forked process, where nobody writes.
     pub(crate) fn wait(
         &self,
         content: &Content,
@@ -204,7 +206,8 @@ impl Feed {
 }
 
 impl State {
-    /// Takes the wakers of readers from number `from` on. Returns the number to go on with, if there was no room for more.
+    /// Takes the wakers of readers from number `from` on. Returns the number to go on with, if there
+    /// was no room for more.
     fn take_wakers(&mut self, from: u64, wakers: &mut Wakers) -> Option<u64> {
         for (number, mark) in self.readers.range_mut(from..) {
             if wakers.is_full() {

@@ -1,11 +1,12 @@
-//! Which pages every reader of a content has read to their ends: the first to make way for another. And whether readers come to
-//! the same pages at all.
+//! Which pages every reader of a content has read to their ends: the first to make way for another. And
+//! whether readers come to the same pages at all.
 //!
-//! Readers that go along together need a page at the same time, and none of them again. Their next page then gets the frame
-//! that they have just left, which is still in the processor's cache: by any other, 64 KiB took 11 µs to come in, and 4 by this.
+//! Readers that go along together need a page at the same time, and none of them again. Their next page then
+//! gets the frame that they have just left, which is still in the processor's cache: by any other, 64 KiB
+//! took 11 µs to come in, and 4 by this.
 //!
-//! A reader that no other follows closely reads past the frames: a frame for each page, which leaves before another reader comes, would
-//! cost it a second copy of all bytes.
+//! A reader that no other follows closely reads past the frames: a frame for each page, which leaves before
+//! another reader comes, would cost it a second copy of all bytes.
 //!
 //! Promise: it is a hint, of bounded length. A page that is read again was only chosen badly.
 //!
@@ -17,10 +18,12 @@ use std::collections::VecDeque;
 /// Pages that are remembered, of each kind.
 const PAGES_MAX: usize = 1 << 12;
 
-/// Pages that were to get a frame for several readers, and that no second one came to, after which pages get none.
+/// Pages that were to get a frame for several readers, and that no second one came to, after
+/// which pages get none.
 const UNSHARED_MAX: u8 = 32;
 
-/// Of pages that get no frame, each of so many gets one all the same: readers may go along together from now on.
+/// Of pages that get no frame, each of so many gets one all the same: readers may go along
+/// together from now on.
 const PROBED: u8 = 16;
 
 #[derive(Debug, Default)]
@@ -31,7 +34,8 @@ pub(crate) struct FinishedPages {
     count: usize,
     /// Pages that all readers have left, in that order.
     finished: VecDeque<u64>,
-    /// Pages that were to get a frame, less two for each that a reader came to after another. From 0 to [`UNSHARED_MAX`].
+    /// Pages that were to get a frame, less two for each that a reader came to after another. From 0
+    /// to [`UNSHARED_MAX`].
     unshared: u8,
     /// Pages that got none since the last of [`PROBED`].
     unprobed: u8,
@@ -61,7 +65,8 @@ impl FinishedPages {
         }
     }
 
-    /// Counts a page of the store that several readers need, and says whether it is to have a frame that is not to spare.
+    /// Counts a page of the store that several readers need, and says whether it is to have a frame
+    /// that is not to spare.
     pub(crate) fn grant_frame(&mut self) -> bool {
         if self.unshared < UNSHARED_MAX {
             self.unshared += 1;

@@ -2,7 +2,8 @@
 //!
 //! Promises:
 //!
-//! - What was appended is there for every reader, whatever part of it lies in the [`tail`](crate::pager::tail).
+//! - What was appended is there for every reader, whatever part of it lies in the
+//!   [`tail`](crate::pager::tail).
 //! - A writer that waits for room holds no lock.
 //! - What all readers have consumed is freed at once, or by the thread that has the lock, when it lets go. No
 //!   reader waits for that on an event loop, and nothing is forgotten, since a writer may wait for the room.
@@ -33,8 +34,8 @@ use crate::pager::waiting::{Blockage, Tried, Wait};
 use crate::sync::{Ordering, fences};
 
 impl Content {
-    /// Appends `data`, and returns how much was taken: at least one byte, unless there are none. Waits for room as the
-    /// policy says, without the lock. The tail must be empty.
+    /// Appends `data`, and returns how much was taken: at least one byte, unless there are none. Waits for
+    /// room as the policy says, without the lock. The tail must be empty.
     pub(crate) fn append(&self, data: &[u8]) -> Result<usize, SpillError> {
         let mut state = self.state()?;
         let mut end = state.pager.len;
@@ -135,8 +136,8 @@ impl State {
 /// For the async writer. Its ticket is with the pager only while the lock is held.
 #[cfg(feature = "tokio")]
 impl Content {
-    /// Appends what there is room for in memory. `None` if that is nothing, if the lock is busy, or if the content holds more than its
-    /// share of a lowered limit, unless it `has_paid`. The tail must be empty.
+    /// Appends what there is room for in memory. `None` if that is nothing, if the lock is busy, or if the
+    /// content holds more than its share of a lowered limit, unless it `has_paid`. The tail must be empty.
     pub(crate) fn append_inline(
         &self,
         data: &[u8],
@@ -171,7 +172,8 @@ impl Content {
         Ok(taken)
     }
 
-    /// Moves the tail into the pages, and what is above a lowered limit out of memory. Does not wait for room on the disk.
+    /// Moves the tail into the pages, and what is above a lowered limit out of memory. Does not wait
+    /// for room on the disk.
     pub(crate) fn settle(
         &self,
         wait: &mut Option<Wait>,
@@ -203,8 +205,9 @@ impl Content {
         }
     }
 
-    /// Makes room in memory for an append of `len` bytes; or, if it gets no frame or is to be `beside` the pages, looks how far those would
-    /// find room on the disk. Returns where the room for the tail ends. The tail must be empty.
+    /// Makes room in memory for an append of `len` bytes; or, if it gets no frame or is to be `beside` the
+    /// pages, looks how far those would find room on the disk. Returns where the room for the tail ends.
+    /// The tail must be empty.
     pub(crate) fn prepare_append(
         &self,
         len: usize,

@@ -2,11 +2,12 @@
 //!
 //! Promises:
 //!
-//! - What gets a frame is read into that. What goes to the disk is copied there by the store, if it can: a temp file lets the
-//!   kernel do it.
+//! - What gets a frame is read into that. What goes to the disk is copied there by the store, if it can: a
+//!   temp file lets the kernel do it.
 //! - I3: what was counted as taken is in its place. Nothing else has changed.
-//! - No step waits for room, and none is needed: for what has no such way, a piece is read and written as any other. So are pages that
-//!   are in memory already, less than half a page, and whatever gets checksums on its way to the disk.
+//! - No step waits for room, and none is needed: for what has no such way, a piece is read and written as any
+//!   other. So are pages that are in memory already, less than half a page, and whatever gets checksums on
+//!   its way to the disk.
 //!
 //! Held by: `tests/tests/kernel_copies.rs`.
 
@@ -51,8 +52,8 @@ impl Import<'_> {
 }
 
 impl Pager {
-    /// Takes bytes of a file as the content at `offset`, which is not past the end, and returns how many. None if they are to be
-    /// read and written, or the file has no more.
+    /// Takes bytes of a file as the content at `offset`, which is not past the end, and returns how many.
+    /// None if they are to be read and written, or the file has no more.
     pub(crate) fn import(&mut self, offset: u64, import: &mut Import<'_>) -> io::Result<usize> {
         // The last position is none that a byte can have.
         let most = usize::try_from(import.left.min(u64::MAX - offset)).unwrap_or(usize::MAX);

@@ -2,9 +2,10 @@
 //!
 //! Promises:
 //!
-//! - No call here reaches the store, waits for one that works for another thread, or takes a page from another buffer.
-//! - An operation that needs the store has changed nothing, and says so. [`ahead`](crate::pager::ahead) then does, off the loop, what
-//!   lets it succeed.
+//! - No call here reaches the store, waits for one that works for another thread, or takes a page
+//!   from another buffer.
+//! - An operation that needs the store has changed nothing, and says so. [`ahead`](crate::pager::ahead) then
+//!   does, off the loop, what lets it succeed.
 //! - A write takes what there is room for, also if that is less than it was given.
 //!
 //! Held by: `tests/tests/async_buffer/`.
@@ -40,7 +41,8 @@ impl Pager {
         Some(read)
     }
 
-    /// Prepares bytes at `offset` for [`lent_inline`](Pager::lent_inline), and returns how many. `None` if they are not in memory.
+    /// Prepares bytes at `offset` for [`lent_inline`](Pager::lent_inline), and returns how many. `None` if
+    /// they are not in memory.
     pub(crate) fn lend_inline(&mut self, offset: u64) -> Option<Result<usize, SpillError>> {
         self.inline(offset, |pager| pager.lend_chunk(offset).map(<[u8]>::len))
     }
@@ -65,7 +67,8 @@ impl Pager {
         result
     }
 
-    /// Whether this buffer holds more than its share of a memory limit that was lowered: it has pages to evict.
+    /// Whether this buffer holds more than its share of a memory limit that was lowered: it has pages to
+    /// evict.
     pub(crate) fn owes_memory(&self) -> bool {
         self.own_table.is_some()
             && self.pool.frames.is_over()

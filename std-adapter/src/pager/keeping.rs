@@ -2,12 +2,15 @@
 //!
 //! Promises:
 //!
-//! - Whole pages are kept where nothing lies yet: what would be hidden is overwritten by a copy, as by any write.
-//! - I2: what is kept is charged before, with all that its owner is known to keep from the allocator beside it. Where there is no
-//!   room below the limit for that, nothing is kept: no page makes way for it.
-//! - A page that is kept is dirty, and leaves memory like any other. One that is written to is copied to a frame first.
+//! - Whole pages are kept where nothing lies yet: what would be hidden is overwritten by a
+//!   copy, as by any write.
+//! - I2: what is kept is charged before, with all that its owner is known to keep from the allocator beside
+//!   it. Where there is no room below the limit for that, nothing is kept: no page makes way for it.
+//! - A page that is kept is dirty, and leaves memory like any other. One that is written to is
+//!   copied to a frame first.
 //!
-//! Held by: `tests/tests/given_bytes/`, `tests/tests/spill_model.rs`, `std-adapter/src/models/given.rs` (loom).
+//! Held by: `tests/tests/given_bytes/`, `tests/tests/spill_model.rs`,
+//! `std-adapter/src/models/given.rs` (loom).
 
 use crate::memory::given::{Given, GivenPage, Owner};
 use crate::pager::state::Pager;
@@ -15,25 +18,29 @@ use crate::pages::page::{Location, Page};
 use crate::pages::resident::Resident;
 use crate::sync::Arc;
 
-/// What is kept is at least what is charged for it, divided by this. For less, the memory that a copy would free is worth more.
+/// What is kept is at least what is charged for it, divided by this. For less, the memory that a copy
+/// would free is worth more.
 const CHARGED_FOR_EACH_MAX: u64 = 2;
 
-/// A single page is kept from this length on. To keep one takes 0.9 µs with its drop; to copy one of 4 KiB takes 0.3, and two of them
-/// as long as to keep them.
+/// A single page is kept from this length on. To keep one takes 0.9 µs with its drop; to copy one of 4 KiB
+/// takes 0.3, and two of them as long as to keep them.
 const SINGLE_PAGE_MIN: usize = 16 << 10;
 
-/// The memory limit of a pool, divided by this, is the most that is kept in one piece: no part of it comes free alone.
+/// The memory limit of a pool, divided by this, is the most that is kept in one piece: no part of
+/// it comes free alone.
 const LIMIT_DIVISOR: u64 = 4;
 
-/// What was given, of which the first `len` bytes from where it was to be kept from are content now. None may be.
+/// What was given, of which the first `len` bytes from where it was to be kept from are
+/// content now. None may be.
 pub(crate) struct Kept {
     pub(crate) given: Arc<Given>,
     pub(crate) len: usize,
 }
 
 impl Pager {
-    /// Takes whole pages of what `owner` has from `from` on as the content at `offset`, which begins a page. That keeps `pinned`
-    /// bytes of memory. Returns the owner if there is none to take, or it is cheaper to copy them.
+    /// Takes whole pages of what `owner` has from `from` on as the content at `offset`, which begins a
+    /// page. That keeps `pinned` bytes of memory. Returns the owner if there is none to take, or it is
+    /// cheaper to copy them.
     pub(crate) fn keep(
         &mut self,
         offset: u64,
@@ -98,8 +105,8 @@ impl Pager {
         given
     }
 
-    /// Makes `pages` pages of `given`, which begin at `from` there, the content of the holes from `first` on, while there is memory to
-    /// note them. Returns their bytes.
+    /// Makes `pages` pages of `given`, which begin at `from` there, the content of the holes from `first` on,
+    /// while there is memory to note them. Returns their bytes.
     fn put_given(&mut self, given: &Arc<Given>, first: u64, from: usize, pages: usize) -> usize {
         let page = self.pool.page_size;
         let Ok(len) = u32::try_from(page) else { return 0 };

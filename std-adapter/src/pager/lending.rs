@@ -5,8 +5,8 @@
 //! - While the window is lent, it is out of the table, so its frame is not reclaimed.
 //! - Every operation that uses the table beyond the window ends the loan first.
 //! - A loan never needs room on the disk.
-//! - What is lent again, with nothing in between, is what was lent before: a caller may have counted on it. Only a memory limit
-//!   that was lowered meanwhile comes first.
+//! - What is lent again, with nothing in between, is what was lent before: a caller may have counted on it.
+//!   Only a memory limit that was lowered meanwhile comes first.
 //! - What was lent while the memory limit was lowered leaves at the end of the loan.
 //!
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`,

@@ -1,13 +1,15 @@
-//! Pages of shared content that are lent outside the pool, for as long as the receiver keeps them, on whatever thread.
+//! Pages of shared content that are lent outside the pool, for as long as the receiver keeps
+//! them, on whatever thread.
 //!
 //! Promises:
 //!
-//! - A page that is lent is counted once, from the first loan to the last, and stays charged to the pool, though the content
-//!   may be gone.
+//! - A page that is lent is counted once, from the first loan to the last, and stays charged to the pool,
+//!   though the content may be gone.
 //! - Past a share of the memory limit, and where a loan would hold much for few bytes, copies are handed out.
 //! - Given memory is counted as a whole, and once, while any page of it is lent.
-//! - The end of a loan does no I/O, and keeps neither the pool nor its file open: it refers to the memory, its budget, and those that
-//!   wait for it. It calls them, and the owner of given memory, with nothing locked.
+//! - The end of a loan does no I/O, and keeps neither the pool nor its file open: it refers to the
+//!   memory, its budget, and those that wait for it. It calls them, and the owner of given memory,
+//!   with nothing locked.
 //!
 //! Held by: `tests/tests/lent_bytes.rs`.
 
@@ -61,8 +63,8 @@ impl Drop for LentPage {
     }
 }
 
-/// Counts `page` in `lent`, unless more than `limit` bytes would be lent then: its frame, or all given memory that it keeps. Returns
-/// whether it did.
+/// Counts `page` in `lent`, unless more than `limit` bytes would be lent then: its frame, or all given memory
+/// that it keeps. Returns whether it did.
 pub(crate) fn begin_loan(page: &Resident, lent: &LentBytes, limit: u64) -> bool {
     match &page.frame {
         PageFrame::Own(frame) => lent.add(frame.capacity() as u64, limit),
@@ -91,8 +93,8 @@ impl LentPages {
         self.pages.get(index)?.upgrade()
     }
 
-    /// Lends `page`, whose frame is counted in `lent` already. `None`, and it is not counted any more, if there is no memory to
-    /// note that.
+    /// Lends `page`, whose frame is counted in `lent` already. `None`, and it is not counted any more, if
+    /// there is no memory to note that.
     pub(crate) fn add(
         &mut self,
         index: u64,
@@ -106,8 +108,8 @@ impl LentPages {
         Some(page)
     }
 
-    /// Forgets two pages that have come back, if they are the next. Called for each that is added, so that no more
-    /// of them are kept than are lent.
+    /// Forgets two pages that have come back, if they are the next. Called for each that is added, so that no
+    /// more of them are kept than are lent.
     fn forget_some(&mut self) {
         let mut next = self.pages.from(self.hand).map(|(index, page)| (index, page.strong_count() == 0));
         let two = [next.next(), next.next()];

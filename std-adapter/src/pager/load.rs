@@ -1,10 +1,10 @@
-//! A spilled page that is read into a frame while nothing keeps it where it is: by a thread that does not have the lock of shared
-//! content, or by a job off the event loop.
+//! A spilled page that is read into a frame while nothing keeps it where it is: by a thread that does not
+//! have the lock of shared content, or by a job off the event loop.
 //!
 //! Promises:
 //!
-//! - The page comes to memory only if it is still spilled to the slot that was read. It may have been freed meanwhile, and the slot be
-//!   another buffer's.
+//! - The page comes to memory only if it is still spilled to the slot that was read. It may have been freed
+//!   meanwhile, and the slot be another buffer's.
 //! - The frame on its way is charged to the buffer.
 //!
 //! Held by: `std-adapter/src/models/spool.rs` (loom), `tests/tests/async_buffer/`.
@@ -26,8 +26,8 @@ pub(crate) struct Load {
 }
 
 impl Pager {
-    /// Ends a load, of which `is_read` says whether the frame has what the slot had. Gives the frame back if the page cannot come to
-    /// memory.
+    /// Ends a load, of which `is_read` says whether the frame has what the slot had. Gives the frame back if
+    /// the page cannot come to memory.
     pub(crate) fn end_load(&mut self, load: Load, is_read: bool) {
         let Load { index, slot, end, frame } = load;
         let can_come = is_read

@@ -75,8 +75,8 @@ impl Pager {
         written == Some(true)
     }
 
-    /// Pins page `index`, waits while it is in transit, and returns where it is then. An error only in a forked process, where
-    /// it stays in transit.
+    /// Pins page `index`, waits while it is in transit, and returns where it is then. An error only in a
+    /// forked process, where it stays in transit.
     pub(crate) fn pin_settled(&mut self, index: u64) -> Result<Pinned, SpillError> {
         let location = self.table(|table| table.pin(index));
         Pinned::new(location).map_or_else(|| self.await_pinned(index), Ok)
@@ -121,8 +121,9 @@ impl Pager {
         Ok(())
     }
 
-    /// Pins the page, counts the access, and returns where the page is and what kind of access it is. The whole call
-    /// moves `want` bytes. An error only if the page is in transit and this thread must not wait for the store, or in a forked process.
+    /// Pins the page, counts the access, and returns where the page is and what kind of access it is. The
+    /// whole call moves `want` bytes. An error only if the page is in transit and this thread must not wait
+    /// for the store, or in a forked process.
     pub(crate) fn access(
         &mut self,
         offset: u64,
@@ -164,8 +165,9 @@ impl Pager {
         done
     }
 
-    /// Ends an operation: unpins its page, and wakes those that wait for what came free. Closes the window while room is
-    /// awaited, so that the next write goes through [`retry_after_waits`](Pager::retry_after_waits).
+    /// Ends an operation: unpins its page, and wakes those that wait for what came free. Closes the window
+    /// while room is awaited, so that the next write goes through
+    /// [`retry_after_waits`](Pager::retry_after_waits).
     pub(crate) fn end_operation(&mut self) {
         let Some(table) = &mut self.own_table else { return };
         table.with(Table::unpin);
@@ -222,8 +224,8 @@ impl ReadMedium for Pager {
     }
 }
 
-/// The pager for the rest of a call that has written bytes already, and so succeeds: what is refused is neither waited for
-/// nor counted.
+/// The pager for the rest of a call that has written bytes already, and so succeeds: what is refused is
+/// neither waited for nor counted.
 pub(crate) struct Rest<'a>(pub(crate) &'a mut Pager);
 
 impl ReadMedium for Rest<'_> {

@@ -2,10 +2,11 @@
 //!
 //! Promises:
 //!
-//! - A page that is written to is brought from the base first, whole, unless the write covers all that the base has of it. A
-//!   write that fails half-way leaves such a page to the base, and counts none of its bytes (I3).
-//! - A page of the base that a pass of small reads comes to is copied to one frame, which is used over and over. Such a copy
-//!   leaves memory without I/O, and no dirty page makes way for it.
+//! - A page that is written to is brought from the base first, whole, unless the write covers all that
+//!   the base has of it. A write that fails half-way leaves such a page to the base, and counts none
+//!   of its bytes (I3).
+//! - A page of the base that a pass of small reads comes to is copied to one frame, which is used over and
+//!   over. Such a copy leaves memory without I/O, and no dirty page makes way for it.
 //! - Without a frame every read works, and every write that the disk has room for.
 //!
 //! A copy has the whole page, as far as the base reaches: so it becomes an ordinary page by being written to.
@@ -38,7 +39,8 @@ impl Pager {
         self.cold_ref()?.base.as_ref()
     }
 
-    /// How many bytes the base has of page `index`, from its beginning on. They are content if the page is a hole.
+    /// How many bytes the base has of page `index`, from its beginning on. They are content if the page is a
+    /// hole.
     #[inline]
     pub(crate) fn base_bytes(&self, index: u64) -> usize {
         let Some(base) = self.base() else { return 0 };
@@ -63,7 +65,8 @@ impl Pager {
         }
     }
 
-    /// Reads at least one byte of `buf`, which is not empty, from `offset` on, which lies before the end of the base.
+    /// Reads at least one byte of `buf`, which is not empty, from `offset` on, which lies before
+    /// the end of the base.
     pub(crate) fn read_base(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         self.base().expect("the offset lies in it").read_at(offset, buf)
     }
@@ -76,8 +79,8 @@ impl Pager {
         Ok(own.map(|index| from.max(index * page)).into_iter().chain(in_base).min())
     }
 
-    /// Copies the page of `span` from the base to the window, if small operations come to it one after another and there is a
-    /// frame that costs nobody anything. Returns whether it did.
+    /// Copies the page of `span` from the base to the window, if small operations come to it one after
+    /// another and there is a frame that costs nobody anything. Returns whether it did.
     pub(crate) fn copy_base_page(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
         if !access.continues() {
             return Ok(false);
@@ -100,7 +103,8 @@ impl Pager {
         }
     }
 
-    /// Brings the page of `span` from the base to the window, to be written to, if it deserves a frame. Returns whether it did.
+    /// Brings the page of `span` from the base to the window, to be written to, if it deserves a frame.
+    /// Returns whether it did.
     pub(crate) fn bring_to_frame(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
         let need = self.base_bytes(span.index);
         let whole = Span { part: span.part.max(need.saturating_sub(span.at)), ..span };
@@ -137,7 +141,8 @@ impl Pager {
         Ok(is_open)
     }
 
-    /// Makes a copy of what the base has of page `index`, if the page is that, an ordinary page, which is about to be written to.
+    /// Makes a copy of what the base has of page `index`, if the page is that, an ordinary page, which is
+    /// about to be written to.
     pub(crate) fn keep_copy(&mut self, index: u64) {
         if self.base().is_none() {
             return;
@@ -230,7 +235,8 @@ impl Pager {
         }
     }
 
-    /// A frame of at least `bytes` at the cost of the base, in a pool for one buffer: nobody else takes memory there.
+    /// A frame of at least `bytes` at the cost of the base, in a pool for one buffer: nobody
+    /// else takes memory there.
     pub(crate) fn find_frame_from_base(&mut self, bytes: usize) -> Option<Frame> {
         // An eviction needs the store.
         if self.pool.registry.is_some() || store_access::is_resident_only() {

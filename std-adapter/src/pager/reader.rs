@@ -1,15 +1,18 @@
 //! What one reader sees of shared content: a window of its own, and what lies past it.
 //!
-//! The window is a copy of some kilobytes, in a frame of the pool. So small reads take no lock but the reader's own, which
-//! is biased to it, and the pool takes the frame of a reader that stands still, without I/O and without a word. In a pass it gets
-//! longer, while there is memory to spare: threads that read the same content meet at each window, and by windows of 16 KiB two of
-//! them took nearly as long as one would for both.
+//! The window is a copy of some kilobytes, in a frame of the pool. So small reads take no lock but the
+//! reader's own, which is biased to it, and the pool takes the frame of a reader that stands still,
+//! without I/O and without a word. In a pass it gets longer, while there is memory to spare: threads
+//! that read the same content meet at each window, and by windows of 16 KiB two of them took nearly as
+//! long as one would for both.
 //!
 //! Promises:
 //!
 //! - I2: the window's frame is charged to the pool, and reclaimed like a clean page.
-//! - A read of scattered bytes copies no more than was asked for, unless it begins in the window and ends past it.
-//! - Without a frame every read works, through the content's lock. A reader that gets none asks again, after a bounded number of reads.
+//! - A read of scattered bytes copies no more than was asked for, unless it begins in the
+//!   window and ends past it.
+//! - Without a frame every read works, through the content's lock. A reader that gets none asks again, after
+//!   a bounded number of reads.
 //!
 //! Held by: `tests/tests/frozen.rs`, `std-adapter/src/models/content.rs` (loom).
 
@@ -29,15 +32,16 @@ use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use crate::try_box::TryBox;
 
-/// The longest first window of a pass, in bytes. Each byte of a window is copied twice; what is copied first is still in the
-/// processor's cache then.
+/// The longest first window of a pass, in bytes. Each byte of a window is copied twice; what is copied first
+/// is still in the processor's cache then.
 const FIRST_WINDOW_MAX: usize = 16 << 10;
 
 /// The longest window, in bytes.
 const WINDOW_MAX: usize = 64 << 10;
 
-/// A reader that was refused a window this often in a row asks no more rarely from then on: at every 64th read that would fill one.
-/// Asking may cost a fence, 20 µs on a virtual machine, and a read without a window less than one.
+/// A reader that was refused a window this often in a row asks no more rarely from then on: at every 64th
+/// read that would fill one. Asking may cost a fence, 20 µs on a virtual machine, and a read without a
+/// window less than one.
 const REFUSALS_MAX: u32 = 6;
 
 /// A reader of shared content, without its position.
@@ -70,8 +74,8 @@ impl Reader {
         }
     }
 
-    /// Reads all of `buf` if it lies in the window, and moves `position` past it. Otherwise does nothing and returns
-    /// `false`.
+    /// Reads all of `buf` if it lies in the window, and moves `position` past it. Otherwise does nothing
+    /// and returns `false`.
     #[inline(always)]
     pub(crate) fn read_window(&mut self, position: &mut u64, buf: &mut [u8]) -> bool {
         let Some(table) = &mut self.own_table else { return false };
@@ -105,7 +109,8 @@ impl Reader {
         Ok(done)
     }
 
-    /// Fills `buf`, which begins where the window has nothing, and moves the window there if this is probably a part of a pass.
+    /// Fills `buf`, which begins where the window has nothing, and moves the window there if this is
+    /// probably a part of a pass.
     fn read_past_window(
         &mut self,
         content: &Content,
@@ -141,7 +146,8 @@ impl Reader {
         })
     }
 
-    /// Bytes of the window that the reader may have now, `most` at most. Less than a frame's if memory is too short for any.
+    /// Bytes of the window that the reader may have now, `most` at most. Less than a frame's if memory
+    /// is too short for any.
     fn window_len(&self, most: usize) -> usize {
         let share = usize::try_from(self.pool.active_share()).unwrap_or(usize::MAX);
         self.pool.frames.class_within(share.min(most))
@@ -151,7 +157,8 @@ impl Reader {
         self.table(|table| table.window_end() == Some(offset)).unwrap_or_default()
     }
 
-    /// Moves the window to `offset`, if there is a frame for it and it does not lie there already. It gets longer if it ended there.
+    /// Moves the window to `offset`, if there is a frame for it and it does not lie there already. It gets
+    /// longer if it ended there.
     fn refill(&mut self, content: &Content, offset: u64) -> Result<(), SpillError> {
         let (shift, page) = (self.pool.page_size.trailing_zeros(), self.pool.page_size);
         let (index, at) = (offset >> shift, low_bits(offset, shift));
@@ -214,8 +221,8 @@ impl Reader {
         }
     }
 
-    /// A frame for a reader that has none. A refusal is noted as a miss: epochs end with misses, and a table that had no memory to release
-    /// is asked again in the next epoch.
+    /// A frame for a reader that has none. A refusal is noted as a miss: epochs end with misses, and a table
+    /// that had no memory to release is asked again in the next epoch.
     fn request_frame(&mut self, content: &Content, len: usize) -> Option<Frame> {
         if self.unasked > 0 {
             self.unasked -= 1;
@@ -281,8 +288,8 @@ impl Reader {
 
     /// Lends bytes from `offset` on: at least one, unless `content` ends there.
     ///
-    /// What is lent again, with nothing in between, is what was lent before: a caller may have counted on it. Only a memory
-    /// limit that was lowered meanwhile comes first.
+    /// What is lent again, with nothing in between, is what was lent before: a caller may have counted on it.
+    /// Only a memory limit that was lowered meanwhile comes first.
     pub(crate) fn lend(&mut self, content: &Content, offset: u64) -> Result<&[u8], SpillError> {
         let is_lent = self.loan.lent.is_some_and(|(from, _)| from == offset) && !self.pool.frames.is_over();
         if !is_lent {
@@ -318,8 +325,8 @@ impl Reader {
         self.last_end = position;
     }
 
-    /// Goes on without a window that cannot be entered: see [`Owner::check`](crate::sync::biased::Owner::check). It is a copy, and
-    /// another takes its place.
+    /// Goes on without a window that cannot be entered: see
+    /// [`Owner::check`](crate::sync::biased::Owner::check). It is a copy, and another takes its place.
     fn leave_lost(&mut self) {
         if self.own_table.as_ref().is_some_and(|table| table.check().is_err()) {
             std::mem::forget(self.own_table.take());
@@ -362,7 +369,8 @@ mod tests {
 
     const PAGE: usize = 64;
 
-    /// Each window that other buffers took left an entry behind, for a page that nothing was ever put in, for as long as the reader went on.
+    /// Each window that other buffers took left an entry behind, for a page that nothing was ever put in, for
+    /// as long as the reader went on.
     #[test]
     fn a_window_that_was_taken_leaves_nothing_in_the_table() {
         let pool = PoolState::new(8 * PAGE, u64::MAX, PAGE, Box::new(MemoryStore::new()), None);

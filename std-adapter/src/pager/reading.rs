@@ -45,8 +45,8 @@ impl Pager {
         Ok(done)
     }
 
-    /// Reads at least one byte of `buf`, which is not empty and ends before the end of the content. The whole call
-    /// reads `want` bytes.
+    /// Reads at least one byte of `buf`, which is not empty and ends before the end of the content. The whole
+    /// call reads `want` bytes.
     fn read_some(&mut self, offset: u64, buf: &mut [u8], want: usize) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
         let (page, access) = self.access(offset, span, want)?;
@@ -58,7 +58,8 @@ impl Pager {
         }
     }
 
-    /// Brings what is read at `span` to memory, from its source, if it deserves a frame. Returns whether the page is there then.
+    /// Brings what is read at `span` to memory, from its source, if it deserves a frame. Returns whether
+    /// the page is there then.
     pub(crate) fn bring_to_read(
         &mut self,
         source: Source,
@@ -73,7 +74,8 @@ impl Pager {
         }
     }
 
-    /// Reads at least one byte of `buf` past the frames, from the source of `offset`. A page that was in memory has left it.
+    /// Reads at least one byte of `buf` past the frames, from the source of `offset`. A page that was
+    /// in memory has left it.
     pub(crate) fn read_past(
         &mut self,
         source: Source,
@@ -120,8 +122,8 @@ impl Pager {
         }
     }
 
-    /// Moves the segment on, if the page of `span` is one and a sequential pass of short pieces has come to its end. If it
-    /// cannot be evicted, the read goes past it. Returns false if the page is spilled then, as
+    /// Moves the segment on, if the page of `span` is one and a sequential pass of short pieces has come to
+    /// its end. If it cannot be evicted, the read goes past it. Returns false if the page is spilled then, as
     /// [`load_into`](Pager::load_into) does.
     pub(crate) fn read_on(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
         let ends_here = |page: &mut Resident| {
@@ -138,7 +140,8 @@ impl Pager {
         Ok(true)
     }
 
-    /// Loads a spilled page into the window if it deserves a frame, or a segment of it, and returns whether it did.
+    /// Loads a spilled page into the window if it deserves a frame, or a segment of it, and
+    /// returns whether it did.
     pub(crate) fn load(&mut self, span: Span, access: Access) -> Result<bool, SpillError> {
         let Location::Spilled { end, .. } = self.table(|table| table.locate(span.index)) else {
             return Ok(false);
@@ -149,9 +152,9 @@ impl Pager {
         self.load_into(frame, span, stay)
     }
 
-    /// Loads a spilled page into `frame` and makes it the window: the whole page if it fits, and else a segment from
-    /// `span` on. Returns false if there are none, if they cannot be checked or if there is no memory to note it; the access, which may not need the bad
-    /// block, is to go directly to the slot.
+    /// Loads a spilled page into `frame` and makes it the window: the whole page if it fits, and else a
+    /// segment from `span` on. Returns false if there are none, if they cannot be checked or if there is no
+    /// memory to note it; the access, which may not need the bad block, is to go directly to the slot.
     pub(crate) fn load_into(&mut self, frame: Frame, span: Span, stay: Stay) -> Result<bool, SpillError> {
         let Location::Spilled { slot, end } = self.table(|table| table.locate(span.index)) else {
             self.give_back(frame);

@@ -1,12 +1,12 @@
 //! Admission and eviction: which of a buffer's pages have frames.
 //!
 //! While the memory limit has room, every page gets a frame, except a spilled page at its first large access.
-//! After that a frame is at most as long as the buffer's share (see [`segments`](crate::pager::segments)), a call that is
-//! longer gets none, and a page in memory is evicted only for
+//! After that a frame is at most as long as the buffer's share (see [`segments`](crate::pager::segments)), a
+//! call that is longer gets none, and a page in memory is evicted only for
 //!
-//! - a page that a sequential pass of small operations reaches. While the buffer holds less than its share, it gets a frame
-//!   of another buffer if there is a donor (see [`registry`](crate::pool::registry)), and else that of the page that passed
-//!   before it. So a long pass uses one frame and leaves the others alone;
+//! - a page that a sequential pass of small operations reaches. While the buffer holds less than its share,
+//!   it gets a frame of another buffer if there is a donor (see [`registry`](crate::pool::registry)), and
+//!   else that of the page that passed before it. So a long pass uses one frame and leaves the others alone;
 //! - a page that was recently visited more than twice as often as the coldest of a sample of those in memory;
 //! - a page in memory that must grow, if the pool has no larger frame for it: it gets that of the coldest of
 //!   a sample.
@@ -20,10 +20,11 @@
 //! - Crossing the memory limit moves nothing, and neither a scan nor scattered accesses evict the pages in
 //!   use.
 //! - I2: a frame is charged before it is acquired.
-//! - I3: only [`Pager::evict`] and [`Pager::slide`] move bytes of their own buffer out of memory. On an error the page is
-//!   still resident.
+//! - I3: only [`Pager::evict`] and [`Pager::slide`] move bytes of their own buffer out of memory. On an error
+//!   the page is still resident.
 //!
-//! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/spill_faults`.
+//! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`,
+//! `tests/tests/spill_faults`.
 
 use crate::disk::slots::{Fit, Slot, SlotLen};
 use crate::disk::store_access;
@@ -70,8 +71,8 @@ impl Access {
 }
 
 impl Pager {
-    /// A frame of at least `need` bytes that reaches to the end of `span`, for a page in memory whose frame has `held` bytes. Evicts
-    /// the coldest of a sample of this buffer's other pages if need be.
+    /// A frame of at least `need` bytes that reaches to the end of `span`, for a page in memory whose frame
+    /// has `held` bytes. Evicts the coldest of a sample of this buffer's other pages if need be.
     pub(crate) fn find_larger(&mut self, span: Span, need: usize, held: usize) -> Option<Frame> {
         let need = span.end().max(need);
         // Double the frame if there is room to spare, so that growth copies each byte once or twice in all.
@@ -85,9 +86,9 @@ impl Pager {
         found.or_else(|| self.evict_coldest(need))
     }
 
-    /// A frame for a page that is not in memory, if it deserves one. The slot has
-    /// `stored` bytes of the page that are needed. While memory is short the frame may be shorter than the page, but has
-    /// `least` bytes, which are enough for a byte at `span`.
+    /// A frame for a page that is not in memory, if it deserves one. The slot has `stored` bytes of the page
+    /// that are needed. While memory is short the frame may be shorter than the page, but has `least` bytes,
+    /// which are enough for a byte at `span`.
     pub(crate) fn admit(
         &mut self,
         span: Span,
@@ -171,8 +172,8 @@ impl Pager {
         frame
     }
 
-    /// As [`find_frame`](Pager::find_frame), if the buffer then holds no more than its share, without the `outgrown` bytes
-    /// that the frame replaces.
+    /// As [`find_frame`](Pager::find_frame), if the buffer then holds no more than its share, without the
+    /// `outgrown` bytes that the frame replaces.
     pub(crate) fn find_in_share(&mut self, len: usize, outgrown: usize, effort: Effort) -> Option<Frame> {
         let held = self.bytes_in_memory().saturating_sub(outgrown as u64);
         if held + len as u64 > self.share() {
@@ -187,8 +188,8 @@ impl Pager {
         self.evict_for_frame(victim, need, need)
     }
 
-    /// A frame of `len` bytes, or at least of `least`, by evicting `victim`. `None` if the page cannot be evicted, or if
-    /// its frame is too short and the pool has no other to spare.
+    /// A frame of `len` bytes, or at least of `least`, by evicting `victim`. `None` if the page cannot be
+    /// evicted, or if its frame is too short and the pool has no other to spare.
     pub(crate) fn evict_for_frame(&mut self, victim: u64, len: usize, least: usize) -> Option<Frame> {
         // The error can be dropped: the page is still resident, and the caller goes directly to the store.
         let frame = self.evict(victim, SpillReason::Evicted).ok()??;
@@ -216,7 +217,8 @@ impl Pager {
         self.pool.frames.recycle(frame);
     }
 
-    /// The frame of a page that has left memory, still charged to this buffer, to be used again. Lets go of given memory.
+    /// The frame of a page that has left memory, still charged to this buffer, to be used again.
+    /// Lets go of given memory.
     pub(crate) fn reusable(&self, frame: PageFrame) -> Option<Frame> {
         if frame.is_given() {
             self.recycle_frame(frame);
@@ -225,8 +227,8 @@ impl Pager {
         frame.into_own()
     }
 
-    /// Returns a frame that an operation took and could not use. Tells those that did not find it meanwhile, and not this
-    /// buffer, if it waits itself: each of its attempts takes and returns it.
+    /// Returns a frame that an operation took and could not use. Tells those that did not find it meanwhile,
+    /// and not this buffer, if it waits itself: each of its attempts takes and returns it.
     pub(crate) fn give_back(&self, frame: impl Into<PageFrame>) {
         self.recycle_frame(frame);
         if self.pool.frames.take_freed() {
@@ -234,8 +236,8 @@ impl Pager {
         }
     }
 
-    /// Makes `page` the window, as page `index`, which is spilled or a hole. Returns false, and gives the frame back, if there is no
-    /// memory to note where the former window goes.
+    /// Makes `page` the window, as page `index`, which is spilled or a hole. Returns false, and gives the
+    /// frame back, if there is no memory to note where the former window goes.
     pub(crate) fn open(&mut self, index: u64, page: Resident, stay: Stay) -> bool {
         let refused = self.table(|table| {
             if !table.reserve_for_open() {
@@ -284,9 +286,10 @@ impl Pager {
         Ok(())
     }
 
-    /// Moves a page from memory to its slot, the shortest that fits if it has none, and returns its frame, or the given memory;
-    /// `None` if the page is no longer in memory. An owner moves a page out of memory in this order: choose a slot, copy out,
-    /// only then let go. On an error the page is still resident, and nothing else has changed.
+    /// Moves a page from memory to its slot, the shortest that fits if it has none, and returns its frame, or
+    /// the given memory; `None` if the page is no longer in memory. An owner moves a page out of memory in
+    /// this order: choose a slot, copy out, only then let go. On an error the page is still resident, and
+    /// nothing else has changed.
     pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<PageFrame>, SpillError> {
         let reserve = |table: &mut Table| match table.resident(index) {
             Some(resident) => resident.end() == 0 || table.reserve_for_leave(index),
@@ -330,8 +333,9 @@ impl Pager {
         }
     }
 
-    /// Copies what a page has in its frame to a slot, unless its slot has the same bytes already, and `along` behind it.
-    /// Returns the slot; or `None` if there is no content, and the page, whose slot is to be freed, becomes a hole.
+    /// Copies what a page has in its frame to a slot, unless its slot has the same bytes already, and `along`
+    /// behind it. Returns the slot; or `None` if there is no content, and the page, whose slot is to be
+    /// freed, becomes a hole.
     ///
     /// A slot that is allocated is as long as `len` says. The page is out of the table, so foreign code must
     /// not run: after an error the caller puts the page back, and then serves those that wait for room.

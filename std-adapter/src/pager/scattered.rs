@@ -1,14 +1,15 @@
 //! Scattered small reads and writes: one visit to the table each.
 //!
-//! What the window does not serve goes through all that a page may need, some 700 instructions, and 2,500 where its bytes go past the
-//! frames. A scattered access needs none of that: its page is in memory, or in its slot, and stays where it is. So it is tried
-//! before, as the window is.
+//! What the window does not serve goes through all that a page may need, some 700 instructions, and 2,500
+//! where its bytes go past the frames. A scattered access needs none of that: its page is in memory, or in
+//! its slot, and stays where it is. So it is tried before, as the window is.
 //!
 //! Promises:
 //!
 //! - It does what the long way does, or nothing. A visit counts for the heat of its page as any other.
-//! - An access that may be part of a sequential pass does nothing here: its page is to become the window. Neither does one whose
-//!   page may get a frame, nor any while bytes are lent, while the memory limit is passed, or to be written while room is awaited.
+//! - An access that may be part of a sequential pass does nothing here: its page is to become the window.
+//!   Neither does one whose page may get a frame, nor any while bytes are lent, while the memory limit is
+//!   passed, or to be written while room is awaited.
 //!
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/pool_memory.rs`, `tests/tests/spill_faults/`,
 //! `cargo bench -p overspill-tests --bench streams -- random`.
@@ -30,8 +31,8 @@ enum Place {
 }
 
 impl Pager {
-    /// Reads from one page, at least one byte of `buf`, if that is a scattered access, and moves `position` past what was read.
-    /// Otherwise does nothing and returns `None`.
+    /// Reads from one page, at least one byte of `buf`, if that is a scattered access, and moves `position`
+    /// past what was read. Otherwise does nothing and returns `None`.
     pub(crate) fn read_scattered(
         &mut self,
         position: &mut u64,
@@ -47,8 +48,8 @@ impl Pager {
         Some(read)
     }
 
-    /// Writes over content of one page, at least one byte of `data`, if that is a scattered access, and moves `position` past what was
-    /// written. Otherwise does nothing and returns `None`.
+    /// Writes over content of one page, at least one byte of `data`, if that is a scattered access, and moves
+    /// `position` past what was written. Otherwise does nothing and returns `None`.
     pub(crate) fn write_scattered(
         &mut self,
         position: &mut u64,
@@ -91,7 +92,8 @@ impl Pager {
         Ok(written)
     }
 
-    /// The `len` bytes at `offset`, if they are content of one page and continue no pass, and nothing is to be done first.
+    /// The `len` bytes at `offset`, if they are content of one page and continue no pass, and nothing
+    /// is to be done first.
     fn scattered(&self, offset: u64, len: usize) -> Option<Span> {
         let span = self.span(offset, len);
         let is_content = offset.checked_add(len as u64).is_some_and(|end| end <= self.len);
@@ -100,8 +102,9 @@ impl Pager {
         (may_visit && len > 0 && span.part == len).then_some(span)
     }
 
-    /// Says where the bytes of `span` are, after `f` on their page if that is in memory, whole, and `is_sought`. `None`, and nothing has
-    /// changed, if the page is the window or comes after it, or may get a frame.
+    /// Says where the bytes of `span` are, after `f` on their page if that is in memory, whole,
+    /// and `is_sought`. `None`, and nothing has changed, if the page is the window or comes after
+    /// it, or may get a frame.
     fn visit_scattered(
         &mut self,
         span: Span,
@@ -138,7 +141,8 @@ impl Pager {
         visited.flatten()
     }
 
-    /// Moves `position` past what was done, and returns how much that is. What is tried again after an error is no pass.
+    /// Moves `position` past what was done, and returns how much that is. What is tried again after
+    /// an error is no pass.
     fn advance_past(&mut self, position: &mut u64, span: Span, done: &Result<usize, SpillError>) -> u64 {
         self.last_end = position.saturating_add(*done.as_ref().unwrap_or(&span.part) as u64);
         let done = *done.as_ref().unwrap_or(&0) as u64;

@@ -1,8 +1,9 @@
 //! Segments: how long they are, and how one is opened at the end of a spilled page.
 //!
-//! While memory is short, a buffer has the fair share of those that need some. If that is less than a page, its frames
-//! are as long as the share allows, from 256 bytes on, and each holds a segment of a page. So a thousand uploads in 32
-//! MiB move 32 KiB at a time, each byte once; with whole pages each append read 64 KiB and wrote 64 KiB.
+//! While memory is short, a buffer has the fair share of those that need some. If that is less than a page,
+//! its frames are as long as the share allows, from 256 bytes on, and each holds a segment of a page. So a
+//! thousand uploads in 32 MiB move 32 KiB at a time, each byte once; with whole pages each append read 64
+//! KiB and wrote 64 KiB.
 //!
 //! Held by: `tests/tests/many_streams.rs`, `tests/tests/spill_model.rs`, `tests/tests/spill_faults`.
 
@@ -16,8 +17,8 @@ use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 
 impl Pager {
-    /// Bytes of the longest frame that this buffer may have while memory is short; less than any frame's if it may have
-    /// none.
+    /// Bytes of the longest frame that this buffer may have while memory is short; less than any frame's
+    /// if it may have none.
     pub(crate) fn segment_len(&self) -> usize {
         let share = usize::try_from(self.share()).unwrap_or(usize::MAX);
         self.pool.frames.class_within(share)
@@ -33,8 +34,8 @@ impl Pager {
         self.pool.active_share().min(self.usage().memory.limit())
     }
 
-    /// The offset in its page at which a segment is to begin that has the byte at `at`. With checksums that is the
-    /// beginning of a block.
+    /// The offset in its page at which a segment is to begin that has the byte at `at`. With checksums that
+    /// is the beginning of a block.
     pub(crate) fn first_of_segment(&self, at: usize) -> usize {
         if self.has_sums() { at / self.block_bytes() * self.block_bytes() } else { at }
     }
@@ -50,7 +51,8 @@ impl Pager {
         held <= len + len / 4 && len < 2 * held
     }
 
-    /// `frame`, or a longer or shorter one if the fair share has changed: the shorter frees memory for others.
+    /// `frame`, or a longer or shorter one if the fair share has changed: the shorter frees memory for
+    /// others.
     pub(crate) fn fit_to_share(&mut self, frame: Frame) -> Option<Frame> {
         if self.fits_share(&frame) {
             return Some(frame);
@@ -61,8 +63,8 @@ impl Pager {
         self.find_frame(len.max(1), effort).or_else(|| self.find_frame(held.min(len).max(1), Effort::Spare))
     }
 
-    /// Whether the slot of a spilled page has room where `span` begins, at the end of its content. Moves the page to a
-    /// longer slot if need be.
+    /// Whether the slot of a spilled page has room where `span` begins, at the end of its content. Moves the
+    /// page to a longer slot if need be.
     pub(crate) fn make_slot_reach(&mut self, span: Span) -> bool {
         match self.table(|table| table.locate(span.index)) {
             Location::Spilled { slot, end } if slot.len() <= span.at as u64 => {
@@ -72,9 +74,9 @@ impl Pager {
         }
     }
 
-    /// A segment in `frame` at the end of the content of page `index`, which is spilled. The page's slot is moved if it
-    /// is too short, and the segment ends with it if there is no room for a longer one. `None` if the frame is too
-    /// short, or the slot has no room at all.
+    /// A segment in `frame` at the end of the content of page `index`, which is spilled. The page's slot is
+    /// moved if it is too short, and the segment ends with it if there is no room for a longer one. `None` if
+    /// the frame is too short, or the slot has no room at all.
     pub(crate) fn segment_at_end(
         &mut self,
         frame: Frame,

@@ -16,8 +16,8 @@ use crate::try_box::TryBox;
 use std::array;
 use std::ops::Range;
 
-/// Readers for threads that read through one handle: a thread uses the one that its number falls on, so that two threads
-/// seldom meet.
+/// Readers for threads that read through one handle: a thread uses the one that its number falls on, so that
+/// two threads seldom meet.
 const COMMON: usize = 8;
 
 #[derive(Debug)]
@@ -40,7 +40,8 @@ impl Shared {
     /// See [`Content::read_at`]. Threads may call this at once.
     pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let Some(common) = self.common() else { return self.content.read_at(offset, buf) };
-        // A frame for the window may be another buffer's, whose first spill is an event; and its listener may read here too.
+        // A frame for the window may be another buffer's, whose first spill is an event; and its
+        // listener may read here too.
         let _held_back = hold_back();
         let lock = &common[thread_number() % COMMON].0;
         // One that another thread has may be reading from the store.
@@ -52,8 +53,8 @@ impl Shared {
         reader.read(&self.content, offset, buf)
     }
 
-    /// The pager, to be written to again; or the handle, if it is not the only one of content that is all there, and of which nothing
-    /// is lent.
+    /// The pager, to be written to again; or the handle, if it is not the only one of content that is all
+    /// there, and of which nothing is lent.
     pub(crate) fn into_pager(mut shared: Arc<Shared>) -> Result<Pager, Arc<Shared>> {
         // First whether it is the only one: another could lend a page after the second question, and be gone.
         if Arc::get_mut(&mut shared).is_none() || !shared.content.is_whole() {
@@ -62,8 +63,8 @@ impl Shared {
         Arc::try_unwrap(shared).map(|shared| shared.content.into_pager())
     }
 
-    /// The readers; `None` if there is no memory for them, or the content is the one of a process from which this one was forked
-    /// while a thread may have been making them.
+    /// The readers; `None` if there is no memory for them, or the content is the one of a process from which
+    /// this one was forked while a thread may have been making them.
     fn common(&self) -> Option<&[Apart; COMMON]> {
         if self.common.get().is_none() {
             if self.content.is_inherited() {

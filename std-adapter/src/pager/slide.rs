@@ -3,8 +3,8 @@
 //! Promises:
 //!
 //! - I3: on an error the page is in its frame, as before. None of the caller's bytes were taken.
-//! - A call that is longer than the frame goes to the slot together with what the frame has, in one call of the store,
-//!   up to the end of a block. So the store gets whole blocks, whatever the pieces.
+//! - A call that is longer than the frame goes to the slot together with what the frame has, in one call of
+//!   the store, up to the end of a block. So the store gets whole blocks, whatever the pieces.
 //!
 //! Held by: `tests/tests/many_streams.rs`, `tests/tests/spill_faults`.
 
@@ -33,8 +33,8 @@ pub(crate) enum Slid {
 }
 
 impl Pager {
-    /// Moves the page of `span` on, which begins where its content ends. `data` is to be written there; some of it goes
-    /// along if it is longer than the frame.
+    /// Moves the page of `span` on, which begins where its content ends. `data` is to be written there; some
+    /// of it goes along if it is longer than the frame.
     pub(crate) fn slide(&mut self, span: Span, data: &[u8]) -> Result<Slid, SpillError> {
         let index = span.index;
         let removed =
@@ -90,8 +90,9 @@ impl Pager {
         })
     }
 
-    /// How many bytes of `span` go along with `page`: up to the end of a block, or of the page. None with checksums, which
-    /// are of one piece. A segment stays in its slot, which has bytes that the frame has not.
+    /// How many bytes of `span` go along with `page`: up to the end of a block, or of the page.
+    /// None with checksums, which are of one piece. A segment stays in its slot, which has bytes
+    /// that the frame has not.
     fn goes_along(&self, page: &Resident, span: Span) -> usize {
         if self.has_sums() {
             return 0;

@@ -54,11 +54,12 @@ impl Pager {
         slot
     }
 
-    /// Allocates a slot for page `index`, in which it can grow to `room` bytes, and of which its first `end` are to be written; see
-    /// [`Pager::charge_slot`]. Wakes nobody if that fails.
+    /// Allocates a slot for page `index`, in which it can grow to `room` bytes, and of which its first `end`
+    /// are to be written; see [`Pager::charge_slot`]. Wakes nobody if that fails.
     ///
-    /// A warm slot is charged whole, though it saves fresh blocks. Below a limit it is used only if half of it is to be written: else
-    /// small content would take many times what it takes of the limit in a cold slot.
+    /// A warm slot is charged whole, though it saves fresh blocks. Below a limit it is used only if
+    /// half of it is to be written: else small content would take many times what it takes of the
+    /// limit in a cold slot.
     pub(crate) fn allocate_growable(
         &mut self,
         index: u64,
@@ -68,7 +69,8 @@ impl Pager {
         if self.own().is_some() {
             return self.allocate_slot(index, room, Fit::Blocks); // as long as a page, and charged whole
         }
-        // A limit of the buffer's own may have no room for all of a warm slot. So the charge below is 0 if there is one.
+        // A limit of the buffer's own may have no room for all of a warm slot. So the charge below
+        // is 0 if there is one.
         let fills_half = end >= room / 2 || !self.pool.disk.quota().is_limited();
         let may_be_warm = self.usage().disk.limit() == u64::MAX && fills_half;
         let slot = self.pool.disk.allocate_growable(room, may_be_warm)?;
@@ -76,8 +78,8 @@ impl Pager {
         Ok(slot)
     }
 
-    /// Allocates a slot for page `index`, in which it can grow to `room` bytes, charged as far as its first `end` need.
-    /// Wakes nobody if that fails.
+    /// Allocates a slot for page `index`, in which it can grow to `room` bytes, charged as far as its first
+    /// `end` need. Wakes nobody if that fails.
     pub(crate) fn allocate_to_grow(
         &mut self,
         index: u64,
@@ -171,8 +173,8 @@ impl Pager {
         written
     }
 
-    /// Copies up to `len` bytes from `offset` in the store to `file`, at `at` there, and returns how many: see
-    /// [`transfer::copy_to_file`]. Not for bytes that have checksums.
+    /// Copies up to `len` bytes from `offset` in the store to `file`, at `at` there, and returns how many:
+    /// see [`transfer::copy_to_file`]. Not for bytes that have checksums.
     pub(crate) fn copy_store_to(&mut self, offset: u64, len: usize, file: &File, at: u64) -> usize {
         let mut counts = IoCounts::default();
         let copied = transfer::copy_to_file(&self.backing(), offset, len, file, at, &mut counts);
@@ -180,8 +182,8 @@ impl Pager {
         copied
     }
 
-    /// Copies up to `len` bytes of `file`, from `at` there, to `offset` in the store, and returns how many. Not for bytes that
-    /// get checksums.
+    /// Copies up to `len` bytes of `file`, from `at` there, to `offset` in the store, and returns how many.
+    /// Not for bytes that get checksums.
     pub(crate) fn copy_store_from(&mut self, offset: u64, len: usize, file: &File, at: u64) -> usize {
         let mut counts = IoCounts::default();
         let copied = transfer::copy_from_file(&self.backing(), offset, len, file, at, &mut counts);

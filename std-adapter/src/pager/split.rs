@@ -2,8 +2,8 @@
 //!
 //! Promises:
 //!
-//! - Nothing is moved or copied, in memory or in the store. The time follows the runs of pages that were written since the last
-//!   clone, and the runs of layers below them.
+//! - Nothing is moved or copied, in memory or in the store. The time follows the runs of pages that were
+//!   written since the last clone, and the runs of layers below them.
 //! - What may be refused comes before anything changes.
 //!
 //! Held by: `tests/tests/clones.rs`, `tests/tests/refused_allocations/`.
@@ -23,7 +23,8 @@ use crate::sync::{Arc, Ordering, can_make_arc};
 use std::ops::Range;
 
 impl Pager {
-    /// A pager with the same content and limits, of the same pool, or of one of its own if the buffer has one of its own.
+    /// A pager with the same content and limits, of the same pool, or of one of its own if the
+    /// buffer has one of its own.
     pub(crate) fn try_clone(&mut self) -> Result<Pager, SpillError> {
         self.check()?;
         self.end_loan();

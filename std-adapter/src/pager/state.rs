@@ -43,7 +43,8 @@ pub(crate) struct Pager {
     cold: ManuallyDrop<Option<TryBox<ColdState>>>,
 }
 
-/// State that many buffers never need: of a buffer that has lent a chunk, done I/O, was cloned, or has a [`WaitState`].
+/// State that many buffers never need: of a buffer that has lent a chunk, done I/O, was cloned, or
+/// has a [`WaitState`].
 #[derive(Debug, Default)]
 pub(crate) struct ColdState {
     pub(crate) loan: Option<TryBox<Loan>>,
@@ -92,8 +93,8 @@ impl Pager {
         }
     }
 
-    /// Adds what callers have requested to the pool's count, if the store was used for this buffer. So a buffer
-    /// that stays in memory costs the pool's counters, which threads share, nothing.
+    /// Adds what callers have requested to the pool's count, if the store was used for this buffer. So a
+    /// buffer that stays in memory costs the pool's counters, which threads share, nothing.
     #[inline]
     pub(crate) fn tell_requested(&mut self) {
         let requested = self.requested;
@@ -123,8 +124,8 @@ impl Pager {
         }
     }
 
-    /// An error if the table cannot be entered: see [`Owner::check`](crate::sync::biased::Owner::check). What enters it
-    /// outside the window checks that first.
+    /// An error if the table cannot be entered: see [`Owner::check`](crate::sync::biased::Owner::check). What
+    /// enters it outside the window checks that first.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), SpillError> {
         Ok(self.own_table.as_ref().map_or(Ok(()), OwnTable::check)?)
@@ -143,8 +144,8 @@ impl Pager {
         Ok(())
     }
 
-    /// The table. Makes one if there is none, and ends the process if there is no memory for that: what may fail calls
-    /// [`try_table`](Pager::try_table) before.
+    /// The table. Makes one if there is none, and ends the process if there is no memory for that: what may
+    /// fail calls [`try_table`](Pager::try_table) before.
     #[inline]
     pub(crate) fn need_table(&mut self) -> &mut OwnTable {
         let open = || self.pool.open_table().unwrap_or_else(|| handle_alloc_error(Layout::new::<Table>()));
@@ -216,7 +217,8 @@ impl Drop for Pager {
 }
 
 impl Pager {
-    /// Empties the table for another buffer if that takes no more than [`Table::retire`] does. True if there is none.
+    /// Empties the table for another buffer if that takes no more than [`Table::retire`] does.
+    /// True if there is none.
     #[inline]
     fn retire(&mut self) -> bool {
         self.own_table.as_mut().is_none_or(|table| table.try_with(Table::retire) == Some(true))
@@ -241,7 +243,8 @@ impl Pager {
             own.detach(); // the file is not read again, so its pages need not be cleared one by one
         }
         if !self.table(Table::retire) {
-            // All but the first page, whose frame may stay with the table: the next buffer need not grow one again.
+            // All but the first page, whose frame may stay with the table: the next buffer
+            // need not grow one again.
             let page_size = self.pool.page_size as u64;
             let mut freed = if self.len > page_size { self.cut(page_size) } else { 0 };
             if !self.table(Table::retire) {

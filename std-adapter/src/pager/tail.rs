@@ -1,10 +1,12 @@
-//! The last bytes of content that grows, beside its pages: what an async writer has accepted while its page gets no frame.
+//! The last bytes of content that grows, beside its pages: what an async writer has accepted while
+//! its page gets no frame.
 //!
 //! Promises:
 //!
 //! - At most [`TAIL_MAX`] bytes, which are not charged to the memory limit.
 //! - They follow the bytes of the pages without a gap, and are read from here until they are there too.
-//! - The lock here is held while bytes are copied, and never across a call of the store: so an append to the tail waits for nobody.
+//! - The lock here is held while bytes are copied, and never across a call of the store: so an append to the
+//!   tail waits for nobody.
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
@@ -17,8 +19,9 @@ pub(crate) const TAIL_MAX: usize = 16 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// Where it begins; `u64::MAX` if it is empty. Written with the bytes locked. A reader that knows a length of the content sees
-    /// the beginning that the tail had then, or a later one: once that is past its bytes, they are in the pages.
+    /// Where it begins; `u64::MAX` if it is empty. Written with the bytes locked. A reader that knows a
+    /// length of the content sees the beginning that the tail had then, or a later one: once that is past its
+    /// bytes, they are in the pages.
     from: AtomicU64,
     bytes: Lock<Vec<u8>>,
 }
@@ -53,7 +56,8 @@ impl Tail {
         Ok(len)
     }
 
-    /// Takes from `data`, which begins at `end`, the end of the content, what lies before `room` and has place here.
+    /// Takes from `data`, which begins at `end`, the end of the content, what lies before
+    /// `room` and has place here.
     pub(crate) fn append(&self, end: u64, data: &[u8], room: u64) -> Result<usize, SpillError> {
         let mut bytes = self.bytes.lock()?;
         let room = usize::try_from(room.saturating_sub(end)).unwrap_or(usize::MAX);

@@ -7,8 +7,8 @@
 //! - After a wait the call is attempted again from its beginning, or fails with the error that it would have
 //!   returned without waiting; or for want of memory, if there is none for its place in the queue.
 //! - A call that has moved bytes does not wait, and counts as no refusal: it returns what it has moved.
-//! - A blocking call that fails leaves the queue. While a buffer is in it, or has been refused, its window is closed: a
-//!   write that would not need the queue passes here all the same, and leaves it.
+//! - A blocking call that fails leaves the queue. While a buffer is in it, or has been refused, its window is
+//!   closed: a write that would not need the queue passes here all the same, and leaves it.
 //! - A call waits only for room below the pool's limit, never below the buffer's own: only the buffer itself
 //!   could free room there, and it is blocked; or readers of a spool, for which nothing waits.
 //!
@@ -281,8 +281,8 @@ impl Pager {
         Ok(true)
     }
 
-    /// Notes the request that was refused, for a later [`poll_writable`](Pager::poll_writable). Without memory for that, the next
-    /// attempt is not put off.
+    /// Notes the request that was refused, for a later [`poll_writable`](Pager::poll_writable). Without
+    /// memory for that, the next attempt is not put off.
     fn note_requested(&mut self, requested: u64) {
         if let Some(wait_state) = self.wait_state() {
             wait_state.requested = Some(requested);
@@ -356,7 +356,8 @@ impl Pager {
     }
 }
 
-/// Blocks until the ticket is served or woken. An error if the deadline passes before, or if there is no memory for a waker.
+/// Blocks until the ticket is served or woken. An error if the deadline passes before, or if there is
+/// no memory for a waker.
 pub(crate) fn block_until(ticket: Option<&Ticket>, blockage: Blockage) -> Result<(), Blockage> {
     let Some(ticket) = ticket else { return Ok(()) };
     let Some(waker) = ThreadWaker::waker() else {

@@ -3,7 +3,8 @@
 //! Promises:
 //!
 //! - I3: what could not be spilled is still in memory.
-//! - A cut cannot fail, and frees what lies past it. It wakes those that wait for room, once nothing is under way.
+//! - A cut cannot fail, and frees what lies past it. It wakes those that wait for room, once
+//!   nothing is under way.
 //!
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_faults`, `tests/tests/hand_over.rs`.
 
@@ -62,7 +63,8 @@ impl Pager {
     pub(crate) fn cut(&mut self, len: u64) -> u64 {
         self.end_loan();
         let before = self.bytes_held();
-        // The page that is cut in two stays, so it must not be in transit. In a forked process it may be for ever: then it is lost.
+        // The page that is cut in two stays, so it must not be in transit. In a forked process it may be for
+        // ever: then it is lost.
         if !len.is_multiple_of(self.pool.page_size as u64) {
             let _ = self.pin_settled(len >> self.pool.page_size.trailing_zeros());
         }
@@ -80,8 +82,8 @@ impl Pager {
         self.end_operation();
         self.len = len;
         self.cut_base(len);
-        // Stay in the queue if nothing came free: the cursor also truncates a gap that it could not write past,
-        // and this buffer may be about to wait for room itself.
+        // Stay in the queue if nothing came free: the cursor also truncates a gap that it could not write
+        // past, and this buffer may be about to wait for room itself.
         if self.bytes_held() < before {
             self.leave_queue();
         }
@@ -94,7 +96,8 @@ impl Pager {
             return;
         }
         self.end_loan();
-        // What is on its way to a file of the buffer's own has to arrive before it is freed. An event loop does not wait for that.
+        // What is on its way to a file of the buffer's own has to arrive before it is freed. An event loop
+        // does not wait for that.
         let stays = is_resident_only() && self.own().is_some_and(|own| !own.is_detached());
         let mut freed = 0;
         let mut from = pages.start;
@@ -128,7 +131,8 @@ impl Pager {
         slots.drain(..).map(|slot| slot.len()).sum()
     }
 
-    /// Frees the slot and recycles the frame of a page that was removed from the table. Returns the bytes of the slot.
+    /// Frees the slot and recycles the frame of a page that was removed from the table. Returns
+    /// the bytes of the slot.
     fn free_page(&mut self, page: Page) -> u64 {
         self.dispose(page).map_or(0, |slot| {
             self.free_all_quietly(&[slot]);
@@ -221,8 +225,8 @@ mod tests {
         pager.check_invariants();
     }
 
-    /// A page that another buffer had moved to the file of the content looked as if it were on its way still. An event loop leaves
-    /// what is, and did not come back to it.
+    /// A page that another buffer had moved to the file of the content looked as if it were on its way still.
+    /// An event loop leaves what is, and did not come back to it.
     #[cfg(feature = "tokio")]
     #[test]
     fn a_discard_on_an_event_loop_frees_what_has_arrived_in_an_own_file() {
@@ -238,7 +242,8 @@ mod tests {
         pager.check_invariants();
     }
 
-    /// Each page was sought from the first on, over the holes of all before it: a gigabyte took minutes, with the content locked.
+    /// Each page was sought from the first on, over the holes of all before it: a gigabyte took minutes,
+    /// with the content locked.
     #[test]
     fn a_discard_takes_time_for_each_page_once() {
         let mut pager = spilled(200_000);

@@ -2,18 +2,18 @@
 //!
 //! Promises:
 //!
-//! - I3: the bytes that a call accepted are in their place before the call returns. What a frame has leaves it only
-//!   after it has arrived in the slot.
-//! - An append to a page whose beginning is in the slot reads nothing of it, unless there are checksums: they make it
-//!   read a part of a block.
-//! - What the disk limit refuses takes what is left of the memory, whatever the share, if that is enough for a frame: only without
-//!   either does a write fail there.
+//! - I3: the bytes that a call accepted are in their place before the call returns. What a frame has leaves
+//!   it only after it has arrived in the slot.
+//! - An append to a page whose beginning is in the slot reads nothing of it, unless there are checksums: they
+//!   make it read a part of a block.
+//! - What the disk limit refuses takes what is left of the memory, whatever the share, if that is enough for
+//!   a frame: only without either does a write fail there.
 //!
 //! # An append when memory is short
 //!
-//! The page becomes a segment: what its frame has goes to the slot, and the frame continues where that ended. The slot is
-//! one in which the page can grow, and is charged as far as it was written. So each byte is written once, in pieces as
-//! long as the frame; `residency` says how long that is.
+//! The page becomes a segment: what its frame has goes to the slot, and the frame continues where that ended.
+//! The slot is one in which the page can grow, and is charged as far as it was written. So each byte is
+//! written once, in pieces as long as the frame; `residency` says how long that is.
 //!
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`,
 //! `tests/tests/many_streams.rs`.
@@ -91,8 +91,8 @@ impl Pager {
         Ok(len)
     }
 
-    /// Where the bytes of `span` go, after what that needs. The write has `data`, none if it is to come later, and covers the first
-    /// `covered` bytes of the page: what the page has of these is not needed.
+    /// Where the bytes of `span` go, after what that needs. The write has `data`, none if it is to come
+    /// later, and covers the first `covered` bytes of the page: what the page has of these is not needed.
     pub(crate) fn way_to_write(
         &mut self,
         page: Pinned,
@@ -136,7 +136,8 @@ impl Pager {
         if self.open(span.index, page, stay) { Way::Frame(room) } else { Way::Slot }
     }
 
-    /// Makes room in memory for bytes of `span`, whose page is in memory and pinned. Otherwise evicts the page.
+    /// Makes room in memory for bytes of `span`, whose page is in memory and pinned. Otherwise evicts the
+    /// page.
     fn make_room(&mut self, span: Span, data: &[u8]) -> Result<Way, SpillError> {
         self.keep_copy(span.index);
         let room = self.room(span);
@@ -194,8 +195,9 @@ impl Pager {
         self.recycle_frame(smaller);
     }
 
-    /// Opens what is left of the memory to all of the page of `span`, for which the disk has no room. Returns whether that
-    /// is enough. Bytes that `span` covers are not brought along, unless it `keeps` them: then nothing may be written after all.
+    /// Opens what is left of the memory to all of the page of `span`, for which the disk has no room. Returns
+    /// whether that is enough. Bytes that `span` covers are not brought along, unless it `keeps` them: then
+    /// nothing may be written after all.
     pub(crate) fn open_in_the_rest(&mut self, span: Span, keeps: bool) -> Result<bool, SpillError> {
         let covered = if keeps { 0 } else { span.covered() };
         let (slot, stored) = match self.table(|table| table.locate(span.index)) {
@@ -275,7 +277,8 @@ impl Pager {
         if self.open(span.index, page, Stay::Passing) { self.way_to_frame(span) } else { Ok(Way::Slot) }
     }
 
-    /// To the frame of the page of `span`, or to the slot if the frame has no room: then the page must not be in memory.
+    /// To the frame of the page of `span`, or to the slot if the frame has no room: then the page
+    /// must not be in memory.
     fn way_to_frame(&mut self, span: Span) -> Result<Way, SpillError> {
         match self.room(span) {
             0 => self.way_to_slot(span.index),

@@ -21,7 +21,8 @@ impl Table {
         self.is_behind(index) && self.resident(index).is_some_and(is_new)
     }
 
-    /// Whether page `index` is such a page, and its slot has the same bytes: it leaves its frame without the store.
+    /// Whether page `index` is such a page, and its slot has the same bytes: it leaves its
+    /// frame without the store.
     pub(crate) fn is_clean_behind(&mut self, index: u64) -> bool {
         let is_clean = |page: &mut Resident| !page.dirty && page.slot.is_some() && page.has_frame();
         self.is_behind(index) && self.resident(index).is_some_and(is_clean)

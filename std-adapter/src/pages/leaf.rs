@@ -92,7 +92,8 @@ impl Leaf {
 
     /// The position of the entry at offset `at`, or where it is to be inserted.
     fn position(&self, at: u8) -> Result<usize, usize> {
-        // The guess is right in a leaf without gaps, as most are; and what is not there is most often the next page of a stream.
+        // The guess is right in a leaf without gaps, as most are; and what is not there is most often the
+        // next page of a stream.
         match self.entries.get(usize::from(at)) {
             Some(entry) if entry.at == at => Ok(usize::from(at)),
             _ if self.entries.last().is_none_or(|last| last.at < at) => Err(self.entries.len()),
@@ -109,7 +110,8 @@ impl Leaf {
         self.entries.get_mut(position)
     }
 
-    /// The entry at offset `at`, added as a cold hole if there was none. `None` if there is no memory for that.
+    /// The entry at offset `at`, added as a cold hole if there was none. `None` if there is no memory for
+    /// that.
     ///
     /// The first allocation has exactly one entry, since most buffers have one page outside the window; each
     /// later one doubles, up to a full leaf.

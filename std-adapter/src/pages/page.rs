@@ -27,8 +27,8 @@ pub(crate) enum Page {
     /// Between its frame and a slot: a reclaiming thread is writing it, or the transit has ended and is not
     /// settled yet.
     InTransit(Arc<Transit>),
-    /// In a frame that others read without the table's lock, or did lately. It does not change and is not reclaimed until
-    /// they have let go.
+    /// In a frame that others read without the table's lock, or did lately. It does not change and is not
+    /// reclaimed until they have let go.
     Shared(Arc<Resident>),
 }
 

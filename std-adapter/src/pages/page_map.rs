@@ -4,10 +4,12 @@
 //! - A buffer whose only page is the window usually has no leaf, and so no allocation here.
 //! - A page without an entry takes no memory, a spilled one 24 bytes, and a resident one some 110.
 //! - Each page has a heat: the number of recent accesses that the window alone could not serve.
-//! - A search for a cold page takes constant time, and finds one if any of those that it looks at may leave, the
-//!   next search beginning where it stopped: it visits resident pages only, however many others there are.
+//! - A search for a cold page takes constant time, and finds one if any of those that it looks at
+//!   may leave, the next search beginning where it stopped: it visits resident pages only, however
+//!   many others there are.
 //!
-//! Held by: `std-adapter/src/pages/page_map/tests.rs`, `std-adapter/src/pages/table/tests.rs`, `tests/tests/pool_limits.rs`.
+//! Held by: `std-adapter/src/pages/page_map/tests.rs`, `std-adapter/src/pages/table/tests.rs`,
+//! `tests/tests/pool_limits.rs`.
 
 use crate::disk::slots::Slot;
 use crate::memory::ordered::Ordered;
@@ -21,7 +23,8 @@ use std::ops::Range;
 /// How many resident pages one search for the coldest compares at most.
 const SAMPLE_PAGES: usize = 8;
 
-/// How many it looks at, where not all of them are sought: an eighth are frames at least, once a buffer holds all that it may.
+/// How many it looks at, where not all of them are sought: an eighth are frames at least, once a buffer
+/// holds all that it may.
 const LOOKED_AT_MAX: usize = 8 * SAMPLE_PAGES;
 
 /// Pages that may be on their way out of memory together, and have to return if they cannot be written.
@@ -106,8 +109,8 @@ impl PageMap {
         self.leaves.as_mut().map(|leaves| leaves.take(index)).unwrap_or_default()
     }
 
-    /// Makes sure that [`put`](PageMap::put) of page `index` needs no memory, if the page is spilled. Returns false, and no page has
-    /// changed, if there is none.
+    /// Makes sure that [`put`](PageMap::put) of page `index` needs no memory, if the page is spilled. Returns
+    /// false, and no page has changed, if there is none.
     #[must_use]
     pub(crate) fn reserve_entry(&mut self, index: u64) -> bool {
         if self.leaves.is_none() {
@@ -127,8 +130,8 @@ impl PageMap {
         self.reserve_entry(index) && self.leaves.as_mut().is_some_and(|leaves| leaves.reserve_resident())
     }
 
-    /// Makes page `index`, which must be a hole, `page`. Its heat stays. Ends the process if there is no memory for that, which was to
-    /// be [reserved](PageMap::reserve).
+    /// Makes page `index`, which must be a hole, `page`. Its heat stays. Ends the process if there is no
+    /// memory for that, which was to be [reserved](PageMap::reserve).
     pub(crate) fn put(&mut self, index: u64, page: Page) {
         let is_resident = matches!(page, Page::Resident(_));
         let is_reserved = if is_resident { self.reserve(index) } else { self.reserve_entry(index) };
@@ -194,8 +197,8 @@ impl PageMap {
         Some(visited)
     }
 
-    /// Returns the coldest of the next [`SAMPLE_PAGES`] resident pages that are sought, and its heat. Skips the pinned page.
-    /// The next search goes on where this one ends. `None` if it finds no other.
+    /// Returns the coldest of the next [`SAMPLE_PAGES`] resident pages that are sought, and its heat. Skips
+    /// the pinned page. The next search goes on where this one ends. `None` if it finds no other.
     pub(crate) fn coldest(
         &mut self,
         pinned: Option<u64>,
@@ -250,9 +253,9 @@ impl PageMap {
         })
     }
 
-    /// Cuts the last entries at or past page `cut` off. Adds the slots of spilled pages to `slots`, from the end on, as many as
-    /// [`SLOTS_MAX`] and as there is memory for. Returns the page before them, if that is no hole; `None` if no entry is left there.
-    /// Call it until it returns `None` to cut all of them off.
+    /// Cuts the last entries at or past page `cut` off. Adds the slots of spilled pages to `slots`, from the
+    /// end on, as many as [`SLOTS_MAX`] and as there is memory for. Returns the page before them, if that is
+    /// no hole; `None` if no entry is left there. Call it until it returns `None` to cut all of them off.
     pub(crate) fn cut_last(&mut self, cut: u64, slots: &mut Vec<Slot>) -> Option<Page> {
         let leaves = self.leaves.as_mut()?;
         let removed = leaves.cut_last(cut, slots);
@@ -272,8 +275,8 @@ impl Leaves {
         if index < LEAF_PAGES { Some(&mut self.first) } else { self.further.get_mut(index / LEAF_PAGES) }
     }
 
-    /// Makes sure that a page can become resident, and each that is in transit besides. The first allocation is for one: many buffers
-    /// have one page outside the window.
+    /// Makes sure that a page can become resident, and each that is in transit besides. The first allocation
+    /// is for one: many buffers have one page outside the window.
     fn reserve_resident(&mut self) -> bool {
         let more = self.returning + 1;
         let reserved = match self.resident.capacity() {
@@ -283,7 +286,8 @@ impl Leaves {
         reserved.is_ok()
     }
 
-    /// Makes sure that page `index` has an entry: adds a hole if there was none. Returns false if there is no memory for that.
+    /// Makes sure that page `index` has an entry: adds a hole if there was none. Returns false if there
+    /// is no memory for that.
     fn reserve_entry(&mut self, index: u64) -> bool {
         let number = index / LEAF_PAGES;
         let leaf = if number == 0 { Some(&mut self.first) } else { self.further.try_insert(number) };
@@ -349,8 +353,8 @@ impl Leaves {
         {
             entry.state = State::Resident(at);
         }
-        // After a limit was lowered. A short vector keeps its room, so that a page that comes and goes does not
-        // allocate each time, and pages that leave together can return.
+        // After a limit was lowered. A short vector keeps its room, so that a page that comes and goes does
+        // not allocate each time, and pages that leave together can return.
         if self.resident.len() < self.resident.capacity() / 4 {
             self.resident.shrink_to(2 * self.resident.len() + self.returning + LEAVING_MAX);
         }

@@ -6,9 +6,9 @@
 //!
 //! Promises:
 //!
-//! - The frame has authority over the bytes that it holds, the slot over the others that it holds, and the rest of the
-//!   page is zeros, whatever frame and slot have there. So growing costs nothing, and a recycled frame need not be
-//!   cleared.
+//! - The frame has authority over the bytes that it holds, the slot over the others that it holds, and the
+//!   rest of the page is zeros, whatever frame and slot have there. So growing costs nothing, and a recycled
+//!   frame need not be cleared.
 //! - A page that was written since it was last copied to its slot is dirty.
 //! - A segment has a slot, which is long enough for what its frame can hold.
 //!
@@ -34,8 +34,8 @@ pub(crate) struct Resident {
     pub(crate) slot: Option<Slot>,
     /// The offset in the page of the frame's first byte. At most `stored`.
     frame_start: u32,
-    /// Of a segment: how many bytes, from the page's beginning, the slot has, though the frame may have newer ones. 0
-    /// if the frame has the whole page.
+    /// Of a segment: how many bytes, from the page's beginning, the slot has, though the frame may have newer
+    /// ones. 0 if the frame has the whole page.
     stored: u32,
 }
 
@@ -172,7 +172,8 @@ impl Resident {
         }
     }
 
-    /// Fills `out` with the bytes that the frame has from offset `at` of the page on, and with zeros past them.
+    /// Fills `out` with the bytes that the frame has from offset `at` of the page on, and with zeros past
+    /// them.
     pub(crate) fn read(&self, at: usize, out: &mut [u8]) {
         let content = self.content_from(at);
         let n = content.len().min(out.len());
@@ -195,8 +196,8 @@ impl Resident {
         }
     }
 
-    /// Writes `data` at offset `at` of the page, where there must be [`room`](Resident::room). A gap between what the frame
-    /// has and `at` becomes zeros, and content as well.
+    /// Writes `data` at offset `at` of the page, where there must be [`room`](Resident::room). A gap between
+    /// what the frame has and `at` becomes zeros, and content as well.
     pub(crate) fn write(&mut self, at: usize, data: &[u8]) {
         debug_assert!(data.len() <= self.room(at), "{} bytes at {at}", data.len());
         let at = at - self.frame_start();

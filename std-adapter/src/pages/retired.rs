@@ -1,7 +1,7 @@
 //! A table that a dropped buffer leaves: empty, for another buffer.
 //!
-//! Most bodies are small, and a table is made for none of them if one is left. So this is a large part of what they cost; what is
-//! rare is out of the way.
+//! Most bodies are small, and a table is made for none of them if one is left. So this is a large part of
+//! what they cost; what is rare is out of the way.
 //!
 //! Held by: the tests of [`table`](crate::pages::table).
 
@@ -16,8 +16,9 @@ pub(crate) const RETIRED_FRAME_MAX: usize = 64 << 10;
 
 impl Table {
     /// Empties the table for another buffer, and returns true, if it has no page or only the first one, and
-    /// that one is in memory, without a slot, in a frame, not of given memory, of at most [`RETIRED_FRAME_MAX`] bytes. The frame
-    /// stays, as an empty window. Otherwise returns false, and no content has changed.
+    /// that one is in memory, without a slot, in a frame, not of given memory, of at most
+    /// [`RETIRED_FRAME_MAX`] bytes. The frame stays, as an empty window. Otherwise returns false, and no
+    /// content has changed.
     #[inline]
     pub(crate) fn retire(&mut self) -> bool {
         if !self.map.is_empty() && !self.open_only_first() {

@@ -3,8 +3,9 @@
 //! Promises:
 //!
 //! - What a shared page holds does not change, and stays while a reference to it exists, in the table or not.
-//! - Once the table has the only one, the page can leave memory like any other. Dropping a reference tells the table nothing, so it looks:
-//!   at a few of the shared pages for each page that is to leave, however many there are, and at all of them before it finds none.
+//! - Once the table has the only one, the page can leave memory like any other. Dropping a reference tells
+//!   the table nothing, so it looks: at a few of the shared pages for each page that is to leave, however
+//!   many there are, and at all of them before it finds none.
 //!
 //! Held by: `tests/tests/frozen.rs`, `tests/tests/lent_bytes.rs`.
 
@@ -17,8 +18,8 @@ use crate::sync::{Arc, can_make_arc};
 const LOOKS: usize = 16;
 
 impl Table {
-    /// Page `index`, if it is in memory and whole and there is memory to note it, to be read without the lock for as long as the
-    /// caller likes. It is no longer the window.
+    /// Page `index`, if it is in memory and whole and there is memory to note it, to be read without the lock
+    /// for as long as the caller likes. It is no longer the window.
     pub(crate) fn share(&mut self, index: u64) -> Option<Arc<Resident>> {
         if let Some(shared) = self.shared_page(index) {
             return Some(shared);
@@ -67,7 +68,8 @@ impl Table {
         Some(index)
     }
 
-    /// Looks at two of the list, and removes those that were removed from the table. So it has no more than twice what is shared.
+    /// Looks at two of the list, and removes those that were removed from the table. So it has no more than
+    /// twice what is shared.
     fn forget_gone(&mut self) {
         for _ in 0..2 {
             if let Some(index) = self.next_shared().filter(|index| self.shared_page(*index).is_none()) {
@@ -85,7 +87,8 @@ impl Table {
         }
     }
 
-    /// The coldest of the next few resident pages that are sought, and its heat. Skips the window and the pinned page.
+    /// The coldest of the next few resident pages that are sought, and its heat. Skips the window
+    /// and the pinned page.
     pub(crate) fn coldest(&mut self, is_sought: impl Fn(&Resident) -> bool) -> Option<(u64, u8)> {
         let mut first = None;
         for _ in 0..LOOKS {

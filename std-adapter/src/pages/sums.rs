@@ -65,8 +65,8 @@ pub(crate) const BLOCK: usize = 4096;
 ///   reading back a third; in small pieces and in order, a tenth and a sixth. Small reads and writes at
 ///   random places were two fifths slower. Writing that had to wait for the disk took no longer.
 ///   `cargo bench -p overspill-tests --bench peers -- checksums` measures this.
-/// - Memory: 4 bytes for each 4 KiB spilled, and some 66 for each page: 130 for one of 64 KiB. They do not count against the
-///   memory limit.
+/// - Memory: 4 bytes for each 4 KiB spilled, and some 66 for each page: 130 for one of 64 KiB. They do not
+///   count against the memory limit.
 ///
 /// # Examples
 ///
@@ -87,8 +87,8 @@ pub enum Checksums {
 }
 
 impl Checksums {
-    /// The sums of what a page has in its frame, or `None` if the pool keeps no sums. A segment begins with a block. An error if there
-    /// is no memory for them.
+    /// The sums of what a page has in its frame, or `None` if the pool keeps no sums. A segment begins with a
+    /// block. An error if there is no memory for them.
     pub(crate) fn of_page(self, page: &Resident) -> Result<Option<PageSums>, TryReserveError> {
         match self {
             Checksums::Off => Ok(None),
@@ -166,7 +166,8 @@ impl Sums {
         found.iter().zip(known).take_while(matches).count()
     }
 
-    /// Makes sure that [`set`](Sums::set) needs no memory up to byte `end` of page `index`. Returns false if there is none.
+    /// Makes sure that [`set`](Sums::set) needs no memory up to byte `end` of page `index`. Returns
+    /// false if there is none.
     #[must_use]
     pub(crate) fn reserve(&mut self, index: u64, end: usize) -> bool {
         if self.pages.is_none() {
@@ -179,15 +180,15 @@ impl Sums {
         })
     }
 
-    /// Makes sure that [`put`](Sums::put) needs no memory for the sums of what `page` has in its frame now. Returns false if there is
-    /// none. Those of a whole page bring their own.
+    /// Makes sure that [`put`](Sums::put) needs no memory for the sums of what `page` has in its frame now.
+    /// Returns false if there is none. Those of a whole page bring their own.
     #[must_use]
     pub(crate) fn reserve_for(&mut self, index: u64, page: &Resident) -> bool {
         self.reserve(index, page.end_of_segment())
     }
 
-    /// The sums of page `index`, with room up to byte `end`. Ends the process if there is no memory for that, which was to be
-    /// [reserved](Sums::reserve).
+    /// The sums of page `index`, with room up to byte `end`. Ends the process if there is no memory for that,
+    /// which was to be [reserved](Sums::reserve).
     fn reserved(&mut self, index: u64, end: usize) -> &mut PageSums {
         let is_reserved = self.reserve(index, end);
         let page = self.pages.as_mut().filter(|_| is_reserved).and_then(|pages| pages.get_mut(index));

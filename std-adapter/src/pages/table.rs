@@ -27,9 +27,10 @@
 //! `Table::release_page` is in [`reclaim`](crate::pool::reclaim). The states of a page in transit are at the
 //! head of [`transit`](crate::pages::transit).
 //!
-//! I1: a page that is not a hole is in exactly one of window, lent, resident, shared, in transit and spilled. While
-//! it is lent, the table shows it as a hole; there is no window then. A page in memory may keep a slot: if
-//! the page is clean, the slot has the same bytes; if it is dirty, the slot is reserved for the next write.
+//! I1: a page that is not a hole is in exactly one of window, lent, resident, shared, in transit and
+//! spilled. While it is lent, the table shows it as a hole; there is no window then. A page in memory
+//! may keep a slot: if the page is clean, the slot has the same bytes; if it is dirty, the slot is
+//! reserved for the next write.
 //!
 //! The page of the owner's current operation is pinned and is not reclaimed. Any other page in memory may
 //! turn out to be in transit, spilled or a hole each time the owner enters the table.
@@ -207,34 +208,37 @@ impl Table {
         if focus && self.reserve_for_focus(index) { self.focus(index) } else { self.resident(index) }
     }
 
-    /// Reserves what [`open`](Table::open) and [`focus`](Table::focus) need: the window can become a resident page then. Returns
-    /// false if there is no memory for that.
+    /// Reserves what [`open`](Table::open) and [`focus`](Table::focus) need: the window can become a resident
+    /// page then. Returns false if there is no memory for that.
     #[must_use]
     pub(crate) fn reserve_for_open(&mut self) -> bool {
         self.window_index().is_none_or(|index| self.map.reserve(index))
     }
 
-    /// Reserves what page `index`, which is spilled, needs to become resident. Returns false if there is no memory for that.
+    /// Reserves what page `index`, which is spilled, needs to become resident. Returns false if there
+    /// is no memory for that.
     #[must_use]
     pub(crate) fn reserve_for_load(&mut self, index: u64) -> bool {
         self.map.reserve(index)
     }
 
-    /// Reserves what [`focus`](Table::focus) of page `index` needs. Returns false if there is no memory for that.
+    /// Reserves what [`focus`](Table::focus) of page `index` needs. Returns false if there is no memory for
+    /// that.
     #[must_use]
     pub(crate) fn reserve_for_focus(&mut self, index: u64) -> bool {
         self.window_index() == Some(index) || self.reserve_for_open()
     }
 
-    /// Reserves what page `index`, which is in memory, needs to be removed, and then be put where it is not in memory or opened as
-    /// the window. Returns false, and no page has changed, if there is no memory for that.
+    /// Reserves what page `index`, which is in memory, needs to be removed, and then be put where
+    /// it is not in memory or opened as the window. Returns false, and no page has changed, if
+    /// there is no memory for that.
     #[must_use]
     pub(crate) fn reserve_for_slide(&mut self, index: u64) -> bool {
         self.map.reserve_entry(index) && self.reserve_for_open()
     }
 
-    /// Reserves what page `index` needs to be put where it is not in memory, and if it is the window back into the map. Returns false,
-    /// and no page has changed, if there is no memory for that.
+    /// Reserves what page `index` needs to be put where it is not in memory, and if it is the window back
+    /// into the map. Returns false, and no page has changed, if there is no memory for that.
     #[must_use]
     pub(crate) fn reserve_for_leave(&mut self, index: u64) -> bool {
         if self.window_index() == Some(index) {
@@ -331,8 +335,9 @@ impl Table {
         self.map.put(index, page);
     }
 
-    /// Puts a page back that was removed, and could not leave memory: as the window if there is none. So it needs no memory: a
-    /// reclaiming thread may have taken the room in the map meanwhile, but only for the window.
+    /// Puts a page back that was removed, and could not leave memory: as the window if there is none.
+    /// So it needs no memory: a reclaiming thread may have taken the room in the map meanwhile, but
+    /// only for the window.
     pub(crate) fn put_back(&mut self, index: u64, resident: Resident) {
         if self.window.is_none() {
             self.open(index, resident, Stay::Kept);
@@ -391,8 +396,9 @@ impl Table {
         }
     }
 
-    /// Makes the page that `len` falls in spilled, and returns its frame, if the page is a segment and the frame begins
-    /// at or past `len`. Needs no memory: a segment has an entry from when it was spilled, or from [`Table::reserve_for_slide`].
+    /// Makes the page that `len` falls in spilled, and returns its frame, if the page is a segment and the
+    /// frame begins at or past `len`. Needs no memory: a segment has an entry from when it was spilled, or
+    /// from [`Table::reserve_for_slide`].
     pub(crate) fn cut_segment(&mut self, len: u64) -> Option<PageFrame> {
         let (index, kept) = (len >> self.shift, low_bits(len, self.shift));
         let page = self.resident(index)?;
@@ -408,9 +414,10 @@ impl Table {
         Some(page.into_frame())
     }
 
-    /// Removes pages outside the window that begin at or past `len`: adds the slots of spilled ones to `slots`, from the end on, a
-    /// few hundred and none without memory, and returns the page before them. Call it until it returns `None`: only the last call
-    /// shortens the page that `len` falls in, in the window or not, and cuts the sums.
+    /// Removes pages outside the window that begin at or past `len`: adds the slots of spilled ones to
+    /// `slots`, from the end on, a few hundred and none without memory, and returns the page before them.
+    /// Call it until it returns `None`: only the last call shortens the page that `len` falls in, in the
+    /// window or not, and cuts the sums.
     pub(crate) fn truncate(&mut self, len: u64, slots: &mut Vec<Slot>) -> Option<Page> {
         let kept = low_bits(len, self.shift);
         let last = len >> self.shift;

@@ -48,7 +48,8 @@ pub(crate) struct Transit {
     pub(crate) slot_bytes: u64,
     /// Capacity in bytes of the frame that the page leaves.
     frame_bytes: u64,
-    /// The memory that it leaves instead, if that was given. The transit is not settled at once, and must not keep it.
+    /// The memory that it leaves instead, if that was given. The transit is not settled at once,
+    /// and must not keep it.
     given: Option<Weak<Given>>,
 }
 
@@ -73,8 +74,9 @@ pub(crate) enum Outcome {
 }
 
 impl Transit {
-    /// Starts the transit of a page. Returns one half for the table and one for the reclaiming thread; or the page, if there is no
-    /// memory for them. The caller has reserved `slot_bytes` in the buffer's usage already.
+    /// Starts the transit of a page. Returns one half for the table and one for the reclaiming thread;
+    /// or the page, if there is no memory for them. The caller has reserved `slot_bytes` in the
+    /// buffer's usage already.
     pub(crate) fn start(resident: Resident, slot_bytes: u64) -> Result<(Arc<Transit>, Carrier), Resident> {
         let transit = try_arc(Transit {
             state: Lock::new(State::Moving { is_awaited: false }),
@@ -89,7 +91,8 @@ impl Transit {
         }
     }
 
-    /// Bytes that the buffer's usage has for the page while it is moving, and that of given memory some other page may have too.
+    /// Bytes that the buffer's usage has for the page while it is moving, and that of given memory some
+    /// other page may have too.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.given
             .as_ref()
@@ -105,8 +108,8 @@ impl Transit {
         usage.memory.release(bytes);
     }
 
-    /// For the owner: blocks until the transit is no longer `Moving`. An error if it never ends, because the thread that
-    /// moves the page is one of the process that this one was forked from.
+    /// For the owner: blocks until the transit is no longer `Moving`. An error if it never ends, because the
+    /// thread that moves the page is one of the process that this one was forked from.
     pub(crate) fn wait(&self) -> Result<(), Forked> {
         let mut state = self.state.lock()?;
         while let State::Moving { is_awaited } = &mut *state {
@@ -119,8 +122,8 @@ impl Transit {
         Ok(())
     }
 
-    /// For the owner: returns the outcome, or `None` while the page is moving, and for ever if that was lost in a fork. Panics if the outcome was
-    /// taken already, or the page was abandoned.
+    /// For the owner: returns the outcome, or `None` while the page is moving, and for ever if that was lost
+    /// in a fork. Panics if the outcome was taken already, or the page was abandoned.
     pub(crate) fn take_outcome(&self) -> Option<Outcome> {
         let mut state = self.state.lock().ok()?;
         (!matches!(*state, State::Moving { .. })).then(|| settle(&mut state))

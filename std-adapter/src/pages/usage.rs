@@ -14,8 +14,8 @@ use crate::sync::{AtomicU64, Ordering};
 /// The memory and disk used by one buffer, each with the buffer's own limit.
 #[derive(Debug)]
 pub(crate) struct Usage {
-    /// Bytes of the frames of the buffer's pages, and of all given memory that some of them lie in. They are also charged to the
-    /// pool's budget.
+    /// Bytes of the frames of the buffer's pages, and of all given memory that some of them lie in. They are
+    /// also charged to the pool's budget.
     pub(crate) memory: Budget,
     /// Bytes of the slots of the buffer's pages, including those that its pages in transit will have.
     pub(crate) disk: Budget,
@@ -29,7 +29,8 @@ impl Usage {
         Usage { memory: Budget::new(u64::MAX), disk: Budget::new(u64::MAX), spills: AtomicU64::new(0) }
     }
 
-    /// Releases the memory of a page that is the buffer's no more: see [`Given::leave`](crate::memory::given::Given::leave).
+    /// Releases the memory of a page that is the buffer's no more: see
+    /// [`Given::leave`](crate::memory::given::Given::leave).
     pub(crate) fn release_frame(&self, frame: &PageFrame) {
         let bytes = frame.given().map_or(frame.capacity() as u64, |given| given.leave());
         self.memory.release(bytes);

@@ -1,14 +1,16 @@
-//! What jobs move for a sequential pass of a polled buffer, which stays at home and goes on meanwhile: pages that a reader comes to,
-//! and pages that a writer has filled.
+//! What jobs move for a sequential pass of a polled buffer, which stays at home and goes on meanwhile: pages
+//! that a reader comes to, and pages that a writer has filled.
 //!
-//! Two jobs at most are under way, of which the second follows the first on the same thread. With one the thread paused after each,
-//! until the loop had begun the next: reading took a half longer, and writing a fifth.
+//! Two jobs at most are under way, of which the second follows the first on the same thread. With
+//! one the thread paused after each, until the loop had begun the next: reading took a half longer,
+//! and writing a fifth.
 //!
 //! Promises:
 //!
-//! - What comes is waited for before anything else is done to the buffer but reading, and what goes before anything but reading and
-//!   writing; both by an operation that finds no bytes, or no room.
-//! - If a job fails, or no runtime runs it, the operation that needs it has a job of its own, and gets its error.
+//! - What comes is waited for before anything else is done to the buffer but reading, and what goes before
+//!   anything but reading and writing; both by an operation that finds no bytes, or no room.
+//! - If a job fails, or no runtime runs it, the operation that needs it has a job of its own,
+//!   and gets its error.
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
@@ -40,8 +42,8 @@ pub(crate) struct Along {
     heir: Option<Arc<Heir>>,
 }
 
-/// Pages that a job moves. If their buffer's handle is dropped meanwhile they inherit it, so that their slots are not freed while they
-/// are used.
+/// Pages that a job moves. If their buffer's handle is dropped meanwhile they inherit it, so that their slots
+/// are not freed while they are used.
 #[derive(Debug)]
 struct Moving {
     pages: Option<Pages>,
@@ -107,8 +109,8 @@ impl Along {
         self.jobs[0].is_some()
     }
 
-    /// Before or after an operation of a `pass` of `buffer` at `position`: begins to move what it comes to or has left, if it has entered
-    /// another page.
+    /// Before or after an operation of a `pass` of `buffer` at `position`: begins to move what it comes to or
+    /// has left, if it has entered another page.
     pub(crate) fn go_on(
         &mut self,
         pass: Pass,
@@ -188,7 +190,8 @@ impl Along {
         }
     }
 
-    /// Waits until nothing is under way, or only what is for `but`. What has not begun does not: its task may wait for this buffer.
+    /// Waits until nothing is under way, or only what is for `but`. What has not begun does not: its task may
+    /// wait for this buffer.
     pub(crate) fn poll_all(
         &mut self,
         buffer: &mut SpillBuffer,

@@ -2,8 +2,9 @@
 //!
 //! Promises:
 //!
-//! - At most [`BESIDE_MAX`] bytes that were accepted, and as many that were read ahead. They are not charged to the memory limit,
-//!   as the copy is not that `fill_buf` lends of a page without a frame. What was accepted leaves no memory once it is in the buffer.
+//! - At most [`BESIDE_MAX`] bytes that were accepted, and as many that were read ahead. They are not charged
+//!   to the memory limit, as the copy is not that `fill_buf` lends of a page without a frame. What was
+//!   accepted leaves no memory once it is in the buffer.
 //! - What was accepted lies over the content until it is in the buffer, and is read from here.
 //!
 //! Held by: `tests/tests/async_buffer/`.
@@ -35,7 +36,8 @@ impl Piece {
         at.and_then(|at| self.bytes.get(at..)).unwrap_or_default()
     }
 
-    /// Takes from `data` what lies before `end`, if the piece is empty or ends at `position`. The result is 0 otherwise.
+    /// Takes from `data` what lies before `end`, if the piece is empty or ends at `position`. The
+    /// result is 0 otherwise.
     fn append(&mut self, position: u64, data: &[u8], end: u64) -> Result<usize, SpillError> {
         if self.is_empty() {
             self.at = position;
@@ -110,7 +112,8 @@ impl Beside {
 mod tests {
     use super::*;
 
-    /// A handle kept the memory of what it had once accepted, 16 KiB that no limit counts, for as long as it lived.
+    /// A handle kept the memory of what it had once accepted, 16 KiB that no limit counts, for
+    /// as long as it lived.
     #[test]
     fn what_has_moved_into_the_buffer_leaves_no_memory() {
         let mut beside = Beside { room: u64::MAX, ..Beside::default() };

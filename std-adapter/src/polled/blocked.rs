@@ -19,8 +19,8 @@ impl Blocked {
         Blocked { blockage, timer: None }
     }
 
-    /// Ready with true if the call is to be tried again, and with false if its time is up: at once if there is a deadline and
-    /// the runtime has no timer.
+    /// Ready with true if the call is to be tried again, and with false if its time is up: at once if there
+    /// is a deadline and the runtime has no timer.
     pub(crate) fn poll(
         &mut self,
         context: &mut Context<'_>,

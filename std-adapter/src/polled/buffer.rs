@@ -1,13 +1,15 @@
-//! A buffer whose operations are polled: they do what memory allows at once, and have the rest done off the loop.
+//! A buffer whose operations are polled: they do what memory allows at once, and have the rest done off the
+//! loop.
 //!
 //! Promises:
 //!
-//! - I12: an operation that is ready is done, and one that is pending has taken nothing. What was pending may be dropped, and any
-//!   other operation may follow.
+//! - I12: an operation that is ready is done, and one that is pending has taken nothing. What was pending may
+//!   be dropped, and any other operation may follow.
 //! - What touches memory alone is done inline, without an allocation. No call here reaches the store.
-//! - One job at a time has the buffer. The next operation waits for it, whatever that is. Another may read [along](crate::polled::along) a
-//!   pass, without the buffer.
-//! - An error goes to the call that it concerns: one of a job whose call was dropped goes to the next of its kind.
+//! - One job at a time has the buffer. The next operation waits for it, whatever that is. Another may read
+//!   [along](crate::polled::along) a pass, without the buffer.
+//! - An error goes to the call that it concerns: one of a job whose call was dropped goes to
+//!   the next of its kind.
 //! - Each job is followed by progress: what it has made ready is pinned, or lies beside the pages.
 //!
 //! Nothing here knows a runtime: see [`Runtime`].
@@ -46,7 +48,8 @@ pub(crate) struct Polled {
     pub(crate) ready: Option<(Kind, u64)>,
     /// A job has evicted what it could for a lowered memory limit.
     has_paid: bool,
-    /// A call that is to be made once there is room on the disk. In a lock, which is never waited for, so that handles are `Sync`.
+    /// A call that is to be made once there is room on the disk. In a lock, which is never waited for, so
+    /// that handles are `Sync`.
     parked: Lock<Option<Call>>,
 }
 
@@ -87,8 +90,8 @@ impl Polled {
 
     // ---- away and home
 
-    /// Waits until no job has the buffer. Of its errors, those of calls of another `kind` are dropped: what was refused then, is
-    /// refused again when it is tried.
+    /// Waits until no job has the buffer. Of its errors, those of calls of another `kind` are dropped: what
+    /// was refused then, is refused again when it is tried.
     pub(crate) fn poll_home(
         &mut self,
         context: &Context<'_>,
@@ -183,7 +186,8 @@ impl Polled {
         Poll::Ready(error.map_or(Ok(()), |error| Err(error.into())))
     }
 
-    /// Has a job evict what is above the buffer's share of a lowered memory limit. Returns whether it was given to one.
+    /// Has a job evict what is above the buffer's share of a lowered memory limit. Returns whether
+    /// it was given to one.
     pub(crate) fn pay(&mut self) -> io::Result<bool> {
         let owes = self.home.as_ref().is_some_and(|buffer| buffer.pager.owes_memory());
         if self.along.is_moving() {
@@ -200,7 +204,8 @@ impl Polled {
 
     // ---- the position and the length
 
-    /// Waits until the position and the length are known: a job whose call was dropped may change them. Its error was that call's.
+    /// Waits until the position and the length are known: a job whose call was dropped may change them. Its
+    /// error was that call's.
     pub(crate) fn poll_known(
         &mut self,
         context: &Context<'_>,
@@ -212,7 +217,8 @@ impl Polled {
         }
     }
 
-    /// Moves at once: the position is what [`poll_known`](Polled::poll_known) has waited for, or else nobody has.
+    /// Moves at once: the position is what [`poll_known`](Polled::poll_known) has waited for, or else nobody
+    /// has.
     pub(crate) fn seek(&mut self, to: SeekFrom) -> io::Result<()> {
         let (from, offset) = match to {
             SeekFrom::Start(position) => (position, 0),
@@ -258,7 +264,8 @@ impl Polled {
 
     // ---- the buffer itself
 
-    /// Makes `call` off the loop, on the buffer with all that was accepted. It is done once this is ready with success.
+    /// Makes `call` off the loop, on the buffer with all that was accepted. It is done once this
+    /// is ready with success.
     pub(crate) fn poll_run(
         &mut self,
         context: &mut Context<'_>,
@@ -332,13 +339,15 @@ impl Polled {
     }
 }
 
-/// What the buffer frees in the store stays there for later calls, since this may be the thread of an event loop.
+/// What the buffer frees in the store stays there for later calls, since this may be the
+/// thread of an event loop.
 impl Drop for Polled {
     fn drop(&mut self) {
         let (work, _waker) = self.away.as_mut().map_or((None, None), |away| away.pending.leave());
         let (buffer, _request) = work.map(|work| (work.buffer, work.request)).unzip();
         let mut buffers = [self.home.take(), buffer];
-        // What is foreign is dropped without the guard: a waker, a call, and with the pool its store and listeners.
+        // What is foreign is dropped without the guard: a waker, a call, and with the pool its store and
+        // listeners.
         let _pools =
             buffers.each_ref().map(|buffer| buffer.as_ref().map(|buffer| Arc::clone(&buffer.pager.pool)));
         without_store(|| {

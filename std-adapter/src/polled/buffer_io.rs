@@ -1,7 +1,8 @@
 //! Reading and writing of a polled buffer.
 //!
-//! Its promises are those of [`buffer`](crate::polled::buffer). An operation looks for its bytes, or for room, in this order: in the
-//! window, beside the pages, in memory. Then a job brings them to memory, or beside.
+//! Its promises are those of [`buffer`](crate::polled::buffer). An operation looks for its bytes,
+//! or for room, in this order: in the window, beside the pages, in memory. Then a job brings them
+//! to memory, or beside.
 //!
 //! Held by: `tests/tests/async_buffer/`.
 

@@ -1,4 +1,5 @@
-//! What an async reader of a spool does beside [reading](crate::polled::reader): it waits for the writer, as a future.
+//! What an async reader of a spool does beside [reading](crate::polled::reader): it waits for the
+//! writer, as a future.
 //!
 //! Promises:
 //!
@@ -28,8 +29,9 @@ pub(crate) struct Waiting {
 }
 
 impl SpoolReader {
-    /// As a read, which waits for more at the end of what was written, does before it reads: the number of bytes that can be read
-    /// now, or 0 at the end. `waiting` is the wait of this reader, which ends when it is ready.
+    /// As a read, which waits for more at the end of what was written, does before it reads: the
+    /// number of bytes that can be read now, or 0 at the end. `waiting` is the wait of this reader,
+    /// which ends when it is ready.
     pub(crate) fn poll_more(
         &mut self,
         context: &mut Context<'_>,
@@ -71,7 +73,8 @@ impl SpoolReader {
         Poll::Ready(Err(SpillError::NothingWritten { waited: waiting.began.elapsed() }.into()))
     }
 
-    /// Seeks from the end, once that is known. As in the blocking form, whatever is written begins a new wait.
+    /// Seeks from the end, once that is known. As in the blocking form, whatever is written begins a new
+    /// wait.
     pub(crate) fn poll_seek_from_end(
         &mut self,
         context: &mut Context<'_>,

@@ -1,6 +1,7 @@
 //! A handle of shared content that an event loop may drop.
 //!
-//! Promise: dropping it calls no store, though it may be the last handle. What is freed in the store stays there for later calls.
+//! Promise: dropping it calls no store, though it may be the last handle. What is freed in the store stays
+//! there for later calls.
 //!
 //! Held by: `tests/servers/tests/bodies.rs`, `tests/tests/async_buffer/`.
 

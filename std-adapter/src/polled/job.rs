@@ -20,7 +20,8 @@ pub(crate) type Call = Box<dyn FnOnce(&mut SpillBuffer) + Send>;
 
 /// What a job is for.
 pub(crate) enum Request {
-    /// Room in memory at `offset`, for a call that has `len` bytes; or if there is none, nothing that was accepted beside.
+    /// Room in memory at `offset`, for a call that has `len` bytes; or if there is none, nothing that
+    /// was accepted beside.
     Write { offset: u64, len: usize },
     /// Bytes in memory at `offset`, for a call for `len`; unless it is to be `beside`, there.
     Read { offset: u64, len: usize, beside: bool },
@@ -127,7 +128,8 @@ impl Work {
         }
     }
 
-    /// Forgets a wait whose ticket is gone: what was freed may be what was missing, and the next wait begins anew.
+    /// Forgets a wait whose ticket is gone: what was freed may be what was missing, and the
+    /// next wait begins anew.
     fn forget_wait(&mut self) {
         if self.buffer.pager.ticket().is_none() {
             self.wait = None;

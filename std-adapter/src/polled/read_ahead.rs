@@ -3,10 +3,11 @@
 //! Promises:
 //!
 //! - Nothing here calls the store but a job.
-//! - What a job has read is there for the receiver, whatever the pool does meanwhile. It is at most [`AHEAD_MAX`] bytes in lent pages,
-//!   which the pool charges and bounds together with all that is lent. Once as much is lent as may be, it is copies, which are not
-//!   charged: one of at most [`COPIED_MAX`] bytes, or [`COPIES_AHEAD_MAX`] bytes of them for a receiver that waits for the job. So
-//!   those that stand still hold little, and one that does not is served by few jobs.
+//! - What a job has read is there for the receiver, whatever the pool does meanwhile. It is at most
+//!   [`AHEAD_MAX`] bytes in lent pages, which the pool charges and bounds together with all that is lent.
+//!   Once as much is lent as may be, it is copies, which are not charged: one of at most [`COPIED_MAX`]
+//!   bytes, or [`COPIES_AHEAD_MAX`] bytes of them for a receiver that waits for the job. So those that stand
+//!   still hold little, and one that does not is served by few jobs.
 //! - The next job starts when the last piece is taken: so the store is read while the receiver is busy.
 //!
 //! Held by: `tests/servers/tests/bodies.rs`, `tests/tests/async_buffer/`.
@@ -93,8 +94,8 @@ struct Arrived {
     goes_on: bool,
 }
 
-/// What was read ahead, and the job that reads what comes after it. Dropped before the receiver's handle of the content, or it may
-/// be the last one.
+/// What was read ahead, and the job that reads what comes after it. Dropped before the receiver's handle of
+/// the content, or it may be the last one.
 #[derive(Debug, Default)]
 pub(crate) struct ReadAhead {
     reading: Option<Pending<Place, Result<Arrived, SpillError>>>,
@@ -119,7 +120,8 @@ impl ReadAhead {
         Some(piece)
     }
 
-    /// Has the job that was queued begin, though nobody waits for it. What has failed is left to the next one.
+    /// Has the job that was queued begin, though nobody waits for it. What has failed is left to the next
+    /// one.
     fn begin(&mut self, runtime: &impl Runtime) {
         let Some(reading) = &mut self.reading else { return };
         let context = Context::from_waker(Waker::noop());
@@ -131,7 +133,8 @@ impl ReadAhead {
         }
     }
 
-    /// Waits for the job that is under way. Ready with false if there is none, and with true if it has read something.
+    /// Waits for the job that is under way. Ready with false if there is none, and with true if
+    /// it has read something.
     pub(crate) fn poll(&mut self, context: &Context<'_>, runtime: &impl Runtime) -> Poll<io::Result<bool>> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(false)) };
         self.is_awaited.iter().for_each(|is_awaited| is_awaited.store(true, Ordering::Relaxed));
@@ -158,7 +161,8 @@ impl ReadAhead {
 }
 
 impl Place {
-    /// Pieces from here on, at least one. An error that comes after the first of them is left to the next job.
+    /// Pieces from here on, at least one. An error that comes after the first of them is left to the next
+    /// job.
     fn read_ahead(&mut self) -> Result<Arrived, SpillError> {
         let (mut arrived, mut at) = (Arrived::default(), self.at);
         let end = self.source.end.min(at.saturating_add(AHEAD_MAX));

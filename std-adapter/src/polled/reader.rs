@@ -1,11 +1,13 @@
-//! What an async reader of shared content does: it reads what is in memory at once, and has the rest read off the loop.
+//! What an async reader of shared content does: it reads what is in memory at once, and has the
+//! rest read off the loop.
 //!
 //! Promises:
 //!
-//! - A read that is ready has moved the position past what it has read, and one that is pending has moved nothing. What was
-//!   pending may be dropped, and any other operation may follow.
+//! - A read that is ready has moved the position past what it has read, and one that is pending has moved
+//!   nothing. What was pending may be dropped, and any other operation may follow.
 //! - What is in memory is read inline, in one poll as far as it reaches. No call here reaches the store.
-//! - An error goes to the read that needs the bytes. What was read ahead for another position is dropped, with its errors.
+//! - An error goes to the read that needs the bytes. What was read ahead for another position is
+//!   dropped, with its errors.
 //! - Each job is followed by progress: what it has read lies [here](crate::polled::read_ahead).
 //!
 //! Nothing here knows a runtime: see [`Runtime`].
@@ -168,7 +170,8 @@ impl PolledReader {
         Poll::Ready(Ok(done))
     }
 
-    /// Waits for a job that reads at the position, or starts one. Ready once it has read something, or is to be polled.
+    /// Waits for a job that reads at the position, or starts one. Ready once it has read
+    /// something, or is to be polled.
     fn poll_ahead(
         &mut self,
         context: &Context<'_>,
@@ -182,7 +185,8 @@ impl PolledReader {
         Poll::Ready(self.ahead.start(&view.source, *view.at))
     }
 
-    /// Prepares bytes at the position to be lent: with nothing in between, [`at`](PolledReader::at) or [`Reader::lent`] has them.
+    /// Prepares bytes at the position to be lent: with nothing in between, [`at`](PolledReader::at) or
+    /// [`Reader::lent`] has them.
     pub(crate) fn poll_lend(
         &mut self,
         context: &Context<'_>,

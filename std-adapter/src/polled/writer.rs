@@ -1,14 +1,17 @@
-//! The writer of a spool whose operations are polled: they append what memory allows at once, and have the rest done off the loop.
+//! The writer of a spool whose operations are polled: they append what memory allows at once, and have the
+//! rest done off the loop.
 //!
 //! Promises:
 //!
-//! - I12: a write that is ready is held, and the readers have it; one that is pending has taken nothing. What was pending may be dropped, and
-//!   any other operation may follow.
-//! - What touches memory alone is done inline. No call here reaches the store, or waits for a thread that does.
+//! - I12: a write that is ready is held, and the readers have it; one that is pending has taken nothing. What
+//!   was pending may be dropped, and any other operation may follow.
+//! - What touches memory alone is done inline. No call here reaches the store, or waits for a thread that
+//!   does.
 //! - One job at a time is under way. It has the writer's ticket meanwhile, and the readers go on.
-//! - An error goes to the call that it concerns: one of a job whose call was dropped goes to the next of its kind.
-//! - Two jobs at most are followed by progress: where readers have taken the room that the first has made, the second makes room in the
-//!   [`tail`](crate::pager::tail), which is the writer's alone.
+//! - An error goes to the call that it concerns: one of a job whose call was dropped goes to
+//!   the next of its kind.
+//! - Two jobs at most are followed by progress: where readers have taken the room that the first has made,
+//!   the second makes room in the [`tail`](crate::pager::tail), which is the writer's alone.
 //!
 //! Nothing here knows a runtime: see [`Runtime`].
 //!
@@ -143,8 +146,8 @@ impl PolledWriter {
 
     // ---- jobs
 
-    /// Waits until no job is under way. Of its errors, those of calls of another `kind` are dropped: what was refused then, is
-    /// refused again when it is tried.
+    /// Waits until no job is under way. Of its errors, those of calls of another `kind` are dropped: what was
+    /// refused then, is refused again when it is tried.
     fn poll_home(
         &mut self,
         context: &Context<'_>,
@@ -197,8 +200,8 @@ impl PolledWriter {
         }
     }
 
-    /// Waits for room on the disk, if a job has found none and the policy is to wait. Ready once there is a job, or nothing to wait
-    /// for.
+    /// Waits for room on the disk, if a job has found none and the policy is to wait. Ready once there is a
+    /// job, or nothing to wait for.
     fn poll_unblocked(&mut self, context: &mut Context<'_>, runtime: &impl Runtime) -> Poll<io::Result<()>> {
         let Some((_, blocked)) = &mut self.blocked else { return Poll::Ready(Ok(())) };
         let is_served = ready!(blocked.poll(context, runtime, self.ticket.as_ref()));
@@ -269,7 +272,8 @@ impl PolledWriter {
 
     // ---- the end
 
-    /// Closes the content, with all that was accepted, and returns it. Not to be called again once it has succeeded.
+    /// Closes the content, with all that was accepted, and returns it. Not to be called again
+    /// once it has succeeded.
     pub(crate) fn poll_finish(
         &mut self,
         context: &mut Context<'_>,

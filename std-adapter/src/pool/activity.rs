@@ -1,8 +1,9 @@
 //! Which buffers of a pool are active: those that needed memory lately, while it was short.
 //!
-//! Each such need is a *miss*. An *epoch* ends when every buffer that missed in it did so four times on average; their
-//! number is then the number of active buffers. So ten that work beside ten thousand that are silent count as ten after
-//! forty misses, and a thousand that work in turn count as a thousand however long one turn takes.
+//! Each such need is a *miss*. An *epoch* ends when every buffer that missed in it did so four times on
+//! average; their number is then the number of active buffers. So ten that work beside ten thousand that
+//! are silent count as ten after forty misses, and a thousand that work in turn count as a thousand however
+//! long one turn takes.
 //!
 //! Promises:
 //!
@@ -16,8 +17,8 @@ use crate::sync::{AtomicU64, Ordering};
 /// Misses for each buffer that missed, on average, after which an epoch ends.
 const MISSES_EACH: u64 = 4;
 
-/// The number of the first epoch. A buffer that never missed counts as one that missed in it, since it may have worked
-/// while memory was not short; so nobody is silent before two epochs have ended.
+/// The number of the first epoch. A buffer that never missed counts as one that missed in it, since it may
+/// have worked while memory was not short; so nobody is silent before two epochs have ended.
 const FIRST: u64 = 2;
 
 /// The epochs of a pool.
@@ -90,8 +91,8 @@ impl Activity {
         }
     }
 
-    /// The number of buffers that missed in this epoch or in the one before, at least 1 and at most `holders`, which hold
-    /// memory.
+    /// The number of buffers that missed in this epoch or in the one before, at least 1 and at most
+    /// `holders`, which hold memory.
     pub(crate) fn active(&self, holders: u64) -> u64 {
         let active = self.before.load(Ordering::Relaxed) + self.joined.load(Ordering::Relaxed);
         active.min(holders).max(1)

@@ -15,7 +15,8 @@ impl PoolState {
     /// Checks that every charged byte is accounted for. Call it while no operation is under way.
     ///
     /// # Panics
-    /// If the charges and the usage of all buffers differ (I2, I6), or a search for donors would pass over memory.
+    /// If the charges and the usage of all buffers differ (I2, I6), or a search for donors
+    /// would pass over memory.
     pub(crate) fn check_quiet(&self) {
         self.check_budget();
         let Some(registry) = &self.registry else { return };

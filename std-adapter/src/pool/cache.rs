@@ -4,8 +4,8 @@
 //!
 //! - At most so many things, and so many bytes of their memory, are cached as the cache was made for, beside
 //!   the last one.
-//! - Caching and taking out never wait: a thread that finds the cache locked does without it, and so does a process
-//!   that was forked meanwhile.
+//! - Caching and taking out never wait: a thread that finds the cache locked does without it, and so does a
+//!   process that was forked meanwhile.
 //!
 //! The last thing has a place of its own behind a [`TryLock`], where one atomic exchange gets it instead of
 //! the two of a mutex.

@@ -105,8 +105,8 @@ impl Placed<'_> {
     }
 }
 
-/// How many of `placed`, from the first on, one call of the store can write together: the pages that begin where the one before ends; if
-/// there are none, those within [`GATHERED_MAX`] bytes, with short gaps.
+/// How many of `placed`, from the first on, one call of the store can write together: the pages that begin
+/// where the one before ends; if there are none, those within [`GATHERED_MAX`] bytes, with short gaps.
 fn run_len(placed: &[Placed<'_>]) -> usize {
     let Some(first) = placed.first() else { return 0 };
     let start = first.start();
@@ -124,8 +124,8 @@ fn is_contiguous(run: &[Placed<'_>]) -> bool {
     run.windows(2).all(|two| two[0].gap(&two[1]) == Some(0))
 }
 
-/// The content of a run, with zeros in its gaps. What lies past the content of a page is never read. `None` if there is no memory for
-/// it.
+/// The content of a run, with zeros in its gaps. What lies past the content of a page is never read. `None`
+/// if there is no memory for it.
 fn gathered(run: &[Placed<'_>]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(GATHERED_MAX).ok()?;
@@ -147,7 +147,8 @@ pub(crate) fn with_room<T>(len: usize) -> Option<Vec<T>> {
 }
 
 impl PoolState {
-    /// Writes pages that are in transit, and ends their transits. Returns what was written, which the pool has counted.
+    /// Writes pages that are in transit, and ends their transits. Returns what was written, which
+    /// the pool has counted.
     ///
     /// Adds to `frames` the frame of each page that has arrived or is abandoned, and to `first_spills` the
     /// length of each that is the first spilled page of its buffer. A page that cannot be written returns to
@@ -213,8 +214,8 @@ impl PoolState {
         }
     }
 
-    /// Writes a run of pages in one call of the store, or only the first if there is no memory for more. Returns the offset up to which
-    /// the store has them now.
+    /// Writes a run of pages in one call of the store, or only the first if there is no memory for more.
+    /// Returns the offset up to which the store has them now.
     fn write_run(&self, run: &[Placed<'_>], total: &mut IoCounts) -> u64 {
         let Some(first) = run.first() else { return 0 };
         let (store, offset) = (&first.outgoing.donor.backing(self), first.start());

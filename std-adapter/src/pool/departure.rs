@@ -1,12 +1,14 @@
-//! Pages that their owner sends away, for a job to write: the owner goes on meanwhile, and does not wait for the store.
+//! Pages that their owner sends away, for a job to write: the owner goes on meanwhile, and does
+//! not wait for the store.
 //!
-//! They are in transit like those of a donor, and all that may become of a page in transit may become of these. But nobody waits
-//! until they have arrived: so their owner settles them once the job has ended.
+//! They are in transit like those of a donor, and all that may become of a page in transit may become of
+//! these. But nobody waits until they have arrived: so their owner settles them once the job has ended.
 //!
 //! Promises:
 //!
 //! - What is begun and ended here reaches no store: the job does.
-//! - I3: a page that is not written, because the store refuses it or the job is not run, returns to its owner.
+//! - I3: a page that is not written, because the store refuses it or the job is not run,
+//!   returns to its owner.
 //!
 //! Held by: `tests/tests/async_buffer/`, `std-adapter/src/models.rs` (loom, of transits).
 
@@ -40,7 +42,8 @@ pub(crate) struct Departure {
 }
 
 impl Departure {
-    /// Takes those of the pages `indices` that can leave out of the table of a buffer, which has the file `own`. `None` if that is none.
+    /// Takes those of the pages `indices` that can leave out of the table of a buffer, which has the file
+    /// `own`. `None` if that is none.
     pub(crate) fn begin(
         pool: &Arc<PoolState>,
         table: &mut OwnTable,
@@ -74,7 +77,8 @@ impl Departure {
         Some(departure).filter(|departure| !departure.pages.is_empty())
     }
 
-    /// Writes the pages, and recycles their frames. For [`Offload::submit`](crate::pool::offload::Offload::submit).
+    /// Writes the pages, and recycles their frames. For
+    /// [`Offload::submit`](crate::pool::offload::Offload::submit).
     pub(crate) fn run(&mut self) {
         let (mut first_spills, mut counts) = (with_room(self.pages.len()), IoCounts::default());
         self.end(|pool, outgoing, frames| {
@@ -90,7 +94,8 @@ impl Departure {
         }
     }
 
-    /// For the owner, after the job: makes the pages spilled, or resident again. Returns what was written, which the pool has counted.
+    /// For the owner, after the job: makes the pages spilled, or resident again. Returns what was written,
+    /// which the pool has counted.
     pub(crate) fn settle(mut self, table: &mut OwnTable) -> IoCounts {
         self.give_up();
         let settle = |table: &mut Table| self.indices.clone().for_each(|index| table.settle(index));

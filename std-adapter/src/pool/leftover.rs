@@ -6,8 +6,8 @@ use crate::sync::Arc;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
-/// A table without pages, but for an empty one that may have a frame, and its pool. The table is registered, and counted as a
-/// buffer's. So a buffer that is made of it needs no count and no further reference.
+/// A table without pages, but for an empty one that may have a frame, and its pool. The table is registered,
+/// and counted as a buffer's. So a buffer that is made of it needs no count and no further reference.
 #[derive(Debug)]
 pub(crate) struct Leftover {
     /// `None` if no table was made, or none is kept. The buffer is counted all the same.

@@ -1,7 +1,7 @@
 //! How the pool gets below a memory limit that was lowered.
 //!
-//! Promise: the limit is kept at once, but for pages that are in use or cannot be written. Those follow at their owner's next access
-//! outside the window, refill or end of a loan (`Pager::keep_limit`).
+//! Promise: the limit is kept at once, but for pages that are in use or cannot be written. Those follow at
+//! their owner's next access outside the window, refill or end of a loan (`Pager::keep_limit`).
 //!
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/told.rs`, `tests/tests/pool_stress.rs`.
 

@@ -2,27 +2,31 @@
 //!
 //! Promises:
 //!
-//! - At most [`TASKS_MAX`] tasks of a pool run, and as many of each runtime are about to, whatever the number of buffers. Further jobs
-//!   queue, and a task runs one after another until there is none.
-//! - A waiter counts on tasks that run, or that its own runtime is about to begin: the threads of another may all be taken, for ever.
-//! - A job carries what it works on, its subject, and gives it back. Nothing else has a reference to it meanwhile.
-//! - No subject is lost: a job that was not begun gives it back when its waiter [takes](Pending::take_back) it, and drops it with
-//!   its waiter. One that runs when its waiter is dropped runs to its end, and drops it then. So neither the queue nor a task keeps
-//!   a subject whose waiter is gone, and the pool, which a subject refers to, is not kept by its own queue.
-//! - A task runs a bounded number of jobs, after which the waiters start another: so a runtime that is shut down does not go on
-//!   with the jobs of others.
-//! - A runtime that is shut down may drop tasks that it has not begun. The next poll of any waiter starts another one in the
-//!   runtime of that waiter, and all waiters are woken for that. If that runtime takes no tasks either, the waiter gets its
-//!   subject back and [`NotRun::ShutDown`].
+//! - At most [`TASKS_MAX`] tasks of a pool run, and as many of each runtime are about to, whatever the number
+//!   of buffers. Further jobs queue, and a task runs one after another until there is none.
+//! - A waiter counts on tasks that run, or that its own runtime is about to begin: the threads of another may
+//!   all be taken, for ever.
+//! - A job carries what it works on, its subject, and gives it back. Nothing else has a
+//!   reference to it meanwhile.
+//! - No subject is lost: a job that was not begun gives it back when its waiter [takes](Pending::take_back)
+//!   it, and drops it with its waiter. One that runs when its waiter is dropped runs to its end, and drops it
+//!   then. So neither the queue nor a task keeps a subject whose waiter is gone, and the pool, which a
+//!   subject refers to, is not kept by its own queue.
+//! - A task runs a bounded number of jobs, after which the waiters start another: so a runtime that is shut
+//!   down does not go on with the jobs of others.
+//! - A runtime that is shut down may drop tasks that it has not begun. The next poll of any waiter starts
+//!   another one in the runtime of that waiter, and all waiters are woken for that. If that runtime takes no
+//!   tasks either, the waiter gets its subject back and [`NotRun::ShutDown`].
 //! - Wakers run, and are dropped, with nothing locked.
 //! - A process that was forked once the pool was made runs no jobs of it: it has none of the threads. What
 //!   was queued at that moment comes back there with [`NotRun::Forked`], and what a job was working on never
 //!   does: see [`Pending::is_lost`].
 //!
-//! The queue knows of a runtime its number: the code that polls a waiter brings that and a function that starts a task, which calls
-//! [`Drain::run`] on a thread that may block, or drops it.
+//! The queue knows of a runtime its number: the code that polls a waiter brings that and a function that
+//! starts a task, which calls [`Drain::run`] on a thread that may block, or drops it.
 //!
-//! Held by: `std-adapter/src/pool/offload/tests.rs`, `tests/tests/async_buffer/`, `std-adapter/src/models/offload.rs` (loom).
+//! Held by: `std-adapter/src/pool/offload/tests.rs`, `tests/tests/async_buffer/`,
+//! `std-adapter/src/models/offload.rs` (loom).
 
 #[cfg(feature = "tokio")]
 use crate::error::SpillError;
@@ -32,7 +36,8 @@ use crate::sync::{Arc, MutexGuard, try_arc};
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-/// Tasks of one pool at once. More would wait for the same disk, and take threads from the rest of the program.
+/// Tasks of one pool at once. More would wait for the same disk, and take threads from the
+/// rest of the program.
 pub(crate) const TASKS_MAX: usize = if cfg!(overspill_loom) { 1 } else { 4 };
 
 /// Jobs that a task runs. All waiters are woken then, so not too few.
@@ -122,8 +127,8 @@ impl Offload {
         }
     }
 
-    /// Queues `work` on `subject`. It begins once the result is [polled](Pending::poll). Returns the subject if there is no
-    /// memory, or in a forked process: see [`refusal`](Offload::refusal).
+    /// Queues `work` on `subject`. It begins once the result is [polled](Pending::poll). Returns the subject
+    /// if there is no memory, or in a forked process: see [`refusal`](Offload::refusal).
     pub(crate) fn submit<T, R>(
         self: &Arc<Self>,
         subject: T,
@@ -149,8 +154,9 @@ impl Offload {
         Ok(Pending { offload: Arc::clone(self), job })
     }
 
-    /// Starts a task by `spawn`, in `runtime`, if there are more jobs than tasks that are about to begin there, and a job `needs` one.
-    /// Returns false if there is no task to wait for, and none has woken the waiters.
+    /// Starts a task by `spawn`, in `runtime`, if there are more jobs than tasks that are about to
+    /// begin there, and a job `needs` one. Returns false if there is no task to wait for, and none
+    /// has woken the waiters.
     fn start(self: &Arc<Self>, runtime: u64, spawn: &dyn Fn(Drain), needs: Needs) -> bool {
         let dropped = {
             let Ok(mut queue) = self.queue() else { return false };
@@ -172,8 +178,8 @@ impl Offload {
         self.queue().is_ok_and(|queue| queue.coming(runtime) > 0 || queue.dropped == dropped)
     }
 
-    /// The queue. A forked process has none of the tasks of its parent: it runs no jobs, and those that were queued give back what
-    /// they work on.
+    /// The queue. A forked process has none of the tasks of its parent: it runs no jobs, and those that were
+    /// queued give back what they work on.
     fn queue(&self) -> Result<MutexGuard<'_, Queue>, Forked> {
         let queue = self.queue.lock()?;
         if self.queue.is_inherited() { Err(Forked) } else { Ok(queue) }
@@ -205,7 +211,8 @@ impl Offload {
     /// Wakes all tasks that wait for a job that is queued.
     fn wake_queued(&self) {
         let mut at = self.queue().map_or(0, |queue| queue.jobs.len());
-        // One at a time, since wakers may not run with the queue locked; the last first, so that none is missed when others leave.
+        // One at a time, since wakers may not run with the queue locked; the last first, so that none is
+        // missed when others leave.
         while at > 0 {
             at -= 1;
             let job = { self.queue().ok().and_then(|queue| queue.jobs.get(at).cloned()) };
@@ -262,7 +269,8 @@ impl Drain {
         }
         for _ in 0..self.offload.share {
             let Some(job) = self.offload.next() else { return };
-            // If its waiter is gone, what it worked on and what came of it are dropped here, which runs foreign code.
+            // If its waiter is gone, what it worked on and what came of it are dropped here,
+            // which runs foreign code.
             let _ = contained(move || {
                 job.run();
                 drop(job);
@@ -285,7 +293,8 @@ impl Drop for Drain {
             queue.dropped += 1;
             queue.running > 0
         });
-        // Tasks that run do all jobs, or wake their waiters. A waiter that is woken for this one would start the next, for nothing.
+        // Tasks that run do all jobs, or wake their waiters. A waiter that is woken for this one would start
+        // the next, for nothing.
         if !is_another_running {
             self.offload.wake_queued();
         }
@@ -321,8 +330,9 @@ where
 }
 
 impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
-    /// The subject and the result, once there is one. Otherwise the waker of `context` is called then. `spawn` starts a task in
-    /// `runtime`, as the head of this file says. Not to be called again once it was ready.
+    /// The subject and the result, once there is one. Otherwise the waker of `context` is called
+    /// then. `spawn` starts a task in `runtime`, as the head of this file says. Not to be called
+    /// again once it was ready.
     pub(crate) fn poll(
         &mut self,
         context: &Context<'_>,
@@ -389,7 +399,8 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         self.job.state.lock().is_ok_and(|state| state.result.is_some())
     }
 
-    /// Whether the work was running when this process was forked: it never ends here, and has the subject for ever.
+    /// Whether the work was running when this process was forked: it never ends here, and has
+    /// the subject for ever.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_lost(&self) -> bool {
         self.offload.queue.is_inherited()

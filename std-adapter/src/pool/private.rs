@@ -1,20 +1,21 @@
 //! Pools for one buffer each, and a cache of those whose buffer is gone.
 //!
-//! A buffer with a memory limit of its own has a pool of its own. To make one takes seven allocations, which is
-//! fourteen times what a body of 100 bytes costs otherwise. So the pool of a dropped buffer is kept for the
-//! next one, with the buffer's table, and with the frame that the table kept: by the thread, and what it cannot keep by all
-//! threads together.
+//! A buffer with a memory limit of its own has a pool of its own. To make one takes seven allocations, which
+//! is fourteen times what a body of 100 bytes costs otherwise. So the pool of a dropped buffer is kept for
+//! the next one, with the buffer's table, and with the frame that the table kept: by the thread, and what it
+//! cannot keep by all threads together.
 //!
 //! Promises:
 //!
 //! - A pool that is used again is as new: nothing was ever spilled in it, and its limit is the new buffer's.
 //! - A buffer that is emptied leaves a pool with a file for a new one, so that the file is closed.
-//! - The process keeps at most 64 such pools of each page size, with 512 KiB of frames, beside the last one of each and those of threads.
+//! - The process keeps at most 64 such pools of each page size, with 512 KiB of frames, beside the last one
+//!   of each and those of threads.
 //! - No two buffers share one at a time.
 //!
-//! Of the kind of a file that outlives its use: that of a shared pool stays open, one for all its buffers, and
-//! `SpillPool::trim` frees its blocks; that of a buffer made for a target stays until the buffer is dropped, with no blocks,
-//! since the target may still come of it.
+//! Of the kind of a file that outlives its use: that of a shared pool stays open, one for all its buffers,
+//! and `SpillPool::trim` frees its blocks; that of a buffer made for a target stays until the buffer is
+//! dropped, with no blocks, since the target may still come of it.
 //!
 //! Held by: the tests below, `tests/tests/pool_memory.rs`, `tests/tests/resident_memory.rs`,
 //! `tests/tests/leftovers.rs`.
@@ -78,8 +79,8 @@ pub(crate) fn open(memory: usize) -> Leftover {
     Leftover { table: None, pool: Arc::new(pool) }
 }
 
-/// Keeps what a dropped buffer leaves for the next one, if nothing was ever spilled in its pool, and nothing of that is lent or
-/// in use.
+/// Keeps what a dropped buffer leaves for the next one, if nothing was ever spilled in its pool, and nothing
+/// of that is lent or in use.
 #[inline]
 pub(crate) fn close(leftover: Leftover) {
     let pool = &leftover.pool;
@@ -114,8 +115,8 @@ fn push(leftover: Leftover) {
     }
 }
 
-/// A pool as new in place of `pool`, which its buffer leaves with its table. `None` unless that is a pool for one buffer, has
-/// a file, and nothing in it.
+/// A pool as new in place of `pool`, which its buffer leaves with its table. `None` unless that is a pool for
+/// one buffer, has a file, and nothing in it.
 pub(crate) fn renewed(pool: &PoolState) -> Option<Arc<PoolState>> {
     let quota = pool.disk.quota();
     if pool.registry.is_some() || quota.high_water() == 0 || quota.used() > 0 {
@@ -149,11 +150,12 @@ mod tests {
         Arc::as_ptr(&buffer.pager.pool)
     }
 
-    /// Other tests use the cache too, so this needs a page size of its own: that of 100,000 bytes is 4 KiB, of
-    /// 140,000 it is 8 KiB.
+    /// Other tests use the cache too, so this needs a page size of its own: that of 100,000 bytes is 4 KiB,
+    /// of 140,000 it is 8 KiB.
     const LIMIT: usize = 140_000;
 
-    /// It asked for the pool of the buffer before; another test, which drops all that are kept, now and then came between.
+    /// It asked for the pool of the buffer before; another test, which drops all that are kept, now
+    /// and then came between.
     #[test]
     fn a_pool_is_used_again_with_the_limit_of_the_next_buffer_and_none_of_its_bytes() {
         let _alone = ALONE.lock(); // poisoned or not

@@ -54,11 +54,13 @@ impl Take {
 /// The outcome of [`PoolState::reclaim`].
 #[derive(Debug)]
 pub(crate) enum Reclaimed {
-    /// At least one frame, still charged to the pool, with arbitrary bytes in it; or given memory, to be let go.
+    /// At least one frame, still charged to the pool, with arbitrary bytes in it; or given
+    /// memory, to be let go.
     Frames(Vec<PageFrame>),
     /// Every table was in use, or had no page that could leave.
     Nothing,
-    /// Pages left their tables, but none could be written. Those of other tables may lie in other files, or be clean.
+    /// Pages left their tables, but none could be written. Those of other tables may lie in
+    /// other files, or be clean.
     StoreRefused,
 }
 
@@ -91,8 +93,8 @@ impl ReleasedPage {
 }
 
 impl Table {
-    /// Takes pages out of memory, as many as `take` says and there is memory to note, and subtracts their frames from it. Adds them to
-    /// `released`, as those of the buffer number `donor`.
+    /// Takes pages out of memory, as many as `take` says and there is memory to note, and subtracts their
+    /// frames from it. Adds them to `released`, as those of the buffer number `donor`.
     fn release_pages(
         &mut self,
         from: (&Usage, Backing<'_>, Fit),
@@ -115,7 +117,8 @@ impl Table {
         }
     }
 
-    /// Reserves memory to note what page `index` becomes when it leaves, and to put it back. False if there is none.
+    /// Reserves memory to note what page `index` becomes when it leaves, and to put it back.
+    /// False if there is none.
     fn reserve_for_release(&mut self, index: u64, checksums: Checksums) -> bool {
         let Some(page) = self.resident(index) else { return false };
         let (end, needs_entry) = (page.end_of_segment(), page.end() > 0 && !page.is_copy());
@@ -137,8 +140,8 @@ impl Table {
 
     /// Takes page `index` out of memory. `None` if it is not there, or cannot leave.
     ///
-    /// Reserves a dirty page's slot in the buffer's usage, and room for its sums if there are `checksums`. The slot itself is allocated
-    /// later, outside the table.
+    /// Reserves a dirty page's slot in the buffer's usage, and room for its sums if there are `checksums`.
+    /// The slot itself is allocated later, outside the table.
     pub(crate) fn release_page(
         &mut self,
         index: u64,
@@ -191,8 +194,9 @@ impl Table {
 }
 
 impl PoolState {
-    /// Reclaims pages from each of `tables`, as many as `take` says, and returns their frames. Costs one heavy
-    /// fence for all tables, and one call of the store for each run of pages whose slots lie side by side.
+    /// Reclaims pages from each of `tables`, as many as `take` says, and returns their frames.
+    /// Costs one heavy fence for all tables, and one call of the store for each run of pages whose
+    /// slots lie side by side.
     pub(crate) fn reclaim(&self, tables: &[PeerTable], reason: SpillReason, mut take: Take) -> Reclaimed {
         // A waker or a listener may use any buffer, and would wait for its pages that are in transit.
         let held_back = hold_back();
@@ -255,7 +259,8 @@ impl PoolState {
         }
     }
 
-    /// Whether the pages of a donor probably do not grow further: it has been silent for long, or all are to leave.
+    /// Whether the pages of a donor probably do not grow further: it has been silent for long,
+    /// or all are to leave.
     fn is_at_rest(&self, donor: &PeerTable, reason: SpillReason) -> bool {
         let is_silent = |registry: &Registry| registry.is_silent(donor);
         reason == SpillReason::LimitLowered || self.registry.as_ref().is_some_and(is_silent)

@@ -3,16 +3,20 @@
 //! Promises:
 //!
 //! - A buffer whose frames are within its fair share (the memory limit divided by the number of
-//!   [active](crate::pool::activity) buffers) is a donor only if it is idle, and only for a requester that holds little. Frames that several idle donors
-//!   release beyond the request, at most a 64th of the limit, are recycled for the next requester.
-//! - Under the *larger* rule memory flows from a buffer that holds more than its share to one that then holds no more than
-//!   its own, or still no more than the donor. So two buffers never reclaim the same frame from each other in turn.
-//! - A search visits a bounded number of tables, and the next search continues where it stopped. Of requests that find no
-//!   donor, only so many search that each visits eight tables on average. It visits
-//!   a table that holds no memory once: buffers that are empty or spilled cost a search nothing.
-//! - A table that was asked and gave nothing is not asked again in the same [epoch](crate::pool::activity): so one whose pages
-//!   cannot leave, since they are lent or have no room on the disk, keeps nobody from the memory of the others.
-//! - A table that holds memory is where searches find it. One that could not be entered, for want of memory, gets no frame.
+//!   [active](crate::pool::activity) buffers) is a donor only if it is idle, and only for a requester that
+//!   holds little. Frames that several idle donors release beyond the request, at most a 64th of the limit,
+//!   are recycled for the next requester.
+//! - Under the *larger* rule memory flows from a buffer that holds more than its share to one that then holds
+//!   no more than its own, or still no more than the donor. So two buffers never reclaim the same frame from
+//!   each other in turn.
+//! - A search visits a bounded number of tables, and the next search continues where it stopped. Of requests
+//!   that find no donor, only so many search that each visits eight tables on average. It visits a table that
+//!   holds no memory once: buffers that are empty or spilled cost a search nothing.
+//! - A table that was asked and gave nothing is not asked again in the same [epoch](crate::pool::activity):
+//!   so one whose pages cannot leave, since they are lent or have no room on the disk, keeps nobody from the
+//!   memory of the others.
+//! - A table that holds memory is where searches find it. One that could not be entered, for want of
+//!   memory, gets no frame.
 //!
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stress.rs`, `std-adapter/src/models.rs` (loom).
 //!
@@ -89,8 +93,9 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
-    /// Whether a buffer that holds `held` bytes, more than its share, may be the donor: if the requester keeps within its
-    /// own share, or if twice the request lies between the two, so that the donor still holds as much afterwards.
+    /// Whether a buffer that holds `held` bytes, more than its share, may be the donor: if the requester
+    /// keeps within its own share, or if twice the request lies between the two, so that the donor still
+    /// holds as much afterwards.
     fn may_take_from_larger(&self, held: u64) -> bool {
         let is_fair = self.held + self.requested <= self.share || held >= self.held + 2 * self.requested;
         self.effort >= Effort::Larger && held > self.share && is_fair
@@ -133,11 +138,12 @@ struct Clock {
     hand: usize,
     /// The index of the last donor under the *larger* rule. Tried first, since it probably still qualifies.
     donor: usize,
-    /// Requests that are not to be searched for, because the last two searches found no donor. So searches visit a
-    /// bounded number of tables for each request, on average, even if none of a hundred thousand has anything to give.
+    /// Requests that are not to be searched for, because the last two searches found no donor. So searches
+    /// visit a bounded number of tables for each request, on average, even if none of a hundred thousand
+    /// has anything to give.
     unsearched: usize,
-    /// How many tables the last search was allowed to visit, if it found no donor. The next one may find some: it is the
-    /// second look at tables that were visited lately.
+    /// How many tables the last search was allowed to visit, if it found no donor. The next one may find
+    /// some: it is the second look at tables that were visited lately.
     fruitless: usize,
 }
 
@@ -155,8 +161,8 @@ fn only(table: PeerTable) -> Vec<PeerTable> {
 }
 
 impl Registry {
-    /// Adds a table that holds no memory. It stays until [`unregister`](Registry::unregister). If there is no memory for that, it is added
-    /// when it becomes a holder.
+    /// Adds a table that holds no memory. It stays until [`unregister`](Registry::unregister). If there is no
+    /// memory for that, it is added when it becomes a holder.
     pub(crate) fn register(&self, table: &OwnTable) {
         let _ = self.clock.lock().map(|mut clock| clock.add(table));
     }
@@ -177,8 +183,8 @@ impl Registry {
     }
 
     /// Makes a table a holder. Its owner calls this each time after its usage of memory has risen from 0: so
-    /// a search that saw 0 ends before the call, or sees more. Returns false if there is no memory for that: then the table must hold
-    /// none.
+    /// a search that saw 0 ends before the call, or sees more. Returns false if there is no memory for that:
+    /// then the table must hold none.
     #[must_use]
     pub(crate) fn note_holder(&self, table: &OwnTable) -> bool {
         let Ok(mut clock) = self.clock.lock() else { return false };
@@ -318,8 +324,8 @@ impl Clock {
             self.unsearched -= 1;
             return Vec::new();
         }
-        // Past the bound of the *idle* rule a requester has pages of its own to evict, which is cheaper than a
-        // long search.
+        // Past the bound of the *idle* rule a requester has pages of its own to evict, which is
+        // cheaper than a long search.
         let seeks_idle = demand.may_take_from_idle() && activity.may_know_silent();
         let visits_max = if seeks_idle { SEARCH_MAX } else { SAMPLE };
         let (mut largest, mut largest_held) = (None, 0);

@@ -46,7 +46,8 @@ pub(crate) struct PoolState {
     pub(crate) population: AtomicU64,
     /// The number of handles that a caller has. What a thread keeps for its next buffer has none.
     pub(crate) handles: AtomicUsize,
-    /// There may be cached tables, or threads that keep some. Raised by what keeps one, lowered by what looks for them.
+    /// There may be cached tables, or threads that keep some. Raised by what keeps one, lowered by
+    /// what looks for them.
     pub(crate) has_kept_tables: AtomicBool,
     /// None in a pool for one buffer, which has no other buffer to reclaim from.
     pub(crate) registry: Option<Registry>,
@@ -99,8 +100,8 @@ impl PoolState {
         }
     }
 
-    /// The jobs of this pool that run off an event loop. Made with a pool of many buffers, since a fork while it is made would leave
-    /// it so; and at first use for a buffer of its own, of which most have none.
+    /// The jobs of this pool that run off an event loop. Made with a pool of many buffers, since a fork while
+    /// it is made would leave it so; and at first use for a buffer of its own, of which most have none.
     #[cfg(feature = "tokio")]
     pub(crate) fn offload(&self) -> &Arc<Offload> {
         self.offload.get_or_init(|| Arc::new(Offload::new()))

@@ -14,8 +14,8 @@
 //!
 //! - A request tries a bounded number of donors in use, and of those that the store refuses. It waits for no
 //!   owner.
-//! - Memory that comes free wakes the waiters for disk room, since their bytes may then need no disk: at the end of the
-//!   operation that frees it, with nothing locked and no page on its way.
+//! - Memory that comes free wakes the waiters for disk room, since their bytes may then need no disk: at the
+//!   end of the operation that frees it, with nothing locked and no page on its way.
 //!
 //! # Who is told
 //!
@@ -50,8 +50,9 @@ use crate::sync::Ordering;
 const FRUITLESS_MAX: u32 = 4;
 
 impl PoolState {
-    /// Wakes those that wait for disk room if memory came free since the last call. To be called at the end of each
-    /// operation that may have freed some, with nothing locked and nothing under way: wakers are foreign code.
+    /// Wakes those that wait for disk room if memory came free since the last call. To be called at the
+    /// end of each operation that may have freed some, with nothing locked and nothing under way:
+    /// wakers are foreign code.
     #[inline]
     pub(crate) fn tell_waiters(&self) {
         if self.disk.quota().is_limited() && self.frames.take_freed() {
@@ -65,7 +66,8 @@ impl PoolState {
         self.frames.may_acquire(len) || self.has_kept_tables.load(Ordering::Relaxed)
     }
 
-    /// Whether `table` is in the list of the pool's tables, if that has one. A request for memory adds one that is not.
+    /// Whether `table` is in the list of the pool's tables, if that has one. A request for memory
+    /// adds one that is not.
     #[inline]
     pub(crate) fn is_listed(&self, table: &OwnTable) -> bool {
         self.registry.is_none() || Registry::is_registered(table)
@@ -124,8 +126,8 @@ impl PoolState {
                     let is_fitting = |frame: &PageFrame| !frame.is_given() && frame.capacity() == len;
                     let fitting = frames.iter().position(is_fitting).filter(|_| !self.frames.is_over());
                     let fitting = fitting.and_then(|at| frames.swap_remove(at).into_own());
-                    // Given memory comes free with the last of its pages, and a lowered limit is kept first: either may take
-                    // many rounds.
+                    // Given memory comes free with the last of its pages, and a lowered limit is kept first:
+                    // either may take many rounds.
                     let is_far = self.frames.is_over() || frames.iter().any(PageFrame::is_given);
                     fruitless += u32::from(is_far);
                     // Recycle the others for the next requester. If none fits, freeing them may leave enough
@@ -142,8 +144,8 @@ impl PoolState {
         None
     }
 
-    /// Notes that the memory of a table has risen from 0, so that searches for donors find it. Returns false if it must hold none, for
-    /// want of memory to note that.
+    /// Notes that the memory of a table has risen from 0, so that searches for donors find it. Returns false
+    /// if it must hold none, for want of memory to note that.
     #[must_use]
     pub(crate) fn note_holder(&self, table: &OwnTable) -> bool {
         self.registry.as_ref().is_none_or(|registry| registry.note_holder(table))
@@ -156,8 +158,8 @@ impl PoolState {
         }
     }
 
-    /// Bytes that each buffer may hold before it becomes a donor while it is in use: of a limit that is divided among
-    /// those that need memory.
+    /// Bytes that each buffer may hold before it becomes a donor while it is in use: of a limit that is
+    /// divided among those that need memory.
     pub(crate) fn active_share(&self) -> u64 {
         let active = self.registry.as_ref().map_or(1, Registry::active);
         self.frames.budget().limit() / active
@@ -180,8 +182,9 @@ mod tests {
 
     const PAGE: usize = 4 << 10;
 
-    /// A donor that was in use for a moment, in its window or with another thread that reclaimed from it, was taken for one that has
-    /// nothing to give, and asked no more in this epoch. Waiters for room then slept beside pages that were free to leave.
+    /// A donor that was in use for a moment, in its window or with another thread that reclaimed from it, was
+    /// taken for one that has nothing to give, and asked no more in this epoch. Waiters for room then slept
+    /// beside pages that were free to leave.
     #[test]
     fn a_donor_that_is_in_use_is_asked_again() {
         let builder = SpillPool::builder().memory(8 * PAGE).page_size(PAGE);

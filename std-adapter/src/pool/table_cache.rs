@@ -4,7 +4,8 @@
 //! and for its one small frame. So a dropped buffer's table is cached, with its frame if that is small, and
 //! the next body is written without any access to the pool.
 //!
-//! Promise: a cached table stays in the registry, among those that hold memory if it has a frame. Reclaiming its frame costs no I/O: its page is empty.
+//! Promise: a cached table stays in the registry, among those that hold memory if it has a frame. Reclaiming
+//! its frame costs no I/O: its page is empty.
 //!
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stress.rs`, `tests/tests/pool_memory.rs`.
 

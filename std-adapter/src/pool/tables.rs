@@ -1,7 +1,8 @@
 //! The tables of buffers, from their opening to their end, and what a dropped buffer leaves for the next one.
 //!
-//! A table without pages is *kept* for another buffer: by the thread whose buffer it was, or for all threads. The frame that it may
-//! have stays charged, and is taken back when memory is short: see [`PoolState::drop_kept_tables`].
+//! A table without pages is *kept* for another buffer: by the thread whose buffer it was, or for all threads.
+//! The frame that it may have stays charged, and is taken back when memory is short: see
+//! [`PoolState::drop_kept_tables`].
 //!
 //! Promises:
 //!
@@ -19,8 +20,8 @@ use crate::pool::state::PoolState;
 use crate::pool::thread_cache;
 use crate::sync::{Arc, Ordering};
 
-/// Counts a new buffer of a shared pool, and returns a cached table for it if there is one. Otherwise it gets one by
-/// [`open_table`](PoolState::open_table) when it needs one.
+/// Counts a new buffer of a shared pool, and returns a cached table for it if there is one. Otherwise it gets
+/// one by [`open_table`](PoolState::open_table) when it needs one.
 #[inline]
 pub(crate) fn open_buffer(pool: &Arc<PoolState>) -> Leftover {
     if let Some(leftover) = thread_cache::take(pool).and_then(Leftover::enterable) {
@@ -38,8 +39,9 @@ fn open_buffer_of_all(pool: &Arc<PoolState>) -> Leftover {
     Leftover { table, pool: Arc::clone(pool) }
 }
 
-/// Takes what a dropped buffer leaves, to keep it for another or to drop it. Its table has no pages; it may have one empty
-/// frame of 64 KiB at most. A table with a file of its own is dropped, since the file cannot be unset.
+/// Takes what a dropped buffer leaves, to keep it for another or to drop it. Its table has no pages; it
+/// may have one empty frame of 64 KiB at most. A table with a file of its own is dropped, since the
+/// file cannot be unset.
 pub(crate) fn close_buffer(leftover: Leftover) {
     let Leftover { table, pool } = &leftover;
     let Some(table) = table else { return close_without_table(leftover) };
@@ -116,7 +118,8 @@ impl PoolState {
         None
     }
 
-    /// A table for a buffer that has none: a cached one, or a new one that is now registered. `None` if there is no memory.
+    /// A table for a buffer that has none: a cached one, or a new one that is now registered. `None`
+    /// if there is no memory.
     #[cold]
     pub(crate) fn open_table(&self) -> Option<OwnTable> {
         let kept = || thread_cache::take(self).and_then(Leftover::enterable)?.table;
@@ -145,8 +148,8 @@ impl PoolState {
         }
     }
 
-    /// Whether a thread may keep a table, if there is memory: not while a waiter misses some, and not without handles. A
-    /// waiter that comes just now, and is not seen here, is woken by what comes free next.
+    /// Whether a thread may keep a table, if there is memory: not while a waiter misses some, and not without
+    /// handles. A waiter that comes just now, and is not seen here, is woken by what comes free next.
     #[inline]
     fn may_be_kept_by_thread(&self) -> bool {
         self.disk.quota().waiting() == 0 && self.handles.load(Ordering::Relaxed) > 0
@@ -160,8 +163,9 @@ impl PoolState {
         }
     }
 
-    /// Drops all kept tables, if any were noted. Returns whether that freed any memory. One that is just being noted may be missed,
-    /// until the next is. A buffer calls this for each page that it has no memory for.
+    /// Drops all kept tables, if any were noted. Returns whether that freed any memory. One that
+    /// is just being noted may be missed, until the next is. A buffer calls this for each page
+    /// that it has no memory for.
     #[inline]
     pub(crate) fn drop_kept_tables(&self) -> bool {
         self.has_kept_tables.load(Ordering::Relaxed) && self.drop_all_kept_tables()

@@ -1,7 +1,8 @@
 //! What the last buffer of each thread left, for the next one that the thread makes.
 //!
-//! What all threads share costs an atomic exchange to take and another to return, and as much for each reference to the pool. Those
-//! four were two thirds of what a body of 100 bytes costs. A thread's own [`ThreadPlace`] needs none.
+//! What all threads share costs an atomic exchange to take and another to return, and as much for each
+//! reference to the pool. Those four were two thirds of what a body of 100 bytes costs. A thread's own
+//! [`ThreadPlace`] needs none.
 //!
 //! What is kept keeps its pool alive, in a place outside of it. So a pool ends with its last handle: see
 //! [`thread_place`].
@@ -9,12 +10,13 @@
 //! Promises:
 //!
 //! - A thread has a place for what is of a shared pool, and one for what is of a pool for one buffer. At most
-//!   [`THREADS_MAX`] threads have some at a time; the others do without. A thread that ends leaves its places to another, which may do
-//!   without until then, with what is in them.
-//! - A pool whose last handle is dropped has nothing in any place. But if there is no memory to look, or the kernel has begun to refuse
-//!   the fence, something may stay until the thread of the place makes or drops a buffer.
-//! - In a forked process, what another thread's place had is found, or lost with that thread. If the list of places is lost, nothing is
-//!   kept.
+//!   [`THREADS_MAX`] threads have some at a time; the others do without. A thread that ends leaves its places
+//!   to another, which may do without until then, with what is in them.
+//! - A pool whose last handle is dropped has nothing in any place. But if there is no memory to look,
+//!   or the kernel has begun to refuse the fence, something may stay until the thread of the place
+//!   makes or drops a buffer.
+//! - In a forked process, what another thread's place had is found, or lost with that thread. If the list of
+//!   places is lost, nothing is kept.
 //!
 //! Held by: the tests below, `tests/tests/pool_stress.rs`, `tests/tests/pool_memory.rs`.
 
@@ -32,7 +34,8 @@ const THREADS_MAX: usize = 16;
 /// How often a pool has ended.
 static ENDINGS: Endings = Endings::new();
 
-/// How many places are left by threads that have ended, a moment ago: there may be some for a thread that does without.
+/// How many places are left by threads that have ended, a moment ago: there may be some for a
+/// thread that does without.
 static LEFT: AtomicUsize = AtomicUsize::new(0);
 
 static ALL: Lock<All> = Lock::of_program(All { shared: Vec::new(), private: Vec::new(), left: Vec::new() });
@@ -134,13 +137,15 @@ pub(crate) fn take(pool: &PoolState) -> Option<Leftover> {
     with_mine(|mine| if let Mine::Some(places) = mine { places.shared.take(key) } else { None }).flatten()
 }
 
-/// Takes what this thread's last buffer with a pool of its own has left, if that was of the `kind`, which is not 0.
+/// Takes what this thread's last buffer with a pool of its own has left, if that was of the
+/// `kind`, which is not 0.
 #[inline]
 pub(crate) fn take_private(kind: usize) -> Option<Leftover> {
     with_mine(|mine| if let Mine::Some(places) = mine { places.private.take(kind) } else { None }).flatten()
 }
 
-/// Keeps what a buffer of a shared pool leaves. Returns it if it cannot be kept, which may be for want of [room](make_room).
+/// Keeps what a buffer of a shared pool leaves. Returns it if it cannot be kept, which may be for want
+/// of [room](make_room).
 #[inline]
 pub(crate) fn put(leftover: Leftover) -> Option<Leftover> {
     let seen = ENDINGS.seen();
@@ -151,8 +156,8 @@ pub(crate) fn put(leftover: Leftover) -> Option<Leftover> {
     put_with(leftover, move |places, leftover| places.shared.put(key, leftover, &ENDINGS, seen))
 }
 
-/// Keeps what a buffer leaves that had a pool of its own, of the `kind`. Returns it if it cannot be kept, which may be for want of
-/// [room](make_private_room).
+/// Keeps what a buffer leaves that had a pool of its own, of the `kind`. Returns it if it cannot be kept,
+/// which may be for want of [room](make_private_room).
 #[inline]
 pub(crate) fn put_private(kind: usize, leftover: Leftover) -> Option<Leftover> {
     // Nothing but the place refers to such a pool, so it does not end.
@@ -177,7 +182,8 @@ fn put_with(
     .flatten()
 }
 
-/// Returns what this thread keeps of a shared pool, so that it can keep something else. The first time, finds it a place.
+/// Returns what this thread keeps of a shared pool, so that it can keep something else. The first
+/// time, finds it a place.
 #[cold]
 pub(crate) fn make_room() -> Option<Leftover> {
     with_mine(|mine| mine.places()?.shared.clear()).flatten()

@@ -1,7 +1,7 @@
 //! A thread's place for one thing, which other threads may take out.
 //!
-//! The thing may keep its pool alive. So a pool *ends* with its last handle: from then on no place has anything
-//! of it.
+//! The thing may keep its pool alive. So a pool *ends* with its last handle: from then on no
+//! place has anything of it.
 //!
 //! | thread | steps |
 //! |---|---|
@@ -13,8 +13,8 @@
 //!
 //! Promises:
 //!
-//! - Taking and putting cost the place's thread no atomic read-modify-write, and wait for no other thread: while one looks,
-//!   there is nothing to take, and nothing can be put.
+//! - Taking and putting cost the place's thread no atomic read-modify-write, and wait for no other thread:
+//!   while one looks, there is nothing to take, and nothing can be put.
 //!
 //! Held by: `std-adapter/src/models/places.rs` (loom) with `.ci/weaken-pool`.
 
@@ -69,7 +69,8 @@ impl<T> ThreadPlace<T> {
         self.owner.peer()
     }
 
-    /// Takes out what was put last, if that was with this `key`, and is still there. Nothing while another thread looks.
+    /// Takes out what was put last, if that was with this `key`, and is still there. Nothing while
+    /// another thread looks.
     #[inline]
     pub(crate) fn take(&mut self, key: usize) -> Option<T> {
         if self.owner.unlocked().load(Ordering::Relaxed) != key {
@@ -84,7 +85,8 @@ impl<T> ThreadPlace<T> {
         if self.owner.check().is_err() {
             return None;
         }
-        // Also if it is empty: after a refusal of the fence, nothing can be put before the owner has entered so.
+        // Also if it is empty: after a refusal of the fence, nothing can be put before the
+        // owner has entered so.
         self.owner.with_both(take)
     }
 
@@ -102,7 +104,8 @@ impl<T> ThreadPlace<T> {
         if endings.0.load(Ordering::Relaxed) == seen { None } else { self.clear() }
     }
 
-    /// Puts a `thing` that nothing ends but the place. Returns it if the place is not clear, or while another thread looks.
+    /// Puts a `thing` that nothing ends but the place. Returns it if the place is not clear, or while
+    /// another thread looks.
     #[inline]
     pub(crate) fn put_for_good(&mut self, key: usize, thing: T) -> Option<T> {
         if self.owner.unlocked().load(Ordering::Relaxed) != 0 {
@@ -127,14 +130,14 @@ fn take<T>(place: &mut Option<T>, key: &AtomicUsize) -> Option<T> {
     place.take()
 }
 
-/// Takes out what was put with `key` in each of `places`. To be called by one thread at a time. Takes nothing if there is no memory to
-/// look.
+/// Takes out what was put with `key` in each of `places`. To be called by one thread at a time. Takes nothing
+/// if there is no memory to look.
 pub(crate) fn take_all<T>(places: &[OtherPlace<T>], key: usize) -> Flatten<IntoIter<Option<T>>> {
     visit(places, key, |noted, thing| take(thing, noted))
 }
 
-/// What `f` says of what was put with `key` in each of `places`. To be called by one thread at a time. Asks for none if there is no
-/// memory for that.
+/// What `f` says of what was put with `key` in each of `places`. To be called by one thread at a time. Asks
+/// for none if there is no memory for that.
 pub(crate) fn look<T, R>(
     places: &[OtherPlace<T>],
     key: usize,

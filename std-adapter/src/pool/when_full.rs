@@ -27,8 +27,8 @@ pub enum WhenFull {
     /// The call fails with [`SpillError::DiskLimit`](crate::SpillError::DiskLimit).
     #[default]
     Fail,
-    /// The call blocks its thread until there is room; an async one is pending. If there is none in time, it fails with
-    /// [`SpillError::DiskLimit`](crate::SpillError::DiskLimit), which says how long it waited.
+    /// The call blocks its thread until there is room; an async one is pending. If there is none in time, it
+    /// fails with [`SpillError::DiskLimit`](crate::SpillError::DiskLimit), which says how long it waited.
     ///
     /// Room comes from other threads: they drop, clear or truncate buffers of the pool, or raise its limits.
     /// If every thread that could do so waits itself, all of them wait until their deadlines. Waiters are

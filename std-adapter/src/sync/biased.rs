@@ -1,20 +1,22 @@
 //! A biased lock: nearly free for its owner, a system call for every other thread.
 //!
-//! One thread at a time uses a [`SpillBuffer`](crate::SpillBuffer), millions of times a second; now and then
-//! the pool reclaims a page from it. An ordinary mutex would double the cost of a 16-byte write for the sake
-//! of that rare moment. So the owner only stores one flag and loads another, and a *peer*, any thread but the
-//! owner, pays for both sides with `membarrier(2)`. A *private* value has no peers, and its owner needs not even a fence.
+//! One thread at a time uses a [`SpillBuffer`](crate::SpillBuffer), millions of times a second; now and
+//! then the pool reclaims a page from it. An ordinary mutex would double the cost of a 16-byte write for
+//! the sake of that rare moment. So the owner only stores one flag and loads another, and a *peer*, any
+//! thread but the owner, pays for both sides with `membarrier(2)`. A *private* value has no peers, and its
+//! owner needs not even a fence.
 //!
 //! [`TryLock`] is here too: for a value that several threads use, none of which has to.
 //!
 //! Promises:
 //!
 //! - One thread at a time reaches the value, and it sees everything that earlier ones did there.
-//! - A peer never waits: it skips a value that the owner or another peer is using. If its fence is refused, it skips
-//!   each value whose owner cannot know that yet.
+//! - A peer never waits: it skips a value that the owner or another peer is using. If its fence is refused,
+//!   it skips each value whose owner cannot know that yet.
 //! - The owner waits only for a peer that is inside or on its way through several values.
 //! - A panic inside leaves the lock.
-//! - In a process that was forked while a peer was inside, [`Owner::check`] says so, and nobody goes in again.
+//! - In a process that was forked while a peer was inside, [`Owner::check`] says so, and
+//!   nobody goes in again.
 //!
 //! Held by: `std-adapter/src/models.rs` (loom) with `.ci/weaken-pool`, `tests/tests/pool_stress.rs`,
 //! `tests/tests/tidy.rs` (`unsafe`), the test at the end of this file.
@@ -31,9 +33,9 @@
 //! | peer | leave | lower `claimed` (Release); release `lock` |
 //! | any | check for idleness | change `presence` from [`VISITED`] to [`AWAY`], in one step |
 //!
-//! Which fences those are is a matter of [`fences`]. In each case they exclude that the owner reads `claimed` as lowered
-//! *and* the peer reads `presence` as something else than [`INSIDE`]. So at most one of them goes in. Neither waits for the
-//! other except for `lock`, and a peer only tries that.
+//! Which fences those are is a matter of [`fences`]. In each case they exclude that the owner reads `claimed`
+//! as lowered *and* the peer reads `presence` as something else than [`INSIDE`]. So at most one of them goes
+//! in. Neither waits for the other except for `lock`, and a peer only tries that.
 //!
 //! The owner stores to `presence` and never loads it. A counter of visits would make each visit wait for the
 //! store of the one before, at a third of the cost of a 16-byte write.
@@ -156,8 +158,8 @@ impl<T, B> Owner<T, B> {
         &self.shared.unlocked
     }
 
-    /// An error if the value cannot be entered any more: this process was forked while a peer, which it has not got, was
-    /// inside or on its way there. Costs two loads.
+    /// An error if the value cannot be entered any more: this process was forked while a peer, which it has
+    /// not got, was inside or on its way there. Costs two loads.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), Forked> {
         let is_refused = fences::are_refused();
@@ -183,9 +185,9 @@ impl<T, B> Owner<T, B> {
         let shared = &*self.shared;
         let inside = shared.enter();
         let guard = if inside.is_none() { Some(shared.lock_after_peer()) } else { None };
-        // SAFETY: `enter` succeeded, and `inside` keeps peers out until it is dropped, after `f` has returned; of a
-        // private value there are none inside. Or peers are kept out by the guard, without which none enters. `&mut self`
-        // keeps the owner from entering twice.
+        // SAFETY: `enter` succeeded, and `inside` keeps peers out until it is dropped, after `f` has
+        // returned; of a private value there are none inside. Or peers are kept out by the guard, without
+        // which none enters. `&mut self` keeps the owner from entering twice.
         let result = shared.value.with_mut(|value| f(unsafe { &mut *value }, &shared.unlocked));
         drop(inside);
         drop(guard);
@@ -211,8 +213,9 @@ impl<T, B> Inside<'_, T, B> {
     #[inline(always)]
     pub(crate) fn visit<R>(self, f: impl FnOnce(&mut T, &B) -> R) -> R {
         let shared = self.shared;
-        // SAFETY: `enter` succeeded, and `self` keeps peers out until it is dropped, after `f` has returned; of a
-        // private value there are none inside. `self` borrows the owner, which keeps it from entering twice.
+        // SAFETY: `enter` succeeded, and `self` keeps peers out until it is dropped, after `f` has
+        // returned; of a private value there are none inside. `self` borrows the owner, which keeps
+        // it from entering twice.
         let result = shared.value.with_mut(|value| f(unsafe { &mut *value }, &shared.unlocked));
         drop(self);
         result
@@ -220,7 +223,8 @@ impl<T, B> Inside<'_, T, B> {
 }
 
 impl<T, B> Shared<T, B> {
-    /// As [`check`](Owner::check), if a peer's fence `is_refused` or not. A call, so that what checks is inlined.
+    /// As [`check`](Owner::check), if a peer's fence `is_refused` or not. A call, so that what checks is
+    /// inlined.
     #[cold]
     fn check_if(&self, is_refused: bool) -> Result<(), Forked> {
         let has_to_say = is_refused && !self.is_private && !self.aware.load(Ordering::Relaxed);
@@ -228,8 +232,8 @@ impl<T, B> Shared<T, B> {
         if has_to_say || self.claimed.load(Ordering::Relaxed) { self.lock.check() } else { Ok(()) }
     }
 
-    /// Raises the owner's flag, and then checks that no peer has claimed the value. `None` if one has, or if the owner has to
-    /// say first that it knows of a refusal.
+    /// Raises the owner's flag, and then checks that no peer has claimed the value. `None` if one has, or if
+    /// the owner has to say first that it knows of a refusal.
     #[inline(always)]
     fn enter(&self) -> Option<Inside<'_, T, B>> {
         self.presence.store(INSIDE, Ordering::Relaxed);
@@ -244,7 +248,8 @@ impl<T, B> Shared<T, B> {
         if self.claimed.load(Ordering::Acquire) { None } else { Some(inside) }
     }
 
-    /// The owner's way in after a peer has claimed the value: through the lock, after the peer. And its first one after a refusal.
+    /// The owner's way in after a peer has claimed the value: through the lock, after the peer. And its first
+    /// one after a refusal.
     #[cold]
     fn lock_after_peer(&self) -> MutexGuard<'_, ()> {
         if fences::are_refused() {
@@ -257,8 +262,8 @@ impl<T, B> Shared<T, B> {
 
 impl<T, B> Peer<T, B> {
     /// Runs `f` on one value after another, with exclusive access, and with the key that comes with each.
-    /// Skips values that their owner or another peer is using. Returns the results of the others. Visits none, and returns nothing, if
-    /// there is no memory for as many claims.
+    /// Skips values that their owner or another peer is using. Returns the results of the others. Visits
+    /// none, and returns nothing, if there is no memory for as many claims.
     ///
     /// Costs one heavy fence for all values: some microseconds. Meanwhile an owner may have to wait until the
     /// values before its own are visited.
@@ -372,8 +377,8 @@ struct Claim<'a, T, B> {
 }
 
 impl<'a, T, B> Claim<'a, T, B> {
-    /// Claims a value, unless it is private, or another peer or a waiting owner holds the lock. The caller must pass
-    /// a heavy fence before [`visit`](Claim::visit).
+    /// Claims a value, unless it is private, or another peer or a waiting owner holds the lock. The caller
+    /// must pass a heavy fence before [`visit`](Claim::visit).
     fn new(shared: &'a Shared<T, B>) -> Option<Self> {
         if shared.is_private {
             return None;
@@ -383,8 +388,8 @@ impl<'a, T, B> Claim<'a, T, B> {
         Some(Claim { shared, _guard: guard })
     }
 
-    /// Runs `f` on the value, with exclusive access. If the owner is inside, or out of reach of the heavy fence that was
-    /// passed since, returns `None`.
+    /// Runs `f` on the value, with exclusive access. If the owner is inside, or out of reach of the heavy
+    /// fence that was passed since, returns `None`.
     fn visit<R>(self, reach: Reach, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         // Acquire: the owner's visits from before it knew have ended.
         if reach == Reach::Aware && !self.shared.aware.load(Ordering::Acquire) {
@@ -394,10 +399,10 @@ impl<'a, T, B> Claim<'a, T, B> {
         if self.shared.presence.load(Ordering::Acquire) == INSIDE {
             return None;
         }
-        // SAFETY: `claimed` was raised before the heavy fence, which has ordered this owner, and the owner was not
-        // inside after it. So an owner that enters from now on reads `claimed` as raised and turns to the lock,
-        // which the claim holds until it is dropped, after `f` has returned. Other peers need the lock too. The
-        // value is not private: those have no claims.
+        // SAFETY: `claimed` was raised before the heavy fence, which has ordered this owner, and the owner
+        // was not inside after it. So an owner that enters from now on reads `claimed` as raised and turns to
+        // the lock, which the claim holds until it is dropped, after `f` has returned. Other peers need the
+        // lock too. The value is not private: those have no claims.
         let result = self.shared.value.with_mut(|value| f(unsafe { &mut *value }));
         drop(self);
         Some(result)

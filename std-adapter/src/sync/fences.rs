@@ -1,17 +1,18 @@
 //! The two fences of a protocol of which one side is taken a million times as often as the other.
 //!
-//! Each side stores its own flag, passes its fence, and loads the other's flag: at least one of the two then sees what
-//! the other has stored. With `membarrier(2)` the frequent side, the *owner*, needs no instruction for its fence: the rare
-//! side, the *peer*, has the kernel run a full fence on every processor that runs a thread of this process.
+//! Each side stores its own flag, passes its fence, and loads the other's flag: at least one of the two then
+//! sees what the other has stored. With `membarrier(2)` the frequent side, the *owner*, needs no instruction
+//! for its fence: the rare side, the *peer*, has the kernel run a full fence on every processor that runs a
+//! thread of this process.
 //!
 //! Promises:
 //!
 //! - The kernel's help is an improvement and no requirement: without it both sides pass full fences, at some
 //!   nanoseconds for each visit of an owner.
-//! - No call of an owner registers for it. That takes the kernel 20 ms in a process that has threads: so it is done
-//!   when a pool is built, by a thread of its own if the process has others.
-//! - A call that is refused later, by a sandbox that the program has entered since, orders nothing. The peer is told
-//!   ([`Reach::Aware`]), and does without those owners that cannot know yet.
+//! - No call of an owner registers for it. That takes the kernel 20 ms in a process that has threads: so it
+//!   is done when a pool is built, by a thread of its own if the process has others.
+//! - A call that is refused later, by a sandbox that the program has entered since, orders nothing. The peer
+//!   is told ([`Reach::Aware`]), and does without those owners that cannot know yet.
 //!
 //! Held by: `std-adapter/src/models.rs` (loom) with `.ci/weaken-pool`, `tests/tests/membarrier.rs`.
 //!
@@ -24,12 +25,13 @@
 //! | [`ASYMMETRIC`] | compiler fence | full fence and `membarrier` | a refusal |
 //! | [`REFUSED`] | full fence, after saying that they know | as before, and without the kernel's help only those owners count that know | never |
 //!
-//! The mode only rises. *Why a peer may go by [`SYMMETRIC`] while an owner goes by [`ASYMMETRIC`]*: the peer has passed
-//! its fence and then not seen [`CHANGING`], so its fence comes before the one in `adopt`; an owner that reads
-//! [`ASYMMETRIC`] comes after that one, and so sees the peer's flag.
+//! The mode only rises. *Why a peer may go by [`SYMMETRIC`] while an owner goes by [`ASYMMETRIC`]*: the peer
+//! has passed its fence and then not seen [`CHANGING`], so its fence comes before the one in `adopt`; an
+//! owner that reads [`ASYMMETRIC`] comes after that one, and so sees the peer's flag.
 //!
-//! *Why an owner that knows is safe in [`REFUSED`]*: it has read that mode, so it never reads a lower one again, on
-//! whichever thread it is; its visits before that have ended, as a peer sees that reads what it said (Acquire).
+//! *Why an owner that knows is safe in [`REFUSED`]*: it has read that mode, so it never reads a lower
+//! one again, on whichever thread it is; its visits before that have ended, as a peer sees that reads
+//! what it said (Acquire).
 
 use crate::sync::{Ordering, fence};
 use kernel::{membarrier, mode, refuse};
@@ -56,8 +58,8 @@ pub(crate) enum Reach {
     Aware,
 }
 
-/// The owner's fence, between its store and its load, and whether it is enough. If not, the owner has to pass a
-/// [`full`] one, and to say before that it knows if [`are_refused`].
+/// The owner's fence, between its store and its load, and whether it is enough. If not, the owner has to pass
+/// a [`full`] one, and to say before that it knows if [`are_refused`].
 #[inline(always)]
 pub(crate) fn of_owner() -> bool {
     let is_helped = mode() == ASYMMETRIC;
@@ -87,8 +89,8 @@ pub(crate) fn are_refused() -> bool {
     mode() == REFUSED
 }
 
-/// Where the kernel can help: the mode, and what changes it. Under loom the kernel refuses every call, and the mode changes
-/// only in models that say so.
+/// Where the kernel can help: the mode, and what changes it. Under loom the kernel refuses every call, and
+/// the mode changes only in models that say so.
 #[cfg(any(target_os = "linux", overspill_loom))]
 mod kernel {
     use super::{ASYMMETRIC, CHANGING, REFUSED, SYMMETRIC, full};
@@ -127,15 +129,16 @@ mod kernel {
         let _ = MODE.compare_exchange(CHANGING, ASYMMETRIC, Ordering::Release, Ordering::Relaxed);
     }
 
-    /// Has the kernel run a full fence on every processor that runs a thread of this process. Returns whether it did.
+    /// Has the kernel run a full fence on every processor that runs a thread of this process.
+    /// Returns whether it did.
     #[cfg(not(overspill_loom))]
     pub(super) fn membarrier() -> bool {
         use rustix::thread::{MembarrierCommand, membarrier};
         membarrier(MembarrierCommand::PrivateExpedited).is_ok()
     }
 
-    /// Registers the process for the kernel's help, the first time that it is called. Does not wait for that if the process
-    /// has several threads: the kernel waits until each of them has been scheduled.
+    /// Registers the process for the kernel's help, the first time that it is called. Does not wait for that
+    /// if the process has several threads: the kernel waits until each of them has been scheduled.
     ///
     /// To be called when buffers that share memory are about to be made.
     #[cfg(not(overspill_loom))]
@@ -147,7 +150,8 @@ mod kernel {
         }
         match is_single() {
             Some(true) => register(),
-            // A thread more or less, for some milliseconds. If there can be none, all goes on with full fences.
+            // A thread more or less, for some milliseconds. If there can be none, all goes on with full
+            // fences.
             Some(false) => drop(std::thread::Builder::new().name("overspill".to_owned()).spawn(register)),
             None => {}
         }
@@ -156,7 +160,8 @@ mod kernel {
     /// Whether this process has one thread; `None` where the system does not say.
     #[cfg(not(overspill_loom))]
     fn is_single() -> Option<bool> {
-        // A directory has a link for itself, one from above, and one from each folder in it: one for each thread.
+        // A directory has a link for itself, one from above, and one from each folder in it: one for each
+        // thread.
         rustix::fs::stat("/proc/self/task").ok().map(|folder| folder.st_nlink == 3)
     }
 

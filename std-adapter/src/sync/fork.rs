@@ -1,20 +1,24 @@
 //! Locks that hang no forked process.
 //!
-//! A fork copies the memory and the one thread that forks. A lock that another thread held stays locked in the child for ever,
-//! and what it protects may be half changed. So such a lock is *lost* there: it is neither waited for nor looked behind, and
-//! what it protects is never dropped. Each lock can be lost, so each caller says what it does without.
+//! A fork copies the memory and the one thread that forks. A lock that another thread held stays locked in
+//! the child for ever, and what it protects may be half changed. So such a lock is *lost* there: it is
+//! neither waited for nor looked behind, and what it protects is never dropped. Each lock can be lost, so
+//! each caller says what it does without.
 //!
 //! Promises:
 //!
 //! - A thread waits for a lock only if another thread of its own process holds it.
-//! - What a lost lock protects is not touched again. A lock that no thread held during the fork is the child's as well.
-//! - A fork costs the parent nothing. The C library tells the child of it, by a function that adds one to a counter: so a process
-//!   that was made by the bare system call, or by `_Fork`, is not noticed, and may hang as any such process does.
+//! - What a lost lock protects is not touched again. A lock that no thread held during the fork is
+//!   the child's as well.
+//! - A fork costs the parent nothing. The C library tells the child of it, by a function that adds one to a
+//!   counter: so a process that was made by the bare system call, or by `_Fork`, is not noticed, and may hang
+//!   as any such process does.
 //! - Taking a lock costs two loads more than std's.
 //!
-//! Of the kind: what another thread had begun without a lock. A page in transit, a load, blocks on their way back, a place in
-//! the queue for room and the writer of a spool are looked at where they are waited for, by [`Lock::is_inherited`] or when the
-//! child first takes the lock beside them. Not modelled: loom has no processes.
+//! Of the kind: what another thread had begun without a lock. A page in transit, a load, blocks on
+//! their way back, a place in the queue for room and the writer of a spool are looked at where they are
+//! waited for, by [`Lock::is_inherited`] or when the child first takes the lock beside them. Not
+//! modelled: loom has no processes.
 //!
 //! Held by: the tests below, `tests/tests/forks_of_threads.rs`, `tests/tests/forks.rs`.
 
@@ -24,8 +28,9 @@ use crate::sync::{Mutex, MutexGuard, const_fn, lock};
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// This process: its number, and the forks that it comes from. Costs two loads where the kernel clears a noted word in each fork. A number may come back, in a namespace or once a process has
-/// ended; a process made without the C library has its parent's count.
+/// This process: its number, and the forks that it comes from. Costs two loads where the kernel clears a
+/// noted word in each fork. A number may come back, in a namespace or once a process has ended; a process
+/// made without the C library has its parent's count.
 #[inline]
 pub(crate) fn current_process() -> u64 {
     noted::process().unwrap_or_else(ask_for_process)
@@ -55,7 +60,8 @@ mod noted {
 
     #[inline]
     fn word() -> Option<&'static AtomicU64> {
-        // SAFETY: it is null, or the beginning of a mapping of zeros that is never unmapped and used as this alone.
+        // SAFETY: it is null, or the beginning of a mapping of zeros that is never unmapped
+        // and used as this alone.
         unsafe { WORD.load(Ordering::Acquire).as_ref() }
     }
 
@@ -138,8 +144,8 @@ pub(crate) fn count_forks() {
 
     static IS_COUNTED: AtomicBool = AtomicBool::new(false);
     if !IS_COUNTED.load(Ordering::Relaxed) && !IS_COUNTED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the declaration is POSIX's. The handler may run in any child: it stores to one atomic and calls nothing. If
-        // there is no memory for it, forks are not counted.
+        // SAFETY: the declaration is POSIX's. The handler may run in any child: it stores to one atomic and
+        // calls nothing. If there is no memory for it, forks are not counted.
         let _ = unsafe { pthread_atfork(None, None, Some(in_child)) };
         noted::prepare();
     }
@@ -184,7 +190,8 @@ impl<T> Lock<T> {
         self.lock_or_adopt(|_| ())
     }
 
-    /// Waits for the lock. The first time in a forked process, `adopt` changes what threads of its parent have left behind.
+    /// Waits for the lock. The first time in a forked process, `adopt` changes what threads of its
+    /// parent have left behind.
     #[inline]
     pub(crate) fn lock_or_adopt(&self, adopt: impl FnOnce(&mut T)) -> Result<MutexGuard<'_, T>, Forked> {
         self.look(adopt)?;
@@ -197,8 +204,8 @@ impl<T> Lock<T> {
         self.try_lock_or_adopt(|_| ())
     }
 
-    /// The same, with what [`lock_or_adopt`](Lock::lock_or_adopt) does the first time. A lock with something to adopt is taken by these
-    /// two alone.
+    /// The same, with what [`lock_or_adopt`](Lock::lock_or_adopt) does the first time. A lock with something
+    /// to adopt is taken by these two alone.
     #[inline]
     pub(crate) fn try_lock_or_adopt(&self, adopt: impl FnOnce(&mut T)) -> Option<MutexGuard<'_, T>> {
         self.look(adopt).ok()?;
@@ -220,7 +227,8 @@ impl<T> Lock<T> {
         self.look(|_| ())
     }
 
-    /// Whether an earlier process made it, from which this one was forked: what its threads had begun, nobody ends here.
+    /// Whether an earlier process made it, from which this one was forked: what its threads had
+    /// begun, nobody ends here.
     pub(crate) fn is_inherited(&self) -> bool {
         self.born != here()
     }
@@ -234,7 +242,8 @@ impl<T> Lock<T> {
         self.look_again(adopt)
     }
 
-    /// In a forked process, whether the lock is lost. One thread decides that, and before it has, none takes the lock.
+    /// In a forked process, whether the lock is lost. One thread decides that, and before it has,
+    /// none takes the lock.
     #[cold]
     fn look_again(&self, adopt: impl FnOnce(&mut T)) -> Result<(), Forked> {
         let here = here();
@@ -313,7 +322,8 @@ mod tests {
         assert_eq!(lock.into_inner().ok(), Some(2));
     }
 
-    /// One that was only tried counted as adopted, with all that the parent's threads had left: a load that nobody ends.
+    /// One that was only tried counted as adopted, with all that the parent's threads had left: a
+    /// load that nobody ends.
     #[test]
     fn a_lock_that_is_tried_is_adopted_too() {
         let lock = Lock::inherited(1);

@@ -2,8 +2,8 @@
 //!
 //! Promises:
 //!
-//! - Outside this folder only the models and the tests name an atomic, a lock or a thread of std or loom. So the models
-//!   cover all of them.
+//! - Outside this folder only the models and the tests name an atomic, a lock or a thread of std or loom. So
+//!   the models cover all of them.
 //! - Under loom, no time passes.
 //!
 //! Held by: `tests/tests/tidy.rs`.
@@ -65,8 +65,9 @@ pub(crate) use std::sync::{Arc, OnceLock};
 
 /// A shared value; `None` if there is no memory for it.
 ///
-/// std has no `Arc` whose allocation may be refused. So as many bytes are requested and given back first, which tells whether there
-/// are some. Only where another thread takes the last of them in between does the process end.
+/// std has no `Arc` whose allocation may be refused. So as many bytes are requested and given back
+/// first, which tells whether there are some. Only where another thread takes the last of them in
+/// between does the process end.
 pub(crate) fn try_arc<T>(value: T) -> Option<Arc<T>> {
     can_make_arc::<T>().then(|| Arc::new(value))
 }
@@ -94,7 +95,8 @@ pub(crate) fn thread_number() -> usize {
 
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
-    // A buffer may be dropped while its thread ends, after the thread-local is gone on systems where std keeps them by keys.
+    // A buffer may be dropped while its thread ends, after the thread-local is gone on systems where
+    // std keeps them by keys.
     NUMBER.try_with(|number| *number).unwrap_or_default()
 }
 
@@ -136,8 +138,8 @@ pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
     true
 }
 
-/// Looks whether `is_done` for some microseconds, before a thread goes to sleep for what another is about to do: to be woken
-/// takes longer. Under loom there is no time, so it looks once.
+/// Looks whether `is_done` for some microseconds, before a thread goes to sleep for what another is about to
+/// do: to be woken takes longer. Under loom there is no time, so it looks once.
 pub(crate) fn spin_until(mut is_done: impl FnMut() -> bool) -> bool {
     const LOOKS: u32 = if cfg!(overspill_loom) { 1 } else { 100 };
     for _ in 0..LOOKS {
@@ -149,8 +151,8 @@ pub(crate) fn spin_until(mut is_done: impl FnMut() -> bool) -> bool {
     false
 }
 
-/// Waits for `condvar`, and returns whether that ended before the deadline: woken, or for no reason. Under loom the deadline is
-/// ignored.
+/// Waits for `condvar`, and returns whether that ended before the deadline: woken, or for no reason. Under
+/// loom the deadline is ignored.
 pub(crate) fn wait_until<'a, T>(
     condvar: &Condvar,
     guard: MutexGuard<'a, T>,

@@ -219,8 +219,8 @@ fn poison(store: &impl Store, mut offset: u64, mut len: u64) -> io::Result<()> {
 }
 
 impl Faults {
-    /// The state. In a process that was forked while another thread had it, it is lost: then every call of the store fails, and
-    /// what counts says 0.
+    /// The state. In a process that was forked while another thread had it, it is lost: then every call of
+    /// the store fails, and what counts says 0.
     fn state(&self) -> Result<MutexGuard<'_, State>, Forked> {
         self.state.lock()
     }
@@ -416,7 +416,8 @@ mod tests {
         assert_eq!(freed, [0xDB; 2], "a read of freed bytes shows");
     }
 
-    /// It asked a write to take less than 30 ms; a late thread took longer. A write that were delayed would take an hour.
+    /// It asked a write to take less than 30 ms; a late thread took longer. A write that were
+    /// delayed would take an hour.
     #[test]
     fn a_delay_applies_to_its_kind_of_call_alone() {
         let plan = FaultPlan::new().slow(Call::Read, Duration::from_secs(3600));

@@ -22,49 +22,57 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
 /// A [`SpillBuffer`] for tokio: it spills without stalling the event loop.
 ///
-/// It implements [`AsyncRead`], [`AsyncWrite`], [`AsyncSeek`] and [`AsyncBufRead`], and does what a `SpillBuffer` does. It promises
-/// besides:
+/// It implements [`AsyncRead`], [`AsyncWrite`], [`AsyncSeek`] and [`AsyncBufRead`], and does what a
+/// `SpillBuffer` does. It promises besides:
 ///
-/// - What touches memory alone is done by the poll itself, up to 1 MiB, without an allocation or a switch of tasks. What was moved
-///   counts as tokio's own operations do, once for 64 KiB: so a task that moves much lets [others run](tokio::task::coop).
-/// - No poll calls the store. That is done on the blocking threads of the runtime that polls, by at most four tasks of each pool,
-///   whatever the number of buffers, a megabyte at a time where bytes follow each other.
-/// - `Ready(Ok(n))` of a write means held: the bytes are in memory or in the store, and are read back from now on. So `flush` and
-///   `shutdown` have nothing to do.
-/// - An error goes to the call that met it; if its future was dropped, to the next call of its kind. What was accepted beside the pages, as
-///   [below](#memory), may fail at a later write, [`run`](AsyncSpillBuffer::run) or [`into_inner`](AsyncSpillBuffer::into_inner), and is kept.
+/// - What touches memory alone is done by the poll itself, up to 1 MiB, without an allocation or a switch of
+///   tasks. What was moved counts as tokio's own operations do, once for 64 KiB: so a task that moves much
+///   lets [others run](tokio::task::coop).
+/// - No poll calls the store. That is done on the blocking threads of the runtime that polls, by at most four
+///   tasks of each pool, whatever the number of buffers, a megabyte at a time where bytes follow each other.
+/// - `Ready(Ok(n))` of a write means held: the bytes are in memory or in the store, and are read back from
+///   now on. So `flush` and `shutdown` have nothing to do.
+/// - An error goes to the call that met it; if its future was dropped, to the next call of its kind. What was
+///   accepted beside the pages, as [below](#memory), may fail at a later write,
+///   [`run`](AsyncSpillBuffer::run) or [`into_inner`](AsyncSpillBuffer::into_inner), and is kept.
 ///
 /// # Cancel safety
-/// Each operation waits for what it needs in memory, and never carries bytes of its caller: one that is pending has taken nothing and
-/// given nothing. So any future that reads, writes or seeks may be dropped at any time, and nothing is lost or done
-/// twice: `read`, `write`, `fill_buf` and `seek` have then done nothing, while `write_all`, `read_exact` and the like
-/// have done a part, of which [`position`](AsyncSpillBuffer::position) tells how much. What was being done for them off the loop is
+/// Each operation waits for what it needs in memory, and never carries bytes of its caller: one that is
+/// pending has taken nothing and given nothing. So any future that reads, writes or seeks may be dropped at
+/// any time, and nothing is lost or done twice: `read`, `write`, `fill_buf` and `seek` have then done
+/// nothing, while `write_all`, `read_exact` and the like have done a part, of which
+/// [`position`](AsyncSpillBuffer::position) tells how much. What was being done for them off the loop is
 /// completed, and serves the next operation.
 ///
-/// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write leaves its place in the queue to the next write of this
-/// buffer, with the same deadline; [`clear`](AsyncSpillBuffer::clear), a cut that frees something,
+/// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write leaves its place in
+/// the queue to the next write of this buffer, with the same deadline;
+/// [`clear`](AsyncSpillBuffer::clear), a cut that frees something,
 /// [`into_inner`](AsyncSpillBuffer::into_inner), and dropping the buffer leave the queue.
 ///
 /// # Runtimes
-/// A poll that needs the store must be made within a runtime of tokio, of any kind; one that does not runs anywhere. It may be another
-/// runtime each time: when one is shut down, the buffer goes on in the next with all that it holds, or is taken out
-/// by [`into_inner`](AsyncSpillBuffer::into_inner). A deadline of [`WhenFull::Wait`](crate::WhenFull::Wait) needs the runtime's timer; without one, the
+/// A poll that needs the store must be made within a runtime of tokio, of any kind; one that does not
+/// runs anywhere. It may be another runtime each time: when one is shut down, the buffer goes on in the
+/// next with all that it holds, or is taken out by [`into_inner`](AsyncSpillBuffer::into_inner). A
+/// deadline of [`WhenFull::Wait`](crate::WhenFull::Wait) needs the runtime's timer; without one, the
 /// call fails at the limit.
 ///
 /// # Tasks
-/// One task at a time polls it. The halves of `tokio::io::split`, which have one position between them, are for one task too: of two
-/// that wait, the last to poll is woken.
+/// One task at a time polls it. The halves of `tokio::io::split`, which have one position between them, are
+/// for one task too: of two that wait, the last to poll is woken.
 ///
 /// # Dropping
-/// A drop calls no store either: the room below the disk limit is free at once, and the blocks go back to the file system with the next jobs
-/// of the pool, or by [`SpillPool::trim`](crate::SpillPool::trim). A file that [goes with its buffer](SpillBuffer#cost-of-dropping) is
-/// closed by a thread of the runtime that may block, if it is dropped within one and has more than 2 MiB.
+/// A drop calls no store either: the room below the disk limit is free at once, and the blocks go back to the
+/// file system with the next jobs of the pool, or by [`SpillPool::trim`](crate::SpillPool::trim). A file that
+/// [goes with its buffer](SpillBuffer#cost-of-dropping) is closed by a thread of the runtime that may block,
+/// if it is dropped within one and has more than 2 MiB.
 ///
 /// # Memory
-/// Beside the pages, which are charged to the pool, a buffer whose pages get no frame, because the memory limit is too low or all of
-/// it is in use, moves its bytes through up to 16 KiB each for writing and reading, which are not charged. The bytes of the last write stay
-/// there until the next operation. A server that keeps many such buffers for long, as of uploads that may be resumed, calls
-/// [`run(|_| ())`](AsyncSpillBuffer::run) before it puts one aside: that moves them into the buffer, and frees their memory.
+/// Beside the pages, which are charged to the pool, a buffer whose pages get no frame, because the
+/// memory limit is too low or all of it is in use, moves its bytes through up to 16 KiB each for
+/// writing and reading, which are not charged. The bytes of the last write stay there until the next
+/// operation. A server that keeps many such buffers for long, as of uploads that may be resumed, calls
+/// [`run(|_| ())`](AsyncSpillBuffer::run) before it puts one aside: that moves them into the buffer,
+/// and frees their memory.
 ///
 /// ```
 /// use overspill::SpillPool;
@@ -122,13 +130,15 @@ impl AsyncSpillBuffer {
         self.polled.position()
     }
 
-    /// Cuts the content to `len` bytes, or extends it with zeros, as [`SpillBuffer::set_len`] does. The position stays.
+    /// Cuts the content to `len` bytes, or extends it with zeros, as [`SpillBuffer::set_len`]
+    /// does. The position stays.
     ///
     /// # Errors
     /// If no runtime can do it: nothing has changed then.
     ///
     /// # Cancel safety
-    /// The future may be dropped. The content was then cut, is cut before the next operation, or was not and will not be.
+    /// The future may be dropped. The content was then cut, is cut before the next operation, or was
+    /// not and will not be.
     pub async fn set_len(&mut self, len: u64) -> io::Result<()> {
         let mut begun = false;
         poll_fn(|context| self.polled.poll_set_len(context, &Tokio, len, &mut begun)).await
@@ -152,15 +162,16 @@ impl AsyncSpillBuffer {
     /// [`stats`](SpillBuffer::stats) and all that has no async form. What ends the buffer is for
     /// [`into_inner`](AsyncSpillBuffer::into_inner), and [`persist`](AsyncSpillBuffer::persist).
     ///
-    /// `f` sees all that was accepted, and the position, which it may move. It takes one of the pool's four tasks for as long
-    /// as it runs.
+    /// `f` sees all that was accepted, and the position, which it may move. It takes one of the pool's four
+    /// tasks for as long as it runs.
     ///
     /// # Errors
-    /// If no runtime can run it, if what was accepted beside the pages finds no room, or if `f` panics. Those of `f` are in its result.
+    /// If no runtime can run it, if what was accepted beside the pages finds no room, or if `f` panics. Those
+    /// of `f` are in its result.
     ///
     /// # Cancel safety
-    /// If the future is dropped before `f` has begun, it never runs. Otherwise it runs to its end, the next operation waits for it, and
-    /// its result is dropped.
+    /// If the future is dropped before `f` has begun, it never runs. Otherwise it runs to its end, the next
+    /// operation waits for it, and its result is dropped.
     pub async fn run<R: Send + 'static>(
         &mut self,
         f: impl FnOnce(&mut SpillBuffer) -> R + Send + 'static,
@@ -182,11 +193,12 @@ impl AsyncSpillBuffer {
 
     /// The buffer for threads that may block, with all that was accepted, at the same position.
     ///
-    /// Waits for a job that is under way, and not for one that has not begun. So it works after the runtime was shut down, too.
+    /// Waits for a job that is under way, and not for one that has not begun. So it works after the
+    /// runtime was shut down, too.
     ///
     /// # Errors
-    /// If what was accepted beside the pages, which only happens if these get no memory, finds no room in the store either. The
-    /// error has the buffer, with all that it holds.
+    /// If what was accepted beside the pages, which only happens if these get no memory, finds no room in the
+    /// store either. The error has the buffer, with all that it holds.
     ///
     /// # Cancel safety
     /// The future has the buffer, and drops it.
@@ -353,8 +365,9 @@ impl AsyncBufRead for AsyncSpillBuffer {
     }
 }
 
-/// Moves at once, unless a job of a dropped [`run`](AsyncSpillBuffer::run) or [`set_len`](AsyncSpillBuffer::set_len) is still to end. A place
-/// before 0 is an error, and the position stays.
+/// Moves at once, unless a job of a dropped [`run`](AsyncSpillBuffer::run) or
+/// [`set_len`](AsyncSpillBuffer::set_len) is still to end. A place before 0 is an error, and the position
+/// stays.
 impl AsyncSeek for AsyncSpillBuffer {
     fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
         self.polled.seek(to)

@@ -17,26 +17,30 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
 /// A [`FrozenReader`] for tokio: it reads without stalling the event loop.
 ///
-/// It implements [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`], and does what a `FrozenReader` does. It promises besides:
+/// It implements [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`], and does what a `FrozenReader` does.
+/// It promises besides:
 ///
-/// - What is in memory is read by the poll itself, up to 1 MiB, without an allocation or a switch of tasks. What was moved counts as
-///   tokio's own operations do, once for 64 KiB: so a task that moves much lets [others run](tokio::task::coop).
-/// - No poll calls the store, or waits for a thread that does. The store is read by the [jobs](crate::AsyncSpillBuffer) of the pool, up
-///   to 256 KiB ahead of the reader.
+/// - What is in memory is read by the poll itself, up to 1 MiB, without an allocation or a switch of tasks.
+///   What was moved counts as tokio's own operations do, once for 64 KiB: so a task that moves much lets
+///   [others run](tokio::task::coop).
+/// - No poll calls the store, or waits for a thread that does. The store is read by the
+///   [jobs](crate::AsyncSpillBuffer) of the pool, up to 256 KiB ahead of the reader.
 /// - An error goes to the read that needs the bytes, and the position stays. The next read tries again.
 ///
 /// # Cancel safety
-/// A read that is pending has read nothing. So `read`, `fill_buf` and `seek` may be dropped at any time and have then done nothing, while
-/// `read_exact` and the like have read a part, of which [`position`](AsyncFrozenReader::position) tells how much.
+/// A read that is pending has read nothing. So `read`, `fill_buf` and `seek` may be dropped at any time and
+/// have then done nothing, while `read_exact` and the like have read a part, of which
+/// [`position`](AsyncFrozenReader::position) tells how much.
 ///
 /// # Runtimes
-/// A poll that needs the store must be made within a runtime of tokio, of any kind, and another each time if that is needed; one that
-/// does not runs anywhere.
+/// A poll that needs the store must be made within a runtime of tokio, of any kind, and another each time if
+/// that is needed; one that does not runs anywhere.
 ///
 /// # Memory
 /// What was read ahead is lent: it is charged to the pool, and cannot leave memory before it is read, or the
-/// reader moves or is dropped. Once a quarter of the memory limit is lent, or what [`PoolBuilder::lend`](crate::PoolBuilder::lend) says,
-/// each reader has copies instead, of at most 64 KiB in all, which are not charged.
+/// reader moves or is dropped. Once a quarter of the memory limit is lent, or what
+/// [`PoolBuilder::lend`](crate::PoolBuilder::lend) says, each reader has copies instead, of at most 64 KiB in
+/// all, which are not charged.
 ///
 /// Dropping it calls no store either, though it may be the last handle of the content.
 ///
@@ -99,7 +103,8 @@ impl AsyncFrozenReader {
         self.reader.get().position()
     }
 
-    /// The reader for threads that may block, at the same position. Waits for nothing: what was being read ahead is dropped.
+    /// The reader for threads that may block, at the same position. Waits for nothing: what was being
+    /// read ahead is dropped.
     #[must_use]
     pub fn into_inner(self) -> FrozenReader {
         self.reader.into_inner()

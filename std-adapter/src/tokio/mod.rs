@@ -1,4 +1,5 @@
-//! The face for tokio: what is polled in [`api`](crate::api) as `AsyncRead`, `AsyncWrite`, `AsyncSeek` and `AsyncBufRead`.
+//! The face for tokio: what is polled in [`api`](crate::api) as `AsyncRead`, `AsyncWrite`,
+//! `AsyncSeek` and `AsyncBufRead`.
 //!
 //! | file | holds |
 //! |---|---|

@@ -18,11 +18,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
-/// A [`SpoolReader`] for tokio: it follows the writer without blocking a thread, and reads without stalling the event loop.
+/// A [`SpoolReader`] for tokio: it follows the writer without blocking a thread, and reads without
+/// stalling the event loop.
 ///
-/// It implements [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`], and does what a `SpoolReader` does: at the end of what was written
-/// its future waits for more; 0 bytes are the end, after `finish`; and what the writer did not finish is an error. It promises besides
-/// what [`AsyncFrozenReader`](crate::AsyncFrozenReader) does, in memory, errors, runtimes and dropping.
+/// It implements [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`], and does what a `SpoolReader` does: at
+/// the end of what was written its future waits for more; 0 bytes are the end, after `finish`; and what the
+/// writer did not finish is an error. It promises besides what
+/// [`AsyncFrozenReader`](crate::AsyncFrozenReader) does, in memory, errors, runtimes and dropping.
 ///
 /// The writer may be of either form, on any thread.
 ///
@@ -31,8 +33,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 /// counts from the first read that has found nothing, though that was dropped. It needs the runtime's timer;
 /// without one such a read fails at once.
 ///
-/// A seek from the end waits for the writer to end, with the timeout of a read. One that was dropped has moved nothing, and the next
-/// read forgets it; a seek that follows at once waits for it first, as tokio demands.
+/// A seek from the end waits for the writer to end, with the timeout of a read. One that was
+/// dropped has moved nothing, and the next read forgets it; a seek that follows at once waits for
+/// it first, as tokio demands.
 ///
 /// ```
 /// use overspill::SpillPool;
@@ -68,7 +71,8 @@ pub struct AsyncSpoolReader {
 }
 
 impl SpoolReader {
-    /// The reader for tokio, at the same position, with the same timeout; it reads once if this one does. Costs nothing.
+    /// The reader for tokio, at the same position, with the same timeout; it reads once if this one
+    /// does. Costs nothing.
     #[must_use]
     pub fn into_async(self) -> AsyncSpoolReader {
         AsyncSpoolReader {
@@ -119,7 +123,8 @@ impl AsyncSpoolReader {
         self.reader.get().position()
     }
 
-    /// The reader for threads that may block, at the same position. Waits for nothing: what was being read ahead is dropped.
+    /// The reader for threads that may block, at the same position. Waits for nothing: what was being
+    /// read ahead is dropped.
     #[must_use]
     pub fn into_inner(self) -> SpoolReader {
         self.reader.into_inner()
@@ -141,7 +146,8 @@ impl Clone for AsyncSpoolReader {
     }
 }
 
-/// Fills the caller's buffer with what is written and in memory, up to 1 MiB, and waits only if that is nothing.
+/// Fills the caller's buffer with what is written and in memory, up to 1 MiB, and waits only if that is
+/// nothing.
 impl AsyncRead for AsyncSpoolReader {
     #[inline]
     fn poll_read(

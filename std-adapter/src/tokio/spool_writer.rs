@@ -23,21 +23,23 @@ use tokio::io::AsyncWrite;
 /// A [`SpoolWriter`] for tokio: it appends without stalling the event loop.
 ///
 /// It implements [`AsyncWrite`], and does what a `SpoolWriter` does. It promises besides what
-/// [`AsyncSpillBuffer`](crate::AsyncSpillBuffer) does for writes: what there is memory for is taken by the poll itself, no poll calls
-/// the store, and `Ready(Ok(n))` means held: readers, of either form and on any thread, have the bytes from then on. `flush` and
-/// `shutdown` have nothing to do, and neither is an end: [`finish`](AsyncSpoolWriter::finish) is. A writer that is dropped without it has
-/// failed.
+/// [`AsyncSpillBuffer`](crate::AsyncSpillBuffer) does for writes: what there is memory for is taken by the
+/// poll itself, no poll calls the store, and `Ready(Ok(n))` means held: readers, of either form and on any
+/// thread, have the bytes from then on. `flush` and `shutdown` have nothing to do, and neither is an end:
+/// [`finish`](AsyncSpoolWriter::finish) is. A writer that is dropped without it has failed.
 ///
 /// # Cancel safety
-/// A write that is pending has taken nothing, and may be dropped at any time; of `write_all` [`len`](AsyncSpoolWriter::len) tells how much
-/// was taken. What was being done for it off the loop is completed, and serves the next.
+/// A write that is pending has taken nothing, and may be dropped at any time; of `write_all`
+/// [`len`](AsyncSpoolWriter::len) tells how much was taken. What was being done for it off the loop is
+/// completed, and serves the next.
 ///
-/// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write leaves its place in the queue to the next write, with
-/// the same deadline; dropping the writer leaves the queue.
+/// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write leaves its place in the
+/// queue to the next write, with the same deadline; dropping the writer leaves the queue.
 ///
 /// # Memory
-/// Beside the pages, which are charged to the pool, a writer whose page gets no frame, because the memory limit is too low or all of it is
-/// in use, moves its bytes through up to 16 KiB, which are not charged. Readers have them there.
+/// Beside the pages, which are charged to the pool, a writer whose page gets no frame, because the memory
+/// limit is too low or all of it is in use, moves its bytes through up to 16 KiB, which are not charged.
+/// Readers have them there.
 pub struct AsyncSpoolWriter {
     polled: PolledWriter,
     turns: Turns,
@@ -64,9 +66,9 @@ impl AsyncSpoolWriter {
         self.len() == 0
     }
 
-    /// A further reader. It stands at 0, or at the first byte that is still kept, if all readers there were have
-    /// [read once](AsyncSpoolReader::once) and have passed it. Nothing more is freed while it is there, until it
-    /// reads once itself.
+    /// A further reader. It stands at 0, or at the first byte that is still kept, if all readers there were
+    /// have [read once](AsyncSpoolReader::once) and have passed it. Nothing more is freed while it is there,
+    /// until it reads once itself.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -102,8 +104,9 @@ impl AsyncSpoolWriter {
     /// Says that the content is whole, and returns it, as [`SpoolWriter::finish`] does.
     ///
     /// # Errors
-    /// If what was accepted beside the pages, which only happens if these get no memory, finds no room in the store either, or no
-    /// runtime can move it there. The error has the writer, with all that was accepted, to be finished later.
+    /// If what was accepted beside the pages, which only happens if these get no memory, finds no room in the
+    /// store either, or no runtime can move it there. The error has the writer, with all that was accepted,
+    /// to be finished later.
     ///
     /// # Cancel safety
     /// The future has the writer, and drops it: readers get an error after all that was written.
@@ -112,7 +115,8 @@ impl AsyncSpoolWriter {
         finished.map_err(|error| FinishError { error, writer: Box::new(self) })
     }
 
-    /// Says that there will be no more, though the content is not whole, as [`SpoolWriter::fail`] does. Waits for nothing.
+    /// Says that there will be no more, though the content is not whole, as [`SpoolWriter::fail`]
+    /// does. Waits for nothing.
     pub fn fail(self, reason: impl fmt::Display) {
         self.polled.fail(reason);
     }

@@ -1,8 +1,10 @@
-//! Turns of a task: what is in memory is ready at every poll, and a task that moves much of it has to let others run.
+//! Turns of a task: what is in memory is ready at every poll, and a task that moves much of it
+//! has to let others run.
 //!
 //! Promises:
 //!
-//! - Bytes that were moved count, as tokio's own operations do: one for 64 KiB. What was only waited for does not.
+//! - Bytes that were moved count, as tokio's own operations do: one for 64 KiB. What was only
+//!   waited for does not.
 //! - Bytes that were lent and not consumed can be had again at once.
 //!
 //! Held by: `tests/tests/async_buffer/turns.rs`.
@@ -20,7 +22,8 @@ const AT_ONCE_MAX: usize = 1 << 20;
 /// What one handle has moved.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
-    /// Bytes that a window has served, which were not counted yet: asking for each would cost more than most of them do.
+    /// Bytes that a window has served, which were not counted yet: asking for each would cost more
+    /// than most of them do.
     uncounted: usize,
     /// Lent bytes were consumed since the last loan.
     has_consumed: bool,
@@ -39,8 +42,8 @@ impl Turns {
         self.uncounted += len;
     }
 
-    /// Polls an operation for `len` bytes, which is told how many it may move, and says how many it has moved. Pending, and the task is
-    /// woken after the others, if it is not its turn.
+    /// Polls an operation for `len` bytes, which is told how many it may move, and says how many it has
+    /// moved. Pending, and the task is woken after the others, if it is not its turn.
     pub(crate) fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -61,8 +64,8 @@ impl Turns {
         Poll::Ready(moved)
     }
 
-    /// Polls a loan. What was lent and not consumed is lent again in the same turn: some readers ask twice, and rely on the second
-    /// answer.
+    /// Polls a loan. What was lent and not consumed is lent again in the same turn: some readers ask twice,
+    /// and rely on the second answer.
     pub(crate) fn poll_loan<T>(
         &mut self,
         context: &mut Context<'_>,

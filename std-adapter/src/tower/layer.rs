@@ -20,16 +20,18 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// A layer for any `Service<Request<SpillBody>>`: it collects the body of each request within a pool, and hands on
-/// the same request with a [`SpillBody`], which can be cloned and sent again. It is tested with axum and with services of tower.
+/// A layer for any `Service<Request<SpillBody>>`: it collects the body of each request within a pool, and
+/// hands on the same request with a [`SpillBody`], which can be cloned and sent again. It is tested with axum
+/// and with services of tower.
 ///
-/// Not above what answers before its body ends, as streaming RPCs, upgrades and `CONNECT`: the service is called once the body is whole.
-/// Without an [`idle_timeout`](SpillBodyLayer::idle_timeout), a client that falls silent holds what it has sent for ever.
+/// Not above what answers before its body ends, as streaming RPCs, upgrades and `CONNECT`: the service is
+/// called once the body is whole. Without an [`idle_timeout`](SpillBodyLayer::idle_timeout), a client that
+/// falls silent holds what it has sent for ever.
 ///
 /// It promises:
 ///
-/// - The service is asked whether it is ready, and called, once the body has arrived whole, trailers included. So a slow client holds
-///   no place of a concurrency limit below the layer.
+/// - The service is asked whether it is ready, and called, once the body has arrived whole, trailers
+///   included. So a slow client holds no place of a concurrency limit below the layer.
 /// - All bodies together keep to the pool's limits, wherever they wait.
 /// - A body that cannot be collected is answered here, with the [answer](CollectError::to_response) of the
 ///   error: its status, its text, `Retry-After` where that helps, and over HTTP/1 `Connection: close`, since
@@ -37,15 +39,15 @@ use tower_service::Service;
 ///   pass unchanged.
 /// - The request's head is handed on as it came. A proxy removes what is for one hop, as `Transfer-Encoding`.
 ///
-/// The service has to be `Clone`, and its response a body with `Data = Bytes`. It is polled in a tokio runtime, with the time driver if
-/// there is an idle timeout.
+/// The service has to be `Clone`, and its response a body with `Data = Bytes`. It is polled in a tokio
+/// runtime, with the time driver if there is an idle timeout.
 ///
 /// # Cancel safety
 /// A dropped future gives back what had arrived; a call of the service that has begun is dropped with it.
 ///
 /// # Retries
-/// Below it, [`tower::retry`](https://docs.rs/tower/latest/tower/retry/) can send requests again whose bodies are longer than the
-/// memory: `Request<SpillBody>` is `Clone`, and each clone sends all of the body.
+/// Below it, [`tower::retry`](https://docs.rs/tower/latest/tower/retry/) can send requests again whose bodies
+/// are longer than the memory: `Request<SpillBody>` is `Clone`, and each clone sends all of the body.
 ///
 /// ```
 /// use bytes::Bytes;

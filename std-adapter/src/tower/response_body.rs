@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 pin_project! {
-    /// The body of a response of [`SpillBodyService`](crate::SpillBodyService): that of the service, or a line of text.
+    /// The body of a response of [`SpillBodyService`](crate::SpillBodyService): that of the
+    /// service, or a line of text.
     #[derive(Debug)]
     pub struct SpillResponseBody<B> {
         #[pin]

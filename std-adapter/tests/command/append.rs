@@ -44,8 +44,8 @@ fn append_keeps_what_others_write_meanwhile() {
     assert_eq!(fs::read_to_string(dir.path().join("log")).unwrap(), "one\ntwo\nthree\n");
 }
 
-/// A name that is taken by something else while the input comes in: the command tried for ever to make the file where a link led
-/// nowhere, and waited for ever for the end of a FIFO that it had open itself.
+/// A name that is taken by something else while the input comes in: the command tried for ever to make the
+/// file where a link led nowhere, and waited for ever for the end of a FIFO that it had open itself.
 #[test]
 #[cfg(unix)]
 fn a_name_that_something_else_has_taken_is_an_error() {
@@ -78,7 +78,8 @@ fn append_needs_a_file() {
     assert_refused(&soak(dir.path(), &["--append", "-o", "-"], b""), &["--append needs a file"]);
 }
 
-/// Starts `count` commands that append a line each to `log` at once, and returns the lines that are in it then, sorted.
+/// Starts `count` commands that append a line each to `log` at once, and returns the lines that
+/// are in it then, sorted.
 fn append_at_once(dir: &Path, count: usize) -> Vec<String> {
     let start = |_| start(&mut overspill(dir, &["-a", "-o", "log"]));
     let mut children: Vec<_> = (0..count).map(start).collect();
@@ -94,8 +95,8 @@ fn append_at_once(dir: &Path, count: usize) -> Vec<String> {
     lines
 }
 
-/// Each command checked that the file was still what it had copied, and then replaced it: of twenty at once, most did so with
-/// the same copy, and two to five lines were left. All of them reported success.
+/// Each command checked that the file was still what it had copied, and then replaced it: of twenty at once,
+/// most did so with the same copy, and two to five lines were left. All of them reported success.
 #[test]
 fn commands_that_append_at_once_lose_nothing() {
     let dir = TempDir::new().unwrap();
@@ -109,7 +110,8 @@ fn commands_that_append_at_once_lose_nothing() {
     assert_eq!(names_in(dir.path()), ["log"], "a lock leaves no file");
 }
 
-/// What a plain `>>` wrote between the check and the rename, which is as long as syncing takes, was lost without a word.
+/// What a plain `>>` wrote between the check and the rename, which is as long as syncing takes, was
+/// lost without a word.
 #[test]
 #[cfg(target_os = "linux")]
 fn append_keeps_what_is_written_while_it_replaces() {
@@ -125,8 +127,8 @@ fn append_keeps_what_is_written_while_it_replaces() {
     assert_quiet_success(&shell(dir.path(), script));
     assert_eq!(fs::read_to_string(&log).unwrap(), "one\ntwo\nthree\n");
 
-    // A change that is no addition cannot be carried over, and is an error. One that made the file longer was taken for an addition,
-    // and its end was added.
+    // A change that is no addition cannot be carried over, and is an error. One that made the file longer was
+    // taken for an addition, and its end was added.
     for change in ["printf - 1<>", "echo no longer what it was >"] {
         fs::remove_file(dir.path().join("trace")).unwrap();
         fs::write(&log, "one\n").unwrap();
@@ -136,8 +138,8 @@ fn append_keeps_what_is_written_while_it_replaces() {
     }
 }
 
-/// Of several that made a file at once, one found no file when it opened it, and then one with its name: that was taken for a link
-/// that leads nowhere.
+/// Of several that made a file at once, one found no file when it opened it, and then one with its name: that
+/// was taken for a link that leads nowhere.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_file_that_another_program_has_just_made_is_no_link() {
@@ -158,8 +160,8 @@ fn a_file_that_another_program_has_just_made_is_no_link() {
     }
 }
 
-/// Scripts that had no `--append` to rely on hold `flock`'s lock around the pipeline. The command must not wait for it: it would
-/// wait for its own caller.
+/// Scripts that had no `--append` to rely on hold `flock`'s lock around the pipeline. The command must not
+/// wait for it: it would wait for its own caller.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_script_may_hold_its_own_lock_on_the_file() {

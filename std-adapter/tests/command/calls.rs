@@ -1,10 +1,12 @@
 //! System calls that are refused for good: which does a program make, and what comes of each?
 //!
-//! A table names every call that a program makes, with the errors that refuse it and what has to come of that. The calls
-//! are counted from a mark on, the program's first own call: those before it are the loader's, and are not refused. On
-//! a thread that the program starts, as many calls of a kind are let through as the loader made of it.
+//! A table names every call that a program makes, with the errors that refuse it and what has to come of
+//! that. The calls are counted from a mark on, the program's first own call: those before it are the
+//! loader's, and are not refused. On a thread that the program starts, as many calls of a kind are let
+//! through as the loader made of it.
 //!
-//! `tests/tests/refused_calls.rs`, in this crate's repository, has the library's table, and uses this file too.
+//! `tests/tests/refused_calls.rs`, in this crate's repository, has the library's table, and uses this file
+//! too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,8 +24,8 @@ pub(crate) enum Outcome {
     NotRefused,
 }
 
-/// Names of a call, which differ between kernels, processors and C libraries; the errors that refuse it; the outcome; and
-/// why that is so.
+/// Names of a call, which differ between kernels, processors and C libraries; the errors that refuse it; the
+/// outcome; and why that is so.
 pub(crate) type Entry = (&'static [&'static str], &'static [&'static str], Outcome, &'static str);
 
 /// What refuses a call that a sandbox forbids, or that a file system does not have.
@@ -75,8 +77,8 @@ impl Calls {
         self.after.keys().map(|name| &**name).collect()
     }
 
-    /// The expressions that refuse each call of `names` that the program makes, with `error` and from the mark on. None if it
-    /// makes no such call.
+    /// The expressions that refuse each call of `names` that the program makes, with `error` and from the
+    /// mark on. None if it makes no such call.
     pub(crate) fn refusing(&self, names: &[&str], error: &str) -> Vec<String> {
         let made: Vec<&str> = names.iter().copied().filter(|name| self.after.contains_key(*name)).collect();
         let refuse = |name: &&str| {

@@ -59,8 +59,8 @@ fn a_full_standard_output_is_an_error() {
     assert_refused(&soak(dir.path(), &["-o", "/dev/full"], b"lost"), &["/dev/full", "No space left"]);
 }
 
-/// Output that a network file system kept until the file was closed, and could not write then, was lost without a word and with
-/// status 0.
+/// Output that a network file system kept until the file was closed, and could not write then, was lost
+/// without a word and with status 0.
 #[test]
 #[cfg(target_os = "linux")]
 fn output_that_fails_when_it_is_closed_is_an_error() {
@@ -87,8 +87,8 @@ fn output_that_fails_when_it_is_closed_is_an_error() {
     }
 }
 
-/// A write past `ulimit -f` ended the command by SIGXFSZ, without a word and with the status of a signal. It is an error like a
-/// full disk, wherever the bytes went.
+/// A write past `ulimit -f` ended the command by SIGXFSZ, without a word and with the status of a signal. It
+/// is an error like a full disk, wherever the bytes went.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_limit_on_the_size_of_files_is_an_error() {
@@ -108,8 +108,8 @@ fn the_limit_on_the_size_of_files_is_an_error() {
     }
 }
 
-/// Where only the directory could not be synced, the message said that the file is as it was, and to run it again: with `--append`,
-/// the input is in it twice then.
+/// Where only the directory could not be synced, the message said that the file is as it was, and to run it
+/// again: with `--append`, the input is in it twice then.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_directory_that_cannot_be_synced_is_told_from_a_file() {
@@ -161,8 +161,9 @@ fn a_directory_as_input_is_an_error() {
     assert_eq!(names_in(dir.path()), [""; 0]);
 }
 
-/// A signal at any moment leaves the file as it was or whole, and nothing else in the directories; but for the new file under
-/// its hidden name, if the signal came in the few microseconds before the rename. The next command removes that.
+/// A signal at any moment leaves the file as it was or whole, and nothing else in the directories; but for
+/// the new file under its hidden name, if the signal came in the few microseconds before the rename. The next
+/// command removes that.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_signal_leaves_the_file_and_nothing_else() {
@@ -205,11 +206,11 @@ fn a_signal_leaves_the_file_and_nothing_else() {
     assert_eq!(names_in(dir.path()), ["file", "spilled"]);
 }
 
-/// A kill between the hidden name and the rename left the whole new file behind for good, and each further one left another. The
-/// next command for the same target removes what was left, and only that.
+/// A kill between the hidden name and the rename left the whole new file behind for good, and each further
+/// one left another. The next command for the same target removes what was left, and only that.
 ///
-/// It held a living process up for a second before its rename, and asked another for all of its work meanwhile; that was late.
-/// The test holds that process' lock itself.
+/// It held a living process up for a second before its rename, and asked another for all of its work
+/// meanwhile; that was late. The test holds that process' lock itself.
 #[test]
 #[cfg(target_os = "linux")]
 fn what_a_kill_has_left_is_removed_by_the_next_command() {

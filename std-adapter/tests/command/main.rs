@@ -50,7 +50,8 @@ fn overspill(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// A copy of the command that any user may run. Three tests failed in a clone below root's home, which others may not enter.
+/// A copy of the command that any user may run. Three tests failed in a clone below root's home, which
+/// others may not enter.
 #[cfg(unix)]
 struct ForAnyUser(TempDir);
 
@@ -59,7 +60,8 @@ impl ForAnyUser {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        // By another process: a program that is open for writing, as in the child that another test forks meanwhile, cannot be run.
+        // By another process: a program that is open for writing, as in the child that another test forks
+        // meanwhile, cannot be run.
         let copied = Command::new("cp").arg(OVERSPILL).arg(dir.path().join("overspill")).status();
         assert!(copied.unwrap().success());
         ForAnyUser(dir)
@@ -76,8 +78,8 @@ impl ForAnyUser {
 
 /// Starts `command`.
 ///
-/// Under wine that failed once with `ERROR_INTERNAL_ERROR`. That is what wine says when the new process ended before it had
-/// run anything of the program's, so nothing has happened yet and it may be tried again.
+/// Under wine that failed once with `ERROR_INTERNAL_ERROR`. That is what wine says when the new process ended
+/// before it had run anything of the program's, so nothing has happened yet and it may be tried again.
 #[track_caller]
 fn start(command: &mut Command) -> Child {
     const ERROR_INTERNAL_ERROR: i32 = 1359;
@@ -125,8 +127,8 @@ fn shell(dir: &Path, script: &str) -> Output {
     command.output().unwrap()
 }
 
-/// Runs `command` to its end with an input that has some bytes and does not end. A command that reads it first would wait for
-/// ever, so that is a failure.
+/// Runs `command` to its end with an input that has some bytes and does not end. A command that reads it
+/// first would wait for ever, so that is a failure.
 #[track_caller]
 fn before_input_ends(mut command: Command) -> Output {
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

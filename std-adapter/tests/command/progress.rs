@@ -104,7 +104,8 @@ fn on_terminal(dir: &Path, script: &str) -> String {
 /// A terminal shows progress: of the whole input, if its length is known, or of what has come. Nothing was
 /// shown before 256 KiB had come, however long that took.
 ///
-/// Its input came after so many tenths of a second, and a quick command had to be one; a late command showed the sum alone, or a bar.
+/// Its input came after so many tenths of a second, and a quick command had to be one; a late command showed
+/// the sum alone, or a bar.
 #[test]
 #[cfg(unix)]
 fn a_terminal_shows_a_bar() {
@@ -148,7 +149,8 @@ fn input_from_a_terminal_starts_with_a_hint_how_to_end_it() {
     assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"typed\n");
 }
 
-/// `--progress` prints lines where there is no terminal. It had two seconds to start and to print one; a late command did not.
+/// `--progress` prints lines where there is no terminal. It had two seconds to start and to print one; a
+/// late command did not.
 #[test]
 fn progress_goes_to_standard_error() {
     let dir = TempDir::new().unwrap();
@@ -160,8 +162,8 @@ fn progress_goes_to_standard_error() {
     assert!(said.contains("writing 2 B to file"), "{said}");
 }
 
-/// Progress was shown when bytes came, and only then: nothing for as long as the input stalled, and afterwards, to catch up, a
-/// line for each second of that at once.
+/// Progress was shown when bytes came, and only then: nothing for as long as the input stalled, and
+/// afterwards, to catch up, a line for each second of that at once.
 ///
 /// It asked for two to four lines in 3.5 s, and at most three more; a late command printed others.
 #[test]
@@ -195,7 +197,8 @@ fn a_terminal_shows_a_bar_while_the_input_stalls() {
     assert!(!stalled.contains("MiB/s") && !stalled.contains("GiB/s"), "{stalled:?}");
 }
 
-/// The length of the file was taken for what was to come, although some had been read, or the system had made it up.
+/// The length of the file was taken for what was to come, although some had been read, or the
+/// system had made it up.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_total_is_what_is_still_to_come() {
@@ -232,7 +235,8 @@ fn what_is_copied_again_does_not_count_again() {
     assert!(said.lines().filter_map(soaked).all(|bytes: u64| bytes <= 14), "{said}");
 }
 
-/// A lock that another program holds was waited for in silence. It had 2.5 s to start and to say so; a late command did not.
+/// A lock that another program holds was waited for in silence. It had 2.5 s to start and to say so; a
+/// late command did not.
 #[test]
 #[cfg(unix)]
 fn waiting_for_a_lock_is_shown() {

@@ -26,8 +26,8 @@ fn a_hopeless_target_is_refused_before_any_input() {
     assert_eq!(names_in(dir.path()), ["file"]);
 }
 
-/// A file or a directory that may only grow looks writable. All of the input was read, the rename was refused, and so was the
-/// removal of the hidden names: two whole copies were left in the directory.
+/// A file or a directory that may only grow looks writable. All of the input was read, the rename was
+/// refused, and so was the removal of the hidden names: two whole copies were left in the directory.
 #[test]
 #[cfg(target_os = "linux")]
 fn what_may_only_grow_is_refused_before_any_input() {
@@ -91,8 +91,8 @@ fn a_socket_is_refused_before_any_input() {
     assert_eq!(&through, b"through\n");
 }
 
-/// With few descriptors left, input was read before one was missing; and a directory was blamed, which was told to be made
-/// writable.
+/// With few descriptors left, input was read before one was missing; and a directory was blamed, which was
+/// told to be made writable.
 #[test]
 #[cfg(unix)]
 fn too_few_descriptors_are_noticed_before_any_input() {
@@ -220,8 +220,8 @@ fn usage_errors_say_what_to_do() {
     assert_refused(&soak(dir.path(), &["--memory"], b""), &["--memory"]);
 }
 
-/// What the user typed was put on one line by joining its words: `'64  M'` was refused as `'64 M'`, which is a size. Line breaks
-/// in it broke the message off.
+/// What the user typed was put on one line by joining its words: `'64 M'` was refused as `'64 M'`, which is a
+/// size. Line breaks in it broke the message off.
 #[test]
 fn what_was_typed_is_quoted_as_it_was_typed() {
     let dir = TempDir::new().unwrap();
@@ -248,8 +248,8 @@ fn advice_can_be_typed_as_it_stands() {
     }
 }
 
-/// Of names, control characters alone were replaced: a separator broke the line, and bidirectional controls turned it around.
-/// In progress, nothing was.
+/// Of names, control characters alone were replaced: a separator broke the line, and bidirectional controls
+/// turned it around. In progress, nothing was.
 ///
 /// It asked for one line of progress; a command that took longer than a second had printed another.
 #[test]
@@ -268,7 +268,8 @@ fn names_are_harmless_to_a_terminal() {
     assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"x");
 }
 
-/// The directory that is missing may be another than that of the path as it was given: advice was to make `.`.
+/// The directory that is missing may be another than that of the path as it was given: advice was to make
+/// `.`.
 #[test]
 #[cfg(unix)]
 fn advice_names_the_directory_that_is_missing() {

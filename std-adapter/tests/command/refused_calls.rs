@@ -1,11 +1,13 @@
-//! Which system calls does the command make, and what comes of each that is refused for good, by a sandbox or a file system?
+//! Which system calls does the command make, and what comes of each that is refused for good, by a
+//! sandbox or a file system?
 //!
-//! [`TABLE`] lists every call that [`MODES`] make; one that is not listed fails the test. What a call refines is done without
-//! it; what needs it is refused in one line that helps, with the file as it was.
+//! [`TABLE`] lists every call that [`MODES`] make; one that is not listed fails the test. What a call refines
+//! is done without it; what needs it is refused in one line that helps, with the file as it was.
 //!
-//! Looked for besides: the opposite, a refusal that is taken for an answer. `readlink`'s was ("it is no link"), `fcntl`'s ("it is
-//! closed") and `faccessat2`'s ("it may not be written"). Left so by decision are `statx`'s ("it has no such attribute") and
-//! `ioctl`'s ("it is no terminal"): the advice that they are for is then not given, and nothing is lost.
+//! Looked for besides: the opposite, a refusal that is taken for an answer. `readlink`'s was ("it is no
+//! link"), `fcntl`'s ("it is closed") and `faccessat2`'s ("it may not be written"). Left so by decision are
+//! `statx`'s ("it has no such attribute") and `ioctl`'s ("it is no terminal"): the advice that they are for
+//! is then not given, and nothing is lost.
 
 use crate::calls::Outcome::{Error, Harmless, NotRefused};
 use crate::calls::{Calls, Entry, FORBIDDEN, assert_listed, said, traced};
@@ -28,8 +30,8 @@ const INPUT: usize = 700_000;
 /// The file that the input goes to, and the content that it goes behind.
 type Goal = Option<(&'static str, &'static [u8])>;
 
-/// Arguments, and the file that the input goes to, behind what content; without one, it goes to standard output. `link`
-/// leads to `old`.
+/// Arguments, and the file that the input goes to, behind what content; without one, it goes to standard
+/// output. `link` leads to `old`.
 const MODES: [(&str, Goal); 5] = [
     ("--memory 64K", None),
     ("--memory 64K --output new --stats", Some(("new", b""))),
@@ -148,7 +150,8 @@ const TABLE: &[Entry] = &[
     ),
 ];
 
-/// Runs the command with `args` in `dir`, where a file and a link to it are. Its input is a pipe that does not wait.
+/// Runs the command with `args` in `dir`, where a file and a link to it are. Its input is a
+/// pipe that does not wait.
 fn run(dir: &Path, args: &str, log: &Path, expressions: &[String], bytes: &[u8]) -> Output {
     fs::write(dir.join("old"), OLD).unwrap();
     fs::set_permissions(dir.join("old"), Permissions::from_mode(0o640)).unwrap();
@@ -192,8 +195,9 @@ fn damage(dir: &Path, target: Goal, output: &Output, bytes: &[u8]) -> Option<Str
         .then(|| format!("mode {more:o} too much, left {left:?}, the link is there: {is_link}"))
 }
 
-/// Where an old sandbox refused `faccessat2`, every existing file was taken for one that may not be written; where `poll` was
-/// refused, a stream that was empty for a moment was an error; and a link that could not be read was replaced by the file.
+/// Where an old sandbox refused `faccessat2`, every existing file was taken for one that may not be written;
+/// where `poll` was refused, a stream that was empty for a moment was an error; and a link that could not be
+/// read was replaced by the file.
 ///
 /// Beside the message it passed over one line of progress; when a second had gone by, another one was there.
 #[test]

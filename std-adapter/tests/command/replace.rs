@@ -22,8 +22,8 @@ fn a_file_keeps_its_mode_and_a_new_one_gets_the_usual() {
     assert_eq!(mode(&dir.path().join("made")), 0o640);
 }
 
-/// Root can replace a user's file without becoming its owner. The content is root's, though, so the file must not become a
-/// program that runs as that user.
+/// Root can replace a user's file without becoming its owner. The content is root's, though, so the file must
+/// not become a program that runs as that user.
 #[test]
 #[cfg(unix)]
 fn a_file_that_root_replaces_keeps_its_owner() {
@@ -61,8 +61,9 @@ fn set_id_bits_do_not_pass_to_another_owner() {
     assert_eq!((found.uid(), mode(&file)), (23456, 0o777));
 }
 
-/// The new file got its mode before its content if that was copied to it, and after if its pages had spilled beside it. A write by
-/// anybody but root clears the set-ID bits, so they stayed or went with the way that the bytes took.
+/// The new file got its mode before its content if that was copied to it, and after if its pages had
+/// spilled beside it. A write by anybody but root clears the set-ID bits, so they stayed or went with the
+/// way that the bytes took.
 #[test]
 #[cfg(unix)]
 fn the_mode_does_not_depend_on_the_way_of_the_bytes() {
@@ -88,7 +89,8 @@ fn the_mode_does_not_depend_on_the_way_of_the_bytes() {
         "-a -o file",
         "-m 0 -T other -a -o file",
     ];
-    // Of the user's own file, of another user's, and of another group's: owner, group and bits stay or go alike.
+    // Of the user's own file, of another user's, and of another group's: owner, group and bits stay or go
+    // alike.
     for (owner, group, wanted) in
         [(USER, USER, 0o6777), (12345, USER, 0o777), (USER, 12345, 0o777), (12345, 12345, 0o777)]
     {
@@ -110,8 +112,8 @@ fn the_mode_does_not_depend_on_the_way_of_the_bytes() {
     }
 }
 
-/// The new file had the mode of the old one, and the group of the process where that could not be changed: so another group might read
-/// it. On the way, before it had its group, so might the process's in any case.
+/// The new file had the mode of the old one, and the group of the process where that could not be changed: so
+/// another group might read it. On the way, before it had its group, so might the process's in any case.
 #[test]
 #[cfg(unix)]
 fn another_group_gets_no_rights() {

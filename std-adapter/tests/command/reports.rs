@@ -75,8 +75,8 @@ fn help_that_cannot_be_written_is_an_error() {
     }
 }
 
-/// What is on disk was counted in slots, the last of which is seldom full. What is in memory was all the rest, and came out too
-/// low: 67,043,329 bytes of 64 MiB that were full.
+/// What is on disk was counted in slots, the last of which is seldom full. What is in memory was all the
+/// rest, and came out too low: 67,043,329 bytes of 64 MiB that were full.
 #[test]
 fn what_is_in_memory_and_on_disk_is_counted_in_bytes_of_content() {
     let dir = TempDir::new().unwrap();

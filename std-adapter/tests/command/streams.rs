@@ -46,8 +46,8 @@ fn standard_output_has_many_names() {
     assert!(!dir.path().join("-").exists());
 }
 
-/// A descriptor was known by two of its names. By the others, the file behind it was replaced and lost its content, as was that
-/// behind a descriptor of the shell that started the command.
+/// A descriptor was known by two of its names. By the others, the file behind it was replaced and lost its
+/// content, as was that behind a descriptor of the shell that started the command.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_descriptor_has_many_names() {
@@ -62,7 +62,8 @@ fn a_descriptor_has_many_names() {
     }
 }
 
-/// To open a FIFO that nobody reads any more waits for a new reader: with a descriptor of one, the command hung.
+/// To open a FIFO that nobody reads any more waits for a new reader: with a descriptor of one, the command
+/// hung.
 ///
 /// The reader had 0.3 s to go; a late one still read. It is waited for.
 #[test]
@@ -75,8 +76,8 @@ fn a_fifo_whose_reader_has_gone_ends_it_quietly() {
     assert_eq!((&*output.stdout, &*output.stderr), (&b"141\n"[..], &b""[..]));
 }
 
-/// std opens /dev/null in place of a closed standard stream, so a closed standard input was empty input, which emptied the
-/// file, and a closed standard output took all of the output. Both with status 0.
+/// std opens /dev/null in place of a closed standard stream, so a closed standard input was empty input,
+/// which emptied the file, and a closed standard output took all of the output. Both with status 0.
 #[test]
 fn a_closed_standard_stream_is_an_error() {
     let dir = TempDir::new().unwrap();
@@ -102,7 +103,8 @@ fn a_closed_standard_stream_is_an_error() {
     assert_quiet_success(&shell(dir.path(), "echo new | $OVERSPILL -o file >&-"));
     assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"new\n");
     assert_quiet_success(&shell(dir.path(), "echo gone | $OVERSPILL >/dev/null"));
-    // However it is open: Python's DEVNULL and daemon(3) open it for reading and writing, as std does in place of what is closed.
+    // However it is open: Python's DEVNULL and daemon(3) open it for reading and writing, as std does in
+    // place of what is closed.
     assert_quiet_success(&shell(dir.path(), "echo gone | $OVERSPILL 1<>/dev/null"));
     for script in ["$OVERSPILL -o file </dev/null", "$OVERSPILL -o file <>/dev/null"] {
         fs::write(dir.path().join("file"), "old").unwrap();
@@ -119,8 +121,8 @@ fn a_closed_standard_error_takes_no_output() {
     assert_eq!(output.stdout, b"1\n");
 }
 
-/// A pipe or a terminal that another process had made non-blocking was taken for broken as soon as it was full or empty: the
-/// output ended in its middle, and input that came slowly was refused.
+/// A pipe or a terminal that another process had made non-blocking was taken for broken as soon as it was
+/// full or empty: the output ended in its middle, and input that came slowly was refused.
 #[test]
 fn streams_that_do_not_block_are_waited_for() {
     let dir = TempDir::new().unwrap();

@@ -1,5 +1,5 @@
-//! A buffer of its own against its rivals, each alone in its process: there the allocator has nothing else that is large,
-//! and gives back to the system what is dropped.
+//! A buffer of its own against its rivals, each alone in its process: there the allocator has nothing else
+//! that is large, and gives back to the system what is dropped.
 
 use crate::{KIB, MIB, bytes, print_write_read};
 use overspill::SpillBuffer;

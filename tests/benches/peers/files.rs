@@ -1,7 +1,8 @@
 //! From a buffer to a file or a socket, and from a file to a buffer, against a plain file in its place.
 //!
-//! Nothing is synced on a disk: that costs the same whatever is synced. So the copies on the disk are by `into_file`, which is
-//! `persist` without the sync, and `persist` is measured in RAM, where a sync is nothing.
+//! Nothing is synced on a disk: that costs the same whatever is synced. So the copies on the disk
+//! are by `into_file`, which is `persist` without the sync, and `persist` is measured in RAM,
+//! where a sync is nothing.
 
 use crate::{KIB, MIB, bytes};
 use overspill::{SpillBuffer, SpillPool};
@@ -57,7 +58,8 @@ fn filled<F: Write + Seek>(mut file: F, total: usize) -> F {
     file
 }
 
-/// Copies a file that was just written to a new one, as a program without a buffer does, and closes it: the buffer is dropped, too.
+/// Copies a file that was just written to a new one, as a program without a buffer does, and closes it: the
+/// buffer is dropped, too.
 fn copied(Run { total, dir, .. }: Run<'_>) -> [Duration; 1] {
     let mut file = filled(tempfile::tempfile_in(dir).unwrap(), total);
     let mut target = tempfile::tempfile_in(dir).unwrap();
@@ -110,7 +112,8 @@ fn persist(run: Run<'_>) {
     row("the same of a buffer for that path", 1, 20.0);
 }
 
-/// A buffer for a path, all of whose file is synced before: what is left is a name, and the sync of the pages that were in memory.
+/// A buffer for a path, all of whose file is synced before: what is left is a name, and the sync of the pages
+/// that were in memory.
 #[cfg(target_os = "linux")]
 fn persist_synced(run: Run<'_>) {
     let Run { total, name, rounds, dir } = run;

@@ -1,8 +1,7 @@
 //! `SpillBuffer` against what programs use today, in turn.
 //!
-//! `cargo bench -p overspill-tests --bench peers` runs all cases;
-//! `cargo bench -p overspill-tests --bench peers -- bodies` the case `bodies`. `files-1g` is `files` with a gigabyte, which runs only if
-//! it is named.
+//! `cargo bench -p overspill-tests --bench peers` runs all cases; `cargo bench -p overspill-tests --bench
+//! peers -- bodies` the case `bodies`. `files-1g` is `files` with a gigabyte, which runs only if it is named.
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
@@ -124,7 +123,8 @@ fn body_times<F: Read + Write + Seek>(
     })]
 }
 
-/// Bodies as servers have them, in pieces as they arrive: of a pool and of their own, against a spooled file and a vector.
+/// Bodies as servers have them, in pieces as they arrive: of a pool and of their own, against a
+/// spooled file and a vector.
 fn bodies() {
     let pool = SpillPool::builder().memory(64 * MIB).build().unwrap();
     for len in [100, 1000, 4000, 10_000, 16_000, 30_000, 60_000, 100_000, 300_000, 1_000_000] {

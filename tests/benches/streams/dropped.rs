@@ -1,4 +1,5 @@
-//! What a drop costs where it is dropped, when much is on the disk: against a temp file, whose close frees all its blocks.
+//! What a drop costs where it is dropped, when much is on the disk: against a temp file, whose close
+//! frees all its blocks.
 
 use crate::MIB;
 use overspill::{SpillBuffer, SpillPool, Store};
@@ -18,7 +19,8 @@ fn filled<F: Write>(mut file: F, data: &[u8]) -> F {
     file
 }
 
-/// A gigabyte at the end of the pool's file, or in its middle: how long the drop takes, and giving the blocks back after it.
+/// A gigabyte at the end of the pool's file, or in its middle: how long the drop takes, and giving the
+/// blocks back after it.
 fn from_pool(data: &[u8], in_the_middle: bool) -> [Duration; 2] {
     let pool = pool();
     let large = filled(pool.buffer(), data);

@@ -1,8 +1,9 @@
-//! Streams far over the limit: many at once, against the plainest program that could do it; and one, against a file; and what
-//! it costs to drop much.
+//! Streams far over the limit: many at once, against the plainest program that could do it; and one, against
+//! a file; and what it costs to drop much.
 //!
-//! `cargo bench -p overspill-tests --bench streams` runs all cases; `cargo bench -p overspill-tests --bench streams --
-//! turns-1m` the case `turns-1m`. Each case runs in a process of its own, which may open many files.
+//! `cargo bench -p overspill-tests --bench streams` runs all cases; `cargo bench -p overspill-tests
+//! --bench streams -- turns-1m` the case `turns-1m`. Each case runs in a process of its own, which
+//! may open many files.
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "small sizes")]
 

@@ -85,8 +85,8 @@ fn write_at_places(file: &mut (impl Write + Seek), places: &[u64]) -> [Duration;
     })]
 }
 
-/// The same calls on both sides: a seek, and 64 bytes. A program that knows that it has a file saves the seek: that is
-/// printed too, without a target.
+/// The same calls on both sides: a seek, and 64 bytes. A program that knows that it has a file saves the
+/// seek: that is printed too, without a target.
 pub(crate) fn random() {
     let data = bytes(MIB);
     let pages = (TOTAL / (64 * KIB)) as u64;

@@ -1,8 +1,8 @@
 //! *The limit*: the plainest program that could keep many streams within the same memory.
 //!
-//! It knows beforehand how many streams there are and how long each becomes. Each has its fair share of the memory: a
-//! tail that is written to its place in one unnamed file when it is full, and read back by the same share. It cannot
-//! seek, shrink, fail well, share memory otherwise, or be used by two threads.
+//! It knows beforehand how many streams there are and how long each becomes. Each has its fair share of the
+//! memory: a tail that is written to its place in one unnamed file when it is full, and read back by the same
+//! share. It cannot seek, shrink, fail well, share memory otherwise, or be used by two threads.
 
 use crate::KIB;
 use crate::turns::Streams;

@@ -1,6 +1,7 @@
 //! Many streams that are written and read a piece at a time, each in its turn, and all of it is verified.
 //!
-//! Beside the times stands what went to the store and came from there for each byte, which no machine's noise reaches.
+//! Beside the times stands what went to the store and came from there for each byte, which no
+//! machine's noise reaches.
 
 use crate::counted::Counted;
 use crate::plain::Plain;
@@ -192,8 +193,8 @@ const MIXED_LEN: usize = 1_000_000;
 const MIXED_PIECE: usize = 2000;
 const MIXED_MEMORY: usize = 32 * MIB;
 
-/// Half of the streams, those of even numbers, hold their megabyte and are read; the others are appended to. Which is next
-/// is chosen at random. Times the mixture alone.
+/// Half of the streams, those of even numbers, hold their megabyte and are read; the others are appended to.
+/// Which is next is chosen at random. Times the mixture alone.
 fn append_and_read(
     content: &Content,
     order: &[u16],

@@ -1,7 +1,7 @@
 //! Buffers on an event loop, against `tokio::fs::File` and against the blocking calls.
 //!
-//! `cargo bench -p overspill-tests --bench tokio` runs all cases; `-- ram` those with that name. `stalls` prints how late a ticker of
-//! a millisecond comes, in milliseconds, beside what is written and dropped.
+//! `cargo bench -p overspill-tests --bench tokio` runs all cases; `-- ram` those with that name. `stalls`
+//! prints how late a ticker of a millisecond comes, in milliseconds, beside what is written and dropped.
 #![allow(missing_docs)]
 
 mod stalls;

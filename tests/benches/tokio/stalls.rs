@@ -1,8 +1,8 @@
-//! How late a ticker of a millisecond comes: in an idle runtime, beside bodies that cross their limit, and while bodies of a gigabyte that
-//! lie on the disk are dropped on the loop.
+//! How late a ticker of a millisecond comes: in an idle runtime, beside bodies that cross their limit, and
+//! while bodies of a gigabyte that lie on the disk are dropped on the loop.
 //!
-//! What is aimed at is on top of what the idle runtime has, since a timer of tokio is up to a millisecond late by itself, and a busy
-//! machine makes it later.
+//! What is aimed at is on top of what the idle runtime has, since a timer of tokio is up to a millisecond
+//! late by itself, and a busy machine makes it later.
 
 use crate::{KIB, MIB};
 use overspill::{AsyncSpillBuffer, SpillBuffer, SpillPool};
@@ -162,7 +162,8 @@ async fn spooled(_: SpillPool) {
     }
 }
 
-/// Drops what other threads have made; the pool stays, as that of a server does. Only the ticks around each drop count.
+/// Drops what other threads have made; the pool stays, as that of a server does. Only the ticks
+/// around each drop count.
 async fn dropped<F: Send + 'static>(make: fn(&SpillPool) -> F) {
     let pool = SpillPool::builder().memory(LIMIT).build().unwrap();
     COUNTS.store(false, Relaxed);

@@ -98,7 +98,8 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     unfinished.map_or(Ok(()), |text| Err(text.into()))
 }
 
-/// From here on a signal to end does not end the process by itself: each call of what is returned waits for one.
+/// From here on a signal to end does not end the process by itself: each call of what is
+/// returned waits for one.
 fn signals() -> io::Result<impl AsyncFnMut()> {
     #[cfg(unix)]
     {

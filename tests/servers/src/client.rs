@@ -1,6 +1,7 @@
 //! A client of few lines, for tests and loads: what goes over its connection, and when, is written out.
 //!
-//! Promise: no call takes longer than [`FOREVER`] for what it sends or receives; the error says which call it was.
+//! Promise: no call takes longer than [`FOREVER`] for what it sends or receives; the error
+//! says which call it was.
 
 use crate::time_limit::FOREVER;
 use std::io;
@@ -73,7 +74,8 @@ impl Client {
         Ok(Client { stream, received: Vec::new() })
     }
 
-    /// The same with a receive buffer of so many bytes in the system, of which a client that reads slowly takes little in advance.
+    /// The same with a receive buffer of so many bytes in the system, of which a client that reads slowly
+    /// takes little in advance.
     ///
     /// # Errors
     /// As [`TcpSocket::connect`].

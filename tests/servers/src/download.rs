@@ -66,8 +66,8 @@ fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("digits and letters alone")
 }
 
-/// `HEAD /files/NAME`: as `GET` of the whole file, since ranges are for that alone; and for a file that is not whole, where to go on
-/// with it.
+/// `HEAD /files/NAME`: as `GET` of the whole file, since ranges are for that alone; and for a file that is
+/// not whole, where to go on with it.
 ///
 /// # Errors
 /// 404, 412.
@@ -104,12 +104,13 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /files/NAME/persist`: saves the file, whole and synced, under its name in the server's directory: as it is when the request comes,
-/// and of two requests the one that ends last. Four are saved at once, and the others wait.
+/// `POST /files/NAME/persist`: saves the file, whole and synced, under its name in the server's directory:
+/// as it is when the request comes, and of two requests the one that ends last. Four are saved at once,
+/// and the others wait.
 ///
 /// # Errors
-/// 404; 409 for a file that is not whole, if the server has no directory, or if one of that name is in it; 412; 507 if
-/// the disk is full, and 500 if it cannot be written there for another reason.
+/// 404; 409 for a file that is not whole, if the server has no directory, or if one of that name is in it;
+/// 412; 507 if the disk is full, and 500 if it cannot be written there for another reason.
 pub async fn persist(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,

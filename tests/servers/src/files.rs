@@ -1,7 +1,8 @@
 //! What was uploaded, by name.
 //!
-//! Promises: a name has no part that leads elsewhere; a file is seen whole or not at all, and one that is being resumed is
-//! written by one request at a time; one that nothing was added to for [`Config::resume`] is gone.
+//! Promises: a name has no part that leads elsewhere; a file is seen whole or not at all, and one that is
+//! being resumed is written by one request at a time; one that nothing was added to for
+//! [`Config::resume`] is gone.
 
 use crate::hashed::digits;
 use crate::precondition::Precondition;
@@ -31,7 +32,8 @@ const NAME_MAX: usize = 255;
 /// At most so many files, since a name takes memory that no pool is charged for.
 pub const FILES_MAX: usize = 100_000;
 
-/// A list has at most so many names, since it is memory that no pool is charged for, until its client has read it.
+/// A list has at most so many names, since it is memory that no pool is charged for, until its client has
+/// read it.
 const LISTED_MAX: usize = 1000;
 
 /// So many files are saved at once; the runtime has 512 threads that may block.
@@ -99,7 +101,8 @@ pub struct Files {
     pub pool: SpillPool,
     /// What the server was started with.
     pub config: Config,
-    /// Each file that is being saved has a permit: all take threads that may block, which the pool's disk work needs too.
+    /// Each file that is being saved has a permit: all take threads that may block, which the pool's
+    /// disk work needs too.
     pub(crate) saves: Arc<Semaphore>,
     by_name: Mutex<BTreeMap<String, File>>,
 }
@@ -165,7 +168,8 @@ impl Partial {
         self.offset().is_none_or(|offset| offset == self.settled)
     }
 
-    /// Moves what was accepted beside the pages, up to 16 KiB that no limit counts, into the pool: the next request may be long in coming.
+    /// Moves what was accepted beside the pages, up to 16 KiB that no limit counts, into the pool: the next
+    /// request may be long in coming.
     ///
     /// # Errors
     /// As those of a write: what was accepted last finds no room. It is kept where it is.
@@ -232,7 +236,8 @@ impl Files {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a file may be put in the place of that name: as [`put`](Files::put), by which time it may be otherwise.
+    /// Whether a file may be put in the place of that name: as [`put`](Files::put), by which time
+    /// it may be otherwise.
     ///
     /// # Errors
     /// As those of `put`.
@@ -351,7 +356,8 @@ impl Files {
         Ok(()) // and the caller has the other still
     }
 
-    /// Removes the files that are not whole, that no request goes on with, and to which nothing was added for [`Config::resume`].
+    /// Removes the files that are not whole, that no request goes on with, and to which nothing was added
+    /// for [`Config::resume`].
     pub fn remove_stale(&self) {
         let is_stale = |file: &File| {
             let File::Partial(partial) = file else { return false };
@@ -408,7 +414,8 @@ impl Files {
         files.remove(name).ok_or_else(|| Refusal::unknown(name))
     }
 
-    /// The names after `after`, in order, and the lengths of those that are whole: a thousand of them at most.
+    /// The names after `after`, in order, and the lengths of those that are whole: a thousand of them at
+    /// most.
     #[must_use]
     pub fn list(&self, after: &str) -> Vec<Value> {
         let describe = |(name, file): (&String, &File)| match file {

@@ -1,9 +1,12 @@
-//! Requests that a page of another site has its visitor's browser send: a form needs no leave of the server that it goes to, so a server
-//! that listens on 127.0.0.1 alone is within reach of every page that its operator visits.
+//! Requests that a page of another site has its visitor's browser send: a form needs no leave of the
+//! server that it goes to, so a server that listens on 127.0.0.1 alone is within reach of every page that
+//! its operator visits.
 //!
-//! It does not help against a site whose name is made to lead to this machine (DNS rebinding): the browser takes both for one site.
+//! It does not help against a site whose name is made to lead to this machine (DNS rebinding): the browser
+//! takes both for one site.
 //!
-//! Promises: such a request changes nothing; a client that is no browser, and says nothing of where it comes from, is let through.
+//! Promises: such a request changes nothing; a client that is no browser, and says nothing of where it comes
+//! from, is let through.
 
 use crate::refusal::Refusal;
 use axum::extract::Request;
@@ -13,7 +16,8 @@ use axum::response::Response;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Refuses requests of other sites' pages, but those that read: a browser keeps the answers to them from the page.
+/// Refuses requests of other sites' pages, but those that read: a browser keeps the answers to them from the
+/// page.
 ///
 /// # Errors
 /// Status 403.
@@ -26,8 +30,8 @@ pub async fn refuse(request: Request, next: Next) -> Result<Response, Refusal> {
     Err(Refusal::new(StatusCode::FORBIDDEN, text))
 }
 
-/// What the browser says of the page decides. One that does not say that names the page's origin at least. Another port of this host is
-/// another site here: what listens there is another program.
+/// What the browser says of the page decides. One that does not say that names the page's origin at least.
+/// Another port of this host is another site here: what listens there is another program.
 fn is_foreign(headers: &HeaderMap) -> bool {
     if let Some(site) = headers.get(SEC_FETCH_SITE) {
         return site != "same-origin" && site != "none";

@@ -1,7 +1,7 @@
 //! An upload server over a pool: any number of uploads at once, within one limit of memory and one of disk.
 //!
-//! The program is `examples/upload_server.rs`; here it is as a library, so that tests start it by themselves. What it answers is
-//! in `docs/servers.md`.
+//! The program is `examples/upload_server.rs`; here it is as a library, so that tests start it by themselves.
+//! What it answers is in `docs/servers.md`.
 //!
 //! | file | holds |
 //! |---|---|

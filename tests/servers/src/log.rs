@@ -1,6 +1,7 @@
 //! What the operator is told: lines on the standard error.
 //!
-//! Promise: a log that cannot be written to stops nothing. `eprintln!` panics there, as on a pipe that nobody reads any more.
+//! Promise: a log that cannot be written to stops nothing. `eprintln!` panics there, as on a pipe that
+//! nobody reads any more.
 
 use std::error::Error;
 use std::fmt::Display;

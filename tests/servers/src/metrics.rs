@@ -1,6 +1,7 @@
 //! `GET /metrics`: the pool's statistics, as Prometheus reads them.
 //!
-//! Promise: each number that [`SpillPool::record_metrics`](overspill::SpillPool::record_metrics) records is in it, under its name.
+//! Promise: each number that [`SpillPool::record_metrics`](overspill::SpillPool::record_metrics) records is
+//! in it, under its name.
 
 use crate::files::Files;
 use axum::extract::State;

@@ -1,8 +1,8 @@
 //! Files as the fields of a form, by `multer`: each is collected as a body of its own.
 //!
-//! Promises: no field, and no form, is longer than the limit of a file; a form has at most [`FIELDS_MAX`] fields, and at most
-//! [`BESIDE_MAX`] bytes before each; a form is stored whole or not at all. The parser has some [`BESIDE_MAX`] bytes of a
-//! form in memory, however fast it arrives.
+//! Promises: no field, and no form, is longer than the limit of a file; a form has at most [`FIELDS_MAX`]
+//! fields, and at most [`BESIDE_MAX`] bytes before each; a form is stored whole or not at all. The parser has
+//! some [`BESIDE_MAX`] bytes of a form in memory, however fast it arrives.
 
 use crate::files::{Files, Stored, check_name};
 use crate::refusal::Refusal;
@@ -127,8 +127,9 @@ fn check_new(name: &str, received: &[(String, Stored)]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// `POST /files`: each field is a file, whose name is that of the field's file, or of the field. Fields without a name are
-/// refused, and two of one name; an input of a browser in which no file was chosen is passed over.
+/// `POST /files`: each field is a file, whose name is that of the field's file, or of the field.
+/// Fields without a name are refused, and two of one name; an input of a browser in which no file was
+/// chosen is passed over.
 ///
 /// # Errors
 /// 400 for a form that cannot be read, a bad name or a broken body; 415 for what is no form; 408, 413, 503, 507.

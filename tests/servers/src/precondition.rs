@@ -1,7 +1,8 @@
-//! The headers `If-Match` and `If-None-Match`: whether a request is for the file as it is, by RFC 9110, section 13.
+//! The headers `If-Match` and `If-None-Match`: whether a request is for the file as it is, by
+//! RFC 9110, section 13.
 //!
-//! Promise: a change of a name is checked under the lock of the names at which it takes place, so nothing comes between the two. Saving a file
-//! changes no name: it is checked as it begins.
+//! Promise: a change of a name is checked under the lock of the names at which it takes place, so nothing
+//! comes between the two. Saving a file changes no name: it is checked as it begins.
 
 use crate::refusal::Refusal;
 use axum::extract::FromRequestParts;
@@ -30,8 +31,9 @@ impl Tags {
         (!lines.is_empty()).then_some(Tags(lines))
     }
 
-    /// Whether `tag` is one of them as it stands, or once `prefix` is removed. No tag of this server has a comma, so a tag of another that is
-    /// cut at one is never taken for it; nor is a star in one, since `*` stands alone in its line.
+    /// Whether `tag` is one of them as it stands, or once `prefix` is removed. No tag of this server has a
+    /// comma, so a tag of another that is cut at one is never taken for it; nor is a star in one, since `*`
+    /// stands alone in its line.
     fn have(&self, tag: Option<&str>, prefix: &str) -> bool {
         let is_same = |other: &str| Some(other.strip_prefix(prefix).unwrap_or(other)) == tag;
         tag.is_some() && self.0.iter().any(|line| line == "*" || line.split(',').map(str::trim).any(is_same))
@@ -45,8 +47,8 @@ impl Precondition {
         self.is_not.as_ref().is_some_and(|tags| tags.have(Some(tag), "W/"))
     }
 
-    /// Whether a request that reads the file with this tag, if there is one that is whole, may be carried out: `If-Match` alone decides, by
-    /// the strong comparison.
+    /// Whether a request that reads the file with this tag, if there is one that is whole, may be carried
+    /// out: `If-Match` alone decides, by the strong comparison.
     ///
     /// # Errors
     /// Status 412.

@@ -8,7 +8,8 @@ pub fn peak_resident_kib() -> Option<u64> {
     most.split_whitespace().next()?.parse().ok()
 }
 
-/// The processors' time that this process has used so far, on all threads, in ms: a multiple of 10. `None` where the system does not say.
+/// The processors' time that this process has used so far, on all threads, in ms: a multiple of 10. `None`
+/// where the system does not say.
 #[must_use]
 pub fn processor_ms() -> Option<u64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;

@@ -1,4 +1,5 @@
-//! The answer to a request that was not carried out: a status, and a line of text that says what would have worked.
+//! The answer to a request that was not carried out: a status, and a line of text that says
+//! what would have worked.
 
 use crate::log::{chain, log};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -34,8 +35,8 @@ impl Refusal {
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says how")
     }
 
-    /// A file could not be saved: its name is that of a directory, there is no room for it, or what failed is not the client's to know
-    /// in detail. All but the first goes to the log.
+    /// A file could not be saved: its name is that of a directory, there is no room for it, or what failed is
+    /// not the client's to know in detail. All but the first goes to the log.
     #[must_use]
     pub fn not_saved(name: &str, error: &SpillError) -> Self {
         if error.kind() == ErrorKind::IsADirectory {

@@ -1,8 +1,8 @@
 //! A file that arrives in several requests, each of which goes on where the last one broke off.
 //!
-//! Promises: what was accepted is kept for [`Config::resume`](crate::files::Config::resume), however its request ends, and no byte is
-//! taken twice. A request is told at once if another has gone on with the file, and once more of it comes if the file was deleted or
-//! replaced: it brings nothing back.
+//! Promises: what was accepted is kept for [`Config::resume`](crate::files::Config::resume), however its
+//! request ends, and no byte is taken twice. A request is told at once if another has gone on with the file,
+//! and once more of it comes if the file was deleted or replaced: it brings nothing back.
 
 use crate::files::{Files, Partial, check_name};
 use crate::precondition::Precondition;
@@ -29,12 +29,14 @@ pub const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 /// Whether the file is whole with this request: `?1`, which it is without the header too, or `?0`.
 pub const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
 
-/// `PATCH /files/NAME`: appends the body at the offset of the header `Upload-Offset`, or of `?offset=`. Offset 0 makes the file.
-/// It is whole when a request has arrived whole that has no header `Upload-Complete: ?0`.
+/// `PATCH /files/NAME`: appends the body at the offset of the header `Upload-Offset`, or of `?offset=`.
+/// Offset 0 makes the file. It is whole when a request has arrived whole that has no header
+/// `Upload-Complete: ?0`.
 ///
 /// # Errors
-/// 409, with the header `Upload-Offset`, if the file ends elsewhere or is whole, and without it, if it was deleted or replaced meanwhile; 404
-/// if there is none to go on with; 412; 400, 408, 413, 503, 507: what was accepted is kept then, and `HEAD` says how much that is.
+/// 409, with the header `Upload-Offset`, if the file ends elsewhere or is whole, and without it, if it was
+/// deleted or replaced meanwhile; 404 if there is none to go on with; 412; 400, 408, 413, 503, 507: what was
+/// accepted is kept then, and `HEAD` says how much that is.
 pub async fn patch(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,
@@ -114,8 +116,8 @@ fn check_limit(offset: u64, len: u64, limit: u64) -> Result<(), Refusal> {
     Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text))
 }
 
-/// Appends `data` at `offset`, and moves that. The lock is held for one write at a time, so a request that has lost its client
-/// stops none that goes on.
+/// Appends `data` at `offset`, and moves that. The lock is held for one write at a time, so a request that
+/// has lost its client stops none that goes on.
 async fn append(
     partial: &Mutex<Partial>,
     offset: &mut u64,

@@ -97,7 +97,8 @@ impl Body for Scripted {
     }
 }
 
-/// Polls `future` at most so many times, each when it was woken, and then drops it. `None` if it was not ready by then.
+/// Polls `future` at most so many times, each when it was woken, and then drops it. `None` if it
+/// was not ready by then.
 ///
 /// # Panics
 /// If it is neither woken nor ready within [`FOREVER`](crate::time_limit::FOREVER).

@@ -1,8 +1,9 @@
 //! Connections: accepting them, and ending them at a shutdown.
 //!
-//! Promises: of the response of a client that reads slowly, the process has a frame and at most [`BUFFERED_MAX`] bytes, and on Linux the
-//! system a frame past [`UNSENT_MAX`] and what is on its way; a client that reads nothing for [`Config::idle`](crate::files::Config::idle)
-//! holds neither any more; at a shutdown, requests that run are carried out, for as long as is allowed.
+//! Promises: of the response of a client that reads slowly, the process has a frame and at most
+//! [`BUFFERED_MAX`] bytes, and on Linux the system a frame past [`UNSENT_MAX`] and what is on its way; a
+//! client that reads nothing for [`Config::idle`](crate::files::Config::idle) holds neither any more; at a
+//! shutdown, requests that run are carried out, for as long as is allowed.
 
 use crate::files::Files;
 use crate::log::{chain, log};
@@ -21,23 +22,26 @@ use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Bytes of a request that hyper reads at a time, and of a response that wait for its client, past its last frame. hyper's own limit
-/// is 400 KiB; with 64 KiB, a thousand clients that upload had 200 MiB resident over a pool of 64.
+/// Bytes of a request that hyper reads at a time, and of a response that wait for its client, past its
+/// last frame. hyper's own limit is 400 KiB; with 64 KiB, a thousand clients that upload had 200 MiB
+/// resident over a pool of 64.
 pub const BUFFERED_MAX: usize = 16 << 10;
 
-/// Bytes of a response in the system that are not on their way to its client. Without it the system takes up to 4 MiB for each connection:
-/// five hundred clients that read slowly had 1.7 GiB of it, and made those that read fast wait for memory.
+/// Bytes of a response in the system that are not on their way to its client. Without it the system takes up
+/// to 4 MiB for each connection: five hundred clients that read slowly had 1.7 GiB of it, and made those that
+/// read fast wait for memory.
 #[cfg(target_os = "linux")]
 pub const UNSENT_MAX: u32 = 128 << 10;
 
-/// The time that a client has for the head of its request. A shutdown waits for half a head too, so it is shorter than what one allows.
+/// The time that a client has for the head of its request. A shutdown waits for half a head too, so it is
+/// shorter than what one allows.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pause after a connection could not be accepted, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections that wait to be accepted. A thousand clients that came at once overflowed the queue that `TcpListener::bind` makes, and
-/// some were reset in the middle of their requests.
+/// Connections that wait to be accepted. A thousand clients that came at once overflowed the queue that
+/// `TcpListener::bind` makes, and some were reset in the middle of their requests.
 const BACKLOG: u32 = 4096;
 
 /// Listens on a host and port.
@@ -59,8 +63,8 @@ pub async fn listen(address: &str) -> io::Result<TcpListener> {
     Err(failed)
 }
 
-/// Serves `files` on `listener` until `shutdown` is ready, and then at most for `grace`. Returns whether all requests had been
-/// carried out by then. Removes [stale](Files::remove_stale) files meanwhile.
+/// Serves `files` on `listener` until `shutdown` is ready, and then at most for `grace`. Returns whether all
+/// requests had been carried out by then. Removes [stale](Files::remove_stale) files meanwhile.
 pub async fn serve(
     listener: TcpListener,
     files: Arc<Files>,
@@ -74,8 +78,8 @@ pub async fn serve(
     }
 }
 
-/// The same for any routes. A client has to read some 128 KiB of its response, or the rest, in each `idle` time: a socket takes more only
-/// when half of [`UNSENT_MAX`] has gone.
+/// The same for any routes. A client has to read some 128 KiB of its response, or the rest, in each `idle`
+/// time: a socket takes more only when half of [`UNSENT_MAX`] has gone.
 pub async fn serve_routes(
     listener: TcpListener,
     routes: Router,
@@ -101,7 +105,8 @@ pub async fn serve_routes(
                 stream.as_mut().set_write_timeout_pinned(Some(idle));
                 let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
                 tokio::spawn(async move {
-                    // A client that is gone, or sends what is no request, is not worth a line. A body of the server's own that fails is.
+                    // A client that is gone, or sends what is no request, is not worth a line. A body of the
+                    // server's own that fails is.
                     if let Err(error) = connection.await
                         && error.is_user()
                     {

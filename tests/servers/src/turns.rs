@@ -1,12 +1,15 @@
-//! Turns at reading: a thousand connections that are all ready keep a timer of the runtime waiting for a few of them, and not for all.
+//! Turns at reading: a thousand connections that are all ready keep a timer of the runtime waiting for a few
+//! of them, and not for all.
 //!
-//! A runtime looks at its timers and sockets when its queue is empty, or after 61 tasks, and what it finds then comes after what is queued:
-//! after every connection that has something to read, each of which is worth tens of microseconds of sums and copies. So a connection asks
-//! for a turn before it reads, and the turns are given out anew, sixteen of them, once the runtime has looked.
+//! A runtime looks at its timers and sockets when its queue is empty, or after 61 tasks, and what it finds
+//! then comes after what is queued: after every connection that has something to read, each of which is worth
+//! tens of microseconds of sums and copies. So a connection asks for a turn before it reads, and the turns
+//! are given out anew, sixteen of them, once the runtime has looked.
 //!
-//! Promises: turns come in the order in which they were asked for; a connection that is dropped gives back its own; a reader that has no
-//! rivals waits for a look of the runtime after each sixteen reads, and for nobody; once turns are not given out any more, none is needed.
-//! With several workers one of them gives out all turns: so a task that blocks that one holds up the readers of the others.
+//! Promises: turns come in the order in which they were asked for; a connection that is dropped gives back
+//! its own; a reader that has no rivals waits for a look of the runtime after each sixteen reads, and for
+//! nobody; once turns are not given out any more, none is needed. With several workers one of them gives out
+//! all turns: so a task that blocks that one holds up the readers of the others.
 //!
 //! Held by: the tests below, and `--bench uploads`.
 
@@ -20,7 +23,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::yield_now;
 use tokio_util::sync::PollSemaphore;
 
-/// Turns between two looks at timers and sockets: half a millisecond of sums and copies, a read being one turn.
+/// Turns between two looks at timers and sockets: half a millisecond of sums and copies, a
+/// read being one turn.
 const AT_ONCE: usize = 16;
 
 /// The turns of all connections of a server.
@@ -154,8 +158,8 @@ mod tests {
         all
     }
 
-    /// A runtime goes on with 61 tasks before it looks at its timers, and puts the timer's behind all that are queued: with a thousand
-    /// uploads a tick of a millisecond came sixty milliseconds late.
+    /// A runtime goes on with 61 tasks before it looks at its timers, and puts the timer's behind all that
+    /// are queued: with a thousand uploads a tick of a millisecond came sixty milliseconds late.
     #[tokio::test]
     async fn a_runtime_looks_at_its_timers_after_a_few_reads_of_many_that_are_ready() {
         const NUMBER: usize = 20 * FEW;

@@ -28,7 +28,8 @@ where
     Ok(Stored { frozen: collected.into_frozen(), sha256: body.finish().into() })
 }
 
-/// `PUT /files/NAME`: the body is the file: 201 for a new one, 200 if it replaces another. One that does not arrive whole changes nothing.
+/// `PUT /files/NAME`: the body is the file: 201 for a new one, 200 if it replaces another. One that does not
+/// arrive whole changes nothing.
 ///
 /// # Errors
 /// 400 for a bad name, a part of a file or a broken body, 408, 412, 413, 503, 507.

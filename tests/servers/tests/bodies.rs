@@ -190,7 +190,8 @@ async fn a_clone_starts_at_the_beginning() {
     assert!(within(body.collect()).await.unwrap().to_bytes() == content[content.len() - rest..]);
 }
 
-/// Any memory, at once and with a receiver that keeps every frame; the loop's thread makes no call of the store.
+/// Any memory, at once and with a receiver that keeps every frame; the loop's thread makes no call of the
+/// store.
 #[tokio::test]
 async fn what_is_spilled_is_read_ahead_off_the_loop() {
     let content = content(100 * PAGE + 17);
@@ -225,8 +226,8 @@ async fn what_is_spilled_is_read_ahead_off_the_loop() {
     }
 }
 
-/// A poll that may not call the store took a page's memory for a load that it could not make, and waited for the content's lock to say
-/// so: it is held while a page is written.
+/// A poll that may not call the store took a page's memory for a load that it could not make, and waited for
+/// the content's lock to say so: it is held while a page is written.
 #[test]
 fn a_poll_of_what_is_spilled_moves_no_page_out() {
     let pool = pool(2 * PAGE);
@@ -314,7 +315,8 @@ fn a_body_outlives_its_runtime() {
     assert!(rest == content[first.len()..]);
 }
 
-/// The last handle of a body is dropped by an event loop, as a rule, and the blocks of a megabyte would be freed there.
+/// The last handle of a body is dropped by an event loop, as a rule, and the blocks of a megabyte
+/// would be freed there.
 #[tokio::test]
 async fn dropping_the_last_handle_calls_no_store() {
     let store = Watched::new();

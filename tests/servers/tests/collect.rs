@@ -80,7 +80,8 @@ async fn trailers_arrive_and_are_sent_again() {
     }
 }
 
-/// A poll gave way after a mebibyte alone: a body of frames without a byte, all of which were there, kept the thread until its end.
+/// A poll gave way after a mebibyte alone: a body of frames without a byte, all of which were there, kept the
+/// thread until its end.
 #[tokio::test]
 async fn a_body_of_many_empty_frames_leaves_the_thread_to_others() {
     for step in
@@ -95,7 +96,8 @@ async fn a_body_of_many_empty_frames_leaves_the_thread_to_others() {
     }
 }
 
-/// The length that a body says refuses it early, and decides nothing else: what is sent again has the length that came.
+/// The length that a body says refuses it early, and decides nothing else: what is sent again has
+/// the length that came.
 #[tokio::test]
 async fn a_body_that_lies_about_its_length_is_as_long_as_what_came() {
     let pool = pool(1 << 20);
@@ -279,8 +281,8 @@ async fn at_the_disk_limit_a_body_waits_in_turn_without_blocking() {
     until_empty(&pool).await;
 }
 
-/// Dropped at every point where it waits, with each call of the store failing in turn: nothing is left, and the next body is
-/// taken whole.
+/// Dropped at every point where it waits, with each call of the store failing in turn: nothing is left, and
+/// the next body is taken whole.
 #[tokio::test]
 async fn a_collect_that_is_dropped_at_any_point_leaves_nothing() {
     let content = content(200);
@@ -314,7 +316,8 @@ async fn a_collect_that_is_dropped_at_any_point_leaves_nothing() {
     }
 }
 
-/// The future was ready in a single poll however long the body: all other tasks of the thread stood still meanwhile.
+/// The future was ready in a single poll however long the body: all other tasks of the thread
+/// stood still meanwhile.
 #[tokio::test]
 async fn a_body_that_is_all_there_gives_way_to_others() {
     let pool = pool(64 << 20);
@@ -421,8 +424,8 @@ async fn a_body_that_is_not_whole_is_an_error_of_its_readers() {
     }
 }
 
-/// Room that was there for the last bytes was gone at the end. The readers then got another text than the future's error: that of the
-/// limit, with how much of it is in use.
+/// Room that was there for the last bytes was gone at the end. The readers then got another text than the
+/// future's error: that of the limit, with how much of it is in use.
 #[tokio::test]
 async fn a_body_whose_end_finds_no_room_is_the_same_error_for_its_readers() {
     let builder = SpillPool::builder().memory(0).disk(2 * 4096).page_size(4096);

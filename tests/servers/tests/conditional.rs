@@ -4,8 +4,8 @@
 use overspill_servers::files::Config;
 use overspill_servers::running::{Running, config, until};
 
-/// Answers had an `ETag`, and requests that named it were carried out whatever they said: two clients that each changed the file that they
-/// had read lost the change of one.
+/// Answers had an `ETag`, and requests that named it were carried out whatever they said: two clients that
+/// each changed the file that they had read lost the change of one.
 #[tokio::test]
 async fn a_request_for_the_file_as_it_was_is_refused_once_it_is_another() {
     let dir = tempfile::tempdir().unwrap();

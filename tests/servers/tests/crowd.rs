@@ -1,5 +1,5 @@
-//! Hundreds of slow clients and some bad ones, all at once: each gets the status that it has earned, the others get what they asked for,
-//! and in the end nothing is charged, lent or on the disk.
+//! Hundreds of slow clients and some bad ones, all at once: each gets the status that it has earned, the
+//! others get what they asked for, and in the end nothing is charged, lent or on the disk.
 #![allow(missing_docs)]
 
 use overspill::MemoryStore;
@@ -41,8 +41,8 @@ async fn begin_slowly(address: SocketAddr) -> io::Result<Client> {
     Ok(client)
 }
 
-/// Reads a download with pauses, until `may_end`, and returns the client in the middle of it. One that stood still would be dropped by
-/// the server after a while.
+/// Reads a download with pauses, until `may_end`, and returns the client in the middle of it. One that stood
+/// still would be dropped by the server after a while.
 async fn read_slowly(mut client: Client, content: &[u8], may_end: Arc<AtomicBool>) -> Client {
     assert_eq!(client.head().await.unwrap().status, 200);
     for expected in content.chunks(4 << 10) {
@@ -74,8 +74,8 @@ async fn exceed(address: SocketAddr) -> u16 {
     client.reply("PUT").await.unwrap().status
 }
 
-/// Uploads a file until it is answered, which may be in the middle of it. A server that has answered so may have closed by the next
-/// piece, which fails then; that was taken for a failure of the server.
+/// Uploads a file until it is answered, which may be in the middle of it. A server that has answered so may
+/// have closed by the next piece, which fails then; that was taken for a failure of the server.
 async fn upload(address: SocketAddr, content: &[u8]) -> u16 {
     let mut client = Client::connect(address).await.unwrap();
     client.begin("PUT", "/files/full", &[&format!("content-length: {}", content.len())]).await.unwrap();

@@ -3,8 +3,8 @@
 
 use overspill_servers::running::{Running, config};
 
-/// A form needs no leave of the server that it is sent to. So any page could fill the disk of a server that listens on 127.0.0.1 alone, and
-/// persist a file of its own choice there.
+/// A form needs no leave of the server that it is sent to. So any page could fill the disk of a server that
+/// listens on 127.0.0.1 alone, and persist a file of its own choice there.
 #[tokio::test]
 async fn a_page_of_another_site_changes_nothing() {
     let server = Running::start(config()).await;

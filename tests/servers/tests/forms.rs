@@ -31,8 +31,8 @@ async fn two_fields_of_one_name_are_refused() {
     server.until_empty().await;
 }
 
-/// A browser sends an input in which no file was chosen as a file without a name and without a byte. That was a bad name, and the form was
-/// refused for it.
+/// A browser sends an input in which no file was chosen as a file without a name and without a byte. That was
+/// a bad name, and the form was refused for it.
 #[tokio::test]
 async fn an_input_without_a_file_is_no_field() {
     let server = Running::start(config()).await;
@@ -51,7 +51,8 @@ async fn an_input_without_a_file_is_no_field() {
     assert_eq!(post(&server, &many).await.status, 413, "they count all the same");
 }
 
-/// The files of a form were stored one after another until one was refused: the client was told that nothing was stored.
+/// The files of a form were stored one after another until one was refused: the client was told
+/// that nothing was stored.
 #[tokio::test]
 async fn a_form_with_too_many_files_leaves_none() {
     let server = Running::start(config()).await;

@@ -1,4 +1,5 @@
-//! What requests leave behind, or keep busy, that no limit of the pool counts: memory beside the pages, and threads.
+//! What requests leave behind, or keep busy, that no limit of the pool counts: memory beside
+//! the pages, and threads.
 #![allow(missing_docs)]
 
 use overspill::{MemoryStore, SpillPool, Store};
@@ -14,8 +15,8 @@ use tokio::time::sleep;
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// What an upload brought last stayed beside the pages of its buffer, in memory that no limit counts, until its next request: up to 16 KiB
-/// of each. With 1 MiB of memory, 25,000 of them had 154 MiB resident.
+/// What an upload brought last stayed beside the pages of its buffer, in memory that no limit counts, until
+/// its next request: up to 16 KiB of each. With 1 MiB of memory, 25,000 of them had 154 MiB resident.
 #[tokio::test]
 async fn a_part_is_in_the_pool_once_it_is_answered() {
     for (idle, len, status) in [(LONG, 15_000, 204), (Duration::from_millis(30), 15_001, 408)] {
@@ -95,8 +96,8 @@ impl Drop for Opened<'_> {
     }
 }
 
-/// Each request to save a file took a thread that may block, and kept it when its client had gone: a client that asked and went, over and
-/// over, took all 512, and no transfer that needs the store went on.
+/// Each request to save a file took a thread that may block, and kept it when its client had gone: a client
+/// that asked and went, over and over, took all 512, and no transfer that needs the store went on.
 #[test]
 fn files_that_are_saved_leave_threads_to_the_pool() {
     const AT_ONCE: usize = 4;

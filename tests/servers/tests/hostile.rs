@@ -17,8 +17,8 @@ const LONG: Duration = Duration::from_secs(30);
 
 const FORM: &str = "content-type: multipart/form-data; boundary=X";
 
-/// A resumed upload that ended after its file had been deleted put it there again; after another had taken its name, it took the
-/// place of that one, which its client had been told was stored.
+/// A resumed upload that ended after its file had been deleted put it there again; after another had taken
+/// its name, it took the place of that one, which its client had been told was stored.
 #[tokio::test]
 async fn what_was_deleted_or_replaced_is_not_brought_back_by_its_upload() {
     for put in [false, true] {
@@ -46,7 +46,8 @@ async fn what_was_deleted_or_replaced_is_not_brought_back_by_its_upload() {
     }
 }
 
-/// A pause within a field was found, and one between two fields was not: such a client held what it had sent for as long as it liked.
+/// A pause within a field was found, and one between two fields was not: such a client held what it had sent
+/// for as long as it liked.
 #[tokio::test]
 async fn a_form_that_stops_between_its_fields_is_told_so() {
     let server = Running::start(Config { idle: Duration::from_millis(30), ..config() }).await;
@@ -61,8 +62,8 @@ async fn a_form_that_stops_between_its_fields_is_told_so() {
     server.until_empty().await;
 }
 
-/// What lies before, between and after the fields of a form was kept in memory by its parser, whatever its length: beside the pool, and
-/// without a limit.
+/// What lies before, between and after the fields of a form was kept in memory by its parser, whatever its
+/// length: beside the pool, and without a limit.
 #[tokio::test]
 async fn a_form_has_little_beside_its_fields() {
     let server = Running::start(config()).await;
@@ -107,7 +108,8 @@ async fn a_range_is_for_the_same_file_and_for_get() {
     assert_eq!((other.status, other.body.len()), (200, 10));
 }
 
-/// A client that goes on with a `PUT` sends the rest with the place of it. That was taken for the whole file, and replaced it.
+/// A client that goes on with a `PUT` sends the rest with the place of it. That was taken for the whole
+/// file, and replaced it.
 #[tokio::test]
 async fn a_part_of_a_file_does_not_replace_it() {
     let server = Running::start(config()).await;
@@ -117,8 +119,8 @@ async fn a_part_of_a_file_does_not_replace_it() {
     assert_eq!(server.request("GET", "/files/a", &[], b"").await.text(), "0123456789");
 }
 
-/// A client that stopped reading kept its body, and the room of that on the disk, for as long as its connection was open, though the
-/// file was deleted meanwhile.
+/// A client that stopped reading kept its body, and the room of that on the disk, for as long as its
+/// connection was open, though the file was deleted meanwhile.
 #[tokio::test]
 async fn a_client_that_stops_reading_holds_nothing_for_long() {
     let server = Running::start(Config { idle: Duration::from_millis(300), ..config() }).await;
@@ -131,7 +133,8 @@ async fn a_client_that_stops_reading_holds_nothing_for_long() {
     server.until_empty().await;
 }
 
-/// The list of all files was an answer of any length, in memory that no pool is charged for, for each client that did not read it.
+/// The list of all files was an answer of any length, in memory that no pool is charged for, for each client
+/// that did not read it.
 #[tokio::test]
 async fn a_list_has_a_thousand_names_at_a_time() {
     let server = Running::start(config()).await;
@@ -151,7 +154,8 @@ async fn a_list_has_a_thousand_names_at_a_time() {
     assert!(names.into_iter().eq((0..2300).map(name)));
 }
 
-/// Uploads that broke off were kept for as long as the process lived: a client that began many and completed none filled the disk.
+/// Uploads that broke off were kept for as long as the process lived: a client that began many and completed
+/// none filled the disk.
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_nobody_resumes_is_gone_in_time() {
     let files = Files::new(Config { resume: LONG, ..config() }).unwrap();
@@ -193,8 +197,8 @@ async fn a_server_removes_uploads_that_nobody_resumes() {
     assert_eq!(server.request("HEAD", "/files/a", &[], b"").await.status, 404);
 }
 
-/// A `PATCH` that said beforehand that it was too long was received until it was, and then refused: what had come of it was kept, under a
-/// name that could not be completed.
+/// A `PATCH` that said beforehand that it was too long was received until it was, and then refused: what had
+/// come of it was kept, under a name that could not be completed.
 #[tokio::test]
 async fn a_part_that_says_that_it_is_too_long_takes_no_name() {
     let server = Running::start(Config { limit: 10, ..config() }).await;
@@ -235,7 +239,8 @@ async fn an_offset_is_digits() {
     assert_eq!(server.request("PATCH", "/files/a?offset=0", &[], b"all").await.status, 201);
 }
 
-/// Where there were as many files as there may be, a `PUT` of another was received to its end, and then refused.
+/// Where there were as many files as there may be, a `PUT` of another was received to its end, and then
+/// refused.
 #[tokio::test]
 async fn one_file_too_many_is_refused_before_it_is_sent() {
     let server = Running::start(config()).await;
@@ -250,7 +255,8 @@ async fn one_file_too_many_is_refused_before_it_is_sent() {
     assert_eq!(server.request("PUT", "/files/1", &[], b"changed").await.status, 200);
 }
 
-/// Half a head held a shutdown for 30 seconds, as long as the server waits by default, and it ended as if a request had been broken off.
+/// Half a head held a shutdown for 30 seconds, as long as the server waits by default, and it ended as if a
+/// request had been broken off.
 #[tokio::test]
 async fn half_a_head_is_no_request_that_a_shutdown_waits_for() {
     let files = Arc::new(Files::new(config()).unwrap());

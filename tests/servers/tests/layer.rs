@@ -1,4 +1,5 @@
-//! The layer, over services and over axum: what it hands on, what it answers by itself, and whom it makes wait.
+//! The layer, over services and over axum: what it hands on, what it answers by itself, and whom it makes
+//! wait.
 #![allow(missing_docs)]
 
 use axum::Router;
@@ -242,8 +243,8 @@ impl Service<Request<SpillBody>> for OnePlace {
     }
 }
 
-/// The layer asked the service whether it was ready before it collected the body, so a client that sent nothing held a place of
-/// the service's limit, and with as many of them nobody was served.
+/// The layer asked the service whether it was ready before it collected the body, so a client that sent
+/// nothing held a place of the service's limit, and with as many of them nobody was served.
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_holds_no_place_of_the_service() {
     let pool = pool(1 << 20, u64::MAX);

@@ -1,4 +1,5 @@
-//! What the server writes to its log, seen by the process that has started it: each test runs once more, in a process of its own.
+//! What the server writes to its log, seen by the process that has started it: each test runs once more, in
+//! a process of its own.
 #![allow(missing_docs)]
 
 use overspill::testing::{Call, Failure, Fault, FaultStore};
@@ -27,7 +28,8 @@ async fn failing(call: Call) -> Running {
     Running::in_pool(SpillPool::builder().memory(0).store(store).build().unwrap(), config()).await
 }
 
-/// `upload_server 2>&1 | head -1` left a pipe that nobody reads. The request that was to be logged panicked, and got no answer.
+/// `upload_server 2>&1 | head -1` left a pipe that nobody reads. The request that was to be logged
+/// panicked, and got no answer.
 #[tokio::test]
 async fn a_log_that_nobody_reads_breaks_off_no_request() {
     if is_within() {
@@ -41,7 +43,8 @@ async fn a_log_that_nobody_reads_breaks_off_no_request() {
     assert!(server.stderr(writer).status().unwrap().success());
 }
 
-/// A download whose disk failed broke off, as the client saw, and the operator was told nothing. A client that goes is not worth a line.
+/// A download whose disk failed broke off, as the client saw, and the operator was told nothing. A client
+/// that goes is not worth a line.
 #[tokio::test]
 async fn a_download_whose_disk_fails_is_in_the_log() {
     if is_within() {

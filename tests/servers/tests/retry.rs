@@ -1,7 +1,7 @@
 //! A request whose body is longer than the memory is sent again, over real connections, by `tower::retry`.
 //!
-//! The long form sends a gigabyte: `OVERSPILL_RETRY_MIB=1024 cargo test --release -p overspill-servers --test retry -- --nocapture`.
-//! It prints how long that took, and by how much resident memory grew.
+//! The long form sends a gigabyte: `OVERSPILL_RETRY_MIB=1024 cargo test --release -p overspill-servers --test
+//! retry -- --nocapture`. It prints how long that took, and by how much resident memory grew.
 #![allow(missing_docs)]
 
 use bytes::Bytes;
@@ -56,8 +56,8 @@ impl<B> Policy<Request<SpillBody>, Response<B>, Failure> for Attempts {
     }
 }
 
-/// A server that fails `failures` times, the first after half of the body by breaking the connection, and then answers with the
-/// sum of what it was sent.
+/// A server that fails `failures` times, the first after half of the body by breaking the connection, and
+/// then answers with the sum of what it was sent.
 async fn upstream(failures: u32) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -98,7 +98,8 @@ async fn send(address: SocketAddr, request: Request<SpillBody>) -> Result<Respon
     Ok(sender.send_request(request).await?)
 }
 
-/// Each number of a range, as a mebibyte that is made when it is asked for: a gigabyte is never in memory at once.
+/// Each number of a range, as a mebibyte that is made when it is asked for: a gigabyte is
+/// never in memory at once.
 struct Numbers(Range<u32>);
 
 fn mebibyte_of(number: u32) -> Bytes {

@@ -122,7 +122,8 @@ async fn each_field_of_a_form_is_a_file() {
     server.until_empty().await;
 }
 
-/// Forms of many small fields once took a gigabyte in another framework, since each field had a limit and their number had none.
+/// Forms of many small fields once took a gigabyte in another framework, since each field had a limit and
+/// their number had none.
 #[tokio::test]
 async fn a_form_of_too_many_fields_is_refused() {
     let server = Running::start(config()).await;
@@ -315,7 +316,8 @@ async fn a_file_is_persisted_under_its_name_and_under_no_other() {
     assert_eq!(server.request("POST", "/files/a/persist", &[], b"").await.status, 409, "no directory");
 }
 
-/// A directory that is none was found out by the first client that had a file saved, or by the first page that was spilled.
+/// A directory that is none was found out by the first client that had a file saved, or by the first
+/// page that was spilled.
 #[test]
 fn a_directory_that_nothing_can_be_written_to_is_refused_at_start() {
     let dir = tempfile::tempdir().unwrap();

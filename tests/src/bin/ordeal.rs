@@ -448,7 +448,8 @@ mod linux {
         Ok(())
     }
 
-    /// Does each part of what the library does once, and prints what came of it. Returns how many have failed.
+    /// Does each part of what the library does once, and prints what came of it. Returns how many have
+    /// failed.
     fn once(dir: &Path) -> usize {
         let pool = pool(dir, 2 * PAGE);
         let mut failures = 0;

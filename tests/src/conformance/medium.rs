@@ -102,7 +102,8 @@ where
     Ok(medium)
 }
 
-/// Checks the kind of a refusal for want of room. A medium that grows may say `OutOfMemory`: the machine refuses it.
+/// Checks the kind of a refusal for want of room. A medium that grows may say `OutOfMemory`:
+/// the machine refuses it.
 fn no_room(kind: ErrorKind) -> Outcome {
     ensure!(matches!(kind, ErrorKind::WriteZero | ErrorKind::OutOfMemory), "no room is {kind:?}");
     Ok(())

@@ -67,9 +67,9 @@ macro_rules! ensure {
 }
 pub(crate) use ensure;
 
-/// The error of a file of std with the kind that it has on Unix. Windows says `ERROR_NEGATIVE_SEEK` for a seek to
-/// before 0, and std has no kind for that: it promises an error there, not which. Everything of ours has the same
-/// kinds on all platforms, and so the rules ask for them.
+/// The error of a file of std with the kind that it has on Unix. Windows says `ERROR_NEGATIVE_SEEK` for a
+/// seek to before 0, and std has no kind for that: it promises an error there, not which. Everything of ours
+/// has the same kinds on all platforms, and so the rules ask for them.
 pub fn as_on_unix(error: std::io::Error) -> std::io::Error {
     const ERROR_NEGATIVE_SEEK: i32 = 131;
     if cfg!(windows) && error.raw_os_error() == Some(ERROR_NEGATIVE_SEEK) {
@@ -78,8 +78,8 @@ pub fn as_on_unix(error: std::io::Error) -> std::io::Error {
     error
 }
 
-/// Contents for the values under test: none, one byte, lines, and a few thousand mixed bytes. None is longer than
-/// [`LONGEST`].
+/// Contents for the values under test: none, one byte, lines, and a few thousand mixed bytes. None is
+/// longer than [`LONGEST`].
 pub(crate) fn samples() -> [Vec<u8>; 4] {
     let mixed = (0..LONGEST).map(|n| (n * 7 + n / 256) as u8).collect();
     [vec![], vec![b'x'], b"one\ntwo\r\n\nlast, without an end".to_vec(), mixed]

@@ -1,4 +1,5 @@
-//! A sequential pass that goes on while a job moves pages: those that a reader comes to, and those that a writer has filled.
+//! A sequential pass that goes on while a job moves pages: those that a reader comes to, and those that
+//! a writer has filled.
 
 use super::gated::Gated;
 use super::last_wakers::last_waker;
@@ -53,11 +54,12 @@ impl Pass {
         })
     }
 
-    /// Reads while a job with other pages stands still. The job was begun while there were pages to read, and read alone what follows
-    /// them only once there were none: one thread always waited for the other.
+    /// Reads while a job with other pages stands still. The job was begun while there were pages to read, and
+    /// read alone what follows them only once there were none: one thread always waited for the other.
     ///
-    /// It gave the job a millisecond after each read to come to the gate; a thread that was late by a few met a pass that had no
-    /// pages left. The runtime has one thread for jobs, so a probe behind them is done only if no job stands there.
+    /// It gave the job a millisecond after each read to come to the gate; a thread that was late by a few met
+    /// a pass that had no pages left. The runtime has one thread for jobs, so a probe behind them is done
+    /// only if no job stands there.
     fn begin() -> Self {
         let (gate, stands) = Gated::new();
         gate.open(true);
@@ -103,8 +105,8 @@ impl Pass {
         polled.map(|written| self.position += written.unwrap())
     }
 
-    /// Writes while a job that writes pages of the pass to the store stands still there. All jobs had the buffer, so the thread of the
-    /// loop waited for each.
+    /// Writes while a job that writes pages of the pass to the store stands still there. All jobs had the
+    /// buffer, so the thread of the loop waited for each.
     fn begin_writing() -> (Self, Faults) {
         let (gate, stands) = Gated::of(Call::Write);
         gate.open(true);
@@ -128,7 +130,8 @@ impl Pass {
                 }
                 continue;
             }
-            // A job has the buffer, or all that a pass has filled goes already: from here on, nothing is under way.
+            // A job has the buffer, or all that a pass has filled goes already: from here on,
+            // nothing is under way.
             pass.gate.0.open(true);
             pass.runtime.block_on(async {
                 pass.buffer.write_all(&pattern(1, pass.position, PAGE)).await.unwrap();
@@ -171,7 +174,8 @@ fn a_pass_reads_on_while_the_next_pages_come() {
     });
 }
 
-/// Drops the buffer of a pass whose jobs stand still, and lets them end. Returns what was used of the disk in between.
+/// Drops the buffer of a pass whose jobs stand still, and lets them end. Returns what was used of
+/// the disk in between.
 fn drop_before_its_jobs_end(pass: Pass) -> u64 {
     as_loop(|| drop(pass.buffer));
     let used = pass.pool.stats().disk_used;
@@ -278,7 +282,8 @@ fn pages_that_the_store_refuses_on_their_way_return() {
     }
 }
 
-/// The first of two jobs had ended, and was forgotten, and the second ran: what waited for both looked for the first, for ever.
+/// The first of two jobs had ended, and was forgotten, and the second ran: what waited for both looked for
+/// the first, for ever.
 #[test]
 fn an_end_waits_for_the_second_job_once_the_first_has_ended() {
     let (mut pass, _) = Pass::begin_writing();
@@ -326,8 +331,8 @@ fn a_pass_does_not_wait_for_a_call_of_another_buffer() {
     assert!(passes, "the pass has waited for the call");
 }
 
-/// What a pass comes to was to be read by a task that other buffers' calls had taken, and they waited for this buffer: which waited for
-/// that, to write to a page in memory.
+/// What a pass comes to was to be read by a task that other buffers' calls had taken, and they waited for
+/// this buffer: which waited for that, to write to a page in memory.
 #[test]
 fn what_needs_no_store_waits_for_no_job_that_has_not_begun() {
     let pool =
@@ -367,7 +372,8 @@ fn what_needs_no_store_waits_for_no_job_that_has_not_begun() {
     });
 }
 
-/// A read anywhere counted as one of a pass: each had the pages behind it read, and those before it evicted for them.
+/// A read anywhere counted as one of a pass: each had the pages behind it read, and those before
+/// it evicted for them.
 #[test]
 fn scattered_reads_have_nothing_moved_along() {
     let pool =
@@ -402,7 +408,8 @@ fn what_leaves_along_a_pass_is_counted() {
     assert!(late <= 32 * PAGE as u64, "{late} bytes are not told");
 }
 
-/// Of writes that end with their page, all but the first lay in the window: the next page looked like no pass.
+/// Of writes that end with their page, all but the first lay in the window: the next page
+/// looked like no pass.
 #[test]
 fn a_pass_of_small_writes_has_its_pages_moved_along() {
     let pool =
@@ -433,7 +440,8 @@ fn pages_that_were_to_go_return_from_a_runtime_that_ends() {
     pool.check_invariants();
 }
 
-/// A write that waits for pages that come may have the last reference to a task, which is dropped with the buffer, and reads another.
+/// A write that waits for pages that come may have the last reference to a task, which is dropped with the
+/// buffer, and reads another.
 #[test]
 fn a_buffer_is_dropped_with_the_task_that_waits_for_its_pages() {
     let Pass { mut buffer, gate, runtime, .. } = Pass::begin();

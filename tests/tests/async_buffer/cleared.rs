@@ -1,4 +1,5 @@
-//! How much of a receiver's memory does a read clear? It has to be initialised before it is lent, and a receiver may have much.
+//! How much of a receiver's memory does a read clear? It has to be initialised before it is lent, and a
+//! receiver may have much.
 
 use super::runtimes::busy;
 use overspill::{MemoryStore, SpillPool};
@@ -14,8 +15,8 @@ const ROOM: usize = 4 << 20;
 /// The most that a poll moves.
 const AT_ONCE_MAX: usize = 1 << 20;
 
-/// Polls a read into memory of which nothing is initialised. Returns how many bytes it has read, if it is ready, and how many were
-/// initialised.
+/// Polls a read into memory of which nothing is initialised. Returns how many bytes it has read, if it is
+/// ready, and how many were initialised.
 fn poll(reader: &mut (impl AsyncRead + Unpin)) -> (Option<usize>, usize) {
     let mut memory = vec![MaybeUninit::uninit(); ROOM];
     let mut buf = ReadBuf::uninit(&mut memory);
@@ -48,7 +49,8 @@ fn with_each(memory: usize, len: usize, check: impl Fn(&str, &mut dyn FnMut() ->
     check("spool", &mut || poll(&mut reader));
 }
 
-/// All of the receiver's room was cleared before anything else, at each poll: 512 MiB took 400 ms, to read ten bytes.
+/// All of the receiver's room was cleared before anything else, at each poll: 512 MiB took 400
+/// ms, to read ten bytes.
 #[test]
 fn a_read_clears_no_more_than_it_can_fill() {
     with_each(16 << 20, 10, |kind, poll| assert_eq!(poll(), (Some(10), 10), "{kind}"));

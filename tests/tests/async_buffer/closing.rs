@@ -19,7 +19,8 @@ fn last_of_pool(dir: &Path) -> SpillBuffer {
     SpillPool::builder().memory(0).dir(dir).build().unwrap().buffer()
 }
 
-/// A buffer without a pool has a file of its own, and a gigabyte of it stopped the loop for 100 to 140 ms where the buffer was dropped.
+/// A buffer without a pool has a file of its own, and a gigabyte of it stopped the loop for 100 to 140 ms
+/// where the buffer was dropped.
 #[test]
 fn a_large_file_is_closed_off_the_loop() {
     let dir = tempfile::tempdir().unwrap();

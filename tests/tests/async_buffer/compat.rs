@@ -1,4 +1,5 @@
-//! For crates that speak futures-io, `tokio_util::compat` wraps what speaks tokio's traits, and nothing is lost by it.
+//! For crates that speak futures-io, `tokio_util::compat` wraps what speaks tokio's traits, and
+//! nothing is lost by it.
 
 use super::servers::{PAGE, pattern};
 use super::subject::runtime;

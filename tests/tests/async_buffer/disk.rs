@@ -4,8 +4,8 @@ use super::subject::runtime;
 use overspill::{MemoryStore, SpillPool};
 use tokio::io::AsyncWriteExt;
 
-/// A job that looks for room on the disk takes a slot and frees it. The slot counted as written: its blocks were to go back to the file
-/// system, and the next body was charged all of it.
+/// A job that looks for room on the disk takes a slot and frees it. The slot counted as written: its blocks
+/// were to go back to the file system, and the next body was charged all of it.
 #[test]
 fn a_look_for_room_leaves_nothing_on_the_disk() {
     const LIMIT: u64 = 1 << 20;

@@ -53,8 +53,9 @@ fn others(pool: &SpillPool) -> [SpillBuffer; 5] {
     others
 }
 
-/// The job opened an empty page in place of the old one, for a write that was to cover all of it. The write was dropped, or
-/// came shorter, and the old bytes read as zeros; or, over what clones share, came back when the page left memory.
+/// The job opened an empty page in place of the old one, for a write that was to cover all of it. The write
+/// was dropped, or came shorter, and the old bytes read as zeros; or, over what clones share, came back when
+/// the page left memory.
 #[test]
 fn a_covering_write_that_is_dropped_covers_nothing() {
     let mut waited = 0;
@@ -148,8 +149,8 @@ fn a_covering_write_that_is_dropped_makes_no_bad_page_good() {
     assert!(waited > 0, "no write waited");
 }
 
-/// The job opened the page of a write far past the end, and the write was dropped. A write of no bytes, at the beginning of that page,
-/// then made all before it content.
+/// The job opened the page of a write far past the end, and the write was dropped. A write of no bytes, at
+/// the beginning of that page, then made all before it content.
 #[test]
 fn a_write_of_nothing_past_the_end_lengthens_nothing() {
     runtime().block_on(async {

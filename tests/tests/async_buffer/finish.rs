@@ -6,8 +6,8 @@ use std::io::Write;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
-/// The room for what was accepted beside the pages was gone when the spool was finished. The writer was gone with it, and all that it
-/// had accepted.
+/// The room for what was accepted beside the pages was gone when the spool was finished. The writer was gone
+/// with it, and all that it had accepted.
 #[test]
 fn a_spool_that_finds_no_room_is_finished_later() {
     let runtime = Builder::new_current_thread().build().unwrap();

@@ -1,4 +1,5 @@
-//! What runs with the last reference to a task: a waker that is dropped drops the task, and this may use any buffer.
+//! What runs with the last reference to a task: a waker that is dropped drops the task, and
+//! this may use any buffer.
 
 use super::servers::PAGE;
 use super::subject::runtime;
@@ -38,8 +39,8 @@ pub(crate) fn last_waker() -> (Waker, mpsc::Receiver<Result<usize, ErrorKind>>) 
     (Waker::from(Arc::new(Task { buffer: Mutex::new(buffer), ended })), has_ended)
 }
 
-/// A reader that waits for more has the last reference to a task. With the reader the task was dropped, in the middle of what may call
-/// no store: its read of another buffer was refused.
+/// A reader that waits for more has the last reference to a task. With the reader the task was dropped, in
+/// the middle of what may call no store: its read of another buffer was refused.
 #[test]
 fn a_waiting_reader_is_dropped_with_its_task() {
     let (_writer, reader) = SpillPool::default().spool();

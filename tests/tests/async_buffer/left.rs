@@ -56,7 +56,8 @@ fn a_seek_after_a_dropped_call_stays() {
     });
 }
 
-/// A job makes room for what was accepted before it makes the call. A call that was dropped meanwhile was made all the same.
+/// A job makes room for what was accepted before it makes the call. A call that was dropped meanwhile
+/// was made all the same.
 #[test]
 fn a_call_that_was_dropped_before_it_began_is_not_made() {
     let (gate, stands) = Gated::of(Call::Write);
@@ -97,8 +98,8 @@ fn what_is_read_without_memory_is_counted() {
     assert_eq!(pool.stats().requested.read, 5 * PAGE as u64 + 3);
 }
 
-/// Bytes that were read beside the pages lay below others that were accepted there. A job moved some of these to the store, and
-/// failed: the old bytes were read.
+/// Bytes that were read beside the pages lay below others that were accepted there. A job moved some of these
+/// to the store, and failed: the old bytes were read.
 #[test]
 fn what_was_accepted_is_read_after_a_job_that_has_failed_half_way() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
@@ -124,7 +125,8 @@ fn what_was_accepted_is_read_after_a_job_that_has_failed_half_way() {
     });
 }
 
-/// A pool that waits for room below a full disk limit, a buffer of it, and one that has taken all of the room.
+/// A pool that waits for room below a full disk limit, a buffer of it, and one that has taken all of the
+/// room.
 fn full(at_most: Duration) -> (SpillPool, AsyncSpillBuffer, SpillBuffer) {
     let builder = SpillPool::builder().memory(0).disk(4 * PAGE as u64).page_size(PAGE);
     let pool = builder.store(MemoryStore::new()).when_full(WhenFull::Wait { at_most }).build().unwrap();
@@ -134,7 +136,8 @@ fn full(at_most: Duration) -> (SpillPool, AsyncSpillBuffer, SpillBuffer) {
     (pool, buffer, holder)
 }
 
-/// Begins to write and drops that once it waits for room. One whose time is up before, on a late thread, is begun again.
+/// Begins to write and drops that once it waits for room. One whose time is up before, on a late
+/// thread, is begun again.
 async fn begin_to_wait(pool: &SpillPool, buffer: &mut AsyncSpillBuffer) {
     let mut waits = false;
     while !waits {
@@ -151,10 +154,11 @@ async fn begin_to_wait(pool: &SpillPool, buffer: &mut AsyncSpillBuffer) {
     }
 }
 
-/// The timer of a wait was that of the runtime that had polled first: after its end, the next poll panicked; and while nobody ran it,
-/// the deadline never came.
+/// The timer of a wait was that of the runtime that had polled first: after its end, the next poll panicked;
+/// and while nobody ran it, the deadline never came.
 ///
-/// It gave a call 20 ms to come to where it waits, of the 300 after which the wait ends; a late thread found it ended.
+/// It gave a call 20 ms to come to where it waits, of the 300 after which the wait ends; a late
+/// thread found it ended.
 #[test]
 fn a_wait_goes_on_in_another_runtime() {
     in_time(|| {
@@ -185,8 +189,8 @@ fn a_wait_goes_on_in_another_runtime() {
     });
 }
 
-/// A write was dropped while it waited, and the buffer cleared by a call. The next write that waited was believed to have begun with the
-/// first, and failed at once.
+/// A write was dropped while it waited, and the buffer cleared by a call. The next write that waited was
+/// believed to have begun with the first, and failed at once.
 #[test]
 fn a_wait_after_a_call_that_cleared_the_buffer_begins_anew() {
     in_time(|| {
@@ -254,7 +258,8 @@ fn the_last_positions_are_written_and_read_on_a_loop() {
     });
 }
 
-/// A dropped write left its deadline too, once a cut had made room and left the queue: the next write was refused at once.
+/// A dropped write left its deadline too, once a cut had made room and left the queue: the next write
+/// was refused at once.
 #[test]
 fn a_wait_after_a_cut_begins_anew() {
     let at_most = Duration::from_millis(40);
@@ -278,8 +283,9 @@ fn a_wait_after_a_cut_begins_anew() {
     });
 }
 
-/// A page was being loaded for a reader that was dropped, or sought on, meanwhile. When all had passed it, its slot was freed; and then
-/// the page came back with that slot, which was freed once more, while another buffer had it.
+/// A page was being loaded for a reader that was dropped, or sought on, meanwhile. When all had passed it,
+/// its slot was freed; and then the page came back with that slot, which was freed once more, while
+/// another buffer had it.
 #[test]
 fn a_page_that_all_have_passed_does_not_come_back() {
     const PAGES: usize = 16;
@@ -329,8 +335,8 @@ fn a_page_that_all_have_passed_does_not_come_back() {
     }
 }
 
-/// What was taken out of the async form kept the place in the queue of a write that was dropped, and with it what was set aside for
-/// that.
+/// What was taken out of the async form kept the place in the queue of a write that was dropped, and with it
+/// what was set aside for that.
 #[test]
 fn a_buffer_that_is_taken_out_waits_for_no_room() {
     let wait = WhenFull::Wait { at_most: Duration::MAX };

@@ -1,7 +1,8 @@
-//! Does an async buffer do what a file does, without the store on its event loop, and without a loss when futures are
-//! dropped? (I4, I12)
+//! Does an async buffer do what a file does, without the store on its event loop, and without a loss when
+//! futures are dropped? (I4, I12)
 //!
-//! Futures are dropped by number, as faults are counted: at await point 0 of a run, at 1, and so on until a run has none there.
+//! Futures are dropped by number, as faults are counted: at await point 0 of a run, at 1, and so on until
+//! a run has none there.
 #![allow(missing_docs)]
 
 mod along;
@@ -79,7 +80,8 @@ fn with_little_disk_it_refuses_and_loses_nothing() {
     assert!(refusals > 20, "{refusals} refusals are too few to prove anything");
 }
 
-/// Drops the future at each await point of `ops` in turn, in both ways, and returns how many points that were.
+/// Drops the future at each await point of `ops` in turn, in both ways, and returns how many points that
+/// were.
 fn cut_everywhere(setup: Setup, watch: Watch, ops: &[Op]) -> u64 {
     let mut points = 0;
     for is_lasting in [false, true] {

@@ -1,5 +1,5 @@
-//! Async readers of frozen content and the ends of a spool, against a vector: whatever the memory, with futures dropped and stores
-//! that fail.
+//! Async readers of frozen content and the ends of a spool, against a vector: whatever the memory, with
+//! futures dropped and stores that fail.
 
 use super::subject::{Cuts, Met, Watched, as_loop, faults_and_cuts, runtime};
 use overspill::testing::{Failure, Fault, FaultPlan, FaultStore, Faults};
@@ -73,7 +73,8 @@ impl Bench {
         Bench { runtime, pool, faults, on_loop, cuts, refusals: Cell::new(0) }
     }
 
-    /// Does `op` on the loop's thread until one of its futures is ready. One that is dropped must have left `state` as it was.
+    /// Does `op` on the loop's thread until one of its futures is ready. One that is dropped must have
+    /// left `state` as it was.
     fn block<S, R, K: PartialEq + Debug>(
         &self,
         subject: &mut S,
@@ -407,8 +408,8 @@ fn faults_and_dropped_futures_together_cost_no_byte() {
     }
 }
 
-/// What was read ahead stayed lent after a seek, until the next read: readers that are kept for later held a quarter of the memory
-/// limit, and others got copies.
+/// What was read ahead stayed lent after a seek, until the next read: readers that are kept for later held a
+/// quarter of the memory limit, and others got copies.
 #[test]
 fn a_seek_gives_back_what_was_read_ahead_for_another_place() {
     const LEN: u64 = 8 << 20;

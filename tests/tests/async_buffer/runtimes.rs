@@ -35,8 +35,8 @@ fn within<T>(runtime: &Runtime, time: Duration, future: impl Future<Output = T>)
     runtime.block_on(async { timeout(time, future).await.ok() })
 }
 
-/// The task that the busy runtime was to begin did all jobs of the pool, it was believed; so the other runtime began none, and its
-/// buffers waited for the threads of the first.
+/// The task that the busy runtime was to begin did all jobs of the pool, it was believed; so the other
+/// runtime began none, and its buffers waited for the threads of the first.
 #[test]
 fn a_buffer_waits_for_no_thread_of_another_runtime() {
     let pool = pool();
@@ -55,8 +55,8 @@ fn a_buffer_waits_for_no_thread_of_another_runtime() {
     pool.check_invariants();
 }
 
-/// A runtime queues a task before it finds that it can start no thread for it. The task was believed to be dropped then; it counted as about
-/// to begin, and no further one was started.
+/// A runtime queues a task before it finds that it can start no thread for it. The task was believed to be
+/// dropped then; it counted as about to begin, and no further one was started.
 #[test]
 fn a_task_that_gets_no_thread_is_told_of() {
     let pool = pool();
@@ -79,8 +79,8 @@ fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// A job that evicts what a lowered limit has no room for finds no runtime. That was the error of a read which needed no job, and the
-/// next one had none.
+/// A job that evicts what a lowered limit has no room for finds no runtime. That was the error of a read
+/// which needed no job, and the next one had none.
 #[test]
 fn what_is_in_memory_is_read_without_a_runtime_whatever_else_is_due() {
     let builder = SpillPool::builder().memory(1 << 20).disk(0).store(MemoryStore::new());
@@ -95,7 +95,8 @@ fn what_is_in_memory_is_read_without_a_runtime_whatever_else_is_due() {
     assert_eq!((read.unwrap(), byte), (1, [7]));
 }
 
-/// A write was dropped, and its job found no runtime any more. That was the error of `finish`, which needs no room.
+/// A write was dropped, and its job found no runtime any more. That was the error of `finish`,
+/// which needs no room.
 #[test]
 fn a_spool_is_finished_without_a_runtime_whatever_a_dropped_write_needed() {
     let pool = pool();

@@ -1,4 +1,5 @@
-//! What a server meets: many buffers at once, a runtime that ends, a disk that is full for a while, a limit that is lowered.
+//! What a server meets: many buffers at once, a runtime that ends, a disk that is full for a while, a
+//! limit that is lowered.
 
 use super::gated::Gated;
 use super::subject::{as_loop, runtime};
@@ -131,8 +132,8 @@ fn fill(buffer: &mut AsyncSpillBuffer, context: &mut Context<'_>) -> Vec<u8> {
 
 /// A runtime that is shut down drops the tasks that it has not begun. The buffer is not in them.
 ///
-/// Its only thread is taken to the end: tasks that lay in its queue counted as about to begin for all runtimes, so others started none, and
-/// a poll outside any waited for them.
+/// Its only thread is taken to the end: tasks that lay in its queue counted as about to begin for all
+/// runtimes, so others started none, and a poll outside any waited for them.
 #[test]
 fn a_buffer_outlives_the_runtime_that_was_to_make_room_for_it() {
     let pool =
@@ -191,8 +192,8 @@ pub(crate) fn waiting_pool(at_most: Duration) -> SpillPool {
     builder.when_full(policy).store(MemoryStore::new()).build().unwrap()
 }
 
-/// It asked for the first to end first. The queue serves in turn, but their jobs run side by side, and now and then the second's
-/// was done before the loop looked at the first's.
+/// It asked for the first to end first. The queue serves in turn, but their jobs run side by side, and now
+/// and then the second's was done before the loop looked at the first's.
 #[test]
 fn at_the_disk_limit_writers_wait_until_there_is_room() {
     let pool = waiting_pool(Duration::MAX);
@@ -290,8 +291,8 @@ fn a_lowered_limit_is_kept_by_a_buffer_in_use() {
     });
 }
 
-/// A switch of tasks costs what reading 64 KiB does. So a pass must not have one for each page: it writes a megabyte with each job, and
-/// reads half as much, with the next half on its way.
+/// A switch of tasks costs what reading 64 KiB does. So a pass must not have one for each page: it writes a
+/// megabyte with each job, and reads half as much, with the next half on its way.
 #[test]
 fn a_sequential_pass_moves_much_with_each_job() {
     const LEN: usize = 32 << 20;
@@ -326,8 +327,8 @@ fn a_sequential_pass_moves_much_with_each_job() {
     assert!(pool.stats().io.writes <= writes as u64, "{:?}", pool.stats());
 }
 
-/// A buffer that has clones reads what they share through locks, and waited for a page that another of them was loading: on the
-/// event loop, for as long as the store took.
+/// A buffer that has clones reads what they share through locks, and waited for a page that another of them
+/// was loading: on the event loop, for as long as the store took.
 #[test]
 fn a_clone_waits_for_no_other_on_the_loop() {
     let (gate, stands) = Gated::new();
@@ -360,8 +361,8 @@ fn a_clone_waits_for_no_other_on_the_loop() {
     assert!(content(second) == pattern(1, 0, 8 * PAGE) && other.join().unwrap() == pattern(1, 0, 8 * PAGE));
 }
 
-/// What is written to a page that clones share needs room for all of the page. Room for the byte alone was looked for: so it was
-/// accepted, and the error came to a later call.
+/// What is written to a page that clones share needs room for all of the page. Room for the byte alone was
+/// looked for: so it was accepted, and the error came to a later call.
 #[test]
 fn a_write_that_the_disk_has_no_room_for_is_not_accepted() {
     let builder = SpillPool::builder().memory(0).page_size(4 * PAGE).disk(9 * PAGE as u64);
@@ -382,8 +383,9 @@ fn a_write_that_the_disk_has_no_room_for_is_not_accepted() {
     assert!(content(first) == pattern(1, 0, 8 * PAGE));
 }
 
-/// A write without memory is accepted when the disk has room for it, and goes there with the next job. Another buffer may take that room
-/// in between: the bytes are late then, and none of them is lost, whatever is tried meanwhile.
+/// A write without memory is accepted when the disk has room for it, and goes there with the next job.
+/// Another buffer may take that room in between: the bytes are late then, and none of them is lost,
+/// whatever is tried meanwhile.
 #[test]
 fn bytes_whose_room_another_has_taken_meanwhile_are_late_and_not_lost() {
     const ROOM: usize = 16 * PAGE;

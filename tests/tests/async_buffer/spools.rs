@@ -1,4 +1,5 @@
-//! What the handlers of a server do with readers and spools: they follow, wait, give up, and outlive their runtime.
+//! What the handlers of a server do with readers and spools: they follow, wait, give up, and
+//! outlive their runtime.
 
 use super::gated::Gated;
 use super::servers::{PAGE, block_on, pattern, waiting_pool};
@@ -49,8 +50,9 @@ fn handles_go_to_other_threads_and_are_shared() {
     drop(futures_are_sent(writer, &mut reader));
 }
 
-/// Tasks and threads side by side, through a disk that has room for a small part. Without memory the readers passed pages of which some
-/// lay in the tail: these were written when they were passed, and nobody freed them, until the disk was full.
+/// Tasks and threads side by side, through a disk that has room for a small part. Without memory the readers
+/// passed pages of which some lay in the tail: these were written when they were passed, and nobody freed
+/// them, until the disk was full.
 #[test]
 fn a_spool_of_any_length_passes_a_small_disk() {
     const LEN: usize = 300 * PAGE + 77;
@@ -193,7 +195,8 @@ fn a_shutdown_is_no_end() {
     });
 }
 
-/// What was accepted beside the pages is read by all, and is not whole if the future that was to finish it is dropped.
+/// What was accepted beside the pages is read by all, and is not whole if the future that was to
+/// finish it is dropped.
 #[test]
 fn a_finish_that_is_dropped_has_failed() {
     for is_dropped in [true, false] {
@@ -229,7 +232,8 @@ fn a_finish_that_is_dropped_has_failed() {
     }
 }
 
-/// Error or wait, as the pool says. Nothing that was written is lost, and a writer that is gone is in no queue.
+/// Error or wait, as the pool says. Nothing that was written is lost, and a writer that is
+/// gone is in no queue.
 #[test]
 fn at_the_disk_limit_a_writer_fails_at_its_deadline_and_leaves_the_queue() {
     let soon = Duration::from_millis(40);
@@ -316,8 +320,9 @@ fn both_ends_outlive_a_runtime() {
     assert!(all.iter().all(|byte| *byte == 7));
 }
 
-/// One thread reads the page that is written to, and has the lock for as long as the store takes. On the loop a reader waited for it
-/// to say what it has passed; and one that did not wait forgot that, and the writer waited for the room for ever.
+/// One thread reads the page that is written to, and has the lock for as long as the store takes. On the loop
+/// a reader waited for it to say what it has passed; and one that did not wait forgot that, and the writer
+/// waited for the room for ever.
 #[test]
 fn a_pass_that_finds_the_lock_taken_is_made_by_the_thread_that_has_it() {
     let (gate, stands) = Gated::new();
@@ -386,7 +391,8 @@ fn a_reader_waits_for_no_other_on_the_loop() {
     assert!(all == pattern(1, 0, 8 * PAGE) && other.join().unwrap() > 0);
 }
 
-/// What is read ahead is lent, and of that there is a bound for all: past it each reader has a copy, and memory is left to others.
+/// What is read ahead is lent, and of that there is a bound for all: past it each reader has a copy, and
+/// memory is left to others.
 #[test]
 fn readers_that_stand_still_leave_memory_to_others() {
     let pool = pool(64 * PAGE);

@@ -78,8 +78,8 @@ pub(crate) fn as_loop<R>(on_loop: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Where futures are dropped: at the await point of this number, counted over a run; or there and at the first of each later
-/// operation.
+/// Where futures are dropped: at the await point of this number, counted over a run; or there and at the
+/// first of each later operation.
 #[derive(Debug, Default)]
 pub(crate) struct Cuts {
     left: Cell<Option<u64>>,
@@ -144,8 +144,8 @@ pub(crate) struct Polling {
 }
 
 impl Polling {
-    /// Does `op` on the loop's thread until one of its futures is ready. One that is dropped must have done nothing, if it
-    /// `is_single`.
+    /// Does `op` on the loop's thread until one of its futures is ready. One that is dropped must have done
+    /// nothing, if it `is_single`.
     fn block<R>(&mut self, is_single: bool, op: impl AsyncFn(&mut AsyncSpillBuffer) -> R) -> R {
         let mut was_cut = false;
         loop {
@@ -315,8 +315,9 @@ pub(crate) fn run_async(setup: Setup, cuts: &Rc<Cuts>, watch: Watch, ops: &[Op])
     Met { faults: faults.failed(), cuts: cuts.done.get(), refusals: refusals.get() }
 }
 
-/// Lets each call of the store fail in turn, once and for good, and with each of them drops futures at each point in turn; `run` is told
-/// the fault and the number of the point. Returns how many calls there were, and how many points.
+/// Lets each call of the store fail in turn, once and for good, and with each of them drops futures at each
+/// point in turn; `run` is told the fault and the number of the point. Returns how many calls there were,
+/// and how many points.
 pub(crate) fn faults_and_cuts(failure: Failure, mut run: impl FnMut(Fault, u64) -> Met) -> (u64, u64) {
     let (mut places, mut points) = (0, 0);
     for fault in [Fault::once, Fault::lasting] {

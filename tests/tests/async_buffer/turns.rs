@@ -49,8 +49,8 @@ fn filled_by_pages(page: usize) -> SpillBuffer {
     buffer
 }
 
-/// What is in memory is ready at each poll, so `read_to_end`, `write_all` and loops over them ended before any other task ran: timers and
-/// accepts stood still for as long as a gigabyte takes.
+/// What is in memory is ready at each poll, so `read_to_end`, `write_all` and loops over them ended before
+/// any other task ran: timers and accepts stood still for as long as a gigabyte takes.
 #[test]
 fn long_transfers_in_memory_let_other_tasks_run() {
     let written = turns(async || {
@@ -118,8 +118,8 @@ fn long_transfers_in_memory_let_other_tasks_run() {
     }
 }
 
-/// What was only waited for counted too: of thirty readers that one task polls, the last had no turn, and the task was woken for that at
-/// once, for ever.
+/// What was only waited for counted too: of thirty readers that one task polls, the last had no turn, and the
+/// task was woken for that at once, for ever.
 #[test]
 fn readers_that_wait_leave_each_other_their_turns() {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
@@ -146,7 +146,8 @@ fn readers_that_wait_leave_each_other_their_turns() {
     });
 }
 
-/// A reader may ask for bytes, look at them and ask again before it consumes them, and take it for a fault if they are gone meanwhile.
+/// A reader may ask for bytes, look at them and ask again before it consumes them, and take it for a fault if
+/// they are gone meanwhile.
 #[test]
 fn what_was_lent_is_lent_again_without_another_turn() {
     /// What one poll of a task may do by tokio's count.

@@ -13,8 +13,8 @@ fn spilled_with_a_quarter(store: &OpenStore, content: &[u8]) -> SpillBuffer {
     buffer
 }
 
-/// A sequential pass brought the next segment and did not look whether it came. Where a block of it was bad, `read`
-/// panicked, and `fill_buf` lent zeros.
+/// A sequential pass brought the next segment and did not look whether it came. Where a block of it was bad,
+/// `read` panicked, and `fill_buf` lent zeros.
 #[test]
 fn a_changed_byte_past_a_segment_is_noticed() {
     let store = OpenStore::default();
@@ -29,8 +29,8 @@ fn a_changed_byte_past_a_segment_is_noticed() {
     assert_well(&mut buffer, &content);
 }
 
-/// A segment was written in part, and then cut off. The sums of its blocks stayed, which the slot no longer matched, so
-/// that a write that ended in one of them failed for bytes that were no content.
+/// A segment was written in part, and then cut off. The sums of its blocks stayed, which the slot no longer
+/// matched, so that a write that ended in one of them failed for bytes that were no content.
 #[test]
 fn a_segment_that_was_cut_off_leaves_no_sums() {
     for cut in [100, 10_000, LARGE / 4] {

@@ -1,5 +1,5 @@
-//! Memory that is given to a buffer: where it is kept and where it is copied, what is charged for how long, how it leaves, and what
-//! its owner may do when it is dropped.
+//! Memory that is given to a buffer: where it is kept and where it is copied, what is charged for how long,
+//! how it leaves, and what its owner may do when it is dropped.
 #![allow(missing_docs)]
 
 mod owners;

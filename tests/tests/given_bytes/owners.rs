@@ -1,4 +1,5 @@
-//! What the owner of given memory may do when it is dropped, where that happens, and what a failing store leaves it.
+//! What the owner of given memory may do when it is dropped, where that happens, and what a
+//! failing store leaves it.
 
 use super::{Drops, PAGE, assert_content, counted, foreign, pool, used};
 use overspill::testing::{Failure, Fault, FaultPlan, FaultStore};
@@ -57,7 +58,8 @@ fn an_owner_that_panics_when_it_is_dropped_reaches_nobody() {
     }
 }
 
-/// The pages of a frozen content leave while its lock is held, and an owner that reads it would wait for its own thread.
+/// The pages of a frozen content leave while its lock is held, and an owner that reads it would
+/// wait for its own thread.
 #[test]
 fn an_owner_may_use_the_pool_when_it_is_dropped() {
     in_time(|| {
@@ -90,7 +92,8 @@ fn an_owner_may_use_the_pool_when_it_is_dropped() {
     });
 }
 
-/// An owner that is dropped while its content evicts under the lock, by a read, is told of once the lock is free.
+/// An owner that is dropped while its content evicts under the lock, by a read, is told of
+/// once the lock is free.
 #[test]
 fn an_owner_is_dropped_with_the_lock_of_its_content_free() {
     in_time(|| {
@@ -117,8 +120,8 @@ fn an_owner_is_dropped_with_the_lock_of_its_content_free() {
     });
 }
 
-/// Memory that is freed once nothing is locked was freed after the waiters had been told, where an async handle, a body or a shared reader
-/// was what let go of it.
+/// Memory that is freed once nothing is locked was freed after the waiters had been told, where an async
+/// handle, a body or a shared reader was what let go of it.
 #[test]
 fn memory_that_comes_free_with_an_owner_wakes_who_waits_for_room() {
     type End = fn(SpillBuffer);

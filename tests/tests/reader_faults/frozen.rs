@@ -166,8 +166,8 @@ fn a_failure_is_the_handles_own_that_met_it() {
     fail_everywhere::<FrozenScene>(&reaching, 1500);
 }
 
-/// Four threads need one page at the same time: one of them reads it for all. If that fails, it is an error of this one alone,
-/// and another tries again.
+/// Four threads need one page at the same time: one of them reads it for all. If that fails, it is an error
+/// of this one alone, and another tries again.
 #[test]
 fn a_load_that_fails_is_tried_again_by_those_that_wait_for_it() {
     let model = Random::new(9).bytes(8 * PAGE);

@@ -1,9 +1,11 @@
-//! Does a failing store cost a reader anything but the call that met it, and does it show in any other handle? (I3, I11)
+//! Does a failing store cost a reader anything but the call that met it, and does it show in any
+//! other handle? (I3, I11)
 //!
-//! As in `spill_faults`, faults are counted: call 0 of the store fails, then call 1, and so on until a run has no failing
-//! call; each place once, and together with all calls after it. A step in which a call failed may return an error, and no
-//! other step may. It is then done again at once, and must succeed; the other handles stand where they stood, and read on.
-//! In half of the runs nothing is looked at between the steps, since looking moves pages.
+//! As in `spill_faults`, faults are counted: call 0 of the store fails, then call 1, and so on until a run
+//! has no failing call; each place once, and together with all calls after it. A step in which a call failed
+//! may return an error, and no other step may. It is then done again at once, and must succeed; the other
+//! handles stand where they stood, and read on. In half of the runs nothing is looked at between the steps,
+//! since looking moves pages.
 #![allow(missing_docs)]
 
 mod frozen;
@@ -83,7 +85,8 @@ fn run<S: Scene>(memory: usize, checksums: Checksums, fault: Fault, is_watched: 
     failed_in
 }
 
-/// Lets each call of each scene fail in turn, in every way. Every one of `reaching` must have failed somewhere.
+/// Lets each call of each scene fail in turn, in every way. Every one of `reaching` must have failed
+/// somewhere.
 fn fail_everywhere<S: Scene>(reaching: &[&str], places_min: usize) {
     hush_planned_panics();
     let (mut failed_in, mut places) = (BTreeSet::new(), 0);
@@ -107,7 +110,8 @@ fn fail_everywhere<S: Scene>(reaching: &[&str], places_min: usize) {
     assert!(places >= places_min, "{places} places are too few to prove anything");
 }
 
-/// Reads `len` bytes by `reader` from where it stands, in pieces. At an error it stands behind what it has read.
+/// Reads `len` bytes by `reader` from where it stands, in pieces. At an error it stands behind what it has
+/// read.
 fn read_on(reader: &mut (impl Read + Seek), model: &[u8], to: usize, piece: usize) -> io::Result<()> {
     let mut bytes = vec![0; piece];
     loop {

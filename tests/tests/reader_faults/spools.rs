@@ -138,7 +138,8 @@ fn what_all_have_passed_is_freed_whatever_fails() {
     fail_everywhere::<SpoolScene<true>>(&OF_SPOOLS, 1500);
 }
 
-/// A writer that fails, or is dropped, says so to its readers, and the store's failures are not taken for that.
+/// A writer that fails, or is dropped, says so to its readers, and the store's failures are not taken for
+/// that.
 #[test]
 fn the_end_of_a_writer_is_no_failure_of_the_store() {
     let mut places = 0;

@@ -1,11 +1,13 @@
-//! What if the allocator has no memory: for a page's entry, a list, a buffer's table? Each allocation that a thread makes in a
-//! library call is refused in turn, once and for good. The call succeeds without it, or its error is of kind `OutOfMemory`; nothing that
-//! was accepted is lost; and in the end nothing is charged or used.
+//! What if the allocator has no memory: for a page's entry, a list, a buffer's table? Each allocation
+//! that a thread makes in a library call is refused in turn, once and for good. The call succeeds
+//! without it, or its error is of kind `OutOfMemory`; nothing that was accepted is lost; and in the end
+//! nothing is charged or used.
 //!
-//! The rounds run in a child, since a refusal that nobody asks about ends the process. The parent then has its place printed.
+//! The rounds run in a child, since a refusal that nobody asks about ends the process. The parent then
+//! has its place printed.
 //!
-//! Not refused here are those of a fixed length that `ARCHITECTURE.md` names: a pool, a buffer's own settings, files and their names. So
-//! no content is persisted here: the names of the target allocate.
+//! Not refused here are those of a fixed length that `ARCHITECTURE.md` names: a pool, a buffer's own
+//! settings, files and their names. So no content is persisted here: the names of the target allocate.
 #![allow(missing_docs)]
 
 mod refusing;
@@ -13,8 +15,8 @@ mod scenario;
 
 use std::process::{Command, Output};
 
-/// The rounds, in a child: all of them, or the one in the variable alone, with its refusals printed. A part of the scenario ends with the
-/// first round in which nothing was left to be refused.
+/// The rounds, in a child: all of them, or the one in the variable alone, with its refusals printed. A part
+/// of the scenario ends with the first round in which nothing was left to be refused.
 #[test]
 fn child() {
     let Ok(round) = std::env::var("OVERSPILL_ROUND") else { return };
@@ -44,8 +46,9 @@ fn rounds(mode: &str) -> Output {
     child.output().unwrap()
 }
 
-/// Tables, lists, slots, sums and what gathers pages were allocated without asking: a process at the limit of its memory was ended by the
-/// first of them that was refused, though frames were not, and all bytes could have gone to disk.
+/// Tables, lists, slots, sums and what gathers pages were allocated without asking: a process at the limit
+/// of its memory was ended by the first of them that was refused, though frames were not, and all bytes
+/// could have gone to disk.
 #[test]
 fn a_refused_allocation_costs_no_byte() {
     for mode in ["once", "for-good"] {

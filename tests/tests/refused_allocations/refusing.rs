@@ -19,12 +19,14 @@ thread_local! {
 }
 
 thread_local! {
-    /// What this thread gave back in its last two calls of the allocator. It is there for the next: std's `Arc` and `io::Error`, which
-    /// cannot be refused, are made so by `try_arc` in `std-adapter/src/sync/mod.rs` and in `std-adapter/src/error.rs`.
+    /// What this thread gave back in its last two calls of the allocator. It is there for the next: std's
+    /// `Arc` and `io::Error`, which cannot be refused, are made so by `try_arc` in
+    /// `std-adapter/src/sync/mod.rs` and in `std-adapter/src/error.rs`.
     static GIVEN_BACK: Cell<[Option<Layout>; 2]> = const { Cell::new([None; 2]) };
 }
 
-/// Whether memory of this layout was just given back. It is used now, and what else was given back stays there only for the next call.
+/// Whether memory of this layout was just given back. It is used now, and what else was given back stays
+/// there only for the next call.
 fn was_given_back(layout: Layout) -> bool {
     match GIVEN_BACK.take() {
         [Some(last), other] if last == layout => {

@@ -1,4 +1,5 @@
-//! What is done while allocations are refused: everything that a buffer and a pool do with content, in few allocations.
+//! What is done while allocations are refused: everything that a buffer and a pool do with
+//! content, in few allocations.
 
 use crate::refusing::{arm, disarm, paused};
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool, Store, WhenFull};
@@ -178,7 +179,8 @@ fn read_text(pool: &SpillPool) {
 /// A page of which a frame has a segment.
 const LONG_PAGE: usize = 16 << 10;
 
-/// Uploads that have a fourth of a page each: what their frames have goes to the slots piece by piece, and comes back so.
+/// Uploads that have a fourth of a page each: what their frames have goes to the slots piece by
+/// piece, and comes back so.
 fn use_segments(n: u64, for_good: bool, checksums: Checksums) -> u64 {
     let builder = SpillPool::builder().memory(2 * LONG_PAGE).page_size(LONG_PAGE).checksums(checksums);
     let pool = builder.store(Disk(MemoryStore::new())).build().unwrap();
@@ -380,7 +382,8 @@ fn take_a_file(n: u64, for_good: bool) -> u64 {
     refused
 }
 
-/// What is done with allocation number `n` refused, and all later ones if that is for good. Returns how many were refused.
+/// What is done with allocation number `n` refused, and all later ones if that is for good. Returns
+/// how many were refused.
 pub(crate) type Part = fn(n: u64, for_good: bool) -> u64;
 
 pub(crate) const PARTS: [Part; 10] = [

@@ -1,7 +1,7 @@
 //! A compound file, as `.msi`, `.msg` and old Office documents are, is built and changed where it lies.
 //!
-//! It is a file system in a file: while streams grow, `cfb` reads, writes and seeks all over it. It wants `Read + Write + Seek`;
-//! a buffer of a pool is that, whatever is in memory and whatever on disk.
+//! It is a file system in a file: while streams grow, `cfb` reads, writes and seeks all over it. It wants
+//! `Read + Write + Seek`; a buffer of a pool is that, whatever is in memory and whatever on disk.
 //!
 //! ```sh
 //! cargo run --manifest-path tests/users/Cargo.toml --example compound -- /tmp/streams.msg
@@ -29,8 +29,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Streams that grow in turn, so that the pieces of each lie between those of the others. Each byte is the stream's number; at
-/// the end, the first of each is changed to 255.
+/// Streams that grow in turn, so that the pieces of each lie between those of the others. Each byte is the
+/// stream's number; at the end, the first of each is changed to 255.
 pub fn build(pool: &SpillPool, streams: u8) -> Result<Frozen> {
     let mut file = CompoundFile::create(pool.buffer())?;
     file.create_storage("/parts")?;

@@ -1,8 +1,9 @@
 //! A parquet file is written and read by eight threads, in memory far smaller than it or any row group of it.
 //!
-//! Three things come together under one memory limit. The pages of a row group, which the writer has to keep until all of its
-//! columns are complete: a `PageStore` with a small buffer for each page. The file itself: one more buffer. And the readers:
-//! `ChunkReader` over frozen content, whose `get_bytes` lends what is in memory instead of copying it.
+//! Three things come together under one memory limit. The pages of a row group, which the writer has to keep
+//! until all of its columns are complete: a `PageStore` with a small buffer for each page. The file itself:
+//! one more buffer. And the readers: `ChunkReader` over frozen content, whose `get_bytes` lends what is in
+//! memory instead of copying it.
 //!
 //! ```sh
 //! cargo run --manifest-path tests/users/Cargo.toml --example parquet -- /tmp/rows.parquet
@@ -39,7 +40,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The pages of one column chunk, each in a buffer of its own: a page that is taken leaves memory and disk at once.
+/// The pages of one column chunk, each in a buffer of its own: a page that is taken leaves
+/// memory and disk at once.
 struct PooledPages {
     pool: SpillPool,
     pages: Vec<SpillBuffer>,
@@ -125,7 +127,8 @@ pub fn write(pool: &SpillPool) -> Result<Frozen> {
     Ok(writer.into_inner()?.freeze())
 }
 
-/// Reads all row groups at once, a thread for each, and adds their numbers up. Each row is compared with what was written.
+/// Reads all row groups at once, a thread for each, and adds their numbers up. Each row is compared
+/// with what was written.
 pub fn sum_of_numbers(file: &Frozen) -> Result<i64> {
     let read = |group: i64| -> Result<i64> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(Chunks(file.clone()))?

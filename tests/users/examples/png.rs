@@ -1,7 +1,8 @@
 //! An image is encoded into a buffer and decoded from it, in memory far smaller than either.
 //!
-//! `write_to` wants `Write + Seek`, and `ImageReader` wants `BufRead + Seek`. The buffer is the first, the reader of its frozen
-//! content the second; the `BufReader` that a file needs is not needed, since small reads are served from a window.
+//! `write_to` wants `Write + Seek`, and `ImageReader` wants `BufRead + Seek`. The buffer is the first, the
+//! reader of its frozen content the second; the `BufReader` that a file needs is not needed, since small
+//! reads are served from a window.
 //!
 //! ```sh
 //! cargo run --manifest-path tests/users/Cargo.toml --example png -- /tmp/noise.png

@@ -1,7 +1,8 @@
 //! A compressed tar is sent while it is made, and stored once it is whole.
 //!
-//! The writer of a spool is the `Write` at the end of `tar` and `flate2`; a reader follows on another thread, from the first
-//! bytes on. A writer that fails is an error of every reader: nobody takes half an archive for a whole one.
+//! The writer of a spool is the `Write` at the end of `tar` and `flate2`; a reader follows on another
+//! thread, from the first bytes on. A writer that fails is an error of every reader: nobody takes half an
+//! archive for a whole one.
 //!
 //! ```sh
 //! cargo run --manifest-path tests/users/Cargo.toml --example tar_gz -- std-adapter/src /tmp/sources.tar.gz | tar tz

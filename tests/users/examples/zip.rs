@@ -1,8 +1,9 @@
 //! A folder becomes a zip archive in memory that is far smaller, and eight threads read the archive at once.
 //!
-//! `ZipWriter` wants `Write + Seek`: when an entry is complete, it goes back to fill in the length and the checksum. A buffer
-//! of a pool is that, and what does not fit moves to disk. Frozen, it is read by any number of threads: a `ZipArchive` reads the
-//! index once, and its clones have readers, positions and errors of their own.
+//! `ZipWriter` wants `Write + Seek`: when an entry is complete, it goes back to fill in the length and the
+//! checksum. A buffer of a pool is that, and what does not fit moves to disk. Frozen, it is read by any
+//! number of threads: a `ZipArchive` reads the index once, and its clones have readers, positions and
+//! errors of their own.
 //!
 //! ```sh
 //! cargo run --manifest-path tests/users/Cargo.toml --example zip -- std-adapter/src /tmp/sources.zip
@@ -54,7 +55,8 @@ pub fn pack(folder: &Path, pool: &SpillPool) -> Result<Frozen> {
     Ok(zip.finish()?.freeze())
 }
 
-/// Unpacks every entry, each of the threads every eighth, and returns the number of bytes. The crate checks the checksums.
+/// Unpacks every entry, each of the threads every eighth, and returns the number of bytes. The crate
+/// checks the checksums.
 pub fn unpacked_len(archive: &Frozen) -> Result<u64> {
     let archive = ZipArchive::new(archive.reader())?;
     thread::scope(|scope| {

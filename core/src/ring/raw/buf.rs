@@ -23,8 +23,8 @@ impl<'g, 'a, R: AnyRing> Writable<'g, 'a, R> {
     }
 }
 
-// SAFETY: `chunk_mut` is the front of the free bytes, `remaining_mut` counts them, and only `advance_mut` changes
-// either.
+// SAFETY: `chunk_mut` is the front of the free bytes, `remaining_mut` counts them, and only
+// `advance_mut` changes either.
 unsafe impl<R: AnyRing> BufMut for Writable<'_, '_, R> {
     fn remaining_mut(&self) -> usize {
         self.len

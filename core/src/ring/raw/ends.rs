@@ -8,7 +8,8 @@ use crate::ring::any_ring::{AnyRing, Token};
 use crate::ring::shared::{OPEN, Shared as _};
 use crate::sync::Ordering::Relaxed;
 
-/// Splits a ring that is borrowed exclusively, so that no other end of it is alive, not even one that was leaked.
+/// Splits a ring that is borrowed exclusively, so that no other end of it is alive, not even
+/// one that was leaked.
 pub(crate) fn split<R: AnyRing>(ring: &mut R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
     open(ring)
 }
@@ -28,15 +29,16 @@ pub(crate) fn try_split<R: AnyRing>(ring: &R) -> Option<(WriteEnd<'_, R>, ReadEn
     )
 }
 
-/// Both ends of a ring, as the previous ones left it. The caller has borrowed it exclusively, or found both gone (R1).
+/// Both ends of a ring, as the previous ones left it. The caller has borrowed it exclusively, or
+/// found both gone (R1).
 fn open<R: AnyRing>(ring: &R) -> (WriteEnd<'_, R>, ReadEnd<'_, R>) {
     let shared = ring.shared(Token);
     shared.write_state().store(OPEN, Relaxed);
     shared.read_state().store(OPEN, Relaxed);
     let write = shared.write().load(Relaxed);
     let read = shared.read().load(Relaxed);
-    // The write end begins as if the ring were full, the read end as if it were empty: so the first call of either
-    // loads the other's index, and follows a jump of the previous write end.
+    // The write end begins as if the ring were full, the read end as if it were empty: so the first call of
+    // either loads the other's index, and follows a jump of the previous write end.
     let full = ring.bytes().indices().lap_before(write);
     (WriteEnd::new(ring, write, full), ReadEnd::new(ring, read))
 }

@@ -100,12 +100,13 @@ impl Bytes<'_> {
     ///
     /// # Safety
     ///
-    /// `place` is below the capacity (or `from` is empty), `from` is no longer than the capacity, and the caller owns the
-    /// bytes that are overwritten.
+    /// `place` is below the capacity (or `from` is empty), `from` is no longer than the capacity, and the
+    /// caller owns the bytes that are overwritten.
     #[inline(always)]
     pub(super) unsafe fn copy_in(self, place: usize, from: &[u8]) {
         let [first, second] = self.pieces(place, from.len(), Watch::writes);
-        // SAFETY: `first` is within the memory (`pieces`); `from` cannot overlap bytes that the caller owns alone.
+        // SAFETY: `first` is within the memory (`pieces`); `from` cannot overlap bytes that
+        // the caller owns alone.
         unsafe { copy(from.as_ptr(), first.0, first.1) };
         if second.1 > 0 {
             // SAFETY: as above; the two pieces are as long as `from`.
@@ -113,8 +114,8 @@ impl Bytes<'_> {
         }
     }
 
-    /// Fills `to` with the bytes from `place` on, and past the end of the memory from its beginning. Safety: as for
-    /// `copy_in`.
+    /// Fills `to` with the bytes from `place` on, and past the end of the memory from its beginning.
+    /// Safety: as for `copy_in`.
     #[inline(always)]
     pub(super) unsafe fn copy_out(self, place: usize, to: &mut [u8]) {
         let [first, second] = self.pieces(place, to.len(), Watch::reads);
@@ -126,9 +127,9 @@ impl Bytes<'_> {
         }
     }
 
-    /// The two pieces of `len` bytes from `place` on, as raw parts: before the wrap, and after it. They lie within the
-    /// memory (R7) if `place` is below the capacity and `len` is at most the capacity (`before_wrap`). `touch` tells loom
-    /// whether they are read or written.
+    /// The two pieces of `len` bytes from `place` on, as raw parts: before the wrap, and after it. They lie
+    /// within the memory (R7) if `place` is below the capacity and `len` is at most the capacity
+    /// (`before_wrap`). `touch` tells loom whether they are read or written.
     #[inline(always)]
     pub(super) fn pieces(
         self,

@@ -10,21 +10,23 @@ use crate::ring::shared::{OPEN, Shared as _, leave};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Watch, spin_loop};
 
-/// Iterations of the spin loop in [`pause`]: half a microsecond on an AMD EPYC. For loom one is as good as many.
+/// Iterations of the spin loop in [`pause`]: half a microsecond on an AMD EPYC. For loom one is as good as
+/// many.
 const PAUSE_SPINS: usize = if cfg!(overspill_loom) { 1 } else { 24 };
 
-/// Length in bytes of the longest read that pauses. A longer copy takes longer than the pause, which would only cost.
+/// Length in bytes of the longest read that pauses. A longer copy takes longer than the pause,
+/// which would only cost.
 const PAUSED_MAX: usize = 4096;
 
-/// The most bytes that a read releases at once, so that a writer that waits for room continues while the rest is copied.
-/// Measured, this brings a third more throughput if items are as large as the ring, and a hundredth if they are a quarter
-/// of it; smaller pieces bring no more. A write publishes all its bytes at once: a reader that follows too closely takes
-/// the writer's cache lines away.
+/// The most bytes that a read releases at once, so that a writer that waits for room continues while the rest
+/// is copied. Measured, this brings a third more throughput if items are as large as the ring, and a
+/// hundredth if they are a quarter of it; smaller pieces bring no more. A write publishes all its bytes at
+/// once: a reader that follows too closely takes the writer's cache lines away.
 const RELEASED_MAX: usize = if cfg!(overspill_loom) { 1 } else { 8192 };
 
-/// Waits a moment before the write index is loaded, which takes its cache line away from the writer's core: the writer
-/// gets further meanwhile. Measured between two cores, this brings up to four times as many single bytes per second, and
-/// a tenth more in items of [`PAUSED_MAX`].
+/// Waits a moment before the write index is loaded, which takes its cache line away from the writer's core:
+/// the writer gets further meanwhile. Measured between two cores, this brings up to four times as many single
+/// bytes per second, and a tenth more in items of [`PAUSED_MAX`].
 #[inline(always)]
 fn pause() {
     for _ in 0..PAUSE_SPINS {
@@ -32,13 +34,14 @@ fn pause() {
     }
 }
 
-/// The read end of a ring. It owns the written bytes that it has seen. It caches indices in the same layouts as the
-/// [`WriteEnd`](super::write_end::WriteEnd).
+/// The read end of a ring. It owns the written bytes that it has seen. It caches indices in the same layouts
+/// as the [`WriteEnd`](super::write_end::WriteEnd).
 pub(crate) struct ReadEnd<'a, R: AnyRing> {
     ring: &'a R,
     /// If cached: the read index, that of the next byte to read.
     read: usize,
-    /// If cached: the write index when it was last loaded. All bytes before it may be read without another load (R5).
+    /// If cached: the write index when it was last loaded. All bytes before it may be read
+    /// without another load (R5).
     seen: usize,
     /// If cached: the read index at the last [`pause`](Self::pause); there is one pause for each.
     paused: usize,
@@ -73,8 +76,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         self.ring.shared(Token).write().load(Acquire)
     }
 
-    /// The index of the next byte to read, and the number of bytes to be read. If indices are cached, the write index
-    /// is loaded only if fewer than `want` bytes are known to be there.
+    /// The index of the next byte to read, and the number of bytes to be read. If indices are cached, the
+    /// write index is loaded only if fewer than `want` bytes are known to be there.
     #[inline(always)]
     fn refresh(&mut self, want: usize) -> (usize, usize) {
         let (read, available) = self.known_filled();
@@ -87,8 +90,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         (read, available)
     }
 
-    /// The index of the next byte to read, and the number of bytes that are known to be there. If indices are cached,
-    /// the write index is not loaded.
+    /// The index of the next byte to read, and the number of bytes that are known to be there. If indices are
+    /// cached, the write index is not loaded.
     #[inline(always)]
     fn known_filled(&self) -> (usize, usize) {
         let (indices, read) = (self.indices(), self.read_index());
@@ -131,8 +134,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
                 return None;
             }
         }
-        // SAFETY: there is a byte at `read`, before the write index, so this end owns it (R5); its place is below
-        // the capacity.
+        // SAFETY: there is a byte at `read`, before the write index, so this end owns it (R5); its place
+        // is below the capacity.
         let byte = unsafe { self.ring.bytes().read(indices.place(read)) };
         if take {
             self.publish(read, 1);
@@ -140,8 +143,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         Some(byte)
     }
 
-    /// [Pauses](pause) before a short read that has to load the write index: once for each read index, so a consumer
-    /// that polls an empty ring is not slowed down.
+    /// [Pauses](pause) before a short read that has to load the write index: once for each read index, so a
+    /// consumer that polls an empty ring is not slowed down.
     #[inline(always)]
     fn pause(&mut self, want: usize) {
         if want <= PAUSED_MAX && core::mem::replace(&mut self.paused, self.read) != self.read {
@@ -160,8 +163,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         let Some(to) = to.get_mut(..count) else { return 0 };
         // Between cores, bytes are released piece by piece: the writer may be waiting for them.
         for piece in to.chunks_mut(if R::Shared::CACHED && take { RELEASED_MAX } else { usize::MAX }) {
-            // SAFETY: `piece` is for bytes among the `count` that are there, before the write index, so this end owns
-            // them (R5); the place is below the capacity, which is not 0 since there are bytes.
+            // SAFETY: `piece` is for bytes among the `count` that are there, before the write index, so this
+            // end owns them (R5); the place is below the capacity, which is not 0 since there are bytes.
             unsafe { self.ring.bytes().copy_out(self.indices().place(read), piece) };
             if take {
                 self.publish(read, piece.len());
@@ -171,8 +174,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         count
     }
 
-    /// Fills `to` with bytes of the ring, from `offset` bytes after the first one, and removes nothing. Returns false,
-    /// and copies nothing, unless all of them are known to be there.
+    /// Fills `to` with bytes of the ring, from `offset` bytes after the first one, and removes nothing.
+    /// Returns false, and copies nothing, unless all of them are known to be there.
     #[inline(always)]
     pub(crate) fn read_at(&mut self, offset: usize, to: &mut [u8]) -> bool {
         let (read, known) = self.known_filled();
@@ -181,8 +184,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         }
         let bytes = self.ring.bytes();
         let place = bytes.indices().place(bytes.indices().advance(read, offset));
-        // SAFETY: `offset + to.len()` bytes from `read` on are before the write index, so this end owns them (R5);
-        // `place` is below the capacity, or `to` is empty.
+        // SAFETY: `offset + to.len()` bytes from `read` on are before the write index, so this end owns them
+        // (R5); `place` is below the capacity, or `to` is empty.
         unsafe { bytes.copy_out(place, to) };
         true
     }
@@ -202,8 +205,8 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         (first, second)
     }
 
-    /// Releases the first `count` bytes of those known to be there to the write end, at most all of them. Returns how
-    /// many.
+    /// Releases the first `count` bytes of those known to be there to the write end, at most all of
+    /// them. Returns how many.
     #[inline(always)]
     pub(crate) fn release(&mut self, count: usize) -> usize {
         let (index, known) = self.known_filled();

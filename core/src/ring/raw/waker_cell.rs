@@ -1,10 +1,11 @@
 //! The waker of one end, for the other end to wake, without a lock.
 //!
-//! Promises: neither end waits for the other, or repeats anything on its account, so either may be interrupted anywhere
-//! by the other. `register` wakes no one. No foreign code, such as a waker's clone, runs while a slot is being accessed.
+//! Promises: neither end waits for the other, or repeats anything on its account, so either may be
+//! interrupted anywhere by the other. `register` wakes no one. No foreign code, such as a waker's clone, runs
+//! while a slot is being accessed.
 //!
-//! Held by: `core/tests/loom_ring.rs` (`another_waker_against_wake` and all `waiting_*`), `core/tests/ring_wakes.rs`, the
-//! tests below.
+//! Held by: `core/tests/loom_ring.rs` (`another_waker_against_wake` and all `waiting_*`),
+//! `core/tests/ring_wakes.rs`, the tests below.
 
 use core::task::Waker;
 
@@ -21,8 +22,8 @@ const fn taken(second: bool) -> u8 {
     if second { 8 } else { 4 }
 }
 
-/// One waker, stored by the waiting end and taken by the waking end, in one of two slots: while one is being emptied, the
-/// waiting end uses the other.
+/// One waker, stored by the waiting end and taken by the waking end, in one of two slots: while one is being
+/// emptied, the waiting end uses the other.
 ///
 /// | state of a slot | from | by | owner of the slot |
 /// |---|---|---|---|
@@ -31,8 +32,9 @@ const fn taken(second: bool) -> u8 {
 /// | offered | neither | `register`, as it ends | none |
 /// | taken | offered | `wake`, as it begins | the waking end |
 ///
-/// A `wake` that meets a `register` finds nothing offered, or takes the previous waker. In both cases the waiting end
-/// needs no wake-up: it loads the other's index after `register`, and finds what that `wake` was about (`wake.rs`).
+/// A `wake` that meets a `register` finds nothing offered, or takes the previous waker. In both cases the
+/// waiting end needs no wake-up: it loads the other's index after `register`, and finds what that `wake`
+/// was about (`wake.rs`).
 pub(crate) struct WakerCell {
     state: SwapU8,
     first: Cell<Option<Waker>>,
@@ -96,8 +98,8 @@ impl WakerCell {
     fn swap(&self, second: bool, waker: Option<Waker>) -> Option<Waker> {
         let slot = if second { &self.second } else { &self.first };
         slot.with_mut(|slot| {
-            // SAFETY: the caller owns the slot: it is the waiting end and the slot was neither offered nor being emptied
-            // when it looked, or the waking end, which has taken it.
+            // SAFETY: the caller owns the slot: it is the waiting end and the slot was neither offered nor
+            // being emptied when it looked, or the waking end, which has taken it.
             core::mem::replace(unsafe { &mut *slot }, waker)
         })
     }
@@ -125,8 +127,8 @@ mod tests {
         (Arc::clone(&count), Waker::from(count))
     }
 
-    /// A poll that came while the other end was waking woke its own task. If it had interrupted that end, its executor
-    /// polled again at once, and for ever: the interrupted end never ran again.
+    /// A poll that came while the other end was waking woke its own task. If it had interrupted that end, its
+    /// executor polled again at once, and for ever: the interrupted end never ran again.
     #[test]
     fn a_waker_that_interrupts_a_wake_up_sleeps_until_the_next() {
         let ((one, first), (two, second)) = (counted(), counted());

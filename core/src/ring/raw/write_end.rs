@@ -12,14 +12,14 @@ use crate::sync::Watch;
 
 /// The write end of a ring. It owns the free bytes that it has seen.
 ///
-/// In a layout for several cores it caches the indices, since another core's cache line is slow to fetch. On one core a
-/// cache would only cost: nothing is cached ([`CACHED`](crate::ring::shared::Shared::CACHED)).
+/// In a layout for several cores it caches the indices, since another core's cache line is slow to fetch. On
+/// one core a cache would only cost: nothing is cached ([`CACHED`](crate::ring::shared::Shared::CACHED)).
 pub(crate) struct WriteEnd<'a, R: AnyRing> {
     ring: &'a R,
     /// If cached: the write index, that of the next byte to write.
     write: usize,
-    /// If cached: the read index when it was last loaded. All bytes up to one capacity ahead of it may be written
-    /// without another load (R4).
+    /// If cached: the read index when it was last loaded. All bytes up to one capacity ahead of it may be
+    /// written without another load (R4).
     seen: usize,
 }
 
@@ -52,8 +52,8 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         self.ring.shared(Token).read().load(Acquire)
     }
 
-    /// The index of the next byte to write, and the number of free bytes. If indices are cached, the read index is
-    /// loaded only if fewer than `want` bytes are known to be free.
+    /// The index of the next byte to write, and the number of free bytes. If indices are cached, the read
+    /// index is loaded only if fewer than `want` bytes are known to be free.
     #[inline(always)]
     fn refresh(&mut self, want: usize) -> (usize, usize) {
         let (write, room) = self.known_free();
@@ -65,8 +65,8 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         (write, self.indices().capacity() - used)
     }
 
-    /// The index of the next byte to write, and the number of bytes that are known to be free. If indices are cached,
-    /// the read index is not loaded.
+    /// The index of the next byte to write, and the number of bytes that are known to be free. If indices are
+    /// cached, the read index is not loaded.
     #[inline(always)]
     fn known_free(&self) -> (usize, usize) {
         let (indices, write) = (self.indices(), self.write_index());
@@ -95,7 +95,8 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     pub(crate) fn write_byte(&mut self, byte: u8) -> bool {
         let (indices, write) = (self.indices(), self.write_index());
         let read = if R::Shared::CACHED { self.seen } else { self.load_read() };
-        // One comparison in the common case. A full ring and one whose write index has jumped are told apart within.
+        // One comparison in the common case. A full ring and one whose write index has jumped
+        // are told apart within.
         if indices.distance(read, write) >= indices.capacity() {
             cold_path();
             let (read, used) =
@@ -118,16 +119,16 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         let count = from.len().min(room);
         let Some(from) = from.get(..count) else { return 0 };
         if count > 0 {
-            // SAFETY: `count` bytes from `write` on are free, so this end owns them (R4); the place is below the
-            // capacity, which is not 0 since bytes are free.
+            // SAFETY: `count` bytes from `write` on are free, so this end owns them (R4); the place is below
+            // the capacity, which is not 0 since bytes are free.
             unsafe { self.ring.bytes().copy_in(self.indices().place(write), from) };
             self.publish(write, count);
         }
         count
     }
 
-    /// Copies `from` to the free bytes, `offset` bytes after the first one, and publishes nothing. Returns false, and
-    /// copies nothing, unless all of it lies within the bytes known to be free.
+    /// Copies `from` to the free bytes, `offset` bytes after the first one, and publishes nothing. Returns
+    /// false, and copies nothing, unless all of it lies within the bytes known to be free.
     #[inline(always)]
     pub(crate) fn write_at(&mut self, offset: usize, from: &[u8]) -> bool {
         let (write, known) = self.known_free();
@@ -136,8 +137,8 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         }
         let bytes = self.ring.bytes();
         let place = bytes.indices().place(bytes.indices().advance(write, offset));
-        // SAFETY: `offset + from.len()` bytes from `write` on are free, so this end owns them (R4); `place` is below
-        // the capacity, or `from` is empty.
+        // SAFETY: `offset + from.len()` bytes from `write` on are free, so this end owns them (R4); `place`
+        // is below the capacity, or `from` is empty.
         unsafe { bytes.copy_in(place, from) };
         true
     }
@@ -164,7 +165,8 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         self.indices().before_wrap(self.indices().place(write), known)
     }
 
-    /// If the ring is empty, moves the write index to the first byte of the memory: all bytes are contiguous then.
+    /// If the ring is empty, moves the write index to the first byte of the memory: all bytes
+    /// are contiguous then.
     pub(crate) fn jump_if_empty(&mut self) {
         let indices = self.indices();
         let (write, room) = self.refresh(indices.capacity());
@@ -176,7 +178,8 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         }
     }
 
-    /// Hands the first `count` bytes of those known to be free to the read end, at most all of them. Returns how many.
+    /// Hands the first `count` bytes of those known to be free to the read end, at most all of
+    /// them. Returns how many.
     #[inline(always)]
     pub(crate) fn commit(&mut self, count: usize) -> usize {
         let (index, known) = self.known_free();

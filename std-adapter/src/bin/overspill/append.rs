@@ -2,14 +2,14 @@
 //!
 //! Promises:
 //!
-//! - Processes that append to one file at once each add their input as one piece: the check that the copied content is
-//!   the file's, and the replacing, happen under one [lock](crate::lock).
-//! - What a program without the lock adds to the old file until it is replaced is added to the new one, behind the input.
-//!   Any other change that would be lost is an error.
+//! - Processes that append to one file at once each add their input as one piece: the check that the copied
+//!   content is the file's, and the replacing, happen under one [lock](crate::lock).
+//! - What a program without the lock adds to the old file until it is replaced is added to the new one,
+//!   behind the input. Any other change that would be lost is an error.
 //! - A file that did not exist replaces nothing that came to exist.
 //!
-//! Not promised: what a program writes later, through a descriptor that it opened before, goes to the old file. And a file that takes the
-//! name while the new one is synced is replaced, as by any rename.
+//! Not promised: what a program writes later, through a descriptor that it opened before, goes to the old
+//! file. And a file that takes the name while the new one is synced is replaced, as by any rename.
 //!
 //! Held by: `std-adapter/tests/command/append.rs`.
 
@@ -30,8 +30,8 @@ pub(crate) fn check(file: &FileTarget) -> Result<(), Failure> {
     }
 }
 
-/// Puts `content` in the place of `file`, after what the file has in the meantime. Returns the figures of `soak`, which took
-/// `input_time`.
+/// Puts `content` in the place of `file`, after what the file has in the meantime. Returns the figures of
+/// `soak`, which took `input_time`.
 pub(crate) fn put(
     mut content: Content,
     file: &FileTarget,

@@ -172,7 +172,8 @@ pub(crate) fn parse(command_line: impl IntoIterator<Item = OsString>) -> Result<
     Ok(args)
 }
 
-/// The text of an error of clap's. In what the user typed, nothing looks like a paragraph of it, or like what would be valid.
+/// The text of an error of clap's. In what the user typed, nothing looks like a paragraph of it, or like
+/// what would be valid.
 fn with_harmless_values(error: &clap::Error) -> String {
     let mut text = error.render().to_string();
     for (_, value) in error.context() {

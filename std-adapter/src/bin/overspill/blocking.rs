@@ -1,7 +1,7 @@
 //! Reading and writing that waits until it can go on.
 //!
-//! Promise: a stream that another process has made non-blocking, as some do with a terminal or a pipe that they share, is read
-//! and written to its end all the same.
+//! Promise: a stream that another process has made non-blocking, as some do with a terminal or a pipe that
+//! they share, is read and written to its end all the same.
 //!
 //! Held by: `std-adapter/tests/command/streams.rs`, `std-adapter/tests/command/refused_calls.rs`.
 

@@ -22,8 +22,8 @@ pub(crate) fn check_writable(user_path: &Path, path: &Path) -> Result<(), Failur
         #[cfg(target_os = "android")]
         let flags = AtFlags::empty();
         let mut access = accessat(CWD, path, Access::WRITE_OK, flags);
-        // The answer for an immutable file, and of a sandbox that does not know the newer call that this takes on Linux. The older
-        // one tells the two apart.
+        // The answer for an immutable file, and of a sandbox that does not know the newer call that this
+        // takes on Linux. The older one tells the two apart.
         if access == Err(Errno::PERM)
             && let other @ (Ok(()) | Err(Errno::ACCESS)) =
                 accessat(CWD, path, Access::WRITE_OK, AtFlags::empty())
@@ -128,8 +128,8 @@ pub(crate) fn check_no_socket(user_path: &Path, found: &Metadata, advice: &str) 
     Ok(())
 }
 
-/// The most descriptors that the command needs beside those that it begins with: seven, for `--append` to a file that
-/// changes meanwhile, and one to spare.
+/// The most descriptors that the command needs beside those that it begins with: seven, for `--append` to a
+/// file that changes meanwhile, and one to spare.
 #[cfg(unix)]
 const DESCRIPTORS: usize = 8;
 

@@ -27,8 +27,8 @@ impl Failure {
         Failure::Message(line.into())
     }
 
-    /// An action on a file failed: "cannot `action` `path`: `error`; `advice`". The advice is another if the error alone tells
-    /// what to do.
+    /// An action on a file failed: "cannot `action` `path`: `error`; `advice`". The advice is another if the
+    /// error alone tells what to do.
     pub(crate) fn cannot(action: &str, path: &Path, error: &io::Error, advice: impl Display) -> Self {
         let (path, reason) = (path.display(), reason(error));
         Failure::Message(match remedy(error) {

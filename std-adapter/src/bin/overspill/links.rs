@@ -53,7 +53,8 @@ pub(crate) fn follow(path: &Path) -> Result<LinkTarget, NotFollowed> {
                 return Err(NotFollowed { path: full, source: io::ErrorKind::IsADirectory.into() });
             }
             Ok(to) => path = dir.join(to),
-            // It is no link, as a rule. A link that cannot be read must not be replaced in place of what is behind it.
+            // It is no link, as a rule. A link that cannot be read must not be replaced in place
+            // of what is behind it.
             Err(source) if fs::symlink_metadata(&full).is_ok_and(|found| found.is_symlink()) => {
                 return Err(NotFollowed { path: full, source });
             }
@@ -78,8 +79,8 @@ enum Descriptors {
     Others,
 }
 
-/// Whose descriptors `dir`, which is resolved, has names for: /dev/fd where that is a directory, and on Linux /proc/PID/fd
-/// and /proc/PID/task/TID/fd, wherever that file system is mounted.
+/// Whose descriptors `dir`, which is resolved, has names for: /dev/fd where that is a directory, and on Linux
+/// /proc/PID/fd and /proc/PID/task/TID/fd, wherever that file system is mounted.
 fn descriptors_in(dir: &Path) -> Option<Descriptors> {
     if dir == Path::new("/dev/fd") {
         return Some(Descriptors::Own);

@@ -7,12 +7,13 @@
 //!
 //! It holds back the processes that take it too: `overspill --append`. A plain `>>` does not take it.
 //!
-//! On Unix the lock is `fcntl`'s, on the file itself. `flock`'s would be one that scripts hold around the whole
-//! pipeline (`flock log sh -c 'job | overspill -a -o log'`), which would then wait for itself; Linux keeps the two
-//! apart, but on NFS, where that pipeline does wait for itself.
-//! It ends when the process closes *any* descriptor of the file, so nothing else here opens the file meanwhile.
+//! On Unix the lock is `fcntl`'s, on the file itself. `flock`'s would be one that scripts hold around the
+//! whole pipeline (`flock log sh -c 'job | overspill -a -o log'`), which would then wait for itself; Linux
+//! keeps the two apart, but on NFS, where that pipeline does wait for itself. It ends when the process closes
+//! *any* descriptor of the file, so nothing else here opens the file meanwhile.
 //!
-//! Windows replaces no file that is open, so the lock is a file beside it, which the system deletes with its only handle.
+//! Windows replaces no file that is open, so the lock is a file beside it, which the system deletes
+//! with its only handle.
 //!
 //! Held by: `std-adapter/tests/command/append.rs`.
 
@@ -24,8 +25,8 @@ use std::path::Path;
 /// The lock on a file, or on the name of a file that does not exist.
 #[derive(Debug)]
 pub(crate) struct Locked {
-    /// The file; on Unix this has the lock. `None` if there is none: its name is then not locked on Unix, and must be
-    /// taken without replacing anything.
+    /// The file; on Unix this has the lock. `None` if there is none: its name is then not locked on Unix, and
+    /// must be taken without replacing anything.
     pub(crate) old: Option<OldContent>,
     #[cfg(windows)]
     _beside: File,
@@ -91,8 +92,9 @@ impl Locked {
     }
 }
 
-/// Opens `path`, if it exists, in a way that suits every kind of lock, and appending to it. An error if what has the name by now is
-/// no regular file: a FIFO would be read for ever, and a link that leads nowhere is no name that is free.
+/// Opens `path`, if it exists, in a way that suits every kind of lock, and appending to it. An error if what
+/// has the name by now is no regular file: a FIFO would be read for ever, and a link that leads nowhere is
+/// no name that is free.
 fn open(path: &Path) -> io::Result<Option<File>> {
     for _ in 0..OPENS_MAX {
         match File::options().read(true).append(true).open(path) {

@@ -65,8 +65,9 @@ fn print_help(text: &clap::Error) -> Result<(), Failure> {
     })
 }
 
-/// Lets a write past the limit on the size of files (`ulimit -f`) fail, as one on a full disk does. The system would send
-/// SIGXFSZ first, which ends the process without a word. A handler that does nothing of note is enough.
+/// Lets a write past the limit on the size of files (`ulimit -f`) fail, as one on a full disk does.
+/// The system would send SIGXFSZ first, which ends the process without a word. A handler that does
+/// nothing of note is enough.
 fn ignore_file_size_signal() {
     #[cfg(unix)]
     {

@@ -75,7 +75,8 @@ fn copy(mut buffer: SpillBuffer, mut out: File, name: &Path, dir: Option<&Path>)
     }
 }
 
-/// Closes the output. Network file systems write then what they have kept until then, and say only now that they could not.
+/// Closes the output. Network file systems write then what they have kept until then, and say only now
+/// that they could not.
 fn close(out: File) -> io::Result<()> {
     #[cfg(unix)]
     {

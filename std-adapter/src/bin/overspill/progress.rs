@@ -219,8 +219,8 @@ fn draw(bar: &ProgressBar, state: &State, done: u64) {
 /// How many bytes come from `input` until its end, if the system knows.
 fn bytes_to_come(input: &File) -> Option<u64> {
     let found = input.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    // Files in /proc and /sys have no length, or a made-up one, and no blocks. Neither has a file that is one hole; its
-    // total is not shown.
+    // Files in /proc and /sys have no length, or a made-up one, and no blocks. Neither has a file that is one
+    // hole; its total is not shown.
     #[cfg(unix)]
     let has_blocks = std::os::unix::fs::MetadataExt::blocks(&found) > 0;
     #[cfg(not(unix))]

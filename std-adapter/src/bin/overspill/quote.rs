@@ -1,15 +1,15 @@
 //! Names in messages, and in commands that a user is to type.
 //!
-//! Promises: what a message shows is one line and harmless to a terminal, whatever names are in it; a quoted name is, in a shell,
-//! that name.
+//! Promises: what a message shows is one line and harmless to a terminal, whatever names are in it; a quoted
+//! name is, in a shell, that name.
 //!
 //! Held by: the tests at the end of this file, and `std-adapter/tests/command/refusals.rs`.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
 
-/// `text` with a `?` in place of each character that could break the line, drive a terminal, or let the text read in another
-/// order than it stands.
+/// `text` with a `?` in place of each character that could break the line, drive a terminal, or let the text
+/// read in another order than it stands.
 pub(crate) fn harmless(text: &str) -> String {
     text.chars().map(|c| if is_harmful(c) { '?' } else { c }).collect()
 }
@@ -22,8 +22,8 @@ fn is_harmful(c: char) -> bool {
     c.is_control() || is_separator || is_direction
 }
 
-/// The path `path` as a word for a shell: as it is, in quotes, or with escapes in `$'...'`, which all but the oldest shells know.
-/// No command takes it for an option.
+/// The path `path` as a word for a shell: as it is, in quotes, or with escapes in `$'...'`, which all but the
+/// oldest shells know. No command takes it for an option.
 pub(crate) fn shell_word(path: &OsStr) -> String {
     let bytes = path.as_encoded_bytes();
     let start = if bytes.first() == Some(&b'-') { "./" } else { "" };

@@ -36,9 +36,10 @@ impl Report {
 
     /// Bytes of the content that are on disk.
     ///
-    /// Frames and slots are counted whole, and only the content's last page is not full. If its bytes are in a slot, those in
-    /// frames are exact, and the rest is on disk; if they are in a frame, those in slots are. What was written to the disk tells
-    /// which: every byte at least once, and few twice, since input is only ever added.
+    /// Frames and slots are counted whole, and only the content's last page is not full. If its bytes are
+    /// in a slot, those in frames are exact, and the rest is on disk; if they are in a frame, those in
+    /// slots are. What was written to the disk tells which: every byte at least once, and few twice, since
+    /// input is only ever added.
     fn disk_bytes(&self) -> u64 {
         let len = self.input_len + self.old_len;
         let if_last_in_slot = len.saturating_sub(self.buffer.memory_used);

@@ -41,7 +41,8 @@ impl Soak<'_> {
     ) -> Result<Content, Failure> {
         let mut buffer = self.new_buffer();
         let mut identity = None;
-        // The file is closed again before the input comes: as long as it is open, nobody can replace it on Windows.
+        // The file is closed again before the input comes: as long as it is open, nobody can
+        // replace it on Windows.
         if let (Some(mut old), Some(name)) = (old, name) {
             let mut read = |block: &mut [u8]| counted(self.progress, blocking::read(&mut old.file, block));
             read_all(&mut read, name, &mut buffer, self.dir)?;
@@ -71,8 +72,8 @@ impl Soak<'_> {
         Ok(())
     }
 
-    /// The input of `content` behind what `old` has, which the user calls `name`. For a file that has changed since its
-    /// content was read.
+    /// The input of `content` behind what `old` has, which the user calls `name`. For a file that has changed
+    /// since its content was read.
     pub(crate) fn renew(
         &self,
         content: Content,
@@ -100,7 +101,8 @@ fn counted(progress: &Progress, read: io::Result<usize>) -> io::Result<usize> {
 /// A function that reads some bytes into a block.
 type ReadSome<'a> = dyn FnMut(&mut [u8]) -> io::Result<usize> + 'a;
 
-/// Appends to `buffer`, which spills to `dir` if that is known, all bytes that `read` returns. They come from `name`.
+/// Appends to `buffer`, which spills to `dir` if that is known, all bytes that `read` returns.
+/// They come from `name`.
 fn read_all(
     read: &mut ReadSome<'_>,
     name: &Path,
@@ -122,8 +124,9 @@ fn read_all(
     }
 }
 
-/// Reads until `block` is full or the input ends, since a pipe returns at most 64 KiB at a time. Returns the number of
-/// bytes, and whether the input has ended. It must not be read after its end: a terminal would start over.
+/// Reads until `block` is full or the input ends, since a pipe returns at most 64 KiB at a time.
+/// Returns the number of bytes, and whether the input has ended. It must not be read after its end: a
+/// terminal would start over.
 fn fill(read: &mut ReadSome<'_>, block: &mut [u8]) -> io::Result<(usize, bool)> {
     let mut filled = 0;
     while filled < block.len() {

@@ -2,12 +2,14 @@
 //!
 //! Promises:
 //!
-//! - A standard stream that was closed when the process began is an error, not empty input, and not output that is lost.
+//! - A standard stream that was closed when the process began is an error, not empty input, and not
+//!   output that is lost.
 //! - So is one that is open the wrong way around.
 //!
-//! std opens `/dev/null` in place of a closed standard descriptor before `main` begins, so that no other file gets its number. So
-//! the descriptors are looked at before that, by a function that the loader calls. The mode in which std opens it does not
-//! tell: `<>/dev/null`, Python's `DEVNULL` and `daemon(3)` open it for reading and writing too.
+//! std opens `/dev/null` in place of a closed standard descriptor before `main` begins, so that no other file
+//! gets its number. So the descriptors are looked at before that, by a function that the loader calls. The
+//! mode in which std opens it does not tell: `<>/dev/null`, Python's `DEVNULL` and `daemon(3)` open it for
+//! reading and writing too.
 //!
 //! Held by: `std-adapter/tests/command/streams.rs`.
 

@@ -103,8 +103,8 @@ impl Target {
                     metadata,
                     "connect standard output to it, as by >&3, and leave -o out",
                 )?;
-                // A regular file behind a descriptor is written to, not replaced. It is appended to, since opening it again
-                // starts at its beginning.
+                // A regular file behind a descriptor is written to, not replaced. It is appended to, since
+                // opening it again starts at its beginning.
                 let file = open_descriptor(user_path, append || metadata.is_file())?;
                 return Ok(Target::Descriptor { user_path: user_path.into(), file });
             }
@@ -155,7 +155,8 @@ impl OldContent {
         fs::metadata(path).is_ok_and(|found| Identity::of(&found).inode == self.identity.inode)
     }
 
-    /// Whether the file, which is as `now`, has other content than the `copied` bytes that were read after it was opened.
+    /// Whether the file, which is as `now`, has other content than the `copied` bytes that were read
+    /// after it was opened.
     pub(crate) fn is_changed(&self, now: &Metadata, copied: u64) -> bool {
         // It may have got longer while it was copied.
         let is_copied_growth = now.len() == copied && self.identity.len < copied;

@@ -77,7 +77,8 @@ fn a_block_is_in_use_while_a_slot_has_a_part_of_it() {
     assert_eq!((parts.free_bytes(), parts.warm_bytes()), (0, 0));
 }
 
-/// A longer or equal run of a block that is not in use was taken before one that is, and refused where the disk limit was reached.
+/// A longer or equal run of a block that is not in use was taken before one that is, and refused where the
+/// disk limit was reached.
 #[test]
 fn a_slot_goes_to_blocks_in_use_first() {
     const BODY: u64 = BLOCK / 2;

@@ -21,8 +21,8 @@ fn free(chunks: &Chunks<Heap>, pieces: impl IntoIterator<Item = Piece>) {
     pieces.into_iter().for_each(|piece| unsafe { chunks.free(piece) });
 }
 
-/// In a forked process each lock that was taken for some milliseconds counted as lost, and all memory of chunks with it, though a
-/// thread of that process had it.
+/// In a forked process each lock that was taken for some milliseconds counted as lost, and all memory of
+/// chunks with it, though a thread of that process had it.
 #[test]
 fn a_lock_that_this_process_has_had_is_waited_for() {
     let chunks = chunks();

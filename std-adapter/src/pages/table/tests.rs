@@ -222,8 +222,8 @@ fn a_lent_window_is_out_of_the_table_until_it_is_reopened() {
     assert_eq!(table.window_index(), Some(1));
 }
 
-/// A page that could not be written went back to the map, whose room a reclaiming thread had used for the window meanwhile: so its return
-/// needed memory, and could not be refused any.
+/// A page that could not be written went back to the map, whose room a reclaiming thread had used for the
+/// window meanwhile: so its return needed memory, and could not be refused any.
 #[test]
 fn a_page_that_could_not_leave_returns_as_the_window_if_there_is_none() {
     let frames = frames();
@@ -443,7 +443,8 @@ fn listed(table: &Table) -> usize {
     table.shared.from(0).count()
 }
 
-/// All shared pages were looked at for each page that was to leave: a quarter of a gigabyte of lent bytes took longer than the page.
+/// All shared pages were looked at for each page that was to leave: a quarter of a gigabyte of lent bytes
+/// took longer than the page.
 #[test]
 fn a_few_shared_pages_are_looked_at_for_each_that_leaves_and_all_before_none_is_found() {
     let frames = frames();

@@ -29,7 +29,8 @@ fn a_job_gives_its_subject_back_and_a_task_runs_all() {
     assert_eq!((tasks.borrow().len(), offload.tasks()), (0, 0));
 }
 
-/// A runtime that is shut down drops what it has not begun. The count of tasks would stay, and no job would run again.
+/// A runtime that is shut down drops what it has not begun. The count of tasks would stay, and no
+/// job would run again.
 #[test]
 fn tasks_that_are_dropped_are_replaced_or_reported() {
     let offload = Arc::new(Offload::new());
@@ -99,7 +100,8 @@ fn a_waiter_does_not_wait_for_the_threads_of_another_runtime() {
     assert_eq!(offload.tasks(), 0);
 }
 
-/// It was dropped by the task, outside what contains a panic: the task was counted for ever, and four such held up all jobs.
+/// It was dropped by the task, outside what contains a panic: the task was counted for ever, and four
+/// such held up all jobs.
 #[test]
 fn a_result_that_panics_when_it_is_dropped_leaves_no_task_behind() {
     #[derive(Debug)]
@@ -150,8 +152,8 @@ fn a_panic_gives_the_subject_back_and_a_dropped_waiter_drops_it() {
     assert_eq!((*back, &message[..]), (7, "refused"));
 }
 
-/// A task that was refused woke all waiters, and so the one that had asked for it, which asked again at once, for as long as the task that
-/// ran went on.
+/// A task that was refused woke all waiters, and so the one that had asked for it, which asked again at once,
+/// for as long as the task that ran went on.
 #[test]
 fn a_task_that_is_refused_wakes_nobody_while_another_runs() {
     #[derive(Debug, Default)]

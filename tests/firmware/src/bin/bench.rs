@@ -1,8 +1,8 @@
 //! Instructions for a write and a read, exact and repeatable: the ring against its rivals on a Cortex-M3.
 //!
 //! Under `qemu -icount shift=6` the system timer always counts 1.6 ticks to an instruction. Each queue is
-//! used as its authors would for bytes; lengths are hidden from the optimiser, as they are in a driver. The figure is
-//! the mean of 64 pairs, which go around the ring many times.
+//! used as its authors would for bytes; lengths are hidden from the optimiser, as they are in a driver. The
+//! figure is the mean of 64 pairs, which go around the ring many times.
 #![no_std]
 #![no_main]
 
@@ -18,7 +18,8 @@ const CAPACITY: usize = 1024;
 const SIZES: [usize; 4] = [1, 16, 64, 256];
 const PAIRS: u32 = 64;
 
-/// Instructions of one call of `work`, on average; `work` is called in a loop that is measured too, for all alike.
+/// Instructions of one call of `work`, on average; `work` is called in a loop that is measured too, for all
+/// alike.
 fn measure(timer: &mut SYST, mut work: impl FnMut()) -> u32 {
     work();
     timer.set_reload(0x00ff_ffff);
@@ -30,7 +31,8 @@ fn measure(timer: &mut SYST, mut work: impl FnMut()) -> u32 {
     }
     let after = SYST::get_current();
     timer.disable_counter();
-    // The counter of 24 bits counts down, 1.6 ticks to an instruction; it may not have left zero before `before`.
+    // The counter of 24 bits counts down, 1.6 ticks to an instruction; it may not have left
+    // zero before `before`.
     (before.wrapping_sub(after) & 0x00ff_ffff) * 10 / 16 / PAIRS
 }
 

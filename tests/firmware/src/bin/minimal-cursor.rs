@@ -1,4 +1,5 @@
-//! The smallest program with the cursor and all of the ring that needs no feature. Shows that it links no panic.
+//! The smallest program with the cursor and all of the ring that needs no feature. Shows that it links no
+//! panic.
 #![no_std]
 #![no_main]
 

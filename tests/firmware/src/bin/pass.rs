@@ -1,7 +1,8 @@
-//! An interrupt produces, the main loop consumes, and every byte is verified; the cursor keeps a transcript of it.
+//! An interrupt produces, the main loop consumes, and every byte is verified; the cursor keeps a transcript
+//! of it.
 //!
-//! The system timer interrupts every few hundred instructions, at any point of the main loop, a read included. The
-//! stream comes from a generator, so that a byte lost, doubled or swapped is noticed at once.
+//! The system timer interrupts every few hundred instructions, at any point of the main loop, a read
+//! included. The stream comes from a generator, so that a byte lost, doubled or swapped is noticed at once.
 #![no_std]
 #![no_main]
 
@@ -139,7 +140,8 @@ fn run() -> bool {
             received += 1;
         }
         check!(transcript.write(&buf[..count]) == Ok(count) || count == 0, "the transcript is full");
-        // In turn for long enough to overrun, and not at all: some records are read as they come, others are lost.
+        // In turn for long enough to overrun, and not at all: some records are read as they
+        // come, others are lost.
         check!(received / 512 % 2 == 0 || log.pop().is_some(), "the log lied");
     }
     let high_water = consumer.high_water();
@@ -179,7 +181,8 @@ impl Log {
         Some(true)
     }
 
-    /// Reads the rest, without interrupts: every tick was read or lost, some of both, and more than fit at once were read.
+    /// Reads the rest, without interrupts: every tick was read or lost, some of both, and more than
+    /// fit at once were read.
     fn ends_right(&mut self) -> bool {
         cortex_m::interrupt::disable();
         while self.pop() == Some(true) {}

@@ -1,7 +1,7 @@
 //! One client that downloads and uploads a large file: alone, and beside a crowd.
 //!
-//! The crowd is [`SLOW`] clients that read their downloads slowly, one that uploads slowly, one that vanishes in the middle of an upload
-//! over and over, and one whose upload is over the limit.
+//! The crowd is [`SLOW`] clients that read their downloads slowly, one that uploads slowly, one that vanishes
+//! in the middle of an upload over and over, and one whose upload is over the limit.
 
 use crate::load::{content, upload};
 use crate::process::Server;

@@ -8,8 +8,9 @@
 //! | `--crowd` | one client beside 500 that read their downloads slowly, and three that behave badly, against the same client alone |
 //! | `--check` | the sizes of the targets, 1,000 uploads and 64 MiB of memory; what misses a target is an error |
 //!
-//! Each server has one memory limit for all uploads, or as much for each of them as that makes. Contenders take turns, each in a
-//! fresh directory. Every sum that a server answers is checked. A line on standard error tells of each run.
+//! Each server has one memory limit for all uploads, or as much for each of them as that makes. Contenders
+//! take turns, each in a fresh directory. Every sum that a server answers is checked. A line on standard
+//! error tells of each run.
 //!
 //! `cargo bench -p overspill-servers --bench uploads -- --help` lists what can be changed.
 
@@ -57,7 +58,8 @@ struct Args {
     /// Turns that count, after one that does not
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Threads of a server's runtime, or several of them to be measured one after another; 0 is a runtime on one thread
+    /// Threads of a server's runtime, or several of them to be measured one after another; 0 is a
+    /// runtime on one thread
     #[arg(long, value_delimiter = ',', default_value = "0,2")]
     workers: Vec<usize>,
     /// Where fresh directories are made

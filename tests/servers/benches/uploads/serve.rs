@@ -1,5 +1,6 @@
-//! The servers, each in a process of its own: it says where it listens, serves until its standard input ends, and says how much
-//! memory it had resident, in KiB, what it had of the processors' time, in ms, and how late a ticker of 1 ms was, in µs: 99.9 % of its ticks, and the latest.
+//! The servers, each in a process of its own: it says where it listens, serves until its standard input ends,
+//! and says how much memory it had resident, in KiB, what it had of the processors' time, in ms, and how late
+//! a ticker of 1 ms was, in µs: 99.9 % of its ticks, and the latest.
 
 use crate::Args;
 use crate::sum::{self, Xxh3};

@@ -26,8 +26,8 @@ fn stream(pool: &SpillPool) -> [Duration; 2] {
     [write, read]
 }
 
-/// Each run makes its pool and the idle buffers anew, so that those that hold bytes have them in memory when the
-/// stream begins.
+/// Each run makes its pool and the idle buffers anew, so that those that hold bytes have them in memory
+/// when the stream begins.
 fn stream_beside(count: usize, len: usize) -> [Duration; 2] {
     let pool = pool(16 * MIB);
     let mut idle = buffers(&pool, count);

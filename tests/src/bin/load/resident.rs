@@ -1,4 +1,5 @@
-//! What the process has resident: beside the limit, after a trim, in the long run, for buffers that hold nothing.
+//! What the process has resident: beside the limit, after a trim, in the long run, for buffers that hold
+//! nothing.
 
 use crate::content::{buffers, piece, pool};
 use crate::{KIB, MIB, at_most, peak_mib, resident_mib};

@@ -1,4 +1,5 @@
-//! Each program of `examples/`, over a pool with far less memory than it makes, and what it made verified by another program.
+//! Each program of `examples/`, over a pool with far less memory than it makes, and what it made
+//! verified by another program.
 
 #[expect(dead_code, reason = "its main is for those who run it")]
 #[path = "../../examples/compound.rs"]
@@ -42,8 +43,8 @@ fn saved(made: Frozen, pool: &SpillPool, path: &Path) {
     assert_eq!((stats.buffers, stats.memory_used, stats.memory_lent, stats.disk_used), (0, 0, 0, 0));
 }
 
-/// Runs a script that exits with an error if it finds one. Skipped, and said so, if there is no Python with `modules`;
-/// `.ci/users` has them.
+/// Runs a script that exits with an error if it finds one. Skipped, and said so, if there is no Python with
+/// `modules`; `.ci/users` has them.
 fn verify(modules: &str, script: &str, args: &[&Path]) {
     let found =
         Command::new("python3").args(["-c", &format!("import {modules}")]).stderr(Stdio::null()).status();
