@@ -13,8 +13,9 @@
 //!
 //! Promises:
 //!
-//! - Taking and putting cost the place's thread no atomic read-modify-write, and wait for no other thread:
-//!   while one looks, there is nothing to take, and nothing can be put.
+//! - Taking and putting cost the place's thread no atomic read-modify-write. Taking waits for no thread but one
+//!   that looks at what is there, or takes it out; putting waits for none, and while one looks, nothing can be
+//!   put.
 //!
 //! Held by: `std-adapter/src/models/places.rs` (loom) with `.ci/weaken-pool`.
 
@@ -69,14 +70,25 @@ impl<T> ThreadPlace<T> {
         self.owner.peer()
     }
 
-    /// Takes out what was put last, if that was with this `key`, and is still there. Nothing while
-    /// another thread looks.
+    /// Takes out what was put last, if that was with this `key`, and is still there.
     #[inline]
     pub(crate) fn take(&mut self, key: usize) -> Option<T> {
         if self.owner.unlocked().load(Ordering::Relaxed) != key {
             return None;
         }
-        self.owner.try_enter()?.visit(take)
+        if let Some(inside) = self.owner.try_enter() {
+            return inside.visit(take);
+        }
+        self.take_after_another(key)
+    }
+
+    /// The same, after a thread that looks. That one has passed the place over if this one was in its way: then
+    /// nobody else takes out what is there.
+    #[cold]
+    fn take_after_another(&mut self, key: usize) -> Option<T> {
+        self.owner.check().ok()?;
+        let is_still = |noted: &AtomicUsize| noted.load(Ordering::Relaxed) == key;
+        self.owner.with_both(|place, noted| if is_still(noted) { take(place, noted) } else { None })
     }
 
     /// Makes the place empty, and returns what was there. Waits for a thread that looks.
