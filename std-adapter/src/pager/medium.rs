@@ -130,6 +130,18 @@ impl Pager {
         span: Span,
         want: usize,
     ) -> Result<(Pinned, Access), SpillError> {
+        self.access_by(offset, span, want, Table::touch)
+    }
+
+    /// The same, with the heat that `heat` says.
+    #[inline]
+    pub(crate) fn access_by(
+        &mut self,
+        offset: u64,
+        span: Span,
+        want: usize,
+        heat: impl FnOnce(&mut Table, u64) -> u8,
+    ) -> Result<(Pinned, Access), SpillError> {
         self.forget_under_window(Some(span.index));
         // A call at the beginning is probably the first of a pass.
         let continues = offset == self.last_end || offset == 0;
@@ -137,7 +149,7 @@ impl Pager {
         let (location, heat, is_next_page) = self.table(|table| {
             let is_next_page =
                 span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
-            (table.pin(span.index), table.touch(span.index), is_next_page)
+            (table.pin(span.index), heat(table, span.index), is_next_page)
         });
         let page = match Pinned::new(location) {
             Some(page) => page,

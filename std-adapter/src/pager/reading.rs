@@ -39,7 +39,10 @@ impl Pager {
                 }
                 Err(error) if done == 0 => return Err(error),
                 // Return the bytes read so far. The next call fails with the error, if it still occurs.
-                Err(_) => break,
+                Err(_) => {
+                    self.last_end = offset + done as u64; // the part that has failed was noted
+                    break;
+                }
             }
         }
         Ok(done)

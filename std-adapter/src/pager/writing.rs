@@ -60,7 +60,10 @@ impl Pager {
             match self.write_some(offset + taken as u64, &data[taken..], data.len()) {
                 Ok(n) => taken += n,
                 Err(error) if taken == 0 => return Err(error),
-                Err(_) => break,
+                Err(_) => {
+                    self.last_end = offset + taken as u64; // the part that has failed was noted
+                    break;
+                }
             }
             self.last_end = offset + taken as u64;
             self.len = self.len.max(self.last_end);

@@ -173,6 +173,13 @@ impl PageMap {
         })
     }
 
+    /// The heat of page `index`, which stays as it is; 0 if it has no entry.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn heat(&self, index: u64) -> u8 {
+        let entry = self.leaves.as_ref().and_then(|leaves| leaves.leaf(index)?.get(offset_in_leaf(index)));
+        entry.map_or(0, |entry| entry.heat)
+    }
+
     /// Counts an access to page `index` as [`touch`](PageMap::touch) does, and returns the page, if it is
     /// resident and `is_sought`, or spilled and with the end of its content and its heat `may_go_past`.
     /// `None`, and nothing has changed, also when it is time to halve all heat.
