@@ -4,7 +4,7 @@
 
 use crate::disk::quota::Ticket;
 use crate::pager::waiting::Blockage;
-use crate::polled::runtime::{Runtime, Timer};
+use crate::polled::runtime::{Runtime, Timer, is_over};
 use std::task::{Context, Poll};
 
 /// A call that a job has found no room for, where the policy is to wait.
@@ -32,8 +32,7 @@ impl Blocked {
         }
         let Some(deadline) = self.blockage.deadline() else { return Poll::Pending };
         self.timer = runtime.timer(deadline);
-        let is_over = self.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(context).is_ready());
-        if is_over { Poll::Ready(false) } else { Poll::Pending }
+        if is_over(self.timer.as_mut(), context) { Poll::Ready(false) } else { Poll::Pending }
     }
 
     pub(crate) fn into_blockage(self) -> Blockage {

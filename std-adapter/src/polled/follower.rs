@@ -14,7 +14,7 @@ use crate::error::SpillError;
 use crate::polled::held::Pooled;
 use crate::polled::read_ahead::Source;
 use crate::polled::reader::View;
-use crate::polled::runtime::{Runtime, Timer};
+use crate::polled::runtime::{Runtime, Timer, is_over};
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::io;
@@ -66,8 +66,7 @@ impl SpoolReader {
         };
         let Some(deadline) = waiting.began.checked_add(timeout) else { return Poll::Pending };
         waiting.timer = runtime.timer(deadline); // this runtime may be another than that of the last poll
-        let is_over = waiting.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(context).is_ready());
-        if !is_over {
+        if !is_over(waiting.timer.as_mut(), context) {
             return Poll::Pending;
         }
         Poll::Ready(Err(SpillError::NothingWritten { waited: waiting.began.elapsed() }.into()))

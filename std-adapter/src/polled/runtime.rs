@@ -3,6 +3,7 @@
 //! Held by: the layers in `tests/tests/tidy.rs`, which keep runtimes out of what is below their faces.
 
 use crate::error::SpillError;
+use crate::foreign::contained;
 use crate::pool::offload::{Drain, NotRun, Pending};
 use std::fmt::Debug;
 use std::io;
@@ -24,6 +25,12 @@ pub(crate) trait Runtime {
 
 /// A future that is ready at some time.
 pub(crate) type Timer = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+/// Whether the time of `timer` has come; also if there is no timer, or its runtime was shut down, which it says
+/// by a panic. Otherwise the waker of `context` is called then.
+pub(crate) fn is_over(timer: Option<&mut Timer>, context: &mut Context<'_>) -> bool {
+    timer.is_none_or(|timer| contained(|| timer.as_mut().poll(context).is_ready()).unwrap_or(true))
+}
 
 /// Polls a job, whose tasks run in `runtime`: see [`Pending::poll`]. An error if the job was running when
 /// this process was forked: it never ends here.

@@ -132,3 +132,22 @@ fn a_seek_needs_no_runtime_whatever_a_dropped_cut_needed() {
     assert_eq!((moved.unwrap(), buffer.position()), (0, 0));
     drop(release);
 }
+
+/// A timer says by a panic that its runtime was shut down, and so did the read that had made it.
+#[test]
+fn a_read_with_a_timeout_ends_if_its_runtime_was_shut_down() {
+    let (_writer, mut reader) = pool().spool();
+    reader.set_timeout(Some(LONG));
+    let mut reader = reader.into_async();
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    let handle = runtime.handle().clone();
+    let mut buf = [0; 10];
+    let mut read = pin!(reader.read(&mut buf));
+    let mut context = Context::from_waker(Waker::noop());
+    let _entered = handle.enter();
+    assert!(read.as_mut().poll(&mut context).is_pending());
+    runtime.shutdown_background();
+    let polled = std::iter::repeat_with(|| read.as_mut().poll(&mut context)).find(Poll::is_ready);
+    let Some(Poll::Ready(Err(error))) = polled else { panic!("{polled:?}") };
+    assert!(matches!(SpillError::of(&error), Some(SpillError::NothingWritten { .. })), "{error}");
+}
