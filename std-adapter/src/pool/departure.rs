@@ -132,6 +132,13 @@ impl Departure {
             None => outgoing.for_each(|page| self.pool.return_page(page, &mut frames)),
         }
         frames.into_iter().for_each(|frame| self.pool.frames.recycle(frame));
+        // So that they can be reclaimed: their owner may be silent for long.
+        let returned = donor.returned.take();
+        if !returned.is_empty() {
+            PeerTable::try_with_each(std::iter::once(((), donor.table)), |(), table| {
+                returned.iter().for_each(|&index| table.settle(index));
+            });
+        }
         drop(held_back);
         self.pool.disk.quota().serve_if_waiting();
         self.pool.tell_waiters();
@@ -148,5 +155,33 @@ impl Drop for Departure {
 impl fmt::Debug for Departure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Departure").field("pages", &self.pages.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use crate::api::pool::SpillPool;
+    use crate::pages::page::Location;
+    use std::io::Write;
+
+    const PAGE: usize = 4096;
+
+    /// A page that could not leave stayed in transit until its owner came: no other buffer could have its
+    /// memory, also once there was room on the disk again.
+    #[test]
+    fn a_page_that_cannot_leave_is_resident_again_before_its_owner_comes() {
+        let pool = SpillPool::builder().memory(64 * PAGE).page_size(PAGE).disk(0).build().unwrap();
+        let mut buffer = pool.buffer();
+        buffer.write_all(&[7; 8 * PAGE]).unwrap();
+        let table = buffer.pager.own_table.as_mut().unwrap();
+        let mut departure = Departure::begin(&pool.state, table, None, 2..6).unwrap();
+        departure.run();
+        let found = table.with(|table| (2..6).all(|index| table.locate(index) == Location::Memory));
+        assert!(found);
+        buffer.pager.settle_departed(departure);
+        drop(buffer);
+        pool.check_invariants();
     }
 }
