@@ -87,6 +87,14 @@ impl Wakers {
     }
 }
 
+/// Calls `waker`, if there is one, as [`Wakers::wake_all`] does.
+#[cfg(feature = "tokio")]
+pub(crate) fn wake(waker: Option<Waker>) {
+    let mut wakers = Wakers::default();
+    wakers.add(waker);
+    wakers.wake_all();
+}
+
 /// Calls `call` contained: now, or once this thread holds nothing back any more, and not at all if there is
 /// no memory to note it.
 pub(crate) fn tell(call: impl FnOnce() + 'static) {

@@ -11,6 +11,8 @@
 //! - Pages that come are spilled until they are taken in, and their slots have the same bytes all the while:
 //!   the caller changes nothing that is spilled before that. Pages that go are in transit.
 //! - It is only for speed. What is refused or fails is left to the operation that needs it.
+//! - Frames that no pass has taken in yet have a quarter of the limit at most: nothing takes them back from a
+//!   handle that stands still.
 //! - No page goes while there is memory to spare.
 //!
 //! Held by: `tests/tests/async_buffer/`.
@@ -31,6 +33,10 @@ use crate::sync::Arc;
 use std::fmt;
 use std::ops::Range;
 
+/// The memory limit divided by this may be in frames that come: what one buffer that has all of the memory
+/// lets come.
+const COMING_DIVISOR: u64 = 4;
+
 /// As many pages come at a time, or none.
 const PAGES_MIN: usize = 2;
 
@@ -40,7 +46,15 @@ pub(crate) struct Coming {
     own: Option<Arc<OwnFile>>,
     /// And whether each is read.
     pages: Vec<(Load, bool)>,
+    /// Bytes that the pool has counted for their frames.
+    counted: u64,
     counts: IoCounts,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.pool.coming.subtract(self.counted);
+    }
 }
 
 impl Coming {
@@ -94,20 +108,21 @@ impl Pager {
         } else if clean.len() < most {
             return None;
         }
-        let coming = self.find_coming(first..first.saturating_add(most as u64), clean);
+        let coming = self.find_coming(first..first.saturating_add(most as u64), most, clean);
         self.end_operation();
         coming
     }
 
     /// Those of `pages` that are spilled, up to the first that is not, with frames: those of `clean` pages,
     /// the last of them first, which is still in the processor's cache; and then spare ones.
-    fn find_coming(&mut self, pages: Range<u64>, mut clean: Vec<u64>) -> Option<Coming> {
-        let mut coming = Coming {
-            pool: Arc::clone(&self.pool),
-            own: self.own().cloned(),
-            pages: Vec::new(),
-            counts: IoCounts::default(),
-        };
+    fn find_coming(&mut self, pages: Range<u64>, most: usize, mut clean: Vec<u64>) -> Option<Coming> {
+        let pool = Arc::clone(&self.pool);
+        let counted = (most * pool.page_size) as u64;
+        if !pool.coming.add(counted, pool.frames.budget().limit() / COMING_DIVISOR) {
+            return None;
+        }
+        let (own, counts) = (self.own().cloned(), IoCounts::default());
+        let mut coming = Coming { pool, own, pages: Vec::new(), counted, counts };
         for index in pages {
             let Location::Spilled { slot, end } = self.table(|table| table.locate(index)) else { break };
             if coming.pages.try_reserve(1).is_err() || !self.table(|table| table.reserve_for_load(index)) {
@@ -155,6 +170,13 @@ impl Pager {
         departure
     }
 
+    /// Whether the page of `position` is in transit.
+    pub(crate) fn is_in_transit(&mut self, position: u64) -> bool {
+        let index = self.span(position, 0).index;
+        let may_look = self.own_table.is_some() && self.check().is_ok();
+        may_look && self.table(|table| table.transit(index).is_some())
+    }
+
     /// Takes back pages that have left, or could not: as spilled, or in memory.
     pub(crate) fn settle_departed(&mut self, departed: Departure) {
         if self.check().is_err() {
@@ -169,14 +191,15 @@ impl Pager {
 
     /// Takes pages in that have come, and gives the frames of the others back. They are loaded again by what
     /// needs them, which then gets the error.
-    pub(crate) fn take_in(&mut self, coming: Coming) {
+    pub(crate) fn take_in(&mut self, mut coming: Coming) {
         if self.check().is_err() {
             return std::mem::forget(coming); // in a forked process: its frames are lost
         }
         if coming.counts != IoCounts::default() {
             self.count_io(IoPath::Paged, coming.counts);
         }
-        coming.pages.into_iter().for_each(|(load, is_read)| self.end_load(load, is_read));
+        let pages = std::mem::take(&mut coming.pages);
+        pages.into_iter().for_each(|(load, is_read)| self.end_load(load, is_read));
         self.end_operation();
     }
 }
@@ -185,5 +208,46 @@ impl Pager {
 impl fmt::Debug for Coming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Coming").field("pages", &self.pages.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use crate::api::pool::SpillPool;
+    use std::io::{Read, Seek, Write};
+
+    const PAGE: usize = 4096;
+
+    /// What had come for handles that stood still was in no page and on no list: nothing took it back, and a
+    /// few such handles had all memory of a pool.
+    #[test]
+    fn what_comes_and_is_not_taken_in_has_a_quarter_of_the_limit_at_most() {
+        let pool = SpillPool::builder().memory(64 * PAGE).page_size(PAGE).build().unwrap();
+        let mut buffers: Vec<_> = (0..4).map(|_| pool.buffer()).collect();
+        for buffer in &mut buffers {
+            buffer.write_all(&[7; 40 * PAGE]).unwrap();
+            buffer.spill().unwrap();
+            buffer.rewind().unwrap();
+            buffer.read_exact(&mut [0; PAGE]).unwrap();
+        }
+        let mut come = Vec::new();
+        for (number, buffer) in buffers.iter_mut().enumerate() {
+            for coming in std::iter::repeat_with(|| buffer.pager.let_come(0, 1)).take(2).flatten() {
+                come.push((number, coming));
+            }
+        }
+        let pages: usize = come.iter().map(|(_, coming)| coming.pages.len()).sum();
+        assert_eq!((pages, pool.state.coming.get()), (16, 16 * PAGE as u64));
+        for (number, mut coming) in come {
+            coming.run();
+            buffers[number].pager.take_in(coming);
+        }
+        assert_eq!(pool.state.coming.get(), 0);
+        let mut content = Vec::new();
+        buffers[0].rewind().unwrap();
+        buffers[0].read_to_end(&mut content).unwrap();
+        assert!(content == [7; 40 * PAGE]);
+        pool.check_invariants();
     }
 }

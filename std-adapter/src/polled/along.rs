@@ -15,7 +15,7 @@
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::api::buffer::SpillBuffer;
-use crate::foreign::{contained, hold_back};
+use crate::foreign::{hold_back, wake};
 use crate::pager::along::Coming;
 use crate::polled::runtime::Runtime;
 use crate::pool::departure::Departure;
@@ -125,9 +125,7 @@ impl Along {
         while let Some((moving, waker)) = self.jobs[0].as_mut().and_then(|(_, job)| job.take_if_done()) {
             moving.give_to(buffer);
             self.follow(runtime);
-            if let Some(waker) = waker {
-                let _ = contained(|| waker.wake()); // of another task, which waits for what is here now
-            }
+            wake(waker); // another task waits for what is here now
         }
         let is_other = self.jobs[0].as_ref().is_some_and(|(other, _)| *other != pass);
         if is_other || self.jobs[1].is_some() {
@@ -165,8 +163,26 @@ impl Along {
         }
     }
 
-    /// Waits until the first job under way has ended. Ready with false if there is none.
+    /// Waits until the first job under way has ended. Ready with false if there is none. A page that is to
+    /// leave, and has not begun to, does not, if that is the page of `position`: it is still in memory.
     pub(crate) fn poll_first(
+        &mut self,
+        buffer: &mut SpillBuffer,
+        context: &Context<'_>,
+        runtime: &impl Runtime,
+        position: u64,
+    ) -> Poll<bool> {
+        if self.is_moving() && buffer.pager.is_in_transit(position) {
+            let count = self.jobs.iter().flatten().count();
+            self.take_back(buffer, Some(Pass::Reading));
+            if self.jobs.iter().flatten().count() < count {
+                return Poll::Ready(true);
+            }
+        }
+        self.poll_first_in_line(buffer, context, runtime)
+    }
+
+    fn poll_first_in_line(
         &mut self,
         buffer: &mut SpillBuffer,
         context: &Context<'_>,
@@ -201,7 +217,7 @@ impl Along {
     ) -> Poll<()> {
         self.take_back(buffer, but);
         while self.jobs.iter().flatten().any(|(pass, _)| Some(*pass) != but) {
-            ready!(self.poll_first(buffer, context, runtime));
+            ready!(self.poll_first_in_line(buffer, context, runtime));
         }
         Poll::Ready(())
     }
@@ -217,8 +233,9 @@ impl Along {
         for job in self.jobs.iter_mut().rev() {
             let other = job.as_mut().filter(|(pass, _)| Some(*pass) != but);
             if let Some(moving) = other.and_then(|(_, job)| job.take_back()) {
-                *job = None;
+                let waker = job.take().and_then(|(_, mut job)| job.leave().1);
                 moving.give_to(buffer);
+                wake(waker); // another task waits for it, and has to look again
             }
         }
         if self.jobs[0].is_none() {

@@ -55,7 +55,7 @@ impl Piece {
     pub(crate) fn advance(&mut self, len: usize) {
         self.at += len as u64;
         if len == self.bytes.len() {
-            self.bytes = Vec::new();
+            self.forget();
         } else {
             self.bytes.drain(..len);
         }
@@ -64,7 +64,16 @@ impl Piece {
     /// Cuts off what lies at or past `end`.
     pub(crate) fn cut(&mut self, end: u64) {
         let kept = usize::try_from(end.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        self.bytes.truncate(kept);
+        if kept == 0 {
+            self.forget();
+        } else {
+            self.bytes.truncate(kept);
+        }
+    }
+
+    /// Removes all bytes, and their memory.
+    pub(crate) fn forget(&mut self) {
+        self.bytes = Vec::new();
     }
 }
 
@@ -122,5 +131,10 @@ mod tests {
         assert_eq!((beside.from(1005).len(), beside.accepted.at), (BESIDE_MAX - 1000, 1005));
         beside.accepted.advance(BESIDE_MAX - 1000);
         assert_eq!((beside.accepted.bytes.capacity(), beside.accepted.at), (0, 5 + BESIDE_MAX as u64));
+
+        // What was cut off stayed too, and what was read.
+        assert_eq!(beside.accept(5, &[7; 100]).unwrap(), 100);
+        beside.accepted.cut(5);
+        assert_eq!(beside.accepted.bytes.capacity(), 0);
     }
 }

@@ -70,7 +70,7 @@ impl Polled {
     /// Writes what there is room for. `None` if that is nothing.
     fn write_here(&mut self, data: &[u8]) -> Result<Option<usize>, SpillError> {
         let Some(buffer) = &mut self.home else { return Ok(None) };
-        self.beside.read.bytes.clear();
+        self.beside.read.forget();
         let is_ready = self.ready == Some((Kind::Write, self.position));
         if self.beside.accepted.is_empty() {
             if let Some(written) = buffer.pager.write_inline(self.position, data, &mut self.wait) {
@@ -147,7 +147,7 @@ impl Polled {
     /// Waits until the first of the jobs that move pages along has ended. Ready with false if there is none.
     fn poll_first(&mut self, context: &Context<'_>, runtime: &impl Runtime) -> Poll<bool> {
         let Some(buffer) = &mut self.home else { return Poll::Ready(false) };
-        self.along.poll_first(buffer, context, runtime)
+        self.along.poll_first(buffer, context, runtime, self.position)
     }
 
     /// Moves past `n` bytes that were read.
@@ -155,7 +155,7 @@ impl Polled {
         self.position = self.position.saturating_add(n as u64);
         self.ready = None;
         if self.beside.read.from(self.position).is_empty() {
-            self.beside.read.bytes.clear();
+            self.beside.read.forget();
         }
     }
 

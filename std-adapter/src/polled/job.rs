@@ -77,7 +77,7 @@ impl Work {
     fn try_run(&mut self) -> Result<Outcome, SpillError> {
         match self.request {
             Request::Write { offset, len } => {
-                self.beside.read.bytes.clear();
+                self.beside.read.forget();
                 if let Tried::Blocked(refused) = self.settle()? {
                     return Ok(Outcome::Blocked(refused));
                 }
@@ -102,7 +102,7 @@ impl Work {
                 Ok(Outcome::Ready)
             }
             Request::SetLen(len) => {
-                self.beside.read.bytes.clear();
+                self.beside.read.forget();
                 self.beside.accepted.cut(len);
                 self.buffer.set_len(len)?;
                 self.forget_wait();
@@ -118,7 +118,7 @@ impl Work {
                         return refused.map(Outcome::from);
                     }
                 }
-                self.beside.read.bytes.clear();
+                self.beside.read.forget();
                 if let Some(call) = call {
                     call(&mut self.buffer);
                     self.forget_wait();
@@ -139,7 +139,7 @@ impl Work {
     /// Moves what was accepted into the buffer, and what is above a lowered limit out of memory.
     fn settle(&mut self) -> Result<Tried<()>, SpillError> {
         if !self.beside.accepted.is_empty() {
-            self.beside.read.bytes.clear(); // it has what lay below
+            self.beside.read.forget(); // it has what lay below
         }
         while !self.beside.accepted.is_empty() {
             let accepted = std::mem::take(&mut self.beside.accepted);

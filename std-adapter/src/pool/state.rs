@@ -62,6 +62,9 @@ pub(crate) struct PoolState {
         expect(dead_code, reason = "nothing is lent without the feature")
     )]
     pub(crate) lent_limit: Option<u64>,
+    /// Bytes of frames that jobs fill for passes, and of those that no pass has taken in yet.
+    #[cfg(feature = "tokio")]
+    pub(crate) coming: LentBytes,
     /// The directory for temp files, if the caller chose one.
     pub(crate) dir: Option<PathBuf>,
     #[cfg(feature = "tokio")]
@@ -94,6 +97,8 @@ impl PoolState {
             checksums: Checksums::Off,
             lent: Arc::default(),
             lent_limit: None,
+            #[cfg(feature = "tokio")]
+            coming: LentBytes::default(),
             dir,
             #[cfg(feature = "tokio")]
             offload: OnceLock::new(),

@@ -23,6 +23,7 @@ mod runtimes;
 mod servers;
 mod spools;
 mod subject;
+mod turning;
 mod turns;
 
 use overspill::Checksums;
