@@ -235,7 +235,7 @@ pub enum SpillError {
         end: u64,
     },
 
-    /// The file that was to become the content could not be made, written or named. Kind: that of the source.
+    /// The file that the content was to become could not be made, written or named. Kind: that of the source.
     #[non_exhaustive]
     Target {
         /// The file, or the directory in which it was being made.

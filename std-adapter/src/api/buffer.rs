@@ -32,14 +32,15 @@ pub(crate) const MEMORY_LIMIT_DEFAULT: usize = 8 << 20;
 ///
 /// - The memory of its pages is charged to the memory limit, to the byte, before it is allocated.
 /// - Crossing the limit moves nothing: what is in RAM stays there, and further pages go to the file.
-/// - Beyond the limit, memory is a write-back cache: small operations stay as fast as before.
+/// - Beyond the limit, memory is a write-back cache: small operations in order, or within the pages in use,
+///   stay at memory speed. A small one elsewhere is one system call.
 /// - A failed call loses nothing that was accepted before, and the buffer stays usable.
 /// - Nothing is left on the disk when the process ends, however it ends.
 ///
 /// It does not promise:
 ///
 /// - Durability: `flush` and dropping sync nothing. [`persist`](SpillBuffer::persist) does.
-/// - Blocks on the disk that are free at once: see below.
+/// - That dropping frees the disk's blocks at once: see [below](#cost-of-dropping).
 /// - Full counts: `write` may take less than all of its data when the disk fills, as a file's does.
 ///   `write_all` continues.
 ///

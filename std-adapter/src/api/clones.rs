@@ -13,10 +13,10 @@ impl SpillBuffer {
     /// [`File::try_clone`](std::fs::File::try_clone) does something else: its two files share one content and
     /// one position.
     ///
-    /// No byte is copied, neither in memory nor on the disk: both share the pages there are. A page that
-    /// either writes to is copied for the writer alone, charged as any other, unless the write covers all of
-    /// it. So is a page that small reads pass over, for as long as there is memory to spare. Shared pages are
-    /// the pool's, which counts them as one more buffer: they leave memory as any others do, and
+    /// No byte is copied, neither in memory nor on the disk: both share the pages there are. A write to a
+    /// shared page first copies it for the writer, unless it covers the whole page. While memory is spare,
+    /// small sequential reads copy pages too. A copy is charged as any other page. Shared pages are the
+    /// pool's, which counts them as one more buffer: they leave memory as any others do, and
     /// [`stats`](SpillBuffer::stats) and [`is_spilled`](SpillBuffer::is_spilled) of the two do not count
     /// them. They are freed with the last that sees them.
     ///

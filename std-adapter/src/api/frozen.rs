@@ -142,7 +142,8 @@ impl Frozen {
     }
 
     /// Reads from `offset` into `buf`, and returns the number of bytes: all that `buf` holds, or as many as
-    /// there are before the end; 0 at the end or past it.
+    /// there are before the end; 0 at the end or past it. It reads less only if a page behind the first bytes
+    /// cannot be read, which the next call tries again. [`SpillBuffer::read_at`] may always read less.
     ///
     /// Threads may call this at once through one handle. Reads that follow each other are best made by a
     /// [`reader`](Frozen::reader), which takes no lock for most of them.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use std::io;
 
 impl Frozen {
-    /// The `len` bytes at `offset`, or as many as there are before the end.
+    /// The `len` bytes at `offset`, or as many as there are before the end. `offset` is the first argument
+    /// here, and the last one of [`read_at`](Frozen::read_at).
     ///
     /// If they lie in one page, and this is in memory or can be brought there, they are lent where they are:
     /// nothing is copied. The page stays charged to the pool until the last clone is dropped, on whatever

@@ -64,8 +64,9 @@ impl SpillBuffer {
         SpillBuffer::try_from_owned(owner, pinned)
     }
 
-    /// Writes `bytes` at the position, as [`write_all`](Write::write_all) does, but keeps the memory that it
-    /// is given instead of copying it, where that is cheaper. Behind the feature `bytes`.
+    /// Writes `bytes` at the position, and overwrites what is there, as [`write_all`](Write::write_all) does:
+    /// it appends only at the end. It keeps the memory that it is given instead of copying it, where that is
+    /// cheaper. Behind the feature `bytes`.
     ///
     /// Kept are whole pages, from the first one that begins in `bytes`: pages have 64 KiB, unless the memory
     /// limit is small or [`PoolBuilder::page_size`](crate::PoolBuilder::page_size) says otherwise. What lies

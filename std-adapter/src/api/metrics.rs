@@ -36,8 +36,8 @@ impl SpillPool {
     /// | `overspill_store_read_bytes_total`, `overspill_store_written_bytes_total` | bytes; the same label |
     /// | `overspill_store_nanoseconds_total` | time in the store; the same label |
     /// | `overspill_refused_total` | requests; label `cause`: `disk_limit`, `store_full` |
-    /// | `overspill_waits_total`, `overspill_waits_timed_out_total` | blocking waits; those that timed out |
-    /// | `overspill_wait_nanoseconds_total` | time blocked |
+    /// | `overspill_waits_total`, `overspill_waits_timed_out_total` | calls that waited, blocking or async; those that timed out |
+    /// | `overspill_wait_nanoseconds_total` | time waited, summed over calls |
     pub fn record_metrics(&self) {
         let pool = self.name().to_owned();
         let stats = self.stats();

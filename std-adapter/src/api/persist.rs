@@ -32,7 +32,7 @@ impl SpillBuffer {
     /// buffer's position.
     ///
     /// Holes stay holes. The file is not synced. On Linux and Android the kernel copies what is spilled,
-    /// unless it has [checksums](crate::Checksums).
+    /// unless it has [checksums](crate::Checksums). The call takes 64 KiB of stack.
     ///
     /// # Windows
     /// The file has a name for as long as it is open, and no other process can open it. Holes
@@ -67,7 +67,8 @@ impl SpillBuffer {
     /// The call takes as long as the disk needs to write and sync what is not there yet, and cannot be
     /// interrupted. What bounds it is the length of the content: see
     /// [`BufferBuilder::disk`](crate::BufferBuilder::disk). A buffer that spills [beside its
-    /// file](SpillPool::buffer_for) has only what is in memory left to write.
+    /// file](SpillPool::buffer_for) has only what is in memory left to write. The call takes 64
+    /// KiB of stack.
     ///
     /// Where the platform can make unnamed files (Linux, on most file systems), the new file has no name
     /// until it is complete, and a killed process leaves nothing, unless in the microseconds in which an
@@ -227,8 +228,13 @@ impl SpillPool {
 /// The content could not become a file. Holds the buffer, with all its bytes and its position. No name has
 /// changed, and the buffer works on.
 ///
-/// It does not turn into an [`io::Error`] by `?`, since that would drop the buffer silently.
-/// Take the buffer, or drop it with [`into_error`](PersistError::into_error).
+/// # The question mark
+///
+/// By `?` this error does not turn into an [`io::Error`], and neither does `AsyncPersistError`: the buffer
+/// would be dropped, and a failed save is often tried again elsewhere.
+/// [`into_buffer`](PersistError::into_buffer) keeps the content, and [`into_error`](PersistError::into_error)
+/// drops it. `IntoInnerError` and `FinishError`, of the async forms, do turn into an `io::Error`, as
+/// [std's](io::IntoInnerError) does, and drop the content.
 ///
 /// By `?` it does turn into a `Box<dyn Error>`, and into the errors of anyhow and others that take any error.
 /// These keep the buffer, and the memory and disk that it uses, until they are dropped: an error that is kept

@@ -100,7 +100,8 @@ impl PoolBuilder {
     /// Sets the memory limit as a fraction, between 0 and 1, of the memory that the process may use.
     ///
     /// That is the lowest limit of its control groups (version 2 or 1), or the machine's memory if that is
-    /// less, as it is when the pool is built. Where the system reports neither, the limit is 64 MiB.
+    /// less, as it is when the pool is built. They are found on Linux only: elsewhere, and where Linux
+    /// reports neither, the limit is 64 MiB, whatever the fraction.
     ///
     /// A container's limit covers the page cache of the temp file too, but the kernel drops that when memory
     /// is short. A quarter is a fair share for a program that does other things as well.

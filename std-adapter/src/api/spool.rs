@@ -133,9 +133,9 @@ impl SpoolWriter {
         self.len() == 0
     }
 
-    /// A further reader. It stands at 0, or at the first byte that is still kept, if all readers there were
-    /// have [read once](SpoolReader::once) and have passed it. What lies behind that is kept for it, until it
-    /// reads once itself.
+    /// A further reader. It starts at 0, or, if earlier [`once`](SpoolReader::once) readers have freed a
+    /// beginning, at the first byte left. From there on everything is kept for it, until it reads `once`
+    /// itself.
     ///
     /// ```
     /// use overspill::SpillPool;

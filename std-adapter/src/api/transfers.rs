@@ -25,6 +25,10 @@ impl SpillBuffer {
     /// May read less than `buf` holds before the end of the content; call again for the rest, or
     /// [`read_exact_at`](SpillBuffer::read_exact_at).
     ///
+    /// It takes `&mut self`, since a read may move pages. [`freeze`](SpillBuffer::freeze) makes content that
+    /// is read through `&self`: [`Frozen::read_at`](crate::Frozen::read_at) fills `buf`, unless the content
+    /// ends or a page cannot be read.
+    ///
     /// ```
     /// use overspill::SpillBuffer;
     ///
@@ -133,14 +137,14 @@ impl SpillBuffer {
         copy_buffered(self, target)
     }
 
-    /// Writes at the buffer's position what `file` has from its own position to its end, and moves both
-    /// positions behind it. Returns the number of bytes. What the buffer has there is overwritten, and a gap
-    /// before it becomes zeros, as in a write.
+    /// Writes the rest of `file`, from its position to its end, at the buffer's position, and overwrites what
+    /// is there: it appends only at the end. Moves both positions behind it, and returns the number of bytes.
+    /// A gap before it becomes zeros, as in a write.
     ///
     /// What has room in memory is read straight into it. What has none is copied to the temp file by the
     /// kernel, on Linux and Android; on other platforms, where the kernel refuses, and with
     /// [`Checksums`](crate::Checksums), it is read and written 64 KiB at a time. [`std::io::copy`] moves the
-    /// same bytes 8 KiB at a time, and copies each once more.
+    /// same bytes 8 KiB at a time, and copies each once more. This call takes 64 KiB of stack.
     ///
     /// ```
     /// use overspill::SpillBuffer;

@@ -38,7 +38,7 @@ pub(crate) struct Counters {
     /// Requests refused, by cause: this one and the next.
     refused_disk_limit: Count,
     refused_store_full: Count,
-    /// Calls that blocked and are done, those of them that failed, and their time together.
+    /// Calls that waited, blocking or async, and are done; those of them that failed; their time together.
     waits: Count,
     waits_timed_out: Count,
     wait_nanos: Count,
@@ -151,7 +151,7 @@ impl Counters {
         self.refused_store_full.add(1);
     }
 
-    /// Counts a call that blocked for `time`; `timed_out` if it failed after that.
+    /// Counts a call that waited for `time`; `timed_out` if it failed after that.
     pub(crate) fn count_wait(&self, time: Duration, timed_out: bool) {
         self.waits.add(1);
         self.waits_timed_out.add(u64::from(timed_out));

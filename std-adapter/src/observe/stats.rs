@@ -197,9 +197,9 @@ pub struct PoolStats {
     pub waits: u64,
     /// The part of `waits` that found no room, and failed.
     pub waits_timed_out: u64,
-    /// The time that all of `waits` blocked, summed over threads.
+    /// The time that `waits` have waited, summed over calls.
     pub wait_time: Duration,
-    /// Buffers in the queue for disk room now, whether their threads are blocked or not.
+    /// Buffers in the queue for disk room now, for blocking calls and for async ones.
     pub waiters: u64,
 }
 

@@ -32,9 +32,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 ///   tasks of each pool, whatever the number of buffers, a megabyte at a time where bytes follow each other.
 /// - `Ready(Ok(n))` of a write means held: the bytes are in memory or in the store, and are read back from
 ///   now on. So `flush` and `shutdown` have nothing to do.
-/// - An error goes to the call that met it; if its future was dropped, to the next call of its kind. What was
-///   accepted beside the pages, as [below](#memory), may fail at a later write,
-///   [`run`](AsyncSpillBuffer::run) or [`into_inner`](AsyncSpillBuffer::into_inner), and is kept.
+/// - An error goes to the call that met it; if that call's future was dropped, to the next of its kind. What
+///   is in the [staging buffer](#memory) may fail at a later write, [`run`](AsyncSpillBuffer::run) or
+///   [`into_inner`](AsyncSpillBuffer::into_inner), and is kept.
 ///
 /// # Cancel safety
 /// Each operation waits for what it needs in memory, and never carries bytes of its caller: one that is
@@ -67,12 +67,12 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 /// if it is dropped within one and has more than 2 MiB.
 ///
 /// # Memory
-/// Beside the pages, which are charged to the pool, a buffer whose pages get no frame, because the
-/// memory limit is too low or all of it is in use, moves its bytes through up to 16 KiB each for
-/// writing and reading, which are not charged. The bytes of the last write stay there until the next
-/// operation. A server that keeps many such buffers for long, as of uploads that may be resumed, calls
-/// [`run(|_| ())`](AsyncSpillBuffer::run) before it puts one aside: that moves them into the buffer,
-/// and frees their memory.
+/// The pages are charged to the pool. Where they get no frame, because the memory limit is too low or all
+/// of it is in use, writes go through a **staging buffer** of up to 16 KiB, and reads through another.
+/// Neither is charged. The bytes of the last write stay there until the next operation. A server that keeps
+/// many such buffers for long, as of uploads that may be resumed, calls
+/// [`run(|_| ())`](AsyncSpillBuffer::run) before it puts one aside: that moves them into the pages, and frees
+/// their memory.
 ///
 /// ```
 /// use overspill::SpillPool;
@@ -166,8 +166,8 @@ impl AsyncSpillBuffer {
     /// tasks for as long as it runs.
     ///
     /// # Errors
-    /// If no runtime can run it, if what was accepted beside the pages finds no room, or if `f` panics. Those
-    /// of `f` are in its result.
+    /// If no runtime can run it, if what is in the [staging buffer](AsyncSpillBuffer#memory) finds no room,
+    /// or if `f` panics. Those of `f` are in its result.
     ///
     /// # Cancel safety
     /// If the future is dropped before `f` has begun, it never runs. Otherwise it runs to its end, the next
@@ -197,8 +197,8 @@ impl AsyncSpillBuffer {
     /// runtime was shut down, too.
     ///
     /// # Errors
-    /// If what was accepted beside the pages, which only happens if these get no memory, finds no room in the
-    /// store either. The error has the buffer, with all that it holds.
+    /// If what is in the [staging buffer](AsyncSpillBuffer#memory) finds no room in the store either. The
+    /// error has the buffer, with all that it holds.
     ///
     /// # Cancel safety
     /// The future has the buffer, and drops it.
@@ -251,6 +251,9 @@ impl Drop for Running<'_> {
 }
 
 /// A buffer that could not be taken out of its async form, and why.
+///
+/// [By `?`](crate::PersistError#the-question-mark) it turns into an [`io::Error`], which has why. Then the
+/// buffer is dropped, and its content with it. [`into_buffer`](IntoInnerError::into_buffer) keeps it.
 #[derive(Debug, thiserror::Error)]
 pub struct IntoInnerError {
     #[source]

@@ -43,8 +43,8 @@ impl AsyncSpillBuffer {
     ///
     /// # Errors
     /// As those of [`SpillBuffer::persist`](crate::SpillBuffer::persist); if no runtime can do it; and if
-    /// what was accepted beside the pages finds no room. No name has changed then, and the error has the
-    /// buffer, with all that it holds.
+    /// what is in the [staging buffer](AsyncSpillBuffer#memory) finds no room. No name has changed then, and
+    /// the error has the buffer, with all that it holds.
     ///
     /// # Cancel safety
     /// The future has the buffer, and drops it. If it is dropped before a thread has begun, no name changes.
@@ -86,8 +86,9 @@ impl AsyncSpillBuffer {
 /// The content of an async buffer could not become a file. Holds the buffer, with all its bytes and its
 /// position. No name has changed, and the buffer works on.
 ///
-/// As a [`PersistError`](crate::PersistError) it does not turn into an [`io::Error`] by `?`, since that would
-/// drop the buffer silently. Take the buffer, or drop it with [`into_error`](AsyncPersistError::into_error).
+/// It does not turn into an [`io::Error`] [by `?`](crate::PersistError#the-question-mark).
+/// [`into_buffer`](AsyncPersistError::into_buffer) keeps the content, and
+/// [`into_error`](AsyncPersistError::into_error) drops it.
 pub struct AsyncPersistError {
     /// Boxed, so that a `Result` with it is small.
     parts: Box<(io::Error, AsyncSpillBuffer)>,

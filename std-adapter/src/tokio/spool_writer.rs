@@ -37,9 +37,9 @@ use tokio::io::AsyncWrite;
 /// queue to the next write, with the same deadline; dropping the writer leaves the queue.
 ///
 /// # Memory
-/// Beside the pages, which are charged to the pool, a writer whose page gets no frame, because the memory
-/// limit is too low or all of it is in use, moves its bytes through up to 16 KiB, which are not charged.
-/// Readers have them there.
+/// The pages are charged to the pool. Where one gets no frame, because the memory limit is too low or all
+/// of it is in use, writes go through a **staging buffer** of up to 16 KiB, which is not charged. Readers
+/// have its bytes too.
 pub struct AsyncSpoolWriter {
     polled: PolledWriter,
     turns: Turns,
@@ -66,9 +66,9 @@ impl AsyncSpoolWriter {
         self.len() == 0
     }
 
-    /// A further reader. It stands at 0, or at the first byte that is still kept, if all readers there were
-    /// have [read once](AsyncSpoolReader::once) and have passed it. Nothing more is freed while it is there,
-    /// until it reads once itself.
+    /// A further reader. It starts at 0, or, if earlier [`once`](AsyncSpoolReader::once) readers have freed a
+    /// beginning, at the first byte left. From there on everything is kept for it, until it reads `once`
+    /// itself.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -94,8 +94,8 @@ impl AsyncSpoolWriter {
     }
 
     /// Where the bytes are, and how much was spilled and transferred so far. `None` while a thread moves
-    /// pages of the spool to or from the store, for which this does not wait: the next call tells. Bytes that
-    /// were accepted beside the pages are in no figure yet.
+    /// pages of the spool to or from the store, for which this does not wait: the next call tells. Bytes in
+    /// the [staging buffer](AsyncSpoolWriter#memory) are in no figure yet.
     #[must_use]
     pub fn stats(&self) -> Option<BufferStats> {
         self.polled.stats()
@@ -104,9 +104,8 @@ impl AsyncSpoolWriter {
     /// Says that the content is whole, and returns it, as [`SpoolWriter::finish`] does.
     ///
     /// # Errors
-    /// If what was accepted beside the pages, which only happens if these get no memory, finds no room in the
-    /// store either, or no runtime can move it there. The error has the writer, with all that was accepted,
-    /// to be finished later.
+    /// If what is in the [staging buffer](AsyncSpoolWriter#memory) finds no room in the store either, or no
+    /// runtime can move it there. The error has the writer, with all that was accepted, to be finished later.
     ///
     /// # Cancel safety
     /// The future has the writer, and drops it: readers get an error after all that was written.
@@ -123,6 +122,10 @@ impl AsyncSpoolWriter {
 }
 
 /// A spool that could not be finished, and why.
+///
+/// [By `?`](crate::PersistError#the-question-mark) it turns into an [`io::Error`], which has why. Then the
+/// writer is dropped, which fails the readers. [`into_writer`](FinishError::into_writer) keeps it, to be
+/// finished later.
 #[derive(Debug, thiserror::Error)]
 pub struct FinishError {
     #[source]
