@@ -30,14 +30,16 @@
 //!
 //! # Features
 //!
+//! None is on by default.
+//!
 //! | feature | adds |
 //! |---|---|
 //! | `testing` | the module `testing`: stores whose calls fail as planned |
 //! | `arbitrary` | `testing`, and plans generated from a fuzzer's bytes |
 //! | `bytes` | `Frozen::{bytes_at, chunks}`: content as `Bytes`, without a copy where it is in memory; `SpillBuffer::push`: the other way |
 //! | `tokio` | `into_async` of buffers, readers and the ends of spools: they spill without stalling an event loop |
-//! | `http-body` | `SpillPool::{collect, spool_body}`, `Frozen::body`: bodies of HTTP messages, received and sent again |
-//! | `tower` | `SpillBodyLayer`: a layer that collects the bodies of requests |
+//! | `http-body` | `bytes` and `tokio`; `SpillPool::{collect, spool_body}`, `Frozen::body`: bodies of HTTP messages, received and sent again |
+//! | `tower` | `http-body`; `SpillBodyLayer`: a layer that collects the bodies of requests |
 //! | `tracing` | each [`Event`] as an event of the `tracing` crate, target `overspill` |
 //! | `metrics` | `SpillPool::record_metrics`, for the `metrics` crate |
 //! | `cli` | the `overspill` command and its dependencies |
