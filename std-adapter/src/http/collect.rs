@@ -113,7 +113,7 @@ where
     /// let pool = SpillPool::builder().memory(64 << 10).build()?;
     /// let request = Full::new(&[7; 1_000_000][..]);
     /// let collected = pool.collect(request).buffer(pool.buffer_for(&path)).await?;
-    /// let buffer = collected.into_frozen().into_buffer().expect("it has one handle");
+    /// let buffer = collected.into_buffer().expect("it has one handle");
     /// buffer.into_async().persist(&path).await?.durable()?; // what was spilled is in that file already
     /// # assert_eq!(std::fs::read(&path)?, [7; 1_000_000]);
     ///

@@ -2,6 +2,7 @@
 //!
 //! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/bodies.rs`.
 
+use crate::api::buffer::SpillBuffer;
 use crate::api::frozen::Frozen;
 use crate::api::frozen_reader::FrozenReader;
 use crate::http::body::SpillBody;
@@ -49,6 +50,31 @@ impl Collected {
     #[must_use]
     pub fn into_frozen(self) -> Frozen {
         self.frozen.into_inner()
+    }
+
+    /// The bytes as a buffer, at position 0: to be written to, or to become a file by
+    /// [`persist`](SpillBuffer::persist). Moves no byte, and drops the trailers.
+    ///
+    /// # Errors
+    /// Returns the handle if it is not the only one, readers, bodies and lent frames included.
+    ///
+    /// ```
+    /// use http_body_util::Full;
+    /// use overspill::SpillPool;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let pool = SpillPool::default();
+    /// let collected = pool.collect(Full::new(&b"a body"[..])).await.unwrap();
+    /// let other = collected.clone();
+    /// let collected = collected.into_buffer().unwrap_err(); // it is shared
+    /// drop(other);
+    /// assert_eq!(collected.into_buffer().unwrap().to_vec().unwrap(), b"a body");
+    /// # });
+    /// ```
+    pub fn into_buffer(self) -> Result<SpillBuffer, Collected> {
+        let Collected { frozen, trailers } = self;
+        let buffer = frozen.into_inner().into_buffer();
+        buffer.map_err(|frozen| Collected { frozen: Held::new(frozen), trailers })
     }
 
     /// The bytes and the trailers, by value. Copies the trailers if another handle or body has them too.

@@ -19,6 +19,7 @@
 use crate::api::buffer::SpillBuffer;
 use crate::disk::store_access::without_store;
 use crate::error::SpillError;
+use crate::observe::stats::BufferStats;
 use crate::pager::waiting::Wait;
 use crate::polled::along::{Along, Pass};
 use crate::polled::beside::Beside;
@@ -86,6 +87,11 @@ impl Polled {
         let Some(buffer) = &self.home else { return self.len };
         let accepted = &self.beside.accepted;
         buffer.len().max(if accepted.is_empty() { 0 } else { accepted.end() })
+    }
+
+    /// `None` while a job has the buffer.
+    pub(crate) fn stats(&self) -> Option<BufferStats> {
+        self.home.as_ref().map(SpillBuffer::stats)
     }
 
     // ---- away and home
@@ -274,7 +280,7 @@ impl Polled {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_home(context, runtime, Kind::Other))?;
-            let parked = { self.parked.lock()?.take() };
+            let parked = { self.parked.lock().map_err(SpillError::from)?.take() };
             // One that was parked before this call was made belongs to another, which was dropped.
             let next = call.take().or(parked);
             let Some(next) = next else { return Poll::Ready(Ok(())) };

@@ -5,7 +5,9 @@
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::api::buffer::SpillBuffer;
+use crate::error::SpillError;
 use crate::error::text::write_sources;
+use crate::observe::stats::BufferStats;
 use crate::polled::buffer::Polled;
 use crate::polled::job::{Call, Kind};
 use crate::sync::Arc;
@@ -130,6 +132,14 @@ impl AsyncSpillBuffer {
         self.polled.position()
     }
 
+    /// Where the bytes are, and how much was spilled and transferred so far. `None` while a job has the buffer,
+    /// for which this does not wait: the next call tells. Bytes in the [staging buffer](AsyncSpillBuffer#memory)
+    /// are in no figure yet.
+    #[must_use]
+    pub fn stats(&self) -> Option<BufferStats> {
+        self.polled.stats()
+    }
+
     /// Cuts the content to `len` bytes, or extends it with zeros, as [`SpillBuffer::set_len`]
     /// does. The position stays.
     ///
@@ -187,7 +197,7 @@ impl AsyncSpillBuffer {
         }));
         let running = Running(&mut self.polled);
         poll_fn(|context| running.0.poll_run(context, &Tokio, &mut call)).await?;
-        let value = result.lock()?.take();
+        let value = result.lock().map_err(SpillError::from)?.take();
         value.ok_or_else(|| io::Error::other("the call was not made"))
     }
 

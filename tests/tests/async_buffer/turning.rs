@@ -129,3 +129,23 @@ fn what_waits_for_a_job_that_is_taken_back_is_woken() {
         busy.end().await;
     });
 }
+
+/// They were to be had by a job alone, which took the thread of one that moves bytes.
+#[test]
+fn statistics_need_no_job_and_wait_for_none() {
+    let (pool, runtime) = (pool(), runtime());
+    runtime.block_on(async {
+        let mut buffer = spilled(&pool, 96).await;
+        let stats = buffer.stats().unwrap();
+        assert_eq!((stats.requested.written, stats.disk_used), (96 * PAGE as u64, 96 * PAGE as u64));
+        let busy = Busy::begin(&pool).await;
+        let mut run = Box::pin(buffer.run(|_| ()));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(as_loop(|| run.as_mut().poll(&mut context)).is_pending());
+        std::mem::forget(run); // which takes the call back
+        assert_eq!(buffer.stats().map(|stats| stats.disk_used), None);
+        busy.end().await;
+        buffer.run(|_| ()).await.unwrap();
+        assert_eq!(buffer.stats().map(|stats| stats.disk_used), Some(96 * PAGE as u64));
+    });
+}
