@@ -107,6 +107,15 @@ fn place(headers: &HeaderMap, query: &HashMap<String, String>) -> Result<(u64, b
     Ok((offset, is_last))
 }
 
+/// Whether a request says by its headers that its body is a part of a file: it begins after 0, or more
+/// follows. What cannot be read counts as a part.
+pub(crate) fn is_part(headers: &HeaderMap) -> bool {
+    let is_zero =
+        |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(|byte| *byte == b'0');
+    !headers.get_all(UPLOAD_OFFSET).iter().all(is_zero)
+        || headers.get_all(UPLOAD_COMPLETE).iter().any(|value| value != "?1")
+}
+
 /// Whether `len` bytes at `offset` are within the limit of a file.
 fn check_limit(offset: u64, len: u64, limit: u64) -> Result<(), Refusal> {
     if offset.saturating_add(len) <= limit {

@@ -4,6 +4,7 @@ use crate::files::{Files, Stored, check_name};
 use crate::hashed::Hashed;
 use crate::precondition::Precondition;
 use crate::refusal::Refusal;
+use crate::resume::is_part;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
@@ -40,7 +41,7 @@ pub async fn put(
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     check_name(&name)?;
-    if request.headers().contains_key(CONTENT_RANGE) {
+    if request.headers().contains_key(CONTENT_RANGE) || is_part(request.headers()) {
         let text = "a PUT has the whole file; PATCH with the header Upload-Offset appends to one";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, text)); // RFC 9110, section 14.5
     }

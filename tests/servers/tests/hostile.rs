@@ -109,14 +109,27 @@ async fn a_range_is_for_the_same_file_and_for_get() {
 }
 
 /// A client that goes on with a `PUT` sends the rest with the place of it. That was taken for the whole
-/// file, and replaced it.
+/// file, and replaced it; so was a part with the headers of a resumable upload.
 #[tokio::test]
 async fn a_part_of_a_file_does_not_replace_it() {
     let server = Running::start(config()).await;
     server.request("PUT", "/files/a", &[], b"0123456789").await;
-    let part = server.request("PUT", "/files/a", &["content-range: bytes 5-9/10"], b"56789").await;
-    assert_eq!(part.status, 400, "{}", part.text());
+    for header in [
+        "content-range: bytes 5-9/10",
+        "upload-complete: ?0",
+        "upload-complete: ?false",
+        "upload-complete: ?1\r\nupload-complete: ?0",
+        "upload-offset: 5",
+        "upload-offset: +0",
+        "upload-offset:",
+    ] {
+        let part = server.request("PUT", "/files/a", &[header], b"56789").await;
+        assert_eq!(part.status, 400, "{header}: {}", part.text());
+        assert!(part.text().contains("PATCH"), "{}", part.text());
+    }
     assert_eq!(server.request("GET", "/files/a", &[], b"").await.text(), "0123456789");
+    let whole = ["upload-offset: 0", "upload-complete: ?1"];
+    assert_eq!(server.request("PUT", "/files/a", &whole, b"56789").await.status, 200, "that is all of it");
 }
 
 /// A client that stopped reading kept its body, and the room of that on the disk, for as long as its
