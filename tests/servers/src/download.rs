@@ -1,6 +1,6 @@
 //! Files on their way out: whole, in part, to a directory, and away.
 
-use crate::files::{File, Files, check_name};
+use crate::files::{File, Files, Stored, check_name};
 use crate::precondition::Precondition;
 use crate::range::{Wanted, wanted};
 use crate::refusal::Refusal;
@@ -30,7 +30,11 @@ pub async fn get(
     precondition: Precondition,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let stored = files.find_whole(&name)?;
+    content(&files.find_whole(&name)?, &precondition, &headers)
+}
+
+/// The answer to a request for a file that is whole.
+fn content(stored: &Stored, precondition: &Precondition, headers: &HeaderMap) -> Result<Response, Refusal> {
     let (len, tag) = (stored.frozen.len(), stored.tag());
     precondition.check_read(Some(&tag))?;
     if precondition.is_known(&tag) {
@@ -66,29 +70,30 @@ fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("digits and letters alone")
 }
 
-/// `HEAD /files/NAME`: as `GET` of the whole file, since ranges are for that alone; and for a file that is
-/// not whole, where to go on with it.
+/// `HEAD /files/NAME`: as `GET` of the whole file, since ranges are for that alone; and how much of it is
+/// there, which is where to go on with one that is not whole.
 ///
 /// # Errors
 /// 404, 412.
 pub async fn head(
-    files: State<Arc<Files>>,
-    path: Path<String>,
+    State(files): State<Arc<Files>>,
+    Path(name): Path<String>,
     precondition: Precondition,
 ) -> Result<Response, Refusal> {
-    let offset = match files.find(&path.0)? {
+    let offset = match files.find(&name)? {
         File::Whole(_) => None,
         File::Partial(partial) => partial.lock().await.offset(), // the lock is held for one write at a time
     };
-    let Some(offset) = offset else {
-        let mut answer = get(files, path, precondition, HeaderMap::new()).await?;
-        answer.headers_mut().insert(UPLOAD_COMPLETE, HeaderValue::from_static("?1"));
-        return Ok(answer);
+    let (mut answer, offset, is_whole) = if let Some(offset) = offset {
+        precondition.check_read(None)?;
+        (StatusCode::NO_CONTENT.into_response(), offset, "?0")
+    } else {
+        let stored = files.find_whole(&name)?;
+        (content(&stored, &precondition, &HeaderMap::new())?, stored.frozen.len(), "?1")
     };
-    precondition.check_read(None)?;
-    let headers =
-        [(UPLOAD_OFFSET, HeaderValue::from(offset)), (UPLOAD_COMPLETE, HeaderValue::from_static("?0"))];
-    Ok((StatusCode::NO_CONTENT, headers).into_response())
+    answer.headers_mut().insert(UPLOAD_OFFSET, offset.into());
+    answer.headers_mut().insert(UPLOAD_COMPLETE, HeaderValue::from_static(is_whole));
+    Ok(answer)
 }
 
 /// `DELETE /files/NAME`.
