@@ -126,15 +126,22 @@ pub async fn serve_routes(
 
 async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    #[cfg(target_os = "linux")]
-    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX)?;
+    set_options(&stream);
     Ok(stream)
+}
+
+/// Sets what makes a connection fast, and small in the system. One that takes no option is served without:
+/// its client may have gone already, which is no reason to accept no others.
+fn set_options(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_MAX);
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use tokio::io::AsyncReadExt;
 
     #[tokio::test]
     async fn the_system_keeps_little_for_a_client_that_does_not_read() {
@@ -143,5 +150,19 @@ mod tests {
         let (client, accepted) = tokio::join!(TcpStream::connect(address), accept(&listener));
         let (_client, accepted) = (client.unwrap(), accepted.unwrap());
         assert_eq!(socket2::SockRef::from(&accepted).tcp_notsent_lowat().unwrap(), UNSENT_MAX);
+    }
+
+    /// An option that a connection did not take was an error of `accept`: the connection was lost, and no
+    /// other was accepted for a while. A socket of another family takes none of them.
+    #[tokio::test]
+    async fn a_connection_that_takes_no_option_is_served_without() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let stream = std::net::TcpStream::from(std::os::fd::OwnedFd::from(ours));
+        let mut stream = TcpStream::from_std(stream).unwrap();
+        assert!(stream.set_nodelay(true).is_err());
+        set_options(&stream);
+        drop(theirs);
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "it can be used");
     }
 }
