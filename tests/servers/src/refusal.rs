@@ -2,8 +2,11 @@
 //! what would have worked.
 
 use crate::log::{chain, log};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http_body::Body;
 use overspill::{CollectError, SpillError};
 use std::error::Error;
 use std::io::ErrorKind;
@@ -76,13 +79,22 @@ impl From<CollectError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut headers: HeaderMap = self.header.into_iter().collect();
-        if [StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE].contains(&self.status) {
-            // The rest of the body is not received, so no other request can follow it.
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
+        let headers: HeaderMap = self.header.into_iter().collect();
         (self.status, headers, self.text + "\n").into_response()
     }
+}
+
+/// Says `Connection: close` with each refusal of a request that has a body, axum's own refusals included.
+/// What was not received of it would be taken for the next request, so hyper closes the connection, without a
+/// word. Where all of it was received, a client connects once more than it has to.
+pub async fn close_after_refusal(request: Request, next: Next) -> Response {
+    let has_body = !request.body().is_end_stream();
+    let mut answer = next.run(request).await;
+    let is_refusal = answer.status().is_client_error() || answer.status().is_server_error();
+    if has_body && is_refusal {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 #[cfg(test)]

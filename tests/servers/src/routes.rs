@@ -1,7 +1,7 @@
 //! Which request goes where.
 
 use crate::files::Files;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, close_after_refusal};
 use crate::{download, foreign, metrics, multipart, resume, upload};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -37,6 +37,7 @@ pub fn routes(files: Arc<Files>) -> Router {
         .route("/metrics", get(metrics::get))
         .fallback(nowhere)
         .layer(from_fn(foreign::refuse))
+        .layer(from_fn(close_after_refusal))
         .layer(DefaultBodyLimit::disable()) // the pool has limits
         .with_state(files)
 }

@@ -289,3 +289,38 @@ async fn half_a_head_is_no_request_that_a_shutdown_waits_for() {
     drop(stop);
     assert!(serving.await.unwrap(), "all that had begun was carried out");
 }
+
+/// Only 408 and 413 said that the connection closes. After each other refusal that left a body unread hyper
+/// closed it without a word, and a client that keeps its connections sent its next request into it.
+#[tokio::test]
+async fn a_refusal_of_a_body_says_that_the_connection_closes() {
+    let server = Running::start(config()).await;
+    for (request, header, status) in [
+        ("PUT /files/.hidden", "kept: yes", 400),
+        ("PUT /files/a", "upload-complete: ?0", 400),
+        ("PUT /files/a", "if-match: \"other\"", 412),
+        ("PUT /files/a", "origin: http://elsewhere", 403),
+        ("PATCH /files/a", "kept: yes", 400),
+        ("PATCH /files/a", "upload-offset: 1", 404),
+        ("POST /files", "kept: yes", 415),
+        ("POST /files/a/persist", "kept: yes", 404),
+        ("DELETE /files/a", "kept: yes", 404),
+        ("POST /", "kept: yes", 405),
+        ("PUT /nowhere", "kept: yes", 404),
+    ] {
+        let (method, path) = request.split_once(' ').unwrap();
+        let mut client = server.client().await;
+        client.begin(method, path, &[header, "content-length: 1000000"]).await.unwrap();
+        let refused = client.reply(method).await.unwrap();
+        assert_eq!((refused.status, refused.header("connection")), (status, Some("close")), "{request}");
+    }
+    let mut client = server.client().await;
+    for _ in 0..2 {
+        let unknown = client.request("GET", "/files/a", &[], b"").await.unwrap();
+        assert_eq!(
+            (unknown.status, unknown.header("connection")),
+            (404, None),
+            "there is no body to receive"
+        );
+    }
+}
