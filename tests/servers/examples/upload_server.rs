@@ -3,7 +3,7 @@
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use overspill_servers::files::{Config, Files};
-use overspill_servers::log::{chain, log};
+use overspill_servers::log::{chain, flush, log};
 use overspill_servers::server::{listen, serve};
 use std::error::Error;
 use std::io::{self, Write};
@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long the process waits until its log is written, which may not be read any more.
+const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Receives uploads within one limit of memory and one of disk, and shows at / how it does that.
 #[derive(Parser)]
@@ -61,6 +64,7 @@ fn seconds(least: u64) -> RangedU64ValueParser {
 async fn main() {
     let failed = run(Args::parse()).await.err();
     failed.iter().for_each(|error| log(chain(&**error)));
+    flush(LOG_TIMEOUT);
     std::process::exit(i32::from(failed.is_some())) // and not by way of the runtime, which waits for calls of the disk
 }
 
@@ -71,6 +75,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         log(format_args!(
             "no file of --limit {limit} bytes has room in memory and disk: the limit is {room}"
         ));
+        flush(LOG_TIMEOUT); // before it is said that the server listens
     }
     let files = Arc::new(Files::new(Config {
         memory: usize::try_from(args.memory)?,

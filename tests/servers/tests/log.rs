@@ -4,8 +4,13 @@
 
 use overspill::testing::{Call, Failure, Fault, FaultStore};
 use overspill::{MemoryStore, SpillPool};
+use overspill_servers::log::{flush, log};
 use overspill_servers::running::{Running, config};
+use overspill_servers::time_limit::FOREVER;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 /// Set in the process whose log is looked at.
 const WITHIN: &str = "OVERSPILL_LOG_WITHIN";
@@ -35,12 +40,55 @@ async fn a_log_that_nobody_reads_breaks_off_no_request() {
     if is_within() {
         let server = failing(Call::Write).await;
         assert_eq!(server.request("PUT", "/files/a", &[], &[1; 100_000]).await.status, 507);
+        flush(FOREVER);
         return;
     }
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut server = within("a_log_that_nobody_reads_breaks_off_no_request");
     assert!(server.stderr(writer).status().unwrap().success());
+}
+
+/// `upload_server 2>&1 | less` left a pipe that was full as soon as its pager stood still. Each line that was
+/// logged then blocked a thread of the runtime, and as many requests as there are threads blocked the server.
+#[tokio::test]
+async fn a_log_that_is_full_blocks_no_request() {
+    const LINES: usize = 10_000;
+    if is_within() {
+        (0..LINES).for_each(|number| log(format_args!("{number:0>100}")));
+        let server = failing(Call::Write).await;
+        assert_eq!(server.request("PUT", "/files/a", &[], &[1; 100_000]).await.status, 507);
+        println!("answered");
+        flush(FOREVER); // it is read now
+        log("the last line");
+        flush(FOREVER);
+        return;
+    }
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut server = within("a_log_that_is_full_blocks_no_request");
+    let mut running = server.stdout(Stdio::piped()).stderr(writer).spawn().unwrap();
+    drop(server); // and its end of the pipe
+    let said = BufReader::new(running.stdout.take().unwrap()).lines();
+    let (sender, answered) = mpsc::channel();
+    thread::spawn(move || said.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+    let is_answered = loop {
+        match answered.recv_timeout(FOREVER) {
+            Ok(line) if line.contains("answered") => break true,
+            Ok(_) => {}
+            Err(_) => break false,
+        }
+    };
+    if !is_answered {
+        running.kill().unwrap();
+    }
+    let mut log = String::new();
+    reader.read_to_string(&mut log).unwrap();
+    assert!(is_answered && running.wait().unwrap().success());
+    let (told, lines): (Vec<_>, Vec<_>) = log.lines().partition(|line| line.contains("were dropped"));
+    let dropped: usize =
+        told.iter().map(|line| line.split(' ').next().unwrap().parse::<usize>().unwrap()).sum();
+    assert!(dropped > 0 && lines.last() == Some(&"the last line"), "{told:?}");
+    assert_eq!(lines.len() + dropped, LINES + 2, "each is there or counted, and so is that of the request");
 }
 
 /// A download whose disk failed broke off, as the client saw, and the operator was told nothing. A client
@@ -58,6 +106,7 @@ async fn a_download_whose_disk_fails_is_in_the_log() {
         gone.begin("PUT", "/files/b", &["content-length: 10"]).await.unwrap();
         drop(gone);
         assert!(server.stop().await);
+        flush(FOREVER);
         return;
     }
     let output = within("a_download_whose_disk_fails_is_in_the_log").output().unwrap();
