@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use overspill::Persisted;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -129,15 +130,14 @@ pub async fn persist(
     precondition.check(Some(&stored.tag()))?;
     let (path, frozen) = (dir.join(&name), stored.frozen.clone());
     let permit = Arc::clone(&files.saves).acquire_owned().await.map_err(|error| Refusal::internal(&error))?;
+    let mut answer = stored.describe(&name);
     let saved = tokio::task::spawn_blocking(move || {
         let _permit = permit; // until it is saved, though its client may have gone
-        frozen.persist(path)?.durable()
+        let saved = frozen.persist(path).and_then(Persisted::durable);
+        // Logged here, since nobody may wait for it any more.
+        saved.map(drop).map_err(|error| Refusal::not_saved(&name, &error))
     });
-    match saved.await {
-        Ok(saved) => drop(saved.map_err(|error| Refusal::not_saved(&name, &error))?),
-        Err(error) => return Err(Refusal::internal(&error)),
-    }
-    let mut answer = stored.describe(&name);
+    saved.await.map_err(|error| Refusal::internal(&error))??;
     answer["persisted"] = json!(true);
     Ok(Json(answer))
 }

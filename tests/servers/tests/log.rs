@@ -2,15 +2,17 @@
 //! a process of its own.
 #![allow(missing_docs)]
 
-use overspill::testing::{Call, Failure, Fault, FaultStore};
+use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
 use overspill::{MemoryStore, SpillPool};
+use overspill_servers::files::Config;
 use overspill_servers::log::{flush, log};
-use overspill_servers::running::{Running, config};
+use overspill_servers::running::{Running, config, until};
 use overspill_servers::time_limit::FOREVER;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 /// Set in the process whose log is looked at.
 const WITHIN: &str = "OVERSPILL_LOG_WITHIN";
@@ -114,4 +116,31 @@ async fn a_download_whose_disk_fails_is_in_the_log() {
     assert!(output.status.success(), "{log}");
     let lines: Vec<_> = log.lines().filter(|line| line.contains("broke off")).collect();
     assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("read")), "{log}");
+}
+
+/// How a save ended was known to its request alone. The operator was told nothing of one that failed after
+/// its client had gone.
+#[tokio::test]
+async fn a_save_that_fails_is_in_the_log_though_its_client_has_gone() {
+    if is_within() {
+        let fault = Fault::lasting(0, Failure::io()).on(Call::Read);
+        let plan = FaultPlan::new().with(fault).slow(Call::Read, Duration::from_secs(1));
+        let (store, faults) = FaultStore::new(MemoryStore::new(), plan);
+        let pool = SpillPool::builder().memory(0).store(store).build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { dir: Some(dir.path().to_owned()), ..config() };
+        let server = Running::in_pool(pool, config).await;
+        assert_eq!(server.request("PUT", "/files/a", &[], &[1; 100_000]).await.status, 201);
+        let mut gone = server.client().await;
+        gone.begin("POST", "/files/a/persist", &[]).await.unwrap();
+        until("it is being saved", || faults.calls_of(Call::Read) > 0).await;
+        drop(gone);
+        assert_eq!(server.request("DELETE", "/files/a", &[], b"").await.status, 204);
+        server.until_empty().await; // so the save has ended
+        flush(FOREVER);
+        return;
+    }
+    let output = within("a_save_that_fails_is_in_the_log_though_its_client_has_gone").output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && log.contains("read"), "{log}");
 }
