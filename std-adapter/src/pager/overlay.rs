@@ -8,6 +8,7 @@
 //! - A page of the base that a pass of small reads comes to is copied to one frame, which is used over and
 //!   over. Such a copy leaves memory without I/O, and no dirty page makes way for it.
 //! - Without a frame every read works, and every write that the disk has room for.
+//! - A bad block (I9) is an error for the reads of that block, and for the writes that bring its page.
 //!
 //! A copy has the whole page, as far as the base reaches: so it becomes an ordinary page by being written to.
 //!
@@ -115,7 +116,8 @@ impl Pager {
     }
 
     /// Reads page `index` from the base to the frame of `page`, and makes that the window: a copy, or a fresh
-    /// one that is to be written to. Returns false if it is too short, or if there is no memory to note it.
+    /// one that is to be written to. Returns false if it is too short, if there is no memory to note it, or if
+    /// it would be a copy and has a bad block: the read, which may not need that, is to go past the frames.
     pub(crate) fn fill_from_base(
         &mut self,
         mut page: Resident,
@@ -128,12 +130,19 @@ impl Pager {
             return Ok(false);
         }
         let read = self.base().map_or(Ok(()), |base| base.read_exact_at(start, page.frame.first_mut(len)));
-        if let Err(error) = read {
-            self.recycle_frame(page.into_frame());
-            return Err(error);
+        let dirty = page.dirty;
+        match read {
+            Ok(()) => {}
+            Err(SpillError::Corrupted { .. }) if !dirty => {
+                self.give_back(page.into_frame());
+                return Ok(false);
+            }
+            Err(error) => {
+                self.recycle_frame(page.into_frame());
+                return Err(error);
+            }
         }
         page.len = len;
-        let dirty = page.dirty;
         let is_open = self.open(index, page, stay);
         if is_open && dirty {
             self.forget_in_base(index);

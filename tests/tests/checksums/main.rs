@@ -4,8 +4,8 @@
 //! - An error names the bytes that do not have their checksum: their position in the content and their offset
 //!   in the store.
 //! - No changed byte is ever returned.
-//! - Everything beside the changed block is read and written as before. To overwrite the whole block, or to
-//!   cut it off, heals it.
+//! - Everything beside the changed block is read and written as before, but that a write to a page which
+//!   clones share needs all of it. To overwrite the whole block, or to cut it off, heals it.
 //!
 //! `damage.rs`: what is noticed. `recovery.rs`: what is possible afterwards. `export.rs`: content that
 //! becomes a file. `segments.rs`: with less memory than a page. `random.rs`: any operations in any order.

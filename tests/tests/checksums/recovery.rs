@@ -70,6 +70,39 @@ fn a_write_of_a_part_of_the_bad_block_is_refused_and_one_of_the_whole_heals_it()
     }
 }
 
+/// A small read copies the page that clones share, whole. So a bad block at its end was an error for those who
+/// read its beginning.
+#[test]
+fn a_bad_block_of_a_shared_page_is_no_error_for_reads_beside_it() {
+    for memory in [0, PAGE, 8 * PAGE] {
+        let store = OpenStore::default();
+        let content = content(3 * PAGE);
+        let mut first = spilled(&pool(memory, PAGE, &store), &content);
+        let bad = PAGE + 2 * BLOCK..PAGE + 3 * BLOCK;
+        let at = store.offset_of(&content, PAGE, bad.start + 9);
+        store.flip(at, 7);
+        let mut second = first.try_clone().unwrap();
+        for buffer in [&mut first, &mut second] {
+            assert_noticed(buffer, &content, bad.start + 9, at);
+            for from in [PAGE, PAGE + 10, bad.end, 0, PAGE] {
+                let mut part = [0; 10];
+                buffer.seek(SeekFrom::Start(from as u64)).unwrap();
+                for done in [from, from + 10] {
+                    buffer.read_exact(&mut part).unwrap();
+                    assert_eq!(part[..], content[done..done + 10]);
+                }
+            }
+            buffer.check_invariants();
+        }
+        // A write brings the page, whole, unless it covers it.
+        let refused = spill_error(second.write_at(&[1; 10], PAGE as u64).unwrap_err());
+        assert!(matches!(refused, SpillError::Corrupted { position, .. } if position == bad.start as u64));
+        second.write_all_at(&content[PAGE..2 * PAGE], PAGE as u64).unwrap();
+        assert_well(&mut second, &content);
+        assert_noticed(&mut first, &content, bad.start + 9, at);
+    }
+}
+
 #[test]
 fn cutting_the_bad_block_off_heals() {
     let store = OpenStore::default();
