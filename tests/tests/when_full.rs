@@ -4,7 +4,7 @@
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
 use overspill::{DiskLimitScope, Event, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
 use overspill_tests::support::{content_of, spill_error};
-use std::io::{self, Seek, Write};
+use std::io::{self, BufRead, Seek, Write};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -445,12 +445,12 @@ fn a_wait_that_ends_in_another_error_has_not_timed_out() {
     assert_eq!((stats.waits, stats.waits_timed_out, stats.disk_used), (1, 0, 0));
 }
 
-/// A buffer was refused, and its next write went to a page in memory, in its window or not. That was a
-/// success as its documentation has it, but what was set aside for the buffer stayed so, and no other
-/// buffer could use it.
+/// A buffer was refused, and its next write went to a page in memory, in its window, there again after a loan,
+/// or not. That was a success as its documentation has it, but what was set aside for the buffer stayed so,
+/// and no other buffer could use it.
 #[test]
 fn a_write_to_memory_releases_what_was_set_aside() {
-    for opens_window in [true, false] {
+    for way in ["window", "loan", "neither"] {
         let pool = pool(1, 1, WhenFull::Fail);
         let (mut buffer, bell) = (pool.buffer(), Arc::new(Bell::default()));
         buffer.write_all(&[1; PAGE - 100]).unwrap(); // all of the memory
@@ -460,15 +460,19 @@ fn a_write_to_memory_releases_what_was_set_aside() {
             refusal(buffer.write_all(&[3; PAGE]));
             let waker = Waker::from(Arc::clone(&bell));
             assert_eq!(buffer.poll_writable(&mut Context::from_waker(&waker)), polled);
-            if opens_window {
+            if way == "window" {
                 buffer.read_at(&mut [0; 10], 0).unwrap();
+            } else if way == "loan" {
+                buffer.rewind().unwrap();
+                buffer.fill_buf().unwrap();
+                buffer.consume(10);
             }
         }
         drop(full);
         assert_eq!((bell.rung(), pool.stats().disk_used), (1, PAGE as u64), "set aside");
         buffer.seek(io::SeekFrom::Start(100)).unwrap();
         buffer.write_all(&[4; 10]).unwrap();
-        assert_eq!(pool.stats().disk_used, 0, "{opens_window}");
+        assert_eq!(pool.stats().disk_used, 0, "{way}");
         filled(&pool, 1, 5).spill().unwrap();
     }
 }

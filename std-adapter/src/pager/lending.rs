@@ -10,7 +10,7 @@
 //! - What was lent while the memory limit was lowered leaves at the end of the loan.
 //!
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`,
-//! `tests/tests/pool_limits.rs`.
+//! `tests/tests/pool_limits.rs`, `tests/tests/when_full.rs`.
 
 use crate::error::SpillError;
 use crate::pager::loan::{Loan, SCRATCH};
@@ -41,6 +41,9 @@ impl Pager {
                 && self.check().is_ok()
             {
                 self.table(|table| table.reopen(window));
+                if self.awaits_room() {
+                    self.close_window(); // as at the end of an operation
+                }
             }
         }
     }
