@@ -343,7 +343,30 @@ fn what_callers_requested_is_counted_beside_what_was_moved() {
     assert_eq!(pool.stats().since(&pool.stats()).requested, Default::default());
 }
 
-/// What is held without a use is told, and can be given back.
+/// More than was lent is a seek. It counted as read, and the second such call overflowed the count.
+#[test]
+fn what_is_consumed_past_a_loan_is_not_counted() {
+    for pages in [0, 4] {
+        let pool = pool(pages);
+        let mut buffer = pages_of(&pool, 2);
+        let hole = 10 * PAGE_BYTES;
+        buffer.set_len(hole).unwrap();
+        let mut expected = buffer.stats().requested.read;
+        for at in [0, PAGE_BYTES + 10, 3 * PAGE_BYTES, hole, hole + 1] {
+            buffer.seek(SeekFrom::Start(at)).unwrap();
+            let lent = buffer.fill_buf().unwrap().len();
+            buffer.consume(lent / 2);
+            buffer.consume(lent - lent / 2);
+            expected += lent as u64;
+            buffer.seek(SeekFrom::Start(at)).unwrap();
+            expected += buffer.fill_buf().unwrap().len() as u64;
+            (0..2).for_each(|_| buffer.consume(usize::MAX));
+            assert_eq!(buffer.stats().requested.read, expected, "{pages} pages of memory, at {at}");
+            assert_eq!(buffer.position(), u64::MAX);
+        }
+    }
+}
+
 /// Without memory each part of a vectored write goes to the store; those after the first were not counted.
 #[test]
 fn each_part_of_a_vectored_write_is_counted() {
@@ -355,6 +378,7 @@ fn each_part_of_a_vectored_write_is_counted() {
     }
 }
 
+/// What is held without a use is told, and can be given back.
 #[test]
 fn what_is_free_but_held_is_told() {
     let pool = pool(8);

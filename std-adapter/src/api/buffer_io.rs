@@ -210,9 +210,8 @@ impl BufRead for SpillBuffer {
 
     #[inline]
     fn consume(&mut self, n: usize) {
-        let before = self.position;
+        self.pager.count_consumed(self.position, n);
         self.with_cursor(|cursor| cursor.consume(n));
-        self.pager.requested.read += self.position - before;
         self.pager.end_loan();
         self.pager.keep_limit();
     }

@@ -119,6 +119,21 @@ impl Pager {
         lent.is_some_and(|(from, _)| from == offset)
     }
 
+    /// Counts what a caller has consumed of a loan at `offset`, where that is `n` bytes. More than was lent is
+    /// a seek. Zeros are lent without a note, and so are the further parts of what is consumed by parts.
+    #[inline]
+    pub(crate) fn count_consumed(&mut self, offset: u64, n: usize) {
+        let lent = self.cold_ref().and_then(|cold| cold.loan.as_ref()?.lent);
+        let most = match lent {
+            Some((from, len)) if from == offset => len,
+            _ => {
+                let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+                self.span(offset, left).part.min(ZEROS.len())
+            }
+        };
+        self.requested.read += n.min(most) as u64;
+    }
+
     /// See [`chunk_at`](overspill_core::ReadMedium::chunk_at).
     pub(crate) fn lend_chunk(&mut self, offset: u64) -> Result<&[u8], SpillError> {
         if self.has_lent(offset) && !self.pool.frames.is_over() {

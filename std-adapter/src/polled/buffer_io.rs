@@ -239,8 +239,18 @@ impl Polled {
     }
 
     pub(crate) fn consume(&mut self, n: usize) {
+        let source = self.source().ok().flatten();
         if let Some(buffer) = &mut self.home {
-            buffer.pager.requested.read += n as u64;
+            match source {
+                None | Some(Source::End) => {}
+                Some(Source::Beside) => {
+                    buffer.pager.requested.read += n.min(self.beside.from(self.position).len()) as u64;
+                }
+                Some(Source::Zeros(most)) => {
+                    buffer.pager.requested.read += n.min(most).min(ZEROS.len()) as u64;
+                }
+                Some(Source::Buffer(most)) => buffer.pager.count_consumed(self.position, n.min(most)),
+            }
             buffer.pager.end_loan();
         }
         self.advance(n);
