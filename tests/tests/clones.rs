@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 const PAGE: usize = 4096;
 
@@ -180,6 +181,30 @@ fn clones_become_files_whole() {
         file.read_to_end(&mut bytes).unwrap();
         assert!(bytes == model);
     }
+}
+
+/// Each piece was sought in all that lies below, to its end, before the buffer looked at its own pages: a clone
+/// that had been rewritten took minutes to become a file.
+#[test]
+fn a_clone_that_was_rewritten_becomes_a_file_in_time_for_each_page_once() {
+    const SMALL: usize = 16;
+    const PAGES: usize = 20_000;
+    let pool = SpillPool::builder().memory(0).page_size(SMALL).store(MemoryStore::new()).build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[1; PAGES * SMALL]).unwrap();
+    drop(buffer.try_clone().unwrap());
+    for page in (1..PAGES).step_by(2) {
+        buffer.write_all_at(&[2; SMALL], (page * SMALL) as u64).unwrap(); // a run of its own
+    }
+    drop(buffer.try_clone().unwrap());
+    buffer.write_all_at(&[3; PAGES * SMALL], 0).unwrap();
+    buffer.rewind().unwrap();
+    let began = Instant::now();
+    let mut file = buffer.into_file().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    assert!(bytes == [3; PAGES * SMALL]);
 }
 
 /// Buffers over a store that fails as planned; each error leaves what was accepted, and the other

@@ -185,14 +185,14 @@ impl Base {
         Ok(())
     }
 
-    /// The first byte at or after `from` that lies in no hole, as far as whole pages tell.
-    pub(crate) fn next_data(&self, from: u64) -> Result<Option<u64>, SpillError> {
-        let mut at = from;
-        while at < self.len {
+    /// The first byte of `range` that lies in no hole, as far as whole pages tell.
+    pub(crate) fn next_data(&self, range: Range<u64>) -> Result<Option<u64>, SpillError> {
+        let (mut at, until) = (range.start, range.end.min(self.len));
+        while at < until {
             let (end, source) = self.layers.run_at(at);
             if let Some(number) = source
                 && let Some(found) = self.layers.sources[number].next_data(at)?
-                && found < end.min(self.len)
+                && found < end.min(until)
             {
                 return Ok(Some(found));
             }

@@ -72,12 +72,17 @@ impl Pager {
         self.base().expect("the offset lies in it").read_at(offset, buf)
     }
 
-    /// Where the first page begins, at or after `from`, that is no hole, or `from` if that lies in one.
+    /// Where the first page begins, at or after `from`, that is no hole, or `from` if that lies in one. The
+    /// base is asked no further than to what the buffer has itself: each call would look at the rest again.
     pub(crate) fn next_data(&mut self, from: u64) -> Result<Option<u64>, SpillError> {
         let page = self.pool.page_size as u64;
-        let in_base = self.base().map_or(Ok(None), |base| base.next_data(from))?;
         let own = self.own_table.as_mut().and_then(|table| table.with(|table| table.next_page(from / page)));
-        Ok(own.map(|index| from.max(index * page)).into_iter().chain(in_base).min())
+        let own = own.map(|index| from.max(index * page));
+        let in_base = match self.base() {
+            Some(base) if own != Some(from) => base.next_data(from..own.unwrap_or(u64::MAX))?,
+            _ => None,
+        };
+        Ok(in_base.or(own))
     }
 
     /// Copies the page of `span` from the base to the window, if small operations come to it one after

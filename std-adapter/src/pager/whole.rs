@@ -225,6 +225,17 @@ mod tests {
         pager.check_invariants();
     }
 
+    /// Their leaves went only with their last page: what a buffer rewrites it discards in any order, and each
+    /// search for a page went over the holes.
+    #[test]
+    fn pages_that_were_discarded_in_any_order_leave_nothing() {
+        for step in [999, 7] {
+            let mut pager = spilled(1000);
+            (0..1000).map(|n| n * step % 1000).for_each(|page| pager.discard_pages(page..page + 1));
+            assert!(pager.table(|table| table.map.is_empty()), "in steps of {step}");
+        }
+    }
+
     /// A page that another buffer had moved to the file of the content looked as if it were on its way still.
     /// An event loop leaves what is, and did not come back to it.
     #[cfg(feature = "tokio")]

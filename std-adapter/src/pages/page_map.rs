@@ -238,11 +238,11 @@ impl PageMap {
         coldest
     }
 
-    /// Frees the leaves that end in `pages` and have only holes, but for that of page `kept`.
+    /// Frees the leaves that have some of `pages`, and only holes, but for that of page `kept`.
     pub(crate) fn forget_holes(&mut self, pages: Range<u64>, kept: Option<u64>) {
-        let Some(leaves) = &mut self.leaves else { return };
+        let Some(leaves) = self.leaves.as_mut().filter(|_| !pages.is_empty()) else { return };
         let (numbers, kept) =
-            (pages.start / LEAF_PAGES..pages.end / LEAF_PAGES, kept.map(|kept| kept / LEAF_PAGES));
+            (pages.start / LEAF_PAGES..pages.end.div_ceil(LEAF_PAGES), kept.map(|kept| kept / LEAF_PAGES));
         let is_unneeded = |number, leaf: &Leaf| kept != Some(number) && leaf.has_only_holes();
         if numbers.contains(&0) && is_unneeded(0, &leaves.first) {
             leaves.first = Leaf::default();
