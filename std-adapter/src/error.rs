@@ -309,17 +309,7 @@ impl SpillError {
     /// ```
     #[must_use]
     pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a SpillError> {
-        let mut link = Some(error);
-        while let Some(error) = link {
-            if let Some(found) = error.downcast_ref() {
-                return Some(found);
-            }
-            link = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-                Some(inner) => Some(inner),
-                None => error.source(),
-            };
-        }
-        None
+        find(error)
     }
 
     /// The kind of the [`io::Error`] that this error turns into.
@@ -357,6 +347,24 @@ impl From<SpillError> for io::Error {
         }
         io::Error::new(error.kind(), error)
     }
+}
+
+/// The first error of type `T` among `error` and its sources, as [`SpillError::find`].
+pub(crate) fn find<'a, T>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T>
+where
+    T: std::error::Error + 'static,
+{
+    let mut link = Some(error);
+    while let Some(error) = link {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        link = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 /// Whether there is memory for an [`io::Error`] with an error within. std has none whose allocation

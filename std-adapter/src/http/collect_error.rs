@@ -2,11 +2,13 @@
 //!
 //! Promise: the text of each names what was received and what would have worked, as its status does.
 //!
-//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/upload.rs`.
+//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/too_long.rs`,
+//! `tests/servers/tests/upload.rs`.
 
 use crate::error::text::write_sources;
-use crate::error::{DiskLimitScope, SpillError};
+use crate::error::{DiskLimitScope, SpillError, find};
 use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::LengthLimitError;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -53,7 +55,20 @@ pub enum CollectError {
         source: Box<dyn Error + Send + Sync>,
     },
 
-    /// Nothing arrived for as long as [`Collect::idle_timeout`](crate::Collect::idle_timeout) allows. Status 408.
+    /// A limit outside of this crate has cut the body off: its error is, or has among its sources, a
+    /// [`LengthLimitError`](https://docs.rs/http-body-util/0.1/http_body_util/struct.LengthLimitError.html).
+    /// That is the error of `http_body_util::Limited`, and so of tower-http's `RequestBodyLimitLayer`. Status
+    /// 413.
+    #[non_exhaustive]
+    CutOff {
+        /// Bytes that had arrived.
+        received: u64,
+        /// The body's own error.
+        source: Box<dyn Error + Send + Sync>,
+    },
+
+    /// Nothing arrived for as long as [`Collect::idle_timeout`](crate::Collect::idle_timeout) allows. Status
+    /// 408.
     #[non_exhaustive]
     Idle {
         /// Bytes that had arrived.
@@ -71,11 +86,19 @@ impl CollectError {
         CollectError::NoRoom { received, source }
     }
 
+    /// The error of a body that failed with `source` after so many bytes.
+    pub(crate) fn of_body(received: u64, source: Box<dyn Error + Send + Sync>) -> Self {
+        match find::<LengthLimitError>(&*source) {
+            Some(_) => CollectError::CutOff { received, source },
+            None => CollectError::Broken { received, source },
+        }
+    }
+
     /// The status to answer with: 413, 503, 507, 400, 408 or 500.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            CollectError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            CollectError::TooLong { .. } | CollectError::CutOff { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             CollectError::Broken { .. } => StatusCode::BAD_REQUEST,
             CollectError::Idle { .. } => StatusCode::REQUEST_TIMEOUT,
             CollectError::NoRoom { source, .. } => match SpillError::of(source) {
@@ -162,6 +185,10 @@ impl fmt::Display for CollectError {
             }
             CollectError::Broken { received, .. } => {
                 write!(f, "the body ended after {received} bytes, before its end; send all of it")?;
+            }
+            CollectError::CutOff { received, .. } => {
+                write!(f, "the body is longer than is allowed, and was cut off after {received} bytes; ")?;
+                f.write_str("send a shorter one")?;
             }
             CollectError::Idle { received, idle } => {
                 let sent = format_args!("{idle:?} after {received} bytes");

@@ -130,7 +130,7 @@ where
         let frame = match frame {
             None => return Poll::Ready(Ok(false)),
             Some(Err(error)) => {
-                return Poll::Ready(Err(CollectError::Broken { received, source: error.into() }));
+                return Poll::Ready(Err(CollectError::of_body(received, error.into())));
             }
             Some(Ok(frame)) => frame,
         };
