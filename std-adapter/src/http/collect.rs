@@ -2,7 +2,8 @@
 //!
 //! Its promises are listed at [`SpillPool::collect`].
 //!
-//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/upload.rs`.
+//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/too_long.rs`,
+//! `tests/servers/tests/upload.rs`.
 
 use crate::api::buffer::SpillBuffer;
 use crate::api::pool::SpillPool;
@@ -31,7 +32,9 @@ impl SpillPool {
     ///   for it, or when a blocking thread of the runtime has written it.
     /// - The body is polled only as fast as the pool takes it: its sender is held back.
     /// - A body that says beforehand that it is too long is refused before any of it is received, as soon as
-    ///   the future is polled. A client that waits with `Expect: 100-continue` is not asked to send it.
+    ///   the future is polled. A client that waits with `Expect: 100-continue` is not asked to send it. Too
+    ///   long is also what is longer than the memory limit and the disk limit together: that of the pool, or
+    ///   that of the [buffer](Collect::buffer), if it is lower.
     /// - After an error, and when the future is dropped, all that had arrived is given back to the pool.
     ///
     /// At the pool's disk limit it fails, or waits in turn and without blocking, as the pool's
@@ -152,6 +155,10 @@ impl Accept for Polled {
         }
         self.poll_write(context, &Tokio, data)
     }
+
+    fn most(&self) -> u64 {
+        self.room_of_limits()
+    }
 }
 
 /// # Panics
@@ -175,8 +182,9 @@ where
                 match buffer.poll_settled(context, &Tokio) {
                     Poll::Ready(Ok(())) => continue,
                     settled => {
-                        let received = this.intake.received;
-                        break settled.map_err(|error| CollectError::of_write(received, error));
+                        let (received, most) = (this.intake.received, buffer.most());
+                        break settled
+                            .map_err(|error| CollectError::of_sink(received, received, most, error));
                     }
                 }
             }

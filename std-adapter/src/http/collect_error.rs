@@ -26,10 +26,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectError {
-    /// The body is longer than [`Collect::limit`](crate::Collect::limit) allows. Status 413.
+    /// The body is longer than [`Collect::limit`](crate::Collect::limit) allows, or than the pool could take
+    /// if it had no other: than its memory limit and its disk limit together. Status 413.
     #[non_exhaustive]
     TooLong {
-        /// The limit, in bytes.
+        /// The limit, or the two together, in bytes.
         limit: u64,
         /// Bytes that had arrived; 0 if the body said beforehand how long it is, and was refused at once.
         received: u64,
@@ -84,6 +85,14 @@ impl CollectError {
     #[must_use]
     pub fn of_write(received: u64, source: io::Error) -> Self {
         CollectError::NoRoom { received, source }
+    }
+
+    /// The error of a body of at least `len` bytes whose write failed with `source` after so many, into what
+    /// could never take more than `most`.
+    pub(crate) fn of_sink(received: u64, len: u64, most: u64, source: io::Error) -> Self {
+        let error = CollectError::of_write(received, source);
+        // Others that end make room, but not enough for this one.
+        if error.is_passing() && len > most { CollectError::TooLong { limit: most, received } } else { error }
     }
 
     /// The error of a body that failed with `source` after so many bytes.

@@ -9,7 +9,7 @@
 //!   without a look at that, so a poll takes less than 1 MiB and 64 KiB.
 //! - The time that the pool needs does not count as the sender's.
 //!
-//! Held by: `tests/servers/tests/collect.rs`.
+//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/too_long.rs`.
 
 use crate::http::collect_error::CollectError;
 use bytes::Buf;
@@ -37,6 +37,9 @@ pub(crate) trait Accept {
     /// Takes at least one byte of `data`, which is not empty; or nothing, and wakes the task when it
     /// is to be tried again.
     fn poll_accept(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// The most bytes that it could ever take. A longer body is too long, and not one that has no room yet.
+    fn most(&self) -> u64;
 }
 
 pin_project! {
@@ -95,9 +98,14 @@ where
                     return Poll::Pending;
                 }
                 let chunk = &rest.chunk()[..rest.chunk().len().min(PIECE_MAX)];
-                let accepted = ready!(sink.poll_accept(context, chunk));
-                let received = self.received;
-                let accepted = accepted.map_err(|source| CollectError::NoRoom { received, source })?;
+                let accepted = match ready!(sink.poll_accept(context, chunk)) {
+                    Ok(accepted) => accepted,
+                    Err(source) => {
+                        let (left, received) = (rest.remaining() as u64, self.received);
+                        let len = received.saturating_add(left).saturating_add(self.body.size_hint().lower());
+                        return Poll::Ready(Err(CollectError::of_sink(received, len, sink.most(), source)));
+                    }
+                };
                 let this = self.as_mut().project();
                 this.rest.as_mut().into_iter().for_each(|rest| rest.advance(accepted));
                 *this.received += accepted as u64;
@@ -108,15 +116,21 @@ where
                 return Poll::Pending;
             }
             frames += 1;
-            if !ready!(self.as_mut().poll_frame(context))? {
+            // What is known of a body before it has begun may show that it never has room.
+            let limit = if self.received == 0 { self.limit.min(sink.most()) } else { self.limit };
+            if !ready!(self.as_mut().poll_frame(context, limit))? {
                 return Poll::Ready(Ok(self.project().trailers.take()));
             }
         }
     }
 
-    /// Receives the next frame. Ready with false at the end of the body.
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<bool, CollectError>> {
-        let (limit, received) = (self.limit, self.received);
+    /// Receives the next frame of a body of at most `limit` bytes. Ready with false at the end of the body.
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        limit: u64,
+    ) -> Poll<Result<bool, CollectError>> {
+        let received = self.received;
         // The least that is still to come.
         let least = self.body.size_hint().lower();
         if received.saturating_add(least) > limit {

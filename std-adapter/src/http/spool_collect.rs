@@ -112,6 +112,11 @@ impl Accept for PolledWriter {
     fn poll_accept(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write(context, &Tokio, data)
     }
+
+    /// Any number: what readers have passed that read once is freed.
+    fn most(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// # Panics

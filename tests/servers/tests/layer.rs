@@ -91,8 +91,11 @@ async fn what_cannot_be_collected_is_answered_and_the_service_not_called() {
         (pool(1 << 20, u64::MAX), pieces(10).then([Step::Fails("gone")]), StatusCode::BAD_REQUEST, None),
         (pool(1 << 20, u64::MAX), pieces(10).then([Step::Stuck]), StatusCode::REQUEST_TIMEOUT, None),
     ] {
+        let mut other = pool.buffer();
+        io::Write::write_all(&mut other, &[1; 4096]).unwrap();
         let layer = SpillBodyLayer::new(pool.clone()).limit(20_000).idle_timeout(Duration::from_secs(5));
         let answer = within(layer.layer(echo.clone()).oneshot(request("/", body))).await.unwrap();
+        drop(other);
         let after = answer.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap());
         assert_eq!((answer.status(), after), (status, retries));
         let length = http_body::Body::size_hint(answer.body()).exact();

@@ -3,11 +3,13 @@
 #![allow(missing_docs)]
 
 use http_body_util::{BodyExt, Limited};
-use overspill::{CollectError, MemoryStore, SpillPool};
-use overspill_servers::running::until_empty;
-use overspill_servers::scripted::Scripted;
+use overspill::{CollectError, MemoryStore, SpillPool, WhenFull};
+use overspill_servers::files::Config;
+use overspill_servers::running::{Running, config, until_empty};
+use overspill_servers::scripted::{Scripted, Step, polled_at_most};
 use overspill_servers::time_limit::within;
-use std::io;
+use std::io::{self, Write};
+use std::time::Duration;
 
 fn pool(memory: usize, disk: u64) -> SpillPool {
     let builder = SpillPool::builder().memory(memory).disk(disk).page_size(4096);
@@ -37,4 +39,88 @@ async fn a_body_that_a_limit_outside_cuts_off_is_too_long() {
     let exact = Limited::new(Scripted::pieces(&[7; 10_000], 1400), 10_000);
     assert_eq!(within(pool.collect(exact)).await.unwrap().len(), 10_000);
     until_empty(&pool).await;
+}
+
+/// A body that said that it is longer than all that the pool has was received up to the disk limit, and then
+/// told to try again later, each time.
+#[tokio::test]
+async fn a_body_that_says_that_it_never_has_room_is_too_long_before_a_byte_of_it_came() {
+    let pool = pool(8192, 16_384);
+    let stuck = |len| Scripted::new([Step::Stuck]).says(len);
+    let own = || pool.buffer_builder().memory(4096).disk(4096).build();
+    let larger = || pool.buffer_builder().memory(1 << 20).disk(1 << 20).build();
+    for (collect, limit) in [
+        (pool.collect(stuck(24_577)), 24_576),
+        (pool.collect(stuck(u64::MAX)).limit(1 << 20), 24_576),
+        (pool.collect(stuck(24_577)).limit(9), 9),
+        (pool.collect(stuck(8_193)).buffer(own()), 8192),
+        (pool.collect(stuck(24_577)).buffer(larger()), 24_576),
+    ] {
+        let error = within(collect).await.unwrap_err();
+        assert!(
+            matches!(error, CollectError::TooLong { limit: of, received: 0, .. } if of == limit),
+            "{error:?}"
+        );
+        assert_eq!((error.status().as_u16(), error.retry_after()), (413, None));
+    }
+    let fits = Scripted::pieces(&[7; 24_576], 1400).says(24_576);
+    assert_eq!(within(pool.collect(fits)).await.unwrap().len(), 24_576);
+    until_empty(&pool).await;
+    let unlimited = SpillPool::builder().memory(0).store(MemoryStore::new()).build().unwrap();
+    let awaited = Scripted::new([Step::Pause]).says(u64::MAX);
+    assert!(polled_at_most(unlimited.collect(awaited), 1).await.is_none(), "there is room for any length");
+}
+
+#[tokio::test]
+async fn a_client_that_waits_is_told_before_it_sends() {
+    let server = Running::start(Config { memory: 64 << 10, disk: 64 << 10, ..config() }).await;
+    let mut client = server.client().await;
+    client.begin("PUT", "/files/a", &["content-length: 131073", "expect: 100-continue"]).await.unwrap();
+    let refused = client.reply("PUT").await.unwrap();
+    assert_eq!((refused.status, refused.header("retry-after")), (413, None), "{}", refused.text());
+    assert_eq!(server.request("PUT", "/files/a", &[], &[7; 131_072]).await.status, 201);
+}
+
+/// So was one that had not said its length, though it alone had taken all there is.
+#[tokio::test]
+async fn a_body_that_has_outgrown_the_pool_is_too_long() {
+    for (memory, disk, len, piece) in [
+        (0, 8192, 8193, 1400),
+        (0, 8192, 20_000, 1400),
+        (8192, 8192, 16_385, 100),
+        (8192, 8192, 90_000, 30_000),
+    ] {
+        for when_full in [WhenFull::Fail, WhenFull::Wait { at_most: Duration::ZERO }] {
+            let builder = SpillPool::builder().memory(memory).disk(disk as u64).page_size(4096);
+            let pool = builder.when_full(when_full).store(MemoryStore::new()).build().unwrap();
+            let body = || Scripted::pieces(&vec![7; len], piece);
+            let error = within(pool.collect(body())).await.unwrap_err();
+            let room = memory + disk;
+            assert!(
+                matches!(error, CollectError::TooLong { limit, .. } if limit == room as u64),
+                "{len}: {error:?}"
+            );
+            // One that has room where no other is has none for now.
+            let mut other = pool.buffer();
+            other.write_all(&[1; 4096]).unwrap();
+            let short = Scripted::pieces(&vec![7; room], piece.min(1400));
+            let error = within(pool.collect(short.clone())).await.unwrap_err();
+            assert_eq!((error.status().as_u16(), error.retry_after().is_some()), (503, true), "{error:?}");
+            drop(other);
+            assert_eq!(within(pool.collect(short)).await.unwrap().len(), room as u64);
+            until_empty(&pool).await;
+        }
+    }
+}
+
+/// A spool may pass a body of any length: what was read once makes room for the rest.
+#[tokio::test]
+async fn a_spooled_body_may_be_longer_than_the_pool() {
+    let builder = SpillPool::builder().memory(8192).disk(16_384).page_size(4096).store(MemoryStore::new());
+    let pool = builder.when_full(WhenFull::Wait { at_most: Duration::from_secs(60) }).build().unwrap();
+    let (receiving, reader) = pool.spool_body(Scripted::pieces(&[7; 100_000], 1400).says(100_000));
+    let mut reader = reader.once();
+    let reading = async { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await };
+    let (collected, read) = within(async { tokio::join!(receiving, reading) }).await;
+    assert_eq!((collected.unwrap().len(), read.unwrap()), (100_000, 100_000));
 }
