@@ -22,12 +22,13 @@
 //! |---|---|---|
 //! | | waiting | [`Quota::enter`] |
 //! | waiting | served | [`Quota::serve`]: all that it requested is set aside |
-//! | served | waiting | [`Ticket::ask`]: what was set aside is released |
+//! | served | waiting | [`Ticket::ask`]: what was set aside is released, and the ticket is woken |
 //! | waiting, served | gone | dropping the [`Ticket`] |
 //!
 //! A waiter is also *woken* when memory comes free, since its bytes may then need no disk, and
 //! when [parts](crate::disk::parts) of a block do, which are charged already: it tries again,
-//! and keeps its ticket.
+//! and keeps its ticket. Neither wakes a served one, which is about to try again anyway; so one that goes
+//! back to waiting is woken at once, for what came free after it last looked.
 //!
 //! # Why no wake-up is lost
 //!
@@ -89,7 +90,7 @@ impl Queue {
     /// it.
     fn remove_ticket(&mut self, number: u64) -> (Option<Waiting>, u64) {
         let waiting = self.find_waiting(number).ok().and_then(|at| self.waiting.remove(at));
-        let left = self.take_served(number);
+        let left = self.take_served(number).unwrap_or(0);
         self.tickets -= 1;
         // A quarter, so that tickets which come and go do not make the lists shrink and grow each time.
         if self.tickets < self.waiting.capacity() / 4 {
@@ -109,10 +110,11 @@ impl Queue {
         self.served.get_mut(at)
     }
 
-    /// Removes served ticket `number`, and returns the bytes that are still set aside for it.
-    fn take_served(&mut self, number: u64) -> u64 {
-        let found = self.served.binary_search_by_key(&number, |served| served.number);
-        found.ok().and_then(|at| self.served.remove(at)).map_or(0, |served| served.left)
+    /// Removes ticket `number` from the served ones, and returns the bytes that are still set aside for it.
+    /// `None` if it is not one of them.
+    fn take_served(&mut self, number: u64) -> Option<u64> {
+        let at = self.served.binary_search_by_key(&number, |served| served.number).ok()?;
+        self.served.remove(at).map(|served| served.left)
     }
 
     /// Sets all that the waiting ticket at `at` has requested aside for it, and returns its waker.
@@ -150,7 +152,7 @@ struct Waiting {
     number: u64,
     /// Bytes, which are set aside all at once.
     requested: u64,
-    /// Memory came free since the last poll.
+    /// Memory came free since the last poll, or may have while the ticket was served.
     woken: bool,
     /// From the last poll that returned `Pending`.
     waker: Option<Waker>,
@@ -380,17 +382,19 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// Requests `bytes`, in place of what it has requested before. The ticket keeps its place in the queue;
-    /// what was set aside for it is released, to be set aside again if it is still its turn.
+    /// what was set aside for it is released, to be set aside again if it is still its turn. A ticket that was
+    /// served is ready once more, since nobody woke it meanwhile.
     pub(crate) fn ask(&self, bytes: u64) {
         let quota = &*self.quota;
         {
             let Ok(mut queue) = quota.queue() else { return };
-            quota.budget.release(queue.take_served(self.number));
+            let left = queue.take_served(self.number);
+            quota.budget.release(left.unwrap_or(0));
             match queue.find_waiting(self.number) {
                 Ok(at) => queue.waiting[at].requested = bytes,
                 Err(at) => {
-                    let number = self.number;
-                    queue.waiting.insert(at, Waiting { number, requested: bytes, woken: false, waker: None });
+                    let (number, woken) = (self.number, left.is_some());
+                    queue.waiting.insert(at, Waiting { number, requested: bytes, woken, waker: None });
                 }
             }
             quota.update_waiting(&queue);

@@ -203,6 +203,29 @@ fn a_waiter_that_finds_nothing_waits_again() {
     });
 }
 
+/// Guards: memory that comes free while a waiter is served, and after it has looked there for the last time. It
+/// then went back to waiting, for more disk than it had been served, and slept beside the memory.
+#[test]
+fn memory_that_comes_free_beside_a_served_waiter_is_found() {
+    explore(3, || {
+        let pool = PoolState::new(PAGE, PAGE as u64, PAGE, Box::new(VecStore::default()), None);
+        let pool = Arc::new(pool);
+        let frame = pool.frames.acquire(PAGE).unwrap();
+        let ticket = pool.disk.quota().enter(PAGE as u64).unwrap();
+        assert_eq!(pool.disk.quota().waiting(), 0);
+        let theirs = Arc::clone(&pool);
+        let freer = thread::spawn(move || {
+            theirs.frames.recycle(frame);
+            theirs.tell_waiters();
+        });
+        while pool.frames.acquire(PAGE).is_none() {
+            ticket.ask(2 * PAGE as u64);
+            await_turn(&ticket);
+        }
+        freer.join().unwrap();
+    });
+}
+
 /// Guards: a waiter that was served tries again, needs more by then, and is served with that, in its turn.
 #[test]
 fn a_waiter_that_requests_more_is_served_with_more() {
@@ -216,9 +239,10 @@ fn a_waiter_that_requests_more_is_served_with_more() {
         let ticket = quota.enter(4).unwrap();
         await_turn(&ticket);
         assert!(quota.reserve(3, None).is_err() || quota.used() <= 10);
-        ticket.ask(5);
-        await_turn(&ticket);
-        quota.reserve(5, Some(&ticket)).unwrap();
+        while quota.reserve(5, Some(&ticket)).is_err() {
+            ticket.ask(5);
+            await_turn(&ticket);
+        }
         drop(ticket);
         releaser.join().unwrap();
         assert_eq!(quota.set_aside(), 0);
