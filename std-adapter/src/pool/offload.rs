@@ -11,7 +11,7 @@
 //! - No subject is lost: a job that was not begun gives it back when its waiter [takes](Pending::take_back)
 //!   it, and drops it with its waiter. One that runs when its waiter is dropped runs to its end, and drops it
 //!   then. So neither the queue nor a task keeps a subject whose waiter is gone, and the pool, which a
-//!   subject refers to, is not kept by its own queue.
+//!   subject refers to, is not kept by its own queue. A job whose subject came back leaves the queue.
 //! - A task runs a bounded number of jobs, after which the waiters start another: so a runtime that is shut
 //!   down does not go on with the jobs of others.
 //! - A runtime that is shut down may drop tasks that it has not begun. The next poll of any waiter starts
@@ -204,7 +204,8 @@ impl Offload {
     /// Removes a job that no task will run.
     fn forget(&self, job: *const ()) {
         if let Ok(mut queue) = self.queue() {
-            queue.jobs.retain(|other| !std::ptr::addr_eq(Arc::as_ptr(other), job));
+            let at = queue.jobs.iter().position(|other| std::ptr::addr_eq(Arc::as_ptr(other), job));
+            at.and_then(|at| queue.jobs.remove(at));
         }
     }
 
@@ -363,7 +364,6 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         }
         match self.take_back() {
             Some(subject) => {
-                self.offload.forget(Arc::as_ptr(&self.job).cast());
                 let is_forked = self.offload.queue.is_inherited();
                 Poll::Ready((subject, Err(if is_forked { NotRun::Forked } else { NotRun::ShutDown })))
             }
@@ -408,14 +408,31 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
 
     /// The subject, unless the work is running, and the waker. A task that has the subject drops it.
     pub(crate) fn leave(&mut self) -> (Option<T>, Option<Waker>) {
-        let Ok(mut state) = self.job.state.lock() else { return (None, None) };
-        state.is_left = true;
-        (state.subject.take(), state.waker.take())
+        let ((subject, waker), is_done) = {
+            let Ok(mut state) = self.job.state.lock() else { return (None, None) };
+            state.is_left = true;
+            ((state.subject.take(), state.waker.take()), state.result.is_some())
+        };
+        self.forget_unbegun(subject.is_some() && !is_done);
+        (subject, waker)
     }
 
     /// The subject, unless the work is running: it will not run any more.
     pub(crate) fn take_back(&mut self) -> Option<T> {
-        self.job.state.lock().ok()?.subject.take()
+        let (subject, is_done) = {
+            let mut state = self.job.state.lock().ok()?;
+            (state.subject.take(), state.result.is_some())
+        };
+        self.forget_unbegun(subject.is_some() && !is_done);
+        subject
+    }
+
+    /// Removes the job from the queue, if it is not begun and never will be. To be called without the lock of
+    /// its state, which [`submit`](Offload::submit) takes behind that of the queue.
+    fn forget_unbegun(&self, is_unbegun: bool) {
+        if is_unbegun {
+            self.offload.forget(Arc::as_ptr(&self.job).cast());
+        }
     }
 }
 

@@ -49,6 +49,27 @@ fn tasks_that_are_dropped_are_replaced_or_reported() {
     assert_eq!(second.poll(&context, OURS, &spawn), Poll::Ready((3, Ok(6))));
 }
 
+/// Jobs whose waiters are gone stayed in the queue until a task came by. Without one they heaped up there, and
+/// each counted as one more for which to begin a task.
+#[test]
+fn a_job_that_nobody_waits_for_leaves_the_queue() {
+    let offload = Arc::new(Offload::new());
+    let context = Context::from_waker(Waker::noop());
+    let tasks = RefCell::new(Vec::new());
+    let spawn = |drain| tasks.borrow_mut().push(drain);
+    let mut jobs: Vec<_> = (0..10).map(|n| offload.submit(n, double).unwrap()).collect();
+    assert_eq!((jobs[5].take_back(), offload.queue().unwrap().jobs.len()), (Some(5), 9));
+    let mut last = jobs.pop().unwrap();
+    drop(jobs);
+    assert_eq!(offload.queue().unwrap().jobs.len(), 1);
+    for _ in 0..3 {
+        assert!(last.poll(&context, OURS, &spawn).is_pending());
+    }
+    assert_eq!(tasks.borrow().len(), 1, "a task for each job");
+    tasks.take().into_iter().for_each(Drain::run);
+    assert_eq!(last.poll(&context, OURS, &spawn), Poll::Ready((10, Ok(20))));
+}
+
 /// A task went on for as long as there were jobs, of whichever runtime: one that was shut down waited for it.
 #[test]
 fn a_task_ends_though_there_are_more_jobs() {
