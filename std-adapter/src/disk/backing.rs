@@ -4,6 +4,8 @@
 //!
 //! - Blocks of free slots make no write fail, nor one of an export: what finds no room gives them back to the
 //!   file system, and tries again.
+//! - I6: nor do they stand beside what is written to a buffer's own file: what is used there and they are
+//!   together within the limit.
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/spill_model.rs`, `tests/tests/large_drops.rs`.
 
@@ -40,9 +42,17 @@ impl<'a> Backing<'a> {
         ticket: Option<&Ticket>,
     ) -> Result<Slot, SpillError> {
         match self.own {
-            Some(own) => own.allocate(index, ticket),
+            Some(own) => self.allocate_own(own, index, ticket),
             None => self.disk.allocate(bytes, fit, ticket),
         }
+    }
+
+    /// Allocates the slot of page `index` in the buffer's own file. The pool's free blocks, which have no part
+    /// in it, go back as far as the limit needs.
+    fn allocate_own(self, own: &OwnFile, index: u64, ticket: Option<&Ticket>) -> Result<Slot, SpillError> {
+        let slot = own.allocate(index, ticket)?;
+        self.disk.trim_beside();
+        Ok(slot)
     }
 
     /// Bytes that [`allocate_to_grow`](Backing::allocate_to_grow) charges.
@@ -76,7 +86,8 @@ impl<'a> Backing<'a> {
     /// Allocates a slot of a whole page for page `index`, if the one at `offset` is available.
     pub(crate) fn allocate_at(self, index: u64, offset: u64) -> Option<Slot> {
         match self.own {
-            Some(own) => own.allocate(index, None).ok(), // at the page's own place, which is `offset`
+            // At the page's own place, which is `offset`.
+            Some(own) => self.allocate_own(own, index, None).ok(),
             None => self.disk.allocate_at(offset),
         }
     }

@@ -4,7 +4,8 @@
 //!
 //! - I6: slots in use never pass the limit, which is checked before a slot is allocated. If slots in use and
 //!   free blocks that the file system still has add up to more than the limit, the free blocks go back: with
-//!   the next slot that is allocated, so what is written to slots that are there may pass it by a page each.
+//!   the next slot that is allocated, here or in a buffer's own file, so what is written to slots that are
+//!   there may pass it by a page each.
 //! - I5: no lock is held while the store works.
 //! - The file does not grow while it is being cut: what allocates waits for that.
 //! - A call that frees more than [`STEP`] bytes, and more than a page, makes no call of the store, and gives
@@ -310,6 +311,13 @@ impl SlottedStore {
         let excess = self.quota.used().saturating_add(warm).saturating_sub(self.quota.limit());
         if warm > 0 && excess > 0 {
             self.give_back(excess.max(STEP));
+        }
+    }
+
+    /// As after an allocation, for what was reserved for another file.
+    pub(crate) fn trim_beside(&self) {
+        if self.quota.is_limited() {
+            self.trim_for_quota(self.recycled_bytes());
         }
     }
 
