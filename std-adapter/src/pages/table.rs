@@ -118,6 +118,11 @@ impl Table {
         self.pinned = None;
     }
 
+    /// Whether a page in memory is pinned, and so may leave soon.
+    pub(crate) fn has_pinned(&self) -> bool {
+        self.pinned.is_some_and(|index| self.locate(index) == Location::Memory)
+    }
+
     pub(crate) fn is_pinned(&self, index: u64) -> bool {
         self.pinned == Some(index)
     }

@@ -94,7 +94,8 @@ impl ReleasedPage {
 
 impl Table {
     /// Takes pages out of memory, as many as `take` says and there is memory to note, and subtracts their
-    /// frames from it. Adds them to `released`, as those of the buffer number `donor`.
+    /// frames from it. Adds them to `released`, as those of the buffer number `donor`. Returns whether there
+    /// are none, but one that is pinned.
     fn release_pages(
         &mut self,
         from: (&Usage, Backing<'_>, Fit),
@@ -102,7 +103,7 @@ impl Table {
         take: &mut Take,
         donor: usize,
         released: &mut Vec<(usize, ReleasedPage)>,
-    ) {
+    ) -> bool {
         let (mut pages, mut held) = (0, from.0.memory.used());
         while pages < take.pages_max
             && held > take.share
@@ -115,6 +116,7 @@ impl Table {
             take.bytes_max = take.bytes_max.saturating_sub(page.frame_bytes());
             released.push((donor, page));
         }
+        pages == 0 && self.has_pinned()
     }
 
     /// Reserves memory to note what page `index` becomes when it leaves, and to put it back.
@@ -206,9 +208,9 @@ impl PoolState {
             let fit = if self.is_at_rest(peer, reason) { Fit::Parts } else { Fit::Blocks };
             let donor = Donor { table: peer, own, fit, returned: RefCell::default() };
             let from = (donor.usage(), donor.backing(self), fit);
-            table.release_pages(from, self.checksums, &mut take, visits, &mut released);
+            let is_pinned = table.release_pages(from, self.checksums, &mut take, visits, &mut released);
             visits += 1;
-            donor
+            (donor, is_pinned)
         });
         let is_empty = released.is_empty();
         let mut frames = Vec::new();
@@ -216,7 +218,7 @@ impl PoolState {
         // Without memory for these, pages return.
         let (mut outgoing, mut first_spills) = (with_room(count), with_room(count));
         for (donor, ReleasedPage { content, outgrown }) in released {
-            let donor = &donors[donor];
+            let donor = &donors[donor].0;
             outgrown.into_iter().for_each(|slot| donor.backing(self).free_quietly(slot));
             match content {
                 Released::Empty(frame) => self.collect(&mut frames, frame),
@@ -238,14 +240,16 @@ impl PoolState {
         }
         // Settle returned pages, so that they can be reclaimed again. Skip a table in use: its owner settles
         // them itself.
-        let returned = donors.iter().filter(|donor| !donor.returned.borrow().is_empty());
+        let returned = donors.iter().map(|(donor, _)| donor).filter(|d| !d.returned.borrow().is_empty());
         PeerTable::try_with_each(returned.map(|donor| (donor, donor.table)), |donor, table| {
             donor.returned.borrow().iter().for_each(|&index| table.settle(index));
         });
         frames.iter().for_each(|_| self.counters.count_reclaim());
         let gave_nothing = frames.is_empty() && reason == SpillReason::Reclaimed;
         if let Some(registry) = self.registry.as_ref().filter(|_| gave_nothing) {
-            donors.iter().for_each(|donor| registry.note_gave_nothing(donor.table)); // a table in use is not among them
+            // A table in use is not among them, and a page that is pinned may leave soon.
+            let gave_nothing = donors.iter().filter(|(_, is_pinned)| !is_pinned);
+            gave_nothing.for_each(|(donor, _)| registry.note_gave_nothing(donor.table));
         }
         drop(held_back);
         self.disk.quota().serve_if_waiting();

@@ -14,7 +14,7 @@
 //!   holds no memory once: buffers that are empty or spilled cost a search nothing.
 //! - A table that was asked and gave nothing is not asked again in the same [epoch](crate::pool::activity):
 //!   so one whose pages cannot leave, since they are lent or have no room on the disk, keeps nobody from the
-//!   memory of the others.
+//!   memory of the others. One that is in use, or whose only page is pinned, is asked again.
 //! - A table that holds memory is where searches find it. One that could not be entered, for want of
 //!   memory, gets no frame.
 //!

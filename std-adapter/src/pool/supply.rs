@@ -199,4 +199,21 @@ mod tests {
         let frame = request().expect("the donor has pages that can leave");
         state.frames.recycle(frame);
     }
+
+    /// So was one whose only page was pinned, between two visits of its owner to the table.
+    #[test]
+    fn a_donor_whose_only_page_is_pinned_is_asked_again() {
+        let builder = SpillPool::builder().memory(PAGE).page_size(PAGE);
+        let pool = builder.store(MemoryStore::new()).build().unwrap();
+        let (mut donor, mut requester) = (pool.buffer(), pool.buffer());
+        donor.write_all(&[1; PAGE]).unwrap();
+        requester.pager.try_table().unwrap();
+        let (state, table) = (&pool.state, requester.pager.own_table());
+        let request = || state.acquire_frame(256, 0, Effort::Idle, table);
+        donor.pager.table(|table| table.pin(0));
+        assert!(request().is_none(), "a pinned page stays");
+        donor.pager.end_operation();
+        let frame = request().expect("the page can leave");
+        state.frames.recycle(frame);
+    }
 }
