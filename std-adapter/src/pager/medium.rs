@@ -177,14 +177,17 @@ impl Pager {
         done
     }
 
-    /// Ends an operation: unpins its page, and wakes those that wait for what came free. Closes the window
-    /// while room is awaited, so that the next write goes through
-    /// [`retry_after_waits`](Pager::retry_after_waits).
+    /// Ends an operation: unpins its page, and wakes those that wait for what came free, or for the page, if a
+    /// reclaiming thread met it meanwhile. Closes the window while room is awaited, so that the next write goes
+    /// through [`retry_after_waits`](Pager::retry_after_waits).
     pub(crate) fn end_operation(&mut self) {
         let Some(table) = &mut self.own_table else { return };
-        table.with(Table::unpin);
+        let was_sought = table.with(Table::unpin);
         if self.awaits_room() {
             self.close_window();
+        }
+        if was_sought {
+            self.pool.disk.quota().wake_waiters_but(self.ticket());
         }
         self.pool.tell_waiters();
     }

@@ -36,7 +36,7 @@ impl Table {
         if self.shared.has_memory() || !self.sums.is_empty() {
             self.forget_pages();
         }
-        self.pinned = None;
+        self.unpin();
         true
     }
 

@@ -78,6 +78,8 @@ pub(crate) struct Table {
     pub(crate) map: PageMap,
     /// The binary logarithm of the page size in bytes.
     shift: u32,
+    /// A reclaiming thread found no page but the pinned one since that was pinned.
+    pub(super) sought: bool,
     /// The page of the owner's current operation. Reclaiming skips it.
     pub(super) pinned: Option<u64>,
     /// The indices of shared pages.
@@ -94,6 +96,7 @@ impl Table {
             window: None,
             map: PageMap::default(),
             shift: page_size.trailing_zeros(),
+            sought: false,
             pinned: None,
             shared: Ordered::default(),
             hand: 0,
@@ -114,13 +117,18 @@ impl Table {
         self.locate(index)
     }
 
-    pub(crate) fn unpin(&mut self) {
+    /// Returns whether a reclaiming thread would have taken the page, but for the pin.
+    pub(crate) fn unpin(&mut self) -> bool {
         self.pinned = None;
+        std::mem::take(&mut self.sought)
     }
 
-    /// Whether a page in memory is pinned, and so may leave soon.
-    pub(crate) fn has_pinned(&self) -> bool {
-        self.pinned.is_some_and(|index| self.locate(index) == Location::Memory)
+    /// For a reclaiming thread that found no other page: whether there is one in memory that is pinned for the
+    /// moment, and may leave then.
+    pub(crate) fn seek_pinned(&mut self) -> bool {
+        let is_there = self.pinned.is_some_and(|index| self.locate(index) == Location::Memory);
+        self.sought |= is_there;
+        is_there
     }
 
     pub(crate) fn is_pinned(&self, index: u64) -> bool {

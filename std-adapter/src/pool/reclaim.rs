@@ -116,7 +116,7 @@ impl Table {
             take.bytes_max = take.bytes_max.saturating_sub(page.frame_bytes());
             released.push((donor, page));
         }
-        pages == 0 && self.has_pinned()
+        pages == 0 && self.seek_pinned()
     }
 
     /// Reserves memory to note what page `index` becomes when it leaves, and to put it back.

@@ -24,6 +24,8 @@
 //! pool). So no path that frees memory has to remember them: several did not, while each path told the
 //! waiters itself.
 //!
+//! - A page that is pinned can leave once that ends. What ends the pin tells the waiters, if a search met the
+//!   page meanwhile; but not the waiter that had it pinned, whose own attempts would keep it awake.
 //! - Waiters also learn of freed slots, of tickets that leave or request less, and of limits that change: in
 //!   the queue itself.
 //! - A frame that the allocator refuses tells nobody.
@@ -179,6 +181,7 @@ mod tests {
     use crate::api::pool::SpillPool;
     use crate::disk::memory_store::MemoryStore;
     use std::io::Write;
+    use std::task::{Context, Waker};
 
     const PAGE: usize = 4 << 10;
 
@@ -215,5 +218,30 @@ mod tests {
         donor.pager.end_operation();
         let frame = request().expect("the page can leave");
         state.frames.recycle(frame);
+    }
+
+    /// A page came free to leave when its pin ended, but no memory did, and so nobody was told: a waiter that
+    /// had met it pinned slept on beside it. A pin that nobody met still tells nobody.
+    #[test]
+    fn a_waiter_that_met_a_pinned_page_is_told_at_the_end_of_the_pin() {
+        let builder = SpillPool::builder().memory(PAGE).page_size(PAGE).disk(PAGE as u64);
+        let pool = builder.store(MemoryStore::new()).build().unwrap();
+        let (mut donor, mut requester) = (pool.buffer(), pool.buffer());
+        donor.write_all(&[1; PAGE]).unwrap();
+        requester.pager.try_table().unwrap();
+        let (state, table) = (&pool.state, requester.pager.own_table());
+        let ticket = state.disk.quota().enter(2 * PAGE as u64).unwrap();
+        let is_told = || ticket.poll(&Context::from_waker(Waker::noop())).is_ready();
+        for is_met in [false, true] {
+            state.tell_waiters();
+            while is_told() {}
+            donor.pager.table(|table| table.pin(0));
+            if is_met {
+                assert!(state.acquire_frame(256, 0, Effort::Idle, table).is_none());
+            }
+            assert!(!is_told());
+            donor.pager.end_operation();
+            assert_eq!(is_told(), is_met);
+        }
     }
 }
