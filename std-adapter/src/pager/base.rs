@@ -27,6 +27,14 @@ use crate::sync::{Arc, try_arc};
 use std::fmt::Debug;
 use std::ops::Range;
 
+/// Which pages make way for a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// Those that leave memory without I/O: the frame is for a second copy of what is there.
+    Clean,
+    Any,
+}
+
 /// Complete content that buffers have as their base.
 pub(crate) trait Source: Debug + Send + Sync {
     /// Reads into `buf` from `offset` on, as far as the content reaches.
@@ -39,8 +47,8 @@ pub(crate) trait Source: Debug + Send + Sync {
     fn discard(&self, range: Range<u64>);
 
     /// Evicts a page to make room for a frame of `bytes` in `pool`, for one buffer, if this has pages of
-    /// that. Returns whether it did.
-    fn make_room(&self, bytes: usize, pool: &PoolState) -> bool;
+    /// that, and `leaving` allows. Returns whether it did.
+    fn make_room(&self, bytes: usize, leaving: Leaving, pool: &PoolState) -> bool;
 
     /// Checks the invariants of the content.
     fn check_invariants(&self);
@@ -247,8 +255,8 @@ impl Base {
     }
 
     /// Makes room for a frame of `bytes`: see [`Source::make_room`].
-    pub(crate) fn make_room(&self, bytes: usize, pool: &PoolState) -> bool {
-        self.layers.sources.iter().any(|source| source.make_room(bytes, pool))
+    pub(crate) fn make_room(&self, bytes: usize, leaving: Leaving, pool: &PoolState) -> bool {
+        self.layers.sources.iter().any(|source| source.make_room(bytes, leaving, pool))
     }
 
     pub(crate) fn check_invariants(&self) {

@@ -30,7 +30,7 @@ use crate::foreign::hold_back;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
-use crate::pager::base::Base;
+use crate::pager::base::{Base, Leaving};
 use crate::pager::finished::FinishedPages;
 #[cfg(any(feature = "bytes", feature = "tokio"))]
 use crate::pager::lent_page::LentPages;
@@ -256,7 +256,7 @@ impl Pager {
             return Some(frame);
         }
         self.pool.note_miss(self.own_table());
-        self.find_in_share(need, 0, Effort::Idle).or_else(|| self.evict_coldest(need))
+        self.find_in_share(need, 0, Effort::Idle).or_else(|| self.evict_coldest(need, Leaving::Any))
     }
 }
 
@@ -475,11 +475,11 @@ impl Content {
     }
 
     /// Makes room for a frame of `bytes` in a pool for one buffer, whose pages nobody else can take: evicts
-    /// the coldest of a sample. Returns whether it did.
-    pub(crate) fn make_room(&self, bytes: usize) -> bool {
+    /// the coldest of a sample, if `leaving` allows. Returns whether it did.
+    pub(crate) fn make_room(&self, bytes: usize, leaving: Leaving) -> bool {
         let made = self.locked_unless_busy(0, |state| {
             let pager = &mut state.pager;
-            let frame = pager.evict_coldest(pager.pool.frames.class(bytes));
+            let frame = pager.evict_coldest(pager.pool.frames.class(bytes), leaving);
             frame.map(|frame| pager.recycle_frame(frame)).is_some()
         });
         made.unwrap_or_default()

@@ -19,7 +19,7 @@ use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
-use crate::pager::base::Base;
+use crate::pager::base::{Base, Leaving};
 use crate::pager::residency::Admitted;
 use crate::pager::span::{Access, Pinned, Source, Span};
 use crate::pager::state::Pager;
@@ -100,7 +100,11 @@ impl Pager {
                     self.recycle_frame(frame);
                 }
                 let effort = self.effort_for_more();
-                self.find_frame(need, effort).or_else(|| self.find_frame_from_base(need))
+                // The search for a clean page takes longer than a read without a copy: one for each page.
+                let may_search = span.at < access.want;
+                self.find_frame(need, effort).or_else(|| {
+                    if may_search { self.find_frame_from_base(need, Leaving::Clean) } else { None }
+                })
             }
         };
         match frame {
@@ -251,14 +255,14 @@ impl Pager {
 
     /// A frame of at least `bytes` at the cost of the base, in a pool for one buffer: nobody
     /// else takes memory there.
-    pub(crate) fn find_frame_from_base(&mut self, bytes: usize) -> Option<Frame> {
+    pub(crate) fn find_frame_from_base(&mut self, bytes: usize, leaving: Leaving) -> Option<Frame> {
         // An eviction needs the store.
         if self.pool.registry.is_some() || store_access::is_resident_only() {
             return None;
         }
         // A page that leaves may have had a shorter frame.
         (0..PAGES_BELOW_MAX).find_map(|_| {
-            let is_made = self.base()?.make_room(bytes, &self.pool);
+            let is_made = self.base()?.make_room(bytes, leaving, &self.pool);
             if is_made { self.find_frame(bytes, Effort::Spare) } else { None }
         })
     }
@@ -270,7 +274,9 @@ mod tests {
     use crate::api::buffer::SpillBuffer;
     use crate::api::pool::SpillPool;
     use crate::disk::memory_store::MemoryStore;
+    use crate::observe::stats::{IoCounts, PoolStats};
     use crate::pages::resident::Resident;
+    use crate::sync::Arc;
     use std::io::{Read, Seek, SeekFrom, Write};
 
     const PAGE: usize = 4096;
@@ -332,6 +338,40 @@ mod tests {
             let shared = pool.stats().disk_used - buffer.stats().disk_used;
             assert_eq!(shared, ((PAGES - own) * PAGE) as u64, "way {way}");
             buffer.check_invariants();
+        }
+    }
+
+    /// Reads what `reader` has from its beginning on, by pieces of so many bytes.
+    fn read_by(reader: &mut (impl Read + Seek), piece: usize, len: usize) -> Vec<u8> {
+        let mut read = vec![0; len];
+        reader.rewind().unwrap();
+        read.chunks_mut(piece).for_each(|piece| reader.read_exact(piece).unwrap());
+        read
+    }
+
+    /// A page made way for the copy that small reads need, and the next for a reader's window: to read what was
+    /// all in memory wrote it to the disk.
+    #[test]
+    fn what_fills_the_memory_of_a_buffer_is_read_where_it_is() {
+        const LEN: usize = 1 << 20;
+        let model: Vec<u8> = (0..LEN).map(|at| u8::try_from(at / 100 % 251).unwrap()).collect();
+        for piece in [10, 1000, 5000, 100_000] {
+            let mut first = SpillBuffer::with_budget(LEN);
+            first.write_all(&model).unwrap();
+            let pool = Arc::clone(&first.pager.pool);
+            let assert_in_memory = |what| {
+                let mut stats = PoolStats::default();
+                pool.counters.fill_in(&mut stats);
+                let found = (pool.disk.quota().used(), stats.io, stats.spills.total());
+                assert_eq!(found, (0, IoCounts::default(), 0), "{what}, by {piece} bytes");
+            };
+            let mut second = first.try_clone().unwrap();
+            assert!(read_by(&mut first, piece, LEN) == model && read_by(&mut second, piece, LEN) == model);
+            assert_in_memory("clones");
+            drop(second);
+            let frozen = first.freeze();
+            assert!(read_by(&mut frozen.reader(), piece, LEN) == model);
+            assert_in_memory("frozen");
         }
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! Promises:
 //!
-//! - I2: the window's frame is charged to the pool, and reclaimed like a clean page.
+//! - I2: the window's frame is charged to the pool, and reclaimed like a clean page. In a pool for one buffer
+//!   no dirty page makes way for it.
 //! - A read of scattered bytes copies no more than was asked for, unless it begins in the
 //!   window and ends past it.
 //! - Without a frame every read works, through the content's lock. A reader that gets none asks again, after
@@ -19,6 +20,7 @@
 use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::memory::frame::Frame;
+use crate::pager::base::Leaving;
 use crate::pager::content::Content;
 use crate::pager::loan::{Loan, SCRATCH};
 use crate::pages::page::Stay;
@@ -229,7 +231,8 @@ impl Reader {
             return None;
         }
         let mut frame = self.find_frame(len, Effort::Idle);
-        if frame.is_none() && self.pool.registry.is_none() && content.make_room(len) {
+        let is_alone = self.pool.registry.is_none();
+        if frame.is_none() && is_alone && content.make_room(len, Leaving::Clean) {
             frame = self.find_frame(len, Effort::Idle);
         }
         if frame.is_some() {

@@ -33,6 +33,7 @@ use crate::memory::frame::Frame;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::events::Event;
 use crate::observe::stats::SpillReason;
+use crate::pager::base::Leaving;
 use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::{Page, Stay};
@@ -82,8 +83,9 @@ impl Pager {
         }
         self.pool.note_miss(self.own_table());
         let need = self.pool.frames.class(need);
-        let found = self.find_in_share(need, held, Effort::Idle).or_else(|| self.find_frame_from_base(need));
-        found.or_else(|| self.evict_coldest(need))
+        let found = self.find_in_share(need, held, Effort::Idle);
+        let found = found.or_else(|| self.find_frame_from_base(need, Leaving::Any));
+        found.or_else(|| self.evict_coldest(need, Leaving::Any))
     }
 
     /// A frame for a page that is not in memory, if it deserves one. The slot has `stored` bytes of the page
@@ -120,7 +122,7 @@ impl Pager {
         if !access.is_small() {
             return None;
         }
-        if let Some(frame) = self.find_frame_from_base(len.max(least)) {
+        if let Some(frame) = self.find_frame_from_base(len.max(least), Leaving::Any) {
             return kept(frame);
         }
         let (victim, stay) = self.choose_victim(access)?;
@@ -182,9 +184,11 @@ impl Pager {
         self.find_frame(len, effort)
     }
 
-    /// A frame of at least `need` bytes, by evicting the coldest of a sample. The pinned page is not in it.
-    pub(crate) fn evict_coldest(&mut self, need: usize) -> Option<Frame> {
-        let (victim, _) = self.table(|table| table.coldest(Resident::has_frame))?;
+    /// A frame of at least `need` bytes, by evicting the coldest of a sample of those that `leaving` allows.
+    /// The pinned page is not in it.
+    pub(crate) fn evict_coldest(&mut self, need: usize, leaving: Leaving) -> Option<Frame> {
+        let may_leave = |page: &Resident| page.has_frame() && (leaving == Leaving::Any || !page.dirty);
+        let (victim, _) = self.table(|table| table.coldest(may_leave))?;
         self.evict_for_frame(victim, need, need)
     }
 

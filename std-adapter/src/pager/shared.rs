@@ -5,7 +5,7 @@
 use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::foreign::hold_back;
-use crate::pager::base::Source;
+use crate::pager::base::{Leaving, Source};
 use crate::pager::content::Content;
 use crate::pager::reader::Reader;
 use crate::pager::state::Pager;
@@ -99,8 +99,8 @@ impl Source for Shared {
         }
     }
 
-    fn make_room(&self, bytes: usize, pool: &PoolState) -> bool {
-        std::ptr::eq(&*self.content.pool, pool) && self.content.make_room(bytes)
+    fn make_room(&self, bytes: usize, leaving: Leaving, pool: &PoolState) -> bool {
+        std::ptr::eq(&*self.content.pool, pool) && self.content.make_room(bytes, leaving)
     }
 
     fn check_invariants(&self) {
