@@ -81,6 +81,8 @@ pub(crate) struct State {
     pub(crate) is_open: bool,
     /// Bytes at the beginning that every reader has consumed, and that are gone.
     pub(crate) freed: u64,
+    /// The first page that was not discarded: one before the end of `freed` was in transit.
+    pub(crate) first_kept: u64,
     /// Bytes at the beginning that every reader has consumed, with those that are in the tail yet.
     pub(crate) consumed_by_all: u64,
     #[cfg(any(feature = "bytes", feature = "tokio"))]
@@ -277,6 +279,7 @@ impl Content {
                 finished_pages: FinishedPages::default(),
                 is_open,
                 freed: 0,
+                first_kept: 0,
                 consumed_by_all: 0,
                 #[cfg(any(feature = "bytes", feature = "tokio"))]
                 lent: LentPages::default(),

@@ -127,9 +127,9 @@ impl State {
         self.consumed_by_all = self.consumed_by_all.max(end);
         let page = self.pager.pool.page_size as u64;
         // A page of which the tail has some comes when it has all of it.
-        let (from, to) = (self.freed / page, self.consumed_by_all.min(self.pager.len) / page);
+        let (from, to) = (self.first_kept, self.consumed_by_all.min(self.pager.len) / page);
         self.freed = self.freed.max(to * page);
-        self.pager.discard_pages(from..to);
+        self.first_kept = self.pager.discard_pages(from..to).unwrap_or(from.max(to));
     }
 }
 
@@ -271,8 +271,37 @@ impl Pager {
 mod tests {
     #[cfg(feature = "tokio")]
     use crate::{
-        api::pool::SpillPool, disk::store_access::if_resident, pages::page::Page, pages::transit::Transit,
+        api::pool::SpillPool, disk::store_access::if_resident, disk::store_access::without_store,
+        pages::page::Page, pages::transit::Transit,
     };
+
+    /// A page that was on its way to the file of the content, when an event loop had consumed it, was passed
+    /// over then and ever after.
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn a_page_in_transit_that_was_consumed_is_freed_later() {
+        const PAGE: usize = 4096;
+        let pool = SpillPool::builder().memory(64 * PAGE).page_size(PAGE).build().unwrap();
+        let (mut writer, _reader) = pool.spool();
+        let content = &writer.shared.content;
+        content.with_pager(|pager| pager.spill_to_own_file(&std::env::temp_dir())).unwrap();
+        std::io::Write::write_all(&mut writer, &[1; 5 * PAGE]).unwrap();
+        let content = &writer.shared.content;
+        let moving = content.with_pager(|pager| {
+            pager.table(|table| {
+                let page = table.remove_resident(1).unwrap();
+                let (transit, carrier) = Transit::start(page, 1).unwrap();
+                table.put(1, Page::InTransit(transit));
+                carrier
+            })
+        });
+        let first = || content.with_pager(|pager| pager.table(|table| table.next_page(0))).unwrap();
+        without_store(|| content.free_consumed(3 * PAGE as u64));
+        assert_eq!(first(), Some(1), "it is moving");
+        drop(moving); // it comes back
+        without_store(|| content.free_consumed(4 * PAGE as u64));
+        assert_eq!(first(), Some(4));
+    }
 
     /// A reader on an event loop that came to a page in transit left its own place as that of the last
     /// access: the writer's next append was taken for a scattered one.

@@ -90,28 +90,32 @@ impl Pager {
         freed
     }
 
-    /// Makes `pages` holes, and frees what they held. The length stays.
-    pub(crate) fn discard_pages(&mut self, pages: Range<u64>) {
+    /// Makes `pages` holes, and frees what they held. The length stays. Returns the first page that is left: one
+    /// on its way to a file of the buffer's own, if this thread must not wait for the store.
+    pub(crate) fn discard_pages(&mut self, pages: Range<u64>) -> Option<u64> {
         if self.own_table.is_none() || self.check().is_err() {
-            return;
+            return None;
         }
         self.end_loan();
         // What is on its way to a file of the buffer's own has to arrive before it is freed. An event loop
         // does not wait for that.
         let stays = is_resident_only() && self.own().is_some_and(|own| !own.is_detached());
-        let mut freed = 0;
+        let (mut freed, mut left) = (0, None);
         let mut from = pages.start;
         while let Some(index) = self.table(|table| table.next_page(from)).filter(|index| *index < pages.end) {
             from = index + 1;
             let page = self.table(|table| {
                 table.settle(index); // what has arrived stays in transit until somebody looks
                 if stays && table.locate(index) == Location::InTransit {
-                    return Page::Hole;
+                    return None;
                 }
                 table.sums.forget(index);
-                table.remove(index)
+                Some(table.remove(index))
             });
-            freed += self.free_page(page);
+            match page {
+                Some(page) => freed += self.free_page(page),
+                None => left = left.or(Some(index)),
+            }
         }
         self.table(|table| {
             let window = table.window_index(); // its entry is reserved
@@ -119,6 +123,7 @@ impl Pager {
         });
         self.end_operation();
         self.end_freeing(freed);
+        left
     }
 
     /// Frees slots that were cut off from the end on, and returns their bytes.
@@ -231,7 +236,9 @@ mod tests {
     fn pages_that_were_discarded_in_any_order_leave_nothing() {
         for step in [999, 7] {
             let mut pager = spilled(1000);
-            (0..1000).map(|n| n * step % 1000).for_each(|page| pager.discard_pages(page..page + 1));
+            (0..1000)
+                .map(|n| n * step % 1000)
+                .for_each(|page| assert_eq!(pager.discard_pages(page..page + 1), None));
             assert!(pager.table(|table| table.map.is_empty()), "in steps of {step}");
         }
     }
