@@ -51,7 +51,7 @@ impl SpillBuffer {
     /// - A first clone takes some microseconds, whatever the length.
     /// - A clone of a buffer that was cloned before goes over its *runs*: pages that lie side by side and
     ///   were written between the same two clones. There are at most as many runs as pages, however many
-    ///   clones were made. Each takes 16 bytes of memory, which are not charged.
+    ///   clones were made. Each takes 24 bytes of memory, which are not charged.
     /// - A read takes as long as in a buffer that was never cloned, however many clones there are.
     ///
     /// A shared page that only one of the two still has, and that it has overwritten or cut off, is freed

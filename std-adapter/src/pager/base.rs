@@ -266,3 +266,16 @@ impl Base {
         self.layers.sources.iter().for_each(|source| source.check_invariants());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The documentation of `try_clone` says what a run takes. It said 16 bytes.
+    #[test]
+    fn a_run_takes_as_much_as_is_said() {
+        let (_, said) = include_str!("../api/clones.rs").split_once("Each takes ").unwrap();
+        let bytes: usize = said.split_once(' ').unwrap().0.parse().unwrap();
+        assert_eq!(size_of::<Run>(), if cfg!(target_pointer_width = "64") { bytes } else { 16 });
+    }
+}
