@@ -45,6 +45,26 @@ fn a_reader_gets_the_table_of_a_buffer_that_is_gone() {
     pool.check_invariants();
 }
 
+/// The documentation said of all callers that what they read is counted. It says of which now.
+#[test]
+fn what_is_read_from_frozen_content_and_spools_is_not_counted_as_requested() {
+    let pool = SpillPool::builder().memory(0).page_size(PAGE).store(MemoryStore::new()).build().unwrap();
+    let mut buffer = pool.buffer();
+    buffer.write_all(&[1; 4 * PAGE]).unwrap();
+    let frozen = buffer.freeze();
+    let (mut writer, mut follower) = pool.spool();
+    writer.write_all(&[1; 4 * PAGE]).unwrap();
+    frozen.reader().read_exact(&mut [0; 4 * PAGE]).unwrap();
+    frozen.read_exact_at(&mut [0; PAGE], 0).unwrap();
+    follower.read_exact(&mut [0; 4 * PAGE]).unwrap();
+    let requested = frozen.stats().requested;
+    assert_eq!((requested.read, requested.written), (0, 4 * PAGE as u64));
+    drop((frozen, writer, follower));
+    let stats = pool.stats();
+    assert_eq!((stats.requested.read, stats.requested.written), (0, 8 * PAGE as u64));
+    assert_eq!(stats.io.read_bytes, 9 * PAGE as u64);
+}
+
 /// A reader of a text that is spilled, whose store fails after so many reads.
 fn reader_that_fails(text: &str, reads: u64) -> (FrozenReader, Faults) {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());

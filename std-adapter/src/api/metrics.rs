@@ -31,7 +31,7 @@ impl SpillPool {
     /// |---|---|
     /// | `overspill_spills_total` | pages; label `reason`, a [`SpillReason`](crate::SpillReason) |
     /// | `overspill_evictions_total`, `overspill_reclaims_total` | pages, frames |
-    /// | `overspill_requested_read_bytes_total`, `overspill_requested_written_bytes_total` | bytes, of buffers that were spilled |
+    /// | `overspill_requested_read_bytes_total`, `overspill_requested_written_bytes_total` | bytes, of buffers that were spilled; not what is read from frozen content and spools |
     /// | `overspill_store_reads_total`, `overspill_store_writes_total` | transfers; label `path`: `paged`, `direct` |
     /// | `overspill_store_read_bytes_total`, `overspill_store_written_bytes_total` | bytes; the same label |
     /// | `overspill_store_nanoseconds_total` | time in the store; the same label |

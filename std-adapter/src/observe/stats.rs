@@ -78,11 +78,12 @@ impl Add for IoCounts {
     }
 }
 
-/// Bytes that callers have read and written. Handing the content over to a file is not counted.
+/// Bytes that callers have read from buffers, and have written to buffers and spools. What is read from
+/// [frozen](crate::Frozen) content and from spools is not counted, nor is handing the content over to a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ByteCounts {
-    /// Bytes that callers have read.
+    /// Bytes that callers have read from buffers.
     pub read: u64,
     /// Bytes that were accepted from callers.
     pub written: u64,
@@ -184,8 +185,9 @@ pub struct PoolStats {
     /// Frames that the pool took from a donor, for another buffer or for a lowered limit.
     pub reclaims: u64,
     /// Bytes that callers have read and written, in memory too, of those buffers that have used the store.
-    /// `io` divided by this says how many bytes are moved for each that was requested. Of a buffer that is
-    /// alive, what was requested since its last transfer is not in it yet.
+    /// `io` divided by this says how many bytes are moved for each that was requested, if no content is frozen,
+    /// cloned or in a spool: `io` has the transfers for its readers, and this not what they read. Of a buffer
+    /// that is alive, what was requested since its last transfer is not in it yet.
     pub requested: ByteCounts,
     /// All transfers to and from the store, those of reclaimed pages included.
     pub io: IoCounts,
