@@ -13,7 +13,7 @@
 //! - Only [`Quota::enter`] needs memory, and may be refused. What frees bytes needs none.
 //! - Without waiters, a reservation or a release reads one counter and takes no lock.
 //!
-//! Held by: the test below, `std-adapter/src/models.rs` (loom), `tests/tests/when_full.rs`,
+//! Held by: `std-adapter/src/disk/quota/tests.rs`, `std-adapter/src/models.rs` (loom), `tests/tests/when_full.rs`,
 //! `tests/tests/pool_stress.rs`.
 //!
 //! # A ticket in the queue
@@ -203,19 +203,40 @@ impl Quota {
         }
         let number = ticket.map(|ticket| ticket.number);
         let Ok(mut queue) = self.queue() else { return self.reserve_free(bytes) };
-        let set_aside = number.and_then(|number| queue.served_mut(number)).map_or(0, |served| served.left);
-        let taken = bytes.min(set_aside);
+        let taken = self.share_of(&mut queue, bytes, number)?;
         if bytes > taken {
-            let limit = self.budget.limit();
-            if queue.is_behind(number, limit) {
-                return Err(Refused { limit, used: self.budget.used().max(limit) });
-            }
             self.reserve_free(bytes - taken)?;
         }
         if let Some(served) = number.and_then(|number| queue.served_mut(number)) {
             served.left -= taken;
         }
         Ok(())
+    }
+
+    /// How many of `bytes` the ticket `number` is to take of those set aside for it. Refused if it would need
+    /// others too, and an earlier ticket waits.
+    fn share_of(&self, queue: &mut Queue, bytes: u64, number: Option<u64>) -> Result<u64, Refused> {
+        let set_aside = number.and_then(|number| queue.served_mut(number)).map_or(0, |served| served.left);
+        if bytes > set_aside {
+            let limit = self.budget.limit();
+            if queue.is_behind(number, limit) {
+                return Err(Refused { limit, used: self.budget.used().max(limit) });
+            }
+        }
+        Ok(bytes.min(set_aside))
+    }
+
+    /// Whether `bytes` could be [reserved](Quota::reserve) now. Takes none, so no other request is refused for
+    /// it; another may take them meanwhile.
+    #[cfg(feature = "tokio")]
+    fn check(&self, bytes: u64, ticket: Option<&Ticket>) -> Result<(), Refused> {
+        let has_queue = ticket.is_some() || self.waiting() > 0;
+        let taken = if has_queue && let Ok(mut queue) = self.queue() {
+            self.share_of(&mut queue, bytes, ticket.map(|ticket| ticket.number))?
+        } else {
+            0
+        };
+        self.budget.check(bytes - taken)
     }
 
     /// Reserves `bytes` of those that are set aside for no ticket.
@@ -226,9 +247,13 @@ impl Quota {
 
     /// As [`reserve`](Quota::reserve), for a slot of `len` bytes. The error names the pool's disk limit.
     pub(crate) fn reserve_for_slot(&self, len: u64, ticket: Option<&Ticket>) -> Result<(), SpillError> {
-        let refused =
-            |refused: Refused| SpillError::disk_limit(refused.limit, refused.used, len, DiskLimitScope::Pool);
-        self.reserve(len, ticket).map_err(refused)
+        self.reserve(len, ticket).map_err(|refused| refused_slot(refused, len))
+    }
+
+    /// As [`reserve_for_slot`](Quota::reserve_for_slot), but takes nothing.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn check_for_slot(&self, len: u64, ticket: Option<&Ticket>) -> Result<(), SpillError> {
+        self.check(len, ticket).map_err(|refused| refused_slot(refused, len))
     }
 
     /// Releases `bytes`, and serves waiting tickets with them.
@@ -365,6 +390,10 @@ impl Quota {
     }
 }
 
+fn refused_slot(refused: Refused, len: u64) -> SpillError {
+    SpillError::disk_limit(refused.limit, refused.used, len, DiskLimitScope::Pool)
+}
+
 impl Waiting {
     /// Marks the ticket as woken, and returns its waker, to be called once the queue is unlocked.
     fn wake(&mut self) -> Option<Waker> {
@@ -436,47 +465,4 @@ impl Drop for Ticket {
 
 #[cfg(test)]
 #[cfg(not(overspill_loom))]
-mod tests {
-    use super::*;
-    use std::task::Wake;
-
-    #[derive(Default)]
-    struct Count(AtomicU64);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Wakers are called a few in one go, so that their list needs no memory. All are called all
-    /// the same, each once.
-    #[test]
-    fn all_of_many_waiters_are_woken_and_served() {
-        const WAITERS: u64 = 100;
-        let (quota, count) = (Arc::new(Quota::new(WAITERS)), Arc::new(Count::default()));
-        quota.reserve(WAITERS, None).unwrap();
-        let tickets: Vec<_> = (0..WAITERS).map(|_| quota.enter(1).unwrap()).collect();
-        let waker = Waker::from(Arc::clone(&count));
-        let poll_all = || {
-            let ready = |ticket: &&Ticket| ticket.poll(&Context::from_waker(&waker)).is_ready();
-            tickets.iter().filter(ready).count() as u64
-        };
-        assert_eq!(poll_all(), 0);
-        quota.wake_waiters_but(Some(&tickets[40]));
-        assert_eq!((count.0.load(Ordering::Relaxed), poll_all()), (WAITERS - 1, WAITERS - 1));
-        assert_eq!(poll_all(), 0);
-        quota.release(WAITERS);
-        assert_eq!(count.0.load(Ordering::Relaxed), 2 * WAITERS - 1, "each once more");
-        assert_eq!((poll_all(), quota.waiting(), quota.set_aside()), (WAITERS, 0, WAITERS));
-        for ticket in tickets.iter().rev().step_by(3) {
-            ticket.ask(2);
-        }
-        // 34 gave a byte back each, which are two for each of 17.
-        assert_eq!((quota.waiting(), quota.set_aside()), (17, WAITERS));
-        drop(tickets);
-        assert_eq!((quota.used(), quota.waiting(), quota.set_aside()), (0, 0, 0));
-        let queue = quota.queue().unwrap();
-        assert_eq!((queue.tickets, queue.waiting.capacity(), queue.served.capacity()), (0, 0, 0));
-    }
-}
+mod tests;

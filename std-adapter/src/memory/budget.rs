@@ -75,6 +75,13 @@ impl Budget {
         }
     }
 
+    /// Whether `bytes` could be reserved now. Takes none.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn check(&self, bytes: u64) -> Result<(), Refused> {
+        let (limit, used) = (self.limit(), self.used());
+        if bytes > limit.saturating_sub(used) { Err(Refused { limit, used }) } else { Ok(()) }
+    }
+
     /// Releases `bytes`, which must have been reserved.
     pub(crate) fn release(&self, bytes: u64) {
         let before = self.used.fetch_sub(bytes, Ordering::Relaxed);

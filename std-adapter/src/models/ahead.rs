@@ -1,4 +1,4 @@
-//! A loom model of jobs, which move pages while other buffers reclaim them.
+//! loom models of jobs, which look for room, and move pages while other buffers reclaim them.
 //!
 //! Held by: `.ci/weaken-pool`.
 
@@ -30,6 +30,28 @@ fn a_page_that_a_job_moves_out_is_reclaimed() {
         assert_eq!(content(&mut pager), [&[0; 3 * PAGE][..], &[2; PAGE]].concat());
         pager.check_invariants();
         drop((pager, other));
+        pool.trim();
+        pool.check_quiet();
+    });
+}
+
+/// Guards: a job that looks for room takes none. It took some for the moment of the look, and a write of
+/// another buffer, which does not wait, was refused though no slot was in use.
+#[test]
+fn a_look_for_room_refuses_no_write() {
+    explore(3, || {
+        let pool = PoolState::new(0, PAGE as u64, PAGE, Box::new(VecStore::default()), None);
+        let pool = Arc::new(pool);
+        let (mut pager, mut other) = (Pager::new(&pool), Pager::new(&pool));
+        pager.try_table().unwrap();
+        let looker = thread::spawn(move || {
+            let room = pager.room_beside(0, PAGE, PAGE);
+            assert!(room.is_err() || room.unwrap() == PAGE as u64);
+        });
+        assert_eq!(other.write_at(0, &[1; PAGE]).unwrap(), PAGE);
+        looker.join().unwrap();
+        assert_eq!(content(&mut other), [1; PAGE]);
+        drop(other);
         pool.trim();
         pool.check_quiet();
     });

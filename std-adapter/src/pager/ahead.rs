@@ -112,31 +112,20 @@ impl Pager {
     /// limit. Another may take the room meanwhile.
     pub(crate) fn room_beside(&mut self, offset: u64, len: usize, most: usize) -> Result<u64, SpillError> {
         let part = self.span(offset, most).part;
-        let room = self.probe_disk(offset, part).or_else(|error| match len.min(part) {
+        self.probe_disk(offset, part).or_else(|error| match len.min(part) {
             less if less < part => self.probe_disk(offset, less),
             _ => Err(error),
-        });
-        // What was taken for it is free again.
-        self.pool.disk.quota().serve_if_waiting();
-        room
+        })
     }
 
+    /// Takes no room for the look, so no write of another buffer is refused for it.
     fn probe_disk(&mut self, offset: u64, part: usize) -> Result<u64, SpillError> {
         let span = self.span(offset, part);
         let end = span.end().max(self.base_bytes_of_hole(span.index));
         match self.table(|table| table.locate(span.index)) {
-            Location::Spilled { slot, .. } if slot.len() >= end as u64 => {
-                let charged = self.charge_slot(slot, end)?;
-                self.discharge_quietly(charged, slot);
-            }
+            Location::Spilled { slot, .. } if slot.len() >= end as u64 => self.check_room(Some(slot), end)?,
             Location::Memory | Location::InTransit => {}
-            Location::Spilled { .. } | Location::Hole => {
-                let slot = self.allocate_growable(span.index, self.pool.page_size, end)?;
-                let charged = self.charge_slot(slot, end);
-                charged.iter().for_each(|charged| self.discharge_quietly(*charged, slot));
-                self.free_quietly(slot); // as it was before: what was never written is not warm
-                charged?;
-            }
+            Location::Spilled { .. } | Location::Hole => self.check_room(None, end)?,
         }
         Ok(offset.saturating_add(span.part as u64)) // the last page ends at 2^64
     }

@@ -109,10 +109,19 @@ impl Pager {
 
     /// Reserves `bytes` below the buffer's own disk limit.
     fn charge_usage(&self, bytes: u64) -> Result<(), SpillError> {
-        let refused = |refused: Refused| {
-            SpillError::disk_limit(refused.limit, refused.used, bytes, DiskLimitScope::Buffer)
-        };
-        self.usage().disk.reserve(bytes).map(drop).map_err(refused)
+        self.usage().disk.reserve(bytes).map(drop).map_err(|refused| refused_by_own(refused, bytes))
+    }
+
+    /// Whether the first `end` bytes of a page would find room below both disk limits: in its `slot`, or else
+    /// in a new one. Takes none, so nothing else is refused for it; another may take the room meanwhile.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn check_room(&self, slot: Option<Slot>, end: usize) -> Result<(), SpillError> {
+        let bytes = slot.map_or_else(
+            || self.backing().charge_to_grow(end, Fit::Blocks),
+            |slot| slot.charge_for(end) - slot.charged(),
+        );
+        self.usage().disk.check(bytes).map_err(|refused| refused_by_own(refused, bytes))?;
+        self.pool.disk.quota().check_for_slot(bytes, self.ticket())
     }
 
     pub(crate) fn free_slot(&self, slot: Slot) {
@@ -204,4 +213,9 @@ impl Pager {
         }
         self.tell_requested();
     }
+}
+
+/// For a request of `bytes` that the buffer's own disk limit refuses.
+fn refused_by_own(refused: Refused, bytes: u64) -> SpillError {
+    SpillError::disk_limit(refused.limit, refused.used, bytes, DiskLimitScope::Buffer)
 }
