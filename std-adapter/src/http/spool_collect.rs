@@ -2,9 +2,12 @@
 //!
 //! Its promises are listed at [`SpillPool::spool_body`].
 //!
-//! Held by: `tests/servers/tests/collect.rs`.
+//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/too_long.rs`.
 
+use crate::api::buffer_builder::BufferBuilder;
 use crate::api::pool::SpillPool;
+use crate::api::spool::SpoolWriter;
+use crate::api::spool_reader::SpoolReader;
 use crate::http::collect_error::CollectError;
 use crate::http::collected::Collected;
 use crate::http::intake::{Accept, Intake};
@@ -68,10 +71,51 @@ impl SpillPool {
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let (writer, reader) = self.spool();
-        let writer = Some(PolledWriter::new(writer));
-        (SpoolCollect { intake: Intake::new(body), writer, trailers: None }, reader.into_async())
+        spool_body(self.spool(), body)
     }
+}
+
+impl BufferBuilder<'_> {
+    /// Takes a body into a spool, as [`SpillPool::spool_body`] does, within the limits of this builder and with
+    /// the file that it names: see [`spool`](BufferBuilder::spool).
+    ///
+    /// ```
+    /// use http_body_util::Full;
+    /// use overspill::{PersistError, SpillPool};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("upload");
+    /// let pool = SpillPool::builder().memory(1 << 20).build()?;
+    /// let request = Full::new(&[7; 3_000_000][..]);
+    /// // What spills lies in the directory of the file that it will become.
+    /// let (receiving, reader) = pool.buffer_builder().disk(100 << 20).file(&path).spool_body(request);
+    /// # drop(reader);
+    /// let collected = receiving.await?;
+    /// let buffer = collected.into_buffer().expect("there is no other handle");
+    /// // On an event loop, by `buffer.into_async().persist(path).await`.
+    /// buffer.persist(&path).map_err(PersistError::into_error)?.durable()?;
+    /// assert_eq!(std::fs::metadata(&path)?.len(), 3_000_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spool_body<B>(self, body: B) -> (SpoolCollect<B>, AsyncSpoolReader)
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        spool_body(self.spool(), body)
+    }
+}
+
+fn spool_body<B>((writer, reader): (SpoolWriter, SpoolReader), body: B) -> (SpoolCollect<B>, AsyncSpoolReader)
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let writer = Some(PolledWriter::new(writer));
+    (SpoolCollect { intake: Intake::new(body), writer, trailers: None }, reader.into_async())
 }
 
 pin_project! {

@@ -10,6 +10,7 @@ use overspill_servers::scripted::{Scripted, Step, polled_at_most};
 use overspill_servers::time_limit::within;
 use std::io::{self, Write};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 
 fn pool(memory: usize, disk: u64) -> SpillPool {
     let builder = SpillPool::builder().memory(memory).disk(disk).page_size(4096);
@@ -123,4 +124,29 @@ async fn a_spooled_body_may_be_longer_than_the_pool() {
     let reading = async { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await };
     let (collected, read) = within(async { tokio::join!(receiving, reading) }).await;
     assert_eq!((collected.unwrap().len(), read.unwrap()), (100_000, 100_000));
+}
+
+/// A body that its handler follows could have no limits of its own, and did not spill beside its file.
+#[tokio::test]
+async fn a_body_that_is_followed_may_have_a_limit_and_a_file_of_its_own() {
+    let (pool, dir) = (pool(8192, u64::MAX), tempfile::tempdir().unwrap());
+    let content: Vec<u8> = (0..=250).cycle().take(200_000).collect();
+    let path = dir.path().join("upload");
+    let receive = |disk| {
+        let builder = pool.buffer_builder().disk(disk).file(&path);
+        builder.spool_body(Scripted::pieces(&content, 10_000))
+    };
+    let (receiving, reader) = receive(100_000);
+    assert_eq!(within(receiving).await.unwrap_err().status(), 413);
+    drop(reader);
+
+    let (receiving, mut reader) = receive(1 << 20);
+    let mut read = Vec::new();
+    let (collected, followed) = tokio::join!(within(receiving), within(reader.read_to_end(&mut read)));
+    followed.unwrap();
+    assert!(read == content);
+    drop(reader);
+    collected.unwrap().into_buffer().unwrap().persist(&path).unwrap().durable().unwrap();
+    assert!(std::fs::read(&path).unwrap() == content);
+    until_empty(&pool).await;
 }
