@@ -76,6 +76,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 /// [`run(|_| ())`](AsyncSpillBuffer::run) before it puts one aside: that moves them into the pages, and frees
 /// their memory.
 ///
+/// Pages that come for a sequential pass are charged, and no other buffer can have their memory before the
+/// next operation: at most a quarter of the pool's memory limit, for all its buffers together.
+///
 /// ```
 /// use overspill::SpillPool;
 /// use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
