@@ -15,7 +15,7 @@
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::api::buffer::SpillBuffer;
-use crate::foreign::{hold_back, wake};
+use crate::foreign::{Wakers, hold_back, wake};
 use crate::pager::along::Coming;
 use crate::polled::runtime::Runtime;
 use crate::pool::departure::Departure;
@@ -163,8 +163,8 @@ impl Along {
         }
     }
 
-    /// Waits until the first job under way has ended. Ready with false if there is none. A page that is to
-    /// leave, and has not begun to, does not, if that is the page of `position`: it is still in memory.
+    /// Waits until the first job under way has ended. Ready with false if there is none. If the page of
+    /// `position` is to leave, jobs that have not begun are taken back instead: it is still in memory.
     pub(crate) fn poll_first(
         &mut self,
         buffer: &mut SpillBuffer,
@@ -172,12 +172,9 @@ impl Along {
         runtime: &impl Runtime,
         position: u64,
     ) -> Poll<bool> {
-        if self.is_moving() && buffer.pager.is_in_transit(position) {
-            let count = self.jobs.iter().flatten().count();
-            self.take_back(buffer, Some(Pass::Reading));
-            if self.jobs.iter().flatten().count() < count {
-                return Poll::Ready(true);
-            }
+        let needs_page = self.is_moving() && buffer.pager.is_in_transit(position);
+        if needs_page && self.take_back(buffer, Some(Pass::Reading)) {
+            return Poll::Ready(true);
         }
         self.poll_first_in_line(buffer, context, runtime)
     }
@@ -229,18 +226,22 @@ impl Along {
     }
 
     /// Takes back what has not begun to move, or has ended, but for what is for `but`.
-    fn take_back(&mut self, buffer: &mut SpillBuffer, but: Option<Pass>) {
+    /// Returns whether it took any.
+    fn take_back(&mut self, buffer: &mut SpillBuffer, but: Option<Pass>) -> bool {
+        let (mut wakers, mut is_any) = (Wakers::default(), false);
         for job in self.jobs.iter_mut().rev() {
             let other = job.as_mut().filter(|(pass, _)| Some(*pass) != but);
             if let Some(moving) = other.and_then(|(_, job)| job.take_back()) {
-                let waker = job.take().and_then(|(_, mut job)| job.leave().1);
+                wakers.add(job.take().and_then(|(_, mut job)| job.leave().1));
                 moving.give_to(buffer);
-                wake(waker); // another task waits for it, and has to look again
+                is_any = true;
             }
         }
         if self.jobs[0].is_none() {
             self.jobs.swap(0, 1); // the first had ended, and the second runs
         }
+        wakers.wake_all(); // other tasks wait for what was taken back, and have to look again
+        is_any
     }
 
     /// Leaves `buffer`, whose handle is dropped, to a job that moves pages of it, if there is one.
