@@ -14,10 +14,9 @@
 #![allow(unsafe_code)]
 
 use crate::memory::chunks::{NoPiece, of_process};
-use crate::memory::copy::best_piece;
+use crate::memory::copy::copy_to;
 use crate::memory::pieces::Piece;
 use crate::memory::system::HAS_CHUNKS;
-use overspill_core::copy::is_slow;
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 
@@ -118,7 +117,7 @@ impl Block {
         // SAFETY: `data.len()` bytes at `to` are the block's, and were not written. `data` is initialized,
         // and cannot overlap the block, which shows only what was written. Nothing reads them before: neither
         // the copy nor anything above it can panic after `written` has changed.
-        unsafe { copy(to, data) };
+        unsafe { copy_to(to, data) };
         true
     }
 
@@ -150,38 +149,6 @@ impl Block {
     }
 }
 
-/// Copies `data` to `to`, in pieces where one copy would be slow.
-///
-/// # Safety
-/// `data.len()` bytes at `to` can be written, and `data` does not overlap them.
-#[inline(always)]
-unsafe fn copy(to: *mut u8, data: &[u8]) {
-    if is_slow(to, data.as_ptr(), data.len()) {
-        // SAFETY: as the caller says.
-        unsafe { copy_in_pieces(to, data) };
-    } else {
-        // SAFETY: as the caller says.
-        unsafe { to.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
-    }
-}
-
-/// As [`copy`], in the pieces that are fastest where it may be slow.
-///
-/// # Safety
-/// As for [`copy`].
-#[cold]
-#[inline(never)]
-unsafe fn copy_in_pieces(to: *mut u8, data: &[u8]) {
-    let len = best_piece(data.len());
-    for (number, piece) in data.chunks(len).enumerate() {
-        // SAFETY: each piece but the last has `len` bytes, so this is where it lies in `data`, and as much
-        // can be written at `to`.
-        let to = unsafe { to.add(number * len) };
-        // SAFETY: as the caller says.
-        unsafe { to.copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
-    }
-}
-
 impl Drop for Block {
     fn drop(&mut self) {
         self.free();
@@ -192,14 +159,10 @@ impl Drop for Block {
 #[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
-    use overspill_core::copy::{NEAR, PIECE};
-
-    /// Where a copy is slow depends on the distance modulo this.
-    const MACHINE_PAGE: usize = 4 << 10;
 
     #[test]
     fn what_was_not_written_is_never_seen() {
-        for len in [2, 300, MACHINE_PAGE, 64 << 10, 3 * ALIGNED_MIN] {
+        for len in [2, 300, 4 << 10, 64 << 10, 3 * ALIGNED_MIN] {
             for round in 0..3 {
                 let mut block = Block::allocate(len).unwrap();
                 assert_eq!((block.written(), block.capacity()), (&[][..], len), "round {round}");
@@ -217,23 +180,6 @@ mod tests {
     fn more_than_there_is_is_refused() {
         assert!(Block::allocate(0).is_none());
         assert!(Block::allocate(usize::MAX).is_none());
-    }
-
-    #[test]
-    fn an_append_is_the_same_at_every_distance() {
-        let from: Vec<u8> = (0..=250).cycle().take(2 * PIECE + 5).collect();
-        for past in [0, 1, NEAR - 1, NEAR] {
-            let mut block = Block::allocate(16 << 10).unwrap();
-            let start = block.written().as_ptr().addr();
-            let before = (from.as_ptr().addr() + past).wrapping_sub(start) % MACHINE_PAGE;
-            block.append(&vec![9; before], || ());
-            block.append(&from, || ());
-            let written = &mut block.written_mut()[before..];
-            // SAFETY: the slice is as long as `from`, and apart from it. It is written once more.
-            unsafe { copy_in_pieces(written.as_mut_ptr(), &from) };
-            let (head, tail) = block.written().split_at(before);
-            assert!(head.iter().all(|byte| *byte == 9) && tail == from, "{past}");
-        }
     }
 
     #[test]
