@@ -184,9 +184,17 @@ impl FramePool {
     pub(crate) fn recycle(&self, frame: impl Into<PageFrame>) {
         let Some(mut frame) = frame.into().into_own() else { return };
         frame.use_first(frame.capacity());
-        if let Some(lists) = self.free_lists.as_ref().filter(|_| !self.is_over()) {
-            lists.push(frame);
-            self.budget.note_freed();
+        self.recycle_all(std::iter::once(frame));
+    }
+
+    /// As [`recycle`](FramePool::recycle), all of `frames`, each of which may be used as a whole.
+    pub(crate) fn recycle_all(&self, mut frames: impl Iterator<Item = Frame>) {
+        while let Some(frame) = frames.next() {
+            if let Some(lists) = self.free_lists.as_ref().filter(|_| !self.is_over()) {
+                lists.push(std::iter::once(frame).chain(frames));
+                self.budget.note_freed();
+                return;
+            }
         }
     }
 

@@ -60,12 +60,12 @@ impl FreeLists {
         lists.find_map(|list| list.with(|list| list.pop(len)).flatten())
     }
 
-    /// Keeps `frame`. Frees it if there is no memory to note it.
-    pub(crate) fn push(&self, frame: Frame) {
-        let mut frame = Some(frame);
+    /// Keeps `frames`. Frees those that there is no memory to note.
+    pub(crate) fn push(&self, mut frames: impl Iterator<Item = Frame>) {
         let unkept =
-            self.lists[thread_number() % LISTS].with(|list| frame.take().and_then(|frame| list.push(frame)));
-        drop((unkept, frame)); // after the list is unlocked
+            self.lists[thread_number() % LISTS].with(|list| frames.find_map(|frame| list.push(frame)));
+        drop(unkept); // after the list is unlocked
+        frames.for_each(drop);
     }
 
     /// Frees at least `bytes`, the largest frames of each list first. Frees nothing if all lists together
@@ -211,7 +211,10 @@ mod tests {
     fn the_largest_frames_are_freed_first_and_no_more_than_needed() {
         let lists = FreeLists::default();
         let frames = FramePool::new(1 << 20, 1024);
-        [256, 512, 1024, 512].map(|len| frames.acquire(len).unwrap()).into_iter().for_each(|f| lists.push(f));
+        [256, 512, 1024, 512]
+            .map(|len| frames.acquire(len).unwrap())
+            .into_iter()
+            .for_each(|frame| lists.push(std::iter::once(frame)));
         let left = [2305, 0, 1, 1024].map(|bytes| {
             lists.free_at_least(bytes);
             lists.bytes()

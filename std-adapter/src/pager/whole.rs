@@ -14,6 +14,7 @@ use crate::disk::store_access::is_resident_only;
 use crate::error::SpillError;
 use crate::observe::stats::SpillReason;
 use crate::pager::state::Pager;
+use crate::pages::cut_off::CutOff;
 use crate::pages::page::{Location, Page};
 use crate::sync::Arc;
 use std::ops::Range;
@@ -74,11 +75,11 @@ impl Pager {
         if let Some(frame) = segment {
             self.recycle_frame(frame);
         }
-        let mut slots = Vec::new();
-        while let Some(page) = self.table(|table| table.truncate(len, &mut slots)) {
-            freed += self.free_slots(&mut slots) + self.free_page(page);
+        let mut cut_off = CutOff::default();
+        while let Some(page) = self.table(|table| table.truncate(len, &mut cut_off)) {
+            freed += self.free_cut_off(&mut cut_off) + self.free_page(page);
         }
-        freed += self.free_slots(&mut slots);
+        freed += self.free_cut_off(&mut cut_off);
         self.end_operation();
         self.len = len;
         self.cut_base(len);
@@ -126,8 +127,12 @@ impl Pager {
         left
     }
 
-    /// Frees slots that were cut off from the end on, and returns their bytes.
-    fn free_slots(&self, slots: &mut Vec<Slot>) -> u64 {
+    /// Recycles frames and frees slots that were cut off from the end on, and returns the bytes of the slots.
+    fn free_cut_off(&self, CutOff { frames, slots }: &mut CutOff) -> u64 {
+        if !frames.is_empty() {
+            self.usage().release_frames(frames);
+            self.pool.frames.recycle_all(frames.drain(..));
+        }
         if slots.is_empty() {
             return 0;
         }

@@ -11,6 +11,7 @@
 //! | `sharing` | pages that are read without the table's lock |
 //! | `copies` | pages that a hole would show as well |
 //! | `behind` | pages that a pass has left |
+//! | `cut_off` | what was cut off a table, to be freed |
 //! | `retired` | the table that a dropped buffer leaves |
 //! | `sums` | checksums of spilled pages |
 //! | `usage` | the memory and disk that one buffer uses |
@@ -18,6 +19,7 @@
 #[cfg(feature = "tokio")]
 pub(crate) mod behind;
 pub(crate) mod copies;
+pub(crate) mod cut_off;
 pub(crate) mod leaf;
 pub(crate) mod page;
 pub(crate) mod page_map;

@@ -13,6 +13,7 @@
 
 use crate::disk::slots::Slot;
 use crate::memory::ordered::Ordered;
+use crate::pages::cut_off::CutOff;
 use crate::pages::leaf::{Entry, LEAF_PAGES, Leaf, State};
 use crate::pages::page::{Page, View};
 use crate::pages::resident::Resident;
@@ -29,9 +30,6 @@ const LOOKED_AT_MAX: usize = 8 * SAMPLE_PAGES;
 
 /// Pages that may be on their way out of memory together, and have to return if they cannot be written.
 pub(crate) const LEAVING_MAX: usize = 64;
-
-/// Slots that one cut takes out at most: as many as a leaf has.
-const SLOTS_MAX: usize = 256;
 
 /// Pages by index. A page without an entry is a hole or the window.
 #[derive(Debug, Default)]
@@ -260,12 +258,13 @@ impl PageMap {
         })
     }
 
-    /// Cuts the last entries at or past page `cut` off. Adds the slots of spilled pages to `slots`, from the
-    /// end on, as many as [`SLOTS_MAX`] and as there is memory for. Returns the page before them, if that is
-    /// no hole; `None` if no entry is left there. Call it until it returns `None` to cut all of them off.
-    pub(crate) fn cut_last(&mut self, cut: u64, slots: &mut Vec<Slot>) -> Option<Page> {
+    /// Cuts the last entries at or past page `cut` off. Adds the slots of spilled pages and the frames of
+    /// resident ones to `cut_off`, from the end on, as many as that takes. Returns the page before them, if
+    /// that is no hole; `None` if no entry is left there. Call it until it returns `None` to cut all of them
+    /// off.
+    pub(crate) fn cut_last(&mut self, cut: u64, cut_off: &mut CutOff) -> Option<Page> {
         let leaves = self.leaves.as_mut()?;
-        let removed = leaves.cut_last(cut, slots);
+        let removed = leaves.cut_last(cut, cut_off);
         if leaves.first.is_empty() && leaves.further.is_empty() {
             self.leaves = None;
         }
@@ -389,7 +388,7 @@ impl Leaves {
         })
     }
 
-    fn cut_last(&mut self, cut: u64, slots: &mut Vec<Slot>) -> Option<Page> {
+    fn cut_last(&mut self, cut: u64, cut_off: &mut CutOff) -> Option<Page> {
         loop {
             let last = self.further.last().unwrap_or(0);
             let from = cut.max(last * LEAF_PAGES);
@@ -400,16 +399,19 @@ impl Leaves {
             let leaf = self.leaf_mut(from)?;
             let mut state = leaf.pop(at)?.state;
             while let Some((slot, _)) = state.slot()
-                && slots.len() < SLOTS_MAX
-                && slots.try_reserve(1).is_ok()
+                && cut_off.add_slot(slot)
             {
-                slots.push(slot);
                 state = leaf.pop(at).map(|entry| entry.state).unwrap_or_default();
             }
             self.remove_if_empty(last);
-            let page = self.page_of(state);
-            if !matches!(page, Page::Hole) {
-                return Some(page);
+            match self.page_of(state) {
+                Page::Hole => {}
+                Page::Resident(page) => {
+                    if let Err(page) = cut_off.add_page(page, self.resident.len() + 1) {
+                        return Some(Page::Resident(page));
+                    }
+                }
+                page => return Some(page),
             }
         }
     }

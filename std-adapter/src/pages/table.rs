@@ -44,6 +44,7 @@
 use crate::disk::slots::Slot;
 use crate::memory::ordered::Ordered;
 use crate::memory::page_frame::PageFrame;
+use crate::pages::cut_off::CutOff;
 use crate::pages::page::{Location, Page, Stay, View};
 use crate::pages::page_map::PageMap;
 use crate::pages::resident::Resident;
@@ -427,15 +428,16 @@ impl Table {
         Some(page.into_frame())
     }
 
-    /// Removes pages outside the window that begin at or past `len`: adds the slots of spilled ones to
-    /// `slots`, from the end on, a few hundred and none without memory, and returns the page before them.
+    /// Removes pages outside the window that begin at or past `len`: adds the slots of spilled ones and the
+    /// frames of resident ones to `cut_off`, from the end on, as many as that takes, and returns the page
+    /// before them.
     /// Call it until it returns `None`: only the last call shortens the page that `len` falls in, in the
     /// window or not, and cuts the sums.
-    pub(crate) fn truncate(&mut self, len: u64, slots: &mut Vec<Slot>) -> Option<Page> {
+    pub(crate) fn truncate(&mut self, len: u64, cut_off: &mut CutOff) -> Option<Page> {
         let kept = low_bits(len, self.shift);
         let last = len >> self.shift;
         let cut = if kept == 0 { last } else { last + 1 };
-        let removed = self.map.cut_last(cut, slots);
+        let removed = self.map.cut_last(cut, cut_off);
         if removed.is_some() {
             return removed;
         }

@@ -8,6 +8,7 @@
 //! `tests/tests/pool_stress.rs`.
 
 use crate::memory::budget::Budget;
+use crate::memory::frame::Frame;
 use crate::memory::page_frame::PageFrame;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -34,6 +35,11 @@ impl Usage {
     pub(crate) fn release_frame(&self, frame: &PageFrame) {
         let bytes = frame.given().map_or(frame.capacity() as u64, |given| given.leave());
         self.memory.release(bytes);
+    }
+
+    /// As [`release_frame`](Usage::release_frame), of several frames.
+    pub(crate) fn release_frames(&self, frames: &[Frame]) {
+        self.memory.release(frames.iter().map(|frame| frame.capacity() as u64).sum());
     }
 
     pub(crate) fn spills(&self) -> u64 {

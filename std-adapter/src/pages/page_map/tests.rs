@@ -11,7 +11,7 @@ fn spilled(mark: u64) -> Page {
 fn mark(page: Page) -> Option<u64> {
     match page {
         Page::Spilled { slot, .. } => Some(slot.offset),
-        Page::Resident(resident) => Some(resident.len as u64),
+        Page::Resident(resident) => Some(mark_of_bytes(resident.content())),
         Page::Hole | Page::InTransit(_) | Page::Shared(_) => None,
     }
 }
@@ -19,7 +19,7 @@ fn mark(page: Page) -> Option<u64> {
 fn mark_of(view: View<'_>) -> u64 {
     match view {
         View::Spilled { slot, .. } => slot.offset,
-        View::Resident(resident) => resident.len as u64,
+        View::Resident(resident) => mark_of_bytes(resident.content()),
         View::InTransit(_) | View::Shared(_) => unreachable!("no page is in transit or shared"),
     }
 }
@@ -28,10 +28,14 @@ fn resident(frames: &FramePool) -> Page {
     marked(frames, 0)
 }
 
-fn marked(frames: &FramePool, len: usize) -> Page {
-    let mut page = Resident::copy(frames.acquire(8).unwrap(), 0);
-    page.len = len;
+fn marked(frames: &FramePool, mark: u64) -> Page {
+    let mut page = Resident::fresh(frames.acquire(8).unwrap());
+    page.write(0, &mark.to_le_bytes());
     Page::Resident(page)
+}
+
+fn mark_of_bytes(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes.try_into().expect("a mark of 8 bytes"))
 }
 
 /// Indices around the ends of leaves, of the first and the last leaf too.
@@ -48,11 +52,12 @@ fn a_page_map_agrees_with_a_btree_map() {
         let place = PLACES[(seed >> 33) as usize % PLACES.len()];
         match seed >> 60 {
             0 => {
-                let (mut removed, mut slots) = (Vec::new(), Vec::new());
-                while let Some(page) = map.cut_last(place, &mut slots) {
+                let (mut removed, mut cut_off) = (Vec::new(), CutOff::default());
+                while let Some(page) = map.cut_last(place, &mut cut_off) {
                     removed.push(mark(page).expect("a hole was returned"));
                 }
-                removed.extend(slots.iter().map(|slot| slot.offset));
+                removed.extend(cut_off.slots.iter().map(|slot| slot.offset));
+                removed.extend(cut_off.frames.iter().map(|frame| mark_of_bytes(frame.bytes())));
                 removed.sort_unstable();
                 let mut cut: Vec<u64> = model.split_off(&place).into_values().collect();
                 cut.sort_unstable();
@@ -64,7 +69,7 @@ fn a_page_map_agrees_with_a_btree_map() {
                     let page = if kind % 2 == 0 {
                         spilled(u64::from(round))
                     } else {
-                        marked(&frames, round as usize)
+                        marked(&frames, u64::from(round))
                     };
                     map.put(place, page);
                     model.insert(place, u64::from(round));
@@ -73,7 +78,7 @@ fn a_page_map_agrees_with_a_btree_map() {
         }
         for from in PLACES {
             assert_eq!(map.page(from).map(mark_of), model.get(&from).copied());
-            let resident = map.resident_mut(from).map(|page| page.len as u64);
+            let resident = map.resident_mut(from).map(|page| mark_of_bytes(page.content()));
             assert!(resident.is_none() || resident == model.get(&from).copied(), "{from} in round {round}");
             let pages = map.pages(from).map(|(index, view)| (index, mark_of(view)));
             assert!(
@@ -83,7 +88,7 @@ fn a_page_map_agrees_with_a_btree_map() {
         }
         assert!(!map.is_empty() || model.is_empty());
     }
-    while map.cut_last(0, &mut Vec::new()).is_some() {}
+    while map.cut_last(0, &mut CutOff::default()).is_some() {}
     assert!(map.is_empty() && map.page(0).is_none() && map.resident_mut(0).is_none());
     assert_eq!((map.touch(0), map.coldest(None, |_| true)), (0, None));
 }

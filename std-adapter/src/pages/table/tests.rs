@@ -54,8 +54,9 @@ fn usage() -> Usage {
 
 /// Truncates the table to `len` bytes, and returns how many pages outside the window were removed.
 fn cut(table: &mut Table, len: u64) -> usize {
-    let mut slots = Vec::new();
-    std::iter::from_fn(|| table.truncate(len, &mut slots)).count() + slots.len()
+    let mut cut_off = CutOff::default();
+    let returned = std::iter::from_fn(|| table.truncate(len, &mut cut_off)).count();
+    returned + cut_off.slots.len() + cut_off.frames.len()
 }
 
 fn read(resident: &Resident, at: usize, len: usize) -> Vec<u8> {
