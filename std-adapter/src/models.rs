@@ -72,6 +72,28 @@ fn a_limit_is_never_passed() {
 }
 
 /// Guards: a recycled frame is handed out once, and stays charged throughout.
+/// Guards: a frame that is recycled while the limit is lowered is freed by one of the two threads.
+///
+/// It stayed in its list, charged above the limit, if it was recycled between the look at the limit and that at
+/// the lists.
+#[test]
+fn a_frame_is_freed_if_the_limit_is_lowered_while_it_is_recycled() {
+    explore(3, || {
+        let frames = Arc::new(FramePool::new(PAGE as u64, PAGE));
+        let frame = frames.acquire(PAGE).unwrap();
+        let others = Arc::clone(&frames);
+        let lowering = thread::spawn(move || {
+            others.set_limit(0);
+            if others.is_over() {
+                others.trim();
+            }
+        });
+        frames.recycle(frame);
+        lowering.join().unwrap();
+        assert_eq!((frames.recycled_bytes(), frames.over()), (0, 0));
+    });
+}
+
 #[test]
 fn a_recycled_frame_is_handed_out_once() {
     explore(3, || {

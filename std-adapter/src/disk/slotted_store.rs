@@ -68,6 +68,8 @@ struct State {
     end_max: u64,
     /// The file is being cut, so no slot may be allocated.
     shrinking: bool,
+    /// A step was due meanwhile.
+    put_off: bool,
     /// Steps under way.
     steps: usize,
     /// Steps until discarding is tried: 0 unless the last attempt has failed. `None` if the store has said
@@ -100,7 +102,7 @@ impl State {
     }
 
     /// Takes out up to `bytes_max` bytes of warm slots, rounded up to a page: from the end first. To be
-    /// [taken](SlottedStore::take) without the lock. `None` if there is nothing to do, the file is being cut,
+    /// [carried out](SlottedStore::carry_out) without the lock. `None` if there is nothing to do, the file is being cut,
     /// or this thread may not call the store.
     fn start_step(&mut self, bytes_max: u64) -> Option<Step> {
         if self.shrinking || store_access::is_resident_only() {
@@ -120,9 +122,16 @@ impl State {
 
     /// A step, if more has come together than is kept.
     fn start_step_if_due(&mut self, limit: u64) -> Option<Step> {
-        let was_long = self.in_use == 0 && std::mem::take(&mut self.end_max) > WARM_MAX;
+        let was_long = self.in_use == 0 && self.end_max > WARM_MAX;
         let keep = if was_long { 0 } else { WARM_MAX.min(limit) };
-        if self.slots.warm_bytes() > keep { self.start_step(STEP) } else { None }
+        let is_due = self.slots.warm_bytes() > keep;
+        let step = if is_due { self.start_step(STEP) } else { None };
+        self.put_off = is_due && self.shrinking && step.is_none();
+        // What could not be begun now is due still.
+        if self.in_use == 0 && (step.is_some() || !is_due) {
+            self.end_max = 0;
+        }
+        step
     }
 
     /// As many steps pass after an attempt that has failed as it had pages, so that attempts are
@@ -154,6 +163,7 @@ impl SlottedStore {
             in_use: 0,
             end_max: 0,
             shrinking: false,
+            put_off: false,
             steps: 0,
             until_discard: Some(0),
         };
@@ -288,7 +298,7 @@ impl SlottedStore {
         let step = state.start_step_if_due(self.quota.limit());
         let warm = state.slots.warm_bytes();
         drop(state);
-        self.take(step);
+        self.carry_out(step);
         self.trim_for_quota(warm);
     }
 
@@ -350,7 +360,7 @@ impl SlottedStore {
         if bytes <= STEP.max(self.page_size as u64) {
             let limit = self.quota.limit();
             let step = self.state().map(|mut state| state.start_step_if_due(limit));
-            self.take(step.unwrap_or_default());
+            self.carry_out(step.unwrap_or_default());
         }
     }
 
@@ -383,12 +393,28 @@ impl SlottedStore {
     /// another thread cuts the file.
     fn give_back(&self, bytes_max: u64) {
         let step = self.lock_uncut().map(|mut state| state.start_step(bytes_max));
-        self.take(step.unwrap_or_default());
+        self.carry_out(step.unwrap_or_default());
     }
 
-    /// Gives the blocks of a step back, with nothing locked.
-    fn take(&self, step: Option<Step>) {
-        let Some(Step { cut, discarding }) = step else { return };
+    /// Gives the blocks of a step back, with nothing locked; and those of one more, if that was put off while
+    /// the file was cut.
+    fn carry_out(&self, step: Option<Step>) {
+        let Some(step) = step else { return };
+        self.give_back_step(step);
+        let limit = self.quota.limit();
+        let put_off = self.state().map(|mut state| {
+            if !state.shrinking && std::mem::take(&mut state.put_off) {
+                state.start_step_if_due(limit)
+            } else {
+                None
+            }
+        });
+        if let Ok(Some(step)) = put_off {
+            self.give_back_step(step);
+        }
+    }
+
+    fn give_back_step(&self, Step { cut, discarding }: Step) {
         if let Some(end) = cut {
             // If this fails, the file stays long. That costs room but no byte: slots past `end` are written
             // again before they are read.
@@ -414,8 +440,8 @@ impl SlottedStore {
         self.steps_ended.load(Ordering::Acquire)
     }
 
-    /// For a write that the store has no room for: gives the blocks of all free slots back, and waits for the
-    /// steps of other threads. Returns whether a step has ended since there were `ended` of them, which is
+    /// For a write that the store has no room for: gives the blocks of all free slots back, and waits until as
+    /// many steps have ended as other threads have under way. Returns whether a step has ended since there were `ended` of them, which is
     /// before the write: then it is worth another attempt.
     pub(crate) fn make_room(&self, ended: u64) -> bool {
         let step = {
@@ -423,9 +449,11 @@ impl SlottedStore {
             state.until_discard = state.until_discard.map(|_| 0);
             state.start_step(u64::MAX)
         };
-        self.take(step);
+        self.carry_out(step);
         let Ok(mut state) = self.state() else { return false };
-        while state.steps > 0 {
+        // Not for those that begin meanwhile: threads that go on freeing have one under way at any time.
+        let until = self.steps_ended() + state.steps as u64;
+        while state.steps > 0 && self.steps_ended() < until {
             state = self.stepped.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         self.steps_ended() > ended

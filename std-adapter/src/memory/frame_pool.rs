@@ -192,6 +192,10 @@ impl FramePool {
         while let Some(frame) = frames.next() {
             if let Some(lists) = self.free_lists.as_ref().filter(|_| !self.is_over()) {
                 lists.push(std::iter::once(frame).chain(frames));
+                // What lowers the limit meanwhile may have emptied the lists before.
+                if self.is_over() {
+                    lists.trim();
+                }
                 self.budget.note_freed();
                 return;
             }

@@ -3,7 +3,7 @@
 //! Most bodies are small, and a table is made for none of them if one is left. So this is a large part of
 //! what they cost; what is rare is out of the way.
 //!
-//! Held by: the tests of [`table`](crate::pages::table).
+//! Held by: the tests below, and those of [`table`](crate::pages::table).
 
 use crate::memory::ordered::Ordered;
 use crate::pages::page::Stay;
@@ -30,7 +30,7 @@ impl Table {
             if window.start != 0 || !is_plain || page.frame.capacity() > RETIRED_FRAME_MAX {
                 return false;
             }
-            window.resident.len = 0;
+            (window.resident.len, window.resident.dirty) = (0, true); // as a fresh page, not as a copy
             window.stay = Stay::Kept;
         }
         if self.shared.has_memory() || !self.sums.is_empty() {
@@ -57,5 +57,29 @@ impl Table {
         self.shared = Ordered::default();
         // A page without a slot has old sums if its outgrown slot was freed and its transit then failed.
         self.sums.cut(0);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use crate::memory::frame_pool::FramePool;
+    use crate::pages::resident::Resident;
+
+    /// A copy of what a clone's base had left its mark: the next buffer began with a clean page that nothing
+    /// had.
+    #[test]
+    fn a_retired_table_has_no_copy() {
+        const PAGE: usize = 8;
+        let mut copy = Resident::copy(FramePool::new(64, PAGE).acquire(PAGE).unwrap(), 0);
+        copy.frame.first_mut(3).fill(7);
+        copy.len = 3;
+        assert!(copy.is_copy());
+        let mut table = Table::new(PAGE);
+        table.open(0, copy, Stay::Kept);
+        assert!(table.retire());
+        let page = table.resident(0).unwrap();
+        assert!(page.dirty && page.len == 0, "{page:?}");
     }
 }
