@@ -62,6 +62,42 @@ fn a_descriptor_has_many_names() {
     }
 }
 
+/// A descriptor was opened again, and appended to: what came later by it stood over the output, its position
+/// was passed over, and one that may be written was refused for the mode of its file.
+#[test]
+fn a_descriptor_is_written_to_where_it_stands() {
+    let dir = TempDir::new().unwrap();
+    let table = [
+        ("{ echo one | $OVERSPILL -o /dev/fd/3; echo two >&3; } 3>file", "one\ntwo\n"),
+        ("{ echo one | $OVERSPILL -o /dev/stderr; echo two >&2; } 2>file", "one\ntwo\n"),
+        ("{ read -u 3; echo ONE | $OVERSPILL -o /dev/fd/3; echo TWO >&3; } 3<>file", "old\nONE\nTWO\nold\n"),
+        (
+            "{ echo one | $OVERSPILL -a -o /dev/fd/3; echo two >&3; } 3<>file",
+            "old\nold\nold\nold\none\ntwo\n",
+        ),
+    ];
+    for (script, content) in table {
+        fs::write(dir.path().join("file"), "old\nold\nold\nold\n").unwrap();
+        assert_quiet_success(&shell(dir.path(), script));
+        assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), content, "{script}");
+    }
+    let output = shell(dir.path(), "echo lost | $OVERSPILL -o /dev/fd/3 3<file");
+    assert_refused(&output, &["/dev/fd/3", "reading only", "3>FILE"]);
+
+    let program = ForAnyUser::new();
+    let file = fs::File::create(dir.path().join("file")).unwrap();
+    let mut command = if is_root() {
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        program.overspill(23456, dir.path(), &["-o", "/dev/fd/2"])
+    } else {
+        overspill(dir.path(), &["-o", "/dev/fd/2"])
+    };
+    file.set_permissions(fs::Permissions::from_mode(0o000)).unwrap();
+    command.stderr(file.try_clone().unwrap());
+    assert_quiet_success(&run(command, b"through"));
+    assert_eq!(file.metadata().unwrap().len(), 7);
+}
+
 /// To open a FIFO that nobody reads any more waits for a new reader: with a descriptor of one, the command
 /// hung.
 ///

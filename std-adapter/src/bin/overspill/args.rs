@@ -100,8 +100,9 @@ FILES
   what both could before. On Linux ACLs are kept. Extended attributes are not.
   A new file gets the usual mode, 0666 less the umask.
   A read-only file is refused, although a rename could replace it.
-  Devices, FIFOs and the like (/dev/null, /dev/fd/3, >(command)) are written to as they are, and so
-  are files that are named as a descriptor is: /proc/PID/fd/3.
+  Devices, FIFOs and the like (/dev/null, >(command)) are written to as they are, and so is what a
+  descriptor is open for: /dev/fd/3 from where it stands, a file at /proc/PID/fd/3 of another
+  process at its end.
 
   With --append, a regular file is replaced in the same way, by a copy of itself followed by the
   input; the copy counts as input against --memory and --disk, twice while it is made again because

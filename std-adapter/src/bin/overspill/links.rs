@@ -5,7 +5,6 @@
 //! Held by: `std-adapter/tests/command/streams.rs`, `std-adapter/tests/command/replace.rs`,
 //! `std-adapter/tests/command/refused_calls.rs`.
 
-use crate::standard::Standard;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,8 +16,10 @@ const LINKS_MAX: usize = 40;
 pub(crate) enum LinkTarget {
     /// A path that is no link, whether or not a file is there.
     Path(PathBuf),
-    /// A descriptor, and which of this process's standard streams it is, if it is one.
-    Descriptor(Option<Standard>),
+    /// A descriptor of this process.
+    OwnDescriptor(i32),
+    /// A descriptor of another process, or a name that no descriptor has.
+    OtherDescriptor,
 }
 
 /// Why a path could not be followed.
@@ -41,9 +42,10 @@ pub(crate) fn follow(path: &Path) -> Result<LinkTarget, NotFollowed> {
         let dir = resolve(parent(&path))?;
         match descriptors_in(&dir) {
             Some(Descriptors::Own) => {
-                return Ok(LinkTarget::Descriptor(name.to_str().and_then(Standard::of)));
+                let number = name.to_str().and_then(|name| name.parse().ok());
+                return Ok(number.map_or(LinkTarget::OtherDescriptor, LinkTarget::OwnDescriptor));
             }
-            Some(Descriptors::Others) => return Ok(LinkTarget::Descriptor(None)),
+            Some(Descriptors::Others) => return Ok(LinkTarget::OtherDescriptor),
             None => {}
         }
         let full = dir.join(name);

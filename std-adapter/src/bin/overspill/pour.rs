@@ -34,8 +34,11 @@ pub(crate) fn pour(
             let out = open_stream(&user_path, append)?;
             copy(buffer, out, &user_path, dir)
         }
-        Target::Descriptor { user_path, file } => {
+        Target::Descriptor { user_path, mut file, at_end } => {
             progress.finish();
+            if at_end {
+                file.seek(SeekFrom::End(0)).map_err(|error| cannot_write(&user_path, &error))?;
+            }
             copy(buffer, file, &user_path, dir)
         }
     }

@@ -29,11 +29,11 @@ pub(crate) enum Standard {
 
 impl Standard {
     /// The stream of this descriptor.
-    pub(crate) fn of(descriptor: &str) -> Option<Standard> {
+    pub(crate) fn of(descriptor: i32) -> Option<Standard> {
         match descriptor {
-            "0" => Some(Standard::Input),
-            "1" => Some(Standard::Output),
-            "2" => Some(Standard::Error),
+            0 => Some(Standard::Input),
+            1 => Some(Standard::Output),
+            2 => Some(Standard::Error),
             _ => None,
         }
     }

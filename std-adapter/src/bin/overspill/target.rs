@@ -31,6 +31,8 @@ pub(crate) enum Target {
     Descriptor {
         user_path: PathBuf,
         file: File,
+        /// Whether the output goes behind what a regular file has by then, wherever the descriptor stands.
+        at_end: bool,
     },
 }
 
@@ -95,18 +97,22 @@ impl Target {
     fn existing(user_path: &Path, metadata: &Metadata, append: bool) -> Result<Target, Failure> {
         let path = match follow(user_path) {
             Ok(LinkTarget::Path(path)) => path,
-            Ok(LinkTarget::Descriptor(Some(Standard::Output))) => return Target::stdout(),
-            Ok(LinkTarget::Descriptor(standard)) => {
+            Ok(LinkTarget::OwnDescriptor(number)) => {
+                let standard = Standard::of(number);
+                if standard == Some(Standard::Output) {
+                    return Target::stdout();
+                }
                 standard.map_or(Ok(()), Standard::check_writable)?;
-                check_no_socket(
-                    user_path,
-                    metadata,
-                    "connect standard output to it, as by >&3, and leave -o out",
-                )?;
+                let file = duplicate(number, user_path)?;
+                let at_end = append && metadata.is_file();
+                return Ok(Target::Descriptor { user_path: user_path.into(), file, at_end });
+            }
+            Ok(LinkTarget::OtherDescriptor) => {
+                check_no_socket(user_path, metadata, "pipe the output to the program that has it")?;
                 // A regular file behind a descriptor is written to, not replaced. It is appended to, since
                 // opening it again starts at its beginning.
                 let file = open_descriptor(user_path, append || metadata.is_file())?;
-                return Ok(Target::Descriptor { user_path: user_path.into(), file });
+                return Ok(Target::Descriptor { user_path: user_path.into(), file, at_end: false });
             }
             Err(error) => return Err(Failure::cannot("write", user_path, &error.source, "check the links")),
         };
@@ -189,7 +195,34 @@ pub(crate) fn open_stream(path: &Path, append: bool) -> Result<File, Failure> {
         .map_err(|error| Failure::cannot("write", path, &error, "check what it is, and who may write to it"))
 }
 
-/// Opens a descriptor again. This neither waits nor changes anything: it is open already.
+/// Another descriptor for what a descriptor of this process is open for. Both have one position: what is
+/// written through one moves the other.
+fn duplicate(number: i32, user_path: &Path) -> Result<File, Failure> {
+    #[cfg(unix)]
+    let (copy, is_read_only) = {
+        use filedescriptor::{Error, FileDescriptor};
+        use rustix::fs::{OFlags, fcntl_getfl};
+        // std duplicates what it owns, and this is only a number.
+        let copy = FileDescriptor::dup(&number).and_then(|copy| copy.as_file());
+        let copy = copy.map_err(|error| match error {
+            Error::Dup { source, .. } => source,
+            other => io::Error::other(other),
+        });
+        let flags = copy.as_ref().ok().and_then(|file| fcntl_getfl(file).ok());
+        (copy, flags.is_some_and(|flags| flags & OFlags::ACCMODE == OFlags::RDONLY))
+    };
+    #[cfg(not(unix))] // where no name is one of a descriptor
+    let (copy, is_read_only) = (Err(io::ErrorKind::Unsupported.into()), false);
+    if is_read_only {
+        return Err(Failure::message(format!(
+            "cannot write {}: it is open for reading only; open it for writing, as by {number}>FILE",
+            user_path.display()
+        )));
+    }
+    copy.map_err(|error| Failure::cannot("write", user_path, &error, "check what it is"))
+}
+
+/// Opens a descriptor of another process again. This neither waits nor changes anything: it is open already.
 fn open_descriptor(path: &Path, append: bool) -> Result<File, Failure> {
     let mut options = OpenOptions::new();
     options.write(true).append(append);
