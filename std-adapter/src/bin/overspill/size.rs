@@ -47,7 +47,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, SizeError> {
         Some(parts) => parts,
         None => (number, ""),
     };
-    if whole.is_empty() || fraction.contains('.') {
+    if number.is_empty() || fraction.contains('.') {
         return Err(SizeError::NotANumber);
     }
     let factor = factor(unit.strip_prefix(' ').filter(|unit| !unit.is_empty()).unwrap_or(unit))
@@ -55,7 +55,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, SizeError> {
     if factor == 1 && !fraction.is_empty() {
         return Err(SizeError::PartOfAByte);
     }
-    let whole: u64 = whole.parse().map_err(|_| SizeError::TooLarge)?;
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| SizeError::TooLarge)? };
     let bytes = whole.checked_mul(factor).ok_or(SizeError::TooLarge)?;
     bytes.checked_add(part_of(factor, fraction)).ok_or(SizeError::TooLarge)
 }
@@ -113,6 +113,7 @@ mod tests {
             ("1EB", 1_000_000_000_000_000_000),
             ("1.5G", 3 << 29),
             ("0.5K", 512),
+            (".5K", 512),
             ("0.0001K", 0),
             ("1.9999999999999999999999999K", 2047),
             ("15.9999999999999999E", u64::MAX - 115),
@@ -128,7 +129,10 @@ mod tests {
         let table = [
             (
                 SizeError::NotANumber,
-                &["", " ", "K", "M64", "-1", "-1K", "+1", "1.", ".5K", "1..5K", "1.5.5K", "inf", "NaN"][..],
+                &[
+                    "", " ", "K", "M64", "-1", "-1K", "+1", "1.", ".", ".K", "1..5K", "..5K", "1.5.5K",
+                    "inf", "NaN",
+                ][..],
             ),
             (
                 SizeError::UnknownUnit,
@@ -157,7 +161,7 @@ mod tests {
                     "512b",
                 ],
             ),
-            (SizeError::PartOfAByte, &["0.5", "1.0", "0.4B"]),
+            (SizeError::PartOfAByte, &["0.5", ".5", "1.0", "0.4B"]),
             (SizeError::TooLarge, &["16E", "18446744073709551616", "99999999999999999999999K"]),
         ];
         for (why, texts) in table {
@@ -204,7 +208,7 @@ mod tests {
                 left /= alphabet.len();
             }
             if parse(&text).is_ok() {
-                assert!(text.starts_with(['0', '9']) && !text.contains(['-', '\u{e9}']), "{text:?}");
+                assert!(text.starts_with(['0', '9', '.']) && !text.contains(['-', '\u{e9}']), "{text:?}");
             }
         }
     }
