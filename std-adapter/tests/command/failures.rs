@@ -18,6 +18,21 @@ fn the_disk_limit_stops_it_and_leaves_the_file() {
     assert!(fs::read(&file).unwrap() == noise(64 << 10));
 }
 
+/// Where the old content had filled the disk limit, the input was blamed for all of it.
+#[test]
+fn what_fills_the_disk_limit_is_named() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("log"), noise(96 << 10)).unwrap();
+    for (limit, words) in [
+        ("64K", "after 64.00 KiB of the file's old content;"),
+        ("128K", "96.00 KiB of the file's old content and 32.00 KiB of input;"),
+    ] {
+        let output = soak(dir.path(), &["-a", "-o", "log", "-m0", "-d", limit], &noise(1 << 20));
+        assert_refused(&output, &["the disk limit of ", words]);
+    }
+    assert!(fs::read(dir.path().join("log")).unwrap() == noise(96 << 10));
+}
+
 /// A full disk, below the spilled pages or below the target, is named, and the file is as it was.
 #[test]
 #[cfg(target_os = "linux")]

@@ -15,7 +15,7 @@ fn a_hopeless_target_is_refused_before_any_input() {
         (&["-o", "no/such/file"], &["no/such/file", "mkdir -p no/such"]),
         (&["-o", "new/"], &["new/", "directory"]),
         (&["-o", "file/x"], &["file/x", no_directory]),
-        (&["-o", ""], &["--output"]),
+        (&["-o", ""], &["--output", "the name is empty"]),
         (&["--dir", "nowhere"], &["nowhere", missing, "--dir"]),
         (&["--dir", "file"], &["file", no_directory]),
         (&["-o", "\n\u{1b}[31m/x"], &["??[31m/x"]),
@@ -199,7 +199,7 @@ fn what_cannot_be_replaced_is_refused_before_any_input() {
     assert_refused(&run(command, b"new"), &["sticky/file", "somebody else"]);
 }
 
-/// A size that could be misread is refused.
+/// A size that could be misread is refused. `-m -5` was taken for an option that there is not.
 #[test]
 fn a_wrong_size_is_named() {
     let dir = TempDir::new().unwrap();
@@ -209,7 +209,10 @@ fn a_wrong_size_is_named() {
             assert_refused(&output, &[option]);
         }
     }
-    for size in ["0", "1E", "15.9E", "18446744073709551615"] {
+    for size in [["-m", "-5"], ["-m", "-.5G"], ["-d", "-5G"]] {
+        assert_refused(&soak(dir.path(), &size, b""), &["'-", "a size has no sign"]);
+    }
+    for size in ["0", ".5G", "1E", "15.9E", "18446744073709551615"] {
         let output = soak(dir.path(), &["--memory", size, "--disk", size], b"");
         assert_quiet_success(&output);
     }
@@ -235,19 +238,23 @@ fn what_was_typed_is_quoted_as_it_was_typed() {
     assert_refused(&soak(dir.path(), &["--no\n\n  tip: such"], b""), &["--no??  tip: such", "--help"]);
 }
 
-/// Advice that is to be typed was the bare name, which a shell takes apart.
+/// Advice that is to be typed was the bare name, which a shell takes apart. To one that appends to a log, it
+/// was to replace that.
 #[test]
 fn advice_can_be_typed_as_it_stands() {
     let dir = TempDir::new().unwrap();
     let table: &[(&[&str], &str)] = &[
         (&["a  b"], "say -o 'a  b'"),
         (&["$(reboot)"], "say -o '$(reboot)'"),
+        (&["-a", "log"], "say -a -o log"),
+        (&["log", "-m5M", "--append"], "say -a -o log"),
+        (&["-d", "-o", "log"], "--disk <SIZE>"),
         (&["-o", "it's/x"], r"(mkdir -p 'it'\''s')"),
         (&["-o", "./-p/x"], "(mkdir -p ./-p)"),
         (&["-o", "a\u{202e}\n/x"], r"(mkdir -p $'a\xe2\x80\xae\x0a')"),
     ];
     // Windows has no names with a line break.
-    for (args, advice) in &table[..if cfg!(unix) { 5 } else { 4 }] {
+    for (args, advice) in &table[..if cfg!(unix) { 8 } else { 7 }] {
         assert_refused(&soak(dir.path(), args, b""), &[advice]);
     }
 }
@@ -289,6 +296,34 @@ fn advice_names_the_directory_that_is_missing() {
         assert_refused(&soak(dir.path(), &["-o", name], b""), &[name, "as a directory does"]);
     }
     assert_eq!(names_in(dir.path()), ["link"]);
+}
+
+/// A file that nobody may change was to be made writable or removed, and so was one on a file system that is
+/// mounted for reading; a directory was to be read again; and in one that is gone, `.` was to be made.
+#[test]
+#[cfg(target_os = "linux")]
+fn advice_can_work() {
+    let dir = TempDir::new().unwrap();
+    assert_refused(&shell(dir.path(), "$OVERSPILL </"), &["Is a directory; read a file in it"]);
+    for name in ["x", "./x", "y/x"] {
+        let script = format!("mkdir gone; cd gone; rmdir ../gone; $OVERSPILL -o {name}");
+        assert_refused(&shell(dir.path(), &script), &[name, "the current directory is not there"]);
+    }
+    if !is_root() {
+        return skip("advice_can_work", "it takes root to mount");
+    }
+    let script = "mount -t tmpfs none . && cd $PWD && touch file && mount -o remount,ro . && $OVERSPILL ";
+    for args in ["-o file", "-o new", "-T ."] {
+        let output = in_own_mounts(dir.path(), &format!("{script} {args}"));
+        assert_refused(&output, &["Read-only file system; mount it for writing"]);
+    }
+    let set = shell(dir.path(), "touch file; chattr +i file").status;
+    let output = shell(dir.path(), "$OVERSPILL -o file");
+    shell(dir.path(), "chattr -i file"); // or the directory stays for ever
+    if !set.success() {
+        return skip("advice_can_work", "chattr +i does not work here");
+    }
+    assert_refused(&output, &["Operation not permitted; make it mutable (chattr -i)"]);
 }
 
 /// An alias with an option could not be used with another value of it.

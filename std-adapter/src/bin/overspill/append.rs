@@ -13,7 +13,7 @@
 //!
 //! Held by: `std-adapter/tests/command/append.rs`.
 
-use crate::failure::{self, Failure};
+use crate::failure::{self, Failure, Held};
 use crate::lock::Locked;
 use crate::report::Report;
 use crate::soak::{Content, Soak};
@@ -59,12 +59,13 @@ pub(crate) fn put(
         let len = content.buffer.len();
         soak.progress.writing(&file.user_path, len);
         let Content { buffer, old_len, identity } = content;
+        let held = Held { old: old_len, input: len - old_len };
         let put = if is_new { buffer.persist_noclobber(&file.path) } else { buffer.persist(&file.path) };
         match put {
             Ok(persisted) => {
                 locked.old.map_or(Ok(()), |old| add_late(old, old_len, file))?;
                 let durable = persisted.durable().map(|_| report);
-                return durable.map_err(|error| failure::spill_failure(&error, len, soak.dir));
+                return durable.map_err(|error| failure::spill_failure(&error, held, soak.dir));
             }
             Err(refused) => match refused.error().kind() {
                 // Another process made the file first.
@@ -76,7 +77,7 @@ pub(crate) fn put(
                     std::thread::sleep(PAUSE);
                     content = Content { buffer: refused.into_buffer(), old_len, identity };
                 }
-                _ => return Err(failure::spill_failure(refused.error(), len, soak.dir)),
+                _ => return Err(failure::spill_failure(refused.error(), held, soak.dir)),
             },
         }
     }

@@ -6,6 +6,7 @@
 
 use super::quote::{harmless, shell_word};
 use super::size;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::ffi::OsString;
@@ -31,14 +32,14 @@ pub(crate) struct Args {
     pub(crate) disk: Option<u64>,
 
     /// Make the temporary file in DIR [default: with -o, beside FILE; else see ENVIRONMENT]
-    #[arg(short = 'T', long, value_name = "DIR", allow_hyphen_values = true)]
+    #[arg(short = 'T', long, value_name = "DIR", allow_hyphen_values = true, value_parser = name())]
     pub(crate) dir: Option<PathBuf>,
 
     /// Write to FILE, which appears whole or not at all [default: standard output]
     ///
     /// A new file keeps the mode of the one that it replaces, and its owner where that is allowed.
     /// `-` is standard output.
-    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true, value_parser = name())]
     pub(crate) output: Option<PathBuf>,
 
     /// Add the input after the content that FILE has already, in one step
@@ -164,8 +165,10 @@ pub(crate) enum NotRun {
 
 /// Parses a command line, which begins with the program's name.
 pub(crate) fn parse(command_line: impl IntoIterator<Item = OsString>) -> Result<Args, NotRun> {
-    let parsed = Args::command().try_get_matches_from(command_line);
-    let args = parsed.and_then(|matches| Args::from_arg_matches(&matches)).map_err(refuse)?;
+    let command_line: Vec<_> = command_line.into_iter().collect();
+    let parsed = Args::command().try_get_matches_from(&command_line);
+    let args = parsed.and_then(|matches| Args::from_arg_matches(&matches));
+    let args = args.map_err(|error| refuse(error, &command_line))?;
     if args.append && args.output.as_deref().is_some_and(|path| path.as_os_str() == "-") {
         let message = "--append needs a file, and -o - is standard output; name a file";
         return Err(NotRun::Refused(message.to_owned()));
@@ -188,7 +191,7 @@ fn with_harmless_values(error: &clap::Error) -> String {
 }
 
 /// Puts an error of clap's on one line. Help and the version stay as they are.
-fn refuse(error: clap::Error) -> NotRun {
+fn refuse(error: clap::Error, command_line: &[OsString]) -> NotRun {
     if !error.use_stderr() {
         return NotRun::Help(Box::new(error));
     }
@@ -196,11 +199,19 @@ fn refuse(error: clap::Error) -> NotRun {
         && let Some(ContextValue::String(operand)) = error.get(ContextKind::InvalidArg)
         && !operand.starts_with('-')
     {
+        // The file must not be replaced by advice to one that appends.
+        let append = if appends(command_line, operand) { "-a " } else { "" };
         return NotRun::Refused(format!(
-            "unexpected operand '{}'; to write to that file, say -o {}",
+            "unexpected operand '{}'; to write to that file, say {append}-o {}",
             harmless(operand),
             shell_word(operand.as_ref())
         ));
+    }
+    let is_sign = |option: &str| option.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    if let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg)
+        && option.strip_prefix('-').is_some_and(is_sign)
+    {
+        return NotRun::Refused(format!("unexpected argument '{option}'; a size has no sign, as in -m 64M"));
     }
     let text = with_harmless_values(&error);
     let mut paragraphs = text.trim().split("\n\n");
@@ -211,9 +222,24 @@ fn refuse(error: clap::Error) -> NotRun {
     NotRun::Refused(one_line(&format!("{problem}; {tip}")))
 }
 
+/// Whether a command line that has an `operand` says to append.
+fn appends(command_line: &[OsString], operand: &str) -> bool {
+    let options = command_line.iter().filter(|word| word.as_os_str() != operand);
+    let parsed = Args::command().ignore_errors(true).try_get_matches_from(options);
+    parsed.is_ok_and(|matches| matches!(matches.try_get_one("append"), Ok(Some(true))))
+}
+
 /// Joins the lines of `text`. Blanks within a line stay: they may be what is wrong.
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// Reads the name of a file or a directory. clap's own parser answers an empty one as it does a missing one.
+fn name() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|name| match name.is_empty() {
+        true => Err("the name is empty"),
+        false => Ok(PathBuf::from(name)),
+    })
 }
 
 fn memory_size(text: &str) -> Result<usize, size::SizeError> {

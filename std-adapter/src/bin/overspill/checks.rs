@@ -31,7 +31,10 @@ pub(crate) fn check_writable(user_path: &Path, path: &Path) -> Result<(), Failur
             access = if rustix::process::getuid() == rustix::process::geteuid() { other } else { Ok(()) };
         }
         if let Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY)) = access {
-            let advice = "make it writable, or remove it first";
+            let advice = match errno {
+                Errno::PERM => "make it mutable (chattr -i), or write elsewhere",
+                _ => "make it writable, or remove it first",
+            };
             return Err(Failure::cannot("write", user_path, &errno.into(), advice));
         }
     }

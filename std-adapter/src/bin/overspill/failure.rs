@@ -8,7 +8,7 @@
 use crate::blocking;
 use crate::quote::harmless;
 use overspill::SpillError;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -76,33 +76,62 @@ pub(crate) fn remedy(error: &io::Error) -> Option<&'static str> {
     {
         return Some("raise the limit on open files (ulimit -n), or close some");
     }
-    (error.kind() == ErrorKind::FileTooLarge).then_some("raise the limit on the size of files (ulimit -f)")
+    match error.kind() {
+        ErrorKind::FileTooLarge => Some("raise the limit on the size of files (ulimit -f)"),
+        ErrorKind::ReadOnlyFilesystem => Some("mount it for writing, or choose another place"),
+        _ => None,
+    }
 }
 
-/// The failure for an error of a buffer that holds `len` bytes. `dir` is where it spills, if that is known.
-pub(crate) fn buffer_failure(error: io::Error, len: u64, dir: Option<&Path>) -> Failure {
+/// What a buffer holds, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    /// The content that the file had before.
+    pub(crate) old: u64,
+    /// The input behind it.
+    pub(crate) input: u64,
+}
+
+impl Held {
+    pub(crate) fn input(len: u64) -> Self {
+        Held { old: 0, input: len }
+    }
+}
+
+impl Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [old, input] = [self.old, self.input].map(indicatif::BinaryBytes);
+        match self {
+            Held { old: 0, .. } => write!(f, "{input} of input"),
+            Held { input: 0, .. } => write!(f, "{old} of the file's old content"),
+            _ => write!(f, "{old} of the file's old content and {input} of input"),
+        }
+    }
+}
+
+/// The failure for an error of a buffer. `dir` is where it spills, if that is known.
+pub(crate) fn buffer_failure(error: io::Error, held: Held, dir: Option<&Path>) -> Failure {
     match error.downcast::<SpillError>() {
-        Ok(error) => spill_failure(&error, len, dir),
+        Ok(error) => spill_failure(&error, held, dir),
         Err(error) => Failure::message(format!("cannot keep the input: {}", reason(&error))),
     }
 }
 
 /// As [`buffer_failure`].
-pub(crate) fn spill_failure(error: &SpillError, len: u64, dir: Option<&Path>) -> Failure {
-    let held = indicatif::BinaryBytes(len);
+pub(crate) fn spill_failure(error: &SpillError, held: Held, dir: Option<&Path>) -> Failure {
     let place = dir.map_or("the temporary directory".into(), |dir| dir.display().to_string());
     Failure::message(match error {
         SpillError::DiskLimit { limit, .. } => format!(
-            "the disk limit of {} is reached after {held} of input; raise --disk or --memory",
+            "the disk limit of {} is reached after {held}; raise --disk or --memory",
             indicatif::BinaryBytes(*limit)
         ),
         SpillError::StoreFull { source, .. } => format!(
-            "no room left in {place} after {held} of input: {}; {}",
+            "no room left in {place} after {held}: {}; {}",
             reason(source),
             remedy(source).unwrap_or("free some, or choose another place with --dir")
         ),
         SpillError::Store { operation, source, .. } => format!(
-            "cannot {operation} the temporary file in {place} after {held} of input: {}; {}",
+            "cannot {operation} the temporary file in {place} after {held}: {}; {}",
             reason(source),
             remedy(source).unwrap_or("choose another place with --dir")
         ),

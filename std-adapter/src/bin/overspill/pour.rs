@@ -4,7 +4,7 @@
 
 use crate::block::Block;
 use crate::blocking;
-use crate::failure::{self, Failure};
+use crate::failure::{self, Failure, Held};
 use crate::progress::Progress;
 use crate::standard::unbuffered_stdout;
 use crate::target::{FileTarget, Target, open_stream};
@@ -53,16 +53,17 @@ fn replace(
     let len = buffer.len();
     progress.writing(&file.user_path, len);
     match buffer.persist(&file.path) {
-        Ok(persisted) => {
-            persisted.durable().map(drop).map_err(|error| failure::spill_failure(&error, len, dir))
-        }
-        Err(refused) => Err(failure::spill_failure(refused.error(), len, dir)),
+        Ok(persisted) => persisted
+            .durable()
+            .map(drop)
+            .map_err(|error| failure::spill_failure(&error, Held::input(len), dir)),
+        Err(refused) => Err(failure::spill_failure(refused.error(), Held::input(len), dir)),
     }
 }
 
 fn copy(mut buffer: SpillBuffer, mut out: File, name: &Path, dir: Option<&Path>) -> Result<(), Failure> {
-    let len = buffer.len();
-    let failed = |error| failure::buffer_failure(error, len, dir);
+    let held = Held::input(buffer.len());
+    let failed = |error| failure::buffer_failure(error, held, dir);
     buffer.seek(SeekFrom::Start(0)).map_err(failed)?;
     let mut block = Block::new();
     let block = block.bytes();

@@ -4,7 +4,7 @@
 
 use crate::block::{BLOCK, Block};
 use crate::blocking;
-use crate::failure::{self, Failure};
+use crate::failure::{self, Failure, Held};
 use crate::progress::Progress;
 use crate::standard::unbuffered_stdin;
 use crate::target::{Identity, OldContent};
@@ -45,11 +45,11 @@ impl Soak<'_> {
         // replace it on Windows.
         if let (Some(mut old), Some(name)) = (old, name) {
             let mut read = |block: &mut [u8]| counted(self.progress, blocking::read(&mut old.file, block));
-            read_all(&mut read, name, &mut buffer, self.dir)?;
+            read_all(&mut read, name, &mut buffer, None, self.dir)?;
             identity = Some(old.identity);
         }
         let old_len = buffer.len();
-        self.read_stdin(&mut buffer)?;
+        self.read_stdin(&mut buffer, old_len)?;
         Ok(Content { buffer, old_len, identity })
     }
 
@@ -61,13 +61,13 @@ impl Soak<'_> {
         }
     }
 
-    fn read_stdin(&mut self, buffer: &mut SpillBuffer) -> Result<(), Failure> {
+    fn read_stdin(&mut self, buffer: &mut SpillBuffer, old_len: u64) -> Result<(), Failure> {
         let failed =
             |error: io::Error| Failure::cannot("read", Path::new("standard input"), &error, TRY_AGAIN);
         let mut stdin = unbuffered_stdin().map_err(failed)?;
         self.progress.expect(&stdin);
         let mut read = |block: &mut [u8]| counted(self.progress, blocking::read(&mut stdin, block));
-        read_all(&mut read, Path::new("standard input"), buffer, self.dir)?;
+        read_all(&mut read, Path::new("standard input"), buffer, Some(old_len), self.dir)?;
         self.progress.input_has_ended();
         Ok(())
     }
@@ -83,12 +83,15 @@ impl Soak<'_> {
         let Content { buffer: mut outdated, old_len, .. } = content;
         let mut buffer = self.new_buffer();
         if let Some(old) = old {
-            read_all(&mut |block| blocking::read(&mut &old.file, block), name, &mut buffer, self.dir)?;
+            let mut read = |block: &mut [u8]| blocking::read(&mut &old.file, block);
+            read_all(&mut read, name, &mut buffer, None, self.dir)?;
         }
         let moved = outdated.seek(SeekFrom::Start(old_len));
-        moved.map_err(|error| failure::buffer_failure(error, outdated.len(), self.dir))?;
+        let held = Held { old: old_len, input: outdated.len() - old_len };
+        moved.map_err(|error| failure::buffer_failure(error, held, self.dir))?;
         let old_len = buffer.len();
-        read_all(&mut |block| outdated.read(block), Path::new("the input again"), &mut buffer, self.dir)?;
+        let mut read = |block: &mut [u8]| outdated.read(block);
+        read_all(&mut read, Path::new("the input again"), &mut buffer, Some(old_len), self.dir)?;
         Ok(Content { buffer, old_len, identity: old.map(|old| old.identity.clone()) })
     }
 }
@@ -102,11 +105,12 @@ fn counted(progress: &Progress, read: io::Result<usize>) -> io::Result<usize> {
 type ReadSome<'a> = dyn FnMut(&mut [u8]) -> io::Result<usize> + 'a;
 
 /// Appends to `buffer`, which spills to `dir` if that is known, all bytes that `read` returns.
-/// They come from `name`.
+/// They come from `name`. `old_len` of what is there before is old content of a file; without it, these are.
 fn read_all(
     read: &mut ReadSome<'_>,
     name: &Path,
     buffer: &mut SpillBuffer,
+    old_len: Option<u64>,
     dir: Option<&Path>,
 ) -> Result<(), Failure> {
     let mut block = Block::new();
@@ -115,9 +119,14 @@ fn read_all(
         // Writes end at a multiple of the block, and so of the page: whole pages can go past the frames.
         let start = usize::try_from(buffer.len() % BLOCK as u64).unwrap_or(0);
         let filled = fill(read, &mut block[start..]);
-        let (n, has_ended) = filled.map_err(|error| Failure::cannot("read", name, &error, TRY_AGAIN))?;
+        let (n, has_ended) = filled.map_err(|error| {
+            let is_directory = error.kind() == io::ErrorKind::IsADirectory;
+            Failure::cannot("read", name, &error, if is_directory { "read a file in it" } else { TRY_AGAIN })
+        })?;
         let written = buffer.write_all(&block[start..start + n]);
-        written.map_err(|error| failure::buffer_failure(error, buffer.len(), dir))?;
+        let old = old_len.unwrap_or(buffer.len());
+        let held = Held { old, input: buffer.len() - old };
+        written.map_err(|error| failure::buffer_failure(error, held, dir))?;
         if has_ended {
             return Ok(());
         }

@@ -138,6 +138,12 @@ impl Target {
             Ok(_) => {
                 Err(Failure::message(format!("cannot write {}: no such descriptor", user_path.display())))
             }
+            Err(NotFollowed { source, .. })
+                if user_path.is_relative() && std::env::current_dir().is_err() =>
+            {
+                let advice = "the current directory is not there any more; change to another";
+                Err(Failure::cannot("write", user_path, &source, advice))
+            }
             Err(NotFollowed { path, source }) if source.kind() == io::ErrorKind::NotFound => {
                 let advice = format!("make the directory first (mkdir -p {})", shell_word(path.as_os_str()));
                 Err(Failure::cannot("write", user_path, &source, advice))
