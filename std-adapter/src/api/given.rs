@@ -118,7 +118,7 @@ impl SpillBuffer {
 }
 
 /// Makes a buffer of the vector's memory, at position 0. Whole pages of 64 KiB are kept where they are, and
-/// the rest is copied, as by [`push`](SpillBuffer::push); all of it is copied if the vector has twice as much
+/// the rest is copied, as by `push` of the feature `bytes`; all of it is copied if the vector has twice as much
 /// capacity as it has whole pages. Its memory limit is 8 MiB, or the capacity of the vector in whole pages, a
 /// seventh and two pages more if that is more: so nothing is spilled.
 ///
@@ -128,6 +128,16 @@ impl From<Vec<u8>> for SpillBuffer {
     fn from(bytes: Vec<u8>) -> Self {
         let pinned = bytes.capacity();
         SpillBuffer::from_owned(Owner::of_vec(bytes), pinned)
+    }
+}
+
+/// Makes a buffer of the text's memory, at position 0, as of a vector.
+///
+/// # Panics
+/// If the system has neither memory nor room in its temp directory for a copy.
+impl From<String> for SpillBuffer {
+    fn from(text: String) -> Self {
+        text.into_bytes().into()
     }
 }
 

@@ -226,6 +226,26 @@ impl From<&[u8]> for SpillBuffer {
     }
 }
 
+/// Copies `bytes` to a buffer at position 0, as of a slice: `SpillBuffer::from(b"text")`.
+///
+/// # Panics
+/// If the system has neither memory nor room in its temp directory for the copy.
+impl<const N: usize> From<&[u8; N]> for SpillBuffer {
+    fn from(bytes: &[u8; N]) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+/// Copies the text to a buffer at position 0, as of a slice of bytes.
+///
+/// # Panics
+/// If the system has neither memory nor room in its temp directory for the copy.
+impl From<&str> for SpillBuffer {
+    fn from(text: &str) -> Self {
+        text.as_bytes().into()
+    }
+}
+
 /// Writes what `reader` has to `target`, until that is nothing. Returns the number of bytes.
 pub(crate) fn copy_buffered(
     reader: &mut impl BufRead,
