@@ -42,6 +42,28 @@ fn a_buffer_that_was_not_persisted_is_in_the_error() {
     assert_eq!(buffer.to_vec().unwrap(), b"content");
 }
 
+/// Content that is longer than any file was an error of a conversion, "out of range integral type conversion
+/// attempted", and of kind `InvalidInput`.
+#[test]
+fn content_that_is_longer_than_any_file_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    let pool = SpillPool::default();
+    for len in [1 << 63, u64::MAX] {
+        for mut buffer in [pool.buffer(), pool.buffer_for(&path)] {
+            buffer.set_len(len).unwrap();
+            let named = buffer.persist(&path).unwrap_err();
+            assert_eq!(named.error().kind(), ErrorKind::FileTooLarge);
+            assert!(format!("{named:#}").contains(&format!("the content's {len} bytes")), "{named:#}");
+            let unnamed = named.into_buffer().into_file().unwrap_err();
+            assert_eq!(unnamed.error().kind(), ErrorKind::FileTooLarge);
+            let frozen = unnamed.into_buffer().freeze();
+            assert_eq!(frozen.persist(&path).unwrap_err().kind(), ErrorKind::FileTooLarge);
+        }
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 /// An error of a program's own, as layers above make them.
 #[derive(Debug)]
 struct Outer<E>(E);

@@ -60,6 +60,23 @@ struct InvalidPosition {
     source: io::Error,
 }
 
+/// Makes `file`, which is `name` in errors, `len` bytes long. A buffer may be longer than any file.
+fn set_len(file: &File, len: u64, name: &Path) -> Result<(), SpillError> {
+    let too_long = |_| io::Error::new(io::ErrorKind::FileTooLarge, TooLong { len });
+    // std's error for it is one of a conversion.
+    i64::try_from(len)
+        .map_err(too_long)
+        .and_then(|_| file.set_len(len))
+        .map_err(|source| target(name, source))
+}
+
+/// The content is longer than a file can be.
+#[derive(Debug, thiserror::Error)]
+#[error("no file can have the content's {len} bytes; the most is {}", i64::MAX)]
+struct TooLong {
+    len: u64,
+}
+
 impl Pager {
     /// Completes the buffer's own file, if it has one, and commits it in place of `target_file`, positioned
     /// at `position`. `None` if the buffer has no own file or it cannot be used; the caller copies then.
@@ -116,7 +133,7 @@ impl Pager {
 
     /// Writes the content to `file`, which is empty, and sets its length. `name` is its path in errors.
     pub(crate) fn copy_to(&mut self, file: &File, name: &Path) -> Result<(), SpillError> {
-        file.set_len(self.len()).map_err(|source| target(name, source))?;
+        set_len(file, self.len(), name)?;
         // What is checked passes through memory.
         let by_store = if self.has_sums() { None } else { Some(file) };
         let pool = Arc::clone(&self.pool);
@@ -205,7 +222,7 @@ impl Content {
         name: &Path,
     ) -> Result<(), SpillError> {
         self.locked(|state| state.check_kept(range.start))??;
-        file.set_len(range.end - range.start).map_err(|source| target(name, source))?;
+        set_len(file, range.end - range.start, name)?;
         let page_size = self.pool.page_size as u64;
         let block = &mut [0; COPY_BLOCK][..self.pool.page_size.min(COPY_BLOCK)];
         let (mut at, mut by_store) = (range.start, true);
