@@ -46,7 +46,9 @@ impl SpillBuffer {
         copied.map_err(|error| PersistError::new(error, self))
     }
 
-    /// Saves the content as the file `path`, whole or not at all.
+    /// Saves the content as the file `path`, whole or not at all. In a function that returns an [`io::Error`],
+    /// it is used as `persist(path).map_err(PersistError::into_error)?`: see
+    /// [`PersistError`](PersistError#the-question-mark).
     ///
     /// The content is written to a file without that name, synced, and then given the name; an existing file
     /// is replaced in one step. Then the directory is synced, so that the name survives a crash of the
@@ -227,7 +229,7 @@ impl SpillPool {
 }
 
 /// The content could not become a file. Holds the buffer, with all its bytes and its position. No name has
-/// changed, and the buffer works on.
+/// changed, and the buffer works on. `{}` prints no more than that; `{:#}` adds which file, and the reason.
 ///
 /// # The question mark
 ///
