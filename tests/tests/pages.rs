@@ -93,6 +93,31 @@ fn dead_links(dir: &Path, page: &str) -> Vec<String> {
     links(page).into_iter().filter(is_dead).map(str::to_owned).collect()
 }
 
+/// The lines of the blocks of Rust in `page` that rustdoc hides, and other readers of Markdown show.
+fn hidden_lines(page: &str) -> Vec<&str> {
+    let mut in_rust = false;
+    let of_rust = page.lines().filter(|line| {
+        if line.starts_with("```") {
+            in_rust = !in_rust && line.starts_with("```rust");
+        }
+        in_rust
+    });
+    of_rust.filter(|line| *line == "#" || line.starts_with("# ")).collect()
+}
+
+/// Examples had hidden lines, which stood in the way on the pages of the project and of the crate; and what was
+/// copied from there did not compile.
+#[test]
+fn examples_hide_nothing() {
+    let mut found = Vec::new();
+    pages(&root(), &mut found);
+    for path in found {
+        assert_eq!(hidden_lines(&text(&path)), [""; 0], "{}", path.display());
+    }
+    let page = "```rust\n# let x = 1;\n#[test]\nfn f() {}\n#\n```\n# A heading\n```sh\n# a comment\n```";
+    assert_eq!(hidden_lines(page), ["# let x = 1;", "#"], "the rule bites");
+}
+
 /// Pages are moved and renamed, and a dead link is noticed only by a reader who follows it.
 #[test]
 fn links_lead_somewhere() {
