@@ -47,17 +47,15 @@ impl<'a, const PARTS: usize> Contender<'a, PARTS> {
     }
 }
 
-/// Runs all contenders in turn, in one round that does not count and in `rounds` that do. Each round
-/// begins with the next of them, since the order has a part in the times. Returns, for each contender, the
-/// median of each part.
+/// Runs all contenders in turn, in one round that does not count and in `rounds` that do, in an
+/// [`order`] of its own each. Returns, for each contender, the median of each part.
 pub fn alternate<const PARTS: usize>(
     rounds: usize,
     contenders: &mut [Contender<'_, PARTS>],
 ) -> Vec<[Duration; PARTS]> {
     let mut times = vec![vec![Vec::with_capacity(rounds); PARTS]; contenders.len()];
     for round in 0..=rounds {
-        for turn in 0..contenders.len() {
-            let at = (round + turn) % contenders.len();
+        for at in order(round, contenders.len()) {
             let parts = (contenders[at].run)();
             if round > 0 {
                 times[at].iter_mut().zip(parts).for_each(|(times, part)| times.push(part));
@@ -65,6 +63,21 @@ pub fn alternate<const PARTS: usize>(
         }
     }
     times.iter_mut().map(|parts| std::array::from_fn(|part| median(&mut parts[part]))).collect()
+}
+
+/// The order of `count` contenders in a round: over `2 * count` rounds each comes next to each other one as
+/// often, before it and after it, and at each place as often (a Williams design).
+///
+/// What ran before has a part in the times: whose memory is still in the caches, and what the file system has to
+/// tidy up. While each round began with the next contender, but went on in the same order, a vector always ran
+/// in the memory that the spooled file before it had left warm, and seemed half as fast again.
+fn order(round: usize, count: usize) -> impl Iterator<Item = usize> {
+    let is_reversed = !count.is_multiple_of(2) && !(round / count).is_multiple_of(2);
+    (0..count).map(move |turn| {
+        let turn = if is_reversed { count - 1 - turn } else { turn };
+        let zigzag = if turn.is_multiple_of(2) { count - turn / 2 } else { turn.div_ceil(2) };
+        (round + zigzag) % count
+    })
 }
 
 /// The median of `times`: of an even number, the lower one of the two in the middle. Zero if `times` is
@@ -185,4 +198,25 @@ impl Row {
 pub fn print_write_read(case: &str, rival: &str, ours: [Duration; 2], theirs: [Duration; 2], target: f64) {
     Row::times(format!("{case}, write"), rival, ours[0], theirs[0], target).print();
     Row::times(format!("{case}, read"), rival, ours[1], theirs[1], target).print();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn each_contender_comes_next_to_each_other_as_often() {
+        for count in 1..=7 {
+            let (mut neighbours, mut places) = (BTreeMap::new(), BTreeMap::new());
+            for round in 0..2 * count {
+                let turns: Vec<usize> = order(round, count).collect();
+                turns.windows(2).for_each(|pair| *neighbours.entry((pair[0], pair[1])).or_insert(0) += 1);
+                turns.into_iter().enumerate().for_each(|place| *places.entry(place).or_insert(0) += 1);
+            }
+            assert_eq!(neighbours.len(), count * (count - 1), "of {count}");
+            assert!(neighbours.values().all(|times| *times == 2), "of {count}: {neighbours:?}");
+            assert!(places.len() == count * count && places.values().all(|times| *times == 2), "of {count}");
+        }
+    }
 }
