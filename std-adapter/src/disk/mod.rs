@@ -14,6 +14,7 @@
 //! | `bits` | a set of numbers whose room is requested before |
 //! | `quota` | the disk limit, and the queue of the waiters for room below it |
 //! | `slotted_store` | a store, its slots and its limit together |
+//! | `steps` | blocks on their way back to the file system |
 //! | `own_file` | a file in which the content of one buffer lies in its final place |
 //! | `backing` | where a buffer's slots are: in the pool's store, or in its own file |
 //! | `atomic_file` | a file that gets its name when it is complete |
@@ -34,6 +35,7 @@ pub(crate) mod quota;
 pub(crate) mod slots;
 pub(crate) mod slotted_store;
 pub(crate) mod spill_file;
+pub(crate) mod steps;
 pub(crate) mod store;
 pub(crate) mod store_access;
 pub(crate) mod temp_file;

@@ -21,7 +21,8 @@
 
 use crate::disk::catch_unwind::CatchUnwind;
 use crate::disk::quota::{Quota, Ticket};
-use crate::disk::slots::{Discarding, Fit, NoSlot, Slot, Slots, slot_bytes};
+use crate::disk::slots::{Fit, NoSlot, Slot, Slots, slot_bytes};
+use crate::disk::steps::{STEP, Step, Steps, WARM_MAX};
 use crate::disk::store::Store;
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
@@ -29,16 +30,6 @@ use crate::foreign::contained;
 use crate::sync::fork::{Forked, Lock};
 use crate::sync::{Arc, AtomicU64, Condvar, MutexGuard, Ordering};
 use std::io;
-
-/// Bytes of free slots that stay warm, because writing to blocks that are still there costs a fifth of
-/// writing to fresh ones. When more have come together, all of them go back to the file system, a [`STEP`]
-/// with each call that frees. When the last slot is freed, all go back too, unless the file was never longer
-/// than this: then one small body after another uses the same blocks.
-pub(crate) const WARM_MAX: u64 = 1 << 20;
-
-/// Bytes of blocks that one call gives back to the file system, rounded up to a page, unless the disk limit
-/// needs more: ext4 frees a gigabyte in 70 ms from the end of a file, and in 200 ms from its middle.
-pub(crate) const STEP: u64 = 2 << 20;
 
 /// A buffer's first page that begins to grow in the store gets a slot this many times as long as what
 /// it had in memory, a page at most. If it grows further, it moves once more. Small bodies then lie
@@ -51,7 +42,7 @@ pub(crate) struct SlottedStore {
     quota: Arc<Quota>,
     page_size: usize,
     state: Lock<State>,
-    /// Signalled when `shrinking` ends.
+    /// Signalled when a cut ends.
     cut: Condvar,
     /// Signalled when a step ends.
     stepped: Condvar,
@@ -64,109 +55,30 @@ struct State {
     slots: Slots,
     /// The number of allocated slots.
     in_use: u64,
-    /// The furthest end of the slots since `in_use` was last 0.
-    end_max: u64,
-    /// The file is being cut, so no slot may be allocated.
-    shrinking: bool,
-    /// A step was due meanwhile.
-    put_off: bool,
-    /// Steps under way.
-    steps: usize,
-    /// Steps until discarding is tried: 0 unless the last attempt has failed. `None` if the store has said
-    /// that it never can, until [`trim_again`](SlottedStore::trim_again).
-    until_discard: Option<u64>,
-}
-
-/// Blocks on their way back to the file system.
-#[derive(Debug)]
-struct Step {
-    /// Where to cut the file.
-    cut: Option<u64>,
-    discarding: Discarding,
+    steps: Steps,
 }
 
 impl State {
     fn count_allocated(&mut self) {
         self.in_use += 1;
-        self.end_max = self.end_max.max(self.slots.end());
+        self.steps.note_end(self.slots.end());
     }
 
-    /// What is to be discarded now, of `bytes_max` bytes.
-    fn start_discard(&mut self, bytes_max: u64) -> Discarding {
-        match &mut self.until_discard {
-            Some(0) => return self.slots.start_discard(bytes_max),
-            Some(steps) => *steps -= 1,
-            None => {}
-        }
-        Discarding::default()
-    }
-
-    /// Takes out up to `bytes_max` bytes of warm slots, rounded up to a page: from the end first. To be
-    /// [carried out](SlottedStore::carry_out) without the lock. `None` if there is nothing to do, the file is being cut,
-    /// or this thread may not call the store.
+    /// See [`Steps::start`].
     fn start_step(&mut self, bytes_max: u64) -> Option<Step> {
-        if self.shrinking || store_access::is_resident_only() {
-            return None;
-        }
-        let warm = self.slots.warm_bytes();
-        let cut = self.slots.cut_free_tail(bytes_max);
-        let left = bytes_max.saturating_sub(warm - self.slots.warm_bytes());
-        let discarding = self.start_discard(left);
-        if cut.is_none() && discarding.is_empty() {
-            return None;
-        }
-        self.shrinking = cut.is_some();
-        self.steps += 1;
-        Some(Step { cut, discarding })
+        self.steps.start(&mut self.slots, bytes_max)
     }
 
-    /// A step, if more has come together than is kept.
+    /// See [`Steps::start_if_due`].
     fn start_step_if_due(&mut self, limit: u64) -> Option<Step> {
-        let was_long = self.in_use == 0 && self.end_max > WARM_MAX;
-        let keep = if was_long { 0 } else { WARM_MAX.min(limit) };
-        let is_due = self.slots.warm_bytes() > keep;
-        let step = if is_due { self.start_step(STEP) } else { None };
-        self.put_off = is_due && self.shrinking && step.is_none();
-        // What could not be begun now is due still.
-        if self.in_use == 0 && (step.is_some() || !is_due) {
-            self.end_max = 0;
-        }
-        step
-    }
-
-    /// As many steps pass after an attempt that has failed as it had pages, so that attempts are
-    /// rare while each fails.
-    fn finish_discard(&mut self, discarding: Discarding, result: &io::Result<()>, page: u64) {
-        match result {
-            Ok(()) => {}
-            Err(error) if is_never(error) => self.until_discard = None,
-            Err(_) => self.until_discard = Some((discarding.bytes() / page).max(1)),
-        }
-        self.slots.finish_discard(discarding, result.is_ok());
-    }
-}
-
-impl State {
-    /// For a forked process: no thread of its parent ends a step here. What it was giving back is used no
-    /// more.
-    fn adopt(&mut self) {
-        self.shrinking = false;
-        self.steps = 0;
+        self.steps.start_if_due(&mut self.slots, self.in_use == 0, limit)
     }
 }
 
 impl SlottedStore {
     pub(crate) fn new(store: Box<dyn Store>, quota: Arc<Quota>, page_size: usize) -> Self {
         let store = CatchUnwind(store);
-        let state = State {
-            slots: Slots::new(page_size),
-            in_use: 0,
-            end_max: 0,
-            shrinking: false,
-            put_off: false,
-            steps: 0,
-            until_discard: Some(0),
-        };
+        let state = State { slots: Slots::new(page_size), in_use: 0, steps: Steps::new() };
         SlottedStore {
             store,
             quota,
@@ -303,13 +215,13 @@ impl SlottedStore {
     }
 
     fn state(&self) -> Result<MutexGuard<'_, State>, Forked> {
-        self.state.lock_or_adopt(State::adopt)
+        self.state.lock_or_adopt(|state| state.steps.adopt())
     }
 
     /// The state, once no other thread cuts the file.
     fn lock_uncut(&self) -> Result<MutexGuard<'_, State>, Forked> {
         let mut state = self.state()?;
-        while state.shrinking {
+        while state.steps.is_cutting() {
             state = self.cut.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         Ok(state)
@@ -368,7 +280,7 @@ impl SlottedStore {
     pub(crate) fn allocate_at(&self, offset: u64) -> Option<Slot> {
         store_access::check(StoreOperation::Write, offset, self.page_size as u64).ok()?;
         let mut state = self.state().ok()?;
-        if state.shrinking {
+        if state.steps.is_cutting() {
             return None;
         }
         let warm = state.slots.warm_bytes();
@@ -403,11 +315,8 @@ impl SlottedStore {
         self.give_back_step(step);
         let limit = self.quota.limit();
         let put_off = self.state().map(|mut state| {
-            if !state.shrinking && std::mem::take(&mut state.put_off) {
-                state.start_step_if_due(limit)
-            } else {
-                None
-            }
+            let State { slots, in_use, steps } = &mut *state;
+            steps.start_put_off(slots, *in_use == 0, limit)
         });
         if let Ok(Some(step)) = put_off {
             self.give_back_step(step);
@@ -420,14 +329,14 @@ impl SlottedStore {
             // again before they are read.
             // The error is foreign, and its drop may panic.
             let _ = contained(|| drop(self.store.set_len(end)));
-            let _ = self.state().map(|mut state| state.shrinking = false);
+            let _ = self.state().map(|mut state| state.steps.end_cut());
             self.cut.notify_all();
         }
         let discarded: io::Result<()> =
             discarding.extents().try_for_each(|(offset, len)| self.store.discard(offset, len));
         if let Ok(mut state) = self.state() {
-            state.finish_discard(discarding, &discarded, self.page_size as u64);
-            state.steps = state.steps.saturating_sub(1);
+            let State { slots, steps, .. } = &mut *state;
+            steps.end(slots, discarding, &discarded, self.page_size as u64);
             self.steps_ended.fetch_add(1, Ordering::Release);
         }
         self.stepped.notify_all();
@@ -446,14 +355,14 @@ impl SlottedStore {
     pub(crate) fn make_room(&self, ended: u64) -> bool {
         let step = {
             let Ok(mut state) = self.lock_uncut() else { return false };
-            state.until_discard = state.until_discard.map(|_| 0);
+            state.steps.try_discard_again(false);
             state.start_step(u64::MAX)
         };
         self.carry_out(step);
         let Ok(mut state) = self.state() else { return false };
         // Not for those that begin meanwhile: threads that go on freeing have one under way at any time.
-        let until = self.steps_ended() + state.steps as u64;
-        while state.steps > 0 && self.steps_ended() < until {
+        let until = self.steps_ended() + state.steps.under_way() as u64;
+        while state.steps.under_way() > 0 && self.steps_ended() < until {
             state = self.stepped.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         self.steps_ended() > ended
@@ -461,7 +370,7 @@ impl SlottedStore {
 
     /// As [`trim`](SlottedStore::trim), but tries to discard even if that has failed before.
     pub(crate) fn trim_again(&self) {
-        let _ = self.state().map(|mut state| state.until_discard = Some(0));
+        let _ = self.state().map(|mut state| state.steps.try_discard_again(true));
         self.trim();
     }
 
@@ -469,12 +378,4 @@ impl SlottedStore {
     pub(crate) fn store(&self) -> &dyn Store {
         &self.store
     }
-}
-
-/// Whether a store that fails to discard with `error` always will: the platform, the file system or a
-/// sandbox has or allows no such call. What else it may say is of a moment or a place: a disk that is
-/// busy, full or broken.
-fn is_never(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
-    matches!(error.kind(), Unsupported | PermissionDenied | InvalidInput)
 }
