@@ -4,11 +4,24 @@
 //! name, for what is swapped on targets without compare-and-swap; loom under `--cfg overspill_loom`,
 //! for the models only.
 //!
-//! What is never swapped is loaded and stored by the processor on all targets but those of 16 bits. Of
-//! `portable-atomic` each load would be a critical section too, with its feature of that name: three of them
-//! for a byte that is pushed, and a wait for the other core where there is one.
+//! What is never swapped is loaded and stored by the processor. Of `portable-atomic` each load would be a
+//! critical section too, with its feature of that name: three of them for a byte that is pushed, and a wait
+//! for the other core where there is one. Targets of 16 bits (`msp430-none-elf`, `avr-none`) have no choice,
+//! and need that feature. Not supported are those of 32 bits for which core has not even loads and stores:
+//! `armv4t-none-eabi`, `armv5te-none-eabi`, their thumb forms, and `mipsel-sony-psx`.
 //!
-//! Held by: `core/tests/loom_ring.rs`, whose models it is for.
+//! Held by: `core/tests/loom_ring.rs`, whose models it is for, and `.ci/bare-metal`.
+
+#[cfg(all(target_pointer_width = "16", not(feature = "portable-atomic")))]
+compile_error!(
+    "targets of 16 bits need the feature `critical-section` (or `portable-atomic`) of overspill-core"
+);
+
+#[cfg(all(feature = "async", not(target_has_atomic = "8"), not(feature = "portable-atomic")))]
+compile_error!(
+    "the feature `async` of overspill-core swaps a byte, which this target cannot: \
+     add its feature `critical-section` (or `portable-atomic`)"
+);
 
 #[cfg(all(not(overspill_loom), not(all(feature = "portable-atomic", target_pointer_width = "16"))))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, fence};
