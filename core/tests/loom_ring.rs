@@ -10,6 +10,7 @@
 //! ring's. `.ci/weaken-pool ring` does so with rules, such as the order of two looks.
 #![cfg(overspill_loom)]
 
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use loom::thread;
@@ -372,6 +373,24 @@ fn another_waker_against_wake() {
         let _ = consumer.poll_readable(&mut Context::from_waker(&Waker::from(Unpark::new())), 1);
         assert_eq!(block_on(|context| consumer.poll_readable(context, 2)), 2);
         writer.join().unwrap();
+    });
+}
+
+/// An end that waits goes while the other wakes it: its waker is woken or not, and kept by neither.
+#[test]
+fn waiting_that_ends_against_wake() {
+    model(3, || {
+        let (mut producer, mut consumer) = forever(Ring::<2, Waking>::new()).split();
+        let unpark = Unpark::new();
+        let waker = Waker::from(unpark.clone());
+        let writer = thread::spawn(move || {
+            producer.push(1).unwrap();
+            producer.push(2).unwrap();
+        });
+        let _ = consumer.poll_readable(&mut Context::from_waker(&waker), 2);
+        drop((waker, consumer));
+        writer.join().unwrap();
+        assert_eq!(Arc::strong_count(&unpark), 1);
     });
 }
 

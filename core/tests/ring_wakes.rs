@@ -107,6 +107,37 @@ fn the_last_waker_is_the_one_that_is_woken_and_once() {
     assert_eq!(Arc::strong_count(&first), 2, "the ring has dropped it");
 }
 
+/// The waker of an end that had waited stayed in its ring once both ends were gone: a static ring kept the
+/// task for ever, and the next pair of ends woke it.
+#[test]
+fn no_waker_stays_when_its_end_is_gone() {
+    let ring = Ring::<8, Waking<Padded>>::new();
+    let (count, waker) = counted();
+    let mut context = Context::from_waker(&waker);
+    for is_armed in [false, true] {
+        let (mut producer, mut consumer) = ring.try_split().unwrap();
+        assert_eq!(consumer.poll_readable(&mut context, 8), Poll::Pending);
+        producer.push(1).unwrap();
+        assert!(is_armed || consumer.poll_readable(&mut context, 1).is_ready());
+        drop(consumer);
+        assert_eq!((Arc::strong_count(&count), count.take()), (2, 0), "the consumer's");
+
+        producer.push_slice(&[2; 7]);
+        assert_eq!(producer.poll_writable(&mut context, 8), Poll::Ready(0), "it is closed");
+        drop(producer);
+        let (mut producer, mut consumer) = ring.try_split().unwrap();
+        assert_eq!(producer.poll_writable(&mut context, 8), Poll::Pending);
+        consumer.pop().unwrap();
+        assert!(is_armed || producer.poll_writable(&mut context, 1).is_ready());
+        drop(producer);
+        assert_eq!((Arc::strong_count(&count), count.take()), (2, 0), "the producer's");
+        consumer.skip(8);
+    }
+    let (mut producer, mut consumer) = ring.try_split().unwrap();
+    assert!(producer.push_slice(&[3; 8]) == 8 && consumer.skip(8) == 8);
+    assert_eq!(count.take(), 0, "nobody waits");
+}
+
 #[test]
 fn the_close_of_either_end_wakes_the_other() {
     let (count, waker) = counted();

@@ -16,7 +16,7 @@ pub(crate) const OPEN: u8 = 1;
 const CLOSED: u8 = 2;
 
 /// Closes an end and tells the other, by `wake`. The end is gone after this, even if a waker panics.
-pub(crate) fn leave(state: &AtomicU8, wake: impl FnOnce()) {
+fn leave(state: &AtomicU8, wake: impl FnOnce()) {
     struct Leaving<'s>(&'s AtomicU8);
     impl Drop for Leaving<'_> {
         fn drop(&mut self) {
@@ -121,5 +121,25 @@ pub trait Shared: Send + Sync {
         }
         #[cfg(not(feature = "async"))]
         let _ = free;
+    }
+
+    /// Closes the write end: the reader sees it, and is woken if it waits.
+    fn leave_writing(&self) {
+        leave(self.write_state(), || {
+            #[cfg(feature = "async")]
+            if let Some(waiters) = self.waiters() {
+                waiters.writer.leave(&waiters.reader);
+            }
+        });
+    }
+
+    /// Closes the read end: the writer sees it, and is woken if it waits.
+    fn leave_reading(&self) {
+        leave(self.read_state(), || {
+            #[cfg(feature = "async")]
+            if let Some(waiters) = self.waiters() {
+                waiters.reader.leave(&waiters.writer);
+            }
+        });
     }
 }

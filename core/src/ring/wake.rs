@@ -84,6 +84,16 @@ impl Waiter {
         }
     }
 
+    /// Ends this end's waiting, as it goes, and wakes `other` if that waits at all. Its waker does not stay
+    /// in the ring, which may live for ever.
+    pub(crate) fn leave(&self, other: &Waiter) {
+        self.disarm();
+        let own = self.waker.withdraw();
+        other.notify(|| usize::MAX);
+        // Foreign code: last, when all else is done.
+        drop(own);
+    }
+
     /// Wakes this end if it waits for `count` bytes or fewer. Called by the other end after it has stored its
     /// index, with a count that is never too low.
     pub(crate) fn notify(&self, count: impl Fn() -> usize) {

@@ -6,7 +6,7 @@ use core::slice;
 
 use crate::ring::any_ring::{AnyRing, Token};
 use crate::ring::index::{Indices, cold_path};
-use crate::ring::shared::{OPEN, Shared as _, leave};
+use crate::ring::shared::{OPEN, Shared as _};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Watch, spin_loop};
 
@@ -240,7 +240,6 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
 
 impl<R: AnyRing> Drop for ReadEnd<'_, R> {
     fn drop(&mut self) {
-        let shared = self.ring.shared(Token);
-        leave(shared.read_state(), || shared.wake_writer(|| usize::MAX));
+        self.ring.shared(Token).leave_reading();
     }
 }

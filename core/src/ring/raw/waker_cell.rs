@@ -1,8 +1,8 @@
 //! The waker of one end, for the other end to wake, without a lock.
 //!
 //! Promises: neither end waits for the other, or repeats anything on its account, so either may be
-//! interrupted anywhere by the other. `register` wakes no one. No foreign code, such as a waker's clone, runs
-//! while a slot is being accessed.
+//! interrupted anywhere by the other. `register` wakes no one. No foreign code, such as a waker's clone or
+//! drop, runs while a slot is being accessed. No waker stays when the waiting end has withdrawn its own.
 //!
 //! Held by: `core/tests/loom_ring.rs` (`another_waker_against_wake` and all `waiting_*`),
 //! `core/tests/ring_wakes.rs`, the tests below.
@@ -29,6 +29,7 @@ const fn taken(second: bool) -> u8 {
 /// |---|---|---|---|
 /// | neither | offered | `register`, as it begins | the waiting end |
 /// | neither | taken | `wake`, once the slot is empty | the waiting end |
+/// | neither | offered | `withdraw`, as it begins | the waiting end |
 /// | offered | neither | `register`, as it ends | none |
 /// | taken | offered | `wake`, as it begins | the waking end |
 ///
@@ -64,6 +65,14 @@ impl WakerCell {
         };
         self.swap(second, Some(waker));
         self.state.fetch_or(offered(second), Release);
+    }
+
+    /// Takes the waker back. For the waiting end only, which goes.
+    pub(crate) fn withdraw(&self) -> Option<Waker> {
+        // Relaxed: what is offered here was stored by this end, and taken by none.
+        let state = self.state.fetch_and(!(offered(false) | offered(true)), Relaxed);
+        let second = state & offered(true) != 0;
+        if second || state & offered(false) != 0 { self.swap(second, None) } else { None }
     }
 
     /// Takes the waker and wakes it. For the waking end only.
@@ -166,5 +175,25 @@ mod tests {
         assert_eq!(Arc::strong_count(&one), 2, "the previous waker is dropped");
         cell.wake();
         assert_eq!((one.0.load(Relaxed), two.0.load(Relaxed)), (0, 1));
+    }
+
+    /// From either slot, whether the other end is waking or not: what it has taken is its own to drop.
+    #[test]
+    fn a_waker_that_is_withdrawn_is_neither_woken_nor_kept() {
+        let ((one, first), (two, second)) = (counted(), counted());
+        let cell = WakerCell::new();
+        assert!(cell.withdraw().is_none(), "nothing is offered");
+        cell.register(&first);
+        drop(cell.withdraw());
+        cell.wake();
+        cell.register(&first);
+        let slot = cell.begin_taking().expect("the first is offered");
+        assert!(cell.withdraw().is_none(), "it is taken");
+        cell.register(&second);
+        assert!(cell.withdraw().is_some_and(|waker| waker.will_wake(&second)));
+        drop(cell.end_taking(slot));
+        cell.wake();
+        assert_eq!((one.0.load(Relaxed), two.0.load(Relaxed)), (0, 0));
+        assert_eq!((Arc::strong_count(&one), Arc::strong_count(&two)), (2, 2));
     }
 }

@@ -6,7 +6,7 @@ use core::slice;
 
 use crate::ring::any_ring::{AnyRing, Token};
 use crate::ring::index::{Indices, cold_path};
-use crate::ring::shared::{OPEN, Shared as _, leave};
+use crate::ring::shared::{OPEN, Shared as _};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::Watch;
 
@@ -215,7 +215,6 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
 
 impl<R: AnyRing> Drop for WriteEnd<'_, R> {
     fn drop(&mut self) {
-        let shared = self.ring.shared(Token);
-        leave(shared.write_state(), || shared.wake_reader(|| usize::MAX));
+        self.ring.shared(Token).leave_writing();
     }
 }
