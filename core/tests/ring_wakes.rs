@@ -71,7 +71,7 @@ fn wakes_at_the_threshold<R: AnyRing<Layout: Wakes>>(
         assert!(producer.push(0).is_ok() && consumer.pop().is_some());
     }
     assert_eq!(consumer.poll_readable(&mut context, 0), Poll::Ready(0), "nothing is there at once");
-    assert!(producer.poll_writable(&mut context, 0).is_ready(), "with as much as is known to be free");
+    assert_eq!(producer.poll_writable(&mut context, 0), Poll::Ready(8), "all is free at once");
     assert_eq!(producer.poll_writable(&mut context, 100), Poll::Ready(8), "capped at the capacity");
 }
 
@@ -81,6 +81,23 @@ fn each_layout_wakes_at_the_threshold_and_only_then() {
     wakes_at_the_threshold(Ring::<8, Waking<Padded>>::new().split());
     wakes_at_the_threshold(Ring::<8, Waking<HighWater>>::new().split());
     wakes_at_the_threshold(Ring::<8, HighWater<Waking<Padded>>>::new().split());
+}
+
+/// Both ends reported what they had seen at their last look: `Ready(1)` for a ring of four bytes that cached its
+/// indices.
+#[test]
+fn what_is_ready_is_all_that_there_is() {
+    let mut ring = Ring::<8, Waking<Padded>>::new();
+    let (mut producer, mut consumer) = ring.split();
+    let mut context = Context::from_waker(Waker::noop());
+    producer.push(1).unwrap();
+    assert_eq!(consumer.poll_readable(&mut context, 1), Poll::Ready(1));
+    producer.push_slice(&[2; 3]);
+    assert_eq!(consumer.poll_readable(&mut context, 1), Poll::Ready(4));
+    assert_eq!(producer.poll_writable(&mut context, 1), Poll::Ready(4));
+    consumer.skip(3);
+    assert_eq!(producer.poll_writable(&mut context, 1), Poll::Ready(7));
+    assert_eq!(poll_once(consumer.readable(1)), Poll::Ready(1));
 }
 
 #[test]

@@ -27,7 +27,7 @@ use super::raw::write_end::WriteEnd;
 use super::records::{RecordConsumer, RecordProducer, header_len};
 use super::shared::Shared as _;
 
-/// See [`Consumer::poll_readable`].
+/// As [`Consumer::poll_readable`], with a number that may be too low, but not below `least`.
 fn poll_filled<R>(end: &mut ReadEnd<'_, R>, context: &mut Context<'_>, least: usize) -> Poll<usize>
 where
     R: AnyRing<Layout: Wakes>,
@@ -40,7 +40,7 @@ where
     })
 }
 
-/// See [`Producer::poll_writable`].
+/// As [`Producer::poll_writable`], with a number that may be too low, but not below `least`.
 fn poll_free<R>(end: &mut WriteEnd<'_, R>, context: &mut Context<'_>, least: usize) -> Poll<usize>
 where
     R: AnyRing<Layout: Wakes>,
@@ -55,10 +55,16 @@ where
 
 impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
     /// Ready with the number of bytes in the ring, once that is at least `least` (capped at the capacity) or
-    /// the producer is closed. Otherwise the waker of the last call is woken by the write that brings the
-    /// number to `least`, not by the first byte.
+    /// the producer is closed. The number may rise at any moment, and does not fall until you read. Otherwise
+    /// the waker of the last call is woken by the write that brings the number to `least`, not by the first
+    /// byte.
     pub fn poll_readable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
-        poll_filled(&mut self.end, context, least)
+        poll_filled(&mut self.end, context, least).map(|_| self.end.filled_bytes(usize::MAX))
+    }
+
+    /// Waits for a byte, or the close of the producer, without a look at more than that.
+    async fn filled(&mut self) {
+        poll_fn(|context| poll_filled(&mut self.end, context, 1)).await;
     }
 
     /// Waits until at least `least` bytes are in the ring or the producer is closed, and returns how many
@@ -74,10 +80,16 @@ impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
 
 impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
     /// Ready with the number of free bytes, once that is at least `least` (capped at the capacity) or the
-    /// consumer is closed. Otherwise the waker of the last call is woken by the read that brings the number
-    /// to `least`, not by the first byte.
+    /// consumer is closed. The number may rise at any moment, and does not fall until you write. Otherwise the
+    /// waker of the last call is woken by the read that brings the number to `least`, not by the first free
+    /// byte.
     pub fn poll_writable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
-        poll_free(&mut self.end, context, least)
+        poll_free(&mut self.end, context, least).map(|_| self.end.free_bytes(usize::MAX))
+    }
+
+    /// Waits for room for a byte, or the close of the consumer, without a look at more than that.
+    async fn free(&mut self) {
+        poll_fn(|context| poll_free(&mut self.end, context, 1)).await;
     }
 
     /// Waits until at least `least` bytes are free or the consumer is closed, and returns how many are free.
@@ -133,14 +145,23 @@ impl<R: AnyRing<Layout: Wakes>> RecordProducer<'_, R> {
 }
 
 impl<R: AnyRing<Layout: Wakes>> Read for Consumer<'_, R> {
+    /// Waits for bytes, and reads as many as there are. `Ok(0)` if the producer is closed and all is read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: bytes are removed from the ring as it returns.
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.readable(1).await;
+        self.filled().await;
         Ok(self.pop_slice(buf))
     }
 
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: bytes that were read before the future is dropped are lost to the ring. How many of
+    /// `buf` they are is not told.
     async fn read_exact(&mut self, mut buf: &mut [u8]) -> Result<(), ReadExactError<Infallible>> {
         while !buf.is_empty() {
             match Read::read(self, buf).await.map_err(ReadExactError::Other)? {
@@ -154,7 +175,7 @@ impl<R: AnyRing<Layout: Wakes>> Read for Consumer<'_, R> {
 
 impl<R: AnyRing<Layout: Wakes>> BufRead for Consumer<'_, R> {
     async fn fill_buf(&mut self) -> Result<&[u8], Infallible> {
-        self.readable(1).await;
+        self.filled().await;
         Ok(self.end.filled_slices(usize::MAX).0)
     }
 
@@ -164,14 +185,24 @@ impl<R: AnyRing<Layout: Wakes>> BufRead for Consumer<'_, R> {
 }
 
 impl<R: AnyRing<Layout: Wakes>> Write for Producer<'_, R> {
+    /// Waits for room, and writes as much as there is. Fails only if the consumer is closed and the ring
+    /// full.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: bytes are written to the ring as it returns.
     async fn write(&mut self, buf: &[u8]) -> Result<usize, Closed> {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.writable(1).await;
+        self.free().await;
         self.write_after_close(buf)
     }
 
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: bytes that were written before the future is dropped stay in the ring. How many of
+    /// `buf` they are is not told.
     async fn write_all(&mut self, mut buf: &[u8]) -> Result<(), Closed> {
         while !buf.is_empty() {
             let count = Write::write(self, buf).await?;
