@@ -245,13 +245,13 @@ fn a_threshold_wakes_once_and_not_before() {
     let mut ring = Ring::<8, Waking>::new();
     let (mut producer, mut consumer) = ring.split();
     assert_eq!(consumer.poll_readable(&mut context, 4), Poll::Pending);
-    producer.push_slice(b"abc");
+    let _ = producer.push_slice(b"abc");
     assert_eq!(woken(), 0);
     producer.push(b'd').unwrap();
     assert_eq!(woken(), 1);
     assert_eq!(consumer.poll_readable(&mut context, 4), Poll::Ready(4));
 
-    producer.push_slice(b"efgh");
+    let _ = producer.push_slice(b"efgh");
     assert_eq!(producer.poll_writable(&mut context, 100), Poll::Pending); // capped at the capacity
     consumer.skip(7);
     assert_eq!(woken(), 1);
@@ -300,7 +300,7 @@ fn the_high_water_mark_is_the_largest_fill() {
     let mut ring = Ring::<10, HighWater>::new();
     let (mut producer, mut consumer) = ring.split();
     for (push, pop) in [(3, 2), (5, 4), (1, 3)] {
-        producer.push_slice(&[0; 10][..push]);
+        let _ = producer.push_slice(&[0; 10][..push]);
         consumer.skip(pop);
     }
     assert_eq!((producer.high_water(), consumer.high_water()), (6, 6));

@@ -92,7 +92,7 @@ fn what_is_ready_is_all_that_there_is() {
     let mut context = Context::from_waker(Waker::noop());
     producer.push(1).unwrap();
     assert_eq!(consumer.poll_readable(&mut context, 1), Poll::Ready(1));
-    producer.push_slice(&[2; 3]);
+    let _ = producer.push_slice(&[2; 3]);
     assert_eq!(consumer.poll_readable(&mut context, 1), Poll::Ready(4));
     assert_eq!(producer.poll_writable(&mut context, 1), Poll::Ready(4));
     consumer.skip(3);
@@ -104,10 +104,10 @@ fn what_is_ready_is_all_that_there_is() {
 fn the_mark_is_kept_below_and_above_the_wakers() {
     let (mut above, mut below) = (Ring::<8, HighWater<Waking>>::new(), Ring::<8, Waking<HighWater>>::new());
     let (mut producer, consumer) = above.split();
-    producer.push_slice(b"abc");
+    let _ = producer.push_slice(b"abc");
     assert_eq!((producer.high_water(), consumer.high_water()), (3, 3));
     let (mut producer, consumer) = below.split();
-    producer.push_slice(b"abcd");
+    let _ = producer.push_slice(b"abcd");
     assert_eq!((producer.high_water(), consumer.high_water()), (4, 4));
 }
 
@@ -118,8 +118,8 @@ fn the_last_waker_is_the_one_that_is_woken_and_once() {
     let (mut producer, mut consumer) = ring.split();
     assert_eq!(consumer.poll_readable(&mut Context::from_waker(&one), 1), Poll::Pending);
     assert_eq!(consumer.poll_readable(&mut Context::from_waker(&two), 1), Poll::Pending);
-    producer.push_slice(b"ab");
-    producer.push_slice(b"cd");
+    let _ = producer.push_slice(b"ab");
+    let _ = producer.push_slice(b"cd");
     assert_eq!((first.take(), second.take()), (0, 1), "once, until the next poll");
     assert_eq!(Arc::strong_count(&first), 2, "the ring has dropped it");
 }
@@ -139,7 +139,7 @@ fn no_waker_stays_when_its_end_is_gone() {
         drop(consumer);
         assert_eq!((Arc::strong_count(&count), count.take()), (2, 0), "the consumer's");
 
-        producer.push_slice(&[2; 7]);
+        let _ = producer.push_slice(&[2; 7]);
         assert_eq!(producer.poll_writable(&mut context, 8), Poll::Ready(0), "it is closed");
         drop(producer);
         let (mut producer, mut consumer) = ring.try_split().unwrap();

@@ -30,6 +30,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     /// Fills as much of `buf` as there are bytes for, in at most two copies, and returns how much: all of it,
     /// unless the ring is empty afterwards.
     #[inline]
+    #[must_use = "it may have read less than all"]
     pub fn pop_slice(&mut self, buf: &mut [u8]) -> usize {
         self.end.read(buf, true)
     }
@@ -42,6 +43,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
 
     /// As [`pop_slice`](Self::pop_slice), but the bytes stay in the ring.
     #[inline]
+    #[must_use = "it may have read less than all"]
     pub fn peek_slice(&mut self, buf: &mut [u8]) -> usize {
         self.end.read(buf, false)
     }
@@ -59,7 +61,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     ///
     /// let mut ring = Ring::<8>::new();
     /// let (mut producer, mut consumer) = ring.split();
-    /// producer.push_slice(b"abc");
+    /// assert_eq!(producer.push_slice(b"abc"), 3);
     /// let grant = consumer.grant();
     /// assert_eq!(grant.as_slices().0, b"abc");
     /// grant.release(2);

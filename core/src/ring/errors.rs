@@ -4,7 +4,8 @@
 
 use core::fmt;
 
-/// The requested bytes are not granted.
+/// The requested bytes are not granted: never, or not now. There is no third case, so a `match` needs no
+/// other arm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum GrantError {
@@ -97,8 +98,8 @@ impl core::error::Error for RecordTooLong {}
 
 /// How much was overwritten before it was read.
 ///
-/// Counted modulo 2^32 on 32-bit machines, where the consumer must look at least once in 2^31
-/// words (8 GiB) of log.
+/// Counted modulo 2^32 on 32-bit machines. There the consumer must look before 2^32 words (16 GiB) were
+/// written since it last read, less the words of the log itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -109,7 +110,8 @@ pub struct Lost {
     pub bytes: usize,
 }
 
-/// No record was popped, although the log holds some.
+/// No record was popped, although the log holds some. There is no third reason, so a `match` needs no other
+/// arm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum PopError {
@@ -123,7 +125,7 @@ impl fmt::Display for PopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PopError::Lost(lost) => {
-                write!(f, "{} records of {} bytes were overwritten", lost.records, lost.bytes)
+                write!(f, "{} records were overwritten, {} bytes in all", lost.records, lost.bytes)
             }
             PopError::BufferTooShort(error) => error.fmt(f),
         }

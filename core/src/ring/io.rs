@@ -99,6 +99,8 @@ impl<R: AnyRing> BufRead for Consumer<'_, R> {
         Ok(self.end.filled_slices(usize::MAX).0)
     }
 
+    /// Removes the first `amount` of the bytes that `fill_buf` lent. A larger `amount` may also remove bytes
+    /// that it did not lend: how many depends on the layout, and never more than are in the ring.
     fn consume(&mut self, amount: usize) {
         self.end.release(amount);
     }

@@ -80,9 +80,9 @@ impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
 
 impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
     /// Ready with the number of free bytes, once that is at least `least` (capped at the capacity) or the
-    /// consumer is closed. The number may rise at any moment, and does not fall until you write. Otherwise the
-    /// waker of the last call is woken by the read that brings the number to `least`, not by the first free
-    /// byte.
+    /// consumer is closed. The number may rise at any moment, and does not fall until you write. Otherwise
+    /// the waker of the last call is woken by the read that brings the number to `least`, not by the first
+    /// free byte.
     pub fn poll_writable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
         poll_free(&mut self.end, context, least).map(|_| self.end.free_bytes(usize::MAX))
     }
@@ -179,6 +179,7 @@ impl<R: AnyRing<Layout: Wakes>> BufRead for Consumer<'_, R> {
         Ok(self.end.filled_slices(usize::MAX).0)
     }
 
+    /// As `consume` of `embedded_io::BufRead`.
     fn consume(&mut self, amount: usize) {
         self.end.release(amount);
     }

@@ -153,7 +153,8 @@ impl<const WORDS: usize> LogRing<WORDS> {
 
     /// Splits the log into its two ends, for as long as it is borrowed. Both ends are open, and the consumer
     /// goes on where the last one was dropped or closed: no record is read twice, and what was overwritten
-    /// meanwhile is reported as lost.
+    /// meanwhile is reported as lost. After a consumer that was leaked the next one begins where that one
+    /// began, and may read again what it read.
     pub fn split(&mut self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
         self.open()
     }
@@ -334,8 +335,10 @@ impl<const WORDS: usize> LogConsumer<'_, WORDS> {
     /// # Errors
     ///
     /// [`PopError::Lost`] if records were overwritten since the last call, with the exact count;
-    /// [`PopError::BufferTooShort`] if `buf` is shorter than the next record, which stays. After an error the
-    /// content of `buf` is unspecified.
+    /// [`PopError::BufferTooShort`] if `buf` is shorter than the next record, which stays.
+    ///
+    /// Unless this returns `Ok(Some(_))`, the content of `buf` is unspecified: a record that is overwritten
+    /// while it is copied is discarded only then. After `Ok(None)` too.
     pub fn pop(&mut self, buf: &mut [u8]) -> Result<Option<usize>, PopError> {
         if self.next.count == self.log.head.load(Acquire) {
             return Ok(None);

@@ -7,7 +7,8 @@
 //! accepted is read once, in order. Plain use needs loads and stores only, no compare-and-swap.
 //!
 //! Not promised: no task is woken, unless the layout is `Waking` (feature `async`). There is no fairness: a
-//! producer that never stops keeps the ring full for a slow consumer.
+//! producer that never stops keeps the ring full for a slow consumer. [`LogConsumer::pop`] may overwrite its
+//! buffer also when it returns no record.
 //!
 //! ```
 //! use overspill_core::ring::Ring;

@@ -34,6 +34,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     /// Writes as many of `bytes` as there is room for, in at most two copies, and returns how many: all of
     /// them, unless the ring is full afterwards.
     #[inline]
+    #[must_use = "it may have written less than all"]
     pub fn push_slice(&mut self, bytes: &[u8]) -> usize {
         self.end.write(bytes)
     }

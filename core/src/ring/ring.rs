@@ -51,6 +51,12 @@ impl<const N: usize, L: Layout> Ring<N, L> {
             Ring { shared, bytes: Owned::new() }
         }
     }
+
+    /// The number of bytes that the ring can hold.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        N
+    }
 }
 
 impl<const N: usize, L: Layout> Default for Ring<N, L> {
@@ -107,6 +113,12 @@ impl<'m, L: Layout> SliceRing<'m, L> {
             SliceRing { shared, bytes: Borrowed::new(memory) }
         }
     }
+
+    /// The number of bytes that the ring can hold.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
 }
 
 impl<L: Layout> Parts for SliceRing<'_, L> {
@@ -128,12 +140,6 @@ impl<L: Layout> Parts for SliceRing<'_, L> {
 macro_rules! whole_ring {
     ($($generics:tt)*) => {
         impl $($generics)* {
-            /// The number of bytes that the ring can hold.
-            #[must_use]
-            pub fn capacity(&self) -> usize {
-                Parts::bytes(self).indices().capacity()
-            }
-
             /// The number of bytes in the ring. While it is split, it had this many at some moment of the
             /// call, and either end may have moved since. Only if the consumer moves at each of four
             /// looks, this is a guess.
@@ -199,7 +205,7 @@ macro_rules! whole_ring {
             /// assert_eq!(history.push_overwriting(b"abc"), 0);
             /// assert_eq!(history.push_overwriting(b"def"), 2);
             /// let mut last = [0; 4];
-            /// history.split().1.pop_slice(&mut last);
+            /// assert_eq!(history.split().1.pop_slice(&mut last), 4);
             /// assert_eq!(&last, b"cdef");
             /// ```
             pub fn push_overwriting(&mut self, bytes: &[u8]) -> usize {
@@ -208,7 +214,8 @@ macro_rules! whole_ring {
                 let cut = bytes.len() - kept;
                 let free = producer.capacity() - producer.len();
                 let skipped = consumer.skip(kept.saturating_sub(free));
-                producer.push_slice(bytes.get(cut..).unwrap_or_default());
+                // There is room for all of it now.
+                let _ = producer.push_slice(bytes.get(cut..).unwrap_or_default());
                 skipped + cut
             }
         }

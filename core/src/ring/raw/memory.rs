@@ -56,6 +56,11 @@ impl<'m> Borrowed<'m> {
         }
     }
 
+    /// The number of bytes that the ring uses.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
     #[inline(always)]
     pub(crate) fn bytes(&self) -> Bytes<'_> {
         Bytes { start: self.start, indices: Indices::runtime(self.len), watch: &self.watch }
