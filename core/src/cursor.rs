@@ -4,7 +4,8 @@
 //!
 //! - A seek never accesses the medium's content. Past the end it succeeds, and only a write
 //!   makes the gap real.
-//! - A failed call moves nothing and loses nothing. A short count moves by exactly that count.
+//! - A failed call moves nothing and loses nothing. A short count moves by exactly that count. `write_all`
+//!   and `read_exact` are several calls: those before the one that failed have moved.
 //! - `set_len` never moves the position, even if it cuts below it.
 //! - `write` of at least one byte never returns `Ok(0)`.
 //!
@@ -18,9 +19,10 @@ use embedded_io::{Error as _, ErrorKind, SeekFrom};
 
 /// A seekable cursor over a [`Medium`].
 ///
-/// It behaves as a file opened in binary mode, and as Python's `io.BytesIO`: seeking past the end
-/// is allowed, reading there returns nothing, and writing there fills the gap with zeros. A failed
-/// call leaves everything as it was.
+/// It behaves as a file opened in binary mode: seeking past the end is allowed and before the beginning is
+/// not, reading past the end returns nothing, writing there fills the gap with zeros, and `set_len` extends
+/// as well as cuts. A failed call leaves everything as it was, except for `write_all` and `read_exact` of
+/// `embedded-io`: what they moved before they failed stays moved.
 ///
 /// Over a [`ReadMedium`] it reads and seeks; over a [`Medium`] it also writes. Every call costs the medium's
 /// own call and a few comparisons. See the [crate's page](crate) for an example.
@@ -80,7 +82,8 @@ pub enum CursorError<E> {
     },
     /// See [`InvalidSeek`].
     InvalidSeek(InvalidSeek),
-    /// The medium failed. The message and the source of this are those of the medium's error.
+    /// The medium failed, or has no room for a length that was set. The message and the source of this are
+    /// those of the medium's error.
     Medium(E),
 }
 
@@ -287,16 +290,17 @@ impl<M: Medium + ?Sized> Cursor<M> {
     /// new end.
     ///
     /// # Errors
-    /// Those of the medium; nothing has changed.
+    /// Those of the medium, a lack of room included, of kind [`ErrorKind::WriteZero`]: `Full` is of writes
+    /// alone, and says how much of their data was refused. Nothing has changed.
     #[inline]
     pub fn set_len(&mut self, len: u64) -> Result<(), M::Error> {
         self.medium.set_len(len)
     }
 
-    /// Cuts or extends the content to the position, as Python's `truncate()` does.
+    /// Cuts or extends the content to the position, as `truncate()` of Python's files does.
     ///
     /// # Errors
-    /// Those of the medium; nothing has changed.
+    /// Those of [`set_len`](Cursor::set_len).
     #[inline]
     pub fn set_len_to_position(&mut self) -> Result<(), M::Error> {
         self.medium.set_len(self.position)

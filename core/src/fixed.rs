@@ -24,7 +24,8 @@ use core::convert::Infallible;
 /// let mut record = Fixed::filled(*b"already here"); // content from the start
 /// assert_eq!(record.len(), 12);
 /// record.set_len(7)?;
-/// assert_eq!(record.as_slice(), b"already");
+/// record.as_mut_slice()[0] = b'A';
+/// assert_eq!(record.as_slice(), b"Already");
 /// # Ok::<(), overspill_core::CapacityError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -57,7 +58,7 @@ impl<S: AsRef<[u8]>> Fixed<S> {
     /// A medium of which the first `len` bytes of `storage` are content, and the rest is free.
     ///
     /// # Errors
-    /// If `storage` is shorter than `len`.
+    /// If `storage` is shorter than `len`. It is dropped then: where it must not be lost, compare the two first.
     pub fn with_len(storage: S, len: usize) -> Result<Self, CapacityError> {
         let capacity = storage.as_ref().len();
         if len > capacity {
@@ -87,6 +88,16 @@ impl<S: AsRef<[u8]>> Fixed<S> {
     pub fn as_slice(&self) -> &[u8] {
         let bytes = self.storage.as_ref();
         bytes.get(..self.len).unwrap_or(bytes)
+    }
+}
+
+impl<S: AsRef<[u8]> + AsMut<[u8]>> Fixed<S> {
+    /// The content, to be changed in place.
+    #[must_use]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        let bytes = self.storage.as_mut();
+        let len = self.len.min(bytes.len());
+        bytes.get_mut(..len).unwrap_or_default()
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::ops::Refusal;
 use std::io::SeekFrom;
 
-/// A binary file with the semantics of Python's `io.BytesIO`, that can hold `capacity` bytes.
+/// A binary file that can hold `capacity` bytes.
 #[derive(Clone, Debug)]
 pub struct Model {
     content: Vec<u8>,
