@@ -29,6 +29,7 @@ use embedded_io::{Error as _, ErrorKind, SeekFrom};
 ///
 /// It is `Clone` if its medium is; the clone has a position of its own. It is not `Copy`, so that a position
 /// is never forked implicitly: a function that is passed a copy would move only the copy.
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Debug, Default)]
 pub struct Cursor<M: ?Sized> {
     /// Where the next read or write starts: any `u64`, past the end too.

@@ -28,6 +28,7 @@ use core::convert::Infallible;
 /// assert_eq!(record.as_slice(), b"Already");
 /// # Ok::<(), overspill_core::CapacityError>(())
 /// ```
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Debug, Default)]
 pub struct Fixed<S> {
     storage: S,

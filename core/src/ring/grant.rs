@@ -85,12 +85,19 @@ impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
     }
 }
 
-/// Implements `Debug`, which shows how many bytes are granted, and not the bytes.
+/// Implements `Debug` and `defmt::Format`, which show how many bytes are granted, and not the bytes.
 macro_rules! debug_grant {
     ($($name:ident<$($lifetime:lifetime),+>),+) => {$(
         impl<R: AnyRing> core::fmt::Debug for $name<$($lifetime,)+ R> {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.debug_struct(stringify!($name)).field("len", &self.len).finish_non_exhaustive()
+            }
+        }
+
+        #[cfg(feature = "defmt")]
+        impl<R: AnyRing> defmt::Format for $name<$($lifetime,)+ R> {
+            fn format(&self, f: defmt::Formatter<'_>) {
+                defmt::write!(f, "{=str} {{ len: {=usize} }}", stringify!($name), self.len);
             }
         }
     )+};

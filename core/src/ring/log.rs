@@ -32,7 +32,9 @@ use super::errors::{BufferTooShort, Lost, PopError, RecordTooLong};
 #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
 use super::shared::open_once;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, SwapBool, const_fn, fence};
+#[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+use crate::sync::SwapBool;
+use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, const_fn, fence};
 
 /// The number of bytes in a word.
 const WORD: usize = size_of::<u32>();
@@ -440,23 +442,25 @@ impl<const WORDS: usize> Drop for LogConsumer<'_, WORDS> {
     }
 }
 
-impl<const WORDS: usize> fmt::Debug for LogRing<WORDS> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogRing").field("words", &WORDS).finish_non_exhaustive()
-    }
+/// Implements `Debug` and `defmt::Format`, which show how many words the log has.
+macro_rules! debug_log {
+    ($($name:ident $(<$lifetime:lifetime>)?),+) => {$(
+        impl<const WORDS: usize> fmt::Debug for $name<$($lifetime,)? WORDS> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).field("words", &WORDS).finish_non_exhaustive()
+            }
+        }
+
+        #[cfg(feature = "defmt")]
+        impl<const WORDS: usize> defmt::Format for $name<$($lifetime,)? WORDS> {
+            fn format(&self, f: defmt::Formatter<'_>) {
+                defmt::write!(f, "{=str} {{ words: {=usize} }}", stringify!($name), WORDS);
+            }
+        }
+    )+};
 }
 
-impl<const WORDS: usize> fmt::Debug for LogProducer<'_, WORDS> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogProducer").field("words", &WORDS).finish_non_exhaustive()
-    }
-}
-
-impl<const WORDS: usize> fmt::Debug for LogConsumer<'_, WORDS> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogConsumer").field("words", &WORDS).finish_non_exhaustive()
-    }
-}
+debug_log!(LogRing, LogProducer<'_>, LogConsumer<'_>);
 
 #[cfg(all(test, not(overspill_loom)))]
 mod tests {

@@ -35,6 +35,7 @@ use crate::sync::const_fn;
 /// assert_eq!(consumer.pop(&mut buf), Ok(None));
 /// ```
 #[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RecordRing<R: AnyRing> {
     ring: R,
 }
@@ -338,12 +339,19 @@ impl<R: AnyRing> Record<'_, '_, R> {
     }
 }
 
-/// Implements `Debug`, which shows nothing but the name: the content is the caller's.
+/// Implements `Debug` and `defmt::Format`, which show nothing but the name: the content is the caller's.
 macro_rules! debug_opaque {
     ($($name:ident<$($lifetime:lifetime),+>),+) => {$(
         impl<R: AnyRing> fmt::Debug for $name<$($lifetime,)+ R> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+
+        #[cfg(feature = "defmt")]
+        impl<R: AnyRing> defmt::Format for $name<$($lifetime,)+ R> {
+            fn format(&self, f: defmt::Formatter<'_>) {
+                defmt::write!(f, "{=str}", stringify!($name));
             }
         }
     )+};

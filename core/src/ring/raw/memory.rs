@@ -4,6 +4,7 @@
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr;
 
 use crate::copy::{PIECE, is_slow};
@@ -15,6 +16,9 @@ pub(crate) struct Owned<const N: usize> {
     bytes: UnsafeCell<[u8; N]>,
     watch: Watch,
 }
+
+/// Bytes have no state that a panic could leave half-way, and the indices beside them are atomics.
+impl<const N: usize> RefUnwindSafe for Owned<N> {}
 
 // SAFETY: the cell's content is accessed only through `Bytes`, by the one write end and the one read end,
 // each on the bytes that it owns (R1, R4, R5).
@@ -42,6 +46,10 @@ pub(crate) struct Borrowed<'m> {
     watch: Watch,
     memory: PhantomData<&'m mut [u8]>,
 }
+
+// As for `Owned`.
+impl UnwindSafe for Borrowed<'_> {}
+impl RefUnwindSafe for Borrowed<'_> {}
 
 // SAFETY: it is a `&mut [u8]`, which may be sent.
 unsafe impl Send for Borrowed<'_> {}

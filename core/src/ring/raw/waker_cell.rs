@@ -7,6 +7,7 @@
 //! Held by: `core/tests/loom_ring.rs` (`another_waker_against_wake` and all `waiting_*`),
 //! `core/tests/ring_wakes.rs`, the tests below.
 
+use core::panic::RefUnwindSafe;
 use core::task::Waker;
 
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
@@ -41,6 +42,9 @@ pub(crate) struct WakerCell {
     first: Cell<Option<Waker>>,
     second: Cell<Option<Waker>>,
 }
+
+/// No foreign code runs while a slot is accessed, so that no panic finds one half-way.
+impl RefUnwindSafe for WakerCell {}
 
 // SAFETY: only the owner that the state names accesses a slot.
 unsafe impl Sync for WakerCell {}
