@@ -1,8 +1,9 @@
-//! `alloc`'s vector as a medium: it grows.
+//! `alloc`'s vector as a medium: it grows. And its box, behind which any medium is one.
 //!
 //! Held by: `tests/tests/conformance.rs`, `tests/tests/cursor_model.rs`, `tests/tests/cursor_edges.rs`.
 
-use crate::medium::{Medium, as_u64, copy, read_in_one_piece, tail, tail_mut};
+use crate::medium::{Medium, as_u64, copy, forward, read_in_one_piece, tail, tail_mut};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::fmt;
@@ -46,6 +47,8 @@ read_in_one_piece! {
     /// A vector that is shared is read only, by any number of cursors at once; that cannot fail.
     [] &Vec<u8>, Infallible, |vec| vec.as_slice()
 }
+
+forward!(Box<M>);
 
 impl Medium for Vec<u8> {
     #[inline]

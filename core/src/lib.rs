@@ -38,7 +38,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `heapless` (default) | [`Medium`] for `heapless::Vec<u8, N>` and `heapless::VecView<u8>` |
-//! | `alloc` | [`Medium`] for `alloc::vec::Vec<u8>` |
+//! | `alloc` | [`Medium`] for `alloc::vec::Vec<u8>`, and for `Box<M>` of any medium `M` |
 //! | `std` | conversions between std's and embedded-io's types; implies `alloc` |
 //! | `async` | wake-ups ([`ring::Waking`]) and `embedded-io-async` |
 //! | `bytes` | `bytes::Buf` and `bytes::BufMut` for the ring |

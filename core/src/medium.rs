@@ -103,48 +103,56 @@ pub trait Medium: ReadMedium {
     }
 }
 
-#[deny(clippy::missing_trait_methods)]
-impl<M: ReadMedium + ?Sized> ReadMedium for &mut M {
-    type Error = M::Error;
+/// Implements both traits for a pointer to a medium.
+macro_rules! forward {
+    ($pointer:ty) => {
+        #[deny(clippy::missing_trait_methods)]
+        impl<M: $crate::medium::ReadMedium + ?Sized> $crate::medium::ReadMedium for $pointer {
+            type Error = M::Error;
 
-    #[inline]
-    fn len(&self) -> u64 {
-        M::len(self)
-    }
+            #[inline]
+            fn len(&self) -> u64 {
+                M::len(self)
+            }
 
-    #[inline]
-    fn is_empty(&self) -> bool {
-        M::is_empty(self)
-    }
+            #[inline]
+            fn is_empty(&self) -> bool {
+                M::is_empty(self)
+            }
 
-    #[inline]
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, Self::Error> {
-        M::read_at(self, offset, buf)
-    }
+            #[inline]
+            fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, Self::Error> {
+                M::read_at(self, offset, buf)
+            }
 
-    #[inline]
-    fn chunk_at(&mut self, offset: u64) -> Result<&[u8], Self::Error> {
-        M::chunk_at(self, offset)
-    }
+            #[inline]
+            fn chunk_at(&mut self, offset: u64) -> Result<&[u8], Self::Error> {
+                M::chunk_at(self, offset)
+            }
+        }
+
+        #[deny(clippy::missing_trait_methods)]
+        impl<M: $crate::medium::Medium + ?Sized> $crate::medium::Medium for $pointer {
+            #[inline]
+            fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error> {
+                M::write_at(self, offset, data)
+            }
+
+            #[inline]
+            fn set_len(&mut self, len: u64) -> Result<(), Self::Error> {
+                M::set_len(self, len)
+            }
+
+            #[inline]
+            fn flush(&mut self) -> Result<(), Self::Error> {
+                M::flush(self)
+            }
+        }
+    };
 }
-
-#[deny(clippy::missing_trait_methods)]
-impl<M: Medium + ?Sized> Medium for &mut M {
-    #[inline]
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error> {
-        M::write_at(self, offset, data)
-    }
-
-    #[inline]
-    fn set_len(&mut self, len: u64) -> Result<(), Self::Error> {
-        M::set_len(self, len)
-    }
-
-    #[inline]
-    fn flush(&mut self) -> Result<(), Self::Error> {
-        M::flush(self)
-    }
-}
+forward!(&mut M);
+#[cfg(feature = "alloc")]
+pub(crate) use forward;
 
 /// Implements [`ReadMedium`] for a type whose content lies in one piece: `|medium| slice` borrows it.
 macro_rules! read_in_one_piece {

@@ -3,7 +3,7 @@
 
 use embedded_io_adapters::std::ToStd;
 use overspill::{MemoryStore, SpillBuffer, SpillPool};
-use overspill_core::{Cursor, Fixed, Medium};
+use overspill_core::{AllocError, Cursor, Fixed, Medium};
 use overspill_tests::conformance::{Broken, ROOM, as_on_unix, buf_read, medium, read, seek, write};
 use overspill_tests::faulty::{Faults, Faulty};
 use std::fs::File;
@@ -241,6 +241,7 @@ fn every_medium() -> Result<(), Broken> {
     medium::check(heapless::Vec::<u8, { medium::ROOM }>::new)?;
     medium::check(|| Box::leak(Box::new(heapless::Vec::<u8, { medium::ROOM }>::new())).as_mut_view())?;
     medium::check(Vec::new)?;
+    medium::check(|| -> Box<dyn Medium<Error = AllocError>> { Box::new(Vec::new()) })?;
     medium::check(|| Faulty::new(Vec::new(), Faults::Never))
 }
 
