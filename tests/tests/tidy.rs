@@ -33,7 +33,7 @@ const CORE: &str = "core/src/";
 
 const CORE_LAYERS: &Layers = &[
     ("the crate", &["lib.rs", "ring/mod.rs", "ring/raw/mod.rs"]),
-    ("faces of the ring", &["ring/io.rs", "ring/io_async.rs", "ring/bytes.rs"]),
+    ("faces of the ring", &["ring/io.rs", "ring/io_async.rs", "ring/bytes.rs", "ring/raw/dma.rs"]),
     ("rings", &["ring/ring.rs", "ring/records.rs", "ring/log.rs"]),
     ("handles", &["ring/grant.rs", "ring/producer.rs", "ring/consumer.rs", "ring/owned_grant.rs"]),
     ("ends", &["ring/raw/write_end.rs", "ring/raw/read_end.rs", "ring/raw/ends.rs", "ring/raw/buf.rs"]),

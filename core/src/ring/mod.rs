@@ -65,7 +65,7 @@
 //! | ends | `raw/write_end`, `raw/read_end`, `raw/ends`, `raw/buf` | which end owns which bytes |
 //! | handles | `grant`, `producer`, `consumer`, `owned_grant` | the safe interface of one end |
 //! | rings | `ring`, `records`, `log` | what is split into ends; `log` uses atomic words, and none of the above but `errors` and how a ring is split, in `shared` |
-//! | faces | `io`, `io_async`, `bytes` | the traits of other crates |
+//! | faces | `io`, `io_async`, `bytes`, `raw/dma` | the traits of other crates |
 //!
 //! Held by: `core/tests/loom_ring.rs`, `core/tests/ring_threads.rs`, `core/tests/ring_field_bugs.rs`,
 //! `tests/tests/ring_model.rs`.

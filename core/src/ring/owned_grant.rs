@@ -1,6 +1,9 @@
 //! Grants that own their end of the ring, for a transfer that outlives the function which starts it.
 //!
-//! Held by: `core/tests/ring_handles.rs`, `tests/tests/ring_model.rs`.
+//! Of a ring that lives for ever they are buffers of `embedded-dma`, behind the feature of that name
+//! (`raw/dma.rs`).
+//!
+//! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_dma.rs`, `tests/tests/ring_model.rs`.
 
 use super::any_ring::AnyRing;
 use super::consumer::Consumer;
@@ -34,6 +37,44 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
 }
 
 /// Free bytes in one piece, together with the producer. Dropping it closes the producer.
+///
+/// To receive by DMA (the README has what data caches ask for):
+///
+/// ```
+/// use core::sync::atomic::{Ordering::SeqCst, fence};
+/// use overspill_core::ring::{GrantError, OwnedWriteGrant, Producer, Ring};
+/// # struct Channel(*mut u8);
+/// # impl Channel {
+/// #     fn start(&mut self, to: *mut u8, _len: usize) { self.0 = to; }
+/// #     fn stop(&mut self) -> usize { unsafe { self.0.copy_from_nonoverlapping(b"abc".as_ptr(), 3) }; 3 }
+/// # }
+///
+/// static RING: Ring<256> = Ring::new(); // for ever: nothing takes the memory away from the channel
+/// type Receiver = Producer<'static, Ring<256>>;
+/// type Transfer = OwnedWriteGrant<'static, Ring<256>>;
+///
+/// fn start(receiver: Receiver, channel: &mut Channel) -> Result<Transfer, (Receiver, GrantError)> {
+///     let mut grant = receiver.into_grant(64)?; // all 64, or none: try again once more is read
+///     let bytes = grant.as_mut_slice();
+///     fence(SeqCst); // and `DSB` where the chip asks for it
+///     channel.start(bytes.as_mut_ptr(), bytes.len());
+///     Ok(grant) // into a `static`, beside the channel
+/// }
+///
+/// // In the interrupt handler that the end of the transfer, or an idle line, calls.
+/// fn finish(grant: Transfer, channel: &mut Channel) -> Receiver {
+///     let received = channel.stop(); // before anything else: it writes no more
+///     fence(SeqCst);
+///     grant.commit(received)
+/// }
+///
+/// let (receiver, mut consumer) = RING.try_split().unwrap();
+/// # let mut channel = Channel(core::ptr::null_mut());
+/// let transfer = start(receiver, &mut channel).map_err(|(_, error)| error)?;
+/// let receiver = finish(transfer, &mut channel);
+/// assert_eq!(consumer.grant().as_slices().0, b"abc");
+/// # Ok::<(), GrantError>(())
+/// ```
 #[must_use = "dropping it closes the producer"]
 pub struct OwnedWriteGrant<'a, R: AnyRing> {
     producer: Producer<'a, R>,
@@ -45,8 +86,23 @@ impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
         OwnedWriteGrant { producer, len }
     }
 
-    /// The granted bytes. Their address stays the same as long as the grant lives, even if it is moved or
-    /// leaked.
+    /// The number of bytes granted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is granted, because nothing was requested.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The granted bytes, with old content. Their address stays the same as long as the grant lives, even if
+    /// it is moved.
+    ///
+    /// If it is leaked, they stay only where the ring is borrowed for ever (`'a` is `'static`). Any other ring
+    /// can be used, moved and dropped after that: stop the transfer first.
     #[must_use]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         self.producer.end.free_slices(self.len).0
@@ -62,6 +118,51 @@ impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
 }
 
 /// Filled bytes in one piece, together with the consumer. Dropping it closes the consumer.
+///
+/// To send by DMA:
+///
+/// ```
+/// use core::sync::atomic::{Ordering::SeqCst, fence};
+/// use overspill_core::ring::{Consumer, OwnedReadGrant, Ring};
+/// # #[derive(Default)]
+/// # struct Channel(Vec<u8>);
+/// # impl Channel {
+/// #     fn start(&mut self, from: *const u8, len: usize) {
+/// #         self.0 = unsafe { core::slice::from_raw_parts(from, len) }.to_vec();
+/// #     }
+/// #     fn stop(&mut self) -> usize { self.0.len() }
+/// # }
+///
+/// static RING: Ring<256> = Ring::new(); // for ever: nothing takes the memory away from the channel
+/// type Sender = Consumer<'static, Ring<256>>;
+/// type Transfer = OwnedReadGrant<'static, Ring<256>>;
+///
+/// fn start(sender: Sender, channel: &mut Channel) -> Result<Transfer, Sender> {
+///     let grant = sender.into_grant(); // what lies before the wrap; the rest is in the next one
+///     if grant.is_empty() {
+///         return Err(grant.release(0));
+///     }
+///     let bytes = grant.as_slice();
+///     fence(SeqCst); // and `DSB` where the chip asks for it
+///     channel.start(bytes.as_ptr(), bytes.len());
+///     Ok(grant) // into a `static`, beside the channel
+/// }
+///
+/// // In the interrupt handler that the end of the transfer calls.
+/// fn finish(grant: Transfer, channel: &mut Channel) -> Sender {
+///     let sent = channel.stop(); // before anything else: it reads no more
+///     fence(SeqCst);
+///     grant.release(sent)
+/// }
+///
+/// let (mut producer, sender) = RING.try_split().unwrap();
+/// assert_eq!(producer.push_slice(b"abc"), 3);
+/// # let mut channel = Channel::default();
+/// let transfer = start(sender, &mut channel).expect("there is something to send");
+/// let sender = finish(transfer, &mut channel);
+/// assert!(sender.is_empty());
+/// # assert_eq!(channel.0, b"abc");
+/// ```
 #[must_use = "dropping it closes the consumer"]
 pub struct OwnedReadGrant<'a, R: AnyRing> {
     consumer: Consumer<'a, R>,
@@ -73,8 +174,20 @@ impl<'a, R: AnyRing> OwnedReadGrant<'a, R> {
         OwnedReadGrant { consumer, len }
     }
 
-    /// The granted bytes. Their address stays the same as long as the grant lives, even if it is moved or
-    /// leaked.
+    /// The number of bytes granted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is granted: the ring was empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The granted bytes. Their address stays the same as long as the grant lives, even if it is moved; for
+    /// one that is leaked see [`OwnedWriteGrant::as_mut_slice`].
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         self.consumer.end.filled_slices(self.len).0

@@ -30,6 +30,8 @@
 
 #[cfg(feature = "bytes")]
 pub(crate) mod buf;
+#[cfg(feature = "embedded-dma")]
+mod dma;
 pub(crate) mod ends;
 pub(crate) mod memory;
 pub(crate) mod read_end;
