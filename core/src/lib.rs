@@ -18,19 +18,20 @@
 //!   stopped, not where the memory stops.
 //!
 //! ```
+//! use overspill_core::embedded_io::{Read, Write};
 //! use overspill_core::{Cursor, Fixed, SeekFrom};
 //!
 //! let mut file = Cursor::new(Fixed::new([0u8; 64]));
-//! file.write(b"header")?;
+//! file.write_all(b"header")?; // all of it, or an error; `write` and `read` return how much they moved
 //! file.seek(SeekFrom::Start(10))?; // past the end: the gap reads as zeros
-//! file.write(b"body")?;
+//! file.write_all(b"body")?;
 //! assert_eq!(file.len(), 14);
 //!
 //! file.rewind();
 //! let mut head = [0; 12];
-//! file.read(&mut head)?;
+//! file.read_exact(&mut head)?;
 //! assert_eq!(&head, b"header\0\0\0\0bo");
-//! # Ok::<(), overspill_core::CursorError<overspill_core::CapacityError>>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Features
@@ -40,10 +41,11 @@
 //! | `heapless` (default) | [`Medium`] for `heapless::Vec<u8, N>` and `heapless::VecView<u8>` |
 //! | `alloc` | [`Medium`] for `alloc::vec::Vec<u8>`, and for `Box<M>` of any medium `M` |
 //! | `std` | conversions between std's and embedded-io's types; implies `alloc` |
-//! | `async` | wake-ups ([`ring::Waking`]) and `embedded-io-async` |
+//! | `async` | wake-ups (`ring::Waking`) and `embedded-io-async` |
 //! | `bytes` | `bytes::Buf` and `bytes::BufMut` for the ring |
+//! | `embedded-dma` | `embedded_dma::WriteBuffer` and `ReadBuffer` for grants that own their end of a `static` ring |
 //! | `defmt` | `defmt::Format` |
-//! | `portable-atomic` | atomics for targets without compare-and-swap |
+//! | `portable-atomic` | atomics for targets without compare-and-swap, and of 16 bits |
 //! | `critical-section` | the same, swapping in a critical section |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(overspill_loom))))]
