@@ -146,16 +146,21 @@ fn grants_say_how_long_they_are_and_change_nothing_until_committed() {
 
     let mut grant = producer.into_grant(6).expect("empty");
     assert_eq!(format!("{grant:?}"), "OwnedWriteGrant { len: 6, .. }");
+    assert_eq!((grant.len(), grant.is_empty()), (6, false));
     grant.as_mut_slice().copy_from_slice(b"ghijkl");
     let producer = grant.commit(5);
     let (producer, error) = producer.into_grant(6).unwrap_err();
     assert_eq!(refused::<()>(Err(error)), Refused::NotNow { available: 1 });
-    let (_producer, error) = producer.into_grant(9).unwrap_err();
+    let (producer, error) = producer.into_grant(9).unwrap_err();
     assert_eq!(refused::<()>(Err(error)), Refused::TooLarge { limit: 6 });
     let grant = consumer.into_grant();
     assert_eq!(format!("{grant:?}"), "OwnedReadGrant { len: 5, .. }");
+    assert_eq!((grant.len(), grant.is_empty()), (5, false));
     assert_eq!(grant.as_slice(), b"ghijk");
-    assert_eq!(grant.release(4).pop(), Some(b'k'));
+    let mut consumer = grant.release(4);
+    assert_eq!(consumer.pop(), Some(b'k'));
+    assert!(consumer.into_grant().is_empty());
+    assert!(producer.into_grant(0).unwrap().is_empty());
 }
 
 /// A record of `len` bytes, each its number.

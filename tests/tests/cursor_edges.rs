@@ -225,7 +225,9 @@ fn fixed_memory_says_how_long_it_can_be() {
     let filled = Fixed::filled(*b"abcd");
     assert_eq!((filled.capacity(), filled.as_slice()), (4, &b"abcd"[..]));
     assert_eq!(Fixed::new([9; 4]).as_slice(), b"", "room is not content");
-    assert_eq!(Fixed::with_len([9; 4], 2).unwrap().into_inner(), [9; 4]);
+    let mut half = Fixed::with_len([9; 4], 2).unwrap();
+    half.as_mut_slice().fill(7);
+    assert_eq!(half.into_inner(), [7, 7, 9, 9]);
 }
 
 // Media that fail.
