@@ -19,6 +19,7 @@
 
 use crate::disk::store_access;
 use crate::error::SpillError;
+use crate::memory::copy::copy;
 use crate::memory::frame::Frame;
 use crate::pager::base::Leaving;
 use crate::pager::content::Content;
@@ -84,7 +85,7 @@ impl Reader {
         let read = table.try_with(|table| {
             let content = table.content(*position, buf.len())?;
             *position += buf.len() as u64;
-            buf.copy_from_slice(content);
+            copy(buf, content);
             Some(())
         });
         read.flatten().is_some()
@@ -142,7 +143,7 @@ impl Reader {
                 let Some(page) = table.resident(offset >> shift) else { return 0 };
                 let content = page.content_from(at);
                 let len = content.len().min(buf.len());
-                buf[..len].copy_from_slice(&content[..len]);
+                copy(&mut buf[..len], &content[..len]);
                 len
             })
         })

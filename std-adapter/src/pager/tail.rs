@@ -11,6 +11,7 @@
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::error::SpillError;
+use crate::memory::copy::copy;
 use crate::sync::fork::Lock;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -52,7 +53,7 @@ impl Tail {
         let at = offset.checked_sub(self.from.load(Ordering::Relaxed));
         let here = at.and_then(|at| bytes.get(usize::try_from(at).ok()?..)).unwrap_or_default();
         let len = here.len().min(buf.len());
-        buf[..len].copy_from_slice(&here[..len]);
+        copy(&mut buf[..len], &here[..len]);
         Ok(len)
     }
 

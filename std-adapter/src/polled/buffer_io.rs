@@ -7,6 +7,7 @@
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::error::SpillError;
+use crate::memory::copy::copy;
 use crate::pager::span::ZEROS;
 use crate::polled::along::Pass;
 use crate::polled::buffer::Polled;
@@ -169,7 +170,7 @@ impl Polled {
             Some(Source::Beside) => {
                 let here = self.beside.from(self.position);
                 let len = here.len().min(buf.len());
-                buf[..len].copy_from_slice(&here[..len]);
+                copy(&mut buf[..len], &here[..len]);
                 len
             }
             Some(Source::Zeros(most)) => {

@@ -16,6 +16,7 @@
 
 use crate::api::frozen_reader::FrozenReader;
 use crate::disk::store_access::if_resident;
+use crate::memory::copy::copy;
 use crate::pager::reader::Reader;
 use crate::polled::read_ahead::{Piece, ReadAhead, Source};
 use crate::polled::runtime::Runtime;
@@ -151,7 +152,7 @@ impl PolledReader {
         while done < want {
             let here = self.take(view, runtime).min(want - done);
             if here > 0 {
-                buf[done..done + here].copy_from_slice(&self.at(*view.at)[..here]);
+                copy(&mut buf[done..done + here], &self.at(*view.at)[..here]);
                 *view.at += here as u64;
                 done += here;
                 continue;
