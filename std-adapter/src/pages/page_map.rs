@@ -107,6 +107,27 @@ impl PageMap {
         self.leaves.as_mut().map(|leaves| leaves.take(index)).unwrap_or_default()
     }
 
+    /// Swaps the bytes of page `index`, which leaves a hole, with those of page `other`, which is a hole and
+    /// becomes resident in its place. Returns false, and nothing has changed, if page `index` is not resident
+    /// or page `other` has no entry. As fast as two lookups: a pass from page to page does it at each.
+    pub(crate) fn exchange(&mut self, index: u64, other: u64, bytes: &mut Resident) -> bool {
+        let Some(leaves) = &mut self.leaves else { return false };
+        let Some(&mut State::Resident(at)) = leaves.entry_mut(index).map(|entry| &mut entry.state) else {
+            return false;
+        };
+        let Some(entry) = leaves.entry_mut(other) else { return false };
+        debug_assert!(matches!(entry.state, State::Hole), "I1: page {other} was {:?}", entry.state);
+        entry.state = State::Resident(at);
+        if let Some(entry) = leaves.entry_mut(index) {
+            entry.state = State::Hole;
+        }
+        if let Some(resident) = leaves.resident.get_mut(at) {
+            resident.index = other;
+            std::mem::swap(&mut resident.page, bytes);
+        }
+        true
+    }
+
     /// Makes sure that [`put`](PageMap::put) of page `index` needs no memory, if the page is spilled. Returns
     /// false, and no page has changed, if there is none.
     #[must_use]

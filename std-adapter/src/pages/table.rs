@@ -206,11 +206,24 @@ impl Table {
         }
     }
 
-    /// Makes page `index` the window if it is in memory, and returns its bytes.
+    /// Makes page `index` the window if it is in memory, and returns its bytes. `None`, and nothing has changed,
+    /// if it is not, or if the former window has no entry in the map.
     pub(crate) fn focus(&mut self, index: u64) -> Option<&mut Resident> {
         if self.window_index() != Some(index) {
-            let resident = self.remove_resident(index)?;
-            self.open(index, resident, Stay::Kept);
+            match &mut self.window {
+                Some(window) => {
+                    let before = window.start >> self.shift;
+                    if !self.map.exchange(index, before, &mut window.resident) {
+                        return None;
+                    }
+                    window.start = (index << self.shift) + window.resident.frame_start() as u64;
+                    window.stay = Stay::Kept;
+                }
+                None => {
+                    let resident = self.remove_resident(index)?;
+                    self.open(index, resident, Stay::Kept);
+                }
+            }
         }
         self.window.as_mut().map(|window| &mut window.resident)
     }
@@ -240,7 +253,7 @@ impl Table {
     /// that.
     #[must_use]
     pub(crate) fn reserve_for_focus(&mut self, index: u64) -> bool {
-        self.window_index() == Some(index) || self.reserve_for_open()
+        self.window_index().is_none_or(|window| window == index || self.map.reserve_entry(window))
     }
 
     /// Reserves what page `index`, which is in memory, needs to be removed, and then be put where

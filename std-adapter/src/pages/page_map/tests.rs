@@ -63,6 +63,19 @@ fn a_page_map_agrees_with_a_btree_map() {
                 cut.sort_unstable();
                 assert_eq!(removed, cut, "{place} in round {round}");
             }
+            1 if !model.contains_key(&PLACES[0]) && place != PLACES[0] => {
+                let is_resident = map.resident_mut(place).is_some();
+                let Page::Resident(mut page) = marked(&frames, u64::from(round)) else { unreachable!() };
+                let is_reserved = round % 2 == 0 && map.reserve_entry(PLACES[0]);
+                let is_exchanged = map.exchange(place, PLACES[0], &mut page);
+                assert!(!is_exchanged || is_resident, "{place} in round {round}");
+                assert!(is_exchanged || !is_resident || !is_reserved, "{place} in round {round}");
+                if is_exchanged {
+                    let before = model.remove(&place);
+                    assert_eq!(Some(mark_of_bytes(page.content())), before, "{place} in round {round}");
+                    model.insert(PLACES[0], u64::from(round));
+                }
+            }
             kind => {
                 assert_eq!(mark(map.take(place)), model.remove(&place), "{place} in round {round}");
                 if kind > 4 {

@@ -175,6 +175,7 @@ fn focus_moves_the_window_and_the_former_page_stays_in_memory() {
     assert!(table.focus(2).is_none() && table.focus(3).is_none(), "not in memory");
     assert_eq!(table.window_index(), Some(1));
     assert_eq!(table.focus(1).unwrap().content(), b"windo");
+    assert!(table.reserve_for_focus(0));
     assert_eq!(table.focus(0).unwrap().content(), b"resident");
     assert_eq!((table.window_index(), table.content(0, 8)), (Some(0), Some(&b"resident"[..])));
     assert_eq!((table.locate(1), table.resident(1).unwrap().content()), (Location::Memory, &b"windo"[..]));
@@ -189,13 +190,14 @@ fn focus_moves_the_window_and_the_former_page_stays_in_memory() {
 fn a_window_is_passing_until_focus_opens_it_again() {
     let frames = frames();
     let mut table = table(&frames);
-    assert_eq!(table.passing_index(), None);
     table.open(5, resident(&frames, b"5"), Stay::Passing);
     assert_eq!((table.passing_index(), table.locate(1)), (Some(5), Location::Memory));
     table.focus(5).unwrap();
     assert_eq!(table.passing_index(), Some(5));
-    table.focus(1).unwrap();
-    table.focus(5).unwrap();
+    assert!(table.focus(1).is_none(), "page 5 has no entry to go to");
+    assert_eq!(table.passing_index(), Some(5));
+    table.visit(1, true).unwrap();
+    table.visit(5, true).unwrap();
     assert_eq!(table.passing_index(), None, "focus opened it again");
 }
 
