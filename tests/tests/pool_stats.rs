@@ -3,7 +3,6 @@
 use overspill::{DiskLimitScope, Event, MemoryStore, SpillBuffer, SpillPool, SpillReason, WhenFull};
 use overspill_tests::support::{content_of, stream};
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::io::{BufRead, IoSlice, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -268,60 +267,6 @@ fn a_listener_may_use_a_buffer_whose_page_leaves_together_with_others() {
     log.rewind().unwrap();
     log.read_exact(&mut found).unwrap();
     assert_eq!(&found, b"spilled");
-}
-
-// ---- tracing
-
-/// A subscriber that keeps the events, each as a line of its fields.
-#[derive(Clone, Default)]
-struct Traced(Arc<Mutex<Vec<String>>>);
-
-impl tracing::field::Visit for Traced {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn Debug) {
-        let mut events = self.0.lock().unwrap();
-        events.last_mut().unwrap().push_str(&format!(" {field}={value:?}"));
-    }
-}
-
-impl tracing::Subscriber for Traced {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "overspill"
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        self.0.lock().unwrap().push(event.metadata().level().to_string());
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-#[test]
-fn events_are_traced() {
-    let traced = Traced::default();
-    tracing::subscriber::with_default(traced.clone(), || {
-        let builder = SpillPool::builder().memory(0).disk(PAGE_BYTES).page_size(PAGE).name("uploads");
-        let pool = builder.store(MemoryStore::new()).build().unwrap();
-        pool.buffer().write_all(&[1; 2 * PAGE]).unwrap_err();
-    });
-    let events = traced.0.lock().unwrap();
-    assert_eq!(
-        *events,
-        [
-            r#"DEBUG message=a buffer spills for the first time pool="uploads" reason=direct bytes=4096"#,
-            r#"WARN message=disk limit reached pool="uploads" limit=4096 used=4096 requested=4096 scope=of the pool waited=0ns"#,
-        ]
-    );
 }
 
 /// How many bytes were moved for each that a caller requested could not be told from outside.

@@ -34,6 +34,7 @@ impl SpillPool {
     /// | `overspill_requested_read_bytes_total`, `overspill_requested_written_bytes_total` | bytes, of buffers that were spilled; not what is read from frozen content and spools |
     /// | `overspill_store_reads_total`, `overspill_store_writes_total` | transfers; label `path`: `paged`, `direct` |
     /// | `overspill_store_read_bytes_total`, `overspill_store_written_bytes_total` | bytes; the same label |
+    /// | `overspill_store_errors_total` | transfers that failed, but not because the store is full; the same label |
     /// | `overspill_store_nanoseconds_total` | time in the store; the same label |
     /// | `overspill_refused_total` | requests; label `cause`: `disk_limit`, `store_full` |
     /// | `overspill_waits_total`, `overspill_waits_timed_out_total` | calls that waited, blocking or async; those that timed out |
@@ -104,6 +105,7 @@ fn record_io(pool: &str, path: &'static str, io: &IoCounts) {
         ("overspill_store_read_bytes_total", io.read_bytes),
         ("overspill_store_writes_total", io.writes),
         ("overspill_store_written_bytes_total", io.written_bytes),
+        ("overspill_store_errors_total", io.errors),
         ("overspill_store_nanoseconds_total", nanos(io.time)),
     ] {
         counter!(name, "pool" => pool.to_owned(), "path" => path).absolute(count);

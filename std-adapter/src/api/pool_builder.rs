@@ -177,12 +177,12 @@ impl PoolBuilder {
         self
     }
 
-    /// Calls `listener` for each [`Event`]: when a buffer spills for the first time, and when a request is
-    /// refused. Replaces a listener set earlier.
+    /// Calls `listener` for each [`Event`]: when a buffer spills for the first time, when a request is
+    /// refused, and when the store fails. Replaces a listener set earlier.
     ///
     /// The listener runs inside the call that caused the event, on its thread, with nothing locked. It should
-    /// be quick; it may use the pool, but must not wait for it. A panic in it is reported as usual, and does
-    /// not reach the caller.
+    /// be quick; it may use the pool, but must not wait for it. What it does there may cause events within
+    /// it. A panic in it is reported as usual, and does not reach the caller.
     ///
     /// ```
     /// use overspill::{Event, SpillPool};

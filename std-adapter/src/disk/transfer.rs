@@ -5,7 +5,8 @@
 //! - A transfer moves all its bytes, or fails with an error that names the operation, the offset and the
 //!   length of what is left. Short and interrupted calls are continued here, and nowhere else.
 //! - A read that finds no bytes is an error, never the end of the content.
-//! - A thread that may not call a store now makes no call, and counts none.
+//! - A thread that may not call a store now makes no call, and counts nothing.
+//! - An error is counted where it arises, whatever its caller makes of it.
 //! - A copy to or from a file moves what it can, and has no errors: its caller transfers the rest, and counts
 //!   no more of a copy than the bytes it moved.
 //!
@@ -34,7 +35,9 @@ pub(crate) fn read(
         store.read_at(offset + done as u64, &mut buf[done..])
     });
     counts.count_read(done, started.elapsed());
-    result.map_err(|source| failed(StoreOperation::Read, offset + done as u64, buf.len() - done, source))
+    let failed =
+        |source| failed(counts, StoreOperation::Read, offset + done as u64, buf.len() - done, source);
+    result.map_err(failed)
 }
 
 /// Writes all of `data` at `offset`. Returns the number of bytes written, after an error too.
@@ -52,11 +55,9 @@ pub(crate) fn write(
         store.write_at(offset + done as u64, &data[done..])
     });
     counts.count_write(done, started.elapsed());
-    (
-        done,
-        result
-            .map_err(|source| failed(StoreOperation::Write, offset + done as u64, data.len() - done, source)),
-    )
+    let failed =
+        |source| failed(counts, StoreOperation::Write, offset + done as u64, data.len() - done, source);
+    (done, result.map_err(failed))
 }
 
 /// As [`write()`], but gathers the bytes from several parts.
@@ -78,7 +79,8 @@ pub(crate) fn write_parts(
         store.write_vectored_at(offset + done as u64, parts)
     });
     counts.count_write(done, started.elapsed());
-    (done, result.map_err(|source| failed(StoreOperation::Write, offset + done as u64, len - done, source)))
+    let failed = |source| failed(counts, StoreOperation::Write, offset + done as u64, len - done, source);
+    (done, result.map_err(failed))
 }
 
 /// Copies up to `len` bytes from `offset` to `file`, at `at` there. Returns how many; the rest are to
@@ -153,18 +155,26 @@ fn transfer(
     (done, Ok(()))
 }
 
-/// The error for a transfer of which `len` bytes at `offset` were left.
-fn failed(operation: StoreOperation, offset: u64, len: usize, source: io::Error) -> SpillError {
+/// The error for a transfer of which `len` bytes at `offset` were left. Counts it, unless the store is full.
+fn failed(
+    counts: &mut IoCounts,
+    operation: StoreOperation,
+    offset: u64,
+    len: usize,
+    source: io::Error,
+) -> SpillError {
     let len = len as u64;
-    match source.kind() {
+    let error = match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
             if operation == StoreOperation::Write =>
         {
-            SpillError::StoreFull { offset, len, source }
+            return SpillError::StoreFull { offset, len, source };
         }
         _ => match source.downcast::<NoTempFile>() {
             Ok(NoTempFile { dir, source }) => SpillError::Directory { dir, source },
             Err(source) => SpillError::Store { operation, offset, len, source },
         },
-    }
+    };
+    counts.errors += 1;
+    error
 }

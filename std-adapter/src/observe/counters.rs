@@ -3,8 +3,8 @@
 //! Promises:
 //!
 //! - Nothing in the crate decides anything by them.
-//! - Nothing is counted here where bytes stay in memory: only transfers to and from the store,
-//!   pages that leave memory, refusals and waits, once for each. A count costs a few nanoseconds,
+//! - Nothing is counted here where bytes stay in memory: only transfers to and from the store and their
+//!   errors, pages that leave memory, refusals and waits, once for each. A count costs a few nanoseconds,
 //!   what it counts hundreds.
 //! - Counters are relaxed atomics: two that are read together may be of slightly different moments. Each
 //!   alone never goes down.
@@ -50,6 +50,7 @@ struct IoCounters {
     read_bytes: Count,
     writes: Count,
     written_bytes: Count,
+    errors: Count,
     nanos: Count,
 }
 
@@ -94,6 +95,7 @@ impl IoCounters {
         self.read_bytes.add(counts.read_bytes);
         self.writes.add(counts.writes);
         self.written_bytes.add(counts.written_bytes);
+        self.errors.add(counts.errors);
         self.nanos.add(nanos(counts.time));
     }
 
@@ -103,6 +105,7 @@ impl IoCounters {
             read_bytes: self.read_bytes.get(),
             writes: self.writes.get(),
             written_bytes: self.written_bytes.get(),
+            errors: self.errors.get(),
             time: Duration::from_nanos(self.nanos.get()),
         }
     }

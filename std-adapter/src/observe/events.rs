@@ -6,13 +6,14 @@
 //! - A listener's panic does not pass [`notify`](Listeners::notify).
 //! - No event is built on a path that touches memory alone.
 //!
-//! Held by: `tests/tests/pool_stats.rs`.
+//! Held by: `tests/tests/pool_stats.rs`, `tests/tests/observed.rs`.
 
 use crate::error::{DiskLimitScope, SpillError};
 use crate::foreign::{contained, tell};
-use crate::observe::stats::SpillReason;
+use crate::observe::stats::{IoCounts, SpillReason};
 use crate::sync::Arc;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 /// An event of a pool; see [`PoolBuilder::on_event`](crate::PoolBuilder::on_event).
@@ -49,6 +50,18 @@ pub enum Event {
         /// The bytes that were still to be written.
         len: u64,
     },
+    /// A transfer to or from the store failed, but not because the store is full: with [`SpillError::Store`],
+    /// [`SpillError::Directory`] or [`SpillError::Corrupted`]. The request that needed it has failed, or has
+    /// gone another way: a page that cannot be reclaimed stays in memory. One for each that
+    /// [`IoCounts::errors`](crate::IoCounts::errors) counts, but for reads ahead of an async reader, which
+    /// reads again what has failed.
+    #[non_exhaustive]
+    StoreFailed {
+        /// The kind of the error.
+        kind: io::ErrorKind,
+        /// The error and its sources, on one line, as `{error:#}` prints them. It may name the directory.
+        message: String,
+    },
 }
 
 impl Event {
@@ -61,6 +74,13 @@ impl Event {
             SpillError::StoreFull { offset, len, .. } => Some(Event::StoreFull { offset, len }),
             _ => None,
         }
+    }
+
+    #[cold]
+    fn of_failure(error: &SpillError) -> Self {
+        // What prints the store's own error is foreign.
+        let message = contained(|| format!("{error:#}")).unwrap_or_else(|_| error.to_string());
+        Event::StoreFailed { kind: error.kind(), message }
     }
 }
 
@@ -95,6 +115,18 @@ impl Listeners {
         self.receivers.as_ref().map_or("", |receivers| &receivers.name)
     }
 
+    /// Notifies of `error` if it is among the errors that `counts` has, and not only a refusal.
+    #[inline]
+    pub(crate) fn notify_errors(&self, counts: &IoCounts, error: Option<&SpillError>) {
+        if counts.errors > 0
+            && let Some(error) = error
+            && let Some(receivers) = &self.receivers
+            && (cfg!(feature = "tracing") || receivers.listener.is_some())
+        {
+            self.notify(Event::of_failure(error));
+        }
+    }
+
     /// Passes `event` to `tracing` and to the listener, once this thread [holds nothing
     /// back](crate::foreign::hold_back).
     #[cold]
@@ -122,6 +154,9 @@ fn trace(pool: &str, event: &Event) {
         }
         Event::StoreFull { offset, len } => {
             warn!(target: "overspill", pool, offset, len, "the store is full");
+        }
+        Event::StoreFailed { kind, message } => {
+            warn!(target: "overspill", pool, ?kind, error = message, "the store failed");
         }
     }
 }

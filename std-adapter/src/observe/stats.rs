@@ -3,7 +3,7 @@
 //! Counts never go down; [`since`](IoCounts::since) subtracts an earlier reading. Nothing in the crate
 //! decides anything by these values.
 //!
-//! Held by: `tests/tests/pool_stats.rs`, `tests/tests/transfers.rs`.
+//! Held by: `tests/tests/pool_stats.rs`, `tests/tests/observed.rs`, `tests/tests/transfers.rs`.
 
 use std::fmt;
 use std::ops::Add;
@@ -13,27 +13,31 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IoCounts {
-    /// Transfers from the store: one for each contiguous run of its bytes.
+    /// Transfers from the store that moved bytes: one for each contiguous run of its bytes.
     pub reads: u64,
     /// Bytes read from the store.
     pub read_bytes: u64,
-    /// Transfers to the store: one for each contiguous run of its bytes.
+    /// Transfers to the store that moved bytes: one for each contiguous run of its bytes.
     pub writes: u64,
     /// Bytes written to the store.
     pub written_bytes: u64,
-    /// The time that all these transfers took, summed over threads.
+    /// Transfers that failed because the store did, or has no file, and blocks that do not have their
+    /// [checksum](crate::Checksums): nothing that a full store, or a limit, refuses. The request has failed
+    /// too, or has gone another way, or has tried again, which counts again.
+    pub errors: u64,
+    /// The time that all transfers took, failed ones included, summed over threads.
     pub time: Duration,
 }
 
 impl IoCounts {
     pub(crate) fn count_read(&mut self, bytes: usize, took: Duration) {
-        self.reads += 1;
+        self.reads += u64::from(bytes > 0);
         self.read_bytes += bytes as u64;
         self.time += took;
     }
 
     pub(crate) fn count_write(&mut self, bytes: usize, took: Duration) {
-        self.writes += 1;
+        self.writes += u64::from(bytes > 0);
         self.written_bytes += bytes as u64;
         self.time += took;
     }
@@ -59,6 +63,7 @@ impl IoCounts {
             read_bytes: self.read_bytes.saturating_sub(earlier.read_bytes),
             writes: self.writes.saturating_sub(earlier.writes),
             written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
+            errors: self.errors.saturating_sub(earlier.errors),
             time: self.time.saturating_sub(earlier.time),
         }
     }
@@ -73,6 +78,7 @@ impl Add for IoCounts {
             read_bytes: self.read_bytes + other.read_bytes,
             writes: self.writes + other.writes,
             written_bytes: self.written_bytes + other.written_bytes,
+            errors: self.errors + other.errors,
             time: self.time + other.time,
         }
     }

@@ -113,7 +113,7 @@ impl Pager {
         }
         self.read_store(path, store_offset, &mut buf[..whole])?;
         match self.matching_len(offset, &buf[..whole]) {
-            0 => Err(corrupted(offset, store_offset, whole.min(self.block_bytes()))),
+            0 => Err(self.corrupted(path, offset, store_offset, whole.min(self.block_bytes()))),
             matching => Ok(matching),
         }
     }
@@ -167,7 +167,7 @@ impl Pager {
         let found = [sum(bytes)];
         if self.table(|table| table.sums.matching(span.index, block, &found)) == 0 {
             let start = span.index * self.pool.page_size as u64 + (block * size) as u64;
-            return Err(corrupted(start, store_offset, bytes.len()));
+            return Err(self.corrupted(IoPath::Paged, start, store_offset, bytes.len()));
         }
         Ok(bytes.len())
     }
@@ -314,9 +314,4 @@ impl Pager {
         }
         Ok(())
     }
-}
-
-/// `position` is in the content, `offset` in the store; `len` is in bytes.
-fn corrupted(position: u64, offset: u64, len: usize) -> SpillError {
-    SpillError::Corrupted { position, offset, len: len as u64 }
 }

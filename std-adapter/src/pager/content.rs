@@ -469,6 +469,7 @@ impl Content {
         let mut counts = IoCounts::default();
         let read = transfer::read(&self.backing(), offset, buf, &mut counts);
         self.with_pager(|pager| pager.count_io(path, counts))?;
+        self.pool.listeners.notify_errors(&counts, read.as_ref().err());
         read
     }
 

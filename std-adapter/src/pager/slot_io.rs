@@ -152,7 +152,7 @@ impl Pager {
     pub(crate) fn read_store(&mut self, path: IoPath, offset: u64, buf: &mut [u8]) -> Result<(), SpillError> {
         let mut counts = IoCounts::default();
         let read = transfer::read(&self.backing(), offset, buf, &mut counts);
-        self.count_io(path, counts);
+        self.count_transfer(path, counts, read.as_ref().err());
         read
     }
 
@@ -165,7 +165,7 @@ impl Pager {
     ) -> (usize, Result<(), SpillError>) {
         let mut counts = IoCounts::default();
         let written = transfer::write(&self.backing(), offset, data, &mut counts);
-        self.count_io(path, counts);
+        self.count_transfer(path, counts, written.1.as_ref().err());
         written
     }
 
@@ -178,7 +178,7 @@ impl Pager {
     ) -> (usize, Result<(), SpillError>) {
         let mut counts = IoCounts::default();
         let written = transfer::write_parts(&self.backing(), offset, parts, &mut counts);
-        self.count_io(path, counts);
+        self.count_transfer(path, counts, written.1.as_ref().err());
         written
     }
 
@@ -198,6 +198,20 @@ impl Pager {
         let copied = transfer::copy_from_file(&self.backing(), offset, len, file, at, &mut counts);
         self.count_io(IoPath::Direct, counts);
         copied
+    }
+
+    fn count_transfer(&mut self, path: IoPath, counts: IoCounts, error: Option<&SpillError>) {
+        self.count_io(path, counts);
+        self.pool.listeners.notify_errors(&counts, error);
+    }
+
+    /// Counts a block that does not have its checksum, and returns the error. `position` is in the content,
+    /// `offset` in the store; `len` is in bytes.
+    #[cold]
+    pub(crate) fn corrupted(&mut self, path: IoPath, position: u64, offset: u64, len: usize) -> SpillError {
+        let error = SpillError::Corrupted { position, offset, len: len as u64 };
+        self.count_transfer(path, IoCounts { errors: 1, ..IoCounts::default() }, Some(&error));
+        error
     }
 
     pub(crate) fn count_io(&mut self, path: IoPath, counts: IoCounts) {

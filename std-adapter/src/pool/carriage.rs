@@ -14,6 +14,7 @@ use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
 use crate::disk::slots::{Fit, Slot};
 use crate::disk::transfer;
+use crate::foreign::contained;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::{IoCounts, SpillReason};
@@ -225,13 +226,15 @@ impl PoolState {
             pages if is_contiguous(pages) => (with_room(pages.len()), None),
             pages => (None, gathered(pages)),
         };
-        let (written, _) = if let Some(mut parts) = parts {
+        let (written, result) = if let Some(mut parts) = parts {
             parts.extend(run.iter().map(|page| IoSlice::new(page.content())));
             transfer::write_parts(store, offset, &mut parts, &mut counts)
         } else {
             transfer::write(store, offset, bytes.as_deref().unwrap_or(first.content()), &mut counts)
         };
         self.counters.count_io(IoPath::Paged, &counts);
+        self.listeners.notify_errors(&counts, result.as_ref().err());
+        let _ = contained(|| drop(result)); // it is foreign, and pages are in transit
         *total = *total + counts;
         offset + written as u64
     }

@@ -30,6 +30,7 @@ const HELP: &[(&str, &str)] = &[
     ("overspill_store_writes_total", "Transfers to the store."),
     ("overspill_store_read_bytes_total", "Bytes read from the store."),
     ("overspill_store_written_bytes_total", "Bytes written to the store."),
+    ("overspill_store_errors_total", "Transfers that failed, but not because the store is full."),
     ("overspill_store_nanoseconds_total", "Time in the store, summed over threads."),
     ("overspill_refused_total", "Requests that failed for lack of room, by cause."),
     ("overspill_waits_total", "Waits for disk room that have ended."),
