@@ -45,6 +45,18 @@ pub enum DiskLimitScope {
     Buffer,
 }
 
+impl DiskLimitScope {
+    /// The name in events of `tracing`: `pool` or `buffer`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DiskLimitScope::Pool => "pool",
+            DiskLimitScope::Buffer => "buffer",
+        }
+    }
+}
+
+/// As in a sentence: `of the pool`, `of the buffer`.
 impl fmt::Display for DiskLimitScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -218,6 +218,7 @@ impl tracing::Subscriber for Traced {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
+/// The scope was a piece of a sentence, `of the pool`, which no query matches.
 #[test]
 fn events_are_traced() {
     let traced = Traced::default();
@@ -231,7 +232,7 @@ fn events_are_traced() {
         *events,
         [
             r#"DEBUG message=a buffer spills for the first time pool="uploads" reason=direct bytes=4096"#,
-            r#"WARN message=disk limit reached pool="uploads" limit=4096 used=4096 requested=4096 scope=of the pool waited=0ns"#,
+            r#"WARN message=disk limit reached pool="uploads" limit=4096 used=4096 requested=4096 scope=pool waited=0ns"#,
         ]
     );
 }

@@ -99,12 +99,8 @@ fn write_disk_limit(
     scope: DiskLimitScope,
     waited: Duration,
 ) -> fmt::Result {
-    let owner = match scope {
-        DiskLimitScope::Pool => "pool",
-        DiskLimitScope::Buffer => "buffer",
-    };
     match limit {
-        0 => write!(f, "the {owner} may use no disk")?,
+        0 => write!(f, "the {} may use no disk", scope.as_str())?,
         _ => write!(f, "disk limit {scope} reached")?,
     }
     if !waited.is_zero() {

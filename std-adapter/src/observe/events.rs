@@ -150,6 +150,7 @@ fn trace(pool: &str, event: &Event) {
             debug!(target: "overspill", pool, %reason, bytes, "a buffer spills for the first time");
         }
         Event::DiskLimit { limit, used, requested, scope, waited } => {
+            let scope = scope.as_str();
             warn!(target: "overspill", pool, limit, used, requested, %scope, ?waited, "disk limit reached");
         }
         Event::StoreFull { offset, len } => {
