@@ -2,7 +2,7 @@
 
 use overspill::{DiskLimitScope, Event, MemoryStore, SpillBuffer, SpillPool, SpillReason, WhenFull};
 use overspill_tests::support::{content_of, stream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IoSlice, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -344,9 +344,9 @@ fn what_is_free_but_held_is_told() {
 
 // ---- metrics
 
-/// A recorder that keeps values by name and labels.
+/// A recorder that keeps values by name and labels, and the names that were described.
 #[derive(Default)]
-struct Recorded(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+struct Recorded(Mutex<BTreeMap<String, Arc<AtomicU64>>>, Mutex<BTreeSet<String>>);
 
 impl Recorded {
     fn value(&self, key: &metrics::Key) -> Arc<AtomicU64> {
@@ -361,9 +361,20 @@ impl Recorded {
 }
 
 impl metrics::Recorder for Recorded {
-    fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+    fn describe_counter(
+        &self,
+        name: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        text: metrics::SharedString,
+    ) {
+        assert!(text.ends_with('.'), "{text}");
+        self.1.lock().unwrap().insert(name.as_str().to_owned());
+    }
 
-    fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+    fn describe_gauge(&self, name: metrics::KeyName, _: Option<metrics::Unit>, text: metrics::SharedString) {
+        assert!(text.ends_with('.'), "{text}");
+        self.1.lock().unwrap().insert(name.as_str().to_owned());
+    }
 
     fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
 
@@ -392,6 +403,10 @@ fn statistics_are_recorded() {
         pool.record_metrics();
         pool.record_metrics(); // nothing is counted twice
     });
+    // None was described: Prometheus showed names without help.
+    let name = |key: &String| key.split('{').next().unwrap().to_owned();
+    let names: BTreeSet<_> = recorded.0.lock().unwrap().keys().map(name).collect();
+    assert_eq!(names, *recorded.1.lock().unwrap());
     let stats = pool.stats();
     let nanos = u64::try_from(stats.io.since(&stats.direct_io).time.as_nanos()).unwrap();
     for (name, wanted) in [

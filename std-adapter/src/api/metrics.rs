@@ -5,13 +5,41 @@
 use crate::api::pool::SpillPool;
 use crate::observe::counters::nanos;
 use crate::observe::stats::{IoCounts, PoolStats};
-use metrics::{counter, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+/// What each gauge is.
+const GAUGES: [(&str, &str); 4] = [
+    ("overspill_memory_bytes", "Bytes of memory of the pool, by state."),
+    ("overspill_disk_bytes", "Bytes of the pool's store, by state."),
+    ("overspill_buffers", "Buffers alive."),
+    ("overspill_waiters", "Buffers that wait for disk room."),
+];
+
+/// What each counter is.
+const COUNTERS: [(&str, &str); 15] = [
+    ("overspill_spills_total", "Pages whose bytes went to the store, by reason."),
+    ("overspill_evictions_total", "Pages with content that lost their frame."),
+    ("overspill_reclaims_total", "Frames that the pool took for another buffer."),
+    ("overspill_requested_read_bytes_total", "Bytes that callers read from buffers that were spilled."),
+    ("overspill_requested_written_bytes_total", "Bytes that callers wrote to buffers that were spilled."),
+    ("overspill_store_reads_total", "Transfers from the store."),
+    ("overspill_store_writes_total", "Transfers to the store."),
+    ("overspill_store_read_bytes_total", "Bytes read from the store."),
+    ("overspill_store_written_bytes_total", "Bytes written to the store."),
+    ("overspill_store_errors_total", "Transfers that failed, but not because the store is full."),
+    ("overspill_store_nanoseconds_total", "Time in the store, summed over threads."),
+    ("overspill_refused_total", "Requests that failed for lack of room, by cause."),
+    ("overspill_waits_total", "Waits for disk room that have ended."),
+    ("overspill_waits_timed_out_total", "Waits that found no room."),
+    ("overspill_wait_nanoseconds_total", "Time that these waits took."),
+];
 
 impl SpillPool {
     /// Passes the current [`stats`](SpillPool::stats) to the recorder of the `metrics` crate.
     ///
     /// Call it whenever the figures should be fresh, such as before each scrape. Nothing is recorded between
-    /// calls, so recording costs nothing then.
+    /// calls, so recording costs nothing then. Each call also describes the metrics, as the recorder may be
+    /// another one.
     ///
     /// Every metric has the label `pool`, the pool's [name](crate::PoolBuilder::name). Counters are set to
     /// their absolute value, so a further call counts nothing twice.
@@ -42,6 +70,8 @@ impl SpillPool {
     pub fn record_metrics(&self) {
         let pool = self.name().to_owned();
         let stats = self.stats();
+        GAUGES.iter().for_each(|(name, help)| describe_gauge!(*name, *help));
+        COUNTERS.iter().for_each(|(name, help)| describe_counter!(*name, *help));
         record_gauges(&pool, &stats);
         record_counters(&pool, &stats);
         let paged = stats.io.since(&stats.direct_io);
