@@ -8,6 +8,7 @@ use crate::api::pool::SpillPool;
 use crate::http::body::SpillBody;
 use crate::http::collect::Collect;
 use crate::http::collect_error::CollectError;
+use crate::sync::Arc;
 use crate::tower::response_body::SpillResponseBody;
 use http::{HeaderValue, Request, Response, Version, header, request};
 use http_body::Body;
@@ -37,6 +38,9 @@ use tower_service::Service;
 ///   error: its status, its text, `Retry-After` where that helps, and over HTTP/1 `Connection: close`, since
 ///   the rest of the body is not received. The service does not see the request. The service's own errors
 ///   pass unchanged.
+/// - Such an answer has the error among its extensions, as `Arc<CollectError>`. A layer around this one sees
+///   it there, to log it with its sources or to answer otherwise; a client does not. With the feature
+///   `tracing` it is also an event of the target `overspill`: a warning if its status is 500 or more.
 /// - The request's head is handed on as it came. A proxy removes what is for one hop, as `Transfer-Encoding`.
 ///
 /// The service has to be `Clone`, and its response a body with `Data = Bytes`. It is polled in a tokio
@@ -234,7 +238,7 @@ where
                         Ok(collected) => collected,
                         Err(error) => {
                             let version = next.as_ref().map(|(_, head)| head.version);
-                            return Poll::Ready(Ok(refusal(&error, version)));
+                            return Poll::Ready(Ok(refusal(error, version)));
                         }
                     };
                     let (service, head) = next.take().expect("a future is not polled after it was ready");
@@ -247,13 +251,26 @@ where
 }
 
 /// What is answered in the service's place.
-fn refusal<R>(error: &CollectError, version: Option<Version>) -> Response<SpillResponseBody<R>> {
+fn refusal<R>(error: CollectError, version: Option<Version>) -> Response<SpillResponseBody<R>> {
     let mut answer = error.to_response().map(SpillResponseBody::refusal);
     // Where a message has no frame of its own, the rest of its body would be taken for the next request.
     if version.is_some_and(|version| version <= Version::HTTP_11) {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    #[cfg(feature = "tracing")]
+    let _ = crate::foreign::contained(|| trace(&error));
+    answer.extensions_mut().insert(Arc::new(error));
     answer
+}
+
+#[cfg(feature = "tracing")]
+fn trace(error: &CollectError) {
+    let (status, error) = (error.status().as_u16(), format_args!("{error:#}"));
+    if status >= 500 {
+        tracing::warn!(target: "overspill", status, error, "a body was not collected");
+    } else {
+        tracing::debug!(target: "overspill", status, error, "a body was not collected");
+    }
 }
 
 /// Shows nothing of the request.

@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 use axum::Router;
+use axum::middleware::map_response;
 use axum::routing::post;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -10,15 +11,16 @@ use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use overspill::{MemoryStore, SpillBody, SpillBodyLayer, SpillPool};
+use overspill::testing::{Call, Failure, Fault, FaultStore};
+use overspill::{CollectError, MemoryStore, SpillBody, SpillBodyLayer, SpillPool};
 use overspill_servers::running::until_empty;
 use overspill_servers::scripted::{Scripted, Step, polled_at_most};
 use overspill_servers::time_limit::within;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -160,6 +162,80 @@ async fn a_layer_around_it_has_a_body_to_answer_with() {
     let empty = SpillBody::default();
     assert_eq!(http_body::Body::size_hint(&empty).exact(), Some(0));
     assert_eq!(within(empty.collect()).await.unwrap().to_bytes(), "");
+}
+
+/// The error was dropped in the layer: its answer said 500, and nothing said why.
+#[tokio::test]
+async fn what_the_layer_answers_by_itself_says_why_to_what_is_around_it() {
+    for (failure, status) in [(Failure::io(), 500), (Failure::full(), 507)] {
+        let fault = Fault::lasting(0, failure).on(Call::Write);
+        let (store, _faults) = FaultStore::new(MemoryStore::new(), fault);
+        let pool = SpillPool::builder().memory(0).store(store).build().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let app = Router::new()
+            .route("/", post(async |body: Bytes| body))
+            .layer(SpillBodyLayer::new(pool.clone()).limit(20_000))
+            .layer(map_response(move |answer: axum::response::Response| {
+                let error = answer.extensions().get::<Arc<CollectError>>();
+                log.lock().unwrap().extend(error.map(|error| format!("{error:#}")));
+                ready(answer)
+            }));
+        let lines = Lines::default();
+        let traced = tracing::subscriber::set_default(lines.clone());
+        for (len, status) in [(5000, status), (20_001, 413)] {
+            let body = axum::body::Body::from(vec![7; len]);
+            let answer = within(app.clone().oneshot(request("/", body))).await.unwrap();
+            assert_eq!(answer.status().as_u16(), status);
+        }
+        drop(traced);
+        let seen = seen.lock().unwrap().clone();
+        assert!(seen.len() == 2 && seen[0].contains(" at its offset 0: "), "{seen:?}");
+        let lines = lines.0.lock().unwrap().clone();
+        let traced: Vec<_> = lines.iter().filter(|line| line.contains("not collected")).collect();
+        assert!(
+            traced.len() == 2 && traced[0].starts_with("WARN") && traced[1].starts_with("DEBUG"),
+            "{lines:?}"
+        );
+        assert!(traced[0].contains(&format!("status={status} error={}", seen[0])), "{lines:?}");
+        until_empty(&pool).await;
+    }
+    let pool = pool(1 << 20, u64::MAX);
+    let answer = SpillBodyLayer::new(pool).layer(Echo::default()).oneshot(request("/", Full::new(&b"x"[..])));
+    assert!(within(answer).await.unwrap().extensions().get::<Arc<CollectError>>().is_none());
+}
+
+/// A subscriber that keeps each event as a line of its fields.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::field::Visit for Lines {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.lock().unwrap().last_mut().unwrap().push_str(&format!(" {field}={value:?}"));
+    }
+}
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "overspill"
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.0.lock().unwrap().push(event.metadata().level().to_string());
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[tokio::test]
