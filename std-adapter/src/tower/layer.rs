@@ -8,6 +8,7 @@ use crate::api::pool::SpillPool;
 use crate::http::body::SpillBody;
 use crate::http::collect::Collect;
 use crate::http::collect_error::CollectError;
+use crate::http::collected::Collected;
 use crate::sync::Arc;
 use crate::tower::response_body::SpillResponseBody;
 use http::{HeaderValue, Request, Response, Version, header, request};
@@ -41,7 +42,10 @@ use tower_service::Service;
 /// - Such an answer has the error among its extensions, as `Arc<CollectError>`. A layer around this one sees
 ///   it there, to log it with its sources or to answer otherwise; a client does not. With the feature
 ///   `tracing` it is also an event of the target `overspill`: a warning if its status is 500 or more.
-/// - The request's head is handed on as it came. A proxy removes what is for one hop, as `Transfer-Encoding`.
+/// - The request has the [`Collected`] body among its extensions too, for a service that seeks in it, or
+///   reads it twice. What keeps the extensions keeps the content, as each body does.
+/// - All else of the request's head is handed on as it came. A proxy removes what is for one hop, as
+///   `Transfer-Encoding`.
 ///
 /// The service has to be `Clone`, and its response a body with `Data = Bytes`. It is polled in a tokio
 /// runtime, with the time driver if there is an idle timeout.
@@ -242,12 +246,20 @@ where
                         }
                     };
                     let (service, head) = next.take().expect("a future is not polled after it was ready");
-                    Step::Ready { service, request: Some(Request::from_parts(head, collected.body())) }
+                    Step::Ready { service, request: Some(with_body(head, collected)) }
                 }
             };
             self.as_mut().project().step.set(next);
         }
     }
+}
+
+/// The request that is handed on.
+fn with_body(mut head: request::Parts, collected: Collected) -> Request<SpillBody> {
+    let body = collected.body();
+    // Not the content by itself: an event loop may drop this.
+    head.extensions.insert(collected);
+    Request::from_parts(head, body)
 }
 
 /// What is answered in the service's place.

@@ -2,9 +2,9 @@
 //! wait.
 #![allow(missing_docs)]
 
-use axum::Router;
 use axum::middleware::map_response;
 use axum::routing::post;
+use axum::{Extension, Router};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{HeaderValue, RETRY_AFTER};
@@ -12,18 +12,18 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use overspill::testing::{Call, Failure, Fault, FaultStore};
-use overspill::{CollectError, MemoryStore, SpillBody, SpillBodyLayer, SpillPool};
+use overspill::{CollectError, Collected, MemoryStore, SpillBody, SpillBodyLayer, SpillPool};
 use overspill_servers::running::until_empty;
 use overspill_servers::scripted::{Scripted, Step, polled_at_most};
 use overspill_servers::time_limit::within;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::io;
+use std::io::{self, SeekFrom};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tower::{Layer, Service, ServiceExt};
 
 fn pool(memory: usize, disk: u64) -> SpillPool {
@@ -203,6 +203,38 @@ async fn what_the_layer_answers_by_itself_says_why_to_what_is_around_it() {
     let pool = pool(1 << 20, u64::MAX);
     let answer = SpillBodyLayer::new(pool).layer(Echo::default()).oneshot(request("/", Full::new(&b"x"[..])));
     assert!(within(answer).await.unwrap().extensions().get::<Arc<CollectError>>().is_none());
+}
+
+/// axum boxes the body, so a handler behind the layer had it once, as a stream, and what the layer had
+/// collected it collected again to seek in it.
+#[tokio::test]
+async fn a_handler_behind_the_layer_has_what_was_collected() {
+    async fn ends(Extension(collected): Extension<Collected>) -> Vec<u8> {
+        let mut reader = collected.reader().into_async();
+        drop(collected);
+        let mut ends = vec![0; 2];
+        for (end, at) in ends.chunks_mut(1).zip([SeekFrom::End(-1), SeekFrom::Start(0)]) {
+            reader.seek(at).await.unwrap();
+            reader.read_exact(end).await.unwrap();
+        }
+        ends
+    }
+    async fn into_buffer(Extension(collected): Extension<Collected>) -> String {
+        let is_alone = collected.into_buffer().is_ok(); // axum has dropped the request
+        format!("{is_alone}")
+    }
+    let pool = pool(8192, u64::MAX);
+    let app = Router::new()
+        .route("/", post(ends))
+        .route("/buffer", post(into_buffer))
+        .layer(SpillBodyLayer::new(pool.clone()).limit(1 << 20));
+    let content: Vec<u8> = [vec![1], vec![7; 50_000], vec![2]].concat();
+    for (path, expected) in [("/", &[2, 1][..]), ("/buffer", b"true")] {
+        let sent = request(path, axum::body::Body::from(content.clone()));
+        let answer = within(app.clone().oneshot(sent)).await.unwrap();
+        assert_eq!(within(answer.into_body().collect()).await.unwrap().to_bytes(), expected);
+        until_empty(&pool).await;
+    }
 }
 
 /// A subscriber that keeps each event as a line of its fields.
