@@ -38,8 +38,14 @@ pub(crate) trait Accept {
     /// is to be tried again.
     fn poll_accept(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>;
 
-    /// The most bytes that it could ever take. A longer body is too long, and not one that has no room yet.
+    /// The most bytes that it could ever take, as is known before it has any. A longer body is too long, and
+    /// not one that has no room yet.
     fn most(&self) -> u64;
+
+    /// The same, when it has refused some.
+    fn most_when_refused(&self) -> u64 {
+        self.most()
+    }
 }
 
 pin_project! {
@@ -103,7 +109,12 @@ where
                     Err(source) => {
                         let (left, received) = (rest.remaining() as u64, self.received);
                         let len = received.saturating_add(left).saturating_add(self.body.size_hint().lower());
-                        return Poll::Ready(Err(CollectError::of_sink(received, len, sink.most(), source)));
+                        return Poll::Ready(Err(CollectError::of_sink(
+                            received,
+                            len,
+                            sink.most_when_refused(),
+                            source,
+                        )));
                     }
                 };
                 let this = self.as_mut().project();

@@ -40,7 +40,9 @@ impl SpillPool {
     ///
     /// With readers that all [read once](AsyncSpoolReader::once), what they have passed is freed meanwhile: a
     /// body of any length then needs no more room than the slowest of them lags behind, and of the
-    /// [`Collected`] body that part is gone.
+    /// [`Collected`] body that part is gone. While one reads otherwise, or there is none, a body that is longer
+    /// than the memory limit and the disk limit together is too long, with status 413. It is refused when the
+    /// pool has no room for more of it, and not before.
     ///
     /// It must be polled in a tokio runtime, as [`collect`](SpillPool::collect).
     ///
@@ -157,9 +159,13 @@ impl Accept for PolledWriter {
         self.poll_write(context, &Tokio, data)
     }
 
-    /// Any number: what readers have passed that read once is freed.
+    /// Any number: readers that read once may come, and what they have passed is freed.
     fn most(&self) -> u64 {
         u64::MAX
+    }
+
+    fn most_when_refused(&self) -> u64 {
+        self.room_of_limits()
     }
 }
 
@@ -187,7 +193,8 @@ where
         }
         let received = writer.len();
         let finished = ready!(writer.poll_finish(context, &Tokio));
-        let finished = finished.map_err(|error| CollectError::of_write(received, error));
+        let finished = finished
+            .map_err(|error| CollectError::of_sink(received, received, writer.most_when_refused(), error));
         if let Err(error) = &finished {
             writer.fail(error); // its text, which may be shown to a client
         }

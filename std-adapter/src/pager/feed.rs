@@ -65,6 +65,7 @@ struct State {
 struct Mark {
     /// The end of what it has consumed; 0 unless it reads once.
     consumed: u64,
+    reads_once: bool,
     waker: Option<Waker>,
 }
 
@@ -86,8 +87,9 @@ impl Feed {
         let Ok(mut state) = self.state.lock() else { return (0, 0) };
         state.newest += 1;
         let number = state.newest;
+        let reads_once = consumed.is_some();
         let consumed = consumed.unwrap_or(0);
-        state.readers.insert(number, Mark { consumed, waker: None });
+        state.readers.insert(number, Mark { consumed, reads_once, waker: None });
         let more = state.readers.len().saturating_sub(state.consumed.len());
         state.consumed.reserve(more);
         state.note(consumed);
@@ -115,10 +117,20 @@ impl Feed {
         let Ok(mut state) = self.state.lock() else { return 0 };
         if let Some(mark) = state.readers.get_mut(&number) {
             let before = std::mem::replace(&mut mark.consumed, position);
+            mark.reads_once = true;
             state.forget(before);
             state.note(position);
         }
         state.consumed_by_all()
+    }
+
+    /// Whether nothing was freed behind the readers, and nothing will be as they are now: there is none, or one
+    /// that does not read once.
+    #[cfg(feature = "http-body")]
+    pub(crate) fn keeps_all(&self) -> bool {
+        let Ok(state) = self.state.lock() else { return false };
+        let mut readers = state.readers.values();
+        state.gone == 0 && (state.readers.is_empty() || readers.any(|reader| !reader.reads_once))
     }
 
     /// Tells those that wait that the content has grown. To be called once its length is stored.

@@ -161,6 +161,16 @@ impl Pager {
         self.own_table.as_ref().map(|table| &table.unlocked().usage)
     }
 
+    /// The most bytes that the buffer could have if its pool had no other, by the limits as they are now.
+    #[cfg(feature = "http-body")]
+    pub(crate) fn room_of_limits(&self) -> u64 {
+        let (memory, disk) = (self.pool.frames.budget().limit(), self.pool.disk.quota().limit());
+        let own = self.usage_if_any();
+        let memory = own.map_or(memory, |own| memory.min(own.memory.limit()));
+        let disk = own.map_or(disk, |own| disk.min(own.disk.limit()));
+        memory.saturating_add(disk)
+    }
+
     /// Bytes of the buffer's frames and slots.
     pub(crate) fn bytes_held(&self) -> u64 {
         self.bytes_in_memory() + self.usage_if_any().map_or(0, |usage| usage.disk.used())

@@ -94,15 +94,10 @@ impl Polled {
         self.home.as_ref().map(SpillBuffer::stats)
     }
 
-    /// The most bytes that the buffer could have if its pool had no other, by the limits as they are now.
+    /// See [`Pager::room_of_limits`]; any number while a job has the buffer.
     #[cfg(feature = "http-body")]
     pub(crate) fn room_of_limits(&self) -> u64 {
-        let Some(buffer) = &self.home else { return u64::MAX };
-        let (pool, own) = (&buffer.pager.pool, buffer.pager.usage_if_any());
-        let (memory, disk) = (pool.frames.budget().limit(), pool.disk.quota().limit());
-        let memory = own.map_or(memory, |own| memory.min(own.memory.limit()));
-        let disk = own.map_or(disk, |own| disk.min(own.disk.limit()));
-        memory.saturating_add(disk)
+        self.home.as_ref().map_or(u64::MAX, |buffer| buffer.pager.room_of_limits())
     }
 
     // ---- away and home

@@ -144,6 +144,18 @@ impl PolledWriter {
         without_store(|| content.locked_unless_busy(0, |state| state.pager.stats())).ok()
     }
 
+    /// The most bytes that the content could have if its pool had no other, by the limits and the readers as
+    /// they are now. Any number if what these pass is freed, or while another thread has the content.
+    #[cfg(feature = "http-body")]
+    pub(crate) fn room_of_limits(&self) -> u64 {
+        let SpoolWriter { shared, feed } = self.writer.get();
+        if !feed.keeps_all() {
+            return u64::MAX;
+        }
+        let room = || shared.content.locked_unless_busy(0, |state| state.pager.room_of_limits());
+        without_store(room).unwrap_or(u64::MAX)
+    }
+
     // ---- jobs
 
     /// Waits until no job is under way. Of its errors, those of calls of another `kind` are dropped: what was

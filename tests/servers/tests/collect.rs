@@ -407,7 +407,7 @@ async fn a_body_that_is_not_whole_is_an_error_of_its_readers() {
         (pool(1 << 20), long(), 19_999, 413, "longer than the 19999 bytes"),
         (pool(1 << 20), long().then([Step::Fails("gone")]), u64::MAX, 400, "before its end"),
         (pool(1 << 20), long().then([Step::Stuck]), u64::MAX, 408, "nothing of the body arrived for 10s"),
-        (limited().build().unwrap(), long(), u64::MAX, 503, "no room for the body"),
+        (limited().build().unwrap(), long(), u64::MAX, 413, "longer than the 8192 bytes"),
     ] {
         let (receiving, reader) = pool.spool_body(body);
         let follower = tokio::spawn(follow(reader));

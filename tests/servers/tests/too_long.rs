@@ -126,6 +126,54 @@ async fn a_spooled_body_may_be_longer_than_the_pool() {
     assert_eq!((collected.unwrap().len(), read.unwrap()), (100_000, 100_000));
 }
 
+/// One whose reader could go back was told to try again later, each time, though nothing that its reader did
+/// would ever have made room for it.
+#[tokio::test]
+async fn a_spooled_body_that_nothing_makes_room_for_is_too_long() {
+    for when_full in [WhenFull::Fail, WhenFull::Wait { at_most: Duration::ZERO }] {
+        let builder = SpillPool::builder().memory(8192).disk(16_384).page_size(4096);
+        let pool = builder.when_full(when_full).store(MemoryStore::new()).build().unwrap();
+        let body = |len: usize| Scripted::pieces(&vec![7; len], 1400);
+        for (len, says, status, others) in [
+            (100_000, false, 413, false),
+            (30_000, true, 413, false),
+            (24_577, false, 413, false),
+            (100_000, true, 413, true),
+            (24_000, false, 503, true),
+        ] {
+            let mut other = pool.buffer();
+            other.write_all(&vec![1; if others { 9000 } else { 0 }]).unwrap();
+            for readers in [0, 1, 2] {
+                let body = if says { body(len).says(len as u64) } else { body(len) };
+                let (receiving, reader) = pool.spool_body(body);
+                let clone = (readers == 2).then(|| reader.clone().once());
+                let reader = (readers > 0).then_some(reader);
+                let error = within(receiving).await.unwrap_err();
+                assert_eq!(error.status().as_u16(), status, "{len} bytes, {readers} readers: {error:?}");
+                let limit = matches!(error, CollectError::TooLong { limit: 24_576, .. });
+                assert_eq!(
+                    (error.retry_after().is_none(), limit),
+                    (status == 413, status == 413),
+                    "{error:?}"
+                );
+                drop((reader, clone));
+                pool.trim();
+            }
+            // One that reads once makes room, only not yet.
+            let (receiving, reader) = pool.spool_body(body(len));
+            let readers = [reader.clone().once(), reader.once()];
+            let error = within(receiving).await.unwrap_err();
+            assert_eq!(error.status().as_u16(), 503, "{len} bytes: {error:?}");
+            drop((readers, other));
+            until_empty(&pool).await;
+        }
+        let own = pool.buffer_builder().memory(4096).disk(1 << 20);
+        let (receiving, _reader) = own.spool_body(body(22_000));
+        let error = within(receiving).await.unwrap_err();
+        assert!(matches!(error, CollectError::TooLong { limit: 20_480, .. }), "{error:?}");
+    }
+}
+
 /// A body that its handler follows could have no limits of its own, and did not spill beside its file.
 #[tokio::test]
 async fn a_body_that_is_followed_may_have_a_limit_and_a_file_of_its_own() {
