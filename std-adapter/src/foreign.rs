@@ -6,7 +6,7 @@
 //!
 //! A waker or an event may become due while the lock of shared content is held. A waker or a listener may use
 //! that content, and would wait for its own thread. So a thread that takes such a lock [holds
-//! back](hold_back) these calls until it has let go.
+//! back](hold_back) these calls until it has let go; and one that is to load a page for all, until it has.
 //!
 //! Promises:
 //!

@@ -1,9 +1,9 @@
 //! What if code that is not ours panics, or comes back, in the middle of our work? Wakers and stores' errors
 //! do here what they should not; subscribers of `tracing` do in `panicking_subscriber.rs`.
 
-use overspill::{MemoryStore, SpillBuffer, SpillPool, Store};
+use overspill::{Event, MemoryStore, SpillBuffer, SpillPool, Store};
 use overspill_tests::support::{content_of, in_time};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -185,4 +185,47 @@ fn an_error_whose_drop_panics_leaves_nothing_under_way() {
         }
         pool.check_invariants();
     });
+}
+
+/// A frame for a page of shared content was another buffer's, whose first spill was told before the page was
+/// loaded: a listener that read that page waited for its own thread.
+#[test]
+fn a_listener_may_read_the_page_that_its_thread_is_about_to_load() {
+    type Look = Box<dyn FnOnce() + Send>;
+    for way in 0..3 {
+        in_time(move || {
+            let look: Arc<Mutex<Option<Look>>> = Arc::default();
+            let of_listener = Arc::clone(&look);
+            let on_event = move |_: &Event| {
+                let look = of_listener.lock().unwrap().take();
+                look.into_iter().for_each(|look| look());
+            };
+            let builder = SpillPool::builder().memory(8 * PAGE).page_size(PAGE).lend(u64::MAX);
+            let pool = builder.store(MemoryStore::new()).on_event(on_event).build().unwrap();
+            let (mut body, mut other) = (pool.buffer(), pool.buffer());
+            let (mut writer, reader) = pool.spool();
+            body.write_all(&[1; 4 * PAGE]).unwrap();
+            writer.write_all(&[1; 4 * PAGE]).unwrap();
+            pool.set_memory_limit(0); // all leave
+            pool.set_memory_limit(8 * PAGE);
+            other.write_all(&[2; 8 * PAGE]).unwrap(); // all of the memory
+            let frozen = body.freeze();
+            let mut all = [0; 4 * PAGE];
+            if way < 2 {
+                let seen = frozen.clone();
+                *look.lock().unwrap() = Some(Box::new(move || seen.read_exact_at(&mut [0; 10], 0).unwrap()));
+            } else {
+                let mut seen = reader.clone();
+                *look.lock().unwrap() = Some(Box::new(move || seen.read_exact(&mut [0; 10]).unwrap()));
+            }
+            match way {
+                0 => all[..PAGE].copy_from_slice(&frozen.bytes_at(0, PAGE).unwrap()),
+                // By pieces that are too large for a window.
+                1 => (0..8).for_each(|_| frozen.reader().read_exact(&mut all[..PAGE / 4 * 3]).unwrap()),
+                _ => (0..8).for_each(|_| reader.clone().read_exact(&mut all[..PAGE / 4 * 3]).unwrap()),
+            }
+            assert!(look.lock().unwrap().is_none(), "it was told, {way}");
+            assert_eq!(all[..PAGE / 4 * 3], [1; PAGE / 4 * 3]);
+        });
+    }
 }

@@ -402,6 +402,7 @@ impl Content {
 
     /// Reads at least one byte of `buf`, which is not empty and ends before the end of the content.
     fn read_some(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        let _held_back = hold_back(); // a listener would wait for a load that this thread has not begun
         let readers = self.readers.load(Ordering::Relaxed);
         #[cfg(feature = "tokio")]
         match self.tail.read(offset, buf)? {

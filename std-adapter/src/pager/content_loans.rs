@@ -6,6 +6,7 @@
 
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
+use crate::foreign::hold_back;
 use crate::pager::content::{Content, State};
 use crate::pager::lent_page::{LentPage, LentPart, begin_loan};
 use crate::pager::load::Load;
@@ -54,6 +55,7 @@ impl Content {
     /// Brings the page of `offset` to memory if it is spilled and there is a frame for it. Returns
     /// whether it is there.
     pub(crate) fn load_page(&self, offset: u64) -> Result<bool, SpillError> {
+        let _held_back = hold_back(); // a listener would wait for a load that this thread has not begun
         loop {
             match self.locked_unless_busy(offset, |state| state.residence(offset))?? {
                 Residence::Load(load) => self.load(load)?,
