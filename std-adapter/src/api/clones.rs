@@ -52,10 +52,12 @@ impl SpillBuffer {
     /// - A clone of a buffer that was cloned before goes over its *runs*: pages that lie side by side and
     ///   were written between the same two clones. There are at most as many runs as pages, however many
     ///   clones were made. Each takes 24 bytes of memory, which are not charged.
+    /// - A cut goes over the runs that it cuts off.
     /// - A read takes as long as in a buffer that was never cloned, however many clones there are.
     ///
     /// A shared page that only one of the two still has, and that it has overwritten or cut off, is freed
-    /// once that one goes on to another page; at the latest when it is cut or cloned next, or is dropped.
+    /// once that one goes on to another page; at the latest when it is cloned next, or is dropped, and if it
+    /// has no more than 64 runs, when it is cut next.
     /// [`spill`](SpillBuffer::spill) moves the pages that a buffer has for itself, not those it shares.
     ///
     /// With [`Checksums`](crate::Checksums), bytes of a shared page that were changed in the store are an error

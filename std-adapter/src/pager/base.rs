@@ -16,6 +16,7 @@
 //!
 //! - No source changes but by freeing what nobody sees: a buffer frees the pages of a source that it alone
 //!   has, and that it hides.
+//! - A cut takes time for the runs that it cuts off.
 //! - Layers have at most as many runs as there are pages, and a source that no run names is freed.
 //! - Nothing here allocates without asking.
 //!
@@ -26,6 +27,9 @@ use crate::pool::state::PoolState;
 use crate::sync::{Arc, try_arc};
 use std::fmt::Debug;
 use std::ops::Range;
+
+/// A cut goes over all runs if there are no more than these.
+const FEW_RUNS: usize = 64;
 
 /// Which pages make way for a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,8 +154,29 @@ impl Layers {
 
     /// The end of the run that has `offset`, which lies before the end of all, and the number of its source.
     fn run_at(&self, offset: u64) -> (u64, Option<usize>) {
-        let after = self.runs.partition_point(|run| run.end <= offset);
-        self.runs.get(after).map_or((u64::MAX, None), |run| (run.end, run.source))
+        self.runs.get(self.position(offset)).map_or((u64::MAX, None), |run| (run.end, run.source))
+    }
+
+    /// The position of the run that has `offset`.
+    fn position(&self, offset: u64) -> usize {
+        self.runs.partition_point(|run| run.end <= offset)
+    }
+
+    /// Where the run behind that at `position` begins, but for one of zeros. A run may end inside a page, of
+    /// which the zeros then have the rest.
+    fn end_with_zeros(&self, position: usize) -> u64 {
+        let mut further = self.runs.iter().skip(position + 1);
+        let next = further.position(|run| run.source.is_some());
+        next.map_or(u64::MAX, |next| self.runs[position + next].end)
+    }
+
+    /// Frees what the run at `position` has in `range`, if only these layers name its source.
+    fn free(&mut self, position: usize, range: Range<u64>) {
+        if let Some(number) = self.runs.get(position).and_then(|run| run.source)
+            && Arc::get_mut(&mut self.sources[number]).is_some()
+        {
+            self.sources[number].discard(range);
+        }
     }
 }
 
@@ -163,9 +188,21 @@ impl Base {
 
     /// Sees no more than `len` bytes from now on.
     pub(crate) fn cut(&mut self, len: u64) {
-        if len < self.len {
-            self.len = len;
-            self.free_unseen();
+        if len >= self.len {
+            return;
+        }
+        let before = std::mem::replace(&mut self.len, len);
+        if self.layers.runs.len() <= FEW_RUNS {
+            return self.free_unseen();
+        }
+        let Some(layers) = Arc::get_mut(&mut self.layers) else { return };
+        let mut from = len;
+        for position in layers.position(len)..layers.runs.len() {
+            if from >= before {
+                break;
+            }
+            layers.free(position, from..layers.end_with_zeros(position));
+            from = layers.runs[position].end;
         }
     }
 
@@ -215,12 +252,9 @@ impl Base {
             return;
         }
         let Some(layers) = Arc::get_mut(&mut self.layers) else { return };
-        let (end, source) = layers.run_at(range.start);
-        if let Some(number) = source
-            && range.end.min(self.len) <= end
-            && Arc::get_mut(&mut layers.sources[number]).is_some()
-        {
-            layers.sources[number].discard(range);
+        let position = layers.position(range.start);
+        if range.end.min(self.len) <= layers.run_at(range.start).0 {
+            layers.free(position, range);
         }
     }
 
@@ -268,8 +302,73 @@ impl Base {
 }
 
 #[cfg(test)]
+#[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
+    use crate::sync::Mutex;
+    use std::collections::BTreeSet;
+    use std::mem;
+
+    const PAGE: u64 = 4096;
+    const PAGES: u64 = 2000;
+
+    /// Content that notes what is asked of it.
+    #[derive(Debug, Default)]
+    struct Noting {
+        discarded: Mutex<Vec<Range<u64>>>,
+    }
+
+    impl Source for Arc<Noting> {
+        fn read_at(&self, _: u64, _: &mut [u8]) -> Result<usize, SpillError> {
+            unreachable!("nobody reads")
+        }
+
+        fn next_data(&self, _: u64) -> Result<Option<u64>, SpillError> {
+            unreachable!("nobody reads")
+        }
+
+        fn discard(&self, range: Range<u64>) {
+            self.discarded.lock().unwrap().push(range);
+        }
+
+        fn make_room(&self, _: usize, _: Leaving, _: &PoolState) -> bool {
+            false
+        }
+
+        fn check_invariants(&self) {}
+    }
+
+    /// A source that nobody else has, with `pages`, above `below`.
+    fn above(below: Option<&Base>, source: &Arc<Noting>, pages: impl Iterator<Item = u64>) -> Base {
+        let ranges: Vec<_> = pages.map(|page| page * PAGE..(page + 1) * PAGE).collect();
+        let source = Arc::new(Arc::clone(source));
+        LayersBuilder::new(below, ranges.len()).unwrap().build(below, source, &ranges, PAGES * PAGE)
+    }
+
+    /// Each cut went over all runs, and asked their sources to free what lies between: to cut off 20,000 pages
+    /// one by one took 39 s, and 3 ms without clones.
+    #[test]
+    fn a_cut_goes_over_what_it_cuts_off() {
+        let sources: [Arc<Noting>; 2] = Default::default();
+        let mut base = above(Some(&above(None, &sources[0], 0..PAGES)), &sources[1], (0..PAGES).step_by(2));
+        let (mut calls, mut freed) = (0, BTreeSet::new());
+        for left in (1..PAGES).rev() {
+            let len = left * PAGE - 9;
+            base.cut(len);
+            for (number, source) in (0..).zip(&sources) {
+                for range in mem::take(&mut *source.discarded.lock().unwrap()) {
+                    calls += 1;
+                    let pages = range.start.div_ceil(PAGE)..(range.end / PAGE).min(PAGES);
+                    for page in pages.filter(|page| page % 2 != number) {
+                        assert!(page >= left, "page {page} of {left} is seen");
+                        freed.insert(page);
+                    }
+                }
+            }
+            assert!(freed.contains(&left), "page {left} is not seen any more");
+        }
+        assert!(calls < 5 * PAGES, "{calls} calls for {PAGES} pages");
+    }
 
     /// The documentation of `try_clone` says what a run takes. It said 16 bytes.
     #[test]
