@@ -376,3 +376,31 @@ fn pages_that_are_read_and_then_written_to_free_what_nobody_sees_any_more() {
         pool.check_invariants();
     }
 }
+
+/// A page of which only the beginning is seen stayed in what the clone had shared when it was overwritten:
+/// the rest of it belonged to no source.
+#[test]
+fn a_page_that_was_cut_in_two_is_freed_when_it_is_overwritten() {
+    for has_runs in [false, true] {
+        let pool = pool(0);
+        let (mut buffer, mut model) = numbered(&pool, 4);
+        buffer.set_len(3 * PAGE as u64 + 100).unwrap();
+        drop(buffer.try_clone().unwrap());
+        buffer.set_len(6 * PAGE as u64).unwrap();
+        model.truncate(3 * PAGE + 100);
+        model.resize(6 * PAGE, 0);
+        if has_runs {
+            buffer.write_all_at(&[5; PAGE], 5 * PAGE as u64).unwrap();
+            model[5 * PAGE..].fill(5);
+            drop(buffer.try_clone().unwrap());
+        }
+        let before = pool.stats().disk_used;
+        buffer.write_all_at(&[9; PAGE], 3 * PAGE as u64).unwrap();
+        model[3 * PAGE..4 * PAGE].fill(9);
+        assert_eq!(pool.stats().disk_used, before, "with further runs: {has_runs}");
+        assert!(content_of(&mut buffer) == model);
+        buffer.check_invariants();
+        drop(buffer);
+        pool.check_invariants();
+    }
+}

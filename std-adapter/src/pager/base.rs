@@ -253,7 +253,7 @@ impl Base {
         }
         let Some(layers) = Arc::get_mut(&mut self.layers) else { return };
         let position = layers.position(range.start);
-        if range.end.min(self.len) <= layers.run_at(range.start).0 {
+        if range.end.min(self.len) <= layers.end_with_zeros(position) {
             layers.free(position, range);
         }
     }

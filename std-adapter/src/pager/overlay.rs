@@ -233,10 +233,7 @@ impl Pager {
 
     /// Frees what the base has of page `index`, which is no hole any more, if nobody else sees it.
     pub(crate) fn forget_in_base(&mut self, index: u64) {
-        let (page, bytes) = (self.pool.page_size as u64, self.base_bytes(index));
-        if bytes < self.pool.page_size {
-            return;
-        }
+        let page = self.pool.page_size as u64;
         if let Some(base) = self.cold_if_any().and_then(|cold| cold.base.as_mut()) {
             base.forget(index * page..(index + 1) * page);
         }
