@@ -16,7 +16,7 @@
 //!
 //! - No source changes but by freeing what nobody sees: a buffer frees the pages of a source that it alone
 //!   has, and that it hides.
-//! - A cut takes time for the runs that it cuts off.
+//! - A cut takes time for the runs that it cuts off, and a search for room asks a bounded number of sources.
 //! - Layers have at most as many runs as there are pages, and a source that no run names is freed.
 //! - Nothing here allocates without asking.
 //!
@@ -24,12 +24,15 @@
 
 use crate::error::SpillError;
 use crate::pool::state::PoolState;
-use crate::sync::{Arc, try_arc};
+use crate::sync::{Arc, AtomicUsize, Ordering, try_arc};
 use std::fmt::Debug;
 use std::ops::Range;
 
 /// A cut goes over all runs if there are no more than these.
 const FEW_RUNS: usize = 64;
+
+/// Sources that one search for room asks at most.
+const ASKED_MAX: usize = 16;
 
 /// Which pages make way for a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub(crate) struct Layers {
     sources: Vec<Arc<dyn Source>>,
     /// In order, up to the end of the content. No two neighbours have the same source.
     runs: Vec<Run>,
+    /// The source that the next search for room asks first.
+    hand: AtomicUsize,
 }
 
 /// What lies below a buffer's own pages.
@@ -100,7 +105,7 @@ impl LayersBuilder {
         runs.try_reserve_exact(old_runs + 2 * ranges + 2).ok()?;
         numbers.try_reserve_exact(old_sources).ok()?;
         numbers.resize(old_sources, None);
-        Some(LayersBuilder { layers: try_arc(Layers { sources, runs })?, numbers })
+        Some(LayersBuilder { layers: try_arc(Layers { sources, runs, hand: AtomicUsize::new(0) })?, numbers })
     }
 
     /// The base of `len` bytes in which `source` has `ranges`, and `below` the rest.
@@ -288,9 +293,15 @@ impl Base {
         }
     }
 
-    /// Makes room for a frame of `bytes`: see [`Source::make_room`].
+    /// Makes room for a frame of `bytes`: see [`Source::make_room`]. Asks a few sources, the one first that
+    /// made room last.
     pub(crate) fn make_room(&self, bytes: usize, leaving: Leaving, pool: &PoolState) -> bool {
-        self.layers.sources.iter().any(|source| source.make_room(bytes, leaving, pool))
+        let Layers { sources, hand, .. } = &*self.layers;
+        let first = hand.load(Ordering::Relaxed).checked_rem(sources.len()).unwrap_or(0);
+        let mut turn = (first..sources.len()).chain(0..first).take(ASKED_MAX);
+        let found = turn.find(|&number| sources[number].make_room(bytes, leaving, pool));
+        hand.store(found.unwrap_or(first + ASKED_MAX), Ordering::Relaxed);
+        found.is_some()
     }
 
     pub(crate) fn check_invariants(&self) {
@@ -305,9 +316,10 @@ impl Base {
 #[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
+    use crate::disk::memory_store::MemoryStore;
     use crate::sync::Mutex;
     use std::collections::BTreeSet;
-    use std::mem;
+    use std::{iter, mem};
 
     const PAGE: u64 = 4096;
     const PAGES: u64 = 2000;
@@ -316,6 +328,8 @@ mod tests {
     #[derive(Debug, Default)]
     struct Noting {
         discarded: Mutex<Vec<Range<u64>>>,
+        asked: AtomicUsize,
+        has_room: bool,
     }
 
     impl Source for Arc<Noting> {
@@ -332,7 +346,8 @@ mod tests {
         }
 
         fn make_room(&self, _: usize, _: Leaving, _: &PoolState) -> bool {
-            false
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            self.has_room
         }
 
         fn check_invariants(&self) {}
@@ -368,6 +383,25 @@ mod tests {
             assert!(freed.contains(&left), "page {left} is not seen any more");
         }
         assert!(calls < 5 * PAGES, "{calls} calls for {PAGES} pages");
+    }
+
+    /// Each frame that was sought asked every source, behind its lock: with 8,000 of them a read of 500 bytes
+    /// took 1.2 ms.
+    #[test]
+    fn few_sources_are_asked_for_a_frame_and_all_in_turn() {
+        const SOURCES: u64 = 100;
+        let pool = PoolState::new(0, 0, 4096, Box::new(MemoryStore::new()), None);
+        let (poor, rich) = (Arc::default(), Arc::new(Noting { has_room: true, ..Noting::default() }));
+        let mut base = above(None, &poor, 0..PAGES);
+        for page in 1..SOURCES {
+            base = above(Some(&base), if page == 50 { &rich } else { &poor }, iter::once(page));
+        }
+        let make_room = || base.make_room(1, Leaving::Any, &pool);
+        let asked = || poor.asked.load(Ordering::Relaxed) + rich.asked.load(Ordering::Relaxed);
+        let in_vain = (0..SOURCES).take_while(|_| !make_room()).count();
+        assert!(in_vain > 2 && asked() <= 100, "{in_vain} times, {} asked", asked());
+        let before = asked();
+        assert!(make_room() && asked() == before + 1, "the one that had room is asked first");
     }
 
     /// The documentation of `try_clone` says what a run takes. It said 16 bytes.

@@ -258,10 +258,15 @@ impl Pager {
             return None;
         }
         // A page that leaves may have had a shorter frame.
-        (0..PAGES_BELOW_MAX).find_map(|_| {
-            let is_made = self.base()?.make_room(bytes, leaving, &self.pool);
-            if is_made { self.find_frame(bytes, Effort::Spare) } else { None }
-        })
+        for _ in 0..PAGES_BELOW_MAX {
+            if !self.base()?.make_room(bytes, leaving, &self.pool) {
+                break;
+            }
+            if let Some(frame) = self.find_frame(bytes, Effort::Spare) {
+                return Some(frame);
+            }
+        }
+        None
     }
 }
 
