@@ -366,6 +366,13 @@ mod tests {
     fn a_cut_goes_over_what_it_cuts_off() {
         let sources: [Arc<Noting>; 2] = Default::default();
         let mut base = above(Some(&above(None, &sources[0], 0..PAGES)), &sources[1], (0..PAGES).step_by(2));
+        let (clone, third) = (base.clone(), Arc::default());
+        base.cut(PAGES * PAGE - 1);
+        let other = above(Some(&clone), &third, iter::once(0));
+        drop(clone);
+        base.cut(PAGES * PAGE - 2);
+        assert!(sources.iter().all(|source| source.discarded.lock().unwrap().is_empty()), "others see it");
+        drop(other);
         let (mut calls, mut freed) = (0, BTreeSet::new());
         for left in (1..PAGES).rev() {
             let len = left * PAGE - 9;
