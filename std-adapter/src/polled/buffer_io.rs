@@ -44,16 +44,19 @@ impl Polled {
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let countable = usize::try_from(u64::MAX - self.position).unwrap_or(usize::MAX);
-        let data = &data[..data.len().min(countable)];
-        if data.is_empty() {
-            return Poll::Ready(Err(SpillError::TooLarge { position: self.position, requested: 1 }.into()));
-        }
         loop {
             ready!(self.poll_home(context, runtime, Kind::Write))?;
             ready!(self.poll_unblocked(context, runtime))?;
             if self.pay()? {
                 continue;
+            }
+            // Only now: a call that was dropped may have moved the position.
+            let countable = usize::try_from(u64::MAX - self.position).unwrap_or(usize::MAX);
+            let data = &data[..data.len().min(countable)];
+            if data.is_empty() {
+                return Poll::Ready(Err(
+                    SpillError::TooLarge { position: self.position, requested: 1 }.into()
+                ));
             }
             self.go_on(Pass::Writing, runtime);
             if let Some(taken) = self.write_here(data)? {

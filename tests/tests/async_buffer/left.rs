@@ -258,6 +258,23 @@ fn the_last_positions_are_written_and_read_on_a_loop() {
     });
 }
 
+/// How much of a write is within the last position was asked before a call that was dropped came home, which
+/// moved there: the sum overflowed on the loop.
+#[test]
+fn a_write_after_a_dropped_call_that_moved_to_the_last_position_is_cut() {
+    in_time(|| {
+        runtime(1).block_on(async {
+            let mut buffer = pool(1 << 20).buffer().into_async();
+            let last = u64::MAX - 1;
+            run_and_drop(&mut buffer, move |buffer| drop(buffer.seek(SeekFrom::Start(last)))).await;
+            assert_eq!(buffer.write(&[7; 10]).await.unwrap(), 1);
+            assert_eq!((buffer.position(), buffer.len()), (u64::MAX, u64::MAX));
+            let error = buffer.write(&[7; 10]).await.unwrap_err();
+            assert!(matches!(SpillError::of(&error), Some(SpillError::TooLarge { .. })), "{error}");
+        });
+    });
+}
+
 /// A dropped write left its deadline too, once a cut had made room and left the queue: the next write
 /// was refused at once.
 #[test]
