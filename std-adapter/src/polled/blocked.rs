@@ -4,19 +4,18 @@
 
 use crate::disk::quota::Ticket;
 use crate::pager::waiting::Blockage;
-use crate::polled::runtime::{Runtime, Timer, is_over};
+use crate::polled::runtime::{Alarm, Runtime};
 use std::task::{Context, Poll};
 
 /// A call that a job has found no room for, where the policy is to wait.
 pub(crate) struct Blocked {
     blockage: Blockage,
-    /// Of the runtime that has polled last: the next may be another.
-    timer: Option<Timer>,
+    alarm: Alarm,
 }
 
 impl Blocked {
     pub(crate) fn new(blockage: Blockage) -> Self {
-        Blocked { blockage, timer: None }
+        Blocked { blockage, alarm: Alarm::default() }
     }
 
     /// Ready with true if the call is to be tried again, and with false if its time is up: at once if there
@@ -31,8 +30,7 @@ impl Blocked {
             return Poll::Ready(true);
         }
         let Some(deadline) = self.blockage.deadline() else { return Poll::Pending };
-        self.timer = runtime.timer(deadline);
-        if is_over(self.timer.as_mut(), context) { Poll::Ready(false) } else { Poll::Pending }
+        if self.alarm.is_over(deadline, context, runtime) { Poll::Ready(false) } else { Poll::Pending }
     }
 
     pub(crate) fn into_blockage(self) -> Blockage {

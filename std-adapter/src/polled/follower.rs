@@ -14,7 +14,7 @@ use crate::error::SpillError;
 use crate::polled::held::Pooled;
 use crate::polled::read_ahead::Source;
 use crate::polled::reader::View;
-use crate::polled::runtime::{Runtime, Timer, is_over};
+use crate::polled::runtime::{Alarm, Runtime};
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::io;
@@ -25,7 +25,7 @@ use std::time::Instant;
 pub(crate) struct Waiting {
     at: u64,
     began: Instant,
-    timer: Option<Timer>,
+    alarm: Alarm,
 }
 
 impl SpoolReader {
@@ -62,11 +62,10 @@ impl SpoolReader {
         let at = self.at;
         let waiting = match waiting.take_if(|waiting| waiting.at == at) {
             Some(same) => waiting.insert(same),
-            None => waiting.insert(Waiting { at, began: Instant::now(), timer: None }),
+            None => waiting.insert(Waiting { at, began: Instant::now(), alarm: Alarm::default() }),
         };
         let Some(deadline) = waiting.began.checked_add(timeout) else { return Poll::Pending };
-        waiting.timer = runtime.timer(deadline); // this runtime may be another than that of the last poll
-        if !is_over(waiting.timer.as_mut(), context) {
+        if !waiting.alarm.is_over(deadline, context, runtime) {
             return Poll::Pending;
         }
         Poll::Ready(Err(SpillError::NothingWritten { waited: waiting.began.elapsed() }.into()))

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What an async face brings.
 pub(crate) trait Runtime {
@@ -19,16 +19,41 @@ pub(crate) trait Runtime {
     /// Has `drain` [run](Drain::run) on a thread that may block, or drops it.
     fn spawn(&self, drain: Drain);
 
-    /// A future that is ready at `at`; `None` if the runtime has no timer.
-    fn timer(&self, at: Instant) -> Option<Timer>;
+    /// A future that is ready in `left`, by the clock of the runtime; `None` if it has no timer.
+    fn timer(&self, left: Duration) -> Option<Timer>;
 }
 
 /// A future that is ready at some time.
 pub(crate) type Timer = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
+/// The timer of one deadline, in the runtime that has polled last: the next may be another.
+#[derive(Default)]
+pub(crate) struct Alarm {
+    timer: Option<Timer>,
+    runtime: u64,
+}
+
+impl Alarm {
+    /// Whether `deadline`, the same at each call, has come. Otherwise the waker of `context` is called then.
+    /// Kept while one runtime polls: its clock may stand still, or jump, in a test.
+    pub(crate) fn is_over(
+        &mut self,
+        deadline: Instant,
+        context: &mut Context<'_>,
+        runtime: &impl Runtime,
+    ) -> bool {
+        let number = runtime.number();
+        if self.timer.is_none() || self.runtime != number {
+            self.timer = runtime.timer(deadline.saturating_duration_since(Instant::now()));
+            self.runtime = number;
+        }
+        is_over(self.timer.as_mut(), context)
+    }
+}
+
 /// Whether the time of `timer` has come; also if there is no timer, or its runtime was shut down, which it says
 /// by a panic. Otherwise the waker of `context` is called then.
-pub(crate) fn is_over(timer: Option<&mut Timer>, context: &mut Context<'_>) -> bool {
+fn is_over(timer: Option<&mut Timer>, context: &mut Context<'_>) -> bool {
     timer.is_none_or(|timer| contained(|| timer.as_mut().poll(context).is_ready()).unwrap_or(true))
 }
 

@@ -10,7 +10,7 @@ use crate::polled::runtime::{Runtime, Timer};
 use crate::pool::offload::Drain;
 use crate::sync::{Arc, Mutex, lock};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Instant;
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// Has `task` run by `run` on a thread that may block, or drops it.
@@ -48,8 +48,8 @@ impl Runtime for Tokio {
         spawn_blocking(drain, Drain::run);
     }
 
-    fn timer(&self, at: Instant) -> Option<Timer> {
+    fn timer(&self, left: Duration) -> Option<Timer> {
         // A runtime without a timer says so by a panic.
-        contained(|| -> Timer { Box::pin(tokio::time::sleep_until(at.into())) }).ok()
+        contained(|| -> Timer { Box::pin(tokio::time::sleep(left)) }).ok()
     }
 }

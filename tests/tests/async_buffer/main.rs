@@ -19,6 +19,7 @@ mod last_wakers;
 mod left;
 mod persist;
 mod readers;
+mod room;
 mod runtimes;
 mod servers;
 mod spools;
