@@ -12,6 +12,7 @@
 //! | `slots` | which bytes of a store are free |
 //! | `parts` | slots of less than a block |
 //! | `bits` | a set of numbers whose room is requested before |
+//! | `ticket_queue` | those that wait for room on the disk, in the order of their arrival |
 //! | `quota` | the disk limit, and the queue of the waiters for room below it |
 //! | `slotted_store` | a store, its slots and its limit together |
 //! | `steps` | blocks on their way back to the file system |
@@ -39,4 +40,5 @@ pub(crate) mod steps;
 pub(crate) mod store;
 pub(crate) mod store_access;
 pub(crate) mod temp_file;
+pub(crate) mod ticket_queue;
 pub(crate) mod transfer;

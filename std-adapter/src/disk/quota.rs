@@ -7,6 +7,8 @@
 //!   While one waits, a request that came later gets no room that the one might get, so small requests do
 //!   not starve a large one. Only a ticket that requests more than the whole limit is passed over, until
 //!   the limit is raised.
+//! - A ticket past its deadline stands in nobody's way: from the next request that is refused or waits, or the
+//!   next release while one waits, nothing is set aside for it, though nothing polls it any more.
 //! - No wake-up is lost. A ticket that leaves the queue passes its turn, and the bytes set aside for it, to
 //!   the rest.
 //! - Wakers run, and are dropped, with nothing locked, and the panic of one reaches no other thread's call.
@@ -22,6 +24,8 @@
 //! |---|---|---|
 //! | | waiting | [`Quota::enter`] |
 //! | waiting | served | [`Quota::serve`]: all that it requested is set aside |
+//! | waiting | served | [`Queue::expire`]: its deadline has passed, and nothing is set aside |
+//! | served | served | [`Queue::expire`]: its deadline has passed, and what is left is released |
 //! | served | waiting | [`Ticket::ask`]: what was set aside is released, and the ticket is woken |
 //! | waiting, served | gone | dropping the [`Ticket`] |
 //!
@@ -36,13 +40,14 @@
 //! release passes a full fence between freeing and reading `waiting`. So at least one of the two
 //! sees the other's store.
 
+use crate::disk::ticket_queue::{Queue, Waiting};
 use crate::error::{DiskLimitScope, SpillError};
 use crate::foreign::{Wakers, drop_waker};
 use crate::memory::budget::{Budget, HighWater, Refused, Waiters};
 use crate::sync::fork::{Forked, Lock};
 use crate::sync::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, fences};
-use std::collections::VecDeque;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
+use std::time::Instant;
 
 #[derive(Debug)]
 pub(crate) struct Quota {
@@ -56,114 +61,11 @@ pub(crate) struct Quota {
     queue: Lock<Queue>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    /// The number of the newest ticket. Numbers rise in the order of arrival.
-    newest: u64,
-    /// How many tickets there are. `waiting` and `served` both have room for all of them.
-    tickets: usize,
-    /// Waiting tickets, by their numbers.
-    waiting: VecDeque<Waiting>,
-    /// Served tickets, by their numbers.
-    served: VecDeque<Served>,
-}
-
-impl Queue {
-    /// Whether a ticket that can be served below `limit` has waited longer than `number`, or at
-    /// all if that is `None`.
-    fn is_behind(&self, number: Option<u64>, limit: u64) -> bool {
-        let mut earlier = self.waiting.iter().take_while(|other| number.is_none_or(|own| other.number < own));
-        earlier.any(|waiting| waiting.requested <= limit)
-    }
-
-    /// The number of a new ticket, and room for it. `None` if there is no memory for that.
-    fn add_ticket(&mut self) -> Option<u64> {
-        let tickets = self.tickets + 1;
-        self.waiting.try_reserve(tickets - self.waiting.len()).ok()?;
-        self.served.try_reserve(tickets - self.served.len()).ok()?;
-        self.tickets = tickets;
-        self.newest += 1;
-        Some(self.newest)
-    }
-
-    /// Removes ticket `number`. Returns what it had in the queue, and the bytes that are still set aside for
-    /// it.
-    fn remove_ticket(&mut self, number: u64) -> (Option<Waiting>, u64) {
-        let waiting = self.find_waiting(number).ok().and_then(|at| self.waiting.remove(at));
-        let left = self.take_served(number).unwrap_or(0);
-        self.tickets -= 1;
-        // A quarter, so that tickets which come and go do not make the lists shrink and grow each time.
-        if self.tickets < self.waiting.capacity() / 4 {
-            self.waiting.shrink_to(2 * self.tickets);
-            self.served.shrink_to(2 * self.tickets);
-        }
-        (waiting, left)
-    }
-
-    /// The position of waiting ticket `number`, or the one where it would be.
-    fn find_waiting(&self, number: u64) -> Result<usize, usize> {
-        self.waiting.binary_search_by_key(&number, |waiting| waiting.number)
-    }
-
-    fn served_mut(&mut self, number: u64) -> Option<&mut Served> {
-        let at = self.served.binary_search_by_key(&number, |served| served.number).ok()?;
-        self.served.get_mut(at)
-    }
-
-    /// Removes ticket `number` from the served ones, and returns the bytes that are still set aside for it.
-    /// `None` if it is not one of them.
-    fn take_served(&mut self, number: u64) -> Option<u64> {
-        let at = self.served.binary_search_by_key(&number, |served| served.number).ok()?;
-        self.served.remove(at).map(|served| served.left)
-    }
-
-    /// Sets all that the waiting ticket at `at` has requested aside for it, and returns its waker.
-    fn serve(&mut self, at: usize) -> Option<Waker> {
-        let Waiting { number, requested, waker, .. } = self.waiting.remove(at)?;
-        let place = self.served.partition_point(|served| served.number < number);
-        self.served.insert(place, Served { number, left: requested });
-        waker
-    }
-
-    /// Marks the waiting tickets from number `from` on as woken, but for `own`, and adds their wakers to
-    /// `wakers`. Returns the number to go on from if there is no room for more.
-    fn wake(&mut self, from: u64, own: Option<u64>, wakers: &mut Wakers) -> Option<u64> {
-        let start = self.waiting.partition_point(|waiting| waiting.number < from);
-        for waiting in self.waiting.range_mut(start..).filter(|waiting| Some(waiting.number) != own) {
-            if wakers.is_full() {
-                return Some(waiting.number);
-            }
-            wakers.add(waiting.wake());
-        }
-        None
-    }
-}
-
 /// For the budget of the memory that they may use instead.
 impl Waiters for Quota {
     fn wake(&self) {
         self.wake_waiters();
     }
-}
-
-/// A waiting ticket.
-#[derive(Debug)]
-struct Waiting {
-    number: u64,
-    /// Bytes, which are set aside all at once.
-    requested: u64,
-    /// Memory came free since the last poll, or may have while the ticket was served.
-    woken: bool,
-    /// From the last poll that returned `Pending`.
-    waker: Option<Waker>,
-}
-
-/// A served ticket.
-#[derive(Debug)]
-struct Served {
-    number: u64,
-    /// Bytes that are still set aside for it.
-    left: u64,
 }
 
 impl Quota {
@@ -346,6 +248,9 @@ impl Quota {
     /// Serves as many tickets as there is room for their wakers, which it returns.
     fn serve_some(&self, queue: &mut Queue) -> Wakers {
         let mut wakers = Wakers::default();
+        if queue.may_expire() {
+            self.budget.release(queue.expire(&mut wakers));
+        }
         let limit = self.budget.limit();
         while !wakers.is_full()
             && let Some(at) = queue.waiting.iter().position(|waiting| waiting.requested <= limit)
@@ -355,6 +260,16 @@ impl Quota {
         }
         self.update_waiting(queue);
         wakers
+    }
+
+    /// Passes over the tickets that are out of time. Returns whether there may have been one: what was refused
+    /// is worth trying again then.
+    pub(crate) fn expire(&self) -> bool {
+        let may_expire = self.queue().is_ok_and(|queue| queue.may_expire());
+        if may_expire {
+            self.serve();
+        }
+        may_expire
     }
 
     /// The queue. In a forked process it begins without those that wait, which are threads of its parent.
@@ -381,25 +296,18 @@ impl Quota {
         self.queue().map_or(0, |queue| queue.served.iter().map(|served| served.left).sum())
     }
 
-    /// A ticket at the end of the queue, which requests `bytes`. `None` if there is no memory for it.
-    pub(crate) fn enter(self: &Arc<Self>, bytes: u64) -> Option<Ticket> {
+    /// A ticket at the end of the queue, which requests `bytes` until the `deadline`, if it has one. `None` if
+    /// there is no memory for it.
+    pub(crate) fn enter(self: &Arc<Self>, bytes: u64, deadline: Option<Instant>) -> Option<Ticket> {
         let number = self.queue().ok()?.add_ticket()?;
         let ticket = Ticket { quota: Arc::clone(self), number };
-        ticket.ask(bytes);
+        ticket.ask(bytes, deadline);
         Some(ticket)
     }
 }
 
 fn refused_slot(refused: Refused, len: u64) -> SpillError {
     SpillError::disk_limit(refused.limit, refused.used, len, DiskLimitScope::Pool)
-}
-
-impl Waiting {
-    /// Marks the ticket as woken, and returns its waker, to be called once the queue is unlocked.
-    fn wake(&mut self) -> Option<Waker> {
-        self.woken = true;
-        self.waker.take()
-    }
 }
 
 /// A waiter's place in the queue, and the bytes set aside for it. Dropping it leaves the queue.
@@ -410,25 +318,29 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Requests `bytes`, in place of what it has requested before. The ticket keeps its place in the queue;
-    /// what was set aside for it is released, to be set aside again if it is still its turn. A ticket that was
-    /// served is ready once more, since nobody woke it meanwhile.
-    pub(crate) fn ask(&self, bytes: u64) {
+    /// Requests `bytes` until the `deadline`, in place of what it has requested before. The ticket keeps its
+    /// place in the queue; what was set aside for it is released, to be set aside again if it is still its
+    /// turn. A ticket that was served is ready once more, since nobody woke it meanwhile.
+    pub(crate) fn ask(&self, bytes: u64, deadline: Option<Instant>) {
         let quota = &*self.quota;
-        {
+        let left = {
             let Ok(mut queue) = quota.queue() else { return };
             let left = queue.take_served(self.number);
-            quota.budget.release(left.unwrap_or(0));
             match queue.find_waiting(self.number) {
-                Ok(at) => queue.waiting[at].requested = bytes,
+                Ok(at) => (queue.waiting[at].requested, queue.waiting[at].deadline) = (bytes, deadline),
                 Err(at) => {
                     let (number, woken) = (self.number, left.is_some());
-                    queue.waiting.insert(at, Waiting { number, requested: bytes, woken, waker: None });
+                    let waiting = Waiting { number, requested: bytes, deadline, woken, waker: None };
+                    queue.waiting.insert(at, waiting);
                 }
             }
+            queue.note_deadline(deadline);
             quota.update_waiting(&queue);
-        }
+            left
+        };
         fences::full();
+        // Only now: a request that sees it free sees the waiter, too.
+        quota.budget.release(left.unwrap_or(0));
         quota.serve();
     }
 

@@ -9,7 +9,7 @@ use crate::models::{PAGE, VecStore, content, explore, reclaim};
 use crate::pager::state::Pager;
 use crate::pool::state::PoolState;
 use crate::pool::when_full::WhenFull;
-use crate::sync::{Arc, ThreadWaker, park_until};
+use crate::sync::{Arc, ThreadWaker, fences, park_until};
 use loom::thread;
 use overspill_core::Medium;
 use std::task::Context;
@@ -40,7 +40,7 @@ fn bytes_that_come_free_wake_the_waiter() {
             theirs.release(4);
             theirs.release(3);
         });
-        let ticket = quota.enter(6).unwrap();
+        let ticket = quota.enter(6, None).unwrap();
         await_turn(&ticket);
         quota.reserve(6, Some(&ticket)).unwrap();
         drop(ticket);
@@ -56,7 +56,7 @@ fn bytes_that_come_free_wake_the_waiter() {
 fn a_waiter_is_set_aside_no_more_than_it_requests() {
     explore(3, || {
         let quota = full_quota();
-        let ticket = quota.enter(6).unwrap();
+        let ticket = quota.enter(6, None).unwrap();
         quota.release(4);
         let theirs = Arc::clone(&quota);
         let releaser = thread::spawn(move || {
@@ -77,7 +77,7 @@ fn a_waiter_is_set_aside_no_more_than_it_requests() {
 fn a_late_request_does_not_pass_the_waiter() {
     explore(3, || {
         let quota = full_quota();
-        let ticket = quota.enter(6).unwrap();
+        let ticket = quota.enter(6, None).unwrap();
         let theirs = Arc::clone(&quota);
         let releaser = thread::spawn(move || {
             theirs.release(4);
@@ -98,7 +98,7 @@ fn a_raised_limit_wakes_the_waiter() {
         let quota = full_quota();
         let theirs = Arc::clone(&quota);
         let raiser = thread::spawn(move || theirs.set_limit(16));
-        let ticket = quota.enter(6).unwrap();
+        let ticket = quota.enter(6, None).unwrap();
         await_turn(&ticket);
         quota.reserve(6, Some(&ticket)).unwrap();
         raiser.join().unwrap();
@@ -110,8 +110,8 @@ fn a_raised_limit_wakes_the_waiter() {
 fn a_ticket_that_leaves_the_queue_passes_its_turn_on() {
     explore(2, || {
         let quota = full_quota();
-        let first = quota.enter(6).unwrap();
-        let second = quota.enter(5).unwrap();
+        let first = quota.enter(6, None).unwrap();
+        let second = quota.enter(5, None).unwrap();
         let theirs = Arc::clone(&quota);
         let releaser = thread::spawn(move || theirs.release(5));
         let leaver = thread::spawn(move || drop(first));
@@ -122,6 +122,32 @@ fn a_ticket_that_leaves_the_queue_passes_its_turn_on() {
         drop(second);
         assert_eq!((quota.used(), quota.set_aside()), (10, 0));
     });
+}
+
+/// Guards: a waiter that goes back to waiting releases what was set aside for it. A request that found this
+/// free did not find the waiter yet, and passed it.
+#[test]
+fn what_a_waiter_releases_is_not_taken_past_it() {
+    explore(3, || {
+        let quota = full_quota();
+        let ticket = quota.enter(6, None).unwrap();
+        quota.release(6);
+        let theirs = Arc::clone(&quota);
+        let late = thread::spawn(move || {
+            if has_free_bytes(&theirs) {
+                assert!(theirs.reserve(2, None).is_err());
+            }
+        });
+        ticket.ask(7, None);
+        late.join().unwrap();
+        assert_eq!((quota.used(), quota.waiting()), (4, 1));
+    });
+}
+
+fn has_free_bytes(quota: &Quota) -> bool {
+    let is_free = quota.used() < 10;
+    fences::full();
+    is_free
 }
 
 /// Guards: memory that comes free wakes the waiter for disk, since it may use that instead.
@@ -135,7 +161,7 @@ fn memory_that_comes_free_wakes_the_waiter() {
             freed.release(PAGE as u64);
             theirs.wake_waiters();
         });
-        let ticket = quota.enter(6).unwrap();
+        let ticket = quota.enter(6, None).unwrap();
         while memory.reserve(PAGE as u64).is_err() {
             await_turn(&ticket);
         }
@@ -155,7 +181,7 @@ fn during_a_wait_for_memory(free: impl Fn(&PoolState, Frame) + Copy + Send + Syn
         });
         let theirs = Arc::clone(&pool);
         let teller = thread::spawn(move || theirs.tell_waiters());
-        let ticket = pool.disk.quota().enter(6).unwrap();
+        let ticket = pool.disk.quota().enter(6, None).unwrap();
         while pool.frames.acquire(PAGE).is_none() {
             await_turn(&ticket);
         }
@@ -183,7 +209,7 @@ fn a_waiter_that_finds_nothing_waits_again() {
         let pool = Arc::new(PoolState::new(PAGE, 0, PAGE, Box::new(VecStore::default()), None));
         let frame = pool.frames.acquire(PAGE).unwrap();
         let use_one = |pool: &PoolState| {
-            let ticket = pool.disk.quota().enter(6).unwrap();
+            let ticket = pool.disk.quota().enter(6, None).unwrap();
             let frame = loop {
                 match pool.frames.acquire(PAGE) {
                     Some(frame) => break frame,
@@ -211,7 +237,7 @@ fn memory_that_comes_free_beside_a_served_waiter_is_found() {
         let pool = PoolState::new(PAGE, PAGE as u64, PAGE, Box::new(VecStore::default()), None);
         let pool = Arc::new(pool);
         let frame = pool.frames.acquire(PAGE).unwrap();
-        let ticket = pool.disk.quota().enter(PAGE as u64).unwrap();
+        let ticket = pool.disk.quota().enter(PAGE as u64, None).unwrap();
         assert_eq!(pool.disk.quota().waiting(), 0);
         let theirs = Arc::clone(&pool);
         let freer = thread::spawn(move || {
@@ -219,7 +245,7 @@ fn memory_that_comes_free_beside_a_served_waiter_is_found() {
             theirs.tell_waiters();
         });
         while pool.frames.acquire(PAGE).is_none() {
-            ticket.ask(2 * PAGE as u64);
+            ticket.ask(2 * PAGE as u64, None);
             await_turn(&ticket);
         }
         freer.join().unwrap();
@@ -236,11 +262,11 @@ fn a_waiter_that_requests_more_is_served_with_more() {
             theirs.release(4);
             theirs.release(4);
         });
-        let ticket = quota.enter(4).unwrap();
+        let ticket = quota.enter(4, None).unwrap();
         await_turn(&ticket);
         assert!(quota.reserve(3, None).is_err() || quota.used() <= 10);
         while quota.reserve(5, Some(&ticket)).is_err() {
-            ticket.ask(5);
+            ticket.ask(5, None);
             await_turn(&ticket);
         }
         drop(ticket);

@@ -236,12 +236,15 @@ impl Pager {
         let SpillError::DiskLimit { requested, scope: DiskLimitScope::Pool, .. } = error else {
             return Err(error);
         };
+        if self.pool.disk.quota().expire() {
+            return Ok(Attempt::Again);
+        }
         let WhenFull::Wait { at_most } = self.when_full() else {
             self.note_requested(requested);
             return Err(error);
         };
         let this = wait.unwrap_or_else(|| Wait::start(at_most));
-        let is_new = self.enqueue(requested)?;
+        let is_new = self.enqueue(requested, this.deadline)?;
         let wait = *wait.insert(this);
         if is_new {
             // Room freed before this ticket was in the queue did not wake it: try again at once.
@@ -265,15 +268,15 @@ impl Pager {
         own.unwrap_or(self.pool.when_full)
     }
 
-    /// Requests `bytes` in the queue, and returns whether this took a new ticket. A ticket that is already
-    /// there keeps its place. An error if there is no memory for a new one.
-    fn enqueue(&mut self, bytes: u64) -> Result<bool, SpillError> {
+    /// Requests `bytes` in the queue until `deadline`, and returns whether this took a new ticket. A ticket
+    /// that is already there keeps its place. An error if there is no memory for a new one.
+    fn enqueue(&mut self, bytes: u64, deadline: Option<Instant>) -> Result<bool, SpillError> {
         if let Some(ticket) = self.ticket() {
-            ticket.ask(bytes);
+            ticket.ask(bytes, deadline);
             return Ok(false);
         }
         self.wait_state().ok_or(SpillError::OutOfMemory)?;
-        let ticket = self.pool.disk.quota().enter(bytes).ok_or(SpillError::OutOfMemory)?;
+        let ticket = self.pool.disk.quota().enter(bytes, deadline).ok_or(SpillError::OutOfMemory)?;
         if let Some(wait_state) = self.wait_state() {
             wait_state.ticket = Some(ticket);
         }
@@ -289,7 +292,7 @@ impl Pager {
         }
         self.close_window();
         if let Some(ticket) = self.ticket() {
-            ticket.ask(requested);
+            ticket.ask(requested, None);
         }
     }
 
@@ -349,15 +352,16 @@ impl Pager {
             Some(ticket) => ticket.poll(context),
             None => {
                 // Without memory for a ticket as well: the next attempt says so, or succeeds.
-                drop(self.enqueue(requested));
+                drop(self.enqueue(requested, None));
                 Poll::Ready(())
             }
         }
     }
 }
 
-/// Blocks until the ticket is served or woken. An error if the deadline passes before, or if there is
-/// no memory for a waker.
+/// Blocks until the ticket is served or woken, or the deadline passes. The last attempt is then to be made:
+/// nothing has woken the waiter when one before it in the queue was out of time. An error if there is no
+/// memory for a waker.
 pub(crate) fn block_until(ticket: Option<&Ticket>, blockage: Blockage) -> Result<(), Blockage> {
     let Some(ticket) = ticket else { return Ok(()) };
     let Some(waker) = ThreadWaker::waker() else {
@@ -366,7 +370,7 @@ pub(crate) fn block_until(ticket: Option<&Ticket>, blockage: Blockage) -> Result
     let context = Context::from_waker(&waker);
     while ticket.poll(&context).is_pending() {
         if !park_until(blockage.deadline) {
-            return Err(blockage);
+            break;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use crate::disk::quota::Ticket;
 use crate::pager::waiting::Blockage;
 use crate::polled::runtime::{Alarm, Runtime};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 /// A call that a job has found no room for, where the policy is to wait.
 pub(crate) struct Blocked {
@@ -18,8 +19,8 @@ impl Blocked {
         Blocked { blockage, alarm: Alarm::default() }
     }
 
-    /// Ready with true if the call is to be tried again, and with false if its time is up: at once if there
-    /// is a deadline and the runtime has no timer.
+    /// Ready with true if the call is to be tried again, and with false if its time is up by the runtime's
+    /// clock alone: at once if there is a deadline and the runtime has no timer.
     pub(crate) fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -30,7 +31,11 @@ impl Blocked {
             return Poll::Ready(true);
         }
         let Some(deadline) = self.blockage.deadline() else { return Poll::Pending };
-        if self.alarm.is_over(deadline, context, runtime) { Poll::Ready(false) } else { Poll::Pending }
+        if !self.alarm.is_over(deadline, context, runtime) {
+            return Poll::Pending;
+        }
+        // The last attempt, as in the blocking form: it fails, if it has to, with the time waited.
+        Poll::Ready(Instant::now() >= deadline)
     }
 
     pub(crate) fn into_blockage(self) -> Blockage {

@@ -290,10 +290,11 @@ impl Polled {
             // One that was parked before this call was made belongs to another, which was dropped.
             let next = call.take().or(parked);
             let Some(next) = next else { return Poll::Ready(Ok(())) };
-            // The room that a dropped write waits for is not needed here.
-            let unblocked = match self.beside.accepted.is_empty() {
-                true => Poll::Ready(Ok(())),
-                false => self.poll_unblocked(context, runtime),
+            let unblocked = if self.beside.accepted.is_empty() {
+                self.leave_queue(); // of a write that was dropped: its room is not needed here
+                Poll::Ready(Ok(()))
+            } else {
+                self.poll_unblocked(context, runtime)
             };
             match unblocked {
                 Poll::Ready(Ok(())) => self.submit(Request::Run(Some(next)))?,

@@ -230,7 +230,7 @@ mod tests {
         donor.write_all(&[1; PAGE]).unwrap();
         requester.pager.try_table().unwrap();
         let (state, table) = (&pool.state, requester.pager.own_table());
-        let ticket = state.disk.quota().enter(2 * PAGE as u64).unwrap();
+        let ticket = state.disk.quota().enter(2 * PAGE as u64, None).unwrap();
         let is_told = || ticket.poll(&Context::from_waker(Waker::noop())).is_ready();
         for is_met in [false, true] {
             state.tell_waiters();

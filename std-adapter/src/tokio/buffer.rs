@@ -47,8 +47,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 /// completed, and serves the next operation.
 ///
 /// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write leaves its place in
-/// the queue to the next write of this buffer, with the same deadline;
-/// [`clear`](AsyncSpillBuffer::clear), a cut that frees something,
+/// the queue to the next write of this buffer, with the same deadline. Once that has passed, others no
+/// longer wait behind it, and what was set aside for it is theirs.
+/// [`clear`](AsyncSpillBuffer::clear), a cut that frees something, [`run`](AsyncSpillBuffer::run),
 /// [`into_inner`](AsyncSpillBuffer::into_inner), and dropping the buffer leave the queue.
 ///
 /// # Runtimes

@@ -34,7 +34,8 @@ use tokio::io::AsyncWrite;
 /// completed, and serves the next.
 ///
 /// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write leaves its place in the
-/// queue to the next write, with the same deadline; dropping the writer leaves the queue.
+/// queue to the next write, with the same deadline. Once that has passed, others no longer wait behind it,
+/// and what was set aside for it is theirs. Dropping the writer leaves the queue.
 ///
 /// # Memory
 /// The pages are charged to the pool. Where one gets no frame, because the memory limit is too low or all
