@@ -6,6 +6,7 @@
 //!   reclaim its pages meanwhile.
 //! - After a wait the call is attempted again from its beginning, or fails with the error that it would have
 //!   returned without waiting; or for want of memory, if there is none for its place in the queue.
+//! - Nothing in [`without_waits`] waits, on its thread.
 //! - A call that has moved bytes does not wait, and counts as no refusal: it returns what it has moved.
 //! - A blocking call that fails leaves the queue. While a buffer is in it, or has been refused, its window is
 //!   closed: a write that would not need the queue passes here all the same, and leaves it.
@@ -21,9 +22,13 @@ use crate::observe::events::Event;
 use crate::pager::state::Pager;
 use crate::pager::wait_state::WaitState;
 use crate::pool::when_full::WhenFull;
+#[cfg(feature = "tokio")]
+use crate::sync::thread_local;
 use crate::sync::{ThreadWaker, park_until};
 use crate::try_box::TryBox;
 use std::alloc::{Layout, handle_alloc_error};
+#[cfg(feature = "tokio")]
+use std::cell::Cell;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -258,10 +263,11 @@ impl Pager {
         Ok(Attempt::Blocked(blockage))
     }
 
-    /// The policy in force: the buffer's own, or else the pool's; in a forked process, none waits.
+    /// The policy in force: the buffer's own, or else the pool's; in a forked process, and on a thread that
+    /// must not wait, none waits.
     fn when_full(&mut self) -> WhenFull {
         // In a forked process there are none of the threads that would free the room.
-        if self.pool.disk.quota().is_inherited() {
+        if self.pool.disk.quota().is_inherited() || must_not_wait() {
             return WhenFull::Fail;
         }
         let own = self.wait_state_if_any().and_then(|wait_state| wait_state.when_full);
@@ -357,6 +363,33 @@ impl Pager {
             }
         }
     }
+}
+
+#[cfg(feature = "tokio")]
+thread_local! {
+    static MUST_NOT_WAIT: Cell<bool> = Cell::default();
+}
+
+/// Runs `call`, in which no buffer waits for room, whatever its policy: what others need to free it may need
+/// this thread.
+#[cfg(feature = "tokio")]
+pub(crate) fn without_waits(call: impl FnOnce()) {
+    struct Restored(bool);
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            let _ = MUST_NOT_WAIT.try_with(|must_not| must_not.set(self.0));
+        }
+    }
+    let _restored = Restored(MUST_NOT_WAIT.try_with(|must_not| must_not.replace(true)).unwrap_or(false));
+    call();
+}
+
+/// Whether this thread is in [`without_waits`].
+fn must_not_wait() -> bool {
+    #[cfg(feature = "tokio")]
+    return MUST_NOT_WAIT.try_with(Cell::get).unwrap_or(false);
+    #[cfg(not(feature = "tokio"))]
+    false
 }
 
 /// Blocks until the ticket is served or woken, or the deadline passes. The last attempt is then to be made:

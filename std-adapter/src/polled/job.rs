@@ -3,7 +3,7 @@
 //! Promises:
 //!
 //! - A job never has a caller's bytes, but those that an earlier call has accepted.
-//! - It does not wait for room on the disk: the handle waits, and not a thread.
+//! - It does not wait for room on the disk: the handle waits, and not a thread. Nor does a call of the user's.
 //! - An error has changed nothing of what was accepted.
 //!
 //! Held by: `tests/tests/async_buffer/`.
@@ -11,7 +11,7 @@
 use crate::api::buffer::SpillBuffer;
 use crate::error::SpillError;
 use crate::pager::state::Pager;
-use crate::pager::waiting::{Blockage, Tried, Wait};
+use crate::pager::waiting::{Blockage, Tried, Wait, without_waits};
 use crate::polled::beside::{BESIDE_MAX, Beside};
 use std::fmt;
 
@@ -120,7 +120,7 @@ impl Work {
                 }
                 self.beside.read.forget();
                 if let Some(call) = call {
-                    call(&mut self.buffer);
+                    without_waits(|| call(&mut self.buffer));
                     self.forget_wait();
                 }
                 Ok(Outcome::Ready)

@@ -177,7 +177,8 @@ impl AsyncSpillBuffer {
     /// [`into_inner`](AsyncSpillBuffer::into_inner), and [`persist`](AsyncSpillBuffer::persist).
     ///
     /// `f` sees all that was accepted, and the position, which it may move. It takes one of the pool's four
-    /// tasks for as long as it runs.
+    /// tasks for as long as it runs. So in `f` nothing waits for room on the disk: at the limit of a pool that
+    /// [waits](crate::WhenFull::Wait), a call fails as with [`WhenFull::Fail`](crate::WhenFull::Fail).
     ///
     /// # Errors
     /// If no runtime can run it, if what is in the [staging buffer](AsyncSpillBuffer#memory) finds no room,

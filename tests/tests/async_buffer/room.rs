@@ -1,4 +1,4 @@
-//! Waits for room below the disk limit, and what they leave.
+//! What a wait for room below the disk limit leaves, and what may not wait.
 
 use super::servers::wait_in_queue;
 use super::subject::runtime;
@@ -7,7 +7,7 @@ use overspill_tests::support::{in_time, stream};
 use std::io::{self, Write};
 use std::pin::pin;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 const PAGE: usize = 64 << 10;
 
@@ -116,6 +116,36 @@ fn a_call_leaves_the_queue_of_a_dropped_write() {
             assert_eq!(pool.stats().waiters, 0);
             drop(holder);
             left.write_all(&[2]).await.unwrap();
+        });
+    });
+}
+
+/// Calls that waited for room took all tasks of the pool with them. What would have freed the room, a buffer
+/// that was to be read and dropped, found none to read in, until the waits were over.
+#[test]
+fn a_call_waits_for_no_room() {
+    in_time(|| {
+        runtime(1).block_on(async {
+            let builder = SpillPool::builder().memory(16 * 4096).disk(64 * 4096).page_size(4096);
+            let wait = WhenFull::Wait { at_most: Duration::MAX };
+            let pool = builder.store(MemoryStore::new()).when_full(wait).build().unwrap();
+            let mut holder = pool.buffer().into_async();
+            holder.write_all(&[1; 72 * 4096]).await.unwrap();
+            let spill = |number: u8| {
+                let mut buffer = pool.buffer().into_async();
+                let call = move |buffer: &mut SpillBuffer| {
+                    buffer.write_all(&[number; 10 * 4096]).and_then(|()| buffer.spill().map_err(Into::into))
+                };
+                tokio::spawn(async move { buffer.run(call).await.unwrap() })
+            };
+            let calls: Vec<_> = (0..8).map(spill).collect();
+            let mut read = Vec::new();
+            holder.rewind().await.unwrap();
+            holder.read_to_end(&mut read).await.unwrap();
+            assert_eq!(read.len(), 72 * 4096);
+            for call in calls {
+                assert!(is_disk_limit(&call.await.unwrap().unwrap_err()));
+            }
         });
     });
 }
