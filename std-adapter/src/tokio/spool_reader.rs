@@ -35,7 +35,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 ///
 /// A seek from the end waits for the writer to end, with the timeout of a read. One that was
 /// dropped has moved nothing, and the next read forgets it; a seek that follows at once waits for
-/// it first, as tokio demands.
+/// it first, as tokio demands, and returns its error if it fails: that one has not moved either.
 ///
 /// ```
 /// use overspill::SpillPool;
