@@ -10,9 +10,14 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::Frame;
 use overspill::Persisted;
 use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// What a stranger has uploaded is never shown as a page of this server.
 const NEVER_SHOWN: [(HeaderName, HeaderValue); 3] = [
@@ -36,10 +41,12 @@ pub async fn get(
 
 /// The answer to a request for a file that is whole.
 fn content(stored: &Stored, precondition: &Precondition, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let (len, tag) = (stored.frozen.len(), stored.tag());
+    let (len, tag) = (stored.frozen().len(), stored.tag());
     precondition.check_read(Some(&tag))?;
     if precondition.is_known(&tag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+        let mut known = (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+        known.headers_mut().insert(header::CONTENT_LENGTH, len.into()); // that of `GET`, or none
+        return Ok(known);
     }
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let is_same = headers.get(header::IF_RANGE).is_none_or(|other| other == &*tag);
@@ -53,7 +60,7 @@ fn content(stored: &Stored, precondition: &Precondition, headers: &HeaderMap) ->
             return Err(refusal.with(header::CONTENT_RANGE, value(&format!("bytes */{len}"))));
         }
     };
-    let mut answer = Response::new(Body::new(stored.frozen.slice(start..end).body()));
+    let mut answer = Response::new(Body::new(stored.frozen().slice(start..end).body()));
     *answer.status_mut() = status;
     let out = answer.headers_mut();
     out.extend(NEVER_SHOWN);
@@ -87,14 +94,30 @@ pub async fn head(
     };
     let (mut answer, offset, is_whole) = if let Some(offset) = offset {
         precondition.check_read(None)?;
-        (StatusCode::NO_CONTENT.into_response(), offset, "?0")
+        ((StatusCode::NO_CONTENT, Body::new(Unsized)).into_response(), offset, "?0")
     } else {
         let stored = files.find_whole(&name)?;
-        (content(&stored, &precondition, &HeaderMap::new())?, stored.frozen.len(), "?1")
+        (content(&stored, &precondition, &HeaderMap::new())?, stored.frozen().len(), "?1")
     };
     answer.headers_mut().insert(UPLOAD_OFFSET, offset.into());
     answer.headers_mut().insert(UPLOAD_COMPLETE, HeaderValue::from_static(is_whole));
     Ok(answer)
+}
+
+/// A body without bytes that says no length: axum would note that of any other in the answer to a `HEAD`, and
+/// a 204 must have none (RFC 9110, section 8.6).
+struct Unsized;
+
+impl http_body::Body for Unsized {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
 }
 
 /// `DELETE /files/NAME`.
@@ -128,7 +151,7 @@ pub async fn persist(
         return Err(Refusal::new(StatusCode::CONFLICT, "the server was started without --dir"));
     };
     precondition.check(Some(&stored.tag()))?;
-    let (path, frozen) = (dir.join(&name), stored.frozen.clone());
+    let (path, frozen) = (dir.join(&name), stored.frozen().clone());
     let permit = Arc::clone(&files.saves).acquire_owned().await.map_err(|error| Refusal::internal(&error))?;
     let mut answer = stored.describe(&name);
     let saved = tokio::task::spawn_blocking(move || {

@@ -9,7 +9,7 @@ use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use crate::resume::UPLOAD_OFFSET;
 use axum::http::StatusCode;
-use overspill::{AsyncSpillBuffer, BuildError, CollectError, Frozen, IntoInnerError, SpillPool};
+use overspill::{AsyncSpillBuffer, BuildError, CollectError, Frozen, IntoInnerError, SpillBody, SpillPool};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -119,8 +119,8 @@ pub enum File {
 /// A file that is all there.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// Its bytes.
-    pub frozen: Frozen,
+    /// Its bytes: as a body, since an event loop may drop that. A `Frozen` calls the store then.
+    pub body: SpillBody,
     /// Their SHA-256, in hexadecimal digits.
     pub sha256: Arc<str>,
 }
@@ -139,6 +139,12 @@ pub struct Partial {
 }
 
 impl Stored {
+    /// Its bytes.
+    #[must_use]
+    pub fn frozen(&self) -> &Frozen {
+        self.body.frozen()
+    }
+
     /// The value of its header `ETag`.
     #[must_use]
     pub fn tag(&self) -> String {
@@ -148,7 +154,7 @@ impl Stored {
     /// What the client is told of the file.
     #[must_use]
     pub fn describe(&self, name: &str) -> Value {
-        json!({ "name": name, "len": self.frozen.len(), "sha256": &*self.sha256 })
+        json!({ "name": name, "len": self.frozen().len(), "sha256": &*self.sha256 })
     }
 }
 
@@ -191,7 +197,7 @@ impl Partial {
         let no_room = |error: IntoInnerError| CollectError::of_write(self.settled, error.into());
         let buffer = buffer.into_inner().await.map_err(no_room)?;
         let sum = std::mem::take(&mut self.sum);
-        Ok(Some(Stored { frozen: buffer.freeze(), sha256: digits(sum).into() }))
+        Ok(Some(Stored { body: buffer.freeze().into(), sha256: digits(sum).into() }))
     }
 }
 
@@ -315,7 +321,7 @@ impl Files {
             }
             Some(File::Whole(stored)) => {
                 let text = "the file is complete; delete it, or put another in its place";
-                Err(Refusal::new(StatusCode::CONFLICT, text).with(UPLOAD_OFFSET, stored.frozen.len()))
+                Err(Refusal::new(StatusCode::CONFLICT, text).with(UPLOAD_OFFSET, stored.frozen().len()))
             }
             None if offset > 0 => Err(Refusal::unknown(name)),
             None => {

@@ -161,11 +161,11 @@ pub async fn post(
             check_new(&name, &received)?;
         }
         let stored = receive(&files, FieldBody(field, taken.clone()), left).await?;
-        if is_unchosen && stored.frozen.is_empty() {
+        if is_unchosen && stored.frozen().is_empty() {
             continue;
         }
         check_name(&name)?; // of bytes for which no name came
-        left -= stored.frozen.len();
+        left -= stored.frozen().len();
         received.push((name, stored));
     }
     let descriptions: Vec<_> = received.iter().map(|(name, stored)| stored.describe(name)).collect();

@@ -26,7 +26,7 @@ where
 {
     let mut body = Hashed::new(body);
     let collected = files.pool.collect(&mut body).limit(limit).idle_timeout(files.config.idle).await?;
-    Ok(Stored { frozen: collected.into_frozen(), sha256: body.finish().into() })
+    Ok(Stored { body: collected.into(), sha256: body.finish().into() })
 }
 
 /// `PUT /files/NAME`: the body is the file: 201 for a new one, 200 if it replaces another. One that does not

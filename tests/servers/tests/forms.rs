@@ -56,7 +56,7 @@ async fn an_input_without_a_file_is_no_field() {
 #[tokio::test]
 async fn a_form_with_too_many_files_leaves_none() {
     let server = Running::start(config()).await;
-    let stored = Stored { frozen: server.files.pool.buffer().freeze(), sha256: "0".into() };
+    let stored = Stored { body: server.files.pool.buffer().freeze().into(), sha256: "0".into() };
     for number in 1..FILES_MAX {
         server.files.put(&number.to_string(), stored.clone(), &Precondition::default()).unwrap();
     }

@@ -153,7 +153,8 @@ async fn a_list_has_a_thousand_names_at_a_time() {
     let server = Running::start(config()).await;
     let name = |number: usize| format!("{number:04}");
     for number in 0..2300 {
-        let stored = Stored { frozen: server.files.pool.buffer().freeze(), sha256: String::new().into() };
+        let stored =
+            Stored { body: server.files.pool.buffer().freeze().into(), sha256: String::new().into() };
         assert!(server.files.put(&name(number), stored, &Precondition::default()).unwrap());
     }
     let (mut names, mut after) = (Vec::new(), String::new());
@@ -257,7 +258,7 @@ async fn an_offset_is_digits() {
 #[tokio::test]
 async fn one_file_too_many_is_refused_before_it_is_sent() {
     let server = Running::start(config()).await;
-    let stored = Stored { frozen: server.files.pool.buffer().freeze(), sha256: "0".into() };
+    let stored = Stored { body: server.files.pool.buffer().freeze().into(), sha256: "0".into() };
     for number in 0..FILES_MAX {
         server.files.put(&number.to_string(), stored.clone(), &Precondition::default()).unwrap();
     }

@@ -363,3 +363,23 @@ async fn metrics_tell_of_the_pool_and_the_page_loads_nothing_from_elsewhere() {
     assert!(!page.text().replace("http://www.w3.org/2000/svg", "").contains("://"), "a foreign address");
     assert_eq!(server.request("GET", "/nowhere", &[], b"").await.status, 404);
 }
+
+/// A 204 to a `HEAD` said that its content has 0 bytes, which it must not, and a 304 that the file has none.
+#[tokio::test]
+async fn an_answer_without_content_has_no_length_but_that_of_the_file() {
+    let server = Running::start(config()).await;
+    let part = ["upload-offset: 0", "upload-complete: ?0"];
+    let begun = server.request("PATCH", "/files/a", &part, b"part").await;
+    let head = server.request("HEAD", "/files/a", &[], b"").await;
+    let gone = server.request("DELETE", "/files/a", &[], b"").await;
+    for answer in [begun, head, gone] {
+        assert_eq!((answer.status, answer.header("content-length")), (204, None), "{}", answer.head);
+        assert_eq!(answer.header("transfer-encoding"), None);
+    }
+    server.request("PUT", "/files/a", &[], b"whole").await;
+    for method in ["GET", "HEAD"] {
+        let known = server.request(method, "/files/a", &["if-none-match: *"], b"").await;
+        assert_eq!(known.status, 304);
+        assert!(known.header("content-length").is_none_or(|length| length == "5"), "{}", known.head);
+    }
+}
