@@ -14,7 +14,7 @@ pub const PIECE: usize = 2 << 10;
 
 /// The least distance in bytes from the source to the destination, modulo a machine page, at
 /// which no copy was slow.
-pub const NEAR: usize = 32;
+const NEAR: usize = 32;
 
 const MACHINE_PAGE: usize = 4 << 10;
 

@@ -5,6 +5,7 @@
 use overspill::{MemoryStore, SpillBuffer, SpillPool, Store};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{self, ThreadId};
@@ -32,8 +33,8 @@ struct Gate {
 struct Turns {
     /// By arrival.
     threads: HashMap<ThreadId, usize>,
-    /// So many threads are let through.
-    let_through: usize,
+    /// These are let through.
+    let_through: Range<usize>,
 }
 
 impl Gate {
@@ -42,7 +43,7 @@ impl Gate {
         let next = turns.threads.len();
         let own = *turns.threads.entry(thread::current().id()).or_insert(next);
         self.changed.notify_all();
-        while own >= turns.let_through {
+        while !turns.let_through.contains(&own) {
             turns = self.changed.wait(turns).unwrap();
         }
     }
@@ -55,7 +56,7 @@ impl Gate {
         assert!(!late.timed_out(), "fewer than {threads} threads have given blocks back");
     }
 
-    fn let_through(&self, threads: usize) {
+    fn let_through(&self, threads: Range<usize>) {
         self.turns.lock().unwrap().let_through = threads;
         self.changed.notify_all();
     }
@@ -66,7 +67,7 @@ struct Opened<'a>(&'a Gate);
 
 impl Drop for Opened<'_> {
     fn drop(&mut self) {
-        self.0.let_through(usize::MAX);
+        self.0.let_through(0..usize::MAX);
     }
 }
 
@@ -111,6 +112,7 @@ fn a_write_that_finds_no_room_waits_for_those_that_had_begun_and_no_others() {
     let pool = pool_on(&store);
     let mut bodies: Vec<_> = (0..20).map(|_| filled(&pool, BODY)).collect();
     let _last = filled(&pool, PAGE); // so none of them is cut off the end
+    let mut buffer = pool.buffer(); // until all have ended: it frees nothing meanwhile
     let (written, is_written) = mpsc::channel();
     thread::scope(|scope| {
         let opened = Opened(&store);
@@ -118,12 +120,12 @@ fn a_write_that_finds_no_room_waits_for_those_that_had_begun_and_no_others() {
         scope.spawn(move || drop(first));
         store.await_arrivals(1);
         store.is_full.store(true, Ordering::SeqCst);
-        scope.spawn(|| written.send(pool.buffer().write_all(&[2; PAGE])).unwrap());
+        scope.spawn(|| written.send(buffer.write_all(&[2; PAGE])).unwrap());
         let mut result = None;
         for (gone, body) in bodies.drain(..).enumerate() {
             scope.spawn(move || drop(body));
             store.await_arrivals(gone + 2);
-            store.let_through(gone + 1); // all but this one
+            store.let_through(0..gone + 1); // all but this one
             result = is_written.recv_timeout(Duration::from_millis(100)).ok();
             if result.is_some() {
                 break;
@@ -131,6 +133,35 @@ fn a_write_that_finds_no_room_waits_for_those_that_had_begun_and_no_others() {
         }
         drop(opened);
         result.expect("it waits while any is under way").unwrap();
+    });
+}
+
+/// It waited for as many steps to end as it had found, whichever they were: one that had begun later ended, and the
+/// write failed though a gigabyte was on its way.
+#[test]
+fn a_write_that_finds_no_room_waits_for_those_that_had_begun() {
+    let store = Arc::new(Gate::default());
+    let pool = pool_on(&store);
+    let (first, second) = (filled(&pool, BODY), filled(&pool, BODY));
+    let _last = filled(&pool, PAGE);
+    let mut buffer = pool.buffer(); // until all have ended: it frees nothing meanwhile
+    let (written, is_written) = mpsc::channel();
+    thread::scope(|scope| {
+        let opened = Opened(&store);
+        scope.spawn(|| drop(first));
+        store.await_arrivals(1);
+        store.is_full.store(true, Ordering::SeqCst);
+        scope.spawn(|| written.send(buffer.write_all(&[2; PAGE])).unwrap());
+        while store.is_full.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        let second = scope.spawn(|| drop(second));
+        store.await_arrivals(2);
+        store.let_through(1..2);
+        second.join().unwrap();
+        assert!(is_written.recv_timeout(Duration::from_millis(200)).is_err(), "the first has not ended");
+        drop(opened);
+        is_written.recv_timeout(LONG).unwrap().unwrap();
     });
 }
 

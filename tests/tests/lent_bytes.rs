@@ -197,6 +197,23 @@ fn chunks_are_the_content_whatever_the_memory() {
     }
 }
 
+/// A search looked at a few of the pages that were lent, and found none: the limit was passed by all those whose
+/// loans had ended.
+#[test]
+fn a_lowered_limit_is_kept_however_many_pages_were_lent() {
+    const PAGES: usize = 1000;
+    let pool = SpillPool::builder().memory(2 * PAGES * PAGE).page_size(PAGE).lend(u64::MAX).build().unwrap();
+    let content = frozen(&pool, &vec![7; PAGES * PAGE]);
+    let lend = |page| content.bytes_at((page * PAGE) as u64, PAGE).unwrap();
+    let loans: Vec<Bytes> = (0..PAGES).map(lend).collect();
+    let kept: Vec<Bytes> = loans[..PAGES / 2].to_vec();
+    drop(loans);
+    pool.set_memory_limit(16 * PAGE);
+    let used = pool.stats().memory_used;
+    assert!(used <= ((PAGES / 2 + 16) * PAGE) as u64, "{} pages", used / PAGE as u64);
+    drop(kept);
+}
+
 #[test]
 fn threads_drop_what_others_lend_while_memory_is_taken() {
     let pool = pool(24 * PAGE);

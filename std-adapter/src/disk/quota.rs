@@ -339,7 +339,7 @@ impl Ticket {
             left
         };
         fences::full();
-        // Only now: a request that sees it free sees the waiter, too.
+        // Only now: a request that begins once it is free sees the waiter.
         quota.budget.release(left.unwrap_or(0));
         quota.serve();
     }

@@ -10,7 +10,7 @@
 //! - The file does not grow while it is being cut: what allocates waits for that.
 //! - A call that frees more than [`STEP`] bytes, and more than a page, makes no call of the store, and gives
 //!   its room below the limit back at once: the blocks stay warm. The next calls that allocate or free a slot
-//!   give them back, each at most [`STEP`] bytes; so does [`trim`](SlottedStore::trim), all of them; and so
+//!   give them back, a step or two each; so does [`trim`](SlottedStore::trim), all of them; and so
 //!   does a write that finds no room in the store, before it fails.
 //! - A thread that may not call a store now allocates no slot, and leaves what it frees to later calls.
 //! - Discarding is a refinement: what cannot be discarded stays and is used again. An error of the moment
@@ -35,6 +35,9 @@ use std::io;
 /// it had in memory, a page at most. If it grows further, it moves once more. Small bodies then lie
 /// close to each other.
 const GROWTH: usize = 16;
+
+/// Steps that one call carries out for others, which were put off. Each takes a fraction of a millisecond.
+const PUT_OFF_MAX: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct SlottedStore {
@@ -308,23 +311,25 @@ impl SlottedStore {
         self.carry_out(step.unwrap_or_default());
     }
 
-    /// Gives the blocks of a step back, with nothing locked; and those of one more, if that was put off while
+    /// Gives the blocks of a step back, with nothing locked; and those of a few more, that were put off while
     /// the file was cut.
     fn carry_out(&self, step: Option<Step>) {
-        let Some(step) = step else { return };
-        self.give_back_step(step);
-        let limit = self.quota.limit();
-        let put_off = self.state().map(|mut state| {
-            let State { slots, in_use, steps } = &mut *state;
-            steps.start_put_off(slots, *in_use == 0, limit)
-        });
-        if let Ok(Some(step)) = put_off {
+        let mut next = step;
+        for _ in 0..PUT_OFF_MAX {
+            let Some(step) = next else { return };
             self.give_back_step(step);
+            let limit = self.quota.limit();
+            let put_off = self.state().map(|mut state| {
+                let State { slots, in_use, steps } = &mut *state;
+                steps.start_put_off(slots, *in_use == 0, limit)
+            });
+            next = put_off.unwrap_or_default();
         }
+        next.into_iter().for_each(|step| self.give_back_step(step));
     }
 
-    fn give_back_step(&self, Step { cut, discarding }: Step) {
-        if let Some(end) = cut {
+    fn give_back_step(&self, step: Step) {
+        if let Some(end) = step.cut {
             // If this fails, the file stays long. That costs room but no byte: slots past `end` are written
             // again before they are read.
             // The error is foreign, and its drop may panic.
@@ -333,10 +338,10 @@ impl SlottedStore {
             self.cut.notify_all();
         }
         let discarded: io::Result<()> =
-            discarding.extents().try_for_each(|(offset, len)| self.store.discard(offset, len));
+            step.discarding.extents().try_for_each(|(offset, len)| self.store.discard(offset, len));
         if let Ok(mut state) = self.state() {
             let State { slots, steps, .. } = &mut *state;
-            steps.end(slots, discarding, &discarded, self.page_size as u64);
+            steps.end(slots, step, &discarded, self.page_size as u64);
             self.steps_ended.fetch_add(1, Ordering::Release);
         }
         self.stepped.notify_all();
@@ -349,9 +354,9 @@ impl SlottedStore {
         self.steps_ended.load(Ordering::Acquire)
     }
 
-    /// For a write that the store has no room for: gives the blocks of all free slots back, and waits until as
-    /// many steps have ended as other threads have under way. Returns whether a step has ended since there were `ended` of them, which is
-    /// before the write: then it is worth another attempt.
+    /// For a write that the store has no room for: gives the blocks of all free slots back, and waits for the
+    /// steps that other threads have begun. Returns whether a step has ended since there were `ended` of them,
+    /// which is before the write: then it is worth another attempt.
     pub(crate) fn make_room(&self, ended: u64) -> bool {
         let step = {
             let Ok(mut state) = self.lock_uncut() else { return false };
@@ -361,9 +366,10 @@ impl SlottedStore {
         self.carry_out(step);
         let Ok(mut state) = self.state() else { return false };
         // Not for those that begin meanwhile: threads that go on freeing have one under way at any time.
-        let until = self.steps_ended() + state.steps.under_way() as u64;
-        while state.steps.under_way() > 0 && self.steps_ended() < until {
+        let mut begun = state.steps.begin_phase();
+        while begun.is_none_or(|phase| state.steps.is_under_way(phase)) {
             state = self.stepped.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            begun = begun.or_else(|| state.steps.begin_phase());
         }
         self.steps_ended() > ended
     }

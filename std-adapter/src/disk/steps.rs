@@ -26,7 +26,7 @@ use std::io;
 /// than this: then one small body after another uses the same blocks.
 pub(crate) const WARM_MAX: u64 = 1 << 20;
 
-/// Bytes of blocks that one call gives back to the file system, rounded up to a page, unless the disk limit
+/// Bytes of blocks that a step gives back to the file system, rounded up to a page, unless the disk limit
 /// needs more: ext4 frees a gigabyte in 70 ms from the end of a file, and in 200 ms from its middle.
 pub(crate) const STEP: u64 = 2 << 20;
 
@@ -40,7 +40,10 @@ pub(crate) struct Steps {
     is_cutting: bool,
     /// A step was due meanwhile.
     is_put_off: bool,
-    under_way: usize,
+    /// How many are under way, by the phase in which they began.
+    under_way: [usize; 2],
+    /// Of the steps that begin now: 0 or 1.
+    phase: usize,
     /// Steps until discarding is tried: 0 unless the last attempt has failed. `None` if the store has said
     /// that it never can, until it is [tried again](Steps::try_discard_again).
     until_discard: Option<u64>,
@@ -52,11 +55,19 @@ pub(crate) struct Step {
     /// Where to cut the file.
     pub(crate) cut: Option<u64>,
     pub(crate) discarding: Discarding,
+    phase: usize,
 }
 
 impl Steps {
     pub(crate) fn new() -> Self {
-        Steps { end_max: 0, is_cutting: false, is_put_off: false, under_way: 0, until_discard: Some(0) }
+        Steps {
+            end_max: 0,
+            is_cutting: false,
+            is_put_off: false,
+            under_way: [0; 2],
+            phase: 0,
+            until_discard: Some(0),
+        }
     }
 
     /// Notes where the slots end, after one was allocated.
@@ -69,8 +80,20 @@ impl Steps {
         self.is_cutting
     }
 
-    pub(crate) fn under_way(&self) -> usize {
-        self.under_way
+    /// Begins another phase, and returns the one before: what waits for the steps under way waits for those of
+    /// that, and not for steps that begin meanwhile. `None` while some are under way of the phase before that.
+    pub(crate) fn begin_phase(&mut self) -> Option<usize> {
+        let (before, next) = (self.phase, 1 - self.phase);
+        if self.is_under_way(next) {
+            return None;
+        }
+        self.phase = next;
+        Some(before)
+    }
+
+    /// Whether a step that began in the phase is under way.
+    pub(crate) fn is_under_way(&self, phase: usize) -> bool {
+        self.under_way[phase] > 0
     }
 
     /// Takes out up to `bytes_max` bytes of warm slots, rounded up to a page: from the end first. `None` if
@@ -87,8 +110,8 @@ impl Steps {
             return None;
         }
         self.is_cutting = cut.is_some();
-        self.under_way += 1;
-        Some(Step { cut, discarding })
+        self.under_way[self.phase] += 1;
+        Some(Step { cut, discarding, phase: self.phase })
     }
 
     /// What is to be discarded now, of `bytes_max` bytes.
@@ -108,7 +131,7 @@ impl Steps {
         let keep = if was_long { 0 } else { WARM_MAX.min(limit) };
         let is_due = slots.warm_bytes() > keep;
         let step = if is_due { self.start(slots, STEP) } else { None };
-        self.is_put_off = is_due && self.is_cutting && step.is_none();
+        self.is_put_off = is_due && step.is_none() && (self.is_cutting || self.is_put_off);
         // What could not be begun now is due still.
         if is_empty && (step.is_some() || !is_due) {
             self.end_max = 0;
@@ -128,12 +151,12 @@ impl Steps {
         self.is_cutting = false;
     }
 
-    /// Ends a step. As many steps pass after an attempt to discard that has failed as it had pages of `page`
+    /// Ends a step, of which what was to be discarded had `result`. As many steps pass after an attempt to discard that has failed as it had pages of `page`
     /// bytes, so that attempts are rare while each fails.
     pub(crate) fn end(
         &mut self,
         slots: &mut Slots,
-        discarding: Discarding,
+        Step { discarding, phase, .. }: Step,
         result: &io::Result<()>,
         page: u64,
     ) {
@@ -143,7 +166,7 @@ impl Steps {
             Err(_) => self.until_discard = Some((discarding.bytes() / page).max(1)),
         }
         slots.finish_discard(discarding, result.is_ok());
-        self.under_way = self.under_way.saturating_sub(1);
+        self.under_way[phase] = self.under_way[phase].saturating_sub(1);
     }
 
     /// Lets the next step discard, even if that has failed before; but if the store never can, only
@@ -157,8 +180,8 @@ impl Steps {
     /// For a forked process: no thread of its parent ends a step here. What it was giving back is used no
     /// more.
     pub(crate) fn adopt(&mut self) {
-        self.is_cutting = false;
-        self.under_way = 0;
+        (self.is_cutting, self.is_put_off) = (false, false);
+        self.under_way = [0; 2];
     }
 }
 

@@ -52,6 +52,9 @@ impl Queue {
         let waiting = self.find_waiting(number).ok().and_then(|at| self.waiting.remove(at));
         let left = self.take_served(number).unwrap_or(0);
         self.tickets -= 1;
+        if self.tickets == 0 {
+            self.first_deadline = None;
+        }
         // A quarter, so that tickets which come and go do not make the lists shrink and grow each time.
         if self.tickets < self.waiting.capacity() / 4 {
             self.waiting.shrink_to(2 * self.tickets);

@@ -84,6 +84,8 @@ pub(crate) struct Base {
     layers: Arc<Layers>,
     /// Bytes of the layers that the buffer sees. A buffer that is cut sees less, whatever it grows to later.
     len: u64,
+    /// Up to here its sources may have what the buffer does not see any more: others saw it when it was cut off.
+    held_to: u64,
 }
 
 /// Layers that are being made, with room for all that will come.
@@ -126,7 +128,7 @@ impl LayersBuilder {
             }
             layers.add_below(below, at..len, &mut self.numbers);
         }
-        Base { layers: self.layers, len }
+        Base { layers: self.layers, len, held_to: len }
     }
 }
 
@@ -175,13 +177,15 @@ impl Layers {
         next.map_or(u64::MAX, |next| self.runs[position + next].end)
     }
 
-    /// Frees what the run at `position` has in `range`, if only these layers name its source.
-    fn free(&mut self, position: usize, range: Range<u64>) {
-        if let Some(number) = self.runs.get(position).and_then(|run| run.source)
-            && Arc::get_mut(&mut self.sources[number]).is_some()
-        {
+    /// Frees what the run at `position` has in `range`. Returns false if others have its source too, and may
+    /// see it.
+    fn free(&mut self, position: usize, range: Range<u64>) -> bool {
+        let Some(number) = self.runs.get(position).and_then(|run| run.source) else { return true };
+        let is_own = Arc::get_mut(&mut self.sources[number]).is_some();
+        if is_own {
             self.sources[number].discard(range);
         }
+        is_own
     }
 }
 
@@ -196,18 +200,22 @@ impl Base {
         if len >= self.len {
             return;
         }
-        let before = std::mem::replace(&mut self.len, len);
+        self.len = len;
         if self.layers.runs.len() <= FEW_RUNS {
             return self.free_unseen();
         }
+        let held_to = self.held_to;
         let Some(layers) = Arc::get_mut(&mut self.layers) else { return };
-        let mut from = len;
+        let (mut from, mut all_freed) = (len, true);
         for position in layers.position(len)..layers.runs.len() {
-            if from >= before {
+            if from >= held_to {
                 break;
             }
-            layers.free(position, from..layers.end_with_zeros(position));
+            all_freed &= layers.free(position, from..layers.end_with_zeros(position));
             from = layers.runs[position].end;
+        }
+        if all_freed {
+            self.held_to = len;
         }
     }
 
@@ -390,6 +398,24 @@ mod tests {
             assert!(freed.contains(&left), "page {left} is not seen any more");
         }
         assert!(calls < 5 * PAGES, "{calls} calls for {PAGES} pages");
+    }
+
+    /// What others saw when it was cut off was never freed, once they had gone: later cuts did not come to it.
+    #[test]
+    fn a_cut_frees_what_earlier_ones_could_not() {
+        let sources: [Arc<Noting>; 2] = Default::default();
+        let mut base = above(Some(&above(None, &sources[0], 0..PAGES)), &sources[1], (0..PAGES).step_by(2));
+        let other = Base { layers: Arc::clone(&base.layers), ..base };
+        base.cut(PAGES / 2 * PAGE);
+        assert!(sources.iter().all(|source| source.discarded.lock().unwrap().is_empty()));
+        drop(other);
+        base.cut((PAGES / 2 - 1) * PAGE);
+        for (number, source) in (0..).zip(&sources) {
+            let discarded = source.discarded.lock().unwrap();
+            let is_freed = |page| discarded.iter().any(|range| range.contains(&(page * PAGE)));
+            let unseen = (PAGES / 2 - 1..PAGES).filter(|page| page % 2 != number);
+            assert!({ unseen }.all(is_freed));
+        }
     }
 
     /// Each frame that was sought asked every source, behind its lock: with 8,000 of them a read of 500 bytes

@@ -29,6 +29,7 @@
 use crate::disk::slots::{Fit, Slot, SlotLen};
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
+use crate::foreign::hold_back;
 use crate::memory::frame::Frame;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::events::Event;
@@ -271,8 +272,11 @@ impl Pager {
         while self.pool.frames.is_over()
             && self.bytes_in_memory() > share
             && let Some(victim) = self.table(|table| {
-                let coldest = table.coldest(|_| true).map(|(index, _)| index);
-                coldest.or_else(|| table.window_index())
+                let coldest = table.coldest(|_| true).or_else(|| {
+                    table.end_sharing(); // of all: the search looks at a few
+                    table.coldest(|_| true)
+                });
+                coldest.map(|(index, _)| index).or_else(|| table.window_index())
             })
         {
             if self.evict_and_recycle(victim, SpillReason::LimitLowered).is_err() {
@@ -295,6 +299,7 @@ impl Pager {
     /// this order: choose a slot, copy out, only then let go. On an error the page is still resident, and
     /// nothing else has changed.
     pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<PageFrame>, SpillError> {
+        let _held_back = hold_back(); // the page is out of the table meanwhile
         let reserve = |table: &mut Table| match table.resident(index) {
             Some(resident) => resident.end() == 0 || table.reserve_for_leave(index),
             None => true,
@@ -342,7 +347,8 @@ impl Pager {
     /// freed, becomes a hole.
     ///
     /// A slot that is allocated is as long as `len` says. The page is out of the table, so foreign code must
-    /// not run: after an error the caller puts the page back, and then serves those that wait for room.
+    /// not run: the caller holds it back. After an error it puts the page back, and then serves those that wait
+    /// for room.
     pub(crate) fn write_out(
         &mut self,
         index: u64,

@@ -6,7 +6,7 @@
 //!   reclaim its pages meanwhile.
 //! - After a wait the call is attempted again from its beginning, or fails with the error that it would have
 //!   returned without waiting; or for want of memory, if there is none for its place in the queue.
-//! - Nothing in [`without_waits`] waits, on its thread.
+//! - No call in [`without_waits`] waits for room, on its thread.
 //! - A call that has moved bytes does not wait, and counts as no refusal: it returns what it has moved.
 //! - A blocking call that fails leaves the queue. While a buffer is in it, or has been refused, its window is
 //!   closed: a write that would not need the queue passes here all the same, and leaves it.

@@ -26,13 +26,15 @@ impl CutOff {
         has_room
     }
 
-    /// Adds the frame and the slot of a page, the first of at most `pages`. Returns the page if there are
+    /// Adds the frame and the slot of a page, which at most `more` follow. Returns the page if there are
     /// enough, or no memory to note them, or if it lies in given memory: to let go of that is foreign code.
-    pub(crate) fn add_page(&mut self, page: Resident, pages: usize) -> Result<(), Resident> {
+    pub(crate) fn add_page(&mut self, page: Resident, more: usize) -> Result<(), Resident> {
         let frames = &mut self.frames;
-        let has_room = frames.len() < TOGETHER_MAX
-            && (frames.len() < frames.capacity()
-                || frames.try_reserve(pages.min(TOGETHER_MAX - frames.len())).is_ok());
+        let left = TOGETHER_MAX - frames.len();
+        // One at first: most cuts are of one page.
+        let wanted = if frames.is_empty() { 1 } else { left.min(more + 1) };
+        let has_room =
+            left > 0 && (frames.len() < frames.capacity() || frames.try_reserve_exact(wanted).is_ok());
         if !page.has_frame() || !has_room || page.slot.is_some_and(|slot| !self.add_slot(slot)) {
             return Err(page);
         }

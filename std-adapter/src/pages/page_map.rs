@@ -428,7 +428,7 @@ impl Leaves {
             match self.page_of(state) {
                 Page::Hole => {}
                 Page::Resident(page) => {
-                    if let Err(page) = cut_off.add_page(page, self.resident.len() + 1) {
+                    if let Err(page) = cut_off.add_page(page, self.resident.len()) {
                         return Some(Page::Resident(page));
                     }
                 }

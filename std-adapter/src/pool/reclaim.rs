@@ -208,7 +208,13 @@ impl PoolState {
             let fit = if self.is_at_rest(peer, reason) { Fit::Parts } else { Fit::Blocks };
             let donor = Donor { table: peer, own, fit, returned: RefCell::default() };
             let from = (donor.usage(), donor.backing(self), fit);
-            let is_pinned = table.release_pages(from, self.checksums, &mut take, visits, &mut released);
+            let before = released.len();
+            let mut is_pinned = table.release_pages(from, self.checksums, &mut take, visits, &mut released);
+            // Each search looks at a few of the shared pages. A limit is kept though all of these are lent.
+            if released.len() == before && reason == SpillReason::LimitLowered && !table.shared.is_empty() {
+                table.end_sharing();
+                is_pinned = table.release_pages(from, self.checksums, &mut take, visits, &mut released);
+            }
             visits += 1;
             (donor, is_pinned)
         });
