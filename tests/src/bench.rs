@@ -47,8 +47,8 @@ impl<'a, const PARTS: usize> Contender<'a, PARTS> {
     }
 }
 
-/// Runs all contenders in turn, in one round that does not count and in `rounds` that do, in an
-/// [`order`] of its own each. Returns, for each contender, the median of each part.
+/// Runs all contenders in turn, in one round that does not count and in `rounds` that do. Over the rounds
+/// each comes after each other one as often. Returns, for each contender, the median of each part.
 pub fn alternate<const PARTS: usize>(
     rounds: usize,
     contenders: &mut [Contender<'_, PARTS>],

@@ -42,7 +42,7 @@ impl SpillPool {
     /// body of any length then needs no more room than the slowest of them lags behind, and of the
     /// [`Collected`] body that part is gone. While one reads otherwise, or there is none, a body that is longer
     /// than the memory limit and the disk limit together is too long, with status 413. It is refused when the
-    /// pool has no room for more of it, and not before.
+    /// pool has no room for more of it, and not before; and with 503 if others have most of that room then.
     ///
     /// It must be polled in a tokio runtime, as [`collect`](SpillPool::collect).
     ///

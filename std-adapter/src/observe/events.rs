@@ -59,7 +59,7 @@ pub enum Event {
     StoreFailed {
         /// The kind of the error.
         kind: io::ErrorKind,
-        /// The error and its sources, on one line, as `{error:#}` prints them. It may name the directory.
+        /// The error and its sources, as `{error:#}` prints them. It may name the directory.
         message: String,
     },
 }

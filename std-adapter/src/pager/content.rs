@@ -402,7 +402,6 @@ impl Content {
 
     /// Reads at least one byte of `buf`, which is not empty and ends before the end of the content.
     fn read_some(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
-        let _held_back = hold_back(); // a listener would wait for a load that this thread has not begun
         let readers = self.readers.load(Ordering::Relaxed);
         #[cfg(feature = "tokio")]
         match self.tail.read(offset, buf)? {
@@ -410,7 +409,11 @@ impl Content {
             read => return Ok(read),
         }
         loop {
-            match self.locked_unless_busy(offset, |state| state.step(offset, buf, readers))?? {
+            // A listener would wait for a load that this thread has not begun.
+            let held_back = hold_back();
+            let step = self.locked_unless_busy(offset, |state| state.step(offset, buf, readers))??;
+            let _until_loaded = matches!(step, Step::Load(_)).then_some(held_back);
+            match step {
                 Step::Done(n) => return Ok(n),
                 Step::Direct { offset, len } => {
                     let read = self.read_store(IoPath::Direct, offset, &mut buf[..len]);

@@ -55,9 +55,12 @@ impl Content {
     /// Brings the page of `offset` to memory if it is spilled and there is a frame for it. Returns
     /// whether it is there.
     pub(crate) fn load_page(&self, offset: u64) -> Result<bool, SpillError> {
-        let _held_back = hold_back(); // a listener would wait for a load that this thread has not begun
         loop {
-            match self.locked_unless_busy(offset, |state| state.residence(offset))?? {
+            // A listener would wait for a load that this thread has not begun.
+            let held_back = hold_back();
+            let residence = self.locked_unless_busy(offset, |state| state.residence(offset))??;
+            let _until_loaded = matches!(residence, Residence::Load(_)).then_some(held_back);
+            match residence {
                 Residence::Load(load) => self.load(load)?,
                 Residence::Loading { index } => {
                     store_access::check(StoreOperation::Read, offset, 0)?;

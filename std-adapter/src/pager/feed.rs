@@ -124,13 +124,13 @@ impl Feed {
         state.consumed_by_all()
     }
 
-    /// Whether nothing was freed behind the readers, and nothing will be as they are now: there is none, or one
-    /// that does not read once.
+    /// The position from which all is kept, as the readers are now: there is none, or one that does not read
+    /// once. `None` if what they pass is freed.
     #[cfg(feature = "http-body")]
-    pub(crate) fn keeps_all(&self) -> bool {
-        let Ok(state) = self.state.lock() else { return false };
+    pub(crate) fn kept_from(&self) -> Option<u64> {
+        let state = self.state.lock().ok()?;
         let mut readers = state.readers.values();
-        state.gone == 0 && (state.readers.is_empty() || readers.any(|reader| !reader.reads_once))
+        (state.readers.is_empty() || readers.any(|reader| !reader.reads_once)).then_some(state.gone)
     }
 
     /// Tells those that wait that the content has grown. To be called once its length is stored.

@@ -144,16 +144,20 @@ impl PolledWriter {
         without_store(|| content.locked_unless_busy(0, |state| state.pager.stats())).ok()
     }
 
-    /// The most bytes that the content could have if its pool had no other, by the limits and the readers as
-    /// they are now. Any number if what these pass is freed, or while another thread has the content.
+    /// The most bytes that the content could have by the limits and the readers as they are now. Any
+    /// number if what these pass is freed, or if others have most of the room, which may end.
     #[cfg(feature = "http-body")]
     pub(crate) fn room_of_limits(&self) -> u64 {
         let SpoolWriter { shared, feed } = self.writer.get();
-        if !feed.keeps_all() {
-            return u64::MAX;
-        }
-        let room = || shared.content.locked_unless_busy(0, |state| state.pager.room_of_limits());
-        without_store(room).unwrap_or(u64::MAX)
+        let Some(kept_from) = feed.kept_from() else { return u64::MAX };
+        let content = &shared.content;
+        let room = without_store(|| content.locked_unless_busy(0, |state| state.pager.room_of_limits()));
+        // What is busy is taken to have no limits of its own.
+        let of_pool =
+            |_| content.pool.frames.budget().limit().saturating_add(content.pool.disk.quota().limit());
+        let most = room.unwrap_or_else(of_pool);
+        let kept = content.len().saturating_sub(kept_from);
+        if kept < most / 2 { u64::MAX } else { most.saturating_add(kept_from) }
     }
 
     // ---- jobs

@@ -224,7 +224,8 @@ fn refuse(error: clap::Error, command_line: &[OsString]) -> NotRun {
 
 /// Whether a command line that has an `operand` says to append.
 fn appends(command_line: &[OsString], operand: &str) -> bool {
-    let options = command_line.iter().filter(|word| word.as_os_str() != operand);
+    let (name, words) = command_line.split_at(command_line.len().min(1));
+    let options = name.iter().chain(words.iter().filter(|word| word.as_os_str() != operand));
     let parsed = Args::command().ignore_errors(true).try_get_matches_from(options);
     parsed.is_ok_and(|matches| matches!(matches.try_get_one("append"), Ok(Some(true))))
 }

@@ -99,12 +99,12 @@ impl Target {
             Ok(LinkTarget::Path(path)) => path,
             Ok(LinkTarget::OwnDescriptor(number)) => {
                 let standard = Standard::of(number);
-                if standard == Some(Standard::Output) {
+                let at_end = append && metadata.is_file();
+                if standard == Some(Standard::Output) && !at_end {
                     return Target::stdout();
                 }
                 standard.map_or(Ok(()), Standard::check_writable)?;
                 let file = duplicate(number, user_path)?;
-                let at_end = append && metadata.is_file();
                 return Ok(Target::Descriptor { user_path: user_path.into(), file, at_end });
             }
             Ok(LinkTarget::OtherDescriptor) => {
