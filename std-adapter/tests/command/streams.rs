@@ -75,6 +75,7 @@ fn a_descriptor_is_written_to_where_it_stands() {
             "{ echo one | $OVERSPILL -a -o /dev/fd/3; echo two >&3; } 3<>file",
             "old\nold\nold\nold\none\ntwo\n",
         ),
+        ("{ echo one | $OVERSPILL -a -o /dev/stdout; echo two; } 1<>file", "old\nold\nold\nold\none\ntwo\n"),
     ];
     for (script, content) in table {
         fs::write(dir.path().join("file"), "old\nold\nold\nold\n").unwrap();
