@@ -182,7 +182,8 @@ impl PoolBuilder {
     ///
     /// The listener runs inside the call that caused the event, on its thread, with nothing locked. It should
     /// be quick; it may use the pool, but must not wait for it. What it does there may cause events within
-    /// it. A panic in it is reported as usual, and does not reach the caller.
+    /// it: so it should not write to a pool whose store has failed, which would fail again, and so on without
+    /// end. A panic in it is reported as usual, and does not reach the caller.
     ///
     /// ```
     /// use overspill::{Event, SpillPool};
