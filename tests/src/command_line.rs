@@ -48,7 +48,8 @@ fn naive_size(text: &str) -> Option<u64> {
         }
         (0..=power).for_each(|_| factor *= base);
     }
-    if whole.is_empty() || fraction.as_deref() == Some("") || (fraction.is_some() && factor == 1) {
+    let has_digits = !whole.is_empty() || fraction.is_some();
+    if !has_digits || fraction.as_deref() == Some("") || (fraction.is_some() && factor == 1) {
         return None;
     }
     let fraction = fraction.unwrap_or_default();
