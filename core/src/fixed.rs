@@ -59,7 +59,8 @@ impl<S: AsRef<[u8]>> Fixed<S> {
     /// A medium of which the first `len` bytes of `storage` are content, and the rest is free.
     ///
     /// # Errors
-    /// If `storage` is shorter than `len`. It is dropped then: where it must not be lost, compare the two first.
+    /// If `storage` is shorter than `len`. It is dropped then: where it must not be lost, compare the two
+    /// first.
     pub fn with_len(storage: S, len: usize) -> Result<Self, CapacityError> {
         let capacity = storage.as_ref().len();
         if len > capacity {

@@ -83,8 +83,8 @@ fn each_layout_wakes_at_the_threshold_and_only_then() {
     wakes_at_the_threshold(Ring::<8, HighWater<Waking<Padded>>>::new().split());
 }
 
-/// Both ends reported what they had seen at their last look: `Ready(1)` for a ring of four bytes that cached its
-/// indices.
+/// Both ends reported what they had seen at their last look: `Ready(1)` for a ring of four bytes that cached
+/// its indices.
 #[test]
 fn what_is_ready_is_all_that_there_is() {
     let mut ring = Ring::<8, Waking<Padded>>::new();

@@ -74,8 +74,8 @@ fn a_limit_is_never_passed() {
 /// Guards: a recycled frame is handed out once, and stays charged throughout.
 /// Guards: a frame that is recycled while the limit is lowered is freed by one of the two threads.
 ///
-/// It stayed in its list, charged above the limit, if it was recycled between the look at the limit and that at
-/// the lists.
+/// It stayed in its list, charged above the limit, if it was recycled between the look at the limit and that
+/// at the lists.
 #[test]
 fn a_frame_is_freed_if_the_limit_is_lowered_while_it_is_recycled() {
     explore(3, || {

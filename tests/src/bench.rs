@@ -68,9 +68,9 @@ pub fn alternate<const PARTS: usize>(
 /// The order of `count` contenders in a round: over `2 * count` rounds each comes next to each other one as
 /// often, before it and after it, and at each place as often (a Williams design).
 ///
-/// What ran before has a part in the times: whose memory is still in the caches, and what the file system has to
-/// tidy up. While each round began with the next contender, but went on in the same order, a vector always ran
-/// in the memory that the spooled file before it had left warm, and seemed half as fast again.
+/// What ran before has a part in the times: whose memory is still in the caches, and what the file system has
+/// to tidy up. While each round began with the next contender, but went on in the same order, a vector always
+/// ran in the memory that the spooled file before it had left warm, and seemed half as fast again.
 fn order(round: usize, count: usize) -> impl Iterator<Item = usize> {
     let is_reversed = !count.is_multiple_of(2) && !(round / count).is_multiple_of(2);
     (0..count).map(move |turn| {

@@ -183,8 +183,8 @@ fn clones_become_files_whole() {
     }
 }
 
-/// Each piece was sought in all that lies below, to its end, before the buffer looked at its own pages: a clone
-/// that had been rewritten took minutes to become a file.
+/// Each piece was sought in all that lies below, to its end, before the buffer looked at its own pages: a
+/// clone that had been rewritten took minutes to become a file.
 #[test]
 fn a_clone_that_was_rewritten_becomes_a_file_in_time_for_each_page_once() {
     const SMALL: usize = 16;

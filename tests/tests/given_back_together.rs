@@ -136,8 +136,8 @@ fn a_write_that_finds_no_room_waits_for_those_that_had_begun_and_no_others() {
     });
 }
 
-/// It waited for as many steps to end as it had found, whichever they were: one that had begun later ended, and the
-/// write failed though a gigabyte was on its way.
+/// It waited for as many steps to end as it had found, whichever they were: one that had begun later ended,
+/// and the write failed though a gigabyte was on its way.
 #[test]
 fn a_write_that_finds_no_room_waits_for_those_that_had_begun() {
     let store = Arc::new(Gate::default());

@@ -197,8 +197,8 @@ fn chunks_are_the_content_whatever_the_memory() {
     }
 }
 
-/// A search looked at a few of the pages that were lent, and found none: the limit was passed by all those whose
-/// loans had ended.
+/// A search looked at a few of the pages that were lent, and found none: the limit was passed by all those
+/// whose loans had ended.
 #[test]
 fn a_lowered_limit_is_kept_however_many_pages_were_lent() {
     const PAGES: usize = 1000;

@@ -105,8 +105,8 @@ fn hidden_lines(page: &str) -> Vec<&str> {
     of_rust.filter(|line| *line == "#" || line.starts_with("# ")).collect()
 }
 
-/// Examples had hidden lines, which stood in the way on the pages of the project and of the crate; and what was
-/// copied from there did not compile.
+/// Examples had hidden lines, which stood in the way on the pages of the project and of the crate; and what
+/// was copied from there did not compile.
 #[test]
 fn examples_hide_nothing() {
     let mut found = Vec::new();

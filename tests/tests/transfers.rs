@@ -157,7 +157,8 @@ fn a_default_pool_is_what_the_builder_describes() {
     assert_eq!(default.stats().memory_limit, 64 << 20);
 }
 
-/// Text, and bytes of a length that is known when they are compiled, had to be made a slice or a vector first.
+/// Text, and bytes of a length that is known when they are compiled, had to be made a slice or a vector
+/// first.
 #[test]
 fn a_buffer_is_made_of_whatever_a_vector_is_made_of() {
     for buffer in [b"abc".into(), "abc".into(), String::from("abc").into(), SpillBuffer::from(&b"abc"[..])] {

@@ -101,8 +101,8 @@ impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
     /// The granted bytes, with old content. Their address stays the same as long as the grant lives, even if
     /// it is moved.
     ///
-    /// If it is leaked, they stay only where the ring is borrowed for ever (`'a` is `'static`). Any other ring
-    /// can be used, moved and dropped after that: stop the transfer first.
+    /// If it is leaked, they stay only where the ring is borrowed for ever (`'a` is `'static`). Any other
+    /// ring can be used, moved and dropped after that: stop the transfer first.
     #[must_use]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         self.producer.end.free_slices(self.len).0

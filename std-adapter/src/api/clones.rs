@@ -60,9 +60,9 @@ impl SpillBuffer {
     /// has no more than 64 runs, when it is cut next.
     /// [`spill`](SpillBuffer::spill) moves the pages that a buffer has for itself, not those it shares.
     ///
-    /// With [`Checksums`](crate::Checksums), bytes of a shared page that were changed in the store are an error
-    /// for the reads of those bytes alone, and for each write to that page which does not cover all of it: what
-    /// it does not cover is copied before.
+    /// With [`Checksums`](crate::Checksums), bytes of a shared page that were changed in the store are an
+    /// error for the reads of those bytes alone, and for each write to that page which does not cover all of
+    /// it: what it does not cover is copied before.
     ///
     /// # Errors
     /// [`SpillError::OutOfMemory`] if there is no memory for the second buffer, or for the list of what it

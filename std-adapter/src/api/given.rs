@@ -118,9 +118,9 @@ impl SpillBuffer {
 }
 
 /// Makes a buffer of the vector's memory, at position 0. Whole pages of 64 KiB are kept where they are, and
-/// the rest is copied, as by `push` of the feature `bytes`; all of it is copied if the vector has twice as much
-/// capacity as it has whole pages. Its memory limit is 8 MiB, or the capacity of the vector in whole pages, a
-/// seventh and two pages more if that is more: so nothing is spilled.
+/// the rest is copied, as by `push` of the feature `bytes`; all of it is copied if the vector has twice as
+/// much capacity as it has whole pages. Its memory limit is 8 MiB, or the capacity of the vector in whole
+/// pages, a seventh and two pages more if that is more: so nothing is spilled.
 ///
 /// # Panics
 /// If the system has neither memory nor room in its temp directory for a copy.

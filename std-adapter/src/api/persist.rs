@@ -46,8 +46,8 @@ impl SpillBuffer {
         copied.map_err(|error| PersistError::new(error, self))
     }
 
-    /// Saves the content as the file `path`, whole or not at all. In a function that returns an [`io::Error`],
-    /// it is used as `persist(path).map_err(PersistError::into_error)?`: see
+    /// Saves the content as the file `path`, whole or not at all. In a function that returns an
+    /// [`io::Error`], it is used as `persist(path).map_err(PersistError::into_error)?`: see
     /// [`PersistError`](PersistError#the-question-mark).
     ///
     /// The content is written to a file without that name, synced, and then given the name; an existing file

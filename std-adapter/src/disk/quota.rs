@@ -7,16 +7,16 @@
 //!   While one waits, a request that came later gets no room that the one might get, so small requests do
 //!   not starve a large one. Only a ticket that requests more than the whole limit is passed over, until
 //!   the limit is raised.
-//! - A ticket past its deadline stands in nobody's way: from the next request that is refused or waits, or the
-//!   next release while one waits, nothing is set aside for it, though nothing polls it any more.
+//! - A ticket past its deadline stands in nobody's way: from the next request that is refused or waits, or
+//!   the next release while one waits, nothing is set aside for it, though nothing polls it any more.
 //! - No wake-up is lost. A ticket that leaves the queue passes its turn, and the bytes set aside for it, to
 //!   the rest.
 //! - Wakers run, and are dropped, with nothing locked, and the panic of one reaches no other thread's call.
 //! - Only [`Quota::enter`] needs memory, and may be refused. What frees bytes needs none.
 //! - Without waiters, a reservation or a release reads one counter and takes no lock.
 //!
-//! Held by: `std-adapter/src/disk/quota/tests.rs`, `std-adapter/src/models.rs` (loom), `tests/tests/when_full.rs`,
-//! `tests/tests/pool_stress.rs`.
+//! Held by: `std-adapter/src/disk/quota/tests.rs`, `std-adapter/src/models.rs` (loom),
+//! `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`.
 //!
 //! # A ticket in the queue
 //!
@@ -128,8 +128,8 @@ impl Quota {
         Ok(bytes.min(set_aside))
     }
 
-    /// Whether `bytes` could be [reserved](Quota::reserve) now. Takes none, so no other request is refused for
-    /// it; another may take them meanwhile.
+    /// Whether `bytes` could be [reserved](Quota::reserve) now. Takes none, so no other request is refused
+    /// for it; another may take them meanwhile.
     #[cfg(feature = "tokio")]
     fn check(&self, bytes: u64, ticket: Option<&Ticket>) -> Result<(), Refused> {
         let has_queue = ticket.is_some() || self.waiting() > 0;
@@ -262,8 +262,8 @@ impl Quota {
         wakers
     }
 
-    /// Passes over the tickets that are out of time. Returns whether there may have been one: what was refused
-    /// is worth trying again then.
+    /// Passes over the tickets that are out of time. Returns whether there may have been one: what was
+    /// refused is worth trying again then.
     pub(crate) fn expire(&self) -> bool {
         let may_expire = self.queue().is_ok_and(|queue| queue.may_expire());
         if may_expire {
@@ -296,8 +296,8 @@ impl Quota {
         self.queue().map_or(0, |queue| queue.served.iter().map(|served| served.left).sum())
     }
 
-    /// A ticket at the end of the queue, which requests `bytes` until the `deadline`, if it has one. `None` if
-    /// there is no memory for it.
+    /// A ticket at the end of the queue, which requests `bytes` until the `deadline`, if it has one. `None`
+    /// if there is no memory for it.
     pub(crate) fn enter(self: &Arc<Self>, bytes: u64, deadline: Option<Instant>) -> Option<Ticket> {
         let number = self.queue().ok()?.add_ticket()?;
         let ticket = Ticket { quota: Arc::clone(self), number };

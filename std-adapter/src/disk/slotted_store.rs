@@ -355,8 +355,8 @@ impl SlottedStore {
     }
 
     /// For a write that the store has no room for: gives the blocks of all free slots back, and waits for the
-    /// steps that other threads have begun. Returns whether a step has ended since there were `ended` of them,
-    /// which is before the write: then it is worth another attempt.
+    /// steps that other threads have begun. Returns whether a step has ended since there were `ended` of
+    /// them, which is before the write: then it is worth another attempt.
     pub(crate) fn make_room(&self, ended: u64) -> bool {
         let step = {
             let Ok(mut state) = self.lock_uncut() else { return false };

@@ -1,5 +1,5 @@
-//! Blocks of free slots on their way back to the file system, a step at a time: when a step is due, and what is
-//! under way. Bookkeeping only: the calls of the store are [`SlottedStore`]'s, with nothing locked.
+//! Blocks of free slots on their way back to the file system, a step at a time: when a step is due, and what
+//! is under way. Bookkeeping only: the calls of the store are [`SlottedStore`]'s, with nothing locked.
 //!
 //! # A step
 //!
@@ -33,8 +33,8 @@ pub(crate) const STEP: u64 = 2 << 20;
 /// The steps of one store.
 #[derive(Debug)]
 pub(crate) struct Steps {
-    /// The furthest end of the slots since none was in use; of those before as well, while their blocks are to
-    /// go back.
+    /// The furthest end of the slots since none was in use; of those before as well, while their blocks are
+    /// to go back.
     end_max: u64,
     /// The file is being cut.
     is_cutting: bool,
@@ -80,8 +80,9 @@ impl Steps {
         self.is_cutting
     }
 
-    /// Begins another phase, and returns the one before: what waits for the steps under way waits for those of
-    /// that, and not for steps that begin meanwhile. `None` while some are under way of the phase before that.
+    /// Begins another phase, and returns the one before: what waits for the steps under way waits for those
+    /// of that, and not for steps that begin meanwhile. `None` while some are under way of the phase before
+    /// that.
     pub(crate) fn begin_phase(&mut self) -> Option<usize> {
         let (before, next) = (self.phase, 1 - self.phase);
         if self.is_under_way(next) {
@@ -151,8 +152,8 @@ impl Steps {
         self.is_cutting = false;
     }
 
-    /// Ends a step, of which what was to be discarded had `result`. As many steps pass after an attempt to discard that has failed as it had pages of `page`
-    /// bytes, so that attempts are rare while each fails.
+    /// Ends a step, of which what was to be discarded had `result`. As many steps pass after an attempt to
+    /// discard that has failed as it had pages of `page` bytes, so that attempts are rare while each fails.
     pub(crate) fn end(
         &mut self,
         slots: &mut Slots,

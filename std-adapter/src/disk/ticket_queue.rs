@@ -23,8 +23,8 @@ pub(crate) struct Queue {
     pub(crate) waiting: VecDeque<Waiting>,
     /// Served tickets, by their numbers.
     pub(crate) served: VecDeque<Served>,
-    /// No ticket that waits, or for which bytes are set aside, is out of time before this. `None` if none ever
-    /// will be.
+    /// No ticket that waits, or for which bytes are set aside, is out of time before this. `None` if none
+    /// ever will be.
     first_deadline: Option<Instant>,
 }
 

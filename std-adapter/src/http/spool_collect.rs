@@ -40,9 +40,10 @@ impl SpillPool {
     ///
     /// With readers that all [read once](AsyncSpoolReader::once), what they have passed is freed meanwhile: a
     /// body of any length then needs no more room than the slowest of them lags behind, and of the
-    /// [`Collected`] body that part is gone. While one reads otherwise, or there is none, a body that is longer
-    /// than the memory limit and the disk limit together is too long, with status 413. It is refused when the
-    /// pool has no room for more of it, and not before; and with 503 if others have most of that room then.
+    /// [`Collected`] body that part is gone. While one reads otherwise, or there is none, a body that is
+    /// longer than the memory limit and the disk limit together is too long, with status 413. It is refused
+    /// when the pool has no room for more of it, and not before; and with 503 if others have most of that
+    /// room then.
     ///
     /// It must be polled in a tokio runtime, as [`collect`](SpillPool::collect).
     ///
@@ -78,8 +79,8 @@ impl SpillPool {
 }
 
 impl BufferBuilder<'_> {
-    /// Takes a body into a spool, as [`SpillPool::spool_body`] does, within the limits of this builder and with
-    /// the file that it names: see [`spool`](BufferBuilder::spool).
+    /// Takes a body into a spool, as [`SpillPool::spool_body`] does, within the limits of this builder and
+    /// with the file that it names: see [`spool`](BufferBuilder::spool).
     ///
     /// ```
     /// use http_body_util::Full;

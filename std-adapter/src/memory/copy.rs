@@ -1,9 +1,9 @@
 //! Copies between a caller's bytes and a frame.
 //!
 //! On AMD processors since Zen 3, C libraries copy more than 2 KiB with the instruction `rep movsb`. Large
-//! vectors lie to frames as `core/src/copy.rs` describes it, so reading took up to twenty times as long; and at
-//! most other distances it takes up to a tenth longer than a loop of vectors, which is slow at none. For 64 KiB
-//! on a Zen 4, in µs:
+//! vectors lie to frames as `core/src/copy.rs` describes it, so reading took up to twenty times as long; and
+//! at most other distances it takes up to a tenth longer than a loop of vectors, which is slow at none. For
+//! 64 KiB on a Zen 4, in µs:
 //!
 //! | to | in use | `rep movsb` | by 2 KiB | loop |
 //! |---|---|---|---|---|
@@ -75,9 +75,9 @@ mod vectors {
 
     /// Whether this processor copies more than 2 KiB faster by vectors.
     ///
-    /// The processors with the slow case are AMD's, and only they have `SSE4a`. Of those, only the ones from Zen
-    /// 5 on have `AVX512_VP2INTERSECT`. The loop was measured on a Zen 4; C libraries have one much like it for
-    /// those before Zen 3.
+    /// The processors with the slow case are AMD's, and only they have `SSE4a`. Of those, only the ones from
+    /// Zen 5 on have `AVX512_VP2INTERSECT`. The loop was measured on a Zen 4; C libraries have one much like
+    /// it for those before Zen 3.
     pub(super) fn are_faster(to: *const u8, from: &[u8]) -> bool {
         is_x86_feature_detected!("sse4a")
             && is_x86_feature_detected!("avx")
@@ -109,7 +109,8 @@ mod vectors {
     /// Copies a cache line.
     ///
     /// # Safety
-    /// The processor has AVX. 64 bytes at `from` can be read, as many at `to` written, and they do not overlap.
+    /// The processor has AVX. 64 bytes at `from` can be read, as many at `to` written, and they do not
+    /// overlap.
     #[inline]
     #[target_feature(enable = "avx")]
     unsafe fn copy_line(to: *mut u8, from: *const u8) {

@@ -229,8 +229,8 @@ fn a_waiter_that_finds_nothing_waits_again() {
     });
 }
 
-/// Guards: memory that comes free while a waiter is served, and after it has looked there for the last time. It
-/// then went back to waiting, for more disk than it had been served, and slept beside the memory.
+/// Guards: memory that comes free while a waiter is served, and after it has looked there for the last time.
+/// It then went back to waiting, for more disk than it had been served, and slept beside the memory.
 #[test]
 fn memory_that_comes_free_beside_a_served_waiter_is_found() {
     explore(3, || {

@@ -191,9 +191,9 @@ pub struct PoolStats {
     /// Frames that the pool took from a donor, for another buffer or for a lowered limit.
     pub reclaims: u64,
     /// Bytes that callers have read and written, in memory too, of those buffers that have used the store.
-    /// `io` divided by this says how many bytes are moved for each that was requested, if no content is frozen,
-    /// cloned or in a spool: `io` has the transfers for its readers, and this not what they read. Of a buffer
-    /// that is alive, what was requested since its last transfer is not in it yet.
+    /// `io` divided by this says how many bytes are moved for each that was requested, if no content is
+    /// frozen, cloned or in a spool: `io` has the transfers for its readers, and this not what they read. Of
+    /// a buffer that is alive, what was requested since its last transfer is not in it yet.
     pub requested: ByteCounts,
     /// All transfers to and from the store, those of reclaimed pages included.
     pub io: IoCounts,

@@ -178,8 +178,8 @@ impl Pager {
         Ok(done)
     }
 
-    /// As [`access`](Pager::access), for a call that has counted it before it needed a job. A sequential pass gets
-    /// a page as one of small pieces does.
+    /// As [`access`](Pager::access), for a call that has counted it before it needed a job. A sequential pass
+    /// gets a page as one of small pieces does.
     fn access_ahead(
         &mut self,
         offset: u64,
@@ -423,8 +423,8 @@ mod tests {
         assert_eq!(buffer.pager.last_end, end as u64);
     }
 
-    /// The attempt on the loop counted an access, and then its job did: a page that was seen once was loaded as
-    /// one that is used again.
+    /// The attempt on the loop counted an access, and then its job did: a page that was seen once was loaded
+    /// as one that is used again.
     #[test]
     fn an_access_that_needs_a_job_is_counted_once() {
         let mut buffer = buffer();

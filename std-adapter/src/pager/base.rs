@@ -84,7 +84,8 @@ pub(crate) struct Base {
     layers: Arc<Layers>,
     /// Bytes of the layers that the buffer sees. A buffer that is cut sees less, whatever it grows to later.
     len: u64,
-    /// Up to here its sources may have what the buffer does not see any more: others saw it when it was cut off.
+    /// Up to here its sources may have what the buffer does not see any more: others saw it when it was cut
+    /// off.
     held_to: u64,
 }
 
@@ -368,8 +369,8 @@ mod tests {
         LayersBuilder::new(below, ranges.len()).unwrap().build(below, source, &ranges, PAGES * PAGE)
     }
 
-    /// Each cut went over all runs, and asked their sources to free what lies between: to cut off 20,000 pages
-    /// one by one took 39 s, and 3 ms without clones.
+    /// Each cut went over all runs, and asked their sources to free what lies between: to cut off 20,000
+    /// pages one by one took 39 s, and 3 ms without clones.
     #[test]
     fn a_cut_goes_over_what_it_cuts_off() {
         let sources: [Arc<Noting>; 2] = Default::default();
@@ -400,7 +401,8 @@ mod tests {
         assert!(calls < 5 * PAGES, "{calls} calls for {PAGES} pages");
     }
 
-    /// What others saw when it was cut off was never freed, once they had gone: later cuts did not come to it.
+    /// What others saw when it was cut off was never freed, once they had gone: later cuts did not come to
+    /// it.
     #[test]
     fn a_cut_frees_what_earlier_ones_could_not() {
         let sources: [Arc<Noting>; 2] = Default::default();

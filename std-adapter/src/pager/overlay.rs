@@ -125,8 +125,9 @@ impl Pager {
     }
 
     /// Reads page `index` from the base to the frame of `page`, and makes that the window: a copy, or a fresh
-    /// one that is to be written to. Returns false if it is too short, if there is no memory to note it, or if
-    /// it would be a copy and has a bad block: the read, which may not need that, is to go past the frames.
+    /// one that is to be written to. Returns false if it is too short, if there is no memory to note it, or
+    /// if it would be a copy and has a bad block: the read, which may not need that, is to go past the
+    /// frames.
     pub(crate) fn fill_from_base(
         &mut self,
         mut page: Resident,
@@ -351,8 +352,8 @@ mod tests {
         read
     }
 
-    /// A page made way for the copy that small reads need, and the next for a reader's window: to read what was
-    /// all in memory wrote it to the disk.
+    /// A page made way for the copy that small reads need, and the next for a reader's window: to read what
+    /// was all in memory wrote it to the disk.
     #[test]
     fn what_fills_the_memory_of_a_buffer_is_read_where_it_is() {
         const LEN: usize = 1 << 20;

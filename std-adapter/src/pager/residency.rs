@@ -347,8 +347,8 @@ impl Pager {
     /// freed, becomes a hole.
     ///
     /// A slot that is allocated is as long as `len` says. The page is out of the table, so foreign code must
-    /// not run: the caller holds it back. After an error it puts the page back, and then serves those that wait
-    /// for room.
+    /// not run: the caller holds it back. After an error it puts the page back, and then serves those that
+    /// wait for room.
     pub(crate) fn write_out(
         &mut self,
         index: u64,

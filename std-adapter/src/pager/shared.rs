@@ -114,8 +114,8 @@ mod tests {
     use super::*;
     use crate::api::buffer::SpillBuffer;
 
-    /// The first read of each source made readers of its own, of 3 KiB that no limit counts, and the source then
-    /// took itself for one that several read.
+    /// The first read of each source made readers of its own, of 3 KiB that no limit counts, and the source
+    /// then took itself for one that several read.
     #[test]
     fn what_lies_below_clones_is_read_without_further_readers() {
         let shared = Shared::new(Content::new(SpillBuffer::from(&b"below"[..]).pager, false));

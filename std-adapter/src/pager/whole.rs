@@ -91,8 +91,8 @@ impl Pager {
         freed
     }
 
-    /// Makes `pages` holes, and frees what they held. The length stays. Returns the first page that is left: one
-    /// on its way to a file of the buffer's own, if this thread must not wait for the store.
+    /// Makes `pages` holes, and frees what they held. The length stays. Returns the first page that is left:
+    /// one on its way to a file of the buffer's own, if this thread must not wait for the store.
     pub(crate) fn discard_pages(&mut self, pages: Range<u64>) -> Option<u64> {
         if self.own_table.is_none() || self.check().is_err() {
             return None;

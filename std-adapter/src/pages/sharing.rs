@@ -135,8 +135,8 @@ mod tests {
     use super::*;
     use crate::memory::frame_pool::FramePool;
 
-    /// A search that found no page looked at all that are shared, with the content locked: with 16,000 loans, of
-    /// which none had ended, it took 700 µs.
+    /// A search that found no page looked at all that are shared, with the content locked: with 16,000 loans,
+    /// of which none had ended, it took 700 µs.
     #[test]
     fn a_search_looks_at_a_bounded_number_of_shared_pages_and_the_next_goes_on_there() {
         const PAGES: u64 = 10_000;

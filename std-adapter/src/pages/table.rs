@@ -124,8 +124,8 @@ impl Table {
         std::mem::take(&mut self.sought)
     }
 
-    /// For a reclaiming thread that found no other page: whether there is one in memory that is pinned for the
-    /// moment, and may leave then.
+    /// For a reclaiming thread that found no other page: whether there is one in memory that is pinned for
+    /// the moment, and may leave then.
     pub(crate) fn seek_pinned(&mut self) -> bool {
         let is_there = self.pinned.is_some_and(|index| self.locate(index) == Location::Memory);
         self.sought |= is_there;
@@ -206,8 +206,8 @@ impl Table {
         }
     }
 
-    /// Makes page `index` the window if it is in memory, and returns its bytes. `None`, and nothing has changed,
-    /// if it is not, or if the former window has no entry in the map.
+    /// Makes page `index` the window if it is in memory, and returns its bytes. `None`, and nothing has
+    /// changed, if it is not, or if the former window has no entry in the map.
     pub(crate) fn focus(&mut self, index: u64) -> Option<&mut Resident> {
         if self.window_index() != Some(index) {
             match &mut self.window {

@@ -94,8 +94,8 @@ impl Polled {
         self.home.as_ref().map(SpillBuffer::stats)
     }
 
-    /// See [`Pager::room_of_limits`](crate::pager::state::Pager::room_of_limits); any number while a job has the
-    /// buffer.
+    /// See [`Pager::room_of_limits`](crate::pager::state::Pager::room_of_limits); any number while a job has
+    /// the buffer.
     #[cfg(feature = "http-body")]
     pub(crate) fn room_of_limits(&self) -> u64 {
         self.home.as_ref().map_or(u64::MAX, |buffer| buffer.pager.room_of_limits())

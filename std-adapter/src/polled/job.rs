@@ -3,7 +3,8 @@
 //! Promises:
 //!
 //! - A job never has a caller's bytes, but those that an earlier call has accepted.
-//! - It does not wait for room on the disk: the handle waits, and not a thread. Nor does a call of the user's.
+//! - It does not wait for room on the disk: the handle waits, and not a thread. Nor does a call of the
+//!   user's.
 //! - An error has changed nothing of what was accepted.
 //!
 //! Held by: `tests/tests/async_buffer/`.

@@ -51,8 +51,8 @@ impl Alarm {
     }
 }
 
-/// Whether the time of `timer` has come; also if there is no timer, or its runtime was shut down, which it says
-/// by a panic. Otherwise the waker of `context` is called then.
+/// Whether the time of `timer` has come; also if there is no timer, or its runtime was shut down, which it
+/// says by a panic. Otherwise the waker of `context` is called then.
 fn is_over(timer: Option<&mut Timer>, context: &mut Context<'_>) -> bool {
     timer.is_none_or(|timer| contained(|| timer.as_mut().poll(context).is_ready()).unwrap_or(true))
 }

@@ -136,9 +136,9 @@ impl AsyncSpillBuffer {
         self.polled.position()
     }
 
-    /// Where the bytes are, and how much was spilled and transferred so far. `None` while a job has the buffer,
-    /// for which this does not wait: the next call tells. Bytes in the [staging buffer](AsyncSpillBuffer#memory)
-    /// are in no figure yet.
+    /// Where the bytes are, and how much was spilled and transferred so far. `None` while a job has the
+    /// buffer, for which this does not wait: the next call tells. Bytes in the [staging
+    /// buffer](AsyncSpillBuffer#memory) are in no figure yet.
     #[must_use]
     pub fn stats(&self) -> Option<BufferStats> {
         self.polled.stats()
@@ -177,8 +177,8 @@ impl AsyncSpillBuffer {
     /// [`into_inner`](AsyncSpillBuffer::into_inner), and [`persist`](AsyncSpillBuffer::persist).
     ///
     /// `f` sees all that was accepted, and the position, which it may move. It takes one of the pool's four
-    /// tasks for as long as it runs. So in `f` nothing waits for room on the disk: at the limit of a pool that
-    /// [waits](crate::WhenFull::Wait), a call fails as with [`WhenFull::Fail`](crate::WhenFull::Fail).
+    /// tasks for as long as it runs. So in `f` nothing waits for room on the disk: at the limit of a pool
+    /// that [waits](crate::WhenFull::Wait), a call fails as with [`WhenFull::Fail`](crate::WhenFull::Fail).
     ///
     /// # Errors
     /// If no runtime can run it, if what is in the [staging buffer](AsyncSpillBuffer#memory) finds no room,

@@ -94,8 +94,8 @@ fn a_socket_is_refused_before_any_input() {
 /// With few descriptors left, input was read before one was missing; and a directory was blamed, which was
 /// told to be made writable.
 ///
-/// A descriptor that the test had inherited, as below `flock` or make, left the loader none for its libraries:
-/// the command ended with 127 and not by itself.
+/// A descriptor that the test had inherited, as below `flock` or make, left the loader none for its
+/// libraries: the command ended with 127 and not by itself.
 #[test]
 #[cfg(unix)]
 fn too_few_descriptors_are_noticed_before_any_input() {

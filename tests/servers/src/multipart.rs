@@ -132,7 +132,8 @@ fn check_new(name: &str, received: &[(String, Stored)]) -> Result<(), Refusal> {
 /// chosen is passed over.
 ///
 /// # Errors
-/// 400 for a form that cannot be read, a bad name or a broken body; 415 for what is no form; 408, 413, 503, 507.
+/// 400 for a form that cannot be read, a bad name or a broken body; 415 for what is no form; 408, 413, 503,
+/// 507.
 pub async fn post(
     State(files): State<Arc<Files>>,
     request: Request,
