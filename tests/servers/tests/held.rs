@@ -6,10 +6,9 @@ use overspill::{MemoryStore, SpillPool, Store};
 use overspill_servers::files::{Config, Files};
 use overspill_servers::precondition::Precondition;
 use overspill_servers::running::{Running, config, until};
+use overspill_servers::scripted::Watched;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Builder;
@@ -88,48 +87,11 @@ impl Store for Gated {
     }
 }
 
-/// A store that counts the calls of one thread.
-#[derive(Debug)]
-struct Watched {
-    inner: MemoryStore,
-    thread: ThreadId,
-    calls: AtomicU64,
-}
-
-impl Watched {
-    fn count(&self) {
-        self.calls.fetch_add(u64::from(thread::current().id() == self.thread), Ordering::Relaxed);
-    }
-}
-
-impl Store for Watched {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.count();
-        self.inner.read_at(offset, buf)
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        self.count();
-        self.inner.write_at(offset, data)
-    }
-
-    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.count();
-        self.inner.discard(offset, len)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.count();
-        self.inner.set_len(len)
-    }
-}
-
 /// A file that was deleted, or replaced, gave its room back to the file system on the event loop.
 #[tokio::test]
 async fn a_file_that_goes_calls_no_store_on_the_loop() {
-    let thread = thread::current().id();
-    let store = Arc::new(Watched { inner: MemoryStore::new(), thread, calls: AtomicU64::new(0) });
-    let pool = SpillPool::builder().memory(0).disk(1 << 30).store(Arc::clone(&store)).build().unwrap();
+    let store = Watched::new();
+    let pool = SpillPool::builder().memory(0).disk(1 << 30).store(store.clone()).build().unwrap();
     let server = Running::in_pool(pool, config()).await;
     let first = vec![7; 1_900_000];
     for (method, headers, status) in [
@@ -144,7 +106,7 @@ async fn a_file_that_goes_calls_no_store_on_the_loop() {
     assert!(server.request("GET", "/files/a", &[], b"").await.body == first);
     assert_eq!(server.request("DELETE", "/files/a", &[], b"").await.status, 204);
     until("it is gone", || server.files.pool.stats().disk_used == 0).await;
-    assert_eq!(store.calls.load(Ordering::Relaxed), 0);
+    assert_eq!(store.calls(), 0);
 }
 
 /// Opens it where it goes, so that a test that fails ends.
