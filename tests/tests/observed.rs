@@ -5,6 +5,7 @@ use overspill::{Checksums, Event, MemoryStore, PoolBuilder, SpillPool, Store};
 use overspill_tests::support::content_of;
 use std::fmt::Debug;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
 const PAGE: usize = 4096;
@@ -114,6 +115,62 @@ fn a_page_that_cannot_be_reclaimed_is_told_though_no_call_fails() {
     faults.lift();
     assert!(content_of(&mut idle) == [3; 4 * PAGE]);
     pool.check_invariants();
+}
+
+/// A listener was called in the middle of what had failed: with the page out of its table, its frame nowhere, or
+/// a slot that was allocated for it.
+#[test]
+fn a_listener_finds_each_page_where_it_belongs() {
+    static POOL: Mutex<Option<SpillPool>> = Mutex::new(None);
+    let audited = Arc::new(Mutex::new(Vec::new()));
+    for failing in 0..60 {
+        let (store, _faults) = FaultStore::new(MemoryStore::new(), Fault::once(failing, Failure::io()));
+        let sink = Arc::clone(&audited);
+        let listener = move |event: &Event| {
+            if let Event::StoreFailed { .. } = event {
+                let pool = POOL.lock().unwrap().clone().unwrap();
+                let is_sound = std::panic::catch_unwind(AssertUnwindSafe(|| pool.check_invariants())).is_ok();
+                sink.lock().unwrap().push((failing, is_sound));
+            }
+        };
+        let builder = SpillPool::builder().memory(64 * PAGE).page_size(4 * PAGE).on_event(listener);
+        let pool = builder.store(store).build().unwrap();
+        *POOL.lock().unwrap() = Some(pool.clone());
+        let _ = moved_about(&pool);
+        drop(POOL.lock().unwrap().take());
+        drop(pool);
+    }
+    let audited = audited.lock().unwrap();
+    let unsound: Vec<_> = audited.iter().filter(|(_, is_sound)| !is_sound).collect();
+    assert!(audited.len() > 20 && unsound.is_empty(), "{unsound:?} of {}", audited.len());
+}
+
+/// Pages leave memory for a limit of the buffer's own, grow in their slots, are read and written past memory, and
+/// are shared.
+fn moved_about(pool: &SpillPool) -> io::Result<()> {
+    let mut short = pool.buffer();
+    short.write_all(&[5; 100])?;
+    let _ = short.spill();
+    short.seek(SeekFrom::Start(50))?;
+    let _ = short.write(&[6; 3 * PAGE]); // to a longer slot
+    let mut buffer = pool.buffer_builder().memory(12 * PAGE).build();
+    for piece in 0..40 {
+        let _ = buffer.write(&[piece; 2800]);
+    }
+    let _ = buffer.spill();
+    for place in [0, 4 * PAGE_BYTES + 9, 12 * PAGE_BYTES, 28 * PAGE_BYTES] {
+        buffer.seek(SeekFrom::Start(place))?;
+        let _ = buffer.read(&mut [0; 50]);
+        let _ = buffer.write(&[2; 20_000]);
+    }
+    let mut clone = buffer.try_clone()?;
+    clone.seek(SeekFrom::Start(5))?;
+    let _ = clone.write(&[3; 10]);
+    buffer.rewind()?;
+    let _ = buffer.read(&mut [0; 20 * PAGE]);
+    let _ = clone.write(&[4; 8 * PAGE]);
+    let _ = clone.spill();
+    Ok(())
 }
 
 #[test]

@@ -115,16 +115,18 @@ impl Listeners {
         self.receivers.as_ref().map_or("", |receivers| &receivers.name)
     }
 
-    /// Notifies of `error` if it is among the errors that `counts` has, and not only a refusal.
+    /// The event of `error` if it is among the errors that `counts` has, and not only a refusal. `None` also if
+    /// nobody is to be told.
     #[inline]
+    pub(crate) fn event_of_errors(&self, counts: &IoCounts, error: Option<&SpillError>) -> Option<Event> {
+        let error = error.filter(|_| counts.errors > 0)?;
+        let has_receiver = cfg!(feature = "tracing") || self.receivers.as_ref()?.listener.is_some();
+        has_receiver.then(|| Event::of_failure(error))
+    }
+
+    /// Notifies of `error`, as [`event_of_errors`](Listeners::event_of_errors) says.
     pub(crate) fn notify_errors(&self, counts: &IoCounts, error: Option<&SpillError>) {
-        if counts.errors > 0
-            && let Some(error) = error
-            && let Some(receivers) = &self.receivers
-            && (cfg!(feature = "tracing") || receivers.listener.is_some())
-        {
-            self.notify(Event::of_failure(error));
-        }
+        self.event_of_errors(counts, error).into_iter().for_each(|event| self.notify(event));
     }
 
     /// Passes `event` to `tracing` and to the listener, once this thread [holds nothing

@@ -16,7 +16,6 @@
 
 use crate::disk::slots::{Fit, Slot};
 use crate::error::SpillError;
-use crate::foreign::hold_back;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
@@ -304,7 +303,6 @@ impl Pager {
     /// A page is out of the table before it gets a slot, and its slot is free before it returns there: in a
     /// file of the buffer's own it has one place only, which a reclaiming thread would use too.
     fn move_run_out(&mut self, pages: Range<u64>) {
-        let _held_back = hold_back(); // the pages are out of the table meanwhile
         let mut leaving = Leaving::new();
         if leaving.try_reserve_exact(PAGES_MAX).is_err() {
             return;

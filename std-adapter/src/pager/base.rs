@@ -433,8 +433,8 @@ mod tests {
         }
         let make_room = || base.make_room(1, Leaving::Any, &pool);
         let asked = || poor.asked.load(Ordering::Relaxed) + rich.asked.load(Ordering::Relaxed);
-        let in_vain = (0..SOURCES).take_while(|_| !make_room()).count();
-        assert!(in_vain > 2 && asked() <= 100, "{in_vain} times, {} asked", asked());
+        let failed = (0..SOURCES).take_while(|_| !make_room()).count();
+        assert!(failed > 2 && asked() <= 100, "{failed} times, {} asked", asked());
         let before = asked();
         assert!(make_room() && asked() == before + 1, "the one that had room is asked first");
     }

@@ -177,7 +177,7 @@ impl Pager {
         done
     }
 
-    /// Ends an operation: unpins its page, and wakes those that wait for what came free, or for the page, if a
+    /// Ends an operation: unpins its page, tells of failures of the store, and wakes those that wait for what came free, or for the page, if a
     /// reclaiming thread met it meanwhile. Closes the window while room is awaited, so that the next write goes
     /// through [`retry_after_waits`](Pager::retry_after_waits).
     pub(crate) fn end_operation(&mut self) {
@@ -190,6 +190,7 @@ impl Pager {
             self.pool.disk.quota().wake_waiters_but(self.ticket());
         }
         self.pool.tell_waiters();
+        self.tell_failures();
     }
 }
 

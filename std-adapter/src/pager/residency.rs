@@ -29,7 +29,6 @@
 use crate::disk::slots::{Fit, Slot, SlotLen};
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
-use crate::foreign::hold_back;
 use crate::memory::frame::Frame;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::events::Event;
@@ -299,7 +298,6 @@ impl Pager {
     /// this order: choose a slot, copy out, only then let go. On an error the page is still resident, and
     /// nothing else has changed.
     pub(crate) fn evict(&mut self, index: u64, reason: SpillReason) -> Result<Option<PageFrame>, SpillError> {
-        let _held_back = hold_back(); // the page is out of the table meanwhile
         let reserve = |table: &mut Table| match table.resident(index) {
             Some(resident) => resident.end() == 0 || table.reserve_for_leave(index),
             None => true,
@@ -347,8 +345,8 @@ impl Pager {
     /// freed, becomes a hole.
     ///
     /// A slot that is allocated is as long as `len` says. The page is out of the table, so foreign code must
-    /// not run: the caller holds it back. After an error it puts the page back, and then serves those that
-    /// wait for room.
+    /// not run: after an error the caller puts the page back, and then serves those that wait for room. The
+    /// error itself is told when the operation ends.
     pub(crate) fn write_out(
         &mut self,
         index: u64,

@@ -147,6 +147,7 @@ impl Pager {
         self.last_end = position.saturating_add(*done.as_ref().unwrap_or(&span.part) as u64);
         let done = *done.as_ref().unwrap_or(&0) as u64;
         *position += done;
+        self.tell_failures();
         done
     }
 }

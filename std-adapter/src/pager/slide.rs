@@ -10,7 +10,6 @@
 
 use crate::disk::slots::{BLOCK_BYTES, Slot, SlotLen};
 use crate::error::SpillError;
-use crate::foreign::hold_back;
 use crate::memory::frame::Frame;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::counters::IoPath;
@@ -38,7 +37,6 @@ impl Pager {
     /// of it goes along if it is longer than the frame.
     pub(crate) fn slide(&mut self, span: Span, data: &[u8]) -> Result<Slid, SpillError> {
         let index = span.index;
-        let _held_back = hold_back(); // the page is out of the table meanwhile
         let removed =
             self.table(|table| table.reserve_for_slide(index).then(|| table.remove_resident(index)));
         let Some(page) = removed.ok_or(SpillError::OutOfMemory)? else { return Ok(Slid::Gone) };

@@ -13,8 +13,10 @@ use crate::disk::transfer;
 use crate::error::{DiskLimitScope, SpillError};
 use crate::memory::budget::Refused;
 use crate::observe::counters::IoPath;
+use crate::observe::events::Event;
 use crate::observe::stats::IoCounts;
 use crate::pager::state::Pager;
+use crate::try_box::TryBox;
 use std::fs::File;
 use std::io::IoSlice;
 
@@ -200,9 +202,36 @@ impl Pager {
         copied
     }
 
+    /// Counts a transfer, and notes its error, to be told at the end of the operation: its page, or a slot, may
+    /// be in no table now.
     fn count_transfer(&mut self, path: IoPath, counts: IoCounts, error: Option<&SpillError>) {
         self.count_io(path, counts);
-        self.pool.listeners.notify_errors(&counts, error);
+        if let Some(event) = self.pool.listeners.event_of_errors(&counts, error) {
+            self.note_failure(event);
+        }
+    }
+
+    /// Notes that the store failed. Without memory for that, it is not told.
+    #[cold]
+    fn note_failure(&mut self, event: Event) {
+        let Some(cold) = self.cold() else { return };
+        if cold.failures.is_none() {
+            cold.failures = TryBox::new(Vec::new());
+        }
+        if let Some(failures) = &mut cold.failures
+            && failures.try_reserve(1).is_ok()
+        {
+            failures.push(event);
+        }
+    }
+
+    /// Tells that the store failed, if it did. For the end of an operation: with nothing pinned, and each page
+    /// and slot in the table.
+    #[inline]
+    pub(crate) fn tell_failures(&mut self) {
+        let Some(failures) = self.cold_if_any().and_then(|cold| cold.failures.take()) else { return };
+        let [failures] = *failures.into_box();
+        failures.into_iter().for_each(|event| self.pool.listeners.notify(event));
     }
 
     /// Counts a block that does not have its checksum, and returns the error. `position` is in the content,

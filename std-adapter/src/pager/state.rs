@@ -10,6 +10,7 @@
 
 use crate::disk::own_file::OwnFile;
 use crate::error::SpillError;
+use crate::observe::events::Event;
 use crate::observe::stats::{BufferStats, ByteCounts, IoCounts};
 use crate::pager::base::Base;
 use crate::pager::loan::Loan;
@@ -52,6 +53,8 @@ pub(crate) struct ColdState {
     /// What the pool has counted of `requested`.
     told: ByteCounts,
     pub(crate) wait_state: Option<TryBox<WaitState>>,
+    /// Failures of the store in the current operation.
+    pub(crate) failures: Option<TryBox<Vec<Event>>>,
     /// What it shares with its clones.
     pub(crate) base: Option<Base>,
 }
@@ -238,6 +241,7 @@ impl Pager {
     #[cold]
     fn empty(&mut self) {
         self.tell_requested();
+        self.tell_failures();
         if self.check().is_err() {
             std::mem::forget(self.own_table.take()); // its slots and frames are lost
         }

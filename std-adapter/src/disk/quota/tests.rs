@@ -64,7 +64,7 @@ fn a_ticket_past_its_deadline_is_passed_over() {
     assert_eq!(count.0.load(Ordering::Relaxed), 2, "the one is out of time, and the other served");
     assert_eq!((quota.used(), quota.set_aside(), quota.waiting()), (10, 4, 0));
     assert!(is_ready(&served) && is_ready(&first) && is_ready(&second));
-    // What asks again in vain is passed over again, and what has a new deadline is not.
+    // What asks again past its deadline is passed over again, and what has a new one is not.
     first.ask(1, soon);
     assert_eq!(quota.waiting(), 0);
     served.ask(1, None);
