@@ -6,7 +6,7 @@
 //! - A listener's panic does not pass [`notify`](Listeners::notify).
 //! - No event is built on a path that touches memory alone.
 //!
-//! Held by: `tests/tests/pool_stats.rs`, `tests/tests/observed.rs`.
+//! Held by: `tests/tests/pool_stats.rs`, `tests/tests/observed/main.rs`.
 
 use crate::error::{DiskLimitScope, SpillError};
 use crate::foreign::{contained, tell};

@@ -3,7 +3,7 @@
 //! Counts never go down; [`since`](IoCounts::since) subtracts an earlier reading. Nothing in the crate
 //! decides anything by these values.
 //!
-//! Held by: `tests/tests/pool_stats.rs`, `tests/tests/observed.rs`, `tests/tests/transfers.rs`.
+//! Held by: `tests/tests/pool_stats.rs`, `tests/tests/observed/main.rs`, `tests/tests/transfers.rs`.
 
 use std::fmt;
 use std::ops::Add;

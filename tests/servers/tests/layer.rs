@@ -2,6 +2,9 @@
 //! wait.
 #![allow(missing_docs)]
 
+#[path = "../../tests/observed/traced.rs"]
+mod traced;
+
 use axum::middleware::map_response;
 use axum::routing::post;
 use axum::{Extension, Router};
@@ -181,17 +184,15 @@ async fn what_the_layer_answers_by_itself_says_why_to_what_is_around_it() {
                 log.lock().unwrap().extend(error.map(|error| format!("{error:#}")));
                 ready(answer)
             }));
-        let lines = Lines::default();
-        let traced = tracing::subscriber::set_default(lines.clone());
+        traced::listen();
         for (len, status) in [(5000, status), (20_001, 413)] {
             let body = axum::body::Body::from(vec![7; len]);
             let answer = within(app.clone().oneshot(request("/", body))).await.unwrap();
             assert_eq!(answer.status().as_u16(), status);
         }
-        drop(traced);
         let seen = seen.lock().unwrap().clone();
         assert!(seen.len() == 2 && seen[0].contains(" at its offset 0: "), "{seen:?}");
-        let lines = lines.0.lock().unwrap().clone();
+        let lines = traced::lines();
         let traced: Vec<_> = lines.iter().filter(|line| line.contains("not collected")).collect();
         assert!(
             traced.len() == 2 && traced[0].starts_with("WARN") && traced[1].starts_with("DEBUG"),
@@ -235,39 +236,6 @@ async fn a_handler_behind_the_layer_has_what_was_collected() {
         assert_eq!(within(answer.into_body().collect()).await.unwrap().to_bytes(), expected);
         until_empty(&pool).await;
     }
-}
-
-/// A subscriber that keeps each event as a line of its fields.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl tracing::field::Visit for Lines {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        self.0.lock().unwrap().last_mut().unwrap().push_str(&format!(" {field}={value:?}"));
-    }
-}
-
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "overspill"
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        self.0.lock().unwrap().push(event.metadata().level().to_string());
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Are failures told as they happen: to the listener, to `tracing`, and in the statistics?
 
+mod traced;
+
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore, Faults};
 use overspill::{Checksums, Event, MemoryStore, PoolBuilder, SpillPool, Store};
 use overspill_tests::support::content_of;
@@ -241,52 +243,15 @@ fn an_error_that_panics_leaves_nothing_under_way() {
 
 // ---- tracing
 
-/// A subscriber that keeps the events, each as a line of its fields.
-#[derive(Clone, Default)]
-struct Traced(Arc<Mutex<Vec<String>>>);
-
-impl tracing::field::Visit for Traced {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn Debug) {
-        let mut events = self.0.lock().unwrap();
-        events.last_mut().unwrap().push_str(&format!(" {field}={value:?}"));
-    }
-}
-
-impl tracing::Subscriber for Traced {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "overspill"
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        self.0.lock().unwrap().push(event.metadata().level().to_string());
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 /// The scope was a piece of a sentence, `of the pool`, which no query matches.
 #[test]
 fn events_are_traced() {
-    let traced = Traced::default();
-    tracing::subscriber::with_default(traced.clone(), || {
-        let builder = SpillPool::builder().memory(0).disk(PAGE_BYTES).page_size(PAGE).name("uploads");
-        let pool = builder.store(MemoryStore::new()).build().unwrap();
-        pool.buffer().write_all(&[1; 2 * PAGE]).unwrap_err();
-    });
-    let events = traced.0.lock().unwrap();
+    traced::listen();
+    let builder = SpillPool::builder().memory(0).disk(PAGE_BYTES).page_size(PAGE).name("uploads");
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    pool.buffer().write_all(&[1; 2 * PAGE]).unwrap_err();
     assert_eq!(
-        *events,
+        traced::lines(),
         [
             r#"DEBUG message=a buffer spills for the first time pool="uploads" reason=direct bytes=4096"#,
             r#"WARN message=disk limit reached pool="uploads" limit=4096 used=4096 requested=4096 scope=pool waited=0ns"#,
@@ -296,16 +261,12 @@ fn events_are_traced() {
 
 #[test]
 fn failures_of_the_store_are_traced() {
-    let traced = Traced::default();
-    tracing::subscriber::with_default(traced.clone(), || {
-        let (store, _faults) = FaultStore::new(
-            MemoryStore::new(),
-            Fault::lasting(0, Failure::Error(ErrorKind::TimedOut)).on(Call::Write),
-        );
-        let pool = SpillPool::builder().memory(0).name("uploads").store(store).build().unwrap();
-        pool.buffer().write_all(b"a word").unwrap_err();
-    });
-    let events = traced.0.lock().unwrap();
+    traced::listen();
+    let fault = Fault::lasting(0, Failure::Error(ErrorKind::TimedOut)).on(Call::Write);
+    let (store, _faults) = FaultStore::new(MemoryStore::new(), fault);
+    let pool = SpillPool::builder().memory(0).name("uploads").store(store).build().unwrap();
+    pool.buffer().write_all(b"a word").unwrap_err();
+    let events = traced::lines();
     let expected = "WARN message=the store failed pool=\"uploads\" kind=TimedOut \
         error=\"the store failed: cannot write 6 bytes at its offset 0: ";
     assert!(events.len() == 1 && events[0].starts_with(expected), "{events:?}");
