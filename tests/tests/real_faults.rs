@@ -1,5 +1,6 @@
 //! Does a buffer keep what it has accepted when the machine fails: a full file system, the size limit of
-//! files, a directory that is read-only, no descriptors left, each system call in turn? (I3)
+//! files, a directory that is read-only, no descriptors left, each system call in turn? (I3) And does
+//! `persist` name the right file in a thread that has descriptors of its own?
 //!
 //! The program that runs there is `src/bin/ordeal.rs`; it fails if a byte is lost. Tests that this machine
 //! does not allow are skipped, and say so on standard error.
@@ -8,10 +9,12 @@
 
 use overspill::{Checksums, SpillPool};
 use overspill_tests::linux::{in_own_mounts, may_trace, ordeal, ordeal_traced, survived};
+use overspill_tests::skip;
 use std::fs;
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Barrier;
 
 const ORDEAL: &str = env!("CARGO_BIN_EXE_ordeal");
 
@@ -106,6 +109,45 @@ fn no_descriptor_left_for_a_while_loses_nothing() {
     let output = ordeal(ORDEAL, "descriptors", dir.path()).output().unwrap();
     let said = survived(&output, "descriptors");
     assert!(said.contains("Too many open files"), "{said}");
+}
+
+/// `persist` gave the name to another file of the process, and said that all was well, in a thread that has
+/// descriptors of its own: the links in `/proc/self/fd` are the main thread's descriptors.
+#[test]
+#[allow(unsafe_code)]
+fn a_thread_with_descriptors_of_its_own_names_its_own_file() {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("old"), "old").unwrap();
+    let turn = Barrier::new(2);
+    let persist_each = || {
+        let pool = SpillPool::builder().memory(0).dir(dir.path()).build().unwrap();
+        for name in ["new", "old", "beside"] {
+            let mut buffer = if name == "beside" { pool.buffer_for(path(name)) } else { pool.buffer() };
+            buffer.write_all(&[7; 10_000]).unwrap();
+            buffer.persist(path(name)).unwrap().durable().unwrap();
+            assert!(fs::read(path(name)).unwrap() == [7; 10_000], "{name}");
+        }
+    };
+    let others: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // SAFETY: this thread makes its files afterwards, and no other thread uses them.
+            let unshared = unsafe { unshare_unsafe(UnshareFlags::FILES) };
+            turn.wait();
+            turn.wait();
+            if unshared.is_ok() {
+                return persist_each();
+            }
+            skip("a_thread_with_descriptors_of_its_own_names_its_own_file", "`unshare` is forbidden");
+        });
+        turn.wait();
+        // They get the numbers that the thread's files get, too.
+        let others = (0..20).map(|_| tempfile::NamedTempFile::new_in(dir.path()).unwrap()).collect();
+        turn.wait();
+        others
+    });
+    drop(others);
 }
 
 /// As [`ordeal_traced`], in a directory of its own. Nothing may be left there but what the scenario persists.

@@ -205,9 +205,10 @@ impl Kind {
     }
 }
 
-/// The directory of links to this process's open files. Without it, an unnamed file cannot be linked.
+/// The directory of links to this thread's open files. Without it, an unnamed file cannot be linked. A thread
+/// may have descriptors of its own, by `unshare`; those in `/proc/self` are the main thread's.
 #[cfg(target_os = "linux")]
-const OWN_DESCRIPTORS: &str = "/proc/self/fd";
+const OWN_DESCRIPTORS: &str = "/proc/thread-self/fd";
 
 /// Gives `file`, which has no name, the name `path`.
 ///
