@@ -77,14 +77,20 @@ mod noted {
         }
     }
 
+    /// No advice of any kernel's.
+    const NO_ADVICE: std::ffi::c_int = -1;
+
     /// Makes the word. To be called once.
     pub(super) fn prepare() {
         // SAFETY: a new mapping, wherever the kernel has room.
         let made =
             unsafe { mmap_anonymous(null_mut(), LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
         let Ok(page) = made else { return };
+        // QEMU, which stands for a kernel, takes each advice, and older ones follow none.
         // SAFETY: it is the mapping just made, which nothing uses yet.
-        if unsafe { madvise(page, LEN, Advice::LinuxWipeOnFork) }.is_ok() {
+        let takes_each = unsafe { libc::madvise(page, LEN, NO_ADVICE) } == 0;
+        // SAFETY: the same.
+        if !takes_each && unsafe { madvise(page, LEN, Advice::LinuxWipeOnFork) }.is_ok() {
             WORD.store(page.cast(), Ordering::Release);
         } else {
             // SAFETY: as before, and nothing will use it.
@@ -140,12 +146,13 @@ pub(crate) fn count_forks() {
 
     unsafe extern "C" fn in_child() {
         FORKS.fetch_add(1, Ordering::Relaxed);
+        noted::note(0); // the kernel may not have cleared it
     }
 
     static IS_COUNTED: AtomicBool = AtomicBool::new(false);
     if !IS_COUNTED.load(Ordering::Relaxed) && !IS_COUNTED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the declaration is POSIX's. The handler may run in any child: it stores to one atomic and
-        // calls nothing. If there is no memory for it, forks are not counted.
+        // SAFETY: the declaration is POSIX's. The handler may run in any child: it stores to two atomics and
+        // calls nothing of the system. If there is no memory for it, forks are not counted.
         let _ = unsafe { pthread_atfork(None, None, Some(in_child)) };
         noted::prepare();
     }
