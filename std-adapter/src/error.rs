@@ -238,9 +238,9 @@ pub enum SpillError {
     /// Kind: `InvalidInput`.
     #[non_exhaustive]
     InvalidSeek {
-        /// What the offset counts from: the position, or the length.
+        /// What the offset counts from: the position, or the length; of `SeekFrom::Start` the place itself.
         from: u64,
-        /// The offset that leads out of range.
+        /// The offset that leads out of range; 0 of `SeekFrom::Start`.
         offset: i64,
         /// The last possible position: `u64::MAX`; of a slice, that less where it begins; of a
         /// spool, what is written.

@@ -151,6 +151,26 @@ fn what_is_not_there_is_named() {
     assert_eq!(nameless.to_string(), "cannot write a file whose path is empty");
 }
 
+/// "32768 more bytes requested, 0 of 10240 used; drop or truncate other buffers" could not help, and "a seek
+/// by 0 from 4 leads out of 0..=3" was a seek to 4.
+#[test]
+fn what_is_advised_can_help_and_what_is_said_is_so() {
+    let too_long = |scope| {
+        let waited = Duration::ZERO;
+        SpillError::DiskLimit { limit: 10, used: 0, requested: 11, scope, waited }.to_string()
+    };
+    assert_eq!(
+        [DiskLimitScope::Pool, DiskLimitScope::Buffer].map(too_long),
+        [
+            "disk limit of the pool reached: 11 more bytes requested, 0 of 10 used; raise the limit",
+            "disk limit of the buffer reached: 11 more bytes requested, 0 of 10 used; give the next buffer a \
+             higher limit",
+        ]
+    );
+    let seek = SpillError::InvalidSeek { from: 4, offset: 0, end: 3 };
+    assert_eq!(seek.to_string(), "position 4 is outside of 0..=3");
+}
+
 /// An error for want of memory was to be boxed.
 #[test]
 fn an_error_for_want_of_memory_takes_none() {

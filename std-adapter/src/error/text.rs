@@ -75,6 +75,9 @@ impl SpillError {
                 "there is no runtime to run a job of the store, or it is shutting down; nothing was lost",
             ),
             SpillError::JobPanicked { message } => write!(f, "a job has panicked: {message}"),
+            SpillError::InvalidSeek { from, offset: 0, end } => {
+                write!(f, "position {from} is outside of 0..={end}")
+            }
             SpillError::InvalidSeek { from, offset, end } => {
                 write!(f, "a seek by {offset} from {from} leads out of 0..={end}")
             }
@@ -106,20 +109,18 @@ fn write_disk_limit(
     if !waited.is_zero() {
         write!(f, " (no room came free in {waited:.1?})")?;
     }
-    match (limit, scope) {
-        (0, _) => write!(
+    if limit == 0 {
+        return write!(
             f,
             ": {requested} bytes found no room in memory; free memory of the pool, or raise a limit"
-        ),
-        (_, DiskLimitScope::Pool) => write!(
-            f,
-            ": {requested} more bytes requested, {used} of {limit} used; drop or truncate other buffers, or \
-             raise the limit"
-        ),
-        (_, DiskLimitScope::Buffer) => write!(
-            f,
-            ": {requested} more bytes requested, {used} of {limit} used; truncate the buffer, or give the \
-             next one a higher limit"
-        ),
+        );
     }
+    let could_fit = requested <= limit;
+    let advice = match scope {
+        DiskLimitScope::Pool if could_fit => "drop or truncate other buffers, or raise the limit",
+        DiskLimitScope::Pool => "raise the limit",
+        DiskLimitScope::Buffer if could_fit => "truncate the buffer, or give the next one a higher limit",
+        DiskLimitScope::Buffer => "give the next buffer a higher limit",
+    };
+    write!(f, ": {requested} more bytes requested, {used} of {limit} used; {advice}")
 }
