@@ -39,8 +39,9 @@ impl SpillBuffer {
     /// take room on the disk.
     ///
     /// # Errors
-    /// If the file cannot be made or written, or a page cannot be read back. The error holds the buffer, with
-    /// all its bytes.
+    /// If the file cannot be made or written, if it cannot be as long as the content or at the buffer's
+    /// position (file systems limit both; no file is longer than `i64::MAX`), or if a page cannot be read
+    /// back. The error holds the buffer, with all its bytes.
     pub fn into_file(mut self) -> Result<File, PersistError> {
         let copied = self.write_unnamed();
         copied.map_err(|error| PersistError::new(error, self))
