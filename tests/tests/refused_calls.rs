@@ -24,7 +24,7 @@ use overspill_tests::linux::may_trace;
 use overspill_tests::ops::pattern;
 use overspill_tests::support::names_in;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Output;
 
@@ -179,4 +179,26 @@ fn what_a_refused_call_refines_works_without_it() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(refused > 40, "{refused} refusals are too few to prove anything");
+}
+
+/// A call that a signal had interrupted, as some network file systems let it, counted as refused: a file was
+/// for its owner alone, or had another owner, for no other reason.
+#[test]
+fn a_call_that_was_interrupted_is_made_again() {
+    if !may_trace("a_call_that_was_interrupted_is_made_again") {
+        return;
+    }
+    let log = tempfile::NamedTempFile::new().unwrap();
+    for calls in ["fchown", "lgetxattr,fgetxattr,fsetxattr,fremovexattr"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("old");
+        fs::write(&path, "").unwrap();
+        let _ = chown(&path, Some(12345), Some(12345)); // it takes root
+        let before = fs::metadata(&path).unwrap().uid();
+        let inject = format!("inject={calls}:error=EINTR:when=1+2");
+        let output = once(dir.path(), log.path(), &[format!("trace={calls}"), inject]);
+        assert!(said(&output).ends_with("\n0 failures\n"), "{}", said(&output));
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.mode() & 0o7777, found.uid()), (0o640, before), "{calls}");
+    }
 }

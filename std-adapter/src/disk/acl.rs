@@ -27,20 +27,20 @@ pub(crate) enum Acl {
 mod posix {
     use super::{Acl, File, Path};
     use rustix::fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr, lgetxattr};
-    use rustix::io::Errno;
+    use rustix::io::{Errno, retry_on_intr};
 
     const NAME: &str = "system.posix_acl_access";
 
     /// The longest value of an attribute, in bytes.
     const LEN_MAX: usize = 64 << 10;
 
-    fn read(get: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>) -> Acl {
+    fn read(get: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> Acl {
         let mut value = Vec::new();
         if value.try_reserve_exact(LEN_MAX).is_err() {
             return Acl::Unknown;
         }
         value.resize(LEN_MAX, 0);
-        match get(&mut value) {
+        match retry_on_intr(|| get(&mut value)) {
             Ok(len) => {
                 value.truncate(len);
                 Acl::List(value)
@@ -63,11 +63,13 @@ mod posix {
         /// Gives `file` this list instead of what it has from its directory. Returns whether it has it.
         pub(crate) fn give_to(&self, file: &File) -> bool {
             match self {
-                Acl::None => match fremovexattr(file, NAME) {
+                Acl::None => match retry_on_intr(|| fremovexattr(file, NAME)) {
                     Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => true,
                     Err(_) => Acl::of_file(file) == Acl::None,
                 },
-                Acl::List(value) => fsetxattr(file, NAME, value, XattrFlags::empty()).is_ok(),
+                Acl::List(value) => {
+                    retry_on_intr(|| fsetxattr(file, NAME, value, XattrFlags::empty())).is_ok()
+                }
                 Acl::Unknown => false,
             }
         }

@@ -340,16 +340,20 @@ fn set_permissions(file: &File, permissions: Permissions) -> io::Result<bool> {
 /// it had both from the beginning, and whether it has the group.
 #[cfg(unix)]
 fn copy_owner(replaced: &Metadata, file: &File) -> io::Result<(bool, bool)> {
-    use rustix::fs::{Gid, Uid, fchown};
+    use rustix::{
+        fs::{Gid, Uid, fchown},
+        io::retry_on_intr,
+    };
     use std::os::unix::fs::MetadataExt;
     let current = file.metadata()?;
     if (current.uid(), current.gid()) == (replaced.uid(), replaced.gid()) {
         return Ok((true, true));
     }
     let group = Some(Gid::from_raw(replaced.gid()));
-    if fchown(file, Some(Uid::from_raw(replaced.uid())), group).is_err() {
+    let give = |owner| retry_on_intr(|| fchown(file, owner, group));
+    if give(Some(Uid::from_raw(replaced.uid()))).is_err() {
         // A process without privileges may still change the group to another of its own groups.
-        let _ = fchown(file, None, group);
+        let _ = give(None);
     }
     Ok((false, file.metadata()?.gid() == replaced.gid()))
 }
