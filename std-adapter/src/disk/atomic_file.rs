@@ -110,7 +110,7 @@ impl AtomicFile {
             // Writing to it, by anybody but root, has cleared the set-ID bits.
             set_permissions(self.kind.file(), permissions)?;
         }
-        self.kind.file().sync_all()?;
+        sync(self.kind.file())?;
         match self.kind {
             #[cfg(target_os = "linux")]
             Kind::Unnamed(file) => match link_as(&file, &self.path, self.existing) {
@@ -154,7 +154,7 @@ impl AtomicFile {
         if !copy_metadata(&self.file().metadata()?, &acl, file).is_ok_and(|is_exact| is_exact) {
             return Ok(None);
         }
-        file.sync_all()?;
+        sync(file)?;
         match link_as(file, &self.path, self.existing) {
             Err(error) if self.existing == Existing::Kept && error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(error)
@@ -391,11 +391,24 @@ impl NameSync {
     /// Makes a change of the name durable. A file system that cannot sync a directory has done all that it
     /// can.
     pub(crate) fn sync(self) -> io::Result<()> {
-        match self.dir.map_or(Ok(()), |dir| dir.sync_all()) {
+        match self.dir.map_or(Ok(()), |dir| sync(&dir)) {
             Err(error) if is_unsupported(&error) => Ok(()),
             synced => synced,
         }
     }
+}
+
+/// Makes durable what `file` has.
+///
+/// On Apple's systems std has the drive empty its cache, too, which some file systems refuse, as those of SMB
+/// shares. Then the file is synced as it is elsewhere.
+fn sync(file: &File) -> io::Result<()> {
+    let synced = file.sync_all();
+    #[cfg(target_vendor = "apple")]
+    if synced.as_ref().is_err_and(is_unsupported) {
+        return Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(file))?);
+    }
+    synced
 }
 
 /// Whether the file system or a sandbox does not do at all what was requested of it, whatever the content.
@@ -403,7 +416,7 @@ fn is_unsupported(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
         use rustix::io::Errno;
-        let never = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
+        let never = [Errno::INVAL, Errno::NOSYS, Errno::NOTTY, Errno::NOTSUP, Errno::OPNOTSUPP];
         Errno::from_io_error(error).is_some_and(|errno| never.contains(&errno))
     }
     #[cfg(not(unix))]
