@@ -192,6 +192,35 @@ fn a_temp_file_takes_several_parts_in_one_write() {
     assert_eq!(back[..taken], b"abcdef"[..taken]);
 }
 
+/// What the name of a directory is when a variable is not set. A temp file was made there in a worse way, and
+/// the error spoke of "a temp file in ;".
+#[test]
+#[cfg(unix)]
+fn an_empty_name_is_that_of_the_current_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+    test.args(["--exact", "spill_in_a_directory_that_is_gone", "--ignored"])
+        .current_dir(dir.path())
+        .env("DIR", dir.path());
+    let output = test.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[cfg(unix)]
+#[ignore = "the test above runs it, in a directory that it may remove"]
+fn spill_in_a_directory_that_is_gone() {
+    let text = "cannot make a temp file in .; make the directory usable, or choose another";
+    let Some(dir) = std::env::var_os("DIR") else { return };
+    std::fs::remove_dir(dir).unwrap();
+    let pool = SpillPool::builder().memory(0).dir("").build().unwrap();
+    assert_eq!(pool.buffer().write_all(b"x").unwrap_err().to_string(), text);
+    assert_eq!(pool.buffer().into_file().unwrap_err().error().to_string(), text);
+    let pool = SpillPool::builder().memory(0).store(TempFileStore::in_dir("")).build().unwrap();
+    assert!(pool.buffer().write_all(b"x").is_err());
+}
+
 #[test]
 fn nothing_prints_content() {
     let pool = SpillPool::builder().memory(1 << 20).on_event(|_| ()).build().unwrap();

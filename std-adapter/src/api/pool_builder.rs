@@ -11,7 +11,7 @@
 
 use crate::api::pool::SpillPool;
 use crate::disk::store::Store;
-use crate::disk::temp_file::TempFileStore;
+use crate::disk::temp_file::{TempFileStore, non_empty};
 use crate::memory::machine;
 use crate::memory::size_class::PAGE_SIZE_MAX;
 use crate::observe::events::{Event, Listener, Listeners};
@@ -131,9 +131,10 @@ impl PoolBuilder {
     ///
     /// It is not accessed before the first byte is spilled. If it is unusable then, the error names it; each
     /// later spill tries it again. [`SpillBuffer::into_file`](crate::SpillBuffer::into_file) makes its file
-    /// there too; with a [store](PoolBuilder::store), it serves that alone.
+    /// there too; with a [store](PoolBuilder::store), it serves that alone. An empty path is the current
+    /// directory.
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.dir = Some(dir.into());
+        self.dir = Some(non_empty(dir.into(), "."));
         self
     }
 

@@ -111,10 +111,10 @@ impl TempFileStore {
     }
 
     /// A store in `dir`, which may be in RAM too. The directory need not exist before the first byte is
-    /// spilled.
+    /// spilled. An empty path is the current directory.
     #[must_use]
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
-        TempFileStore { dir: Some(dir.into()), ..TempFileStore::new() }
+        TempFileStore { dir: Some(non_empty(dir.into(), ".")), ..TempFileStore::new() }
     }
 
     /// The file, which is made now if there is none yet. For reading: a forked process reads its parent's.
@@ -280,6 +280,11 @@ pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// `dir`, or `instead` of an empty path, which no call of the system takes for a directory.
+pub(crate) fn non_empty(dir: PathBuf, instead: &str) -> PathBuf {
+    if dir.as_os_str().is_empty() { instead.into() } else { dir }
+}
+
 /// An unnamed file in `dir`, or else where [`TempFileStore::new`] says; and its directory.
 pub(crate) fn make_in(dir: Option<&Path>) -> Result<(File, PathBuf), NoTempFile> {
     match dir {
@@ -309,7 +314,8 @@ fn make_in_first(dirs: impl IntoIterator<Item = PathBuf>) -> Result<(File, PathB
 
 /// The usual temp directories that are on a disk, and at the end the first of them all.
 fn usual_dirs() -> impl Iterator<Item = PathBuf> {
-    let usual = usual_dir();
+    // A variable that is empty counts as one that is not set, as in other programs.
+    let usual = non_empty(usual_dir(), "/tmp");
     let others = ["/var/tmp", "/usr/tmp", "."].map(PathBuf::from);
     let others = others.into_iter().filter(|_| !cfg!(windows));
     let on_disk =
@@ -380,7 +386,7 @@ mod tests {
             "{}",
             error.source
         );
-        assert_eq!(usual_dirs().last(), Some(usual_dir()));
+        assert_eq!(usual_dirs().last(), Some(non_empty(usual_dir(), "/tmp")));
     }
 
     #[test]

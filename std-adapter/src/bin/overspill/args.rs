@@ -124,9 +124,9 @@ FILES
 
 ENVIRONMENT
   TMPDIR  The directory of the temporary file, unless it is beside FILE or --dir is given. If
-          TMPDIR is not set, /tmp. If that directory is itself in memory (tmpfs), or no file can be
-          made in it, the first of /var/tmp, /usr/tmp and the current directory that is on a disk
-          and lets a file be made is used instead. --dir is used as it is.
+          TMPDIR is empty or not set, /tmp. If that directory is itself in memory (tmpfs), or no
+          file can be made in it, the first of /var/tmp, /usr/tmp and the current directory that is
+          on a disk and lets a file be made is used instead. --dir is used as it is.
 
 SIGNALS
   Any signal that ends the process, SIGKILL too, leaves FILE as it was and nothing else on the
