@@ -61,7 +61,8 @@ impl SpillBuffer {
     /// | free | the usual permissions of a new file |
     /// | a regular file | its permissions; its owner and group as far as the system allows; on Linux its access control list |
     /// | one whose group cannot be kept | for its group and all others, only the rights that both had |
-    /// | one whose list cannot be kept, or is not shown by the system | rights for the owner alone |
+    /// | one whose list cannot be kept (as those of NFS 4), or is not shown by the system | rights for the owner alone |
+    /// | one with a list, on another system than Linux | no list, and what the mode says |
     /// | one with set-ID bits | those, if it had the owner and group of this process |
     /// | one on a system that cannot change modes | no permission that the old file did not have, or the call fails |
     /// | a symbolic link | the usual permissions: the link is replaced, and nothing is taken over from its target |
