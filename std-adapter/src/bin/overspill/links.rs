@@ -34,8 +34,7 @@ pub(crate) struct NotFollowed {
 /// are descriptors.
 pub(crate) fn follow(path: &Path) -> Result<LinkTarget, NotFollowed> {
     let mut path = path.to_owned();
-    let resolve =
-        |path: &Path| fs::canonicalize(path).map_err(|source| NotFollowed { path: path.into(), source });
+    let resolve = |path: &Path| canonical(path).map_err(|source| NotFollowed { path: path.into(), source });
     // The last time it finds the end, and no link.
     for _ in 0..=LINKS_MAX {
         let Some(name) = path.file_name() else { return Ok(LinkTarget::Path(resolve(&path)?)) };
@@ -64,6 +63,18 @@ pub(crate) fn follow(path: &Path) -> Result<LinkTarget, NotFollowed> {
         }
     }
     Err(NotFollowed { path, source: io::Error::other("too many links") })
+}
+
+/// `path`, which exists, without links. On Windows, what is on a volume that the mount manager does not know,
+/// as that of some RAM disks, has no such name: there it is `path` as it is, from the root on.
+fn canonical(path: &Path) -> io::Result<PathBuf> {
+    const INVALID_FUNCTION: i32 = 1;
+    match fs::canonicalize(path) {
+        Err(error) if cfg!(windows) && error.raw_os_error() == Some(INVALID_FUNCTION) => {
+            fs::metadata(path).and_then(|_| std::path::absolute(path))
+        }
+        canonical => canonical,
+    }
 }
 
 /// Whether `path` ends as only a directory's does: in a separator, perhaps with a dot behind it.
