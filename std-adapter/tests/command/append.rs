@@ -70,6 +70,30 @@ fn a_name_that_something_else_has_taken_is_an_error() {
     }
 }
 
+/// The lock had a longer name than a file may have, on Windows, which was met after all input.
+#[test]
+fn what_has_a_long_name_can_be_appended_to() {
+    let dir = TempDir::new().unwrap();
+    let name = "x".repeat(250);
+    for line in ["one\n", "two\n"] {
+        assert_quiet_success(&soak(dir.path(), &["-a", "-o", &name], line.as_bytes()));
+    }
+    assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), "one\ntwo\n");
+    assert_eq!(names_in(dir.path()).len(), 1, "a lock leaves no file");
+}
+
+/// A lock that could never be had was waited for, after all input and for ever.
+#[test]
+#[cfg(windows)]
+fn what_can_never_be_locked_is_refused_before_any_input() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("log"), "one\n").unwrap();
+    fs::create_dir(dir.path().join(".overspill-lock-log")).unwrap();
+    let output = before_input_ends(overspill(dir.path(), &["-a", "-o", "log"]));
+    assert_refused(&output, &["cannot lock log"]);
+    assert_eq!(fs::read_to_string(dir.path().join("log")).unwrap(), "one\n");
+}
+
 /// Without a file, there is nothing to append to.
 #[test]
 fn append_needs_a_file() {

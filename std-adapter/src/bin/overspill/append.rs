@@ -22,12 +22,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::time::Duration;
 
-/// Fails if the lock on `file` cannot be had at all.
+/// Fails if `file` is one to append to, and the lock on it cannot be had at all.
 pub(crate) fn check(file: &FileTarget) -> Result<(), Failure> {
-    match file.old {
-        Some(_) => Locked::check(&file.path).map_err(|error| cannot_lock(file, &error)),
-        None => Ok(()),
-    }
+    if file.append { Locked::check(&file.path).map_err(|error| cannot_lock(file, &error)) } else { Ok(()) }
 }
 
 /// Puts `content` in the place of `file`, after what the file has in the meantime. Returns the figures of

@@ -50,33 +50,16 @@ impl Locked {
 
     #[cfg(windows)]
     pub(crate) fn wait(path: &Path) -> io::Result<Locked> {
-        use std::os::windows::fs::OpenOptionsExt;
-        const DELETE_ON_CLOSE: u32 = 0x0400_0000;
-        const SHARING_VIOLATION: i32 = 32;
-        let mut name = std::ffi::OsString::from(".overspill-lock-");
-        name.push(path.file_name().unwrap_or_default());
-        let beside = path.with_file_name(name);
         loop {
-            let mut options = File::options();
-            options.write(true).create(true).share_mode(0).custom_flags(DELETE_ON_CLOSE);
-            match options.open(&beside) {
-                Ok(lock) => {
-                    let old = open(path)?.map(OldContent::new).transpose()?;
-                    return Ok(Locked { old, _beside: lock });
-                }
-                // Open elsewhere, or just being deleted. The directory was found to be writable before.
-                Err(error)
-                    if error.raw_os_error() == Some(SHARING_VIOLATION)
-                        || error.kind() == io::ErrorKind::PermissionDenied =>
-                {
-                    std::thread::sleep(std::time::Duration::from_millis(5));
-                }
-                Err(error) => return Err(error),
+            if let Some(lock) = make_beside(path)? {
+                let old = open(path)?.map(OldContent::new).transpose()?;
+                return Ok(Locked { old, _beside: lock });
             }
+            std::thread::sleep(PAUSE);
         }
     }
 
-    /// Fails if files like `path`, which exists, cannot be locked. Does not wait.
+    /// Fails if `path` cannot be locked, which Unix tells only of a file that exists. Does not wait for a lock.
     pub(crate) fn check(path: &Path) -> io::Result<()> {
         #[cfg(unix)]
         if let Some(file) = open(path)? {
@@ -87,10 +70,48 @@ impl Locked {
                 Err(errno) => return Err(errno.into()),
             }
         }
+        #[cfg(windows)]
+        make_beside(path)?;
         let _ = path;
         Ok(())
     }
 }
+
+/// The file beside `path` that is the lock. `None` if another process has it.
+#[cfg(windows)]
+fn make_beside(path: &Path) -> io::Result<Option<File>> {
+    use std::os::windows::ffi::{OsStrExt, OsStringExt};
+    use std::os::windows::fs::OpenOptionsExt;
+    const DELETE_ON_CLOSE: u32 = 0x0400_0000;
+    const SHARING_VIOLATION: i32 = 32;
+    const PREFIX: &str = ".overspill-lock-";
+    // As much as fits in a name. Not a sum of it all: two names that differ in case are one file's.
+    const UNITS_MAX: usize = 255 - PREFIX.len();
+    const REFUSALS_MAX: u32 = 200;
+
+    let of_file = path.file_name().unwrap_or_default().encode_wide().take(UNITS_MAX);
+    let units: Vec<u16> = PREFIX.encode_utf16().chain(of_file).collect();
+    let beside = path.with_file_name(std::ffi::OsString::from_wide(&units));
+    let mut options = File::options();
+    options.write(true).create(true).share_mode(0).custom_flags(DELETE_ON_CLOSE);
+    let mut refusals = 0;
+    loop {
+        match options.open(&beside) {
+            Err(error) if error.raw_os_error() == Some(SHARING_VIOLATION) => return Ok(None),
+            // One that is just being deleted is refused for a moment. What is refused for longer is no lock:
+            // a directory, or another user's file that a crash has left.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && refusals < REFUSALS_MAX => {
+                refusals += 1;
+                std::thread::sleep(PAUSE);
+            }
+            made => return made.map(Some),
+        }
+    }
+}
+
+/// The time between two attempts.
+#[cfg(windows)]
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// Opens `path`, if it exists, in a way that suits every kind of lock, and appending to it. An error if what
 /// has the name by now is no regular file: a FIFO would be read for ever, and a link that leads nowhere is
