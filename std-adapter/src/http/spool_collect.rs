@@ -2,7 +2,8 @@
 //!
 //! Its promises are listed at [`SpillPool::spool_body`].
 //!
-//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/too_long.rs`.
+//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/too_long.rs`,
+//! `tests/servers/tests/too_short.rs`.
 
 use crate::api::buffer_builder::BufferBuilder;
 use crate::api::pool::SpillPool;
@@ -28,8 +29,8 @@ impl SpillPool {
     /// Takes a body into a [spool](SpillPool::spool): a future that moves it there, for a task of its own,
     /// and a reader that follows at once. Clones of the reader are further readers.
     ///
-    /// It promises what [`collect`](SpillPool::collect) does of the thread that polls it, of backpressure and
-    /// of the disk limit, and besides:
+    /// It promises what [`collect`](SpillPool::collect) does of the thread that polls it, of backpressure, of
+    /// the disk limit and of a body that ends early, and besides:
     ///
     /// - A reader sees every byte in order, and the end only after the end of the body.
     /// - If the body fails, is too long or stays away, or the future is dropped, a read past what had arrived

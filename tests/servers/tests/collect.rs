@@ -96,12 +96,11 @@ async fn a_body_of_many_empty_frames_leaves_the_thread_to_others() {
     }
 }
 
-/// The length that a body says refuses it early, and decides nothing else: what is sent again has
-/// the length that came.
+/// Of a body that is longer than it says, what is sent again has the length that came.
 #[tokio::test]
 async fn a_body_that_lies_about_its_length_is_as_long_as_what_came() {
     let pool = pool(1 << 20);
-    for said in [0, 3, 9, 12] {
+    for said in [0, 3, 9] {
         let body = Scripted::pieces(b"all of it", 4).says(said);
         let collected = within(pool.collect(body.clone()).limit(20)).await.unwrap();
         let sent = collected.body();
