@@ -1,8 +1,9 @@
 //! Files as the fields of a form, by `multer`: each is collected as a body of its own.
 //!
 //! Promises: no field, and no form, is longer than the limit of a file; a form has at most [`FIELDS_MAX`]
-//! fields, and at most [`BESIDE_MAX`] bytes before each; a form is stored whole or not at all. The parser has
-//! some [`BESIDE_MAX`] bytes of a form in memory, however fast it arrives.
+//! fields, and at most [`BESIDE_MAX`] bytes before each and after the last; a form is stored whole or not at
+//! all, once its body has ended. The parser has some [`BESIDE_MAX`] bytes of a form in memory, however fast it
+//! arrives.
 
 use crate::files::{Files, Stored, check_name};
 use crate::refusal::Refusal;
@@ -14,8 +15,10 @@ use axum::http::{StatusCode, header};
 use bytes::Bytes;
 use futures_core::Stream;
 use http_body::{Body, Frame};
+use http_body_util::BodyExt;
 use multer::{Field, Multipart};
 use serde_json::{Value, json};
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +29,8 @@ use tokio::time::timeout;
 /// The most fields of a form: each costs memory that no pool is charged for.
 pub const FIELDS_MAX: usize = 1000;
 
-/// The most bytes before a field: its boundary and its head, which the parser keeps in memory.
+/// The most bytes before a field: its boundary and its head, which the parser keeps in memory. And the most
+/// that are received for nothing after what it has read.
 pub const BESIDE_MAX: usize = 64 << 10;
 
 /// The bytes of a form on their way to the parser, which takes all that is there into its memory.
@@ -89,11 +93,11 @@ impl Body for FieldBody<'_> {
 }
 
 /// The next field, if its head is of a usual length and comes in time.
-async fn next_field(
+async fn next_field<'a>(
     files: &Files,
-    form: &mut Multipart<'static>,
+    form: &mut Multipart<'a>,
     taken: &Taken,
-) -> Result<Option<Field<'static>>, Refusal> {
+) -> Result<Option<Field<'a>>, Refusal> {
     taken.reset();
     let next = poll_fn(|context| {
         // Twice, since the parser may have taken bytes last that it has not looked at.
@@ -113,7 +117,26 @@ async fn next_field(
     timeout(idle, next).await.map_err(late)?
 }
 
-fn bad_form(error: &multer::Error) -> Refusal {
+/// Receives what follows the last boundary, where the parser stops: hyper closes a connection on which the
+/// end of a body was not received.
+async fn receive_rest(files: &Files, mut form: BodyDataStream) -> Result<(), Refusal> {
+    let ended = async {
+        let mut beside = 0;
+        while let Some(frame) = form.frame().await {
+            beside += frame.map_err(|error| bad_form(&error))?.data_ref().map_or(0, Bytes::len);
+            if beside > BESIDE_MAX {
+                let text = format!("a form has at most {BESIDE_MAX} bytes after its fields");
+                return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+            }
+        }
+        Ok(())
+    };
+    let idle = files.config.idle;
+    let late = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, format!("the form did not end for {idle:?}"));
+    timeout(idle, ended).await.map_err(late)?
+}
+
+fn bad_form(error: &dyn Error) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, format!("the form cannot be read: {error}"))
 }
 
@@ -147,7 +170,8 @@ pub async fn post(
         )
     })?;
     let taken = Taken::default();
-    let mut form = Multipart::new(Doled::new(request.into_body(), taken.clone()), boundary);
+    let mut doled = Doled::new(request.into_body(), taken.clone());
+    let mut form = Multipart::new(&mut doled, boundary);
     let (mut received, mut left) = (Vec::<(String, Stored)>::new(), files.config.limit);
     let mut fields = 0;
     while let Some(field) = next_field(&files, &mut form, &taken).await? {
@@ -169,6 +193,8 @@ pub async fn post(
         left -= stored.frozen().len();
         received.push((name, stored));
     }
+    drop(form);
+    receive_rest(&files, doled.form).await?;
     let descriptions: Vec<_> = received.iter().map(|(name, stored)| stored.describe(name)).collect();
     files.put_all(received)?;
     Ok((StatusCode::CREATED, Json(json!(descriptions))))

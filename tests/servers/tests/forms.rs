@@ -5,6 +5,13 @@ use overspill_servers::client::Reply;
 use overspill_servers::files::{FILES_MAX, Stored};
 use overspill_servers::precondition::Precondition;
 use overspill_servers::running::{Running, config};
+use std::time::Duration;
+use tokio::time::timeout;
+
+const FORM: &str = "content-type: multipart/form-data; boundary=X";
+
+/// A form with one file.
+const WHOLE: &str = "--X\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\nbytes\r\n--X--\r\n";
 
 /// Sends a form of fields, each with what stands in its head and its content.
 async fn post(server: &Running, fields: &[(&str, &str)]) -> Reply {
@@ -13,8 +20,7 @@ async fn post(server: &Running, fields: &[(&str, &str)]) -> Reply {
         form += &format!("--X\r\ncontent-disposition: form-data; {head}\r\n\r\n{content}\r\n");
     }
     form += "--X--\r\n";
-    let kind = ["content-type: multipart/form-data; boundary=X"];
-    server.request("POST", "/files", &kind, form.as_bytes()).await
+    server.request("POST", "/files", &[FORM], form.as_bytes()).await
 }
 
 /// The second of two replaced the first, and the answer said that both were stored.
@@ -71,4 +77,28 @@ async fn a_form_with_too_many_files_leaves_none() {
         201,
         "one is new"
     );
+}
+
+/// A form was answered at its last boundary. If what ends its body came later, hyper closed the connection
+/// without a word, and a client that keeps its connections lost its next request there.
+#[tokio::test]
+async fn a_form_is_answered_once_its_body_has_ended() {
+    let server = Running::start(config()).await;
+    let mut client = server.client().await;
+    client.begin("POST", "/files", &[FORM, "transfer-encoding: chunked"]).await.unwrap();
+    client.send_chunk(WHOLE.as_bytes()).await.unwrap();
+    assert!(timeout(Duration::from_millis(100), client.head()).await.is_err(), "more may come");
+    client.send_chunk(b"what follows the last boundary is not looked at").await.unwrap();
+    client.send_chunk(b"").await.unwrap();
+    let stored = client.reply("POST").await.unwrap();
+    assert_eq!((stored.status, stored.header("connection")), (201, None), "{}", stored.text());
+    assert_eq!(client.request("DELETE", "/files/a", &[], b"").await.unwrap().status, 204);
+
+    let (mut long, beside) = (server.client().await, vec![b'x'; 160 << 10]);
+    long.begin("POST", "/files", &[FORM, "content-length: 1000000"]).await.unwrap();
+    let _ = long.send(&[WHOLE.as_bytes(), &beside].concat()).await; // it may be refused before its end
+    let refused = long.reply("POST").await.unwrap();
+    assert_eq!((refused.status, refused.header("connection")), (413, Some("close")), "{}", refused.text());
+    assert_eq!(server.files.list("").len(), 0);
+    server.until_empty().await;
 }

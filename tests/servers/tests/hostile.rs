@@ -51,8 +51,8 @@ async fn what_was_deleted_or_replaced_is_not_brought_back_by_its_upload() {
 #[tokio::test]
 async fn a_form_that_stops_between_its_fields_is_told_so() {
     let server = Running::start(Config { idle: Duration::from_millis(30), ..config() }).await;
-    let field = "--X\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\nfirst\r\n--X\r\ncontent-disp";
-    for sent in ["", "--X", field] {
+    let field = "--X\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\nfirst\r\n--X";
+    for sent in ["", "--X", &format!("{field}\r\ncontent-disp"), &format!("{field}--\r\n")] {
         let mut slow = server.client().await;
         slow.begin("POST", "/files", &[FORM, "content-length: 1000"]).await.unwrap();
         slow.send(sent.as_bytes()).await.unwrap();
