@@ -1,15 +1,21 @@
 //! The answer to a request that was not carried out: a status, and a line of text that says
-//! what would have worked.
+//! what would have worked. And what each answer says that comes before the whole request.
 
 use crate::log::{chain, log};
+use axum::body::Body as AxumBody;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body::Body;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use overspill::{CollectError, SpillError};
 use std::error::Error;
 use std::io::ErrorKind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
 /// A status, a line for the client, and at most one header.
 #[derive(Debug)]
@@ -84,14 +90,40 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Says `Connection: close` with each refusal of a request that has a body, axum's own refusals included.
-/// What was not received of it would be taken for the next request, so hyper closes the connection, without a
-/// word. Where all of it was received, a client connects once more than it has to.
-pub async fn close_after_refusal(request: Request, next: Next) -> Response {
-    let has_body = !request.body().is_end_stream();
-    let mut answer = next.run(request).await;
-    let is_refusal = answer.status().is_client_error() || answer.status().is_server_error();
-    if has_body && is_refusal {
+/// A body that notes in a flag that its end was received.
+struct Noted(AxumBody, Arc<AtomicBool>);
+
+impl Body for Noted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.0).poll_frame(context));
+        if frame.is_none() || self.0.is_end_stream() {
+            self.1.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+/// Says `Connection: close` with each answer, axum's own included, to a request of whose body the end was not
+/// received. Its rest would be taken for the next request, so hyper closes the connection, without a word.
+pub async fn close_before_end(request: Request, next: Next) -> Response {
+    let is_received = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+    let noted = request.map(|body| AxumBody::new(Noted(body, Arc::clone(&is_received))));
+    let mut answer = next.run(noted).await;
+    if !is_received.load(Ordering::Relaxed) {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer

@@ -1,7 +1,7 @@
 //! Which request goes where.
 
 use crate::files::Files;
-use crate::refusal::{Refusal, close_after_refusal};
+use crate::refusal::{Refusal, close_before_end};
 use crate::{download, foreign, metrics, multipart, resume, upload};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -37,7 +37,7 @@ pub fn routes(files: Arc<Files>) -> Router {
         .route("/metrics", get(metrics::get))
         .fallback(nowhere)
         .layer(from_fn(foreign::refuse))
-        .layer(from_fn(close_after_refusal))
+        .layer(from_fn(close_before_end))
         .layer(DefaultBodyLimit::disable()) // the pool has limits
         .with_state(files)
 }

@@ -325,3 +325,24 @@ async fn a_refusal_of_a_body_says_that_the_connection_closes() {
         );
     }
 }
+
+/// A file that was deleted by a request whose body nobody reads was gone, and the connection closed without a
+/// word: only a refusal said so. One of a body that had come whole said so too, for nothing.
+#[tokio::test]
+async fn an_answer_before_the_end_of_a_body_says_that_the_connection_closes() {
+    let server = Running::start(config()).await;
+    for (method, status) in [("PUT", 201), ("GET", 200), ("DELETE", 204)] {
+        let mut client = server.client().await;
+        let len = if method == "PUT" { 1000 } else { 300_000 };
+        client.begin(method, "/files/a", &[&format!("content-length: {len}")]).await.unwrap();
+        client.send(&[7; 1000]).await.unwrap();
+        let answer = client.reply(method).await.unwrap();
+        let close = (method != "PUT").then_some("close");
+        assert_eq!((answer.status, answer.header("connection")), (status, close), "{method}");
+    }
+    let mut client = server.client().await;
+    for form in ["no form", "--X\r\n"] {
+        let refused = client.request("POST", "/files", &[FORM], form.as_bytes()).await.unwrap();
+        assert_eq!((refused.status, refused.header("connection")), (400, None), "all of it was received");
+    }
+}
