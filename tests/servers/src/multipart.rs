@@ -11,7 +11,7 @@ use crate::upload::receive;
 use axum::Json;
 use axum::body::{Body as AxumBody, BodyDataStream};
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use futures_core::Stream;
 use http_body::{Body, Frame};
@@ -140,6 +140,20 @@ fn bad_form(error: &dyn Error) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, format!("the form cannot be read: {error}"))
 }
 
+/// The name of a field's file, or of the field if it is no file. The parser passes over a name that is not in
+/// UTF-8, and over `filename*`, which a form has not (RFC 7578, section 4.2).
+fn name_of<'a>(field: &'a Field<'_>) -> Result<&'a str, Refusal> {
+    let disposition = field.headers().get(header::CONTENT_DISPOSITION).map_or(&[][..], HeaderValue::as_bytes);
+    let is_filename = |part: &[u8]| {
+        let start = part.trim_ascii_start().get(..8);
+        start.is_some_and(|start| start.eq_ignore_ascii_case(b"filename"))
+    };
+    if field.file_name().is_none() && disposition.split(|byte| *byte == b';').any(is_filename) {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "the name of a file is in UTF-8, as `filename`"));
+    }
+    Ok(field.file_name().or(field.name()).unwrap_or_default())
+}
+
 /// Whether a file of a form has a good name, and no other of the form has it.
 fn check_new(name: &str, received: &[(String, Stored)]) -> Result<(), Refusal> {
     check_name(name)?;
@@ -181,7 +195,7 @@ pub async fn post(
             return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
         let is_unchosen = field.file_name() == Some("");
-        let name = field.file_name().or(field.name()).unwrap_or_default().to_owned();
+        let name = name_of(&field)?.to_owned();
         if !is_unchosen {
             check_new(&name, &received)?;
         }

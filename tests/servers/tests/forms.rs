@@ -102,3 +102,20 @@ async fn a_form_is_answered_once_its_body_has_ended() {
     assert_eq!(server.files.list("").len(), 0);
     server.until_empty().await;
 }
+
+/// A name that is not in UTF-8, as a terminal of another encoding makes it, or that was sent as `filename*`
+/// alone, was passed over, and the file was stored under the name of its field: the second of two files
+/// replaced the first.
+#[tokio::test]
+async fn a_file_whose_name_cannot_be_read_is_refused() {
+    let server = Running::start(config()).await;
+    for name in [&b"filename=\"\xe9\""[..], b"filename*=UTF-8''%C3%A9", b"x=y;FileName = a"] {
+        let head = b"--X\r\ncontent-disposition: form-data; name=\"f\"; ";
+        let form = [head, name, b"\r\n\r\nbytes\r\n--X--\r\n"].concat();
+        let refused = server.request("POST", "/files", &[FORM], &form).await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert!(refused.text().contains("UTF-8"), "{}", refused.text());
+    }
+    assert_eq!(post(&server, &[("name=\"filename\"", "text")]).await.status, 201, "that is a field");
+    assert_eq!(server.files.list("").len(), 1);
+}
