@@ -3,10 +3,11 @@
 //! Promise: the text of each names what was received and what would have worked, as its status does.
 //!
 //! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/too_long.rs`,
-//! `tests/servers/tests/upload.rs`.
+//! `tests/servers/tests/too_short.rs`, `tests/servers/tests/upload.rs`.
 
 use crate::error::text::write_sources;
 use crate::error::{DiskLimitScope, SpillError, find};
+use crate::http::body_error::BodyError;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::LengthLimitError;
 use std::error::Error;
@@ -46,8 +47,9 @@ pub enum CollectError {
         source: io::Error,
     },
 
-    /// The body itself failed: the client has gone, or what it sent cannot be understood. Status 400, which a
-    /// client that has gone does not see.
+    /// The body itself failed: the client has gone, what it sent cannot be understood, or it ended before the
+    /// length that it said. Status 400, which a client that has gone does not see. Or it came out of a pool,
+    /// as a [`SpillBody`](crate::SpillBody) or by way of a reader, which could not read it: status 500.
     #[non_exhaustive]
     Broken {
         /// Bytes that had arrived.
@@ -108,6 +110,7 @@ impl CollectError {
     pub fn status(&self) -> StatusCode {
         match self {
             CollectError::TooLong { .. } | CollectError::CutOff { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            CollectError::Broken { source, .. } if is_of_pool(&**source) => StatusCode::INTERNAL_SERVER_ERROR,
             CollectError::Broken { .. } => StatusCode::BAD_REQUEST,
             CollectError::Idle { .. } => StatusCode::REQUEST_TIMEOUT,
             CollectError::NoRoom { source, .. } => match SpillError::of(source) {
@@ -192,6 +195,9 @@ impl fmt::Display for CollectError {
                 };
                 write!(f, "{what} after {received} bytes; {advice}")?;
             }
+            CollectError::Broken { received, source } if is_of_pool(&**source) => {
+                write!(f, "the server could not read the body after {received} bytes; {NOT_YET}")?;
+            }
             CollectError::Broken { received, .. } => {
                 write!(f, "the body ended after {received} bytes, before its end; send all of it")?;
             }
@@ -208,6 +214,15 @@ impl fmt::Display for CollectError {
     }
 }
 
+/// Whether a body failed in a pool that it came from, and not on its way there.
+fn is_of_pool(error: &(dyn Error + 'static)) -> bool {
+    match SpillError::find(error) {
+        Some(SpillError::Unfinished { .. } | SpillError::NothingWritten { .. }) => false,
+        Some(_) => true,
+        None => find::<BodyError>(error).is_some(),
+    }
+}
+
 /// What a client is told that can do nothing.
 const NOT_YET: &str = "trying again will not help before the server has been looked after";
 
@@ -215,7 +230,6 @@ const NOT_YET: &str = "trying again will not help before the server has been loo
 #[cfg(not(overspill_loom))]
 mod tests {
     use super::*;
-    use crate::http::body_error::BodyError;
 
     /// A client is told no more than a line, and the log had to walk along the sources for the rest.
     #[test]

@@ -1,10 +1,12 @@
-//! Bodies that end early.
+//! Bodies that end early, and whose fault that is.
 #![allow(missing_docs)]
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Full, Limited};
 use hyper::HeaderMap;
-use overspill::{CollectError, MemoryStore, SpillError, SpillPool};
+use overspill::testing::{Call, Failure, Fault, FaultStore};
+use overspill::{AsyncSpoolReader, CollectError, MemoryStore, SpillError, SpillPool};
 use overspill_servers::running::until_empty;
 use overspill_servers::scripted::{Scripted, Step};
 use overspill_servers::time_limit::within;
@@ -13,6 +15,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
 
 fn pool(memory: usize) -> SpillPool {
     SpillPool::builder().memory(memory).page_size(4096).store(MemoryStore::new()).build().unwrap()
@@ -67,4 +70,35 @@ impl Body for OfHead {
 #[tokio::test]
 async fn a_body_that_has_ended_from_the_start_is_whole_whatever_length_its_head_names() {
     assert!(within(pool(1 << 20).collect(OfHead)).await.unwrap().is_empty());
+}
+
+/// A body that came out of a pool, as of a request that is sent on, broke off when the disk failed: its sender
+/// was told to send all of it, and no operator was told anything.
+#[tokio::test]
+async fn a_disk_that_cannot_be_read_is_no_fault_of_the_sender() {
+    let (store, _) = FaultStore::new(MemoryStore::new(), Fault::lasting(0, Failure::io()).on(Call::Read));
+    let (failing, pool) = (SpillPool::builder().memory(0).store(store).build().unwrap(), pool(1 << 20));
+    let content = Bytes::from(vec![7; 300_000]);
+    let stored = within(failing.collect(Full::new(content.clone()))).await.unwrap();
+    let handed_on = |reader: AsyncSpoolReader| axum::body::Body::from_stream(ReaderStream::new(reader));
+    let (receiving, reader) = failing.spool_body(Full::new(content));
+    within(receiving).await.unwrap();
+    for error in [
+        within(pool.collect(stored.body())).await.unwrap_err(),
+        within(pool.collect(Limited::new(stored.body(), 1 << 20))).await.unwrap_err(),
+        within(pool.collect(handed_on(reader))).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, CollectError::Broken { .. }), "{error:?}");
+        assert_eq!((error.status().as_u16(), error.retry_after()), (500, None), "{error}");
+        let line = "the server could not read the body after 0 bytes; trying again will not help";
+        assert!(error.to_string().starts_with(line), "{error}");
+    }
+    let (receiving, reader) =
+        pool.spool_body(Scripted::new([Step::Data("head".into()), Step::Fails("gone")]));
+    let (received, followed) =
+        within(async { tokio::join!(receiving, pool.collect(handed_on(reader))) }).await;
+    assert_eq!(
+        (received.unwrap_err().status().as_u16(), followed.unwrap_err().status().as_u16()),
+        (400, 400)
+    );
 }
