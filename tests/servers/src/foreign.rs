@@ -10,7 +10,7 @@
 
 use crate::refusal::Refusal;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -20,8 +20,12 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// page.
 ///
 /// # Errors
-/// Status 403.
+/// Status 403; 400 if it does not name one host (RFC 9112, section 3.2).
 pub async fn refuse(request: Request, next: Next) -> Result<Response, Refusal> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "a request has one line `Host`"));
+    }
     let reads = [Method::GET, Method::HEAD].contains(request.method());
     if reads || !is_foreign(request.headers()) {
         return Ok(next.run(request).await);

@@ -88,6 +88,11 @@ async fn append_all(
 
 /// Where the bytes of a request begin, and whether they are the last.
 fn place(headers: &HeaderMap, query: &HashMap<String, String>) -> Result<(u64, bool), Refusal> {
+    for name in [UPLOAD_OFFSET, UPLOAD_COMPLETE] {
+        if headers.get_all(&name).iter().count() > 1 {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, format!("send one header {name}")));
+        }
+    }
     let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok());
     let offset = offset.or(query.get("offset").map(String::as_str));
     let digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit()); // and no sign

@@ -231,7 +231,7 @@ async fn a_part_that_says_that_it_is_too_long_takes_no_name() {
 #[tokio::test]
 async fn whether_a_part_is_the_last_is_one_of_two_words() {
     let server = Running::start(config()).await;
-    for word in ["?false", "0", "?2", "", "\u{fc}", "?0, ?1"] {
+    for word in ["?false", "0", "?2", "", "\u{fc}", "?0, ?1", "?1\r\nupload-complete: ?0"] {
         let complete = format!("upload-complete: {word}");
         let refused = server.request("PATCH", "/files/a", &["upload-offset: 0", &complete], b"half").await;
         assert_eq!(refused.status, 400, "{word}: {}", refused.text());
@@ -240,11 +240,12 @@ async fn whether_a_part_is_the_last_is_one_of_two_words() {
     assert_eq!(server.request("PATCH", "/files/a", &complete, b"all").await.status, 201);
 }
 
-/// A number may have no sign (RFC 9651, section 3.3.1). `+0` was taken for 0.
+/// A number may have no sign (RFC 9651, section 3.3.1). `+0` was taken for 0, and of two lines the first was
+/// believed.
 #[tokio::test]
 async fn an_offset_is_digits() {
     let server = Running::start(config()).await;
-    for offset in ["+0", "-0", "0x0", "", "0, 0", "\u{fc}"] {
+    for offset in ["+0", "-0", "0x0", "", "0, 0", "\u{fc}", "0\r\nupload-offset: 3"] {
         let refused =
             server.request("PATCH", "/files/a", &[&format!("upload-offset: {offset}")], b"all").await;
         assert_eq!(refused.status, 400, "{offset}: {}", refused.text());
@@ -344,5 +345,23 @@ async fn an_answer_before_the_end_of_a_body_says_that_the_connection_closes() {
     for form in ["no form", "--X\r\n"] {
         let refused = client.request("POST", "/files", &[FORM], form.as_bytes()).await.unwrap();
         assert_eq!((refused.status, refused.header("connection")), (400, None), "all of it was received");
+    }
+}
+
+/// RFC 9112, section 3.2: a request that names no host, or two, is refused. It was carried out, and the check
+/// against pages of other sites looked at the first.
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let server = Running::start(config()).await;
+    for (head, status) in [
+        ("GET /files HTTP/1.1\r\n", 400),
+        ("GET /files HTTP/1.1\r\nhost: a\r\nhost: b\r\n", 400),
+        ("GET /files HTTP/1.1\r\nhost: a\r\n", 200),
+        ("GET /files HTTP/1.0\r\nhost: a\r\nhost: a\r\n", 400),
+        ("GET /files HTTP/1.0\r\n", 200),
+    ] {
+        let mut client = server.client().await;
+        client.send(format!("{head}\r\n").as_bytes()).await.unwrap();
+        assert_eq!(client.reply("GET").await.unwrap().status, status, "{head}");
     }
 }
