@@ -50,6 +50,8 @@
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(overspill_loom))))]
 #![deny(missing_docs)]
+// What is pasted from a page shows no warning.
+#![doc(test(attr(deny(unused_imports))))]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;

@@ -44,6 +44,8 @@
 //! | `metrics` | `SpillPool::record_metrics`, for the `metrics` crate |
 //! | `cli` | the `overspill` command and its dependencies |
 #![deny(missing_docs)]
+// What is pasted from a page shows no warning.
+#![doc(test(attr(deny(unused_imports))))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;

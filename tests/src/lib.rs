@@ -18,6 +18,8 @@
 //! | [`mod@bench`] | who is faster, in one alternating run? |
 //! | [`support`], `linux`, `children` | (helpers of many tests) |
 
+// What is pasted from a page shows no warning.
+#![doc(test(attr(deny(unused_imports))))]
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,

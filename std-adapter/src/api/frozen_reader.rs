@@ -28,7 +28,7 @@ const READ_TO_END_STEP: usize = 256 << 10;
 ///
 /// ```
 /// use overspill::SpillBuffer;
-/// use std::io::{BufRead, Read, Seek, SeekFrom};
+/// use std::io::{BufRead, Seek, SeekFrom};
 ///
 /// let mut reader = SpillBuffer::from(&b"first\nsecond\n"[..]).freeze().reader();
 /// let mut line = String::new();

@@ -20,6 +20,9 @@
 //! | `time_limit.rs` | and how long they wait |
 //! | `process.rs` | open files and memory of the process |
 
+// What is pasted from a page shows no warning.
+#![doc(test(attr(deny(unused_imports))))]
+
 pub mod client;
 pub mod download;
 pub mod files;
