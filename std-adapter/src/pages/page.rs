@@ -13,7 +13,7 @@ use crate::sync::Arc;
 /// A page outside the window.
 #[derive(Debug, Default)]
 pub(crate) enum Page {
-    /// All zeros; nothing is stored.
+    /// Nothing is stored here. It shows what the base has there, and zeros past that.
     #[default]
     Hole,
     /// In a frame.

@@ -4,33 +4,31 @@
 //!
 //! | state | its bytes are in | next state | by |
 //! |---|---|---|---|
-//! | hole | nothing: all zeros | window | [`Table::open`] |
-//! | | | spilled | [`Table::put`], after a direct write |
-//! | window | the window's frame | resident | [`Table::open`] or [`Table::focus`] of another page |
+//! | hole | nothing here: what the base has there, and zeros past that | window | [`Table::open`] |
+//! | | | spilled | [`Table::put`], after a direct write, or from the base to be written to |
+//! | | | resident | [`Table::put`], of given memory, or ahead of a sequential pass |
+//! | window | the window's frame | resident | [`Table::open`] or [`Table::focus`] of another page, or `Pager::close_window` |
 //! | | | lent | [`Table::lend`] |
-//! | | | spilled, hole | [`Table::remove_resident`], then `Pager::evict` |
-//! | | | hole | [`Table::cut_window`] |
 //! | lent | the window's frame, outside the table | window | [`Table::reopen`] |
 //! | resident | a frame | window | [`Table::focus`], or [`Table::retire`], which empties the page |
-//! | | | spilled, hole | [`Table::remove_resident`], then `Pager::evict` |
-//! | | | hole | [`Table::truncate`] |
-//! | window, resident | a frame | in transit, spilled, hole | `Table::release_page`, in a reclaiming thread |
-//! | resident, window | a frame | shared | [`Table::share`] |
+//! | window, resident | a frame | spilled, hole | [`Table::remove_resident`], then `Pager::evict`, `slide` or `move_run_out` |
+//! | | | spilled | [`Table::cut_segment`] |
+//! | | | in transit, spilled, hole | `Table::release_page`, in a reclaiming thread, or by the owner for `Pager::let_go` |
+//! | | | shared | [`Table::share`] |
+//! | | | hole | [`Table::take_copy`], [`Table::take_next_copy`], [`Table::take_empty`] |
 //! | shared | a frame, held by readers too | resident | [`Table::end_sharing`], after the readers have let go |
-//! | | | hole | [`Table::remove`], [`Table::truncate`] |
 //! | in transit | the frame, held by the carrier | spilled, resident | [`Table::settle`], after the transit has ended |
-//! | | | hole | [`Table::truncate`]; the pager then abandons the transit |
-//! | spilled | a slot | window | [`Table::remove`], then [`Table::open`] |
+//! | spilled | a slot | window, resident | [`Table::remove`], then [`Table::open`] or [`Table::put`] |
 //! | | | spilled | [`Table::remove`], then [`Table::put`]: written directly, or moved to another slot |
-//! | | | hole | [`Table::truncate`] |
+//! | any but lent | | hole | [`Table::cut_window`], [`Table::truncate`], or [`Table::remove`] in `Pager::discard_pages` |
 //!
 //! `Table::release_page` is in [`reclaim`](crate::pool::reclaim). The states of a page in transit are at the
-//! head of [`transit`](crate::pages::transit).
+//! head of [`transit`](crate::pages::transit); the pager abandons the transit of one that becomes a hole.
 //!
 //! I1: a page that is not a hole is in exactly one of window, lent, resident, shared, in transit and
 //! spilled. While it is lent, the table shows it as a hole; there is no window then. A page in memory
 //! may keep a slot: if the page is clean, the slot has the same bytes; if it is dirty, the slot is
-//! reserved for the next write.
+//! reserved for the next write. A clean page without a slot is a copy of what other content has.
 //!
 //! The page of the owner's current operation is pinned and is not reclaimed. Any other page in memory may
 //! turn out to be in transit, spilled or a hole each time the owner enters the table.
@@ -242,8 +240,8 @@ impl Table {
         self.window_index().is_none_or(|index| self.map.reserve(index))
     }
 
-    /// Reserves what page `index`, which is spilled, needs to become resident. Returns false if there
-    /// is no memory for that.
+    /// Reserves what page `index`, which is not in memory, needs to become resident. Returns false if there is
+    /// no memory for that.
     #[must_use]
     pub(crate) fn reserve_for_load(&mut self, index: u64) -> bool {
         self.map.reserve(index)
