@@ -104,7 +104,7 @@ impl Pager {
                 break;
             }
         }
-        self.open_in_the_rest(span, true)
+        self.open_beyond_share(span, true)
     }
 
     /// How far bytes at `offset`, of a call that has `len`, would find room on the disk: to `most` of them,
@@ -138,7 +138,7 @@ impl Pager {
         continues: bool,
     ) -> Result<Way, SpillError> {
         let (page, access) = self.access_ahead(offset, span, len, continues)?;
-        self.way_to_write(page, span, access, 0, &[])
+        self.make_way(page, span, access, 0, &[])
     }
 
     fn load_for_read(

@@ -11,6 +11,8 @@
 //! - A bad block (I9) is an error for the reads of that block, and for the writes that bring its page.
 //!
 //! A copy has the whole page, as far as the base reaches: so it becomes an ordinary page by being written to.
+//! What the base has of it is freed then; or if it was written to as the window, when it stops being that. So
+//! a dirty page outside the window hides nothing in the base, unless a reclaiming thread had it meanwhile.
 //!
 //! Held by: the tests below, `tests/tests/clones.rs`, `tests/tests/spill_faults`,
 //! `std-adapter/src/models/clones.rs` (loom).
@@ -160,23 +162,25 @@ impl Pager {
         Ok(is_open)
     }
 
-    /// Makes a copy of what the base has of page `index`, if the page is that, an ordinary page, which is
-    /// about to be written to.
-    pub(crate) fn keep_copy(&mut self, index: u64) {
+    /// If page `index` is a copy of what the base has, makes it an ordinary page of this buffer, and frees
+    /// what the base has of it. To be called before a write to it.
+    pub(crate) fn own_copy(&mut self, index: u64) {
         if self.base().is_none() {
             return;
         }
-        let is_kept = self.table(|table| {
-            let copy = table.resident(index).filter(|page| page.is_copy());
-            copy.map(|page| page.dirty = true).is_some()
+        let was_copy = self.table(|table| {
+            let Some(copy) = table.resident(index).filter(|page| page.is_copy()) else { return false };
+            copy.dirty = true;
+            true
         });
-        if is_kept {
+        if was_copy {
             self.forget_in_base(index);
         }
     }
 
-    /// Frees what the base has of the window, which may have been a copy when it was written to, if the owner
-    /// does not go on with it as page `next`: another buffer that takes its frame does not know of the base.
+    /// If the window was written to and has no slot, frees what the base has of its page, of which it may
+    /// have been a copy. Not if the owner goes on in the window, as page `next`. To be called before the page
+    /// stops being the window: a reclaiming thread cannot reach the base.
     #[inline]
     pub(crate) fn forget_under_window(&mut self, next: Option<u64>) {
         if self.base().is_none() {

@@ -42,11 +42,13 @@ pub(crate) enum Way {
 }
 
 impl Pager {
+    /// Writes what does not lie in the window. Waits for room on the disk as the policy says.
     #[cold]
     pub(crate) fn write_slow(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         self.retry_after_waits(|pager| pager.write_once(offset, data))
     }
 
+    /// As [`write_slow`](Pager::write_slow), but does not wait.
     pub(crate) fn write_once(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
         if !data.is_empty() {
             self.try_table()?;
@@ -75,11 +77,11 @@ impl Pager {
     fn write_some(&mut self, offset: u64, data: &[u8], want: usize) -> Result<usize, SpillError> {
         let span = self.span(offset, data.len());
         let (page, access) = self.access(offset, span, want)?;
-        let len = match self.way_to_write(page, span, access, span.covered(), data)? {
+        let len = match self.make_way(page, span, access, span.covered(), data)? {
             Way::Frame(len) => len,
             Way::Along(len) => return Ok(len),
             Way::Slot => match self.write_direct(offset, data) {
-                Err(SpillError::DiskLimit { .. }) if self.open_in_the_rest(span, false)? => span.part,
+                Err(SpillError::DiskLimit { .. }) if self.open_beyond_share(span, false)? => span.part,
                 written => return written,
             },
         };
@@ -94,9 +96,10 @@ impl Pager {
         Ok(len)
     }
 
-    /// Where the bytes of `span` go, after what that needs. The write has `data`, none if it is to come
-    /// later, and covers the first `covered` bytes of the page: what the page has of these is not needed.
-    pub(crate) fn way_to_write(
+    /// Loads, evicts or opens what a write of `span` needs, and returns where its bytes then go. `data` is
+    /// empty if they come later. The write covers the first `covered` bytes of the page: what the page has of
+    /// these is not needed.
+    pub(crate) fn make_way(
         &mut self,
         page: Pinned,
         span: Span,
@@ -123,8 +126,8 @@ impl Pager {
     }
 
     /// Opens the window on a page whose old bytes, in `slot` or in the base, are not needed, if it deserves a
-    /// frame. If it has any, the frame must take all of `span`: the write may get no further, and then those
-    /// past it are needed.
+    /// frame. If there are old bytes, the frame must hold all of `span`: if the write stopped at the end of a
+    /// shorter one, those behind that would be needed after all.
     fn open_unread(&mut self, span: Span, access: Access, slot: Option<Slot>) -> Way {
         let Some(Admitted { frame, stay }) = self.admit(span, 0, span.at + 1, access) else {
             return Way::Slot;
@@ -142,7 +145,7 @@ impl Pager {
     /// Makes room in memory for bytes of `span`, whose page is in memory and pinned. Otherwise evicts the
     /// page.
     fn make_room(&mut self, span: Span, data: &[u8]) -> Result<Way, SpillError> {
-        self.keep_copy(span.index);
+        self.own_copy(span.index);
         let room = self.room(span);
         if room == span.part {
             return Ok(Way::Frame(room));
@@ -161,7 +164,7 @@ impl Pager {
         }
         let moved = if appends { self.slide_on(span, data) } else { self.way_to_slot(span.index) };
         match moved {
-            Err(SpillError::DiskLimit { .. }) if self.grow_into_the_rest(span, end) => {
+            Err(SpillError::DiskLimit { .. }) if self.grow_beyond_share(span, end) => {
                 Ok(Way::Frame(span.part))
             }
             // What has room where it is needs neither memory nor disk.
@@ -198,10 +201,10 @@ impl Pager {
         self.recycle_frame(smaller);
     }
 
-    /// Opens what is left of the memory to all of the page of `span`, for which the disk has no room. Returns
-    /// whether that is enough. Bytes that `span` covers are not brought along, unless it `keeps` them: then
-    /// nothing may be written after all.
-    pub(crate) fn open_in_the_rest(&mut self, span: Span, keeps: bool) -> Result<bool, SpillError> {
+    /// Brings all of the page of `span`, for which the disk has no room, to memory that no buffer uses,
+    /// whatever the share. Returns whether there is enough. Bytes that `span` covers are not brought along,
+    /// unless it `keeps` them: then nothing may be written after all.
+    pub(crate) fn open_beyond_share(&mut self, span: Span, keeps: bool) -> Result<bool, SpillError> {
         let covered = if keeps { 0 } else { span.covered() };
         let (slot, stored) = match self.table(|table| table.locate(span.index)) {
             Location::Spilled { slot, end } => (Some(slot), if end > covered { end } else { 0 }),
@@ -221,9 +224,9 @@ impl Pager {
         Ok(self.open(span.index, Resident::fresh(frame).with_slot(slot), Stay::Kept))
     }
 
-    /// As [`open_in_the_rest`](Pager::open_in_the_rest), for a page in memory with content to `end`, which
+    /// As [`open_beyond_share`](Pager::open_beyond_share), for a page in memory with content to `end`, which
     /// cannot leave it to make room for `span`.
-    fn grow_into_the_rest(&mut self, span: Span, end: usize) -> bool {
+    fn grow_beyond_share(&mut self, span: Span, end: usize) -> bool {
         let Some(larger) = self.find_frame(span.end().max(end), Effort::Spare) else { return false };
         if self.table(|table| table.resident(span.index).is_some_and(|page| page.is_segment())) {
             return self.unite(span.index, larger, end);
