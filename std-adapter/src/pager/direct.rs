@@ -19,8 +19,8 @@ use crate::pager::state::Pager;
 use crate::pages::page::{Location, Page};
 use std::ops::Range;
 
-/// The most pages that are moved in one call.
-const RUN: u32 = 64;
+/// The most pages that are moved in one call: a bit of [`Run::fresh`] for each.
+const RUN: u32 = u64::BITS;
 
 /// Bytes on the stack to copy a slot through when the pool has no spare frame.
 const COPY_BLOCK: usize = 4096;

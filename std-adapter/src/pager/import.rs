@@ -86,7 +86,7 @@ impl Pager {
             }
             Pinned::Hole | Pinned::Slot { .. } => {}
         }
-        if !import.by_store || access.is_small() {
+        if !import.by_store || access.is_small {
             return Ok(0);
         }
         // Without room on the disk there may be some in memory, or the call waits: see writing.

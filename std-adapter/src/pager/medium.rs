@@ -158,8 +158,8 @@ impl Pager {
                 self.await_pinned(span.index)?
             }
         };
-        let half_page = self.pool.page_size / 2;
-        Ok((page, Access { sequential: continues || is_next_page, want, half_page, heat }))
+        let is_small = want < self.pool.page_size / 2;
+        Ok((page, Access { sequential: continues || is_next_page, want, is_small, heat }))
     }
 
     /// Runs an operation outside the window. Before it, a loan ends, and a lowered memory limit is kept;

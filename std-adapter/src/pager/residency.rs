@@ -63,7 +63,7 @@ impl Access {
     fn effort(self, fresh: bool) -> Effort {
         match self {
             _ if self.continues() || self.is_hot() => Effort::Idle,
-            _ if self.is_small() => Effort::Spare,
+            _ if self.is_small => Effort::Spare,
             _ if self.heat > 1 => Effort::Idle,
             _ if fresh => Effort::Larger,
             _ => Effort::Spare,
@@ -89,8 +89,8 @@ impl Pager {
     }
 
     /// A frame for a page that is not in memory, if it deserves one. The slot has `stored` bytes of the page
-    /// that are needed. While memory is short the frame may be shorter than the page, but has `least` bytes,
-    /// which are enough for a byte at `span`.
+    /// that are needed: 0 if none are, or the base has them. While memory is short the frame may be shorter
+    /// than the page, but has `least` bytes, which are enough for a byte at `span`.
     pub(crate) fn admit(
         &mut self,
         span: Span,
@@ -100,7 +100,7 @@ impl Pager {
     ) -> Option<Admitted> {
         let whole = self.expected_len(span, span.end().max(stored));
         // Do not cache a large read of a page seen once: the copy would be wasted.
-        let worthwhile = access.is_small() || stored == 0 || access.heat > 1;
+        let worthwhile = access.is_small || stored == 0 || access.heat > 1;
         let kept = |frame| Some(Admitted { frame, stay: Stay::Kept });
         if worthwhile && let Some(frame) = self.find_frame(whole, self.effort_for_more()) {
             return kept(frame);
@@ -119,7 +119,7 @@ impl Pager {
                 return kept(frame);
             }
         }
-        if !access.is_small() {
+        if !access.is_small {
             return None;
         }
         if let Some(frame) = self.find_frame_from_base(len.max(least), Leaving::Any) {
@@ -156,13 +156,14 @@ impl Pager {
     /// A frame of at least `bytes` from the pool, charged to the buffer. Evicts no page of this buffer.
     pub(crate) fn find_frame(&mut self, bytes: usize, effort: Effort) -> Option<Frame> {
         let class = self.pool.frames.class(bytes);
+        // Refuse without a change of the budgets. A table that is not listed goes on: `note_holder` lists it.
         if effort <= Effort::Spare && !self.pool.may_spare(class) && self.pool.is_listed(self.own_table()) {
             return None;
         }
         let (memory, len) = (&self.usage().memory, class as u64);
         let held = memory.used();
         let used = memory.reserve(len).ok()?;
-        // Not if `held` is 0: the last page may have left in between.
+        // By what `reserve` has returned, not by `held`: the last page may have left between the two.
         if used == len && !self.pool.note_holder(self.own_table()) {
             memory.release(len);
             return None;

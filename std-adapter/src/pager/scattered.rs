@@ -118,12 +118,12 @@ impl Pager {
         let own_memory = &own_table.unlocked().usage.memory;
         let left = own_memory.limit().saturating_sub(own_memory.used());
         let may_go_past = |end: usize, heat: u8| {
-            let half_page = pool.page_size / 2;
-            let access = Access { sequential: false, want: span.part, half_page, heat };
+            let is_small = span.part < pool.page_size / 2;
+            let access = Access { sequential: false, want: span.part, is_small, heat };
             let len = if span.index == 0 { pool.frames.class(end) } else { pool.page_size };
             let may_get_frame =
                 access.is_hot() || takes_from_base || left >= len as u64 && pool.may_spare(len);
-            span.end() <= end && access.is_small() && !may_get_frame
+            span.end() <= end && access.is_small && !may_get_frame
         };
         let visited = own_table.try_with(|table| {
             let is_next_page =

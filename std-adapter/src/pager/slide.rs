@@ -55,7 +55,7 @@ impl Pager {
             }
         };
         let outgrown = page.slot.filter(|old| old.offset != slot.offset);
-        let written = if page.dirty || outgrown.is_some() { page.len } else { 0 } + along.len();
+        let written = along.len() + if page.dirty || outgrown.is_some() { page.len } else { 0 };
         self.pool.counters.count_eviction();
         let end = span.at + along.len();
         let frame = page.into_frame();

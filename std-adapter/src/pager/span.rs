@@ -77,8 +77,8 @@ pub(crate) struct Access {
     pub(crate) sequential: bool,
     /// Bytes of the whole call that it belongs to.
     pub(crate) want: usize,
-    /// Bytes of a call that moves half of a page.
-    pub(crate) half_page: usize,
+    /// The call needs less than half of a page.
+    pub(crate) is_small: bool,
     /// Recent visits to the page, this one included; decays as others are visited.
     pub(crate) heat: u8,
 }
@@ -92,17 +92,12 @@ impl Access {
     /// As one of a sequential pass in the smallest pieces, in pages of any size.
     #[cfg(feature = "tokio")]
     pub(crate) fn as_small_scan(self) -> Self {
-        Access { want: 1, half_page: self.half_page.max(2), ..self.as_scan() }
-    }
-
-    /// The call needs less than half of a page.
-    pub(crate) fn is_small(self) -> bool {
-        self.want < self.half_page
+        Access { want: 1, is_small: true, ..self.as_scan() }
     }
 
     /// More small accesses to this page are likely, so it becomes the window. After a single visit it does
     /// not: moving the window costs more than the visit.
     pub(crate) fn continues(self) -> bool {
-        self.sequential && self.is_small()
+        self.sequential && self.is_small
     }
 }
