@@ -246,8 +246,8 @@ fn little_address_space() {
     buffer.write_all(&[1; 100]).unwrap();
     let piece: Vec<u8> = (0..=250).cycle().take(50_000).collect();
     let mut found = vec![0; piece.len()];
-    // The thread that registers the process for the kernel's fences gives its stack back when it ends. If that
-    // was counted, there was room for all.
+    // The thread that registers the process for the kernel's fences gives its stack back when it ends. If
+    // that was counted, there was room for all.
     while process_status("Threads").unwrap() > 2 {
         thread::yield_now();
     }

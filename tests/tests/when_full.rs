@@ -445,9 +445,9 @@ fn a_wait_that_ends_in_another_error_has_not_timed_out() {
     assert_eq!((stats.waits, stats.waits_timed_out, stats.disk_used), (1, 0, 0));
 }
 
-/// A buffer was refused, and its next write went to a page in memory, in its window, there again after a loan,
-/// or not. That was a success as its documentation has it, but what was set aside for the buffer stayed so,
-/// and no other buffer could use it.
+/// A buffer was refused, and its next write went to a page in memory, in its window, there again after a
+/// loan, or not. That was a success as its documentation has it, but what was set aside for the buffer stayed
+/// so, and no other buffer could use it.
 #[test]
 fn a_write_to_memory_releases_what_was_set_aside() {
     for way in ["window", "loan", "neither"] {

@@ -47,8 +47,8 @@ impl<'a> Backing<'a> {
         }
     }
 
-    /// Allocates the slot of page `index` in the buffer's own file. The pool's free blocks, which have no part
-    /// in it, go back as far as the limit needs.
+    /// Allocates the slot of page `index` in the buffer's own file. The pool's free blocks, which have no
+    /// part in it, go back as far as the limit needs.
     fn allocate_own(self, own: &OwnFile, index: u64, ticket: Option<&Ticket>) -> Result<Slot, SpillError> {
         let slot = own.allocate(index, ticket)?;
         self.disk.trim_beside();

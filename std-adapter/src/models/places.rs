@@ -40,9 +40,9 @@ fn nothing_is_left_of_what_has_ended() {
     });
 }
 
-/// Guards: a thing is taken once, by its thread or by another, and one that was put with another key stays. One
-/// of the two takes it, also if each is in the other's way: what both leave keeps its pool alive. While another
-/// thread looks, a place may refuse to take what is put.
+/// Guards: a thing is taken once, by its thread or by another, and one that was put with another key stays.
+/// One of the two takes it, also if each is in the other's way: what both leave keeps its pool alive. While
+/// another thread looks, a place may refuse to take what is put.
 #[test]
 fn what_is_in_a_place_is_taken_once() {
     explore(3, || {

@@ -115,8 +115,8 @@ impl Listeners {
         self.receivers.as_ref().map_or("", |receivers| &receivers.name)
     }
 
-    /// The event of `error` if it is among the errors that `counts` has, and not only a refusal. `None` also if
-    /// nobody is to be told.
+    /// The event of `error` if it is among the errors that `counts` has, and not only a refusal. `None` also
+    /// if nobody is to be told.
     #[inline]
     pub(crate) fn event_of_errors(&self, counts: &IoCounts, error: Option<&SpillError>) -> Option<Event> {
         let error = error.filter(|_| counts.errors > 0)?;

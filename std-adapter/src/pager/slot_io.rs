@@ -202,8 +202,8 @@ impl Pager {
         copied
     }
 
-    /// Counts a transfer, and notes its error, to be told at the end of the operation: its page, or a slot, may
-    /// be in no table now.
+    /// Counts a transfer, and notes its error, to be told at the end of the operation: its page, or a slot,
+    /// may be in no table now.
     fn count_transfer(&mut self, path: IoPath, counts: IoCounts, error: Option<&SpillError>) {
         self.count_io(path, counts);
         if let Some(event) = self.pool.listeners.event_of_errors(&counts, error) {
@@ -225,8 +225,8 @@ impl Pager {
         }
     }
 
-    /// Tells that the store failed, if it did. For the end of an operation: with nothing pinned, and each page
-    /// and slot in the table.
+    /// Tells that the store failed, if it did. For the end of an operation: with nothing pinned, and each
+    /// page and slot in the table.
     #[inline]
     pub(crate) fn tell_failures(&mut self) {
         let Some(failures) = self.cold_if_any().and_then(|cold| cold.failures.take()) else { return };

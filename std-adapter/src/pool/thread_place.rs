@@ -13,9 +13,9 @@
 //!
 //! Promises:
 //!
-//! - Taking and putting cost the place's thread no atomic read-modify-write. Taking waits for no thread but one
-//!   that looks at what is there, or takes it out; putting waits for none, and while one looks, nothing can be
-//!   put.
+//! - Taking and putting cost the place's thread no atomic read-modify-write. Taking waits for no thread but
+//!   one that looks at what is there, or takes it out; putting waits for none, and while one looks, nothing
+//!   can be put.
 //!
 //! Held by: `std-adapter/src/models/places.rs` (loom) with `.ci/weaken-pool`.
 
@@ -82,8 +82,8 @@ impl<T> ThreadPlace<T> {
         self.take_after_another(key)
     }
 
-    /// The same, after a thread that looks. That one has passed the place over if this one was in its way: then
-    /// nobody else takes out what is there.
+    /// The same, after a thread that looks. That one has passed the place over if this one was in its way:
+    /// then nobody else takes out what is there.
     #[cold]
     fn take_after_another(&mut self, key: usize) -> Option<T> {
         self.owner.check().ok()?;

@@ -13,7 +13,7 @@ pub fn peak_resident_kib() -> Option<u64> {
 #[must_use]
 pub fn processor_ms() -> Option<u64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // After the name, which may have any characters: the state is field 3, the two times are fields 14 and 15.
+    // After the name, which may have any characters: field 3 is the state, fields 14 and 15 are the times.
     let (_, fields) = stat.rsplit_once(") ")?;
     let ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().ok());
     Some(ticks.sum::<Option<u64>>()? * 10)

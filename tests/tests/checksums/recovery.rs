@@ -70,8 +70,8 @@ fn a_write_of_a_part_of_the_bad_block_is_refused_and_one_of_the_whole_heals_it()
     }
 }
 
-/// A small read copies the page that clones share, whole. So a bad block at its end was an error for those who
-/// read its beginning.
+/// A small read copies the page that clones share, whole. So a bad block at its end was an error for those
+/// who read its beginning.
 #[test]
 fn a_bad_block_of_a_shared_page_is_no_error_for_reads_beside_it() {
     for memory in [0, PAGE, 8 * PAGE] {

@@ -119,8 +119,8 @@ fn a_page_that_cannot_be_reclaimed_is_told_though_no_call_fails() {
     pool.check_invariants();
 }
 
-/// A listener was called in the middle of what had failed: with the page out of its table, its frame nowhere, or
-/// a slot that was allocated for it.
+/// A listener was called in the middle of what had failed: with the page out of its table, its frame nowhere,
+/// or a slot that was allocated for it.
 #[test]
 fn a_listener_finds_each_page_where_it_belongs() {
     static POOL: Mutex<Option<SpillPool>> = Mutex::new(None);
@@ -147,8 +147,8 @@ fn a_listener_finds_each_page_where_it_belongs() {
     assert!(audited.len() > 20 && unsound.is_empty(), "{unsound:?} of {}", audited.len());
 }
 
-/// Pages leave memory for a limit of the buffer's own, grow in their slots, are read and written past memory, and
-/// are shared.
+/// Pages leave memory for a limit of the buffer's own, grow in their slots, are read and written past memory,
+/// and are shared.
 fn moved_about(pool: &SpillPool) -> io::Result<()> {
     let mut short = pool.buffer();
     short.write_all(&[5; 100])?;

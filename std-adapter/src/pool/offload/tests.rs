@@ -49,8 +49,8 @@ fn tasks_that_are_dropped_are_replaced_or_reported() {
     assert_eq!(second.poll(&context, OURS, &spawn), Poll::Ready((3, Ok(6))));
 }
 
-/// Jobs whose waiters are gone stayed in the queue until a task came by. Without one they heaped up there, and
-/// each counted as one more for which to begin a task.
+/// Jobs whose waiters are gone stayed in the queue until a task came by. Without one they heaped up there,
+/// and each counted as one more for which to begin a task.
 #[test]
 fn a_job_that_nobody_waits_for_leaves_the_queue() {
     let offload = Arc::new(Offload::new());
