@@ -9,7 +9,7 @@
 //! - No call in [`without_waits`] waits for room, on its thread.
 //! - A call that has moved bytes does not wait, and counts as no refusal: it returns what it has moved.
 //! - A blocking call that fails leaves the queue. While a buffer is in it, or has been refused, its window is
-//!   closed: a write that would not need the queue passes here all the same, and leaves it.
+//!   closed: so its next write passes here, even one that fits in memory, and takes it out of the queue.
 //! - A call waits only for room below the pool's limit, never below the buffer's own: only the buffer itself
 //!   could free room there, and it is blocked; or readers of a spool, for which nothing waits.
 //!
@@ -202,9 +202,8 @@ impl Pager {
 
     /// Ends a call with `error`, counts its wait, and leaves the queue if it has waited.
     pub(crate) fn fail(&mut self, wait: Option<Wait>, error: SpillError) -> SpillError {
-        // After a wait, only its deadline returns this error of all.
-        let scope = DiskLimitScope::Pool;
-        let timed_out = matches!(&error, SpillError::DiskLimit { scope: of, .. } if *of == scope);
+        // A call that has waited fails at the pool's limit only because its deadline has passed.
+        let timed_out = matches!(&error, SpillError::DiskLimit { scope: DiskLimitScope::Pool, .. });
         self.count_wait(wait, timed_out);
         if wait.is_some() {
             self.leave_queue();
@@ -318,9 +317,8 @@ impl Pager {
         self.forget_under_window(None);
         self.table(|table| {
             // Without memory it stays, and the next write does not wait behind others.
-            if let Some(index) = table.window_index().filter(|_| table.reserve_for_open()) {
-                let page = table.remove(index);
-                table.put(index, page);
+            if table.reserve_for_open() {
+                table.close_window();
             }
         });
     }
@@ -392,9 +390,9 @@ fn must_not_wait() -> bool {
     false
 }
 
-/// Blocks until the ticket is served or woken, or the deadline passes. The last attempt is then to be made:
-/// nothing has woken the waiter when one before it in the queue was out of time. An error if there is no
-/// memory for a waker.
+/// Blocks until the ticket is served or woken, or the deadline passes. `Ok` after that too: the caller makes
+/// one more attempt, since nothing wakes a waiter when one before it in the queue runs out of time. An error
+/// if there is no memory for a waker.
 pub(crate) fn block_until(ticket: Option<&Ticket>, blockage: Blockage) -> Result<(), Blockage> {
     let Some(ticket) = ticket else { return Ok(()) };
     let Some(waker) = ThreadWaker::waker() else {

@@ -240,8 +240,8 @@ impl Table {
         self.window_index().is_none_or(|index| self.map.reserve(index))
     }
 
-    /// Reserves what page `index`, which is not in memory, needs to become resident. Returns false if there is
-    /// no memory for that.
+    /// Reserves what page `index`, which is not in memory, needs to become resident. Returns false if there
+    /// is no memory for that.
     #[must_use]
     pub(crate) fn reserve_for_load(&mut self, index: u64) -> bool {
         self.map.reserve(index)
@@ -328,8 +328,8 @@ impl Table {
         self.window = Some(window);
     }
 
-    /// Makes the window a resident page.
-    fn close_window(&mut self) {
+    /// Makes the window a resident page. To be called after [`Table::reserve_for_open`].
+    pub(crate) fn close_window(&mut self) {
         if let Some(window) = self.window.take() {
             self.put(window.start >> self.shift, Page::Resident(window.resident));
         }
