@@ -41,7 +41,7 @@ pub struct SpoolReader {
     /// This reader's number in the feed.
     number: u64,
     pub(crate) at: u64,
-    /// The end of the page before which the feed knows that this reader has passed; `None`
+    /// The multiple of a page up to which the feed knows that this reader has passed; `None`
     /// unless it reads once.
     told: Option<u64>,
     pub(crate) timeout: Option<Duration>,

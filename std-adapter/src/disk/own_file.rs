@@ -7,7 +7,8 @@
 //!
 //! - A page reads back as it was written, as with any store. A freed page may hold anything.
 //! - When [`finish`](OwnFile::finish) returns a file, that file is the content and nothing else.
-//! - After [`detach`](OwnFile::detach) the file belongs to the caller, and is never changed again.
+//! - After [`detach`](OwnFile::detach) nothing here changes the file: the caller has it, or nobody reads it
+//!   again.
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/pool_limits.rs`, `tests/tests/checksums/`.
 
@@ -31,9 +32,10 @@ pub(crate) struct OwnFile {
     /// The pool's disk limit, which the pages count against.
     quota: Arc<Quota>,
     page_size: u64,
-    /// A freed page could not be cleared, or the file not be synced, so it cannot become the content.
+    /// The file cannot become the content: a freed page could not be cleared, the file could not be synced,
+    /// or it is detached.
     has_residue: AtomicBool,
-    /// The file belongs to the caller now.
+    /// Nothing here changes the file any more: the caller has it, or nobody reads it again.
     detached: AtomicBool,
 }
 
@@ -54,7 +56,7 @@ impl OwnFile {
         self.page_size
     }
 
-    /// Whether the file belongs to the caller now, or is not read again.
+    /// Whether [`detach`](OwnFile::detach) was called.
     pub(crate) fn is_detached(&self) -> bool {
         self.detached.load(Ordering::Relaxed)
     }
@@ -117,13 +119,14 @@ impl OwnFile {
     }
 
     fn check_not_detached(&self) -> io::Result<()> {
-        if self.detached.load(Ordering::Relaxed) {
+        if self.is_detached() {
             return Err(io::Error::other("the file has been handed over"));
         }
         Ok(())
     }
 
-    /// Leaves the file to the caller: from now on nothing here changes it.
+    /// Leaves the file to the caller, or as it is if nobody reads it again: nothing here changes it from now
+    /// on.
     pub(crate) fn detach(&self) {
         self.has_residue.store(true, Ordering::Relaxed);
         self.detached.store(true, Ordering::Relaxed);

@@ -33,8 +33,8 @@ pub(crate) const STEP: u64 = 2 << 20;
 /// The steps of one store.
 #[derive(Debug)]
 pub(crate) struct Steps {
-    /// The furthest end of the slots since none was in use; of those before as well, while their blocks are
-    /// to go back.
+    /// The furthest end of the slots since none was in use: 0 again then, unless a step is due that could not
+    /// be begun.
     end_max: u64,
     /// The file is being cut.
     is_cutting: bool,
@@ -80,9 +80,8 @@ impl Steps {
         self.is_cutting
     }
 
-    /// Begins another phase, and returns the one before: what waits for the steps under way waits for those
-    /// of that, and not for steps that begin meanwhile. `None` while some are under way of the phase before
-    /// that.
+    /// Begins another phase, and returns the one before, so that a caller can wait for the steps begun so far
+    /// and not for later ones. Two counters serve by turns: `None` while the next still counts steps.
     pub(crate) fn begin_phase(&mut self) -> Option<usize> {
         let (before, next) = (self.phase, 1 - self.phase);
         if self.is_under_way(next) {

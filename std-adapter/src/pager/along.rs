@@ -141,8 +141,8 @@ impl Pager {
     }
 
     /// Pages that a pass of writing, which is at `position` in page `index` now, has filled: they are in
-    /// transit then. `None` if there are too few; or if memory is not short, or those before them are there
-    /// still, since then a job has found memory of others.
+    /// transit then. `None` if there are too few, if memory is not short, or if the page before them has not
+    /// left it: then a job has still found memory of others.
     pub(crate) fn let_go(&mut self, index: u64, position: u64) -> Option<Departure> {
         let is_pass = self.goes_on_at(position);
         if self.own_table.is_none() || self.base().is_some() || !is_pass || self.check().is_err() {

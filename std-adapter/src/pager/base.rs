@@ -61,7 +61,8 @@ pub(crate) trait Source: Debug + Send + Sync {
     fn check_invariants(&self);
 }
 
-/// Up to `end`, from the end of the run before: the number of the source, or `None` for zeros.
+/// The bytes from the end of the run before to `end`: those of source number `source`, or zeros if that is
+/// `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
     end: u64,
@@ -84,8 +85,8 @@ pub(crate) struct Base {
     layers: Arc<Layers>,
     /// Bytes of the layers that the buffer sees. A buffer that is cut sees less, whatever it grows to later.
     len: u64,
-    /// Up to here its sources may have what the buffer does not see any more: others saw it when it was cut
-    /// off.
+    /// The sources may still have what lies between `len` and here: others saw it when it was cut off, and a
+    /// later cut frees it. From here on all is freed.
     held_to: u64,
 }
 
@@ -170,8 +171,8 @@ impl Layers {
         self.runs.partition_point(|run| run.end <= offset)
     }
 
-    /// Where the run behind that at `position` begins, but for one of zeros. A run may end inside a page, of
-    /// which the zeros then have the rest.
+    /// Where the run at `position` ends, together with the runs of zeros behind it; `u64::MAX` if no source
+    /// follows. With them, because a run may end inside a page, of which they then have the rest.
     fn end_with_zeros(&self, position: usize) -> u64 {
         let mut further = self.runs.iter().skip(position + 1);
         let next = further.position(|run| run.source.is_some());

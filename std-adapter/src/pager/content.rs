@@ -79,7 +79,8 @@ pub(crate) struct State {
     pub(crate) finished_pages: FinishedPages,
     /// Content may still be appended.
     pub(crate) is_open: bool,
-    /// Bytes at the beginning that every reader has consumed, and that are gone.
+    /// Whole pages at the beginning, in bytes, that every reader has consumed: nothing before this is read,
+    /// and the pages are discarded, or will be from `first_kept` on.
     pub(crate) freed: u64,
     /// The first page that was not discarded: one before the end of `freed` was in transit.
     pub(crate) first_kept: u64,

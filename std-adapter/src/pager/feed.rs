@@ -57,6 +57,7 @@ struct State {
     consumed: Vec<(u64, usize)>,
     /// The highest position that was ever said to be consumed by all: what lies before it may be gone.
     gone: u64,
+    /// The number of the last reader that came: the first has 1.
     newest: u64,
 }
 
@@ -80,8 +81,8 @@ impl Feed {
         Ok(self.state.lock()?.end.clone())
     }
 
-    /// A number for a new reader, which has consumed what lies before `consumed` if that is some; and the
-    /// first position that it can read, whatever is about to be freed, and that is kept for it.
+    /// Registers a reader. `consumed` is the end of what it has consumed if it reads once, and else `None`.
+    /// Returns its number, and the first position that is certain to be kept for it.
     pub(crate) fn enter(&self, consumed: Option<u64>) -> (u64, u64) {
         // Number 0 is nobody's.
         let Ok(mut state) = self.state.lock() else { return (0, 0) };

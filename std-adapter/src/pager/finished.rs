@@ -18,12 +18,11 @@ use std::collections::VecDeque;
 /// Pages that are remembered, of each kind.
 const PAGES_MAX: usize = 1 << 12;
 
-/// Pages that were to get a frame for several readers, and that no second one came to, after
-/// which pages get none.
+/// Once so many pages got a frame for several readers and no second one came to them, further
+/// pages get none.
 const UNSHARED_MAX: u8 = 32;
 
-/// Of pages that get no frame, each of so many gets one all the same: readers may go along
-/// together from now on.
+/// Then one page of so many gets one all the same, to notice when readers go along together.
 const PROBED: u8 = 16;
 
 #[derive(Debug, Default)]

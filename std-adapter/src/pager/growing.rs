@@ -164,10 +164,10 @@ impl Content {
         if_resident(|| self.locked_unless_busy(self.len(), append))?.unwrap_or_else(|error| Some(Err(error)))
     }
 
-    /// Appends to the tail what lies before `room`, a position, and has place there.
-    pub(crate) fn append_beside(&self, data: &[u8], room: u64) -> Result<usize, SpillError> {
+    /// Appends to the tail what lies before the position `room_end`, and has place there.
+    pub(crate) fn append_beside(&self, data: &[u8], room_end: u64) -> Result<usize, SpillError> {
         let end = self.len();
-        let taken = self.tail.append(end, data, room)?;
+        let taken = self.tail.append(end, data, room_end)?;
         self.len.store(end + taken as u64, Ordering::Release);
         Ok(taken)
     }

@@ -1,5 +1,8 @@
 //! The pager as a [`Medium`]: moves bytes between the caller, the frames and the slots.
 //!
+//! Between the two, what every operation of the pager is made of: [`Pager::operate`] begins and ends it, and
+//! within, [`Pager::access`] or [`Pager::pin_settled`] pins a page, once it is in transit no more.
+//!
 //! Promises:
 //!
 //! - I3: the bytes that a call accepted are in their place before the call returns. A page leaves memory only
@@ -124,6 +127,8 @@ impl Pager {
     /// Pins the page, counts the access, and returns where the page is and what kind of access it is. The
     /// whole call moves `want` bytes. An error only if the page is in transit and this thread must not wait
     /// for the store, or in a forked process.
+    ///
+    /// Sets `last_end` to the end of `span`, as if all of it were moved: what moves less sets it again.
     pub(crate) fn access(
         &mut self,
         offset: u64,

@@ -42,9 +42,9 @@ const FIRST_WINDOW_MAX: usize = 16 << 10;
 /// The longest window, in bytes.
 const WINDOW_MAX: usize = 64 << 10;
 
-/// A reader that was refused a window this often in a row asks no more rarely from then on: at every 64th
-/// read that would fill one. Asking may cost a fence, 20 µs on a virtual machine, and a read without a
-/// window less than one.
+/// Each refusal doubles the interval between a reader's requests for a window, up to this many in a row: then
+/// every 64th read that would fill one asks. Asking may cost a fence, 20 µs on a virtual machine, and a read
+/// without a window less than one.
 const REFUSALS_MAX: u32 = 6;
 
 /// A reader of shared content, without its position.
@@ -59,7 +59,7 @@ pub(crate) struct Reader {
     reach: usize,
     /// Requests for a window that got none, since the last that got one. At most [`REFUSALS_MAX`].
     refusals: u32,
-    /// Windows that are not to be asked for before the next that is.
+    /// Reads that would fill a window and are still to pass before the next request.
     unasked: u32,
     loan: Loan,
 }

@@ -35,7 +35,8 @@ pub(crate) struct Pager {
     pub(crate) own_table: Option<OwnTable>,
     pub(crate) pool: PoolRef,
     pub(crate) len: u64,
-    /// The end of the last access that missed the window. An access that starts there is sequential.
+    /// The end of the last access that missed the window. An access that starts there is sequential. Set by
+    /// [`access`](Pager::access) to the end of what is to be moved, and by its callers to that of what was.
     pub(crate) last_end: u64,
     /// What callers have read and written.
     pub(crate) requested: ByteCounts,

@@ -57,11 +57,11 @@ impl Tail {
         Ok(len)
     }
 
-    /// Takes from `data`, which begins at `end`, the end of the content, what lies before
-    /// `room` and has place here.
-    pub(crate) fn append(&self, end: u64, data: &[u8], room: u64) -> Result<usize, SpillError> {
+    /// Takes from `data`, which begins at `end`, the end of the content, what lies before the
+    /// position `room_end` and has place here.
+    pub(crate) fn append(&self, end: u64, data: &[u8], room_end: u64) -> Result<usize, SpillError> {
         let mut bytes = self.bytes.lock()?;
-        let room = usize::try_from(room.saturating_sub(end)).unwrap_or(usize::MAX);
+        let room = usize::try_from(room_end.saturating_sub(end)).unwrap_or(usize::MAX);
         let taken = data.len().min(room).min(TAIL_MAX - bytes.len());
         if taken > 0 {
             bytes.try_reserve(taken).map_err(|_| SpillError::OutOfMemory)?;

@@ -15,14 +15,14 @@ impl Table {
             && self.resident(index).is_some_and(|page| !page.is_segment() && page.len == page_size)
     }
 
-    /// Whether page `index` is such a page, and was never spilled.
+    /// Whether page `index` is [behind](Table::is_behind), and was never spilled.
     pub(crate) fn is_new_behind(&mut self, index: u64) -> bool {
         let is_new = |page: &mut Resident| page.dirty && page.slot.is_none();
         self.is_behind(index) && self.resident(index).is_some_and(is_new)
     }
 
-    /// Whether page `index` is such a page, and its slot has the same bytes: it leaves its
-    /// frame without the store.
+    /// Whether page `index` is [behind](Table::is_behind), and its slot has the same bytes: it
+    /// leaves its frame without the store.
     pub(crate) fn is_clean_behind(&mut self, index: u64) -> bool {
         let is_clean = |page: &mut Resident| !page.dirty && page.slot.is_some() && page.has_frame();
         self.is_behind(index) && self.resident(index).is_some_and(is_clean)

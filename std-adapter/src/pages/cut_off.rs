@@ -26,8 +26,9 @@ impl CutOff {
         has_room
     }
 
-    /// Adds the frame and the slot of a page, which at most `more` follow. Returns the page if there are
-    /// enough, or no memory to note them, or if it lies in given memory: to let go of that is foreign code.
+    /// Adds the frame and the slot of a page, after which at most `more` follow. Returns the page if there
+    /// are enough, or no memory to note them, or if it lies in given memory: to let go of that is foreign
+    /// code.
     pub(crate) fn add_page(&mut self, page: Resident, more: usize) -> Result<(), Resident> {
         let frames = &mut self.frames;
         let left = TOGETHER_MAX - frames.len();
