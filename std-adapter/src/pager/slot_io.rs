@@ -56,13 +56,13 @@ impl Pager {
         slot
     }
 
-    /// Allocates a slot for page `index`, in which it can grow to `room` bytes, and of which its first `end`
-    /// are to be written; see [`Pager::charge_slot`]. Wakes nobody if that fails.
+    /// Allocates a slot for page `index`, in which it can grow to `room` bytes, charged as far as its first
+    /// `end` need. Wakes nobody if that fails.
     ///
     /// A warm slot is charged whole, though it saves fresh blocks. Below a limit it is used only if
     /// half of it is to be written: else small content would take many times what it takes of the
     /// limit in a cold slot.
-    pub(crate) fn allocate_growable(
+    pub(crate) fn allocate_to_grow(
         &mut self,
         index: u64,
         room: usize,
@@ -71,24 +71,12 @@ impl Pager {
         if self.own().is_some() {
             return self.allocate_slot(index, room, Fit::Blocks); // as long as a page, and charged whole
         }
-        // A limit of the buffer's own may have no room for all of a warm slot. So the charge below
-        // is 0 if there is one.
+        // A limit of the buffer's own may have no room for all of a warm slot. So with one the slot is cold,
+        // and not charged yet; without one, nothing refuses the charge.
         let fills_half = end >= room / 2 || !self.pool.disk.quota().is_limited();
         let may_be_warm = self.usage().disk.limit() == u64::MAX && fills_half;
         let slot = self.pool.disk.allocate_growable(room, may_be_warm)?;
         self.charge_usage(slot.charged()).inspect_err(|_| self.backing().free_quietly(slot))?;
-        Ok(slot)
-    }
-
-    /// Allocates a slot for page `index`, in which it can grow to `room` bytes, charged as far as its first
-    /// `end` need. Wakes nobody if that fails.
-    pub(crate) fn allocate_to_grow(
-        &mut self,
-        index: u64,
-        room: usize,
-        end: usize,
-    ) -> Result<Slot, SpillError> {
-        let slot = self.allocate_growable(index, room, end)?;
         self.charge_slot(slot, end).inspect_err(|_| self.free_quietly(slot))
     }
 
