@@ -17,6 +17,7 @@ use crate::observe::stats::SpillReason;
 use crate::pager::span::{Span, ZEROS};
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, Page};
+use crate::sync::Arc;
 use std::ops::Range;
 
 /// The most pages that are moved in one call: a bit of [`Run::fresh`] for each.
@@ -270,14 +271,8 @@ impl Pager {
 
     /// Copies `len` bytes from slot to slot, through a spare frame if the pool has one.
     fn copy_slot(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), SpillError> {
-        let mut frame = self.pool.spare_frame(self.pool.frames.class(len));
-        let mut block = [0; COPY_BLOCK];
-        let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity()));
-        let copied = self.copy_through(room, from, to, len);
-        if let Some(frame) = frame {
-            self.pool.frames.recycle(frame);
-        }
-        copied
+        let pool = Arc::clone(&self.pool);
+        pool.with_scratch::<COPY_BLOCK, _>(len, |room| self.copy_through(room, from, to, len))
     }
 
     fn copy_through(&mut self, room: &mut [u8], from: Slot, to: Slot, len: usize) -> Result<(), SpillError> {

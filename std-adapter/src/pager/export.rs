@@ -157,13 +157,8 @@ impl Pager {
         self.end_loan();
         self.try_table()?;
         let pool = Arc::clone(&self.pool);
-        let mut frame = pool.spare_frame(pool.page_size);
-        let mut block = [0; COPY_BLOCK];
-        let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(pool.page_size));
-        let done = self.read_pieces(room, by_store, f);
-        if let Some(frame) = frame {
-            pool.frames.recycle(frame);
-        }
+        let read = |room: &mut [u8]| self.read_pieces(room, by_store, f);
+        let done = pool.with_scratch::<COPY_BLOCK, _>(pool.page_size, read);
         pool.tell_waiters();
         done
     }

@@ -29,6 +29,7 @@ use crate::pages::page::{Location, Page, Stay};
 use crate::pages::resident::Resident;
 use crate::pages::table::Table;
 use crate::pool::registry::Effort;
+use crate::sync::Arc;
 
 /// Bytes on the stack to bring a page from the base to a slot through.
 const COPY_BLOCK: usize = 4096;
@@ -200,14 +201,9 @@ impl Pager {
             return Err(SpillError::OutOfMemory);
         }
         let slot = self.allocate_to_grow(index, self.pool.page_size, len)?;
-        let mut frame = self.pool.spare_frame(self.pool.frames.class(len));
-        let mut block = [0; COPY_BLOCK];
-        let room = frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity()));
-        let copied = self.copy_from_base(index, slot.offset, len, room);
-        if let Some(frame) = frame {
-            self.pool.frames.recycle(frame);
-        }
-        if let Err(error) = copied {
+        let pool = Arc::clone(&self.pool);
+        let copy = |room: &mut [u8]| self.copy_from_base(index, slot.offset, len, room);
+        if let Err(error) = pool.with_scratch::<COPY_BLOCK, _>(len, copy) {
             self.table(|table| table.sums.forget(index));
             self.free_slot(slot);
             return Err(error);

@@ -82,6 +82,22 @@ impl PoolState {
             .or_else(|| if self.drop_kept_tables() { self.frames.acquire(len) } else { None })
     }
 
+    /// Runs `f` with memory to copy `len` bytes of a page through: a frame to spare, or else `BLOCK` bytes on
+    /// the stack, which are not charged.
+    pub(crate) fn with_scratch<const BLOCK: usize, R>(
+        &self,
+        len: usize,
+        f: impl FnOnce(&mut [u8]) -> R,
+    ) -> R {
+        let mut frame = self.spare_frame(self.frames.class(len));
+        let mut block = [0; BLOCK];
+        let done = f(frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity())));
+        if let Some(frame) = frame {
+            self.frames.recycle(frame);
+        }
+        done
+    }
+
     /// A frame for `bytes` of a page of `requester`, which holds frames of `held` bytes. `None` if the
     /// sources that `effort` allows have none.
     pub(crate) fn acquire_frame(
