@@ -27,7 +27,6 @@ use crate::disk::store_access;
 use crate::disk::transfer;
 use crate::error::{SpillError, StoreOperation};
 use crate::foreign::hold_back;
-use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
 use crate::pager::base::{Base, Leaving};
@@ -35,12 +34,11 @@ use crate::pager::finished::FinishedPages;
 #[cfg(any(feature = "bytes", feature = "tokio"))]
 use crate::pager::lent_page::LentPages;
 use crate::pager::load::Load;
-use crate::pager::span::{Access, Source, Span};
+use crate::pager::span::Source;
 use crate::pager::state::Pager;
 #[cfg(feature = "tokio")]
 use crate::pager::tail::Tail;
 use crate::pages::resident::Resident;
-use crate::pool::registry::Effort;
 use crate::pool::state::PoolState;
 use crate::sync::fork::{Forked, Lock};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Condvar, MutexGuard, Ordering, spin_until};
@@ -209,60 +207,6 @@ impl State {
     }
 }
 
-impl Pager {
-    /// A frame for the spilled page of `span`, whose content ends at `end`, if it deserves one: while there
-    /// is memory to spare, every page does.
-    fn frame_to_load(
-        &mut self,
-        (span, end): (Span, usize),
-        access: Access,
-        readers: usize,
-        finished: &mut FinishedPages,
-    ) -> Option<Frame> {
-        match readers {
-            0 | 1 => self.admit(span, end, end, access).map(|admitted| admitted.frame),
-            _ => self.spare_to_share(end).or_else(|| {
-                if access.is_hot() || finished.grant_frame() {
-                    self.frame_of_others(end, finished)
-                } else {
-                    None
-                }
-            }),
-        }
-    }
-
-    /// A frame for a spilled page that several readers need: of memory that is to spare, of a page that
-    /// all of them have finished, of memory within the share, and else of the coldest of a sample of
-    /// this content's pages.
-    #[cfg(any(feature = "bytes", feature = "tokio"))]
-    pub(crate) fn frame_to_share(&mut self, end: usize, finished: &mut FinishedPages) -> Option<Frame> {
-        self.spare_to_share(end).or_else(|| self.frame_of_others(end, finished))
-    }
-
-    /// One of memory that is to spare.
-    fn spare_to_share(&mut self, end: usize) -> Option<Frame> {
-        self.find_frame(self.pool.frames.class(end), self.effort_for_more())
-    }
-
-    /// One of another page: of the first that all readers have finished, and so on.
-    fn frame_of_others(&mut self, end: usize, finished: &mut FinishedPages) -> Option<Frame> {
-        let need = self.pool.frames.class(end);
-        let may_leave = |index| {
-            self.table(|table| {
-                table.end_sharing_if_idle(index);
-                table.is_unshared_and_unpinned(index)
-            })
-        };
-        if let Some(index) = finished.take(may_leave)
-            && let Some(frame) = self.evict_for_frame(index, need, need)
-        {
-            return Some(frame);
-        }
-        self.pool.note_miss(self.own_table());
-        self.find_in_share(need, 0, Effort::Idle).or_else(|| self.evict_coldest(need, Leaving::Any))
-    }
-}
-
 impl Content {
     /// The content of `pager`. If `is_open`, it may be appended to.
     pub(crate) fn new(mut pager: Pager, is_open: bool) -> Self {
@@ -336,7 +280,17 @@ impl Content {
 
     /// The state.
     pub(crate) fn state(&self) -> Result<MutexGuard<'_, State>, Forked> {
-        self.state.lock_or_adopt(State::adopt)
+        self.state_soon().map_or_else(|| self.state.lock_or_adopt(State::adopt), Ok)
+    }
+
+    /// The state, if no thread has it for longer than a copy takes.
+    fn state_soon(&self) -> Option<MutexGuard<'_, State>> {
+        let mut state = None;
+        spin_until(|| {
+            state = self.try_state();
+            state.is_some()
+        });
+        state
     }
 
     /// The state, if no thread has it.
@@ -360,12 +314,7 @@ impl Content {
             return self.locked(f);
         }
         let held_back = hold_back();
-        let mut state = None;
-        spin_until(|| {
-            state = self.try_state();
-            state.is_some()
-        });
-        let Some(mut state) = state else {
+        let Some(mut state) = self.state_soon() else {
             return Err(store_access::refuse(StoreOperation::Read, offset, 0));
         };
         state.pager.check()?;
@@ -453,7 +402,7 @@ impl Content {
 
     /// Blocks while another thread reads page `index` from the store.
     pub(crate) fn await_load(&self, index: u64) -> Result<(), SpillError> {
-        if !spin_until(|| self.state().map_or(true, |state| !state.loading.contains(&index))) {
+        if !spin_until(|| self.try_state().is_some_and(|state| !state.loading.contains(&index))) {
             let mut state = self.state()?;
             state.load_waiters += 1;
             while state.loading.contains(&index) {

@@ -23,7 +23,7 @@
 //! | `overlay` | a buffer's pages over that |
 //! | `split` | a buffer's pages become what it shares |
 //! | `content` | pages that several handles read at once |
-//! | `finished` | which of these pages make way first |
+//! | `shared_frames`, `finished` | which of these pages get frames, and which make way first |
 //! | `reader`, `shared` | the window that each of these has, and what they share |
 //! | `content_loans`, `lent_page` | pages of content that are lent outside the pool |
 //! | `growing`, `tail` | content that is appended to, and what of it lies beside its pages |
@@ -65,6 +65,7 @@ pub(crate) mod residency;
 pub(crate) mod scattered;
 pub(crate) mod segments;
 pub(crate) mod shared;
+pub(crate) mod shared_frames;
 pub(crate) mod slide;
 pub(crate) mod slot_io;
 pub(crate) mod span;
