@@ -71,7 +71,7 @@ pub struct FrozenReader {
 impl FrozenReader {
     pub(crate) fn new(shared: Arc<Shared>, start: u64, end: u64) -> Self {
         shared.content.add_readers(1);
-        let reader = Reader::new(Arc::clone(&shared.content.pool));
+        let reader = Reader::new(Arc::clone(&shared.content.pool), end);
         FrozenReader { shared, reader, at: start, start, end }
     }
 
@@ -133,13 +133,7 @@ impl FrozenReader {
     /// false.
     #[inline(always)]
     pub(crate) fn read_window(&mut self, buf: &mut [u8]) -> bool {
-        self.is_within(buf.len()) && self.reader.read_window(&mut self.at, buf)
-    }
-
-    /// Whether the window, which may reach further than a slice does, can be read for `len` bytes.
-    #[inline(always)]
-    fn is_within(&self, len: usize) -> bool {
-        len as u64 <= self.end.saturating_sub(self.at)
+        self.reader.read_window(&mut self.at, buf)
     }
 }
 

@@ -52,7 +52,7 @@ impl SpoolReader {
     pub(crate) fn new(shared: Arc<Shared>, feed: Arc<Feed>, at: Option<u64>, told: Option<u64>) -> Self {
         shared.content.add_readers(1);
         let ((number, kept_from), mut reader) =
-            (feed.enter(told), Reader::new(Arc::clone(&shared.content.pool)));
+            (feed.enter(told), Reader::new(Arc::clone(&shared.content.pool), u64::MAX));
         let at = at.unwrap_or(kept_from);
         reader.skip_to(at);
         SpoolReader { shared, feed, reader, number, at, told, timeout: None }

@@ -15,6 +15,7 @@
 //! | `free_lists` | frames for recycling |
 //! | `frame_pool` | acquiring and recycling frames |
 //! | `copy` | copies between frames and callers |
+//! | `prefetch` | what is read soon, on its way to the processor's cache |
 //! | `ordered` | a map in order, whose growth may be refused |
 //! | `machine` | how much memory this process may use |
 
@@ -31,5 +32,6 @@ pub(crate) mod machine;
 pub(crate) mod ordered;
 pub(crate) mod page_frame;
 pub(crate) mod pieces;
+pub(crate) mod prefetch;
 pub(crate) mod size_class;
 pub(crate) mod system;

@@ -120,7 +120,7 @@ fn pages_are_read_while_their_frames_are_taken() {
 fn a_readers_window_is_taken_while_it_reads() {
     explore(3, || {
         let (content, _) = two_spilled_pages(4 * PAGE, 0);
-        let mut reader = Reader::new(Arc::clone(&content.pool));
+        let mut reader = Reader::new(Arc::clone(&content.pool), u64::MAX);
         let mut bytes = [0; 3];
         assert_eq!(reader.read(&content, 0, &mut bytes).unwrap(), 3);
         let (peer, pool) = (reader.peer().unwrap(), Arc::clone(&content.pool));

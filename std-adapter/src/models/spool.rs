@@ -29,7 +29,7 @@ fn end(content: Arc<Content>) {
 
 /// Reads byte by byte until the end, and checks that each is its number.
 fn follow(content: &Content, feed: &Feed) -> (u64, End) {
-    let (mut reader, mut at) = (Reader::new(Arc::clone(&content.pool)), 0);
+    let (mut reader, mut at) = (Reader::new(Arc::clone(&content.pool), u64::MAX), 0);
     loop {
         let ended = feed.end().unwrap();
         if content.len() > at {

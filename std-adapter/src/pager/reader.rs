@@ -21,6 +21,7 @@ use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::memory::copy::copy;
 use crate::memory::frame::Frame;
+use crate::memory::prefetch::prefetch;
 use crate::pager::base::Leaving;
 use crate::pager::content::Content;
 use crate::pager::loan::{Loan, SCRATCH};
@@ -53,6 +54,11 @@ pub(crate) struct Reader {
     pool: Arc<PoolState>,
     /// Has the window, and no other page. `None` until the reader needs one.
     own_table: Option<OwnTable>,
+    /// The window ends here at the latest: what lies past it is not to be read.
+    end: u64,
+    /// Added to a position in the window: the address of what the content has as far behind the window's end.
+    /// Or of anything else: it is prefetched.
+    ahead: u64,
     /// The end of the last read that missed the window. A read that starts there is sequential.
     last_end: u64,
     /// How long the window may be that a pass comes to next, in bytes.
@@ -65,10 +71,13 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(pool: Arc<PoolState>) -> Self {
+    /// A reader of content up to `end`.
+    pub(crate) fn new(pool: Arc<PoolState>, end: u64) -> Self {
         Reader {
             pool,
             own_table: None,
+            end,
+            ahead: 0,
             last_end: 0,
             reach: FIRST_WINDOW_MAX,
             refusals: 0,
@@ -79,11 +88,15 @@ impl Reader {
 
     /// Reads all of `buf` if it lies in the window, and moves `position` past it. Otherwise does nothing
     /// and returns `false`.
+    ///
+    /// Meanwhile what the next window is copied from comes nearer: by 64 bytes a read took 4.9 ns so, and 6.2
+    /// without.
     #[inline(always)]
     pub(crate) fn read_window(&mut self, position: &mut u64, buf: &mut [u8]) -> bool {
         let Some(table) = &mut self.own_table else { return false };
         let read = table.try_with(|table| {
             let content = table.content(*position, buf.len())?;
+            prefetch(self.ahead.wrapping_add(*position), buf.len());
             *position += buf.len() as u64;
             copy(buf, content);
             Some(())
@@ -171,10 +184,15 @@ impl Reader {
         let continues = self.window_ends_at(offset);
         self.reach = if continues { WINDOW_MAX.min(2 * self.reach) } else { FIRST_WINDOW_MAX };
         let Some(mut frame) = self.take_frame(content) else { return Ok(()) };
-        let len = frame.capacity().min(page - at).min(self.reach);
+        let left = usize::try_from(self.end.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = frame.capacity().min(page - at).min(self.reach).min(left);
         let read = content.read_at(offset, frame.first_mut(len));
         match read {
             Ok(len) if len > 0 => {
+                // If the next is not in memory, the window itself: there is memory at least.
+                let here = frame.bytes().as_ptr().addr();
+                let next = address_of(content, offset + len as u64).unwrap_or(here);
+                self.ahead = (next as u64).wrapping_sub(offset);
                 let mut copy = Resident::copy(frame, at);
                 copy.len = len;
                 self.table(|table| table.open(index, copy, Stay::Kept));
@@ -347,6 +365,13 @@ impl Reader {
     }
 }
 
+/// The address of the byte at `offset`, if that is in memory now and no thread has the content's lock.
+fn address_of(content: &Content, offset: u64) -> Option<usize> {
+    let mut state = content.try_state()?;
+    state.pager.check().ok()?;
+    state.pager.table(|table| table.address_of(offset))
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
         self.leave_lost();
@@ -381,7 +406,7 @@ mod tests {
         let pool = Arc::new(pool);
         let mut pager = Pager::new(&pool);
         assert_eq!(pager.write_at(0, &[1; 64 * PAGE]).unwrap(), 64 * PAGE);
-        let (content, mut reader) = (Content::new(pager, false), Reader::new(Arc::clone(&pool)));
+        let (content, mut reader) = (Content::new(pager, false), Reader::new(Arc::clone(&pool), u64::MAX));
         let mut taken = 0;
         for at in (0..64 * PAGE as u64).step_by(4) {
             assert_eq!(reader.read(&content, at, &mut [0; 4]).unwrap(), 4);

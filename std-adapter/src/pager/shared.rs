@@ -70,7 +70,7 @@ impl Shared {
             if self.content.is_inherited() {
                 return None;
             }
-            let reader = || Apart(Lock::new(Reader::new(Arc::clone(&self.content.pool))));
+            let reader = || Apart(Lock::new(Reader::new(Arc::clone(&self.content.pool), u64::MAX)));
             let made = TryBox::new(array::from_fn(|_| reader()))?;
             self.common.get_or_init(|| {
                 self.content.add_readers(COMMON);

@@ -11,7 +11,7 @@
 
 use crate::pages::page::{Page, View};
 use crate::pages::resident::Resident;
-use crate::pages::table::Table;
+use crate::pages::table::{Table, low_bits};
 use crate::sync::{Arc, can_make_arc};
 
 /// Shared pages that are looked at for each page that is to leave.
@@ -49,6 +49,17 @@ impl Table {
             View::Shared(page) => Some(Arc::clone(page)),
             View::Resident(_) | View::Spilled { .. } | View::InTransit(_) => None,
         }
+    }
+
+    /// The address of the byte at `offset`, if it is in memory, outside the window.
+    pub(crate) fn address_of(&self, offset: u64) -> Option<usize> {
+        let page = match self.map.page(offset >> self.shift)? {
+            View::Resident(page) => page,
+            View::Shared(page) => page,
+            View::Spilled { .. } | View::InTransit(_) => return None,
+        };
+        let content = page.content_from(low_bits(offset, self.shift));
+        (!content.is_empty()).then(|| content.as_ptr().addr())
     }
 
     /// Makes page `index` resident again if it is shared, and only referenced here.

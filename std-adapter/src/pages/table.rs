@@ -76,7 +76,7 @@ pub(crate) struct Table {
     /// All pages but the window's, which is a hole here.
     pub(crate) map: PageMap,
     /// The binary logarithm of the page size in bytes.
-    shift: u32,
+    pub(super) shift: u32,
     /// A reclaiming thread found no page but the pinned one since that was pinned.
     pub(super) sought: bool,
     /// The page of the owner's current operation. Reclaiming skips it.
