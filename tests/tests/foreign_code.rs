@@ -1,12 +1,13 @@
 //! What if code that is not ours panics, or comes back, in the middle of our work? Wakers and stores' errors
 //! do here what they should not; subscribers of `tracing` do in `panicking_subscriber.rs`.
 
-use overspill::{Event, MemoryStore, SpillBuffer, SpillPool, Store};
+use overspill::{Checksums, Event, MemoryStore, SpillBuffer, SpillPool, Store};
 use overspill_tests::support::{content_of, in_time};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 const PAGE: usize = 16 << 10;
 const BLOCK: usize = 4 << 10;
@@ -130,9 +131,35 @@ fn waiting_for(buffer: &mut SpillBuffer, len: usize, waker: &Arc<Reading>) -> Ve
     data
 }
 
-/// A store that cuts nothing, and says so by an error whose drop panics.
-#[derive(Debug, Default)]
-struct Grudging(MemoryStore);
+/// A store that cuts nothing, and of whose reads and writes one fails; it says so by errors whose drop panics.
+#[derive(Clone, Debug)]
+struct Grudging(Arc<Calls>);
+
+#[derive(Debug)]
+struct Calls {
+    store: MemoryStore,
+    /// Reads and writes before the one that fails.
+    left: AtomicUsize,
+    kind: ErrorKind,
+}
+
+impl Grudging {
+    fn new(left: usize, kind: ErrorKind) -> Self {
+        Grudging(Arc::new(Calls { store: MemoryStore::new(), left: AtomicUsize::new(left), kind }))
+    }
+
+    fn count(&self) -> io::Result<()> {
+        match self.0.left.fetch_sub(1, Ordering::SeqCst) {
+            0 => Err(io::Error::new(self.0.kind, Angry)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the call has come that fails.
+    fn has_failed(&self) -> bool {
+        self.0.left.load(Ordering::SeqCst) > usize::MAX / 2
+    }
+}
 
 #[derive(Debug)]
 struct Angry;
@@ -153,11 +180,13 @@ impl Drop for Angry {
 
 impl Store for Grudging {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read_at(offset, buf)
+        self.count()?;
+        self.0.store.read_at(offset, buf)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
-        self.0.write_at(offset, data)
+        self.count()?;
+        self.0.store.write_at(offset, data)
     }
 
     fn set_len(&self, _: u64) -> io::Result<()> {
@@ -165,7 +194,7 @@ impl Store for Grudging {
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.0.discard(offset, len)
+        self.0.store.discard(offset, len)
     }
 }
 
@@ -174,7 +203,7 @@ impl Store for Grudging {
 fn an_error_whose_drop_panics_leaves_nothing_under_way() {
     in_time(|| {
         let builder = SpillPool::builder().memory(0).page_size(PAGE);
-        let pool = builder.store(Grudging::default()).build().unwrap();
+        let pool = builder.store(Grudging::new(usize::MAX / 2, ErrorKind::Other)).build().unwrap();
         for byte in [1, 2] {
             let mut buffer = pool.buffer();
             buffer.write_all(&[byte; 3 * PAGE]).unwrap();
@@ -184,6 +213,108 @@ fn an_error_whose_drop_panics_leaves_nothing_under_way() {
             pool.trim();
         }
         pool.check_invariants();
+    });
+}
+
+/// Pages were in no table when the error of a transfer was dropped that is tried again, or whose page stays in
+/// memory: accepted bytes were lost, room on the disk with them, and a reader waited for a load that had ended.
+#[test]
+fn an_error_whose_drop_panics_loses_no_accepted_byte() {
+    for checksums in [Checksums::Off, Checksums::On] {
+        for kind in [ErrorKind::Interrupted, ErrorKind::StorageFull, ErrorKind::Other] {
+            in_time(move || {
+                for scenario in [take_turns, write_off_the_loop] {
+                    let fails = |at: &usize| {
+                        let store = Grudging::new(*at, kind);
+                        let builder =
+                            SpillPool::builder().memory(8 * PAGE).page_size(PAGE).checksums(checksums);
+                        let pool = builder.store(store.clone()).build().unwrap();
+                        drop((pool.buffer(), spilled(&pool))); // its slot is free, so room can be made
+                        scenario(&pool);
+                        pool.check_invariants();
+                        assert_eq!(pool.stats().disk_used, 0, "{kind:?} at {at}");
+                        store.has_failed()
+                    };
+                    assert!((0..).take_while(fails).count() > 8);
+                }
+            });
+        }
+    }
+}
+
+/// Calls until that succeeds. What a caller gets is its own to drop.
+fn insist<R, E>(mut call: impl FnMut() -> Result<R, E>) -> R {
+    loop {
+        match call() {
+            Ok(done) => return done,
+            Err(error) => std::mem::forget(error),
+        }
+    }
+}
+
+fn spilled(pool: &SpillPool) -> SpillBuffer {
+    let mut buffer = pool.buffer();
+    write(&mut buffer, &[1; PAGE]);
+    insist(|| buffer.spill());
+    buffer
+}
+
+fn write(buffer: &mut SpillBuffer, mut data: &[u8]) {
+    while !data.is_empty() {
+        let taken = insist(|| buffer.write(data));
+        data = &data[taken..];
+    }
+}
+
+/// Buffers that take memory from each other, are spilled, appended to by segments, and read by many.
+fn take_turns(pool: &SpillPool) {
+    let mut buffers: Vec<_> = (0..4).map(|_| pool.buffer()).collect();
+    for piece in 0..8 {
+        buffers.iter_mut().for_each(|buffer| write(buffer, &[7; PAGE / 2 + 100][piece..]));
+    }
+    for mut buffer in buffers {
+        insist(|| buffer.spill());
+        buffer.rewind().unwrap();
+        let mut all = vec![0; usize::try_from(buffer.len()).unwrap()];
+        read(&mut all, |rest| insist(|| buffer.read(rest)));
+        assert!(all.iter().all(|byte| *byte == 7));
+        insist(|| buffer.spill());
+        let frozen = buffer.freeze();
+        let mut reader = frozen.reader();
+        read(&mut all, |rest| insist(|| reader.read(rest)));
+        assert!(all.iter().all(|byte| *byte == 7));
+        assert_eq!(insist(|| frozen.clone().read_at(&mut [0; 10], PAGE as u64)), 10);
+    }
+}
+
+fn read(mut rest: &mut [u8], mut read: impl FnMut(&mut [u8]) -> usize) {
+    while !rest.is_empty() {
+        rest.fill(0);
+        let done = read(rest);
+        rest = &mut rest[done..];
+    }
+}
+
+/// A pass of an async handle, whose pages leave and come by jobs.
+fn write_off_the_loop(pool: &SpillPool) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut handle = pool.buffer().into_async();
+        let mut accepted = 0;
+        while accepted < 24 * PAGE {
+            match handle.write(&[7; 5000]).await {
+                Ok(taken) => accepted += taken,
+                Err(error) => std::mem::forget(error),
+            }
+        }
+        while let Err(error) = handle.rewind().await {
+            std::mem::forget(error);
+        }
+        let mut found = Vec::new();
+        while let Err(error) = handle.read_to_end(&mut found).await {
+            std::mem::forget(error);
+        }
+        assert!(found.len() == accepted && found.iter().all(|byte| *byte == 7));
     });
 }
 

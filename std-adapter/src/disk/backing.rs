@@ -15,6 +15,7 @@ use crate::disk::slots::{BLOCK, Fit, Slot};
 use crate::disk::slotted_store::SlottedStore;
 use crate::disk::store::Store;
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
 
@@ -144,6 +145,7 @@ impl<'a> Backing<'a> {
                 if matches!(full.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
                     && self.disk.make_room(ended) =>
             {
+                drop_quietly(full);
                 write()
             }
             result => result,

@@ -26,7 +26,7 @@ use crate::disk::steps::{STEP, Step, Steps, WARM_MAX};
 use crate::disk::store::Store;
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
-use crate::foreign::contained;
+use crate::foreign::drop_quietly;
 use crate::sync::fork::{Forked, Lock};
 use crate::sync::{Arc, AtomicU64, Condvar, MutexGuard, Ordering};
 use std::io;
@@ -332,8 +332,7 @@ impl SlottedStore {
         if let Some(end) = step.cut {
             // If this fails, the file stays long. That costs room but no byte: slots past `end` are written
             // again before they are read.
-            // The error is foreign, and its drop may panic.
-            let _ = contained(|| drop(self.store.set_len(end)));
+            drop_quietly(self.store.set_len(end));
             let _ = self.state().map(|mut state| state.steps.end_cut());
             self.cut.notify_all();
         }
@@ -345,8 +344,7 @@ impl SlottedStore {
             self.steps_ended.fetch_add(1, Ordering::Release);
         }
         self.stepped.notify_all();
-        // The error is foreign, and its drop may panic.
-        let _ = contained(|| drop(discarded));
+        drop_quietly(discarded);
     }
 
     /// How many steps have ended, for [`make_room`](SlottedStore::make_room).

@@ -16,7 +16,7 @@ use crate::disk::store::Store;
 use crate::disk::store_access;
 use crate::disk::temp_file::NoTempFile;
 use crate::error::{SpillError, StoreOperation};
-use crate::foreign::contained;
+use crate::foreign::drop_quietly;
 use crate::observe::stats::IoCounts;
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -127,10 +127,10 @@ pub(crate) fn copy_from_file(
     copied
 }
 
-/// As [`transfer`], without the error: what is foreign in it may panic when it is dropped.
+/// As [`transfer`], without the error.
 fn copy(len: usize, step: impl FnMut(usize) -> io::Result<usize>) -> usize {
     let (copied, refused) = transfer(len, io::ErrorKind::Unsupported, step);
-    let _ = contained(|| drop(refused));
+    drop_quietly(refused);
     copied
 }
 
@@ -148,7 +148,7 @@ fn transfer(
         match step(done) {
             Ok(0) => return (done, Err(if_none.into())),
             Ok(n) => done += n.min(len - done),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => drop_quietly(error),
             Err(error) => return (done, Err(error)),
         }
     }

@@ -16,6 +16,7 @@
 
 use crate::disk::slots::{Fit, Slot};
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
@@ -170,7 +171,10 @@ impl Pager {
             match self.peek(offset + done as u64, &mut buf[done..want]) {
                 Ok(n) => done += n,
                 Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
+                Err(error) => {
+                    drop_quietly(error);
+                    break;
+                }
             }
         }
         self.last_end = offset + done as u64;
@@ -294,7 +298,7 @@ impl Pager {
 
     /// Moves one page out. An error can be dropped: the page is still resident.
     fn move_out(&mut self, index: u64) {
-        let _ = self.evict_and_recycle(index, SpillReason::Evicted);
+        let _ = self.evict_and_recycle(index, SpillReason::Evicted).map_err(drop_quietly);
     }
 
     /// Moves pages out, those whose slots can lie side by side in one call of the store. What cannot be
@@ -346,7 +350,9 @@ impl Pager {
         let mut parts = Vec::new();
         let written = if parts.try_reserve_exact(leaving.len()).is_ok() {
             parts.extend(leaving.iter().map(|(_, page, _)| IoSlice::new(page.content())));
-            self.write_store_parts(IoPath::Paged, offset, &mut parts).0
+            let (written, result) = self.write_store_parts(IoPath::Paged, offset, &mut parts);
+            drop_quietly(result); // the pages are in no table
+            written
         } else {
             0
         };

@@ -21,6 +21,7 @@ use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
 use crate::disk::store_access::without_store;
 use crate::disk::transfer;
+use crate::foreign::drop_quietly;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::{IoCounts, SpillReason};
@@ -68,7 +69,8 @@ impl Coming {
         let backing = Backing { disk: &self.pool.disk, own: self.own.as_deref() };
         for (load, is_read) in &mut self.pages {
             let room = load.frame.first_mut(load.end);
-            *is_read = transfer::read(&backing, load.slot.offset, room, &mut self.counts).is_ok();
+            let read = transfer::read(&backing, load.slot.offset, room, &mut self.counts);
+            *is_read = read.map_err(drop_quietly).is_ok();
             if !*is_read {
                 return;
             }

@@ -13,6 +13,7 @@
 //! Held by: `tests/tests/checksums`, `tests/tests/spill_faults`.
 
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use crate::observe::counters::IoPath;
 use crate::pager::span::Span;
 use crate::pager::state::Pager;
@@ -87,7 +88,10 @@ impl Pager {
             match self.read_blocks(path, offset + done as u64, store_offset + done as u64, &mut buf[done..]) {
                 Ok(n) => done += n,
                 Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
+                Err(error) => {
+                    drop_quietly(error);
+                    break;
+                }
             }
         }
         Ok(done)

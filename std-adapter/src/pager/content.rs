@@ -26,7 +26,7 @@ use crate::disk::own_file::OwnFile;
 use crate::disk::store_access;
 use crate::disk::transfer;
 use crate::error::{SpillError, StoreOperation};
-use crate::foreign::hold_back;
+use crate::foreign::{drop_quietly, hold_back};
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
 use crate::pager::base::{Base, Leaving};
@@ -344,7 +344,10 @@ impl Content {
             match self.read_some(offset + done as u64, &mut buf[done..want]) {
                 Ok(n) => done += n,
                 Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
+                Err(error) => {
+                    drop_quietly(error);
+                    break;
+                }
             }
         }
         Ok(done)

@@ -19,6 +19,7 @@
 
 use crate::disk::store_access;
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use crate::memory::copy::copy;
 use crate::memory::frame::Frame;
 use crate::memory::prefetch::prefetch;
@@ -119,7 +120,10 @@ impl Reader {
         let done = match self.read_past_window(content, at, rest) {
             Ok(rest) => in_window + rest,
             Err(error) if in_window == 0 => return Err(error),
-            Err(_) => in_window,
+            Err(error) => {
+                drop_quietly(error);
+                in_window
+            }
         };
         self.last_end = offset + done as u64;
         Ok(done)
@@ -143,7 +147,10 @@ impl Reader {
         match content.read_at(offset + done as u64, &mut buf[done..]) {
             Ok(rest) => Ok(done + rest),
             Err(error) if done == 0 => Err(error),
-            Err(_) => Ok(done),
+            Err(error) => {
+                drop_quietly(error);
+                Ok(done)
+            }
         }
     }
 

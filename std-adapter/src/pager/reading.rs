@@ -10,6 +10,7 @@
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`.
 
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
@@ -39,7 +40,8 @@ impl Pager {
                 }
                 Err(error) if done == 0 => return Err(error),
                 // Return the bytes read so far. The next call fails with the error, if it still occurs.
-                Err(_) => {
+                Err(error) => {
+                    drop_quietly(error);
                     self.last_end = offset + done as u64; // the part that has failed was noted
                     break;
                 }
@@ -135,7 +137,7 @@ impl Pager {
         };
         if access.continues()
             && self.table(|table| table.resident(span.index).is_some_and(ends_here))
-            && let Ok(Some(frame)) = self.evict(span.index, SpillReason::Evicted)
+            && let Ok(Some(frame)) = self.evict(span.index, SpillReason::Evicted).map_err(drop_quietly)
             && let Some(frame) = self.reusable(frame)
         {
             return self.load_into(frame, span, Stay::Passing);

@@ -29,6 +29,7 @@
 use crate::disk::slots::{Fit, Slot, SlotLen};
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
+use crate::foreign::drop_quietly;
 use crate::memory::frame::Frame;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::events::Event;
@@ -197,7 +198,7 @@ impl Pager {
     /// evicted, or if its frame is too short and the pool has no other to spare.
     pub(crate) fn evict_for_frame(&mut self, victim: u64, len: usize, least: usize) -> Option<Frame> {
         // The error can be dropped: the page is still resident, and the caller goes directly to the store.
-        let frame = self.evict(victim, SpillReason::Evicted).ok()??;
+        let frame = self.evict(victim, SpillReason::Evicted).map_err(drop_quietly).ok()??;
         let Some(frame) = self.reusable(frame) else { return self.find_frame(len, Effort::Spare) };
         if frame.capacity() >= len {
             return Some(frame);
@@ -279,7 +280,8 @@ impl Pager {
                 coldest.map(|(index, _)| index).or_else(|| table.window_index())
             })
         {
-            if self.evict_and_recycle(victim, SpillReason::LimitLowered).is_err() {
+            let evicted = self.evict_and_recycle(victim, SpillReason::LimitLowered);
+            if evicted.map_err(drop_quietly).is_err() {
                 break;
             }
         }

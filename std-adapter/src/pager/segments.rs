@@ -8,6 +8,7 @@
 //! Held by: `tests/tests/many_streams.rs`, `tests/tests/spill_model.rs`, `tests/tests/spill_faults`.
 
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::pager::span::Span;
@@ -68,7 +69,7 @@ impl Pager {
     pub(crate) fn make_slot_reach(&mut self, span: Span) -> bool {
         match self.table(|table| table.locate(span.index)) {
             Location::Spilled { slot, end } if slot.len() <= span.at as u64 => {
-                self.relocate(span.index, slot, end).is_ok()
+                self.relocate(span.index, slot, end).map_err(drop_quietly).is_ok()
             }
             _ => true,
         }
@@ -89,7 +90,8 @@ impl Pager {
         let start = self.first_of_segment(end);
         let reach = (start + frame.capacity()).min(self.pool.page_size);
         let is_short = slot.len() < reach as u64;
-        let slot = if is_short { self.relocate(index, slot, end).unwrap_or(slot) } else { slot };
+        let longer = if is_short { self.relocate(index, slot, end).map_err(drop_quietly) } else { Ok(slot) };
+        let slot = longer.unwrap_or(slot);
         let has_room = end < reach && (end as u64) < slot.len();
         if !has_room || frame.capacity() < self.shortest_segment() {
             self.give_back(frame);

@@ -21,6 +21,7 @@
 use crate::disk::slots::Slot;
 use crate::disk::store_access;
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use crate::memory::frame::Frame;
 use crate::observe::stats::SpillReason;
 use crate::pager::residency::Admitted;
@@ -62,7 +63,8 @@ impl Pager {
             match self.write_some(offset + taken as u64, &data[taken..], data.len()) {
                 Ok(n) => taken += n,
                 Err(error) if taken == 0 => return Err(error),
-                Err(_) => {
+                Err(error) => {
+                    drop_quietly(error);
                     self.last_end = offset + taken as u64; // the part that has failed was noted
                     break;
                 }
@@ -245,7 +247,10 @@ impl Pager {
             let room = &mut page.frame.first_mut(end)[done..];
             match self.read_memory(start + done as u64, room) {
                 Ok(read) => done += read,
-                Err(_) => break,
+                Err(error) => {
+                    drop_quietly(error);
+                    break;
+                }
             }
         }
         page.len = end;

@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | `Moving`, from [`Transit::start`] | in the frame, held by the [`Carrier`] | `Ended(Arrived)` | [`Carrier::arrive`] |
 //! | | | `Ended(Returned)` | [`Carrier::return_page`]: the page cannot be written |
-//! | | | `Ended(Returned)` | dropping the [`Carrier`]: the write panicked |
+//! | | | `Ended(Returned)` | dropping the [`Carrier`], which nothing known does |
 //! | | | `Abandoned` | [`Transit::abandon`]: the owner no longer needs the page |
 //! | `Ended(Arrived)` | in a slot | `Settled` | [`Transit::take_outcome`] or [`Transit::abandon`] |
 //! | `Ended(Returned)` | in the frame | `Settled` | [`Transit::take_outcome`] or [`Transit::abandon`] |
@@ -184,8 +184,7 @@ pub(crate) struct Arrived {
     pub(crate) is_first: bool,
 }
 
-/// The reclaiming thread's half of a transit. Dropping it before the page has arrived, as when the store
-/// panics, returns the page.
+/// The reclaiming thread's half of a transit. Dropping it before the page has arrived returns the page.
 #[derive(Debug)]
 pub(crate) struct Carrier {
     transit: Arc<Transit>,
@@ -230,8 +229,9 @@ impl Carrier {
 
 impl Drop for Carrier {
     fn drop(&mut self) {
-        // Only a panic of the store leaves a page here. Its slot stays reserved in the usage, and stays
-        // allocated if the owner has abandoned the page: disk room is lost, but no byte.
+        // Nothing known leaves a page here: panics of stores, and of what they return, are contained. After
+        // any other its slot stays reserved in the usage, and stays allocated if the owner has abandoned the
+        // page: disk room is lost, but no byte.
         if let Some(resident) = self.resident.take() {
             drop(self.return_to_owner(resident, || ()));
         }

@@ -14,7 +14,7 @@ use crate::disk::backing::Backing;
 use crate::disk::own_file::OwnFile;
 use crate::disk::slots::{Fit, Slot};
 use crate::disk::transfer;
-use crate::foreign::contained;
+use crate::foreign::drop_quietly;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::{IoCounts, SpillReason};
@@ -234,7 +234,7 @@ impl PoolState {
         };
         self.counters.count_io(IoPath::Paged, &counts);
         self.listeners.notify_errors(&counts, result.as_ref().err());
-        let _ = contained(|| drop(result)); // it is foreign, and pages are in transit
+        drop_quietly(result); // pages are in transit
         *total = *total + counts;
         offset + written as u64
     }
