@@ -143,11 +143,9 @@ impl Work {
             self.beside.read.forget(); // it has what lay below
         }
         while !self.beside.accepted.is_empty() {
-            let accepted = std::mem::take(&mut self.beside.accepted);
-            let pager = &mut self.buffer.pager;
+            let (pager, accepted) = (&mut self.buffer.pager, &self.beside.accepted);
             let write = |pager: &mut Pager| pager.write_once(accepted.at, &accepted.bytes);
             let written = pager.attempt_without_wait(&mut self.wait, write);
-            self.beside.accepted = accepted;
             match written? {
                 Tried::Done(taken) => self.beside.accepted.advance(taken),
                 Tried::Blocked(refused) => return Ok(Tried::Blocked(refused)),
