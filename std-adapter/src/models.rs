@@ -166,6 +166,7 @@ fn a_table_that_gets_memory_is_found_by_searches() {
                 limit: 32,
                 page: 8,
                 effort: Effort::Idle,
+                returns: 0,
             };
             theirs.registry.iter().for_each(|registry| drop(registry.find_donors(&demand, &requester)));
         });

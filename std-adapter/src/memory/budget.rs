@@ -13,7 +13,7 @@
 //!
 //! Held by: the tests below, `std-adapter/src/models.rs` (loom), `tests/tests/pool_memory.rs`.
 
-use crate::sync::{Arc, AtomicBool, AtomicU64, OnceLock, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, OnceLock, Ordering, fences};
 use std::fmt;
 
 #[derive(Debug)]
@@ -117,6 +117,10 @@ pub(crate) struct WatchedBudget {
     /// Bytes came free, and [`take_freed`](WatchedBudget::take_freed) has not said so yet. True for too long,
     /// it costs an attempt of each waiter.
     has_freed: AtomicBool,
+    /// A search has looked at shared pages, and no reference to one was dropped since.
+    shared_sought: AtomicBool,
+    /// How often those that wait were told of memory that did not come free: only a search finds it.
+    returns: AtomicU64,
 }
 
 impl WatchedBudget {
@@ -125,6 +129,8 @@ impl WatchedBudget {
             budget: Budget::new(limit),
             waiters: OnceLock::new(),
             has_freed: AtomicBool::new(false),
+            shared_sought: AtomicBool::new(false),
+            returns: AtomicU64::new(0),
         }
     }
 
@@ -160,6 +166,38 @@ impl WatchedBudget {
         self.has_freed.swap(true, Ordering::Release);
     }
 
+    /// For a search, before it looks at who has a reference to shared pages.
+    pub(crate) fn seek_shared(&self) {
+        self.shared_sought.store(true, Ordering::Relaxed);
+        fences::full(); // with the one below: the search sees that a page was let go, or is seen
+    }
+
+    /// Wakes those that wait, if something came free or a search has looked at shared pages. To be called after
+    /// a reference to one was dropped, with nothing locked but what is held back for.
+    pub(crate) fn tell_let_go(&self) {
+        let Some(waiters) = self.waiters.get() else { return };
+        fences::full();
+        let was_sought =
+            self.shared_sought.load(Ordering::Relaxed) && self.shared_sought.swap(false, Ordering::Relaxed);
+        if was_sought {
+            self.note_return();
+        }
+        if self.take_freed() || was_sought {
+            waiters.wake();
+        }
+    }
+
+    /// Notes that memory came within reach of a search, though it did not come free. The caller wakes those
+    /// that wait.
+    pub(crate) fn note_return(&self) {
+        self.returns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was. To be read before a search, which may miss what comes later.
+    pub(crate) fn returns(&self) -> u64 {
+        self.returns.load(Ordering::Relaxed)
+    }
+
     /// Whether something came free since the last call. The caller wakes those that wait for it, and passes a
     /// full fence before it looks for them.
     #[inline]
@@ -169,7 +207,7 @@ impl WatchedBudget {
     }
 }
 
-/// Tells, when it is dropped, those that wait for memory: a field behind what frees some.
+/// Tells, when it is dropped, those that wait for memory: a field behind a reference to a shared page.
 #[cfg(any(feature = "bytes", feature = "tokio"))]
 #[derive(Debug)]
 pub(crate) struct TellsAtEnd(pub(crate) Arc<WatchedBudget>);
@@ -177,7 +215,7 @@ pub(crate) struct TellsAtEnd(pub(crate) Arc<WatchedBudget>);
 #[cfg(any(feature = "bytes", feature = "tokio"))]
 impl Drop for TellsAtEnd {
     fn drop(&mut self) {
-        self.0.tell();
+        self.0.tell_let_go();
     }
 }
 

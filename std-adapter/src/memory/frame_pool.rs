@@ -71,6 +71,10 @@ impl FramePool {
         self.budget.budget()
     }
 
+    pub(crate) fn watched(&self) -> &WatchedBudget {
+        &self.budget
+    }
+
     /// Whether frames or room for them came free since the last call.
     #[inline]
     pub(crate) fn take_freed(&self) -> bool {

@@ -7,11 +7,12 @@ use crate::memory::budget::Budget;
 use crate::memory::frame::Frame;
 use crate::models::{PAGE, VecStore, content, explore, reclaim};
 use crate::pager::state::Pager;
+use crate::pool::registry::Effort;
 use crate::pool::state::PoolState;
 use crate::pool::when_full::WhenFull;
 use crate::sync::{Arc, ThreadWaker, fences, park_until};
 use loom::thread;
-use overspill_core::Medium;
+use overspill_core::{Medium, ReadMedium};
 use std::task::Context;
 use std::time::Duration;
 
@@ -250,6 +251,57 @@ fn memory_that_comes_free_beside_a_served_waiter_is_found() {
         }
         freer.join().unwrap();
     });
+}
+
+/// Guards: a shared page that is let go while a waiter searches. Either the search finds it, or what lets it go
+/// finds that there was a search.
+#[test]
+fn a_shared_page_that_is_let_go_wakes_the_waiter() {
+    explore(3, || {
+        let (pool, mut pager) = one_clean_page();
+        let page = pager.table(|table| table.share(0)).unwrap();
+        let theirs = Arc::clone(&pool);
+        let reader = thread::spawn(move || {
+            drop(page);
+            theirs.tell_let_go();
+        });
+        await_memory_of_others(&pool);
+        reader.join().unwrap();
+        drop(pager);
+    });
+}
+
+/// A page of which others may have a part.
+const LARGE_PAGE: usize = 1 << 10;
+
+/// A buffer that has all memory, in one page that could leave without the store.
+fn one_clean_page() -> (Arc<PoolState>, Pager) {
+    let disk = LARGE_PAGE as u64;
+    let pool = PoolState::new(LARGE_PAGE, disk, LARGE_PAGE, Box::new(VecStore::default()), None);
+    let pool = Arc::new(pool);
+    let mut pager = Pager::new(&pool);
+    pager.write_at(0, &[1; LARGE_PAGE]).unwrap();
+    pager.spill().unwrap();
+    pager.read_at(0, &mut [0; 2]).unwrap();
+    assert_eq!(pool.frames.budget().used(), disk);
+    (pool, pager)
+}
+
+/// Searches for memory, enters the queue, searches again, and then after each wake-up.
+fn await_memory_of_others(pool: &PoolState) {
+    let requester = pool.open_table().unwrap();
+    let search = || pool.acquire_frame(LARGE_PAGE / 16, 0, Effort::Idle, &requester);
+    let frame = search().unwrap_or_else(|| {
+        let ticket = pool.disk.quota().enter(2 * LARGE_PAGE as u64, None).unwrap();
+        loop {
+            match search() {
+                Some(frame) => break frame,
+                None => await_turn(&ticket),
+            }
+        }
+    });
+    pool.frames.recycle(frame);
+    pool.close_reader(&requester);
 }
 
 /// Guards: a waiter that was served tries again, needs more by then, and is served with that, in its turn.

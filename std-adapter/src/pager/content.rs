@@ -375,7 +375,7 @@ impl Content {
                 Step::Copy { page, at, len } => {
                     page.read(at, &mut buf[..len]);
                     drop(page);
-                    self.pool.tell_waiters(); // all others may have consumed it meanwhile
+                    self.pool.tell_let_go(); // all others may have consumed it meanwhile
                     return Ok(len);
                 }
                 Step::Load(load) => self.load(load)?,

@@ -86,7 +86,6 @@ impl State {
         } else {
             None
         };
-        self.pager.end_operation();
         let pool = &self.pager.pool;
         let page = page.filter(|page| {
             let held = page.frame.capacity();
@@ -96,7 +95,9 @@ impl State {
                 && held / HELD_FOR_EACH_MAX <= len
                 && begin_loan(page, &pool.lent, if keeps_nothing { u64::MAX } else { pool.lent_max() })
         });
-        Ok(page.and_then(|page| self.lent.add(span.index, page, Arc::clone(&pool.lent))))
+        let lent = page.and_then(|page| self.lent.add(span.index, page, Arc::clone(&pool.lent)));
+        self.pager.end_operation(); // only now: a search that met a page which is not lent is noted until here
+        Ok(lent)
     }
 
     /// Where the page of `offset` is, with a frame if it is to be brought to memory.

@@ -40,9 +40,15 @@ impl Pager {
             if let Some(window) = loan.window.take()
                 && self.check().is_ok()
             {
-                self.table(|table| table.reopen(window));
+                let was_sought = self.table(|table| {
+                    table.reopen(window);
+                    table.sought.take()
+                });
                 if self.awaits_room() {
                     self.close_window(); // as at the end of an operation
+                }
+                if was_sought {
+                    self.pool.tell_return(self.own_table(), self.ticket());
                 }
             }
         }

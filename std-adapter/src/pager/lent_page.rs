@@ -25,7 +25,7 @@ use crate::sync::{Arc, Weak, try_arc};
 pub(crate) struct LentPage {
     page: Arc<Resident>,
     lent: Arc<LentBytes>,
-    /// Behind the page, which may be gone with its content but for this reference.
+    /// Behind the page, which may be gone with its content but for this reference, or can leave now.
     _tells: TellsAtEnd,
 }
 

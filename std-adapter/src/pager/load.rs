@@ -5,7 +5,8 @@
 //!
 //! - The page comes to memory only if it is still spilled to the slot that was read. It may have been freed
 //!   meanwhile, and the slot be another buffer's.
-//! - The frame on its way is charged to the buffer.
+//! - The frame on its way is charged to the buffer. Those that wait are told when it has come, if a search
+//!   missed it.
 //!
 //! Held by: `std-adapter/src/models/spool.rs` (loom), `tests/tests/async_buffer/`.
 
@@ -40,9 +41,13 @@ impl Pager {
         }
         let mut page = Resident::of_slot(frame, slot);
         page.len = end;
-        self.table(|table| {
+        let was_sought = self.table(|table| {
             table.remove(index);
             table.put(index, Page::Resident(page));
+            table.sought.take()
         });
+        if was_sought {
+            self.pool.tell_return(self.own_table(), self.ticket());
+        }
     }
 }

@@ -182,9 +182,9 @@ impl Pager {
         done
     }
 
-    /// Ends an operation: unpins its page, tells of failures of the store, and wakes those that wait for what came free, or for the page, if a
-    /// reclaiming thread met it meanwhile. Closes the window while room is awaited, so that the next write goes
-    /// through [`retry_after_waits`](Pager::retry_after_waits).
+    /// Ends an operation: unpins its page, tells of failures of the store, and wakes those that wait for what
+    /// came free, or for the page, if a search found nothing meanwhile. Closes the window while room is awaited,
+    /// so that the next write goes through [`retry_after_waits`](Pager::retry_after_waits).
     pub(crate) fn end_operation(&mut self) {
         let Some(table) = &mut self.own_table else { return };
         let was_sought = table.with(Table::unpin);

@@ -202,7 +202,7 @@ impl Reader {
                 self.ahead = (next as u64).wrapping_sub(offset);
                 let mut copy = Resident::copy(frame, at);
                 copy.len = len;
-                self.table(|table| table.open(index, copy, Stay::Kept));
+                self.put_window(|table| table.open(index, copy, Stay::Kept));
                 Ok(())
             }
             Ok(_) => {
@@ -367,7 +367,19 @@ impl Reader {
     pub(crate) fn end_loan(&mut self) {
         self.loan.lent = None;
         if let Some(window) = self.loan.window.take() {
-            self.table(|table| table.reopen(window));
+            self.put_window(|table| table.reopen(window));
+        }
+    }
+
+    /// Puts the window into the table by `put`, and tells those that wait, if a search has missed its frame.
+    fn put_window(&mut self, put: impl FnOnce(&mut Table)) {
+        let Some(table) = &mut self.own_table else { return };
+        let was_sought = table.with(|table| {
+            put(table);
+            table.sought.take()
+        });
+        if was_sought {
+            self.pool.tell_return(table, None);
         }
     }
 }

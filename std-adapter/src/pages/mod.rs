@@ -9,6 +9,7 @@
 //! | `resident` | the bytes of a page in memory |
 //! | `transit` | a page that a reclaiming thread moves from its frame to a slot |
 //! | `sharing` | pages that are read without the table's lock |
+//! | `sought` | what searches for memory could not take for the moment |
 //! | `copies` | pages that a hole would show as well |
 //! | `behind` | pages that a pass has left |
 //! | `cut_off` | what was cut off a table, to be freed |
@@ -26,6 +27,7 @@ pub(crate) mod page_map;
 pub(crate) mod resident;
 pub(crate) mod retired;
 pub(crate) mod sharing;
+pub(crate) mod sought;
 pub(crate) mod sums;
 pub(crate) mod table;
 pub(crate) mod transit;

@@ -46,6 +46,7 @@ use crate::pages::cut_off::CutOff;
 use crate::pages::page::{Location, Page, Stay, View};
 use crate::pages::page_map::PageMap;
 use crate::pages::resident::Resident;
+use crate::pages::sought::Sought;
 use crate::pages::sums::Sums;
 use crate::pages::transit::{Outcome, Transit};
 use crate::sync::Arc;
@@ -77,8 +78,7 @@ pub(crate) struct Table {
     pub(crate) map: PageMap,
     /// The binary logarithm of the page size in bytes.
     pub(super) shift: u32,
-    /// A reclaiming thread found no page but the pinned one since that was pinned.
-    pub(super) sought: bool,
+    pub(crate) sought: Sought,
     /// The page of the owner's current operation. Reclaiming skips it.
     pub(super) pinned: Option<u64>,
     /// The indices of shared pages.
@@ -95,7 +95,7 @@ impl Table {
             window: None,
             map: PageMap::default(),
             shift: page_size.trailing_zeros(),
-            sought: false,
+            sought: Sought::default(),
             pinned: None,
             shared: Ordered::default(),
             hand: 0,
@@ -116,18 +116,15 @@ impl Table {
         self.locate(index)
     }
 
-    /// Returns whether a reclaiming thread would have taken the page, but for the pin.
+    /// Unpins the page that is pinned, and returns whether a search for memory has found nothing meanwhile.
     pub(crate) fn unpin(&mut self) -> bool {
         self.pinned = None;
-        std::mem::take(&mut self.sought)
+        self.sought.take_during_pin()
     }
 
-    /// For a reclaiming thread that found no other page: whether there is one in memory that is pinned for
-    /// the moment, and may leave then.
-    pub(crate) fn seek_pinned(&mut self) -> bool {
-        let is_there = self.pinned.is_some_and(|index| self.locate(index) == Location::Memory);
-        self.sought |= is_there;
-        is_there
+    /// Whether any page is pinned.
+    pub(crate) fn has_pin(&self) -> bool {
+        self.pinned.is_some()
     }
 
     pub(crate) fn is_pinned(&self, index: u64) -> bool {

@@ -47,19 +47,33 @@ impl Default for Activity {
 #[derive(Debug, Default)]
 pub(crate) struct LastMiss(AtomicU64);
 
-/// An epoch in which something was noted; 0 if it never was.
+/// That a buffer was asked for memory, and had none to give.
 #[derive(Debug, Default)]
-pub(crate) struct Epoch(AtomicU64);
+pub(crate) struct Refusal {
+    /// The epoch in which it was; 0 if it never was, or is over.
+    epoch: AtomicU64,
+    /// The returns before it, and one more, if the buffer had shared pages; else 0.
+    returns: AtomicU64,
+}
+
+impl Refusal {
+    /// For its buffer, once there is something again.
+    pub(crate) fn forget(&self) {
+        self.epoch.store(0, Ordering::Relaxed);
+    }
+}
 
 impl Activity {
-    /// Notes the current epoch.
-    pub(crate) fn note(&self, at: &Epoch) {
-        at.0.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+    /// Notes a refusal, after so many `returns` if the buffer has shared pages.
+    pub(crate) fn note_refusal(&self, refusal: &Refusal, returns: Option<u64>) {
+        refusal.returns.store(returns.map_or(0, |returns| returns + 1), Ordering::Relaxed);
+        refusal.epoch.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Whether the current epoch was noted.
-    pub(crate) fn is_noted(&self, at: &Epoch) -> bool {
-        at.0.load(Ordering::Relaxed) == self.epoch.load(Ordering::Relaxed)
+    /// Whether a buffer has refused in the current epoch; if it had shared pages, since the last of `returns`.
+    pub(crate) fn has_refused(&self, refusal: &Refusal, returns: u64) -> bool {
+        refusal.epoch.load(Ordering::Relaxed) == self.epoch.load(Ordering::Relaxed)
+            && [0, returns + 1].contains(&refusal.returns.load(Ordering::Relaxed))
     }
 
     /// Counts a miss of the buffer that `last_miss` belongs to.

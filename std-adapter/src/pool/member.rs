@@ -6,7 +6,7 @@
 use crate::disk::own_file::OwnFile;
 use crate::pages::table::Table;
 use crate::pages::usage::Usage;
-use crate::pool::activity::{Epoch, LastMiss};
+use crate::pool::activity::{LastMiss, Refusal};
 use crate::sync::biased::{Owner, Peer};
 use crate::sync::{Arc, AtomicUsize, OnceLock};
 
@@ -24,8 +24,7 @@ pub(crate) struct Member {
     /// by the owner, while the buffer is empty.
     own: OnceLock<Arc<OwnFile>>,
     pub(crate) last_miss: LastMiss,
-    /// When it was asked for memory last and had none to give.
-    pub(crate) gave_nothing: Epoch,
+    pub(crate) refusal: Refusal,
     /// The index of the table in the registry. Only changed with the registry locked.
     pub(crate) place: AtomicUsize,
 }
@@ -36,7 +35,7 @@ impl Member {
             usage: Usage::new(),
             own: OnceLock::new(),
             last_miss: LastMiss::default(),
-            gave_nothing: Epoch::default(),
+            refusal: Refusal::default(),
             place: AtomicUsize::new(0),
         }
     }

@@ -95,7 +95,7 @@ impl ReleasedPage {
 impl Table {
     /// Takes pages out of memory, as many as `take` says and there is memory to note, and subtracts their
     /// frames from it. Adds them to `released`, as those of the buffer number `donor`. Returns whether there
-    /// are none, but one that is pinned.
+    /// were any.
     fn release_pages(
         &mut self,
         from: (&Usage, Backing<'_>, Fit),
@@ -116,7 +116,10 @@ impl Table {
             take.bytes_max = take.bytes_max.saturating_sub(page.frame_bytes());
             released.push((donor, page));
         }
-        pages == 0 && self.seek_pinned()
+        if pages == 0 {
+            self.sought.note(self.has_pin());
+        }
+        pages > 0
     }
 
     /// Reserves memory to note what page `index` becomes when it leaves, and to put it back.
@@ -203,20 +206,18 @@ impl PoolState {
         // A waker or a listener may use any buffer, and would wait for its pages that are in transit.
         let held_back = hold_back();
         let (mut released, mut visits) = (Vec::new(), 0);
+        let returns = self.frames.watched().returns(); // before the looks
         let donors = PeerTable::try_with_each(tables.iter().map(|peer| (peer, peer)), |peer, table| {
-            let own = peer.unlocked().own().cloned();
-            let fit = if self.is_at_rest(peer, reason) { Fit::Parts } else { Fit::Blocks };
-            let donor = Donor { table: peer, own, fit, returned: RefCell::default() };
-            let from = (donor.usage(), donor.backing(self), fit);
             let before = released.len();
-            let mut is_pinned = table.release_pages(from, self.checksums, &mut take, visits, &mut released);
-            // Each search looks at a few of the shared pages. A limit is kept though all of these are lent.
-            if released.len() == before && reason == SpillReason::LimitLowered && !table.shared.is_empty() {
-                table.end_sharing();
-                is_pinned = table.release_pages(from, self.checksums, &mut take, visits, &mut released);
-            }
+            let donor = self.visit(peer, table, reason, &mut take, (visits, &mut released));
             visits += 1;
-            (donor, is_pinned)
+            let has_released = released.len() > before;
+            // Here, since its owner forgets it once there is something. A table in use is not among them, and a
+            // page that is pinned may leave soon.
+            if !has_released && !table.has_pin() && reason == SpillReason::Reclaimed {
+                self.note_refusal(peer, (!table.shared.is_empty()).then_some(returns));
+            }
+            (donor, has_released)
         });
         let is_empty = released.is_empty();
         let mut frames = Vec::new();
@@ -251,11 +252,9 @@ impl PoolState {
             donor.returned.borrow().iter().for_each(|&index| table.settle(index));
         });
         frames.iter().for_each(|_| self.counters.count_reclaim());
-        let gave_nothing = frames.is_empty() && reason == SpillReason::Reclaimed;
-        if let Some(registry) = self.registry.as_ref().filter(|_| gave_nothing) {
-            // A table in use is not among them, and a page that is pinned may leave soon.
-            let gave_nothing = donors.iter().filter(|(_, is_pinned)| !is_pinned);
-            gave_nothing.for_each(|(donor, _)| registry.note_gave_nothing(donor.table));
+        if frames.is_empty() && reason == SpillReason::Reclaimed {
+            let refused = donors.iter().filter(|(_, has_released)| *has_released);
+            refused.for_each(|(donor, _)| self.note_refusal(donor.table, None));
         }
         drop(held_back);
         self.disk.quota().serve_if_waiting();
@@ -266,6 +265,39 @@ impl PoolState {
             _ if is_empty => Reclaimed::Nothing,
             none if none.is_empty() => Reclaimed::StoreRefused,
             frames => Reclaimed::Frames(frames),
+        }
+    }
+
+    /// Takes pages out of the table of a donor, and adds them to `released`, as those of donor number `at`.
+    fn visit<'a>(
+        &self,
+        peer: &'a PeerTable,
+        table: &mut Table,
+        reason: SpillReason,
+        take: &mut Take,
+        (at, released): (usize, &mut Vec<(usize, ReleasedPage)>),
+    ) -> Donor<'a> {
+        let own = peer.unlocked().own().cloned();
+        let fit = if self.is_at_rest(peer, reason) { Fit::Parts } else { Fit::Blocks };
+        let donor = Donor { table: peer, own, fit, returned: RefCell::default() };
+        let from = (donor.usage(), donor.backing(self), fit);
+        let has_shared = !table.shared.is_empty();
+        if has_shared && self.disk.quota().is_limited() {
+            self.frames.watched().seek_shared();
+        }
+        let found = table.release_pages(from, self.checksums, take, at, released);
+        // Each search looks at a few of the shared pages. A limit is kept though all of these are lent.
+        if !found && reason == SpillReason::LimitLowered && has_shared {
+            table.end_sharing();
+            table.release_pages(from, self.checksums, take, at, released);
+        }
+        donor
+    }
+
+    /// Notes that a donor had nothing to give; see [`Activity::note_refusal`](crate::pool::activity).
+    fn note_refusal(&self, donor: &PeerTable, returns: Option<u64>) {
+        if let Some(registry) = &self.registry {
+            registry.note_refusal(donor, returns);
         }
     }
 

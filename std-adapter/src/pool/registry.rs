@@ -14,7 +14,8 @@
 //!   holds no memory once: buffers that are empty or spilled cost a search nothing.
 //! - A table that was asked and gave nothing is not asked again in the same [epoch](crate::pool::activity):
 //!   so one whose pages cannot leave, since they are lent or have no room on the disk, keeps nobody from the
-//!   memory of the others. One that is in use, or whose only page is pinned, is asked again.
+//!   memory of the others. One that is in use, or has a page pinned, is asked again; and so is one that a page
+//!   has returned to, or whose page was lent.
 //! - A table that holds memory is where searches find it. One that could not be entered, for want of
 //!   memory, gets no frame.
 //!
@@ -90,6 +91,9 @@ pub(crate) struct Demand {
     /// Bytes of a page.
     pub(crate) page: u64,
     pub(crate) effort: Effort,
+    /// What [`returns`](crate::memory::budget::WatchedBudget::returns) says: memory that waiters were told of,
+    /// and that only a search finds.
+    pub(crate) returns: u64,
 }
 
 impl Demand {
@@ -142,6 +146,8 @@ struct Clock {
     /// visit a bounded number of tables for each request, on average, even if none of a hundred thousand
     /// has anything to give.
     unsearched: usize,
+    /// As of the last search, what its [`Demand`] says.
+    returns: u64,
     /// How many tables the last search was allowed to visit, if it found no donor. The next one may find
     /// some: it is the second look at tables that were visited lately.
     fruitless: usize,
@@ -229,9 +235,9 @@ impl Registry {
         donors
     }
 
-    /// Notes that a table was asked for memory and had none to give.
-    pub(crate) fn note_gave_nothing(&self, donor: &PeerTable) {
-        self.activity.note(&donor.unlocked().gave_nothing);
+    /// See [`Activity::note_refusal`].
+    pub(crate) fn note_refusal(&self, donor: &PeerTable, returns: Option<u64>) {
+        self.activity.note_refusal(&donor.unlocked().refusal, returns);
     }
 
     /// All tables that are registered now: those that may hold memory, and the others.
@@ -312,13 +318,17 @@ impl Clock {
     }
 
     fn find_donors(&mut self, demand: &Demand, requester: &OwnTable, activity: &Activity) -> Vec<PeerTable> {
-        let is_out =
-            |table: &PeerTable| table.is_of(requester) || activity.is_noted(&table.unlocked().gave_nothing);
+        let is_out = |table: &PeerTable| {
+            table.is_of(requester) || activity.has_refused(&table.unlocked().refusal, demand.returns)
+        };
         if let Some(table) = self.tables.get(self.donor)
             && demand.may_take_from_larger(held(table))
             && !is_out(table)
         {
             return only(table.clone());
+        }
+        if self.returns != demand.returns {
+            (self.returns, self.unsearched) = (demand.returns, 0);
         }
         if self.unsearched > 0 {
             self.unsearched -= 1;

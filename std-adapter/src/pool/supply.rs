@@ -24,8 +24,14 @@
 //! pool). So no path that frees memory has to remember them: several did not, while each path told the
 //! waiters itself.
 //!
-//! - A page that is pinned can leave once that ends. What ends the pin tells the waiters, if a search met the
-//!   page meanwhile; but not the waiter that had it pinned, whose own attempts would keep it awake.
+//! - A page that is pinned can leave once that ends, and so can one whose frame was out of the table: see
+//!   [`sought`](crate::pages::sought). What ends it tells the waiters, if a search found nothing there
+//!   meanwhile; but not the waiter whose page it is, whose own attempts would keep it awake.
+//! - A shared page can leave once its readers, and those that it was lent to, have let go. They look at no
+//!   table. So a search notes in the budget that it looks, and then looks; they let go, and then look at the
+//!   note; with a full fence in between on either side.
+//! - A woken waiter finds it: what a search has noted of a table without memory to give
+//!   ([`Refusal`](crate::pool::activity::Refusal)) is over then.
 //! - Waiters also learn of freed slots, of tickets that leave or request less, and of limits that change: in
 //!   the queue itself.
 //! - A frame that the allocator refuses tells nobody.
@@ -38,6 +44,7 @@
 //! Held by: `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`, `tests/tests/when_full.rs`,
 //! `tests/tests/told.rs`, `tests/tests/pool_stress.rs`, `std-adapter/src/models.rs` (loom).
 
+use crate::disk::quota::Ticket;
 use crate::disk::store_access;
 use crate::memory::frame::Frame;
 use crate::memory::page_frame::PageFrame;
@@ -60,6 +67,22 @@ impl PoolState {
         if self.disk.quota().is_limited() && self.frames.take_freed() {
             self.disk.quota().wake_waiters();
         }
+    }
+
+    /// The same, after a reference to a shared page was dropped.
+    pub(crate) fn tell_let_go(&self) {
+        if self.disk.quota().is_limited() {
+            self.frames.watched().tell_let_go();
+        }
+    }
+
+    /// Wakes those that wait, but not the one that has the ticket `own`, after a frame came back into `table`
+    /// that a search has missed there.
+    #[cold]
+    pub(crate) fn tell_return(&self, table: &OwnTable, own: Option<&Ticket>) {
+        table.unlocked().refusal.forget();
+        self.frames.watched().note_return();
+        self.disk.quota().wake_waiters_but(own);
     }
 
     /// Whether there may be memory to spare for a frame of `len` bytes.
@@ -126,6 +149,7 @@ impl PoolState {
             limit: self.frames.budget().limit(),
             page: self.page_size as u64,
             effort,
+            returns: self.frames.watched().returns(),
         };
         self.frame_from_donors(registry, &demand, requester)
     }

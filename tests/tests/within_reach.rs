@@ -1,0 +1,180 @@
+//! Is a waiter told when memory can be taken that could not be before, though none comes free? A page that is
+//! read from the store, lent or copied is out of reach of those that search for memory, and then is not.
+//!
+//! The waiter is a buffer that was refused, and whose waker counts. What is on its way from the store is so for
+//! the time of a call of the store, in which the waiter tries.
+
+use overspill::{MemoryStore, SpillBuffer, SpillPool, Store};
+use std::io::{self, BufRead, Read, Seek, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+const PAGE: usize = 16 << 10;
+
+/// Does what was planned in the next read.
+#[derive(Clone, Default)]
+struct Reading {
+    inner: Arc<MemoryStore>,
+    planned: Arc<Mutex<Option<Deed>>>,
+}
+
+type Deed = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reading")
+    }
+}
+
+impl Store for Reading {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let planned = self.planned.lock().unwrap().take();
+        planned.into_iter().for_each(|deed| deed());
+        self.inner.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        self.inner.write_at(offset, data)
+    }
+}
+
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Bell {
+    fn rung(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A pool with one page of memory and one of disk, which is full with a page of a buffer.
+fn full_pool() -> (SpillPool, Reading, SpillBuffer) {
+    let store = Reading::default();
+    let builder = SpillPool::builder().memory(PAGE).disk(PAGE as u64).page_size(PAGE).lend(u64::MAX);
+    let pool = builder.store(store.clone()).build().unwrap();
+    let mut donor = pool.buffer();
+    donor.write_all(&[1; PAGE]).unwrap();
+    donor.spill().unwrap();
+    donor.rewind().unwrap();
+    (pool, store, donor)
+}
+
+/// Is refused, as often as its waker has to be called next.
+fn wait(waiter: &mut SpillBuffer, bell: &Arc<Bell>) {
+    let waker = Waker::from(Arc::clone(bell));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        waiter.write_all(&[2; 100]).unwrap_err();
+        if waiter.poll_writable(&mut context).is_pending() {
+            break;
+        }
+    }
+}
+
+/// A waiter that finds nothing while bytes are lent, and all it needs once `end_loan` has run.
+fn until_the_end_of(pool: &SpillPool, end_loan: impl FnOnce()) {
+    let (mut waiter, bell) = (pool.buffer(), Arc::default());
+    wait(&mut waiter, &bell);
+    assert_eq!(bell.rung(), 0);
+    end_loan();
+    assert_eq!(bell.rung(), 1);
+    waiter.write_all(&[2; 100]).unwrap();
+}
+
+/// As `until_the_end_of`, while `read` reads from the store.
+fn until_the_end_of_a_read(pool: &SpillPool, store: &Reading, read: impl FnOnce()) {
+    let (waiter, bell) = (Arc::new(Mutex::new(pool.buffer())), Arc::default());
+    let (theirs, their_bell) = (Arc::clone(&waiter), Arc::clone(&bell));
+    *store.planned.lock().unwrap() = Some(Box::new(move || {
+        wait(&mut theirs.lock().unwrap(), &their_bell);
+        assert_eq!(their_bell.rung(), 0);
+    }));
+    read();
+    assert!(store.planned.lock().unwrap().is_none(), "the store was read");
+    assert_eq!(bell.rung(), 1);
+    waiter.lock().unwrap().write_all(&[2; 100]).unwrap();
+}
+
+/// A page on its way from the store was in no table, and so was not met as one that is pinned: a waiter slept
+/// on beside it.
+#[test]
+fn a_page_that_a_buffer_loads() {
+    let (pool, store, mut donor) = full_pool();
+    until_the_end_of_a_read(&pool, &store, || donor.read_exact(&mut [0; 10]).unwrap());
+}
+
+/// Nothing is pinned then. Besides, the content was taken for one that has nothing to give, for an epoch, and
+/// so the waiter was refused at its deadline too.
+#[test]
+fn a_page_that_is_loaded_for_all_readers() {
+    let (pool, store, donor) = full_pool();
+    let frozen = donor.freeze();
+    until_the_end_of_a_read(&pool, &store, || assert_eq!(frozen.read_at(&mut [0; 100], 0).unwrap(), 100));
+}
+
+#[test]
+fn a_window_that_a_reader_fills() {
+    let (pool, store, donor) = full_pool();
+    let mut reader = donor.freeze().reader();
+    until_the_end_of_a_read(&pool, &store, || reader.read_exact(&mut [0; 100]).unwrap());
+}
+
+/// The window that `fill_buf` has lent is out of its table, and came back with no memory free.
+#[test]
+fn a_window_that_a_buffer_has_lent() {
+    let (pool, _, mut donor) = full_pool();
+    assert_eq!(donor.fill_buf().unwrap().len(), PAGE);
+    until_the_end_of(&pool, || donor.consume(PAGE));
+}
+
+#[test]
+fn a_window_that_a_reader_has_lent() {
+    let (pool, _, donor) = full_pool();
+    let mut reader = donor.freeze().reader();
+    assert_eq!(reader.fill_buf().unwrap().len(), PAGE);
+    until_the_end_of(&pool, || reader.consume(PAGE));
+}
+
+/// Who lets go of a lent page looks at no table, and told nobody unless memory came free with it.
+#[test]
+fn a_page_that_is_lent_outside_the_pool() {
+    let (pool, _, donor) = full_pool();
+    let frozen = donor.freeze();
+    let lent = frozen.bytes_at(0, PAGE).unwrap();
+    assert_eq!(pool.stats().memory_lent, PAGE as u64);
+    until_the_end_of(&pool, || drop(lent));
+}
+
+/// Two that wait beside lent pages try again and again, and so does each search look at these. That is no news for
+/// the other.
+#[test]
+fn two_waiters_do_not_keep_each_other_awake() {
+    let builder = SpillPool::builder().memory(5 * PAGE).disk(3 * PAGE as u64).page_size(PAGE).lend(u64::MAX);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let mut lender = pool.buffer();
+    lender.write_all(&[1; 3 * PAGE]).unwrap();
+    lender.spill().unwrap();
+    let frozen = lender.freeze();
+    let lent = [0, 1, 2].map(|page| frozen.bytes_at(page * PAGE as u64, PAGE).unwrap());
+    let mut waiters = [(); 2].map(|()| pool.buffer());
+    waiters.iter_mut().for_each(|waiter| waiter.write_all(&[2; PAGE]).unwrap());
+    let bells = [(); 2].map(|()| Arc::new(Bell::default()));
+    for attempt in 0..20 {
+        for (waiter, bell) in waiters.iter_mut().zip(&bells) {
+            waiter.write_all(&[2; 100]).unwrap_err();
+            let waker = Waker::from(Arc::clone(bell));
+            let is_ready = waiter.poll_writable(&mut Context::from_waker(&waker)) == Poll::Ready(());
+            assert_eq!(is_ready, attempt == 0, "{attempt}");
+        }
+    }
+    assert_eq!(bells.each_ref().map(|bell| bell.rung()), [0, 0]);
+    drop(lent);
+    assert_eq!(bells.map(|bell| bell.rung()), [1, 1]);
+}
