@@ -38,8 +38,8 @@ pub(crate) fn contained<R>(call: impl FnOnce() -> R) -> Result<R, String> {
     })
 }
 
-/// Drops what is foreign, or may have something foreign in it, as an error of a store has. Its drop may panic,
-/// and pages, frames and bytes that were taken may be in no other hand than the caller's.
+/// Drops what is foreign, or may have something foreign in it, as an error of a store has. Its drop may
+/// panic, and pages, frames and bytes that were taken may be in no other hand than the caller's.
 pub(crate) fn drop_quietly<T>(foreign: T) {
     let _ = contained(|| drop(foreign));
 }

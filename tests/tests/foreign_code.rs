@@ -131,7 +131,8 @@ fn waiting_for(buffer: &mut SpillBuffer, len: usize, waker: &Arc<Reading>) -> Ve
     data
 }
 
-/// A store that cuts nothing, and of whose reads and writes one fails; it says so by errors whose drop panics.
+/// A store that cuts nothing, and of whose reads and writes one fails; it says so by errors whose drop
+/// panics.
 #[derive(Clone, Debug)]
 struct Grudging(Arc<Calls>);
 
@@ -216,8 +217,9 @@ fn an_error_whose_drop_panics_leaves_nothing_under_way() {
     });
 }
 
-/// Pages were in no table when the error of a transfer was dropped that is tried again, or whose page stays in
-/// memory: accepted bytes were lost, room on the disk with them, and a reader waited for a load that had ended.
+/// Pages were in no table when the error of a transfer was dropped that is tried again, or whose page stays
+/// in memory: accepted bytes were lost, room on the disk with them, and a reader waited for a load that had
+/// ended.
 #[test]
 fn an_error_whose_drop_panics_loses_no_accepted_byte() {
     for checksums in [Checksums::Off, Checksums::On] {

@@ -1,14 +1,15 @@
 //! Is a waiter told when memory can be taken that could not be before, though none comes free? A page that is
 //! read from the store, lent or copied is out of reach of those that search for memory, and then is not.
 //!
-//! The waiter is a buffer that was refused, and whose waker counts. What is on its way from the store is so for
-//! the time of a call of the store, in which the waiter tries.
+//! The waiter is a buffer that was refused, and whose waker counts. What is on its way from the store is so
+//! for the time of a call of the store, in which the waiter tries.
 
 use overspill::{MemoryStore, SpillBuffer, SpillPool, Store};
 use std::io::{self, BufRead, Read, Seek, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 
 const PAGE: usize = 16 << 10;
 
@@ -152,8 +153,49 @@ fn a_page_that_is_lent_outside_the_pool() {
     until_the_end_of(&pool, || drop(lent));
 }
 
-/// Two that wait beside lent pages try again and again, and so does each search look at these. That is no news for
-/// the other.
+/// A thread that copies from its window was inside at each of a search's few looks. It could stop right then,
+/// for ever, and told nobody. A thread that loses its processor inside may still be missed, until its next
+/// operation outside the window.
+#[test]
+fn a_window_that_is_read_over_and_over() {
+    const LARGE: usize = 512 << 10;
+    let is_found = |_: &u32| {
+        let builder = SpillPool::builder().memory(LARGE).disk(LARGE as u64).page_size(LARGE);
+        let pool = builder.store(MemoryStore::new()).build().unwrap();
+        let mut donor = pool.buffer();
+        donor.write_all(&[1; LARGE]).unwrap();
+        donor.spill().unwrap();
+        donor.rewind().unwrap();
+        donor.read_exact(&mut [0; 10]).unwrap(); // in its window now
+        let mut copy = vec![0; LARGE - 1];
+        let (rounds, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    donor.rewind().unwrap();
+                    donor.read_exact(&mut copy).unwrap();
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            while rounds.load(Ordering::Relaxed) < 100 {
+                thread::yield_now();
+            }
+            let mut waiter = pool.buffer();
+            let mut context = Context::from_waker(Waker::noop());
+            let found = (0..2).any(|_| {
+                let written = waiter.write_all(&[2; 100]);
+                written.is_ok() || waiter.poll_writable(&mut context).is_pending()
+            });
+            is_over.store(true, Ordering::Relaxed);
+            found && !waiter.is_empty()
+        })
+    };
+    let found = (0..20).filter(is_found).count();
+    assert!(found > 12, "{found} of 20");
+}
+
+/// Two that wait beside lent pages try again and again, and so does each search look at these. That is no
+/// news for the other.
 #[test]
 fn two_waiters_do_not_keep_each_other_awake() {
     let builder = SpillPool::builder().memory(5 * PAGE).disk(3 * PAGE as u64).page_size(PAGE).lend(u64::MAX);

@@ -172,8 +172,8 @@ impl WatchedBudget {
         fences::full(); // with the one below: the search sees that a page was let go, or is seen
     }
 
-    /// Wakes those that wait, if something came free or a search has looked at shared pages. To be called after
-    /// a reference to one was dropped, with nothing locked but what is held back for.
+    /// Wakes those that wait, if something came free or a search has looked at shared pages. To be called
+    /// after a reference to one was dropped, with nothing locked but what is held back for.
     pub(crate) fn tell_let_go(&self) {
         let Some(waiters) = self.waiters.get() else { return };
         fences::full();

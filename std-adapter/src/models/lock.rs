@@ -4,13 +4,17 @@
 //! Held by: `.ci/weaken-pool`.
 
 use crate::models::explore;
-use crate::sync::biased::{Owner, Peer, TryLock};
+use crate::sync::biased::{Looks, Owner, Peer, TryLock};
 use crate::sync::{Arc, fences};
 use loom::thread;
 
 /// Adds one to each value that no other thread is using. Returns their number.
 fn visit(peers: &[Peer<usize, ()>]) -> usize {
-    Peer::try_with_each(peers.iter().map(|peer| ((), peer)), |(), n| *n += 1).len()
+    visit_with(Looks::Once, peers)
+}
+
+fn visit_with(looks: Looks, peers: &[Peer<usize, ()>]) -> usize {
+    Peer::try_with_each(peers.iter().map(|peer| ((), peer)), looks, |(), n| *n += 1).len()
 }
 
 /// Guards: the owner and a peer are never inside together, and each sees what the other did there.
@@ -24,6 +28,24 @@ fn owner_and_peer_take_turns() {
         owner.with(|n| *n += 1);
         let visits = visitor.join().unwrap();
         assert_eq!(owner.with(|n| *n), tries + 1 + visits);
+    });
+}
+
+/// Guards: the same of a peer that looks twice; and if that gives up all the same, the owner learns of it
+/// when it has left.
+#[test]
+fn a_peer_that_insists_gets_in_or_the_owner_learns_of_it() {
+    explore(4, || {
+        let mut owner = Owner::new(0, ()).unwrap();
+        let peer = owner.peer();
+        let visitor = thread::spawn(move || visit_with(Looks::Twice, &[peer]));
+        let was_missed = [(); 2].map(|()| {
+            owner.with(|n| *n += 1);
+            owner.take_missed()
+        });
+        let visits = visitor.join().unwrap();
+        assert_eq!(owner.with(|n| *n), 2 + visits);
+        assert!(visits == 1 || was_missed.contains(&true));
     });
 }
 

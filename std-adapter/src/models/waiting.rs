@@ -253,8 +253,8 @@ fn memory_that_comes_free_beside_a_served_waiter_is_found() {
     });
 }
 
-/// Guards: a shared page that is let go while a waiter searches. Either the search finds it, or what lets it go
-/// finds that there was a search.
+/// Guards: a shared page that is let go while a waiter searches. Either the search finds it, or what lets it
+/// go finds that there was a search.
 #[test]
 fn a_shared_page_that_is_let_go_wakes_the_waiter() {
     explore(3, || {
@@ -268,6 +268,22 @@ fn a_shared_page_that_is_let_go_wakes_the_waiter() {
         await_memory_of_others(&pool);
         reader.join().unwrap();
         drop(pager);
+    });
+}
+
+/// Guards: a window that was lent comes back while a waiter searches: it came free to leave, and no memory
+/// did.
+#[test]
+fn a_lent_window_that_comes_back_wakes_the_waiter() {
+    explore(3, || {
+        let (pool, mut pager) = one_clean_page();
+        assert_eq!(pager.lend_chunk(0).unwrap().len(), LARGE_PAGE);
+        let owner = thread::spawn(move || {
+            pager.end_loan();
+            pager
+        });
+        await_memory_of_others(&pool);
+        drop(owner.join().unwrap());
     });
 }
 

@@ -96,7 +96,7 @@ impl State {
                 && begin_loan(page, &pool.lent, if keeps_nothing { u64::MAX } else { pool.lent_max() })
         });
         let lent = page.and_then(|page| self.lent.add(span.index, page, Arc::clone(&pool.lent)));
-        self.pager.end_operation(); // only now: a search that met a page which is not lent is noted until here
+        self.pager.end_operation(); // only now: it tells of a page that is not lent after all
         Ok(lent)
     }
 

@@ -47,7 +47,7 @@ impl Pager {
                 if self.awaits_room() {
                     self.close_window(); // as at the end of an operation
                 }
-                if was_sought {
+                if was_sought || self.own_table().take_missed() {
                     self.pool.tell_return(self.own_table(), self.ticket());
                 }
             }
@@ -125,8 +125,8 @@ impl Pager {
         lent.is_some_and(|(from, _)| from == offset)
     }
 
-    /// Counts what a caller has consumed of a loan at `offset`, where that is `n` bytes. More than was lent is
-    /// a seek. Zeros are lent without a note, and so are the further parts of what is consumed by parts.
+    /// Counts what a caller has consumed of a loan at `offset`, where that is `n` bytes. More than was lent
+    /// is a seek. Zeros are lent without a note, and so are the further parts of what is consumed by parts.
     #[inline]
     pub(crate) fn count_consumed(&mut self, offset: u64, n: usize) {
         let lent = self.cold_ref().and_then(|cold| cold.loan.as_ref()?.lent);

@@ -46,7 +46,7 @@ impl Pager {
             table.put(index, Page::Resident(page));
             table.sought.take()
         });
-        if was_sought {
+        if was_sought || self.own_table().take_missed() {
             self.pool.tell_return(self.own_table(), self.ticket());
         }
     }

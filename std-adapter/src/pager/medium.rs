@@ -183,18 +183,20 @@ impl Pager {
     }
 
     /// Ends an operation: unpins its page, tells of failures of the store, and wakes those that wait for what
-    /// came free, or for the page, if a search found nothing meanwhile. Closes the window while room is awaited,
-    /// so that the next write goes through [`retry_after_waits`](Pager::retry_after_waits).
+    /// came free, or for the page, if a search found nothing meanwhile. Closes the window while room is
+    /// awaited, so that the next write goes through [`retry_after_waits`](Pager::retry_after_waits).
     pub(crate) fn end_operation(&mut self) {
         let Some(table) = &mut self.own_table else { return };
         let was_sought = table.with(Table::unpin);
         if self.awaits_room() {
             self.close_window();
         }
-        if was_sought {
-            self.pool.disk.quota().wake_waiters_but(self.ticket());
+        if self.pool.disk.quota().is_limited() {
+            if was_sought || self.own_table().take_missed() {
+                self.pool.disk.quota().wake_waiters_but(self.ticket());
+            }
+            self.pool.tell_waiters();
         }
-        self.pool.tell_waiters();
         self.tell_failures();
     }
 }

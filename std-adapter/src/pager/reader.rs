@@ -378,7 +378,7 @@ impl Reader {
             put(table);
             table.sought.take()
         });
-        if was_sought {
+        if was_sought || table.take_missed() {
             self.pool.tell_return(table, None);
         }
     }

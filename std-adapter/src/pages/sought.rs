@@ -5,8 +5,8 @@
 //! search leaves a note here, and what ends it takes the note and tells those that wait. Both have the table
 //! locked: either the search finds the page, or its note is found.
 //!
-//! There are two notes, since each attempt of a waiter pins a page. The end of a pin takes only what was noted
-//! during a pin: waiters that have nothing for each other do not keep each other awake.
+//! There are two notes, since each attempt of a waiter pins a page. The end of a pin takes only what was
+//! noted during a pin: waiters that have nothing for each other do not keep each other awake.
 //!
 //! Held by: `tests/tests/within_reach.rs`, `std-adapter/src/models/waiting.rs` (loom),
 //! `std-adapter/src/pool/supply.rs`.

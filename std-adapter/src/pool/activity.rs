@@ -70,7 +70,8 @@ impl Activity {
         refusal.epoch.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Whether a buffer has refused in the current epoch; if it had shared pages, since the last of `returns`.
+    /// Whether a buffer has refused in the current epoch, and if it had shared pages since the last of
+    /// `returns`.
     pub(crate) fn has_refused(&self, refusal: &Refusal, returns: u64) -> bool {
         refusal.epoch.load(Ordering::Relaxed) == self.epoch.load(Ordering::Relaxed)
             && [0, returns + 1].contains(&refusal.returns.load(Ordering::Relaxed))

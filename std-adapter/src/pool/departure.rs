@@ -25,6 +25,7 @@ use crate::pool::member::{OwnTable, PeerTable};
 use crate::pool::reclaim::{Released, ReleasedPage};
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
+use crate::sync::biased::Looks;
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
@@ -135,7 +136,7 @@ impl Departure {
         // So that they can be reclaimed: their owner may be silent for long.
         let returned = donor.returned.take();
         if !returned.is_empty() {
-            PeerTable::try_with_each(std::iter::once(((), donor.table)), |(), table| {
+            PeerTable::try_with_each(std::iter::once(((), donor.table)), Looks::Once, |(), table| {
                 returned.iter().for_each(|&index| table.settle(index));
             });
         }

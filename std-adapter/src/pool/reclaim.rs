@@ -11,7 +11,8 @@
 //! - I6: neither the pool's disk limit nor a limit of the donor's own is passed.
 //! - Pages that leave together are written together where their slots lie side by side. Nothing is written
 //!   outside their own slots.
-//! - The reclaiming thread waits for no owner. A page that its owner has pinned or lent stays where it is.
+//! - The reclaiming thread waits for no owner, but for a copy while anybody waits for memory. A page that its
+//!   owner has pinned or lent stays where it is.
 //!
 //! Held by: `std-adapter/src/models.rs` (loom), `tests/tests/pool_stress.rs`, `tests/tests/spill_threads.rs`,
 //! `tests/tests/spill_faults/`, `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`.
@@ -31,6 +32,7 @@ use crate::pool::carriage::{Donor, Outgoing, with_room};
 use crate::pool::member::PeerTable;
 use crate::pool::registry::Registry;
 use crate::pool::state::PoolState;
+use crate::sync::biased::Looks;
 use std::cell::RefCell;
 
 /// How much one reclaim takes.
@@ -207,13 +209,16 @@ impl PoolState {
         let held_back = hold_back();
         let (mut released, mut visits) = (Vec::new(), 0);
         let returns = self.frames.watched().returns(); // before the looks
-        let donors = PeerTable::try_with_each(tables.iter().map(|peer| (peer, peer)), |peer, table| {
+        let peers = tables.iter().map(|peer| (peer, peer));
+        // A waiter that finds nothing sleeps.
+        let looks = if self.disk.quota().waiting() > 0 { Looks::Twice } else { Looks::Once };
+        let donors = PeerTable::try_with_each(peers, looks, |peer, table| {
             let before = released.len();
             let donor = self.visit(peer, table, reason, &mut take, (visits, &mut released));
             visits += 1;
             let has_released = released.len() > before;
-            // Here, since its owner forgets it once there is something. A table in use is not among them, and a
-            // page that is pinned may leave soon.
+            // Here, since its owner forgets it once there is something. A table in use is not among them, and
+            // a page that is pinned may leave soon.
             if !has_released && !table.has_pin() && reason == SpillReason::Reclaimed {
                 self.note_refusal(peer, (!table.shared.is_empty()).then_some(returns));
             }
@@ -248,7 +253,7 @@ impl PoolState {
         // Settle returned pages, so that they can be reclaimed again. Skip a table in use: its owner settles
         // them itself.
         let returned = donors.iter().map(|(donor, _)| donor).filter(|d| !d.returned.borrow().is_empty());
-        PeerTable::try_with_each(returned.map(|donor| (donor, donor.table)), |donor, table| {
+        PeerTable::try_with_each(returned.map(|donor| (donor, donor.table)), Looks::Once, |donor, table| {
             donor.returned.borrow().iter().for_each(|&index| table.settle(index));
         });
         frames.iter().for_each(|_| self.counters.count_reclaim());

@@ -14,8 +14,8 @@
 //!   holds no memory once: buffers that are empty or spilled cost a search nothing.
 //! - A table that was asked and gave nothing is not asked again in the same [epoch](crate::pool::activity):
 //!   so one whose pages cannot leave, since they are lent or have no room on the disk, keeps nobody from the
-//!   memory of the others. One that is in use, or has a page pinned, is asked again; and so is one that a page
-//!   has returned to, or whose page was lent.
+//!   memory of the others. One that is in use, or has a page pinned, is asked again; and so is one that a
+//!   page has returned to, or whose page was lent.
 //! - A table that holds memory is where searches find it. One that could not be entered, for want of
 //!   memory, gets no frame.
 //!
@@ -91,8 +91,8 @@ pub(crate) struct Demand {
     /// Bytes of a page.
     pub(crate) page: u64,
     pub(crate) effort: Effort,
-    /// What [`returns`](crate::memory::budget::WatchedBudget::returns) says: memory that waiters were told of,
-    /// and that only a search finds.
+    /// What [`returns`](crate::memory::budget::WatchedBudget::returns) says: memory that waiters were told
+    /// of, and that only a search finds.
     pub(crate) returns: u64,
 }
 

@@ -13,7 +13,7 @@
 //! Promises:
 //!
 //! - A request tries a bounded number of donors in use, and of those that the store refuses. It waits for no
-//!   owner.
+//!   owner, but for the copy that one makes while anybody waits for memory.
 //! - Memory that comes free wakes the waiters for disk room, since their bytes may then need no disk: at the
 //!   end of the operation that frees it, with nothing locked and no page on its way.
 //!
@@ -30,6 +30,10 @@
 //! - A shared page can leave once its readers, and those that it was lent to, have let go. They look at no
 //!   table. So a search notes in the budget that it looks, and then looks; they let go, and then look at the
 //!   note; with a full fence in between on either side.
+//! - A table whose owner is inside is passed over. While anybody waits, a search gives it time for the copy
+//!   that it makes there. If it is inside still, since its thread has no processor, it tells the waiters at
+//!   the end of its operation, or if that is one of the window, which looks at nothing, of the next one
+//!   outside it.
 //! - A woken waiter finds it: what a search has noted of a table without memory to give
 //!   ([`Refusal`](crate::pool::activity::Refusal)) is over then.
 //! - Waiters also learn of freed slots, of tickets that leave or request less, and of limits that change: in

@@ -19,7 +19,7 @@
 //!
 //! Held by: `std-adapter/src/models/places.rs` (loom) with `.ci/weaken-pool`.
 
-use crate::sync::biased::{Owner, Peer};
+use crate::sync::biased::{Looks, Owner, Peer};
 use crate::sync::{AtomicUsize, Ordering, const_fn, fences};
 use std::iter::Flatten;
 use std::vec::IntoIter;
@@ -169,5 +169,5 @@ fn visit<T, R>(
     let visit = |place: &OtherPlace<T>, thing: &mut Option<T>| {
         if noted(place) { f(place.unlocked(), thing) } else { None }
     };
-    Peer::try_with_each(those, visit).into_iter().flatten()
+    Peer::try_with_each(those, Looks::Once, visit).into_iter().flatten()
 }

@@ -13,6 +13,9 @@
 //! - One thread at a time reaches the value, and it sees everything that earlier ones did there.
 //! - A peer never waits: it skips a value that the owner or another peer is using. If its fence is refused,
 //!   it skips each value whose owner cannot know that yet.
+//! - A peer that [insists](Looks::Twice) gives an owner that is inside some microseconds to leave, and some
+//!   turns of the processor. If it skips the value all the same, the owner learns of it
+//!   ([`Owner::take_missed`]).
 //! - The owner waits only for a peer that is inside or on its way through several values.
 //! - A panic inside leaves the lock.
 //! - In a process that was forked while a peer was inside, [`Owner::check`] says so, and
@@ -31,11 +34,14 @@
 //! | owner | leave | set `presence` to [`VISITED`] (Release) |
 //! | peer | enter | try to take `lock`; raise `claimed`; heavy fence; if `presence` is [`INSIDE`]: give up |
 //! | peer | leave | lower `claimed` (Release); release `lock` |
+//! | peer that insists | instead of giving up | raise `missed`; heavy fence; look for a while; give up |
+//! | owner | look for what was missed | after leaving: its fence; lower `missed` |
 //! | any | check for idleness | change `presence` from [`VISITED`] to [`AWAY`], in one step |
 //!
 //! Which fences those are is a matter of [`fences`]. In each case they exclude that the owner reads `claimed`
 //! as lowered *and* the peer reads `presence` as something else than [`INSIDE`]. So at most one of them goes
-//! in. Neither waits for the other except for `lock`, and a peer only tries that.
+//! in. Neither waits for the other except for `lock`, and a peer only tries that. In the same way a peer that
+//! insists sees that the owner has left, or the owner sees `missed`.
 //!
 //! The owner stores to `presence` and never loads it. A counter of visits would make each visit wait for the
 //! store of the one before, at a third of the cost of a 16-byte write.
@@ -44,7 +50,7 @@
 
 use crate::sync::fences::{self, Reach};
 use crate::sync::fork::{Forked, Lock};
-use crate::sync::{Arc, AtomicBool, AtomicU8, Cell, MutexGuard, Ordering, const_fn, try_arc};
+use crate::sync::{Arc, AtomicBool, AtomicU8, Cell, MutexGuard, Ordering, const_fn, try_arc, yield_until};
 use std::mem::ManuallyDrop;
 
 /// The owner is not inside, and has not been since the last check for idleness.
@@ -66,6 +72,8 @@ struct Shared<T, B> {
     claimed: AtomicBool,
     /// The owner knows that a peer's fence was refused, and passes full fences itself. Only raised.
     aware: AtomicBool,
+    /// A peer that insists has given up, and the owner has not learned of it yet.
+    missed: AtomicBool,
     /// No peer ever enters.
     is_private: bool,
     /// Held by a peer inside, and by an owner inside that found `claimed` raised.
@@ -111,6 +119,14 @@ impl<T, B> Clone for Peer<T, B> {
     }
 }
 
+/// How a peer looks for an owner that is inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Looks {
+    Once,
+    /// And then for a while: what the owner does there is a copy in most cases.
+    Twice,
+}
+
 /// An owner that is inside. Leaves on drop, so that a panic inside leaves too.
 pub(crate) struct Inside<'a, T, B> {
     shared: &'a Shared<T, B>,
@@ -141,6 +157,7 @@ impl<T, B> Owner<T, B> {
             presence: AtomicU8::new(AWAY),
             claimed: AtomicBool::new(false),
             aware: AtomicBool::new(fences::are_refused()),
+            missed: AtomicBool::new(false),
             is_private,
             lock: Lock::new(()),
             unlocked,
@@ -199,6 +216,16 @@ impl<T, B> Owner<T, B> {
     #[inline(always)]
     pub(crate) fn try_with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         Some(self.try_enter()?.visit(|value, _| f(value)))
+    }
+
+    /// Whether a peer that insists has given up because of this owner, since the last call. To be called
+    /// after a visit that has left something for peers. Costs a load, and without the kernel's help a full
+    /// fence.
+    pub(crate) fn take_missed(&self) -> bool {
+        if !fences::of_owner() {
+            fences::full();
+        }
+        self.shared.missed.load(Ordering::Relaxed) && self.shared.missed.swap(false, Ordering::Relaxed)
     }
 
     /// Enters for a visit. If a peer is inside, returns `None` at once.
@@ -266,27 +293,44 @@ impl<T, B> Peer<T, B> {
     /// none, and returns nothing, if there is no memory for as many claims.
     ///
     /// Costs one heavy fence for all values: some microseconds. Meanwhile an owner may have to wait until the
-    /// values before its own are visited.
+    /// values before its own are visited. Those whose owners are inside are visited last.
     pub(crate) fn try_with_each<'a, K, R>(
         peers: impl Iterator<Item = (K, &'a Self)>,
+        looks: Looks,
         mut f: impl FnMut(K, &mut T) -> R,
     ) -> Vec<R>
     where
         Self: 'a,
     {
-        let (mut claims, mut results) = (Vec::new(), Vec::new());
+        let (mut claims, mut taken, mut results) = (Vec::new(), Vec::new(), Vec::new());
         for (key, peer) in peers {
             if claims.try_reserve(1).is_err() {
                 return results;
             }
-            claims.extend(Claim::new(&peer.shared).map(|claim| (key, claim)));
+            match Claim::new(&peer.shared) {
+                Some(claim) => claims.push((key, claim)),
+                None if looks == Looks::Twice => {
+                    peer.shared.missed.store(true, Ordering::Relaxed);
+                    if taken.try_reserve(1).is_ok() {
+                        taken.push((key, peer));
+                    }
+                }
+                None => {}
+            }
         }
-        if claims.is_empty() || results.try_reserve_exact(claims.len()).is_err() {
+        let all = claims.len() + taken.len();
+        if all == 0 || results.try_reserve_exact(all).is_err() || claims.try_reserve(taken.len()).is_err() {
             return results;
         }
         let reach = fences::heavy();
-        results
-            .extend(claims.into_iter().filter_map(|(key, claim)| claim.visit(reach, |value| f(key, value))));
+        claims.iter_mut().for_each(|(_, claim)| claim.look(reach));
+        claims.extend(taken.into_iter().filter_map(|(key, peer)| Some((key, Claim::new(&peer.shared)?))));
+        let mut visit = |(key, claim): (K, Claim<'a, T, B>)| claim.visit(|value| f(key, value));
+        results.extend(claims.extract_if(.., |(_, claim)| claim.is_open).filter_map(&mut visit));
+        if looks == Looks::Twice && !claims.is_empty() {
+            look_again(&mut claims);
+            results.extend(claims.into_iter().filter_map(visit));
+        }
         results
     }
 
@@ -374,39 +418,57 @@ impl Drop for Raised<'_> {
 struct Claim<'a, T, B> {
     shared: &'a Shared<T, B>,
     _guard: MutexGuard<'a, ()>,
+    /// A look has found that the owner was not inside.
+    is_open: bool,
 }
 
 impl<'a, T, B> Claim<'a, T, B> {
     /// Claims a value, unless it is private, or another peer or a waiting owner holds the lock. The caller
-    /// must pass a heavy fence before [`visit`](Claim::visit).
+    /// must pass a heavy fence before it [looks](Claim::look).
     fn new(shared: &'a Shared<T, B>) -> Option<Self> {
         if shared.is_private {
             return None;
         }
         let guard = shared.lock.try_lock()?;
         shared.claimed.store(true, Ordering::Relaxed);
-        Some(Claim { shared, _guard: guard })
+        Some(Claim { shared, _guard: guard, is_open: false })
     }
 
-    /// Runs `f` on the value, with exclusive access. If the owner is inside, or out of reach of the heavy
-    /// fence that was passed since, returns `None`.
-    fn visit<R>(self, reach: Reach, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    /// Looks whether the owner is inside, or out of `reach` of the heavy fence that was passed.
+    fn look(&mut self, reach: Reach) {
         // Acquire: the owner's visits from before it knew have ended.
-        if reach == Reach::Aware && !self.shared.aware.load(Ordering::Acquire) {
-            return None;
-        }
+        let is_reached = reach == Reach::All || self.shared.aware.load(Ordering::Acquire);
         // Acquire: the peer sees what the owner did inside, before it left.
-        if self.shared.presence.load(Ordering::Acquire) == INSIDE {
+        self.is_open = is_reached && self.shared.presence.load(Ordering::Acquire) != INSIDE;
+    }
+
+    /// Runs `f` on the value, with exclusive access, if a look has found it open.
+    fn visit<R>(self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        if !self.is_open {
             return None;
         }
         // SAFETY: `claimed` was raised before the heavy fence, which has ordered this owner, and the owner
-        // was not inside after it. So an owner that enters from now on reads `claimed` as raised and turns to
-        // the lock, which the claim holds until it is dropped, after `f` has returned. Other peers need the
-        // lock too. The value is not private: those have no claims.
+        // was not inside after it: `look` has seen that. So an owner that enters from then on reads `claimed`
+        // as raised and turns to the lock, which the claim holds until it is dropped, after `f` has returned.
+        // Other peers need the lock too. The value is not private: those have no claims.
         let result = self.shared.value.with_mut(|value| f(unsafe { &mut *value }));
         drop(self);
         Some(result)
     }
+}
+
+/// Says to the owners that are inside that they were in the way, and looks again for a while. They do not
+/// come in a second time, since their values are claimed.
+#[cold]
+fn look_again<K, T, B>(claims: &mut [(K, Claim<'_, T, B>)]) {
+    for (_, claim) in &*claims {
+        claim.shared.missed.store(true, Ordering::Relaxed);
+    }
+    let again = fences::heavy();
+    yield_until(|| {
+        claims.iter_mut().for_each(|(_, claim)| claim.look(again));
+        claims.iter().all(|(_, claim)| claim.is_open)
+    });
 }
 
 impl<T, B> Drop for Claim<'_, T, B> {

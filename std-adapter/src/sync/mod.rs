@@ -151,6 +151,18 @@ pub(crate) fn spin_until(mut is_done: impl FnMut() -> bool) -> bool {
     false
 }
 
+/// As [`spin_until`], for what a thread does that may have lost its processor: lets others run in between.
+pub(crate) fn yield_until(mut is_done: impl FnMut() -> bool) {
+    spin_until(|| {
+        let is_done = is_done();
+        #[cfg(not(overspill_loom))]
+        if !is_done {
+            std::thread::yield_now();
+        }
+        is_done
+    });
+}
+
 /// Waits for `condvar`, and returns whether that ended before the deadline: woken, or for no reason. Under
 /// loom the deadline is ignored.
 pub(crate) fn wait_until<'a, T>(
