@@ -169,7 +169,9 @@ impl WatchedBudget {
     /// For a search, before it looks at who has a reference to shared pages.
     pub(crate) fn seek_shared(&self) {
         self.shared_sought.store(true, Ordering::Relaxed);
-        fences::full(); // with the one below: the search sees that a page was let go, or is seen
+        // With the fence below: the search sees that a page was let go, or is seen. No model shows this one,
+        // since loom has but one value for the number of references.
+        fences::full();
     }
 
     /// Wakes those that wait, if something came free or a search has looked at shared pages. To be called
