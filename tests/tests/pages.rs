@@ -193,6 +193,37 @@ fn the_tests_that_hold_a_module_are_there() {
     assert!(seen > 50, "only {seen} were found");
 }
 
+/// The comments of `source` that are longer than its code may be, without rows of tables and code in docs.
+fn wide_comments(source: &str) -> Vec<&str> {
+    const COLUMNS_MAX: usize = 110; // as in rustfmt.toml
+    let mut in_code = false;
+    let is_wide = |line: &&str| {
+        let comment = line.trim_start();
+        let text = comment.trim_start_matches(['/', '!']).trim_start();
+        in_code ^= comment.starts_with("//") && text.starts_with("```");
+        let is_prose = comment.starts_with("//") && !in_code && !text.starts_with('|');
+        is_prose && line.chars().count() > COLUMNS_MAX
+    };
+    source.lines().filter(is_wide).collect()
+}
+
+/// rustfmt leaves comments as they are.
+#[test]
+fn comments_are_wrapped() {
+    let long = "x".repeat(110);
+    let wide = format!("    /// {long}");
+    let planted = format!("{wide}\n/// | {long} |\n/// ```\n{wide}\n/// ```\n{long}\n{wide}");
+    assert_eq!(wide_comments(&planted), [&wide, &wide]);
+    let mut sources = Vec::new();
+    for package in ["core/src", "std-adapter/src", "tests/src", "tests/tests"] {
+        rust_files(&root().join(package), &mut sources);
+    }
+    for source in sources {
+        let text = text(&source);
+        assert!(wide_comments(&text).is_empty(), "{}: {:?}", source.display(), wide_comments(&text));
+    }
+}
+
 /// The first words of a command of a shell, of which some are quoted.
 fn shell_words(command: &str) -> Vec<String> {
     let (mut words, mut quote) = (vec![String::new()], None);

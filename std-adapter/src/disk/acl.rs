@@ -61,7 +61,8 @@ mod posix {
 
     /// Whether a list of NFS 4 says no more than a mode does: all its entries are of the owner, the group or
     /// everyone. `None` if it is no list. It is in the form of RFC 7530: the number of entries; of each its
-    /// type, flags, rights, and a name, which has its length before it and is filled up to a multiple of four.
+    /// type, flags, rights, and a name, which has its length before it and is filled up to a multiple of
+    /// four.
     fn is_mode(list: &[u8]) -> Option<bool> {
         fn word(list: &mut &[u8]) -> Option<u32> {
             let (word, rest) = list.split_first_chunk()?;

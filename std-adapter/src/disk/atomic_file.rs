@@ -13,9 +13,9 @@
 //!   lend the rights of another user or group. On other platforms nothing is taken over. Windows does not
 //!   replace a read-only file.
 //! - At no time does a new file grant what the old one did not, but for the lists of other systems, which are
-//!   not looked at. If the group cannot be taken over, it and all others may do what both could before; if the
-//!   list cannot be, or the system does not say whether there is one, only the owner may do anything. Until it
-//!   has them, it is for its owner alone.
+//!   not looked at. If the group cannot be taken over, it and all others may do what both could before; if
+//!   the list cannot be, or the system does not say whether there is one, only the owner may do anything.
+//!   Until it has them, it is for its owner alone.
 //! - A refusal to change the mode, as of a file system without modes, is fatal only if the file
 //!   would then grant rights that the old one did not. A refusal to link an unnamed file leaves the
 //!   way by a hidden name.

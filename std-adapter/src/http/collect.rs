@@ -35,9 +35,9 @@ impl SpillPool {
     ///   the future is polled. A client that waits with `Expect: 100-continue` is not asked to send it. Too
     ///   long is also what is longer than the memory limit and the disk limit together: that of the pool, or
     ///   that of the [buffer](Collect::buffer), if it is lower.
-    /// - A body that ends before the length that it said is an error, with status 400. hyper ends a body as if it
-    ///   were whole when its client resets a stream of HTTP/2 with `NO_ERROR`: one that did not say its length
-    ///   is then taken for whole.
+    /// - A body that ends before the length that it said is an error, with status 400. hyper ends a body as
+    ///   if it were whole when its client resets a stream of HTTP/2 with `NO_ERROR`: one that did not say its
+    ///   length is then taken for whole.
     /// - After an error, and when the future is dropped, all that had arrived is given back to the pool.
     ///
     /// At the pool's disk limit it fails, or waits in turn and without blocking, as the pool's

@@ -2,8 +2,8 @@
 //!
 //! Promises: no field, and no form, is longer than the limit of a file; a form has at most [`FIELDS_MAX`]
 //! fields, and at most [`BESIDE_MAX`] bytes before each and after the last; a form is stored whole or not at
-//! all, once its body has ended. The parser has some [`BESIDE_MAX`] bytes of a form in memory, however fast it
-//! arrives.
+//! all, once its body has ended. The parser has some [`BESIDE_MAX`] bytes of a form in memory, however fast
+//! it arrives.
 
 use crate::files::{Files, Stored, check_name};
 use crate::refusal::Refusal;

@@ -72,8 +72,8 @@ async fn a_body_that_has_ended_from_the_start_is_whole_whatever_length_its_head_
     assert!(within(pool(1 << 20).collect(OfHead)).await.unwrap().is_empty());
 }
 
-/// A body that came out of a pool, as of a request that is sent on, broke off when the disk failed: its sender
-/// was told to send all of it, and no operator was told anything.
+/// A body that came out of a pool, as of a request that is sent on, broke off when the disk failed: its
+/// sender was told to send all of it, and no operator was told anything.
 #[tokio::test]
 async fn a_disk_that_cannot_be_read_is_no_fault_of_the_sender() {
     let (store, _) = FaultStore::new(MemoryStore::new(), Fault::lasting(0, Failure::io()).on(Call::Read));

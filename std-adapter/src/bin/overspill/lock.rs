@@ -59,7 +59,8 @@ impl Locked {
         }
     }
 
-    /// Fails if `path` cannot be locked, which Unix tells only of a file that exists. Does not wait for a lock.
+    /// Fails if `path` cannot be locked, which Unix tells only of a file that exists. Does not wait for a
+    /// lock.
     pub(crate) fn check(path: &Path) -> io::Result<()> {
         #[cfg(unix)]
         if let Some(file) = open(path)? {
