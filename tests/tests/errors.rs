@@ -201,7 +201,7 @@ fn an_empty_name_is_that_of_the_current_directory() {
     let mut test = std::process::Command::new(std::env::current_exe().unwrap());
     test.args(["--exact", "spill_in_a_directory_that_is_gone", "--ignored"])
         .current_dir(dir.path())
-        .env("DIR", dir.path());
+        .env("OVERSPILL_DIR_TO_REMOVE", dir.path());
     let output = test.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -212,7 +212,7 @@ fn an_empty_name_is_that_of_the_current_directory() {
 #[ignore = "the test above runs it, in a directory that it may remove"]
 fn spill_in_a_directory_that_is_gone() {
     let text = "cannot make a temp file in .; make the directory usable, or choose another";
-    let Some(dir) = std::env::var_os("DIR") else { return };
+    let Some(dir) = std::env::var_os("OVERSPILL_DIR_TO_REMOVE") else { return };
     std::fs::remove_dir(dir).unwrap();
     let pool = SpillPool::builder().memory(0).dir("").build().unwrap();
     assert_eq!(pool.buffer().write_all(b"x").unwrap_err().to_string(), text);

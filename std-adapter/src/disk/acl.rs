@@ -96,7 +96,8 @@ mod posix {
         pub(crate) fn give_to(&self, file: &File) -> bool {
             match self {
                 Acl::None => match retry_on_intr(|| fremovexattr(file, NAME)) {
-                    Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => true,
+                    Ok(()) | Err(Errno::NODATA) => true,
+                    // Without lists of POSIX it may have one of NFS 4 from its directory.
                     Err(_) => Acl::of_file(file) == Acl::None,
                 },
                 Acl::List(value) => {

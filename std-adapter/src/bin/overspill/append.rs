@@ -97,7 +97,12 @@ fn add_late(old: OldContent, old_len: u64, file: &FileTarget) -> Result<(), Fail
         }
         old.seek(SeekFrom::Start(old_len))?;
         io::copy(&mut old, &mut now)?;
-        now.sync_data().map(|()| true)
+        // std has the drive empty its cache on Apple's systems, which SMB shares refuse.
+        #[cfg(unix)]
+        rustix::io::retry_on_intr(|| rustix::fs::fsync(&now))?;
+        #[cfg(not(unix))]
+        now.sync_data()?;
+        Ok(true)
     };
     let is_added = now.len() > old_len
         && add(old.file).map_err(|error| {

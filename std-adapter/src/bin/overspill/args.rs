@@ -98,7 +98,8 @@ FILES
   A file with other hard links is replaced under this name only; the others keep the old content.
   The mode is kept. The owner and group are kept where the system allows it (root may); where it
   does not, set-user-ID and set-group-ID are dropped, and the group and all others may do
-  what both could before. On Linux ACLs are kept. Extended attributes are not.
+  what both could before. On Linux POSIX ACLs are kept; a file with an NFSv4 ACL that names others
+  is then its owner's alone. Extended attributes are not kept.
   A new file gets the usual mode, 0666 less the umask.
   A read-only file is refused, although a rename could replace it.
   Devices, FIFOs and the like (/dev/null, >(command)) are written to as they are, and so is what a
