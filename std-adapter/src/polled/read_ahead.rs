@@ -14,6 +14,7 @@
 
 use crate::disk::store_access::if_resident;
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use crate::pager::lent_page::LentPart;
 use crate::pager::shared::Shared;
 use crate::polled::runtime::{Runtime, not_run, poll_job};
@@ -129,7 +130,7 @@ impl ReadAhead {
             reading.poll(&context, runtime.number(), &|drain| runtime.spawn(drain))
         {
             self.reading = None;
-            self.arrived = read.ok().and_then(Result::ok).unwrap_or_default();
+            self.arrived = read.ok().and_then(|read| read.map_err(drop_quietly).ok()).unwrap_or_default();
         }
     }
 
@@ -181,7 +182,10 @@ impl Place {
                     }
                 }
                 Err(error) if arrived.pieces.is_empty() => return Err(error),
-                Err(_) => break,
+                Err(error) => {
+                    drop_quietly(error);
+                    break;
+                }
             }
         }
         Ok(arrived)
