@@ -167,6 +167,7 @@ fn a_table_that_gets_memory_is_found_by_searches() {
                 page: 8,
                 effort: Effort::Idle,
                 returns: 0,
+                is_awaited: false,
             };
             theirs.registry.iter().for_each(|registry| drop(registry.find_donors(&demand, &requester)));
         });

@@ -5,7 +5,7 @@
 //! for the time of a call of the store, in which the waiter tries.
 
 use overspill::{MemoryStore, SpillBuffer, SpillPool, Store};
-use std::io::{self, BufRead, Read, Seek, Write};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -151,6 +151,29 @@ fn a_page_that_is_lent_outside_the_pool() {
     let lent = frozen.bytes_at(0, PAGE).unwrap();
     assert_eq!(pool.stats().memory_lent, PAGE as u64);
     until_the_end_of(&pool, || drop(lent));
+}
+
+/// The coldest page of a donor was to be written, and the disk was full. So the donor counted as one that has
+/// nothing to give, though the pages beside it are in the store, and need no room there.
+#[test]
+fn a_clean_page_beside_one_that_has_no_room_on_the_disk() {
+    let builder = SpillPool::builder().memory(3 * PAGE).disk(2 * PAGE as u64).page_size(PAGE);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let mut donor = pool.buffer();
+    donor.write_all(&[1; 2 * PAGE]).unwrap();
+    donor.spill().unwrap();
+    donor.write_all(&[1; PAGE]).unwrap(); // the disk is full, and memory has this page
+    for _ in 0..4 {
+        for page in [1, 0] {
+            donor.seek(SeekFrom::Start(page * PAGE as u64)).unwrap();
+            donor.read_exact(&mut [0; 10]).unwrap();
+        }
+    }
+    assert_eq!(pool.stats().memory_used, 3 * PAGE as u64);
+    let mut waiter = pool.buffer();
+    waiter.write_all(&[2; 100]).unwrap();
+    assert_eq!(pool.stats().disk_used, 2 * PAGE as u64);
+    donor.check_invariants();
 }
 
 /// A thread that copies from its window was inside at each of a search's few looks. It could stop right then,

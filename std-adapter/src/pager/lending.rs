@@ -47,9 +47,7 @@ impl Pager {
                 if self.awaits_room() {
                     self.close_window(); // as at the end of an operation
                 }
-                if was_sought || self.own_table().take_missed() {
-                    self.pool.tell_return(self.own_table(), self.ticket());
-                }
+                self.pool.tell_if_missed(was_sought, self.own_table(), self.ticket());
             }
         }
     }

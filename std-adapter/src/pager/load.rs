@@ -46,8 +46,6 @@ impl Pager {
             table.put(index, Page::Resident(page));
             table.sought.take()
         });
-        if was_sought || self.own_table().take_missed() {
-            self.pool.tell_return(self.own_table(), self.ticket());
-        }
+        self.pool.tell_if_missed(was_sought, self.own_table(), self.ticket());
     }
 }

@@ -192,9 +192,7 @@ impl Pager {
             self.close_window();
         }
         if self.pool.disk.quota().is_limited() {
-            if was_sought || self.own_table().take_missed() {
-                self.pool.disk.quota().wake_waiters_but(self.ticket());
-            }
+            self.pool.tell_if_missed(was_sought, self.own_table(), self.ticket());
             self.pool.tell_waiters();
         }
         self.tell_failures();

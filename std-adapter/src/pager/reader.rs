@@ -378,17 +378,18 @@ impl Reader {
             put(table);
             table.sought.take()
         });
-        if was_sought || table.take_missed() {
-            self.pool.tell_return(table, None);
-        }
+        self.pool.tell_if_missed(was_sought, table, None);
     }
 }
 
 /// The address of the byte at `offset`, if that is in memory now and no thread has the content's lock.
 fn address_of(content: &Content, offset: u64) -> Option<usize> {
     let mut state = content.try_state()?;
-    state.pager.check().ok()?;
-    state.pager.table(|table| table.address_of(offset))
+    let is_sound = state.pager.check().is_ok();
+    let address = if is_sound { state.pager.table(|table| table.address_of(offset)) } else { None };
+    drop(state);
+    content.free_what_is_noted(); // by readers that found the lock taken
+    address
 }
 
 impl Drop for Reader {

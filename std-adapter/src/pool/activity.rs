@@ -67,13 +67,14 @@ impl Activity {
     /// Notes a refusal, after so many `returns` if the buffer has shared pages.
     pub(crate) fn note_refusal(&self, refusal: &Refusal, returns: Option<u64>) {
         refusal.returns.store(returns.map_or(0, |returns| returns + 1), Ordering::Relaxed);
-        refusal.epoch.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+        // Release: who reads the epoch (Acquire) reads what belongs to it.
+        refusal.epoch.store(self.epoch.load(Ordering::Relaxed), Ordering::Release);
     }
 
     /// Whether a buffer has refused in the current epoch, and if it had shared pages since the last of
     /// `returns`.
     pub(crate) fn has_refused(&self, refusal: &Refusal, returns: u64) -> bool {
-        refusal.epoch.load(Ordering::Relaxed) == self.epoch.load(Ordering::Relaxed)
+        refusal.epoch.load(Ordering::Acquire) == self.epoch.load(Ordering::Relaxed)
             && [0, returns + 1].contains(&refusal.returns.load(Ordering::Relaxed))
     }
 

@@ -24,6 +24,7 @@ use crate::memory::page_frame::PageFrame;
 use crate::observe::events::Event;
 use crate::observe::stats::SpillReason;
 use crate::pages::page::Page;
+use crate::pages::resident::Resident;
 use crate::pages::sums::Checksums;
 use crate::pages::table::Table;
 use crate::pages::transit::{Carrier, Transit};
@@ -44,12 +45,19 @@ pub(crate) struct Take {
     pub(crate) share: u64,
     /// Bytes of frames in all. The last page may exceed it.
     pub(crate) bytes_max: u64,
+    /// Only pages that need no write.
+    pub(crate) clean: bool,
 }
 
 impl Take {
     /// Up to `pages_max` pages from each buffer, whatever it holds.
     pub(crate) fn pages(pages_max: usize) -> Self {
-        Take { pages_max, share: 0, bytes_max: u64::MAX }
+        Take { pages_max, share: 0, bytes_max: u64::MAX, clean: false }
+    }
+
+    /// The same, of pages that need no write.
+    pub(crate) fn clean_pages(pages_max: usize) -> Self {
+        Take { clean: true, ..Take::pages(pages_max) }
     }
 }
 
@@ -111,15 +119,17 @@ impl Table {
             && held > take.share
             && take.bytes_max > 0
             && released.try_reserve(1).is_ok()
-            && let Some(page) = self.release_coldest(from, checksums)
         {
+            let Some(page) = self.release_coldest(from, checksums, take.clean) else {
+                if pages == 0 {
+                    self.sought.note(self.has_pin());
+                }
+                break;
+            };
             pages += 1;
             held = held.saturating_sub(page.frame_bytes());
             take.bytes_max = take.bytes_max.saturating_sub(page.frame_bytes());
             released.push((donor, page));
-        }
-        if pages == 0 {
-            self.sought.note(self.has_pin());
         }
         pages > 0
     }
@@ -133,15 +143,19 @@ impl Table {
         sums_are_reserved && (!needs_entry || self.reserve_for_leave(index))
     }
 
-    /// Takes the coldest page out of memory; the window only if there is no other. `None` if no page can
-    /// leave.
+    /// Takes the coldest page out of memory, or the coldest that needs no write, if `clean`; the window only
+    /// if there is no other. `None` if no page can leave.
     fn release_coldest(
         &mut self,
         from: (&Usage, Backing<'_>, Fit),
         checksums: Checksums,
+        clean: bool,
     ) -> Option<ReleasedPage> {
-        let window = self.window_index().filter(|&index| !self.is_pinned(index));
-        let index = self.coldest(|_| true).map(|(index, _)| index).or(window)?;
+        let may_leave = |page: &Resident| !(clean && page.dirty);
+        let window = self.window_index().filter(|&index| {
+            !self.is_pinned(index) && self.resident(index).is_some_and(|page| may_leave(page))
+        });
+        let index = self.coldest(may_leave).map(|(index, _)| index).or(window)?;
         self.release_page(index, from, checksums)
     }
 
@@ -216,13 +230,12 @@ impl PoolState {
             let before = released.len();
             let donor = self.visit(peer, table, reason, &mut take, (visits, &mut released));
             visits += 1;
-            let has_released = released.len() > before;
             // Here, since its owner forgets it once there is something. A table in use is not among them, and
             // a page that is pinned may leave soon.
-            if !has_released && !table.has_pin() && reason == SpillReason::Reclaimed {
+            if released.len() == before && !table.has_pin() && reason == SpillReason::Reclaimed {
                 self.note_refusal(peer, (!table.shared.is_empty()).then_some(returns));
             }
-            (donor, has_released)
+            donor
         });
         let is_empty = released.is_empty();
         let mut frames = Vec::new();
@@ -230,7 +243,7 @@ impl PoolState {
         // Without memory for these, pages return.
         let (mut outgoing, mut first_spills) = (with_room(count), with_room(count));
         for (donor, ReleasedPage { content, outgrown }) in released {
-            let donor = &donors[donor].0;
+            let donor = &donors[donor];
             outgrown.into_iter().for_each(|slot| donor.backing(self).free_quietly(slot));
             match content {
                 Released::Empty(frame) => self.collect(&mut frames, frame),
@@ -252,15 +265,11 @@ impl PoolState {
         }
         // Settle returned pages, so that they can be reclaimed again. Skip a table in use: its owner settles
         // them itself.
-        let returned = donors.iter().map(|(donor, _)| donor).filter(|d| !d.returned.borrow().is_empty());
+        let returned = donors.iter().filter(|donor| !donor.returned.borrow().is_empty());
         PeerTable::try_with_each(returned.map(|donor| (donor, donor.table)), Looks::Once, |donor, table| {
             donor.returned.borrow().iter().for_each(|&index| table.settle(index));
         });
         frames.iter().for_each(|_| self.counters.count_reclaim());
-        if frames.is_empty() && reason == SpillReason::Reclaimed {
-            let refused = donors.iter().filter(|(_, has_released)| *has_released);
-            refused.for_each(|(donor, _)| self.note_refusal(donor.table, None));
-        }
         drop(held_back);
         self.disk.quota().serve_if_waiting();
         for bytes in first_spills.into_iter().flatten() {

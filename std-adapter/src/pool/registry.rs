@@ -94,6 +94,8 @@ pub(crate) struct Demand {
     /// What [`returns`](crate::memory::budget::WatchedBudget::returns) says: memory that waiters were told
     /// of, and that only a search finds.
     pub(crate) returns: u64,
+    /// Somebody waits for room, maybe the requester: who finds nothing sleeps.
+    pub(crate) is_awaited: bool,
 }
 
 impl Demand {
@@ -146,8 +148,6 @@ struct Clock {
     /// visit a bounded number of tables for each request, on average, even if none of a hundred thousand
     /// has anything to give.
     unsearched: usize,
-    /// As of the last search, what its [`Demand`] says.
-    returns: u64,
     /// How many tables the last search was allowed to visit, if it found no donor. The next one may find
     /// some: it is the second look at tables that were visited lately.
     fruitless: usize,
@@ -327,10 +327,7 @@ impl Clock {
         {
             return only(table.clone());
         }
-        if self.returns != demand.returns {
-            (self.returns, self.unsearched) = (demand.returns, 0);
-        }
-        if self.unsearched > 0 {
+        if self.unsearched > 0 && !demand.is_awaited {
             self.unsearched -= 1;
             return Vec::new();
         }

@@ -80,11 +80,20 @@ impl PoolState {
         }
     }
 
-    /// Wakes those that wait, but not the one that has the ticket `own`, after a frame came back into `table`
-    /// that a search has missed there.
+    /// After a visit of `table` by its owner, in which a pin ended or a frame came back, and which found
+    /// whether it `was_sought`: wakes those that wait, but not the one that has the ticket `own`, if a search
+    /// has missed that.
+    #[inline]
+    pub(crate) fn tell_if_missed(&self, was_sought: bool, table: &OwnTable, own: Option<&Ticket>) {
+        if self.disk.quota().is_limited() && (was_sought || table.take_missed()) {
+            self.tell_return(table, own);
+        }
+    }
+
     #[cold]
-    pub(crate) fn tell_return(&self, table: &OwnTable, own: Option<&Ticket>) {
+    fn tell_return(&self, table: &OwnTable, own: Option<&Ticket>) {
         table.unlocked().refusal.forget();
+        table.peer().was_visited(); // so that the visit just now keeps no search away
         self.frames.watched().note_return();
         self.disk.quota().wake_waiters_but(own);
     }
@@ -154,6 +163,7 @@ impl PoolState {
             page: self.page_size as u64,
             effort,
             returns: self.frames.watched().returns(),
+            is_awaited: self.disk.quota().waiting() > 0,
         };
         self.frame_from_donors(registry, &demand, requester)
     }
@@ -167,7 +177,12 @@ impl PoolState {
             if donors.is_empty() {
                 return None;
             }
-            match self.reclaim(&donors, SpillReason::Reclaimed, Take::pages(1)) {
+            let mut reclaimed = self.reclaim(&donors, SpillReason::Reclaimed, Take::pages(1));
+            if matches!(reclaimed, Reclaimed::StoreRefused) {
+                // They may have others, which need no write. Those that have none are not asked again.
+                reclaimed = self.reclaim(&donors, SpillReason::Reclaimed, Take::clean_pages(1));
+            }
+            match reclaimed {
                 Reclaimed::Frames(mut frames) => {
                     let is_fitting = |frame: &PageFrame| !frame.is_given() && frame.capacity() == len;
                     let fitting = frames.iter().position(is_fitting).filter(|_| !self.frames.is_over());

@@ -328,8 +328,12 @@ impl<T, B> Peer<T, B> {
         let mut visit = |(key, claim): (K, Claim<'a, T, B>)| claim.visit(|value| f(key, value));
         results.extend(claims.extract_if(.., |(_, claim)| claim.is_open).filter_map(&mut visit));
         if looks == Looks::Twice && !claims.is_empty() {
-            look_again(&mut claims);
-            results.extend(claims.into_iter().filter_map(visit));
+            let again = say_missed(&claims);
+            yield_until(|| {
+                claims.iter_mut().for_each(|(_, claim)| claim.look(again));
+                results.extend(claims.extract_if(.., |(_, claim)| claim.is_open).filter_map(&mut visit));
+                claims.is_empty()
+            });
         }
         results
     }
@@ -457,18 +461,14 @@ impl<'a, T, B> Claim<'a, T, B> {
     }
 }
 
-/// Says to the owners that are inside that they were in the way, and looks again for a while. They do not
+/// Says to the owners that are inside that they were in the way, and passes another heavy fence. They do not
 /// come in a second time, since their values are claimed.
 #[cold]
-fn look_again<K, T, B>(claims: &mut [(K, Claim<'_, T, B>)]) {
-    for (_, claim) in &*claims {
+fn say_missed<K, T, B>(claims: &[(K, Claim<'_, T, B>)]) -> Reach {
+    for (_, claim) in claims {
         claim.shared.missed.store(true, Ordering::Relaxed);
     }
-    let again = fences::heavy();
-    yield_until(|| {
-        claims.iter_mut().for_each(|(_, claim)| claim.look(again));
-        claims.iter().all(|(_, claim)| claim.is_open)
-    });
+    fences::heavy()
 }
 
 impl<T, B> Drop for Claim<'_, T, B> {
