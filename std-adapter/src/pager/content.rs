@@ -280,17 +280,7 @@ impl Content {
 
     /// The state.
     pub(crate) fn state(&self) -> Result<MutexGuard<'_, State>, Forked> {
-        self.state_soon().map_or_else(|| self.state.lock_or_adopt(State::adopt), Ok)
-    }
-
-    /// The state, if no thread has it for longer than a copy takes.
-    fn state_soon(&self) -> Option<MutexGuard<'_, State>> {
-        let mut state = None;
-        spin_until(|| {
-            state = self.try_state();
-            state.is_some()
-        });
-        state
+        self.state.lock_or_adopt(State::adopt)
     }
 
     /// The state, if no thread has it.
@@ -314,7 +304,12 @@ impl Content {
             return self.locked(f);
         }
         let held_back = hold_back();
-        let Some(mut state) = self.state_soon() else {
+        let mut state = None;
+        spin_until(|| {
+            state = self.try_state();
+            state.is_some()
+        });
+        let Some(mut state) = state else {
             return Err(store_access::refuse(StoreOperation::Read, offset, 0));
         };
         state.pager.check()?;
