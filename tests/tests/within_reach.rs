@@ -154,26 +154,34 @@ fn a_page_that_is_lent_outside_the_pool() {
 }
 
 /// The coldest page of a donor was to be written, and the disk was full. So the donor counted as one that has
-/// nothing to give, though the pages beside it are in the store, and need no room there.
+/// nothing to give, though the pages beside it are in the store, and need no more room there; those that were
+/// changed since as well.
 #[test]
-fn a_clean_page_beside_one_that_has_no_room_on_the_disk() {
-    let builder = SpillPool::builder().memory(3 * PAGE).disk(2 * PAGE as u64).page_size(PAGE);
-    let pool = builder.store(MemoryStore::new()).build().unwrap();
-    let mut donor = pool.buffer();
-    donor.write_all(&[1; 2 * PAGE]).unwrap();
-    donor.spill().unwrap();
-    donor.write_all(&[1; PAGE]).unwrap(); // the disk is full, and memory has this page
-    for _ in 0..4 {
-        for page in [1, 0] {
+fn a_page_that_needs_no_room_beside_one_that_has_none_on_the_disk() {
+    for (is_changed, is_own_limit) in [(false, false), (true, false), (false, true), (true, true)] {
+        let disk = if is_own_limit { 8 } else { 2 } * PAGE as u64;
+        let builder = SpillPool::builder().memory(3 * PAGE).disk(disk).page_size(PAGE);
+        let pool = builder.store(MemoryStore::new()).build().unwrap();
+        let mut other = pool.buffer();
+        other.write_all(&vec![1; usize::try_from(disk).unwrap() - 2 * PAGE]).unwrap();
+        other.spill().unwrap();
+        let own_disk = if is_own_limit { 2 * PAGE as u64 } else { u64::MAX };
+        let mut donor = pool.buffer_builder().disk(own_disk).build();
+        donor.write_all(&[1; 2 * PAGE]).unwrap();
+        donor.spill().unwrap();
+        donor.write_all(&[1; PAGE]).unwrap(); // the disk is full, and memory has this page
+        for page in [1, 0].repeat(4) {
             donor.seek(SeekFrom::Start(page * PAGE as u64)).unwrap();
             donor.read_exact(&mut [0; 10]).unwrap();
+            if is_changed {
+                donor.write_all(&[3; 10]).unwrap();
+            }
         }
+        assert_eq!(pool.stats().memory_used, 3 * PAGE as u64);
+        let mut waiter = pool.buffer();
+        waiter.write_all(&[2; 100]).unwrap();
+        donor.check_invariants();
     }
-    assert_eq!(pool.stats().memory_used, 3 * PAGE as u64);
-    let mut waiter = pool.buffer();
-    waiter.write_all(&[2; 100]).unwrap();
-    assert_eq!(pool.stats().disk_used, 2 * PAGE as u64);
-    donor.check_invariants();
 }
 
 /// A thread that copies from its window was inside at each of a search's few looks. It could stop right then,

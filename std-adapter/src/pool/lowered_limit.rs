@@ -72,7 +72,8 @@ impl PoolState {
     /// limit. Returns false if the store refuses: what is left may still leave from other tables.
     fn reclaim_excess_of(&self, tables: &[PeerTable], share: u64) -> bool {
         loop {
-            let take = Take { pages_max: PAGES_AT_ONCE, share, bytes_max: self.frames.over(), clean: false };
+            let take =
+                Take { pages_max: PAGES_AT_ONCE, share, bytes_max: self.frames.over(), in_place: false };
             if take.bytes_max == 0 {
                 return true;
             }

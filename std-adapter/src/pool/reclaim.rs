@@ -45,19 +45,19 @@ pub(crate) struct Take {
     pub(crate) share: u64,
     /// Bytes of frames in all. The last page may exceed it.
     pub(crate) bytes_max: u64,
-    /// Only pages that need no write.
-    pub(crate) clean: bool,
+    /// Only pages that need no more room on the disk.
+    pub(crate) in_place: bool,
 }
 
 impl Take {
     /// Up to `pages_max` pages from each buffer, whatever it holds.
     pub(crate) fn pages(pages_max: usize) -> Self {
-        Take { pages_max, share: 0, bytes_max: u64::MAX, clean: false }
+        Take { pages_max, share: 0, bytes_max: u64::MAX, in_place: false }
     }
 
-    /// The same, of pages that need no write.
-    pub(crate) fn clean_pages(pages_max: usize) -> Self {
-        Take { clean: true, ..Take::pages(pages_max) }
+    /// The same, of pages that need no more room on the disk.
+    pub(crate) fn in_place(pages_max: usize) -> Self {
+        Take { in_place: true, ..Take::pages(pages_max) }
     }
 }
 
@@ -120,7 +120,13 @@ impl Table {
             && take.bytes_max > 0
             && released.try_reserve(1).is_ok()
         {
-            let Some(page) = self.release_coldest(from, checksums, take.clean) else {
+            // A limit of the buffer's own may refuse the coldest, and another page need no room.
+            let coldest = self.release_coldest(from, checksums, take.in_place);
+            let other = match coldest {
+                None if !take.in_place => self.release_coldest(from, checksums, true),
+                coldest => coldest,
+            };
+            let Some(page) = other else {
                 if pages == 0 {
                     self.sought.note(self.has_pin());
                 }
@@ -143,19 +149,29 @@ impl Table {
         sums_are_reserved && (!needs_entry || self.reserve_for_leave(index))
     }
 
-    /// Takes the coldest page out of memory, or the coldest that needs no write, if `clean`; the window only
-    /// if there is no other. `None` if no page can leave.
+    /// Takes the coldest page out of memory; or, if `in_place`, the coldest that needs no write, and else no
+    /// more room on the disk. The window only if there is no other. `None` if no page can leave.
     fn release_coldest(
         &mut self,
         from: (&Usage, Backing<'_>, Fit),
         checksums: Checksums,
-        clean: bool,
+        in_place: bool,
     ) -> Option<ReleasedPage> {
-        let may_leave = |page: &Resident| !(clean && page.dirty);
-        let window = self.window_index().filter(|&index| {
-            !self.is_pinned(index) && self.resident(index).is_some_and(|page| may_leave(page))
-        });
-        let index = self.coldest(may_leave).map(|(index, _)| index).or(window)?;
+        let is_clean = |page: &Resident| !page.dirty;
+        let fits = |page: &Resident| {
+            let fits_in =
+                |slot: Slot| slot.len() >= page.end() as u64 && slot.charge_for(page.end()) <= slot.charged();
+            is_clean(page) || page.slot.is_some_and(fits_in)
+        };
+        let window = self.window_index().filter(|&index| !self.is_pinned(index));
+        let coldest = if in_place {
+            let window = window.filter(|&index| self.resident(index).is_some_and(|page| fits(page)));
+            let coldest = self.coldest(is_clean).or_else(|| self.coldest(fits));
+            coldest.map(|(index, _)| index).or(window)
+        } else {
+            self.coldest(|_| true).map(|(index, _)| index).or(window)
+        };
+        let index = coldest?;
         self.release_page(index, from, checksums)
     }
 
@@ -231,8 +247,11 @@ impl PoolState {
             let donor = self.visit(peer, table, reason, &mut take, (visits, &mut released));
             visits += 1;
             // Here, since its owner forgets it once there is something. A table in use is not among them, and
-            // a page that is pinned may leave soon.
-            if released.len() == before && !table.has_pin() && reason == SpillReason::Reclaimed {
+            // a page that is pinned may leave soon. Of several, one may have been in use when all were asked
+            // for any page; the next search comes to others.
+            let is_asked_for_all = !take.in_place || tables.len() == 1;
+            let has_none = released.len() == before && !table.has_pin() && is_asked_for_all;
+            if has_none && reason == SpillReason::Reclaimed {
                 self.note_refusal(peer, (!table.shared.is_empty()).then_some(returns));
             }
             donor

@@ -10,8 +10,8 @@
 //!   no more than its own, or still no more than the donor. So two buffers never reclaim the same frame from
 //!   each other in turn.
 //! - A search visits a bounded number of tables, and the next search continues where it stopped. Of requests
-//!   that find no donor, only so many search that each visits eight tables on average. It visits a table that
-//!   holds no memory once: buffers that are empty or spilled cost a search nothing.
+//!   that find no donor, only so many search that each visits eight tables on average, unless somebody waits.
+//!   It visits a table that holds no memory once: buffers that are empty or spilled cost a search nothing.
 //! - A table that was asked and gave nothing is not asked again in the same [epoch](crate::pool::activity):
 //!   so one whose pages cannot leave, since they are lent or have no room on the disk, keeps nobody from the
 //!   memory of the others. One that is in use, or has a page pinned, is asked again; and so is one that a
@@ -26,7 +26,7 @@
 //! | rule | donors | requester |
 //! |---|---|---|
 //! | [`larger`](Demand::may_take_from_larger) | the largest of a sample, which holds more than its share | one that then holds no more than its share, or that holds less |
-//! | [`idle`](Demand::may_take_from_idle) | those of a sample that have been silent for two epochs, and that no owner has visited since the last round | one with less than its share, or less than an eighth of the limit |
+//! | [`idle`](Demand::may_take_from_idle) | those of a sample that have been silent for two epochs, and that no owner has visited since the last round, or while somebody waits | one with less than its share, or less than an eighth of the limit |
 //!
 //! The first rule keeps a huge buffer from starving small ones. The second keeps many idle buffers from
 //! starving a few active ones. The bound of the second keeps a huge buffer from evicting all idle ones: past
@@ -358,7 +358,9 @@ impl Clock {
                 (largest, largest_held) = (Some(table.clone()), held);
             }
             let is_silent = || activity.is_silent(&table.unlocked().last_miss);
-            let may_be_idle = seeks_idle && missing > 0 && is_silent() && !table.was_visited();
+            // While somebody waits, a visit may be what has told of the memory.
+            let is_away = || !table.was_visited() || demand.is_awaited;
+            let may_be_idle = seeks_idle && missing > 0 && is_silent() && is_away();
             if may_be_idle && idle.try_reserve(1).is_ok() {
                 missing = missing.saturating_sub(held.min(demand.page));
                 idle.push(table.clone());

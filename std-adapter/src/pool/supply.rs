@@ -85,15 +85,16 @@ impl PoolState {
     /// has missed that.
     #[inline]
     pub(crate) fn tell_if_missed(&self, was_sought: bool, table: &OwnTable, own: Option<&Ticket>) {
+        if was_sought {
+            table.unlocked().refusal.forget();
+        }
         if self.disk.quota().is_limited() && (was_sought || table.take_missed()) {
-            self.tell_return(table, own);
+            self.tell_return(own);
         }
     }
 
     #[cold]
-    fn tell_return(&self, table: &OwnTable, own: Option<&Ticket>) {
-        table.unlocked().refusal.forget();
-        table.peer().was_visited(); // so that the visit just now keeps no search away
+    fn tell_return(&self, own: Option<&Ticket>) {
         self.frames.watched().note_return();
         self.disk.quota().wake_waiters_but(own);
     }
@@ -179,8 +180,11 @@ impl PoolState {
             }
             let mut reclaimed = self.reclaim(&donors, SpillReason::Reclaimed, Take::pages(1));
             if matches!(reclaimed, Reclaimed::StoreRefused) {
-                // They may have others, which need no write. Those that have none are not asked again.
-                reclaimed = self.reclaim(&donors, SpillReason::Reclaimed, Take::clean_pages(1));
+                // They may have others, which need no room there.
+                reclaimed = self.reclaim(&donors, SpillReason::Reclaimed, Take::in_place(1));
+                if let (Reclaimed::StoreRefused, [donor]) = (&reclaimed, &donors[..]) {
+                    registry.note_refusal(donor, Some(demand.returns));
+                }
             }
             match reclaimed {
                 Reclaimed::Frames(mut frames) => {
