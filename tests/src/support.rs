@@ -5,9 +5,28 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::Wake;
 use std::thread;
 use std::time::Duration;
+
+/// A waker that counts its calls.
+#[derive(Debug, Default)]
+pub struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Bell {
+    /// How often it was called.
+    pub fn rung(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 /// A generator of pseudo-random numbers that is small and the same everywhere: Vigna's xorshift64*.
 ///

@@ -7,12 +7,11 @@
 //! and limits are in `when_full.rs`.
 
 use overspill::{Checksums, MemoryStore, SpillBuffer, SpillError, SpillPool, Store, WhenFull};
-use overspill_tests::support::{content_of, spill_error};
+use overspill_tests::support::{Bell, content_of, spill_error};
 use std::fmt;
 use std::io::{self, BufRead, IoSlice, Seek, SeekFrom, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 const PAGE: usize = 16 << 10;
@@ -84,15 +83,6 @@ fn broken() -> io::Result<()> {
 
 // ---- a waiter
 
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
 /// A buffer that waits to write [`DATA`] at [`AT`]. It would take 256 bytes of memory or a page of disk,
 /// since it has a file of its own, and reclaims nothing from other buffers, since no write continues
 /// where the last one ended.
@@ -132,7 +122,7 @@ impl Waiter {
     }
 
     fn is_told(&self) -> bool {
-        self.bell.0.load(Ordering::SeqCst) > 0
+        self.bell.rung() > 0
     }
 
     /// Asserts that the waiter was told, and finds room.
@@ -385,7 +375,7 @@ fn an_append_that_cannot_move_its_page_does_not_keep_itself_awake() {
             assert_eq!(buffer.poll_writable(&mut Context::from_waker(&waker)), expected);
         }
     }
-    assert_eq!(bells.map(|bell| bell.0.load(Ordering::SeqCst)), [0, 0]);
+    assert_eq!(bells.map(|bell| bell.rung()), [0, 0]);
 }
 
 // ---- disk
@@ -473,7 +463,7 @@ fn a_limit_lowered_below_the_first_request() {
         assert_eq!(second.poll_writable(&mut Context::from_waker(&waker)), expected);
     }
     pool.set_disk_limit(PAGE as u64 - 1);
-    assert_eq!(bell.0.load(Ordering::SeqCst), 1);
+    assert_eq!(bell.rung(), 1);
     second.spill().unwrap();
     first.assert_told(&pool); // of the memory that the second has left
 }

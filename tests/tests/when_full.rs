@@ -3,13 +3,13 @@
 
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
 use overspill::{DiskLimitScope, Event, MemoryStore, SpillBuffer, SpillError, SpillPool, WhenFull};
-use overspill_tests::support::{content_of, spill_error};
+use overspill_tests::support::{Bell, content_of, spill_error};
 use std::io::{self, BufRead, Seek, Write};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -266,22 +266,6 @@ fn waiters_without_hope_do_not_wake_each_other_for_ever() {
 }
 
 // ---- without blocking
-
-/// A waker that counts its calls.
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Bell {
-    fn rung(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-}
 
 fn poll(future: impl Future<Output = ()>, bell: &Arc<Bell>) -> Poll<()> {
     let waker = Waker::from(Arc::clone(bell));

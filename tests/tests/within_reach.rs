@@ -5,10 +5,11 @@
 //! for the time of a call of the store, in which the waiter tries.
 
 use overspill::{MemoryStore, SpillBuffer, SpillPool, Store};
+use overspill_tests::support::Bell;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 const PAGE: usize = 16 << 10;
@@ -37,21 +38,6 @@ impl Store for Reading {
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
         self.inner.write_at(offset, data)
-    }
-}
-
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Bell {
-    fn rung(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
     }
 }
 
