@@ -120,13 +120,12 @@ impl Table {
             && take.bytes_max > 0
             && released.try_reserve(1).is_ok()
         {
-            // A limit of the buffer's own may refuse the coldest, and another page need no room.
-            let coldest = self.release_coldest(from, checksums, take.in_place);
-            let other = match coldest {
-                None if !take.in_place => self.release_coldest(from, checksums, true),
-                coldest => coldest,
-            };
-            let Some(page) = other else {
+            let mut page = self.release_coldest(from, checksums, take.in_place);
+            if page.is_none() && !take.in_place {
+                // A limit of the buffer's own may refuse the coldest, and another need no room.
+                page = self.release_coldest(from, checksums, true);
+            }
+            let Some(page) = page else {
                 if pages == 0 {
                     self.sought.note(self.has_pin());
                 }

@@ -11,8 +11,8 @@
 //! Promises:
 //!
 //! - One thread at a time reaches the value, and it sees everything that earlier ones did there.
-//! - A peer never waits: it skips a value that the owner or another peer is using. If its fence is refused,
-//!   it skips each value whose owner cannot know that yet.
+//! - A peer waits for nobody, unless it insists: it skips a value that the owner or another peer is using. If
+//!   its fence is refused, it skips each value whose owner cannot know that yet.
 //! - A peer that [insists](Looks::Twice) gives an owner that is inside some microseconds to leave, and some
 //!   turns of the processor. If it skips the value all the same, the owner learns of it
 //!   ([`Owner::take_missed`]).
@@ -292,8 +292,9 @@ impl<T, B> Peer<T, B> {
     /// Skips values that their owner or another peer is using. Returns the results of the others. Visits
     /// none, and returns nothing, if there is no memory for as many claims.
     ///
-    /// Costs one heavy fence for all values: some microseconds. Meanwhile an owner may have to wait until the
-    /// values before its own are visited. Those whose owners are inside are visited last.
+    /// Costs one heavy fence for all values: some microseconds; and another, and the time to look, if it
+    /// insists and an owner is inside. Meanwhile an owner may have to wait until the values before its own
+    /// are visited. Those whose owners are inside are visited last.
     pub(crate) fn try_with_each<'a, K, R>(
         peers: impl Iterator<Item = (K, &'a Self)>,
         looks: Looks,
