@@ -56,8 +56,11 @@ impl FreeLists {
     /// A frame of `len` bytes, with arbitrary bytes in it. While memory is short the lists are empty, and
     /// each need of a page asks: so a list that had less than `len` when it was last unlocked is not locked.
     pub(crate) fn pop(&self, len: usize) -> Option<Frame> {
-        let mut lists = self.own_first().filter(|list| list.noted_bytes() >= len as u64);
-        lists.find_map(|list| list.with(|list| list.pop(len)).flatten())
+        let own = thread_number() % LISTS;
+        (own..own + LISTS).find_map(|at| {
+            let list = &self.lists[at % LISTS];
+            if list.noted_bytes() >= len as u64 { list.with(|list| list.pop(len)).flatten() } else { None }
+        })
     }
 
     /// Keeps `frames`. Frees those that there is no memory to note.

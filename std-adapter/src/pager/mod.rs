@@ -7,6 +7,7 @@
 //! | `medium` | small operations in the window; the pager as a medium |
 //! | `reading`, `writing` | operations outside the window |
 //! | `scattered` | small operations on resident pages outside the window |
+//! | `turning` | the step of a pass to its next page, while all is in memory |
 //! | `segments`, `slide` | frames that are shorter than their pages, while memory is short |
 //! | `whole` | spilling everything, truncating, a file of the buffer's own |
 //! | `residency` | which pages get frames; eviction |
@@ -73,6 +74,7 @@ pub(crate) mod split;
 pub(crate) mod state;
 #[cfg(feature = "tokio")]
 pub(crate) mod tail;
+pub(crate) mod turning;
 pub(crate) mod wait_state;
 pub(crate) mod waiting;
 pub(crate) mod whole;

@@ -54,6 +54,9 @@ impl Pager {
     /// call reads `want` bytes.
     fn read_some(&mut self, offset: u64, buf: &mut [u8], want: usize) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
+        if self.read_turn(offset, span, &mut buf[..span.part], want) {
+            return Ok(span.part);
+        }
         let (page, access) = self.access(offset, span, want)?;
         let source = self.source(page, span);
         if self.bring_to_read(source, span, access)? {

@@ -245,14 +245,7 @@ impl Pager {
     /// Makes `page` the window, as page `index`, which is spilled or a hole. Returns false, and gives the
     /// frame back, if there is no memory to note where the former window goes.
     pub(crate) fn open(&mut self, index: u64, page: Resident, stay: Stay) -> bool {
-        let refused = self.table(|table| {
-            if !table.reserve_for_open() {
-                return Some(page);
-            }
-            table.remove(index);
-            table.open(index, page, stay);
-            None
-        });
+        let refused = self.table(|table| table.try_open(index, page, stay).err());
         let Some(page) = refused else { return true };
         self.give_back(page.into_frame());
         false

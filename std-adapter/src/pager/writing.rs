@@ -78,6 +78,9 @@ impl Pager {
     /// Writes at least one byte of `data`, which is not empty. The whole call writes `want` bytes.
     fn write_some(&mut self, offset: u64, data: &[u8], want: usize) -> Result<usize, SpillError> {
         let span = self.span(offset, data.len());
+        if self.write_turn(offset, span, &data[..span.part]) {
+            return Ok(span.part);
+        }
         let (page, access) = self.access(offset, span, want)?;
         let len = match self.make_way(page, span, access, span.covered(), data)? {
             Way::Frame(len) => len,

@@ -12,6 +12,7 @@
 //! | `sought` | what searches for memory could not take for the moment |
 //! | `copies` | pages that a hole would show as well |
 //! | `behind` | pages that a pass has left |
+//! | `cutting` | cutting a table to a length |
 //! | `cut_off` | what was cut off a table, to be freed |
 //! | `retired` | the table that a dropped buffer leaves |
 //! | `sums` | checksums of spilled pages |
@@ -21,6 +22,7 @@
 pub(crate) mod behind;
 pub(crate) mod copies;
 pub(crate) mod cut_off;
+pub(crate) mod cutting;
 pub(crate) mod leaf;
 pub(crate) mod page;
 pub(crate) mod page_map;

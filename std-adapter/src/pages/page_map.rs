@@ -136,9 +136,9 @@ impl PageMap {
             self.leaves = TryBox::new(Leaves::default());
         }
         let Some(leaves) = &mut self.leaves else { return false };
-        let is_reserved = leaves.reserve_entry(index);
-        if !is_reserved && leaves.first.is_empty() && leaves.further.is_empty() {
-            self.leaves = None;
+        let is_reserved = leaves.reserve_entry(index).is_some();
+        if !is_reserved {
+            self.free_if_empty();
         }
         is_reserved
     }
@@ -152,30 +152,22 @@ impl PageMap {
     /// Makes page `index`, which must be a hole, `page`. Its heat stays. Ends the process if there is no
     /// memory for that, which was to be [reserved](PageMap::reserve).
     pub(crate) fn put(&mut self, index: u64, page: Page) {
-        let is_resident = matches!(page, Page::Resident(_));
-        let is_reserved = if is_resident { self.reserve(index) } else { self.reserve_entry(index) };
-        let leaves = self.leaves.as_mut().filter(|_| is_reserved);
-        let Some(leaves) = leaves else { handle_alloc_error(Layout::new::<Entry>()) };
-        let state = match page {
-            Page::Hole => State::Hole,
-            Page::Spilled { slot, end } => State::spilled(slot, end),
-            Page::InTransit(transit) => {
-                leaves.returning += 1;
-                State::InTransit(transit)
-            }
-            Page::Shared(page) => {
-                leaves.returning += 1;
-                State::Shared(page)
-            }
-            Page::Resident(page) => {
-                leaves.resident.push(InMemory { index, page });
-                State::Resident(leaves.resident.len() - 1)
-            }
-        };
-        if let Some(entry) = leaves.entry_mut(index) {
-            let before = std::mem::replace(&mut entry.state, state);
-            debug_assert!(matches!(before, State::Hole), "I1: page {index} was {before:?}");
+        if self.try_put(index, page).is_err() {
+            handle_alloc_error(Layout::new::<Entry>());
         }
+    }
+
+    /// The same, but returns the page, and none has changed, if there is no memory for that.
+    pub(crate) fn try_put(&mut self, index: u64, page: Page) -> Result<(), Page> {
+        if self.leaves.is_none() {
+            self.leaves = TryBox::new(Leaves::default());
+        }
+        let Some(leaves) = &mut self.leaves else { return Err(page) };
+        let refused = leaves.try_put(index, page);
+        if refused.is_err() {
+            self.free_if_empty();
+        }
+        refused
     }
 
     /// Counts an access to page `index`, and returns its heat; 0 if it has no entry. All heat is halved after
@@ -267,9 +259,7 @@ impl PageMap {
             leaves.first = Leaf::default();
         }
         leaves.further.remove_if(numbers, is_unneeded);
-        if leaves.first.is_empty() && leaves.further.is_empty() {
-            self.leaves = None;
-        }
+        self.free_if_empty();
     }
 
     /// The pages from `from` on that are not holes, in order.
@@ -286,10 +276,15 @@ impl PageMap {
     pub(crate) fn cut_last(&mut self, cut: u64, cut_off: &mut CutOff) -> Option<Page> {
         let leaves = self.leaves.as_mut()?;
         let removed = leaves.cut_last(cut, cut_off);
-        if leaves.first.is_empty() && leaves.further.is_empty() {
+        self.free_if_empty();
+        removed
+    }
+
+    /// Frees the leaves if they have no entry.
+    fn free_if_empty(&mut self) {
+        if self.leaves.as_ref().is_some_and(|leaves| leaves.first.is_empty() && leaves.further.is_empty()) {
             self.leaves = None;
         }
-        removed
     }
 }
 
@@ -313,16 +308,15 @@ impl Leaves {
         reserved.is_ok()
     }
 
-    /// Makes sure that page `index` has an entry: adds a hole if there was none. Returns false if there
-    /// is no memory for that.
-    fn reserve_entry(&mut self, index: u64) -> bool {
+    /// The entry of page `index`, added as a hole if there was none. `None` if there is no memory for that.
+    fn reserve_entry(&mut self, index: u64) -> Option<&mut Entry> {
         let number = index / LEAF_PAGES;
         let leaf = if number == 0 { Some(&mut self.first) } else { self.further.try_insert(number) };
-        let is_reserved = leaf.is_some_and(|leaf| leaf.try_insert(offset_in_leaf(index)).is_some());
-        if !is_reserved {
-            self.remove_if_empty(number);
+        if leaf.is_some_and(|leaf| leaf.try_insert(offset_in_leaf(index)).is_some()) {
+            return self.entry_mut(index);
         }
-        is_reserved
+        self.remove_if_empty(number);
+        None
     }
 
     fn entry_mut(&mut self, index: u64) -> Option<&mut Entry> {
@@ -347,6 +341,30 @@ impl Leaves {
             State::InTransit(transit) => Some(View::InTransit(transit)),
             State::Shared(page) => Some(View::Shared(page)),
         }
+    }
+
+    /// See [`PageMap::try_put`].
+    fn try_put(&mut self, index: u64, page: Page) -> Result<(), Page> {
+        let is_resident = matches!(page, Page::Resident(_));
+        if is_resident && !self.reserve_resident() {
+            return Err(page);
+        }
+        let at = self.resident.len();
+        let Some(entry) = self.reserve_entry(index) else { return Err(page) };
+        debug_assert!(matches!(entry.state, State::Hole), "I1: page {index} was {:?}", entry.state);
+        entry.state = match page {
+            Page::Hole => State::Hole,
+            Page::Spilled { slot, end } => State::spilled(slot, end),
+            Page::InTransit(transit) => State::InTransit(transit),
+            Page::Shared(page) => State::Shared(page),
+            Page::Resident(page) => {
+                entry.state = State::Resident(at);
+                self.resident.push(InMemory { index, page });
+                return Ok(());
+            }
+        };
+        self.returning += usize::from(matches!(entry.state, State::InTransit(_) | State::Shared(_)));
+        Ok(())
     }
 
     fn take(&mut self, index: u64) -> Page {

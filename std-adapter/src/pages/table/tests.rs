@@ -1,6 +1,7 @@
 use super::*;
 use crate::disk::slots::Slot;
 use crate::memory::frame_pool::FramePool;
+use crate::pages::cut_off::CutOff;
 use crate::pages::retired::RETIRED_FRAME_MAX;
 use crate::pages::sums::PageSums;
 use crate::pages::transit::Carrier;
@@ -337,8 +338,7 @@ fn truncation_removes_pages_past_the_length_and_shortens_the_page_it_falls_in() 
 
 #[test]
 fn truncation_changes_the_window_only_if_the_length_falls_inside_its_content() {
-    let frames = frames();
-    let mut table = table(&frames);
+    let mut table = table(&frames());
     for len in [13, 8, 0] {
         cut(&mut table, len);
         assert_eq!(table.content(8, 5), Some(&b"windo"[..]), "to {len}: `cut_window` removes the window");
