@@ -56,6 +56,53 @@ fn a_clone_copies_nothing_and_a_write_copies_one_page() {
     }
 }
 
+/// The end of the last page is 2^64, which overflowed: a write there, into a buffer that had ever been cloned,
+/// panicked half-way, or freed nothing of what it replaced. What reached to the end was freed up to that page.
+#[test]
+fn the_last_page_of_a_clone_is_written_and_freed() {
+    for memory in [1 << 20, 0] {
+        let pool = pool(memory);
+        let mut first = pool.buffer();
+        first.write_all(&[1; 50]).unwrap();
+        let mut second = first.try_clone().unwrap();
+        write_at(&mut second, u64::MAX - 90, &[2; 10]);
+        let third = second.try_clone().unwrap();
+        write_at(&mut second, u64::MAX - 85, &[3; 10]);
+        let mut read = [0; 16];
+        second.seek(SeekFrom::Start(u64::MAX - 91)).unwrap();
+        second.read_exact(&mut read).unwrap();
+        assert_eq!(read, *b"\0\x02\x02\x02\x02\x02\x03\x03\x03\x03\x03\x03\x03\x03\x03\x03");
+        second.check_invariants();
+        drop((first, third));
+        write_at(&mut second, u64::MAX - 90, &[4; 10]);
+        second.set_len(PAGE as u64).unwrap();
+        drop(second.try_clone().unwrap());
+        let stats = pool.stats();
+        assert!(stats.memory_used + stats.disk_used <= 2 * PAGE as u64, "{memory}: {stats:?}");
+        drop(second);
+        assert_eq!(pool.stats().disk_used, 0);
+    }
+}
+
+/// It was, but for a last page.
+#[test]
+fn what_only_a_dropped_clone_saw_is_freed_to_the_end() {
+    let pool = pool(0);
+    for place in [1 << 40, u64::MAX - 90] {
+        let mut first = pool.buffer();
+        first.write_all(&[1; 50]).unwrap();
+        write_at(&mut first, place, &[2; 10]);
+        drop(first.try_clone().unwrap());
+        first.set_len(PAGE as u64).unwrap();
+        assert_eq!(pool.stats().disk_used, PAGE as u64, "at {place}");
+    }
+}
+
+fn write_at(buffer: &mut SpillBuffer, place: u64, bytes: &[u8]) {
+    buffer.seek(SeekFrom::Start(place)).unwrap();
+    buffer.write_all(bytes).unwrap();
+}
+
 /// A snapshot was made before each of many writes, as an undo does. Each clone of a clone must not make reads
 /// slower, nor keep what nobody sees.
 #[test]

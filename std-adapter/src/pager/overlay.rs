@@ -236,7 +236,7 @@ impl Pager {
     pub(crate) fn forget_in_base(&mut self, index: u64) {
         let page = self.pool.page_size as u64;
         if let Some(base) = self.cold_if_any().and_then(|cold| cold.base.as_mut()) {
-            base.forget(index * page..(index + 1) * page);
+            base.forget(index * page..(index * page).saturating_add(page)); // the last page ends at 2^64
         }
     }
 

@@ -93,7 +93,8 @@ impl Source for Shared {
 
     fn discard(&self, range: Range<u64>) {
         let page = self.content.pool.page_size as u64;
-        let pages = range.start.div_ceil(page)..range.end / page;
+        let end = if range.end == u64::MAX { u64::MAX } else { range.end / page }; // with the last page
+        let pages = range.start.div_ceil(page)..end;
         if !pages.is_empty() {
             let _ = self.content.with_pager(|pager| pager.discard_pages(pages));
         }
