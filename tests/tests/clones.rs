@@ -56,8 +56,9 @@ fn a_clone_copies_nothing_and_a_write_copies_one_page() {
     }
 }
 
-/// The end of the last page is 2^64, which overflowed: a write there, into a buffer that had ever been cloned,
-/// panicked half-way, or freed nothing of what it replaced. What reached to the end was freed up to that page.
+/// The end of the last page is 2^64, which overflowed: a write there, into a buffer that had ever been
+/// cloned, panicked half-way, or freed nothing of what it replaced. What reached to the end was freed up to
+/// that page.
 #[test]
 fn the_last_page_of_a_clone_is_written_and_freed() {
     for memory in [1 << 20, 0] {

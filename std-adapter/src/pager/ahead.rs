@@ -15,6 +15,7 @@
 //! Held by: the tests below, `tests/tests/async_buffer/`.
 
 use crate::disk::slots::{Fit, Slot};
+use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::foreign::drop_quietly;
 use crate::memory::frame::Frame;
@@ -108,27 +109,43 @@ impl Pager {
         self.open_beyond_share(span, true)
     }
 
-    /// How far bytes at `offset`, of a call that has `len`, would find room on the disk: to `most` of them,
-    /// or as far as those of the call, and no further than their page. An error if there is none below a
-    /// limit. Another may take the room meanwhile.
+    /// How far bytes at `offset`, of a call that has `len`, would find room on the disk, or where they are to
+    /// go in memory: to `most` of them, or as far as those of the call, and no further than their page. An
+    /// error if there is none. Another may take the room meanwhile.
     pub(crate) fn room_beside(&mut self, offset: u64, len: usize, most: usize) -> Result<u64, SpillError> {
         let part = self.span(offset, most).part;
-        self.probe_disk(offset, part).or_else(|error| match len.min(part) {
-            less if less < part => self.probe_disk(offset, less),
+        self.probe_room(offset, part).or_else(|error| match len.min(part) {
+            less if less < part => self.probe_room(offset, less),
             _ => Err(error),
         })
     }
 
     /// Takes no room for the look, so no write of another buffer is refused for it.
-    fn probe_disk(&mut self, offset: u64, part: usize) -> Result<u64, SpillError> {
+    fn probe_room(&mut self, offset: u64, part: usize) -> Result<u64, SpillError> {
         let span = self.span(offset, part);
-        let end = span.end().max(self.base_bytes_of_hole(span.index));
-        match self.table(|table| table.locate(span.index)) {
-            Location::Spilled { slot, .. } if slot.len() >= end as u64 => self.check_room(Some(slot), end)?,
-            Location::Memory | Location::InTransit => {}
-            Location::Spilled { .. } | Location::Hole => self.check_room(None, end)?,
+        if !store_access::is_resident_only() {
+            self.await_transit(span.index)?; // it may come back, or have a slot with room
         }
-        Ok(offset.saturating_add(span.part as u64)) // the last page ends at 2^64
+        let to = |part: usize| offset.saturating_add(part as u64); // the last page ends at 2^64
+        let in_memory = self.table(|table| {
+            let page = table.resident(span.index)?;
+            Some((page.room(span.at), page.end(), page.slot))
+        });
+        let (room, end, slot) = match self.table(|table| table.locate(span.index)) {
+            Location::Spilled { slot, end } => (0, end, Some(slot)),
+            _ => in_memory.unwrap_or((0, self.base_bytes_of_hole(span.index), None)),
+        };
+        if room >= span.part {
+            return Ok(to(span.part));
+        }
+        let end = span.end().max(end);
+        match self.check_room(slot.filter(|slot| slot.len() >= end as u64), end) {
+            Err(error) if room > 0 => {
+                drop_quietly(error);
+                Ok(to(room))
+            }
+            checked => checked.map(|()| to(span.part)),
+        }
     }
 
     fn way_for_write(

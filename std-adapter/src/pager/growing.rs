@@ -205,8 +205,8 @@ impl Content {
         }
     }
 
-    /// Makes room in memory for an append of `len` bytes; or, if it gets no frame or is to be `beside` the
-    /// pages, looks how far those would find room on the disk. Returns where the room for the tail ends.
+    /// Makes room in memory for an append of `len` bytes. If it gets no frame or is to be `beside` the pages,
+    /// also looks how far it would find room where it goes then. Returns where the room for the tail ends.
     /// The tail must be empty.
     pub(crate) fn prepare_append(
         &self,
@@ -219,7 +219,7 @@ impl Content {
             let end = state.pager.len;
             state.pager.with_ticket(ticket, |pager| {
                 pager.attempt_without_wait(wait, |pager| {
-                    if !beside && pager.prepare_write(end, len)? {
+                    if pager.prepare_write(end, len)? && !beside {
                         Ok(end)
                     } else {
                         pager.room_beside(end, len, TAIL_MAX)
@@ -272,7 +272,7 @@ mod tests {
     #[cfg(feature = "tokio")]
     use crate::{
         api::pool::SpillPool, disk::store_access::if_resident, disk::store_access::without_store,
-        pages::page::Page, pages::transit::Transit,
+        pager::waiting::Tried, pages::page::Page, pages::transit::Transit,
     };
 
     /// A page that was on its way to the file of the content, when an event loop had consumed it, was passed
@@ -325,5 +325,26 @@ mod tests {
         assert_eq!(content.with_pager(|pager| pager.last_end).unwrap(), content.len());
         drop(moving); // it comes back
         assert_eq!(content.read_at(0, &mut [0; 10]).unwrap(), 10);
+    }
+    /// A writer whose attempt found the content busy accepted 16 KiB behind a page in memory, whether or not
+    /// there was room for them anywhere: the content could not be closed until others had freed some.
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn what_is_accepted_beside_a_page_in_memory_has_room() {
+        let pool = SpillPool::builder().memory(8192).disk(8192).page_size(64 << 10).build().unwrap();
+        let (mut writer, _reader) = pool.spool();
+        for piece in [1; 12_188].chunks(1000) {
+            std::io::Write::write_all(&mut writer, piece).unwrap();
+        }
+        let content = &writer.shared.content;
+        let Ok(Tried::Done(room)) = content.prepare_append(16_384, true, &mut None, &mut None) else {
+            panic!("there are some bytes left");
+        };
+        let taken = content.append_beside(&[2; 16_384], room).unwrap();
+        assert!((1..16_384).contains(&taken), "{taken}");
+        assert!(matches!(content.settle(&mut None, &mut None), Ok(Tried::Done(()))));
+        assert_eq!(content.len(), 12_188 + taken as u64);
+        content.with_pager(|pager| pager.check_invariants()).unwrap();
+        assert!(content.prepare_append(16_384, true, &mut None, &mut None).is_err(), "all is full");
     }
 }

@@ -106,7 +106,7 @@ impl Pager {
     }
 
     /// Waits until a page in transit has landed or come back. No lock is held meanwhile.
-    fn await_transit(&mut self, index: u64) -> Result<(), SpillError> {
+    pub(crate) fn await_transit(&mut self, index: u64) -> Result<(), SpillError> {
         if let Some(transit) = self.table(|table| table.transit(index)) {
             transit.wait()?;
             self.table(|table| table.settle(index));
