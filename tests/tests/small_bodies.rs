@@ -14,8 +14,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+const PAGE: usize = 64 << 10;
+
 fn pool() -> SpillPool {
-    SpillPool::builder().memory(64 << 20).page_size(64 << 10).store(MemoryStore::new()).build().unwrap()
+    SpillPool::builder().memory(64 << 20).page_size(PAGE).store(MemoryStore::new()).build().unwrap()
 }
 
 fn bodies(pool: &SpillPool, lens: impl Iterator<Item = usize>) -> Vec<SpillBuffer> {
@@ -118,7 +120,7 @@ fn what_happens_to_one_body_never_shows_in_those_beside_it() {
 /// A block is charged when it is cut, and until the last of its bodies is gone: the store has all of it.
 #[test]
 fn the_disk_limit_counts_the_blocks_that_are_there() {
-    let pool = SpillPool::builder().memory(1 << 20).page_size(64 << 10).disk(3 * 4096);
+    let pool = SpillPool::builder().memory(1 << 20).page_size(PAGE).disk(3 * 4096);
     let pool = pool.store(MemoryStore::new()).build().unwrap();
     let mut bodies = bodies(&pool, [1000; 13].into_iter());
     for (i, body) in bodies.iter_mut().take(12).enumerate() {
@@ -150,7 +152,7 @@ fn blocks_that_no_body_has_a_part_of_are_given_back() {
     const BODIES: usize = 2000;
     for len in [600, 3000] {
         let dir = tempfile::tempdir().unwrap();
-        let pool = SpillPool::builder().memory(64 << 20).page_size(64 << 10).dir(dir.path()).build().unwrap();
+        let pool = SpillPool::builder().memory(64 << 20).page_size(PAGE).dir(dir.path()).build().unwrap();
         let mut bodies = bodies(&pool, [len; BODIES].into_iter());
         bodies.iter_mut().for_each(|body| body.spill().unwrap());
         let (mut number, before) = (0, pool.stats().disk_used);
@@ -199,8 +201,7 @@ fn a_body_that_waits_for_the_disk_is_told_of_parts_that_come_free() {
     ];
     for (number, leave) in leave.into_iter().enumerate() {
         let when_full = WhenFull::Wait { at_most: Duration::from_secs(60) };
-        let pool =
-            SpillPool::builder().memory(1 << 20).page_size(64 << 10).disk(2 * 4096).when_full(when_full);
+        let pool = SpillPool::builder().memory(1 << 20).page_size(PAGE).disk(2 * 4096).when_full(when_full);
         let pool = pool.store(MemoryStore::new()).build().unwrap();
         let mut bodies = bodies(&pool, [2000; 5].into_iter());
         bodies[..4].iter_mut().for_each(|body| body.spill().unwrap());
@@ -225,7 +226,7 @@ fn a_body_that_waits_for_the_disk_is_told_of_parts_that_come_free() {
 fn parts_that_come_free_beside_a_block_are_told_of_too() {
     in_time(|| {
         let when_full = WhenFull::Wait { at_most: Duration::from_secs(60) };
-        let builder = SpillPool::builder().memory(1 << 20).page_size(64 << 10).disk(2 * 4096);
+        let builder = SpillPool::builder().memory(1 << 20).page_size(PAGE).disk(2 * 4096);
         let pool = builder.when_full(when_full).store(MemoryStore::new()).build().unwrap();
         let [mut kept, mut before, mut across] = [1280, 1280, 3968].map(|len| stream(&pool, len, 1));
         [&mut kept, &mut before, &mut across].into_iter().for_each(|body| body.spill().unwrap());
@@ -252,7 +253,7 @@ fn parts_that_come_free_beside_a_block_are_told_of_too() {
 #[test]
 fn a_body_that_cannot_be_written_leaves_its_parts_to_the_next() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
-    let pool = SpillPool::builder().memory(1 << 20).page_size(64 << 10).store(store).build().unwrap();
+    let pool = SpillPool::builder().memory(1 << 20).page_size(PAGE).store(store).build().unwrap();
     let mut bodies = bodies(&pool, [700; 4].into_iter());
     bodies[0].spill().unwrap();
     faults.set(Fault::once(0, Failure::io()));
@@ -298,7 +299,7 @@ fn without_memory_a_small_body_takes_a_block() {
 #[test]
 fn a_body_that_cannot_move_leaves_no_blocks_to_give_back() {
     let (store, faults) = FaultStore::new(MemoryStore::new(), FaultPlan::new());
-    let pool = SpillPool::builder().memory(1 << 20).page_size(64 << 10).disk(2 * 4096).store(store);
+    let pool = SpillPool::builder().memory(1 << 20).page_size(PAGE).disk(2 * 4096).store(store);
     let pool = pool.build().unwrap();
     let mut bodies = bodies(&pool, [4000, 4000].into_iter());
     pool.set_memory_limit(0);
@@ -337,5 +338,24 @@ fn small_bodies_between_large_ones_take_no_more_of_the_limit() {
     for len in [5000, 10_000, 30_000] {
         let (alone, between) = (fits(len, 0), fits(len, 128 << 10));
         assert!(between * 10 >= alone * 9, "{between} of {len} bytes in place of {alone}");
+    }
+}
+
+/// The first page of a buffer lies in the frame that a former one has left. It grew only to a frame beside
+/// that one, which passed the limit: what fitted in a fresh pool was refused, or spilled.
+#[test]
+fn what_fits_does_not_depend_on_what_a_former_buffer_held() {
+    let fits = |buffer: &mut SpillBuffer| buffer.write_all(&[1; PAGE]).is_ok() && !buffer.is_spilled();
+    for former in [0, 100, 3000, 10_000, 20_000, 40_000] {
+        let leave = |mut buffer: SpillBuffer| buffer.write_all(&vec![2; former]).unwrap();
+        let builder = || SpillPool::builder().page_size(PAGE).disk(0);
+        let pool = builder().memory(64 * PAGE).build().unwrap();
+        leave(pool.buffer());
+        assert!(fits(&mut pool.buffer_builder().memory(PAGE).build()), "own limit, after {former}");
+        let pool = builder().memory(PAGE).build().unwrap();
+        leave(pool.buffer());
+        assert!(fits(&mut pool.buffer()), "of a pool, after {former}");
+        leave(SpillBuffer::with_budget(PAGE));
+        assert!(fits(&mut SpillBuffer::with_budget(PAGE)), "alone, after {former}");
     }
 }

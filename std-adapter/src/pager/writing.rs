@@ -163,6 +163,9 @@ impl Pager {
             self.grow(span.index, larger);
             return Ok(Way::Frame(span.part));
         }
+        if end == 0 && self.base_bytes(span.index) == 0 {
+            return Ok(self.open_again(span, held));
+        }
         let appends = span.at == end && end > 0;
         if room > 0 && (store_access::is_resident_only() || !(appends && data.len() >= held)) {
             return Ok(Way::Frame(room));
@@ -180,6 +183,19 @@ impl Pager {
             }
             moved => moved,
         }
+    }
+
+    /// Gives back the frame of `held` bytes that a former buffer left to the page of `span`, which is empty,
+    /// and opens the page in a longer one, if that finds room in its place. Otherwise in one as long.
+    fn open_again(&mut self, span: Span, held: usize) -> Way {
+        self.drop_empty_page();
+        let lens = [span.end().max(held), held];
+        let Some(frame) = lens.into_iter().find_map(|len| self.find_frame(len, Effort::Spare)) else {
+            return Way::Slot;
+        };
+        let room = frame.capacity().saturating_sub(span.at).min(span.part);
+        let is_open = self.open(span.index, Resident::fresh(frame), Stay::Kept);
+        if is_open && room > 0 { Way::Frame(room) } else { Way::Slot }
     }
 
     /// Moves the page of `span` on, where its content ends.
