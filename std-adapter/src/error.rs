@@ -41,7 +41,7 @@ impl fmt::Display for StoreOperation {
 pub enum DiskLimitScope {
     /// The limit on all buffers of the pool together.
     Pool,
-    /// The limit on this one buffer.
+    /// The limit on this one buffer; or where the pool has no disk, the buffer's memory limit.
     Buffer,
 }
 

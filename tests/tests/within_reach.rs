@@ -4,13 +4,14 @@
 //! The waiter is a buffer that was refused, and whose waker counts. What is on its way from the store is so
 //! for the time of a call of the store, in which the waiter tries.
 
-use overspill::{MemoryStore, SpillBuffer, SpillPool, Store};
-use overspill_tests::support::Bell;
+use overspill::{DiskLimitScope, MemoryStore, SpillBuffer, SpillError, SpillPool, Store, WhenFull};
+use overspill_tests::support::{Bell, spill_error};
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 const PAGE: usize = 16 << 10;
 
@@ -236,4 +237,29 @@ fn two_waiters_do_not_keep_each_other_awake() {
     assert_eq!(bells.each_ref().map(|bell| bell.rung()), [0, 0]);
     drop(lent);
     assert_eq!(bells.map(|bell| bell.rung()), [1, 1]);
+}
+
+/// A buffer that had all the memory that its own limit allows waited, in a pool without a disk, for room that
+/// only it could have made: for ever, if it might.
+#[test]
+fn what_a_buffers_own_memory_limit_refuses_is_not_waited_for() {
+    const LIMIT: usize = 1_000_000;
+    let wait = WhenFull::Wait { at_most: Duration::MAX };
+    let pool = SpillPool::builder().memory(64 << 20).disk(0).when_full(wait).build().unwrap();
+    let (done, is_done) = mpsc::channel();
+    let writing = pool.clone();
+    thread::spawn(move || {
+        let mut buffer = writing.buffer_builder().memory(LIMIT).build();
+        let refused = buffer.write_all(&[1; 2 * LIMIT]).unwrap_err();
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = [(); 2].map(|()| buffer.poll_writable(&mut context).is_ready());
+        buffer.set_len(10).unwrap();
+        buffer.seek(SeekFrom::End(0)).unwrap();
+        buffer.write_all(&[2; LIMIT / 2]).unwrap();
+        done.send((spill_error(refused), polled)).unwrap();
+    });
+    let (refused, polled) = is_done.recv_timeout(Duration::from_secs(60)).expect("it waits");
+    let SpillError::DiskLimit { scope, waited, .. } = refused else { panic!("{refused:?}") };
+    assert_eq!((scope, waited), (DiskLimitScope::Buffer, Duration::ZERO));
+    assert_eq!((polled, pool.stats().waits), ([true; 2], 0));
 }

@@ -110,9 +110,13 @@ fn write_disk_limit(
         write!(f, " (no room came free in {waited:.1?})")?;
     }
     if limit == 0 {
+        let whose = match scope {
+            DiskLimitScope::Pool => "the pool",
+            DiskLimitScope::Buffer => "the buffer or of the pool",
+        };
         return write!(
             f,
-            ": {requested} bytes found no room in memory; free memory of the pool, or raise a limit"
+            ": {requested} bytes found no room in memory; free memory of {whose}, or raise a limit"
         );
     }
     let could_fit = requested <= limit;

@@ -159,11 +159,15 @@ impl Pager {
         let class = self.pool.frames.class(bytes);
         // Refuse without a change of the budgets. A table that is not listed goes on: `note_holder` lists it.
         if effort <= Effort::Spare && !self.pool.may_spare(class) && self.pool.is_listed(self.own_table()) {
+            self.note_bound(false);
             return None;
         }
         let (memory, len) = (&self.usage().memory, class as u64);
         let held = memory.used();
-        let used = memory.reserve(len).ok()?;
+        let Ok(used) = memory.reserve(len) else {
+            self.note_bound(true);
+            return None;
+        };
         // By what `reserve` has returned, not by `held`: the last page may have left between the two.
         if used == len && !self.pool.note_holder(self.own_table()) {
             memory.release(len);
@@ -172,6 +176,7 @@ impl Pager {
         let frame = self.pool.acquire_frame(bytes, held, effort, self.own_table());
         if frame.is_none() {
             memory.release(len);
+            self.note_bound(false);
         }
         frame
     }

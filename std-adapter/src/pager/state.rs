@@ -54,6 +54,8 @@ pub(crate) struct ColdState {
     /// What the pool has counted of `requested`.
     told: ByteCounts,
     pub(crate) wait_state: Option<TryBox<WaitState>>,
+    /// Whether the buffer's own memory limit was the reason when it last found no frame.
+    is_bound: bool,
     /// Failures of the store in the current operation.
     pub(crate) failures: Option<TryBox<Vec<Event>>>,
     /// What it shares with its clones.
@@ -204,6 +206,18 @@ impl Pager {
 
     pub(crate) fn cold_if_any(&mut self) -> Option<&mut ColdState> {
         self.cold.as_deref_mut()
+    }
+
+    /// Notes whether the buffer's own memory limit is the reason that it finds no frame. Without memory for
+    /// that, it seems to be the pool's.
+    pub(crate) fn note_bound(&mut self, is_bound: bool) {
+        let cold = if is_bound { self.cold() } else { self.cold_if_any() };
+        cold.into_iter().for_each(|cold| cold.is_bound = is_bound);
+    }
+
+    /// Whether it was, when it last found none.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.is_bound)
     }
 
     /// Runs `f` on the table, inside its biased lock. `f` must not do I/O (I5).

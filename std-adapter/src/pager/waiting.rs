@@ -11,7 +11,8 @@
 //! - A blocking call that fails leaves the queue. While a buffer is in it, or has been refused, its window is
 //!   closed: so its next write passes here, even one that fits in memory, and takes it out of the queue.
 //! - A call waits only for room below the pool's limit, never below the buffer's own: only the buffer itself
-//!   could free room there, and it is blocked; or readers of a spool, for which nothing waits.
+//!   could free room there, and it is blocked; or readers of a spool, for which nothing waits. Where the pool
+//!   has no disk, that goes for the buffer's own memory limit too.
 //!
 //! Held by: `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`,
 //! `std-adapter/src/models.rs` (loom).
@@ -237,9 +238,12 @@ impl Pager {
         error: SpillError,
         wait: &mut Option<Wait>,
     ) -> Result<Attempt<R>, SpillError> {
-        let SpillError::DiskLimit { requested, scope: DiskLimitScope::Pool, .. } = error else {
+        let SpillError::DiskLimit { limit, requested, scope: DiskLimitScope::Pool, .. } = error else {
             return Err(error);
         };
+        if limit == 0 && self.is_bound() {
+            return Err(SpillError::disk_limit(0, 0, requested, DiskLimitScope::Buffer));
+        }
         if self.pool.disk.quota().expire() {
             return Ok(Attempt::Again);
         }
