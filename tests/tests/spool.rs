@@ -480,8 +480,11 @@ fn what_was_formatted_before_an_error_is_written() {
     let lengths = [true, false].map(|formats| {
         let (mut writer, _reader) = small.spool();
         let text = Pieces(1000, false);
-        let written =
-            if formats { write!(writer, "{text}") } else { writer.write_all(text.to_string().as_bytes()) };
+        let written = if formats {
+            write!(writer, "{text}")
+        } else {
+            text.to_string().as_bytes().chunks(10).try_for_each(|piece| writer.write_all(piece))
+        };
         assert!(matches!(spill_error(written.unwrap_err()), SpillError::DiskLimit { .. }));
         writer.len()
     });

@@ -145,7 +145,7 @@ fn what_is_not_there_is_named() {
     assert_eq!(
         without(DiskLimitScope::Buffer, Duration::from_secs(1)),
         "the buffer may use no disk (no room came free in 1.0s): 4096 bytes found no room in memory; free \
-         memory of the pool, or raise a limit"
+         memory of the buffer or of the pool, or raise a limit"
     );
     let nameless = SpillError::Target { path: PathBuf::new(), source: source() };
     assert_eq!(nameless.to_string(), "cannot write a file whose path is empty");

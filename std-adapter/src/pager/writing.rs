@@ -155,15 +155,16 @@ impl Pager {
         if room == span.part {
             return Ok(Way::Frame(room));
         }
-        let (held, end, is_segment) = self.table(|table| {
+        let (held, end, is_segment, is_left) = self.table(|table| {
             let page = table.resident(span.index).expect("I1: a pinned page stays");
-            (page.frame.capacity(), page.end(), page.is_segment())
+            let is_left = span.index == 0 && page.end() == 0 && page.slot.is_none();
+            (page.frame.capacity(), page.end(), page.is_segment(), is_left)
         });
         if !is_segment && let Some(larger) = self.find_larger(span, end, held) {
             self.grow(span.index, larger);
             return Ok(Way::Frame(span.part));
         }
-        if end == 0 && self.base_bytes(span.index) == 0 {
+        if is_left && self.base_bytes(span.index) == 0 {
             return Ok(self.open_again(span, held));
         }
         let appends = span.at == end && end > 0;
@@ -186,16 +187,17 @@ impl Pager {
     }
 
     /// Gives back the frame of `held` bytes that a former buffer left to the page of `span`, which is empty,
-    /// and opens the page in a longer one, if that finds room in its place. Otherwise in one as long.
+    /// and opens the page in a longer one, if that finds room in its place. Otherwise in one as long, if that
+    /// is long enough for a byte.
     fn open_again(&mut self, span: Span, held: usize) -> Way {
         self.drop_empty_page();
-        let lens = [span.end().max(held), held];
-        let Some(frame) = lens.into_iter().find_map(|len| self.find_frame(len, Effort::Spare)) else {
+        let mut lens = [span.end().max(held), held].into_iter().filter(|len| *len > span.at);
+        let Some(frame) = lens.find_map(|len| self.find_frame(len, Effort::Spare)) else {
             return Way::Slot;
         };
         let room = frame.capacity().saturating_sub(span.at).min(span.part);
         let is_open = self.open(span.index, Resident::fresh(frame), Stay::Kept);
-        if is_open && room > 0 { Way::Frame(room) } else { Way::Slot }
+        if is_open { Way::Frame(room) } else { Way::Slot }
     }
 
     /// Moves the page of `span` on, where its content ends.
