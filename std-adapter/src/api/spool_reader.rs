@@ -274,6 +274,12 @@ impl SpoolReader {
         Ok((passed, is_text))
     }
 
+    /// The feed, if this reader reads once: what it passes, or leaves, may be freed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn feed_if_once(&self) -> Option<Arc<Feed>> {
+        self.told.map(|_| Arc::clone(&self.feed))
+    }
+
     /// Whether this reader reads once and has passed a page, of which the feed does not know.
     #[inline]
     pub(crate) fn has_passed(&self) -> bool {

@@ -171,7 +171,7 @@ impl SpillBody {
     fn source(&self) -> (Source, u64) {
         let frozen = self.frozen();
         let start = frozen.start();
-        (Source { shared: Arc::clone(frozen.shared()), end: start + frozen.len() }, start)
+        (Source { shared: Arc::clone(frozen.shared()), end: start + frozen.len(), feed: None }, start)
     }
 
     /// The next bytes, of which there are some.

@@ -96,7 +96,8 @@ impl SpoolReader {
 
     /// The next `left` bytes, which are written.
     pub(crate) fn view(&mut self, left: usize) -> View<'_> {
-        let source = Source { shared: Arc::clone(&self.shared), end: self.at + left as u64 };
+        let (shared, feed) = (Arc::clone(&self.shared), self.feed_if_once());
+        let source = Source { shared, end: self.at + left as u64, feed };
         View { source, reader: &mut self.reader, at: &mut self.at }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Promises:
 //!
-//! - Nothing here calls the store but a job.
+//! - Nothing here calls the store but a job. What it reads is kept until it has, whatever its receiver does.
 //! - What a job has read is there for the receiver, whatever the pool does meanwhile. It is at most
 //!   [`AHEAD_MAX`] bytes in lent pages, which the pool charges and bounds together with all that is lent.
 //!   Once as much is lent as may be, it is copies, which are not charged: one of at most [`COPIED_MAX`]
@@ -12,9 +12,10 @@
 //!
 //! Held by: `tests/servers/tests/bodies.rs`, `tests/tests/async_buffer/`.
 
-use crate::disk::store_access::if_resident;
+use crate::disk::store_access::{if_resident, without_store};
 use crate::error::SpillError;
 use crate::foreign::drop_quietly;
+use crate::pager::feed::Feed;
 use crate::pager::lent_page::LentPart;
 use crate::pager::shared::Shared;
 use crate::polled::runtime::{Runtime, not_run, poll_job};
@@ -54,9 +55,18 @@ impl AsRef<[u8]> for Piece {
 pub(crate) struct Source {
     pub(crate) shared: Arc<Shared>,
     pub(crate) end: u64,
+    /// Of a reader of a spool that reads once: what such readers pass or leave is freed.
+    pub(crate) feed: Option<Arc<Feed>>,
 }
 
 impl Source {
+    /// Keeps what lies at `at` and behind it, as a reader does that stands there.
+    fn keep(&self, at: u64) -> Option<Kept> {
+        let (feed, page) = (self.feed.clone()?, self.shared.content.pool.page_size as u64);
+        let (number, _) = feed.enter(Some(at / page * page));
+        Some(Kept { shared: Arc::clone(&self.shared), feed, number })
+    }
+
     /// The bytes at `at`, which is before the end, to the end of their page, or fewer if they are a copy.
     fn piece(&self, at: u64) -> Result<Piece, SpillError> {
         let content = &self.shared.content;
@@ -85,6 +95,27 @@ struct Place {
     source: Source,
     at: u64,
     is_awaited: Arc<AtomicBool>,
+    /// Until it has read.
+    kept: Option<Kept>,
+}
+
+/// Keeps pages from being freed while they are read, though the reader that they are read for goes on or is
+/// dropped meanwhile: their slots would be written to, or cut off, under a read of the store.
+#[derive(Debug)]
+struct Kept {
+    shared: Arc<Shared>,
+    feed: Arc<Feed>,
+    number: u64,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let by_all = self.feed.leave(self.number);
+        if by_all > 0 {
+            // A job that has not begun is dropped on the loop.
+            without_store(|| self.shared.content.free_consumed(by_all));
+        }
+    }
 }
 
 /// What a job has read.
@@ -154,7 +185,8 @@ impl ReadAhead {
             let is_awaited = is_awaited.ok_or(SpillError::OutOfMemory)?;
             is_awaited.store(false, Ordering::Relaxed);
             self.is_awaited = Some(Arc::clone(&is_awaited));
-            let job = offload.submit(Place { source: source.clone(), at, is_awaited }, Place::read_ahead);
+            let (source, kept) = (source.clone(), source.keep(at));
+            let job = offload.submit(Place { source, at, is_awaited, kept }, Place::read_ahead);
             self.reading = Some(job.map_err(|_| offload.refusal())?);
         }
         Ok(())
@@ -165,6 +197,7 @@ impl Place {
     /// Pieces from here on, at least one. An error that comes after the first of them is left to the next
     /// job.
     fn read_ahead(&mut self) -> Result<Arrived, SpillError> {
+        let _kept = self.kept.take();
         let (mut arrived, mut at) = (Arrived::default(), self.at);
         let end = self.source.end.min(at.saturating_add(AHEAD_MAX));
         while at < end {

@@ -35,7 +35,7 @@ pub(crate) struct View<'a> {
 /// For the async form.
 impl FrozenReader {
     pub(crate) fn view(&mut self) -> View<'_> {
-        let source = Source { shared: Arc::clone(&self.shared), end: self.end };
+        let source = Source { shared: Arc::clone(&self.shared), end: self.end, feed: None };
         View { source, reader: &mut self.reader, at: &mut self.at }
     }
 

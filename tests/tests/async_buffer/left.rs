@@ -9,7 +9,7 @@ use overspill::{
 };
 use overspill_tests::support::{content_of, in_time, stream};
 use std::future::poll_fn;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
@@ -334,9 +334,11 @@ fn a_page_that_all_have_passed_does_not_come_back() {
         stands.recv_timeout(Duration::from_secs(20)).unwrap();
         let before = pool.stats().disk_used;
         let left = leave(slow);
-        assert!(pool.stats().disk_used < before, "what all have passed is freed");
+        let kept = pool.stats().disk_used;
         gate.open(true);
+        assert_eq!(kept, before, "a job reads it");
         drop(runtime); // its job has ended
+        assert!(pool.stats().disk_used < before, "what all have passed is freed");
         pool.check_invariants();
         // Others get what was freed.
         let mut others: Vec<_> = (0..8).map(|n| stream(&pool, PAGE, n)).collect();
@@ -366,4 +368,41 @@ fn a_buffer_that_is_taken_out_waits_for_no_room() {
         let _buffer = buffer.into_inner().await.unwrap();
         assert_eq!(pool.stats().waiters, 0);
     });
+}
+
+/// A reader that read once was dropped, or went on, while a job read from the store for it. What it had not
+/// passed, or no more, was freed at once: written to by others, or cut off the store, under that read.
+#[test]
+fn what_a_job_reads_is_kept_until_it_has() {
+    for is_dropped in [true, false] {
+        runtime(2).block_on(async {
+            let (store, stands) = Gated::new();
+            let pool = SpillPool::builder().memory(0).page_size(PAGE).store(store.clone()).build().unwrap();
+            let (mut writer, reader) = pool.spool();
+            writer.write_all(&[1; 8 * PAGE]).unwrap();
+            store.open(true);
+            let mut other = reader.clone().once();
+            other.read_exact(&mut [0; 8 * PAGE]).unwrap();
+            store.open(false);
+            let mut reader = reader.once().into_async();
+            assert!(timeout(Duration::from_millis(1), reader.read(&mut [0; PAGE])).await.is_err());
+            stands.recv_timeout(LONG).unwrap();
+            if is_dropped {
+                drop(reader);
+            } else {
+                reader.seek(SeekFrom::Start(8 * PAGE as u64)).await.unwrap();
+                tokio::spawn(async move { reader.read_u8().await });
+                tokio::task::yield_now().await;
+            }
+            let kept = pool.stats().disk_used;
+            store.open(true);
+            assert_eq!(kept, 8 * PAGE as u64, "dropped: {is_dropped}");
+            let began = Instant::now();
+            while pool.stats().disk_used > 0 && began.elapsed() < LONG {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(pool.stats().disk_used, 0, "dropped: {is_dropped}");
+            drop((writer, other));
+        });
+    }
 }
