@@ -202,6 +202,56 @@ fn futures_are_ready_when_there_is_something_and_not_before() {
     assert_eq!(buf[0], b'd');
 }
 
+/// A producer that waits for `count` bytes in one piece is woken by the read after which they are granted,
+/// and by none before: at each place of the indices, and each fill.
+fn wakes_once_it_is_contiguous<R: AnyRing<Layout: Wakes>>(
+    (mut producer, mut consumer): (Producer<'_, R>, Consumer<'_, R>),
+) {
+    let (woken, waker) = counted();
+    let mut context = Context::from_waker(&waker);
+    let capacity = producer.capacity();
+    for (fill, count) in (0..=capacity).flat_map(|fill| (0..=capacity).map(move |count| (fill, count))) {
+        for place in 0..=capacity {
+            let how = format!("{count} of {capacity}, {fill} filled, {place} places on");
+            assert_eq!(producer.push_slice(&vec![1; fill]), fill);
+            let mut granted = producer.grant_contiguous(count).is_ok();
+            assert_eq!(producer.poll_contiguous(&mut context, count).is_ready(), granted, "{how}");
+            while !granted {
+                consumer.pop().expect("an empty ring grants all");
+                granted = producer.grant_contiguous(count).is_ok();
+                assert_eq!(woken.take(), usize::from(granted), "{how}");
+            }
+            assert_eq!(producer.poll_contiguous(&mut context, count), Poll::Ready(true), "{how}");
+            consumer.skip(capacity);
+            assert_eq!(woken.take(), 0, "{how}: it waits no more");
+            assert!(producer.push(0).is_ok() && consumer.pop().is_some());
+        }
+    }
+    assert_eq!(producer.poll_contiguous(&mut context, capacity + 1), Poll::Ready(false), "it never fits");
+    assert_eq!(producer.push_slice(&vec![1; capacity]), capacity);
+    assert_eq!(producer.poll_contiguous(&mut context, 1), Poll::Pending);
+    drop(consumer);
+    assert_eq!((woken.take(), poll_once(producer.contiguous(1))), (1, Poll::Ready(false)), "it is closed");
+}
+
+/// Nothing waited for bytes in one piece. `writable` counts the free bytes after the wrap as well, so a task
+/// that awaited it after each refusal of `grant_contiguous` never yielded: it was ready, and the grant
+/// refused.
+#[test]
+fn waiting_for_bytes_in_one_piece_ends_when_they_are_granted_and_not_before() {
+    let mut ring = Ring::<8, Waking>::new();
+    let (mut producer, mut consumer) = ring.split();
+    assert_eq!((producer.push_slice(b"abcdef"), consumer.skip(5)), (6, 5));
+    assert!(producer.grant_contiguous(4).is_err() && poll_once(producer.writable(4)).is_ready());
+    assert_eq!(poll_once(producer.contiguous(4)), Poll::Pending);
+    consumer.pop().unwrap();
+    assert_eq!(poll_once(producer.contiguous(4)), Poll::Ready(true));
+
+    wakes_once_it_is_contiguous(Ring::<8, Waking>::new().split());
+    wakes_once_it_is_contiguous(Ring::<7, Waking<Padded>>::new().split());
+    wakes_once_it_is_contiguous(SliceRing::<HighWater<Waking>>::new(&mut [0; 5]).split());
+}
+
 /// A ring without memory was at its end for a read that awaits bytes, and closed for a write, while both ends
 /// were open. It is empty and full, and nothing else: each end waits for the other to close.
 #[test]
@@ -214,6 +264,9 @@ fn a_ring_without_memory_is_neither_at_its_end_nor_closed() {
     assert_eq!(poll_once(BufRead::fill_buf(&mut consumer)), Poll::Pending);
     assert_eq!(poll_once(Write::write(&mut producer, b"x")), Poll::Pending);
     assert_eq!(producer.poll_writable(&mut context, 0), Poll::Ready(0));
+    assert_eq!(producer.poll_writable(&mut context, 3), Poll::Pending);
+    assert_eq!(producer.poll_contiguous(&mut context, 0), Poll::Ready(true), "nothing is granted");
+    assert_eq!(producer.poll_contiguous(&mut context, 1), Poll::Ready(false), "and one byte never");
     assert_eq!(producer.poll_writable(&mut context, 3), Poll::Pending);
     assert_eq!(count.take(), 0);
     drop(consumer);

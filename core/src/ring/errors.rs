@@ -15,7 +15,8 @@ pub enum GrantError {
         /// The largest request that can be granted, in bytes.
         limit: usize,
     },
-    /// The request does not fit now. It will once the other end has read or written enough.
+    /// The request does not fit now. It will once the other end has read or written enough; for bytes in one
+    /// piece that may be all (see [`Producer::grant_contiguous`](super::Producer::grant_contiguous)).
     #[non_exhaustive]
     NotNow {
         /// The largest request that would have been granted now, in bytes.

@@ -101,6 +101,47 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
     pub async fn writable(&mut self, least: usize) -> usize {
         poll_fn(|context| self.poll_writable(context, least)).await
     }
+
+    /// Ready once [`grant_contiguous`](Self::grant_contiguous) and [`into_grant`](Self::into_grant) grant
+    /// `count` bytes, with true; or with false if the consumer is closed, or `count` is above the capacity.
+    /// Otherwise the waker of the last call is woken by the read that makes the room.
+    ///
+    /// If fewer than `count` bytes lie between the last one written and the end of the memory, this waits
+    /// until all is read. So a consumer that itself waits must wait for one byte, not for more, or both may
+    /// wait for ever. ([`poll_writable`](Self::poll_writable) counts free bytes that wrap as well.)
+    pub fn poll_contiguous(&mut self, context: &mut Context<'_>, count: usize) -> Poll<bool> {
+        if count > self.capacity() {
+            return Poll::Ready(false);
+        }
+        let need = self.end.free_for_contiguous(count);
+        poll_free(&mut self.end, context, need).map(|room| room >= need && !self.is_closed())
+    }
+
+    /// Waits until `count` bytes are granted in one piece, and returns whether they are. See
+    /// [`poll_contiguous`](Self::poll_contiguous).
+    ///
+    /// ```
+    /// use overspill_core::ring::{Producer, Ring, Waking};
+    ///
+    /// /// Writes a frame in one piece, and returns whether it did: not if the consumer is closed, or the
+    /// /// frame longer than the ring.
+    /// async fn send(producer: &mut Producer<'_, Ring<64, Waking>>, frame: &[u8]) -> bool {
+    ///     if !producer.contiguous(frame.len()).await {
+    ///         return false;
+    ///     }
+    ///     let Ok(mut grant) = producer.grant_contiguous(frame.len()) else { return false };
+    ///     grant.as_mut_slices().0.copy_from_slice(frame);
+    ///     grant.commit(frame.len());
+    ///     true
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: no byte is written to the ring.
+    pub async fn contiguous(&mut self, count: usize) -> bool {
+        poll_fn(|context| self.poll_contiguous(context, count)).await
+    }
 }
 
 impl<R: AnyRing<Layout: Wakes>> RecordConsumer<'_, R> {

@@ -72,7 +72,8 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     ///
     /// An empty ring grants anything up to its capacity, wherever it was written last. A ring that
     /// holds bytes grants what is free before its next wrap. After `NotNow`, wait until more is read;
-    /// once all is read, it fits.
+    /// once all is read, it fits. The layout `Waking` (feature `async`) has a future for that, `contiguous`:
+    /// `writable(count)` may be ready long before, as it counts free bytes after the wrap too.
     ///
     /// # Errors
     ///

@@ -165,6 +165,15 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         self.indices().before_wrap(self.indices().place(write), known)
     }
 
+    /// How many bytes must be free for `count` of them, at most the capacity, to be granted in one piece: all
+    /// bytes, if `count` do not fit between the write index and the end of the memory.
+    #[cfg(feature = "async")]
+    pub(crate) fn free_for_contiguous(&self, count: usize) -> usize {
+        let indices = self.indices();
+        let place = indices.place(self.write_index());
+        if indices.before_wrap(place, count) < count { indices.capacity() } else { count }
+    }
+
     /// If the ring is empty, moves the write index to the first byte of the memory: all bytes
     /// are contiguous then.
     pub(crate) fn jump_if_empty(&mut self) {
