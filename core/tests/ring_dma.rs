@@ -60,3 +60,41 @@ fn a_grant_is_the_buffer_of_a_transfer_and_stays_where_it_is() {
     let ring: &'static mut SliceRing<'static> = Box::leak(Box::new(SliceRing::new(memory)));
     transfers(ring.split());
 }
+
+/// Byte number `at` of what is received.
+fn received(at: usize) -> u8 {
+    u8::try_from(at % 251).unwrap()
+}
+
+/// Receives 10,000 frames of 48 bytes, which the consumer takes whole, by transfers of up to 64 bytes that an
+/// idle line may end at any byte.
+fn receives_on<R: AnyRing>((mut producer, mut consumer): (Producer<'static, R>, Consumer<'static, R>)) {
+    const FRAMES: usize = 10_000;
+    let (mut written, mut read, mut transfers) = (0, 0, 0);
+    while read < 48 * FRAMES {
+        transfers += 1;
+        let grant = producer.into_grant_up_to(64);
+        assert!(!grant.is_empty(), "after {transfers} transfers and {read} bytes");
+        let count = grant.len().min(1 + transfers * 7 % 64);
+        let data: Vec<u8> = (written..).take(count).map(received).collect();
+        producer = receive(grant, &data).commit(count);
+        written += count;
+        let mut frame = [0; 48];
+        while consumer.is_readable(48) {
+            assert_eq!(consumer.pop_slice(&mut frame), 48);
+            assert!(frame.iter().copied().eq((read..).map(received).take(48)), "from {read} on");
+            read += 48;
+        }
+    }
+}
+
+/// The example of how to receive took 64 bytes in one piece or none, in a ring of 256. A consumer that waits
+/// for whole frames leaves a part of one in it, so that it is never empty: where less than 64 bytes lay
+/// before the wrap, no transfer was ever started again.
+#[test]
+fn receiving_goes_on_whatever_the_consumer_leaves_in_the_ring() {
+    static PACKED: Ring<256> = Ring::new();
+    static PADDED: Ring<250, Padded> = Ring::new();
+    receives_on(PACKED.try_split().unwrap());
+    receives_on(PADDED.try_split().unwrap());
+}

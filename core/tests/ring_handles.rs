@@ -153,6 +153,9 @@ fn grants_say_how_long_they_are_and_change_nothing_until_committed() {
     assert_eq!(refused::<()>(Err(error)), Refused::NotNow { available: 1 });
     let (producer, error) = producer.into_grant(9).unwrap_err();
     assert_eq!(refused::<()>(Err(error)), Refused::TooLarge { limit: 6 });
+    let grant = producer.into_grant_up_to(6);
+    assert_eq!((grant.len(), grant.is_empty()), (1, false), "what is before the wrap");
+    let mut producer = grant.commit(0);
     let grant = consumer.into_grant();
     assert_eq!(format!("{grant:?}"), "OwnedReadGrant { len: 5, .. }");
     assert_eq!((grant.len(), grant.is_empty()), (5, false));
@@ -160,7 +163,15 @@ fn grants_say_how_long_they_are_and_change_nothing_until_committed() {
     let mut consumer = grant.release(4);
     assert_eq!(consumer.pop(), Some(b'k'));
     assert!(consumer.into_grant().is_empty());
-    assert!(producer.into_grant(0).unwrap().is_empty());
+    producer = producer.into_grant(0).unwrap().commit(0);
+    // The ring is empty, and its write index on the last byte.
+    for (most, len) in [(0, 0), (1, 1), (2, 2), (6, 6), (7, 6), (usize::MAX, 6)] {
+        let mut grant = producer.into_grant_up_to(most);
+        assert_eq!((grant.len(), grant.as_mut_slice().len()), (len, len), "at most {most}");
+        producer = grant.commit(0);
+    }
+    assert_eq!(producer.push_slice(b"abcdefg"), 6);
+    assert!(producer.into_grant_up_to(1).is_empty(), "it is full");
 }
 
 /// A record of `len` bytes, each its number.

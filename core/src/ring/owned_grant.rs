@@ -25,6 +25,19 @@ impl<'a, R: AnyRing> Producer<'a, R> {
             Err(error) => Err((self, error)),
         }
     }
+
+    /// The free bytes before the wrap, in one piece and at most `count_max` of them, in a grant that owns
+    /// this end and returns it on commit. Of an empty ring, any `count_max` up to the capacity. It is empty
+    /// only if the ring is full, or `count_max` is 0.
+    ///
+    /// For what comes in pieces of any length, as from a serial line: whatever the consumer leaves in the
+    /// ring, there is a next transfer as soon as there is room for a byte. [`into_grant`](Self::into_grant)
+    /// may be refused until all is read.
+    pub fn into_grant_up_to(mut self, count_max: usize) -> OwnedWriteGrant<'a, R> {
+        let count = count_max.min(self.capacity());
+        let len = count.min(self.free_contiguous(count));
+        OwnedWriteGrant::new(self, len)
+    }
 }
 
 impl<'a, R: AnyRing> Consumer<'a, R> {
@@ -43,7 +56,7 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
 ///
 /// ```
 /// use core::sync::atomic::{Ordering::SeqCst, fence};
-/// use overspill_core::ring::{GrantError, OwnedWriteGrant, Producer, Ring};
+/// use overspill_core::ring::{OwnedWriteGrant, Producer, Ring};
 /// # struct Channel(*mut u8);
 /// # impl Channel {
 /// #     fn start(&mut self, to: *mut u8, _len: usize) { self.0 = to; }
@@ -54,8 +67,11 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
 /// type Receiver = Producer<'static, Ring<256>>;
 /// type Transfer = OwnedWriteGrant<'static, Ring<256>>;
 ///
-/// fn start(receiver: Receiver, channel: &mut Channel) -> Result<Transfer, (Receiver, GrantError)> {
-///     let mut grant = receiver.into_grant(64)?; // all 64, or none: try again once more is read
+/// fn start(receiver: Receiver, channel: &mut Channel) -> Result<Transfer, Receiver> {
+///     let mut grant = receiver.into_grant_up_to(64); // what is free before the wrap, at most 64
+///     if grant.is_empty() {
+///         return Err(grant.commit(0)); // full: try again once more is read
+///     }
 ///     let bytes = grant.as_mut_slice();
 ///     fence(SeqCst); // and `DSB` where the chip asks for it
 ///     channel.start(bytes.as_mut_ptr(), bytes.len());
@@ -71,10 +87,10 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
 ///
 /// let (receiver, mut consumer) = RING.try_split().unwrap();
 /// # let mut channel = Channel(core::ptr::null_mut());
-/// let transfer = start(receiver, &mut channel).map_err(|(_, error)| error)?;
+/// let transfer = start(receiver, &mut channel).expect("there is room");
 /// let receiver = finish(transfer, &mut channel);
 /// assert_eq!(consumer.grant().as_slices().0, b"abc");
-/// # Ok::<(), GrantError>(())
+/// # drop(receiver);
 /// ```
 #[must_use = "dropping it closes the producer"]
 pub struct OwnedWriteGrant<'a, R: AnyRing> {
@@ -93,7 +109,7 @@ impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
         self.len
     }
 
-    /// Whether nothing is granted, because nothing was requested.
+    /// Whether nothing is granted: nothing was requested, or the ring was full.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -85,11 +85,16 @@ impl<'a, R: AnyRing> Producer<'a, R> {
 
     /// Makes `count` free bytes contiguous, or says why they are not.
     pub(crate) fn reserve_contiguous(&mut self, count: usize) -> Result<(), GrantError> {
+        fits(count, self.capacity(), self.free_contiguous(count))
+    }
+
+    /// How many free bytes are contiguous. If an empty ring has fewer than `count`, they all are afterwards.
+    pub(crate) fn free_contiguous(&mut self, count: usize) -> usize {
         self.end.free_bytes(count);
         if self.end.free_before_wrap() < count && count <= self.capacity() {
             self.end.jump_if_empty();
         }
-        fits(count, self.capacity(), self.end.free_before_wrap())
+        self.end.free_before_wrap()
     }
 
     /// The number of bytes that the ring can hold.
