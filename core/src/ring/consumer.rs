@@ -12,6 +12,13 @@ use super::raw::read_end::ReadEnd;
 
 /// The end of a ring that reads. There is one at a time. It may be sent to another thread or an interrupt
 /// handler; dropping it [closes](Consumer::close) it.
+///
+/// # Blocking
+///
+/// The methods below never wait. `read`, `read_exact` and `fill_buf` of `embedded-io` do, as their contract
+/// says: without a byte they spin until the producer has written or is closed. On a single core, an interrupt
+/// handler that calls them spins for ever if it has interrupted the producer's code. `read_ready` says
+/// beforehand whether `read` returns at once.
 pub struct Consumer<'a, R: AnyRing> {
     pub(crate) end: ReadEnd<'a, R>,
 }

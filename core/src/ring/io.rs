@@ -1,9 +1,7 @@
 //! `embedded-io`.
 //!
-//! `read` and `write` block, as their contract says: if there is nothing to read, or no room, they spin until
-//! the other end has moved or is closed. To avoid that, call `read_ready` or `write_ready` first, or use the
-//! inherent methods, which never wait. A ring without memory is empty and full until an end is closed. On a
-//! single core, an interrupt handler that spins for the code it has interrupted spins for ever.
+//! `read` and `write` block, as their contract says, and the pages of both ends warn of that. A ring without
+//! memory is empty and full until an end is closed.
 //!
 //! Held by: `core/tests/ring_threads.rs`, `core/tests/ring_handles.rs`.
 
@@ -28,7 +26,7 @@ impl<R: AnyRing> ErrorType for Consumer<'_, R> {
 
 impl<R: AnyRing> Write for Producer<'_, R> {
     /// Waits for room, and writes as much as there is. Fails only if the consumer is closed and the ring
-    /// full.
+    /// full. It waits in a [loop that spins](Producer#blocking).
     fn write(&mut self, buf: &[u8]) -> Result<usize, Closed> {
         loop {
             let count = self.push_slice(buf);
@@ -71,7 +69,8 @@ impl<R: AnyRing> WriteReady for Producer<'_, R> {
 }
 
 impl<R: AnyRing> Read for Consumer<'_, R> {
-    /// Waits for bytes, and reads as many as there are. `Ok(0)` if the producer is closed and all is read.
+    /// Waits for bytes, and reads as many as there are. `Ok(0)` if the producer is closed and all is read. It
+    /// waits in a [loop that spins](Consumer#blocking).
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
         if buf.is_empty() {
             return Ok(0);
@@ -86,7 +85,8 @@ impl<R: AnyRing> Read for Consumer<'_, R> {
 }
 
 impl<R: AnyRing> BufRead for Consumer<'_, R> {
-    /// Waits for bytes. Empty if the producer is closed and all is read.
+    /// Waits for bytes, in a [loop that spins](Consumer#blocking). Empty if the producer is closed and all is
+    /// read.
     fn fill_buf(&mut self) -> Result<&[u8], Infallible> {
         while self.end.filled_bytes(1) == 0 {
             if self.is_closed() {

@@ -1,11 +1,6 @@
 //! Waiting without blocking: wake-ups at a threshold, and `embedded-io-async`.
 //!
-//! For rings with the layout `Waking`. No wake-up is lost: see `wake.rs`. All of this may be used in an
-//! interrupt handler, if the executor's waker may: a poll that interrupts the other end, wherever it does, is
-//! pending without waking its own task, and the interrupted end wakes it when it goes on.
-//!
-//! If one end waits for `n` bytes and the other for `m` free ones, `n + m` must be at most one more than the
-//! capacity: otherwise there is a fill at which both wait for ever.
+//! For rings with the layout `Waking`, whose page has the rules. No wake-up is lost: see `wake.rs`.
 //!
 //! A ring without memory is empty and full: an end that waits there waits for the other end to close.
 //!
@@ -57,7 +52,8 @@ impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
     /// Ready with the number of bytes in the ring, once that is at least `least` (capped at the capacity) or
     /// the producer is closed. The number may rise at any moment, and does not fall until you read. Otherwise
     /// the waker of the last call is woken by the write that brings the number to `least`, not by the first
-    /// byte.
+    /// byte. The producer must not wait for so much at the same time that
+    /// [both wait for ever](super::Waking#waiting).
     pub fn poll_readable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
         poll_filled(&mut self.end, context, least).map(|_| self.end.filled_bytes(usize::MAX))
     }
@@ -82,7 +78,8 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
     /// Ready with the number of free bytes, once that is at least `least` (capped at the capacity) or the
     /// consumer is closed. The number may rise at any moment, and does not fall until you write. Otherwise
     /// the waker of the last call is woken by the read that brings the number to `least`, not by the first
-    /// free byte.
+    /// free byte. The consumer must not wait for so much at the same time that
+    /// [both wait for ever](super::Waking#waiting).
     pub fn poll_writable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
         poll_free(&mut self.end, context, least).map(|_| self.end.free_bytes(usize::MAX))
     }

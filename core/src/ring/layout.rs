@@ -1,14 +1,5 @@
 //! How the indices of a ring, and what else its ends share, lie in memory.
 //!
-//! | layout | bytes on a 32-bit machine | for |
-//! |---|---|---|
-//! | [`Packed`] | 12 | microcontrollers (the default) |
-//! | [`Padded`] | two cache lines | threads on machines with caches |
-//! | [`HighWater`] | 4 more; a cache line around [`Padded`] | knowing how close to full it came |
-//! | `Waking` (feature `async`) | 48 more; a cache line around [`Padded`] | wake-ups |
-//!
-//! They nest: `HighWater<Waking<Padded>>`.
-//!
 //! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_wakes.rs` (every layout),
 //! `core/tests/loom_ring.rs` (with cached indices and without).
 
@@ -19,9 +10,27 @@ use crate::sync::{AtomicU8, AtomicUsize, SwapBool, const_fn};
 
 /// How the indices of a ring lie in memory, and what else is kept beside them. Chosen by type, at
 /// no cost at run time.
+///
+/// | layout | bytes on a 32-bit machine | for |
+/// |---|---|---|
+/// | [`Packed`] | 12 | microcontrollers (the default) |
+/// | [`Padded`] | 256, and aligned to 128 | threads on machines with caches |
+/// | [`HighWater`] | 4 more, or 128 around [`Padded`] | knowing how close to full it came |
+/// | `Waking` (feature `async`) | 48 more, or 128 around [`Padded`] | wake-ups |
+///
+/// They nest, in any order: a `Ring<64, HighWater<Waking<Padded>>>` has all three.
 pub trait Layout: SealedLayout {}
 
 impl<L: SealedLayout> Layout for L {}
+
+/// What the table of [`Layout`] says.
+#[cfg(all(target_pointer_width = "32", not(overspill_loom)))]
+const _: () = {
+    assert!(size_of::<PackedShared>() == 12 && size_of::<HighWaterShared<PackedShared>>() == 16);
+    assert!(size_of::<PaddedShared>() == 256 && size_of::<HighWaterShared<PaddedShared>>() == 384);
+    #[cfg(feature = "async")]
+    assert!(size_of::<WakingShared<PackedShared>>() == 60 && size_of::<WakingShared<PaddedShared>>() == 384);
+};
 
 /// Implements the construction of a layout: by constant, or for loom by call.
 macro_rules! fresh {
@@ -247,6 +256,16 @@ impl<S: Shared> Shared for HighWaterShared<S> {
 /// Costs a fence and a load at each write and read. Registering and waking swap a byte twice, without a loop
 /// or a lock, so tasks of any priority may wait, those that interrupt the other end included; targets without
 /// compare-and-swap need the feature `critical-section` (or `portable-atomic`) for that.
+///
+/// # Waiting
+///
+/// If one end waits for `n` bytes and the other for `m` free ones at the same time, `n + m` must be at most
+/// one more than the capacity. Otherwise there is a fill at which both wait for ever: in a ring of 8 bytes
+/// that holds 4, a consumer that waits for 5 and a producer that waits for 5.
+///
+/// An interrupt handler may poll, if the executor's waker may be used there: a poll that interrupts the other
+/// end, wherever it does, is pending without waking its own task, and the interrupted end wakes it when it
+/// goes on.
 #[cfg(feature = "async")]
 #[derive(Debug)]
 pub struct Waking<L = Packed>(core::marker::PhantomData<L>);

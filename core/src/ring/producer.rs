@@ -12,6 +12,13 @@ use super::raw::write_end::WriteEnd;
 
 /// The end of a ring that writes. There is one at a time. It may be sent to another thread or an interrupt
 /// handler; dropping it [closes](Producer::close) it.
+///
+/// # Blocking
+///
+/// The methods below never wait. `write` and `write_all` of `embedded-io` do, as their contract says: without
+/// room they spin until the consumer has read or is closed. On a single core, an interrupt handler that calls
+/// them spins for ever if it has interrupted the consumer's code. `write_ready` says beforehand whether
+/// `write` returns at once.
 pub struct Producer<'a, R: AnyRing> {
     pub(crate) end: WriteEnd<'a, R>,
 }

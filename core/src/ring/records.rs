@@ -1,8 +1,7 @@
 //! Records (packets) that are written whole and read whole, or not at all.
 //!
 //! A record is its length (LEB128: seven bits to a byte, the lowest first) followed by its bytes. One store
-//! of the write index publishes both, so the consumer never sees a part of a record. A record of up to 127
-//! bytes takes one byte more.
+//! of the write index publishes both, so the consumer never sees a part of a record.
 //!
 //! Held by: the tests below, `core/tests/ring_handles.rs`, `core/tests/ring_threads.rs`,
 //! `core/tests/loom_ring.rs` (`records_split_against_close`), `tests/tests/ring_model.rs`.
@@ -19,6 +18,10 @@ use super::ring::{Ring, SliceRing};
 use crate::sync::const_fn;
 
 /// A ring of records: a type of its own, so that no bytes are written between them.
+///
+/// A record takes its length besides its bytes: one byte more if it has up to 127, two more up to 16,383, and
+/// so on by seven bits (LEB128). One that is [granted](RecordProducer::grant) takes the length of the grant,
+/// however few bytes are committed.
 ///
 /// ```
 /// use overspill_core::ring::{RecordRing, Ring};
