@@ -1,7 +1,9 @@
 //! To grant all of an empty ring in one piece, the write index jumps, and the read end follows when it next
 //! loads that index. Until then, either end has to count as if it had followed.
 
-use overspill_core::ring::{AnyRing, Consumer, Layout, Packed, Padded, Producer, Ring, SliceRing};
+use overspill_core::ring::{
+    AnyRing, Consumer, HighWater, Layout, Packed, Padded, Producer, RecordRing, Ring, SliceRing,
+};
 
 /// Grants all of an empty ring whose indices are at `offset`, commits `count` bytes of it, and fills the
 /// rest. Nothing is read after the jump, so the read index stays where it was.
@@ -120,4 +122,49 @@ fn a_jump_outlives_the_ends() {
     }
     check::<Packed>();
     check::<Padded>();
+}
+
+/// Records of every length, from every place of an empty ring of `capacity` bytes.
+fn records_in_one_piece<R: AnyRing>(mut ring: RecordRing<R>, capacity: usize) {
+    let (mut producer, mut consumer) = ring.split();
+    let largest = producer.largest();
+    let bytes: Vec<u8> = (0..).take(largest).collect();
+    for (len, place) in (0..=largest).flat_map(|len| (0..capacity).map(move |place| (len, place))) {
+        // The longest record ends where the memory does; records of no bytes take one each.
+        producer.push(&bytes).unwrap();
+        consumer.peek().expect("the longest").release();
+        for _ in 0..place {
+            producer.push(b"").unwrap();
+            consumer.peek().expect("an empty one").release();
+        }
+        let mut grant = producer.grant(len).expect("empty");
+        let (first, second) = grant.as_mut_slices();
+        assert_eq!((first.len(), second.len()), (len, 0), "granted at {place}");
+        first.copy_from_slice(&bytes[..len]);
+        grant.commit(len);
+        let lent = consumer.peek().expect("one");
+        assert_eq!(lent.as_slices(), (&bytes[..len], &[][..]), "lent at {place}");
+        lent.release();
+        assert!(consumer.is_empty());
+    }
+    // A record that wraps beside another is in two pieces.
+    producer.push(&bytes).unwrap();
+    producer.push(b"").unwrap_err();
+    consumer.peek().expect("the longest").release();
+    producer.push(&bytes[..largest - 4]).unwrap();
+    producer.push(b"").unwrap();
+    consumer.peek().expect("the long one").release();
+    let mut grant = producer.grant(6).expect("so many are free");
+    let (first, second) = grant.as_mut_slices();
+    assert_eq!((first.len(), second.len()), (2, 4));
+}
+
+/// A ring of records granted its free bytes where they lay, although a ring of bytes grants all of them in
+/// one piece when it is empty: no channel could fill or send a record that wrapped, not even the only one.
+#[test]
+fn an_empty_ring_grants_and_lends_a_record_in_one_piece_from_everywhere() {
+    records_in_one_piece(RecordRing::<Ring<16>>::new(), 16);
+    records_in_one_piece(RecordRing::<Ring<19, Padded>>::new(), 19);
+    records_in_one_piece(RecordRing::<SliceRing<'_, HighWater>>::over(&mut [0; 13]), 13);
+    records_in_one_piece(RecordRing::<Ring<144, HighWater<Padded>>>::new(), 144);
 }

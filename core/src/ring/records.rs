@@ -3,8 +3,9 @@
 //! A record is its length (LEB128: seven bits to a byte, the lowest first) followed by its bytes. One store
 //! of the write index publishes both, so the consumer never sees a part of a record.
 //!
-//! Held by: the tests below, `core/tests/ring_handles.rs`, `core/tests/ring_threads.rs`,
-//! `core/tests/loom_ring.rs` (`records_split_against_close`), `tests/tests/ring_model.rs`.
+//! Held by: the tests below, `core/tests/ring_handles.rs`, `core/tests/ring_jump.rs`,
+//! `core/tests/ring_threads.rs`, `core/tests/loom_ring.rs` (`records_split_against_close`),
+//! `tests/tests/ring_model.rs`.
 
 use core::fmt;
 
@@ -136,15 +137,21 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
         Ok(())
     }
 
-    /// Room for a record of up to `len` bytes, to be filled in place.
+    /// Room for a record of up to `len` bytes, to be filled in place. That of an empty ring is in one piece,
+    /// wherever it was written last, and so is the record; a ring that holds records grants what wraps in
+    /// two.
     ///
     /// # Errors
     ///
     /// Those of [`push`](Self::push).
     pub fn grant(&mut self, len: usize) -> Result<RecordGrant<'_, 'a, R>, GrantError> {
         let header = header_len(len);
-        let room = self.end.free_bytes(len.saturating_add(header));
-        if room.checked_sub(header).is_some_and(|available| len <= available) {
+        let need = len.saturating_add(header);
+        let room = self.end.free_bytes(need);
+        if need <= room {
+            if self.end.free_before_wrap() < need {
+                self.end.jump_if_empty();
+            }
             return Ok(RecordGrant { end: &mut self.end, header, len });
         }
         // A shorter record may have a shorter header.
