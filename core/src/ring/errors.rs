@@ -99,8 +99,9 @@ impl core::error::Error for RecordTooLong {}
 
 /// How much was overwritten before it was read.
 ///
-/// Counted modulo 2^32 on 32-bit machines. There the consumer must look before 2^32 words (16 GiB) were
-/// written since it last read, less the words of the log itself.
+/// Counted in a `usize`: modulo 2^32 on 32-bit machines, and 2^16 on those of 16 bits. So there the consumer
+/// must look before 2^32 words (16 GiB), or 2^16 words (256 KiB), were written since it last read, less the
+/// words of the log itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
