@@ -108,11 +108,12 @@ impl Shared for PackedShared {
 /// The two ends write to different cache lines, so that neither takes the other's line away by writing.
 /// For threads on machines with caches. Costs two lines of 128 bytes, and their alignment.
 ///
-/// The ends cache the indices. A read of up to 4 KiB that has caught up with the writer pauses, once, before
-/// it loads the write index again: 24 iterations of a spin loop, about half a microsecond. Loading it takes
-/// the cache line away from the writer's core, so a reader that never paused would get the bytes one by one,
-/// and slowly. A longer read does not pause. It releases what it has read every 8 KiB, so that a writer that
-/// waits for room need not wait for all of it.
+/// The ends cache the indices. `pop`, `peek`, `pop_slice` and `peek_slice` of up to 4 KiB pause, once, if
+/// they have caught up with the writer, before they load the write index again: 24 iterations of a spin loop,
+/// about half a microsecond. Loading it takes the cache line away from the writer's core, so a reader that
+/// never paused would get the bytes one by one, and slowly. Longer slices do not pause, nor do grants, `skip`
+/// and records. `pop_slice` releases what it has read every 8 KiB, so that a writer that waits for room need
+/// not wait for all of it.
 #[derive(Debug)]
 pub struct Padded;
 

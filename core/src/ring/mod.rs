@@ -3,8 +3,9 @@
 //!
 //! Promises: no call waits, except those of the blocking traits of `embedded-io`. No call allocates or
 //! panics, with the exceptions that [the crate's page](crate) names. Every byte of the capacity is usable,
-//! whatever the capacity. Unread bytes are never overwritten (for that see [`LogRing`]). Every byte that was
-//! accepted is read once, in order. Plain use needs loads and stores only, no compare-and-swap.
+//! whatever the capacity. Unread bytes are never overwritten, but by [`Ring::push_overwriting`] on a ring
+//! that is whole (of a ring that is split see [`LogRing`]). Every other byte that was accepted comes out
+//! once, in order. Plain use needs loads and stores only, no compare-and-swap.
 //!
 //! Not promised: no task is woken, unless the layout is `Waking` (feature `async`). There is no fairness: a
 //! producer that never stops keeps the ring full for a slow consumer. [`LogConsumer::pop`] may overwrite its
@@ -42,7 +43,7 @@
 //! |---|---|---|---|---|---|
 //! | write index | producer | Release | consumer | Acquire | the bytes are written before they are read |
 //! | read index | consumer | Release | producer | Acquire | the bytes are read before they are overwritten |
-//! | either index, jumping | its end, ring empty | Relaxed | the other | Acquire | nothing: it hands over no byte |
+//! | write index, jumping | producer, ring empty | Relaxed | consumer | Acquire | nothing: it hands over no byte |
 //! | closed | either | Release | the other | Acquire | what was written before is seen, and read |
 //! | gone | either, after it closed | Release | `try_split` | Acquire | the next pair sees what the last one did |
 //! | splitting | `try_split` | Acquire, Release | | | of two that find the ring whole, one splits it |
@@ -50,8 +51,9 @@
 //! With [`Padded`] each end caches its own index and the last value that it loaded of the other's, and loads
 //! that again only when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With
 //! [`Packed`], for a single core, a cache would only cost. `index.rs` says what an index is, and what a jump.
-//! The overwriting ring has a table of its own in `log.rs`, the wake-ups have theirs in `wake.rs`. For every
-//! ordering there is a loom model that fails without it (`core/tests/loom_ring.rs`, `.ci/weaken`).
+//! The read index, which follows, is stored with the next byte that is read. The overwriting ring has a table
+//! of its own in `log.rs`, the wake-ups have theirs in `wake.rs`. For every ordering there is a loom model
+//! that fails without it (`core/tests/loom_ring.rs`, `.ci/weaken`).
 //!
 //! # Layers
 //!
