@@ -78,6 +78,84 @@ pub trait ReadMedium {
 ///   reaches the caller as it is.
 /// - Bytes that `set_len` adds are zeros, even where others stood before.
 /// - A method that returns an error has changed nothing that can be read back.
+///
+/// A device whose content is not in memory needs a buffer for what [`chunk_at`](ReadMedium::chunk_at) lends.
+/// Here for a memory chip on a bus:
+///
+/// ```
+/// use overspill_core::embedded_io::ErrorKind;
+/// use overspill_core::{Cursor, Medium, ReadMedium};
+/// # struct Chip([u8; 256]);
+/// # impl Chip {
+/// #     const SIZE: u64 = 256;
+/// #     fn read(&self, at: u64, to: &mut [u8]) -> Result<(), ErrorKind> {
+/// #         Ok(to.copy_from_slice(&self.0[at as usize..][..to.len()]))
+/// #     }
+/// #     fn write(&mut self, at: u64, from: &[u8]) -> Result<(), ErrorKind> {
+/// #         Ok(self.0[at as usize..][..from.len()].copy_from_slice(from))
+/// #     }
+/// # }
+///
+/// struct Content {
+///     chip: Chip, // has `read` and `write` at an address: all of a slice, or nothing and an error
+///     len: u64,
+///     lent: [u8; 16],
+/// }
+///
+/// /// How many of `count` bytes lie between `offset` and `end`.
+/// fn before(end: u64, offset: u64, count: usize) -> usize {
+///     usize::try_from(end.saturating_sub(offset)).map_or(count, |left| left.min(count))
+/// }
+///
+/// impl ReadMedium for Content {
+///     type Error = ErrorKind;
+///
+///     fn len(&self) -> u64 {
+///         self.len
+///     }
+///
+///     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, ErrorKind> {
+///         let count = before(self.len, offset, buf.len());
+///         self.chip.read(offset, &mut buf[..count])?;
+///         Ok(count)
+///     }
+///
+///     fn chunk_at(&mut self, offset: u64) -> Result<&[u8], ErrorKind> {
+///         let count = before(self.len, offset, self.lent.len());
+///         self.chip.read(offset, &mut self.lent[..count])?;
+///         Ok(&self.lent[..count])
+///     }
+/// }
+///
+/// impl Medium for Content {
+///     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, ErrorKind> {
+///         let count = before(Chip::SIZE, offset, data.len());
+///         if offset > self.len || (count == 0 && !data.is_empty()) {
+///             return Err(ErrorKind::WriteZero);
+///         }
+///         self.chip.write(offset, &data[..count])?;
+///         self.len = self.len.max(offset + count as u64);
+///         Ok(count)
+///     }
+///
+///     fn set_len(&mut self, len: u64) -> Result<(), ErrorKind> {
+///         if len > Chip::SIZE {
+///             return Err(ErrorKind::WriteZero);
+///         }
+///         for offset in self.len..len {
+///             self.chip.write(offset, &[0])?; // past the end, until all are written
+///         }
+///         self.len = len;
+///         Ok(())
+///     }
+/// }
+///
+/// let mut file = Cursor::new(Content { chip: Chip([0xff; 256]), len: 0, lent: [0; 16] });
+/// file.set_len(100).unwrap();
+/// file.write(b"two\nlines\n").unwrap();
+/// file.rewind();
+/// assert_eq!(file.fill_buf(), Ok(&b"two\nlines\n\0\0\0\0\0\0"[..]));
+/// ```
 pub trait Medium: ReadMedium {
     /// Copies bytes from `data` to `offset` and returns how many were taken: at least one, unless `data` is
     /// empty. The length grows if they reach past it.

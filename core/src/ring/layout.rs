@@ -258,6 +258,51 @@ impl<S: Shared> Shared for HighWaterShared<S> {
 /// or a lock, so tasks of any priority may wait, those that interrupt the other end included; targets without
 /// compare-and-swap need the feature `critical-section` (or `portable-atomic`) for that.
 ///
+/// ```
+/// use overspill_core::ring::{Consumer, Producer, Ring, Waking};
+///
+/// type Queue = Ring<16, Waking>;
+/// static QUEUE: Queue = Ring::new();
+///
+/// // Two tasks of any executor. `embedded-io-async` has `read` and `write` for both ends, too.
+/// async fn sample(mut producer: Producer<'static, Queue>) {
+///     for sample in 0..100 {
+///         producer.writable(1).await;
+///         if producer.push(sample).is_err() {
+///             return; // the consumer is closed, and the ring full
+///         }
+///     }
+/// } // dropping the producer ends the stream
+///
+/// async fn sum(mut consumer: Consumer<'static, Queue>) -> u32 {
+///     let mut sum = 0;
+///     // Woken once there are four, or the last few: none only at the end of the stream.
+///     while consumer.readable(4).await > 0 {
+///         while let Some(sample) = consumer.pop() {
+///             sum += u32::from(sample);
+///         }
+///     }
+///     sum
+/// }
+///
+/// let (producer, consumer) = QUEUE.try_split().expect("the first split");
+/// # use std::task::{Context, Poll, Waker};
+/// # fn both(one: impl Future<Output = ()>, two: impl Future<Output = u32>) -> u32 {
+/// #     let (mut one, mut two) = (std::pin::pin!(one), std::pin::pin!(two));
+/// #     let mut context = Context::from_waker(Waker::noop());
+/// #     let mut is_done = false;
+/// #     loop {
+/// #         is_done = is_done || one.as_mut().poll(&mut context).is_ready();
+/// #         if let Poll::Ready(sum) = two.as_mut().poll(&mut context) {
+/// #             return sum;
+/// #         }
+/// #     }
+/// # }
+/// # let sum =
+/// both(sample(producer), sum(consumer)); // spawn them
+/// # assert_eq!(sum, 4950);
+/// ```
+///
 /// # Waiting
 ///
 /// If one end waits for `n` bytes and the other for `m` free ones at the same time, `n + m` must be at most

@@ -98,6 +98,24 @@ impl<const N: usize, L: Layout> Parts for Ring<N, L> {
 /// assert_eq!(producer.push_slice(&[7; 100]), 60);
 /// assert_eq!(consumer.pop(), Some(7));
 /// ```
+///
+/// In memory that a DMA channel writes and a data cache covers, which must be whole cache lines (the README
+/// says why):
+///
+/// ```
+/// use overspill_core::ring::SliceRing;
+///
+/// #[repr(align(32))] // a line of a Cortex-M7
+/// struct Lines([u8; 256]);
+/// static mut LINES: Lines = Lines([0; 256]);
+///
+/// // SAFETY: nothing else names `LINES`.
+/// static RING: SliceRing<'static> = SliceRing::new(unsafe { &mut (*&raw mut LINES).0 });
+///
+/// let (producer, _consumer) = RING.try_split().expect("the first split");
+/// let mut grant = producer.into_grant_up_to(64); // for the channel
+/// assert!(grant.as_mut_slice().as_ptr().addr() % 32 == 0);
+/// ```
 pub struct SliceRing<'m, L: Layout = Packed> {
     shared: L::Shared,
     bytes: Borrowed<'m>,
