@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use overspill_core::ring::{
-    AnyRing, BufferTooShort, Consumer, Full, GrantError, LogRing, Padded, PopError, Producer, RecordRing,
-    Ring, SliceRing,
+    AnyRing, BufferTooShort, Consumer, Full, GrantError, LogRing, Padded, PopError, Producer, RecordProducer,
+    RecordRing, Ring, SliceRing,
 };
 
 /// The script: each call takes the next byte, and `None` after the last.
@@ -156,24 +156,25 @@ fn write_step<'a, R: AnyRing>(
                     grant.commit(part);
                     model.extend(bytes.iter().take(part));
                 }
-                Err(GrantError::TooLarge { limit, .. }) => assert!(limit == capacity && count > capacity),
-                // An empty ring grants anything up to its capacity.
-                Err(GrantError::NotNow { available, .. }) => {
-                    assert!(!model.is_empty() && available < count && available <= free);
+                Err(error) => {
+                    agree_contiguous(error, count, free, &mut producer);
                 }
             }
         }
         _ => {
-            producer = match producer.into_grant(script.length()) {
-                Ok(mut grant) => {
-                    let bytes = make(fresh, grant.as_mut_slice().len());
-                    grant.as_mut_slice().copy_from_slice(&bytes);
-                    let part = script.length();
-                    model.extend(bytes.iter().take(part));
-                    grant.commit(part)
+            let count = script.length();
+            let (mut grant, len) = match producer.into_grant(count) {
+                Ok(grant) => (grant, count),
+                Err((mut producer, error)) => {
+                    let most = agree_contiguous(error, count, free, &mut producer);
+                    (producer.into_grant_up_to(count), most)
                 }
-                Err((producer, _)) => producer,
             };
+            let bytes = make(fresh, len);
+            grant.as_mut_slice().copy_from_slice(&bytes);
+            let part = script.length();
+            model.extend(bytes.iter().take(part));
+            producer = grant.commit(part);
         }
     }
     producer
@@ -240,6 +241,44 @@ fn agree(got: Result<usize, GrantError>, count: usize, capacity: usize, free: us
     }
 }
 
+/// Checks why `count` bytes in one piece are refused, and returns how many are granted.
+fn agree_contiguous<R: AnyRing>(
+    error: GrantError,
+    count: usize,
+    free: usize,
+    producer: &mut Producer<'_, R>,
+) -> usize {
+    let capacity = producer.capacity();
+    let granted = |most: &usize| producer.grant_contiguous(*most).is_ok();
+    let most = (0..=free).rev().find(granted).expect("nothing is always granted");
+    assert!(free < capacity || most == capacity, "an empty ring grants all");
+    match error {
+        GrantError::TooLarge { limit, .. } => assert!(limit == capacity && count > capacity),
+        GrantError::NotNow { available, .. } => {
+            assert!(available == most && most < count && count <= capacity);
+        }
+    }
+    most
+}
+
+/// Checks why a record of `len` bytes is refused.
+fn agree_record<R: AnyRing>(
+    error: GrantError,
+    len: usize,
+    is_empty: bool,
+    producer: &mut RecordProducer<'_, R>,
+) {
+    match error {
+        GrantError::TooLarge { limit, .. } => assert!(limit == producer.largest() && len > limit),
+        GrantError::NotNow { available, .. } => {
+            assert!(!is_empty && len <= producer.largest());
+            // 0 also if not even an empty one fits.
+            assert!(producer.grant(available).is_ok() || available == 0);
+            assert!(producer.grant(available + 1).is_err());
+        }
+    }
+}
+
 fn records<R: AnyRing>(ring: &RecordRing<R>, script: &mut Script<'_>) {
     let (mut producer, mut consumer) = ring.try_split().expect("it is whole");
     let mut model: VecDeque<Vec<u8>> = VecDeque::new();
@@ -255,21 +294,20 @@ fn records<R: AnyRing>(ring: &RecordRing<R>, script: &mut Script<'_>) {
         match step % 4 {
             0 => match producer.push(&record) {
                 Ok(()) => model.push_back(record),
-                Err(GrantError::TooLarge { limit, .. }) => {
-                    assert!(limit == producer.largest() && len > limit);
-                }
-                Err(GrantError::NotNow { available, .. }) => {
-                    assert!(!model.is_empty() && len <= producer.largest() && available <= len);
-                }
+                Err(error) => agree_record(error, len, model.is_empty(), &mut producer),
             },
             1 => {
                 let part = script.length();
-                if let Ok(mut grant) = producer.grant(len) {
-                    let (first, second) = grant.as_mut_slices();
-                    assert_eq!(first.len() + second.len(), len);
-                    first.iter_mut().chain(second).zip(&record).for_each(|(to, from)| *to = *from);
-                    grant.commit(part);
-                    model.push_back(record[..part.min(len)].to_vec());
+                match producer.grant(len) {
+                    Ok(mut grant) => {
+                        let (first, second) = grant.as_mut_slices();
+                        assert_eq!(first.len() + second.len(), len);
+                        assert!(!model.is_empty() || second.is_empty(), "an empty ring grants one piece");
+                        first.iter_mut().chain(second).zip(&record).for_each(|(to, from)| *to = *from);
+                        grant.commit(part);
+                        model.push_back(record[..part.min(len)].to_vec());
+                    }
+                    Err(error) => agree_record(error, len, model.is_empty(), &mut producer),
                 }
             }
             2 => {
