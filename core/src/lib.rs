@@ -41,7 +41,7 @@
 //! | `heapless` (default) | [`Medium`] for `heapless::Vec<u8, N>` and `heapless::VecView<u8>` |
 //! | `alloc` | [`Medium`] for `alloc::vec::Vec<u8>`, and for `Box<M>` of any medium `M` |
 //! | `std` | conversions between std's and embedded-io's types; implies `alloc` |
-//! | `async` | wake-ups (`ring::Waking`) and `embedded-io-async` |
+//! | `async` | wake-ups (`ring::Waking`) and `embedded-io-async`, for the ring: a cursor's calls never wait for another end |
 //! | `bytes` | `bytes::Buf` and `bytes::BufMut` for the ring |
 //! | `embedded-dma` | `embedded_dma::WriteBuffer` and `ReadBuffer` for grants that own their end of a `static` ring |
 //! | `defmt` | `defmt::Format` |
