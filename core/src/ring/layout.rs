@@ -18,6 +18,9 @@ use crate::sync::{AtomicU8, AtomicUsize, SwapBool, const_fn};
 /// | [`HighWater`] | 4 more, or 128 around [`Padded`] | knowing how close to full it came |
 /// | `Waking` (feature `async`) | 48 more, or 128 around [`Padded`] | wake-ups |
 ///
+/// Each end is a reference to its ring. With [`Padded`], whose ends cache indices, a producer has 8 bytes
+/// more and a consumer 12.
+///
 /// They nest, in any order: a `Ring<64, HighWater<Waking<Padded>>>` has all three.
 pub trait Layout: SealedLayout {}
 
@@ -77,7 +80,7 @@ impl SealedLayout for Packed {
 }
 
 impl Shared for PackedShared {
-    const CACHED: bool = false;
+    type Cache = ();
 
     #[inline(always)]
     fn write(&self) -> &AtomicUsize {
@@ -157,7 +160,7 @@ impl SealedLayout for Padded {
 }
 
 impl Shared for PaddedShared {
-    const CACHED: bool = true;
+    type Cache = usize;
 
     #[inline(always)]
     fn write(&self) -> &AtomicUsize {
@@ -188,7 +191,7 @@ impl Shared for PaddedShared {
 /// Forwards to the inner layout what every layout has.
 macro_rules! forward_parts {
     () => {
-        const CACHED: bool = S::CACHED;
+        type Cache = S::Cache;
 
         #[inline(always)]
         fn write(&self) -> &AtomicUsize {
