@@ -13,8 +13,8 @@ use super::producer::Producer;
 
 impl<'a, R: AnyRing> Producer<'a, R> {
     /// As [`grant_contiguous`](Self::grant_contiguous), but the grant owns this end, and returns it on
-    /// commit. So it may outlive the function that starts a transfer, for example in a `static`. Its page
-    /// also says what to wait for after `NotNow`.
+    /// commit. So it may outlive the function that starts a transfer, for example in a `static`. The page
+    /// of that method says what to wait for after `NotNow`.
     ///
     /// # Errors
     ///
