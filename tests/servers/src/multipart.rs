@@ -86,7 +86,13 @@ impl Body for FieldBody<'_> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, multer::Error>>> {
-        let data = ready!(Pin::new(&mut self.0).poll_next(context));
+        let mut data = Pin::new(&mut self.0).poll_next(context);
+        if data.is_pending() && self.1.is_much() {
+            // All that was taken was this field's head: of its content the parser has less than a boundary.
+            self.1.reset();
+            data = Pin::new(&mut self.0).poll_next(context);
+        }
+        let data = ready!(data);
         self.1.reset();
         Poll::Ready(data.map(|data| data.map(Frame::data)))
     }

@@ -2,11 +2,12 @@
 #![allow(missing_docs)]
 
 use overspill_servers::client::Reply;
-use overspill_servers::files::{FILES_MAX, Stored};
+use overspill_servers::files::{Config, FILES_MAX, Stored};
+use overspill_servers::multipart::BESIDE_MAX;
 use overspill_servers::precondition::Precondition;
 use overspill_servers::running::{Running, config};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const FORM: &str = "content-type: multipart/form-data; boundary=X";
 
@@ -118,4 +119,27 @@ async fn a_file_whose_name_cannot_be_read_is_refused() {
     }
     assert_eq!(post(&server, &[("name=\"filename\"", "text")]).await.status, 201, "that is a field");
     assert_eq!(server.files.list("").len(), 1);
+}
+
+/// A head that filled the parser's memory with its last piece left no room for the content behind it: the
+/// parser had nothing to give away, asked again at once, over and over, and the form was 408.
+#[tokio::test]
+async fn a_head_that_fills_the_parser_is_followed_by_its_content() {
+    let server = Running::start(Config { idle: Duration::from_secs(5), ..config() }).await;
+    // Of content the parser keeps what may be the beginning of a boundary.
+    for (with_the_head, rest) in [("", "bytes"), ("\r\n-", "bytes")] {
+        let mut client = server.client().await;
+        client.begin("POST", "/files", &[FORM, "transfer-encoding: chunked"]).await.unwrap();
+        let mut head = b"--X\r\ncontent-disposition: form-data; name=\"a\"\r\nx: ".to_vec();
+        head.resize(BESIDE_MAX - 10, b'x');
+        client.send_chunk(&head).await.unwrap();
+        client.send_chunk(format!("{:x<16}\r\n\r\n{with_the_head}", "").as_bytes()).await.unwrap();
+        sleep(Duration::from_millis(20)).await;
+        client.send_chunk(format!("{rest}\r\n--X--\r\n").as_bytes()).await.unwrap();
+        client.send_chunk(b"").await.unwrap();
+        let stored = client.reply("POST").await.unwrap();
+        assert_eq!(stored.status, 201, "{}", stored.text());
+        let got = server.request("GET", "/files/a", &[], b"").await;
+        assert_eq!(got.text(), format!("{with_the_head}{rest}"));
+    }
 }
