@@ -37,7 +37,7 @@ pub const FILES_MAX: usize = 100_000;
 const LISTED_MAX: usize = 1000;
 
 /// So many files are saved at once; the runtime has 512 threads that may block.
-const SAVES_MAX: usize = 4;
+const SAVES_MAX: u32 = 4;
 
 /// What the server was started with.
 #[derive(Clone, Debug)]
@@ -235,7 +235,7 @@ impl Files {
     /// The same over a pool of the caller's.
     #[must_use]
     pub fn over(pool: SpillPool, config: Config) -> Self {
-        Files { pool, config, saves: Arc::new(Semaphore::new(SAVES_MAX)), by_name: Mutex::default() }
+        Files { pool, config, saves: Arc::new(Semaphore::new(SAVES_MAX as usize)), by_name: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, File>> {
@@ -406,6 +406,11 @@ impl Files {
             self.remove_stale();
             self.settle_broken_off().await;
         }
+    }
+
+    /// Ready once no file is being saved, whether or not its client waits for that.
+    pub async fn all_saved(&self) {
+        drop(self.saves.acquire_many(SAVES_MAX).await);
     }
 
     /// Removes the file of that name, and returns it.

@@ -3,7 +3,8 @@
 //! Promises: of the response of a client that reads slowly, the process has a frame and at most
 //! [`BUFFERED_MAX`] bytes, and on Linux the system a frame past [`UNSENT_MAX`] and what is on its way; a
 //! client that reads nothing for [`Config::idle`](crate::files::Config::idle) holds neither any more; at a
-//! shutdown, requests that run are carried out, for as long as is allowed.
+//! shutdown, requests that run are carried out, and files that are being saved are saved, though their
+//! clients may have gone, for as long as is allowed.
 
 use crate::files::Files;
 use crate::log::{chain, log};
@@ -14,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use std::future::ready;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +66,8 @@ pub async fn listen(address: &str) -> io::Result<TcpListener> {
 }
 
 /// Serves `files` on `listener` until `shutdown` is ready, and then at most for `grace`. Returns whether all
-/// requests had been carried out by then. Removes [stale](Files::remove_stale) files meanwhile.
+/// requests had been carried out by then, and all files saved. Removes [stale](Files::remove_stale) files
+/// meanwhile.
 pub async fn serve(
     listener: TcpListener,
     files: Arc<Files>,
@@ -72,8 +75,9 @@ pub async fn serve(
     grace: Duration,
 ) -> bool {
     let idle = files.config.idle;
+    let saved = files.all_saved();
     tokio::select! {
-        is_done = serve_routes(listener, routes(Arc::clone(&files)), idle, shutdown, grace) => is_done,
+        is_done = serve_until(listener, routes(Arc::clone(&files)), idle, shutdown, saved, grace) => is_done,
         never = files.keep_removing_stale() => match never {},
     }
 }
@@ -85,6 +89,18 @@ pub async fn serve_routes(
     routes: Router,
     idle: Duration,
     shutdown: impl Future<Output = ()>,
+    grace: Duration,
+) -> bool {
+    serve_until(listener, routes, idle, shutdown, ready(()), grace).await
+}
+
+/// The same, and awaits `settled` too once the last connection has ended.
+async fn serve_until(
+    listener: TcpListener,
+    routes: Router,
+    idle: Duration,
+    shutdown: impl Future<Output = ()>,
+    settled: impl Future<Output = ()>,
     grace: Duration,
 ) -> bool {
     let turns = Turns::default();
@@ -121,7 +137,11 @@ pub async fn serve_routes(
         }
     }
     drop(listener);
-    timeout(grace, open.shutdown()).await.is_ok()
+    let ended = async {
+        open.shutdown().await;
+        settled.await;
+    };
+    timeout(grace, ended).await.is_ok()
 }
 
 async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {

@@ -7,6 +7,8 @@ use overspill_servers::files::{Config, Files};
 use overspill_servers::precondition::Precondition;
 use overspill_servers::running::{Running, config, until};
 use overspill_servers::scripted::Watched;
+use overspill_servers::server::{listen, serve};
+use std::future::ready;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -151,5 +153,31 @@ fn files_that_are_saved_leave_threads_to_the_pool() {
         drop(opened);
         assert_eq!(server.request("POST", "/files/a/persist", &[], b"").await.status, 200);
     });
+    assert!(std::fs::read(dir.path().join("a")).unwrap() == [7; 100_000]);
+}
+
+/// A shutdown waited for connections alone: a file whose client had gone while it was being saved was not
+/// saved, and nothing said so.
+#[tokio::test]
+async fn a_shutdown_waits_for_what_is_saved_for_a_client_that_has_gone() {
+    let (store, dir) = (Arc::new(Gated::default()), tempfile::tempdir().unwrap());
+    let opened = Opened(&store);
+    let pool = SpillPool::builder().memory(0).store(Arc::clone(&store)).build().unwrap();
+    let server = Running::in_pool(pool, Config { dir: Some(dir.path().to_owned()), ..config() }).await;
+    assert_eq!(server.request("PUT", "/files/a", &[], &[7; 100_000]).await.status, 201);
+    let mut client = server.client().await;
+    client.begin("POST", "/files/a/persist", &[]).await.unwrap();
+    until("it has begun", || store.begun() == 1).await;
+    drop(client);
+    let (other, files) = (listen("127.0.0.1:0").await.unwrap(), Arc::clone(&server.files));
+    assert!(
+        !serve(other, files, ready(()), Duration::from_millis(20)).await,
+        "and says what it has not done"
+    );
+    let stopping = tokio::spawn(server.stop());
+    sleep(Duration::from_millis(50)).await;
+    assert!(!stopping.is_finished());
+    drop(opened);
+    assert!(stopping.await.unwrap());
     assert!(std::fs::read(dir.path().join("a")).unwrap() == [7; 100_000]);
 }
