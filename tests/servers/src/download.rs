@@ -134,8 +134,8 @@ pub async fn delete(
 }
 
 /// `POST /files/NAME/persist`: saves the file, whole and synced, under its name in the server's directory:
-/// as it is when the request comes, and of two requests the one that ends last. Four are saved at once,
-/// and the others wait.
+/// as it is when its turn comes, and of two requests the one that ends last. Four are saved at once, and the
+/// others wait.
 ///
 /// # Errors
 /// 404; 409 for a file that is not whole, if the server has no directory, or if one of that name is in it;
@@ -146,13 +146,18 @@ pub async fn persist(
     precondition: Precondition,
 ) -> Result<Json<Value>, Refusal> {
     check_name(&name)?;
-    let stored = files.find_whole(&name)?;
+    let current = || -> Result<Stored, Refusal> {
+        let stored = files.find_whole(&name)?;
+        precondition.check(Some(&stored.tag()))?;
+        Ok(stored)
+    };
+    current()?; // before it waits for nothing, and again once its turn has come
     let Some(dir) = &files.config.dir else {
         return Err(Refusal::new(StatusCode::CONFLICT, "the server was started without --dir"));
     };
-    precondition.check(Some(&stored.tag()))?;
-    let (path, frozen) = (dir.join(&name), stored.frozen().clone());
     let permit = Arc::clone(&files.saves).acquire_owned().await.map_err(|error| Refusal::internal(&error))?;
+    let stored = current()?;
+    let (path, frozen) = (dir.join(&name), stored.frozen().clone());
     let mut answer = stored.describe(&name);
     let saved = tokio::task::spawn_blocking(move || {
         let _permit = permit; // until it is saved, though its client may have gone
@@ -163,4 +168,43 @@ pub async fn persist(
     saved.await.map_err(|error| Refusal::internal(&error))??;
     answer["persisted"] = json!(true);
     Ok(Json(answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::Config;
+    use crate::running::config;
+    use axum::extract::FromRequestParts;
+    use axum::http::Request;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    /// What a request is for was looked at before it waited for its turn: a file that was replaced meanwhile
+    /// was saved as it had been, and `If-Match` held for a file that was there no more.
+    #[tokio::test]
+    async fn a_file_is_saved_as_it_is_when_its_turn_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Arc::new(Files::new(Config { dir: Some(dir.path().to_owned()), ..config() }).unwrap());
+        let put = |content: &'static str| {
+            let body = overspill::SpillBody::from_bytes(content).unwrap();
+            files.put("a", Stored { body, sha256: content.into() }, &Precondition::default()).unwrap()
+        };
+        put("first");
+        let save = async |tag: &str| {
+            let request = Request::builder().header(header::IF_MATCH, tag).body(()).unwrap();
+            let Ok(precondition) = Precondition::from_request_parts(&mut request.into_parts().0, &()).await;
+            persist(State(Arc::clone(&files)), Path("a".to_owned()), precondition).await
+        };
+        let others = files.saves.acquire_many(4).await.unwrap();
+        let (mut of_the_first, mut of_any) = (Box::pin(save("\"first\"")), Box::pin(save("*")));
+        assert!(timeout(Duration::ZERO, &mut of_the_first).await.is_err(), "it waits");
+        assert!(timeout(Duration::ZERO, &mut of_any).await.is_err(), "it waits");
+        put("second");
+        drop(others);
+        let refused = of_the_first.await.unwrap_err().into_response();
+        assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED);
+        assert_eq!(of_any.await.unwrap().0["sha256"], "second");
+        assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"second");
+    }
 }
