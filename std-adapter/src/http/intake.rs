@@ -11,10 +11,12 @@
 //! - A body that ends before the length that it said is broken. hyper ends one as if it were whole when a
 //!   client resets its stream of HTTP/2 with `NO_ERROR`.
 //!
-//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/too_long.rs`,
-//! `tests/servers/tests/too_short.rs`.
+//! Held by: `tests/servers/tests/collect.rs`, `tests/servers/tests/idle.rs`,
+//! `tests/servers/tests/too_long.rs`, `tests/servers/tests/too_short.rs`.
 
 use crate::http::collect_error::CollectError;
+use crate::polled::runtime::Runtime;
+use crate::tokio::runtime::Tokio;
 use bytes::Buf;
 use http::HeaderMap;
 use http_body::Body;
@@ -67,7 +69,8 @@ pin_project! {
         pub(crate) received: u64,
         // Whether a frame is awaited, and since when.
         awaited_since: Option<Instant>,
-        timer: Option<Pin<Box<Sleep>>>,
+        // With the number of its runtime.
+        timer: Option<(u64, Pin<Box<Sleep>>)>,
     }
 }
 
@@ -190,7 +193,11 @@ where
         let Some(idle) = *this.idle else { return Poll::Pending };
         let since = *this.awaited_since.get_or_insert_with(Instant::now);
         let Some(deadline) = since.checked_add(idle) else { return Poll::Pending };
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        // One of another runtime goes off only if something runs that, and panics once it is shut down.
+        let runtime = Tokio.number();
+        let timer = this.timer.take().filter(|(of, _)| *of == runtime);
+        let (_, timer) =
+            this.timer.insert(timer.unwrap_or_else(|| (runtime, Box::pin(sleep_until(deadline)))));
         // One timer for all waits: moved only when it has gone off too early for this one.
         while timer.as_mut().poll(context).is_ready() {
             if Instant::now() >= deadline {

@@ -214,50 +214,6 @@ async fn a_body_for_a_path_becomes_a_file_without_a_copy() {
     until_empty(&pool).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_body_may_pause_for_as_long_as_it_is_allowed_and_no_longer() {
-    let pool = pool(1 << 20);
-    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
-    let paused = http_body_util::StreamBody::new(stream(move |context| {
-        receiver
-            .poll_recv(context)
-            .map(|data| data.map(|data| Ok::<_, std::io::Error>(http_body::Frame::data(data))))
-    }));
-    let idle = Duration::from_secs(10);
-    let collecting = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.collect(paused).idle_timeout(idle).await }
-    });
-    for _ in 0..5 {
-        tokio::time::sleep(Duration::from_secs(9)).await; // of a clock that stands still
-        sender.send(Bytes::from("piece")).await.unwrap();
-    }
-    let last = tokio::time::Instant::now();
-    let error = within(collecting).await.unwrap().unwrap_err();
-    assert!(matches!(error, CollectError::Idle { received: 25, .. }), "{error:?}");
-    assert_eq!((error.status().as_u16(), last.elapsed().as_secs()), (408, 10));
-    until_empty(&pool).await;
-}
-
-fn stream<T>(
-    poll: impl FnMut(&mut std::task::Context<'_>) -> std::task::Poll<Option<T>> + Unpin,
-) -> impl futures_core::Stream<Item = T> + Unpin {
-    struct Polled<F>(F);
-    impl<T, F: FnMut(&mut std::task::Context<'_>) -> std::task::Poll<Option<T>> + Unpin> futures_core::Stream
-        for Polled<F>
-    {
-        type Item = T;
-
-        fn poll_next(
-            mut self: std::pin::Pin<&mut Self>,
-            context: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<T>> {
-            (self.0)(context)
-        }
-    }
-    Polled(poll)
-}
-
 #[tokio::test]
 async fn at_the_disk_limit_a_body_waits_in_turn_without_blocking() {
     let wait = WhenFull::Wait { at_most: Duration::from_secs(60) };
