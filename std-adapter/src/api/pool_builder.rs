@@ -220,11 +220,13 @@ impl PoolBuilder {
         self
     }
 
-    /// Sets how many bytes of the pool's memory may be lent: by `Frozen::bytes_at` and `Frozen::chunks`, with
-    /// the feature `bytes`, and to async readers that read ahead, with the feature `tokio`. The default is a
-    /// quarter of the memory limit, whatever that is at the time.
+    /// Sets how many bytes of the pool's memory may be lent: to what receives a `SpillBody`, with the feature
+    /// `http-body`; by `Frozen::bytes_at` and `Frozen::chunks`, with the feature `bytes`; and to async
+    /// readers that read ahead, with the feature `tokio`. The default is a quarter of the memory limit,
+    /// whatever that is at the time.
     ///
-    /// What is lent cannot leave memory until the receiver lets go of it. With 0, all is copied.
+    /// What is lent cannot leave memory until the receiver lets go of it. Past that, copies are made, which
+    /// are not charged: a body sends them in frames of at most 16 KiB. With 0, all is copied.
     #[cfg(any(feature = "bytes", feature = "tokio"))]
     pub fn lend(mut self, bytes: u64) -> Self {
         self.lent_limit = Some(bytes);

@@ -102,9 +102,10 @@ impl SpillBody {
     ///
     /// It counts in no pool of yours, but against a memory limit of its own that has room for all of it, as
     /// [`SpillBuffer::from`] makes one: whole pages of 64 KiB are kept where they are, and the rest is
-    /// copied. Nothing is spilled, so an event loop may make it. Of more than 2 MiB, the frames that are sent
-    /// are copies of 16 KiB, as past any pool's [`lend`](crate::PoolBuilder::lend). For a body that a pool is
-    /// charged for, [push](SpillBuffer::push) the bytes to a buffer of the pool, and make the body of that.
+    /// copied. Nothing is spilled, so an event loop may make it. Kept pages are lent however many there are;
+    /// of what was copied, up to a quarter of that limit, as in [any pool](crate::PoolBuilder::lend). For a
+    /// body that a pool is charged for, [push](SpillBuffer::push) the bytes to a buffer of the pool, and make
+    /// the body of that.
     ///
     /// ```
     /// use http::Request;
