@@ -223,6 +223,17 @@ impl From<SpillBuffer> for SpillBody {
     }
 }
 
+/// Sends `text`, which counts in no pool of yours, as [`from_bytes`](SpillBody::from_bytes) does: so
+/// [`CollectError::to_response`](crate::CollectError::to_response) makes such a body.
+///
+/// # Panics
+/// If the system has neither memory nor room in its temp directory for a copy.
+impl From<String> for SpillBody {
+    fn from(text: String) -> Self {
+        SpillBuffer::from(text).into()
+    }
+}
+
 impl Body for SpillBody {
     type Data = Bytes;
     type Error = BodyError;

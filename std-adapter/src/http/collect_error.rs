@@ -134,7 +134,8 @@ impl CollectError {
     }
 
     /// The answer to the sender: the status, a line of text, and `Retry-After` where that helps. `B` is any
-    /// body made of a `String`, as axum's, `Full<Bytes>` or `String` itself.
+    /// body made of a `String`, as axum's, `Full<Bytes>`, `String` itself, or a
+    /// [`SpillBody`](crate::SpillBody), which a handler of either answer returns.
     ///
     /// Over HTTP/1 the connection ends with it, if some of the body has not arrived: its rest would be taken
     /// for the next request. hyper closes it without saying so. Add the header `Connection: close`, which
@@ -143,12 +144,12 @@ impl CollectError {
     ///
     /// ```
     /// use http::{Request, Response};
-    /// use http_body_util::Full;
-    /// use overspill::SpillPool;
+    /// use http_body_util::{BodyExt, Full};
+    /// use overspill::{SpillBody, SpillPool};
     ///
-    /// async fn upload(pool: &SpillPool, request: Request<Full<&'static [u8]>>) -> Response<String> {
+    /// async fn echo(pool: &SpillPool, request: Request<Full<&'static [u8]>>) -> Response<SpillBody> {
     ///     match pool.collect(request.into_body()).limit(9).await {
-    ///         Ok(collected) => Response::new(format!("{} bytes\n", collected.len())),
+    ///         Ok(collected) => Response::new(collected.body()),
     ///         Err(error) => error.to_response(),
     ///     }
     /// }
@@ -156,9 +157,13 @@ impl CollectError {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let pool = SpillPool::builder().memory(1 << 20).build()?;
-    /// let answer = upload(&pool, Request::new(Full::new(b"all of it, and more"))).await;
+    /// let answer = echo(&pool, Request::new(Full::new(b"all of it"))).await;
+    /// assert_eq!(answer.into_body().collect().await?.to_bytes(), "all of it");
+    ///
+    /// let answer = echo(&pool, Request::new(Full::new(b"all of it, and more"))).await;
     /// assert_eq!((answer.status().as_u16(), answer.headers().get("retry-after")), (413, None));
-    /// assert!(answer.body().starts_with("the body is longer than the 9 bytes that are allowed"));
+    /// let text = answer.into_body().collect().await?.to_bytes();
+    /// assert!(text.starts_with(b"the body is longer than the 9 bytes that are allowed"));
     /// # Ok(())
     /// # }
     /// ```
