@@ -19,7 +19,10 @@ const GAUGES: [(&str, &str); 4] = [
 const COUNTERS: [(&str, &str); 15] = [
     ("overspill_spills_total", "Pages whose bytes went to the store, by reason."),
     ("overspill_evictions_total", "Pages with content that lost their frame."),
-    ("overspill_reclaims_total", "Frames that the pool took for another buffer."),
+    (
+        "overspill_reclaims_total",
+        "Frames that the pool took from a donor, for another buffer or for a lowered limit.",
+    ),
     ("overspill_requested_read_bytes_total", "Bytes that callers read from buffers that were spilled."),
     ("overspill_requested_written_bytes_total", "Bytes that callers wrote to buffers that were spilled."),
     ("overspill_store_reads_total", "Transfers from the store."),
@@ -31,7 +34,7 @@ const COUNTERS: [(&str, &str); 15] = [
     ("overspill_refused_total", "Requests that failed for lack of room, by cause."),
     ("overspill_waits_total", "Waits for disk room that have ended."),
     ("overspill_waits_timed_out_total", "Waits that found no room."),
-    ("overspill_wait_nanoseconds_total", "Time that these waits took."),
+    ("overspill_wait_nanoseconds_total", "Time that calls have waited for disk room, summed."),
 ];
 
 impl SpillPool {

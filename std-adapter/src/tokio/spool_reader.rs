@@ -96,7 +96,7 @@ impl AsyncSpoolReader {
 
     /// How long a read waits for more before it fails with
     /// [`SpillError::NothingWritten`](crate::SpillError::NothingWritten); `None`, as at first, is for ever.
-    /// The wait of a read that was dropped begins anew.
+    /// Setting it restarts the wait of a read that was dropped.
     ///
     /// A timeout needs the runtime's timer; without one, a read that finds nothing fails at once.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
