@@ -44,8 +44,8 @@ use std::task::{Context, Poll, ready};
 /// - **A clone starts at the beginning**, wherever this body has got to: that is what a retry needs.
 /// - It is `Send`, `Sync` and `'static`, and holds the content as a [`Frozen`] does.
 ///
-/// A server keeps frames until the client has received them: hyper up to some 400 KiB for a connection, which
-/// `max_buf_size` lowers.
+/// A server keeps frames until the client has received them: hyper up to some 400 KiB, for a connection over
+/// HTTP/1, which `max_buf_size` lowers, and for each stream over HTTP/2, which `max_send_buf_size` does.
 ///
 /// It must be polled in a tokio runtime if some of the content may be spilled.
 ///
