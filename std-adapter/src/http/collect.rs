@@ -162,6 +162,10 @@ impl Accept for Polled {
     fn most(&self) -> u64 {
         self.room_of_limits()
     }
+
+    fn most_when_refused(&self, requested: u64) -> u64 {
+        self.room_when_refused(requested)
+    }
 }
 
 /// # Panics
@@ -185,9 +189,10 @@ where
                 match buffer.poll_settled(context, &Tokio) {
                     Poll::Ready(Ok(())) => continue,
                     settled => {
-                        let (received, most) = (this.intake.received, buffer.most());
+                        let received = this.intake.received;
+                        let most = |requested| buffer.most_when_refused(requested);
                         break settled
-                            .map_err(|error| CollectError::of_sink(received, received, most, error));
+                            .map_err(|error| CollectError::of_sink(received, received, error, most));
                     }
                 }
             }

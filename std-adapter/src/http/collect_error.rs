@@ -28,10 +28,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[non_exhaustive]
 pub enum CollectError {
     /// The body is longer than [`Collect::limit`](crate::Collect::limit) allows, or than the pool could take
-    /// if it had no other: than its memory limit and its disk limit together. Status 413.
+    /// if it had no other: than its memory limit and its disk limit together, or a little less, since frames
+    /// and slots are whole. Status 413.
     #[non_exhaustive]
     TooLong {
-        /// The limit, or the two together, in bytes.
+        /// The limit, the two together, or what had room, in bytes.
         limit: u64,
         /// Bytes that had arrived; 0 if the body said beforehand how long it is, and was refused at once.
         received: u64,
@@ -89,12 +90,20 @@ impl CollectError {
         CollectError::NoRoom { received, source }
     }
 
-    /// The error of a body of at least `len` bytes whose write failed with `source` after so many, into what
-    /// could never take more than `most`.
-    pub(crate) fn of_sink(received: u64, len: u64, most: u64, source: io::Error) -> Self {
-        let error = CollectError::of_write(received, source);
-        // Others that end make room, but not enough for this one.
-        if error.is_passing() && len > most { CollectError::TooLong { limit: most, received } } else { error }
+    /// The error of a body of at least `len` bytes whose write failed with `source` after so many. What it
+    /// was written to could never take more than `most` says when the pool has refused so many bytes of the
+    /// disk.
+    pub(crate) fn of_sink(received: u64, len: u64, source: io::Error, most: impl FnOnce(u64) -> u64) -> Self {
+        if let Some(SpillError::DiskLimit { scope: DiskLimitScope::Pool, requested, .. }) =
+            SpillError::of(&source)
+        {
+            let limit = most(*requested);
+            if len > limit {
+                // Others that end make room, but not enough for this one.
+                return CollectError::TooLong { limit, received };
+            }
+        }
+        CollectError::of_write(received, source)
     }
 
     /// The error of a body that failed with `source` after so many bytes.

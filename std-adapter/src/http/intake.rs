@@ -47,10 +47,8 @@ pub(crate) trait Accept {
     /// not one that has no room yet.
     fn most(&self) -> u64;
 
-    /// The same, when it has refused some.
-    fn most_when_refused(&self) -> u64 {
-        self.most()
-    }
+    /// The same, when it has refused some, since the pool has not `requested` more bytes of the disk.
+    fn most_when_refused(&self, requested: u64) -> u64;
 }
 
 pin_project! {
@@ -115,12 +113,9 @@ where
                     Err(source) => {
                         let (left, received) = (rest.remaining() as u64, self.received);
                         let len = received.saturating_add(left).saturating_add(self.body.size_hint().lower());
-                        return Poll::Ready(Err(CollectError::of_sink(
-                            received,
-                            len,
-                            sink.most_when_refused(),
-                            source,
-                        )));
+                        return Poll::Ready(Err(CollectError::of_sink(received, len, source, |requested| {
+                            sink.most_when_refused(requested)
+                        })));
                     }
                 };
                 let this = self.as_mut().project();

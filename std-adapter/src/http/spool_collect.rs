@@ -166,8 +166,8 @@ impl Accept for PolledWriter {
         u64::MAX
     }
 
-    fn most_when_refused(&self) -> u64 {
-        self.room_of_limits()
+    fn most_when_refused(&self, requested: u64) -> u64 {
+        self.room_when_refused(requested)
     }
 }
 
@@ -195,8 +195,8 @@ where
         }
         let received = writer.len();
         let finished = ready!(writer.poll_finish(context, &Tokio));
-        let finished = finished
-            .map_err(|error| CollectError::of_sink(received, received, writer.most_when_refused(), error));
+        let most = |requested| writer.most_when_refused(requested);
+        let finished = finished.map_err(|error| CollectError::of_sink(received, received, error, most));
         if let Err(error) = &finished {
             writer.fail(error); // its text, which may be shown to a client
         }

@@ -167,14 +167,30 @@ impl Pager {
         self.own_table.as_ref().map(|table| &table.unlocked().usage)
     }
 
-    /// The most bytes that the buffer could have if its pool had no other, by the limits as they are now.
+    /// The limits of memory and disk as they are now: the pool's, or the buffer's own if they are lower.
     #[cfg(feature = "http-body")]
-    pub(crate) fn room_of_limits(&self) -> u64 {
+    fn limits(&self) -> (u64, u64) {
         let (memory, disk) = (self.pool.frames.budget().limit(), self.pool.disk.quota().limit());
         let own = self.usage_if_any();
-        let memory = own.map_or(memory, |own| memory.min(own.memory.limit()));
-        let disk = own.map_or(disk, |own| disk.min(own.disk.limit()));
+        own.map_or((memory, disk), |own| (memory.min(own.memory.limit()), disk.min(own.disk.limit())))
+    }
+
+    /// The most bytes that the buffer could have if its pool had no other, by the limits.
+    #[cfg(feature = "http-body")]
+    pub(crate) fn room_of_limits(&self) -> u64 {
+        let (memory, disk) = self.limits();
         memory.saturating_add(disk)
+    }
+
+    /// Whether the buffer, to which the pool has refused `requested` bytes of the disk, would have no room
+    /// for them if the pool had no other: it has all of the memory but less than a page. Frames and slots are
+    /// whole, so it may have less than the [`room_of_limits`](Pager::room_of_limits) by then.
+    #[cfg(feature = "http-body")]
+    pub(crate) fn fills_pool(&self, requested: u64) -> bool {
+        let (memory, disk) = self.limits();
+        let on_disk = self.usage_if_any().map_or(0, |own| own.disk.used());
+        let memory_left = memory.saturating_sub(self.bytes_in_memory());
+        memory_left < self.pool.page_size as u64 && on_disk.saturating_add(requested) > disk
     }
 
     /// Bytes of the buffer's frames and slots.

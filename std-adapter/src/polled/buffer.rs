@@ -101,6 +101,13 @@ impl Polled {
         self.home.as_ref().map_or(u64::MAX, |buffer| buffer.pager.room_of_limits())
     }
 
+    /// The same when the pool has refused it `requested` bytes of the disk.
+    #[cfg(feature = "http-body")]
+    pub(crate) fn room_when_refused(&self, requested: u64) -> u64 {
+        let full = self.home.as_ref().filter(|buffer| buffer.pager.fills_pool(requested));
+        full.map_or_else(|| self.room_of_limits(), SpillBuffer::len)
+    }
+
     // ---- away and home
 
     /// Waits until no job has the buffer. Of its errors, those of calls of another `kind` are dropped: what

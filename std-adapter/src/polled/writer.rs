@@ -26,6 +26,8 @@ use crate::error::SpillError;
 use crate::observe::stats::BufferStats;
 use crate::pager::feed::End;
 use crate::pager::shared::Shared;
+#[cfg(feature = "http-body")]
+use crate::pager::state::Pager;
 use crate::pager::waiting::{Blockage, Tried, Wait};
 use crate::polled::blocked::Blocked;
 use crate::polled::held::{Held, Pooled};
@@ -144,18 +146,28 @@ impl PolledWriter {
         without_store(|| content.locked_unless_busy(0, |state| state.pager.stats())).ok()
     }
 
-    /// The most bytes that the content could have by the limits and the readers as they are now. Any
-    /// number if what these pass is freed, or if others have most of the room, which may end.
+    /// The most bytes that the content could have by the limits and the readers as they are now, when the
+    /// pool has refused it `requested` bytes of the disk. Any number if what these pass is freed, or if
+    /// others have most of the room, which may end.
     #[cfg(feature = "http-body")]
-    pub(crate) fn room_of_limits(&self) -> u64 {
+    pub(crate) fn room_when_refused(&self, requested: u64) -> u64 {
         let SpoolWriter { shared, feed } = self.writer.get();
         let Some(kept_from) = feed.kept_from() else { return u64::MAX };
         let content = &shared.content;
-        let room = without_store(|| content.locked_unless_busy(0, |state| state.pager.room_of_limits()));
+        let room_of = |pager: &Pager| {
+            let most = pager.room_of_limits();
+            (most, pager.fills_pool(requested).then_some(pager.len))
+        };
+        let room = without_store(|| content.locked_unless_busy(0, |state| room_of(&state.pager)));
         // What is busy is taken to have no limits of its own.
-        let of_pool =
-            |_| content.pool.frames.budget().limit().saturating_add(content.pool.disk.quota().limit());
-        let most = room.unwrap_or_else(of_pool);
+        let of_pool = |_| {
+            let (frames, disk) = (&content.pool.frames, &content.pool.disk);
+            (frames.budget().limit().saturating_add(disk.quota().limit()), None)
+        };
+        let (most, full_at) = room.unwrap_or_else(of_pool);
+        if let Some(len) = full_at {
+            return len;
+        }
         let kept = content.len().saturating_sub(kept_from);
         if kept < most / 2 { u64::MAX } else { most.saturating_add(kept_from) }
     }

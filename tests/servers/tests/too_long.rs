@@ -114,6 +114,37 @@ async fn a_body_that_has_outgrown_the_pool_is_too_long() {
     }
 }
 
+/// Slots and frames are whole, so a body may have no room though it is shorter than both limits together: it
+/// was told to try again later, each time.
+#[tokio::test]
+async fn a_body_that_fills_the_pool_to_the_last_frame_is_too_long() {
+    const ROOM: usize = 2_500_000;
+    for when_full in [WhenFull::Fail, WhenFull::Wait { at_most: Duration::ZERO }] {
+        let builder = SpillPool::builder().memory(1_500_000).disk(1_000_000).store(MemoryStore::new());
+        let pool = builder.when_full(when_full).build().unwrap();
+        for (short, fits) in [(0, false), (1, false), (16_384, false), (32_768, false), (65_536, true)] {
+            for piece in [1400, 30_000, 1 << 20] {
+                let body = |len| Scripted::pieces(&vec![7; len], piece);
+                let (receiving, reader) = pool.spool_body(body(ROOM - short));
+                let spooled = within(receiving).await.map(drop);
+                drop(reader);
+                let collected = within(pool.collect(body(ROOM - short))).await.map(drop);
+                for result in [spooled, collected] {
+                    let limit = match result {
+                        Ok(()) => ROOM,
+                        Err(CollectError::TooLong { limit, .. }) => usize::try_from(limit).unwrap(),
+                        Err(error) => panic!("{short} by {piece}: {error:?}"),
+                    };
+                    assert_eq!(limit == ROOM, fits, "{short} by {piece}: {limit}");
+                    let longest = pool.collect(body(limit.min(ROOM - short)));
+                    within(longest).await.unwrap_or_else(|error| panic!("{limit} by {piece}: {error:?}"));
+                }
+            }
+        }
+        until_empty(&pool).await;
+    }
+}
+
 /// A spool may pass a body of any length: what was read once makes room for the rest.
 #[tokio::test]
 async fn a_spooled_body_may_be_longer_than_the_pool() {
