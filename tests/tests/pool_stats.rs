@@ -288,6 +288,27 @@ fn what_callers_requested_is_counted_beside_what_was_moved() {
     assert_eq!(pool.stats().since(&pool.stats()).requested, Default::default());
 }
 
+/// Of a buffer whose pages only the pool had moved, the pool counted the transfers, and not what was
+/// requested: so many bytes seemed to have been moved for none.
+#[test]
+fn what_was_requested_of_a_buffer_that_only_the_pool_has_spilled_is_counted() {
+    let ends: [fn(SpillBuffer); 3] = [
+        drop,
+        |mut buffer| buffer.clear(),
+        |mut buffer| assert_eq!(buffer.try_clone().unwrap().stats().io, buffer.stats().io),
+    ];
+    for end in ends {
+        let pool = pool(16);
+        let buffer = pages_of(&pool, 16);
+        pool.set_memory_limit(0);
+        assert_eq!((buffer.stats().spills, buffer.stats().io), (16, Default::default()));
+        let requested = buffer.stats().requested;
+        end(buffer);
+        let stats = pool.stats();
+        assert_eq!((stats.io.written_bytes, stats.requested), (16 * PAGE_BYTES, requested));
+    }
+}
+
 /// More than was lent is a seek. It counted as read, and the second such call overflowed the count.
 #[test]
 fn what_is_consumed_past_a_loan_is_not_counted() {

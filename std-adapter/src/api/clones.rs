@@ -18,7 +18,8 @@ impl SpillBuffer {
     /// small sequential reads copy pages too. A copy is charged as any other page. Shared pages are the
     /// pool's, which counts them as one more buffer: they leave memory as any others do, and
     /// [`stats`](SpillBuffer::stats) and [`is_spilled`](SpillBuffer::is_spilled) of the two do not count
-    /// them. They are freed with the last that sees them.
+    /// them, nor what is read of them from the store, which only the pool's statistics have. They are freed
+    /// with the last that sees them.
     ///
     /// The clone is a buffer of the same pool, with the same limits of its own. That of a buffer without a
     /// pool has none either: what it writes is charged to a memory limit of its own, as large. A buffer

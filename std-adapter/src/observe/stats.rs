@@ -119,7 +119,10 @@ pub struct BufferStats {
     pub spills: u64,
     /// What callers have read and written, in memory too.
     pub requested: ByteCounts,
-    /// Transfers to and from the store.
+    /// Transfers to and from the store that this buffer's calls made for its own pages. Only the pool's `io`
+    /// has those by which the pool moved pages of this buffer for others, or for a lowered limit, though
+    /// `spills` has the pages; and those of pages that are shared with a
+    /// [clone](crate::SpillBuffer::try_clone).
     pub io: IoCounts,
 }
 
@@ -190,10 +193,11 @@ pub struct PoolStats {
     pub evictions: u64,
     /// Frames that the pool took from a donor, for another buffer or for a lowered limit.
     pub reclaims: u64,
-    /// Bytes that callers have read and written, in memory too, of those buffers that have used the store.
-    /// `io` divided by this says how many bytes are moved for each that was requested, if no content is
-    /// frozen, cloned or in a spool: `io` has the transfers for its readers, and this not what they read. Of
-    /// a buffer that is alive, what was requested since its last transfer is not in it yet.
+    /// Bytes that callers have read and written, in memory too, of those buffers that have used the store, or
+    /// of which the pool has moved a page there. `io` divided by this says how many bytes are moved for each
+    /// that was requested, if no content is frozen, cloned or in a spool: `io` has the transfers for its
+    /// readers, and this not what they read. Of a buffer that is alive, what was requested since the last
+    /// transfer that its own calls made is not in it yet.
     pub requested: ByteCounts,
     /// All transfers to and from the store, those of reclaimed pages included.
     pub io: IoCounts,

@@ -99,15 +99,25 @@ impl Pager {
         }
     }
 
-    /// Adds what callers have requested to the pool's count, if the store was used for this buffer. So a
-    /// buffer that stays in memory costs the pool's counters, which threads share, nothing.
+    /// Adds what callers have requested to the pool's count, if the store was used for this buffer, be it by
+    /// the pool alone. So a buffer that stays in memory costs the pool's counters, which threads share,
+    /// nothing.
     #[inline]
     pub(crate) fn tell_requested(&mut self) {
-        let requested = self.requested;
-        if let Some(cold) = self.cold.as_deref_mut().filter(|cold| cold.io != IoCounts::default()) {
+        let (requested, has_spilled) = (self.requested, self.has_spilled());
+        if let Some(cold) = self.cold.as_deref_mut()
+            && (has_spilled || cold.io != IoCounts::default())
+        {
             let told = std::mem::replace(&mut cold.told, requested);
             self.pool.counters.count_requested(&requested.since(&told));
         }
+    }
+
+    /// Whether a page was written to the store, by the buffer or by the pool, since the buffer was made or
+    /// last cloned.
+    #[inline]
+    fn has_spilled(&self) -> bool {
+        self.usage_if_any().is_some_and(|usage| usage.spills() > 0)
     }
 
     /// Sets the buffer's own limits, in bytes, on top of the pool's. Only for an empty buffer.
@@ -253,7 +263,7 @@ impl Pager {
 impl Drop for Pager {
     #[inline]
     fn drop(&mut self) {
-        if self.cold.is_some() || !self.retire() {
+        if self.cold.is_some() || self.has_spilled() || !self.retire() {
             self.empty();
         }
         close_buffer(Leftover { table: self.own_table.take(), pool: self.pool.take() });
@@ -271,7 +281,11 @@ impl Pager {
     /// Frees what the buffer holds, but for a frame that its table may keep. For the drop.
     #[cold]
     fn empty(&mut self) {
-        self.tell_requested();
+        if self.cold.is_some() {
+            self.tell_requested();
+        } else if self.has_spilled() {
+            self.pool.counters.count_requested(&self.requested); // nothing of it was told
+        }
         self.tell_failures();
         if self.check().is_err() {
             std::mem::forget(self.own_table.take()); // its slots and frames are lost
