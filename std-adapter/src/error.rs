@@ -108,7 +108,8 @@ pub enum SpillError {
     DiskLimit {
         /// The limit, in bytes.
         limit: u64,
-        /// The bytes of it that are used, those set aside for waiters included.
+        /// The bytes of it that are used, those set aside for waiters included. If there is room for
+        /// `requested` beside them, it is left to waiters that came before.
         used: u64,
         /// The further bytes that were requested: whole blocks of 4 KiB, or whole pages if those are smaller.
         requested: u64,

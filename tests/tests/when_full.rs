@@ -218,6 +218,23 @@ fn the_first_request_is_served_first() {
     late.recv_timeout(LONG / 2).unwrap().unwrap();
 }
 
+/// The error said that the whole limit was used, though there was room, which an earlier request waited for.
+#[test]
+fn a_refusal_for_the_sake_of_an_earlier_waiter_tells_what_is_used() {
+    let builder = SpillPool::builder().memory(0).page_size(8 * PAGE).disk(9 * PAGE as u64);
+    let pool = builder.store(MemoryStore::new()).when_full(wait(LONG)).build().unwrap();
+    let full = filled(&pool, 2, 1);
+    let large = write_beside(&pool, 8, 9);
+    until_it_waits(&pool, &large);
+    let mut hasty = pool.buffer_builder().when_full(WhenFull::Fail).build();
+    let refused = spill_error(hasty.write(&[2]).unwrap_err());
+    let SpillError::DiskLimit { used, .. } = refused else { panic!("another error: {refused}") };
+    assert_eq!((used, pool.stats().disk_used), (2 * PAGE as u64, 2 * PAGE as u64));
+    assert!(refused.to_string().contains("8192 of 36864 used, and what is free is for earlier waiters"));
+    drop(full);
+    large.recv_timeout(LONG / 2).unwrap().unwrap();
+}
+
 /// A request above the whole limit cannot be served before the limit is raised. No room is set aside for it.
 #[test]
 fn a_request_above_the_limit_is_passed_over() {

@@ -122,7 +122,7 @@ impl Quota {
         if bytes > set_aside {
             let limit = self.budget.limit();
             if queue.is_behind(number, limit) {
-                return Err(Refused { limit, used: self.budget.used().max(limit) });
+                return Err(Refused { limit, used: self.budget.used() });
             }
         }
         Ok(bytes.min(set_aside))

@@ -131,6 +131,21 @@ fn each_error_has_its_kind_text_and_source_also_within_an_io_error() {
     }
 }
 
+/// What is free may be for others. The error said then that nothing was: "10485760 of 10485760 used".
+#[test]
+fn room_that_is_for_earlier_waiters_is_told() {
+    let text = |scope, requested| {
+        SpillError::DiskLimit { limit: 10, used: 6, requested, scope, waited: Duration::ZERO }.to_string()
+    };
+    assert_eq!(
+        text(DiskLimitScope::Pool, 4),
+        "disk limit of the pool reached: 4 more bytes requested, 6 of 10 used, and what is free is for \
+         earlier waiters; drop or truncate other buffers, or raise the limit"
+    );
+    assert!(!text(DiskLimitScope::Pool, 5).contains("waiters"));
+    assert!(!text(DiskLimitScope::Buffer, 4).contains("waiters"));
+}
+
 /// "0 of 0 used; drop or truncate other buffers" is no advice for a pool without a disk, nor "cannot write :
 /// No such file" for an empty path.
 #[test]

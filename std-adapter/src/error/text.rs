@@ -126,5 +126,8 @@ fn write_disk_limit(
         DiskLimitScope::Buffer if could_fit => "truncate the buffer, or give the next one a higher limit",
         DiskLimitScope::Buffer => "give the next buffer a higher limit",
     };
-    write!(f, ": {requested} more bytes requested, {used} of {limit} used; {advice}")
+    // Of a buffer's own limit nothing is left to others.
+    let has_room = scope == DiskLimitScope::Pool && requested <= limit.saturating_sub(used);
+    let whose = if has_room { ", and what is free is for earlier waiters" } else { "" };
+    write!(f, ": {requested} more bytes requested, {used} of {limit} used{whose}; {advice}")
 }

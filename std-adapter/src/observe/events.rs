@@ -33,7 +33,8 @@ pub enum Event {
     DiskLimit {
         /// The limit, in bytes.
         limit: u64,
-        /// The bytes of it that were used, those set aside for waiters included.
+        /// The bytes of it that were used, those set aside for waiters included. If there was room for
+        /// `requested` beside them, it was left to waiters that came before.
         used: u64,
         /// The further bytes that were requested.
         requested: u64,
