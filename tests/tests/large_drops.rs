@@ -162,6 +162,27 @@ fn a_large_drop_makes_no_call_of_the_store_and_the_next_calls_give_back_all_of_i
     }
 }
 
+/// A change of the disk limit gave back all that was free, on the thread of its caller: also when it was
+/// raised, which an event loop may do.
+#[test]
+fn a_limit_that_leaves_room_for_what_is_free_makes_no_call_of_the_store() {
+    let disk = Disk::new(u64::MAX);
+    let pool = pool_on(&disk, 0, 4 * LARGE as u64);
+    let _kept = filled(&pool, PAGE, 1);
+    drop(filled(&pool, LARGE, 2));
+    let (calls, held) = (disk.calls(), disk.held());
+    assert!(held > LARGE as u64);
+    for limit in [8 * LARGE as u64, u64::MAX, held] {
+        pool.set_disk_limit(limit);
+        assert_eq!((disk.calls(), disk.held()), (calls, held), "{limit}");
+    }
+    for limit in [held - 1, STEP, PAGE as u64] {
+        pool.set_disk_limit(limit);
+        assert!(disk.held() <= limit, "{} of {limit}", disk.held());
+    }
+    assert!(disk.calls() <= calls + 3);
+}
+
 /// I6: blocks that are not given back yet count for nobody, and stand in nobody's way: whole pages use them,
 /// and for what needs fresh ones they go first.
 #[test]

@@ -102,10 +102,11 @@ impl SlottedStore {
         self.state().map_or(0, |state| state.slots.warm_bytes())
     }
 
-    /// Changes the disk limit in bytes, and gives the blocks of free slots back to the file system.
+    /// Changes the disk limit in bytes, and gives the blocks of free slots back to the file system as far as
+    /// the limit needs.
     pub(crate) fn set_limit(&self, bytes: u64) {
         self.quota.set_limit(bytes);
-        self.trim();
+        self.trim_for_quota(self.recycled_bytes());
     }
 
     /// The length of the slot for `bytes` of a page.
