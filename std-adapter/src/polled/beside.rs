@@ -2,14 +2,15 @@
 //!
 //! Promises:
 //!
-//! - At most [`BESIDE_MAX`] bytes that were accepted, and as many that were read ahead. They are not charged
-//!   to the memory limit, as the copy is not that `fill_buf` lends of a page without a frame. What was
-//!   accepted leaves no memory once it is in the buffer.
+//! - Memory for at most [`BESIDE_MAX`] bytes that were accepted, and for as many that were read ahead. It is
+//!   not charged to the memory limit, as the copy is not that `fill_buf` lends of a page without a frame.
+//!   What was accepted leaves no memory once it is in the buffer.
 //! - What was accepted lies over the content until it is in the buffer, and is read from here.
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
 use crate::error::SpillError;
+use crate::pager::tail::reserve_within;
 
 /// Bytes of each of the two pieces.
 pub(crate) const BESIDE_MAX: usize = 16 << 10;
@@ -46,7 +47,7 @@ impl Piece {
         }
         let room = usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX);
         let taken = data.len().min(room).min(BESIDE_MAX - self.bytes.len());
-        self.bytes.try_reserve(taken).map_err(|_| SpillError::OutOfMemory)?;
+        reserve_within(&mut self.bytes, taken, BESIDE_MAX)?;
         self.bytes.extend_from_slice(&data[..taken]);
         Ok(taken)
     }
@@ -136,5 +137,15 @@ mod tests {
         assert_eq!(beside.accept(5, &[7; 100]).unwrap(), 100);
         beside.accepted.cut(5);
         assert_eq!(beside.accepted.bytes.capacity(), 0);
+    }
+
+    /// The vector doubled past the limit: 16 KiB by pieces of 1,000 took 32,000 bytes.
+    #[test]
+    fn many_pieces_take_no_more_memory_than_their_maximum() {
+        let mut beside = Beside { room: u64::MAX, ..Beside::default() };
+        while beside.accept(beside.accepted.end(), &[7; 1000]).unwrap() > 0 {
+            assert!(beside.accepted.bytes.capacity() <= BESIDE_MAX);
+        }
+        assert_eq!(beside.accepted.end(), BESIDE_MAX as u64);
     }
 }
