@@ -452,3 +452,22 @@ fn a_page_that_was_cut_in_two_is_freed_when_it_is_overwritten() {
         pool.check_invariants();
     }
 }
+
+/// A copy of what clones share counted as evicted if the pool took it, and not if its buffer let go of it.
+#[test]
+fn a_copy_that_leaves_memory_is_not_counted_as_evicted() {
+    let take: [fn(&SpillPool, &mut SpillBuffer); 2] =
+        [|pool, _| pool.set_memory_limit(0), |_, clone| clone.spill().unwrap()];
+    for take in take {
+        let pool = pool(8 * PAGE);
+        let (mut buffer, _) = numbered(&pool, 4);
+        buffer.spill().unwrap();
+        let mut clone = buffer.try_clone().unwrap();
+        clone.rewind().unwrap();
+        (0..40).for_each(|_| clone.read_exact(&mut [0; 100]).unwrap());
+        let before = pool.stats();
+        assert!(before.memory_used > 0);
+        take(&pool, &mut clone);
+        assert_eq!((pool.stats().memory_used, pool.stats().evictions), (0, before.evictions));
+    }
+}

@@ -84,6 +84,20 @@ fn reclaimed_pages_are_counted() {
     assert_eq!((huge.stats().spills, small.stats().spills), (1, 0));
 }
 
+/// A frame that went on with later bytes of its page counted as lost.
+#[test]
+fn a_page_that_goes_on_in_its_frame_is_not_counted_as_evicted() {
+    let pool = SpillPool::builder().memory(1 << 20).store(MemoryStore::new()).build().unwrap();
+    let mut buffers: Vec<_> = (0..200).map(|_| pool.buffer()).collect();
+    let mut write_rounds = || {
+        (0..10).for_each(|_| buffers.iter_mut().for_each(|buffer| buffer.write_all(&[1; 1024]).unwrap()));
+        pool.stats()
+    };
+    let before = write_rounds(); // each has its share then
+    let stats = write_rounds().since(&before);
+    assert!(stats.spills.evicted >= 200 && stats.evictions <= 2, "{stats:?}");
+}
+
 #[test]
 fn direct_transfers_are_counted() {
     let pool = pool(0);

@@ -190,6 +190,7 @@ pub struct PoolStats {
     /// Pages whose bytes went to the store, by reason.
     pub spills: SpillCounts,
     /// Pages with content that lost their frame, whether they had to be written or their slot was up to date.
+    /// Not copies of what a [clone](crate::SpillBuffer::try_clone) or a [frozen](crate::Frozen) buffer has.
     pub evictions: u64,
     /// Frames that the pool took from a donor, for another buffer or for a lowered limit.
     pub reclaims: u64,

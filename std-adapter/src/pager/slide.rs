@@ -56,7 +56,6 @@ impl Pager {
         };
         let outgrown = page.slot.filter(|old| old.offset != slot.offset);
         let written = along.len() + if page.dirty || outgrown.is_some() { page.len } else { 0 };
-        self.pool.counters.count_eviction();
         let end = span.at + along.len();
         let frame = page.into_frame();
         let left = match frame {
@@ -67,6 +66,7 @@ impl Pager {
             }
             frame => {
                 self.table(|table| table.put(index, Page::Spilled { slot, end }));
+                self.pool.counters.count_eviction();
                 Some(frame)
             }
         };

@@ -62,7 +62,11 @@ impl Departure {
                 let Some(ReleasedPage { content, outgrown }) = released else { continue };
                 outgrown.into_iter().for_each(|slot| donor.backing(pool).free_quietly(slot));
                 match content {
-                    Released::Empty(frame) | Released::Clean(frame) => pool.frames.recycle(frame),
+                    Released::Empty(frame) => pool.frames.recycle(frame),
+                    Released::Clean(frame) => {
+                        pool.counters.count_eviction();
+                        pool.frames.recycle(frame);
+                    }
                     Released::Dirty { index, carrier } => pages.push((index, carrier)),
                 }
             }
@@ -165,7 +169,7 @@ mod tests {
     use super::*;
     use crate::api::pool::SpillPool;
     use crate::pages::page::Location;
-    use std::io::Write;
+    use std::io::{Read, Seek, Write};
 
     const PAGE: usize = 4096;
 
@@ -184,5 +188,21 @@ mod tests {
         buffer.pager.settle_departed(departure);
         drop(buffer);
         pool.check_invariants();
+    }
+
+    /// A page that left for a job without a write was not counted as evicted, and any other was.
+    #[test]
+    fn a_clean_page_that_leaves_is_counted() {
+        let pool = SpillPool::builder().memory(64 * PAGE).page_size(PAGE).build().unwrap();
+        let mut buffer = pool.buffer();
+        buffer.write_all(&[7; 2 * PAGE]).unwrap();
+        buffer.spill().unwrap();
+        buffer.rewind().unwrap();
+        (0..40).for_each(|_| buffer.read_exact(&mut [0; PAGE / 20]).unwrap());
+        let (evictions, held) = (pool.stats().evictions, buffer.stats().memory_used);
+        assert!(held > 0);
+        let table = buffer.pager.own_table.as_mut().unwrap();
+        assert!(Departure::begin(&pool.state, table, None, 0..2).is_none(), "nothing is to be written");
+        assert_eq!(pool.stats().evictions - evictions, held / PAGE as u64);
     }
 }

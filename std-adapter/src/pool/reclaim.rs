@@ -84,7 +84,7 @@ pub(crate) struct ReleasedPage {
 
 #[derive(Debug)]
 pub(crate) enum Released {
-    /// The page had no bytes.
+    /// The page had no bytes, or is a copy of what other content has.
     Empty(PageFrame),
     /// The page's bytes are in its slot already.
     Clean(PageFrame),
@@ -195,7 +195,7 @@ impl Table {
             (Released::Empty(resident.into_frame()), slot)
         } else if resident.is_copy() {
             usage.release_frame(&resident.frame);
-            (Released::Clean(resident.into_frame()), None)
+            (Released::Empty(resident.into_frame()), None)
         } else if let Some(slot) = resident.slot.filter(|_| !resident.dirty) {
             self.put(index, Page::Spilled { slot, end: resident.end() });
             usage.release_frame(&resident.frame);
