@@ -295,10 +295,25 @@ pub(crate) fn make_in(dir: Option<&Path>) -> Result<(File, PathBuf), NoTempFile>
 
 /// An unnamed file in the first of `dirs` where one can be made. There is at least one.
 fn make_in_first(dirs: impl IntoIterator<Item = PathBuf>) -> Result<(File, PathBuf), NoTempFile> {
-    let mut tried = Vec::new();
+    first_made(dirs, unnamed_file)
+}
+
+/// As [`make_in_first`], by `make`, which is called once for each directory, and no more once the process or
+/// the system has no descriptor left, of whatever directory.
+fn first_made<F>(
+    dirs: impl IntoIterator<Item = PathBuf>,
+    make: impl Fn(&Path) -> io::Result<F>,
+) -> Result<(F, PathBuf), NoTempFile> {
+    let mut tried = Vec::<NoTempFile>::new();
     for dir in dirs {
-        match unnamed_file(&dir) {
+        if let Some(at) = tried.iter().position(|before| before.dir == dir) {
+            let again = tried.remove(at); // to be the one that the error names first
+            tried.push(again);
+            continue;
+        }
+        match make(&dir) {
             Ok(file) => return Ok((file, dir)),
+            Err(source) if has_no_descriptor(&source) => return Err(NoTempFile { dir, source }),
             Err(source) => tried.push(NoTempFile { dir, source }),
         }
     }
@@ -310,6 +325,20 @@ fn make_in_first(dirs: impl IntoIterator<Item = PathBuf>) -> Result<(File, PathB
     }
     let kind = source.kind();
     Err(NoTempFile { dir, source: io::Error::new(kind, NoneOf { last: source, before: tried }) })
+}
+
+/// Whether the process, or the system, has no descriptor for a further file.
+fn has_no_descriptor(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = error;
+        false
+    }
 }
 
 /// The usual temp directories that are on a disk, and at the end the first of them all.
@@ -387,6 +416,28 @@ mod tests {
             error.source
         );
         assert_eq!(usual_dirs().last(), Some(non_empty(usual_dir(), "/tmp")));
+    }
+
+    /// The usual directory was tried twice, and named twice: it is the last resort, and mostly the first
+    /// choice too. And without descriptors, all others were tried and named as well.
+    #[test]
+    fn each_directory_is_tried_and_named_once_and_none_without_descriptors() {
+        let dirs = ["/one", "/two", "/one"].map(PathBuf::from);
+        let tried = std::cell::RefCell::new(Vec::new());
+        let refused = |dir: &Path| -> io::Result<()> {
+            tried.borrow_mut().push(dir.to_owned());
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, "refused"))
+        };
+        let error = first_made(dirs.clone(), refused).unwrap_err();
+        assert_eq!(tried.into_inner(), dirs[..2]);
+        assert_eq!(
+            format!("{error}: {}", error.source),
+            "cannot make a temp file in /one: refused; nor in /two: refused"
+        );
+        for lack in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
+            let error = first_made::<()>(dirs.clone(), |_| Err(lack.into())).unwrap_err();
+            assert_eq!((error.dir, error.source.raw_os_error()), ("/one".into(), Some(lack.raw_os_error())));
+        }
     }
 
     #[test]

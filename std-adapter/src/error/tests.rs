@@ -131,6 +131,17 @@ fn each_error_has_its_kind_text_and_source_also_within_an_io_error() {
     }
 }
 
+/// "make the directory usable, or choose another" could not help a process that has no descriptor left.
+#[cfg(unix)]
+#[test]
+fn a_lack_of_descriptors_is_told_from_a_directory_that_cannot_be_used() {
+    for lack in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
+        let error = SpillError::Directory { dir: "/tmp".into(), source: lack.into() };
+        let text = "cannot make a temp file in /tmp; close some files, or raise the limit on open files";
+        assert_eq!(error.to_string(), text);
+    }
+}
+
 /// What is free may be for others. The error said then that nothing was: "10485760 of 10485760 used".
 #[test]
 fn room_that_is_for_earlier_waiters_is_told() {

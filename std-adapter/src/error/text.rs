@@ -10,6 +10,7 @@
 use crate::error::{DiskLimitScope, SpillError};
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 /// Adds the text of each source of `error`, if `f` is for the alternate form.
@@ -47,9 +48,9 @@ impl SpillError {
                 "{len} bytes at position {position} were changed in the store, at its offset {offset}: \
                  they do not have their checksum; overwrite or cut off all of them"
             ),
-            SpillError::Directory { dir, .. } => {
-                let dir = dir.display();
-                write!(f, "cannot make a temp file in {dir}; make the directory usable, or choose another")
+            SpillError::Directory { dir, source } => {
+                let (dir, advice) = (dir.display(), directory_advice(source));
+                write!(f, "cannot make a temp file in {dir}; {advice}")
             }
             SpillError::TooLarge { position, requested } => {
                 let end = u64::MAX;
@@ -93,6 +94,18 @@ impl SpillError {
             ),
         }
     }
+}
+
+/// What to do if no file could be made in a directory.
+fn directory_advice(source: &io::Error) -> &'static str {
+    #[cfg(unix)]
+    if let Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) =
+        rustix::io::Errno::from_io_error(source)
+    {
+        return "close some files, or raise the limit on open files";
+    }
+    let _ = source;
+    "make the directory usable, or choose another"
 }
 
 /// The limit, what is used of it, and what was requested, in bytes.
