@@ -53,9 +53,8 @@ pub enum Event {
     },
     /// A transfer to or from the store failed, but not because the store is full: with [`SpillError::Store`],
     /// [`SpillError::Directory`] or [`SpillError::Corrupted`]. The request that needed it has failed, or has
-    /// gone another way: a page that cannot be reclaimed stays in memory. One for each that
-    /// [`IoCounts::errors`](crate::IoCounts::errors) counts, but for reads ahead of an async reader, which
-    /// reads again what has failed.
+    /// gone another way: a page that cannot be reclaimed stays in memory, and what could not be read ahead is
+    /// read again. One for each that [`IoCounts::errors`](crate::IoCounts::errors) counts.
     #[non_exhaustive]
     StoreFailed {
         /// The kind of the error.

@@ -24,6 +24,7 @@ use crate::disk::transfer;
 use crate::foreign::drop_quietly;
 use crate::memory::page_frame::PageFrame;
 use crate::observe::counters::IoPath;
+use crate::observe::events::Event;
 use crate::observe::stats::{IoCounts, SpillReason};
 use crate::pager::load::Load;
 use crate::pager::state::Pager;
@@ -50,6 +51,8 @@ pub(crate) struct Coming {
     /// Bytes that the pool has counted for their frames.
     counted: u64,
     counts: IoCounts,
+    /// To be told once the pages are where they belong.
+    failure: Option<Event>,
 }
 
 impl Drop for Coming {
@@ -70,6 +73,7 @@ impl Coming {
         for (load, is_read) in &mut self.pages {
             let room = load.frame.first_mut(load.end);
             let read = transfer::read(&backing, load.slot.offset, room, &mut self.counts);
+            self.failure = self.pool.listeners.event_of_errors(&self.counts, read.as_ref().err());
             *is_read = read.map_err(drop_quietly).is_ok();
             if !*is_read {
                 return;
@@ -124,7 +128,7 @@ impl Pager {
             return None;
         }
         let (own, counts) = (self.own().cloned(), IoCounts::default());
-        let mut coming = Coming { pool, own, pages: Vec::new(), counted, counts };
+        let mut coming = Coming { pool, own, pages: Vec::new(), counted, counts, failure: None };
         for index in pages {
             let Location::Spilled { slot, end } = self.table(|table| table.locate(index)) else { break };
             if coming.pages.try_reserve(1).is_err() || !self.table(|table| table.reserve_for_load(index)) {
@@ -203,6 +207,7 @@ impl Pager {
         let pages = std::mem::take(&mut coming.pages);
         pages.into_iter().for_each(|(load, is_read)| self.end_load(load, is_read));
         self.end_operation();
+        coming.failure.take().into_iter().for_each(|event| self.pool.listeners.notify(event));
     }
 }
 
@@ -217,9 +222,53 @@ impl fmt::Debug for Coming {
 #[cfg(not(overspill_loom))]
 mod tests {
     use crate::api::pool::SpillPool;
-    use std::io::{Read, Seek, Write};
+    use crate::disk::memory_store::MemoryStore;
+    use crate::disk::store::Store;
+    use crate::observe::events::Event;
+    use std::io::{self, Read, Seek, Write};
+    use std::sync::{Arc, Mutex};
 
     const PAGE: usize = 4096;
+
+    /// A store of which nothing but the first page can be read.
+    #[derive(Debug)]
+    struct Broken(MemoryStore);
+
+    impl Store for Broken {
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            if offset < PAGE as u64 { self.0.read_at(offset, buf) } else { Err(io::Error::other("broken")) }
+        }
+
+        fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+            self.0.write_at(offset, data)
+        }
+    }
+
+    /// A read ahead that failed was counted, and nobody was told.
+    #[test]
+    fn a_page_that_cannot_come_is_told_once_it_is_spilled_again() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&told);
+        let builder = SpillPool::builder().memory(64 * PAGE).page_size(PAGE);
+        let builder = builder.store(Broken(MemoryStore::new())).on_event(move |event| {
+            if let Event::StoreFailed { message, .. } = event {
+                sink.lock().unwrap().push(message.clone());
+            }
+        });
+        let pool = builder.build().unwrap();
+        let mut buffer = pool.buffer();
+        buffer.write_all(&[7; 40 * PAGE]).unwrap();
+        buffer.spill().unwrap();
+        buffer.rewind().unwrap();
+        buffer.read_exact(&mut [0; PAGE]).unwrap();
+        let mut coming = buffer.pager.let_come(0, 1).unwrap();
+        coming.run();
+        assert_eq!((told.lock().unwrap().len(), pool.stats().io.errors), (0, 0));
+        buffer.pager.take_in(coming);
+        assert_eq!((told.lock().unwrap().len(), pool.stats().io.errors), (1, 1));
+        buffer.check_invariants();
+        pool.check_invariants();
+    }
 
     /// What had come for handles that stood still was in no page and on no list: nothing took it back, and a
     /// few such handles had all memory of a pool.
