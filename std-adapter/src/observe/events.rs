@@ -25,7 +25,8 @@ pub enum Event {
     FirstSpill {
         /// Why it spilled.
         reason: SpillReason,
-        /// The bytes that this first move wrote.
+        /// The bytes of the buffer's own that this first move wrote. Without the zeros of a gap before them,
+        /// and without what a write copied of a page that a [clone](crate::SpillBuffer::try_clone) shares.
         bytes: u64,
     },
     /// A request was refused with [`SpillError::DiskLimit`], after its wait if it waited.
