@@ -111,7 +111,8 @@ pub enum SpillError {
         /// The bytes of it that are used, those set aside for waiters included. If there is room for
         /// `requested` beside them, it is left to waiters that came before.
         used: u64,
-        /// The further bytes that were requested: whole blocks of 4 KiB, or whole pages if those are smaller.
+        /// The further bytes that were requested: whole blocks of 4 KiB, or whole pages if those are smaller;
+        /// for a small body at rest, and the buffer's own limit, steps of 128 bytes.
         requested: u64,
         /// Whose limit it is.
         scope: DiskLimitScope,

@@ -359,3 +359,25 @@ fn what_fits_does_not_depend_on_what_a_former_buffer_held() {
         assert!(fits(&mut SpillBuffer::with_budget(PAGE)), "alone, after {former}");
     }
 }
+
+/// A page of a buffer with a file of its own was said to count blocks, as any other page, and a body at rest
+/// to count blocks towards its buffer's own limit, as towards the pool's.
+#[test]
+fn what_counts_towards_the_limits_is_what_their_documentation_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = SpillPool::builder().memory(0).page_size(PAGE).store(MemoryStore::new()).build().unwrap();
+    let mut own = pool.buffer_for(dir.path().join("file"));
+    own.write_all(&[1]).unwrap();
+    assert_eq!((own.stats().disk_used, pool.stats().disk_used), (PAGE as u64, PAGE as u64));
+
+    let pool = self::pool();
+    let mut body = pool.buffer();
+    body.write_all(&[1; 600]).unwrap();
+    body.spill().unwrap();
+    assert_eq!((body.stats().disk_used, pool.stats().disk_used), (640, 4096));
+
+    let mut body = pool.buffer_builder().disk(512).build();
+    body.write_all(&[1; 600]).unwrap();
+    let refused = body.spill().unwrap_err();
+    assert!(matches!(refused, SpillError::DiskLimit { limit: 512, requested: 640, .. }), "{refused:?}");
+}

@@ -50,8 +50,9 @@ impl BufferBuilder<'_> {
         self
     }
 
-    /// Sets the buffer's disk limit: the most bytes of the store that it may use, counted in whole blocks as
-    /// the pool's limit is.
+    /// Sets the buffer's disk limit: the most bytes of the store that it may use, counted as
+    /// [the pool's limit](crate::PoolBuilder::disk) is. Only of small bodies at rest, which share blocks,
+    /// each counts its own bytes, in steps of 128.
     ///
     /// A call that would pass it fails at once, whatever [`when_full`](BufferBuilder::when_full) says: only
     /// the waiting buffer itself could make room. The default is no limit but the pool's.

@@ -118,7 +118,8 @@ impl PoolBuilder {
     /// | in the store | counts |
     /// |---|---|
     /// | a page that grows there | the blocks that its bytes lie in; up to twice as many in a place that was used before |
-    /// | any other page | up to twice as many, and the page at most |
+    /// | any other page in the pool's store | up to twice as many, and the page at most |
+    /// | a page of a buffer that [spills beside its final file](SpillPool::buffer_for) | the page |
     /// | small bodies at rest: [spilled](crate::SpillBuffer::spill) on request, silent for long, or moved because the memory limit was lowered | the blocks that they share, in steps of 128 bytes for each body |
     ///
     /// With 0 nothing can be spilled, and writes beyond the memory limit are refused.
