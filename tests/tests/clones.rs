@@ -471,3 +471,21 @@ fn a_copy_that_leaves_memory_is_not_counted_as_evicted() {
         assert_eq!((pool.stats().memory_used, pool.stats().evictions), (0, before.evictions));
     }
 }
+
+/// What clones share counted towards no buffer's own limits, of which nothing said so: a buffer with a limit
+/// of its own that is cloned now and then has all of the pool's disk.
+#[test]
+fn what_clones_share_counts_towards_no_limit_of_a_buffers_own() {
+    const LIMIT: usize = 16 * PAGE;
+    let pool = pool(0);
+    let mut buffer = pool.buffer_builder().disk(LIMIT as u64).build();
+    for round in 1..=8 {
+        buffer.write_all(&[7; LIMIT]).unwrap();
+        buffer.write_all(&[7]).unwrap_err();
+        drop(buffer.try_clone().unwrap());
+        let used = (buffer.stats().disk_used, pool.stats().disk_used);
+        assert_eq!(used, (0, (round * LIMIT) as u64));
+    }
+    pool.set_disk_limit((8 * LIMIT) as u64);
+    buffer.write_all(&[7]).unwrap_err();
+}

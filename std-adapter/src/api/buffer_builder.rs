@@ -44,7 +44,8 @@ impl SpillPool {
 impl BufferBuilder<'_> {
     /// Sets the buffer's memory limit: the most bytes of the pool's memory that its pages may use.
     ///
-    /// The default is no limit but the pool's.
+    /// What it shares with a [clone](SpillBuffer::try_clone), or has shared with one that is gone, counts
+    /// towards no buffer's own limits: only the pool's bound it. The default is no limit but the pool's.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes as u64;
         self
@@ -55,7 +56,8 @@ impl BufferBuilder<'_> {
     /// each counts its own bytes, in steps of 128.
     ///
     /// A call that would pass it fails at once, whatever [`when_full`](BufferBuilder::when_full) says: only
-    /// the waiting buffer itself could make room. The default is no limit but the pool's.
+    /// the waiting buffer itself could make room. What is shared with clones is not counted, as by
+    /// [`memory`](BufferBuilder::memory). The default is no limit but the pool's.
     pub fn disk(mut self, bytes: u64) -> Self {
         self.disk = bytes;
         self

@@ -21,7 +21,9 @@ impl SpillBuffer {
     /// them, nor what is read of them from the store, which only the pool's statistics have. They are freed
     /// with the last that sees them.
     ///
-    /// The clone is a buffer of the same pool, with the same limits of its own. That of a buffer without a
+    /// The clone is a buffer of the same pool, with the same limits of its own. Both count from 0: what they
+    /// share counts towards no buffer's own limits, also once one of them is gone, and only the pool's limits
+    /// bound it. That of a buffer without a
     /// pool has none either: what it writes is charged to a memory limit of its own, as large. A buffer
     /// that was made by [`SpillPool::buffer_for`](crate::SpillPool::buffer_for) shares its file too: to
     /// persist either copies then.
