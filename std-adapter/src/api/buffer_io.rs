@@ -177,7 +177,8 @@ impl Read for SpillBuffer {
     }
 
     /// As std's: text that was read before an error stays in `buf`, and of bytes that are no UTF-8 none does.
-    /// Of a text that an error has cut inside a character, the cut character is read again by the next call.
+    /// Of a text that an error has cut inside a character, the cut character is read again by the next call;
+    /// so is all that was read before the error, if it is no UTF-8.
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
         let mut bytes = Vec::new();
         let read = self.read_to_end(&mut bytes);
@@ -188,8 +189,11 @@ impl Read for SpillBuffer {
                 self.position -= cut.len() as u64;
                 std::str::from_utf8(text).unwrap_or_default()
             }
-            (Err(invalid), _) => {
-                return read.and(Err(io::Error::new(io::ErrorKind::InvalidData, invalid)));
+            (Err(invalid), Ok(_)) => return Err(io::Error::new(io::ErrorKind::InvalidData, invalid)),
+            (Err(_), Err(_)) => {
+                // What is no text is met again by the next call, rather than passed in silence.
+                self.position -= bytes.len() as u64;
+                return read;
             }
         };
         if buf.try_reserve(text.len()).is_err() {

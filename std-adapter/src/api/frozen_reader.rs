@@ -190,11 +190,11 @@ impl Read for FrozenReader {
     }
 
     /// As std's, but that text which was read before an error stays in `buf`, and a character that it
-    /// has cut is read again.
+    /// has cut is read again. So is all that the call has read, if it is no UTF-8.
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
         buf.try_reserve(self.left()).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let (read, again) = read_text(buf, |piece, _| self.read_slow(piece));
-        self.at -= again as u64;
+        let (read, again) = read_text(buf, true, |piece, _| self.read_slow(piece));
+        self.at -= again;
         read
     }
 }

@@ -342,15 +342,16 @@ impl Read for SpoolReader {
 
     /// As std's, but that text which was read before an error stays in `buf`, and a character that it
     /// has cut is read again. While a character lies in two pages, and the second is awaited, the
-    /// first is not passed.
+    /// first is not passed. If what the call has read is no UTF-8, all of it is read again after an error; a
+    /// reader that reads once has passed it, and returns `InvalidData` in place of the error.
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
-        let (read, again) = read_text(buf, |piece, cut| {
+        let (read, again) = read_text(buf, self.told.is_none(), |piece, cut| {
             self.at -= cut as u64;
             self.tell_if_passed();
             self.at += cut as u64;
             self.read_untold(piece)
         });
-        self.at -= again as u64;
+        self.at -= again;
         self.tell_if_passed();
         read
     }
@@ -372,11 +373,20 @@ impl BufRead for SpoolReader {
     }
 
     /// As std's, but that text which was read before an error stays in `buf`, and a character that it
-    /// has cut is read again.
+    /// has cut is read again. If what the call has read is no UTF-8, all of it is read again after an error;
+    /// a reader that reads once has passed it, and returns `InvalidData` in place of the error.
     fn read_line(&mut self, buf: &mut String) -> io::Result<usize> {
+        let (from, is_once) = (self.at, self.told.is_some());
         let (start, mut read, mut is_text) = (buf.len(), 0, true);
         loop {
-            let chunk = self.fill_buf()?;
+            let chunk = match self.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(_) if !is_text && is_once => return Err(not_text()),
+                Err(error) => {
+                    self.at = if is_text { self.at } else { from };
+                    return Err(error);
+                }
+            };
             let newline = chunk.iter().position(|byte| *byte == b'\n');
             let line = &chunk[..newline.map_or(chunk.len(), |at| at + 1)];
             let (is_last, mut taken) = (newline.is_some() || line.is_empty(), line.len());

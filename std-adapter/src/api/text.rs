@@ -9,7 +9,8 @@
 //! that of a spool, whose reader may be unable to; `read_to_end`, `copy_to` and `read_until`, which keep
 //! what they have read.
 //!
-//! Held by: `tests/tests/frozen.rs`, `tests/tests/spool.rs`, `tests/tests/transfers.rs`.
+//! Held by: `tests/tests/frozen.rs`, `tests/tests/spool.rs`, `tests/tests/transfers.rs`,
+//! `tests/tests/text.rs`.
 
 use crate::error::SpillError;
 use std::io::{self, BufRead, Read};
@@ -19,25 +20,31 @@ const PIECE: usize = 8 << 10;
 
 /// Appends to `buf` what `read` returns, until that is nothing. `read` is told how many bytes before its own
 /// are the beginning of a character. Returns the number of bytes appended, and how many of the last ones
-/// have to be read again.
+/// have to be read again: all of this call, if it fails behind bytes that are no text and `can_go_back`.
 pub(crate) fn read_text(
     buf: &mut String,
+    can_go_back: bool,
     mut read: impl FnMut(&mut [u8], usize) -> io::Result<usize>,
-) -> (io::Result<usize>, usize) {
+) -> (io::Result<usize>, u64) {
     let start = buf.len();
-    let (mut piece, mut cut, mut is_text) = ([0; PIECE], 0, true);
+    let (mut piece, mut cut, mut is_text, mut passed) = ([0; PIECE], 0, true, 0);
     loop {
         let held = match read(&mut piece[cut..], cut) {
             Ok(0) => break,
-            Ok(n) => cut + n,
-            Err(error) => return (Err(error), cut),
+            Ok(n) => {
+                passed += n as u64;
+                cut + n
+            }
+            Err(error) if is_text => return (Err(error), cut as u64),
+            Err(error) if can_go_back => return (Err(error), passed),
+            Err(_) => return (Err(not_text()), 0),
         };
         let whole = whole_characters(&piece[..held]);
         is_text &= whole.is_some();
         let whole = whole.unwrap_or(held);
         if is_text {
             if buf.try_reserve(whole).is_err() {
-                return (Err(io::ErrorKind::OutOfMemory.into()), held);
+                return (Err(io::ErrorKind::OutOfMemory.into()), held as u64);
             }
             buf.push_str(std::str::from_utf8(&piece[..whole]).unwrap_or_default());
         } else {
