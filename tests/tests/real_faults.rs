@@ -203,6 +203,27 @@ fn a_directory_that_cannot_be_synced_is_no_error_of_the_content() {
     );
 }
 
+/// A directory that may be written and not read, as that of a drop box, cannot be opened to be synced. The
+/// name was said to be durable all the same, and nothing had synced it.
+#[test]
+fn a_name_is_durable_where_its_directory_cannot_be_read() {
+    if !may_trace("a_name_is_durable_where_its_directory_cannot_be_read") {
+        return;
+    }
+    let log = traced("persist", &["trace=openat"], false);
+    let is_directory = |line: &str| line.contains("/.tmp") && !line.contains("/target\", O_RDONLY");
+    let is_read = |line: &str| line.contains("\", O_RDONLY|O_CLOEXEC)");
+    let mut opened = log.lines().filter(|line| line.contains("openat("));
+    let nth = opened.position(|line| is_directory(line) && is_read(line)).expect("it is opened to be synced");
+    let inject = format!("inject=openat:error=EACCES:when={}", nth + 1);
+    let log = traced("persist", &["trace=openat,linkat,syncfs", &inject], false);
+    let (_, after) = log.split_once("(INJECTED)").expect("the directory is opened");
+    let (_, linked) = after.split_once("linkat(").expect("the file gets its name");
+    assert!(linked.lines().next().is_some_and(|line| line.ends_with(" = 0")), "{log}");
+    let synced = linked.lines().nth(1).expect("and more follows");
+    assert!(synced.contains("syncfs(") && synced.ends_with(" = 0"), "{log}");
+}
+
 /// A system tells once that it could not write a file's pages, and then takes them for written. The next
 /// attempt synced the same file again, and said that it was durable.
 #[test]

@@ -54,7 +54,9 @@ impl SpillBuffer {
     /// The content is written to a file without that name, synced, and then given the name; an existing file
     /// is replaced in one step. Then the directory is synced, so that the name survives a crash of the
     /// machine; [`Persisted`] holds the file, open for reading and writing at the buffer's position, and says
-    /// whether that sync succeeded.
+    /// whether that sync succeeded. A directory that the process may write to and not read cannot be synced
+    /// by itself: Linux then syncs all of its file system, and on other systems the name is not known to be
+    /// durable.
     ///
     /// | `path` was | the new file gets |
     /// |---|---|
@@ -193,7 +195,8 @@ pub(crate) fn save(
             }
         },
     };
-    Ok(Persisted::new(file, path, name.sync()))
+    let synced = name.sync(&file);
+    Ok(Persisted::new(file, path, synced))
 }
 
 impl SpillPool {

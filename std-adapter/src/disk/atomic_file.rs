@@ -22,6 +22,8 @@
 //! - Nothing is taken over through a symbolic link: another user who placed it could choose, for content of
 //!   this process, the mode and owner of any file. The link is replaced.
 //! - A directory, a device, a FIFO or a socket is never replaced.
+//! - The name is durable when [`NameSync::sync`] returns without an error, where the system has a call that
+//!   makes it so.
 //!
 //! Held by: `tests/tests/hand_over.rs`, `tests/tests/leftovers.rs`, `tests/tests/real_faults.rs`,
 //! `tests/tests/refused_calls.rs`.
@@ -367,35 +369,58 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// The directory of a file that is to get a name, opened before it gets it: afterwards only the sync can
-/// fail.
+/// How a file's name is made durable, found out before the file gets it: afterwards only the sync can fail.
 #[derive(Debug)]
-pub(crate) struct NameSync {
-    /// `None` where the process may not read the directory, and on platforms other than Unix: the change is
-    /// then as durable as the file system makes it.
-    dir: Option<File>,
+pub(crate) enum NameSync {
+    /// By its directory.
+    Directory(File),
+    /// The process may not read the directory, as that of a drop box, and so cannot open it to be synced.
+    Unreadable(io::Error),
+    /// By nothing, on platforms other than Unix: it is as durable as the file system makes it.
+    None,
 }
 
 impl NameSync {
     /// Opens the directory of the file `path`.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         if !cfg!(unix) {
-            return Ok(NameSync { dir: None });
+            return Ok(NameSync::None);
         }
         match File::open(parent(path)) {
-            Ok(dir) => Ok(NameSync { dir: Some(dir) }),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(NameSync { dir: None }),
+            Ok(dir) => Ok(NameSync::Directory(dir)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(NameSync::Unreadable(error)),
             Err(error) => Err(error),
         }
     }
 
-    /// Makes a change of the name durable. A file system that cannot sync a directory has done all that it
-    /// can.
-    pub(crate) fn sync(self) -> io::Result<()> {
-        match self.dir.map_or(Ok(()), |dir| sync(&dir)) {
-            Err(error) if is_unsupported(&error) => Ok(()),
-            synced => synced,
+    /// Makes the name of `file` durable. A file system that cannot sync a directory has done all that it can.
+    /// Of a directory that cannot be read the whole file system is synced, and the refusal is returned where
+    /// that cannot be done either.
+    pub(crate) fn sync(self, file: &File) -> io::Result<()> {
+        match self {
+            NameSync::Directory(dir) => match sync(&dir) {
+                Err(error) if is_unsupported(&error) => Ok(()),
+                synced => synced,
+            },
+            NameSync::Unreadable(refused) => match sync_file_system(file) {
+                Err(error) if is_unsupported(&error) => Err(refused),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(refused),
+                synced => synced,
+            },
+            NameSync::None => Ok(()),
         }
+    }
+}
+
+/// Makes durable what the file system of `file` has, names included. Only Linux has a call for that which
+/// waits.
+fn sync_file_system(file: &File) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return Ok(rustix::io::retry_on_intr(|| rustix::fs::syncfs(file))?);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = file;
+        Err(io::ErrorKind::PermissionDenied.into())
     }
 }
 
@@ -441,5 +466,18 @@ mod tests {
         let modes =
             [Acl::None, list, Acl::Unknown].map(|acl| [0o664, 0o640].map(|mode| without_group(mode, &acl)));
         assert_eq!(modes, [[0o644, 0o600], [0o600; 2], [0o600; 2]]);
+    }
+    /// The name in a directory that could not be read was said to be durable, and nothing had synced it.
+    #[test]
+    fn a_name_in_a_directory_that_cannot_be_read_is_synced_or_said_not_to_be() {
+        use rustix::fs::{Mode, OFlags, open};
+        let refused = || NameSync::Unreadable(rustix::io::Errno::ACCESS.into());
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join("file")).unwrap();
+        refused().sync(&file).unwrap();
+        // Neither this nor its file system can be synced by such a descriptor.
+        let path_only = open(dir.path().join("file"), OFlags::PATH, Mode::empty()).unwrap();
+        let error = refused().sync(&File::from(path_only)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
     }
 }

@@ -152,11 +152,15 @@ pub(crate) fn spill_failure(error: &SpillError, held: Held, dir: Option<&Path>) 
             let reason = reason(source);
             format!("cannot write {}: {reason}; it is as it was: {advice}, then run it again", path.display())
         }
-        SpillError::NotDurable { path, source, .. } => format!(
-            "{} is written, but its directory cannot be synced: {}; a crash of the machine may undo it: check the disk",
-            path.display(),
-            reason(source)
-        ),
+        SpillError::NotDurable { path, source, .. } => {
+            let is_refused = source.kind() == ErrorKind::PermissionDenied;
+            let advice = if is_refused { "make the directory readable" } else { "check the disk" };
+            format!(
+                "{} is written, but its directory cannot be synced: {}; a crash of the machine may undo it: {advice}",
+                path.display(),
+                reason(source)
+            )
+        }
         other => format!("cannot keep the input: {other}"),
     })
 }
