@@ -36,17 +36,14 @@ impl Report {
 
     /// Bytes of the content that are on disk.
     ///
-    /// Frames and slots are counted whole, and only the content's last page is not full. If its bytes are
-    /// in a slot, those in frames are exact, and the rest is on disk; if they are in a frame, those in
-    /// slots are. What was written to the disk tells which: every byte at least once, and few twice, since
-    /// input is only ever added.
+    /// Each was written there at least once, and few twice, since input is only ever added. Frames and slots
+    /// are counted whole, and the last page's bytes may lie in a frame while its slot is charged. So they
+    /// only say how many bytes it is at least and at most.
     fn disk_bytes(&self) -> u64 {
         let len = self.input_len + self.old_len;
-        let if_last_in_slot = len.saturating_sub(self.buffer.memory_used);
-        let if_last_in_frame = self.buffer.disk_used.min(len);
-        let written = self.buffer.io.written_bytes;
-        let closer = |bytes: &u64| bytes.abs_diff(written);
-        [if_last_in_slot, if_last_in_frame].into_iter().min_by_key(closer).unwrap_or(len)
+        let least = len.saturating_sub(self.buffer.memory_used);
+        let most = self.buffer.disk_used.min(len);
+        self.buffer.io.written_bytes.min(most).max(least)
     }
 
     fn memory_bytes(&self) -> u64 {
