@@ -157,6 +157,35 @@ impl SpoolWriter {
         SpoolReader::new(Arc::clone(&self.shared), Arc::clone(&self.feed), None, None)
     }
 
+    /// Whether there is a reader of either form: a producer may stop when nobody is left. What is written is
+    /// kept all the same, for [readers](SpoolWriter::reader) that come later and for
+    /// [`finish`](SpoolWriter::finish).
+    ///
+    /// If this is true, it may turn false at any moment. If false, it stays false until the writer makes a
+    /// reader.
+    ///
+    /// ```
+    /// use overspill::SpillPool;
+    /// use std::io::Write;
+    ///
+    /// let (mut writer, reader) = SpillPool::builder().memory(1 << 20).build()?.spool();
+    /// let (mut client, mut parts) = (Some(reader), 0);
+    /// while writer.has_readers() {
+    ///     writer.write_all(b"a part that takes its time")?;
+    ///     parts += 1;
+    ///     if parts == 3 {
+    ///         drop(client.take()); // as a client does that hangs up
+    ///     }
+    /// }
+    /// assert_eq!(parts, 3);
+    /// writer.fail("nobody reads it any more");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn has_readers(&self) -> bool {
+        self.feed.has_readers()
+    }
+
     /// Says that the content is whole, and returns it. Readers that follow see its end once they have read it
     /// all. Further ones are those of the [`Frozen`] content.
     ///
@@ -300,5 +329,31 @@ impl Drop for SpoolWriter {
 impl fmt::Debug for SpoolWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SpoolWriter").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    /// A producer could not learn that its last reader was gone, and went on to the end for nobody.
+    #[test]
+    fn a_writer_knows_whether_somebody_reads() {
+        let (mut writer, reader) = SpillPool::builder().memory(1 << 20).build().unwrap().spool();
+        let other = reader.clone();
+        assert!(writer.has_readers());
+        drop(reader.once());
+        assert!(writer.has_readers(), "the clone is left");
+        drop(other);
+        assert!(!writer.has_readers());
+        writer.write_all(b"kept").unwrap();
+        let mut late = writer.reader();
+        assert!(writer.has_readers());
+        late.read_exact(&mut [0; 4]).unwrap();
+        drop(late);
+        assert!(!writer.has_readers());
+        assert_eq!(writer.finish().unwrap().to_vec().unwrap(), b"kept");
     }
 }

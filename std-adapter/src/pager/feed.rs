@@ -125,6 +125,11 @@ impl Feed {
         state.consumed_by_all()
     }
 
+    /// Whether there is a reader. True in a forked process that cannot look.
+    pub(crate) fn has_readers(&self) -> bool {
+        self.state.lock().map_or(true, |state| !state.readers.is_empty())
+    }
+
     /// The position from which all is kept, as the readers are now: there is none, or one that does not read
     /// once. `None` if what they pass is freed.
     #[cfg(feature = "http-body")]

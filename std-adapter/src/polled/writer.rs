@@ -140,6 +140,10 @@ impl PolledWriter {
         self.writer.get().reader()
     }
 
+    pub(crate) fn has_readers(&self) -> bool {
+        self.writer.get().has_readers()
+    }
+
     /// `None` while another thread has the content for longer than a copy takes.
     pub(crate) fn stats(&self) -> Option<BufferStats> {
         let content = &self.shared().content;

@@ -94,6 +94,20 @@ impl AsyncSpoolWriter {
         self.polled.reader().into_async()
     }
 
+    /// Whether there is a reader of either form, as [`SpoolWriter::has_readers`] says. Waits for nothing.
+    ///
+    /// ```
+    /// let (writer, reader) = overspill::SpillPool::default().spool();
+    /// let (writer, reader) = (writer.into_async(), reader.into_async());
+    /// assert!(writer.has_readers());
+    /// drop(reader);
+    /// assert!(!writer.has_readers());
+    /// ```
+    #[must_use]
+    pub fn has_readers(&self) -> bool {
+        self.polled.has_readers()
+    }
+
     /// Where the bytes are, and how much was spilled and transferred so far. `None` while a thread moves
     /// pages of the spool to or from the store, for which this does not wait: the next call tells. Bytes in
     /// the [staging buffer](AsyncSpoolWriter#memory) are in no figure yet.
