@@ -6,7 +6,7 @@
 #![allow(missing_docs)]
 
 use overspill::testing::{Call, Failure, Fault, FaultPlan, FaultStore};
-use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool, Store};
+use overspill::{Checksums, Frozen, MemoryStore, SpillBuffer, SpillPool, Store};
 use overspill_tests::support::content_of;
 use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -164,6 +164,17 @@ fn a_buffer_is_made_of_whatever_a_vector_is_made_of() {
     for buffer in [b"abc".into(), "abc".into(), String::from("abc").into(), SpillBuffer::from(&b"abc"[..])] {
         let mut buffer: SpillBuffer = buffer;
         assert_eq!((buffer.position(), &*buffer.to_vec().unwrap()), (0, &b"abc"[..]));
+    }
+    // A reference to a vector is none to a slice: these had no buffer either, and frozen content had none.
+    let (vec, text) = (b"abc".to_vec(), String::from("abc"));
+    let boxed = || Box::<[u8]>::from(*b"abc");
+    for mut buffer in [SpillBuffer::from(&vec), SpillBuffer::from(&text), SpillBuffer::from(boxed())] {
+        assert_eq!((buffer.position(), buffer.to_vec().unwrap()), (0, b"abc".to_vec()));
+    }
+    let borrowed = [Frozen::from(&vec), Frozen::from(&text), Frozen::from("abc"), Frozen::from(&vec[..])];
+    let owned = [Frozen::from(b"abc"), Frozen::from(boxed()), Frozen::from(vec.clone()), Frozen::from(text)];
+    for frozen in borrowed.iter().chain(&owned) {
+        assert_eq!(frozen.to_vec().unwrap(), vec);
     }
 }
 

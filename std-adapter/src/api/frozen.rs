@@ -107,6 +107,35 @@ impl From<SpillBuffer> for Frozen {
     }
 }
 
+/// What a buffer is made of, frozen.
+macro_rules! frozen_from {
+    ($($given:ty),*) => { $(
+        /// As [`SpillBuffer`] is made of it, frozen.
+        ///
+        /// # Panics
+        /// As that does.
+        impl From<$given> for Frozen {
+            fn from(given: $given) -> Self {
+                SpillBuffer::from(given).freeze()
+            }
+        }
+    )* };
+}
+
+frozen_from!(Vec<u8>, &Vec<u8>, Box<[u8]>, &[u8], String, &String, &str);
+#[cfg(feature = "bytes")]
+frozen_from!(bytes::Bytes);
+
+/// As [`SpillBuffer`] is made of it, frozen.
+///
+/// # Panics
+/// As that does.
+impl<const N: usize> From<&[u8; N]> for Frozen {
+    fn from(given: &[u8; N]) -> Self {
+        SpillBuffer::from(given).freeze()
+    }
+}
+
 impl Frozen {
     pub(crate) fn whole(shared: Arc<Shared>) -> Self {
         let end = shared.content.len();

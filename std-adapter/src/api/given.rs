@@ -131,6 +131,16 @@ impl From<Vec<u8>> for SpillBuffer {
     }
 }
 
+/// Makes a buffer of the memory of `bytes`, at position 0, as of a vector.
+///
+/// # Panics
+/// If the system has neither memory nor room in its temp directory for a copy.
+impl From<Box<[u8]>> for SpillBuffer {
+    fn from(bytes: Box<[u8]>) -> Self {
+        bytes.into_vec().into()
+    }
+}
+
 /// Makes a buffer of the text's memory, at position 0, as of a vector.
 ///
 /// # Panics

@@ -236,12 +236,33 @@ impl<const N: usize> From<&[u8; N]> for SpillBuffer {
     }
 }
 
+/// Copies `bytes` to a buffer at position 0, as of a slice. The vector itself would be kept where it is.
+///
+/// # Panics
+/// If the system has neither memory nor room in its temp directory for the copy.
+impl From<&Vec<u8>> for SpillBuffer {
+    fn from(bytes: &Vec<u8>) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
 /// Copies the text to a buffer at position 0, as of a slice of bytes.
 ///
 /// # Panics
 /// If the system has neither memory nor room in its temp directory for the copy.
 impl From<&str> for SpillBuffer {
     fn from(text: &str) -> Self {
+        text.as_bytes().into()
+    }
+}
+
+/// Copies the text to a buffer at position 0, as of a slice of bytes. The string itself would be kept where
+/// it is.
+///
+/// # Panics
+/// If the system has neither memory nor room in its temp directory for the copy.
+impl From<&String> for SpillBuffer {
+    fn from(text: &String) -> Self {
         text.as_bytes().into()
     }
 }
