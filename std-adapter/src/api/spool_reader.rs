@@ -102,8 +102,11 @@ impl SpoolReader {
     /// Sets how long a read waits for more before it fails with [`SpillError::NothingWritten`]. `None`, as at
     /// first, is for ever; with zero, a read never waits. A clone has the same.
     ///
-    /// A read that failed so has taken nothing, and the next waits again: so a follower can do something else
-    /// from time to time.
+    /// One `read` or `fill_buf` that failed so has taken nothing, `read_line` and `read_to_string`
+    /// nothing that is not in the caller's string, and the next call waits again: so a follower can
+    /// do something else from time to time. The time counts anew in each read: what reads several
+    /// times, as `read_to_end`, [`copy_to`](SpoolReader::copy_to) or a seek from the end, fails if
+    /// nothing comes for so long.
     ///
     /// ```
     /// use overspill::{SpillError, SpillPool};
@@ -116,6 +119,34 @@ impl SpoolReader {
     /// assert!(matches!(SpillError::of(&waiting), Some(SpillError::NothingWritten { .. })));
     /// writer.write_all(b"more")?;
     /// assert_eq!(reader.read(&mut [0; 10])?, 4);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// What std makes of several reads may lose what the first of them have taken: so do
+    /// `read_exact`, and the iterators of `lines` and `split`. `read_line`, `read_until` and
+    /// `read_to_end` keep it. For a record of a fixed length, [`position`](SpoolReader::position)
+    /// tells how much was taken, and a reader that does not read once can go back:
+    ///
+    /// ```
+    /// use overspill::SpillPool;
+    /// use std::io::{BufRead, Read, Seek, SeekFrom, Write};
+    /// use std::time::Duration;
+    ///
+    /// let (mut writer, mut reader) = SpillPool::builder().memory(1 << 20).build()?.spool();
+    /// reader.set_timeout(Some(Duration::ZERO));
+    /// writer.write_all(b"half")?;
+    /// let (begin, mut record) = (reader.position(), [0; 8]);
+    /// assert!(reader.read_exact(&mut record).is_err());
+    /// assert_eq!(reader.position(), begin + 4); // the half is taken
+    /// reader.seek(SeekFrom::Start(begin))?;
+    /// writer.write_all(b"full;line")?;
+    /// reader.read_exact(&mut record)?;
+    /// assert_eq!(&record, b"halffull");
+    ///
+    /// let mut field = Vec::new();
+    /// assert_eq!(reader.read_until(b';', &mut field)?, 1);
+    /// assert!(reader.read_until(b';', &mut field).is_err());
+    /// assert_eq!(field, b";line"); // `split` would have dropped the line
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
@@ -416,7 +447,8 @@ impl BufRead for SpoolReader {
 }
 
 /// Within what is written: a position past it is an error, and so is one that this reader has passed, if it
-/// reads once. The position stays then. From the end, it waits for the writer to end.
+/// reads once. The position stays then. From the end, it waits for the writer to end: the
+/// [timeout](SpoolReader::set_timeout) counts anew whenever something was written.
 impl Seek for SpoolReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let (from, offset) = match to {
