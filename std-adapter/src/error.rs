@@ -175,14 +175,17 @@ pub enum SpillError {
         source: io::Error,
     },
 
-    /// The bytes would lie past position `u64::MAX`, or past what the store can address. Kind:
-    /// `FileTooLarge`.
+    /// The bytes would lie past the last position: `u64::MAX`, or of a buffer with a [file of its
+    /// own](crate::SpillPool::buffer_for) the end of the longest file. Kind: `FileTooLarge`.
     #[non_exhaustive]
     TooLarge {
-        /// Where the bytes would have started.
+        /// Where the bytes would have started; of a page that was to be spilled, where that does.
         position: u64,
-        /// The number of bytes to be written.
+        /// The number of bytes to be written; of a page that was to be spilled, all of its.
         requested: u64,
+        /// Where positions end: `u64::MAX`, or with a file of its own the last whole page before
+        /// `i64::MAX`.
+        end: u64,
     },
 
     /// The writer of a spool has failed, or was dropped before it had finished: more bytes were to come, and

@@ -456,20 +456,6 @@ mod names_that_others_chose {
     }
 }
 
-/// The error named the last position of all, in place of the page's.
-#[test]
-fn a_page_past_the_end_of_all_files_is_refused_with_its_place() {
-    let dir = tempfile::tempdir().unwrap();
-    let pool = SpillPool::builder().memory(0).page_size(4 * KIB).build().unwrap();
-    let mut buffer = pool.buffer_for(dir.path().join("file"));
-    let error = buffer.write_at(b"x", (1 << 63) + 5).unwrap_err();
-    let Some(SpillError::TooLarge { position, requested, .. }) = SpillError::of(&error) else {
-        panic!("{error}")
-    };
-    assert_eq!((*position, *requested), (1 << 63, 4096));
-    assert_eq!(buffer.len(), 0);
-}
-
 /// The group's bits of a file with a list are the most that those in the list may do. They became what its
 /// group may do: a file for one more user was for all of its group. And a file without a list got that of its
 /// directory, with the old group's rights.

@@ -51,6 +51,39 @@ fn a_write_past_the_last_position_is_too_large_and_changes_nothing() {
     assert_eq!(content_of(&mut buffer), b"abc");
 }
 
+/// The error named the last position of all in place of the page's, and then the page's in place of the
+/// write's; and said that positions end where those of other buffers do. Memory took the bytes, for which the
+/// file has no place, and no limit could move them out.
+#[test]
+fn a_write_past_the_end_of_all_files_is_refused_with_its_place() {
+    const END: u64 = i64::MAX as u64 / 4096 * 4096;
+    let dir = tempfile::tempdir().unwrap();
+    for memory in [0, 64 << 10] {
+        let pool = SpillPool::builder().memory(memory).page_size(4096).build().unwrap();
+        let mut buffer = pool.buffer_for(dir.path().join("file"));
+        for at in [END, (1 << 63) + 5, u64::MAX] {
+            let error = buffer.write_at(b"x", at).unwrap_err();
+            let Some(&SpillError::TooLarge { position, requested, end, .. }) = SpillError::of(&error) else {
+                panic!("{error}")
+            };
+            assert_eq!((position, requested, end), (at, 1, END));
+            assert_eq!((buffer.len(), buffer.write_at(b"", at).unwrap()), (0, 0));
+        }
+        assert_eq!(pool.stats().memory_used, 0);
+        if memory > 0 {
+            let parts = [&b"in and "[..], b"out"].map(std::io::IoSlice::new);
+            buffer.seek(SeekFrom::Start(END - 3)).unwrap();
+            assert_eq!(buffer.write_vectored(&parts).unwrap(), 3, "what is within is taken");
+            buffer.seek(SeekFrom::Start(END - 7)).unwrap();
+            assert_eq!(buffer.write_vectored(&parts).unwrap(), 7);
+            assert_eq!(buffer.len(), END);
+        }
+    }
+    // Without such a file positions go on.
+    let pool = SpillPool::builder().memory(0).page_size(4096).build().unwrap();
+    pool.buffer().write_all_at(b"x", (1 << 63) + 5).unwrap();
+}
+
 #[test]
 fn a_seek_out_of_range_says_from_where_and_moves_nothing() {
     let mut buffer = SpillBuffer::new();

@@ -6,6 +6,7 @@
 //! Promises:
 //!
 //! - A page reads back as it was written, as with any store. A freed page may hold anything.
+//! - No page lies past the end of the longest file, or across it.
 //! - When [`finish`](OwnFile::finish) returns a file, that file is the content and nothing else.
 //! - After [`detach`](OwnFile::detach) nothing here changes the file: the caller has it, or nobody reads it
 //!   again.
@@ -66,11 +67,19 @@ impl OwnFile {
         let len = self.page_size;
         store_access::check(StoreOperation::Write, index.saturating_mul(len), len)?;
         let position = index.saturating_mul(len);
-        if position > END_MAX - len {
-            return Err(SpillError::TooLarge { position, requested: len });
-        }
+        self.fitting(position, len)?;
         self.quota.reserve_for_slot(len, ticket)?;
         Ok(Slot::new(position, len))
+    }
+
+    /// How many of `len` bytes from `position` on are within the last page that a file can have: an error if
+    /// none is.
+    pub(crate) fn fitting(&self, position: u64, len: u64) -> Result<u64, SpillError> {
+        let end = END_MAX / self.page_size * self.page_size;
+        match end.checked_sub(position) {
+            None | Some(0) if len > 0 => Err(SpillError::TooLarge { position, requested: len, end }),
+            left => Ok(left.unwrap_or(0).min(len)),
+        }
     }
 
     /// Frees the slot of a page, and clears it: the page may be a hole in the final content. Wakes nobody.

@@ -198,7 +198,7 @@ impl SlottedStore {
                 drop(state);
                 self.quota.release(charge);
                 return Err(match why {
-                    NoSlot::End => SpillError::TooLarge { position, requested: charge },
+                    NoSlot::End => SpillError::TooLarge { position, requested: charge, end: u64::MAX },
                     NoSlot::Memory => SpillError::OutOfMemory,
                 });
             }

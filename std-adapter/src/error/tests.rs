@@ -55,9 +55,9 @@ fn table() -> [(SpillError, io::ErrorKind, &'static str, bool); 10] {
             true,
         ),
         (
-            SpillError::TooLarge { position: 5, requested: 6 },
+            SpillError::TooLarge { position: 9, requested: 6, end: 8 },
             FileTooLarge,
-            "cannot take 6 bytes at position 5: positions end at 18446744073709551615",
+            "cannot take 6 bytes at position 9: positions end at 8",
             false,
         ),
         (

@@ -52,8 +52,7 @@ impl SpillError {
                 let (dir, advice) = (dir.display(), directory_advice(source));
                 write!(f, "cannot make a temp file in {dir}; {advice}")
             }
-            SpillError::TooLarge { position, requested } => {
-                let end = u64::MAX;
+            SpillError::TooLarge { position, requested, end } => {
                 write!(f, "cannot take {requested} bytes at position {position}: positions end at {end}")
             }
             SpillError::Unfinished { written, reason: Some(reason) } => {

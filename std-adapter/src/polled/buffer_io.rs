@@ -54,9 +54,8 @@ impl Polled {
             let countable = usize::try_from(u64::MAX - self.position).unwrap_or(usize::MAX);
             let data = &data[..data.len().min(countable)];
             if data.is_empty() {
-                return Poll::Ready(Err(
-                    SpillError::TooLarge { position: self.position, requested: 1 }.into()
-                ));
+                let (position, end) = (self.position, u64::MAX);
+                return Poll::Ready(Err(SpillError::TooLarge { position, requested: 1, end }.into()));
             }
             self.go_on(Pass::Writing, runtime);
             if let Some(taken) = self.write_here(data)? {
