@@ -13,6 +13,24 @@ fn pool_on_disk(disk: u64) -> SpillPool {
     builder.store(MemoryStore::new()).build().unwrap()
 }
 
+/// The documentation said that without a disk all of the memory limit is used.
+#[test]
+fn without_a_disk_as_much_of_a_memory_limit_is_used_as_is_said() {
+    const PAGE: usize = 65_536;
+    let pool = |memory| SpillPool::builder().memory(memory).page_size(PAGE).disk(0).build().unwrap();
+    for limit in [PAGE / 2, PAGE, PAGE + PAGE / 4, PAGE * 3 / 2 - 1, 2 * PAGE, 3 * PAGE] {
+        let (alone, shared) = (pool(limit), pool(100 * PAGE));
+        for mut buffer in [alone.buffer(), shared.buffer_builder().memory(limit).build()] {
+            if limit < PAGE {
+                assert!(buffer.write(&[7; PAGE]).is_err(), "one that is longer gets nothing");
+            }
+            while buffer.write(&[7; 700]).is_ok() {}
+            let least = if limit < 2 * PAGE { limit / 3 } else { limit };
+            assert!((least as u64..=limit as u64).contains(&buffer.len()), "{} of {limit}", buffer.len());
+        }
+    }
+}
+
 // The far end of u64.
 
 #[test]

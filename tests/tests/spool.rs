@@ -478,13 +478,10 @@ fn what_was_formatted_before_an_error_is_written() {
 
     let small = SpillPool::builder().memory(PAGE).disk(0).page_size(PAGE).build().unwrap();
     let lengths = [true, false].map(|formats| {
-        let (mut writer, _reader) = small.spool();
-        let text = Pieces(1000, false);
-        let written = if formats {
-            write!(writer, "{text}")
-        } else {
-            text.to_string().as_bytes().chunks(10).try_for_each(|piece| writer.write_all(piece))
-        };
+        let (mut writer, text) = (small.spool().0, Pieces(1000, false));
+        let all = text.to_string();
+        let mut pieces = all.as_bytes().chunks(10);
+        let written = if formats { write!(writer, "{text}") } else { pieces.try_for_each(|piece| writer.write_all(piece)) };
         assert!(matches!(spill_error(written.unwrap_err()), SpillError::DiskLimit { .. }));
         writer.len()
     });

@@ -122,7 +122,10 @@ impl PoolBuilder {
     /// | a page of a buffer that [spills beside its final file](SpillPool::buffer_for) | the page |
     /// | small bodies at rest: [spilled](crate::SpillBuffer::spill) on request, silent for long, or moved because the memory limit was lowered | the blocks that they share, in steps of 128 bytes for each body |
     ///
-    /// With 0 nothing can be spilled, and writes beyond the memory limit are refused.
+    /// With 0 nothing can be spilled, and writes for which memory has no frame are refused. A page that grows
+    /// needs its old frame and its new one at once: of a memory limit below a page and a half, small writes
+    /// may get no more than a third, and a write that is longer than a limit below a page gets nothing. A
+    /// limit of whole pages, two or more, is used to the last byte.
     pub fn disk(mut self, bytes: u64) -> Self {
         self.disk = bytes;
         self
