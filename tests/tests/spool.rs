@@ -480,8 +480,8 @@ fn what_was_formatted_before_an_error_is_written() {
     let lengths = [true, false].map(|formats| {
         let (mut writer, text) = (small.spool().0, Pieces(1000, false));
         let all = text.to_string();
-        let mut pieces = all.as_bytes().chunks(10);
-        let written = if formats { write!(writer, "{text}") } else { pieces.try_for_each(|piece| writer.write_all(piece)) };
+        let mut by_pieces = || all.as_bytes().chunks(10).try_for_each(|piece| writer.write_all(piece));
+        let written = if formats { write!(writer, "{text}") } else { by_pieces() };
         assert!(matches!(spill_error(written.unwrap_err()), SpillError::DiskLimit { .. }));
         writer.len()
     });
@@ -491,10 +491,8 @@ fn what_was_formatted_before_an_error_is_written() {
 #[test]
 fn ends_go_to_other_threads() {
     const fn is_sent<T: Send + 'static>() {}
-    const { is_sent::<SpoolWriter>() };
-    const { is_sent::<SpoolReader>() };
-    let (mut writer, reader) = pool(1 << 20).spool();
-    drop(reader);
+    const { is_sent::<(SpoolWriter, SpoolReader)>() };
+    let mut writer = pool(1 << 20).spool().0;
     io::copy(&mut &b"without a reader"[..], &mut writer).unwrap();
     assert_eq!(writer.finish().unwrap().into_buffer().unwrap().to_vec().unwrap(), b"without a reader");
 }

@@ -36,14 +36,14 @@ use std::time::{Duration, Instant};
 /// ```
 pub struct SpoolReader {
     pub(crate) shared: Arc<Shared>,
-    feed: Arc<Feed>,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) reader: Reader,
     /// This reader's number in the feed.
     number: u64,
     pub(crate) at: u64,
     /// The multiple of a page up to which the feed knows that this reader has passed; `None`
     /// unless it reads once.
-    told: Option<u64>,
+    pub(crate) told: Option<u64>,
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -303,12 +303,6 @@ impl SpoolReader {
         self.at = from + passed as u64;
         self.tell_if_passed();
         Ok((passed, is_text))
-    }
-
-    /// The feed, if this reader reads once: what it passes, or leaves, may be freed.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn feed_if_once(&self) -> Option<Arc<Feed>> {
-        self.told.map(|_| Arc::clone(&self.feed))
     }
 
     /// Whether this reader reads once and has passed a page, of which the feed does not know.

@@ -96,7 +96,8 @@ impl SpoolReader {
 
     /// The next `left` bytes, which are written.
     pub(crate) fn view(&mut self, left: usize) -> View<'_> {
-        let (shared, feed) = (Arc::clone(&self.shared), self.feed_if_once());
+        let feed = self.told.map(|_| Arc::clone(&self.feed));
+        let shared = Arc::clone(&self.shared);
         let source = Source { shared, end: self.at + left as u64, feed };
         View { source, reader: &mut self.reader, at: &mut self.at }
     }
