@@ -3,8 +3,8 @@
 
 use embedded_io::{BufRead, Read, ReadReady, Write, WriteReady};
 use overspill_core::ring::{
-    AnyRing, Closed, Consumer, HighWater, LogRing, Packed, Padded, PopError, Producer, RecordConsumer,
-    RecordProducer, RecordRing, Ring, SliceRing, Waking,
+    AnyRing, Closed, Consumer, HighWater, LogRing, Packed, Padded, PopError, Producer, RecordRing, Ring,
+    SliceRing, Waking,
 };
 use refused::{Refused, refused};
 
@@ -172,22 +172,6 @@ fn grants_say_how_long_they_are_and_change_nothing_until_committed() {
     }
     assert_eq!(producer.push_slice(b"abcdefg"), 6);
     assert!(producer.into_grant_up_to(1).is_empty(), "it is full");
-}
-
-/// The ends of every ring had room for the indices that they cache, also where they cache none: 20 bytes on a
-/// microcontroller that nothing ever used.
-#[test]
-fn an_end_that_caches_nothing_is_a_reference() {
-    /// The ends of `R`, in words.
-    fn words<R: AnyRing>() -> (usize, usize) {
-        let sizes = (size_of::<Producer<'_, R>>(), size_of::<Consumer<'_, R>>());
-        assert_eq!(sizes, (size_of::<RecordProducer<'_, R>>(), size_of::<RecordConsumer<'_, R>>()));
-        (sizes.0 / size_of::<usize>(), sizes.1 / size_of::<usize>())
-    }
-    assert_eq!(words::<Ring<8>>(), (1, 1));
-    assert_eq!(words::<SliceRing<'_, HighWater<Waking>>>(), (1, 1));
-    assert_eq!(words::<Ring<8, Padded>>(), (3, 4));
-    assert_eq!(words::<Ring<8, Waking<HighWater<Padded>>>>(), (3, 4));
 }
 
 /// A record of `len` bytes, each its number.

@@ -41,7 +41,8 @@ impl fmt::Display for StoreOperation {
 pub enum DiskLimitScope {
     /// The limit on all buffers of the pool together.
     Pool,
-    /// The limit on this one buffer; or where the pool has no disk, the buffer's memory limit.
+    /// The limit on this one buffer. Also where the pool has no disk, and the buffer's own memory limit is
+    /// reached: waiting for others would not help.
     Buffer,
 }
 

@@ -262,4 +262,31 @@ fn what_a_buffers_own_memory_limit_refuses_is_not_waited_for() {
     let SpillError::DiskLimit { scope, waited, .. } = refused else { panic!("{refused:?}") };
     assert_eq!((scope, waited), (DiskLimitScope::Buffer, Duration::ZERO));
     assert_eq!((polled, pool.stats().waits), ([true; 2], 0));
+    // Others that have the rest of the pool change nothing.
+    pool.set_memory_limit(2 * LIMIT);
+    let wait = WhenFull::Wait { at_most: Duration::from_secs(20) };
+    let mut first = pool.buffer_builder().memory(LIMIT).when_full(wait).build();
+    first.write_all(&[1; 2 * LIMIT]).unwrap_err();
+    let mut others = pool.buffer_builder().when_full(WhenFull::Fail).build();
+    others.write_all(&[2; 2 * LIMIT]).unwrap_err();
+    let refused = first.write_all(&[1; LIMIT]).unwrap_err();
+    assert!(matches!(spill_error(refused), SpillError::DiskLimit { scope: DiskLimitScope::Buffer, .. }));
+}
+
+/// A spool in a pool without a disk failed at its own memory limit, though a reader was making room there.
+#[test]
+fn a_spool_waits_at_its_own_memory_limit_for_its_readers() {
+    const LEN: usize = 2_000_000;
+    let wait = WhenFull::Wait { at_most: Duration::from_secs(60) };
+    let pool = SpillPool::builder().memory(64 << 20).disk(0).when_full(wait).build().unwrap();
+    let (mut writer, reader) = pool.buffer_builder().memory(256 << 10).spool();
+    let mut reader = reader.once();
+    let reading = thread::spawn(move || {
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).map(|_| all)
+    });
+    let written = writer.write_all(&[7; LEN]);
+    drop(written.is_ok().then(|| writer.finish()));
+    written.unwrap();
+    assert!(reading.join().unwrap().unwrap() == [7; LEN]);
 }

@@ -25,9 +25,6 @@ pub trait AnyRing: Parts + Sync {}
 
 impl<R: Parts + Sync> AnyRing for R {}
 
-/// An index in an end of `R`: nothing, in a layout whose ends cache none.
-pub(crate) type Cached<R> = <<R as Parts>::Shared as Shared>::Cache;
-
 /// The high-water mark of a ring in bytes, or 0 if its layout has none.
 pub(crate) fn high_water<R: AnyRing>(ring: &R) -> usize {
     ring.shared(Token).high_water().map_or(0, |mark| mark.load(Relaxed))

@@ -18,9 +18,6 @@ use crate::sync::{AtomicU8, AtomicUsize, SwapBool, const_fn};
 /// | [`HighWater`] | 4 more, or 128 around [`Padded`] | knowing how close to full it came |
 /// | `Waking` (feature `async`) | 48 more, or 128 around [`Padded`] | wake-ups |
 ///
-/// Each end is a reference to its ring. With [`Padded`], whose ends cache indices, a producer has 8 bytes
-/// more and a consumer 12.
-///
 /// They nest, in any order: a `Ring<64, HighWater<Waking<Padded>>>` has all three.
 pub trait Layout: SealedLayout {}
 
@@ -80,7 +77,7 @@ impl SealedLayout for Packed {
 }
 
 impl Shared for PackedShared {
-    type Cache = ();
+    const CACHED: bool = false;
 
     #[inline(always)]
     fn write(&self) -> &AtomicUsize {
@@ -160,7 +157,7 @@ impl SealedLayout for Padded {
 }
 
 impl Shared for PaddedShared {
-    type Cache = usize;
+    const CACHED: bool = true;
 
     #[inline(always)]
     fn write(&self) -> &AtomicUsize {
@@ -191,7 +188,7 @@ impl Shared for PaddedShared {
 /// Forwards to the inner layout what every layout has.
 macro_rules! forward_parts {
     () => {
-        type Cache = S::Cache;
+        const CACHED: bool = S::CACHED;
 
         #[inline(always)]
         fn write(&self) -> &AtomicUsize {
@@ -310,7 +307,9 @@ impl<S: Shared> Shared for HighWaterShared<S> {
 ///
 /// If one end waits for `n` bytes and the other for `m` free ones at the same time, `n + m` must be at most
 /// one more than the capacity. Otherwise there is a fill at which both wait for ever: in a ring of 8 bytes
-/// that holds 4, a consumer that waits for 5 and a producer that waits for 5.
+/// that holds 4, a consumer that waits for 5 and a producer that waits for 5. A producer that waits for bytes
+/// in one piece, by `contiguous`, may wait for all of them, however few it asks for: then the consumer is to
+/// wait for one.
 ///
 /// An interrupt handler may poll, if the executor's waker may be used there: a poll that interrupts the other
 /// end, wherever it does, is pending without waking its own task, and the interrupted end wakes it when it

@@ -61,42 +61,10 @@ pub trait SealedLayout {
     fn fresh() -> Self::Shared;
 }
 
-/// An index that an end caches, or nothing in its place.
-pub trait Cache: Copy + Send + Sync {
-    fn new(index: usize) -> Self;
-    /// The index; 0 if none is kept.
-    fn get(self) -> usize;
-}
-
-impl Cache for usize {
-    #[inline(always)]
-    fn new(index: usize) -> Self {
-        index
-    }
-
-    #[inline(always)]
-    fn get(self) -> usize {
-        self
-    }
-}
-
-/// An end that caches nothing is no larger for it.
-impl Cache for () {
-    #[inline(always)]
-    fn new(_: usize) -> Self {}
-
-    #[inline(always)]
-    fn get(self) -> usize {
-        0
-    }
-}
-
 /// The indices and flags of a ring. `raw/mod.rs` says what the stores and loads of each mean.
 pub trait Shared: Send + Sync {
-    /// An index in an end: `usize` if [`CACHED`](Self::CACHED), and else `()`.
-    type Cache: Cache;
     /// Whether the ends cache the indices, because loading them from another core's cache is slow.
-    const CACHED: bool = size_of::<Self::Cache>() > 0;
+    const CACHED: bool;
 
     /// The index of the next byte to be written. Stored by the write end.
     fn write(&self) -> &AtomicUsize;

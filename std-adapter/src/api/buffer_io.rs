@@ -104,18 +104,10 @@ impl SpillBuffer {
         }
     }
 
-    /// The bytes of `data`, to be written at the position, that a file of the buffer's own has places for: an
-    /// error if it has none. Memory would take the others, and none could ever leave it.
-    fn fitting<'a>(&self, data: &'a [u8]) -> Result<&'a [u8], SpillError> {
-        let Some(own) = self.pager.own() else { return Ok(data) };
-        let fits = own.fitting(self.position, data.len() as u64)?;
-        Ok(&data[..usize::try_from(fits).unwrap_or(data.len())])
-    }
-
     #[cold]
     #[inline(never)]
     fn write_any(&mut self, data: &[u8]) -> io::Result<usize> {
-        let data = self.fitting(data)?;
+        let data = self.pager.fitting(self.position, data)?;
         Ok(self.with_cursor(|cursor| cursor.write(data)).map_err(write_error)?)
     }
 
@@ -124,7 +116,7 @@ impl SpillBuffer {
         if self.write_window(data) {
             return Ok(data.len());
         }
-        let Ok(data) = self.fitting(data) else { return Ok(0) };
+        let Ok(data) = self.pager.fitting(self.position, data) else { return Ok(0) };
         let mut cursor = Cursor::at(Rest(&mut self.pager), self.position);
         let taken = cursor.write(data);
         self.position = cursor.position();

@@ -55,8 +55,8 @@ impl SpillBuffer {
     /// is replaced in one step. Then the directory is synced, so that the name survives a crash of the
     /// machine; [`Persisted`] holds the file, open for reading and writing at the buffer's position, and says
     /// whether that sync succeeded. A directory that the process may write to and not read cannot be synced
-    /// by itself: Linux then syncs all of its file system, and on other systems the name is not known to be
-    /// durable.
+    /// by itself: Linux then syncs all of its file system, which those of FUSE may pass over, and on other
+    /// systems the name is not known to be durable.
     ///
     /// | `path` was | the new file gets |
     /// |---|---|

@@ -113,9 +113,10 @@ impl SpillPool {
     /// Changes the disk limit, in bytes.
     ///
     /// Lowering it below what is used loses nothing: slots in use stay, and no more are allocated until
-    /// enough are freed. If it is also below what is used and [recycled](crate::PoolStats::disk_recycled)
-    /// together, blocks go back to the file system; the caller's thread does this I/O, so it is not for an
-    /// event loop. Raising it serves the waiters that now fit, and makes no call of the store.
+    /// enough are freed. If a lower limit is below what is used and
+    /// [recycled](crate::PoolStats::disk_recycled) together, blocks go back to the file system; the caller's
+    /// thread does this I/O, so it is not for an event loop. Raising it serves the waiters that now fit, and
+    /// makes no call of the store.
     pub fn set_disk_limit(&self, bytes: u64) {
         self.state.disk.set_limit(bytes);
     }

@@ -43,7 +43,7 @@ pub struct SpoolReader {
     pub(crate) at: u64,
     /// The multiple of a page up to which the feed knows that this reader has passed; `None`
     /// unless it reads once.
-    pub(crate) told: Option<u64>,
+    told: Option<u64>,
     pub(crate) timeout: Option<Duration>,
 }
 

@@ -102,11 +102,14 @@ impl SlottedStore {
         self.state().map_or(0, |state| state.slots.warm_bytes())
     }
 
-    /// Changes the disk limit in bytes, and gives the blocks of free slots back to the file system as far as
-    /// the limit needs.
+    /// Changes the disk limit in bytes. Gives the blocks of free slots back to the file system as far as a
+    /// lower limit needs.
     pub(crate) fn set_limit(&self, bytes: u64) {
+        let is_lower = bytes < self.quota.limit();
         self.quota.set_limit(bytes);
-        self.trim_for_quota(self.recycled_bytes());
+        if is_lower {
+            self.trim_for_quota(self.recycled_bytes());
+        }
     }
 
     /// The length of the slot for `bytes` of a page.

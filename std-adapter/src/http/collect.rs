@@ -130,6 +130,7 @@ where
     /// # }
     /// ```
     pub fn buffer(mut self, buffer: SpillBuffer) -> Self {
+        self.intake.before = buffer.position();
         self.buffer = Some(Polled::new(buffer));
         self
     }
@@ -189,8 +190,8 @@ where
                 match buffer.poll_settled(context, &Tokio) {
                     Poll::Ready(Ok(())) => continue,
                     settled => {
-                        let received = this.intake.received;
-                        let most = |requested| buffer.most_when_refused(requested);
+                        let (received, before) = (this.intake.received, this.intake.before);
+                        let most = |requested| buffer.most_when_refused(requested).saturating_sub(before);
                         break settled
                             .map_err(|error| CollectError::of_sink(received, received, error, most));
                     }

@@ -65,6 +65,8 @@ pin_project! {
         pub(crate) limit: u64,
         pub(crate) idle: Option<Duration>,
         pub(crate) received: u64,
+        // Bytes that the sink had before, which take some of its room.
+        pub(crate) before: u64,
         // Whether a frame is awaited, and since when.
         awaited_since: Option<Instant>,
         // With the number of its runtime.
@@ -85,6 +87,7 @@ where
             limit: u64::MAX,
             idle: None,
             received: 0,
+            before: 0,
             awaited_since: None,
             timer: None,
         }
@@ -113,9 +116,8 @@ where
                     Err(source) => {
                         let (left, received) = (rest.remaining() as u64, self.received);
                         let len = received.saturating_add(left).saturating_add(self.body.size_hint().lower());
-                        return Poll::Ready(Err(CollectError::of_sink(received, len, source, |requested| {
-                            sink.most_when_refused(requested)
-                        })));
+                        let most = |requested| sink.most_when_refused(requested).saturating_sub(self.before);
+                        return Poll::Ready(Err(CollectError::of_sink(received, len, source, most)));
                     }
                 };
                 let this = self.as_mut().project();
@@ -129,7 +131,8 @@ where
             }
             frames += 1;
             // What is known of a body before it has begun may show that it never has room.
-            let limit = if self.received == 0 { self.limit.min(sink.most()) } else { self.limit };
+            let most = sink.most().saturating_sub(self.before);
+            let limit = if self.received == 0 { self.limit.min(most) } else { self.limit };
             if !ready!(self.as_mut().poll_frame(context, limit))? {
                 return Poll::Ready(Ok(self.project().trailers.take()));
             }

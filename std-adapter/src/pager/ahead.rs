@@ -15,7 +15,6 @@
 //! Held by: the tests below, `tests/tests/async_buffer/`.
 
 use crate::disk::slots::{Fit, Slot};
-use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::foreign::drop_quietly;
 use crate::memory::frame::Frame;
@@ -123,18 +122,17 @@ impl Pager {
     /// Takes no room for the look, so no write of another buffer is refused for it.
     fn probe_room(&mut self, offset: u64, part: usize) -> Result<u64, SpillError> {
         let span = self.span(offset, part);
-        if !store_access::is_resident_only() {
-            self.await_transit(span.index)?; // it may come back, or have a slot with room
-        }
+        self.await_transit(span.index)?; // it may come back, or have a slot with room
         let to = |part: usize| offset.saturating_add(part as u64); // the last page ends at 2^64
-        let in_memory = self.table(|table| {
-            let page = table.resident(span.index)?;
-            Some((page.room(span.at), page.end(), page.slot))
+        let in_base = self.base_bytes(span.index);
+        let (room, end, slot) = self.table(|table| match table.resident(span.index) {
+            Some(page) => (page.room(span.at), page.end(), page.slot),
+            None => match table.locate(span.index) {
+                Location::Spilled { slot, end } => (0, end, Some(slot)),
+                Location::Hole => (0, in_base, None),
+                Location::Memory | Location::InTransit => (0, 0, None),
+            },
         });
-        let (room, end, slot) = match self.table(|table| table.locate(span.index)) {
-            Location::Spilled { slot, end } => (0, end, Some(slot)),
-            _ => in_memory.unwrap_or((0, self.base_bytes_of_hole(span.index), None)),
-        };
         if room >= span.part {
             return Ok(to(span.part));
         }

@@ -59,6 +59,8 @@ struct State {
     gone: u64,
     /// The number of the last reader that came: the first has 1.
     newest: u64,
+    /// How many of the readers are jobs.
+    jobs: usize,
 }
 
 /// What is known of a reader.
@@ -67,13 +69,15 @@ struct Mark {
     /// The end of what it has consumed; 0 unless it reads once.
     consumed: u64,
     reads_once: bool,
+    /// It is no reader, but a job that reads for one, which may be gone.
+    is_job: bool,
     waker: Option<Waker>,
 }
 
 impl Feed {
     pub(crate) fn new() -> Self {
-        let state =
-            State { end: End::Open, readers: BTreeMap::new(), consumed: Vec::new(), gone: 0, newest: 0 };
+        let (readers, consumed) = (BTreeMap::new(), Vec::new());
+        let state = State { end: End::Open, readers, consumed, gone: 0, newest: 0, jobs: 0 };
         Feed { waiting: AtomicUsize::new(0), state: Lock::new(state), changed: Condvar::new() }
     }
 
@@ -84,13 +88,25 @@ impl Feed {
     /// Registers a reader. `consumed` is the end of what it has consumed if it reads once, and else `None`.
     /// Returns its number, and the first position that is certain to be kept for it.
     pub(crate) fn enter(&self, consumed: Option<u64>) -> (u64, u64) {
+        let mark =
+            Mark { consumed: consumed.unwrap_or(0), reads_once: consumed.is_some(), ..Mark::default() };
+        self.register(mark)
+    }
+
+    /// Registers a job that reads from `from` on: what lies there is kept until it [leaves](Feed::leave). As
+    /// a reader it does not count, so what the last one has not passed is kept as ever. Returns its number.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn enter_job(&self, from: u64) -> u64 {
+        self.register(Mark { consumed: from, reads_once: true, is_job: true, waker: None }).0
+    }
+
+    fn register(&self, mark: Mark) -> (u64, u64) {
         // Number 0 is nobody's.
         let Ok(mut state) = self.state.lock() else { return (0, 0) };
         state.newest += 1;
-        let number = state.newest;
-        let reads_once = consumed.is_some();
-        let consumed = consumed.unwrap_or(0);
-        state.readers.insert(number, Mark { consumed, reads_once, waker: None });
+        let (number, consumed) = (state.newest, mark.consumed);
+        state.jobs += usize::from(mark.is_job);
+        state.readers.insert(number, mark);
         let more = state.readers.len().saturating_sub(state.consumed.len());
         state.consumed.reserve(more);
         state.note(consumed);
@@ -104,6 +120,7 @@ impl Feed {
             let mark = state.readers.remove(&number);
             if let Some(mark) = &mark {
                 state.forget(mark.consumed);
+                state.jobs -= usize::from(mark.is_job);
             }
             let waker = mark.and_then(|mark| mark.waker);
             self.waiting.fetch_sub(usize::from(waker.is_some()), Ordering::Relaxed);
@@ -127,7 +144,7 @@ impl Feed {
 
     /// Whether there is a reader. True in a forked process that cannot look.
     pub(crate) fn has_readers(&self) -> bool {
-        self.state.lock().map_or(true, |state| !state.readers.is_empty())
+        self.state.lock().map_or(true, |state| state.has_readers())
     }
 
     /// The position from which all is kept, as the readers are now: there is none, or one that does not read
@@ -136,7 +153,7 @@ impl Feed {
     pub(crate) fn kept_from(&self) -> Option<u64> {
         let state = self.state.lock().ok()?;
         let mut readers = state.readers.values();
-        (state.readers.is_empty() || readers.any(|reader| !reader.reads_once)).then_some(state.gone)
+        (!state.has_readers() || readers.any(|reader| !reader.reads_once)).then_some(state.gone)
     }
 
     /// Tells those that wait that the content has grown. To be called once its length is stored.
@@ -236,8 +253,15 @@ impl State {
         None
     }
 
+    fn has_readers(&self) -> bool {
+        self.readers.len() > self.jobs
+    }
+
     /// The end of what all readers have consumed: 0 unless there are some, and all of them read once.
     fn consumed_by_all(&mut self) -> u64 {
+        if !self.has_readers() {
+            return 0;
+        }
         let consumed = self.consumed.first().map_or(0, |(position, _)| *position);
         self.gone = self.gone.max(consumed);
         consumed

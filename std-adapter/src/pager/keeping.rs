@@ -50,7 +50,10 @@ impl Pager {
     ) -> Result<Kept, Owner> {
         let page = self.pool.page_size;
         let most = (owner.bytes().len() - from) / page;
-        let fits_positions = offset.checked_add((most * page) as u64).is_some();
+        let fits_file =
+            |len: u64| self.own().is_none_or(|own| own.fitting(offset, len).is_ok_and(|fits| fits == len));
+        let fits_positions =
+            offset.checked_add((most * page) as u64).is_some() && fits_file((most * page) as u64);
         if most == 0 || !fits_positions || self.check().is_err() || self.try_table().is_err() {
             return Err(owner);
         }

@@ -159,13 +159,13 @@ impl Pager {
         let class = self.pool.frames.class(bytes);
         // Refuse without a change of the budgets. A table that is not listed goes on: `note_holder` lists it.
         if effort <= Effort::Spare && !self.pool.may_spare(class) && self.pool.is_listed(self.own_table()) {
-            self.note_bound(false);
+            self.note_refusal(class as u64);
             return None;
         }
         let (memory, len) = (&self.usage().memory, class as u64);
         let held = memory.used();
         let Ok(used) = memory.reserve(len) else {
-            self.note_bound(true);
+            self.note_refusal(len);
             return None;
         };
         // By what `reserve` has returned, not by `held`: the last page may have left between the two.
@@ -176,7 +176,7 @@ impl Pager {
         let frame = self.pool.acquire_frame(bytes, held, effort, self.own_table());
         if frame.is_none() {
             memory.release(len);
-            self.note_bound(false);
+            self.note_refusal(len);
         }
         frame
     }

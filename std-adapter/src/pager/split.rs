@@ -105,7 +105,6 @@ impl Pager {
 
     /// Content of the pages so far. The buffer continues with `table`, which is empty.
     fn make_source(&mut self, table: OwnTable) -> Arc<dyn Source> {
-        self.tell_requested(); // the new table has spilled nothing
         let (before, usage) = (self.usage(), &table.unlocked().usage);
         usage.memory.set_limit(before.memory.limit());
         usage.disk.set_limit(before.disk.limit());

@@ -54,7 +54,7 @@ pub(crate) struct ColdState {
     /// What the pool has counted of `requested`.
     told: ByteCounts,
     pub(crate) wait_state: Option<TryBox<WaitState>>,
-    /// Whether the buffer's own memory limit was the reason when it last found no frame.
+    /// Whether the buffer's own memory limit had no room for the frame that it last did not find.
     is_bound: bool,
     /// Failures of the store in the current operation.
     pub(crate) failures: Option<TryBox<Vec<Event>>>,
@@ -113,8 +113,7 @@ impl Pager {
         }
     }
 
-    /// Whether a page was written to the store, by the buffer or by the pool, since the buffer was made or
-    /// last cloned.
+    /// Whether a page was written to the store, by the buffer or by the pool, since the buffer was made.
     #[inline]
     fn has_spilled(&self) -> bool {
         self.usage_if_any().is_some_and(|usage| usage.spills() > 0)
@@ -192,15 +191,16 @@ impl Pager {
         memory.saturating_add(disk)
     }
 
-    /// Whether the buffer, to which the pool has refused `requested` bytes of the disk, would have no room
-    /// for them if the pool had no other: it has all of the memory but less than a page. Frames and slots are
-    /// whole, so it may have less than the [`room_of_limits`](Pager::room_of_limits) by then.
+    /// Whether the buffer, to which the pool has refused `requested` bytes of the disk, has the pool for
+    /// itself and no room there. Frames and slots are whole, so it may have less than the
+    /// [`room_of_limits`](Pager::room_of_limits) by then.
     #[cfg(feature = "http-body")]
     pub(crate) fn fills_pool(&self, requested: u64) -> bool {
-        let (memory, disk) = self.limits();
+        let ((_, disk), frames) = (self.limits(), &self.pool.frames);
         let on_disk = self.usage_if_any().map_or(0, |own| own.disk.used());
-        let memory_left = memory.saturating_sub(self.bytes_in_memory());
-        memory_left < self.pool.page_size as u64 && on_disk.saturating_add(requested) > disk
+        let in_use = frames.budget().used().saturating_sub(frames.recycled_bytes());
+        let is_alone = self.pool.disk.quota().used() <= on_disk && in_use <= self.bytes_in_memory();
+        is_alone && on_disk.saturating_add(requested) > disk
     }
 
     /// Bytes of the buffer's frames and slots.
@@ -234,14 +234,16 @@ impl Pager {
         self.cold.as_deref_mut()
     }
 
-    /// Notes whether the buffer's own memory limit is the reason that it finds no frame. Without memory for
-    /// that, it seems to be the pool's.
-    pub(crate) fn note_bound(&mut self, is_bound: bool) {
+    /// Notes, of a frame of `len` bytes that was not found, whether the buffer's own memory limit has room
+    /// for it. Without memory to note that, it seems so.
+    pub(crate) fn note_refusal(&mut self, len: u64) {
+        let memory = &self.usage().memory;
+        let is_bound = len > memory.limit().saturating_sub(memory.used());
         let cold = if is_bound { self.cold() } else { self.cold_if_any() };
         cold.into_iter().for_each(|cold| cold.is_bound = is_bound);
     }
 
-    /// Whether it was, when it last found none.
+    /// Whether it had none.
     pub(crate) fn is_bound(&self) -> bool {
         self.cold.as_ref().is_some_and(|cold| cold.is_bound)
     }

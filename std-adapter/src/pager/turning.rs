@@ -2,13 +2,13 @@
 //!
 //! What the window does not serve goes through all that a page may need, some 1,700 instructions for one that
 //! is new, and 700 for one that is read. A page that comes behind the content, or is in memory as a whole,
-//! needs little of that. So this is tried before, and takes two thirds of the first figure and half of the
-//! second.
+//! needs little of that. So this is tried before, and takes three quarters of the first figure and half of
+//! the second.
 //!
 //! Promises:
 //!
 //! - It does what the long way does, or nothing. A visit counts for the heat of its page as any other.
-//! - While memory is short, nothing is tried here to be written: it would be tried again.
+//! - While the pool's memory is short, nothing is tried here to be written: it would be tried again.
 //!
 //! Held by: the tests below, `tests/tests/spill_model.rs`, `tests/tests/spill_faults/`,
 //! `cargo bench -p overspill-tests --bench peers -- alone bodies`.

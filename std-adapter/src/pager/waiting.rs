@@ -12,7 +12,7 @@
 //!   closed: so its next write passes here, even one that fits in memory, and takes it out of the queue.
 //! - A call waits only for room below the pool's limit, never below the buffer's own: only the buffer itself
 //!   could free room there, and it is blocked; or readers of a spool, for which nothing waits. Where the pool
-//!   has no disk, that goes for the buffer's own memory limit too.
+//!   has no disk, that goes for a buffer's own memory limit too, but not for a spool's.
 //!
 //! Held by: `tests/tests/when_full.rs`, `tests/tests/pool_stress.rs`,
 //! `std-adapter/src/models.rs` (loom).
@@ -231,6 +231,19 @@ impl Pager {
         }
     }
 
+    /// The error of a write to a buffer. Where the pool has no disk and the buffer's own memory limit has no
+    /// room, only the buffer could make some: that is no refusal of the pool's, to be waited for.
+    pub(crate) fn refusal_of_buffer(&self, error: SpillError) -> SpillError {
+        match error {
+            SpillError::DiskLimit { limit: 0, requested, scope: DiskLimitScope::Pool, .. }
+                if self.is_bound() =>
+            {
+                SpillError::disk_limit(0, 0, requested, DiskLimitScope::Buffer)
+            }
+            error => error,
+        }
+    }
+
     /// Takes a place in the queue, or says how long to wait there; or returns the error to fail with.
     #[cold]
     fn await_room<R>(
@@ -238,12 +251,9 @@ impl Pager {
         error: SpillError,
         wait: &mut Option<Wait>,
     ) -> Result<Attempt<R>, SpillError> {
-        let SpillError::DiskLimit { limit, requested, scope: DiskLimitScope::Pool, .. } = error else {
+        let SpillError::DiskLimit { requested, scope: DiskLimitScope::Pool, .. } = error else {
             return Err(error);
         };
-        if limit == 0 && self.is_bound() {
-            return Err(SpillError::disk_limit(0, 0, requested, DiskLimitScope::Buffer));
-        }
         if self.pool.disk.quota().expire() {
             return Ok(Attempt::Again);
         }

@@ -46,7 +46,17 @@ impl Pager {
     /// Writes what does not lie in the window. Waits for room on the disk as the policy says.
     #[cold]
     pub(crate) fn write_slow(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
-        self.retry_after_waits(|pager| pager.write_once(offset, data))
+        self.retry_after_waits(|pager| {
+            pager.write_once(offset, data).map_err(|error| pager.refusal_of_buffer(error))
+        })
+    }
+
+    /// The bytes of `data`, to be written at `position`, that a file of the buffer's own has places for: an
+    /// error if it has none. Memory would take the others, and none could ever leave it.
+    pub(crate) fn fitting<'a>(&self, position: u64, data: &'a [u8]) -> Result<&'a [u8], SpillError> {
+        let Some(own) = self.own() else { return Ok(data) };
+        let fits = own.fitting(position, data.len() as u64)?;
+        Ok(&data[..usize::try_from(fits).unwrap_or(data.len())])
     }
 
     /// As [`write_slow`](Pager::write_slow), but does not wait.
@@ -164,7 +174,7 @@ impl Pager {
             self.grow(span.index, larger);
             return Ok(Way::Frame(span.part));
         }
-        if is_left && self.base_bytes(span.index) == 0 {
+        if is_left && self.base_bytes(span.index) == 0 && self.fits_in_place(span, held) {
             return Ok(self.open_again(span, held));
         }
         let appends = span.at == end && end > 0;
@@ -186,9 +196,16 @@ impl Pager {
         }
     }
 
-    /// Gives back the frame of `held` bytes that a former buffer left to the page of `span`, which is empty,
-    /// and opens the page in a longer one, if that finds room in its place. Otherwise in one as long, if that
-    /// is long enough for a byte.
+    /// Whether a frame for all of `span` would find room if one of `held` bytes were given back.
+    fn fits_in_place(&self, span: Span, held: usize) -> bool {
+        let more = self.pool.frames.class(span.end()).saturating_sub(held);
+        let memory = &self.usage().memory;
+        memory.limit().saturating_sub(memory.used()) >= more as u64 && self.pool.frames.may_acquire(more)
+    }
+
+    /// Gives back the frame of `held` bytes of the page of `span`, which is empty, and opens the page in a
+    /// longer one, if that finds room in its place. Otherwise in one as long, if that is long enough for a
+    /// byte: another may have taken the room meanwhile.
     fn open_again(&mut self, span: Span, held: usize) -> Way {
         self.drop_empty_page();
         let mut lens = [span.end().max(held), held].into_iter().filter(|len| *len > span.at);

@@ -51,12 +51,13 @@ impl Polled {
                 continue;
             }
             // Only now: a call that was dropped may have moved the position.
-            let countable = usize::try_from(u64::MAX - self.position).unwrap_or(usize::MAX);
+            let (position, requested) = (self.position, data.len() as u64);
+            let countable = usize::try_from(u64::MAX - position).unwrap_or(usize::MAX);
             let data = &data[..data.len().min(countable)];
             if data.is_empty() {
-                let (position, end) = (self.position, u64::MAX);
-                return Poll::Ready(Err(SpillError::TooLarge { position, requested: 1, end }.into()));
+                return Poll::Ready(Err(SpillError::TooLarge { position, requested, end: u64::MAX }.into()));
             }
+            let data = self.home.as_ref().map_or(Ok(data), |buffer| buffer.pager.fitting(position, data))?;
             self.go_on(Pass::Writing, runtime);
             if let Some(taken) = self.write_here(data)? {
                 self.position += taken as u64;

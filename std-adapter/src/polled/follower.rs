@@ -96,8 +96,7 @@ impl SpoolReader {
 
     /// The next `left` bytes, which are written.
     pub(crate) fn view(&mut self, left: usize) -> View<'_> {
-        let feed = self.told.map(|_| Arc::clone(&self.feed));
-        let shared = Arc::clone(&self.shared);
+        let (shared, feed) = (Arc::clone(&self.shared), Some(Arc::clone(&self.feed)));
         let source = Source { shared, end: self.at + left as u64, feed };
         View { source, reader: &mut self.reader, at: &mut self.at }
     }

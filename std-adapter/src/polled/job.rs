@@ -84,10 +84,12 @@ impl Work {
                 }
                 let pager = &mut self.buffer.pager;
                 let room = pager.attempt_without_wait(&mut self.wait, |pager| {
-                    match pager.prepare_write(offset, len)? {
-                        true => Ok(offset),
-                        false => pager.room_beside(offset, len, BESIDE_MAX),
-                    }
+                    let room = match pager.prepare_write(offset, len) {
+                        Ok(true) => Ok(offset),
+                        Ok(false) => pager.room_beside(offset, len, BESIDE_MAX),
+                        Err(error) => Err(error),
+                    };
+                    room.map_err(|error| pager.refusal_of_buffer(error))
                 })?;
                 match room {
                     Tried::Done(room) => self.beside.room = room,
@@ -144,7 +146,10 @@ impl Work {
         }
         while !self.beside.accepted.is_empty() {
             let (pager, accepted) = (&mut self.buffer.pager, &self.beside.accepted);
-            let write = |pager: &mut Pager| pager.write_once(accepted.at, &accepted.bytes);
+            let write = |pager: &mut Pager| {
+                let written = pager.write_once(accepted.at, &accepted.bytes);
+                written.map_err(|error| pager.refusal_of_buffer(error))
+            };
             let written = pager.attempt_without_wait(&mut self.wait, write);
             match written? {
                 Tried::Done(taken) => self.beside.accepted.advance(taken),

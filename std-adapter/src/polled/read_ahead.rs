@@ -55,15 +55,15 @@ impl AsRef<[u8]> for Piece {
 pub(crate) struct Source {
     pub(crate) shared: Arc<Shared>,
     pub(crate) end: u64,
-    /// Of a reader of a spool that reads once: what such readers pass or leave is freed.
+    /// Of a reader of a spool: what such readers pass or leave may be freed.
     pub(crate) feed: Option<Arc<Feed>>,
 }
 
 impl Source {
-    /// Keeps what lies at `at` and behind it, as a reader does that stands there.
+    /// Keeps what lies at `at` and behind it.
     fn keep(&self, at: u64) -> Option<Kept> {
         let (feed, page) = (self.feed.clone()?, self.shared.content.pool.page_size as u64);
-        let (number, _) = feed.enter(Some(at / page * page));
+        let number = feed.enter_job(at / page * page);
         Some(Kept { shared: Arc::clone(&self.shared), feed, number })
     }
 

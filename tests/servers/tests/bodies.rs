@@ -110,6 +110,7 @@ async fn what_has_bytes_becomes_a_body() {
     }
     let mut body = SpillBody::from_bytes(large.clone()).unwrap();
     let sent: Vec<_> = std::iter::from_fn(|| now(&mut body)).map(Result::unwrap).collect();
+    assert_eq!(sent.len(), large.len().div_ceil(64 << 10));
     for (page, kept) in std::iter::zip(large.chunks(64 << 10), sent) {
         assert_eq!((kept.as_ptr(), kept.len()), (page.as_ptr(), page.len()), "no page is copied");
     }

@@ -97,3 +97,25 @@ fn the_figures_of_a_writer_wait_for_no_transfer() {
     };
     assert!(after.disk_used > 0 && after.memory_used <= 2 * PAGE as u64);
 }
+
+/// An async write took bytes at places that no file has, which could never leave memory.
+#[test]
+fn a_write_past_the_end_of_all_files_is_refused_on_a_loop() {
+    const END: u64 = i64::MAX as u64 / PAGE as u64 * PAGE as u64;
+    let dir = tempfile::tempdir().unwrap();
+    for memory in [0, 16 * PAGE] {
+        let pool = SpillPool::builder().memory(memory).page_size(PAGE).build().unwrap();
+        let mut buffer = pool.buffer_for(dir.path().join("file")).into_async();
+        runtime(1).block_on(async {
+            for at in [END, (1 << 63) + 5, u64::MAX] {
+                buffer.seek(SeekFrom::Start(at)).await.unwrap();
+                let refused = buffer.write(b"five!").await.unwrap_err();
+                let Some(&SpillError::TooLarge { position, requested, .. }) = SpillError::of(&refused) else {
+                    panic!("{refused}")
+                };
+                assert_eq!((position, requested), (at, 5));
+            }
+            assert_eq!((buffer.len(), pool.stats().memory_used), (0, 0));
+        });
+    }
+}

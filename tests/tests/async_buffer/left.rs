@@ -374,7 +374,7 @@ fn a_buffer_that_is_taken_out_waits_for_no_room() {
 /// passed, or no more, was freed at once: written to by others, or cut off the store, under that read.
 #[test]
 fn what_a_job_reads_is_kept_until_it_has() {
-    for is_dropped in [true, false] {
+    for (is_dropped, is_once_first) in [(true, true), (true, false), (false, true), (false, false)] {
         runtime(2).block_on(async {
             let (store, stands) = Gated::new();
             let pool = SpillPool::builder().memory(0).page_size(PAGE).store(store.clone()).build().unwrap();
@@ -384,9 +384,10 @@ fn what_a_job_reads_is_kept_until_it_has() {
             let mut other = reader.clone().once();
             other.read_exact(&mut [0; 8 * PAGE]).unwrap();
             store.open(false);
-            let mut reader = reader.once().into_async();
+            let mut reader = if is_once_first { reader.once() } else { reader }.into_async();
             assert!(timeout(Duration::from_millis(1), reader.read(&mut [0; PAGE])).await.is_err());
             stands.recv_timeout(LONG).unwrap();
+            let mut reader = if is_once_first { reader } else { reader.once() };
             if is_dropped {
                 drop(reader);
             } else {
@@ -405,4 +406,35 @@ fn what_a_job_reads_is_kept_until_it_has() {
             drop((writer, other));
         });
     }
+}
+
+/// The job that read ahead of the last reader counted as one when that was dropped, and stood a page ahead of
+/// it: the page between the two was freed, which nobody had read. And the writer seemed to have a reader.
+#[test]
+fn a_job_is_no_reader() {
+    runtime(2).block_on(async {
+        let (store, stands) = Gated::new();
+        let pool = SpillPool::builder().memory(0).page_size(PAGE).store(store.clone()).build().unwrap();
+        let (mut writer, reader) = pool.spool();
+        writer.write_all(&pattern(5, 0, 40 * PAGE)).unwrap();
+        store.let_pass(40);
+        let mut reader = reader.once().into_async();
+        let mut read = vec![0; 8 * PAGE + 100];
+        reader.read_exact(&mut read).await.unwrap();
+        store.open(false);
+        store.let_pass(0);
+        let reading = async { while reader.read(&mut read[..1000]).await.is_ok() {} };
+        assert!(timeout(Duration::from_millis(1), reading).await.is_err());
+        stands.recv_timeout(LONG).unwrap();
+        let (at, used) = (reader.position(), pool.stats().disk_used);
+        drop(reader);
+        let (has_readers, kept) = (writer.has_readers(), pool.stats().disk_used);
+        store.open(true);
+        assert_eq!((has_readers, kept), (false, used));
+        let mut late = writer.reader();
+        late.seek(SeekFrom::Start(at)).unwrap();
+        let mut rest = vec![0; 100];
+        late.read_exact(&mut rest).unwrap();
+        assert!(rest == pattern(5, usize::try_from(at).unwrap(), 100), "at {at}");
+    });
 }

@@ -382,3 +382,16 @@ fn a_lent_page_counts_with_all_that_it_keeps() {
     drop(lent);
     assert_eq!((used(&pool), pool.stats().memory_lent), (0, 0));
 }
+
+/// No file has a place there: what was given past its end could never have left memory.
+#[test]
+fn memory_past_the_end_of_all_files_is_not_kept() {
+    const END: u64 = i64::MAX as u64 / PAGE as u64 * PAGE as u64;
+    let dir = tempfile::tempdir().unwrap();
+    let pool = SpillPool::builder().memory(64 << 20).page_size(PAGE).build().unwrap();
+    let mut buffer = pool.buffer_for(dir.path().join("file"));
+    buffer.seek(SeekFrom::Start(END - PAGE as u64)).unwrap();
+    buffer.push(Bytes::from(vec![1; 4 * PAGE])).unwrap_err();
+    assert_eq!((buffer.position(), buffer.len()), (END, END));
+    assert_eq!(pool.stats().memory_used, PAGE as u64, "what is within");
+}

@@ -4,9 +4,9 @@
 
 use core::slice;
 
-use crate::ring::any_ring::{AnyRing, Cached, Token};
+use crate::ring::any_ring::{AnyRing, Token};
 use crate::ring::index::{Indices, cold_path};
-use crate::ring::shared::{Cache as _, OPEN, Shared as _};
+use crate::ring::shared::{OPEN, Shared as _};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Watch, spin_loop};
 
@@ -39,20 +39,19 @@ fn pause() {
 pub(crate) struct ReadEnd<'a, R: AnyRing> {
     ring: &'a R,
     /// If cached: the read index, that of the next byte to read.
-    read: Cached<R>,
+    read: usize,
     /// If cached: the write index when it was last loaded. All bytes before it may be read
     /// without another load (R5).
-    seen: Cached<R>,
+    seen: usize,
     /// If cached: the read index at the last [`pause`](Self::pause); there is one pause for each.
-    paused: Cached<R>,
+    paused: usize,
 }
 
 impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// For [`ends`](super::ends) only, which holds R1.
     #[inline(always)]
     pub(super) fn new(ring: &'a R, read: usize) -> Self {
-        let index = Cached::<R>::new(read);
-        ReadEnd { ring, read: index, seen: index, paused: Cached::<R>::new(usize::MAX) }
+        ReadEnd { ring, read, seen: read, paused: usize::MAX }
     }
 
     #[inline(always)]
@@ -68,7 +67,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// The index of the next byte to read. Relaxed: this end stored it (R2).
     #[inline(always)]
     fn read_index(&self) -> usize {
-        if R::Shared::CACHED { self.read.get() } else { self.ring.shared(Token).read().load(Relaxed) }
+        if R::Shared::CACHED { self.read } else { self.ring.shared(Token).read().load(Relaxed) }
     }
 
     /// Loads the write index. Acquire: the bytes before it have been written (R5).
@@ -85,9 +84,9 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
         if !R::Shared::CACHED || available >= want {
             return (read, available);
         }
-        let write = self.load_write();
-        let (read, available) = self.indices().follow_jump(read, write);
-        (self.read, self.seen) = (Cached::<R>::new(read), Cached::<R>::new(write));
+        self.seen = self.load_write();
+        let (read, available) = self.indices().follow_jump(read, self.seen);
+        self.read = read;
         (read, available)
     }
 
@@ -97,7 +96,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     fn known_filled(&self) -> (usize, usize) {
         let (indices, read) = (self.indices(), self.read_index());
         if R::Shared::CACHED {
-            (read, indices.distance(read, self.seen.get()))
+            (read, indices.distance(read, self.seen))
         } else {
             indices.follow_jump(read, self.load_write())
         }
@@ -119,18 +118,18 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     #[inline(always)]
     pub(crate) fn read_byte(&mut self, take: bool) -> Option<u8> {
         let (indices, mut read) = (self.indices(), self.read_index());
-        let mut write = if R::Shared::CACHED { self.seen.get() } else { self.load_write() };
+        let mut write = if R::Shared::CACHED { self.seen } else { self.load_write() };
         // One comparison in the common case. An empty ring (-1 here) and a jump are told apart within.
         if indices.distance(read, write).wrapping_sub(1) >= indices.capacity() {
             cold_path();
             if R::Shared::CACHED {
                 self.pause(1);
                 write = self.load_write();
-                self.seen = Cached::<R>::new(write);
+                self.seen = write;
             }
             let available;
             (read, available) = indices.follow_jump(read, write);
-            self.read = Cached::<R>::new(read);
+            self.read = read;
             if available == 0 {
                 return None;
             }
@@ -148,7 +147,7 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     /// consumer that polls an empty ring is not slowed down.
     #[inline(always)]
     fn pause(&mut self, want: usize) {
-        if want <= PAUSED_MAX && core::mem::replace(&mut self.paused, self.read).get() != self.read.get() {
+        if want <= PAUSED_MAX && core::mem::replace(&mut self.paused, self.read) != self.read {
             pause();
         }
     }
@@ -224,7 +223,9 @@ impl<'a, R: AnyRing> ReadEnd<'a, R> {
     fn publish(&mut self, read: usize, count: usize) {
         let (shared, indices) = (self.ring.shared(Token), self.indices());
         let read = indices.advance(read, count);
-        self.read = Cached::<R>::new(read);
+        if R::Shared::CACHED {
+            self.read = read;
+        }
         // Release: the bytes are read before the write end may overwrite them (R4).
         shared.read().store(read, Release);
         shared.wake_writer(|| indices.capacity() - indices.follow_jump(read, shared.write().load(Relaxed)).1);

@@ -4,9 +4,9 @@
 
 use core::slice;
 
-use crate::ring::any_ring::{AnyRing, Cached, Token};
+use crate::ring::any_ring::{AnyRing, Token};
 use crate::ring::index::{Indices, cold_path};
-use crate::ring::shared::{Cache as _, OPEN, Shared as _};
+use crate::ring::shared::{OPEN, Shared as _};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::Watch;
 
@@ -17,17 +17,17 @@ use crate::sync::Watch;
 pub(crate) struct WriteEnd<'a, R: AnyRing> {
     ring: &'a R,
     /// If cached: the write index, that of the next byte to write.
-    write: Cached<R>,
+    write: usize,
     /// If cached: the read index when it was last loaded. All bytes up to one capacity ahead of it may be
     /// written without another load (R4).
-    seen: Cached<R>,
+    seen: usize,
 }
 
 impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// For [`ends`](super::ends) only, which holds R1.
     #[inline(always)]
     pub(super) fn new(ring: &'a R, write: usize, seen: usize) -> Self {
-        WriteEnd { ring, write: Cached::<R>::new(write), seen: Cached::<R>::new(seen) }
+        WriteEnd { ring, write, seen }
     }
 
     #[inline(always)]
@@ -43,7 +43,7 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     /// The index of the next byte to write. Relaxed: this end stored it (R2).
     #[inline(always)]
     fn write_index(&self) -> usize {
-        if R::Shared::CACHED { self.write.get() } else { self.ring.shared(Token).write().load(Relaxed) }
+        if R::Shared::CACHED { self.write } else { self.ring.shared(Token).write().load(Relaxed) }
     }
 
     /// Loads the read index. Acquire: the bytes before it have been read (R4).
@@ -60,8 +60,8 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         if !R::Shared::CACHED || room >= want {
             return (write, room);
         }
-        let (seen, used) = self.indices().follow_jump(self.load_read(), write);
-        self.seen = Cached::<R>::new(seen);
+        let used;
+        (self.seen, used) = self.indices().follow_jump(self.load_read(), write);
         (write, self.indices().capacity() - used)
     }
 
@@ -71,7 +71,7 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     fn known_free(&self) -> (usize, usize) {
         let (indices, write) = (self.indices(), self.write_index());
         let used = if R::Shared::CACHED {
-            indices.distance(self.seen.get(), write)
+            indices.distance(self.seen, write)
         } else {
             indices.follow_jump(self.load_read(), write).1
         };
@@ -94,14 +94,14 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     #[inline(always)]
     pub(crate) fn write_byte(&mut self, byte: u8) -> bool {
         let (indices, write) = (self.indices(), self.write_index());
-        let read = if R::Shared::CACHED { self.seen.get() } else { self.load_read() };
+        let read = if R::Shared::CACHED { self.seen } else { self.load_read() };
         // One comparison in the common case. A full ring and one whose write index has jumped
         // are told apart within.
         if indices.distance(read, write) >= indices.capacity() {
             cold_path();
             let (read, used) =
                 indices.follow_jump(if R::Shared::CACHED { self.load_read() } else { read }, write);
-            self.seen = Cached::<R>::new(read);
+            self.seen = read;
             if used == indices.capacity() {
                 return false;
             }
@@ -181,7 +181,7 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
         let (write, room) = self.refresh(indices.capacity());
         if room == indices.capacity() && indices.place(write) != 0 {
             let write = indices.jump(write);
-            (self.write, self.seen) = (Cached::<R>::new(write), Cached::<R>::new(write));
+            (self.write, self.seen) = (write, write);
             // Relaxed: no byte is handed over (R6).
             self.ring.shared(Token).write().store(write, Relaxed);
         }
@@ -205,7 +205,9 @@ impl<'a, R: AnyRing> WriteEnd<'a, R> {
     fn publish(&mut self, write: usize, count: usize) {
         let (shared, indices) = (self.ring.shared(Token), self.indices());
         let write = indices.advance(write, count);
-        self.write = Cached::<R>::new(write);
+        if R::Shared::CACHED {
+            self.write = write;
+        }
         let used = || indices.follow_jump(shared.read().load(Relaxed), write).1;
         shared.note_fill(used);
         // Release: the bytes are written before the read end sees that they are there (R5).
