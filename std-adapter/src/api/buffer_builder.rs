@@ -47,7 +47,8 @@ impl BufferBuilder<'_> {
     /// The default is no limit but the pool's. Where nothing can be spilled, a limit of whole pages, two or
     /// more, is used to the last byte, and small writes may get no more than a third of one below a page and
     /// a half: see [`PoolBuilder::disk`](crate::PoolBuilder::disk). In a pool without a disk, a call that
-    /// would pass it fails at once, whatever [`when_full`](BufferBuilder::when_full) says.
+    /// would pass it fails at once, whatever [`when_full`](BufferBuilder::when_full) says; but that of a
+    /// [spool](BufferBuilder::spool), whose readers may make room, waits as it says.
     ///
     /// What the buffer shares with a [clone](SpillBuffer::try_clone), or has shared with one that is gone,
     /// counts towards no buffer's own limits: only the pool's bound it.

@@ -84,11 +84,9 @@ impl Work {
                 }
                 let pager = &mut self.buffer.pager;
                 let room = pager.attempt_without_wait(&mut self.wait, |pager| {
-                    let room = match pager.prepare_write(offset, len) {
-                        Ok(true) => Ok(offset),
-                        Ok(false) => pager.room_beside(offset, len, BESIDE_MAX),
-                        Err(error) => Err(error),
-                    };
+                    let room = pager.prepare_write(offset, len).and_then(|is_ready| {
+                        if is_ready { Ok(offset) } else { pager.room_beside(offset, len, BESIDE_MAX) }
+                    });
                     room.map_err(|error| pager.refusal_of_buffer(error))
                 })?;
                 match room {
