@@ -5,77 +5,88 @@
 //! Here a chunk has pieces of one length, a power of two of at least a page of the machine, so each piece can
 //! go back to the system by itself, and nothing has to be moved or merged.
 //!
+//! # Arenas
+//!
+//! There are a few arenas, each with chunks and warm pieces of its own. A thread gets its pieces from one of
+//! them, and each goes back to that from which it came, whoever frees it. With one for all, two threads that
+//! each made and dropped a buffer of 3 MB wrote at a third of the speed of one thread where their cores
+//! shared no cache: they waited for one lock, each took what the other had written, and pieces of both lay in
+//! turn in one chunk. That last alone halved the speed, with nothing shared: a processor that comes to the
+//! end of a piece fetches what lies behind.
+//!
 //! # States of a piece
 //!
 //! | state | its memory | next state | by |
 //! |---|---|---|---|
 //! | cold | is with the system | used | [`Chunks::allocate`], if no piece is warm |
-//! | used | holds the owner's bytes | warm | [`Chunks::free`], while at most [`WARM_MAX`] bytes are warm |
+//! | used | holds the owner's bytes | warm | [`Chunks::free`], while [`KEEPERS`] arenas have room |
 //! | | | cold | [`Chunks::free`] otherwise |
 //! | warm | is resident, with old bytes | used | [`Chunks::allocate`], the last freed first |
-//! | | | cold | [`Chunks::allocate`] of another length, while more than half of that is warm; [`Chunks::trim`] |
+//! | | | cold | [`Chunks::allocate`] of another length, while more than [`WARM_WITH_OTHERS_MAX`] are warm; [`Chunks::trim`] |
 //!
-//! A chunk whose pieces are all cold is unmapped, but for one of each length, which costs addresses only.
+//! A chunk whose pieces are all cold is unmapped, but for one of each length and arena, which costs addresses
+//! only.
 //!
 //! Promises:
 //!
 //! - A piece is handed out to one owner at a time. Its old bytes may be another pool's: the owner must not
 //!   show what it has not written ([`Block`](crate::memory::block::Block) does not).
-//! - At most [`WARM_MAX`] bytes are resident and unused, over all lengths.
+//! - At most [`WARM_MAX`] bytes for each arena are resident and unused, over all lengths.
 //! - Allocating fails if the system refuses, and never aborts. Freeing never fails, and allocates nothing
 //!   that it needs.
 //! - No lock is held during a call of the system.
-//! - A process that was forked while another thread held a lock notices that, gets no more memory from here
-//!   and gives none back, but does not hang. All other forked processes go on as their parent would.
+//! - A process that was forked while another thread held a lock does without what that protects: it gets that
+//!   memory from another arena and gives none back to this one. All other forked processes go on as their
+//!   parent would.
 //!
 //! Held by: `std-adapter/src/memory/chunks/tests.rs`, `std-adapter/src/models.rs` (loom),
 //! `tests/tests/resident_memory.rs`.
 
 #![allow(unsafe_code)]
 
-use crate::memory::pieces::{Class, PIECE_MIN, Piece, chunk_len};
+use crate::memory::pieces::{self, CLASSES, Class, PIECE_MIN, Piece, chunk_len, class_of};
 use crate::memory::size_class::PAGE_SIZE_MAX;
 use crate::memory::system::{HAS_CHUNKS, Pages, Source};
-use crate::sync::fork::current_process;
-use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, const_fn, lock};
-use std::hint::spin_loop;
-
-/// Bytes of pieces that stay resident when they are freed. Bringing in a page anew costs a fault, half a
-/// microsecond: a buffer of 3 MB, made and dropped again and again, took 470 of them each time.
-pub(crate) const WARM_MAX: u64 = if cfg!(overspill_loom) { PIECE_MIN as u64 } else { 6 << 20 };
+use crate::memory::warm::{WARM_MAX, Warm};
+use crate::sync::fork::Lock;
+use crate::sync::{MutexGuard, const_fn, thread_number};
 
 /// Bytes of pieces that stay resident where others of another length become so. Streams whose pages had
 /// outgrown their frames kept 6 MiB of these beside 48 that were in use.
-const WARM_WITH_OTHERS_MAX: u64 = WARM_MAX / 2;
+const WARM_WITH_OTHERS_MAX: u64 = WARM_MAX / 3 * 2;
 
-/// The lengths: from [`PIECE_MIN`] to [`PAGE_SIZE_MAX`], each twice the one before. Models have one.
-const CLASSES: usize =
-    if cfg!(overspill_loom) { 1 } else { (PAGE_SIZE_MAX.ilog2() - PIECE_MIN.ilog2() + 1) as usize };
+const ARENAS: usize = pieces::ARENAS as usize;
 
-/// How often a forked process tries to get a lock that none of its threads has ever had, before it takes it
-/// for lost: a few milliseconds. If the first that gets it has it all that time, the process goes on with
-/// the allocator's memory.
-const TRIES_AFTER_FORK: u32 = 1 << 17;
+/// In which order arenas are looked at, by the bits in which their numbers differ from that of the one which
+/// is to be first. Two threads that came one after the other meet in neither of their first two.
+#[cfg(not(overspill_loom))]
+const ORDER: [usize; ARENAS] = [0, 2, 1, 3];
+#[cfg(overspill_loom)]
+const ORDER: [usize; ARENAS] = [0];
+
+/// How many arenas, in that order, keep warm what was freed: one thread keeps enough for a buffer of 6 MB.
+const KEEPERS: usize = ARENAS.div_ceil(2);
 
 /// All chunks of one source.
 #[derive(Debug)]
 pub(crate) struct Chunks<S: Source> {
-    classes: [Mutex<Class>; CLASSES],
-    /// Bytes of warm pieces.
-    warm: AtomicU64,
+    arenas: [Arena; ARENAS],
     source: S,
-    /// The [process](current_process) that first took a lock; 0 before that. A forked one is another.
-    process: AtomicU64,
-    /// The process that last took the lock of each class: it cannot have lost it in a fork.
-    takers: [AtomicU64; CLASSES],
-    /// This process was forked while a thread that it has not got held a lock.
-    lost: AtomicBool,
+}
+
+/// The chunks from which some of the threads get their pieces. Has its cache lines for itself: processors
+/// fetch two at a time.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Arena {
+    classes: [Lock<Class>; CLASSES],
+    warm: Warm,
 }
 
 /// Why there is no piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoPiece {
-    /// There are none of that length, or none in this process, which has lost a lock in a fork: the
+    /// There are none of that length, or none in this process, which has lost all arenas in a fork: the
     /// allocator is to be asked.
     Never,
     /// There is no memory.
@@ -97,26 +108,6 @@ pub(crate) fn of_process() -> &'static Chunks<Pages> {
     unreachable!("models have chunks of their own")
 }
 
-#[cfg(not(overspill_loom))]
-const fn classes() -> [Mutex<Class>; CLASSES] {
-    [const { Mutex::new(Class::new()) }; CLASSES]
-}
-
-#[cfg(not(overspill_loom))]
-const fn takers() -> [AtomicU64; CLASSES] {
-    [const { AtomicU64::new(0) }; CLASSES]
-}
-
-#[cfg(overspill_loom)]
-fn takers() -> [AtomicU64; CLASSES] {
-    std::array::from_fn(|_| AtomicU64::new(0))
-}
-
-#[cfg(overspill_loom)]
-fn classes() -> [Mutex<Class>; CLASSES] {
-    std::array::from_fn(|_| Mutex::new(Class::new()))
-}
-
 /// Gives the memory of this process's warm pieces to the system.
 pub(crate) fn trim_process() {
     if HAS_CHUNKS {
@@ -129,17 +120,39 @@ pub(crate) fn warm_bytes_of_process() -> u64 {
     if HAS_CHUNKS { of_process().warm_bytes() } else { 0 }
 }
 
+/// The numbers of all arenas, in the [`ORDER`] of the one that is `first`, or of a thread with that number.
+fn beginning_with(first: usize) -> impl Iterator<Item = usize> {
+    ORDER.iter().map(move |bits| (first % ARENAS) ^ bits)
+}
+
+/// An array of new values: a constant one, but in models.
+macro_rules! array_of {
+    ($new:expr; $count:expr) => {{
+        #[cfg(not(overspill_loom))]
+        let array = [const { $new }; $count];
+        #[cfg(overspill_loom)]
+        let array = std::array::from_fn(|_| $new);
+        array
+    }};
+}
+
+impl Arena {
+    const_fn! {
+        fn new() -> Self {
+            Arena { classes: array_of![Lock::of_program(Class::new()); CLASSES], warm: Warm::new() }
+        }
+    }
+
+    /// Locks the chunks with pieces of `len` bytes. `None` in a process that has lost them in a fork.
+    fn enter(&self, len: usize) -> Option<MutexGuard<'_, Class>> {
+        self.classes[class_of(len)].lock().ok()
+    }
+}
+
 impl<S: Source> Chunks<S> {
     const_fn! {
         pub(crate) fn new(source: S) -> Self {
-            Chunks {
-                classes: classes(),
-                warm: AtomicU64::new(0),
-                process: AtomicU64::new(0),
-                takers: takers(),
-                lost: AtomicBool::new(false),
-                source,
-            }
+            Chunks { arenas: array_of![Arena::new(); ARENAS], source }
         }
     }
 
@@ -150,19 +163,16 @@ impl<S: Source> Chunks<S> {
         len.is_power_of_two() && (shortest..=PAGE_SIZE_MAX).contains(&len)
     }
 
+    fn take_warm(&self, len: usize) -> Option<Piece> {
+        beginning_with(thread_number()).find_map(|arena| self.arenas[arena].warm.take(len))
+    }
+
     /// A piece of `len` bytes, with arbitrary bytes in it.
     pub(crate) fn allocate(&self, len: usize) -> Result<Piece, NoPiece> {
         if !self.has(len) {
             return Err(NoPiece::Never);
         }
-        let warm = { self.enter(len).ok_or(NoPiece::Never)?.take_warm() };
-        let piece = match warm {
-            Some(piece) => {
-                self.warm.fetch_sub(len as u64, Ordering::Relaxed);
-                piece
-            }
-            None => self.allocate_cold(len)?,
-        };
+        let piece = self.take_warm(len).map_or_else(|| self.allocate_cold(len), Ok)?;
         self.source.mark(piece.at(), len, true);
         Ok(piece)
     }
@@ -170,8 +180,17 @@ impl<S: Source> Chunks<S> {
     #[cold]
     fn allocate_cold(&self, len: usize) -> Result<Piece, NoPiece> {
         self.cool_others(len);
-        let cold = { self.enter(len).ok_or(NoPiece::Never)?.take_cold(len) };
-        cold.map_or_else(|| self.allocate_of_new_chunk(len), Ok)
+        let mut arenas = beginning_with(thread_number()).filter(|arena| self.has_not_lost(*arena, len));
+        let cold = |arena: usize| self.arenas[arena].enter(len)?.take_cold(len, arena);
+        let own = arenas.next().ok_or(NoPiece::Never)?;
+        cold(own)
+            .or_else(|| self.allocate_of_new_chunk(len, own))
+            .or_else(|| arenas.find_map(cold))
+            .ok_or(NoPiece::Refused)
+    }
+
+    fn has_not_lost(&self, arena: usize, len: usize) -> bool {
+        self.arenas[arena].classes[class_of(len)].check().is_ok()
     }
 
     /// Gives warm pieces of other lengths to the system, about `len` bytes, while more than
@@ -181,24 +200,23 @@ impl<S: Source> Chunks<S> {
         for other in (0..CLASSES).map(|class| PIECE_MIN << class).filter(|other| *other != len) {
             while left > 0
                 && self.warm_bytes() > WARM_WITH_OTHERS_MAX
-                && let Some(piece) = self.enter(other).and_then(|mut class| class.take_warm())
+                && let Some(piece) = self.take_warm(other)
             {
                 left = left.saturating_sub(other);
-                self.cool(std::iter::once(piece));
-                self.warm.fetch_sub(other as u64, Ordering::Relaxed); // it was resident until now
+                self.cool(piece);
             }
         }
     }
 
-    fn allocate_of_new_chunk(&self, len: usize) -> Result<Piece, NoPiece> {
-        let at = self.source.map(chunk_len(len)).ok_or(NoPiece::Refused)?;
+    fn allocate_of_new_chunk(&self, len: usize, arena: usize) -> Option<Piece> {
+        let at = self.source.map(chunk_len(len))?;
         self.source.mark(at, chunk_len(len), false);
-        let piece = self.enter(len).and_then(|mut class| class.add(at, len));
+        let piece = self.arenas[arena].enter(len).and_then(|mut class| class.add(at, len, arena));
         if piece.is_none() {
             // SAFETY: it was mapped above with this length, and is in no class.
             unsafe { self.source.unmap(at, chunk_len(len)) };
         }
-        piece.ok_or(NoPiece::Refused)
+        piece
     }
 
     /// Takes a piece back, and keeps it warm or gives its memory to the system.
@@ -206,96 +224,45 @@ impl<S: Source> Chunks<S> {
     /// # Safety
     /// The piece is from these chunks, and nothing uses its bytes any more.
     pub(crate) unsafe fn free(&self, piece: Piece) {
-        let bytes = piece.len() as u64;
         self.source.mark(piece.at(), piece.len(), false);
-        let warms = |warm: u64| (warm + bytes <= WARM_MAX).then_some(warm + bytes);
-        if self.warm.fetch_update(Ordering::Relaxed, Ordering::Relaxed, warms).is_err() {
-            return self.cool(std::iter::once(piece));
-        }
-        let refused = match self.enter(piece.len()) {
-            Some(mut class) => class.put_warm(piece),
-            None => Some(piece),
-        };
-        if let Some(piece) = refused {
-            self.warm.fetch_sub(bytes, Ordering::Relaxed);
-            self.cool(std::iter::once(piece));
+        let mut keepers = beginning_with(piece.arena()).take(KEEPERS);
+        if let Some(piece) = keepers.try_fold(piece, |piece, arena| self.arenas[arena].warm.put(piece)) {
+            self.cool(piece);
         }
     }
 
-    /// Gives the memory of pieces that are in no list to the system, and unmaps chunks of which nothing else
-    /// is left. Their bytes must be unused.
-    fn cool(&self, pieces: impl Iterator<Item = Piece>) {
-        for piece in pieces {
-            let len = piece.len();
-            // SAFETY: the piece lies in a mapping, its length is one of whole machine pages, and it is in no
-            // list, so nothing uses its bytes before `put_cold`.
-            unsafe { self.source.release(piece.at(), len) };
-            let empty = self.enter(len).and_then(|mut class| class.put_cold(piece));
-            if let Some(at) = empty {
-                // SAFETY: the chunk is out of the class: all its pieces are cold, and none can be taken.
-                unsafe { self.source.unmap(at, chunk_len(len)) };
-            }
+    /// Gives the memory of a piece that is in no list to the system, and unmaps its chunk if nothing else is
+    /// left of that. Its bytes must be unused.
+    fn cool(&self, piece: Piece) {
+        let (len, arena) = (piece.len(), &self.arenas[piece.arena()]);
+        // SAFETY: the piece lies in a mapping, its length is one of whole machine pages, and it is in no
+        // list, so nothing uses its bytes before `put_cold`.
+        unsafe { self.source.release(piece.at(), len) };
+        let empty = arena.enter(len).and_then(|mut class| class.put_cold(piece));
+        if let Some(at) = empty {
+            // SAFETY: the chunk is out of the class: all its pieces are cold, and none can be taken.
+            unsafe { self.source.unmap(at, chunk_len(len)) };
         }
     }
 
     /// Gives the memory of all warm pieces to the system, and unmaps all chunks without a used piece.
     pub(crate) fn trim(&self) {
-        for class_index in 0..CLASSES {
-            let len = PIECE_MIN << class_index;
-            let Some(warm) = self.enter(len).map(|mut class| class.take_all_warm()) else {
-                continue;
-            };
-            let bytes = (warm.len() * len) as u64;
-            self.cool(warm.into_iter());
-            self.warm.fetch_sub(bytes, Ordering::Relaxed); // it was resident until now
-            if let Some(at) = self.enter(len).and_then(|mut class| class.remove_spare()) {
-                // SAFETY: as in `cool`.
-                unsafe { self.source.unmap(at, chunk_len(len)) };
+        for len in (0..CLASSES).map(|class| PIECE_MIN << class) {
+            // Others may free more meanwhile, for ever.
+            let there = self.warm_bytes() / len as u64;
+            (0..there).map_while(|_| self.take_warm(len)).for_each(|piece| self.cool(piece));
+            for arena in &self.arenas {
+                if let Some(at) = arena.enter(len).and_then(|mut class| class.remove_spare()) {
+                    // SAFETY: as in `cool`.
+                    unsafe { self.source.unmap(at, chunk_len(len)) };
+                }
             }
         }
     }
 
     /// Bytes of pieces that are resident and unused. May be out of date at once.
     pub(crate) fn warm_bytes(&self) -> u64 {
-        self.warm.load(Ordering::Relaxed)
-    }
-
-    /// Locks the chunks with pieces of `len` bytes. `None` only in a forked process that has lost a lock.
-    fn enter(&self, len: usize) -> Option<MutexGuard<'_, Class>> {
-        if self.lost.load(Ordering::Relaxed) {
-            return None;
-        }
-        if cfg!(not(overspill_loom)) && self.process.load(Ordering::Relaxed) == 0 {
-            self.process.store(current_process(), Ordering::Relaxed);
-        }
-        let class = (len.ilog2() - PIECE_MIN.ilog2()) as usize;
-        let Ok(guard) = self.classes[class].try_lock() else { return self.wait(class) };
-        self.note_taker(class);
-        Some(guard)
-    }
-
-    fn note_taker(&self, class: usize) {
-        let process = current_process();
-        if cfg!(not(overspill_loom)) && self.takers[class].load(Ordering::Relaxed) != process {
-            self.takers[class].store(process, Ordering::Relaxed);
-        }
-    }
-
-    #[cold]
-    fn wait(&self, class: usize) -> Option<MutexGuard<'_, Class>> {
-        let is_of_this = |process: &AtomicU64| process.load(Ordering::Relaxed) == current_process();
-        if cfg!(overspill_loom) || is_of_this(&self.process) || is_of_this(&self.takers[class]) {
-            return Some(lock(&self.classes[class]));
-        }
-        let found = (0..TRIES_AFTER_FORK).find_map(|_| {
-            spin_loop();
-            self.classes[class].try_lock().ok()
-        });
-        match found {
-            Some(_) => self.note_taker(class),
-            None => self.lost.store(true, Ordering::Relaxed),
-        }
-        found
+        self.arenas.iter().map(|arena| arena.warm.bytes()).sum()
     }
 }
 
@@ -330,7 +297,7 @@ mod models {
             });
             meanwhile(&chunks);
             threads.into_iter().for_each(|thread| thread.join().unwrap());
-            assert!(chunks.warm_bytes() <= LEN as u64);
+            assert!(chunks.warm_bytes() <= WARM_MAX);
             assert_eq!(chunks.warm_bytes(), chunks.source.resident() as u64, "what is warm is resident");
             let pieces = [(); 2].map(|()| chunks.allocate(LEN).unwrap());
             // SAFETY: as above.

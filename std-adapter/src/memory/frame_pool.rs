@@ -114,7 +114,8 @@ impl FramePool {
     #[inline]
     pub(crate) fn may_acquire(&self, len: usize) -> bool {
         let left = self.budget().limit().saturating_sub(self.budget().used());
-        left.saturating_add(self.noted_bytes()) >= len as u64
+        // The lists are looked at only where it matters: other threads change theirs with each page.
+        left >= len as u64 || left.saturating_add(self.noted_bytes()) >= len as u64
     }
 
     /// As [`acquire`](FramePool::acquire), but leaves an eighth of the limit to others.

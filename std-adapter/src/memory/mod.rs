@@ -5,6 +5,7 @@
 //! | `budget` | a limit, and the bytes used of it |
 //! | `system` | chunks of address space from the operating system |
 //! | `pieces` | chunks that are cut into pieces of one length, and which pieces are free |
+//! | `warm` | freed pieces whose memory stays resident |
 //! | `chunks` | the pieces of the process, and which of them go back to the system |
 //! | `block` | a piece, or memory of the allocator, and how much of it was written |
 //! | `frame` | the memory of one page, with its charge |
@@ -35,3 +36,4 @@ pub(crate) mod pieces;
 pub(crate) mod prefetch;
 pub(crate) mod size_class;
 pub(crate) mod system;
+pub(crate) mod warm;

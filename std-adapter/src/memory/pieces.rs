@@ -1,10 +1,10 @@
-//! Chunks with pieces of one length, and which of the pieces are cold or warm. Bookkeeping only: it calls
-//! nothing of the system.
+//! Chunks with pieces of one length, and which of the pieces are cold. Bookkeeping only: it calls nothing of
+//! the system.
 //!
 //! Promises:
 //!
 //! - A piece that was taken is in no list until it is put back.
-//! - Only adding a chunk, and keeping a piece warm, need memory, and both may be refused.
+//! - Only adding a chunk needs memory, which may be refused.
 //!
 //! The states are the table at the head of [`chunks`](crate::memory::chunks).
 //!
@@ -12,11 +12,20 @@
 
 #![allow(unsafe_code)]
 
+use crate::memory::size_class::PAGE_SIZE_MAX;
 use std::ptr::NonNull;
 
 /// Bytes of the shortest piece, a page of the usual machine. Where pages are longer, so is the shortest piece
 /// that is used.
 pub(crate) const PIECE_MIN: usize = 4 << 10;
+
+/// The lengths of pieces: from [`PIECE_MIN`] to [`PAGE_SIZE_MAX`], each twice the one before. Models have
+/// one.
+pub(crate) const CLASSES: usize =
+    if cfg!(overspill_loom) { 1 } else { (PAGE_SIZE_MAX.ilog2() - PIECE_MIN.ilog2() + 1) as usize };
+
+/// How many [arenas](crate::memory::chunks) there are. Models have one: what is modelled is inside of it.
+pub(crate) const ARENAS: u32 = if cfg!(overspill_loom) { 1 } else { 4 };
 
 /// Bytes of a chunk, unless its one piece is longer. A chunk costs two calls of the system.
 pub(crate) const CHUNK: usize = 1 << 20;
@@ -29,12 +38,16 @@ const PIECES_MAX: usize = CHUNK / PIECE_MIN;
 pub(crate) struct Piece {
     at: NonNull<u8>,
     len: u32,
-    /// The chunk's number among those of its length; [`NO_CHUNK`] if the memory is the allocator's.
+    /// [`ARENAS`] times the chunk's number among those of its length in its arena, and the arena;
+    /// [`NO_CHUNK`] if the memory is the allocator's.
     chunk: u32,
 }
 
-/// No chunk has this number: so many would be 4 PiB.
+/// No piece of a chunk has this number.
 const NO_CHUNK: u32 = u32::MAX;
+
+/// The most chunks of one length in an arena: so many would be a petabyte.
+const CHUNKS_MAX: u32 = NO_CHUNK / ARENAS;
 
 impl Piece {
     /// No memory.
@@ -43,6 +56,11 @@ impl Piece {
     /// `len` bytes at `at` that are the allocator's.
     pub(crate) fn of_allocator(at: NonNull<u8>, len: u32) -> Self {
         Piece { at, len, chunk: NO_CHUNK }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the longest piece has 16 MiB, and arenas are few")]
+    fn of_chunk(at: NonNull<u8>, len: usize, number: u32, arena: usize) -> Self {
+        Piece { at, len: len as u32, chunk: number * ARENAS + arena as u32 }
     }
 
     /// Whether the memory is from chunks, and not the allocator's.
@@ -61,6 +79,11 @@ impl Piece {
     pub(crate) fn len(&self) -> usize {
         self.len as usize
     }
+
+    /// The arena of its chunk.
+    pub(crate) fn arena(&self) -> usize {
+        (self.chunk % ARENAS) as usize
+    }
 }
 
 /// Bytes of a chunk with pieces of `len` bytes.
@@ -68,11 +91,16 @@ pub(crate) fn chunk_len(len: usize) -> usize {
     len.max(CHUNK)
 }
 
+/// The number of this length among all, from 0.
+pub(crate) fn class_of(len: usize) -> usize {
+    (len.ilog2() - PIECE_MIN.ilog2()) as usize
+}
+
 fn pieces(len: usize) -> u32 {
     u32::try_from(chunk_len(len) / len).expect("at most PIECES_MAX")
 }
 
-/// The chunks with pieces of one length.
+/// The chunks of one arena with pieces of one length.
 #[derive(Debug)]
 pub(crate) struct Class {
     chunks: Vec<Chunk>,
@@ -80,8 +108,6 @@ pub(crate) struct Class {
     vacant: Vec<u32>,
     /// Numbers of the chunks that have a cold piece.
     open: Vec<u32>,
-    /// Warm pieces, the last freed at the end.
-    warm: Vec<Piece>,
     /// A chunk of cold pieces only, which stays mapped.
     spare: Option<u32>,
 }
@@ -106,11 +132,11 @@ unsafe impl Sync for Piece {}
 
 impl Class {
     pub(crate) const fn new() -> Self {
-        Class { chunks: Vec::new(), vacant: Vec::new(), open: Vec::new(), warm: Vec::new(), spare: None }
+        Class { chunks: Vec::new(), vacant: Vec::new(), open: Vec::new(), spare: None }
     }
 
     /// A piece of the newest chunk that has a cold one.
-    pub(crate) fn take_cold(&mut self, len: usize) -> Option<Piece> {
+    pub(crate) fn take_cold(&mut self, len: usize, arena: usize) -> Option<Piece> {
         let number = *self.open.last()?;
         let chunk = &mut self.chunks[number as usize];
         let word = chunk.cold.iter().position(|word| *word != 0)?;
@@ -123,17 +149,7 @@ impl Class {
             self.open.pop();
         }
         self.spare.take_if(|spare| *spare == number);
-        Some(Piece { at, len: u32::try_from(len).ok()?, chunk: number })
-    }
-
-    /// The piece that was kept warm last.
-    pub(crate) fn take_warm(&mut self) -> Option<Piece> {
-        self.warm.pop()
-    }
-
-    /// All warm pieces.
-    pub(crate) fn take_all_warm(&mut self) -> Vec<Piece> {
-        std::mem::take(&mut self.warm)
+        Some(Piece::of_chunk(at, len, number, arena))
     }
 
     /// Forgets the chunk that stays mapped without a used piece, and returns its address.
@@ -142,19 +158,10 @@ impl Class {
         Some(self.remove(spare))
     }
 
-    /// Keeps a piece warm. Returns it if there is no memory for its entry.
-    pub(crate) fn put_warm(&mut self, piece: Piece) -> Option<Piece> {
-        if self.warm.try_reserve(1).is_err() {
-            return Some(piece);
-        }
-        self.warm.push(piece);
-        None
-    }
-
     /// Marks a piece as cold. Returns the address of its chunk if that is to be unmapped; it is out of the
     /// class then.
     pub(crate) fn put_cold(&mut self, piece: Piece) -> Option<NonNull<u8>> {
-        let (len, number) = (piece.len(), piece.chunk);
+        let (len, number) = (piece.len(), piece.chunk / ARENAS);
         let chunk = &mut self.chunks[number as usize];
         let index = (piece.at.addr().get() - chunk.at.addr().get()) / len;
         debug_assert_eq!(chunk.cold[index / 64] & 1 << (index % 64), 0, "freed twice");
@@ -176,8 +183,7 @@ impl Class {
 
     /// Adds the chunk at `at`, and takes its first piece. `None` if there is no memory for its entry; all
     /// later steps need none.
-    pub(crate) fn add(&mut self, at: NonNull<u8>, len: usize) -> Option<Piece> {
-        let bytes = u32::try_from(len).ok()?;
+    pub(crate) fn add(&mut self, at: NonNull<u8>, len: usize, arena: usize) -> Option<Piece> {
         let chunks = self.chunks.len() + 1;
         self.chunks.try_reserve(1).ok()?;
         self.vacant.try_reserve(chunks - self.vacant.len()).ok()?;
@@ -193,7 +199,7 @@ impl Class {
                 number
             }
             None => {
-                let number = u32::try_from(self.chunks.len()).ok().filter(|&number| number != NO_CHUNK)?;
+                let number = u32::try_from(self.chunks.len()).ok().filter(|&number| number < CHUNKS_MAX)?;
                 self.chunks.push(chunk);
                 number
             }
@@ -201,7 +207,7 @@ impl Class {
         if pieces(len) > 1 {
             self.open(number);
         }
-        Some(Piece { at, len: bytes, chunk: number })
+        Some(Piece::of_chunk(at, len, number, arena))
     }
 
     fn open(&mut self, number: u32) {

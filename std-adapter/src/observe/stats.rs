@@ -168,7 +168,7 @@ pub struct PoolStats {
     /// The memory limit, in bytes.
     pub memory_limit: u64,
     /// Bytes that this process keeps resident for further frames of all its pools, and that no
-    /// pool is charged for: at most 6 MiB. 0 where frames come from the allocator, which says
+    /// pool is charged for: at most 12 MiB. 0 where frames come from the allocator, which says
     /// nothing of what it keeps.
     pub memory_warm: u64,
     /// Bytes of frames, and of given memory, that are lent as `Bytes`, or to async readers that read ahead,

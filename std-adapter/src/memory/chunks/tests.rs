@@ -1,4 +1,4 @@
-//! Which pieces are handed out, what stays resident, and who waits for a lock.
+//! Which pieces are handed out to whom, and what stays resident.
 
 use super::*;
 use crate::memory::pieces::CHUNK;
@@ -6,6 +6,8 @@ use crate::memory::system::heap::Heap;
 use std::collections::BTreeMap;
 
 const LEN: usize = 64 << 10;
+
+/// What one thread keeps warm.
 const WARM: usize = 6 << 20;
 
 fn chunks() -> Chunks<Heap> {
@@ -19,23 +21,6 @@ fn allocate(chunks: &Chunks<Heap>, len: usize) -> Piece {
 fn free(chunks: &Chunks<Heap>, pieces: impl IntoIterator<Item = Piece>) {
     // SAFETY: the pieces are from these chunks, and no test uses their bytes.
     pieces.into_iter().for_each(|piece| unsafe { chunks.free(piece) });
-}
-
-/// In a forked process each lock that was taken for some milliseconds counted as lost, and all memory of
-/// chunks with it, though a thread of that process had it.
-#[test]
-fn a_lock_that_this_process_has_had_is_waited_for() {
-    let chunks = chunks();
-    chunks.process.store(current_process() + 1, Ordering::Relaxed); // as if that had taken locks before it was forked
-    let piece = allocate(&chunks, LEN);
-    let held = chunks.enter(LEN).unwrap();
-    std::thread::scope(|scope| {
-        let other = scope.spawn(|| allocate(&chunks, LEN));
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        drop(held);
-        free(&chunks, [piece, other.join().unwrap()]);
-    });
-    assert!(!chunks.lost.load(Ordering::Relaxed));
 }
 
 #[test]
@@ -60,8 +45,52 @@ fn freed_pieces_stay_warm_up_to_the_bound_and_the_last_freed_comes_first() {
     free(&chunks, pieces);
     assert_eq!(chunks.warm_bytes(), WARM as u64);
     assert_eq!(chunks.source.released(), [(at[at.len() - 1], LEN)], "there was no room for one more");
-    assert_eq!(allocate(&chunks, LEN).at(), at[at.len() - 2]);
+    assert_eq!(allocate(&chunks, LEN).at(), at[WARM / 2 / LEN - 1], "the last in this thread's arena");
     assert_eq!(chunks.warm_bytes(), WARM as u64 - LEN as u64);
+}
+
+/// A piece that a thread with another arena has allocated, and this thread's arena.
+fn of_another_arena(chunks: &Chunks<Heap>) -> Piece {
+    let mine = thread_number() % ARENAS;
+    let of_new_thread = || std::thread::scope(|scope| scope.spawn(|| allocate(chunks, LEN)).join().unwrap());
+    std::iter::repeat_with(of_new_thread).find(|piece| piece.arena() != mine).unwrap()
+}
+
+/// Pieces of two threads lay in turn in one chunk, and each thread took what the other had freed: with two
+/// threads a buffer of 3 MB took three times as long to write as with one.
+#[test]
+fn threads_have_chunks_of_their_own_and_a_piece_goes_back_to_where_it_came_from() {
+    let chunks = chunks();
+    let other = of_another_arena(&chunks);
+    let (arena, at) = (other.arena(), other.at());
+    let mine = allocate(&chunks, LEN);
+    assert!(mine.at().addr().get().abs_diff(at.addr().get()) >= CHUNK, "in one chunk");
+    free(&chunks, [other]);
+    assert_eq!(chunks.arenas[arena].warm.bytes(), LEN as u64);
+    assert_eq!(allocate(&chunks, LEN).at(), at, "what is warm elsewhere is taken before what is cold");
+    chunks.source.refuse(true);
+    let others = (0..CHUNK / LEN - 1 + CHUNK / LEN - 1).map(|_| allocate(&chunks, LEN).arena());
+    assert_eq!(others.filter(|other| *other == arena).count(), CHUNK / LEN - 1, "rather than none");
+}
+
+#[test]
+fn a_process_that_has_lost_an_arena_does_with_the_others() {
+    let mut chunks = chunks();
+    let mine = thread_number() % ARENAS;
+    let kept = allocate(&chunks, LEN);
+    free(&chunks, [allocate(&chunks, LEN)]);
+    chunks.arenas[mine].classes = std::array::from_fn(|_| Lock::lost(Class::new()));
+    chunks.arenas[mine].warm = Warm::lost();
+    let pieces = [(); 2].map(|()| allocate(&chunks, LEN));
+    assert!(pieces.iter().all(|piece| piece.arena() != mine));
+    free(&chunks, pieces.into_iter().chain([kept]));
+    chunks.trim();
+    assert_eq!((chunks.warm_bytes(), chunks.source.resident()), (0, LEN), "one piece is lost");
+
+    chunks.arenas.iter_mut().for_each(|arena| {
+        arena.classes = std::array::from_fn(|_| Lock::lost(Class::new()));
+    });
+    assert_eq!(chunks.allocate(LEN).err(), Some(NoPiece::Never));
 }
 
 /// Pages that outgrow their frames need longer ones, and what they leave behind is of no use to them.
@@ -71,10 +100,10 @@ fn what_is_warm_makes_way_for_other_lengths() {
     let short: Vec<_> = (0..WARM / LEN).map(|_| allocate(&chunks, LEN)).collect();
     free(&chunks, short);
     let long: Vec<_> = (0..WARM / LEN).map(|_| allocate(&chunks, 2 * LEN)).collect();
-    assert_eq!(chunks.warm_bytes(), WARM as u64 / 2);
-    assert_eq!(chunks.source.resident(), 2 * WARM + WARM / 2);
+    assert_eq!(chunks.warm_bytes(), WARM_WITH_OTHERS_MAX);
+    assert_eq!(chunks.source.resident() as u64, 2 * WARM as u64 + WARM_WITH_OTHERS_MAX);
     free(&chunks, [allocate(&chunks, LEN)]);
-    assert_eq!(chunks.warm_bytes(), WARM as u64 / 2, "its own length is there");
+    assert_eq!(chunks.warm_bytes(), WARM_WITH_OTHERS_MAX, "its own length is there");
     free(&chunks, long);
 }
 
