@@ -161,7 +161,7 @@ impl List {
 mod tests {
     use super::*;
     use crate::memory::frame_pool::FramePool;
-    use crate::sync::{Mutex, lock};
+    use crate::sync::{Mutex, in_thread_with, lock};
 
     const LEN: usize = 8;
 
@@ -174,14 +174,7 @@ mod tests {
     /// Runs `f` in a thread that starts at another list than this one.
     fn with_another_list(f: impl Fn() + Send + Sync) {
         let own = thread_number() % LISTS;
-        let run = || {
-            let has_another = thread_number() % LISTS != own;
-            if has_another {
-                f();
-            }
-            has_another
-        };
-        while !std::thread::scope(|scope| scope.spawn(run).join().unwrap()) {}
+        in_thread_with(&|number| number % LISTS != own, f);
     }
 
     #[test]

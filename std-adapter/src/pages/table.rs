@@ -69,16 +69,20 @@ impl Window {
 
 /// The pages of one buffer, by index. The owner changes it, and a reclaiming thread by `release_page` and
 /// `settle`.
+///
+/// In this order, since the memory of another buffer may lie behind it, in the same cache line: what changes
+/// with each page is not there.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Table {
     pub(super) window: Option<Window>,
+    /// The page of the owner's current operation. Reclaiming skips it.
+    pub(super) pinned: Option<u64>,
     /// All pages but the window's, which is a hole here.
     pub(crate) map: PageMap,
     /// The binary logarithm of the page size in bytes.
     pub(super) shift: u32,
     pub(crate) sought: Sought,
-    /// The page of the owner's current operation. Reclaiming skips it.
-    pub(super) pinned: Option<u64>,
     /// The indices of shared pages.
     pub(crate) shared: Ordered<()>,
     /// Where to look next among them.
@@ -88,13 +92,17 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Where what changes with each page ends, in bytes from the beginning.
+    #[cfg(test)]
+    pub(crate) const END_OF_WHAT_CHANGES: usize = std::mem::offset_of!(Table, shift);
+
     pub(crate) fn new(page_size: usize) -> Self {
         Table {
             window: None,
+            pinned: None,
             map: PageMap::default(),
             shift: page_size.trailing_zeros(),
             sought: Sought::default(),
-            pinned: None,
             shared: Ordered::default(),
             hand: 0,
             sums: Sums::default(),

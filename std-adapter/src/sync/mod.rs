@@ -87,17 +87,52 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A number for this thread, counted from 0. Threads have different numbers until the counter wraps; a thread
-/// that is ending may have 0.
+/// A number for this thread: the lowest from 0 that no other has, so threads that come and go find what those
+/// before them have left. Where 64 threads have one, the others share further ones. A thread that is ending
+/// may have 0.
 #[cfg(not(overspill_loom))]
 pub(crate) fn thread_number() -> usize {
-    use std::sync::atomic::AtomicUsize;
+    thread_local!(static NUMBER: ThreadNumber = ThreadNumber::take());
+    // A buffer may be dropped while its thread ends, after the thread-local is gone.
+    NUMBER.try_with(|number| number.0 as usize).unwrap_or_default()
+}
 
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
-    // A buffer may be dropped while its thread ends, after the thread-local is gone on systems where
-    // std keeps them by keys.
-    NUMBER.try_with(|number| *number).unwrap_or_default()
+#[cfg(not(overspill_loom))]
+struct ThreadNumber(u32);
+
+#[cfg(not(overspill_loom))]
+impl ThreadNumber {
+    fn take() -> Self {
+        static NEXT_SHARED: AtomicU64 = AtomicU64::new(0);
+        let add_lowest = |taken: u64| (taken != u64::MAX).then(|| taken | (taken + 1));
+        let before = THREAD_NUMBERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add_lowest);
+        let shared = |_| u64::BITS + (NEXT_SHARED.fetch_add(1, Ordering::Relaxed) % 64) as u32;
+        ThreadNumber(before.map_or_else(shared, u64::trailing_ones))
+    }
+}
+
+#[cfg(not(overspill_loom))]
+impl Drop for ThreadNumber {
+    fn drop(&mut self) {
+        let bit = 1_u64.checked_shl(self.0).unwrap_or(0);
+        THREAD_NUMBERS.fetch_and(!bit, Ordering::Relaxed);
+    }
+}
+
+/// A bit for each number that one thread has. In a forked process those of threads that it has not got stay.
+#[cfg(not(overspill_loom))]
+static THREAD_NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+/// Runs `f` in another thread, one whose number is `wanted`.
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+pub(crate) fn in_thread_with<R: Send>(
+    wanted: &(impl Fn(usize) -> bool + Sync),
+    f: impl FnOnce() -> R + Send,
+) -> R {
+    // Those that are not stay until it has ended, so the next has another number.
+    let run = || if wanted(thread_number()) { f() } else { in_thread_with(wanted, f) };
+    thread::scope(|scope| scope.spawn(run).join().unwrap())
 }
 
 /// loom's number of this thread, which is the same in each run of a model. loom shows it only in the `Debug`
@@ -212,5 +247,35 @@ impl<T> Cell<T> {
         return f(self.0.get());
         #[cfg(overspill_loom)]
         return self.0.with_mut(f);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+
+    /// Each new thread had a number of its own, and found nothing of what the one before had left.
+    #[test]
+    fn threads_that_come_and_go_have_few_numbers() {
+        let in_turn = (0..500).map(|_| thread::spawn(thread_number).join().unwrap());
+        assert!(in_turn.max() < Some(64));
+    }
+
+    #[test]
+    fn threads_that_run_together_have_different_numbers() {
+        let barrier = std::sync::Barrier::new(20);
+        let together = thread::scope(|scope| {
+            let threads = [(); 20].map(|()| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    let number = thread_number();
+                    barrier.wait();
+                    number
+                })
+            });
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(std::collections::BTreeSet::from(together).len(), 20, "{together:?}");
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::memory::pieces::CHUNK;
 use crate::memory::system::heap::Heap;
+use crate::sync::in_thread_with;
 use std::collections::BTreeMap;
 
 const LEN: usize = 64 << 10;
@@ -49,11 +50,10 @@ fn freed_pieces_stay_warm_up_to_the_bound_and_the_last_freed_comes_first() {
     assert_eq!(chunks.warm_bytes(), WARM as u64 - LEN as u64);
 }
 
-/// A piece that a thread with another arena has allocated, and this thread's arena.
+/// A piece that a thread with another arena has allocated.
 fn of_another_arena(chunks: &Chunks<Heap>) -> Piece {
     let mine = thread_number() % ARENAS;
-    let of_new_thread = || std::thread::scope(|scope| scope.spawn(|| allocate(chunks, LEN)).join().unwrap());
-    std::iter::repeat_with(of_new_thread).find(|piece| piece.arena() != mine).unwrap()
+    in_thread_with(&|number| number % ARENAS != mine, || allocate(chunks, LEN))
 }
 
 /// Pieces of two threads lay in turn in one chunk, and each thread took what the other had freed: with two
