@@ -41,24 +41,24 @@ pub(crate) struct FramePool {
     limit_max: AtomicU64,
     page_size: usize,
     /// None if frames are freed instead of recycled.
-    free_lists: Option<FreeLists>,
+    free_lists: Option<Box<FreeLists>>,
 }
 
 impl FramePool {
     pub(crate) fn new(limit: u64, page_size: usize) -> Self {
+        FramePool { free_lists: Some(Box::default()), ..FramePool::without_recycling(limit, page_size) }
+    }
+
+    /// Frees frames instead of recycling them. For one buffer, which seldom needs a frame of a length that it
+    /// outgrew, and has no others to leave it to.
+    pub(crate) fn without_recycling(limit: u64, page_size: usize) -> Self {
         FramePool {
             budget: Arc::new(WatchedBudget::new(limit)),
             high_water: HighWater::default(),
             limit_max: AtomicU64::new(limit),
             page_size,
-            free_lists: Some(FreeLists::default()),
+            free_lists: None,
         }
-    }
-
-    /// The same, but frames are freed instead of recycled. For one buffer, which seldom needs a frame of a
-    /// length that it outgrew, and has no others to leave it to.
-    pub(crate) fn without_recycling(self) -> Self {
-        FramePool { free_lists: None, ..self }
     }
 
     /// The same, and who waits for its memory.
@@ -209,7 +209,7 @@ impl FramePool {
 
     /// Frees all recycled frames, and gives the memory that the process keeps warm back to the system.
     pub(crate) fn trim(&self) {
-        self.free_lists.iter().for_each(FreeLists::trim);
+        self.free_lists.iter().for_each(|lists| lists.trim());
         trim_process();
     }
 
@@ -223,12 +223,12 @@ impl FramePool {
     /// Bytes of recycled frames a moment ago, without a lock.
     #[inline]
     fn noted_bytes(&self) -> u64 {
-        self.free_lists.as_ref().map_or(0, FreeLists::noted_bytes)
+        self.free_lists.as_ref().map_or(0, |lists| lists.noted_bytes())
     }
 
     /// Bytes of recycled frames, which are charged but not in use.
     pub(crate) fn recycled_bytes(&self) -> u64 {
-        self.free_lists.as_ref().map_or(0, FreeLists::bytes)
+        self.free_lists.as_ref().map_or(0, |lists| lists.bytes())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::memory::size_class::class_index;
 use crate::sync::fork::Lock;
 use crate::sync::{AtomicU64, Ordering, thread_number};
 
-/// Few, since a pool for one buffer has them all too. Two are enough for the models.
+/// A few: all are looked through before anything is allocated. Two are enough for the models.
 const LISTS: usize = if cfg!(overspill_loom) { 2 } else { 4 };
 
 #[derive(Debug, Default)]

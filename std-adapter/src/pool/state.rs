@@ -79,11 +79,26 @@ impl PoolState {
         store: Box<dyn Store>,
         dir: Option<PathBuf>,
     ) -> Self {
+        let frames = FramePool::new(memory as u64, page_size);
+        PoolState {
+            registry: Some(Registry::default()),
+            ..PoolState::of(frames, disk, page_size, store, dir)
+        }
+    }
+
+    /// The same for one buffer: it has no registry.
+    fn of(
+        frames: FramePool,
+        disk: u64,
+        page_size: usize,
+        store: Box<dyn Store>,
+        dir: Option<PathBuf>,
+    ) -> Self {
         fork::count_forks();
         let quota = Arc::new(Quota::new(disk));
         let waiters: Arc<dyn Waiters> = Arc::<Quota>::clone(&quota);
         PoolState {
-            frames: FramePool::new(memory as u64, page_size).waited_for_by(waiters),
+            frames: frames.waited_for_by(waiters),
             disk: SlottedStore::new(store, quota, page_size),
             table_cache: table_cache(),
             counters: Counters::default(),
@@ -91,7 +106,7 @@ impl PoolState {
             population: AtomicU64::new(0),
             handles: AtomicUsize::new(0),
             has_kept_tables: AtomicBool::new(false),
-            registry: Some(Registry::default()),
+            registry: None,
             page_size,
             when_full: WhenFull::Fail,
             checksums: Checksums::Off,
@@ -120,9 +135,9 @@ impl PoolState {
 
     /// A pool for one buffer: no registry, no disk limit, a temp file as its store.
     pub(crate) fn private(memory: usize) -> Self {
-        let store = Box::new(TempFileStore::new());
-        let pool = PoolState::new(memory, u64::MAX, fitting_page_size(memory), store, None);
-        PoolState { registry: None, frames: pool.frames.without_recycling(), ..pool }
+        let page_size = fitting_page_size(memory);
+        let frames = FramePool::without_recycling(memory as u64, page_size);
+        PoolState::of(frames, u64::MAX, page_size, Box::new(TempFileStore::new()), None)
     }
 }
 
