@@ -1,4 +1,4 @@
-//! A seekable cursor over any medium of fixed capacity, and a lock-free byte ring, for machines with
+//! A seekable cursor over any medium, such as fixed memory, and a lock-free byte ring, for machines with
 //! nothing but memory.
 //!
 //! [`ring`] is the queue for interrupt handlers, DMA and threads: see its page.

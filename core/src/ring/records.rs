@@ -217,7 +217,7 @@ impl<R: AnyRing> RecordGrant<'_, '_, R> {
         self.len
     }
 
-    /// Whether the record is empty.
+    /// Whether the grant has no bytes: it was requested for an empty record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0

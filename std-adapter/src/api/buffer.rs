@@ -20,8 +20,8 @@ use std::task::{Context, Poll};
 /// The memory limit of a buffer made without one, in bytes.
 pub(crate) const MEMORY_LIMIT_DEFAULT: usize = 8 << 20;
 
-/// A file-like object that starts in RAM, and moves pages to a temp file when its pool's memory
-/// limit is reached.
+/// A file-like object that starts in RAM, and keeps in a temp file what does not fit under its pool's memory
+/// limit.
 ///
 /// It reads, writes and seeks as a file opened in binary mode does, wherever its bytes are. Seeking past
 /// the end is allowed; a read there returns 0 bytes, and a write there fills the gap with zeros. It
@@ -31,11 +31,12 @@ pub(crate) const MEMORY_LIMIT_DEFAULT: usize = 8 << 20;
 /// It promises:
 ///
 /// - The memory of its pages is charged to the memory limit, to the byte, before it is allocated.
-/// - Crossing the limit moves nothing: what is in RAM stays there, and further pages go to the file.
+/// - Crossing the limit moves nothing at that moment: further pages go to the file, and a page leaves RAM
+///   when another one needs its memory.
 /// - Beyond the limit, memory is a write-back cache: small operations in order, or within the pages in use,
 ///   stay at memory speed. A small one elsewhere is one system call.
 /// - A failed call loses nothing that was accepted before, and the buffer stays usable.
-/// - Nothing is left on the disk when the process ends, however it ends.
+/// - No file of spilled bytes is left when the process ends, however it ends.
 ///
 /// It does not promise:
 ///

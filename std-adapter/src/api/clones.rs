@@ -68,8 +68,9 @@ impl SpillBuffer {
     /// it: what it does not cover is copied before.
     ///
     /// # Errors
-    /// [`SpillError::OutOfMemory`] if there is no memory for the second buffer, or for the list of what it
-    /// sees. Nothing has changed then.
+    /// [`SpillError::OutOfMemory`] if there is no memory for the second buffer, or for its list of runs;
+    /// [`SpillError::Forked`] in a forked child, if another thread of its parent was using the pages of this
+    /// buffer at the moment of the fork. Nothing has changed then.
     pub fn try_clone(&mut self) -> Result<SpillBuffer, SpillError> {
         let pager = self.pager.try_clone()?;
         Ok(SpillBuffer { position: self.position, pager })

@@ -1,8 +1,7 @@
 //! What [`persist`](crate::SpillBuffer::persist) returns once the name has changed: the file, and whether the
 //! name is known to be durable.
 //!
-//! Promise: a directory that could not be synced is not passed over in silence, and the file
-//! is not lost with it.
+//! Promise: a failed sync of the directory is not passed over in silence, and the file is not lost with it.
 //!
 //! Held by: `tests/tests/real_faults.rs`, `tests/tests/hand_over.rs`.
 
@@ -13,10 +12,11 @@ use std::path::Path;
 
 /// The whole content has its name, and its bytes are synced.
 ///
-/// The name is durable too, unless the directory could not be synced. After such a failure a crash of the
-/// machine may bring back the old file, or none. No retry is sure to help, so none is made. Take the file
-/// by [`durable`](Persisted::durable) where the difference matters, and by
-/// [`into_file`](Persisted::into_file) where it does not.
+/// The name is durable too, unless the directory could not be synced; on Windows, and on file systems that
+/// cannot sync a directory, it is as durable as the file system makes it. After a failure a crash of the
+/// machine may bring back the old file, or none. No retry is sure to help, so none is made. Take the file by
+/// [`durable`](Persisted::durable) where the difference matters, and by [`into_file`](Persisted::into_file)
+/// where it does not.
 ///
 /// ```
 /// use overspill::SpillBuffer;
@@ -62,7 +62,9 @@ impl Persisted {
         self.file
     }
 
-    /// Why the name is not known to be durable; `None` if it is.
+    /// Why the name is not known to be durable. `None` if the directory was synced, or all of its file
+    /// system; also where nothing can be synced, on Windows and on file systems that cannot sync a directory:
+    /// there the name is as durable as the file system makes it.
     #[must_use]
     pub fn not_durable(&self) -> Option<&SpillError> {
         self.not_durable.as_ref()
