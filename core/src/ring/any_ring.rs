@@ -29,3 +29,28 @@ impl<R: Parts + Sync> AnyRing for R {}
 pub(crate) fn high_water<R: AnyRing>(ring: &R) -> usize {
     ring.shared(Token).high_water().map_or(0, |mark| mark.load(Relaxed))
 }
+
+/// Implements `Debug` and `defmt::Format` for an end of a ring, which show how full that is, and not the
+/// bytes.
+macro_rules! debug_end {
+    ($name:ident) => {
+        impl<R: AnyRing> core::fmt::Debug for $name<'_, R> {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.debug_struct(stringify!($name))
+                    .field("capacity", &self.capacity())
+                    .field("len", &self.len())
+                    .field("closed", &self.is_closed())
+                    .finish_non_exhaustive()
+            }
+        }
+
+        #[cfg(feature = "defmt")]
+        impl<R: AnyRing> defmt::Format for $name<'_, R> {
+            fn format(&self, f: defmt::Formatter<'_>) {
+                let (name, capacity, len) = (stringify!($name), self.capacity(), self.len());
+                defmt::write!(f, "{=str} {{ capacity: {=usize}, len: {=usize} }}", name, capacity, len);
+            }
+        }
+    };
+}
+pub(crate) use debug_end;

@@ -2,9 +2,7 @@
 //!
 //! Held by: `core/tests/ring_handles.rs`, `tests/tests/ring_model.rs`, `core/tests/loom_ring.rs`.
 
-use core::fmt;
-
-use super::any_ring::{AnyRing, high_water};
+use super::any_ring::{AnyRing, debug_end, high_water};
 use super::errors::{GrantError, fits};
 use super::grant::ReadGrant;
 use super::layout::KeepsHighWater;
@@ -148,19 +146,4 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     }
 }
 
-impl<R: AnyRing> fmt::Debug for Consumer<'_, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumer")
-            .field("capacity", &self.capacity())
-            .field("len", &self.len())
-            .field("closed", &self.is_closed())
-            .finish_non_exhaustive()
-    }
-}
-
-#[cfg(feature = "defmt")]
-impl<R: AnyRing> defmt::Format for Consumer<'_, R> {
-    fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "Consumer {{ capacity: {=usize}, len: {=usize} }}", self.capacity(), self.len());
-    }
-}
+debug_end!(Consumer);

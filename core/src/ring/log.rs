@@ -109,47 +109,32 @@ impl<const WORDS: usize> LogRing<WORDS> {
     /// The length in bytes of the longest record.
     pub const RECORD_MAX: usize = (WORDS - 1) * WORD;
 
-    /// An empty log. `WORDS` of 0 does not compile.
-    ///
-    /// ```compile_fail,E0080
-    /// overspill_core::ring::LogRing::<0>::new(); // would take no record, not even an empty one
-    /// ```
-    #[cfg(not(overspill_loom))]
-    #[must_use]
-    pub const fn new() -> Self {
-        const { assert!(WORDS > 0, "a record takes a word at least") };
-        LogRing {
-            head: AtomicUsize::new(0),
-            tail_open: AtomicUsize::new(0),
-            tail_done: AtomicUsize::new(0),
-            tail_place: AtomicUsize::new(0),
-            records: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            producer_open: AtomicBool::new(false),
-            consumer_open: AtomicBool::new(false),
-            #[cfg(any(target_has_atomic = "8", feature = "portable-atomic"))]
-            splitting: SwapBool::new(false),
-            read: Read::new(),
-            words: [const { AtomicU32::new(0) }; WORDS],
-        }
-    }
-
-    /// An empty log, for loom.
-    #[cfg(overspill_loom)]
-    #[must_use]
-    pub fn new() -> Self {
-        LogRing {
-            head: AtomicUsize::new(0),
-            tail_open: AtomicUsize::new(0),
-            tail_done: AtomicUsize::new(0),
-            tail_place: AtomicUsize::new(0),
-            records: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            producer_open: AtomicBool::new(false),
-            consumer_open: AtomicBool::new(false),
-            splitting: SwapBool::new(false),
-            read: Read::new(),
-            words: core::array::from_fn(|_| AtomicU32::new(0)),
+    const_fn! {
+        /// An empty log. `WORDS` of 0 does not compile.
+        ///
+        /// ```compile_fail,E0080
+        /// overspill_core::ring::LogRing::<0>::new(); // would take no record, not even an empty one
+        /// ```
+        #[must_use]
+        pub fn new() -> Self {
+            const { assert!(WORDS > 0, "a record takes a word at least") };
+            LogRing {
+                head: AtomicUsize::new(0),
+                tail_open: AtomicUsize::new(0),
+                tail_done: AtomicUsize::new(0),
+                tail_place: AtomicUsize::new(0),
+                records: AtomicUsize::new(0),
+                bytes: AtomicUsize::new(0),
+                producer_open: AtomicBool::new(false),
+                consumer_open: AtomicBool::new(false),
+                #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
+                splitting: SwapBool::new(false),
+                read: Read::new(),
+                #[cfg(not(overspill_loom))]
+                words: [const { AtomicU32::new(0) }; WORDS],
+                #[cfg(overspill_loom)]
+                words: core::array::from_fn(|_| AtomicU32::new(0)),
+            }
         }
     }
 

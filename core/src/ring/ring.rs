@@ -65,21 +65,6 @@ impl<const N: usize, L: Layout> Default for Ring<N, L> {
     }
 }
 
-impl<const N: usize, L: Layout> Parts for Ring<N, L> {
-    type Layout = L;
-    type Shared = L::Shared;
-
-    #[inline(always)]
-    fn shared(&self, _: Token) -> &L::Shared {
-        &self.shared
-    }
-
-    #[inline(always)]
-    fn bytes(&self) -> Bytes<'_> {
-        self.bytes.bytes()
-    }
-}
-
 /// A byte queue in borrowed memory: its capacity is the length of the slice, and not part of the type. Of a
 /// slice longer than an eighth of the address space (512 MiB on a 32-bit machine) it uses only that much. Its
 /// calls take as many instructions as those of a [`Ring`] whose capacity is no power of two, or a few more,
@@ -141,25 +126,26 @@ impl<'m, L: Layout> SliceRing<'m, L> {
     }
 }
 
-impl<L: Layout> Parts for SliceRing<'_, L> {
-    type Layout = L;
-    type Shared = L::Shared;
-
-    #[inline(always)]
-    fn shared(&self, _: Token) -> &L::Shared {
-        &self.shared
-    }
-
-    #[inline(always)]
-    fn bytes(&self) -> Bytes<'_> {
-        self.bytes.bytes()
-    }
-}
-
-/// Implements the methods of both kinds of ring.
+/// Implements what both kinds of ring have, from the name and the arguments of one, and the parameters of the
+/// implementation.
 macro_rules! whole_ring {
-    ($($generics:tt)*) => {
-        impl $($generics)* {
+    ($name:ident<$($argument:tt),+>, $($parameters:tt)+) => {
+        impl<$($parameters)+> Parts for $name<$($argument),+> {
+            type Layout = L;
+            type Shared = L::Shared;
+
+            #[inline(always)]
+            fn shared(&self, _: Token) -> &L::Shared {
+                &self.shared
+            }
+
+            #[inline(always)]
+            fn bytes(&self) -> Bytes<'_> {
+                self.bytes.bytes()
+            }
+        }
+
+        impl<$($parameters)+> $name<$($argument),+> {
             /// The number of bytes in the ring. While it is split, it had this many at some moment of the
             /// call, and either end may have moved since. Only if the consumer moves at each of four
             /// looks, this is a guess.
@@ -239,11 +225,28 @@ macro_rules! whole_ring {
                 skipped + cut
             }
         }
+
+        impl<$($parameters)+> fmt::Debug for $name<$($argument),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name))
+                    .field("capacity", &self.capacity())
+                    .field("len", &self.len())
+                    .finish_non_exhaustive()
+            }
+        }
+
+        #[cfg(feature = "defmt")]
+        impl<$($parameters)+> defmt::Format for $name<$($argument),+> {
+            fn format(&self, f: defmt::Formatter<'_>) {
+                let (name, capacity, len) = (stringify!($name), self.capacity(), self.len());
+                defmt::write!(f, "{=str} {{ capacity: {=usize}, len: {=usize} }}", name, capacity, len);
+            }
+        }
     };
 }
 
-whole_ring!(<const N: usize, L: Layout> Ring<N, L>);
-whole_ring!(<L: Layout> SliceRing<'_, L>);
+whole_ring!(Ring<N, L>, const N: usize, L: Layout);
+whole_ring!(SliceRing<'_, L>, L: Layout);
 
 /// How often [`fill`] loads the indices at most. Each time more, an end has moved in between.
 const LOOKS: usize = 4;
@@ -265,33 +268,4 @@ fn fill<R: AnyRing>(ring: &R) -> usize {
         }
     }
     used.min(indices.capacity())
-}
-
-impl<const N: usize, L: Layout> fmt::Debug for Ring<N, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring").field("capacity", &N).field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-impl<L: Layout> fmt::Debug for SliceRing<'_, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SliceRing")
-            .field("capacity", &self.capacity())
-            .field("len", &self.len())
-            .finish_non_exhaustive()
-    }
-}
-
-#[cfg(feature = "defmt")]
-impl<const N: usize, L: Layout> defmt::Format for Ring<N, L> {
-    fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "Ring {{ capacity: {=usize}, len: {=usize} }}", N, self.len());
-    }
-}
-
-#[cfg(feature = "defmt")]
-impl<L: Layout> defmt::Format for SliceRing<'_, L> {
-    fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "SliceRing {{ capacity: {=usize}, len: {=usize} }}", self.capacity(), self.len());
-    }
 }
