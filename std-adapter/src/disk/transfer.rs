@@ -20,7 +20,7 @@ use crate::foreign::drop_quietly;
 use crate::observe::stats::IoCounts;
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Reads all of `buf` from `offset`.
 pub(crate) fn read(
@@ -47,17 +47,8 @@ pub(crate) fn write(
     data: &[u8],
     counts: &mut IoCounts,
 ) -> (usize, Result<(), SpillError>) {
-    if let Err(refused) = store_access::check(StoreOperation::Write, offset, data.len() as u64) {
-        return (0, Err(refused));
-    }
-    let started = Instant::now();
-    let (done, result) = transfer(data.len(), io::ErrorKind::WriteZero, |done| {
-        store.write_at(offset + done as u64, &data[done..])
-    });
-    counts.count_write(done, started.elapsed());
-    let failed =
-        |source| failed(counts, StoreOperation::Write, offset + done as u64, data.len() - done, source);
-    (done, result.map_err(failed))
+    let step = |done| store.write_at(offset + done as u64, &data[done..]);
+    write_by(offset, data.len(), counts, step)
 }
 
 /// As [`write()`], but gathers the bytes from several parts.
@@ -68,16 +59,26 @@ pub(crate) fn write_parts(
     counts: &mut IoCounts,
 ) -> (usize, Result<(), SpillError>) {
     let len = parts.iter().map(|part| part.len()).sum();
+    let mut before = 0;
+    write_by(offset, len, counts, |done| {
+        IoSlice::advance_slices(&mut parts, done - before);
+        before = done;
+        store.write_vectored_at(offset + done as u64, parts)
+    })
+}
+
+/// Writes `len` bytes at `offset` by calls of `step`, as [`transfer`] makes them.
+fn write_by(
+    offset: u64,
+    len: usize,
+    counts: &mut IoCounts,
+    step: impl FnMut(usize) -> io::Result<usize>,
+) -> (usize, Result<(), SpillError>) {
     if let Err(refused) = store_access::check(StoreOperation::Write, offset, len as u64) {
         return (0, Err(refused));
     }
     let started = Instant::now();
-    let mut before = 0;
-    let (done, result) = transfer(len, io::ErrorKind::WriteZero, |done| {
-        IoSlice::advance_slices(&mut parts, done - before);
-        before = done;
-        store.write_vectored_at(offset + done as u64, parts)
-    });
+    let (done, result) = transfer(len, io::ErrorKind::WriteZero, step);
     counts.count_write(done, started.elapsed());
     let failed = |source| failed(counts, StoreOperation::Write, offset + done as u64, len - done, source);
     (done, result.map_err(failed))
@@ -93,16 +94,8 @@ pub(crate) fn copy_to_file(
     at: u64,
     counts: &mut IoCounts,
 ) -> usize {
-    if store_access::is_resident_only() {
-        return 0;
-    }
-    let started = Instant::now();
     let step = |done| store.copy_to_file(offset + done as u64, len - done, file, at + done as u64);
-    let copied = copy(len, step);
-    if copied > 0 {
-        counts.count_read(copied, started.elapsed());
-    }
-    copied
+    copy(len, step, |copied, time| counts.count_read(copied, time))
 }
 
 /// Copies up to `len` bytes of `file`, from `at` there, to `offset`. Returns how many, as
@@ -115,22 +108,26 @@ pub(crate) fn copy_from_file(
     at: u64,
     counts: &mut IoCounts,
 ) -> usize {
+    let step = |done| store.copy_from_file(offset + done as u64, len - done, file, at + done as u64);
+    copy(len, step, |copied, time| counts.count_write(copied, time))
+}
+
+/// As [`transfer`], without the error. Calls `count` with the number of bytes copied, unless it is 0, and the
+/// time taken.
+fn copy(
+    len: usize,
+    step: impl FnMut(usize) -> io::Result<usize>,
+    count: impl FnOnce(usize, Duration),
+) -> usize {
     if store_access::is_resident_only() {
         return 0;
     }
     let started = Instant::now();
-    let step = |done| store.copy_from_file(offset + done as u64, len - done, file, at + done as u64);
-    let copied = copy(len, step);
-    if copied > 0 {
-        counts.count_write(copied, started.elapsed());
-    }
-    copied
-}
-
-/// As [`transfer`], without the error.
-fn copy(len: usize, step: impl FnMut(usize) -> io::Result<usize>) -> usize {
     let (copied, refused) = transfer(len, io::ErrorKind::Unsupported, step);
     drop_quietly(refused);
+    if copied > 0 {
+        count(copied, started.elapsed());
+    }
     copied
 }
 
