@@ -24,6 +24,7 @@ use crate::pages::usage::Usage;
 use crate::pool::member::PeerTable;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
+use crate::sync::biased::Looks;
 use std::cell::RefCell;
 use std::io::IoSlice;
 
@@ -44,10 +45,23 @@ pub(crate) struct Donor<'a> {
     /// Of new slots.
     pub(crate) fit: Fit,
     /// Indices of pages that could not be written and have returned to the buffer.
-    pub(crate) returned: RefCell<Vec<u64>>,
+    returned: RefCell<Vec<u64>>,
 }
 
-impl Donor<'_> {
+impl<'a> Donor<'a> {
+    pub(crate) fn new(table: &'a PeerTable, own: Option<Arc<OwnFile>>, fit: Fit) -> Self {
+        Donor { table, own, fit, returned: RefCell::default() }
+    }
+
+    /// Settles what has returned to each of `donors`, so that it can be reclaimed again. Skips a table in
+    /// use: its owner, which may else be silent for long, settles it itself.
+    pub(crate) fn settle_returned(donors: impl Iterator<Item = &'a Donor<'a>>) {
+        let returned = donors.filter(|donor| !donor.returned.borrow().is_empty());
+        PeerTable::try_with_each(returned.map(|donor| (donor, donor.table)), Looks::Once, |donor, table| {
+            donor.returned.borrow().iter().for_each(|&index| table.settle(index));
+        });
+    }
+
     pub(crate) fn backing<'b>(&'b self, pool: &'b PoolState) -> Backing<'b> {
         Backing { disk: &pool.disk, own: self.own.as_deref() }
     }

@@ -22,11 +22,8 @@ use crate::pages::table::Table;
 use crate::pages::transit::Carrier;
 use crate::pool::carriage::{Donor, Outgoing, with_room};
 use crate::pool::member::{OwnTable, PeerTable};
-use crate::pool::reclaim::{Released, ReleasedPage};
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
-use crate::sync::biased::Looks;
-use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 
@@ -54,20 +51,14 @@ impl Departure {
         let mut pages = with_room(usize::try_from(indices.end - indices.start).ok()?)?;
         let peer = table.peer();
         {
-            let donor =
-                Donor { table: &peer, own: own.clone(), fit: Fit::Blocks, returned: RefCell::default() };
+            let donor = Donor::new(&peer, own.clone(), Fit::Blocks);
             for index in indices.clone() {
                 let from = (donor.usage(), donor.backing(pool), donor.fit);
                 let released = table.with(|table| table.release_page(index, from, pool.checksums));
-                let Some(ReleasedPage { content, outgrown }) = released else { continue };
-                outgrown.into_iter().for_each(|slot| donor.backing(pool).free_quietly(slot));
-                match content {
-                    Released::Empty(frame) => pool.frames.recycle(frame),
-                    Released::Clean(frame) => {
-                        pool.counters.count_eviction();
-                        pool.frames.recycle(frame);
-                    }
-                    Released::Dirty { index, carrier } => pages.push((index, carrier)),
+                match released.map(|page| page.leave(&donor, pool)) {
+                    Some(Ok(frame)) => pool.frames.recycle(frame),
+                    Some(Err(Outgoing { index, carrier, .. })) => pages.push((index, carrier)),
+                    None => {}
                 }
             }
         }
@@ -121,12 +112,7 @@ impl Departure {
     fn end(&mut self, end: impl FnOnce(&PoolState, Vec<Outgoing<'_>>, &mut Vec<PageFrame>)) {
         // A waker or a listener may use any buffer, and would wait for its pages that are in transit.
         let held_back = hold_back();
-        let donor = Donor {
-            table: &self.table,
-            own: self.own.clone(),
-            fit: Fit::Blocks,
-            returned: RefCell::default(),
-        };
+        let donor = Donor::new(&self.table, self.own.clone(), Fit::Blocks);
         let (mut frames, pages) = (Vec::new(), std::mem::take(&mut self.pages));
         let outgoing = pages.into_iter().map(|(index, carrier)| Outgoing { donor: &donor, index, carrier });
         match with_room(outgoing.len()) {
@@ -137,13 +123,7 @@ impl Departure {
             None => outgoing.for_each(|page| self.pool.return_page(page, &mut frames)),
         }
         frames.into_iter().for_each(|frame| self.pool.frames.recycle(frame));
-        // So that they can be reclaimed: their owner may be silent for long.
-        let returned = donor.returned.take();
-        if !returned.is_empty() {
-            PeerTable::try_with_each(std::iter::once(((), donor.table)), Looks::Once, |(), table| {
-                returned.iter().for_each(|&index| table.settle(index));
-            });
-        }
+        Donor::settle_returned(std::iter::once(&donor));
         drop(held_back);
         self.pool.disk.quota().serve_if_waiting();
         self.pool.tell_waiters();

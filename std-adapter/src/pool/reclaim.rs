@@ -34,7 +34,6 @@ use crate::pool::member::PeerTable;
 use crate::pool::registry::Registry;
 use crate::pool::state::PoolState;
 use crate::sync::biased::Looks;
-use std::cell::RefCell;
 
 /// How much one reclaim takes.
 #[derive(Clone, Copy, Debug)]
@@ -77,13 +76,13 @@ pub(crate) enum Reclaimed {
 /// A page that has left its table.
 #[derive(Debug)]
 pub(crate) struct ReleasedPage {
-    pub(crate) content: Released,
+    content: Released,
     /// The page's former slot, if it has become too short. To be freed.
-    pub(crate) outgrown: Option<Slot>,
+    outgrown: Option<Slot>,
 }
 
 #[derive(Debug)]
-pub(crate) enum Released {
+enum Released {
     /// The page had no bytes, or is a copy of what other content has.
     Empty(PageFrame),
     /// The page's bytes are in its slot already.
@@ -99,6 +98,19 @@ impl ReleasedPage {
             Released::Dirty { carrier, .. } => &carrier.resident().frame,
         };
         frame.capacity() as u64
+    }
+
+    /// Its frame, if it need not be written. Frees what it has outgrown.
+    pub(crate) fn leave<'a>(self, donor: &'a Donor<'a>, pool: &PoolState) -> Result<PageFrame, Outgoing<'a>> {
+        self.outgrown.into_iter().for_each(|slot| donor.backing(pool).free_quietly(slot));
+        match self.content {
+            Released::Empty(frame) => Ok(frame),
+            Released::Clean(frame) => {
+                pool.counters.count_eviction();
+                Ok(frame)
+            }
+            Released::Dirty { index, carrier } => Err(Outgoing { donor, index, carrier }),
+        }
     }
 }
 
@@ -260,33 +272,17 @@ impl PoolState {
         let count = released.len();
         // Without memory for these, pages return.
         let (mut outgoing, mut first_spills) = (with_room(count), with_room(count));
-        for (donor, ReleasedPage { content, outgrown }) in released {
-            let donor = &donors[donor];
-            outgrown.into_iter().for_each(|slot| donor.backing(self).free_quietly(slot));
-            match content {
-                Released::Empty(frame) => self.collect(&mut frames, frame),
-                Released::Clean(frame) => {
-                    self.counters.count_eviction();
-                    self.collect(&mut frames, frame);
-                }
-                Released::Dirty { index, carrier } => {
-                    let page = Outgoing { donor, index, carrier };
-                    match (&mut outgoing, &first_spills) {
-                        (Some(outgoing), Some(_)) => outgoing.push(page),
-                        _ => self.return_page(page, &mut frames),
-                    }
-                }
+        for (donor, page) in released {
+            match (page.leave(&donors[donor], self), &mut outgoing, &first_spills) {
+                (Ok(frame), ..) => self.collect(&mut frames, frame),
+                (Err(page), Some(outgoing), Some(_)) => outgoing.push(page),
+                (Err(page), ..) => self.return_page(page, &mut frames),
             }
         }
         if let (Some(outgoing), Some(first_spills)) = (outgoing, &mut first_spills) {
             let _counts = self.write_all_out(outgoing, reason, &mut frames, first_spills); // not the donors' doing
         }
-        // Settle returned pages, so that they can be reclaimed again. Skip a table in use: its owner settles
-        // them itself.
-        let returned = donors.iter().filter(|donor| !donor.returned.borrow().is_empty());
-        PeerTable::try_with_each(returned.map(|donor| (donor, donor.table)), Looks::Once, |donor, table| {
-            donor.returned.borrow().iter().for_each(|&index| table.settle(index));
-        });
+        Donor::settle_returned(donors.iter());
         frames.iter().for_each(|_| self.counters.count_reclaim());
         drop(held_back);
         self.disk.quota().serve_if_waiting();
@@ -311,7 +307,7 @@ impl PoolState {
     ) -> Donor<'a> {
         let own = peer.unlocked().own().cloned();
         let fit = if self.is_at_rest(peer, reason) { Fit::Parts } else { Fit::Blocks };
-        let donor = Donor { table: peer, own, fit, returned: RefCell::default() };
+        let donor = Donor::new(peer, own, fit);
         let from = (donor.usage(), donor.backing(self), fit);
         let has_shared = !table.shared.is_empty();
         if has_shared && self.disk.quota().is_limited() {
