@@ -9,6 +9,7 @@
 //!
 //! Held by: `tests/tests/spill_model.rs`, `tests/tests/spill_edges.rs`, `tests/tests/spill_faults`.
 
+use crate::disk::slots::Slot;
 use crate::error::SpillError;
 use crate::foreign::drop_quietly;
 use crate::memory::frame::Frame;
@@ -172,28 +173,45 @@ impl Pager {
             self.give_back(frame);
             return Ok(false);
         }
-        let mut page = if frame.capacity() >= end {
+        let page = if frame.capacity() >= end {
             Resident::of_slot(frame, slot)
         } else {
             Resident::segment(frame, slot, self.first_of_segment(span.at), end)
         };
-        let (start, len) = (page.frame_start(), page.frame.usable().min(end - page.frame_start()));
-        let offset = span.index * self.pool.page_size as u64 + start as u64;
-        let room = page.frame.first_mut(len);
-        let read = self.read_spilled(IoPath::Paged, offset, slot.offset + start as u64, room);
+        let len = page.frame.usable().min(end - page.frame_start());
+        Ok(match self.fill_from_slot(page, span.index, slot, len)? {
+            Some(page) => self.open(span.index, page, stay),
+            None => false,
+        })
+    }
+
+    /// Reads the first `len` bytes of the frame of `page`, which is page `index` or a segment of it, from its
+    /// slot. Calls no store if that are none. `None`, and the frame is given back, if they cannot be checked.
+    pub(crate) fn fill_from_slot(
+        &mut self,
+        mut page: Resident,
+        index: u64,
+        slot: Slot,
+        len: usize,
+    ) -> Result<Option<Resident>, SpillError> {
+        let start = page.frame_start() as u64;
+        let offset = index * self.pool.page_size as u64 + start;
+        let read = match page.frame.first_mut(len) {
+            [] => Ok(0),
+            room => self.read_spilled(IoPath::Paged, offset, slot.offset + start, room),
+        };
         page.len = len;
         match read {
-            Ok(n) if n == len => {}
+            Ok(n) if n == len => Ok(Some(page)),
             Ok(_) | Err(SpillError::Corrupted { .. }) => {
                 self.give_back(page.into_frame());
-                return Ok(false);
+                Ok(None)
             }
             Err(error) => {
                 self.recycle_frame(page.into_frame());
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(self.open(span.index, page, stay))
     }
 
     /// Reads from one page, at least one byte of `buf`, and moves no page. `buf` is not empty and ends before

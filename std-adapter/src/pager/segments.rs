@@ -10,7 +10,6 @@
 use crate::error::SpillError;
 use crate::foreign::drop_quietly;
 use crate::memory::frame::Frame;
-use crate::observe::counters::IoPath;
 use crate::pager::span::Span;
 use crate::pager::state::Pager;
 use crate::pages::page::Location;
@@ -97,25 +96,6 @@ impl Pager {
             self.give_back(frame);
             return Ok(None);
         }
-        let mut page = Resident::segment(frame, slot, start, end);
-        let room = page.frame.first_mut(end - start);
-        let offset = index * self.pool.page_size as u64 + start as u64;
-        let read = if room.is_empty() {
-            Ok(0)
-        } else {
-            self.read_spilled(IoPath::Paged, offset, slot.offset + start as u64, room)
-        };
-        page.len = end - start;
-        match read {
-            Ok(n) if n == page.len => Ok(Some(page)),
-            Ok(_) | Err(SpillError::Corrupted { .. }) => {
-                self.give_back(page.into_frame());
-                Ok(None)
-            }
-            Err(error) => {
-                self.recycle_frame(page.into_frame());
-                Err(error)
-            }
-        }
+        self.fill_from_slot(Resident::segment(frame, slot, start, end), index, slot, end - start)
     }
 }
