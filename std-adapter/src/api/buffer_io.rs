@@ -7,15 +7,12 @@
 
 use crate::api::buffer::SpillBuffer;
 use crate::api::text::read_line;
+use crate::api::transfers::read_rest;
 use crate::error::SpillError;
 use crate::pager::medium::{MediumError, Rest};
 use crate::pager::state::Pager;
 use overspill_core::{Cursor, InvalidSeek, WriteError};
 use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-
-/// Bytes that `read_to_end` reads at a time: few enough that they are still in the processor's cache between
-/// clearing and filling.
-const READ_TO_END_STEP: usize = 256 << 10;
 
 fn write_error(error: WriteError<MediumError>) -> SpillError {
     match error {
@@ -162,20 +159,9 @@ impl Read for SpillBuffer {
         Ok(done)
     }
 
-    /// Reserves once, then reads straight into the vector.
     fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
-        let start = buf.len();
         let left = usize::try_from(self.remaining()).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        buf.try_reserve(left).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        while self.remaining() > 0 {
-            let at = buf.len();
-            let step = READ_TO_END_STEP.min(start + left - at);
-            buf.resize(at + step, 0);
-            let read = self.read_slow(&mut buf[at..]);
-            buf.truncate(at + *read.as_ref().unwrap_or(&0));
-            read?;
-        }
-        Ok(buf.len() - start)
+        read_rest(buf, left, |piece| self.read_slow(piece))
     }
 
     /// As std's: text that was read before an error stays in `buf`, and of bytes that are no UTF-8 none does.

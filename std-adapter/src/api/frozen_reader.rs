@@ -8,17 +8,13 @@
 //! Held by: `tests/tests/frozen.rs`, `tests/tests/conformance.rs`.
 
 use crate::api::text::{read_line, read_text};
-use crate::api::transfers::copy_buffered;
+use crate::api::transfers::{copy_buffered, read_rest};
 use crate::error::SpillError;
 use crate::pager::reader::Reader;
 use crate::pager::shared::Shared;
 use crate::sync::Arc;
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
-
-/// Bytes that `read_to_end` reads at a time: few enough that they are still in the processor's cache between
-/// clearing and filling.
-const READ_TO_END_STEP: usize = 256 << 10;
 
 /// A reader of a [`Frozen`](crate::Frozen) content: [`Read`], [`BufRead`] and [`Seek`] from a
 /// position of its own.
@@ -175,18 +171,8 @@ impl Read for FrozenReader {
         Ok(())
     }
 
-    /// Reserves once, then reads straight into the vector.
     fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
-        let start = buf.len();
-        buf.try_reserve(self.left()).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        while self.left() > 0 {
-            let at = buf.len();
-            buf.resize(at + READ_TO_END_STEP.min(self.left()), 0);
-            let read = self.read_slow(&mut buf[at..]);
-            buf.truncate(at + *read.as_ref().unwrap_or(&0));
-            read?;
-        }
-        Ok(buf.len() - start)
+        read_rest(buf, self.left(), |piece| self.read_slow(piece))
     }
 
     /// As std's, but that text which was read before an error stays in `buf`, and a character that it

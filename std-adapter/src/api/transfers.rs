@@ -18,6 +18,10 @@ use std::io::{self, BufRead, Seek, SeekFrom, Write};
 /// They are not charged.
 const IMPORT_BLOCK: usize = 64 << 10;
 
+/// Bytes that `read_to_end` reads at a time: few enough that they are still in the processor's cache between
+/// clearing and filling.
+const READ_TO_END_STEP: usize = 256 << 10;
+
 impl SpillBuffer {
     /// Reads from `offset` into `buf`, and returns the number of bytes: 0 at the end or past it, or if `buf`
     /// is empty. The position stays.
@@ -265,6 +269,25 @@ impl From<&String> for SpillBuffer {
     fn from(text: &String) -> Self {
         text.as_bytes().into()
     }
+}
+
+/// Appends the last `left` bytes of some content to `buf`, and returns their number. Reserves once, then
+/// `read` reads straight into the vector. What was read before an error stays there.
+pub(crate) fn read_rest(
+    buf: &mut Vec<u8>,
+    left: usize,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    buf.try_reserve(left).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let end = buf.len() + left;
+    while buf.len() < end {
+        let at = buf.len();
+        buf.resize(end.min(at + READ_TO_END_STEP), 0);
+        let done = read(&mut buf[at..]);
+        buf.truncate(at + *done.as_ref().unwrap_or(&0));
+        done?;
+    }
+    Ok(left)
 }
 
 /// Writes what `reader` has to `target`, until that is nothing. Returns the number of bytes.
