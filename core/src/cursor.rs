@@ -25,7 +25,7 @@ use embedded_io::{Error as _, ErrorKind, SeekFrom};
 /// `embedded-io`: what they moved before they failed stays moved.
 ///
 /// Over a [`ReadMedium`] it reads and seeks; over a [`Medium`] it also writes. Every call costs the medium's
-/// own call and a few comparisons. See the [crate's page](crate) for an example.
+/// own call and a few comparisons. See the [crate's documentation](crate) for an example.
 ///
 /// It is `Clone` if its medium is; the clone has a position of its own. It is not `Copy`, so that a position
 /// is never forked implicitly: a function that is passed a copy would move only the copy.

@@ -65,8 +65,8 @@ impl<E: Error> From<E> for CursorError<E> {
     }
 }
 
-/// For `?` on a seek. `InvalidSeek` is no error of `embedded-io`, or this and the conversion
-/// above would overlap.
+/// For `?` on a seek. `InvalidSeek` is not an error of `embedded-io`, or this and the conversion above would
+/// overlap.
 impl<E> From<InvalidSeek> for CursorError<E> {
     fn from(error: InvalidSeek) -> Self {
         CursorError::InvalidSeek(error)

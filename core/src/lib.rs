@@ -1,7 +1,7 @@
 //! A seekable cursor over any medium, such as fixed memory, and a lock-free byte ring, for machines with
 //! nothing but memory.
 //!
-//! [`ring`] is the queue for interrupt handlers, DMA and threads: see its page.
+//! [`ring`] is the queue for interrupt handlers, DMA and threads: see its documentation.
 //!
 //! [`Cursor`] is a binary file's interface (position, seek, gaps, truncation) over anything that
 //! implements [`Medium`]: bytes at offsets. The same cursor serves the `overspill` crate, whose
@@ -10,9 +10,9 @@
 //! What this crate promises:
 //!
 //! - It never allocates, unless feature `alloc` adds [`Medium`] for `Vec<u8>`.
-//! - It never panics, whatever its input. Two things are not its own: what traits of other crates provide
-//!   themselves, as `bytes::Buf::get_u32` does, which panics if fewer bytes remain (`try_get_u32` does not);
-//!   and what a `Display` does that `write!` is given. `write_all` and `read_exact` are its own.
+//! - It never panics, whatever its input. Two exceptions are code of others: the provided methods of other
+//!   crates' traits, such as `bytes::Buf::get_u32`, which panics if fewer bytes remain (`try_get_u32` does
+//!   not); and a `Display` that is passed to `write!`. `write_all` and `read_exact` are this crate's own.
 //! - Positions and lengths are `u64` on every target; none is truncated on a 32-bit machine.
 //! - A fixed medium has a length apart from its capacity: the end of the file is where writing
 //!   stopped, not where the memory stops.

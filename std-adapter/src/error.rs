@@ -228,12 +228,12 @@ pub enum SpillError {
     /// parent goes on undisturbed.
     Forked,
 
-    /// No runtime does the work of an async operation that needs the store: it was polled outside of one, or
+    /// No runtime runs the job of an async operation, which needs the store: it was polled outside of one, or
     /// in one that is shutting down. Kind: `Other`. Nothing was lost: polled in a runtime, it goes on.
     NoRuntime,
 
-    /// The work of an async operation has panicked, in the store or in what `AsyncSpillBuffer::run` was
-    /// given. Kind: `Other`.
+    /// A job of an async operation has panicked, in the store or in what `AsyncSpillBuffer::run` was given.
+    /// Kind: `Other`.
     #[non_exhaustive]
     JobPanicked {
         /// The message of the panic.

@@ -1,7 +1,7 @@
 //! A file-like buffer that starts in RAM and spills pages to disk, under a memory limit shared by
 //! any number of buffers.
 //!
-//! - [`SpillBuffer`] reads, writes and seeks as a file does. A lone one needs no pool.
+//! - [`SpillBuffer`] reads, writes and seeks as a file does. A standalone one needs no pool.
 //! - [`SpillPool`] holds thousands of buffers to one hard memory limit and one disk limit.
 //! - [`SpillBuffer::freeze`] ends the writing: any number of readers and threads then share a
 //!   [`Frozen`] content.

@@ -198,8 +198,8 @@ impl<R: AnyRing<Layout: Wakes>> Read for Consumer<'_, R> {
 
     /// # Cancel safety
     ///
-    /// Not cancel safe: bytes that were read before the future is dropped are lost to the ring. How many of
-    /// `buf` they are is not told.
+    /// Not cancel safe: bytes that were read before the future is dropped have left the ring, and the caller
+    /// cannot learn how many bytes of `buf` they fill.
     async fn read_exact(&mut self, mut buf: &mut [u8]) -> Result<(), ReadExactError<Infallible>> {
         while !buf.is_empty() {
             match Read::read(self, buf).await.map_err(ReadExactError::Other)? {
@@ -240,8 +240,8 @@ impl<R: AnyRing<Layout: Wakes>> Write for Producer<'_, R> {
 
     /// # Cancel safety
     ///
-    /// Not cancel safe: bytes that were written before the future is dropped stay in the ring. How many of
-    /// `buf` they are is not told.
+    /// Not cancel safe: bytes that were written before the future is dropped stay in the ring, and the caller
+    /// cannot learn how many bytes of `buf` they are.
     async fn write_all(&mut self, mut buf: &[u8]) -> Result<(), Closed> {
         while !buf.is_empty() {
             let count = Write::write(self, buf).await?;

@@ -2,9 +2,9 @@
 //! DMA channel and a driver, two threads.
 //!
 //! Promises: no call waits, except those of the blocking traits of `embedded-io`. No call allocates or
-//! panics, with the exceptions that [the crate's page](crate) names. Every byte of the capacity is usable,
-//! whatever the capacity. Unread bytes are never overwritten, but by [`Ring::push_overwriting`] on a ring
-//! that is whole (of a ring that is split see [`LogRing`]). Every other byte that was accepted comes out
+//! panics, with the exceptions that [the crate's documentation](crate) names. Every byte of the capacity is
+//! usable, whatever the capacity. Unread bytes are never overwritten, but by [`Ring::push_overwriting`] on a
+//! ring that is whole (of a ring that is split see [`LogRing`]). Every other byte that was accepted comes out
 //! once, in order. Plain use needs loads and stores only, no compare-and-swap.
 //!
 //! Not promised: no task is woken, unless the layout is `Waking` (feature `async`). There is no fairness: a

@@ -12,9 +12,9 @@ use super::grant::debug_grant;
 use super::producer::Producer;
 
 impl<'a, R: AnyRing> Producer<'a, R> {
-    /// As [`grant_contiguous`](Self::grant_contiguous), but the grant owns this end, and returns it on
-    /// commit. So it may outlive the function that starts a transfer, for example in a `static`. The page
-    /// of that method says what to wait for after `NotNow`.
+    /// Like [`grant_contiguous`](Self::grant_contiguous), but the grant owns this end, and returns it on
+    /// commit. So it may outlive the function that starts a transfer, for example in a `static`. The
+    /// documentation of that method says what to wait for after `NotNow`.
     ///
     /// # Errors
     ///

@@ -67,8 +67,8 @@ impl<const N: usize, L: Layout> Default for Ring<N, L> {
 
 /// A byte queue in borrowed memory: its capacity is the length of the slice, and not part of the type. Of a
 /// slice longer than an eighth of the address space (512 MiB on a 32-bit machine) it uses only that much. Its
-/// calls take as many instructions as those of a [`Ring`] whose capacity is no power of two, or a few more,
-/// whatever the length.
+/// calls take as many instructions as those of a [`Ring`] whose capacity is not a power of two, or a few
+/// more, whatever the length.
 ///
 /// In an empty slice, a ring is empty and full for ever: a call that never waits moves nothing, and one that
 /// awaits a byte or room, by blocking or as a future, waits until the other end is closed. Check the length

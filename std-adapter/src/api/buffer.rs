@@ -73,11 +73,11 @@ pub(crate) const MEMORY_LIMIT_DEFAULT: usize = 8 << 20;
 /// more keeps them until [`SpillPool::trim`](crate::SpillPool::trim), which takes as long as the file system
 /// does, some 60 ms for a gigabyte on ext4.
 ///
-/// A file that goes with its buffer is closed by the drop, and the file system frees its blocks there and
-/// then, in the same 60 ms: that of a buffer without a pool, of one made by
-/// [`SpillPool::buffer_for`](crate::SpillPool::buffer_for), and of a pool's last handle or buffer. Clearing
-/// or cutting the former two costs as much. Where a thread must not stop for so long, use buffers of a pool,
-/// or their async form.
+/// Some files are closed by the drop itself, and the file system frees their blocks during it, which takes as
+/// long: the file of a [standalone](SpillBuffer::new) buffer, the file of one made by
+/// [`SpillPool::buffer_for`](crate::SpillPool::buffer_for), and the file of a pool whose last handle or
+/// buffer is dropped. Clearing or cutting a buffer of the first two kinds takes as long. Where a thread must
+/// not stop for so long, use buffers of a pool, or their async form.
 pub struct SpillBuffer {
     /// Where the next read or write starts, in bytes: any `u64`, past the end too.
     pub(crate) position: u64,
@@ -85,7 +85,8 @@ pub struct SpillBuffer {
 }
 
 impl SpillBuffer {
-    /// Makes an empty buffer with a memory limit of its own of 8 MiB, and no disk limit.
+    /// Makes an empty **standalone** buffer: it belongs to no [`SpillPool`](crate::SpillPool), and has a
+    /// memory limit, of 8 MiB, and a temp file of its own. It has no disk limit.
     ///
     /// Allocates no page and makes no file yet.
     #[must_use]
@@ -93,8 +94,8 @@ impl SpillBuffer {
         SpillBuffer::with_budget(MEMORY_LIMIT_DEFAULT)
     }
 
-    /// Makes an empty buffer with a memory limit of its own of `bytes`, and no disk limit. With 0, every
-    /// byte goes to the file.
+    /// Makes an empty [standalone](SpillBuffer::new) buffer with a memory limit of `bytes`, and no disk
+    /// limit. With 0, every byte goes to the file.
     ///
     /// Buffers that share a limit come from a [`SpillPool`](crate::SpillPool).
     #[must_use]
@@ -131,8 +132,9 @@ impl SpillBuffer {
     /// Cuts the content to `len` bytes, or extends it with zeros. The position stays, even past the new
     /// end.
     ///
-    /// Extending takes neither memory nor disk, whatever `len`. Cutting frees both. With 0, a buffer without
-    /// a pool also closes its temp file, and makes another when it spills again.
+    /// Extending takes neither memory nor disk, whatever `len`. Cutting frees both. With 0, a
+    /// [standalone](SpillBuffer::new) buffer also closes its temp file, and makes another when it spills
+    /// again.
     ///
     /// # Errors
     /// None at present. The result leaves room for stores that can fail here.
@@ -144,8 +146,8 @@ impl SpillBuffer {
         Ok(())
     }
 
-    /// Empties the buffer and moves to position 0. Its memory and disk go back to the pool. A buffer without
-    /// a pool closes its temp file, and makes another when it spills again.
+    /// Empties the buffer and moves to position 0. Its memory and disk go back to the pool. A
+    /// [standalone](SpillBuffer::new) buffer closes its temp file, and makes another when it spills again.
     pub fn clear(&mut self) {
         // Cutting only frees, so it cannot fail.
         let _ = self.set_len(0);

@@ -44,11 +44,11 @@ impl SpillPool {
 impl BufferBuilder<'_> {
     /// Sets the buffer's memory limit: the most bytes of the pool's memory that its pages may use.
     ///
-    /// The default is no limit but the pool's. Where nothing can be spilled, a limit of whole pages, two or
-    /// more, is used to the last byte, and small writes may get no more than a third of one below a page and
-    /// a half: see [`PoolBuilder::disk`](crate::PoolBuilder::disk). In a pool without a disk, a call that
-    /// would pass it fails at once, whatever [`when_full`](BufferBuilder::when_full) says; but that of a
-    /// [spool](BufferBuilder::spool), whose readers may make room, waits as it says.
+    /// The default is no limit but the pool's. Where nothing can be spilled, a limit of two or more whole
+    /// pages is used to the last byte; of a limit below a page and a half, small writes may get no more than
+    /// a third: see [`PoolBuilder::disk`](crate::PoolBuilder::disk). In a pool without a disk, a call that
+    /// would pass this limit fails at once, whatever [`when_full`](BufferBuilder::when_full) says. Only a
+    /// write to a [spool](BufferBuilder::spool) follows `when_full`, since its readers may make room.
     ///
     /// What the buffer shares with a [clone](SpillBuffer::try_clone), or has shared with one that is gone,
     /// counts towards no buffer's own limits: only the pool's bound it.

@@ -164,9 +164,10 @@ impl Read for SpillBuffer {
         read_rest(buf, left, |piece| self.read_slow(piece))
     }
 
-    /// As std's: text that was read before an error stays in `buf`, and of bytes that are no UTF-8 none does.
-    /// Of a text that an error has cut inside a character, the cut character is read again by the next call;
-    /// so is all that was read before the error, if it is no UTF-8.
+    /// Appends the rest of the content to `buf`, which gets nothing if the bytes are not UTF-8. If a read
+    /// fails after some text, that text stays in `buf`; if the failure cut a character, the next call reads
+    /// that character again. If a read fails after bytes that are not UTF-8, the next call reads again all
+    /// that this one has read.
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
         let mut bytes = Vec::new();
         let read = self.read_to_end(&mut bytes);
@@ -179,7 +180,7 @@ impl Read for SpillBuffer {
             }
             (Err(invalid), Ok(_)) => return Err(io::Error::new(io::ErrorKind::InvalidData, invalid)),
             (Err(_), Err(_)) => {
-                // What is no text is met again by the next call, rather than passed in silence.
+                // What is not text is read again by the next call, rather than passed in silence.
                 self.position -= bytes.len() as u64;
                 return read;
             }
@@ -208,7 +209,7 @@ impl BufRead for SpillBuffer {
         self.pager.keep_limit();
     }
 
-    /// As std's, but that of a line that an error has cut, what is not in `buf` is read again.
+    /// Like std's, but if an error cuts a line, the next call reads again what is not in `buf`.
     fn read_line(&mut self, buf: &mut String) -> io::Result<usize> {
         let from = self.position;
         let (read, kept) = read_line(self, buf);

@@ -110,10 +110,10 @@ impl From<SpillBuffer> for Frozen {
 /// What a buffer is made of, frozen.
 macro_rules! frozen_from {
     ($($given:ty),*) => { $(
-        /// As [`SpillBuffer`] is made of it, frozen.
+        /// Makes a [`SpillBuffer`] of the value, and freezes it.
         ///
         /// # Panics
-        /// As that does.
+        /// If the system has neither memory nor room in its temp directory for a copy.
         impl From<$given> for Frozen {
             fn from(given: $given) -> Self {
                 SpillBuffer::from(given).freeze()
@@ -126,10 +126,10 @@ frozen_from!(Vec<u8>, &Vec<u8>, Box<[u8]>, &[u8], String, &String, &str);
 #[cfg(feature = "bytes")]
 frozen_from!(bytes::Bytes);
 
-/// As [`SpillBuffer`] is made of it, frozen.
+/// Makes a [`SpillBuffer`] of the value, and freezes it.
 ///
 /// # Panics
-/// As that does.
+/// If the system has neither memory nor room in its temp directory for a copy.
 impl<const N: usize> From<&[u8; N]> for Frozen {
     fn from(given: &[u8; N]) -> Self {
         SpillBuffer::from(given).freeze()
@@ -289,7 +289,7 @@ impl Frozen {
         self.persist_over(path.as_ref(), Existing::Replaced)
     }
 
-    /// As [`persist`](Frozen::persist), but never replaces anything, as [`SpillBuffer::persist_noclobber`]
+    /// Like [`persist`](Frozen::persist), but never replaces anything, as [`SpillBuffer::persist_noclobber`]
     /// does not.
     ///
     /// ```
@@ -341,8 +341,9 @@ impl Frozen {
     /// The content as a buffer again, at position 0, to be written to. Moves no byte.
     ///
     /// # Errors
-    /// Returns the handle if it is not the only one, readers, slices and lent bytes included, if it is a
-    /// slice itself, or if a [spool](crate::SpoolReader::once) has passed and freed some of the bytes.
+    /// Returns the handle if the content has another one (a reader, a slice and lent bytes count), if this
+    /// handle is itself a slice, or if the readers of a spool that read [once](crate::SpoolReader::once) have
+    /// passed some of the bytes, which are freed.
     ///
     /// ```
     /// use overspill::SpillBuffer;

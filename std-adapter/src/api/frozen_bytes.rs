@@ -15,9 +15,9 @@ impl Frozen {
     /// thread, and whether or not the content is still there.
     /// [`PoolStats::memory_lent`](crate::PoolStats::memory_lent) counts it.
     ///
-    /// Bytes that were [given](crate::SpillBuffer::push) are lent as they were. A page of them keeps all that
-    /// was given with it, and counts so, once for all of its pages. A buffer without a pool lends them
-    /// whatever they count.
+    /// Bytes that were [given](crate::SpillBuffer::push) are lent from the memory that they were given with.
+    /// While one page of it is lent, all of that memory is kept, and counts as lent, once for all of its
+    /// pages. A [standalone](crate::SpillBuffer::new) buffer lends such bytes even past the limit on lending.
     ///
     /// They are copied to memory that the pool does not charge:
     ///

@@ -175,8 +175,10 @@ impl Read for FrozenReader {
         read_rest(buf, self.left(), |piece| self.read_slow(piece))
     }
 
-    /// As std's, but that text which was read before an error stays in `buf`, and a character that it
-    /// has cut is read again. So is all that the call has read, if it is no UTF-8.
+    /// Appends the rest of the content to `buf`, which gets nothing if the bytes are not UTF-8. If a read
+    /// fails after some text, that text stays in `buf`; if the failure cut a character, the next call reads
+    /// that character again. If a read fails after bytes that are not UTF-8, the next call reads again all
+    /// that this one has read.
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
         buf.try_reserve(self.left()).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let (read, again) = read_text(buf, true, |piece, _| self.read_slow(piece));
@@ -200,7 +202,7 @@ impl BufRead for FrozenReader {
         self.reader.skip_to(self.at);
     }
 
-    /// As std's, but that of a line that an error has cut, what is not in `buf` is read again.
+    /// Like std's, but if an error cuts a line, the next call reads again what is not in `buf`.
     fn read_line(&mut self, buf: &mut String) -> io::Result<usize> {
         let from = self.at;
         let (read, kept) = read_line(self, buf);

@@ -80,10 +80,11 @@ impl SpillBuffer {
     /// - in a pool, if it is more than a quarter of the memory limit: memory that was given in one piece
     ///   comes free in one piece.
     ///
-    /// What is kept is charged to the memory limit: the length of `bytes`; of bytes that nobody shares, the
-    /// capacity of the vector behind them from their first byte on. It is charged from before this returns
-    /// until the memory is freed. How much more a slice keeps, of memory that is shared or that began before
-    /// it, nobody can know: copy what is small and comes from a large block.
+    /// The memory that is kept is charged to the memory limit, from before this returns until it is freed.
+    /// The charge is the length of `bytes` or, if nothing else shares the bytes, the capacity of their vector
+    /// from their first byte on. A slice may keep more memory than that: what is shared, or lies before it.
+    /// This cannot be known, and is not charged. So copy a small slice of a large block instead of pushing
+    /// it.
     ///
     /// A kept page is read where it is, and leaves memory like any other: when the limit is lowered, when
     /// another buffer needs memory, by [`spill`](SpillBuffer::spill) or a cut. When it is written to, it is

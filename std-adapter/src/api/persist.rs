@@ -62,8 +62,8 @@ impl SpillBuffer {
     /// |---|---|
     /// | free | the usual permissions of a new file |
     /// | a regular file | its permissions; its owner and group as far as the system allows; on Linux its access control list |
-    /// | one whose group cannot be kept | for its group and all others, only the rights that both had |
-    /// | one whose list cannot be kept (as those of NFS 4), or is not shown by the system | rights for the owner alone |
+    /// | one whose group cannot be kept | for the new group and all others, only the rights that the old group and all others both had |
+    /// | one whose list cannot be kept (such as those of NFS 4), or is not shown by the system | rights for the owner alone |
     /// | one with a list, on another system than Linux | no list, and what the mode says |
     /// | one with set-ID bits | those, if it had the owner and group of this process |
     /// | one on a system that cannot change modes | no permission that the old file did not have, or the call fails |
@@ -77,10 +77,11 @@ impl SpillBuffer {
     /// KiB of stack.
     ///
     /// Where the platform can make unnamed files (Linux, on most file systems), the new file has no name
-    /// until it is complete, and a killed process leaves nothing, unless in the microseconds in which an
-    /// existing file is replaced. Then, and elsewhere while it is written, it has a hidden name beside
-    /// `path`, beginning with `.overspill-`, and a killed process may leave it. On Unix that is removed when
-    /// `path` is persisted again; what a living process works on has `flock`'s lock, and stays.
+    /// until it is complete, and a killed process leaves nothing. In the microseconds in which an existing
+    /// file is replaced, and elsewhere for as long as it is written, the new file has a hidden name beside
+    /// `path` that begins with `.overspill-`; a process that is killed then may leave it there. On Unix the
+    /// next `persist` of the same `path` removes such a file, unless a living process still has it locked
+    /// (`flock`).
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -110,8 +111,8 @@ impl SpillBuffer {
         self.persist_over(path.as_ref(), Existing::Replaced)
     }
 
-    /// As [`persist`](SpillBuffer::persist), but never replaces anything: an existing file, directory or link
-    /// stays as it is.
+    /// Like [`persist`](SpillBuffer::persist), but never replaces anything: an existing file, directory or
+    /// link stays as it is.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -238,13 +239,13 @@ impl SpillPool {
 ///
 /// # The question mark
 ///
-/// By `?` this error does not turn into an [`io::Error`], and neither does `AsyncPersistError`: the buffer
-/// would be dropped, and a failed save is often tried again elsewhere.
+/// The operator `?` does not turn this error, or `AsyncPersistError`, into an [`io::Error`]. That would drop
+/// the buffer, whose content a program often wants to save elsewhere.
 /// [`into_buffer`](PersistError::into_buffer) keeps the content, and [`into_error`](PersistError::into_error)
 /// drops it. `IntoInnerError` and `FinishError`, of the async forms, do turn into an `io::Error`, as
 /// [std's](io::IntoInnerError) does, and drop the content.
 ///
-/// By `?` it does turn into a `Box<dyn Error>`, and into the errors of anyhow and others that take any error.
+/// `?` does turn it into a `Box<dyn Error>`, and into the errors of anyhow and others that take any error.
 /// These keep the buffer, and the memory and disk that it uses, until they are dropped: an error that is kept
 /// for long is better made of `into_error`.
 ///

@@ -135,8 +135,8 @@ impl PoolBuilder {
     ///
     /// It is not accessed before the first byte is spilled. If it is unusable then, the error names it; each
     /// later spill tries it again. [`SpillBuffer::into_file`](crate::SpillBuffer::into_file) makes its file
-    /// there too; with a [store](PoolBuilder::store), it serves that alone. An empty path is the current
-    /// directory.
+    /// there too. If a [store](PoolBuilder::store) is set, the directory is used for `into_file` alone. An
+    /// empty path is the current directory.
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(non_empty(dir.into(), "."));
         self

@@ -25,8 +25,8 @@ impl SpillPool {
     /// Makes content that is read while it is written: one writer that appends, and a reader that starts at 0
     /// and follows it. Clones of the reader are further readers, on any threads.
     ///
-    /// The pages are the pool's, as those of a buffer. [`BufferBuilder::spool`](crate::BufferBuilder::spool)
-    /// sets limits of its own.
+    /// The pages are the pool's, like those of a buffer.
+    /// [`BufferBuilder::spool`](crate::BufferBuilder::spool) sets limits of its own.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -256,8 +256,8 @@ impl Write for SpoolWriter {
         Ok(())
     }
 
-    /// As std's, in fewer writes, of up to 512 bytes: each wakes the readers. What was formatted before an
-    /// error is written. A `Display` that fails is an error of kind `Other`.
+    /// Like std's, but in fewer writes, of up to 512 bytes: each wakes the readers. What was formatted before
+    /// an error is written. A `Display` that fails is an error of kind `Other`.
     fn write_fmt(&mut self, args: fmt::Arguments<'_>) -> io::Result<()> {
         if let Some(text) = args.as_str() {
             return self.write_all(text.as_bytes());

@@ -102,11 +102,11 @@ impl SpoolReader {
     /// Sets how long a read waits for more before it fails with [`SpillError::NothingWritten`]. `None`, as at
     /// first, is for ever; with zero, a read never waits. A clone has the same.
     ///
-    /// One `read` or `fill_buf` that failed so has taken nothing, `read_line` and `read_to_string`
-    /// nothing that is not in the caller's string, and the next call waits again: so a follower can
-    /// do something else from time to time. The time counts anew in each read: what reads several
-    /// times, as `read_to_end`, [`copy_to`](SpoolReader::copy_to) or a seek from the end, fails if
-    /// nothing comes for so long.
+    /// A `read` or `fill_buf` that times out has taken nothing; a `read_line` or `read_to_string` has taken
+    /// only what is in the caller's string. The next call waits again, so a reader can do other work from
+    /// time to time. The time starts anew with each read: a call that reads several times, such as
+    /// `read_to_end`, [`copy_to`](SpoolReader::copy_to) or a seek from the end, fails only if nothing is
+    /// written for that long.
     ///
     /// ```
     /// use overspill::{SpillError, SpillPool};
@@ -365,10 +365,11 @@ impl Read for SpoolReader {
         self.read_slow(buf)
     }
 
-    /// As std's, but that text which was read before an error stays in `buf`, and a character that it
-    /// has cut is read again. While a character lies in two pages, and the second is awaited, the
-    /// first is not passed. If what the call has read is no UTF-8, all of it is read again after an error; a
-    /// reader that reads once has passed it, and returns `InvalidData` in place of the error.
+    /// Appends the rest of the content to `buf`, which gets nothing if the bytes are not UTF-8. If a read
+    /// fails after some text, that text stays in `buf`; if the failure cut a character, the next call reads
+    /// that character again. While a character lies in two pages, and the second is awaited, the first is not
+    /// passed. If a read fails after bytes that are not UTF-8, the next call reads again all that this one
+    /// has read; a reader that reads once has passed them, and returns `InvalidData` in place of the error.
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
         let (read, again) = read_text(buf, self.told.is_none(), |piece, cut| {
             self.at -= cut as u64;
@@ -397,9 +398,10 @@ impl BufRead for SpoolReader {
         self.tell_if_passed();
     }
 
-    /// As std's, but that text which was read before an error stays in `buf`, and a character that it
-    /// has cut is read again. If what the call has read is no UTF-8, all of it is read again after an error;
-    /// a reader that reads once has passed it, and returns `InvalidData` in place of the error.
+    /// Like std's, but text that was read before an error stays in `buf`, and the next call reads again a
+    /// character that the error has cut. If an error comes after bytes that are not UTF-8, the next call
+    /// reads again all that this one has read; a reader that reads once has passed them, and returns
+    /// `InvalidData` in place of the error.
     fn read_line(&mut self, buf: &mut String) -> io::Result<usize> {
         let (from, is_once) = (self.at, self.told.is_some());
         let (start, mut read, mut is_text) = (buf.len(), 0, true);

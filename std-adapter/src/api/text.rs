@@ -1,8 +1,8 @@
 //! Reading text to its end, for readers.
 //!
 //! Promise: what the position has passed is in the caller's string, on an error too. A character that the
-//! error has cut is read again by the next call; std's `read_to_string` drops all that it has read then. Of
-//! bytes that are no text the string gets none, as std's.
+//! error has cut is read again by the next call; std's `read_to_string` drops all that it has read then. If
+//! the bytes are not text, the string gets none of them, as by std's.
 //!
 //! Looked for besides: `SpillBuffer::read_to_string`, which does so by itself; `read_line`, which is
 //! std's, since to search for a newline as fast takes std's inside, and goes back after an error, but for
@@ -19,8 +19,8 @@ use std::io::{self, BufRead, Read};
 const PIECE: usize = 8 << 10;
 
 /// Appends to `buf` what `read` returns, until that is nothing. `read` is told how many bytes before its own
-/// are the beginning of a character. Returns the number of bytes appended, and how many of the last ones
-/// have to be read again: all of this call, if it fails behind bytes that are no text and `can_go_back`.
+/// are the beginning of a character. Returns the number of bytes appended, and how many of the last ones have
+/// to be read again: all of this call, if it fails behind bytes that are not text and `can_go_back`.
 pub(crate) fn read_text(
     buf: &mut String,
     can_go_back: bool,

@@ -169,7 +169,7 @@ impl SpillBuffer {
     /// # Errors
     /// Those of [`write`](Write::write), and those of reading `file`, as they are. The bytes before that are
     /// in place, and both positions are just behind them: so a call that was refused can be made again. Of
-    /// kind `NotSeekable` if `file` has no position, as a pipe: `io::copy` reads that.
+    /// kind `NotSeekable` if `file` has no position, such as a pipe: `io::copy` reads that.
     pub fn extend_from_file(&mut self, file: &File) -> io::Result<u64> {
         let mut cursor = file;
         let start = cursor.stream_position()?;

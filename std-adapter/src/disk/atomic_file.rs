@@ -426,8 +426,8 @@ fn sync_file_system(file: &File) -> io::Result<()> {
 
 /// Makes durable what `file` has.
 ///
-/// On Apple's systems std has the drive empty its cache, too, which some file systems refuse, as those of SMB
-/// shares. Then the file is synced as it is elsewhere.
+/// On Apple's systems std has the drive empty its cache, too, which some file systems refuse, such as those
+/// of SMB shares. Then the file is synced as it is elsewhere.
 fn sync(file: &File) -> io::Result<()> {
     let synced = file.sync_all();
     #[cfg(target_vendor = "apple")]

@@ -35,8 +35,8 @@ use std::task::{Context, Poll, ready};
 /// - The thread that polls it never waits for the disk. What is in memory is sent at once, without a copy, an
 ///   allocation of the content or a task switch; what is not is read by a blocking thread of the tokio
 ///   runtime, ahead of the receiver.
-/// - Each frame is one contiguous [`Bytes`]. The page that it lies in stays charged to the pool until the
-///   receiver drops it. Once a quarter of the memory limit is lent, or what
+/// - Each frame of the body is one contiguous [`Bytes`]. The page of the pool that it lies in stays charged
+///   until the receiver drops it. Once a quarter of the memory limit is lent, or what
 ///   [`PoolBuilder::lend`](crate::PoolBuilder::lend) says, frames are copies of at most 16 KiB, which are not
 ///   charged; the body has at most 64 KiB of them ready.
 /// - Its length is exact: [`size_hint`](Body::size_hint) is what is still to be sent, and nothing
@@ -84,7 +84,7 @@ impl Frozen {
     }
 }
 
-/// A body without content, in a pool of its own.
+/// A body without content, which counts in no pool of yours.
 impl Default for SpillBody {
     fn default() -> Self {
         SpillBuffer::default().freeze().body()
@@ -98,7 +98,7 @@ impl SpillBody {
     }
 
     /// A body of `bytes`, which may be a `Bytes`, a `Vec<u8>`, a `String`, or a static slice or `str`: for
-    /// what is made in place, beside bodies that were received.
+    /// what is made in place, next to bodies that were received.
     ///
     /// It counts in no pool of yours, but against a memory limit of its own that has room for all of it, as
     /// [`SpillBuffer::from`] makes one: whole pages of 64 KiB are kept where they are, and the rest is

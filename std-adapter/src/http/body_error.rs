@@ -17,7 +17,7 @@ use std::io;
 pub struct BodyError {
     /// Where in the body the bytes begin that could not be read.
     pub position: u64,
-    /// Why.
+    /// The cause.
     pub source: io::Error,
 }
 

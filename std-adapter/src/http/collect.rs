@@ -32,11 +32,11 @@ impl SpillPool {
     ///   for it, or when a blocking thread of the runtime has written it.
     /// - The body is polled only as fast as the pool takes it: its sender is held back.
     /// - A body that says beforehand that it is too long is refused before any of it is received, as soon as
-    ///   the future is polled. A client that waits with `Expect: 100-continue` is not asked to send it. Too
-    ///   long is also what is longer than the memory limit and the disk limit together: that of the pool, or
-    ///   that of the [buffer](Collect::buffer), if it is lower.
-    /// - A body that ends before the length that it said is an error, with status 400. hyper ends a body as
-    ///   if it were whole when its client resets a stream of HTTP/2 with `NO_ERROR`: one that did not say its
+    ///   the future is polled. A client that waits with `Expect: 100-continue` is not asked to send it. A
+    ///   body is also too long if it is longer than the memory limit and the disk limit together; of each,
+    ///   the lower one of the pool and the [buffer](Collect::buffer) counts.
+    /// - A body that ends before the length that it said is an error, with status 400. If a client resets an
+    ///   HTTP/2 stream with `NO_ERROR`, hyper ends the body as if it were whole: one that did not say its
     ///   length is then taken for whole.
     /// - After an error, and when the future is dropped, all that had arrived is given back to the pool.
     ///
@@ -145,7 +145,7 @@ where
     /// count.
     ///
     /// A sender that sends one byte just before each deadline is not noticed. To limit the whole time, use a
-    /// layer, as tower-http's `TimeoutLayer`.
+    /// layer, such as tower-http's `TimeoutLayer`.
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.intake.idle = Some(idle);
         self

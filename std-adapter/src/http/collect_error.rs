@@ -1,4 +1,4 @@
-//! Why a body was not taken into a pool, and what to answer its sender.
+//! Why a body was not taken into a pool, and how to respond to its sender.
 //!
 //! Promise: the text of each names what was received and what would have worked, as its status does.
 //!
@@ -22,14 +22,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A body was not collected. All that had arrived of it is dropped, and its memory and disk are back in the
 /// pool: at once, or with the last reader, if it has [any](crate::SpillPool::spool_body).
 ///
-/// [`status`](CollectError::status) is what a server answers; a text for the client is `to_string`, which
-/// names no path and nothing of the server but its limits. `{error:#}` adds the sources, for the log.
+/// [`status`](CollectError::status) is what a server responds with; a text for the client is `to_string`,
+/// which names no path and nothing of the server but its limits. `{error:#}` adds the sources, for the log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectError {
     /// The body is longer than [`Collect::limit`](crate::Collect::limit) allows, or than the pool could take
-    /// if it had no other: than its memory limit and its disk limit together, or a little less, since frames
-    /// and slots are whole. Status 413.
+    /// if it had no other: than its memory limit and its disk limit together, or a little less, since memory
+    /// and disk are given out in whole frames and slots of the pool. Status 413.
     #[non_exhaustive]
     TooLong {
         /// The limit, the two together, or what had room, in bytes.
@@ -114,7 +114,7 @@ impl CollectError {
         }
     }
 
-    /// The status to answer with: 413, 503, 507, 400, 408 or 500.
+    /// The status to respond with: 413, 503, 507, 400, 408 or 500.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -142,14 +142,14 @@ impl CollectError {
         self.is_passing().then_some(RETRY_AFTER)
     }
 
-    /// The answer to the sender: the status, a line of text, and `Retry-After` where that helps. `B` is any
-    /// body made of a `String`, as axum's, `Full<Bytes>`, `String` itself, or a
-    /// [`SpillBody`](crate::SpillBody), which a handler of either answer returns.
+    /// The response to the sender: the status, a line of text, and `Retry-After` where that helps. `B` is any
+    /// body made of a `String`, such as axum's, `Full<Bytes>`, `String` itself, or a
+    /// [`SpillBody`](crate::SpillBody), which a handler that also responds with a body returns.
     ///
-    /// Over HTTP/1 the connection ends with it, if some of the body has not arrived: its rest would be taken
-    /// for the next request. hyper closes it without saying so. Add the header `Connection: close`, which
-    /// HTTP/2 does not have, so that a client does not use it again, as the layer of the feature `tower`
-    /// does.
+    /// Over HTTP/1, if part of the body has not arrived, the connection ends with this response, since the
+    /// rest of the body would be taken for the next request. hyper closes the connection without announcing
+    /// it. So add the header `Connection: close`, as the layer of the feature `tower` does, so that the
+    /// client does not use the connection again. HTTP/2 does not have that header.
     ///
     /// ```
     /// use http::{Request, Response};

@@ -56,7 +56,7 @@ impl Collected {
     /// [`persist`](SpillBuffer::persist). Moves no byte, and drops the trailers.
     ///
     /// # Errors
-    /// Returns the handle if it is not the only one, readers, bodies and lent frames included.
+    /// Returns the handle if the content has another one: a reader, a body and lent frames count.
     ///
     /// ```
     /// use http_body_util::Full;

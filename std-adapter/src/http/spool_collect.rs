@@ -30,7 +30,7 @@ impl SpillPool {
     /// and a reader that follows at once. Clones of the reader are further readers.
     ///
     /// It promises what [`collect`](SpillPool::collect) does of the thread that polls it, of backpressure, of
-    /// the disk limit and of a body that ends early, and besides:
+    /// the disk limit and of a body that ends early, and also:
     ///
     /// - A reader sees every byte in order, and the end only after the end of the body.
     /// - If the body fails, is too long or stays away, or the future is dropped, a read past what had arrived
@@ -46,7 +46,7 @@ impl SpillPool {
     /// when the pool has no room for more of it, and not before; and with 503 if others have most of that
     /// room then.
     ///
-    /// It must be polled in a tokio runtime, as [`collect`](SpillPool::collect).
+    /// It must be polled in a tokio runtime, like [`collect`](SpillPool::collect).
     ///
     /// # Cancel safety
     /// A dropped future has received a part of the body, which its readers can still read.

@@ -194,11 +194,11 @@ pub struct PoolStats {
     pub evictions: u64,
     /// Frames that the pool took from a donor, for another buffer or for a lowered limit.
     pub reclaims: u64,
-    /// Bytes that callers have read and written, in memory too, of those buffers that have used the store, or
-    /// of which the pool has moved a page there. `io` divided by this says how many bytes are moved for each
-    /// that was requested, if no content is frozen, cloned or in a spool: `io` has the transfers for its
-    /// readers, and this not what they read. Of a buffer that is alive, what was requested since the last
-    /// transfer that its own calls made is not in it yet.
+    /// Bytes that callers have read and written, in memory or in the store, counted only for buffers that
+    /// have used the store, or of which the pool has moved a page there. For a live buffer, bytes requested
+    /// since the last transfer that its own calls made are not included yet. `io` divided by this is the
+    /// number of bytes moved for each byte requested. That holds only without frozen content, clones and
+    /// spools: `io` includes the transfers for their readers, but what those read is not counted here.
     pub requested: ByteCounts,
     /// All transfers to and from the store, those of reclaimed pages included.
     pub io: IoCounts,

@@ -25,13 +25,15 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 /// A [`SpillBuffer`] for tokio: it spills without stalling the event loop.
 ///
 /// It implements [`AsyncRead`], [`AsyncWrite`], [`AsyncSeek`] and [`AsyncBufRead`], and does what a
-/// `SpillBuffer` does. It promises besides:
+/// `SpillBuffer` does. It also promises:
 ///
 /// - What touches memory alone is done by the poll itself, up to 1 MiB, without an allocation or a switch of
-///   tasks. What was moved counts as tokio's own operations do, once for 64 KiB: so a task that moves much
-///   lets [others run](tokio::task::coop).
-/// - No poll calls the store. That is done on the blocking threads of the runtime that polls, by at most four
-///   tasks of each pool, whatever the number of buffers, a megabyte at a time where bytes follow each other.
+///   tasks. What was moved counts towards the task's [cooperative budget](tokio::task::coop): each 64 KiB
+///   counts as one operation of tokio's own does, so a task that moves much lets others run.
+/// - No poll calls the store: *jobs* do. A job is the part of an operation that needs the store, or a call
+///   that [`run`](AsyncSpillBuffer::run) was given. Jobs run on the blocking threads of the runtime that
+///   polls, at most four of each pool at once, whatever the number of buffers, and move a megabyte at a time
+///   where bytes follow each other.
 /// - `Ready(Ok(n))` of a write means held: the bytes are in memory or in the store, and are read back from
 ///   now on. So `flush` and `shutdown` have nothing to do.
 /// - An error goes to the call that met it; if that call's future was dropped, to the next of its kind. What
@@ -70,12 +72,11 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 /// if it is dropped within one and has more than 2 MiB.
 ///
 /// # Memory
-/// The pages are charged to the pool. Where they get no frame, because the memory limit is too low or all
-/// of it is in use, writes go through a **staging buffer** of up to 16 KiB, and reads through another.
-/// Neither is charged. The bytes of the last write stay there until the next operation. A server that keeps
-/// many such buffers for long, as of uploads that may be resumed, calls
-/// [`run(|_| ())`](AsyncSpillBuffer::run) before it puts one aside: that moves them into the pages, and frees
-/// their memory.
+/// The pages are charged to the pool. Where they get no frame, because the memory limit is too low or all of
+/// it is in use, writes go through a **staging buffer** of up to 16 KiB, and reads through another. Neither
+/// is charged. The bytes of the last write stay there until the next operation. A server that keeps many such
+/// buffers for long, for example uploads that may be resumed, calls [`run(|_| ())`](AsyncSpillBuffer::run)
+/// before it puts one aside: that moves them into the pages, and frees their memory.
 ///
 /// Pages that come for a sequential pass are charged, and no other buffer can have their memory before the
 /// next operation: at most a quarter of the pool's memory limit, for all its buffers together.
@@ -267,8 +268,8 @@ impl Drop for Running<'_> {
 
 /// A buffer that could not be taken out of its async form, and why.
 ///
-/// [By `?`](crate::PersistError#the-question-mark) it turns into an [`io::Error`], which has why. Then the
-/// buffer is dropped, and its content with it. [`into_buffer`](IntoInnerError::into_buffer) keeps it.
+/// The operator [`?`](crate::PersistError#the-question-mark) turns it into an [`io::Error`] with the cause,
+/// and drops the buffer and its content. [`into_buffer`](IntoInnerError::into_buffer) keeps the buffer.
 #[derive(Debug, thiserror::Error)]
 pub struct IntoInnerError {
     #[source]
@@ -277,7 +278,7 @@ pub struct IntoInnerError {
 }
 
 impl IntoInnerError {
-    /// Why.
+    /// The cause.
     #[must_use]
     pub fn error(&self) -> &io::Error {
         &self.error
@@ -289,13 +290,13 @@ impl IntoInnerError {
         *self.buffer
     }
 
-    /// Returns why. Drops the buffer, and its content with it.
+    /// Returns the cause. Drops the buffer, and its content with it.
     #[must_use]
     pub fn into_error(self) -> io::Error {
         self.error
     }
 
-    /// Returns why, and the buffer.
+    /// Returns the cause, and the buffer.
     #[must_use]
     pub fn into_parts(self) -> (io::Error, AsyncSpillBuffer) {
         (self.error, *self.buffer)

@@ -17,12 +17,12 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
 /// A [`FrozenReader`] for tokio: it reads without stalling the event loop.
 ///
-/// It implements [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`], and does what a `FrozenReader` does.
-/// It promises besides:
+/// It implements [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`], and does what a `FrozenReader` does. It
+/// also promises:
 ///
 /// - What is in memory is read by the poll itself, up to 1 MiB, without an allocation or a switch of tasks.
-///   What was moved counts as tokio's own operations do, once for 64 KiB: so a task that moves much lets
-///   [others run](tokio::task::coop).
+///   What was moved counts towards the task's [cooperative budget](tokio::task::coop): each 64 KiB counts as
+///   one operation of tokio's own does, so a task that moves much lets others run.
 /// - No poll calls the store, or waits for a thread that does. The store is read by the
 ///   [jobs](crate::AsyncSpillBuffer) of the pool, up to 256 KiB ahead of the reader.
 /// - An error goes to the read that needs the bytes, and the position stays. The next read tries again.

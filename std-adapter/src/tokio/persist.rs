@@ -55,8 +55,8 @@ impl AsyncSpillBuffer {
         self.persist_over(path, Existing::Replaced).await
     }
 
-    /// As [`persist`](AsyncSpillBuffer::persist), but never replaces anything: an existing file, directory or
-    /// link stays as it is.
+    /// Like [`persist`](AsyncSpillBuffer::persist), but never replaces anything: an existing file, directory
+    /// or link stays as it is.
     ///
     /// # Errors
     /// As [`persist`](AsyncSpillBuffer::persist), and of kind `AlreadyExists` if the name exists, even if it

@@ -22,9 +22,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 /// stalling the event loop.
 ///
 /// It implements [`AsyncRead`], [`AsyncBufRead`] and [`AsyncSeek`], and does what a `SpoolReader` does: at
-/// the end of what was written its future waits for more; 0 bytes are the end, after `finish`; and what the
-/// writer did not finish is an error. It promises besides what
-/// [`AsyncFrozenReader`](crate::AsyncFrozenReader) does, in memory, errors, runtimes and dropping.
+/// the end of what was written, a read waits for more; after `finish` it returns 0 bytes; and if the writer
+/// did not finish, it fails. What [`AsyncFrozenReader`](crate::AsyncFrozenReader) promises about memory,
+/// errors, runtimes and dropping, this reader promises too.
 ///
 /// The writer may be of either form, on any thread.
 ///

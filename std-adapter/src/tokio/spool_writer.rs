@@ -22,7 +22,7 @@ use tokio::io::AsyncWrite;
 
 /// A [`SpoolWriter`] for tokio: it appends without stalling the event loop.
 ///
-/// It implements [`AsyncWrite`], and does what a `SpoolWriter` does. It promises besides what
+/// It implements [`AsyncWrite`], and does what a `SpoolWriter` does. It also promises what
 /// [`AsyncSpillBuffer`](crate::AsyncSpillBuffer) does for writes: what there is memory for is taken by the
 /// poll itself, no poll calls the store, and `Ready(Ok(n))` means held: readers, of either form and on any
 /// thread, have the bytes from then on. `flush` and `shutdown` have nothing to do, and neither is an end:
@@ -138,9 +138,9 @@ impl AsyncSpoolWriter {
 
 /// A spool that could not be finished, and why.
 ///
-/// [By `?`](crate::PersistError#the-question-mark) it turns into an [`io::Error`], which has why. Then the
-/// writer is dropped, which fails the readers. [`into_writer`](FinishError::into_writer) keeps it, to be
-/// finished later.
+/// The operator [`?`](crate::PersistError#the-question-mark) turns it into an [`io::Error`] with the cause,
+/// and drops the writer, which fails the readers. [`into_writer`](FinishError::into_writer) keeps the writer,
+/// to be finished later.
 #[derive(Debug, thiserror::Error)]
 pub struct FinishError {
     #[source]
@@ -149,7 +149,7 @@ pub struct FinishError {
 }
 
 impl FinishError {
-    /// Why.
+    /// The cause.
     #[must_use]
     pub fn error(&self) -> &io::Error {
         &self.error
@@ -161,13 +161,13 @@ impl FinishError {
         *self.writer
     }
 
-    /// Returns why. Drops the writer, which fails the readers.
+    /// Returns the cause. Drops the writer, which fails the readers.
     #[must_use]
     pub fn into_error(self) -> io::Error {
         self.error
     }
 
-    /// Returns why, and the writer.
+    /// Returns the cause, and the writer.
     #[must_use]
     pub fn into_parts(self) -> (io::Error, AsyncSpoolWriter) {
         (self.error, *self.writer)

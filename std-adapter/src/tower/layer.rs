@@ -26,25 +26,26 @@ use tower_service::Service;
 /// hands on the same request with a [`SpillBody`], which can be cloned and sent again. It is tested with axum
 /// and with services of tower.
 ///
-/// Not above what answers before its body ends, as streaming RPCs, upgrades and `CONNECT`: the service is
-/// called once the body is whole. Without an [`idle_timeout`](SpillBodyLayer::idle_timeout), a client that
-/// falls silent holds what it has sent for ever.
+/// Do not put it above a service that responds before the request body has ended, such as streaming RPCs,
+/// upgrades and `CONNECT`: the service is called only once the body is whole. Without an
+/// [`idle_timeout`](SpillBodyLayer::idle_timeout), a client that falls silent holds what it has sent for
+/// ever.
 ///
 /// It promises:
 ///
 /// - The service is asked whether it is ready, and called, once the body has arrived whole, trailers
 ///   included. So a slow client holds no place of a concurrency limit below the layer.
 /// - All bodies together keep to the pool's limits, wherever they wait.
-/// - A body that cannot be collected is answered here, with the [answer](CollectError::to_response) of the
+/// - A body that cannot be collected is refused here, with the [response](CollectError::to_response) of the
 ///   error: its status, its text, `Retry-After` where that helps, and over HTTP/1 `Connection: close`, since
 ///   the rest of the body is not received. The service does not see the request. The service's own errors
 ///   pass unchanged.
-/// - Such an answer has the error among its extensions, as `Arc<CollectError>`. A layer around this one sees
-///   it there, to log it with its sources or to answer otherwise; a client does not. With the feature
+/// - Such a response has the error among its extensions, as `Arc<CollectError>`. A layer around this one sees
+///   it there, to log it with its sources or to respond otherwise; a client does not. With the feature
 ///   `tracing` it is also an event of the target `overspill`: a warning if its status is 500 or more.
 /// - The request has the [`Collected`] body among its extensions too, for a service that seeks in it, or
 ///   reads it twice. What keeps the extensions keeps the content, as each body does.
-/// - All else of the request's head is handed on as it came. A proxy removes what is for one hop, as
+/// - All else of the request's head is handed on as it came. A proxy removes what is for one hop, such as
 ///   `Transfer-Encoding`.
 ///
 /// The service has to be `Clone`, and its response a body with `Data = Bytes`. It is polled in a tokio
@@ -70,7 +71,7 @@ use tower_service::Service;
 /// use tower::retry::{Policy, RetryLayer};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
-/// /// Sends a request again while the answer is a failure of the server, so many times.
+/// /// Sends a request again while the response is a failure of the server, so many times.
 /// #[derive(Clone)]
 /// struct Attempts(u32);
 ///

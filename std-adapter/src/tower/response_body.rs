@@ -1,4 +1,4 @@
-//! The body of an answer: the service's, or the layer's own.
+//! The body of a response: the service's, or the layer's own.
 //!
 //! Held by: `tests/servers/tests/layer.rs`.
 
