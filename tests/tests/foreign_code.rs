@@ -3,7 +3,7 @@
 
 use overspill::{Checksums, Event, MemoryStore, SpillBuffer, SpillPool, Store};
 use overspill_tests::support::{content_of, in_time};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -222,23 +222,50 @@ fn an_error_whose_drop_panics_leaves_nothing_under_way() {
 /// ended.
 #[test]
 fn an_error_whose_drop_panics_loses_no_accepted_byte() {
+    for scenario in [take_turns, write_off_the_loop] {
+        fail_each_call(scenario);
+    }
+}
+
+/// A vectored call returns what it has done before an error. The error was dropped as it was: a panic came
+/// out in place of the number, though the position had moved on.
+#[test]
+fn an_error_whose_drop_panics_takes_no_number_from_a_vectored_call() {
+    fail_each_call(move_by_vectors);
+}
+
+/// With checksums, a write that ends within a block reads that block first. If it cannot, it writes what lies
+/// before the block; the error was dropped ahead of that, and the call panicked.
+#[test]
+fn an_error_whose_drop_panics_ends_no_write() {
+    fail_each_call(overwrite);
+}
+
+/// The job of a call that was dropped had failed, and the next call, of another kind, dropped its error: it
+/// panicked, and was neither done nor refused.
+#[test]
+fn an_error_whose_drop_panics_leaves_the_next_call_alone() {
+    for scenario in [write_behind_a_read, finish_behind_a_write] {
+        fail_each_call(scenario);
+    }
+}
+
+/// Runs `scenario` again and again, until no call of the store is left that has not failed once.
+fn fail_each_call(scenario: fn(&SpillPool)) {
     for checksums in [Checksums::Off, Checksums::On] {
         for kind in [ErrorKind::Interrupted, ErrorKind::StorageFull, ErrorKind::Other] {
             in_time(move || {
-                for scenario in [take_turns, write_off_the_loop] {
-                    let fails = |at: &usize| {
-                        let store = Grudging::new(*at, kind);
-                        let builder =
-                            SpillPool::builder().memory(8 * PAGE).page_size(PAGE).checksums(checksums);
-                        let pool = builder.store(store.clone()).build().unwrap();
-                        drop((pool.buffer(), spilled(&pool))); // its slot is free, so room can be made
-                        scenario(&pool);
-                        pool.check_invariants();
-                        assert_eq!(pool.stats().disk_used, 0, "{kind:?} at {at}");
-                        store.has_failed()
-                    };
-                    assert!((0..).take_while(fails).count() > 8);
-                }
+                let fails = |at: &usize| {
+                    let store = Grudging::new(*at, kind);
+                    let builder = SpillPool::builder().memory(8 * PAGE).page_size(PAGE).checksums(checksums);
+                    let pool = builder.store(store.clone()).build().unwrap();
+                    drop((pool.buffer(), spilled(&pool))); // its slot is free, so room can be made
+                    scenario(&pool);
+                    pool.check_invariants();
+                    assert_eq!(pool.stats().disk_used, 0, "{kind:?} at {at}");
+                    store.has_failed()
+                };
+                assert!((0..).take_while(fails).count() > 8);
             });
         }
     }
@@ -297,26 +324,135 @@ fn read(mut rest: &mut [u8], mut read: impl FnMut(&mut [u8]) -> usize) {
     }
 }
 
+/// Slices of which each fourth begins a page, to the store and back.
+fn move_by_vectors(pool: &SpillPool) {
+    let mut buffer = pool.buffer();
+    let pieces: Vec<_> = (0..20).map(|byte| [byte; PAGE / 2 + 100]).collect();
+    let all = pieces.concat();
+    let mut written = 0;
+    while written < all.len() {
+        let slices: Vec<_> = all[written..].chunks(PAGE / 4).map(IoSlice::new).collect();
+        written += insist(|| buffer.write_vectored(&slices));
+    }
+    insist(|| buffer.spill());
+    buffer.rewind().unwrap();
+    let mut found = vec![0; all.len()];
+    let mut read = 0;
+    while read < found.len() {
+        let mut slices: Vec<_> = found[read..].chunks_mut(PAGE / 4).map(IoSliceMut::new).collect();
+        read += insist(|| buffer.read_vectored(&mut slices));
+    }
+    assert!(found == all);
+}
+
+/// Pages that are in the store alone, written to from within a block to within another.
+fn overwrite(pool: &SpillPool) {
+    pool.set_memory_limit(0);
+    let mut buffer = pool.buffer();
+    let mut model = vec![1; 12 * PAGE];
+    model.chunks(PAGE).for_each(|page| write(&mut buffer, page));
+    for (at, len) in [(100, 3 * BLOCK), (PAGE - BLOCK, 2 * PAGE + 7), (5 * PAGE + BLOCK, BLOCK + 1)] {
+        buffer.seek(SeekFrom::Start(at as u64)).unwrap();
+        model[at..at + len].fill(2);
+        write(&mut buffer, &model[at..at + len]);
+    }
+    buffer.rewind().unwrap();
+    let mut found = vec![0; model.len()];
+    read(&mut found, |rest| insist(|| buffer.read(rest)));
+    assert!(found == model);
+}
+
+fn on_a_loop<F: Future<Output = ()>>(future: F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(future);
+}
+
+/// As [`insist`].
+async fn insist_off_the_loop<R>(mut call: impl AsyncFnMut() -> io::Result<R>) -> R {
+    loop {
+        match call().await {
+            Ok(done) => return done,
+            Err(error) => std::mem::forget(error),
+        }
+    }
+}
+
 /// A pass of an async handle, whose pages leave and come by jobs.
 fn write_off_the_loop(pool: &SpillPool) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async {
+    on_a_loop(async {
         let mut handle = pool.buffer().into_async();
         let mut accepted = 0;
         while accepted < 24 * PAGE {
-            match handle.write(&[7; 5000]).await {
-                Ok(taken) => accepted += taken,
-                Err(error) => std::mem::forget(error),
+            accepted += insist_off_the_loop(async || handle.write(&[7; 5000]).await).await;
+        }
+        insist_off_the_loop(async || handle.rewind().await).await;
+        let mut found = Vec::new();
+        insist_off_the_loop(async || handle.read_to_end(&mut found).await).await;
+        assert!(found.len() == accepted && found.iter().all(|byte| *byte == 7));
+    });
+}
+
+/// A call of an async handle that is polled once, and dropped.
+async fn begin(call: impl Future<Output = io::Result<usize>>) {
+    let mut call = std::pin::pin!(call);
+    let polled = std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+    std::mem::forget(polled);
+}
+
+/// Reads that nobody waits for, each before a write.
+fn write_behind_a_read(pool: &SpillPool) {
+    pool.set_memory_limit(0);
+    on_a_loop(async {
+        let mut model = vec![1; 6 * PAGE];
+        let mut buffer = pool.buffer();
+        write(&mut buffer, &model);
+        let mut handle = buffer.into_async();
+        for page in 0..5 {
+            let at = page * PAGE;
+            insist_off_the_loop(async || handle.seek(SeekFrom::Start(at as u64)).await).await;
+            begin(handle.read(&mut [0; PAGE])).await;
+            let at = usize::try_from(handle.position()).unwrap(); // the job may have been fast
+            model[at..at + 5].fill(2);
+            let mut taken = 0;
+            while taken < 5 {
+                taken += insist_off_the_loop(async || handle.write(&[2; 5][taken..]).await).await;
             }
         }
-        while let Err(error) = handle.rewind().await {
-            std::mem::forget(error);
-        }
+        insist_off_the_loop(async || handle.rewind().await).await;
         let mut found = Vec::new();
-        while let Err(error) = handle.read_to_end(&mut found).await {
-            std::mem::forget(error);
+        insist_off_the_loop(async || handle.read_to_end(&mut found).await).await;
+        assert!(found == model);
+    });
+}
+
+/// A write that nobody waits for, before the end of the content.
+fn finish_behind_a_write(pool: &SpillPool) {
+    pool.set_memory_limit(0);
+    on_a_loop(async {
+        for _ in 0..6 {
+            let (writer, reader) = pool.spool();
+            let mut writer = writer.into_async();
+            let mut accepted = 0;
+            while accepted < 3 * PAGE {
+                accepted += insist_off_the_loop(async || writer.write(&[7; 5000]).await).await;
+            }
+            begin(writer.write(&[7; 5000])).await;
+            let frozen = loop {
+                match writer.finish().await {
+                    Ok(frozen) => break frozen,
+                    Err(failed) => {
+                        let (error, back) = failed.into_parts();
+                        std::mem::forget(error);
+                        writer = back;
+                    }
+                }
+            };
+            drop(reader);
+            let mut found = vec![0; usize::try_from(frozen.len()).unwrap()];
+            let mut reader = frozen.reader();
+            read(&mut found, |rest| insist(|| reader.read(rest)));
+            assert!(found.len() >= accepted && found.iter().all(|byte| *byte == 7));
         }
-        assert!(found.len() == accepted && found.iter().all(|byte| *byte == 7));
     });
 }
 

@@ -9,6 +9,7 @@ use crate::api::buffer::SpillBuffer;
 use crate::api::text::read_line;
 use crate::api::transfers::read_rest;
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use crate::pager::medium::{MediumError, Rest};
 use crate::pager::state::Pager;
 use overspill_core::{Cursor, InvalidSeek, WriteError};
@@ -153,7 +154,10 @@ impl Read for SpillBuffer {
                     }
                 }
                 Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
+                Err(error) => {
+                    drop_quietly(error); // the caller is to hear of what was done before it
+                    break;
+                }
             }
         }
         Ok(done)
@@ -188,6 +192,7 @@ impl Read for SpillBuffer {
         if buf.try_reserve(text.len()).is_err() {
             // What the caller does not get is read again by the next call.
             self.position -= text.len() as u64;
+            drop_quietly(read);
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         buf.push_str(text);
@@ -232,7 +237,11 @@ impl Write for SpillBuffer {
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut done = 0;
         for data in bufs {
-            let taken = if done == 0 { self.write(data)? } else { self.write_rest(data).unwrap_or(0) };
+            let taken = if done == 0 {
+                self.write(data)?
+            } else {
+                self.write_rest(data).map_err(drop_quietly).unwrap_or(0)
+            };
             done += taken;
             if taken < data.len() {
                 break;

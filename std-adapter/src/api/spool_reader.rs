@@ -7,6 +7,7 @@
 use crate::api::text::{not_text, read_text, whole_characters};
 use crate::api::transfers::copy_buffered;
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use crate::pager::feed::{End, Feed};
 use crate::pager::reader::Reader;
 use crate::pager::shared::Shared;
@@ -282,13 +283,8 @@ impl SpoolReader {
         let (from, mut bytes, mut held) = (self.at, [0; 4], 0);
         buf.try_reserve(bytes.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let is_text = loop {
-            let n = match self.read_untold(&mut bytes[held..=held]) {
-                Ok(n) => n,
-                Err(error) => {
-                    self.at = from;
-                    return Err(error);
-                }
-            };
+            let read = self.read_untold(&mut bytes[held..=held]);
+            let n = read.inspect_err(|_| self.at = from)?;
             held += n;
             match std::str::from_utf8(&bytes[..held]) {
                 Ok(character) => {
@@ -408,7 +404,10 @@ impl BufRead for SpoolReader {
         loop {
             let chunk = match self.fill_buf() {
                 Ok(chunk) => chunk,
-                Err(_) if !is_text && is_once => return Err(not_text()),
+                Err(error) if !is_text && is_once => {
+                    drop_quietly(error);
+                    return Err(not_text());
+                }
                 Err(error) => {
                     self.at = if is_text { self.at } else { from };
                     return Err(error);

@@ -13,6 +13,7 @@
 //! `tests/tests/text.rs`.
 
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use std::io::{self, BufRead, Read};
 
 /// Bytes that are read at a time.
@@ -37,7 +38,10 @@ pub(crate) fn read_text(
             }
             Err(error) if is_text => return (Err(error), cut as u64),
             Err(error) if can_go_back => return (Err(error), passed),
-            Err(_) => return (Err(not_text()), 0),
+            Err(error) => {
+                drop_quietly(error);
+                return (Err(not_text()), 0);
+            }
         };
         let whole = whole_characters(&piece[..held]);
         is_text &= whole.is_some();

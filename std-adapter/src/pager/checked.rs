@@ -205,7 +205,10 @@ impl Pager {
             Ok(edge) => (data, edge),
             // The last block cannot be read, so do not write it. Write what lies before it.
             Err((0, error)) => return (0, Err(error)),
-            Err((before, _)) => (&data[..before], None),
+            Err((before, error)) => {
+                drop_quietly(error);
+                (&data[..before], None)
+            }
         };
         let (written, result) = self.write_store(path, store_offset, data);
         let mut edges = [first, last];

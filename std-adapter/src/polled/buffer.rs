@@ -19,6 +19,7 @@
 use crate::api::buffer::SpillBuffer;
 use crate::disk::store_access::without_store;
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use crate::observe::stats::BufferStats;
 use crate::pager::waiting::Wait;
 use crate::polled::along::{Along, Pass};
@@ -143,7 +144,10 @@ impl Polled {
             }
             Ok(Outcome::Failed(error)) if of == kind => Err(error.into()),
             Err(reason) if of == kind => Err(not_run(reason)),
-            Ok(Outcome::Failed(_)) | Err(_) => Ok(()),
+            other => {
+                drop_quietly(other);
+                Ok(())
+            }
         })
     }
 

@@ -23,6 +23,7 @@ use crate::api::spool_reader::SpoolReader;
 use crate::disk::quota::Ticket;
 use crate::disk::store_access::without_store;
 use crate::error::SpillError;
+use crate::foreign::drop_quietly;
 use crate::observe::stats::BufferStats;
 use crate::pager::feed::End;
 use crate::pager::shared::Shared;
@@ -201,7 +202,10 @@ impl PolledWriter {
             }
             Ok(Outcome::Failed(error)) if of == kind => Err(error.into()),
             Err(reason) if of == kind => Err(not_run(reason)),
-            Ok(Outcome::Failed(_)) | Err(_) => Ok(()),
+            other => {
+                drop_quietly(other);
+                Ok(())
+            }
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
+use crate::foreign::drop_quietly;
 use std::io::{self, IoSlice};
 use std::task::Poll;
 
@@ -20,7 +21,10 @@ pub(crate) fn write_vectored(
                 }
             }
             // What was taken before is held. The next call waits, or fails.
-            _ if done > 0 => break,
+            refused if done > 0 => {
+                drop_quietly(refused);
+                break;
+            }
             refused => return refused,
         }
     }
