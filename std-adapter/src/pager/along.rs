@@ -32,7 +32,6 @@ use crate::pages::page::Location;
 use crate::pool::departure::Departure;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
-use std::fmt;
 use std::ops::Range;
 
 /// The memory limit divided by this may be in frames that come: what one buffer that has all of the memory
@@ -208,13 +207,6 @@ impl Pager {
         pages.into_iter().for_each(|(load, is_read)| self.end_load(load, is_read));
         self.end_operation();
         coming.failure.take().into_iter().for_each(|event| self.pool.listeners.notify(event));
-    }
-}
-
-/// Nothing of the content.
-impl fmt::Debug for Coming {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Coming").field("pages", &self.pages.len()).finish_non_exhaustive()
     }
 }
 

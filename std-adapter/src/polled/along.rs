@@ -31,7 +31,7 @@ pub(crate) enum Pass {
     Writing,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Along {
     /// In the order in which they run.
     jobs: [Option<(Pass, Pending<Moving, ()>)>; 2],
@@ -44,13 +44,11 @@ pub(crate) struct Along {
 
 /// Pages that a job moves. If their buffer's handle is dropped meanwhile they inherit it, so that their slots
 /// are not freed while they are used.
-#[derive(Debug)]
 struct Moving {
     pages: Option<Pages>,
     heir: Arc<Heir>,
 }
 
-#[derive(Debug)]
 enum Pages {
     Coming(Coming),
     Going(Departure),
@@ -58,7 +56,7 @@ enum Pages {
 
 type Heir = Lock<Inheritance>;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inheritance {
     /// Jobs that move pages of the buffer.
     jobs: usize,

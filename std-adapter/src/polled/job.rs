@@ -14,7 +14,6 @@ use crate::error::SpillError;
 use crate::pager::state::Pager;
 use crate::pager::waiting::{Blockage, Tried, Wait, without_waits};
 use crate::polled::beside::{BESIDE_MAX, Beside};
-use std::fmt;
 
 /// What the caller of [`AsyncSpillBuffer::run`](crate::AsyncSpillBuffer::run) has done to the buffer.
 pub(crate) type Call = Box<dyn FnOnce(&mut SpillBuffer) + Send>;
@@ -180,22 +179,5 @@ impl Request {
             Request::Read { .. } => Kind::Read,
             Request::SetLen(_) | Request::Settle | Request::Run(_) => Kind::Other,
         }
-    }
-}
-
-/// Nothing of the content.
-impl fmt::Debug for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Work").field("buffer", &self.buffer).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Outcome::Ready => "Ready",
-            Outcome::Blocked(_) => "Blocked",
-            Outcome::Failed(_) => "Failed",
-        })
     }
 }

@@ -35,7 +35,6 @@ const COPIED_MAX: usize = 16 << 10;
 const COPIES_AHEAD_MAX: u64 = 64 << 10;
 
 /// Bytes of the content that lie one after another in memory.
-#[derive(Debug)]
 pub(crate) enum Piece {
     Lent(LentPart),
     Copied(Vec<u8>),
@@ -51,7 +50,7 @@ impl AsRef<[u8]> for Piece {
 }
 
 /// Content to read, and where the part of it ends that may be read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) shared: Arc<Shared>,
     pub(crate) end: u64,
@@ -90,7 +89,6 @@ impl Source {
 }
 
 /// Where a job begins to read.
-#[derive(Debug)]
 struct Place {
     source: Source,
     at: u64,
@@ -101,7 +99,6 @@ struct Place {
 
 /// Keeps pages from being freed while they are read, though the reader that they are read for goes on or is
 /// dropped meanwhile: their slots would be written to, or cut off, under a read of the store.
-#[derive(Debug)]
 struct Kept {
     shared: Arc<Shared>,
     feed: Arc<Feed>,
@@ -119,7 +116,7 @@ impl Drop for Kept {
 }
 
 /// What a job has read.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Arrived {
     pieces: VecDeque<Piece>,
     /// Some of it came from the store, as what follows will.
@@ -128,7 +125,7 @@ struct Arrived {
 
 /// What was read ahead, and the job that reads what comes after it. Dropped before the receiver's handle of
 /// the content, or it may be the last one.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct ReadAhead {
     reading: Option<Pending<Place, Result<Arrived, SpillError>>>,
     arrived: Arrived,

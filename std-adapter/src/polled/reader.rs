@@ -76,7 +76,7 @@ pub(crate) enum Lent {
 }
 
 /// What an async reader has beside its [`Reader`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct PolledReader {
     /// A piece that was read ahead, and where it begins.
     piece: Option<(u64, Piece)>,

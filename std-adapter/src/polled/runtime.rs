@@ -5,7 +5,6 @@
 use crate::error::SpillError;
 use crate::foreign::contained;
 use crate::pool::offload::{Drain, NotRun, Pending};
-use std::fmt::Debug;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -65,8 +64,8 @@ pub(crate) fn poll_job<T, R>(
     runtime: &impl Runtime,
 ) -> Poll<io::Result<(T, Result<R, NotRun>)>>
 where
-    T: Send + Debug + 'static,
-    R: Send + Debug + 'static,
+    T: Send + 'static,
+    R: Send + 'static,
 {
     let polled = job.poll(context, runtime.number(), &|drain| runtime.spawn(drain));
     if polled.is_pending() && job.is_lost() {

@@ -348,10 +348,3 @@ impl Pooled for SpoolWriter {
         &self.shared.content.pool
     }
 }
-
-/// Nothing of the content.
-impl fmt::Debug for Growth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Growth").field("len", &self.shared.content.len()).finish_non_exhaustive()
-    }
-}

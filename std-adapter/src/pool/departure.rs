@@ -24,7 +24,6 @@ use crate::pool::carriage::{Donor, Outgoing, with_room};
 use crate::pool::member::{OwnTable, PeerTable};
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
-use std::fmt;
 use std::ops::Range;
 
 /// Pages of one buffer that are in transit, and are to be written together.
@@ -133,13 +132,6 @@ impl Departure {
 impl Drop for Departure {
     fn drop(&mut self) {
         self.give_up();
-    }
-}
-
-/// Nothing of the content.
-impl fmt::Debug for Departure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Departure").field("pages", &self.pages.len()).finish_non_exhaustive()
     }
 }
 

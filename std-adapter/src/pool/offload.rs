@@ -34,6 +34,7 @@ use crate::foreign::{contained, drop_waker};
 use crate::sync::fork::{Forked, Lock};
 use crate::sync::{Arc, MutexGuard, try_arc};
 use std::collections::VecDeque;
+use std::fmt;
 use std::task::{Context, Poll, Waker};
 
 /// Tasks of one pool at once. More would wait for the same disk, and take threads from the
@@ -44,14 +45,12 @@ pub(crate) const TASKS_MAX: usize = if cfg!(overspill_loom) { 1 } else { 4 };
 const JOBS_MAX: usize = 256;
 
 /// The jobs of one pool.
-#[derive(Debug)]
 pub(crate) struct Offload {
     queue: Lock<Queue>,
     /// Jobs that a task runs.
     share: usize,
 }
 
-#[derive(Debug)]
 struct Queue {
     jobs: VecDeque<Arc<dyn Run>>,
     /// Tasks that run.
@@ -73,7 +72,7 @@ enum Needs {
 }
 
 /// A job, whatever it works on.
-trait Run: Send + Sync + std::fmt::Debug {
+trait Run: Send + Sync {
     /// Does the work, unless the subject was taken back, and wakes the waiter.
     fn run(&self);
 
@@ -91,13 +90,11 @@ pub(crate) enum NotRun {
     Panicked(String),
 }
 
-#[derive(Debug)]
 struct Job<T, R> {
     work: fn(&mut T) -> R,
     state: Lock<State<T, R>>,
 }
 
-#[derive(Debug)]
 struct State<T, R> {
     /// `None` while the work runs, and once it was taken back.
     subject: Option<T>,
@@ -108,7 +105,6 @@ struct State<T, R> {
 }
 
 /// The waiter of a job.
-#[derive(Debug)]
 pub(crate) struct Pending<T: Send + 'static, R: Send + 'static> {
     offload: Arc<Offload>,
     job: Arc<Job<T, R>>,
@@ -135,8 +131,8 @@ impl Offload {
         work: fn(&mut T) -> R,
     ) -> Result<Pending<T, R>, T>
     where
-        T: Send + std::fmt::Debug + 'static,
-        R: Send + std::fmt::Debug + 'static,
+        T: Send + 'static,
+        R: Send + 'static,
     {
         let state = State { subject: None, result: None, waker: None, is_left: false };
         let Some(job) = try_arc(Job { work, state: Lock::new(state) }) else { return Err(subject) };
@@ -230,6 +226,13 @@ impl Offload {
     }
 }
 
+/// Nothing of the jobs.
+impl fmt::Debug for Offload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offload").finish_non_exhaustive()
+    }
+}
+
 impl Queue {
     fn starting_in(&self, runtime: u64) -> usize {
         self.starting.iter().filter(|starting| **starting == runtime).count()
@@ -302,11 +305,7 @@ impl Drop for Drain {
     }
 }
 
-impl<T, R> Run for Job<T, R>
-where
-    T: Send + std::fmt::Debug,
-    R: Send + std::fmt::Debug,
-{
+impl<T: Send, R: Send> Run for Job<T, R> {
     fn run(&self) {
         let Ok(Some(mut subject)) = ({ self.state.lock().map(|mut state| state.subject.take()) }) else {
             return;
@@ -433,6 +432,13 @@ impl<T: Send + 'static, R: Send + 'static> Pending<T, R> {
         if is_unbegun {
             self.offload.forget(Arc::as_ptr(&self.job).cast());
         }
+    }
+}
+
+/// Nothing of the job.
+impl<T: Send + 'static, R: Send + 'static> fmt::Debug for Pending<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
     }
 }
 
