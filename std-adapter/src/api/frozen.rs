@@ -68,7 +68,7 @@ use std::path::Path;
 pub struct Frozen {
     pub(crate) shared: Arc<Shared>,
     /// Where in the content this handle's part begins and ends, in bytes.
-    start: u64,
+    pub(crate) start: u64,
     end: u64,
 }
 
@@ -140,22 +140,6 @@ impl Frozen {
     pub(crate) fn whole(shared: Arc<Shared>) -> Self {
         let end = shared.content.len();
         Frozen { shared, start: 0, end }
-    }
-
-    #[cfg(feature = "bytes")]
-    pub(crate) fn content(&self) -> &Content {
-        &self.shared.content
-    }
-
-    #[cfg(feature = "http-body")]
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// Where in the content this handle's part begins.
-    #[cfg(feature = "bytes")]
-    pub(crate) fn start(&self) -> u64 {
-        self.start
     }
 
     /// The length in bytes: of the content, or of the part that this handle was [sliced](Frozen::slice) to.

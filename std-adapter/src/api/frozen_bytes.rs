@@ -45,7 +45,7 @@ impl Frozen {
         if len == 0 {
             return Ok(Bytes::new());
         }
-        if let Some(part) = self.content().lend_part(self.start() + offset, len)? {
+        if let Some(part) = self.shared.content.lend_part(self.start + offset, len)? {
             return Ok(Bytes::from_owner(part));
         }
         let mut copy = Vec::new();
@@ -57,8 +57,8 @@ impl Frozen {
 
     /// Bytes between `offset` and the end of its page, or of the content.
     fn left_in_page(&self, offset: u64) -> usize {
-        let page = self.content().pool.page_size as u64;
-        let len = (page - (self.start() + offset) % page).min(self.len().saturating_sub(offset));
+        let page = self.shared.content.pool.page_size as u64;
+        let len = (page - (self.start + offset) % page).min(self.len().saturating_sub(offset));
         usize::try_from(len).unwrap_or(usize::MAX)
     }
 

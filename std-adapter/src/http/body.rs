@@ -171,8 +171,8 @@ impl SpillBody {
     /// What may be read ahead, and where in its content this body's position 0 is.
     fn source(&self) -> (Source, u64) {
         let frozen = self.frozen();
-        let start = frozen.start();
-        (Source { shared: Arc::clone(frozen.shared()), end: start + frozen.len(), feed: None }, start)
+        let start = frozen.start;
+        (Source { shared: Arc::clone(&frozen.shared), end: start + frozen.len(), feed: None }, start)
     }
 
     /// The next bytes, of which there are some.
