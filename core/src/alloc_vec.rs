@@ -9,7 +9,8 @@ use core::convert::Infallible;
 use core::fmt;
 use embedded_io::ErrorKind;
 
-/// A vector did not grow: the allocator refused, or the write began past the end. Nothing was changed.
+/// A vector did not grow: the allocator refused the memory, or the write began past the end. Nothing was
+/// changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -40,11 +41,12 @@ impl embedded_io::Error for AllocError {
 }
 
 read_in_one_piece! {
-    /// `Vec<u8>` grows as it is written, by doubling; an allocation that fails is an error, not an abort.
+    /// A vector grows as it is written, by doubling its capacity. A failed allocation is an error, not an
+    /// abort.
     [] Vec<u8>, AllocError, |vec| vec.as_slice()
 }
 read_in_one_piece! {
-    /// A vector that is shared is read only, by any number of cursors at once; that cannot fail.
+    /// A shared vector is read-only. Any number of cursors may read it at once, and reading it cannot fail.
     [] &Vec<u8>, Infallible, |vec| vec.as_slice()
 }
 

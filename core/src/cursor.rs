@@ -37,38 +37,39 @@ pub struct Cursor<M: ?Sized> {
     medium: M,
 }
 
-/// A write was refused.
+/// A write failed, and took none of its data.
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WriteError<E> {
-    /// Not one byte of it fits at this position.
+    /// Not one byte of the data fits at this position.
     ///
-    /// The medium said so by an error of kind [`ErrorKind::WriteZero`], or positions end here.
+    /// The medium returned an error of kind [`ErrorKind::WriteZero`], or this is the last position,
+    /// `u64::MAX`.
     #[non_exhaustive]
     Full {
         /// Where the write would have started.
         position: u64,
-        /// How many bytes were refused: all that were given.
+        /// The number of bytes refused: all that were passed.
         refused: usize,
     },
-    /// The medium failed. The message and the source of this are those of the medium's error.
+    /// The medium failed. This error has the message and the source of the medium's error.
     Medium(E),
 }
 
-/// A seek to before 0 or past `u64::MAX`. The position has not moved.
+/// A seek that would have ended before 0 or past `u64::MAX`. The position has not moved.
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidSeek {
-    /// The place that the offset was counted from, in bytes: the position, or the length.
+    /// The position that the offset was counted from, in bytes: the current one, or the length.
     pub from: u64,
     /// The offset that leads out of range, in bytes.
     pub offset: i64,
 }
 
-/// Everything that can go wrong with a [`Cursor`]: the error of its `embedded-io` traits. It takes those of
-/// all other calls by `?`: of seeks, of reads and of writes.
+/// Any failure of a [`Cursor`], and the error of its `embedded-io` traits. The operator `?` turns the errors
+/// of the cursor's own methods into it: those of seeks, of reads and of writes.
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -78,13 +79,13 @@ pub enum CursorError<E> {
     Full {
         /// Where the write would have started.
         position: u64,
-        /// How many bytes were refused: all that were given.
+        /// The number of bytes refused: all that were passed.
         refused: usize,
     },
     /// See [`InvalidSeek`].
     InvalidSeek(InvalidSeek),
-    /// The medium failed, or has no room for a length that was set. The message and the source of this are
-    /// those of the medium's error.
+    /// The medium failed, or has no room for a length that was set. This error has the message and the source
+    /// of the medium's error.
     Medium(E),
 }
 
@@ -115,7 +116,7 @@ impl<M> Cursor<M> {
 }
 
 impl<M: ?Sized> Cursor<M> {
-    /// The place at which the next read or write starts, in bytes from the beginning.
+    /// The position at which the next read or write starts, in bytes from the beginning.
     #[inline]
     #[must_use]
     pub const fn position(&self) -> u64 {
@@ -169,8 +170,8 @@ impl<M: ReadMedium + ?Sized> Cursor<M> {
         self.len().saturating_sub(self.position)
     }
 
-    /// Reads into `buf`, moves past what was read, and returns how much that is: `Ok(0)` at the end, past it,
-    /// or if `buf` is empty. May read fewer bytes than there are.
+    /// Reads into `buf`, moves past the bytes that were read, and returns how many they are: `Ok(0)` at the
+    /// end, past it, or if `buf` is empty. May read fewer bytes than are left.
     ///
     /// # Errors
     /// Those of the medium; the position has not moved.
@@ -181,11 +182,11 @@ impl<M: ReadMedium + ?Sized> Cursor<M> {
         Ok(n)
     }
 
-    /// Moves to a place relative to the beginning, the end or the position, and returns it in
-    /// bytes from the beginning. It may lie past the end.
+    /// Moves to a position relative to the beginning, the end or the current position, and returns the new
+    /// position in bytes from the beginning. It may lie past the end.
     ///
     /// # Errors
-    /// [`InvalidSeek`] if the place is before 0 or past `u64::MAX`.
+    /// [`InvalidSeek`] if that position is before 0 or past `u64::MAX`.
     #[inline]
     pub fn seek(&mut self, to: SeekFrom) -> Result<u64, InvalidSeek> {
         let (from, offset) = match to {
@@ -200,7 +201,7 @@ impl<M: ReadMedium + ?Sized> Cursor<M> {
         Ok(self.position)
     }
 
-    /// Lends the bytes at the position, as many as lie in one piece; none at the end or past it.
+    /// Lends the bytes from the position on, as many as lie in one piece; none at the end or past it.
     /// [`consume`](Cursor::consume) then moves past those that were used. Does not copy.
     ///
     /// # Errors
@@ -219,14 +220,15 @@ impl<M: ReadMedium + ?Sized> Cursor<M> {
 }
 
 impl<M: Medium + ?Sized> Cursor<M> {
-    /// Writes from `data`, moves past what was taken, and returns how much that is: at least one byte,
-    /// and `Ok(0)` only if `data` is empty, which changes nothing. A gap between the end and the
+    /// Writes bytes from `data`, moves past those that the medium took, and returns how many they are: at
+    /// least one, or `Ok(0)` if `data` is empty, which changes nothing. A gap between the end and the
     /// position becomes zeros.
     ///
     /// # Errors
-    /// [`WriteError::Full`] if nothing fits, [`WriteError::Medium`] if the medium failed. In either case the
-    /// position and the content, its length included, are as they were. There is one exception: if the medium
-    /// takes the gap, fails at the bytes after it, and then refuses to be cut back, the gap's zeros stay.
+    /// [`WriteError::Full`] if not one byte fits, [`WriteError::Medium`] if the medium failed. In either case
+    /// the position and the content, its length included, are as they were. There is one exception: if the
+    /// medium takes the gap, fails at the bytes after it, and then refuses to be cut back, the gap's zeros
+    /// stay.
     #[inline]
     pub fn write(&mut self, data: &[u8]) -> Result<usize, WriteError<M::Error>> {
         if self.position > self.medium.len() || as_u64(data.len()) > u64::MAX - self.position {
@@ -291,8 +293,9 @@ impl<M: Medium + ?Sized> Cursor<M> {
     /// new end.
     ///
     /// # Errors
-    /// Those of the medium, a lack of room included, of kind [`ErrorKind::WriteZero`]: `Full` is of writes
-    /// alone, and says how much of their data was refused. Nothing has changed.
+    /// Those of the medium; nothing has changed then. A lack of room is an error of kind
+    /// [`ErrorKind::WriteZero`], and does not become `Full`, which says how much of a write's data was
+    /// refused.
     #[inline]
     pub fn set_len(&mut self, len: u64) -> Result<(), M::Error> {
         self.medium.set_len(len)

@@ -8,7 +8,7 @@ use core::convert::Infallible;
 /// Fixed memory with a length of its own, apart from its capacity.
 ///
 /// `S` is the storage: an array, a `&mut [u8]`, or anything else that lends its bytes. The first
-/// [`len`](ReadMedium::len) bytes are content, the rest is free. Costs one `usize` beside the storage.
+/// [`len`](ReadMedium::len) bytes are content, the rest is free. It takes one `usize` beside the storage.
 ///
 /// It is not `Copy`, so that content is never forked implicitly.
 ///
@@ -59,8 +59,8 @@ impl<S: AsRef<[u8]>> Fixed<S> {
     /// A medium of which the first `len` bytes of `storage` are content, and the rest is free.
     ///
     /// # Errors
-    /// If `storage` is shorter than `len`. It is dropped then: where it must not be lost, compare the two
-    /// first.
+    /// [`CapacityError`] if `storage` is shorter than `len`. The storage is dropped then: if it must not be
+    /// lost, compare the two first.
     pub fn with_len(storage: S, len: usize) -> Result<Self, CapacityError> {
         let capacity = storage.as_ref().len();
         if len > capacity {
@@ -105,7 +105,7 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Fixed<S> {
 
 read_in_one_piece!([S: AsRef<[u8]>] Fixed<S>, CapacityError, |medium| medium.as_slice());
 read_in_one_piece! {
-    /// Memory that is shared is read only, by any number of cursors at once; that cannot fail.
+    /// Shared memory is read-only. Any number of cursors may read it at once, and reading it cannot fail.
     [S: AsRef<[u8]>] &Fixed<S>, Infallible, |medium| medium.as_slice()
 }
 

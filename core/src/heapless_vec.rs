@@ -23,7 +23,7 @@ read_in_one_piece! {
     [L: LenType, S: VecStorage<u8> + ?Sized] VecInner<u8, L, S>, CapacityError, |vec| vec.as_slice()
 }
 read_in_one_piece! {
-    /// A vector that is shared is read only, by any number of cursors at once; that cannot fail.
+    /// A shared vector is read-only. Any number of cursors may read it at once, and reading it cannot fail.
     [L: LenType, S: VecStorage<u8> + ?Sized] &VecInner<u8, L, S>, Infallible, |vec| vec.as_slice()
 }
 

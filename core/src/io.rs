@@ -6,8 +6,8 @@ use crate::cursor::{Cursor, CursorError, InvalidSeek, WriteError};
 use crate::medium::{Medium, ReadMedium};
 use embedded_io::{BufRead, Error, ErrorKind, ErrorType, Read, ReadExactError, Seek, SeekFrom, Write};
 
-/// `write_all` without a panic, not even for a count that cannot be: what the trait provides has two. `to`
-/// never takes nothing of something.
+/// `write_all` without a panic, even for an impossible count: the trait's provided method has two panics.
+/// `to` never takes 0 bytes of a slice that has some.
 pub(crate) fn write_all<W: Write + ?Sized>(to: &mut W, mut data: &[u8]) -> Result<(), W::Error> {
     while !data.is_empty() {
         let count = to.write(data)?;
@@ -16,7 +16,7 @@ pub(crate) fn write_all<W: Write + ?Sized>(to: &mut W, mut data: &[u8]) -> Resul
     Ok(())
 }
 
-/// `read_exact` without a panic: what the trait provides has one.
+/// `read_exact` without a panic: the trait's provided method has one.
 pub(crate) fn read_exact<R: Read + ?Sized>(
     from: &mut R,
     mut buf: &mut [u8],

@@ -50,7 +50,7 @@
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(overspill_loom))))]
 #![deny(missing_docs)]
-// What is pasted from a page shows no warning.
+// Code that is pasted from the documentation compiles without warnings.
 #![doc(test(attr(deny(unused_imports))))]
 
 #[cfg(feature = "alloc")]

@@ -15,10 +15,11 @@
 use core::fmt;
 use embedded_io::ErrorKind;
 
-/// Bytes at offsets, with a length, to be read: the first half of a [`Medium`].
+/// Readable bytes at offsets, with a length: the first half of a [`Medium`].
 ///
-/// This is what a [`Cursor`](crate::Cursor) reads from. An implementation keeps this rule, on which the
-/// cursor relies: `read_at` and `chunk_at` at or past [`len`](ReadMedium::len) return nothing, and no error.
+/// This is what a [`Cursor`](crate::Cursor) reads from. An implementation must keep this rule, on which the
+/// cursor relies: at or past [`len`](ReadMedium::len), `read_at` and `chunk_at` return no bytes, and no
+/// error.
 ///
 /// The methods take `&mut self` for the sake of media that change when they are read. Fixed memory, slices
 /// and vectors do not: for them the trait is implemented for shared references too, so that any number of
@@ -39,10 +40,10 @@ use embedded_io::ErrorKind;
 /// # Ok::<(), core::convert::Infallible>(())
 /// ```
 pub trait ReadMedium {
-    /// The medium's failures, in reading and in writing. Its `kind()` makes it usable through `embedded-io`.
+    /// The error of reads and writes. Its `kind()` makes it usable through `embedded-io`.
     type Error: embedded_io::Error;
 
-    /// The number of bytes that can be read: the end of the file.
+    /// The length of the content in bytes, which is where it ends.
     fn len(&self) -> u64;
 
     /// Whether there is nothing to read.
@@ -51,8 +52,9 @@ pub trait ReadMedium {
         self.len() == 0
     }
 
-    /// Copies bytes from `offset` into `buf` and returns how many: 0 only at the end, or if `buf`
-    /// is empty. May return fewer than there are; calling again continues.
+    /// Copies the bytes from `offset` on into `buf` and returns how many it copied: 0 only at the end, past
+    /// it, or if `buf` is empty. May copy fewer than there are; a further call at the offset after them
+    /// continues.
     ///
     /// # Errors
     /// Those of the medium.
@@ -68,19 +70,19 @@ pub trait ReadMedium {
 
 /// A [`ReadMedium`] that can be written: what a [`Cursor`](crate::Cursor) writes to.
 ///
-/// An implementation keeps these rules, on which the cursor relies:
+/// An implementation must keep these rules, on which the cursor relies:
 ///
-/// - `write_at` at [`len`](ReadMedium::len) appends, before `len` overwrites, and may do both in one call. A
+/// - `write_at` appends at [`len`](ReadMedium::len) and overwrites before it, and may do both in one call. A
 ///   short count means that the rest did not fit.
 /// - A medium that has no room, for a single byte of `write_at` or for the length that `set_len` requests,
-///   says so by an error of kind [`ErrorKind::WriteZero`]. The cursor replaces it by
-///   [`WriteError::Full`](crate::WriteError::Full); an error that says more than that has another kind, and
+///   returns an error of kind [`ErrorKind::WriteZero`]. When the cursor writes, it replaces that error by
+///   [`WriteError::Full`](crate::WriteError::Full). So an error that says more should have another kind: it
 ///   reaches the caller as it is.
-/// - Bytes that `set_len` adds are zeros, even where others stood before.
+/// - Bytes that `set_len` adds are zeros, even where other bytes were before.
 /// - A method that returns an error has changed nothing that can be read back.
 ///
-/// A device whose content is not in memory needs a buffer for what [`chunk_at`](ReadMedium::chunk_at) lends.
-/// Here for a memory chip on a bus:
+/// A medium whose content is not in memory needs a buffer for the bytes that
+/// [`chunk_at`](ReadMedium::chunk_at) lends. An example is a memory chip on a bus:
 ///
 /// ```
 /// use overspill_core::embedded_io::ErrorKind;
@@ -157,18 +159,18 @@ pub trait ReadMedium {
 /// assert_eq!(file.fill_buf(), Ok(&b"two\nlines\n\0\0\0\0\0\0"[..]));
 /// ```
 pub trait Medium: ReadMedium {
-    /// Copies bytes from `data` to `offset` and returns how many were taken: at least one, unless `data` is
-    /// empty. The length grows if they reach past it.
+    /// Copies the first bytes of `data` to `offset` and returns how many it took: at least one, unless `data`
+    /// is empty. The length grows if they reach past it.
     ///
     /// # Errors
-    /// Those of the medium; none of `data` is taken then. Of kind [`ErrorKind::WriteZero`] if nothing fits,
-    /// or if `offset` lies past the end: `set_len` comes first.
+    /// Those of the medium; none of `data` is taken then. The kind is [`ErrorKind::WriteZero`] if not one
+    /// byte fits, or if `offset` lies past the end: call `set_len` first.
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<usize, Self::Error>;
 
     /// Cuts the bytes past `len`, or adds zeros up to it.
     ///
     /// # Errors
-    /// Those of the medium; of kind [`ErrorKind::WriteZero`] if it has no room for `len` bytes.
+    /// Those of the medium. The kind is [`ErrorKind::WriteZero`] if it has no room for `len` bytes.
     fn set_len(&mut self, len: u64) -> Result<(), Self::Error>;
 
     /// Hands everything written to the device below, if there is one.
@@ -262,11 +264,13 @@ macro_rules! read_in_one_piece {
 pub(crate) use read_in_one_piece;
 
 read_in_one_piece! {
-    /// Bytes to be read only. Reading cannot fail, and copies of the slice read the same bytes.
+    /// A shared slice is read-only. Reading it cannot fail, and cursors over copies of the slice read the
+    /// same bytes.
     [] &[u8], core::convert::Infallible, |bytes| &**bytes
 }
 
-/// A fixed medium has no room for what was requested of it. Nothing was changed.
+/// A medium of fixed capacity has no room for the write or the length that was requested. Nothing was
+/// changed.
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -274,7 +278,7 @@ pub struct CapacityError {
     /// The length that the content would have needed, in bytes. If it is at most `capacity`, a write began
     /// past the end of the content, which has to be lengthened first.
     pub requested: u64,
-    /// The longest that this medium can be, in bytes.
+    /// The greatest length that the content can have, in bytes.
     pub capacity: u64,
 }
 

@@ -8,7 +8,7 @@ use super::shared::Shared;
 use crate::sync::Ordering::Relaxed;
 
 /// An argument that only this crate can construct. Generic code outside can call the methods of a sealed
-/// trait through a bound; this keeps it from the indices.
+/// trait through a bound; this argument keeps such code from the indices.
 pub struct Token;
 
 /// The parts of a ring. Not nameable outside this crate, and so not implemented there.
@@ -19,7 +19,7 @@ pub trait Parts {
     fn bytes(&self) -> Bytes<'_>;
 }
 
-/// A ring of which a [`Producer`](super::Producer) and a [`Consumer`](super::Consumer) are the ends: a
+/// A ring whose ends are a [`Producer`](super::Producer) and a [`Consumer`](super::Consumer): a
 /// [`Ring`](super::Ring) or a [`SliceRing`](super::SliceRing).
 pub trait AnyRing: Parts + Sync {}
 
@@ -30,7 +30,7 @@ pub(crate) fn high_water<R: AnyRing>(ring: &R) -> usize {
     ring.shared(Token).high_water().map_or(0, |mark| mark.load(Relaxed))
 }
 
-/// Implements `Debug` and `defmt::Format` for an end of a ring, which show how full that is, and not the
+/// Implements `Debug` and `defmt::Format` for an end of a ring. They show how full the ring is, and not its
 /// bytes.
 macro_rules! debug_end {
     ($name:ident) => {

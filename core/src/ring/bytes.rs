@@ -1,11 +1,11 @@
 //! `bytes::Buf` and `bytes::BufMut`.
 //!
-//! These traits require a number of remaining bytes that does not change by itself, as a ring's does. So
-//! they are implemented by views of what the ring held, or had free, when they were made. Advancing
-//! releases or commits at once.
+//! These traits require that only their own calls change the number of remaining bytes; in a ring, the other
+//! end changes it too. So views implement the traits: a view has the bytes that the ring held, or had free,
+//! when the view was made. Advancing it releases or commits bytes at once.
 //!
-//! What the traits provide themselves panics where too few bytes remain: `get_u32`, `copy_to_slice`,
-//! `put_slice` and their like. The forms with `try_` do not; neither does a look at `remaining` first.
+//! The traits' provided methods panic if too few bytes remain: `get_u32`, `copy_to_slice`, `put_slice` and
+//! their like. The forms with `try_` do not. To avoid the panic, check the number of remaining bytes first.
 //!
 //! Held by: `core/tests/ring_field_bugs.rs`, `core/tests/ring_handles.rs`.
 
@@ -18,8 +18,8 @@ use super::raw::buf::Writable;
 use super::raw::read_end::ReadEnd;
 
 impl<'a, R: AnyRing> Consumer<'a, R> {
-    /// The bytes that are in the ring now, as a `bytes::Buf`. Its `get_` methods panic if too few remain;
-    /// `try_get_` ones do not.
+    /// The bytes that are in the ring now, as a `bytes::Buf`. Its `get_` methods panic if too few bytes
+    /// remain; its `try_get_` methods return an error.
     pub fn as_buf(&mut self) -> Readable<'_, 'a, R> {
         let len = self.end.filled_bytes(self.capacity());
         Readable { end: &mut self.end, len }
@@ -27,8 +27,8 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
 }
 
 impl<'a, R: AnyRing> Producer<'a, R> {
-    /// The bytes that are free now, as a `bytes::BufMut`. Its `put_` methods panic if too few remain: look
-    /// first.
+    /// The bytes that are free now, as a `bytes::BufMut`. Its `put_` methods panic if too few bytes remain:
+    /// check `remaining_mut` first.
     pub fn as_buf_mut(&mut self) -> Writable<'_, 'a, R> {
         let len = self.end.free_bytes(self.capacity());
         Writable::new(&mut self.end, len)

@@ -8,15 +8,15 @@ use super::grant::ReadGrant;
 use super::layout::KeepsHighWater;
 use super::raw::read_end::ReadEnd;
 
-/// The end of a ring that reads. There is one at a time. It may be sent to another thread or an interrupt
+/// The reading end of a ring. A ring has one at a time. It may be sent to another thread or an interrupt
 /// handler; dropping it [closes](Consumer::close) it.
 ///
 /// # Blocking
 ///
 /// The methods below never wait. `read`, `read_exact` and `fill_buf` of `embedded-io` do, as their contract
-/// says: without a byte they spin until the producer has written or is closed. On a single core, an interrupt
-/// handler that calls them spins for ever if it has interrupted the producer's code. `read_ready` says
-/// beforehand whether `read` returns at once.
+/// says: while the ring is empty, they spin until the producer has written or is closed. On a single core, an
+/// interrupt handler that calls them spins for ever if it has interrupted the producer's code. `read_ready`
+/// says beforehand whether `read` returns at once.
 pub struct Consumer<'a, R: AnyRing> {
     pub(crate) end: ReadEnd<'a, R>,
 }
@@ -26,40 +26,41 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
         Consumer { end }
     }
 
-    /// Reads one byte, or `None` if there is none.
+    /// Removes the next byte and returns it, or `None` if the ring is empty.
     #[inline]
     pub fn pop(&mut self) -> Option<u8> {
         self.end.read_byte(true)
     }
 
-    /// Fills as much of `buf` as there are bytes for, in at most two copies, and returns how much: all of it,
-    /// unless the ring is empty afterwards.
+    /// Moves bytes from the ring into `buf`, and returns how many: as many as `buf` has room for, unless the
+    /// ring is empty afterwards. It copies them as slices: the bytes before the wrap, and those after it.
+    /// With the layout [`Padded`](super::Padded), it copies and releases at most 8 KiB at a time.
     #[inline]
     #[must_use = "it may have read less than all"]
     pub fn pop_slice(&mut self, buf: &mut [u8]) -> usize {
         self.end.read(buf, true)
     }
 
-    /// The next byte, left in the ring, or `None` if there is none.
+    /// Returns the next byte and leaves it in the ring, or `None` if the ring is empty.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         self.end.read_byte(false)
     }
 
-    /// As [`pop_slice`](Self::pop_slice), but the bytes stay in the ring.
+    /// Like [`pop_slice`](Self::pop_slice), but the bytes stay in the ring.
     #[inline]
     #[must_use = "it may have read less than all"]
     pub fn peek_slice(&mut self, buf: &mut [u8]) -> usize {
         self.end.read(buf, false)
     }
 
-    /// Removes up to `count` bytes unread, and returns how many there were.
+    /// Removes up to `count` bytes without reading them, and returns how many it removed.
     pub fn skip(&mut self, count: usize) -> usize {
         self.end.filled_bytes(count);
         self.end.release(count)
     }
 
-    /// All the bytes in the ring, to be read in place; they may wrap, so they are two slices.
+    /// Grants all the bytes in the ring, to be read in place. They may wrap, so they are two slices.
     ///
     /// ```
     /// use overspill_core::ring::Ring;
@@ -77,12 +78,12 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
         ReadGrant::new(&mut self.end, len)
     }
 
-    /// Exactly `count` bytes, in two slices where they wrap.
+    /// Grants exactly `count` bytes, in two slices where they wrap.
     ///
     /// # Errors
     ///
     /// [`GrantError::TooLarge`] if `count` is above the capacity, so that waiting does not help;
-    /// [`GrantError::NotNow`] if there are fewer at the moment.
+    /// [`GrantError::NotNow`] if the ring holds fewer at the moment.
     pub fn grant_exact(&mut self, count: usize) -> Result<ReadGrant<'_, 'a, R>, GrantError> {
         fits(count, self.capacity(), self.end.filled_bytes(count))?;
         Ok(ReadGrant::new(&mut self.end, count))
@@ -114,8 +115,8 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
         self.len() == self.capacity()
     }
 
-    /// Whether there are at least `count` bytes. If true, it stays true until you read. If false, it may turn
-    /// true at any moment, unless `count` is above the capacity.
+    /// Whether the ring holds at least `count` bytes. If true, it stays true until you read. If false, it may
+    /// turn true at any moment, unless `count` is above the capacity.
     #[must_use]
     pub fn is_readable(&self, count: usize) -> bool {
         self.len() >= count

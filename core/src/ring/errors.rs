@@ -4,8 +4,8 @@
 
 use core::fmt;
 
-/// The requested bytes are not granted: never, or not now. There is no third case, so a `match` needs no
-/// other arm.
+/// The requested bytes were not granted: they never can be, or cannot be now. There is no third case, so a
+/// `match` needs no other arm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum GrantError {
@@ -15,8 +15,9 @@ pub enum GrantError {
         /// The largest request that can be granted, in bytes.
         limit: usize,
     },
-    /// The request does not fit now. It will once the other end has read or written enough; for bytes in one
-    /// piece that may be all (see [`Producer::grant_contiguous`](super::Producer::grant_contiguous)).
+    /// The request does not fit now. It will fit once the other end has read or written enough; for bytes in
+    /// one piece, the consumer may have to read everything (see
+    /// [`Producer::grant_contiguous`](super::Producer::grant_contiguous)).
     #[non_exhaustive]
     NotNow {
         /// The largest request that would have been granted now, in bytes.
@@ -51,7 +52,7 @@ pub(crate) fn fits(count: usize, limit: usize, available: usize) -> Result<(), G
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Full(
-    /// The byte, given back.
+    /// The byte that was not written.
     pub u8,
 );
 
@@ -68,7 +69,7 @@ impl core::error::Error for Full {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct BufferTooShort {
-    /// Length of the record, in bytes: a buffer of that length takes it.
+    /// The length of the record, in bytes: a buffer of this length is long enough.
     pub len: usize,
 }
 
@@ -85,7 +86,7 @@ impl core::error::Error for BufferTooShort {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct RecordTooLong {
-    /// Length in bytes of the longest record.
+    /// The length of the longest record that the log can hold, in bytes.
     pub limit: usize,
 }
 
@@ -97,11 +98,11 @@ impl fmt::Display for RecordTooLong {
 
 impl core::error::Error for RecordTooLong {}
 
-/// How much was overwritten before it was read.
+/// How much was overwritten before the consumer read it.
 ///
-/// Counted in a `usize`: modulo 2^32 on 32-bit machines, and 2^16 on those of 16 bits. So there the consumer
-/// must look before 2^32 words (16 GiB), or 2^16 words (256 KiB), were written since it last read, less the
-/// words of the log itself.
+/// The counts are of type `usize`: modulo 2^32 on 32-bit machines, and modulo 2^16 on 16-bit ones. So on
+/// those, the consumer must call `pop` before 2^32 words (16 GiB), or 2^16 words (256 KiB), less the words of
+/// the log itself, have been written since it last read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -117,7 +118,8 @@ pub struct Lost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum PopError {
-    /// Records before the next one were overwritten. Reported once; the next call continues after them.
+    /// Records before the next one were overwritten. This is reported once; the next call continues after
+    /// them.
     Lost(Lost),
     /// The buffer is too short for the next record, which is still in the log.
     BufferTooShort(BufferTooShort),

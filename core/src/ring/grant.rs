@@ -41,7 +41,7 @@ impl<'g, 'a, R: AnyRing> WriteGrant<'g, 'a, R> {
         self.len == 0
     }
 
-    /// Hands the first `count` bytes to the consumer, at most all of them.
+    /// Hands the first `count` granted bytes to the consumer, or all of them if `count` is larger.
     pub fn commit(self, count: usize) {
         self.end.commit(count.min(self.len));
     }
@@ -78,14 +78,14 @@ impl<'g, 'a, R: AnyRing> ReadGrant<'g, 'a, R> {
         self.len == 0
     }
 
-    /// Removes the first `count` bytes from the ring, at most all of them: their room is the producer's
-    /// again.
+    /// Removes the first `count` granted bytes from the ring, or all of them if `count` is larger. Their room
+    /// is the producer's again.
     pub fn release(self, count: usize) {
         self.end.release(count.min(self.len));
     }
 }
 
-/// Implements `Debug` and `defmt::Format`, which show how many bytes are granted, and not the bytes.
+/// Implements `Debug` and `defmt::Format`. They show how many bytes are granted, and not the bytes.
 macro_rules! debug_grant {
     ($($name:ident<$($lifetime:lifetime),+>),+) => {$(
         impl<R: AnyRing> core::fmt::Debug for $name<$($lifetime,)+ R> {

@@ -1,7 +1,7 @@
 //! `embedded-io`.
 //!
-//! `read` and `write` block, as their contract says, and the pages of both ends warn of that. A ring without
-//! memory is empty and full until an end is closed.
+//! `read` and `write` block, as their contract says, and the documentation of both ends warns of that. A ring
+//! without memory is empty and full until an end is closed.
 //!
 //! Held by: `core/tests/ring_threads.rs`, `core/tests/ring_handles.rs`.
 
@@ -25,8 +25,8 @@ impl<R: AnyRing> ErrorType for Consumer<'_, R> {
 }
 
 impl<R: AnyRing> Write for Producer<'_, R> {
-    /// Waits for room, and writes as much as there is. Fails only if the consumer is closed and the ring
-    /// full. It waits in a [loop that spins](Producer#blocking).
+    /// Waits for room, in a [loop that spins](Producer#blocking), and writes as many bytes as there is room
+    /// for. Fails only if the consumer is closed and the ring is full.
     fn write(&mut self, buf: &[u8]) -> Result<usize, Closed> {
         loop {
             let count = self.push_slice(buf);
@@ -44,7 +44,7 @@ impl<R: AnyRing> Write for Producer<'_, R> {
         write_all(self, buf)
     }
 
-    /// Does nothing: what is written is in the ring.
+    /// Does nothing: what was written is in the ring.
     fn flush(&mut self) -> Result<(), Closed> {
         Ok(())
     }
@@ -69,8 +69,8 @@ impl<R: AnyRing> WriteReady for Producer<'_, R> {
 }
 
 impl<R: AnyRing> Read for Consumer<'_, R> {
-    /// Waits for bytes, and reads as many as there are. `Ok(0)` if the producer is closed and all is read. It
-    /// waits in a [loop that spins](Consumer#blocking).
+    /// Waits for bytes, in a [loop that spins](Consumer#blocking), and reads as many as there are and as
+    /// `buf` has room for. Returns `Ok(0)` if the producer is closed and all is read.
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
         if buf.is_empty() {
             return Ok(0);
@@ -85,8 +85,8 @@ impl<R: AnyRing> Read for Consumer<'_, R> {
 }
 
 impl<R: AnyRing> BufRead for Consumer<'_, R> {
-    /// Waits for bytes, in a [loop that spins](Consumer#blocking). Empty if the producer is closed and all is
-    /// read.
+    /// Waits for bytes, in a [loop that spins](Consumer#blocking), and lends those before the wrap. Lends
+    /// none if the producer is closed and all is read.
     fn fill_buf(&mut self) -> Result<&[u8], Infallible> {
         while self.end.filled_bytes(1) == 0 {
             if self.is_closed() {

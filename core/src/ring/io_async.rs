@@ -1,8 +1,8 @@
 //! Waiting without blocking: wake-ups at a threshold, and `embedded-io-async`.
 //!
-//! For rings with the layout `Waking`, whose page has the rules. No wake-up is lost: see `wake.rs`.
+//! For rings with the layout `Waking`, whose documentation has the rules. No wake-up is lost: see `wake.rs`.
 //!
-//! A ring without memory is empty and full: an end that waits there waits for the other end to close.
+//! A ring without memory is empty and full: an end that waits in it waits until the other end is closed.
 //!
 //! Held by: `core/tests/ring_wakes.rs`, `core/tests/ring_threads.rs`, `core/tests/loom_ring.rs`.
 
@@ -50,10 +50,10 @@ where
 
 impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
     /// Ready with the number of bytes in the ring, once that is at least `least` (capped at the capacity) or
-    /// the producer is closed. The number may rise at any moment, and does not fall until you read. Otherwise
-    /// the waker of the last call is woken by the write that brings the number to `least`, not by the first
-    /// byte. The producer must not wait for so much at the same time that
-    /// [both wait for ever](super::Waking#waiting).
+    /// the producer is closed. The number may rise at any moment, and does not fall until you read. While
+    /// this is pending, the waker of the last call is woken by the write that brings the number to `least`,
+    /// not by the first byte. The producer must not wait for so much at the same time that [both wait for
+    /// ever](super::Waking#waiting).
     pub fn poll_readable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
         poll_filled(&mut self.end, context, least).map(|_| self.end.filled_bytes(usize::MAX))
     }
@@ -76,10 +76,10 @@ impl<R: AnyRing<Layout: Wakes>> Consumer<'_, R> {
 
 impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
     /// Ready with the number of free bytes, once that is at least `least` (capped at the capacity) or the
-    /// consumer is closed. The number may rise at any moment, and does not fall until you write. Otherwise
-    /// the waker of the last call is woken by the read that brings the number to `least`, not by the first
-    /// free byte. The consumer must not wait for so much at the same time that
-    /// [both wait for ever](super::Waking#waiting).
+    /// consumer is closed. The number may rise at any moment, and does not fall until you write. While this
+    /// is pending, the waker of the last call is woken by the read that brings the number to `least`, not by
+    /// the first free byte. The consumer must not wait for so much at the same time that [both wait for
+    /// ever](super::Waking#waiting).
     pub fn poll_writable(&mut self, context: &mut Context<'_>, least: usize) -> Poll<usize> {
         poll_free(&mut self.end, context, least).map(|_| self.end.free_bytes(usize::MAX))
     }
@@ -99,13 +99,13 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
         poll_fn(|context| self.poll_writable(context, least)).await
     }
 
-    /// Ready once [`grant_contiguous`](Self::grant_contiguous) and [`into_grant`](Self::into_grant) grant
-    /// `count` bytes, with true; or with false if the consumer is closed, or `count` is above the capacity.
-    /// Otherwise the waker of the last call is woken by the read that makes the room.
+    /// Ready with true once [`grant_contiguous`](Self::grant_contiguous) and [`into_grant`](Self::into_grant)
+    /// grant `count` bytes; ready with false if the consumer is closed, or `count` is above the capacity.
+    /// While this is pending, the waker of the last call is woken by the read that makes the room.
     ///
     /// If fewer than `count` bytes lie between the last one written and the end of the memory, this waits
-    /// until all is read. So a consumer that itself waits must wait for one byte, not for more, or both may
-    /// wait for ever. ([`poll_writable`](Self::poll_writable) counts free bytes that wrap as well.)
+    /// until the ring is empty. So a consumer that itself waits must wait for one byte and not for more, or
+    /// both may wait for ever. ([`poll_writable`](Self::poll_writable) counts free bytes that wrap as well.)
     pub fn poll_contiguous(&mut self, context: &mut Context<'_>, count: usize) -> Poll<bool> {
         if count > self.capacity() {
             return Poll::Ready(false);
@@ -114,7 +114,7 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
         poll_free(&mut self.end, context, need).map(|room| room >= need && !self.is_closed())
     }
 
-    /// Waits until `count` bytes are granted in one piece, and returns whether they are. See
+    /// Waits until `count` bytes can be granted in one piece, and returns whether they can. See
     /// [`poll_contiguous`](Self::poll_contiguous).
     ///
     /// ```
@@ -142,8 +142,8 @@ impl<R: AnyRing<Layout: Wakes>> Producer<'_, R> {
 }
 
 impl<R: AnyRing<Layout: Wakes>> RecordConsumer<'_, R> {
-    /// Ready once there is a record, with true; or with false if there is none and the producer is closed.
-    /// Otherwise the waker of the last call is woken by the next record.
+    /// Ready with true once there is a record, or with false if there is none and the producer is closed.
+    /// While this is pending, the waker of the last call is woken by the next record.
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         // A record has a byte at least, and all of it is published at once.
         poll_filled(&mut self.end, context, 1).map(|available| available > 0)
@@ -160,9 +160,9 @@ impl<R: AnyRing<Layout: Wakes>> RecordConsumer<'_, R> {
 }
 
 impl<R: AnyRing<Layout: Wakes>> RecordProducer<'_, R> {
-    /// Ready once a record of `len` bytes fits, with true; or with false if the consumer is closed, or
-    /// such a record [never fits](Self::largest). Otherwise the waker of the last call is woken by the
-    /// read that makes room for it.
+    /// Ready with true once a record of `len` bytes fits; ready with false if the consumer is closed, or such
+    /// a record [never fits](Self::largest). While this is pending, the waker of the last call is woken by
+    /// the read that makes room for it.
     pub fn poll_writable(&mut self, context: &mut Context<'_>, len: usize) -> Poll<bool> {
         let need = len.saturating_add(header_len(len));
         if need > self.end.ring().bytes().indices().capacity() {
@@ -183,11 +183,12 @@ impl<R: AnyRing<Layout: Wakes>> RecordProducer<'_, R> {
 }
 
 impl<R: AnyRing<Layout: Wakes>> Read for Consumer<'_, R> {
-    /// Waits for bytes, and reads as many as there are. `Ok(0)` if the producer is closed and all is read.
+    /// Waits for bytes, and reads as many as there are and as `buf` has room for. Returns `Ok(0)` if the
+    /// producer is closed and all is read.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing: bytes are removed from the ring as it returns.
+    /// Dropping the future loses nothing: bytes are removed from the ring only when it completes.
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
         if buf.is_empty() {
             return Ok(0);
@@ -217,19 +218,19 @@ impl<R: AnyRing<Layout: Wakes>> BufRead for Consumer<'_, R> {
         Ok(self.end.filled_slices(usize::MAX).0)
     }
 
-    /// As `consume` of `embedded_io::BufRead`.
+    /// The same as `consume` of `embedded_io::BufRead`.
     fn consume(&mut self, amount: usize) {
         self.end.release(amount);
     }
 }
 
 impl<R: AnyRing<Layout: Wakes>> Write for Producer<'_, R> {
-    /// Waits for room, and writes as much as there is. Fails only if the consumer is closed and the ring
-    /// full.
+    /// Waits for room, and writes as many bytes as there is room for. Fails only if the consumer is closed
+    /// and the ring is full.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing: bytes are written to the ring as it returns.
+    /// Dropping the future loses nothing: bytes are written to the ring only when it completes.
     async fn write(&mut self, buf: &[u8]) -> Result<usize, Closed> {
         if buf.is_empty() {
             return Ok(0);
@@ -250,7 +251,7 @@ impl<R: AnyRing<Layout: Wakes>> Write for Producer<'_, R> {
         Ok(())
     }
 
-    /// Does nothing: what is written is in the ring.
+    /// Does nothing: what was written is in the ring.
     async fn flush(&mut self) -> Result<(), Closed> {
         Ok(())
     }

@@ -15,10 +15,10 @@ use crate::sync::{AtomicU8, AtomicUsize, SwapBool, const_fn};
 /// |---|---|---|
 /// | [`Packed`] | 12 | microcontrollers (the default) |
 /// | [`Padded`] | 256, and aligned to 128 | threads on machines with caches |
-/// | [`HighWater`] | 4 more, or 128 around [`Padded`] | knowing how close to full it came |
+/// | [`HighWater`] | 4 more, or 128 around [`Padded`] | knowing how close to full the ring has come |
 /// | `Waking` (feature `async`) | 48 more, or 128 around [`Padded`] | wake-ups |
 ///
-/// They nest, in any order: a `Ring<64, HighWater<Waking<Padded>>>` has all three.
+/// Layouts nest, in any order: a `Ring<64, HighWater<Waking<Padded>>>` has all three.
 pub trait Layout: SealedLayout {}
 
 impl<L: SealedLayout> Layout for L {}
@@ -111,9 +111,9 @@ impl Shared for PackedShared {
 /// The ends cache the indices. `pop`, `peek`, `pop_slice` and `peek_slice` of up to 4 KiB pause, once, if
 /// they have caught up with the writer, before they load the write index again: 24 iterations of a spin loop,
 /// about half a microsecond. Loading it takes the cache line away from the writer's core, so a reader that
-/// never paused would get the bytes one by one, and slowly. Longer slices do not pause, nor do grants, `skip`
-/// and records. `pop_slice` releases what it has read every 8 KiB, so that a writer that waits for room need
-/// not wait for all of it.
+/// never paused would get the bytes one by one, and slowly. Calls with longer slices do not pause, nor do
+/// grants, `skip` and records. `pop_slice` releases what it has read every 8 KiB, so that a writer that waits
+/// for room need not wait for the whole slice.
 #[derive(Debug)]
 pub struct Padded;
 
@@ -217,10 +217,10 @@ macro_rules! forward_parts {
     };
 }
 
-/// Keeps a high-water mark: the most bytes that were ever in the ring at once. It is never too low; bytes
-/// that are read during the write that raises it may be counted.
+/// Keeps a high-water mark: the most bytes that were ever in the ring at once. The mark is never too low; it
+/// may include bytes that the consumer reads during the write that raises the mark.
 ///
-/// Costs a load of the read index at each write, which on machines with caches may come from another core.
+/// Costs a load of the read index at each write; on machines with caches, that may come from another core.
 #[derive(Debug)]
 pub struct HighWater<L = Packed>(core::marker::PhantomData<L>);
 
@@ -252,7 +252,8 @@ impl<S: Shared> Shared for HighWaterShared<S> {
     }
 }
 
-/// Wakes the task that waits at the other end, once there are as many bytes as it waits for.
+/// Wakes the task that waits at the other end, once there are as many bytes, or as many free ones, as it
+/// waits for.
 ///
 /// Costs a fence and a load at each write and read. Registering and waking swap a byte twice, without a loop
 /// or a lock, so tasks of any priority may wait, those that interrupt the other end included; targets without
@@ -308,12 +309,12 @@ impl<S: Shared> Shared for HighWaterShared<S> {
 /// If one end waits for `n` bytes and the other for `m` free ones at the same time, `n + m` must be at most
 /// one more than the capacity. Otherwise there is a fill at which both wait for ever: in a ring of 8 bytes
 /// that holds 4, a consumer that waits for 5 and a producer that waits for 5. A producer that waits for bytes
-/// in one piece, by `contiguous`, may wait for all of them, however few it asks for: then the consumer is to
-/// wait for one.
+/// in one piece, by `contiguous`, may wait until the whole ring is free, however few bytes it requests: then
+/// the consumer must not wait for more than one byte.
 ///
-/// An interrupt handler may poll, if the executor's waker may be used there: a poll that interrupts the other
-/// end, wherever it does, is pending without waking its own task, and the interrupted end wakes it when it
-/// goes on.
+/// An interrupt handler may poll, if the executor's waker may be used there. At whatever point a poll
+/// interrupts the other end, it does not wake its own task: it is pending, and the interrupted end wakes the
+/// task when it continues.
 #[cfg(feature = "async")]
 #[derive(Debug)]
 pub struct Waking<L = Packed>(core::marker::PhantomData<L>);

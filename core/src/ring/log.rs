@@ -42,8 +42,8 @@ const WORD: usize = size_of::<u32>();
 /// A ring of `WORDS` words of four bytes, at least one, that overwrites its oldest records to
 /// make room for new ones.
 ///
-/// A record takes one word for its length, and its bytes rounded up to words. For a log that is read when
-/// there is time, a flight recorder, or samples of which only the latest matter.
+/// A record takes one word for its length, and as many words as its bytes fill, rounded up. Use it for a log
+/// that is read when there is time, for a flight recorder, or for samples of which only the latest matter.
 ///
 /// ```
 /// use overspill_core::ring::{LogRing, PopError};
@@ -110,7 +110,7 @@ impl<const WORDS: usize> LogRing<WORDS> {
     pub const RECORD_MAX: usize = (WORDS - 1) * WORD;
 
     const_fn! {
-        /// An empty log. `WORDS` of 0 does not compile.
+        /// An empty log. A `WORDS` of 0 does not compile.
         ///
         /// ```compile_fail,E0080
         /// overspill_core::ring::LogRing::<0>::new(); // would take no record, not even an empty one
@@ -140,14 +140,14 @@ impl<const WORDS: usize> LogRing<WORDS> {
 
     /// Splits the log into its two ends, for as long as it is borrowed. Both ends are open, and the consumer
     /// goes on where the last one was dropped or closed: no record is read twice, and what was overwritten
-    /// meanwhile is reported as lost. After a consumer that was leaked the next one begins where that one
-    /// began, and may read again what it read.
+    /// meanwhile is reported as lost. If the last consumer was leaked, the next one begins where the leaked
+    /// one began, and may read the same records again.
     pub fn split(&mut self) -> (LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>) {
         self.open()
     }
 
-    /// Splits a shared log, such as a `static`, into its two ends, or returns `None` if it is split already;
-    /// as [`Ring::try_split`](super::Ring::try_split).
+    /// Splits a shared log, such as a `static`, into its two ends, or returns `None` if it is split already.
+    /// It does so as [`Ring::try_split`](super::Ring::try_split) does.
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     pub fn try_split(&self) -> Option<(LogProducer<'_, WORDS>, LogConsumer<'_, WORDS>)> {
         // Acquire: what the previous ends did to the log has happened.
@@ -212,7 +212,7 @@ const fn words_of(len: usize) -> usize {
     1 + len.div_ceil(WORD)
 }
 
-/// The end that writes. Dropping it [closes](LogProducer::close) it.
+/// The writing end of a log. Dropping it [closes](LogProducer::close) it.
 pub struct LogProducer<'a, const WORDS: usize> {
     log: &'a LogRing<WORDS>,
     head: Position,
@@ -222,8 +222,8 @@ pub struct LogProducer<'a, const WORDS: usize> {
 }
 
 impl<const WORDS: usize> LogProducer<'_, WORDS> {
-    /// Writes a record, over as many of the oldest ones as necessary. Never waits: it takes loads and stores
-    /// in proportion to the words of the log at the most.
+    /// Writes a record, and overwrites as many of the oldest ones as necessary. Never waits: the number of
+    /// its loads and stores is at most proportional to the number of words in the log.
     ///
     /// # Errors
     ///
@@ -290,7 +290,8 @@ impl<const WORDS: usize> LogProducer<'_, WORDS> {
         !self.log.consumer_open.load(Relaxed)
     }
 
-    /// Ends the log: nothing more will be written. The consumer reads what is there, and then sees the end.
+    /// Ends the log: nothing more will be written. The consumer reads what is in the log, and then sees the
+    /// end.
     ///
     /// Dropping the producer does the same.
     pub fn close(self) {}
@@ -302,7 +303,7 @@ impl<const WORDS: usize> Drop for LogProducer<'_, WORDS> {
     }
 }
 
-/// The end that reads. Dropping it [closes](LogConsumer::close) it.
+/// The reading end of a log. Dropping it [closes](LogConsumer::close) it.
 pub struct LogConsumer<'a, const WORDS: usize> {
     log: &'a LogRing<WORDS>,
     /// Position of the next record.
@@ -324,8 +325,8 @@ impl<const WORDS: usize> LogConsumer<'_, WORDS> {
     /// [`PopError::Lost`] if records were overwritten since the last call, with the exact count;
     /// [`PopError::BufferTooShort`] if `buf` is shorter than the next record, which stays.
     ///
-    /// Unless this returns `Ok(Some(_))`, the content of `buf` is unspecified: a record that is overwritten
-    /// while it is copied is discarded only then. After `Ok(None)` too.
+    /// Unless this returns `Ok(Some(_))`, the content of `buf` is unspecified, after `Ok(None)` too: a record
+    /// that is overwritten while it is copied is discarded only after the copy.
     pub fn pop(&mut self, buf: &mut [u8]) -> Result<Option<usize>, PopError> {
         if self.next.count == self.log.head.load(Acquire) {
             return Ok(None);

@@ -3,13 +3,13 @@
 //!
 //! Promises: no call waits, except those of the blocking traits of `embedded-io`. No call allocates or
 //! panics, with the exceptions that [the crate's documentation](crate) names. Every byte of the capacity is
-//! usable, whatever the capacity. Unread bytes are never overwritten, but by [`Ring::push_overwriting`] on a
-//! ring that is whole (of a ring that is split see [`LogRing`]). Every other byte that was accepted comes out
-//! once, in order. Plain use needs loads and stores only, no compare-and-swap.
+//! usable, whatever the capacity. Unread bytes are never overwritten, except by [`Ring::push_overwriting`] on
+//! a ring that is whole (for one that is split, see [`LogRing`]). Every other byte that was accepted comes
+//! out once, in order. Plain use needs loads and stores only, no compare-and-swap.
 //!
 //! Not promised: no task is woken, unless the layout is `Waking` (feature `async`). There is no fairness: a
 //! producer that never stops keeps the ring full for a slow consumer. [`LogConsumer::pop`] may overwrite its
-//! buffer also when it returns no record.
+//! buffer even when it returns no record.
 //!
 //! ```
 //! use overspill_core::ring::Ring;
@@ -50,10 +50,10 @@
 //!
 //! With [`Padded`] each end caches its own index and the last value that it loaded of the other's, and loads
 //! that again only when the ring seems full or empty: an idea of rtrb's and of Rigtorp's queue. With
-//! [`Packed`], for a single core, a cache would only cost. `index.rs` says what an index is, and what a jump.
-//! The read index, which follows, is stored with the next byte that is read. The overwriting ring has a table
-//! of its own in `log.rs`, the wake-ups have theirs in `wake.rs`. For every ordering there is a loom model
-//! that fails without it (`core/tests/loom_ring.rs`, `.ci/weaken`).
+//! [`Packed`], which is for a single core, a cache would have a cost and no use. `index.rs` says what an
+//! index is, and what a jump is. The read index follows a jump, and is stored, with the next byte that is
+//! read. The overwriting ring has a table of its own in `log.rs`, the wake-ups have theirs in `wake.rs`. For
+//! every ordering there is a loom model that fails without it (`core/tests/loom_ring.rs`, `.ci/weaken`).
 //!
 //! # Layers
 //!

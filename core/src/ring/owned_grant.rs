@@ -1,6 +1,6 @@
 //! Grants that own their end of the ring, for a transfer that outlives the function which starts it.
 //!
-//! Of a ring that lives for ever they are buffers of `embedded-dma`, behind the feature of that name
+//! If the ring lives for ever, they are buffers of `embedded-dma`, behind the feature of that name
 //! (`raw/dma.rs`).
 //!
 //! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_dma.rs`, `tests/tests/ring_model.rs`.
@@ -18,7 +18,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     ///
     /// # Errors
     ///
-    /// Those of [`grant_exact`](Self::grant_exact), together with the producer.
+    /// Those of [`grant_exact`](Self::grant_exact), each together with the producer.
     pub fn into_grant(mut self, count: usize) -> Result<OwnedWriteGrant<'a, R>, (Self, GrantError)> {
         match self.reserve_contiguous(count) {
             Ok(()) => Ok(OwnedWriteGrant::new(self, count)),
@@ -26,13 +26,13 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         }
     }
 
-    /// The free bytes before the wrap, in one piece and at most `count_max` of them, in a grant that owns
-    /// this end and returns it on commit. Of an empty ring, any `count_max` up to the capacity. It is empty
-    /// only if the ring is full, or `count_max` is 0.
+    /// Grants the free bytes before the wrap, in one piece and at most `count_max` of them. The grant owns
+    /// this end, and returns it on commit. An empty ring grants any `count_max` up to its capacity. The grant
+    /// is empty only if the ring is full, or `count_max` is 0.
     ///
-    /// For what comes in pieces of any length, as from a serial line: whatever the consumer leaves in the
-    /// ring, there is a next transfer as soon as there is room for a byte. [`into_grant`](Self::into_grant)
-    /// may be refused until all is read.
+    /// Use it for data that comes in pieces of any length, for example from a serial line: whatever the
+    /// consumer leaves in the ring, the next transfer can start as soon as a byte is free.
+    /// [`into_grant`](Self::into_grant) may be refused until all is read.
     pub fn into_grant_up_to(mut self, count_max: usize) -> OwnedWriteGrant<'a, R> {
         let count = count_max.min(self.capacity());
         let len = count.min(self.free_contiguous(count));
@@ -41,8 +41,8 @@ impl<'a, R: AnyRing> Producer<'a, R> {
 }
 
 impl<'a, R: AnyRing> Consumer<'a, R> {
-    /// The bytes before the wrap, in one piece, in a grant that owns this end and returns it on release. So
-    /// it may outlive the function that starts a transfer. It is empty only if the ring is.
+    /// Grants the bytes before the wrap, in one piece. The grant owns this end, and returns it on release. So
+    /// it may outlive the function that starts a transfer. The grant is empty only if the ring is.
     pub fn into_grant(mut self) -> OwnedReadGrant<'a, R> {
         self.end.filled_bytes(self.capacity());
         let len = self.end.filled_slices(self.capacity()).0.len();
@@ -50,9 +50,9 @@ impl<'a, R: AnyRing> Consumer<'a, R> {
     }
 }
 
-/// Free bytes in one piece, together with the producer. Dropping it closes the producer.
+/// Free bytes in one piece, together with the producer. Dropping the grant closes the producer.
 ///
-/// To receive by DMA (the README has what data caches ask for):
+/// To receive by DMA (the README says what data caches require):
 ///
 /// ```
 /// use core::sync::atomic::{Ordering::SeqCst, fence};
@@ -118,15 +118,15 @@ impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
     /// The granted bytes, with old content. Their address stays the same as long as the grant lives, even if
     /// it is moved.
     ///
-    /// If it is leaked, they stay only where the ring is borrowed for ever (`'a` is `'static`). Any other
-    /// ring can be used, moved and dropped after that: stop the transfer first.
+    /// If the grant is leaked, the bytes stay valid only if the ring is borrowed for ever (`'a` is
+    /// `'static`). Any other ring can be used, moved and dropped after the leak: stop the transfer first.
     #[must_use]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         self.producer.end.free_slices(self.len).0
     }
 
-    /// Hands the first `count` bytes to the consumer, at most all of them, and returns the producer.
-    /// `commit(0)` cancels the grant.
+    /// Hands the first `count` granted bytes to the consumer, or all of them if `count` is larger, and
+    /// returns the producer. `commit(0)` cancels the grant.
     #[must_use = "dropping it closes that side"]
     pub fn commit(mut self, count: usize) -> Producer<'a, R> {
         self.producer.end.commit(count.min(self.len));
@@ -134,7 +134,7 @@ impl<'a, R: AnyRing> OwnedWriteGrant<'a, R> {
     }
 }
 
-/// Filled bytes in one piece, together with the consumer. Dropping it closes the consumer.
+/// Filled bytes in one piece, together with the consumer. Dropping the grant closes the consumer.
 ///
 /// To send by DMA:
 ///
@@ -203,15 +203,15 @@ impl<'a, R: AnyRing> OwnedReadGrant<'a, R> {
         self.len == 0
     }
 
-    /// The granted bytes. Their address stays the same as long as the grant lives, even if it is moved; for
-    /// one that is leaked see [`OwnedWriteGrant::as_mut_slice`].
+    /// The granted bytes. Their address stays the same as long as the grant lives, even if it is moved. For a
+    /// grant that is leaked, see [`OwnedWriteGrant::as_mut_slice`].
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         self.consumer.end.filled_slices(self.len).0
     }
 
-    /// Removes the first `count` bytes from the ring, at most all of them, and returns the consumer.
-    /// `release(0)` cancels the grant.
+    /// Removes the first `count` granted bytes from the ring, or all of them if `count` is larger, and
+    /// returns the consumer. `release(0)` cancels the grant.
     #[must_use = "dropping it closes that side"]
     pub fn release(mut self, count: usize) -> Consumer<'a, R> {
         self.consumer.end.release(count.min(self.len));

@@ -8,15 +8,15 @@ use super::grant::WriteGrant;
 use super::layout::KeepsHighWater;
 use super::raw::write_end::WriteEnd;
 
-/// The end of a ring that writes. There is one at a time. It may be sent to another thread or an interrupt
+/// The writing end of a ring. A ring has one at a time. It may be sent to another thread or an interrupt
 /// handler; dropping it [closes](Producer::close) it.
 ///
 /// # Blocking
 ///
-/// The methods below never wait. `write` and `write_all` of `embedded-io` do, as their contract says: without
-/// room they spin until the consumer has read or is closed. On a single core, an interrupt handler that calls
-/// them spins for ever if it has interrupted the consumer's code. `write_ready` says beforehand whether
-/// `write` returns at once.
+/// The methods below never wait. `write` and `write_all` of `embedded-io` do, as their contract says: while
+/// the ring is full, they spin until the consumer has read or is closed. On a single core, an interrupt
+/// handler that calls them spins for ever if it has interrupted the consumer's code. `write_ready` says
+/// beforehand whether `write` returns at once.
 pub struct Producer<'a, R: AnyRing> {
     pub(crate) end: WriteEnd<'a, R>,
 }
@@ -30,7 +30,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
     ///
     /// # Errors
     ///
-    /// [`Full`] contains the byte if there is no room for it.
+    /// [`Full`], with the byte, if there is no room for it.
     #[inline]
     pub fn push(&mut self, byte: u8) -> Result<(), Full> {
         if self.end.write_byte(byte) { Ok(()) } else { Err(Full(byte)) }
@@ -44,7 +44,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         self.end.write(bytes)
     }
 
-    /// All the free bytes, to be filled in place; they may wrap, so they are two slices.
+    /// Grants all the free bytes, to be filled in place. They may wrap, so they are two slices.
     ///
     /// ```
     /// use overspill_core::ring::Ring;
@@ -61,7 +61,7 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         WriteGrant::new(&mut self.end, len)
     }
 
-    /// Exactly `count` free bytes, in two slices where they wrap.
+    /// Grants exactly `count` free bytes, in two slices where they wrap.
     ///
     /// # Errors
     ///
@@ -72,13 +72,14 @@ impl<'a, R: AnyRing> Producer<'a, R> {
         Ok(WriteGrant::new(&mut self.end, count))
     }
 
-    /// Exactly `count` free bytes in one piece, all in the grant's first slice, for a DMA
-    /// channel or a parser.
+    /// Grants exactly `count` free bytes in one piece, all in the grant's first slice, for a DMA channel or a
+    /// parser.
     ///
-    /// An empty ring grants anything up to its capacity, wherever it was written last. A ring that
-    /// holds bytes grants what is free before its next wrap. After `NotNow`, wait until more is read;
-    /// once all is read, it fits. The layout `Waking` (feature `async`) has a future for that, `contiguous`:
-    /// `writable(count)` may be ready long before, as it counts free bytes after the wrap too.
+    /// An empty ring grants any number of bytes up to its capacity, wherever the last write ended. A ring
+    /// that holds bytes grants at most those that are free before the wrap. After `NotNow`, wait until the
+    /// consumer has read more: once the ring is empty, the request fits. With the layout `Waking` (feature
+    /// `async`), the future `contiguous` waits for that; `writable(count)` may be ready long before, since it
+    /// counts free bytes after the wrap too.
     ///
     /// # Errors
     ///

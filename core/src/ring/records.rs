@@ -18,11 +18,12 @@ use super::raw::write_end::WriteEnd;
 use super::ring::{Ring, SliceRing};
 use crate::sync::const_fn;
 
-/// A ring of records: a type of its own, so that no bytes are written between them.
+/// A ring of records. It is a type of its own, so that no bytes are written between the records.
 ///
-/// A record takes its length besides its bytes: one byte more if it has up to 127, two more up to 16,383, and
-/// so on by seven bits (LEB128). One that is [granted](RecordProducer::grant) takes the length of the grant,
-/// however few bytes are committed.
+/// Besides its bytes, a record takes room for its length: one byte if the record has up to 127 bytes, two if
+/// it has up to 16,383, and so on by seven bits (LEB128). For a record that is
+/// [granted](RecordProducer::grant), this is the room that the length of the grant needs, however few bytes
+/// are committed.
 ///
 /// ```
 /// use overspill_core::ring::{RecordRing, Ring};
@@ -71,14 +72,14 @@ impl<'m, L: Layout> RecordRing<SliceRing<'m, L>> {
 }
 
 impl<R: AnyRing> RecordRing<R> {
-    /// Splits the ring into its two ends, for as long as it is borrowed; as [`Ring::split`].
+    /// Splits the ring into its two ends, for as long as it is borrowed, as [`Ring::split`] does.
     pub fn split(&mut self) -> (RecordProducer<'_, R>, RecordConsumer<'_, R>) {
         let (write, read) = ends::split(&mut self.ring);
         (RecordProducer { end: write }, RecordConsumer { end: read })
     }
 
-    /// Splits a shared ring into its two ends, or returns `None` if it is split already; as
-    /// [`Ring::try_split`].
+    /// Splits a shared ring into its two ends, or returns `None` if it is split already, as
+    /// [`Ring::try_split`] does.
     #[cfg(any(target_has_atomic = "8", feature = "portable-atomic", overspill_loom))]
     pub fn try_split(&self) -> Option<(RecordProducer<'_, R>, RecordConsumer<'_, R>)> {
         let (write, read) = ends::try_split(&self.ring)?;
@@ -117,7 +118,7 @@ fn encode(header: &mut [u8], len: usize) {
     }
 }
 
-/// The end that writes records.
+/// The writing end of a [`RecordRing`].
 pub struct RecordProducer<'a, R: AnyRing> {
     pub(crate) end: WriteEnd<'a, R>,
 }
@@ -127,9 +128,9 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
     ///
     /// # Errors
     ///
-    /// [`GrantError::TooLarge`] if it can never fit, with the length of the longest record that can;
-    /// [`GrantError::NotNow`] if there is less room at the moment, with the length of the longest record that
-    /// fits now; 0 also if not even an empty one does.
+    /// [`GrantError::TooLarge`] if the record can never fit, with the length of the longest record that can;
+    /// [`GrantError::NotNow`] if there is too little room at the moment, with the length of the longest
+    /// record that fits now. That length is also 0 if not even an empty record fits.
     pub fn push(&mut self, record: &[u8]) -> Result<(), GrantError> {
         let mut grant = self.grant(record.len())?;
         grant.end.write_at(grant.header, record);
@@ -137,9 +138,9 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
         Ok(())
     }
 
-    /// Room for a record of up to `len` bytes, to be filled in place. That of an empty ring is in one piece,
-    /// wherever it was written last, and so is the record; a ring that holds records grants what wraps in
-    /// two.
+    /// Grants room for a record of up to `len` bytes, to be filled in place. An empty ring grants it in one
+    /// piece, wherever the last write ended, and the record then lies in one piece. In a ring that holds
+    /// records, room that wraps is in two pieces.
     ///
     /// # Errors
     ///
@@ -181,7 +182,7 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
     /// Ends the stream: nothing more will be written. Dropping the producer does the same.
     pub fn close(self) {}
 
-    /// The most bytes that were ever in the ring at once, with the lengths of the records. See
+    /// The most bytes that were ever in the ring at once, lengths of records included. See
     /// [`HighWater`](super::HighWater).
     #[must_use]
     pub fn high_water(&self) -> usize
@@ -192,7 +193,7 @@ impl<'a, R: AnyRing> RecordProducer<'a, R> {
     }
 }
 
-/// Room for a record. Dropped uncommitted it changes nothing.
+/// Room for a record. If it is dropped without a commit, nothing changes.
 #[must_use = "dropped uncommitted it changes nothing"]
 pub struct RecordGrant<'g, 'a, R: AnyRing> {
     end: &'g mut WriteEnd<'a, R>,
@@ -223,7 +224,7 @@ impl<R: AnyRing> RecordGrant<'_, '_, R> {
         self.len == 0
     }
 
-    /// Publishes the first `len` bytes as one record, at most all of them.
+    /// Publishes the first `len` granted bytes as one record, or all of them if `len` is larger.
     pub fn commit(mut self, len: usize) {
         self.finish(len);
     }
@@ -239,7 +240,7 @@ impl<R: AnyRing> RecordGrant<'_, '_, R> {
     }
 }
 
-/// The end that reads records.
+/// The reading end of a [`RecordRing`].
 pub struct RecordConsumer<'a, R: AnyRing> {
     pub(crate) end: ReadEnd<'a, R>,
 }
@@ -290,9 +291,9 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
         self.end.len() == 0
     }
 
-    /// Whether the producer is closed, so that nothing follows what is in the ring. If true, it stays
-    /// true until the ring is split again. If false, it may turn true at any moment. Call this before the
-    /// last read, not after it.
+    /// Whether the producer is closed, so that nothing follows what is in the ring. If true, it stays true
+    /// until the ring is split again. If false, it may turn true at any moment. Call this before the last
+    /// read, not after it: the producer may have written between the two.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.end.other_closed()
@@ -301,7 +302,7 @@ impl<'a, R: AnyRing> RecordConsumer<'a, R> {
     /// Ends reading: the producer sees that nothing more will be read. Dropping the consumer does the same.
     pub fn close(self) {}
 
-    /// The most bytes that were ever in the ring at once, with the lengths of the records. See
+    /// The most bytes that were ever in the ring at once, lengths of records included. See
     /// [`HighWater`](super::HighWater).
     #[must_use]
     pub fn high_water(&self) -> usize
@@ -349,7 +350,7 @@ impl<R: AnyRing> Record<'_, '_, R> {
     }
 }
 
-/// Implements `Debug` and `defmt::Format`, which show nothing but the name: the content is the caller's.
+/// Implements `Debug` and `defmt::Format`. They show nothing but the name: the content is the caller's.
 macro_rules! debug_opaque {
     ($($name:ident<$($lifetime:lifetime),+>),+) => {$(
         impl<R: AnyRing> fmt::Debug for $name<$($lifetime,)+ R> {

@@ -1,4 +1,4 @@
-//! The two kinds of ring: splitting them, and what they can do undivided.
+//! The two kinds of ring: splitting them, and what they can do while they are whole.
 //!
 //! Held by: `core/tests/ring_handles.rs`, `core/tests/ring_field_bugs.rs`, `core/tests/loom_ring.rs`
 //! (`split_*`), `tests/tests/ring_model.rs`.
@@ -16,7 +16,7 @@ use crate::sync::Ordering::Acquire;
 use crate::sync::const_fn;
 
 /// A byte queue of `N` bytes, all of them usable. `N` may be anything from 1 to an eighth of the address
-/// space (512 MiB on a 32-bit machine); 0 and more do not compile. A power of two saves 12 to 30
+/// space (512 MiB on a 32-bit machine); 0 and larger values do not compile. A power of two saves 12 to 30
 /// instructions per call on a Cortex-M3.
 ///
 /// ```compile_fail,E0080
@@ -84,8 +84,8 @@ impl<const N: usize, L: Layout> Default for Ring<N, L> {
 /// assert_eq!(consumer.pop(), Some(7));
 /// ```
 ///
-/// In memory that a DMA channel writes and a data cache covers, which must be whole cache lines (the README
-/// says why):
+/// A ring in memory that a DMA channel writes and a data cache covers. Such memory must consist of whole
+/// cache lines (the README says why):
 ///
 /// ```
 /// use overspill_core::ring::SliceRing;
@@ -146,9 +146,9 @@ macro_rules! whole_ring {
         }
 
         impl<$($parameters)+> $name<$($argument),+> {
-            /// The number of bytes in the ring. While it is split, it had this many at some moment of the
-            /// call, and either end may have moved since. Only if the consumer moves at each of four
-            /// looks, this is a guess.
+            /// The number of bytes in the ring. While the ring is split, this is the number at some moment
+            /// during the call, and either end may have moved since. It is a guess only if the consumer moves
+            /// during each of four attempts to load both indices.
             #[must_use]
             pub fn len(&self) -> usize {
                 fill(self)
@@ -163,8 +163,9 @@ macro_rules! whole_ring {
             /// Splits the ring into its two ends, for as long as it is borrowed. What is in the ring stays in
             /// it, and both ends are open.
             ///
-            /// Needs no atomics but loads and stores. For ends that live for ever, on a microcontroller,
-            /// borrow the ring from a `static mut` local of `#[entry]` or `#[init]`, or from a `StaticCell`.
+            /// Needs no atomic operations but loads and stores. For ends that live for ever, on a
+            /// microcontroller, borrow the ring from a `static mut` local of `#[entry]` or `#[init]`, or from
+            /// a `StaticCell`.
             pub fn split(&mut self) -> (Producer<'_, Self>, Consumer<'_, Self>) {
                 let (write, read) = ends::split(self);
                 (Producer::new(write), Consumer::new(read))
@@ -173,13 +174,14 @@ macro_rules! whole_ring {
             /// Splits a shared ring, such as a `static`, into its two ends, or returns `None` if
             /// it is split already.
             ///
-            /// It stays split until both ends are gone, dropped or [closed](Producer::close), each by a call
-            /// that has returned: a task that such a call has woken may run before. What is in it stays. An
-            /// end that is leaked keeps it split for ever, unless it is borrowed for [`split`](Self::split).
+            /// The ring stays split until both ends are gone: dropped or [closed](Producer::close), each by a
+            /// call that has returned. (A task that such a call wakes may run before the call returns.) The
+            /// bytes in the ring stay. An end that is leaked keeps the ring split for ever, unless the ring
+            /// is borrowed for [`split`](Self::split).
             ///
             /// This swaps one byte; targets without compare-and-swap need the feature `critical-section` (or
-            /// `portable-atomic`) for it. A call that meets another, in an interrupt handler or on another
-            /// thread, may return `None` whatever comes of that.
+            /// `portable-atomic`) for it. A call that is made during another, in an interrupt handler or on
+            /// another thread, may return `None` whatever the result of the other.
             ///
             /// ```
             /// use overspill_core::ring::Ring;
@@ -202,7 +204,7 @@ macro_rules! whole_ring {
 
             /// Writes all of `bytes`, over the oldest bytes in the ring if necessary, and returns how many
             /// bytes are lost (those of `bytes` itself included, if it is longer than the ring). For an
-            /// overwriting ring that is split see [`LogRing`](super::LogRing).
+            /// overwriting ring that can be split, see [`LogRing`](super::LogRing).
             ///
             /// ```
             /// use overspill_core::ring::Ring;
