@@ -5,8 +5,9 @@
 //! - An error says what was being done to what, and what would have worked.
 //! - Its `Display` never repeats its [`source`](std::error::Error::source), so a printer of the whole chain
 //!   shows each error once. Its alternate form, `{:#}`, is that chain on one line.
-//! - It comes back whole from the [`io::Error`] that it was turned into, but for [`SpillError::OutOfMemory`],
-//!   which is made of no memory, and where there is no memory for it: then the kind is left.
+//! - It can be taken back, whole, out of the [`io::Error`] that it was turned into. The exceptions are
+//!   [`SpillError::OutOfMemory`], which takes no memory, and an error for which there is no memory: of these,
+//!   only the kind is left.
 //!
 //! Held by: the tests at the end of this file, and `tests/tests/errors.rs`.
 
@@ -41,8 +42,8 @@ impl fmt::Display for StoreOperation {
 pub enum DiskLimitScope {
     /// The limit on all buffers of the pool together.
     Pool,
-    /// The limit on this one buffer. Also where the pool has no disk, and the buffer's own memory limit is
-    /// reached: waiting for others would not help.
+    /// The limit on this one buffer. Also the buffer's own memory limit, in a pool without a disk: waiting
+    /// for other buffers would not help.
     Buffer,
 }
 
@@ -73,11 +74,11 @@ impl fmt::Display for DiskLimitScope {
 /// exactly what the call took, and the buffer stays usable. Bytes that the store itself has lost are
 /// [`Corrupted`](SpillError::Corrupted).
 ///
-/// Turned into an [`io::Error`], it has the [`io::ErrorKind`] named at each variant and is the inner error
-/// (but for [`OutOfMemory`](SpillError::OutOfMemory), and for any error while there is no memory to put it
-/// there), so [`io::Error::downcast`] returns it.
+/// The [`io::Error`] that it turns into has the [`io::ErrorKind`] named at each variant, and this error as
+/// its inner error, so [`io::Error::downcast`] returns it. There is no inner error for
+/// [`OutOfMemory`](SpillError::OutOfMemory), nor for any other while there is no memory to hold it.
 ///
-/// `{error}` leaves the source out; `{error:#}` adds the sources, on one line, also of the `io::Error`:
+/// `{error}` omits the sources; `{error:#}` adds them, on one line. Both do the same for the `io::Error`:
 ///
 /// ```
 /// let refused = overspill::SpillBuffer::new().persist("no/such/directory/file").unwrap_err().into_error();
@@ -109,11 +110,11 @@ pub enum SpillError {
     DiskLimit {
         /// The limit, in bytes.
         limit: u64,
-        /// The bytes of it that are used, those set aside for waiters included. If there is room for
-        /// `requested` beside them, it is left to waiters that came before.
+        /// The bytes of it that are used, including those set aside for waiters. If there is room for
+        /// `requested` beside them, that room is left to waiters that came earlier.
         used: u64,
         /// The further bytes that were requested: whole blocks of 4 KiB, or whole pages if those are smaller;
-        /// for a small body at rest, and the buffer's own limit, steps of 128 bytes.
+        /// in steps of 128 bytes for a small body at rest, and where the limit is the buffer's own.
         requested: u64,
         /// Whose limit it is.
         scope: DiskLimitScope,
@@ -125,8 +126,9 @@ pub enum SpillError {
     /// Kind: `StorageFull`.
     ///
     /// At a file size limit (`ulimit -f`, systemd's `LimitFSIZE`) the system first sends `SIGXFSZ`, which
-    /// ends a process that neither ignores nor handles it. A program that may have such a limit does so once,
-    /// as by `signal_hook::flag::register(SIGXFSZ, Default::default())`.
+    /// ends a process that neither ignores nor handles it. A program that may run under such a limit should
+    /// ignore or handle that signal, for example by calling `signal_hook::flag::register(SIGXFSZ,
+    /// Default::default())` once.
     #[non_exhaustive]
     StoreFull {
         /// Where in the store the write started, in bytes.
@@ -150,16 +152,16 @@ pub enum SpillError {
         source: io::Error,
     },
 
-    /// The store returned bytes other than those written there: they were changed below, or lost.
+    /// The store returned bytes other than those written there: something below it changed or lost them.
     /// Kind: `InvalidData`. Only a pool with [`Checksums`](crate::Checksums) detects this.
     ///
     /// The bytes are gone; nothing else is. Everything beside them can be read and written. Overwriting all
     /// of them, or cutting them off, ends the error. A write of only a part of them is refused.
     #[non_exhaustive]
     Corrupted {
-        /// Where in the content they start, in bytes.
+        /// Where in the content the corrupted bytes start, in bytes.
         position: u64,
-        /// Where in the store they start, in bytes.
+        /// Where in the store the corrupted bytes start, in bytes.
         offset: u64,
         /// The number of bytes that share the checksum.
         len: u64,
@@ -176,39 +178,40 @@ pub enum SpillError {
         source: io::Error,
     },
 
-    /// The bytes would lie past the last position: `u64::MAX`, or of a buffer with a [file of its
-    /// own](crate::SpillPool::buffer_for) the end of the longest file. Kind: `FileTooLarge`.
+    /// The bytes would lie past the last position: `u64::MAX`, or, for a buffer with a [file of its
+    /// own](crate::SpillPool::buffer_for), the end of the longest possible file. Kind: `FileTooLarge`.
     #[non_exhaustive]
     TooLarge {
-        /// Where the bytes would have started; of a page that was to be spilled, where that does.
+        /// Where the bytes would have started; for a page that was to be spilled, where the page starts.
         position: u64,
-        /// The number of bytes to be written; of a page that was to be spilled, all of its.
+        /// The number of bytes to be written; for a page that was to be spilled, all bytes of the page.
         requested: u64,
-        /// Where positions end: `u64::MAX`, or with a file of its own the last whole page before
-        /// `i64::MAX`.
+        /// Where positions end: `u64::MAX`, or, for a buffer with a file of its own, the end of the last
+        /// whole page before `i64::MAX`.
         end: u64,
     },
 
-    /// The writer of a spool has failed, or was dropped before it had finished: more bytes were to come, and
-    /// will not. Kind: `ConnectionAborted`. A reader has read all that was written by then.
+    /// The writer of a spool has failed, or was dropped before it had finished: the content is not whole, and
+    /// no more bytes will come. Kind: `ConnectionAborted`. A reader gets this error only after it has read
+    /// all that was written.
     #[non_exhaustive]
     Unfinished {
         /// How many bytes were written in all.
         written: u64,
-        /// What the writer has said; `None` if it was dropped.
+        /// The reason that the writer gave; `None` if it was dropped.
         reason: Option<String>,
     },
 
-    /// A reader of a spool has waited for as long as it may, and nothing more was written. Kind: `TimedOut`.
-    /// The next call waits again.
+    /// A reader of a spool has waited for the whole of its timeout, and nothing more was written. Kind:
+    /// `TimedOut`. The next call waits again.
     #[non_exhaustive]
     NothingWritten {
         /// How long the call has waited.
         waited: Duration,
     },
 
-    /// Readers that [read once](crate::SpoolReader::once) have passed the bytes: all readers of a spool, and
-    /// the bytes are gone; or the one that was to seek back. Kind: `InvalidInput`.
+    /// The bytes were passed by readers that [read once](crate::SpoolReader::once): by all readers of a
+    /// spool, so that the bytes are gone; or by this reader, which was to seek back. Kind: `InvalidInput`.
     #[non_exhaustive]
     Passed {
         /// The position of the byte that was to be read.
@@ -217,23 +220,24 @@ pub enum SpillError {
         kept_from: u64,
     },
 
-    /// The system refused the process the memory to note where a page is. Kind: `OutOfMemory`. What has such
-    /// notes already can be used on.
+    /// The system refused the process the memory to record where a page is. Kind: `OutOfMemory`. Pages that
+    /// are recorded already stay usable.
     ///
-    /// As an [`io::Error`] it is that kind and nothing more: an inner error would take memory.
+    /// The [`io::Error`] that it turns into has that kind and no inner error, which would take memory.
     OutOfMemory,
 
     /// This process was forked while another thread of its parent was using the pool, or the same content:
-    /// what that thread was about is lost here. Kind: `Deadlock`. A pool of this process's own works; the
-    /// parent goes on undisturbed.
+    /// what that thread was changing is lost in this process. Kind: `Deadlock`. A pool that this process
+    /// makes itself works; the parent is not affected.
     Forked,
 
-    /// No runtime runs the job of an async operation, which needs the store: it was polled outside of one, or
-    /// in one that is shutting down. Kind: `Other`. Nothing was lost: polled in a runtime, it goes on.
+    /// An async operation needs the store, and no runtime runs its job: the operation was polled outside of a
+    /// runtime, or in one that is shutting down. Kind: `Other`. Nothing was lost: polled in a runtime, the
+    /// operation goes on.
     NoRuntime,
 
-    /// A job of an async operation has panicked, in the store or in what `AsyncSpillBuffer::run` was given.
-    /// Kind: `Other`.
+    /// A job of an async operation has panicked, in the store or in the function that was passed to
+    /// `AsyncSpillBuffer::run`. Kind: `Other`.
     #[non_exhaustive]
     JobPanicked {
         /// The message of the panic.
@@ -244,12 +248,13 @@ pub enum SpillError {
     /// Kind: `InvalidInput`.
     #[non_exhaustive]
     InvalidSeek {
-        /// What the offset counts from: the position, or the length; of `SeekFrom::Start` the place itself.
+        /// The position that the offset counts from: the current one, or the length; for `SeekFrom::Start`,
+        /// the requested one.
         from: u64,
-        /// The offset that leads out of range; 0 of `SeekFrom::Start`.
+        /// The offset that leads out of range; 0 for `SeekFrom::Start`.
         offset: i64,
-        /// The last possible position: `u64::MAX`; of a slice, that less where it begins; of a
-        /// spool, what is written.
+        /// The last possible position: `u64::MAX`; for a slice, `u64::MAX` less the position at which the
+        /// slice begins; for a spool, the number of bytes written.
         end: u64,
     },
 
@@ -262,8 +267,8 @@ pub enum SpillError {
         source: io::Error,
     },
 
-    /// The whole content has its name, but the directory could not be synced: a crash of the machine may
-    /// bring back the old file, or none. Kind: that of the source. Only
+    /// The file with the whole content has its name, but the directory could not be synced: after a crash of
+    /// the machine, the name may be that of the old file, or of none. Kind: that of the source. Only
     /// [`Persisted::durable`](crate::Persisted::durable) returns it.
     #[non_exhaustive]
     NotDurable {
@@ -279,16 +284,15 @@ impl SpillError {
         SpillError::DiskLimit { limit, used, requested, scope, waited: Duration::ZERO }
     }
 
-    /// The error of a buffer that is the inner error of `error`, if it is: `None` for an error of something
-    /// else.
+    /// The `SpillError` that is the inner error of `error`, or `None` if there is none.
     ///
     /// The errors that `Read`, `Write` and `Seek` of a buffer return have one, with three exceptions: those
     /// of the kinds `UnexpectedEof` and `OutOfMemory`, and of `InvalidData` where text was to be read and the
-    /// bytes are no UTF-8.
+    /// bytes are not UTF-8.
     ///
-    /// It does not look further. A walk along [`source`](std::error::Error::source) does not show what is
-    /// found here, since an [`io::Error`] passes over its own inner error: [`find`](SpillError::find) looks
-    /// for that at each link.
+    /// This function does not look at sources. A walk along [`source`](std::error::Error::source) does not
+    /// find the error either, since an [`io::Error`] skips its own inner error. [`find`](SpillError::find)
+    /// looks at the inner error of each link.
     ///
     /// ```
     /// use overspill::{DiskLimitScope, SpillError, SpillPool};
@@ -307,7 +311,7 @@ impl SpillError {
         error.get_ref()?.downcast_ref()
     }
 
-    /// The first error of a buffer among `error` and its sources, also where an [`io::Error`] has it within.
+    /// The first `SpillError` among `error` and its sources, inner errors of [`io::Error`]s included.
     ///
     /// ```
     /// use overspill::{SpillError, SpillPool};
@@ -367,7 +371,7 @@ impl From<SpillError> for io::Error {
     }
 }
 
-/// The first error of type `T` among `error` and its sources, as [`SpillError::find`].
+/// The first error of type `T` among `error` and its sources, found as by [`SpillError::find`].
 pub(crate) fn find<'a, T>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T>
 where
     T: std::error::Error + 'static,
@@ -385,9 +389,9 @@ where
     None
 }
 
-/// Whether there is memory for an [`io::Error`] with an error within. std has none whose allocation
-/// may be refused: it boxes the error, and its kind with that box. So as many bytes are requested
-/// and given back first.
+/// Whether there is memory for an [`io::Error`] with an inner error. std has no constructor of one that
+/// survives a failed allocation: it boxes the error, and then its kind with that box. So this requests as
+/// many bytes, and frees them.
 fn has_memory_for_one() -> bool {
     let (mut error, mut boxed) = (Vec::<SpillError>::new(), Vec::<[usize; 3]>::new());
     let has_memory = error.try_reserve_exact(1).is_ok() && boxed.try_reserve_exact(1).is_ok();

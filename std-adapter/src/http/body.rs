@@ -6,8 +6,8 @@
 //!
 //! A frame is a page that is lent where it is, and charged to the pool until the receiver drops it; or, once
 //! as much is lent as may be, a copy that is not charged. What is not in memory is [read
-//! ahead](crate::polled::read_ahead), several pages if they are lent. If not, that is a single copy, or up to
-//! 64 KiB of copies for a receiver that waits. So a body whose receiver stands still holds at most that, and
+//! ahead](crate::polled::read_ahead): several pages if they can be lent, otherwise a single copy, or up to 64
+//! KiB of copies for a receiver that waits. So a body whose receiver stands still holds at most that, and
 //! what the receiver itself keeps.
 //!
 //! Held by: `tests/servers/tests/bodies.rs`.
@@ -36,16 +36,17 @@ use std::task::{Context, Poll, ready};
 ///   allocation of the content or a task switch; what is not is read by a blocking thread of the tokio
 ///   runtime, ahead of the receiver.
 /// - Each frame of the body is one contiguous [`Bytes`]. The page of the pool that it lies in stays charged
-///   until the receiver drops it. Once a quarter of the memory limit is lent, or what
-///   [`PoolBuilder::lend`](crate::PoolBuilder::lend) says, frames are copies of at most 16 KiB, which are not
-///   charged; the body has at most 64 KiB of them ready.
+///   until the receiver drops it. Once a quarter of the memory limit is lent, or as much as
+///   [`PoolBuilder::lend`](crate::PoolBuilder::lend) allows, frames are copies of at most 16 KiB, which are
+///   not charged; the body has at most 64 KiB of them ready.
 /// - Its length is exact: [`size_hint`](Body::size_hint) is what is still to be sent, and nothing
 ///   else is ever sent.
 /// - **A clone starts at the beginning**, wherever this body has got to: that is what a retry needs.
 /// - It is `Send`, `Sync` and `'static`, and holds the content as a [`Frozen`] does.
 ///
-/// A server keeps frames until the client has received them: hyper up to some 400 KiB, for a connection over
-/// HTTP/1, which `max_buf_size` lowers, and for each stream over HTTP/2, which `max_send_buf_size` does.
+/// A server keeps frames until the client has received them. hyper keeps up to some 400 KiB: for each
+/// connection over HTTP/1, where `max_buf_size` lowers this, and for each stream over HTTP/2, where
+/// `max_send_buf_size` does.
 ///
 /// It must be polled in a tokio runtime if some of the content may be spilled.
 ///
@@ -84,7 +85,7 @@ impl Frozen {
     }
 }
 
-/// A body without content, which counts in no pool of yours.
+/// A body without content, which is charged to none of your pools.
 impl Default for SpillBody {
     fn default() -> Self {
         SpillBuffer::default().freeze().body()
@@ -98,14 +99,14 @@ impl SpillBody {
     }
 
     /// A body of `bytes`, which may be a `Bytes`, a `Vec<u8>`, a `String`, or a static slice or `str`: for
-    /// what is made in place, next to bodies that were received.
+    /// content that the program makes itself, beside bodies that it received.
     ///
-    /// It counts in no pool of yours, but against a memory limit of its own that has room for all of it, as
-    /// [`SpillBuffer::from`] makes one: whole pages of 64 KiB are kept where they are, and the rest is
-    /// copied. Nothing is spilled, so an event loop may make it. Kept pages are lent however many there are;
-    /// of what was copied, up to a quarter of that limit, as in [any pool](crate::PoolBuilder::lend). For a
-    /// body that a pool is charged for, [push](SpillBuffer::push) the bytes to a buffer of the pool, and make
-    /// the body of that.
+    /// It is charged to none of your pools, but to a memory limit of its own that has room for all of it,
+    /// like a buffer from [`SpillBuffer::from`]: whole pages of 64 KiB are kept where they are, and the rest
+    /// is copied. Nothing is spilled, so an event loop may make such a body. Kept pages are lent, however
+    /// many there are; copied ones up to a quarter of that limit, as in [any pool](crate::PoolBuilder::lend).
+    /// For a body that is charged to a pool, [push](SpillBuffer::push) the bytes to a buffer of the pool, and
+    /// make the body from that buffer.
     ///
     /// ```
     /// use http::Request;
@@ -123,13 +124,13 @@ impl SpillBody {
         SpillBuffer::try_from_bytes(bytes.into()).map(SpillBody::from)
     }
 
-    /// The same body, with `trailers` to be sent after its content, in place of any that it had. To be called
-    /// before it is polled. Its clones send them too.
+    /// Returns the same body with `trailers`, which are sent after its content and replace any that it had.
+    /// Call this before the body is polled. Clones of the body send the trailers too.
     ///
-    /// HTTP/2 sends all of them. In HTTP/1, hyper sends those that the header `Trailer` names, of a message
-    /// with the header `Transfer-Encoding: chunked`: set both, since a body whose length is known is sent
-    /// without chunks otherwise, and without trailers. A server sends them only to a client that has said
-    /// `TE: trailers`.
+    /// Over HTTP/2, all of them are sent. Over HTTP/1, hyper sends those that the header `Trailer` names, in
+    /// a message with the header `Transfer-Encoding: chunked`. Set both headers: otherwise a body whose
+    /// length is known is sent without chunks, and so without trailers. A server sends trailers only to a
+    /// client that has sent `TE: trailers`.
     ///
     /// ```
     /// use http::HeaderMap;
@@ -216,15 +217,15 @@ impl From<Frozen> for SpillBody {
 }
 
 /// [Freezes](SpillBuffer::freeze) the buffer, and sends all of its content, wherever its position is. The
-/// pages stay those of its pool. Moves no byte.
+/// pages stay charged to its pool. Moves no byte.
 impl From<SpillBuffer> for SpillBody {
     fn from(buffer: SpillBuffer) -> Self {
         SpillBody::new(buffer.freeze(), None)
     }
 }
 
-/// Sends `text`, which counts in no pool of yours, as [`from_bytes`](SpillBody::from_bytes) does: so
-/// [`CollectError::to_response`](crate::CollectError::to_response) makes such a body.
+/// Sends `text`, which is charged to none of your pools, as [`from_bytes`](SpillBody::from_bytes) does. This
+/// conversion lets [`CollectError::to_response`](crate::CollectError::to_response) make such a body.
 ///
 /// # Panics
 /// If the system has neither memory nor room in its temp directory for a copy.

@@ -6,16 +6,16 @@ use crate::error::text::write_sources;
 use std::fmt;
 use std::io;
 
-/// A [`SpillBody`](crate::SpillBody) cannot be sent on: a page could not be read from the store, or there is
-/// no runtime any more that could read it.
+/// The rest of a [`SpillBody`](crate::SpillBody) cannot be sent: a page could not be read from the store, or
+/// there is no runtime any more that could read it.
 ///
-/// The body ends with it. The content is as it was: a clone of the body starts anew. The source is a
-/// [`SpillError`](crate::SpillError) within an [`io::Error`] where the store has failed; `{error:#}` adds the
-/// sources.
+/// The body ends with this error. The content is unchanged: a clone of the body starts at the beginning. If
+/// the store has failed, the source is an [`io::Error`] with a [`SpillError`](crate::SpillError) as its inner
+/// error; `{error:#}` adds the sources.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub struct BodyError {
-    /// Where in the body the bytes begin that could not be read.
+    /// Where in the body the bytes begin that could not be read, in bytes.
     pub position: u64,
     /// The cause.
     pub source: io::Error,

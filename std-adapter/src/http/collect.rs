@@ -23,22 +23,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 impl SpillPool {
-    /// Collects a body within the pool's limits: a future of a [`Collected`], whose bytes can be read and
-    /// sent any number of times.
+    /// Collects a body within the pool's limits. Returns a future of a [`Collected`] body, whose bytes can be
+    /// read and sent any number of times.
     ///
     /// It promises:
     ///
     /// - The thread that polls it never waits for the disk. A part of the body is taken when there is memory
     ///   for it, or when a blocking thread of the runtime has written it.
     /// - The body is polled only as fast as the pool takes it: its sender is held back.
-    /// - A body that says beforehand that it is too long is refused before any of it is received, as soon as
-    ///   the future is polled. A client that waits with `Expect: 100-continue` is not asked to send it. A
-    ///   body is also too long if it is longer than the memory limit and the disk limit together; of each,
-    ///   the lower one of the pool and the [buffer](Collect::buffer) counts.
-    /// - A body that ends before the length that it said is an error, with status 400. If a client resets an
-    ///   HTTP/2 stream with `NO_ERROR`, hyper ends the body as if it were whole: one that did not say its
+    /// - A body whose announced length is too great is refused before any of it is received, as soon as the
+    ///   future is polled. A client that waits with `Expect: 100-continue` is not asked to send it. A body is
+    ///   also too long if it is longer than the memory limit and the disk limit together; of each limit, the
+    ///   lower one of the pool and the [buffer](Collect::buffer) counts.
+    /// - A body that ends before its announced length is an error, with status 400. If a client resets an
+    ///   HTTP/2 stream with `NO_ERROR`, hyper ends the body as if it were whole: a body of no announced
     ///   length is then taken for whole.
-    /// - After an error, and when the future is dropped, all that had arrived is given back to the pool.
+    /// - After an error, and when the future is dropped, the memory and disk of all that had arrived go back
+    ///   to the pool.
     ///
     /// At the pool's disk limit it fails, or waits in turn and without blocking, as the pool's
     /// [`WhenFull`](crate::WhenFull) says.
@@ -47,8 +48,8 @@ impl SpillPool {
     /// [idle timeout](Collect::idle_timeout).
     ///
     /// # Cancel safety
-    /// A dropped future has received a part of the body, which is gone with it. Its memory and disk go back
-    /// to the pool, at once, or when the blocking thread that is writing has ended.
+    /// The part of the body that a dropped future has received is lost. Its memory and disk go back to the
+    /// pool, at once, or when the blocking thread that is writing has ended.
     ///
     /// ```
     /// use http_body_util::{BodyExt, Full};
@@ -100,9 +101,9 @@ impl<B> Collect<B>
 where
     B: Body,
 {
-    /// Collects into `buffer`, from its position on, in place of a new one: into a buffer with [limits of its
-    /// own](SpillPool::buffer_builder), or one made [for a path](SpillPool::buffer_for), which becomes a file
-    /// without a copy. Its pool may be another. To be called before the future is polled.
+    /// Collects into `buffer`, from its position on, instead of into a new one. It may be a buffer with
+    /// [limits of its own](SpillPool::buffer_builder), or one made [for a path](SpillPool::buffer_for), which
+    /// becomes a file without a copy. It may belong to another pool. Call this before the future is polled.
     ///
     /// The [`Collected`] body then has all that the buffer has, what was there before included. A body that
     /// passes the buffer's own disk limit is refused with status 413. After an error, and when the future is
@@ -135,14 +136,15 @@ where
         self
     }
 
-    /// The longest body to take, in bytes. Without it, the pool's limits alone decide.
+    /// Sets the length of the longest body that is taken, in bytes. Without it, the pool's limits alone
+    /// decide.
     pub fn limit(mut self, bytes: u64) -> Self {
         self.intake.limit = bytes;
         self
     }
 
-    /// The longest time between two frames of the body. The time that the pool needs to take one does not
-    /// count.
+    /// Sets the longest time between two frames of the body. The time that the pool needs to take a frame
+    /// does not count.
     ///
     /// A sender that sends one byte just before each deadline is not noticed. To limit the whole time, use a
     /// layer, such as tower-http's `TimeoutLayer`.

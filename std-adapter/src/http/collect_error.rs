@@ -20,21 +20,22 @@ use std::time::Duration;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A body was not collected. All that had arrived of it is dropped, and its memory and disk are back in the
-/// pool: at once, or with the last reader, if it has [any](crate::SpillPool::spool_body).
+/// pool: at once or, if it has [readers](crate::SpillPool::spool_body), when the last of them is dropped.
 ///
-/// [`status`](CollectError::status) is what a server responds with; a text for the client is `to_string`,
+/// [`status`](CollectError::status) is the status for the response, and `to_string` a text for the client,
 /// which names no path and nothing of the server but its limits. `{error:#}` adds the sources, for the log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectError {
     /// The body is longer than [`Collect::limit`](crate::Collect::limit) allows, or than the pool could take
-    /// if it had no other: than its memory limit and its disk limit together, or a little less, since memory
+    /// if it held nothing else: its memory limit and its disk limit together, or a little less, since memory
     /// and disk are given out in whole frames and slots of the pool. Status 413.
     #[non_exhaustive]
     TooLong {
-        /// The limit, the two together, or what had room, in bytes.
+        /// The limit that the body exceeds, in bytes: that of `Collect::limit`, the pool's two limits
+        /// together, or what there was room for.
         limit: u64,
-        /// Bytes that had arrived; 0 if the body said beforehand how long it is, and was refused at once.
+        /// Bytes that had arrived; 0 if the body was refused at once for its announced length.
         received: u64,
     },
 
@@ -44,13 +45,14 @@ pub enum CollectError {
     NoRoom {
         /// Bytes that were taken.
         received: u64,
-        /// The error of the write; [`SpillError::of`] finds what is within.
+        /// The error of the write; [`SpillError::of`] returns its inner error.
         source: io::Error,
     },
 
-    /// The body itself failed: the client has gone, what it sent cannot be understood, or it ended before the
-    /// length that it said. Status 400, which a client that has gone does not see. Or it came out of a pool,
-    /// as a [`SpillBody`](crate::SpillBody) or by way of a reader, which could not read it: status 500.
+    /// The body itself failed: the client has gone, what it sent cannot be understood, or it ended before its
+    /// announced length. Status 400, which a client that has gone does not see. Or the body came out of a
+    /// pool, as a [`SpillBody`](crate::SpillBody) or through a reader, and the pool could not read it: status
+    /// 500.
     #[non_exhaustive]
     Broken {
         /// Bytes that had arrived.
@@ -59,7 +61,7 @@ pub enum CollectError {
         source: Box<dyn Error + Send + Sync>,
     },
 
-    /// A limit outside of this crate has cut the body off: its error is, or has among its sources, a
+    /// A limit outside of this crate has cut the body off: the body's error is, or has among its sources, a
     /// [`LengthLimitError`](https://docs.rs/http-body-util/0.1/http_body_util/struct.LengthLimitError.html).
     /// That is the error of `http_body_util::Limited`, and so of tower-http's `RequestBodyLimitLayer`. Status
     /// 413.
@@ -83,8 +85,8 @@ pub enum CollectError {
 }
 
 impl CollectError {
-    /// The error of a handler that writes a body into a buffer by itself, and whose write failed with
-    /// `source` after so many bytes.
+    /// The error for a handler that writes a body into a buffer by itself: its write failed with `source`
+    /// after `received` bytes.
     #[must_use]
     pub fn of_write(received: u64, source: io::Error) -> Self {
         CollectError::NoRoom { received, source }
@@ -135,8 +137,8 @@ impl CollectError {
         }
     }
 
-    /// For the header `Retry-After`: a time with status 503, when other bodies of the pool may have
-    /// made room; else `None`.
+    /// The time for the header `Retry-After`, after which other bodies of the pool may have made room. `None`
+    /// unless the status is 503.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.is_passing().then_some(RETRY_AFTER)
@@ -144,7 +146,7 @@ impl CollectError {
 
     /// The response to the sender: the status, a line of text, and `Retry-After` where that helps. `B` is any
     /// body made of a `String`, such as axum's, `Full<Bytes>`, `String` itself, or a
-    /// [`SpillBody`](crate::SpillBody), which a handler that also responds with a body returns.
+    /// [`SpillBody`](crate::SpillBody), for a handler that returns one otherwise.
     ///
     /// Over HTTP/1, if part of the body has not arrived, the connection ends with this response, since the
     /// rest of the body would be taken for the next request. hyper closes the connection without announcing

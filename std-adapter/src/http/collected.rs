@@ -13,9 +13,9 @@ use http::HeaderMap;
 /// A body that was [collected](crate::SpillPool::collect) within a pool: its bytes, for any number of readers
 /// and of bodies to send, and its trailers.
 ///
-/// A clone is another handle of the same content, and costs two atomic additions. The content is freed with
-/// the last handle, reader and body; its last bytes with the last lent frame. An event loop may drop it:
-/// that calls no store.
+/// A clone is another handle of the same content, and costs two atomic additions. The content is freed when
+/// the last handle, reader and body are dropped; bytes that are lent, when the last lent frame is. An event
+/// loop may drop it: that calls no store.
 #[derive(Clone, Debug)]
 pub struct Collected {
     frozen: Held<Frozen>,
@@ -27,7 +27,7 @@ impl Collected {
         Collected { frozen: Held::new(frozen), trailers: trailers.map(Arc::new) }
     }
 
-    /// The number of bytes that arrived, without the trailers; with those that a [given
+    /// The number of bytes: those that arrived, without the trailers, and those that a [given
     /// buffer](crate::Collect::buffer) had before.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -56,7 +56,7 @@ impl Collected {
     /// [`persist`](SpillBuffer::persist). Moves no byte, and drops the trailers.
     ///
     /// # Errors
-    /// Returns the handle if the content has another one: a reader, a body and lent frames count.
+    /// Returns this handle if the content has another one; readers, bodies and lent frames count as handles.
     ///
     /// ```
     /// use http_body_util::Full;

@@ -26,25 +26,25 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 impl SpillPool {
-    /// Takes a body into a [spool](SpillPool::spool): a future that moves it there, for a task of its own,
-    /// and a reader that follows at once. Clones of the reader are further readers.
+    /// Takes a body into a [spool](SpillPool::spool). Returns a future that moves the body there, to be run
+    /// by a task of its own, and a reader that can follow at once. Clones of the reader are further readers.
     ///
-    /// It promises what [`collect`](SpillPool::collect) does of the thread that polls it, of backpressure, of
-    /// the disk limit and of a body that ends early, and also:
+    /// It promises what [`collect`](SpillPool::collect) does about the thread that polls it, about
+    /// backpressure, the disk limit and bodies that end early. It also promises:
     ///
     /// - A reader sees every byte in order, and the end only after the end of the body.
-    /// - If the body fails, is too long or stays away, or the future is dropped, a read past what had arrived
-    ///   is [`SpillError::Unfinished`](crate::SpillError::Unfinished), with the text of the future's error if
-    ///   it has one: never a short body that looks whole.
+    /// - If the body fails, is too long or stops arriving, or the future is dropped, a read past what had
+    ///   arrived fails with [`SpillError::Unfinished`](crate::SpillError::Unfinished), with the text of the
+    ///   future's error if there is one: a short body never looks whole.
     /// - The body arrives as fast as the pool takes it, whether or not a reader keeps up, and also without
     ///   one.
     ///
-    /// With readers that all [read once](AsyncSpoolReader::once), what they have passed is freed meanwhile: a
-    /// body of any length then needs no more room than the slowest of them lags behind, and of the
-    /// [`Collected`] body that part is gone. While one reads otherwise, or there is none, a body that is
-    /// longer than the memory limit and the disk limit together is too long, with status 413. It is refused
-    /// when the pool has no room for more of it, and not before; and with 503 if others have most of that
-    /// room then.
+    /// If all readers [read once](AsyncSpoolReader::once), the bytes that they have passed are freed
+    /// meanwhile. Then a body of any length needs only as much room as the slowest reader lags behind, and
+    /// the [`Collected`] body lacks the freed part. While some reader does not read once, or there is none, a
+    /// body that is longer than the memory limit and the disk limit together is too long, with status 413. It
+    /// is refused only when the pool has no room for more of it; with status 503 if other content has most of
+    /// the room then.
     ///
     /// It must be polled in a tokio runtime, like [`collect`](SpillPool::collect).
     ///
@@ -142,13 +142,14 @@ impl<B> SpoolCollect<B>
 where
     B: Body,
 {
-    /// The longest body to take, in bytes. Without it, the pool's limits alone decide.
+    /// Sets the length of the longest body that is taken, in bytes. Without it, the pool's limits alone
+    /// decide.
     pub fn limit(mut self, bytes: u64) -> Self {
         self.intake.limit = bytes;
         self
     }
 
-    /// The longest time between two frames of the body, as in
+    /// Sets the longest time between two frames of the body, as in
     /// [`Collect::idle_timeout`](crate::Collect::idle_timeout).
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.intake.idle = Some(idle);

@@ -25,7 +25,7 @@ pub enum Event {
     FirstSpill {
         /// Why it spilled.
         reason: SpillReason,
-        /// The bytes of the buffer's own that this first move wrote. Without the zeros of a gap before them,
+        /// The bytes of the buffer's own that this first move wrote, without the zeros of a gap before them,
         /// and without what a write copied of a page that a [clone](crate::SpillBuffer::try_clone) shares.
         bytes: u64,
     },
@@ -34,8 +34,8 @@ pub enum Event {
     DiskLimit {
         /// The limit, in bytes.
         limit: u64,
-        /// The bytes of it that were used, those set aside for waiters included. If there was room for
-        /// `requested` beside them, it was left to waiters that came before.
+        /// The bytes of it that were used, including those set aside for waiters. If there was room for
+        /// `requested` beside them, that room was left to waiters that came earlier.
         used: u64,
         /// The further bytes that were requested.
         requested: u64,
@@ -55,7 +55,8 @@ pub enum Event {
     /// A transfer to or from the store failed, but not because the store is full: with [`SpillError::Store`],
     /// [`SpillError::Directory`] or [`SpillError::Corrupted`]. The request that needed it has failed, or has
     /// gone another way: a page that cannot be reclaimed stays in memory, and what could not be read ahead is
-    /// read again. One for each that [`IoCounts::errors`](crate::IoCounts::errors) counts.
+    /// read again. There is one such event for each error that [`IoCounts::errors`](crate::IoCounts::errors)
+    /// counts.
     #[non_exhaustive]
     StoreFailed {
         /// The kind of the error.

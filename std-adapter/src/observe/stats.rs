@@ -21,9 +21,10 @@ pub struct IoCounts {
     pub writes: u64,
     /// Bytes written to the store.
     pub written_bytes: u64,
-    /// Transfers that failed because the store did, or has no file, and blocks that do not have their
-    /// [checksum](crate::Checksums): nothing that a full store, or a limit, refuses. The request has failed
-    /// too, or has gone another way, or has tried again, which counts again.
+    /// Transfers that failed because the store failed or has no file, and blocks whose
+    /// [checksum](crate::Checksums) did not match. Refusals by a full store or a limit are not counted. The
+    /// request that needed the transfer has failed too, or has gone another way, or has tried again, and each
+    /// failed attempt counts.
     pub errors: u64,
     /// The time that all transfers took, failed ones included, summed over threads.
     pub time: Duration,
@@ -42,8 +43,8 @@ impl IoCounts {
         self.time += took;
     }
 
-    /// What was counted after `earlier` was read. A count that is lower than in `earlier`, as of another
-    /// buffer, becomes 0.
+    /// What was counted after `earlier` was read. A count that is lower than in `earlier`, for example
+    /// because that is of another buffer, becomes 0.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -84,8 +85,9 @@ impl Add for IoCounts {
     }
 }
 
-/// Bytes that callers have read from buffers, and have written to buffers and spools. What is read from
-/// [frozen](crate::Frozen) content and from spools is not counted, nor is handing the content over to a file.
+/// Bytes that callers have read from buffers, and have written to buffers and spools. Bytes that are read
+/// from [frozen](crate::Frozen) content and from spools are not counted, nor is handing the content over to a
+/// file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ByteCounts {
@@ -110,25 +112,26 @@ impl ByteCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BufferStats {
-    /// Bytes of memory that this buffer uses: its frames, and all of what it was given and keeps a page of.
+    /// Bytes of memory that this buffer uses: its frames, and each piece of memory that it was given, whole
+    /// as long as the buffer keeps a page of it.
     pub memory_used: u64,
     /// Bytes of the store that this buffer uses: its slots. A clean page, in memory with a copy in its slot,
     /// counts both here and in `memory_used`.
     pub disk_used: u64,
     /// Pages whose bytes went to the store: moved out of memory, or written there directly.
     pub spills: u64,
-    /// What callers have read and written, in memory too.
+    /// Bytes that callers have read and written, those that stayed in memory included.
     pub requested: ByteCounts,
-    /// Transfers to and from the store that this buffer's calls made for its own pages. Only the pool's `io`
-    /// has those by which the pool moved pages of this buffer for others, or for a lowered limit, though
-    /// `spills` has the pages; and those of pages that are shared with a
-    /// [clone](crate::SpillBuffer::try_clone).
+    /// Transfers to and from the store that this buffer's calls made for its own pages. Two kinds of
+    /// transfers are counted in the pool's `io` only: those by which the pool moved pages of this buffer for
+    /// other buffers or for a lowered limit, though `spills` counts those pages; and those of pages that are
+    /// shared with a [clone](crate::SpillBuffer::try_clone).
     pub io: IoCounts,
 }
 
 impl BufferStats {
-    /// What was counted after `earlier` was read: spills, bytes requested and transfers. What is used is as
-    /// it is now. A count that is lower than in `earlier` becomes 0.
+    /// What was counted after `earlier` was read: spills, bytes requested and transfers. Memory and disk used
+    /// are as they are now. A count that is lower than in `earlier` becomes 0.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -157,7 +160,7 @@ impl BufferStats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Bytes of memory that the frames of all buffers use, and that they were given and keep.
+    /// Bytes of memory that all buffers use: their frames, and the memory that they were given and keep.
     pub memory_used: u64,
     /// Bytes of memory in recycled frames: no buffer uses them, and they are kept for reuse. Together with
     /// `memory_used` they never pass `memory_limit`, unless the limit was lowered and pages could not leave
@@ -167,30 +170,31 @@ pub struct PoolStats {
     pub memory_high_water: u64,
     /// The memory limit, in bytes.
     pub memory_limit: u64,
-    /// Bytes that this process keeps resident for further frames of all its pools, and that no
-    /// pool is charged for: at most 12 MiB. 0 where frames come from the allocator, which says
-    /// nothing of what it keeps.
+    /// Bytes that this process keeps resident for further frames of all its pools, and that no pool is
+    /// charged for: at most 12 MiB. 0 where frames come from the allocator, which does not report what it
+    /// keeps.
     pub memory_warm: u64,
-    /// Bytes of frames, and of given memory, that are lent as `Bytes`, or to async readers that read ahead,
-    /// of content that may be gone. They count in `memory_used`.
+    /// Bytes of frames and of given memory that are lent: as `Bytes`, or to async readers that read ahead.
+    /// Their content may be gone already. They count in `memory_used`.
     pub memory_lent: u64,
-    /// Bytes of the store that the slots of all buffers use, with what is free in blocks that small bodies
-    /// share, and what is set aside for waiters.
+    /// Bytes of the store that the slots of all buffers use, what is free in blocks that small bodies share,
+    /// and what is set aside for waiters, together.
     pub disk_used: u64,
     /// Bytes of freed slots whose blocks the store still has, for further slots: at most 1 MiB, unless the
-    /// store could not take them back, or more than 2 MiB was freed at once. That goes back with the calls
-    /// that spill or free after it, or by [`SpillPool::trim`](crate::SpillPool::trim).
+    /// store could not take them back, or more than 2 MiB was freed at once. The excess goes back with later
+    /// calls that spill or free, or by [`SpillPool::trim`](crate::SpillPool::trim).
     pub disk_recycled: u64,
     /// The most that `disk_used` was, in bytes.
     pub disk_high_water: u64,
     /// The disk limit, in bytes; `u64::MAX` for none.
     pub disk_limit: u64,
-    /// Buffers alive, frozen ones and what [clones](crate::SpillBuffer::try_clone) share included.
+    /// Live buffers, including frozen ones and what [clones](crate::SpillBuffer::try_clone) share.
     pub buffers: usize,
     /// Pages whose bytes went to the store, by reason.
     pub spills: SpillCounts,
     /// Pages with content that lost their frame, whether they had to be written or their slot was up to date.
-    /// Not copies of what a [clone](crate::SpillBuffer::try_clone) or a [frozen](crate::Frozen) buffer has.
+    /// Copies of what a [clone](crate::SpillBuffer::try_clone) or a [frozen](crate::Frozen) buffer has are
+    /// not counted.
     pub evictions: u64,
     /// Frames that the pool took from a donor, for another buffer or for a lowered limit.
     pub reclaims: u64,
@@ -257,7 +261,7 @@ pub enum SpillReason {
     Evicted,
     /// The pool reclaimed its frame for another buffer.
     Reclaimed,
-    /// It was written past memory: no frame was available, or the write was large.
+    /// It was written directly to the store, past memory: no frame was available, or the write was large.
     Direct,
     /// [`SpillBuffer::spill`](crate::SpillBuffer::spill) was called, or
     /// [`persist`](crate::SpillBuffer::persist) of a buffer that spills beside its final file.

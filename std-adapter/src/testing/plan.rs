@@ -10,8 +10,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Call {
-    /// The store opens, as a temp file does: before the first other call, and again before each later one
-    /// until it has succeeded.
+    /// The store opens, as a temp file does: before the first other call, and again before each later call
+    /// until opening has succeeded.
     Open,
     /// [`Store::read_at`](crate::Store::read_at).
     Read,
@@ -42,7 +42,7 @@ pub enum Failure {
     Error(ErrorKind),
     /// It does nothing, and returns this system error, such as 5 (`EIO`) or 28 (`ENOSPC`) on Unix.
     Os(i32),
-    /// It moves at most this many bytes, and returns how many. With 0 it moves none, as a write that takes
+    /// It moves at most this many bytes, and returns how many. With 0 it moves none, like a write that takes
     /// nothing or a read at the end of the file. Only reads and writes can be short; other calls succeed.
     Short(usize),
     /// It panics.

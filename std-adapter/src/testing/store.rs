@@ -73,7 +73,7 @@ pub struct Faults {
 pub struct Record {
     /// Its kind.
     pub call: Call,
-    /// Where in the store, in bytes. The new length for [`Call::SetLen`], 0 for [`Call::Open`].
+    /// The offset in the store, in bytes. The new length for [`Call::SetLen`], 0 for [`Call::Open`].
     pub offset: u64,
     /// The number of bytes. 0 for [`Call::SetLen`] and [`Call::Open`].
     pub len: u64,

@@ -36,50 +36,52 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 ///   where bytes follow each other.
 /// - `Ready(Ok(n))` of a write means held: the bytes are in memory or in the store, and are read back from
 ///   now on. So `flush` and `shutdown` have nothing to do.
-/// - An error goes to the call that met it; if that call's future was dropped, to the next of its kind. What
-///   is in the [staging buffer](#memory) may fail at a later write, [`run`](AsyncSpillBuffer::run) or
-///   [`into_inner`](AsyncSpillBuffer::into_inner), and is kept.
+/// - An error is returned by the call during which it occurs; if that call's future was dropped, by the next
+///   call of its kind. Bytes in the [staging buffer](#memory) may find no room only at a later write,
+///   [`run`](AsyncSpillBuffer::run) or [`into_inner`](AsyncSpillBuffer::into_inner), which then fails; the
+///   bytes are kept.
 ///
 /// # Cancel safety
-/// Each operation waits for what it needs in memory, and never carries bytes of its caller: one that is
-/// pending has taken nothing and given nothing. So any future that reads, writes or seeks may be dropped at
-/// any time, and nothing is lost or done twice: `read`, `write`, `fill_buf` and `seek` have then done
-/// nothing, while `write_all`, `read_exact` and the like have done a part, of which
-/// [`position`](AsyncSpillBuffer::position) tells how much. What was being done for them off the loop is
-/// completed, and serves the next operation.
+/// Each operation waits until what it needs is in memory, and holds no bytes of its caller while it waits: a
+/// pending operation has taken nothing and returned nothing. So any future that reads, writes or seeks may be
+/// dropped at any time, and nothing is lost or done twice. `read`, `write`, `fill_buf` and `seek` have then
+/// done nothing; `write_all`, `read_exact` and the like have done a part, and
+/// [`position`](AsyncSpillBuffer::position) tells how much. A job that was at work for the dropped future
+/// completes, and its result serves the next operation.
 ///
-/// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write leaves its place in
-/// the queue to the next write of this buffer, with the same deadline. Once that has passed, others no
-/// longer wait behind it, and what was set aside for it is theirs.
+/// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write passes its place in the
+/// queue on to the next write of this buffer, with the same deadline. Once the deadline has passed, other
+/// waiters no longer wait behind that place, and get the room that was set aside for it.
 /// [`clear`](AsyncSpillBuffer::clear), a cut that frees something, [`run`](AsyncSpillBuffer::run),
-/// [`into_inner`](AsyncSpillBuffer::into_inner), and dropping the buffer leave the queue.
+/// [`into_inner`](AsyncSpillBuffer::into_inner), and dropping the buffer give the place up.
 ///
 /// # Runtimes
-/// A poll that needs the store must be made within a runtime of tokio, of any kind; one that does not
-/// runs anywhere. It may be another runtime each time: when one is shut down, the buffer goes on in the
-/// next with all that it holds, or is taken out by [`into_inner`](AsyncSpillBuffer::into_inner). A
-/// deadline of [`WhenFull::Wait`](crate::WhenFull::Wait) needs the runtime's timer; without one, the
-/// call fails at the limit.
+/// A poll that needs the store must be made within a runtime of tokio, of any kind; any other poll may be
+/// made anywhere. The runtime may be another one each time: after one is shut down, the buffer goes on in the
+/// next with all that it holds, or [`into_inner`](AsyncSpillBuffer::into_inner) takes it out. A deadline of
+/// [`WhenFull::Wait`](crate::WhenFull::Wait) needs the runtime's timer; without one, the call fails at the
+/// limit.
 ///
 /// # Tasks
-/// One task at a time polls it. The halves of `tokio::io::split`, which have one position between them, are
-/// for one task too: of two that wait, the last to poll is woken.
+/// Only one task at a time may poll the buffer. The halves of `tokio::io::split` share one position, and are
+/// for one task too: if two tasks wait, only the last to poll is woken.
 ///
 /// # Dropping
-/// A drop calls no store either: the room below the disk limit is free at once, and the blocks go back to the
-/// file system with the next jobs of the pool, or by [`SpillPool::trim`](crate::SpillPool::trim). A file that
-/// [goes with its buffer](SpillBuffer#cost-of-dropping) is closed by a thread of the runtime that may block,
-/// if it is dropped within one and has more than 2 MiB.
+/// A drop does not call the store either: the room below the disk limit is free at once, and the blocks go
+/// back to the file system with the next jobs of the pool, or by [`SpillPool::trim`](crate::SpillPool::trim).
+/// A file that [goes with its buffer](SpillBuffer#cost-of-dropping) is closed by a blocking thread of the
+/// runtime, if the buffer is dropped within a runtime and the file has more than 2 MiB.
 ///
 /// # Memory
-/// The pages are charged to the pool. Where they get no frame, because the memory limit is too low or all of
+/// The pages are charged to the pool. If a page gets no frame, because the memory limit is too low or all of
 /// it is in use, writes go through a **staging buffer** of up to 16 KiB, and reads through another. Neither
 /// is charged. The bytes of the last write stay there until the next operation. A server that keeps many such
 /// buffers for long, for example uploads that may be resumed, calls [`run(|_| ())`](AsyncSpillBuffer::run)
 /// before it puts one aside: that moves them into the pages, and frees their memory.
 ///
-/// Pages that come for a sequential pass are charged, and no other buffer can have their memory before the
-/// next operation: at most a quarter of the pool's memory limit, for all its buffers together.
+/// Pages that are made ready for a sequential pass are charged too, and their memory cannot go to another
+/// buffer before the next operation. They are at most a quarter of the pool's memory limit, for all its
+/// buffers together.
 ///
 /// ```
 /// use overspill::SpillPool;
@@ -137,9 +139,9 @@ impl AsyncSpillBuffer {
         self.polled.position()
     }
 
-    /// Where the bytes are, and how much was spilled and transferred so far. `None` while a job has the
-    /// buffer, for which this does not wait: the next call tells. Bytes in the [staging
-    /// buffer](AsyncSpillBuffer#memory) are in no figure yet.
+    /// Where the bytes are, and how much was spilled and transferred so far. Returns `None` while a job has
+    /// the buffer, since this does not wait for the job: call it again later. Bytes in the [staging
+    /// buffer](AsyncSpillBuffer#memory) are not counted yet.
     #[must_use]
     pub fn stats(&self) -> Option<BufferStats> {
         self.polled.stats()
@@ -149,11 +151,11 @@ impl AsyncSpillBuffer {
     /// does. The position stays.
     ///
     /// # Errors
-    /// If no runtime can do it: nothing has changed then.
+    /// If no runtime can run the job that it needs; nothing has changed then.
     ///
     /// # Cancel safety
-    /// The future may be dropped. The content was then cut, is cut before the next operation, or was
-    /// not and will not be.
+    /// The future may be dropped. Then the content has been cut, or will be cut before the next operation, or
+    /// will not be cut at all.
     pub async fn set_len(&mut self, len: u64) -> io::Result<()> {
         let mut begun = false;
         poll_fn(|context| self.polled.poll_set_len(context, &Tokio, len, &mut begun)).await
@@ -165,25 +167,26 @@ impl AsyncSpillBuffer {
     /// As [`set_len`](AsyncSpillBuffer::set_len).
     ///
     /// # Cancel safety
-    /// As that of `set_len`. The position moves last.
+    /// As for `set_len`. The position moves last.
     pub async fn clear(&mut self) -> io::Result<()> {
         self.set_len(0).await?;
         self.polled.leave_queue();
         self.polled.seek(SeekFrom::Start(0))
     }
 
-    /// Runs `f` on the buffer, on a thread that may block, and returns its result: for
+    /// Runs `f` on the buffer, on a thread that may block, and returns its result. Use it for
     /// [`SpillBuffer::spill`], [`try_clone`](SpillBuffer::try_clone), [`copy_to`](SpillBuffer::copy_to),
-    /// [`stats`](SpillBuffer::stats) and all that has no async form. What ends the buffer is for
-    /// [`into_inner`](AsyncSpillBuffer::into_inner), and [`persist`](AsyncSpillBuffer::persist).
+    /// [`stats`](SpillBuffer::stats) and everything else that has no async form. For methods that consume the
+    /// buffer, use [`into_inner`](AsyncSpillBuffer::into_inner), or [`persist`](AsyncSpillBuffer::persist).
     ///
-    /// `f` sees all that was accepted, and the position, which it may move. It takes one of the pool's four
-    /// tasks for as long as it runs. So in `f` nothing waits for room on the disk: at the limit of a pool
-    /// that [waits](crate::WhenFull::Wait), a call fails as with [`WhenFull::Fail`](crate::WhenFull::Fail).
+    /// `f` sees all that was accepted, and the position, which it may move. For as long as it runs, it takes
+    /// the place of one of the pool's four [jobs](AsyncSpillBuffer). So in `f` nothing waits for room on the
+    /// disk: at the limit of a pool that [waits](crate::WhenFull::Wait), a call fails as with
+    /// [`WhenFull::Fail`](crate::WhenFull::Fail).
     ///
     /// # Errors
-    /// If no runtime can run it, if what is in the [staging buffer](AsyncSpillBuffer#memory) finds no room,
-    /// or if `f` panics. Those of `f` are in its result.
+    /// If no runtime can run `f`, if there is no room for what is in the [staging
+    /// buffer](AsyncSpillBuffer#memory), or if `f` panics. Errors that `f` returns are in its result.
     ///
     /// # Cancel safety
     /// If the future is dropped before `f` has begun, it never runs. Otherwise it runs to its end, the next
@@ -207,17 +210,17 @@ impl AsyncSpillBuffer {
         value.ok_or_else(|| io::Error::other("the call was not made"))
     }
 
-    /// The buffer for threads that may block, with all that was accepted, at the same position.
+    /// Returns the buffer for threads that may block, with all that was accepted, at the same position.
     ///
-    /// Waits for a job that is under way, and not for one that has not begun. So it works after the
-    /// runtime was shut down, too.
+    /// Waits for a job that is under way, but not for one that has not begun. So it works even after the
+    /// runtime was shut down.
     ///
     /// # Errors
-    /// If what is in the [staging buffer](AsyncSpillBuffer#memory) finds no room in the store either. The
-    /// error has the buffer, with all that it holds.
+    /// If there is no room, in the store either, for what is in the [staging
+    /// buffer](AsyncSpillBuffer#memory). The error contains the buffer, with all that it holds.
     ///
     /// # Cancel safety
-    /// The future has the buffer, and drops it.
+    /// The future owns the buffer: dropping the future drops the buffer.
     pub async fn into_inner(mut self) -> Result<SpillBuffer, IntoInnerError> {
         loop {
             if let Some(buffer) = self.polled.take_buffer() {
@@ -230,7 +233,7 @@ impl AsyncSpillBuffer {
     }
 }
 
-/// What is not in the window: kept apart, so that what is costs little.
+/// The paths for bytes that are not in the window: kept apart, so that those that are cost little.
 impl AsyncSpillBuffer {
     #[cold]
     #[inline(never)]
@@ -311,7 +314,7 @@ impl fmt::Display for IntoInnerError {
     }
 }
 
-/// Drops the buffer, and keeps why it could not be taken out.
+/// Drops the buffer, and keeps the cause.
 impl From<IntoInnerError> for io::Error {
     fn from(error: IntoInnerError) -> Self {
         error.error
@@ -349,7 +352,7 @@ impl AsyncWrite for AsyncSpillBuffer {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready at once, and changes nothing: the buffer can be written on.
+    /// Ready at once, and changes nothing: the buffer can still be written to.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -385,7 +388,7 @@ impl AsyncBufRead for AsyncSpillBuffer {
 }
 
 /// Moves at once, unless a job of a dropped [`run`](AsyncSpillBuffer::run) or
-/// [`set_len`](AsyncSpillBuffer::set_len) is still to end. A place before 0 is an error, and the position
+/// [`set_len`](AsyncSpillBuffer::set_len) is still at work. A seek to before 0 is an error, and the position
 /// stays.
 impl AsyncSeek for AsyncSpillBuffer {
     fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {

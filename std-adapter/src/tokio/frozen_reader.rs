@@ -28,21 +28,21 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 /// - An error goes to the read that needs the bytes, and the position stays. The next read tries again.
 ///
 /// # Cancel safety
-/// A read that is pending has read nothing. So `read`, `fill_buf` and `seek` may be dropped at any time and
-/// have then done nothing, while `read_exact` and the like have read a part, of which
+/// A pending read has read nothing. So any future may be dropped at any time: `read`, `fill_buf` and `seek`
+/// have then done nothing; `read_exact` and the like have read a part, and
 /// [`position`](AsyncFrozenReader::position) tells how much.
 ///
 /// # Runtimes
-/// A poll that needs the store must be made within a runtime of tokio, of any kind, and another each time if
-/// that is needed; one that does not runs anywhere.
+/// A poll that needs the store must be made within a runtime of tokio, of any kind, which may be another each
+/// time; any other poll may be made anywhere.
 ///
 /// # Memory
-/// What was read ahead is lent: it is charged to the pool, and cannot leave memory before it is read, or the
-/// reader moves or is dropped. Once a quarter of the memory limit is lent, or what
-/// [`PoolBuilder::lend`](crate::PoolBuilder::lend) says, each reader has copies instead, of at most 64 KiB in
-/// all, which are not charged.
+/// Bytes that were read ahead are lent: they are charged to the pool, and cannot leave memory until they are
+/// read, the reader moves, or it is dropped. Once a quarter of the memory limit is lent, or as much as
+/// [`PoolBuilder::lend`](crate::PoolBuilder::lend) allows, each reader has copies instead, of at most 64 KiB
+/// in all, which are not charged.
 ///
-/// Dropping it calls no store either, though it may be the last handle of the content.
+/// Dropping the reader does not call the store either, even if it is the last handle of the content.
 ///
 /// ```
 /// use overspill::SpillPool;
@@ -85,7 +85,7 @@ impl FrozenReader {
 }
 
 impl AsyncFrozenReader {
-    /// The length of what can be read in all, in bytes.
+    /// The number of bytes that can be read in all, wherever the position is.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.reader.get().len()
@@ -111,14 +111,14 @@ impl AsyncFrozenReader {
     }
 }
 
-/// A clone stands at the same position and then goes its own way.
+/// A clone starts at the same position, and has its own from then on.
 impl Clone for AsyncFrozenReader {
     fn clone(&self) -> Self {
         self.reader.get().clone().into_async()
     }
 }
 
-/// Fills the caller's buffer with what is in memory, up to 1 MiB, and waits only if that is nothing.
+/// Fills the caller's buffer with what is in memory, up to 1 MiB, and waits only if nothing is.
 impl AsyncRead for AsyncFrozenReader {
     #[inline]
     fn poll_read(
@@ -164,7 +164,7 @@ impl AsyncBufRead for AsyncFrozenReader {
     }
 }
 
-/// Moves at once. A place before 0 is an error, and the position stays.
+/// Moves at once. A seek to before 0 is an error, and the position stays.
 impl AsyncSeek for AsyncFrozenReader {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
         let AsyncFrozenReader { polled, reader, .. } = self.get_mut();

@@ -21,8 +21,9 @@ impl AsyncSpillBuffer {
     ///
     /// A future that is to be spawned needs an owned path, such as a `PathBuf`.
     ///
-    /// It takes one of the pool's four tasks for as long as the copy and its sync take: where four files are
-    /// saved at once, what else the pool's async buffers have to spill waits for one of them.
+    /// For as long as the copy and its sync take, it takes the place of one of the pool's four
+    /// [jobs](AsyncSpillBuffer): while four files are being saved, all else that the pool's async buffers
+    /// have to spill waits for one of them.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -42,14 +43,14 @@ impl AsyncSpillBuffer {
     /// ```
     ///
     /// # Errors
-    /// As those of [`SpillBuffer::persist`](crate::SpillBuffer::persist); if no runtime can do it; and if
-    /// what is in the [staging buffer](AsyncSpillBuffer#memory) finds no room. No name has changed then, and
-    /// the error has the buffer, with all that it holds.
+    /// Those of [`SpillBuffer::persist`](crate::SpillBuffer::persist). It also fails if no runtime can run
+    /// the job, or if there is no room for what is in the [staging buffer](AsyncSpillBuffer#memory). No name
+    /// has changed then, and the error contains the buffer, with all that it holds.
     ///
     /// # Cancel safety
-    /// The future has the buffer, and drops it. If it is dropped before a thread has begun, no name changes.
-    /// Later the thread goes on to its end, and the name may change: then to the whole content, and never to
-    /// a part of it.
+    /// The future owns the buffer: dropping the future drops the buffer. If it is dropped before a thread has
+    /// begun, no name changes. After that, the thread goes on to its end, and the name may change: to the
+    /// whole content, and never to a part of it.
     pub async fn persist(self, path: impl AsRef<Path>) -> Result<Persisted, AsyncPersistError> {
         let path = path.as_ref().to_owned();
         self.persist_over(path, Existing::Replaced).await
@@ -63,7 +64,7 @@ impl AsyncSpillBuffer {
     /// came to exist only while the content was being written.
     ///
     /// # Cancel safety
-    /// As that of `persist`.
+    /// As for `persist`.
     pub async fn persist_noclobber(self, path: impl AsRef<Path>) -> Result<Persisted, AsyncPersistError> {
         let path = path.as_ref().to_owned();
         self.persist_over(path, Existing::Kept).await
@@ -84,9 +85,9 @@ impl AsyncSpillBuffer {
 }
 
 /// The content of an async buffer could not become a file. Holds the buffer, with all its bytes and its
-/// position. No name has changed, and the buffer works on.
+/// position. No name has changed, and the buffer stays usable.
 ///
-/// It does not turn into an [`io::Error`] [by `?`](crate::PersistError#the-question-mark).
+/// The operator [`?`](crate::PersistError#the-question-mark) does not turn it into an [`io::Error`].
 /// [`into_buffer`](AsyncPersistError::into_buffer) keeps the content, and
 /// [`into_error`](AsyncPersistError::into_error) drops it.
 pub struct AsyncPersistError {
@@ -99,7 +100,7 @@ impl AsyncPersistError {
         AsyncPersistError { parts: Box::new((error, buffer)) }
     }
 
-    /// What went wrong; [`SpillError::of`](crate::SpillError::of) finds what is within.
+    /// The cause; [`SpillError::of`](crate::SpillError::of) returns its inner error.
     #[must_use]
     pub fn error(&self) -> &io::Error {
         &self.parts.0
@@ -117,13 +118,13 @@ impl AsyncPersistError {
         self.parts.1
     }
 
-    /// Returns what went wrong. Drops the buffer, and its content with it.
+    /// Returns the cause. Drops the buffer, and its content with it.
     #[must_use]
     pub fn into_error(self) -> io::Error {
         self.parts.0
     }
 
-    /// Returns what went wrong, and the buffer.
+    /// Returns the cause, and the buffer.
     #[must_use]
     pub fn into_parts(self) -> (io::Error, AsyncSpillBuffer) {
         *self.parts

@@ -29,13 +29,14 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 /// The writer may be of either form, on any thread.
 ///
 /// # Cancel safety
-/// As that of [`AsyncFrozenReader`](crate::AsyncFrozenReader). A [timeout](AsyncSpoolReader::set_timeout)
-/// counts from the first read that has found nothing, though that was dropped. It needs the runtime's timer;
-/// without one such a read fails at once.
+/// As for [`AsyncFrozenReader`](crate::AsyncFrozenReader). A [timeout](AsyncSpoolReader::set_timeout) counts
+/// from the first read that found nothing, even if its future was dropped. It needs the runtime's timer;
+/// without one, such a read fails at once.
 ///
-/// A seek from the end waits for the writer to end, with the timeout of a read. One that was
-/// dropped has moved nothing, and the next read forgets it; a seek that follows at once waits for
-/// it first, as tokio demands, and returns its error if it fails: that one has not moved either.
+/// A seek from the end waits until the writer has ended, with the timeout of a read. If its future is
+/// dropped, the position has not moved, and the next read cancels the seek. A further seek, with no read
+/// between, first waits for the dropped one, as tokio requires; if that fails, the further seek returns its
+/// error, and has not moved either.
 ///
 /// ```
 /// use overspill::SpillPool;
@@ -86,7 +87,7 @@ impl SpoolReader {
 }
 
 impl AsyncSpoolReader {
-    /// Reads on without going back, as [`SpoolReader::once`] says.
+    /// Reads on without seeking back, as [`SpoolReader::once`] says.
     #[must_use]
     pub fn once(self) -> Self {
         let AsyncSpoolReader { polled, turns, waiting, seeking, reader } = self;
@@ -95,8 +96,8 @@ impl AsyncSpoolReader {
     }
 
     /// How long a read waits for more before it fails with
-    /// [`SpillError::NothingWritten`](crate::SpillError::NothingWritten); `None`, as at first, is for ever.
-    /// Setting it restarts the wait of a read that was dropped.
+    /// [`SpillError::NothingWritten`](crate::SpillError::NothingWritten); `None`, which is the default, is
+    /// for ever. Setting it restarts the wait of a read that was dropped.
     ///
     /// A timeout needs the runtime's timer; without one, a read that finds nothing fails at once.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
@@ -110,8 +111,8 @@ impl AsyncSpoolReader {
         self.reader.get().timeout
     }
 
-    /// The number of bytes that the writer has written so far, whether or not this reader has passed them. If
-    /// the writer is at work, it may have grown when this returns.
+    /// The number of bytes that the writer has written so far, whether or not this reader has passed them.
+    /// While the writer is at work, the number may have grown when this returns.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.reader.get().shared.content.len()
@@ -139,15 +140,14 @@ impl AsyncSpoolReader {
     }
 }
 
-/// A clone stands at the same position and then goes its own way.
+/// A clone starts at the same position, and has its own from then on.
 impl Clone for AsyncSpoolReader {
     fn clone(&self) -> Self {
         self.reader.get().clone().into_async()
     }
 }
 
-/// Fills the caller's buffer with what is written and in memory, up to 1 MiB, and waits only if that is
-/// nothing.
+/// Fills the caller's buffer with what is written and in memory, up to 1 MiB, and waits only if nothing is.
 impl AsyncRead for AsyncSpoolReader {
     #[inline]
     fn poll_read(
@@ -207,7 +207,8 @@ impl AsyncBufRead for AsyncSpoolReader {
     }
 }
 
-/// Within what is written, as [`SpoolReader`] does. From the end, it waits for the writer to end.
+/// Moves within what is written, as [`SpoolReader`] does. A seek from the end waits until the writer has
+/// ended.
 impl AsyncSeek for AsyncSpoolReader {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
         let this = self.get_mut();

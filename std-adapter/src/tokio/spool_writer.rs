@@ -25,22 +25,23 @@ use tokio::io::AsyncWrite;
 /// It implements [`AsyncWrite`], and does what a `SpoolWriter` does. It also promises what
 /// [`AsyncSpillBuffer`](crate::AsyncSpillBuffer) does for writes: what there is memory for is taken by the
 /// poll itself, no poll calls the store, and `Ready(Ok(n))` means held: readers, of either form and on any
-/// thread, have the bytes from then on. `flush` and `shutdown` have nothing to do, and neither is an end:
-/// [`finish`](AsyncSpoolWriter::finish) is. A writer that is dropped without it has failed.
+/// thread, have the bytes from then on. `flush` and `shutdown` have nothing to do, and neither ends the
+/// content: [`finish`](AsyncSpoolWriter::finish) does. A writer that is dropped before it has failed.
 ///
 /// # Cancel safety
-/// A write that is pending has taken nothing, and may be dropped at any time; of `write_all`
-/// [`len`](AsyncSpoolWriter::len) tells how much was taken. What was being done for it off the loop is
-/// completed, and serves the next.
+/// A pending write has taken nothing, and its future may be dropped at any time. Of a dropped `write_all`,
+/// [`len`](AsyncSpoolWriter::len) tells how much was taken. A job that was at work for the dropped future
+/// completes, and its result serves the next write.
 ///
-/// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write leaves its place in the
-/// queue to the next write, with the same deadline. Once that has passed, others no longer wait behind it,
-/// and what was set aside for it is theirs. Dropping the writer leaves the queue.
+/// At the disk limit of a pool that [waits](crate::WhenFull::Wait), a dropped write passes its place in the
+/// queue on to the next write, with the same deadline. Once the deadline has passed, other waiters no longer
+/// wait behind that place, and get the room that was set aside for it. Dropping the writer gives the place
+/// up.
 ///
 /// # Memory
-/// The pages are charged to the pool. Where one gets no frame, because the memory limit is too low or all
-/// of it is in use, writes go through a **staging buffer** of up to 16 KiB, which is not charged. Readers
-/// have its bytes too.
+/// The pages are charged to the pool. If a page gets no frame, because the memory limit is too low or all of
+/// it is in use, writes go through a **staging buffer** of up to 16 KiB, which is not charged. Readers can
+/// read its bytes too.
 pub struct AsyncSpoolWriter {
     polled: PolledWriter,
     turns: Turns,
@@ -67,9 +68,9 @@ impl AsyncSpoolWriter {
         self.len() == 0
     }
 
-    /// A further reader. It starts at 0, or, if earlier [`once`](AsyncSpoolReader::once) readers have freed a
-    /// beginning, at the first byte left. From there on everything is kept for it, until it reads `once`
-    /// itself.
+    /// Makes a further reader. It starts at 0 or, if earlier [`once`](AsyncSpoolReader::once) readers have
+    /// freed the beginning, at the first byte that is left. From there on everything is kept for it, until it
+    /// reads `once` itself.
     ///
     /// ```
     /// use overspill::SpillPool;
@@ -108,9 +109,9 @@ impl AsyncSpoolWriter {
         self.polled.has_readers()
     }
 
-    /// Where the bytes are, and how much was spilled and transferred so far. `None` while a thread moves
-    /// pages of the spool to or from the store, for which this does not wait: the next call tells. Bytes in
-    /// the [staging buffer](AsyncSpoolWriter#memory) are in no figure yet.
+    /// Where the bytes are, and how much was spilled and transferred so far. Returns `None` while a thread
+    /// moves pages of the spool to or from the store, since this does not wait for the thread: call it again
+    /// later. Bytes in the [staging buffer](AsyncSpoolWriter#memory) are not counted yet.
     #[must_use]
     pub fn stats(&self) -> Option<BufferStats> {
         self.polled.stats()
@@ -119,18 +120,20 @@ impl AsyncSpoolWriter {
     /// Says that the content is whole, and returns it, as [`SpoolWriter::finish`] does.
     ///
     /// # Errors
-    /// If what is in the [staging buffer](AsyncSpoolWriter#memory) finds no room in the store either, or no
-    /// runtime can move it there. The error has the writer, with all that was accepted, to be finished later.
+    /// If there is no room, in the store either, for what is in the [staging
+    /// buffer](AsyncSpoolWriter#memory), or no runtime can move it there. The error contains the writer, with
+    /// all that was accepted, to be finished later.
     ///
     /// # Cancel safety
-    /// The future has the writer, and drops it: readers get an error after all that was written.
+    /// The future owns the writer: dropping the future drops the writer, and readers get an error after all
+    /// that was written.
     pub async fn finish(mut self) -> Result<Frozen, FinishError> {
         let finished = poll_fn(|context| self.polled.poll_finish(context, &Tokio)).await;
         finished.map_err(|error| FinishError { error, writer: Box::new(self) })
     }
 
-    /// Says that there will be no more, though the content is not whole, as [`SpoolWriter::fail`]
-    /// does. Waits for nothing.
+    /// Says that no more bytes will come, though the content is not whole, as [`SpoolWriter::fail`] does.
+    /// Waits for nothing.
     pub fn fail(self, reason: impl fmt::Display) {
         self.polled.fail(reason);
     }
@@ -182,7 +185,7 @@ impl fmt::Display for FinishError {
     }
 }
 
-/// Drops the writer, which fails the readers, and keeps why it could not be finished.
+/// Drops the writer, which fails the readers, and keeps the cause.
 impl From<FinishError> for io::Error {
     fn from(error: FinishError) -> Self {
         error.error
@@ -216,7 +219,7 @@ impl AsyncWrite for AsyncSpoolWriter {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready at once, and changes nothing: the content is whole after `finish` alone.
+    /// Ready at once, and changes nothing: only `finish` says that the content is whole.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

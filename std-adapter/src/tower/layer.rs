@@ -23,8 +23,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// A layer for any `Service<Request<SpillBody>>`: it collects the body of each request within a pool, and
-/// hands on the same request with a [`SpillBody`], which can be cloned and sent again. It is tested with axum
-/// and with services of tower.
+/// passes on the same request with a [`SpillBody`], which can be cloned and sent again. It is tested with
+/// axum and with services of tower.
 ///
 /// Do not put it above a service that responds before the request body has ended, such as streaming RPCs,
 /// upgrades and `CONNECT`: the service is called only once the body is whole. Without an
@@ -33,7 +33,7 @@ use tower_service::Service;
 ///
 /// It promises:
 ///
-/// - The service is asked whether it is ready, and called, once the body has arrived whole, trailers
+/// - The service is asked whether it is ready, and called, only once the whole body has arrived, trailers
 ///   included. So a slow client holds no place of a concurrency limit below the layer.
 /// - All bodies together keep to the pool's limits, wherever they wait.
 /// - A body that cannot be collected is refused here, with the [response](CollectError::to_response) of the
@@ -44,19 +44,21 @@ use tower_service::Service;
 ///   it there, to log it with its sources or to respond otherwise; a client does not. With the feature
 ///   `tracing` it is also an event of the target `overspill`: a warning if its status is 500 or more.
 /// - The request has the [`Collected`] body among its extensions too, for a service that seeks in it, or
-///   reads it twice. What keeps the extensions keeps the content, as each body does.
-/// - All else of the request's head is handed on as it came. A proxy removes what is for one hop, such as
-///   `Transfer-Encoding`.
+///   reads it twice. Whatever keeps the extensions keeps the content, as each body does.
+/// - Everything else in the request's head is passed on as it came. A proxy has to remove the headers that
+///   are for one hop, such as `Transfer-Encoding`.
 ///
-/// The service has to be `Clone`, and its response a body with `Data = Bytes`. It is polled in a tokio
-/// runtime, with the time driver if there is an idle timeout.
+/// The service has to be `Clone`, and the body of its response must have `Data = Bytes`. The layer's future
+/// must be polled in a tokio runtime, with the time driver enabled if there is an idle timeout.
 ///
 /// # Cancel safety
-/// A dropped future gives back what had arrived; a call of the service that has begun is dropped with it.
+/// A dropped future gives the memory and disk of what had arrived back to the pool. A call of the service
+/// that has begun is dropped with it.
 ///
 /// # Retries
-/// Below it, [`tower::retry`](https://docs.rs/tower/latest/tower/retry/) can send requests again whose bodies
-/// are longer than the memory: `Request<SpillBody>` is `Clone`, and each clone sends all of the body.
+/// Below this layer, [`tower::retry`](https://docs.rs/tower/latest/tower/retry/) can send requests again even
+/// if their bodies are longer than the memory: `Request<SpillBody>` is `Clone`, and each clone sends all of
+/// the body.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -120,7 +122,7 @@ pub struct SpillBodyLayer {
 }
 
 impl SpillBodyLayer {
-    /// Collects bodies in `pool`, of whatever length it has room for.
+    /// Makes a layer that collects bodies in `pool`, of any length that the pool has room for.
     #[must_use]
     pub fn new(pool: SpillPool) -> Self {
         SpillBodyLayer { pool, limit: None, idle: None }
@@ -255,7 +257,7 @@ where
     }
 }
 
-/// The request that is handed on.
+/// The request that is passed on.
 fn with_body(mut head: request::Parts, collected: Collected) -> Request<SpillBody> {
     let body = collected.body();
     // Not the content by itself: an event loop may drop this.

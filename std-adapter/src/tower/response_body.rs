@@ -38,7 +38,7 @@ impl<B> SpillResponseBody<B> {
     }
 }
 
-/// A body without content, as layers of others' need one to answer by themselves.
+/// A body without content, which other layers need to respond by themselves.
 impl<B> Default for SpillResponseBody<B> {
     fn default() -> Self {
         SpillResponseBody { kind: Kind::Refusal { text: None } }
