@@ -35,7 +35,7 @@ fn main() {
 #[cfg(unix)]
 mod unix {
     use overspill::{Frozen, SpillBuffer, SpillPool};
-    use overspill_tests::bench::{Contender, Row, alternate, bytes, timed, write_chunks};
+    use overspill_tests::bench::{Apart, Contender, Row, alternate, bytes, timed, write_chunks};
     use std::fs::File;
     use std::io::{self, Read, Seek, Write};
     use std::thread;
@@ -59,7 +59,7 @@ mod unix {
 
     /// Reads `len` bytes from each of the files, a piece of each in turn.
     fn read_in_turn(files: &mut [impl Read], len: usize, piece: usize) {
-        let mut piece = vec![0; piece];
+        let mut piece = Apart::new(0, piece);
         for _ in 0..len / piece.len() {
             files.iter_mut().for_each(|file| file.read_exact(&mut piece).unwrap());
         }

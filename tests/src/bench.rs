@@ -5,6 +5,7 @@
 
 use std::hint::black_box;
 use std::io::{Read, Seek, Write};
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 /// The arguments of a bench, without the options that cargo adds.
@@ -85,6 +86,36 @@ fn order(round: usize, count: usize) -> impl Iterator<Item = usize> {
 pub fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times.get(times.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
+
+/// Bytes that share no cache line with other memory. What threads that are measured together copy from and to
+/// has to be such: pieces of 64 bytes of two of them lay in one line, and took half as long again.
+#[derive(Debug)]
+pub struct Apart(Vec<u8>);
+
+/// More than the bytes that any processor fetches at a time.
+const APART: usize = 256;
+
+impl Apart {
+    /// `len` bytes of `value`.
+    pub fn new(value: u8, len: usize) -> Self {
+        Apart(vec![value; len + 2 * APART])
+    }
+}
+
+impl Deref for Apart {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0[APART..self.0.len() - APART]
+    }
+}
+
+impl DerefMut for Apart {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let end = self.0.len() - APART;
+        &mut self.0[APART..end]
+    }
 }
 
 /// Bytes that differ from page to page.

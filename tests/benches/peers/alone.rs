@@ -1,9 +1,9 @@
 //! A buffer of its own against its rivals, each alone in its process: there the allocator has nothing else
 //! that is large, and gives back to the system what is dropped.
 
-use crate::{KIB, MIB, bytes, print_write_read};
+use crate::{KIB, MIB, print_write_read};
 use overspill::SpillBuffer;
-use overspill_tests::bench::{Contender, alternate, median, timed};
+use overspill_tests::bench::{Apart, Contender, alternate, median, timed};
 use std::hint::black_box;
 use std::io::{Cursor, Read, Seek, Write};
 use std::process::Command;
@@ -79,7 +79,7 @@ fn on_threads(threads: usize, work: impl Fn() -> Vec<[Duration; 2]> + Sync) -> V
 
 /// Writes bodies in chunks, reads them, and drops each before the next. The first does not count.
 fn many<F: Read + Write + Seek>(total: usize, chunk: usize, make: impl Fn() -> F) -> Vec<[Duration; 2]> {
-    let (data, mut buf) = (bytes(chunk), vec![0; chunk]);
+    let (data, mut buf) = (Apart::new(7, chunk), Apart::new(0, chunk));
     let chunks = || (0..total).step_by(chunk).map(|at| chunk.min(total - at));
     let mut times = Vec::with_capacity(BODIES + 1);
     for _ in 0..=BODIES {
@@ -93,7 +93,7 @@ fn many<F: Read + Write + Seek>(total: usize, chunk: usize, make: impl Fn() -> F
         let read = timed(|| {
             for len in chunks() {
                 file.read_exact(&mut buf[..len]).unwrap();
-                black_box(&buf);
+                black_box(&*buf);
             }
         });
         times.push([write, read]);

@@ -3,7 +3,7 @@
 use crate::content::{buffers, fill, fill_all, pool, verify, verify_all};
 use crate::{KIB, MIB, PARTS, at_least, at_most, descriptors, peak_mib, seconds, threads, verdict};
 use overspill::{SpillBuffer, SpillPool};
-use overspill_tests::bench::{median, timed};
+use overspill_tests::bench::{Apart, median, timed};
 use std::io::{Cursor, Read, Seek, Write};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -209,8 +209,7 @@ pub(crate) fn all_dropped() {
 }
 
 fn in_ram<F: Read + Write + Seek>(rounds: usize, chunk: usize, make: impl Fn() -> F) {
-    let data = vec![7; chunk];
-    let mut buf = vec![0; chunk];
+    let (data, mut buf) = (Apart::new(7, chunk), Apart::new(0, chunk));
     for _ in 0..rounds {
         let mut buffer = make();
         (0..MIB / chunk).for_each(|_| buffer.write_all(&data).unwrap());
