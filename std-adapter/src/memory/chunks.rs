@@ -8,11 +8,11 @@
 //! # Arenas
 //!
 //! There are a few arenas, each with chunks and warm pieces of its own. A thread gets its pieces from one of
-//! them, and each goes back to that from which it came, whoever frees it. With one for all, two threads that
-//! each made and dropped a buffer of 3 MB wrote at a third of the speed of one thread where their cores
-//! shared no cache: they waited for one lock, each took what the other had written, and pieces of both lay in
-//! turn in one chunk. That last alone halved the speed, with nothing shared: a processor that comes to the
-//! end of a piece fetches what lies behind.
+//! them, and each goes back to the one that it came from, in whichever thread that is. With one for all, two
+//! threads that each made and dropped a buffer of 3 MB wrote at a third of the speed of one thread where
+//! their cores shared no cache: they waited for one lock, each took what the other had written, and pieces of
+//! both lay in turn in one chunk. That last alone halved the speed, with nothing shared; probably a
+//! processor that comes to the end of a piece fetches what lies behind.
 //!
 //! # States of a piece
 //!

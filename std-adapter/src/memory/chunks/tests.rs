@@ -50,6 +50,19 @@ fn freed_pieces_stay_warm_up_to_the_bound_and_the_last_freed_comes_first() {
     assert_eq!(chunks.warm_bytes(), WARM as u64 - LEN as u64);
 }
 
+#[test]
+fn all_threads_together_keep_twelve_mebibytes_warm() {
+    let chunks = chunks();
+    let six_mebibytes = || -> Vec<_> { (0..=WARM / LEN).map(|_| allocate(&chunks, LEN)).collect() };
+    let pieces =
+        (0..ARENAS).flat_map(|arena| in_thread_with(&|number| number % ARENAS == arena, six_mebibytes));
+    let pieces: Vec<_> = pieces.collect();
+    free(&chunks, pieces);
+    assert_eq!(chunks.warm_bytes(), 12 << 20);
+    chunks.trim();
+    assert_eq!((chunks.warm_bytes(), chunks.source.mapped()), (0, 0));
+}
+
 /// A piece that a thread with another arena has allocated.
 fn of_another_arena(chunks: &Chunks<Heap>) -> Piece {
     let mine = thread_number() % ARENAS;
