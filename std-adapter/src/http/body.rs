@@ -18,7 +18,7 @@ use crate::http::body_error::BodyError;
 use crate::polled::held::Held;
 use crate::polled::read_ahead::{Piece, ReadAhead, Source};
 use crate::sync::Arc;
-use crate::tokio::runtime::Tokio;
+use crate::tokio::runtime::poller;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -181,10 +181,10 @@ impl SpillBody {
         let (source, start) = self.source();
         let at = start + self.at;
         loop {
-            if let Some(piece) = self.ahead.take(&source, at, &Tokio) {
+            if let Some(piece) = self.ahead.take(&source, at, poller(context)) {
                 return Poll::Ready(Ok(bytes(piece)));
             }
-            if ready!(self.ahead.poll(context, &Tokio))? {
+            if ready!(self.ahead.poll(poller(context)))? {
                 continue;
             }
             match source.resident_piece(at) {

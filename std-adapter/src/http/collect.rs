@@ -11,7 +11,7 @@ use crate::http::collect_error::CollectError;
 use crate::http::collected::Collected;
 use crate::http::intake::{Accept, Intake};
 use crate::polled::buffer::Polled;
-use crate::tokio::runtime::Tokio;
+use crate::tokio::runtime::poller;
 use http::HeaderMap;
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -159,7 +159,7 @@ impl Accept for Polled {
         if self.write_window(data) {
             return Poll::Ready(Ok(data.len()));
         }
-        self.poll_write(context, &Tokio, data)
+        self.poll_write(poller(context), data)
     }
 
     fn most(&self) -> u64 {
@@ -189,7 +189,7 @@ where
                     return Poll::Ready(Ok(Collected::new(buffer.freeze(), trailers)));
                 }
                 *this.trailers = Some(trailers);
-                match buffer.poll_settled(context, &Tokio) {
+                match buffer.poll_settled(poller(context)) {
                     Poll::Ready(Ok(())) => continue,
                     settled => {
                         let (received, before) = (this.intake.received, this.intake.before);

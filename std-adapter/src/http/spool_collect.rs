@@ -13,7 +13,7 @@ use crate::http::collect_error::CollectError;
 use crate::http::collected::Collected;
 use crate::http::intake::{Accept, Intake};
 use crate::polled::writer::PolledWriter;
-use crate::tokio::runtime::Tokio;
+use crate::tokio::runtime::poller;
 use crate::tokio::spool_reader::AsyncSpoolReader;
 use http::HeaderMap;
 use http_body::Body;
@@ -159,7 +159,7 @@ where
 
 impl Accept for PolledWriter {
     fn poll_accept(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write(context, &Tokio, data)
+        self.poll_write(poller(context), data)
     }
 
     /// Any number: readers that read once may come, and what they have passed is freed.
@@ -195,7 +195,7 @@ where
             }
         }
         let received = writer.len();
-        let finished = ready!(writer.poll_finish(context, &Tokio));
+        let finished = ready!(writer.poll_finish(poller(context)));
         let most = |requested| writer.most_when_refused(requested);
         let finished = finished.map_err(|error| CollectError::of_sink(received, received, error, most));
         if let Err(error) = &finished {

@@ -17,12 +17,12 @@
 use crate::api::buffer::SpillBuffer;
 use crate::foreign::{Wakers, hold_back, wake};
 use crate::pager::along::Coming;
-use crate::polled::runtime::Runtime;
+use crate::polled::runtime::Poller;
 use crate::pool::departure::Departure;
 use crate::pool::offload::Pending;
 use crate::sync::fork::Lock;
 use crate::sync::{Arc, try_arc};
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
 /// What a pass does, and so what is moved for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,20 +109,14 @@ impl Along {
 
     /// Before or after an operation of a `pass` of `buffer` at `position`: begins to move what it comes to or
     /// has left, if it has entered another page.
-    pub(crate) fn go_on(
-        &mut self,
-        pass: Pass,
-        buffer: &mut SpillBuffer,
-        position: u64,
-        runtime: &impl Runtime,
-    ) {
+    pub(crate) fn go_on(&mut self, pass: Pass, buffer: &mut SpillBuffer, position: u64, poller: Poller<'_>) {
         let index = position / buffer.pager.pool.page_size as u64;
         if std::mem::replace(&mut self.looked, index) == index {
             return;
         }
         while let Some((moving, waker)) = self.jobs[0].as_mut().and_then(|(_, job)| job.take_if_done()) {
             moving.give_to(buffer);
-            self.follow(runtime);
+            self.follow(poller);
             wake(waker); // another task waits for what is here now
         }
         let is_other = self.jobs[0].as_ref().is_some_and(|(other, _)| *other != pass);
@@ -135,11 +129,11 @@ impl Along {
             Pass::Writing => buffer.pager.let_go(index, position).map(Pages::Going),
         };
         if let Some(pages) = pages {
-            self.begin(pass, pages, buffer, runtime);
+            self.begin(pass, pages, buffer, poller);
         }
     }
 
-    fn begin(&mut self, pass: Pass, pages: Pages, buffer: &mut SpillBuffer, runtime: &impl Runtime) {
+    fn begin(&mut self, pass: Pass, pages: Pages, buffer: &mut SpillBuffer, poller: Poller<'_>) {
         let end = if let Pages::Coming(coming) = &pages { coming.end() } else { 0 };
         if self.heir.is_none() {
             self.heir = try_arc(Heir::default());
@@ -152,7 +146,7 @@ impl Along {
         let submitted = buffer.pager.pool.offload().clone().submit(moving, Moving::run);
         match submitted {
             Ok(job) => {
-                job.begin(runtime.number(), &|drain| runtime.spawn(drain), self.is_moving());
+                poller.begin(&job, self.is_moving());
                 self.end = end;
                 let free = usize::from(self.is_moving());
                 self.jobs[free] = Some((pass, job));
@@ -166,38 +160,30 @@ impl Along {
     pub(crate) fn poll_first(
         &mut self,
         buffer: &mut SpillBuffer,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
+        poller: Poller<'_>,
         position: u64,
     ) -> Poll<bool> {
         let needs_page = self.is_moving() && buffer.pager.is_in_transit(position);
         if needs_page && self.take_back(buffer, Some(Pass::Reading)) {
             return Poll::Ready(true);
         }
-        self.poll_first_in_line(buffer, context, runtime)
+        self.poll_first_in_line(buffer, poller)
     }
 
-    fn poll_first_in_line(
-        &mut self,
-        buffer: &mut SpillBuffer,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
-    ) -> Poll<bool> {
+    fn poll_first_in_line(&mut self, buffer: &mut SpillBuffer, poller: Poller<'_>) -> Poll<bool> {
         let Some((_, job)) = &mut self.jobs[0] else { return Poll::Ready(false) };
-        match job.poll(context, runtime.number(), &|drain| runtime.spawn(drain)) {
-            Poll::Ready((moving, _)) => moving.give_to(buffer),
-            Poll::Pending if job.is_lost() => {}
-            Poll::Pending => return Poll::Pending,
+        if let Ok((moving, _)) = ready!(poller.poll_job(job)) {
+            moving.give_to(buffer);
         }
-        self.follow(runtime);
+        self.follow(poller);
         Poll::Ready(true)
     }
 
     /// Makes the second job the first, which has ended.
-    fn follow(&mut self, runtime: &impl Runtime) {
+    fn follow(&mut self, poller: Poller<'_>) {
         self.jobs = [self.jobs[1].take(), None];
         if let Some((_, next)) = &self.jobs[0] {
-            next.begin(runtime.number(), &|drain| runtime.spawn(drain), true);
+            poller.begin(next, true);
         }
     }
 
@@ -206,13 +192,12 @@ impl Along {
     pub(crate) fn poll_all(
         &mut self,
         buffer: &mut SpillBuffer,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
+        poller: Poller<'_>,
         but: Option<Pass>,
     ) -> Poll<()> {
         self.take_back(buffer, but);
         while self.jobs.iter().flatten().any(|(pass, _)| Some(*pass) != but) {
-            ready!(self.poll_first_in_line(buffer, context, runtime));
+            ready!(self.poll_first_in_line(buffer, poller));
         }
         Poll::Ready(())
     }

@@ -4,8 +4,8 @@
 
 use crate::disk::quota::Ticket;
 use crate::pager::waiting::Blockage;
-use crate::polled::runtime::{Alarm, Runtime};
-use std::task::{Context, Poll};
+use crate::polled::runtime::{Alarm, Poller};
+use std::task::Poll;
 use std::time::Instant;
 
 /// A call that a job has found no room for, where the policy is to wait.
@@ -21,17 +21,12 @@ impl Blocked {
 
     /// Ready with true if the call is to be tried again, and with false if its time is up by the runtime's
     /// clock alone: at once if there is a deadline and the runtime has no timer.
-    pub(crate) fn poll(
-        &mut self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
-        ticket: Option<&Ticket>,
-    ) -> Poll<bool> {
-        if ticket.is_none_or(|ticket| ticket.poll(context).is_ready()) {
+    pub(crate) fn poll(&mut self, poller: Poller<'_>, ticket: Option<&Ticket>) -> Poll<bool> {
+        if ticket.is_none_or(|ticket| ticket.poll(&poller.context()).is_ready()) {
             return Poll::Ready(true);
         }
         let Some(deadline) = self.blockage.deadline() else { return Poll::Pending };
-        if !self.alarm.is_over(deadline, context, runtime) {
+        if !self.alarm.is_over(deadline, poller) {
             return Poll::Pending;
         }
         // The last attempt, as in the blocking form: it fails, if it has to, with the time waited.

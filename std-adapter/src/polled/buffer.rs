@@ -26,12 +26,12 @@ use crate::polled::along::{Along, Pass};
 use crate::polled::beside::Beside;
 use crate::polled::blocked::Blocked;
 use crate::polled::job::{Call, Kind, Outcome, Request, Work};
-use crate::polled::runtime::{Runtime, not_run, poll_job};
+use crate::polled::runtime::{Poller, not_run};
 use crate::pool::offload::Pending;
 use crate::sync::Arc;
 use crate::sync::fork::Lock;
 use std::io::{self, SeekFrom};
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
 /// A buffer, or where it is.
 pub(crate) struct Polled {
@@ -113,12 +113,7 @@ impl Polled {
 
     /// Waits until no job has the buffer. Of its errors, those of calls of another `kind` are dropped: what
     /// was refused then, is refused again when it is tried.
-    pub(crate) fn poll_home(
-        &mut self,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
-        kind: Kind,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_home(&mut self, poller: Poller<'_>, kind: Kind) -> Poll<io::Result<()>> {
         if let Some(buffer) = &mut self.home {
             let but = match kind {
                 Kind::Read => None, // it waits for what it needs, when it does not find that
@@ -126,11 +121,11 @@ impl Polled {
                 Kind::Other => Some(None),
             };
             if let Some(but) = but {
-                ready!(self.along.poll_all(buffer, context, runtime, but));
+                ready!(self.along.poll_all(buffer, poller, but));
             }
         }
         let Some(away) = &mut self.away else { return Poll::Ready(Ok(())) };
-        let (work, result) = ready!(poll_job(&mut away.pending, context, runtime))?;
+        let (work, result) = ready!(poller.poll_job(&mut away.pending))?;
         let (of, offset) = (away.kind, away.offset);
         self.take_in(work);
         Poll::Ready(match result {
@@ -193,15 +188,11 @@ impl Polled {
     }
 
     /// Waits for room on the disk, if a job has found none and the policy is to wait.
-    pub(crate) fn poll_unblocked(
-        &mut self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_unblocked(&mut self, poller: Poller<'_>) -> Poll<io::Result<()>> {
         let (Some(blocked), Some(buffer)) = (&mut self.blocked, &mut self.home) else {
             return Poll::Ready(Ok(()));
         };
-        if ready!(blocked.poll(context, runtime, buffer.pager.ticket())) {
+        if ready!(blocked.poll(poller, buffer.pager.ticket())) {
             self.blocked = None;
             return Poll::Ready(Ok(()));
         }
@@ -230,13 +221,9 @@ impl Polled {
 
     /// Waits until the position and the length are known: a job whose call was dropped may change them. Its
     /// error was that call's.
-    pub(crate) fn poll_known(
-        &mut self,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_known(&mut self, poller: Poller<'_>) -> Poll<io::Result<()>> {
         match &self.away {
-            Some(away) if away.kind == Kind::Other => self.poll_home(context, runtime, Kind::Read),
+            Some(away) if away.kind == Kind::Other => self.poll_home(poller, Kind::Read),
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -265,13 +252,12 @@ impl Polled {
     /// Cuts or lengthens the content. `begun` belongs to the call, and is false at first.
     pub(crate) fn poll_set_len(
         &mut self,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
+        poller: Poller<'_>,
         len: u64,
         begun: &mut bool,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_home(context, runtime, Kind::Other))?;
+            ready!(self.poll_home(poller, Kind::Other))?;
             if *begun {
                 return Poll::Ready(Ok(()));
             }
@@ -290,14 +276,9 @@ impl Polled {
 
     /// Makes `call` off the loop, on the buffer with all that was accepted. It is done once this
     /// is ready with success.
-    pub(crate) fn poll_run(
-        &mut self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
-        call: &mut Option<Call>,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_run(&mut self, poller: Poller<'_>, call: &mut Option<Call>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_home(context, runtime, Kind::Other))?;
+            ready!(self.poll_home(poller, Kind::Other))?;
             let parked = { self.parked.lock().map_err(SpillError::from)?.take() };
             // One that was parked before this call was made belongs to another, which was dropped.
             let next = call.take().or(parked);
@@ -306,7 +287,7 @@ impl Polled {
                 self.leave_queue(); // of a write that was dropped: its room is not needed here
                 Poll::Ready(Ok(()))
             } else {
-                self.poll_unblocked(context, runtime)
+                self.poll_unblocked(poller)
             };
             match unblocked {
                 Poll::Ready(Ok(())) => self.submit(Request::Run(Some(next)))?,
@@ -330,17 +311,13 @@ impl Polled {
     }
 
     /// Waits until the buffer is at home and has all that was accepted.
-    pub(crate) fn poll_settled(
-        &mut self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_settled(&mut self, poller: Poller<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_home(context, runtime, Kind::Other))?;
+            ready!(self.poll_home(poller, Kind::Other))?;
             if self.beside.accepted.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.poll_unblocked(context, runtime))?;
+            ready!(self.poll_unblocked(poller))?;
             self.submit(Request::Settle)?;
         }
     }

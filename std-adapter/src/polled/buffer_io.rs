@@ -12,9 +12,9 @@ use crate::pager::span::ZEROS;
 use crate::polled::along::Pass;
 use crate::polled::buffer::Polled;
 use crate::polled::job::{Kind, Request};
-use crate::polled::runtime::Runtime;
+use crate::polled::runtime::Poller;
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
 /// Where bytes to lend are.
 enum Source {
@@ -35,18 +35,13 @@ impl Polled {
     }
 
     #[cold]
-    pub(crate) fn poll_write(
-        &mut self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(&mut self, poller: Poller<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }
         loop {
-            ready!(self.poll_home(context, runtime, Kind::Write))?;
-            ready!(self.poll_unblocked(context, runtime))?;
+            ready!(self.poll_home(poller, Kind::Write))?;
+            ready!(self.poll_unblocked(poller))?;
             if self.pay()? {
                 continue;
             }
@@ -58,13 +53,13 @@ impl Polled {
                 return Poll::Ready(Err(SpillError::TooLarge { position, requested, end: u64::MAX }.into()));
             }
             let data = self.home.as_ref().map_or(Ok(data), |buffer| buffer.pager.fitting(position, data))?;
-            self.go_on(Pass::Writing, runtime);
+            self.go_on(Pass::Writing, poller);
             if let Some(taken) = self.write_here(data)? {
                 self.position += taken as u64;
                 self.ready = None;
                 return Poll::Ready(Ok(taken));
             }
-            if ready!(self.poll_first(context, runtime)) {
+            if ready!(self.poll_first(poller)) {
                 continue;
             }
             self.submit(Request::Write { offset: self.position, len: data.len() })?;
@@ -100,17 +95,12 @@ impl Polled {
     }
 
     #[cold]
-    pub(crate) fn poll_read(
-        &mut self,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(&mut self, poller: Poller<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
         loop {
-            ready!(self.poll_home(context, runtime, Kind::Read))?;
+            ready!(self.poll_home(poller, Kind::Read))?;
             if self.pay()? {
                 continue;
             }
@@ -118,11 +108,11 @@ impl Polled {
             if let Some(read) = self.read_here(buf)? {
                 self.advance(read);
                 if is_pass {
-                    self.go_on(Pass::Reading, runtime);
+                    self.go_on(Pass::Reading, poller);
                 }
                 return Poll::Ready(Ok(read));
             }
-            if ready!(self.poll_first(context, runtime)) {
+            if ready!(self.poll_first(poller)) {
                 continue;
             }
             self.submit_read(buf.len())?;
@@ -142,16 +132,16 @@ impl Polled {
     }
 
     /// Has what a pass comes to next, or has filled, moved while it goes on.
-    fn go_on(&mut self, pass: Pass, runtime: &impl Runtime) {
+    fn go_on(&mut self, pass: Pass, poller: Poller<'_>) {
         if let Some(buffer) = &mut self.home {
-            self.along.go_on(pass, buffer, self.position, runtime);
+            self.along.go_on(pass, buffer, self.position, poller);
         }
     }
 
     /// Waits until the first of the jobs that move pages along has ended. Ready with false if there is none.
-    fn poll_first(&mut self, context: &Context<'_>, runtime: &impl Runtime) -> Poll<bool> {
+    fn poll_first(&mut self, poller: Poller<'_>) -> Poll<bool> {
         let Some(buffer) = &mut self.home else { return Poll::Ready(false) };
-        self.along.poll_first(buffer, context, runtime, self.position)
+        self.along.poll_first(buffer, poller, self.position)
     }
 
     /// Moves past `n` bytes that were read.
@@ -204,13 +194,9 @@ impl Polled {
         Ok(Some(if in_buffer { Source::Buffer(most) } else { Source::Zeros(most) }))
     }
 
-    pub(crate) fn poll_fill_buf(
-        &mut self,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
-    ) -> Poll<io::Result<&[u8]>> {
+    pub(crate) fn poll_fill_buf(&mut self, poller: Poller<'_>) -> Poll<io::Result<&[u8]>> {
         loop {
-            ready!(self.poll_home(context, runtime, Kind::Read))?;
+            ready!(self.poll_home(poller, Kind::Read))?;
             if self.pay()? {
                 continue;
             }
@@ -221,13 +207,13 @@ impl Polled {
                 Some(Source::Zeros(most)) => return Poll::Ready(Ok(&ZEROS[..most.min(ZEROS.len())])),
                 Some(Source::Buffer(most)) => {
                     if self.is_pass() {
-                        self.go_on(Pass::Reading, runtime);
+                        self.go_on(Pass::Reading, poller);
                     }
                     let lent = self.home.as_mut().and_then(|buffer| buffer.pager.lend_inline(self.position));
                     if let Some(len) = lent.transpose()? {
                         return Poll::Ready(Ok(self.lent(len.min(most))?));
                     }
-                    if !ready!(self.poll_first(context, runtime)) {
+                    if !ready!(self.poll_first(poller)) {
                         self.submit_read(1)?;
                     }
                 }

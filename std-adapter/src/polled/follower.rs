@@ -14,11 +14,11 @@ use crate::error::SpillError;
 use crate::polled::held::Pooled;
 use crate::polled::read_ahead::Source;
 use crate::polled::reader::View;
-use crate::polled::runtime::{Alarm, Runtime};
+use crate::polled::runtime::{Alarm, Poller};
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Instant;
 
 /// A wait of a reader for more than there is up to a position.
@@ -34,13 +34,12 @@ impl SpoolReader {
     /// which ends when it is ready.
     pub(crate) fn poll_more(
         &mut self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
+        poller: Poller<'_>,
         waiting: &mut Option<Waiting>,
     ) -> Poll<io::Result<usize>> {
         let more = match self.look() {
-            Ok(None) if self.poll_readable(context).is_pending() => {
-                ready!(self.poll_timeout(context, runtime, waiting)).map(|()| 0)
+            Ok(None) if self.poll_readable(&mut poller.context()).is_pending() => {
+                ready!(self.poll_timeout(poller, waiting)).map(|()| 0)
             }
             // In a forked process, nobody writes.
             Ok(None) => self.look().and_then(|left| left.ok_or_else(|| SpillError::Forked.into())),
@@ -52,12 +51,7 @@ impl SpoolReader {
     }
 
     /// Ready, with an error, once the reader has waited for as long as it may.
-    fn poll_timeout(
-        &self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
-        waiting: &mut Option<Waiting>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_timeout(&self, poller: Poller<'_>, waiting: &mut Option<Waiting>) -> Poll<io::Result<()>> {
         let Some(timeout) = self.timeout else { return Poll::Pending };
         let at = self.at;
         let waiting = match waiting.take_if(|waiting| waiting.at == at) {
@@ -65,7 +59,7 @@ impl SpoolReader {
             None => waiting.insert(Waiting { at, began: Instant::now(), alarm: Alarm::default() }),
         };
         let Some(deadline) = waiting.began.checked_add(timeout) else { return Poll::Pending };
-        if !waiting.alarm.is_over(deadline, context, runtime) {
+        if !waiting.alarm.is_over(deadline, poller) {
             return Poll::Pending;
         }
         Poll::Ready(Err(SpillError::NothingWritten { waited: waiting.began.elapsed() }.into()))
@@ -75,14 +69,13 @@ impl SpoolReader {
     /// wait.
     pub(crate) fn poll_seek_from_end(
         &mut self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
+        poller: Poller<'_>,
         waiting: &mut Option<Waiting>,
         offset: i64,
     ) -> Poll<io::Result<u64>> {
         let at = std::mem::replace(&mut self.at, self.shared.content.len());
         let ended = loop {
-            match self.poll_more(context, runtime, waiting) {
+            match self.poll_more(poller, waiting) {
                 Poll::Ready(Ok(0)) => break Poll::Ready(Ok(self.at)),
                 Poll::Ready(Ok(_)) => self.at = self.shared.content.len(),
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),

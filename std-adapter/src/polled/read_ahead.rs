@@ -18,12 +18,12 @@ use crate::foreign::drop_quietly;
 use crate::pager::feed::Feed;
 use crate::pager::lent_page::LentPart;
 use crate::pager::shared::Shared;
-use crate::polled::runtime::{Runtime, not_run, poll_job};
+use crate::polled::runtime::{Poller, not_run};
 use crate::pool::offload::Pending;
 use crate::sync::{Arc, AtomicBool, Ordering, try_arc};
 use std::collections::VecDeque;
 use std::io;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Poll, ready};
 
 /// The most bytes that a job reads ahead, in lent pages.
 const AHEAD_MAX: u64 = 256 << 10;
@@ -140,23 +140,20 @@ impl ReadAhead {
     }
 
     /// The next piece that a job has read, which begins at `at`.
-    pub(crate) fn take(&mut self, source: &Source, at: u64, runtime: &impl Runtime) -> Option<Piece> {
+    pub(crate) fn take(&mut self, source: &Source, at: u64, poller: Poller<'_>) -> Option<Piece> {
         let piece = self.arrived.pieces.pop_front()?;
         if self.arrived.pieces.is_empty() && self.arrived.goes_on {
             let _ = self.start(source, at + piece.as_ref().len() as u64); // else the next poll does
-            self.begin(runtime);
+            self.begin(poller);
         }
         Some(piece)
     }
 
     /// Has the job that was queued begin, though nobody waits for it. What has failed is left to the next
     /// one.
-    fn begin(&mut self, runtime: &impl Runtime) {
+    fn begin(&mut self, poller: Poller<'_>) {
         let Some(reading) = &mut self.reading else { return };
-        let context = Context::from_waker(Waker::noop());
-        if let Poll::Ready((_, read)) =
-            reading.poll(&context, runtime.number(), &|drain| runtime.spawn(drain))
-        {
+        if let Poll::Ready(Ok((_, read))) = poller.without_task().poll_job(reading) {
             self.reading = None;
             self.arrived = read.ok().and_then(|read| read.map_err(drop_quietly).ok()).unwrap_or_default();
         }
@@ -164,10 +161,10 @@ impl ReadAhead {
 
     /// Waits for the job that is under way. Ready with false if there is none, and with true if
     /// it has read something.
-    pub(crate) fn poll(&mut self, context: &Context<'_>, runtime: &impl Runtime) -> Poll<io::Result<bool>> {
+    pub(crate) fn poll(&mut self, poller: Poller<'_>) -> Poll<io::Result<bool>> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(false)) };
         self.is_awaited.iter().for_each(|is_awaited| is_awaited.store(true, Ordering::Relaxed));
-        let read = ready!(poll_job(reading, context, runtime));
+        let read = ready!(poller.poll_job(reading));
         self.reading = None;
         let (_, read) = read?;
         self.arrived = read.map_err(not_run)??;

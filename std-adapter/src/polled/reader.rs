@@ -19,10 +19,10 @@ use crate::disk::store_access::if_resident;
 use crate::memory::copy::copy;
 use crate::pager::reader::Reader;
 use crate::polled::read_ahead::{Piece, ReadAhead, Source};
-use crate::polled::runtime::Runtime;
+use crate::polled::runtime::Poller;
 use crate::sync::Arc;
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
 /// A reader, and what it may read.
 pub(crate) struct View<'a> {
@@ -107,7 +107,7 @@ impl PolledReader {
     }
 
     /// Takes the piece at the position, if it was read ahead. Returns the number of its bytes from there on.
-    fn take(&mut self, view: &mut View<'_>, runtime: &impl Runtime) -> usize {
+    fn take(&mut self, view: &mut View<'_>, poller: Poller<'_>) -> usize {
         let (here, at) = (self.at(*view.at).len(), *view.at);
         if here > 0 {
             return here;
@@ -119,7 +119,7 @@ impl PolledReader {
         if self.piece.take().is_some() {
             view.reader.skip_to(at);
         }
-        let Some(piece) = self.ahead.take(&view.source, at, runtime) else { return 0 };
+        let Some(piece) = self.ahead.take(&view.source, at, poller) else { return 0 };
         let len = piece.as_ref().len();
         self.next = at + len as u64;
         self.piece = Some((at, piece));
@@ -127,30 +127,24 @@ impl PolledReader {
     }
 
     /// Waits for the job that reads at the position, if one is under way.
-    pub(crate) fn poll_arrived(
-        &mut self,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
-        view: &mut View<'_>,
-    ) -> Poll<io::Result<()>> {
-        if view.left() == 0 || self.take(view, runtime) > 0 || self.ahead.is_idle() {
+    pub(crate) fn poll_arrived(&mut self, poller: Poller<'_>, view: &mut View<'_>) -> Poll<io::Result<()>> {
+        if view.left() == 0 || self.take(view, poller) > 0 || self.ahead.is_idle() {
             return Poll::Ready(Ok(()));
         }
-        self.poll_ahead(context, runtime, view)
+        self.poll_ahead(poller, view)
     }
 
     /// Reads at least one byte, unless the position is at the end or `buf` is empty.
     pub(crate) fn poll_read(
         &mut self,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
+        poller: Poller<'_>,
         view: &mut View<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let want = buf.len().min(view.left());
         let mut done = 0;
         while done < want {
-            let here = self.take(view, runtime).min(want - done);
+            let here = self.take(view, poller).min(want - done);
             if here > 0 {
                 copy(&mut buf[done..done + here], &self.at(*view.at)[..here]);
                 *view.at += here as u64;
@@ -165,7 +159,7 @@ impl PolledReader {
                 }
                 Some(Err(error)) if done == 0 => return Poll::Ready(Err(error)),
                 _ if done > 0 => break,
-                _ => ready!(self.poll_ahead(context, runtime, view))?,
+                _ => ready!(self.poll_ahead(poller, view))?,
             }
         }
         Poll::Ready(Ok(done))
@@ -173,13 +167,8 @@ impl PolledReader {
 
     /// Waits for a job that reads at the position, or starts one. Ready once it has read
     /// something, or is to be polled.
-    fn poll_ahead(
-        &mut self,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
-        view: &View<'_>,
-    ) -> Poll<io::Result<()>> {
-        if ready!(self.ahead.poll(context, runtime))? {
+    fn poll_ahead(&mut self, poller: Poller<'_>, view: &View<'_>) -> Poll<io::Result<()>> {
+        if ready!(self.ahead.poll(poller))? {
             return Poll::Ready(Ok(()));
         }
         self.next = *view.at;
@@ -188,17 +177,12 @@ impl PolledReader {
 
     /// Prepares bytes at the position to be lent: with nothing in between, [`at`](PolledReader::at) or
     /// [`Reader::lent`] has them.
-    pub(crate) fn poll_lend(
-        &mut self,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
-        view: &mut View<'_>,
-    ) -> Poll<io::Result<Lent>> {
+    pub(crate) fn poll_lend(&mut self, poller: Poller<'_>, view: &mut View<'_>) -> Poll<io::Result<Lent>> {
         if view.left() == 0 {
             return Poll::Ready(Ok(Lent::End));
         }
         loop {
-            if self.take(view, runtime) > 0 {
+            if self.take(view, poller) > 0 {
                 return Poll::Ready(Ok(Lent::Ahead));
             }
             if self.ahead.is_idle() {
@@ -207,7 +191,7 @@ impl PolledReader {
                     return Poll::Ready(lent.map(|()| Lent::Window).map_err(io::Error::from));
                 }
             }
-            ready!(self.poll_ahead(context, runtime, view))?;
+            ready!(self.poll_ahead(poller, view))?;
         }
     }
 }

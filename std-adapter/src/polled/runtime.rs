@@ -7,7 +7,7 @@ use crate::foreign::contained;
 use crate::pool::offload::{Drain, NotRun, Pending};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// What an async face brings.
@@ -22,6 +22,51 @@ pub(crate) trait Runtime {
     fn timer(&self, left: Duration) -> Option<Timer>;
 }
 
+/// The task that polls, and the runtime that it runs in: what each polled operation is told.
+#[derive(Clone, Copy)]
+pub(crate) struct Poller<'a> {
+    waker: &'a Waker,
+    runtime: &'a dyn Runtime,
+}
+
+impl<'a> Poller<'a> {
+    pub(crate) fn new(waker: &'a Waker, runtime: &'a dyn Runtime) -> Self {
+        Poller { waker, runtime }
+    }
+
+    pub(crate) fn context(self) -> Context<'a> {
+        Context::from_waker(self.waker)
+    }
+
+    /// As [`Pending::poll`], but an error if the job was running when this process was forked: it never ends
+    /// here.
+    pub(crate) fn poll_job<T, R>(self, job: &mut Pending<T, R>) -> Poll<io::Result<(T, Result<R, NotRun>)>>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+    {
+        let polled = job.poll(&self.context(), self.runtime.number(), &|drain| self.runtime.spawn(drain));
+        if polled.is_pending() && job.is_lost() {
+            return Poll::Ready(Err(SpillError::Forked.into()));
+        }
+        polled.map(Ok)
+    }
+
+    /// See [`Pending::begin`].
+    pub(crate) fn begin<T, R>(self, job: &Pending<T, R>, follows: bool)
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+    {
+        job.begin(self.runtime.number(), &|drain| self.runtime.spawn(drain), follows);
+    }
+
+    /// This runtime, for a job whose end wakes nobody.
+    pub(crate) fn without_task(self) -> Self {
+        Poller { waker: Waker::noop(), runtime: self.runtime }
+    }
+}
+
 /// A future that is ready at some time.
 pub(crate) type Timer = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
@@ -33,20 +78,15 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// Whether `deadline`, the same at each call, has come. Otherwise the waker of `context` is called then.
-    /// Kept while one runtime polls: its clock may stand still, or jump, in a test.
-    pub(crate) fn is_over(
-        &mut self,
-        deadline: Instant,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
-    ) -> bool {
-        let number = runtime.number();
+    /// Whether `deadline`, the same at each call, has come. Otherwise the poller is woken then. Kept while
+    /// one runtime polls: its clock may stand still, or jump, in a test.
+    pub(crate) fn is_over(&mut self, deadline: Instant, poller: Poller<'_>) -> bool {
+        let number = poller.runtime.number();
         if self.timer.is_none() || self.runtime != number {
-            self.timer = runtime.timer(deadline.saturating_duration_since(Instant::now()));
+            self.timer = poller.runtime.timer(deadline.saturating_duration_since(Instant::now()));
             self.runtime = number;
         }
-        is_over(self.timer.as_mut(), context)
+        is_over(self.timer.as_mut(), &mut poller.context())
     }
 }
 
@@ -54,24 +94,6 @@ impl Alarm {
 /// says by a panic. Otherwise the waker of `context` is called then.
 fn is_over(timer: Option<&mut Timer>, context: &mut Context<'_>) -> bool {
     timer.is_none_or(|timer| contained(|| timer.as_mut().poll(context).is_ready()).unwrap_or(true))
-}
-
-/// Polls a job, whose tasks run in `runtime`: see [`Pending::poll`]. An error if the job was running when
-/// this process was forked: it never ends here.
-pub(crate) fn poll_job<T, R>(
-    job: &mut Pending<T, R>,
-    context: &Context<'_>,
-    runtime: &impl Runtime,
-) -> Poll<io::Result<(T, Result<R, NotRun>)>>
-where
-    T: Send + 'static,
-    R: Send + 'static,
-{
-    let polled = job.poll(context, runtime.number(), &|drain| runtime.spawn(drain));
-    if polled.is_pending() && job.is_lost() {
-        return Poll::Ready(Err(SpillError::Forked.into()));
-    }
-    polled.map(Ok)
 }
 
 /// The error of a call whose job was not done.

@@ -33,13 +33,13 @@ use crate::pager::waiting::{Blockage, Tried, Wait};
 use crate::polled::blocked::Blocked;
 use crate::polled::held::{Held, Pooled};
 use crate::polled::job::{Kind, Outcome};
-use crate::polled::runtime::{Runtime, not_run, poll_job};
+use crate::polled::runtime::{Poller, not_run};
 use crate::pool::offload::Pending;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 use std::fmt;
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
 /// What a job is for.
 enum Request {
@@ -181,14 +181,9 @@ impl PolledWriter {
 
     /// Waits until no job is under way. Of its errors, those of calls of another `kind` are dropped: what was
     /// refused then, is refused again when it is tried.
-    fn poll_home(
-        &mut self,
-        context: &Context<'_>,
-        runtime: &impl Runtime,
-        kind: Kind,
-    ) -> Poll<io::Result<()>> {
+    fn poll_home(&mut self, poller: Poller<'_>, kind: Kind) -> Poll<io::Result<()>> {
         let Some((of, pending)) = &mut self.away else { return Poll::Ready(Ok(())) };
-        let (growth, result) = ready!(poll_job(pending, context, runtime))?;
+        let (growth, result) = ready!(poller.poll_job(pending))?;
         let of = *of;
         self.take_in(growth);
         Poll::Ready(match result {
@@ -238,9 +233,9 @@ impl PolledWriter {
 
     /// Waits for room on the disk, if a job has found none and the policy is to wait. Ready once there is a
     /// job, or nothing to wait for.
-    fn poll_unblocked(&mut self, context: &mut Context<'_>, runtime: &impl Runtime) -> Poll<io::Result<()>> {
+    fn poll_unblocked(&mut self, poller: Poller<'_>) -> Poll<io::Result<()>> {
         let Some((_, blocked)) = &mut self.blocked else { return Poll::Ready(Ok(())) };
-        let is_served = ready!(blocked.poll(context, runtime, self.ticket.as_ref()));
+        let is_served = ready!(blocked.poll(poller, self.ticket.as_ref()));
         match self.blocked.take() {
             Some((kind, blocked)) if !is_served => {
                 Poll::Ready(self.submit(Request::GiveUp(kind, Some(blocked.into_blockage()))))
@@ -250,15 +245,10 @@ impl PolledWriter {
     }
 
     /// Waits until nothing is under way for an earlier call.
-    fn poll_free(
-        &mut self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
-        kind: Kind,
-    ) -> Poll<io::Result<()>> {
+    fn poll_free(&mut self, poller: Poller<'_>, kind: Kind) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_home(context, runtime, kind))?;
-            ready!(self.poll_unblocked(context, runtime))?;
+            ready!(self.poll_home(poller, kind))?;
+            ready!(self.poll_unblocked(poller))?;
             if self.away.is_none() {
                 return Poll::Ready(Ok(()));
             }
@@ -267,17 +257,12 @@ impl PolledWriter {
 
     // ---- writing
 
-    pub(crate) fn poll_write(
-        &mut self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(&mut self, poller: Poller<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }
         loop {
-            ready!(self.poll_free(context, runtime, Kind::Write))?;
+            ready!(self.poll_free(poller, Kind::Write))?;
             if let Some(taken) = self.write_here(data)? {
                 self.done = None;
                 self.writer.get().feed.grown();
@@ -310,18 +295,14 @@ impl PolledWriter {
 
     /// Closes the content, with all that was accepted, and returns it. Not to be called again
     /// once it has succeeded.
-    pub(crate) fn poll_finish(
-        &mut self,
-        context: &mut Context<'_>,
-        runtime: &impl Runtime,
-    ) -> Poll<io::Result<Frozen>> {
+    pub(crate) fn poll_finish(&mut self, poller: Poller<'_>) -> Poll<io::Result<Frozen>> {
         loop {
-            ready!(self.poll_home(context, runtime, Kind::Other))?;
+            ready!(self.poll_home(poller, Kind::Other))?;
             if self.shared().content.tail.is_empty() {
                 // The room that a dropped write waits for is not needed.
                 (self.blocked, self.ticket, self.wait) = (None, None, None);
             }
-            ready!(self.poll_free(context, runtime, Kind::Other))?;
+            ready!(self.poll_free(poller, Kind::Other))?;
             if self.done == Some(Kind::Other) || self.shared().content.close_inline() {
                 return Poll::Ready(Ok(self.writer.get().end_whole()));
             }

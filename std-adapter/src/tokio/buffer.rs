@@ -12,7 +12,7 @@ use crate::polled::buffer::Polled;
 use crate::polled::job::{Call, Kind};
 use crate::sync::Arc;
 use crate::sync::fork::Lock;
-use crate::tokio::runtime::Tokio;
+use crate::tokio::runtime::poller;
 use crate::tokio::turn::Turns;
 use crate::tokio::vectored::write_vectored;
 use std::fmt;
@@ -158,7 +158,7 @@ impl AsyncSpillBuffer {
     /// will not be cut at all.
     pub async fn set_len(&mut self, len: u64) -> io::Result<()> {
         let mut begun = false;
-        poll_fn(|context| self.polled.poll_set_len(context, &Tokio, len, &mut begun)).await
+        poll_fn(|context| self.polled.poll_set_len(poller(context), len, &mut begun)).await
     }
 
     /// Empties the buffer and moves to position 0, as [`SpillBuffer::clear`] does.
@@ -205,7 +205,7 @@ impl AsyncSpillBuffer {
             }
         }));
         let running = Running(&mut self.polled);
-        poll_fn(|context| running.0.poll_run(context, &Tokio, &mut call)).await?;
+        poll_fn(|context| running.0.poll_run(poller(context), &mut call)).await?;
         let value = result.lock().map_err(SpillError::from)?.take();
         value.ok_or_else(|| io::Error::other("the call was not made"))
     }
@@ -226,7 +226,7 @@ impl AsyncSpillBuffer {
             if let Some(buffer) = self.polled.take_buffer() {
                 return Ok(buffer);
             }
-            if let Err(error) = poll_fn(|context| self.polled.poll_settled(context, &Tokio)).await {
+            if let Err(error) = poll_fn(|context| self.polled.poll_settled(poller(context))).await {
                 return Err(IntoInnerError { error, buffer: Box::new(self) });
             }
         }
@@ -239,21 +239,21 @@ impl AsyncSpillBuffer {
     #[inline(never)]
     fn poll_write_slow(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let AsyncSpillBuffer { polled, turns } = self;
-        turns.poll(context, data.len(), |context, len| polled.poll_write(context, &Tokio, &data[..len]))
+        turns.poll(context, data.len(), |poller, len| polled.poll_write(poller, &data[..len]))
     }
 
     #[cold]
     #[inline(never)]
     fn poll_read_slow(&mut self, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let AsyncSpillBuffer { polled, turns } = self;
-        let read = turns.poll(context, buf.remaining(), |context, len| {
+        let read = turns.poll(context, buf.remaining(), |poller, len| {
             if len > 0 {
-                ready!(polled.poll_home(context, &Tokio, Kind::Read))?; // before anything is cleared
+                ready!(polled.poll_home(poller, Kind::Read))?; // before anything is cleared
             }
             let left = usize::try_from(polled.len().saturating_sub(polled.position())).unwrap_or(usize::MAX);
             // At the end too it is polled for a byte: a lowered memory limit is kept there.
             let room = buf.initialize_unfilled_to(len.min(left.max(1)));
-            polled.poll_read(context, &Tokio, room)
+            polled.poll_read(poller, room)
         });
         buf.advance(ready!(read)?);
         Poll::Ready(Ok(()))
@@ -378,7 +378,7 @@ impl AsyncRead for AsyncSpillBuffer {
 impl AsyncBufRead for AsyncSpillBuffer {
     fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let AsyncSpillBuffer { polled, turns } = self.get_mut();
-        turns.poll_loan(context, |context| polled.poll_fill_buf(context, &Tokio))
+        turns.poll_loan(context, |poller| polled.poll_fill_buf(poller))
     }
 
     fn consume(mut self: Pin<&mut Self>, n: usize) {
@@ -396,7 +396,7 @@ impl AsyncSeek for AsyncSpillBuffer {
     }
 
     fn poll_complete(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<u64>> {
-        ready!(self.polled.poll_known(context, &Tokio))?;
+        ready!(self.polled.poll_known(poller(context)))?;
         Poll::Ready(Ok(self.polled.position()))
     }
 }

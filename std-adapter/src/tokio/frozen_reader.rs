@@ -7,7 +7,6 @@
 use crate::api::frozen_reader::FrozenReader;
 use crate::polled::held::Held;
 use crate::polled::reader::{Lent, PolledReader};
-use crate::tokio::runtime::Tokio;
 use crate::tokio::turn::Turns;
 use std::fmt;
 use std::io::{self, BufRead, Seek, SeekFrom};
@@ -133,13 +132,13 @@ impl AsyncRead for AsyncFrozenReader {
             buf.advance(len);
             return Poll::Ready(Ok(()));
         }
-        let read = turns.poll(context, len, |context, len| {
+        let read = turns.poll(context, len, |poller, len| {
             let view = &mut reader.view();
             if len > 0 {
-                ready!(polled.poll_arrived(context, &Tokio, view))?; // before anything is cleared
+                ready!(polled.poll_arrived(poller, view))?; // before anything is cleared
             }
             let room = buf.initialize_unfilled_to(len.min(view.left()));
-            polled.poll_read(context, &Tokio, view, room)
+            polled.poll_read(poller, view, room)
         });
         buf.advance(ready!(read)?);
         Poll::Ready(Ok(()))
@@ -150,7 +149,7 @@ impl AsyncBufRead for AsyncFrozenReader {
     fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let AsyncFrozenReader { polled, turns, reader } = self.get_mut();
         let reader = reader.get_mut();
-        let lent = turns.poll_loan(context, |context| polled.poll_lend(context, &Tokio, &mut reader.view()));
+        let lent = turns.poll_loan(context, |poller| polled.poll_lend(poller, &mut reader.view()));
         Poll::Ready(Ok(match ready!(lent)? {
             Lent::Ahead => polled.at(reader.place()),
             Lent::Window => reader.lent(),

@@ -6,10 +6,11 @@
 
 use crate::disk::spill_file::{Closing, close_elsewhere};
 use crate::foreign::contained;
-use crate::polled::runtime::{Runtime, Timer};
+use crate::polled::runtime::{Poller, Runtime, Timer};
 use crate::pool::offload::Drain;
 use crate::sync::{Arc, Mutex, lock};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::task::Context;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -34,6 +35,11 @@ fn close(file: Closing) {
 /// The runtime that polls.
 #[derive(Debug)]
 pub(crate) struct Tokio;
+
+/// The task of `context`, in the runtime that polls it.
+pub(crate) fn poller<'a>(context: &Context<'a>) -> Poller<'a> {
+    Poller::new(context.waker(), &Tokio)
+}
 
 impl Runtime for Tokio {
     fn number(&self) -> u64 {

@@ -9,7 +9,7 @@ use crate::disk::store_access::without_store;
 use crate::polled::follower::Waiting;
 use crate::polled::held::Held;
 use crate::polled::reader::{Lent, PolledReader};
-use crate::tokio::runtime::Tokio;
+use crate::tokio::runtime::poller;
 use crate::tokio::turn::Turns;
 use std::fmt;
 use std::io::{self, BufRead, Seek, SeekFrom};
@@ -167,15 +167,15 @@ impl AsyncRead for AsyncSpoolReader {
                 turns.served(len);
                 len
             } else {
-                let read = turns.poll(context, len, |context, len| {
-                    let left = ready!(reader.poll_more(context, &Tokio, waiting))?;
+                let read = turns.poll(context, len, |poller, len| {
+                    let left = ready!(reader.poll_more(poller, waiting))?;
                     if left == 0 {
                         return Poll::Ready(Ok(0));
                     }
                     let view = &mut reader.view(left);
-                    ready!(polled.poll_arrived(context, &Tokio, view))?; // before anything is cleared
+                    ready!(polled.poll_arrived(poller, view))?; // before anything is cleared
                     let room = buf.initialize_unfilled_to(len.min(left));
-                    polled.poll_read(context, &Tokio, view, room)
+                    polled.poll_read(poller, view, room)
                 });
                 ready!(read)?
             };
@@ -190,9 +190,9 @@ impl AsyncBufRead for AsyncSpoolReader {
         let AsyncSpoolReader { polled, turns, waiting, seeking, reader } = self.get_mut();
         *seeking = None;
         let reader = reader.get_mut();
-        let lent = turns.poll_loan(context, |context| {
-            let left = ready!(reader.poll_more(context, &Tokio, waiting))?;
-            polled.poll_lend(context, &Tokio, &mut reader.view(left))
+        let lent = turns.poll_loan(context, |poller| {
+            let left = ready!(reader.poll_more(poller, waiting))?;
+            polled.poll_lend(poller, &mut reader.view(left))
         });
         Poll::Ready(Ok(match ready!(lent)? {
             Lent::Ahead => polled.at(reader.position()),
@@ -224,7 +224,7 @@ impl AsyncSeek for AsyncSpoolReader {
         let this = self.get_mut();
         if let Some(offset) = this.seeking {
             let (reader, waiting) = (this.reader.get_mut(), &mut this.waiting);
-            let moved = ready!(reader.poll_seek_from_end(context, &Tokio, waiting, offset));
+            let moved = ready!(reader.poll_seek_from_end(poller(context), waiting, offset));
             this.seeking = None;
             this.polled.moved_to(moved?);
         }

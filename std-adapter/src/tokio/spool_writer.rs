@@ -9,7 +9,7 @@ use crate::api::spool::SpoolWriter;
 use crate::error::text::write_sources;
 use crate::observe::stats::BufferStats;
 use crate::polled::writer::PolledWriter;
-use crate::tokio::runtime::Tokio;
+use crate::tokio::runtime::poller;
 use crate::tokio::spool_reader::AsyncSpoolReader;
 use crate::tokio::turn::Turns;
 use crate::tokio::vectored::write_vectored;
@@ -128,7 +128,7 @@ impl AsyncSpoolWriter {
     /// The future owns the writer: dropping the future drops the writer, and readers get an error after all
     /// that was written.
     pub async fn finish(mut self) -> Result<Frozen, FinishError> {
-        let finished = poll_fn(|context| self.polled.poll_finish(context, &Tokio)).await;
+        let finished = poll_fn(|context| self.polled.poll_finish(poller(context))).await;
         finished.map_err(|error| FinishError { error, writer: Box::new(self) })
     }
 
@@ -199,7 +199,7 @@ impl AsyncWrite for AsyncSpoolWriter {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let AsyncSpoolWriter { polled, turns } = &mut *self;
-        turns.poll(context, data.len(), |context, len| polled.poll_write(context, &Tokio, &data[..len]))
+        turns.poll(context, data.len(), |poller, len| polled.poll_write(poller, &data[..len]))
     }
 
     fn poll_write_vectored(

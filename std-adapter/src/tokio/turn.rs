@@ -9,6 +9,8 @@
 //!
 //! Held by: `tests/tests/async_buffer/turns.rs`.
 
+use crate::polled::runtime::Poller;
+use crate::tokio::runtime::poller;
 use std::io;
 use std::task::{Context, Poll, ready};
 use tokio::task::coop::{has_budget_remaining, poll_proceed};
@@ -48,10 +50,10 @@ impl Turns {
         &mut self,
         context: &mut Context<'_>,
         len: usize,
-        operation: impl FnOnce(&mut Context<'_>, usize) -> Poll<io::Result<usize>>,
+        operation: impl FnOnce(Poller<'_>, usize) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let turn = ready!(poll_proceed(context)); // given back if the operation is pending
-        let moved = ready!(operation(context, len.min(AT_ONCE_MAX)));
+        let moved = ready!(operation(poller(context), len.min(AT_ONCE_MAX)));
         turn.made_progress();
         let bytes = std::mem::take(&mut self.uncounted) + *moved.as_ref().unwrap_or(&0);
         for _ in 0..bytes / BYTES_OF_ONE {
@@ -69,10 +71,10 @@ impl Turns {
     pub(crate) fn poll_loan<T>(
         &mut self,
         context: &mut Context<'_>,
-        lend: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+        lend: impl FnOnce(Poller<'_>) -> Poll<T>,
     ) -> Poll<T> {
         let turn = if self.has_consumed { Some(ready!(poll_proceed(context))) } else { None };
-        let lent = ready!(lend(context));
+        let lent = ready!(lend(poller(context)));
         turn.into_iter().for_each(|turn| turn.made_progress());
         self.has_consumed = false;
         Poll::Ready(lent)
