@@ -57,7 +57,7 @@ impl Pager {
     /// Whether an operation at `offset` goes on where the last one ended, or in the window did.
     pub(crate) fn goes_on_at(&mut self, offset: u64) -> bool {
         let may_look = self.own_table.is_some() && self.check().is_ok();
-        offset == self.last_end || may_look && self.table(|table| table.window_end()) == Some(offset)
+        offset == self.last_end || may_look && self.table(|table| table.window_ends_at(offset))
     }
 
     /// Makes a page ready by `make`, and those behind it by `go_on` if this is a sequential pass.

@@ -151,10 +151,9 @@ impl Pager {
         // A call at the beginning is probably the first of a pass.
         let continues = offset == self.last_end || offset == 0;
         self.last_end = offset.saturating_add(span.part as u64);
-        let (location, heat, is_next_page) = self.table(|table| {
-            let is_next_page =
-                span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
-            (table.pin(span.index), heat(table, span.index), is_next_page)
+        let (location, heat, leaves_window) = self.table(|table| {
+            let leaves_window = table.window_ends_at(offset);
+            (table.pin(span.index), heat(table, span.index), leaves_window)
         });
         let page = match Pinned::new(location) {
             Some(page) => page,
@@ -164,7 +163,7 @@ impl Pager {
             }
         };
         let is_small = want < self.pool.page_size / 2;
-        Ok((page, Access { sequential: continues || is_next_page, want, is_small, heat }))
+        Ok((page, Access { sequential: continues || leaves_window, want, is_small, heat }))
     }
 
     /// Runs an operation outside the window. Before it, a loan ends, and a lowered memory limit is kept;

@@ -177,7 +177,7 @@ impl Reader {
     }
 
     fn window_ends_at(&mut self, offset: u64) -> bool {
-        self.table(|table| table.window_end() == Some(offset)).unwrap_or_default()
+        self.table(|table| table.window_ends_at(offset)).unwrap_or_default()
     }
 
     /// Moves the window to `offset`, if there is a frame for it and it does not lie there already. It gets

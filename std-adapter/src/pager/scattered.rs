@@ -39,7 +39,7 @@ impl Pager {
         buf: &mut [u8],
     ) -> Option<Result<usize, SpillError>> {
         let (offset, span) = (*position, self.scattered(*position, buf.len())?);
-        let read = match self.visit_scattered(span, |_| true, |page| page.read(span.at, buf))? {
+        let read = match self.visit_scattered(offset, span, |_| true, |page| page.read(span.at, buf))? {
             Place::Frame => Ok(buf.len()),
             Place::Slot(slot) => self.read_spilled(IoPath::Direct, offset, slot.offset + span.at as u64, buf),
         };
@@ -65,7 +65,7 @@ impl Pager {
             was_copy = page.is_copy();
             page.write(span.at, data);
         };
-        let written = match self.visit_scattered(span, has_room, write)? {
+        let written = match self.visit_scattered(offset, span, has_room, write)? {
             Place::Frame => {
                 if was_copy {
                     self.forget_in_base(span.index);
@@ -102,11 +102,12 @@ impl Pager {
         (may_visit && len > 0 && span.part == len).then_some(span)
     }
 
-    /// Says where the bytes of `span` are, after `f` on their page if that is in memory, whole,
-    /// and `is_sought`. `None`, and nothing has changed, if the page is the window or comes after
-    /// it, or may get a frame.
+    /// Says where the bytes of `span`, at `offset`, are, after `f` on their page if that is in memory, whole,
+    /// and `is_sought`. `None`, and nothing has changed, if the page is the window, the window ends there, or
+    /// the page may get a frame.
     fn visit_scattered(
         &mut self,
+        offset: u64,
         span: Span,
         is_sought: impl FnOnce(&Resident) -> bool,
         f: impl FnOnce(&mut Resident),
@@ -126,9 +127,7 @@ impl Pager {
             span.end() <= end && access.is_small && !may_get_frame
         };
         let visited = own_table.try_with(|table| {
-            let is_next_page =
-                span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
-            if is_next_page {
+            if table.window_ends_at(offset) {
                 return None;
             }
             let is_sought = |page: &Resident| !page.is_segment() && is_sought(page);

@@ -45,10 +45,9 @@ impl Pager {
         if self.has_sums() { self.block_bytes() } else { 1 }
     }
 
-    /// Whether `frame` is about as long as the fair share allows.
+    /// Whether `frame` is as long as the fair share allows.
     pub(crate) fn fits_share(&self, frame: &Frame) -> bool {
-        let (len, held) = (self.segment_len(), frame.capacity());
-        held <= len + len / 4 && len < 2 * held
+        frame.capacity() == self.segment_len()
     }
 
     /// `frame`, or a longer or shorter one if the fair share has changed: the shorter frees memory for

@@ -73,7 +73,7 @@ pub(crate) enum Source {
 /// What decides whether a page deserves a frame: the kind of access, and how often the page was visited.
 #[derive(Clone, Copy)]
 pub(crate) struct Access {
-    /// It continues where the last one ended, or starts at the page after the window.
+    /// It continues where the last one ended, or the window.
     pub(crate) sequential: bool,
     /// Bytes of the whole call that it belongs to.
     pub(crate) want: usize,

@@ -36,12 +36,11 @@ impl Pager {
                 table.touch(span.index);
                 return Some(());
             }
-            let is_next_page =
-                span.at == 0 && table.window_index().is_some_and(|index| index + 1 == span.index);
+            let continues = continues || table.window_ends_at(offset);
             let Visited::Resident(page) = table.map.visit(span.index, is_whole, |_, _| false)? else {
                 return None;
             };
-            if is_small && (continues || is_next_page) {
+            if is_small && continues {
                 table.visit(span.index, true)?.read(span.at, out);
             } else {
                 page.read(span.at, out);

@@ -184,9 +184,14 @@ impl Table {
         self.window.as_ref().map(|window| window.start >> self.shift)
     }
 
-    /// The offset where the window's content ends.
-    pub(crate) fn window_end(&self) -> Option<u64> {
-        self.window.as_ref().map(|window| window.start + window.resident.len as u64)
+    /// Whether the window's content, or its page, ends at `offset`: a pass in pieces that divide it leaves
+    /// it there, and no operation outside the window has noted so.
+    pub(crate) fn window_ends_at(&self, offset: u64) -> bool {
+        self.window.as_ref().is_some_and(|Window { start, resident, .. }| {
+            let is_next_page =
+                low_bits(offset, self.shift) == 0 && offset >> self.shift == (start >> self.shift) + 1;
+            is_next_page || offset == start + resident.len as u64
+        })
     }
 
     /// The index of the window's page, if a sequential pass loaded it.
