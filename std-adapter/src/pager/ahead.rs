@@ -14,19 +14,17 @@
 //!
 //! Held by: the tests below, `tests/tests/async_buffer/`.
 
-use crate::disk::slots::{Fit, Slot};
 use crate::error::SpillError;
 use crate::foreign::drop_quietly;
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
-use crate::observe::stats::SpillReason;
 use crate::pager::span::{Access, Pinned, Source, Span};
 use crate::pager::state::Pager;
 use crate::pager::writing::Way;
 use crate::pages::page::{Location, Page};
-use crate::pages::page_map::LEAVING_MAX;
 use crate::pages::resident::{Part, Resident};
-use std::io::IoSlice;
+use crate::pool::departure::Departure;
+use crate::sync::Arc;
 use std::ops::Range;
 
 /// Bytes that one job makes ready, or moves out. The task switch then is a small part of what the
@@ -34,13 +32,10 @@ use std::ops::Range;
 pub(crate) const AHEAD_MAX: usize = 1 << 20;
 
 /// The most pages of one job.
-const PAGES_MAX: usize = LEAVING_MAX;
+const PAGES_MAX: usize = 64;
 
 /// A page is tried so often: its frame may have to be evicted before it can be opened again as a segment.
 const TRIES: usize = 3;
-
-/// Pages that are out of the table, with the slots that they go to.
-type Leaving = Vec<(u64, Resident, Slot)>;
 
 impl Pager {
     /// Makes room in memory for bytes at `offset`, of a call that has `len` of them. Returns false if
@@ -304,86 +299,13 @@ impl Pager {
         let pages = before.saturating_sub(most)..before;
         let is_passed = |index: &u64| self.table(|table| table.is_behind(*index));
         let Some(first) = pages.rev().take_while(is_passed).last() else { return };
-        if self.has_sums() {
-            (first..before).for_each(|index| self.move_out(index));
-        } else {
-            self.move_run_out(first..before);
+        let (pool, own) = (Arc::clone(&self.pool), self.own().cloned());
+        let table = self.own_table.as_mut();
+        let departure = table.and_then(|table| Departure::begin(&pool, table, own, first..before));
+        if let Some(mut departure) = departure {
+            departure.run();
+            self.settle_departed(departure);
         }
-    }
-
-    /// Moves one page out. An error can be dropped: the page is still resident.
-    fn move_out(&mut self, index: u64) {
-        let _ = self.evict_and_recycle(index, SpillReason::Evicted).map_err(drop_quietly);
-    }
-
-    /// Moves pages out, those whose slots can lie side by side in one call of the store. What cannot be
-    /// written is still resident.
-    ///
-    /// A page is out of the table before it gets a slot, and its slot is free before it returns there: in a
-    /// file of the buffer's own it has one place only, which a reclaiming thread would use too.
-    fn move_run_out(&mut self, pages: Range<u64>) {
-        let mut leaving = Leaving::new();
-        if leaving.try_reserve_exact(PAGES_MAX).is_err() {
-            return;
-        }
-        let page = self.pool.page_size as u64;
-        for index in pages {
-            let removed = self.table(|table| {
-                let is_new = |page: &mut Resident| page.dirty && page.slot.is_none();
-                let is_reserved = table.resident(index).is_some_and(is_new) && table.reserve_for_leave(index);
-                if is_reserved { table.remove_resident(index) } else { None }
-            });
-            let Some(resident) = removed else {
-                self.write_leaving(&mut leaving);
-                self.move_out(index);
-                continue;
-            };
-            let beside = leaving.last().map(|(_, _, slot)| slot.offset + page);
-            let slot = beside.and_then(|offset| self.allocate_slot_at(index, offset));
-            let slot = slot.map_or_else(
-                || {
-                    self.write_leaving(&mut leaving);
-                    self.allocate_slot(index, self.pool.page_size, Fit::Blocks).ok()
-                },
-                Some,
-            );
-            let Some(slot) = slot else {
-                self.table(|table| table.put_back(index, resident));
-                break;
-            };
-            leaving.push((index, resident, slot));
-        }
-        self.write_leaving(&mut leaving);
-        self.pool.disk.quota().serve_if_waiting();
-    }
-
-    /// Writes pages to their slots, which lie side by side, and recycles their frames. Those that were not
-    /// written return to the table.
-    fn write_leaving(&mut self, leaving: &mut Leaving) {
-        let Some((_, _, first)) = leaving.first() else { return };
-        let offset = first.offset;
-        let mut parts = Vec::new();
-        let written = if parts.try_reserve_exact(leaving.len()).is_ok() {
-            parts.extend(leaving.iter().map(|(_, page, _)| IoSlice::new(page.content())));
-            let (written, result) = self.write_store_parts(IoPath::Paged, offset, &mut parts);
-            drop_quietly(result); // the pages are in no table
-            written
-        } else {
-            0
-        };
-        let arrived = written / self.pool.page_size;
-        for (at, (index, page, slot)) in leaving.drain(..).enumerate() {
-            if at < arrived {
-                let end = page.end();
-                self.table(|table| table.put(index, Page::Spilled { slot, end }));
-                self.pool.counters.count_eviction();
-                self.recycle_frame(page.into_frame());
-            } else {
-                self.free_quietly(slot);
-                self.table(|table| table.put_back(index, page));
-            }
-        }
-        self.count_spills(SpillReason::Evicted, arrived as u64, written);
     }
 }
 

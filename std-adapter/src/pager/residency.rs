@@ -20,8 +20,8 @@
 //! - Crossing the memory limit moves nothing, and neither a scan nor scattered accesses evict the pages in
 //!   use.
 //! - I2: a frame is charged before it is acquired.
-//! - I3: the owner moves bytes out of memory by [`Pager::evict`], [`Pager::slide`], `move_run_out` and
-//!   `let_go` alone. A page that cannot leave is resident again.
+//! - I3: the owner moves bytes out of memory by [`Pager::evict`], [`Pager::slide`] and `Departure` alone. A
+//!   page that cannot leave is resident again.
 //!
 //! Held by: `tests/tests/pool_memory.rs`, `tests/tests/pool_limits.rs`, `tests/tests/pool_stats.rs`,
 //! `tests/tests/spill_faults`.

@@ -28,8 +28,8 @@ const SAMPLE_PAGES: usize = 8;
 /// holds all that it may.
 const LOOKED_AT_MAX: usize = 8 * SAMPLE_PAGES;
 
-/// Pages that may be on their way out of memory together, and have to return if they cannot be written.
-pub(crate) const LEAVING_MAX: usize = 64;
+/// Room that a vector of resident pages always keeps.
+const ROOM_KEPT: usize = 64;
 
 /// Pages by index. A page without an entry is a hole or the window.
 #[derive(Debug, Default)]
@@ -399,9 +399,9 @@ impl Leaves {
             entry.state = State::Resident(at);
         }
         // After a limit was lowered. A short vector keeps its room, so that a page that comes and goes does
-        // not allocate each time, and pages that leave together can return.
+        // not allocate each time.
         if self.resident.len() < self.resident.capacity() / 4 {
-            self.resident.shrink_to(2 * self.resident.len() + self.returning + LEAVING_MAX);
+            self.resident.shrink_to(2 * self.resident.len() + self.returning + ROOM_KEPT);
         }
         removed.page
     }

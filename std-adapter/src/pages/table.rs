@@ -11,9 +11,9 @@
 //! | | | lent | [`Table::lend`] |
 //! | lent | the window's frame, outside the table | window | [`Table::reopen`] |
 //! | resident | a frame | window | [`Table::focus`], or [`Table::retire`], which empties the page |
-//! | window, resident | a frame | spilled, hole | [`Table::remove_resident`], then `Pager::evict`, `slide` or `move_run_out` |
+//! | window, resident | a frame | spilled, hole | [`Table::remove_resident`], then `Pager::evict` or `slide` |
 //! | | | spilled | [`Table::cut_segment`] |
-//! | | | in transit, spilled, hole | `Table::release_page`, in a reclaiming thread, or by the owner for `Pager::let_go` |
+//! | | | in transit, spilled, hole | `Table::release_page`, in a reclaiming thread, or by the owner for a `Departure` |
 //! | | | shared | [`Table::share`] |
 //! | | | hole | [`Table::take_copy`], [`Table::take_next_copy`], [`Table::take_empty`] |
 //! | shared | a frame, held by readers too | resident | [`Table::end_sharing`], after the readers have let go |
