@@ -208,9 +208,8 @@ impl BufRead for SpillBuffer {
 
     #[inline]
     fn consume(&mut self, n: usize) {
-        self.pager.count_consumed(self.position, n);
+        self.pager.consume(self.position, n);
         self.with_cursor(|cursor| cursor.consume(n));
-        self.pager.end_loan();
         self.pager.keep_limit();
     }
 

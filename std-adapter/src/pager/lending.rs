@@ -13,18 +13,19 @@
 //! `tests/tests/pool_limits.rs`, `tests/tests/when_full.rs`.
 
 use crate::error::SpillError;
-use crate::pager::loan::{Loan, SCRATCH};
+use crate::pager::loan::{COPY_MAX, LentCopy, Loan};
 use crate::pager::span::{Source, Span, ZEROS};
 use crate::pager::state::Pager;
 use crate::pages::resident::Part;
 use crate::pages::table::Table;
+use crate::sync::Arc;
 use crate::try_box::TryBox;
 use overspill_core::ReadMedium;
 
 /// The place that a chunk is lent from.
 enum Chunk {
     Zeros,
-    Scratch { len: usize },
+    Copy { len: usize },
     Window { len: usize },
 }
 
@@ -33,22 +34,17 @@ impl Pager {
     /// Every operation that uses the table beyond the window calls this first.
     #[inline]
     pub(crate) fn end_loan(&mut self) {
-        if let Some(cold) = self.cold_if_any()
-            && let Some(loan) = &mut cold.loan
+        if let Some(window) = self.cold_if_any().and_then(|cold| cold.loan.as_mut()?.end())
+            && self.check().is_ok()
         {
-            loan.lent = None;
-            if let Some(window) = loan.window.take()
-                && self.check().is_ok()
-            {
-                let was_sought = self.table(|table| {
-                    table.reopen(window);
-                    table.sought.take()
-                });
-                if self.awaits_room() {
-                    self.close_window(); // as at the end of an operation
-                }
-                self.pool.tell_if_missed(was_sought, self.own_table(), self.ticket());
+            let was_sought = self.table(|table| {
+                table.reopen(window);
+                table.sought.take()
+            });
+            if self.awaits_room() {
+                self.close_window(); // as at the end of an operation
             }
+            self.pool.tell_if_missed(was_sought, self.own_table(), self.ticket());
         }
     }
 
@@ -65,12 +61,6 @@ impl Pager {
             cold.loan = TryBox::new(Loan::default());
         }
         cold.loan.as_deref_mut().ok_or(SpillError::OutOfMemory)
-    }
-
-    /// The bytes to lend a copy from, taken out of the loan.
-    fn take_scratch(&mut self) -> Result<TryBox<[u8; SCRATCH]>, SpillError> {
-        let kept = self.loan()?.scratch.take();
-        kept.or_else(|| TryBox::new([0; SCRATCH])).ok_or(SpillError::OutOfMemory)
     }
 
     /// Prepares bytes of `span` for lending. The page stays pinned until [`Pager::end_operation`].
@@ -108,12 +98,12 @@ impl Pager {
         span: Span,
         read: impl FnOnce(&mut Self, &mut [u8]) -> Result<usize, SpillError>,
     ) -> Result<Chunk, SpillError> {
-        let mut scratch = self.take_scratch()?;
-        // End at a multiple of `SCRATCH`, so that a block with one checksum is read once.
-        let len = span.part.min(SCRATCH - span.at % SCRATCH);
-        let read = read(self, &mut scratch[..len]);
-        self.loan()?.scratch = Some(scratch);
-        Ok(Chunk::Scratch { len: read? })
+        // Ends at a multiple of `COPY_MAX`, so that a block with one checksum is read once.
+        let (pool, most) = (Arc::clone(&self.pool), span.part.min(COPY_MAX - span.at % COPY_MAX));
+        let copy = LentCopy::read(&pool, most, |room| read(self, room))?;
+        let len = copy.len();
+        self.loan()?.copy = Some(copy);
+        Ok(Chunk::Copy { len })
     }
 
     /// Whether bytes from `offset` on are lent.
@@ -123,10 +113,11 @@ impl Pager {
         lent.is_some_and(|(from, _)| from == offset)
     }
 
-    /// Counts what a caller has consumed of a loan at `offset`, where that is `n` bytes. More than was lent
-    /// is a seek. Zeros are lent without a note, and so are the further parts of what is consumed by parts.
+    /// Notes that a caller has consumed `n` bytes of a loan at `offset`: ends it, or goes on with the rest of
+    /// a copy. More than was lent is a seek. Zeros are lent without a note, and so are the further parts of
+    /// a window that is consumed by parts.
     #[inline]
-    pub(crate) fn count_consumed(&mut self, offset: u64, n: usize) {
+    pub(crate) fn consume(&mut self, offset: u64, n: usize) {
         let lent = self.cold_ref().and_then(|cold| cold.loan.as_ref()?.lent);
         let most = match lent {
             Some((from, len)) if from == offset => len,
@@ -136,6 +127,10 @@ impl Pager {
             }
         };
         self.requested.read += n.min(most) as u64;
+        let loan = self.cold_if_any().and_then(|cold| cold.loan.as_mut());
+        if !loan.is_some_and(|loan| loan.goes_on_at(offset.saturating_add(n as u64))) {
+            self.end_loan();
+        }
     }
 
     /// See [`chunk_at`](overspill_core::ReadMedium::chunk_at).
@@ -154,7 +149,7 @@ impl Pager {
         })?;
         Ok(match chunk {
             Chunk::Zeros => &ZEROS[..span.part.min(ZEROS.len())],
-            Chunk::Scratch { len } | Chunk::Window { len } => {
+            Chunk::Copy { len } | Chunk::Window { len } => {
                 self.loan()?.lent = Some((offset, len));
                 self.lent(offset)?
             }

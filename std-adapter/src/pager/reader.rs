@@ -25,7 +25,7 @@ use crate::memory::frame::Frame;
 use crate::memory::prefetch::prefetch;
 use crate::pager::base::Leaving;
 use crate::pager::content::Content;
-use crate::pager::loan::{Loan, SCRATCH};
+use crate::pager::loan::{LentCopy, Loan};
 use crate::pages::page::Stay;
 use crate::pages::resident::Resident;
 use crate::pages::table::{Table, low_bits};
@@ -35,7 +35,6 @@ use crate::pool::member::PeerTable;
 use crate::pool::registry::Effort;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
-use crate::try_box::TryBox;
 
 /// The longest first window of a pass, in bytes. Each byte of a window is copied twice; what is copied first
 /// is still in the processor's cache then.
@@ -222,10 +221,11 @@ impl Reader {
 
     /// The frame of the window, which then is empty, or one of the pool. There may be none.
     fn take_frame(&mut self, content: &Content) -> Option<Frame> {
-        if self.own_table.is_none() {
+        let len = self.window_len(self.reach);
+        if self.own_table.is_none() && len > 0 {
             self.own_table = self.pool.open_table(); // maybe with the frame of a buffer that is gone
         }
-        let (held, len) = (self.take_held(), self.window_len(self.reach));
+        let held = self.take_held();
         let first = len.min(FIRST_WINDOW_MAX);
         match held {
             Some(frame) if self.pool.frames.is_over() || len == 0 => {
@@ -249,8 +249,7 @@ impl Reader {
         }
     }
 
-    /// A frame for a reader that has none. A refusal is noted as a miss: epochs end with misses, and a table
-    /// that had no memory to release is asked again in the next epoch.
+    /// A frame for a reader that has none.
     fn request_frame(&mut self, content: &Content, len: usize) -> Option<Frame> {
         if self.unasked > 0 {
             self.unasked -= 1;
@@ -264,9 +263,6 @@ impl Reader {
         if frame.is_some() {
             self.refusals = 0;
         } else if !store_access::is_resident_only() {
-            if let Some(table) = &self.own_table {
-                self.pool.note_miss(table);
-            }
             self.refusals = REFUSALS_MAX.min(self.refusals + 1);
             self.unasked = (1 << self.refusals) - 1;
         }
@@ -283,8 +279,14 @@ impl Reader {
     }
 
     /// A frame of `len` bytes from the pool, charged to this reader too.
+    ///
+    /// The need of one that others may have to give is noted as a miss. Else readers that take each other's
+    /// windows would all seem silent, so that each has to give its window to the next.
     fn find_frame(&mut self, len: usize, effort: Effort) -> Option<Frame> {
         let table = self.own_table.as_ref()?;
+        if effort > Effort::Spare && !self.pool.may_spare(len) && !store_access::is_resident_only() {
+            self.pool.note_miss(table);
+        }
         let memory = &table.unlocked().usage.memory;
         memory.reserve(len as u64).ok()?;
         let is_noted = self.pool.note_holder(table);
@@ -330,11 +332,10 @@ impl Reader {
             let len = match &self.loan.window {
                 Some(window) => window.content_from(at).len(),
                 None => {
-                    let scratch = self.loan.scratch.take().or_else(|| TryBox::new([0; SCRATCH]));
-                    let mut scratch = scratch.ok_or(SpillError::OutOfMemory)?;
-                    let read = content.read_at(offset, &mut scratch[..]);
-                    self.loan.scratch = Some(scratch);
-                    read?
+                    let left = content.len().min(self.end).saturating_sub(offset);
+                    let most = usize::try_from(left).unwrap_or(usize::MAX);
+                    let copy = LentCopy::read(&self.pool, most, |room| content.read_at(offset, room))?;
+                    self.loan.copy.insert(copy).len()
                 }
             };
             self.loan.lent = Some((offset, len));
@@ -347,10 +348,12 @@ impl Reader {
         self.loan.bytes(low_bits(offset, self.pool.page_size.trailing_zeros()))
     }
 
-    /// Notes that the reader has come to `position` without a read.
+    /// Notes that the reader has come to `position` without a read. What a copy has from there on stays lent.
     pub(crate) fn skip_to(&mut self, position: u64) {
         self.leave_lost();
-        self.end_loan();
+        if !self.loan.goes_on_at(position) {
+            self.end_loan();
+        }
         self.last_end = position;
     }
 
@@ -365,8 +368,7 @@ impl Reader {
 
     /// Ends a loan: the window may be reclaimed again.
     pub(crate) fn end_loan(&mut self) {
-        self.loan.lent = None;
-        if let Some(window) = self.loan.window.take() {
+        if let Some(window) = self.loan.end() {
             self.put_window(|table| table.reopen(window));
         }
     }

@@ -239,7 +239,10 @@ impl Polled {
                 Some(Source::Zeros(most)) => {
                     buffer.pager.requested.read += n.min(most).min(ZEROS.len()) as u64;
                 }
-                Some(Source::Buffer(most)) => buffer.pager.count_consumed(self.position, n.min(most)),
+                Some(Source::Buffer(most)) => {
+                    buffer.pager.consume(self.position, n.min(most));
+                    return self.advance(n);
+                }
             }
             buffer.pager.end_loan();
         }

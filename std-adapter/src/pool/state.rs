@@ -65,6 +65,8 @@ pub(crate) struct PoolState {
     /// Bytes of frames that jobs fill for passes, and of those that no pass has taken in yet.
     #[cfg(feature = "tokio")]
     pub(crate) coming: LentBytes,
+    /// Bytes of copies that are lent where no frame is to be had, which are not charged.
+    pub(crate) copies: LentBytes,
     /// The directory for temp files, if the caller chose one.
     pub(crate) dir: Option<PathBuf>,
     #[cfg(feature = "tokio")]
@@ -114,6 +116,7 @@ impl PoolState {
             lent_limit: None,
             #[cfg(feature = "tokio")]
             coming: LentBytes::default(),
+            copies: LentBytes::default(),
             dir,
             #[cfg(feature = "tokio")]
             offload: OnceLock::new(),
