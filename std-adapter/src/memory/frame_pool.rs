@@ -123,9 +123,14 @@ impl FramePool {
         if let Some(frame) = self.free_lists.as_ref().and_then(|lists| lists.pop(len)) {
             return Some(frame);
         }
-        let limit = self.budget().limit();
-        let is_ample = self.budget().used() + len as u64 <= limit - limit / 8;
-        if is_ample { self.acquire(len) } else { None }
+        let (limit, used) = (self.budget().limit(), self.budget().used());
+        let is_ample = |used: u64| used + len as u64 <= limit - limit / 8;
+        // Recycled frames of other lengths are in nobody's use.
+        if is_ample(used) || is_ample(used.saturating_sub(self.noted_bytes())) {
+            self.acquire(len)
+        } else {
+            None
+        }
     }
 
     /// Charges `charge` bytes for memory that a caller gives, if an eighth of the limit is left then: given

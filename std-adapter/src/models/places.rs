@@ -1,7 +1,7 @@
 //! Models of the places of threads: one thread puts and takes, another looks through all places.
 
 use super::explore;
-use crate::pool::thread_place::{Endings, ThreadPlace, look, take_all};
+use crate::pool::thread_place::{Recalls, ThreadPlace, look, take_all};
 use crate::sync::{Arc, AtomicBool, Ordering, fences};
 use loom::thread;
 
@@ -15,18 +15,18 @@ fn nothing_is_left_of_what_has_ended() {
     explore(3, || {
         let mut place = ThreadPlace::new().unwrap();
         let others = [place.for_others()];
-        let (endings, has_ended) = (Arc::new(Endings::new()), Arc::new(AtomicBool::new(false)));
-        let (their_endings, they_ended) = (Arc::clone(&endings), Arc::clone(&has_ended));
+        let (recalls, has_ended) = (Arc::new(Recalls::new()), Arc::new(AtomicBool::new(false)));
+        let (their_recalls, they_ended) = (Arc::clone(&recalls), Arc::clone(&has_ended));
         let owner = thread::spawn(move || {
-            let seen = their_endings.seen();
+            let seen = their_recalls.seen();
             if they_ended.load(Ordering::Relaxed) {
                 return 1;
             }
-            let left = place.put(KEY, Box::new(1), &their_endings, seen);
+            let left = place.put(KEY, Box::new(1), &their_recalls, seen);
             left.map_or(0, |thing| *thing)
         });
         has_ended.store(true, Ordering::Relaxed);
-        endings.count();
+        recalls.count();
         let found: usize = take_all(&others, KEY).map(|thing| *thing).sum();
         let returned: usize = owner.join().unwrap();
         assert_eq!(found + returned, 1);
@@ -40,6 +40,60 @@ fn nothing_is_left_of_what_has_ended() {
     });
 }
 
+/// Guards: what a thread keeps is found by a later look for it, which is made only if a flag is raised. A
+/// look came in between the raising of the flag and the keeping, lowered it, and found nothing: then a page
+/// that an idle thread kept was missed by all that needed one.
+#[test]
+fn what_is_kept_beside_a_look_for_it_is_noted() {
+    explore(3, || {
+        let mut place = ThreadPlace::new().unwrap();
+        let others = [place.for_others()];
+        let (recalls, is_noted) = (Arc::new(Recalls::new()), Arc::new(AtomicBool::new(true)));
+        let (their_recalls, they_note) = (Arc::clone(&recalls), Arc::clone(&is_noted));
+        let owner = thread::spawn(move || {
+            let seen = their_recalls.seen();
+            if !they_note.load(Ordering::Relaxed) {
+                they_note.store(true, Ordering::Relaxed);
+            }
+            place.put(KEY, Box::new(1), &their_recalls, seen).map_or(0, |thing| *thing)
+        });
+        is_noted.store(false, Ordering::Relaxed);
+        recalls.count();
+        let found: usize = take_all(&others, KEY).map(|thing| *thing).sum();
+        let returned: usize = owner.join().unwrap();
+        let left = look(&others, KEY, |_| ()).count();
+        assert_eq!(found + returned + left, 1);
+        assert!(left == 0 || is_noted.load(Ordering::Relaxed), "nobody will look for it");
+    });
+}
+
+/// Guards: a waiter finds what a thread keeps, or that thread sees the waiter and keeps nothing. A thread
+/// that looked for waiters before one came, and kept its page after that one had looked, let it sleep.
+#[test]
+fn what_is_kept_beside_a_waiter_is_found_or_not_kept() {
+    explore(3, || {
+        let mut place = ThreadPlace::new().unwrap();
+        let others = [place.for_others()];
+        let recalls = Arc::new(Recalls::new());
+        let [waits, is_noted] = [0; 2].map(|_| Arc::new(AtomicBool::new(false)));
+        let theirs = (Arc::clone(&recalls), Arc::clone(&waits), Arc::clone(&is_noted));
+        let owner = thread::spawn(move || {
+            let (recalls, waits, is_noted) = theirs;
+            let seen = recalls.seen();
+            if waits.load(Ordering::Relaxed) {
+                return 1;
+            }
+            is_noted.store(true, Ordering::Relaxed);
+            place.put(KEY, Box::new(1), &recalls, seen).map_or(0, |thing| *thing)
+        });
+        waits.store(true, Ordering::Relaxed);
+        recalls.count();
+        let found = if is_noted.load(Ordering::Relaxed) { take_all(&others, KEY).count() } else { 0 };
+        let returned: usize = owner.join().unwrap();
+        assert_eq!(found + returned, 1, "the waiter sleeps beside it");
+    });
+}
+
 /// Guards: a thing is taken once, by its thread or by another, and one that was put with another key stays.
 /// One of the two takes it, also if each is in the other's way: what both leave keeps its pool alive. While
 /// another thread looks, a place may refuse to take what is put.
@@ -48,11 +102,11 @@ fn what_is_in_a_place_is_taken_once() {
     explore(3, || {
         let mut place = ThreadPlace::new().unwrap();
         let others = [place.for_others()];
-        let endings = Endings::new();
-        assert!(place.put(KEY, Box::new(1), &endings, endings.seen()).is_none());
+        let recalls = Recalls::new();
+        assert!(place.put(KEY, Box::new(1), &recalls, recalls.seen()).is_none());
         let owner = thread::spawn(move || {
             let taken = place.take(KEY);
-            let refused = place.put(OTHER_KEY, Box::new(10), &endings, endings.seen());
+            let refused = place.put(OTHER_KEY, Box::new(10), &recalls, recalls.seen());
             assert!(place.take(KEY).is_none());
             (taken.map_or(0, |thing| *thing), refused.map_or(0, |thing| *thing), place)
         });

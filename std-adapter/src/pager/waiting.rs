@@ -22,6 +22,7 @@ use crate::error::{DiskLimitScope, SpillError};
 use crate::observe::events::Event;
 use crate::pager::state::Pager;
 use crate::pager::wait_state::WaitState;
+use crate::pool::thread_cache;
 use crate::pool::when_full::WhenFull;
 #[cfg(feature = "tokio")]
 use crate::sync::thread_local;
@@ -299,6 +300,7 @@ impl Pager {
         if let Some(wait_state) = self.wait_state() {
             wait_state.ticket = Some(ticket);
         }
+        thread_cache::recall(); // a thread that has not seen the ticket may just be keeping memory
         self.close_window();
         Ok(true)
     }

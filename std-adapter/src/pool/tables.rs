@@ -51,14 +51,25 @@ pub(crate) fn close_buffer(leftover: Leftover) {
         drop_leftover(leftover);
     } else if pool.registry.is_none() {
         private::close(leftover);
-    } else if room == Room::Ample && pool.may_be_kept_by_thread() {
-        pool.note_kept_table();
-        if let Some(leftover) = thread_cache::put(leftover) {
-            put_in_place_of_another(leftover);
+    } else if room == Room::Ample {
+        if let Some(leftover) = keep_by_thread(leftover) {
+            keep_in_place_of_another(leftover);
         }
     } else {
         cache_for_all(leftover);
     }
+}
+
+/// Keeps a table for the thread's next buffer, or returns it: if its place has something, or something speaks
+/// against it. Whoever lowers the flag, or begins to wait, recalls what is kept after that.
+#[inline]
+fn keep_by_thread(leftover: Leftover) -> Option<Leftover> {
+    let seen = thread_cache::recalls(); // first
+    if !leftover.pool.may_be_kept_by_thread() {
+        return Some(leftover);
+    }
+    leftover.pool.note_kept_table();
+    thread_cache::put(leftover, seen)
 }
 
 #[cold]
@@ -81,10 +92,15 @@ fn drop_leftover(leftover: Leftover) {
 }
 
 #[cold]
-fn put_in_place_of_another(leftover: Leftover) {
+fn keep_in_place_of_another(leftover: Leftover) {
+    if !leftover.pool.may_be_kept_by_thread() {
+        return cache_for_all(leftover);
+    }
     let other = thread_cache::make_room();
     // No foreign code in between, such as a waker, which may drop a buffer too.
-    for leftover in [thread_cache::put(leftover), other].into_iter().flatten() {
+    let is_ample = leftover.pool.frames.room() == Room::Ample;
+    let refused = if is_ample { keep_by_thread(leftover) } else { Some(leftover) };
+    for leftover in [refused, other].into_iter().flatten() {
         cache_for_all(leftover);
     }
 }
@@ -149,7 +165,7 @@ impl PoolState {
     }
 
     /// Whether a thread may keep a table, if there is memory: not while a waiter misses some, and not without
-    /// handles. A waiter that comes just now, and is not seen here, is woken by what comes free next.
+    /// handles.
     #[inline]
     fn may_be_kept_by_thread(&self) -> bool {
         self.disk.quota().waiting() == 0 && self.handles.load(Ordering::Relaxed) > 0
@@ -163,9 +179,8 @@ impl PoolState {
         }
     }
 
-    /// Drops all kept tables, if any were noted. Returns whether that freed any memory. One that
-    /// is just being noted may be missed, until the next is. A buffer calls this for each page
-    /// that it has no memory for.
+    /// Drops all kept tables, if any were noted. Returns whether that freed any memory. A buffer calls this
+    /// for each page that it has no memory for.
     #[inline]
     pub(crate) fn drop_kept_tables(&self) -> bool {
         self.has_kept_tables.load(Ordering::Relaxed) && self.drop_all_kept_tables()
@@ -184,7 +199,7 @@ impl PoolState {
 
     /// Notes that the last handle is gone, so that no thread keeps the pool.
     pub(crate) fn end(&self) {
-        for leftover in thread_cache::end(self) {
+        for leftover in thread_cache::take_all(self) {
             cache_for_all(leftover);
         }
     }

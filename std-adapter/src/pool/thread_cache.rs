@@ -22,7 +22,7 @@
 
 use crate::pool::leftover::Leftover;
 use crate::pool::state::PoolState;
-use crate::pool::thread_place::{self, Endings, OtherPlace, ThreadPlace};
+use crate::pool::thread_place::{self, OtherPlace, Recalls, ThreadPlace};
 use crate::sync::fork::Lock;
 use crate::sync::{AtomicUsize, Ordering, thread_local};
 use std::cell::RefCell;
@@ -31,8 +31,8 @@ use std::mem::ManuallyDrop;
 /// Each may keep a frame of 64 KiB in each of its two places.
 const THREADS_MAX: usize = 16;
 
-/// How often a pool has ended.
-static ENDINGS: Endings = Endings::new();
+/// How often what is kept of some pool was recalled.
+static RECALLS: Recalls = Recalls::new();
 
 /// How many places are left by threads that have ended, a moment ago: there may be some for a
 /// thread that does without.
@@ -144,16 +144,24 @@ pub(crate) fn take_private(kind: usize) -> Option<Leftover> {
     with_mine(|mine| if let Mine::Some(places) = mine { places.private.take(kind) } else { None }).flatten()
 }
 
-/// Keeps what a buffer of a shared pool leaves. Returns it if it cannot be kept, which may be for want
-/// of [room](make_room).
+/// The number of recalls so far. To be read before asking whether a pool has handles, and may spare what is
+/// kept of it.
 #[inline]
-pub(crate) fn put(leftover: Leftover) -> Option<Leftover> {
-    let seen = ENDINGS.seen();
-    if leftover.pool.handles.load(Ordering::Relaxed) == 0 {
-        return Some(leftover);
-    }
+pub(crate) fn recalls() -> usize {
+    RECALLS.seen()
+}
+
+/// Recalls what threads are just putting in their places, if the reason was noted.
+pub(crate) fn recall() {
+    RECALLS.count();
+}
+
+/// Keeps what a buffer of a shared pool leaves. Returns it if it cannot be kept, which may be for want
+/// of [room](make_room), or if something was recalled since the number of [`recalls`] was `seen`.
+#[inline]
+pub(crate) fn put(leftover: Leftover, seen: usize) -> Option<Leftover> {
     let key = key_of(&leftover.pool);
-    put_with(leftover, move |places, leftover| places.shared.put(key, leftover, &ENDINGS, seen))
+    put_with(leftover, move |places, leftover| places.shared.put(key, leftover, &RECALLS, seen))
 }
 
 /// Keeps what a buffer leaves that had a pool of its own, of the `kind`. Returns it if it cannot be kept,
@@ -203,8 +211,9 @@ fn with_mine<R>(f: impl FnOnce(&mut Mine) -> R) -> Option<R> {
     MINE.try_with(|mine| mine.0.try_borrow_mut().ok().map(|mut mine| f(&mut mine))).ok().flatten()
 }
 
-/// Takes out what all threads keep of `pool`, and then returns it: with nothing locked.
+/// Recalls what all threads keep of `pool`, and returns it: with nothing locked.
 pub(crate) fn take_all(pool: &PoolState) -> impl Iterator<Item = Leftover> + use<> {
+    recall();
     let found = ALL.lock().map(|all| thread_place::take_all(&all.shared, key_of(pool)));
     found.into_iter().flatten()
 }
@@ -220,12 +229,6 @@ pub(crate) fn take_all_private(kind: usize) -> impl Iterator<Item = Leftover> {
 pub(crate) fn count(pool: &PoolState) -> (usize, u64) {
     let held = ALL.lock().map(|all| thread_place::look(&all.shared, key_of(pool), Leftover::frame_bytes));
     held.into_iter().flatten().fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes))
-}
-
-/// Takes out what threads keep of a pool without handles. From then on they keep nothing of it.
-pub(crate) fn end(pool: &PoolState) -> impl Iterator<Item = Leftover> + use<> {
-    ENDINGS.count();
-    take_all(pool)
 }
 
 #[cfg(test)]

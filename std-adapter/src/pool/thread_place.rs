@@ -1,12 +1,12 @@
 //! A thread's place for one thing, which other threads may take out.
 //!
-//! The thing may keep its pool alive. So a pool *ends* with its last handle: from then on no
-//! place has anything of it.
+//! A thing is *recalled* where its pool needs the memory, or ends with its last handle: from then on no place
+//! may have anything of that pool.
 //!
 //! | thread | steps |
 //! |---|---|
-//! | the one that ends the pool | notes the end; adds one to the count of endings; heavy fence; takes out what it finds, but passes over a place whose thread is inside |
-//! | one that puts something in its place | reads the count; asks whether the pool has ended; puts; fence; reads the count again, and if it differs, takes out what it has put |
+//! | the one that recalls | notes why; adds one to the count of recalls; heavy fence; takes out what it finds, but passes over a place whose thread is inside |
+//! | one that puts something in its place | reads the count; asks whether anything speaks against it; puts; fence; reads the count again, and if it differs, takes out what it has put |
 //!
 //! By the fences, either the first finds what is put, or the second reads the new count. Once the second has
 //! put the thing, it may not touch the pool, which may be gone by then: hence a count apart.
@@ -24,25 +24,25 @@ use crate::sync::{AtomicUsize, Ordering, const_fn, fences};
 use std::iter::Flatten;
 use std::vec::IntoIter;
 
-/// How many pools have ended. Wraps.
+/// How often things were recalled. Wraps.
 #[derive(Debug)]
-pub(crate) struct Endings(AtomicUsize);
+pub(crate) struct Recalls(AtomicUsize);
 
-impl Endings {
+impl Recalls {
     const_fn! {
         pub(crate) fn new() -> Self {
-            Endings(AtomicUsize::new(0))
+            Recalls(AtomicUsize::new(0))
         }
     }
 
-    /// The count so far. To be read before asking whether a pool has ended.
+    /// The count so far. To be read before asking whether anything speaks against keeping a thing.
     #[inline]
     pub(crate) fn seen(&self) -> usize {
-        // Acquire: what is counted is seen to have ended.
+        // Acquire: what was noted before the count is seen.
         self.0.load(Ordering::Acquire)
     }
 
-    /// Counts an end that was noted. After this, places are to be looked through.
+    /// Counts a recall, of which the reason was noted. After this, places are to be looked through.
     pub(crate) fn count(&self) {
         self.0.fetch_add(1, Ordering::Release);
         fences::heavy();
@@ -103,17 +103,17 @@ impl<T> ThreadPlace<T> {
     }
 
     /// Puts `thing` in the place with a `key` other than 0. Returns it if the place is not
-    /// [clear](ThreadPlace::clear), while another thread looks, or if a pool has ended since the count of
-    /// `endings` was `seen`: that may be its own.
+    /// [clear](ThreadPlace::clear), while another thread looks, or if there were `recalls` since the count
+    /// was `seen`: it may have been meant.
     #[inline]
-    pub(crate) fn put(&mut self, key: usize, thing: T, endings: &Endings, seen: usize) -> Option<T> {
+    pub(crate) fn put(&mut self, key: usize, thing: T, recalls: &Recalls, seen: usize) -> Option<T> {
         if let Some(refused) = self.put_for_good(key, thing) {
             return Some(refused);
         }
         if !fences::of_owner() {
             fences::full();
         }
-        if endings.0.load(Ordering::Relaxed) == seen { None } else { self.clear() }
+        if recalls.0.load(Ordering::Relaxed) == seen { None } else { self.clear() }
     }
 
     /// Puts a `thing` that nothing ends but the place. Returns it if the place is not clear, or while

@@ -11,7 +11,13 @@ pub(crate) fn take_private(_: usize) -> Option<Leftover> {
     None
 }
 
-pub(crate) fn put(leftover: Leftover) -> Option<Leftover> {
+pub(crate) fn recalls() -> usize {
+    0
+}
+
+pub(crate) fn recall() {}
+
+pub(crate) fn put(leftover: Leftover, _: usize) -> Option<Leftover> {
     Some(leftover)
 }
 
@@ -37,8 +43,4 @@ pub(crate) fn take_all_private(_: usize) -> impl Iterator<Item = Leftover> {
 
 pub(crate) fn count(_: &PoolState) -> (usize, u64) {
     (0, 0)
-}
-
-pub(crate) fn end(_: &PoolState) -> impl Iterator<Item = Leftover> {
-    None.into_iter()
 }
