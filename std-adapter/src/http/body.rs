@@ -17,8 +17,9 @@ use crate::api::frozen::Frozen;
 use crate::http::body_error::BodyError;
 use crate::polled::held::Held;
 use crate::polled::read_ahead::{Piece, ReadAhead, Source};
+use crate::polled::runtime::Poller;
 use crate::sync::Arc;
-use crate::tokio::runtime::poller;
+use crate::tokio::turn::poll_bytes;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -177,14 +178,14 @@ impl SpillBody {
     }
 
     /// The next bytes, of which there are some.
-    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    fn poll_data(&mut self, poller: Poller<'_>) -> Poll<io::Result<Bytes>> {
         let (source, start) = self.source();
         let at = start + self.at;
         loop {
-            if let Some(piece) = self.ahead.take(&source, at, poller(context)) {
+            if let Some(piece) = self.ahead.take(&source, at, poller) {
                 return Poll::Ready(Ok(bytes(piece)));
             }
-            if ready!(self.ahead.poll(poller(context)))? {
+            if ready!(self.ahead.poll(poller))? {
                 continue;
             }
             match source.resident_piece(at) {
@@ -249,7 +250,7 @@ impl Body for SpillBody {
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
         let position = self.at;
-        let next = match ready!(self.poll_data(context)) {
+        let next = match ready!(poll_bytes(context, |poller| self.poll_data(poller))) {
             Ok(bytes) => {
                 self.at += bytes.len() as u64;
                 Ok(Frame::data(bytes))

@@ -59,7 +59,8 @@ impl SpoolReader {
             None => waiting.insert(Waiting { at, began: Instant::now(), alarm: Alarm::default() }),
         };
         let Some(deadline) = waiting.began.checked_add(timeout) else { return Poll::Pending };
-        if !waiting.alarm.is_over(deadline, poller) {
+        // The runtime's clock may be late, and a timer of no time too.
+        if deadline > Instant::now() && !waiting.alarm.is_over(deadline, poller) {
             return Poll::Pending;
         }
         Poll::Ready(Err(SpillError::NothingWritten { waited: waiting.began.elapsed() }.into()))

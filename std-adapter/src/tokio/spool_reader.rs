@@ -165,6 +165,7 @@ impl AsyncRead for AsyncSpoolReader {
         let read =
             if turns.may_serve(len) && polled.is_idle() && reader.read_window(buf.initialize_unfilled()) {
                 turns.served(len);
+                *waiting = None;
                 len
             } else {
                 let read = turns.poll(context, len, |poller, len| {

@@ -55,14 +55,7 @@ impl Turns {
         let turn = ready!(poll_proceed(context)); // given back if the operation is pending
         let moved = ready!(operation(poller(context), len.min(AT_ONCE_MAX)));
         turn.made_progress();
-        let bytes = std::mem::take(&mut self.uncounted) + *moved.as_ref().unwrap_or(&0);
-        for _ in 0..bytes / BYTES_OF_ONE {
-            if has_budget_remaining()
-                && let Poll::Ready(turn) = poll_proceed(context)
-            {
-                turn.made_progress();
-            }
-        }
+        count_further(context, std::mem::take(&mut self.uncounted) + *moved.as_ref().unwrap_or(&0));
         Poll::Ready(moved)
     }
 
@@ -84,4 +77,28 @@ impl Turns {
     pub(crate) fn consumed(&mut self, n: usize) {
         self.has_consumed |= n > 0;
     }
+}
+
+/// Counts what an operation has moved, of which one has been counted.
+fn count_further(context: &mut Context<'_>, bytes: usize) {
+    for _ in 1..bytes / BYTES_OF_ONE {
+        if has_budget_remaining()
+            && let Poll::Ready(turn) = poll_proceed(context)
+        {
+            turn.made_progress();
+        }
+    }
+}
+
+/// Polls an operation that hands out bytes, and counts them.
+#[cfg(feature = "http-body")]
+pub(crate) fn poll_bytes<B: AsRef<[u8]>>(
+    context: &mut Context<'_>,
+    operation: impl FnOnce(Poller<'_>) -> Poll<io::Result<B>>,
+) -> Poll<io::Result<B>> {
+    let turn = ready!(poll_proceed(context));
+    let bytes = ready!(operation(poller(context)));
+    turn.made_progress();
+    count_further(context, bytes.as_ref().map_or(0, |bytes| bytes.as_ref().len()));
+    Poll::Ready(bytes)
 }

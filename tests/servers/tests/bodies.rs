@@ -109,7 +109,10 @@ async fn what_has_bytes_becomes_a_body() {
         );
     }
     let mut body = SpillBody::from_bytes(large.clone()).unwrap();
-    let sent: Vec<_> = std::iter::from_fn(|| now(&mut body)).map(Result::unwrap).collect();
+    let mut sent = Vec::new();
+    while let Some(frame) = body.frame().await {
+        sent.push(frame.unwrap().into_data().unwrap());
+    }
     assert_eq!(sent.len(), large.len().div_ceil(64 << 10));
     for (page, kept) in std::iter::zip(large.chunks(64 << 10), sent) {
         assert_eq!((kept.as_ptr(), kept.len()), (page.as_ptr(), page.len()), "no page is copied");
@@ -334,4 +337,31 @@ async fn dropping_the_last_handle_calls_no_store() {
     assert_eq!((pool.stats().disk_used, store.calls()), (0, 0));
     pool.trim(); // which may
     assert!(store.calls() > 0);
+}
+
+/// What is in memory is ready at every poll, so a loop over the frames of a body ended before any other task
+/// ran: timers and accepts stood still for as long as a gigabyte takes.
+#[test]
+fn a_body_in_memory_lets_other_tasks_run() {
+    const LEN: usize = 64 << 20;
+    for lent in [0, u64::MAX] {
+        let pool = SpillPool::builder().memory(2 * LEN).lend(lent).store(MemoryStore::new()).build().unwrap();
+        let mut body = frozen(&pool, &content(LEN)).body();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let turns = tokio::task::LocalSet::new().block_on(&runtime, async {
+            let turns = std::rc::Rc::new(std::cell::Cell::new(0));
+            let counted = std::rc::Rc::clone(&turns);
+            let other = tokio::task::spawn_local(async move {
+                loop {
+                    counted.set(counted.get() + 1);
+                    tokio::task::yield_now().await;
+                }
+            });
+            let sending = async move { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} };
+            tokio::task::spawn_local(sending).await.unwrap();
+            other.abort();
+            turns.get()
+        });
+        assert!(turns >= LEN / (16 << 20), "{turns} turns of another task, {lent} bytes lent");
+    }
 }

@@ -119,3 +119,38 @@ fn a_write_past_the_end_of_all_files_is_refused_on_a_loop() {
         });
     }
 }
+
+/// The wait of a read that was dropped went on behind reads that a window served: where the bytes were
+/// decided when the next one had waited long enough.
+#[test]
+fn a_read_that_a_window_serves_ends_the_wait_before_it() {
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    let (mut writer, mut reader) = spool(&pool(PAGE));
+    runtime(1).block_on(async {
+        reader.set_timeout(Some(TIMEOUT));
+        writer.write_all(&[7; 100]).await.unwrap();
+        let mut half = [0; 50];
+        reader.read_exact(&mut half).await.unwrap();
+        reader.read_exact(&mut half).await.unwrap();
+        assert!(once(reader.read(&mut [0])).is_pending());
+        thread::sleep(TIMEOUT / 2);
+        reader.seek(SeekFrom::Current(-50)).await.unwrap();
+        reader.read_exact(&mut half).await.unwrap();
+        let began = Instant::now();
+        reader.read(&mut [0]).await.unwrap_err();
+        assert!(began.elapsed() >= TIMEOUT, "{:?}", began.elapsed());
+    });
+    drop(writer);
+}
+
+/// With a timeout of zero a read waited for the runtime's timer, which is a millisecond at least.
+#[test]
+fn a_read_with_no_time_does_not_wait() {
+    let (writer, mut reader) = spool(&pool(PAGE));
+    runtime(1).block_on(async {
+        reader.set_timeout(Some(Duration::ZERO));
+        assert!(once(reader.read(&mut [0])).is_ready());
+        assert!(once(reader.seek(SeekFrom::End(0))).is_ready());
+    });
+    drop(writer);
+}
