@@ -186,6 +186,10 @@ impl<S: Source> Chunks<S> {
         cold(own)
             .or_else(|| self.allocate_of_new_chunk(len, own))
             .or_else(|| arenas.find_map(cold))
+            .or_else(|| {
+                self.trim(); // what is free may take the addresses
+                self.allocate_of_new_chunk(len, own)
+            })
             .ok_or(NoPiece::Refused)
     }
 

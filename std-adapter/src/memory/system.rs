@@ -142,7 +142,8 @@ pub(crate) mod heap {
         /// Lengths of what was used since it was mapped or released, by address.
         resident: BTreeMap<usize, usize>,
         released: Vec<(NonNull<u8>, usize)>,
-        refuses: bool,
+        /// Bytes of mappings at most.
+        mapped_max: usize,
     }
 
     // SAFETY: the addresses are compared, and never followed.
@@ -150,7 +151,7 @@ pub(crate) mod heap {
 
     impl Default for Heap {
         fn default() -> Self {
-            Heap(Mutex::new(State::default()))
+            Heap(Mutex::new(State { mapped_max: usize::MAX, ..State::default() }))
         }
     }
 
@@ -174,7 +175,13 @@ pub(crate) mod heap {
         /// From now on refuses to map, or does not.
         #[cfg(not(overspill_loom))]
         pub(crate) fn refuse(&self, refuses: bool) {
-            lock(&self.0).refuses = refuses;
+            self.refuse_beyond(if refuses { 0 } else { usize::MAX });
+        }
+
+        /// From now on refuses to map more than `bytes` in all.
+        #[cfg(not(overspill_loom))]
+        pub(crate) fn refuse_beyond(&self, bytes: usize) {
+            lock(&self.0).mapped_max = bytes;
         }
     }
 
@@ -185,7 +192,7 @@ pub(crate) mod heap {
 
         fn map(&self, len: usize) -> Option<NonNull<u8>> {
             let mut state = lock(&self.0);
-            if state.refuses {
+            if state.mappings.values().map(Vec::len).sum::<usize>() + len > state.mapped_max {
                 return None;
             }
             let mut mapping = vec![0; len];
