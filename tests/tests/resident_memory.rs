@@ -53,7 +53,8 @@ fn resident_memory_follows_the_charge() {
     alone("bodies_that_stay_spilled", PLAIN);
 }
 
-/// Each was said to take 300 bytes beside its limit, or 512. Only few were measured, beside a margin of 8 MiB.
+/// Each was said to take 300 bytes beside its limit, or 512. Only few were measured, beside a margin of 8
+/// MiB.
 #[test]
 #[ignore = "run by resident_memory_follows_the_charge"]
 fn bodies_that_stay_spilled() {

@@ -23,9 +23,9 @@ use std::fmt;
 /// handle and its last buffer are dropped; its temp file goes with it.
 ///
 /// The memory of all pages together never passes the memory limit, not for a moment; a limit that is lowered
-/// below what is used is kept as pages leave. Not charged to it are some 400 bytes for each buffer, 768 once it
-/// has spilled, some 2 kB for a spool with a reader, and 24 for each page that was written, 90 more while it is
-/// in memory, 130 more with checksums.
+/// below what is used is kept as pages leave. Not charged to it are some 400 bytes for each buffer, 768 once
+/// it has spilled, some 2 kB for a spool with a reader, and 24 for each page that was written, 90 more while
+/// it is in memory, 130 more with checksums.
 ///
 /// ```
 /// use overspill::SpillPool;

@@ -24,7 +24,8 @@ impl From<Forked> for io::Error {
 ///
 /// An implementation must read back what was written, until that is discarded or cut off. It should keep
 /// nothing after it is dropped. It has no position. Several threads may call its methods at once; for
-/// overlapping ranges only if all of them read.
+/// overlapping ranges only if all of them read. A method may use buffers of other pools, but neither the pool
+/// that the store belongs to nor its buffers: it would wait for itself.
 ///
 /// If a method panics, the pool treats that as an error of kind `Other` with the panic's message. As after
 /// any other error, what was accepted before is safe, and the buffers stay usable.

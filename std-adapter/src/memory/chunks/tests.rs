@@ -162,8 +162,8 @@ fn a_refusal_is_no_piece_and_changes_nothing() {
     free(&chunks, others.into_iter().chain([one, allocate(&chunks, 2 * LEN)]));
 }
 
-/// An empty chunk of each length stays mapped. Where the process may have no more addresses, these were in the
-/// way of all other lengths: 31 of 32 MiB went to the disk beside 64 that were mapped and free.
+/// An empty chunk of each length stays mapped. Where the process may have no more addresses, these were in
+/// the way of all other lengths: 31 of 32 MiB went to the disk beside 64 that were mapped and free.
 #[test]
 fn what_is_free_makes_way_where_addresses_are_short() {
     let chunks = chunks();
