@@ -121,7 +121,8 @@ impl SpillBuffer {
     /// Returns the number of bytes written.
     ///
     /// Pages in memory are written from where they lie, without a copy; [`std::io::copy`] would copy them 8
-    /// KiB at a time. For the whole content as a file, [`into_file`](SpillBuffer::into_file) and
+    /// KiB at a time. What gets no memory is read 4 KiB at a time, and there `io::copy` makes fewer calls.
+    /// For the whole content as a file, [`into_file`](SpillBuffer::into_file) and
     /// [`persist`](SpillBuffer::persist) do better: the kernel copies what is spilled.
     ///
     /// ```

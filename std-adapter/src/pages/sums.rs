@@ -63,7 +63,8 @@ pub(crate) const BLOCK: usize = 4096;
 ///
 /// - Time, measured with everything in the page cache: in pieces of 64 KiB, spilling was a tenth slower and
 ///   reading back a third; in small pieces and in order, a tenth and a sixth. Small reads and writes at
-///   random places were two fifths slower. Writing that had to wait for the disk took no longer.
+///   random places were two fifths slower. Writing that had to wait for the disk took no longer. Where so
+///   many buffers share the memory that each has less than 4 KiB, each piece moves whole blocks of 4 KiB.
 ///   `cargo bench -p overspill-tests --bench peers -- checksums` measures this.
 /// - Memory: 4 bytes for each 4 KiB spilled, and some 66 for each page: 130 for one of 64 KiB. They do not
 ///   count against the memory limit.
