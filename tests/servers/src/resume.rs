@@ -2,7 +2,7 @@
 //!
 //! Promises: what was accepted is kept for [`Config::resume`](crate::files::Config::resume), however its
 //! request ends, and no byte is taken twice. A request is told at once if another has gone on with the file,
-//! and once more of it comes if the file was deleted or replaced: it brings nothing back.
+//! and once more of it comes, or its end, if the file was deleted or replaced: it brings nothing back.
 
 use crate::files::{Files, Partial, check_name};
 use crate::precondition::Precondition;
@@ -55,6 +55,7 @@ pub async fn patch(
     if appended.is_err() || !is_last {
         let settled = locked.settle().await;
         appended?;
+        files.check_current(&name, &partial)?; // no frame may have come since
         settled?;
         check_offset(&locked, offset)?;
         let headers =

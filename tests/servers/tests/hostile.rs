@@ -6,6 +6,7 @@ use overspill_servers::files::{Config, FILES_MAX, Files, Stored};
 use overspill_servers::precondition::Precondition;
 use overspill_servers::running::{Running, config, until};
 use overspill_servers::server::{listen, serve};
+use overspill_servers::time_limit::within;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -40,6 +41,37 @@ async fn what_was_deleted_or_replaced_is_not_brought_back_by_its_upload() {
         assert_eq!(
             (got.status, got.text().starts_with("newer")),
             if put { (200, true) } else { (404, false) }
+        );
+        server.request("DELETE", "/files/a", &[], b"").await;
+        server.until_empty().await;
+    }
+}
+
+/// Only a frame was a reason to look whether the file was there still: a part that ended after its file had
+/// been deleted or replaced was told that it was kept, and its client was to go on with it.
+#[tokio::test]
+async fn the_end_of_a_part_is_refused_if_its_file_was_deleted_or_replaced() {
+    for put in [false, true] {
+        let server = Running::start(config()).await;
+        let mut part = server.client().await;
+        let headers = ["upload-offset: 0", "upload-complete: ?0", "transfer-encoding: chunked"];
+        part.begin("PATCH", "/files/a", &headers).await.unwrap();
+        part.send_chunk(b"older").await.unwrap();
+        let has_come = async {
+            let head = async || server.request("HEAD", "/files/a", &[], b"").await;
+            while head().await.header("upload-offset") != Some("5") {}
+        };
+        within(has_come).await;
+        let changed = if put { ("PUT", 201) } else { ("DELETE", 204) };
+        assert_eq!(server.request(changed.0, "/files/a", &[], b"").await.status, changed.1);
+        part.send_chunk(b"").await.unwrap();
+        let refused = part.reply("PATCH").await.unwrap();
+        assert_eq!(
+            (refused.status, refused.header("upload-offset")),
+            (409, None),
+            "{}: {}",
+            changed.0,
+            refused.text()
         );
         server.request("DELETE", "/files/a", &[], b"").await;
         server.until_empty().await;
