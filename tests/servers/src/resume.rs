@@ -17,7 +17,6 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use overspill::CollectError;
 use sha2::Digest;
-use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
@@ -29,8 +28,8 @@ pub const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 /// Whether the file is whole with this request: `?1`, which it is without the header too, or `?0`.
 pub const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
 
-/// `PATCH /files/NAME`: appends the body at the offset of the header `Upload-Offset`, or of `?offset=`.
-/// Offset 0 makes the file. It is whole when a request has arrived whole that has no header
+/// `PATCH /files/NAME`: appends the body at the offset of the header `Upload-Offset`, or, without it, of
+/// `?offset=`. Offset 0 makes the file. It is whole when a request has arrived whole that has no header
 /// `Upload-Complete: ?0`.
 ///
 /// # Errors
@@ -40,7 +39,7 @@ pub const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete
 pub async fn patch(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
+    Query(query): Query<Vec<(String, String)>>,
     precondition: Precondition,
     request: Request,
 ) -> Result<Response, Refusal> {
@@ -88,14 +87,18 @@ async fn append_all(
 }
 
 /// Where the bytes of a request begin, and whether they are the last.
-fn place(headers: &HeaderMap, query: &HashMap<String, String>) -> Result<(u64, bool), Refusal> {
+fn place(headers: &HeaderMap, query: &[(String, String)]) -> Result<(u64, bool), Refusal> {
     for name in [UPLOAD_OFFSET, UPLOAD_COMPLETE] {
         if headers.get_all(&name).iter().count() > 1 {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, format!("send one header {name}")));
         }
     }
-    let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok());
-    let offset = offset.or(query.get("offset").map(String::as_str));
+    let mut asked = query.iter().filter(|(name, _)| name == "offset").map(|(_, value)| value.as_str());
+    let offset = match (headers.get(UPLOAD_OFFSET), asked.next(), asked.next()) {
+        (_, Some(_), Some(_)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "send one ?offset=")),
+        (Some(value), ..) => value.to_str().ok(), // one that cannot be read is refused below
+        (None, asked, _) => asked,
+    };
     let digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit()); // and no sign
     let offset =
         offset.map(str::trim).filter(digits).and_then(|offset| offset.parse().ok()).ok_or_else(|| {
