@@ -15,9 +15,11 @@ use http_body::Frame;
 use overspill::Persisted;
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What a stranger has uploaded is never shown as a page of this server.
 const NEVER_SHOWN: [(HeaderName, HeaderValue); 3] = [
@@ -135,32 +137,53 @@ pub async fn delete(
 
 /// `POST /files/NAME/persist`: saves the file, whole and synced, under its name in the server's directory:
 /// as it is when its turn comes, and of two requests the one that ends last. Four are saved at once, and the
-/// others wait.
+/// others wait. It goes on if its client goes.
 ///
 /// # Errors
 /// 404; 409 for a file that is not whole, if the server has no directory, or if one of that name is in it;
-/// 412; 507 if the disk is full, and 500 if it cannot be written there for another reason.
+/// 412; 503 if a thousand wait; 507 if the disk is full, and 500 if it cannot be written there for another
+/// reason.
 pub async fn persist(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,
     precondition: Precondition,
 ) -> Result<Json<Value>, Refusal> {
     check_name(&name)?;
-    let current = || -> Result<Stored, Refusal> {
-        let stored = files.find_whole(&name)?;
-        precondition.check(Some(&stored.tag()))?;
-        Ok(stored)
-    };
-    current()?; // before it waits for nothing, and again once its turn has come
-    let Some(dir) = &files.config.dir else {
+    current(&files, &name, &precondition)?; // before it waits for nothing, and again once its turn has come
+    let Some(dir) = files.config.dir.clone() else {
         return Err(Refusal::new(StatusCode::CONFLICT, "the server was started without --dir"));
     };
-    let permit = Arc::clone(&files.saves).acquire_owned().await.map_err(|error| Refusal::internal(&error))?;
-    let stored = current()?;
+    let Ok(asked) = Arc::clone(&files.asked).try_acquire_owned() else {
+        let refusal =
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "many files wait to be saved; try again later");
+        return Err(refusal.with(header::RETRY_AFTER, 1));
+    };
+    // A task: the wait would end with this future, which is dropped when the client goes.
+    let saved = tokio::spawn(save(files, name, precondition, dir, asked));
+    saved.await.map_err(|error| Refusal::internal(&error))?
+}
+
+/// The file of that name, if it is whole and the one that is meant.
+fn current(files: &Files, name: &str, precondition: &Precondition) -> Result<Stored, Refusal> {
+    let stored = files.find_whole(name)?;
+    precondition.check(Some(&stored.tag()))?;
+    Ok(stored)
+}
+
+/// Saves the file in `dir` once its turn has come.
+async fn save(
+    files: Arc<Files>,
+    name: String,
+    precondition: Precondition,
+    dir: PathBuf,
+    asked: OwnedSemaphorePermit,
+) -> Result<Json<Value>, Refusal> {
+    let turn = Arc::clone(&files.saves).acquire_owned().await.map_err(|error| Refusal::internal(&error))?;
+    let stored = current(&files, &name, &precondition)?;
     let (path, frozen) = (dir.join(&name), stored.frozen().clone());
     let mut answer = stored.describe(&name);
     let saved = tokio::task::spawn_blocking(move || {
-        let _permit = permit; // until it is saved, though its client may have gone
+        let _until_saved = (asked, turn); // though this task may have ended with the server
         let saved = frozen.persist(path).and_then(Persisted::durable);
         // Logged here, since nobody may wait for it any more.
         saved.map(drop).map_err(|error| Refusal::not_saved(&name, &error))
@@ -173,24 +196,69 @@ pub async fn persist(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::Config;
+    use crate::files::{ASKED_MAX, Config};
     use crate::running::config;
+    use crate::time_limit::within;
     use axum::extract::FromRequestParts;
     use axum::http::Request;
     use std::time::Duration;
+    use tempfile::TempDir;
     use tokio::time::timeout;
+
+    /// Files that can be saved in a directory of their own.
+    fn savable() -> (Arc<Files>, TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        (Arc::new(Files::new(Config { dir: Some(dir.path().to_owned()), ..config() }).unwrap()), dir)
+    }
+
+    fn put(files: &Files, content: &'static str) {
+        let body = overspill::SpillBody::from_bytes(content).unwrap();
+        files.put("a", Stored { body, sha256: content.into() }, &Precondition::default()).unwrap();
+    }
+
+    /// The wait for a turn ended with its client, and the file was not saved: only one whose turn had come
+    /// went on. A shutdown did not wait for it either.
+    #[tokio::test]
+    async fn a_file_is_saved_though_its_client_goes_before_its_turn() {
+        let (files, dir) = savable();
+        put(&files, "first");
+        let save = || persist(State(Arc::clone(&files)), Path("a".to_owned()), Precondition::default());
+        let others = files.saves.acquire_many(4).await.unwrap();
+        assert!(timeout(Duration::ZERO, save()).await.is_err(), "it waits, and is dropped");
+        let mut all_saved = Box::pin(files.all_saved());
+        assert!(timeout(Duration::ZERO, &mut all_saved).await.is_err(), "a shutdown waits for it");
+        drop(others);
+        within(all_saved).await;
+        assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"first");
+    }
+
+    /// What waits goes on without its client, so clients that come and go would have any number of them.
+    #[tokio::test]
+    async fn a_thousand_files_wait_to_be_saved_at_most() {
+        let (files, dir) = savable();
+        put(&files, "first");
+        let save = || persist(State(Arc::clone(&files)), Path("a".to_owned()), Precondition::default());
+        let others = files.saves.acquire_many(4).await.unwrap();
+        for _ in 0..ASKED_MAX {
+            assert!(timeout(Duration::ZERO, save()).await.is_err(), "it waits");
+        }
+        let refused = save().await.unwrap_err().into_response();
+        let after = refused.headers().get(header::RETRY_AFTER).map(HeaderValue::as_bytes);
+        assert_eq!((refused.status(), after), (StatusCode::SERVICE_UNAVAILABLE, Some(&b"1"[..])));
+        files.remove("a", &Precondition::default()).unwrap(); // so that none of them has anything to do
+        drop(others);
+        within(files.all_saved()).await;
+        assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+        put(&files, "second");
+        drop(save().await.unwrap());
+    }
 
     /// What a request is for was looked at before it waited for its turn: a file that was replaced meanwhile
     /// was saved as it had been, and `If-Match` held for a file that was there no more.
     #[tokio::test]
     async fn a_file_is_saved_as_it_is_when_its_turn_comes() {
-        let dir = tempfile::tempdir().unwrap();
-        let files = Arc::new(Files::new(Config { dir: Some(dir.path().to_owned()), ..config() }).unwrap());
-        let put = |content: &'static str| {
-            let body = overspill::SpillBody::from_bytes(content).unwrap();
-            files.put("a", Stored { body, sha256: content.into() }, &Precondition::default()).unwrap()
-        };
-        put("first");
+        let (files, dir) = savable();
+        put(&files, "first");
         let save = async |tag: &str| {
             let request = Request::builder().header(header::IF_MATCH, tag).body(()).unwrap();
             let Ok(precondition) = Precondition::from_request_parts(&mut request.into_parts().0, &()).await;
@@ -200,7 +268,7 @@ mod tests {
         let (mut of_the_first, mut of_any) = (Box::pin(save("\"first\"")), Box::pin(save("*")));
         assert!(timeout(Duration::ZERO, &mut of_the_first).await.is_err(), "it waits");
         assert!(timeout(Duration::ZERO, &mut of_any).await.is_err(), "it waits");
-        put("second");
+        put(&files, "second");
         drop(others);
         let refused = of_the_first.await.unwrap_err().into_response();
         assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED);

@@ -37,7 +37,11 @@ pub const FILES_MAX: usize = 100_000;
 const LISTED_MAX: usize = 1000;
 
 /// So many files are saved at once; the runtime has 512 threads that may block.
-const SAVES_MAX: u32 = 4;
+const SAVES_MAX: usize = 4;
+
+/// So many files at most are saved or wait for that, since what waits goes on without its client: each has
+/// the head of its request, 16 KiB, in memory that no pool is charged for.
+pub(crate) const ASKED_MAX: u32 = 1000;
 
 /// What the server was started with.
 #[derive(Clone, Debug)]
@@ -104,6 +108,8 @@ pub struct Files {
     /// Each file that is being saved has a permit: all take threads that may block, which the pool's
     /// disk work needs too.
     pub(crate) saves: Arc<Semaphore>,
+    /// Each file that is saved or waits for that has a permit.
+    pub(crate) asked: Arc<Semaphore>,
     by_name: Mutex<BTreeMap<String, File>>,
 }
 
@@ -235,7 +241,8 @@ impl Files {
     /// The same over a pool of the caller's.
     #[must_use]
     pub fn over(pool: SpillPool, config: Config) -> Self {
-        Files { pool, config, saves: Arc::new(Semaphore::new(SAVES_MAX as usize)), by_name: Mutex::default() }
+        let [saves, asked] = [SAVES_MAX, ASKED_MAX as usize].map(|most| Arc::new(Semaphore::new(most)));
+        Files { pool, config, saves, asked, by_name: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, File>> {
@@ -408,9 +415,9 @@ impl Files {
         }
     }
 
-    /// Ready once no file is being saved, whether or not its client waits for that.
+    /// Ready once no file is saved or waits for that, whether or not its client waits too.
     pub async fn all_saved(&self) {
-        drop(self.saves.acquire_many(SAVES_MAX).await);
+        drop(self.asked.acquire_many(ASKED_MAX).await);
     }
 
     /// Removes the file of that name, and returns it.

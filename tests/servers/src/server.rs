@@ -3,8 +3,8 @@
 //! Promises: of the response of a client that reads slowly, the process has a frame and at most
 //! [`BUFFERED_MAX`] bytes, and on Linux the system a frame past [`UNSENT_MAX`] and what is on its way; a
 //! client that reads nothing for [`Config::idle`](crate::files::Config::idle) holds neither any more; at a
-//! shutdown, requests that run are carried out, and files that are being saved are saved, though their
-//! clients may have gone, for as long as is allowed.
+//! shutdown, requests that run are carried out, and files that are saved or wait for that are saved, though
+//! their clients may have gone, for as long as is allowed.
 
 use crate::files::Files;
 use crate::log::{chain, log};
