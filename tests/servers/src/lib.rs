@@ -10,6 +10,7 @@
 //! | `routes.rs` | which request goes where |
 //! | `foreign.rs` | and which comes from a page of another site |
 //! | `files.rs` | what was uploaded, by name |
+//! | `temp_file.rs` | the pool's file, beside requests |
 //! | `upload.rs`, `resume.rs`, `multipart.rs` | bodies on their way in |
 //! | `hashed.rs` | their sums, computed while they pass |
 //! | `download.rs`, `range.rs` | and out |
@@ -40,6 +41,7 @@ pub mod routes;
 pub mod running;
 pub mod scripted;
 pub mod server;
+pub mod temp_file;
 pub mod time_limit;
 pub mod turns;
 pub mod upload;

@@ -9,6 +9,7 @@
 use crate::files::Files;
 use crate::log::{chain, log};
 use crate::routes::routes;
+use crate::temp_file::keep_trimmed;
 use crate::turns::{InTurn, Turns};
 use axum::Router;
 use hyper::server::conn::http1;
@@ -67,7 +68,7 @@ pub async fn listen(address: &str) -> io::Result<TcpListener> {
 
 /// Serves `files` on `listener` until `shutdown` is ready, and then at most for `grace`. Returns whether all
 /// requests had been carried out by then, and all files saved. Removes [stale](Files::remove_stale) files
-/// meanwhile.
+/// meanwhile, and [trims](keep_trimmed) the pool's file.
 pub async fn serve(
     listener: TcpListener,
     files: Arc<Files>,
@@ -79,6 +80,7 @@ pub async fn serve(
     tokio::select! {
         is_done = serve_until(listener, routes(Arc::clone(&files)), idle, shutdown, saved, grace) => is_done,
         never = files.keep_removing_stale() => match never {},
+        never = keep_trimmed(&files.pool) => match never {},
     }
 }
 
