@@ -8,6 +8,7 @@ use crate::hashed::digits;
 use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use crate::resume::UPLOAD_OFFSET;
+use crate::temp_file::open_early;
 use axum::http::StatusCode;
 use overspill::{AsyncSpillBuffer, BuildError, CollectError, Frozen, IntoInnerError, SpillBody, SpillPool};
 use serde_json::{Value, json};
@@ -221,7 +222,7 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
 }
 
 impl Files {
-    /// No files yet, and an empty pool.
+    /// No files yet, and an empty pool, whose temp file is open.
     ///
     /// # Errors
     /// If no file can be made in the directory, or no pool by this configuration.
@@ -235,7 +236,9 @@ impl Files {
             }
             None => builder,
         };
-        Ok(Files::over(builder.build().map_err(StartError::Pool)?, config))
+        let pool = builder.build().map_err(StartError::Pool)?;
+        open_early(&pool);
+        Ok(Files::over(pool, config))
     }
 
     /// The same over a pool of the caller's.
