@@ -87,6 +87,11 @@ pub enum CollectError {
 impl CollectError {
     /// The error for a handler that writes a body into a buffer by itself: its write failed with `source`
     /// after `received` bytes.
+    ///
+    /// At the pool's disk limit its status is 503, also if the body has the pool for itself, so that trying
+    /// again cannot help: it knows neither the buffer nor the pool. [`collect`](crate::SpillPool::collect)
+    /// knows both, and is 413 then. A handler can compare the buffer's
+    /// [`stats`](crate::AsyncSpillBuffer::stats) with [those of the pool](crate::SpillPool::stats).
     #[must_use]
     pub fn of_write(received: u64, source: io::Error) -> Self {
         CollectError::NoRoom { received, source }

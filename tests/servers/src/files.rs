@@ -4,15 +4,14 @@
 //! being resumed is written by one request at a time; one that nothing was added to for
 //! [`Config::resume`] is gone.
 
-use crate::hashed::digits;
+use crate::partial::Partial;
 use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use crate::resume::UPLOAD_OFFSET;
 use crate::temp_file::open_early;
 use axum::http::StatusCode;
-use overspill::{AsyncSpillBuffer, BuildError, CollectError, Frozen, IntoInnerError, SpillBody, SpillPool};
+use overspill::{BuildError, Frozen, SpillBody, SpillPool};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::error::Error;
@@ -22,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// The shortest and the longest time between two looks for files that are to go, or to be settled.
 const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
@@ -132,19 +131,6 @@ pub struct Stored {
     pub sha256: Arc<str>,
 }
 
-/// A file of which more is to come.
-#[derive(Debug)]
-pub struct Partial {
-    /// What came so far; `None` once the file is whole.
-    pub buffer: Option<AsyncSpillBuffer>,
-    /// The sum of that.
-    pub sum: Sha256,
-    /// When the last byte of it came, or its first request.
-    pub grown: Instant,
-    /// So much of it is in the pool, and not beside the pages.
-    settled: u64,
-}
-
 impl Stored {
     /// Its bytes.
     #[must_use]
@@ -162,49 +148,6 @@ impl Stored {
     #[must_use]
     pub fn describe(&self, name: &str) -> Value {
         json!({ "name": name, "len": self.frozen().len(), "sha256": &*self.sha256 })
-    }
-}
-
-impl Partial {
-    fn new(pool: &SpillPool) -> Self {
-        let buffer = Some(pool.buffer().into_async());
-        Partial { buffer, sum: Sha256::new(), grown: Instant::now(), settled: 0 }
-    }
-
-    /// Where the next byte goes; `None` if the file is whole by now.
-    #[must_use]
-    pub fn offset(&self) -> Option<u64> {
-        self.buffer.as_ref().map(AsyncSpillBuffer::len)
-    }
-
-    fn is_settled(&self) -> bool {
-        self.offset().is_none_or(|offset| offset == self.settled)
-    }
-
-    /// Moves what was accepted beside the pages, up to 16 KiB that no limit counts, into the pool: the next
-    /// request may be long in coming.
-    ///
-    /// # Errors
-    /// As those of a write: what was accepted last finds no room. It is kept where it is.
-    pub async fn settle(&mut self) -> Result<(), CollectError> {
-        let Some(buffer) = &mut self.buffer else { return Ok(()) };
-        let len = buffer.len();
-        buffer.run(|_| ()).await.map_err(|error| CollectError::of_write(len, error))?;
-        self.settled = len;
-        Ok(())
-    }
-
-    /// The file, now that all of it is there. `None` if that was said before.
-    ///
-    /// # Errors
-    /// As [`settle`](Partial::settle).
-    pub async fn finish(&mut self) -> Result<Option<Stored>, Refusal> {
-        self.settle().await?; // so that nothing waits from here on
-        let Some(buffer) = self.buffer.take() else { return Ok(None) };
-        let no_room = |error: IntoInnerError| CollectError::of_write(self.settled, error.into());
-        let buffer = buffer.into_inner().await.map_err(no_room)?;
-        let sum = std::mem::take(&mut self.sum);
-        Ok(Some(Stored { body: buffer.freeze().into(), sha256: digits(sum).into() }))
     }
 }
 

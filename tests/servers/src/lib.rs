@@ -12,6 +12,7 @@
 //! | `files.rs` | what was uploaded, by name |
 //! | `temp_file.rs` | the pool's file, beside requests |
 //! | `upload.rs`, `resume.rs`, `multipart.rs` | bodies on their way in |
+//! | `partial.rs` | those that take several requests |
 //! | `hashed.rs` | their sums, computed while they pass |
 //! | `download.rs`, `range.rs` | and out |
 //! | `precondition.rs` | whether a request is for the file as it is |
@@ -32,6 +33,7 @@ pub mod hashed;
 pub mod log;
 pub mod metrics;
 pub mod multipart;
+pub mod partial;
 pub mod precondition;
 pub mod process;
 pub mod range;

@@ -4,7 +4,8 @@
 //! request ends, and no byte is taken twice. A request is told at once if another has gone on with the file,
 //! and once more of it comes, or its end, if the file was deleted or replaced: it brings nothing back.
 
-use crate::files::{Files, Partial, check_name};
+use crate::files::{Files, check_name};
+use crate::partial::Partial;
 use crate::precondition::Precondition;
 use crate::refusal::Refusal;
 use axum::Json;
@@ -15,7 +16,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Buf, Bytes};
 use http_body::Body;
 use http_body_util::BodyExt;
-use overspill::CollectError;
 use sha2::Digest;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
@@ -35,7 +35,8 @@ pub const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete
 /// # Errors
 /// 409, with the header `Upload-Offset`, if the file ends elsewhere or is whole, and without it, if it was
 /// deleted or replaced meanwhile; 404 if there is none to go on with; 412; 400, 408, 413, 503, 507: what was
-/// accepted is kept then, and `HEAD` says how much that is.
+/// accepted is kept then, and `HEAD` says how much that is. It is 413, and not 503, where the file has the
+/// pool for itself.
 pub async fn patch(
     State(files): State<Arc<Files>>,
     Path(name): Path<String>,
@@ -55,14 +56,14 @@ pub async fn patch(
         let settled = locked.settle().await;
         appended?;
         files.check_current(&name, &partial)?; // no frame may have come since
-        settled?;
+        settled.map_err(|error| locked.no_room(&files.pool, error))?;
         check_offset(&locked, offset)?;
         let headers =
             [(UPLOAD_OFFSET, HeaderValue::from(offset)), (UPLOAD_COMPLETE, HeaderValue::from_static("?0"))];
         return Ok((StatusCode::NO_CONTENT, headers).into_response());
     }
     check_offset(&locked, offset)?;
-    let stored = locked.finish().await?.ok_or_else(ended)?;
+    let stored = locked.finish(&files.pool).await?.ok_or_else(ended)?;
     let description = stored.describe(&name);
     files.complete(&name, &partial, stored)?;
     Ok((StatusCode::CREATED, Json(description)).into_response())
@@ -80,7 +81,7 @@ async fn append_all(
         let frame = frame.map_err(|error| broken(&error))?;
         files.check_current(name, partial)?;
         if let Ok(data) = frame.into_data() {
-            append(partial, offset, data, files.config.limit).await?;
+            append(files, partial, offset, data).await?;
         }
     }
     Ok(())
@@ -137,21 +138,21 @@ fn check_limit(offset: u64, len: u64, limit: u64) -> Result<(), Refusal> {
 /// Appends `data` at `offset`, and moves that. The lock is held for one write at a time, so a request that
 /// has lost its client stops none that goes on.
 async fn append(
+    files: &Files,
     partial: &Mutex<Partial>,
     offset: &mut u64,
     mut data: Bytes,
-    limit: u64,
 ) -> Result<(), Refusal> {
     while data.has_remaining() {
         let mut partial = partial.lock().await;
         check_offset(&partial, *offset)?;
-        check_limit(*offset, data.len() as u64, limit)?;
-        let Partial { buffer, sum, grown, .. } = &mut *partial;
-        let buffer = buffer.as_mut().ok_or_else(ended)?;
+        check_limit(*offset, data.len() as u64, files.config.limit)?;
+        let buffer = partial.buffer.as_mut().ok_or_else(ended)?;
         // Nothing is taken if this is dropped while it waits, and from here on nothing waits.
-        let taken = buffer.write(&data).await.map_err(|error| CollectError::of_write(*offset, error))?;
-        sum.update(&data[..taken]);
-        *grown = Instant::now();
+        let written = buffer.write(&data).await;
+        let taken = written.map_err(|error| partial.no_room(&files.pool, error))?;
+        partial.sum.update(&data[..taken]);
+        partial.grown = Instant::now();
         data.advance(taken);
         *offset += taken as u64;
     }

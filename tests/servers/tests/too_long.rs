@@ -145,6 +145,39 @@ async fn a_body_that_fills_the_pool_to_the_last_frame_is_too_long() {
     }
 }
 
+/// So was a file that comes in parts: it had the pool for itself, and each part of it was told to try again
+/// later, where a `PUT` of the same was too long.
+#[tokio::test]
+async fn a_part_that_fills_the_pool_to_the_last_frame_is_too_long() {
+    const ROOM: usize = 1_100_003;
+    let server = Running::start(Config { memory: 100_000, disk: 1_000_003, ..config() }).await;
+    let put = server.request("PUT", "/files/a", &[], &[7; ROOM]).await;
+    assert_eq!((put.status, put.header("retry-after")), (413, None));
+    for complete in ["?1", "?0"] {
+        let part = async |offset: &str, len: usize| {
+            let offset = format!("upload-offset: {offset}");
+            let headers = [&*offset, &*format!("upload-complete: {complete}")];
+            server.request("PATCH", "/files/a", &headers, &vec![7; len]).await
+        };
+        let other = server.request("PUT", "/files/other", &[], &[1; 10_000]).await;
+        assert_eq!(other.status, 201);
+        let refused = part("0", ROOM).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "another has room");
+        server.request("DELETE", "/files/other", &[], b"").await;
+        for _ in 0..3 {
+            let head = server.request("HEAD", "/files/a", &[], b"").await;
+            let offset = head.header("upload-offset").unwrap();
+            let refused = part(offset, ROOM - offset.parse::<usize>().unwrap()).await;
+            assert_eq!((refused.status, refused.header("retry-after")), (413, None), "{}", refused.text());
+        }
+        server.request("DELETE", "/files/a", &[], b"").await;
+        let accepted = part("0", ROOM - 5_000).await.status;
+        assert_eq!(accepted, if complete == "?1" { 201 } else { 204 });
+        server.request("DELETE", "/files/a", &[], b"").await;
+        server.until_empty().await;
+    }
+}
+
 /// A spool may pass a body of any length: what was read once makes room for the rest.
 #[tokio::test]
 async fn a_spooled_body_may_be_longer_than_the_pool() {
