@@ -60,7 +60,8 @@ impl SpoolReader {
     }
 
     /// Reads on without going back. What the writer and all readers have passed is then freed while the rest
-    /// arrives, if all of them read once: the spool needs no more room than the slowest lags behind.
+    /// arrives, in whole pages, if all of them read once: the spool needs no more room than the slowest lags
+    /// behind, and up to three pages.
     ///
     /// A reader that does not read once holds back what is freed, wherever it stands: so does one that is
     /// kept only to be cloned later. The writer makes [further readers](crate::SpoolWriter::reader) without

@@ -56,7 +56,9 @@ impl Collected {
     /// [`persist`](SpillBuffer::persist). Moves no byte, and drops the trailers.
     ///
     /// # Errors
-    /// Returns this handle if the content has another one; readers, bodies and lent frames count as handles.
+    /// Returns this handle if the content has another one (readers, bodies and lent frames count as handles),
+    /// or if the readers of a [spooled body](crate::SpillPool::spool_body) that read
+    /// [once](crate::AsyncSpoolReader::once) have passed some of the bytes, which are freed.
     ///
     /// ```
     /// use http_body_util::Full;
