@@ -50,9 +50,10 @@ fn content(stored: &Stored, precondition: &Precondition, headers: &HeaderMap) ->
         known.headers_mut().insert(header::CONTENT_LENGTH, len.into()); // that of `GET`, or none
         return Ok(known);
     }
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let is_same = headers.get(header::IF_RANGE).is_none_or(|other| other == &*tag);
-    let range = text(header::RANGE).filter(|_| is_same);
+    let is_one = headers.get_all(header::RANGE).iter().count() == 1; // several lines are several ranges
+    let range = headers.get(header::RANGE).filter(|_| is_same && is_one);
+    let range = range.and_then(|value| value.to_str().ok());
     let (status, start, end) = match wanted(range, len) {
         Wanted::Whole => (StatusCode::OK, 0, len),
         Wanted::Part(start, end) => (StatusCode::PARTIAL_CONTENT, start, end),

@@ -127,7 +127,8 @@ async fn a_form_has_little_beside_its_fields() {
     assert_eq!(server.request("POST", "/files", &[FORM], &form).await.status, 201);
 }
 
-/// RFC 9110 defines ranges for `GET` alone. An `If-Range` that is no tag was taken for none.
+/// RFC 9110 defines ranges for `GET` alone. An `If-Range` that is no tag was taken for none, and of two lines
+/// of ranges the first for all.
 #[tokio::test]
 async fn a_range_is_for_the_same_file_and_for_get() {
     let server = Running::start(config()).await;
@@ -138,6 +139,10 @@ async fn a_range_is_for_the_same_file_and_for_get() {
     assert_eq!(head.status, 200);
     let other = server.request("GET", "/files/a", &["range: bytes=0-1", "if-range: \"\u{fc}\""], b"").await;
     assert_eq!((other.status, other.body.len()), (200, 10));
+    for ranges in ["bytes=0-1,3-4", "bytes=0-1\r\nrange: bytes=3-4"] {
+        let several = server.request("GET", "/files/a", &[&format!("range: {ranges}")], b"").await;
+        assert_eq!((several.status, several.body.len()), (200, 10), "{ranges}");
+    }
 }
 
 /// A client that goes on with a `PUT` sends the rest with the place of it. That was taken for the whole
