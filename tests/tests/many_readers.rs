@@ -6,7 +6,7 @@
 //! 9 bytes read 4 KiB each. The tests had read whole contents, one after another.
 
 use overspill::{MemoryStore, SpillBuffer, SpillPool, SpoolReader, SpoolWriter};
-use std::io::{BufRead, Read, Seek, Write};
+use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 
 /// Bytes that differ from those near them.
 fn content(len: usize) -> Vec<u8> {
@@ -117,15 +117,38 @@ fn what_is_left_of_a_loan_is_what_the_content_has() {
         at += n;
         if round % 3 == 0 {
             let (place, new) = ((at + round % 40).min(model.len() - 7), [round.to_le_bytes()[0]; 7]);
-            buffer.seek(std::io::SeekFrom::Start(place as u64)).unwrap();
+            buffer.seek(SeekFrom::Start(place as u64)).unwrap();
             buffer.write_all(&new).unwrap();
             model[place..place + 7].copy_from_slice(&new);
-            buffer.seek(std::io::SeekFrom::Start(at as u64)).unwrap();
+            buffer.seek(SeekFrom::Start(at as u64)).unwrap();
         }
         if at + 400 > model.len() {
             at = round % 50;
-            buffer.seek(std::io::SeekFrom::Start(at as u64)).unwrap();
+            buffer.seek(SeekFrom::Start(at as u64)).unwrap();
         }
     }
     buffer.check_invariants();
+}
+
+/// A buffer that is appended to and read further back, in turn, has one window while memory is short. Each
+/// piece of either took it from the other, with a whole window written and read for it: 500 bytes for each.
+#[test]
+fn appends_and_reads_in_turn_leave_each_other_the_window() {
+    let (pool, data) = (pool(1 << 20), content(124_000));
+    let mut buffers: Vec<SpillBuffer> = (0..50).map(|_| pool.buffer()).collect();
+    write_in_turn(&mut buffers, &data[..100_000], 1000);
+    let before = pool.stats().io;
+    for at in (0..24_000).step_by(10) {
+        for buffer in &mut buffers {
+            buffer.seek(SeekFrom::End(0)).unwrap();
+            buffer.write_all(&data[100_000 + at..][..10]).unwrap();
+            let mut read = [0; 10];
+            buffer.seek(SeekFrom::Start(at as u64)).unwrap();
+            buffer.read_exact(&mut read).unwrap();
+            assert!(read == data[at..at + 10]);
+        }
+    }
+    let moved = pool.stats().io.since(&before);
+    let [read, written] = [moved.read_bytes, moved.written_bytes].map(|bytes| bytes / (50 * 24_000));
+    assert!(read <= 2 && written <= 2, "{read} and {written} bytes for each: {moved:?}");
 }

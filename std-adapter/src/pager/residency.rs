@@ -126,19 +126,23 @@ impl Pager {
         if let Some(frame) = self.find_frame_from_base(len.max(least), Leaving::Any) {
             return kept(frame);
         }
-        let (victim, stay) = self.choose_victim(access)?;
+        let (victim, stay) = self.choose_victim(span, access)?;
         self.evict_for_frame(victim, len.max(least), least).map(|frame| Admitted { frame, stay })
     }
 
-    /// The page in memory to evict for an access like this, if there is one, and whether the new page stays.
-    fn choose_victim(&mut self, access: Access) -> Option<(u64, Stay)> {
+    /// The page in memory to evict for an access to `span` like this, if there is one, and whether the new
+    /// page stays. While a window that is appended to takes turns with something else, it keeps its frame:
+    /// else each would read and write a whole one for each piece of the other.
+    fn choose_victim(&mut self, span: Span, access: Access) -> Option<(u64, Stay)> {
+        let offset = span.index * self.pool.page_size as u64 + span.at as u64;
         self.table(|table| {
             if access.sequential {
                 let passing = table.passing_index();
                 let victim = passing
                     .or_else(|| Some(table.coldest(Resident::has_frame)?.0))
-                    .or_else(|| table.window_index());
-                return victim.map(|victim| (victim, Stay::Passing));
+                    .or_else(|| table.window_index())?;
+                let takes_turns = table.window_index() == Some(victim) && table.window_takes_turns(offset);
+                return (!takes_turns).then_some((victim, Stay::Passing));
             }
             if !access.is_hot() {
                 return None;

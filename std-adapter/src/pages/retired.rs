@@ -47,7 +47,8 @@ impl Table {
             return false;
         }
         let Some(resident) = self.map.remove_only_first() else { return false };
-        self.window = Some(Window { start: resident.frame_start() as u64, resident, stay: Stay::Kept });
+        self.window =
+            Some(Window { start: resident.frame_start() as u64, resident, stay: Stay::Kept, wanted_at: 0 });
         true
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Window {
     pub(super) resident: Resident,
     /// `Kept` at the latest once [`Table::focus`] has made the page the window again.
     pub(super) stay: Stay,
+    /// How much content it had when something else wanted its frame last.
+    pub(super) wanted_at: u32,
 }
 
 impl Window {
@@ -194,6 +196,18 @@ impl Table {
         })
     }
 
+    /// Whether the window has grown since something else, at `offset`, wanted its frame last: then the two
+    /// take turns. A pass that leaves the window does not count, nor one that begins with the first byte.
+    pub(crate) fn window_takes_turns(&mut self, offset: u64) -> bool {
+        if offset == 0 || self.window_ends_at(offset) {
+            return false;
+        }
+        self.window.as_mut().is_some_and(|window| {
+            let len = u32::try_from(window.resident.len).unwrap_or(u32::MAX); // 16 MiB at most
+            window.resident.dirty && std::mem::replace(&mut window.wanted_at, len) != len
+        })
+    }
+
     /// The index of the window's page, if a sequential pass loaded it.
     pub(crate) fn passing_index(&self) -> Option<u64> {
         self.window_index()
@@ -325,11 +339,11 @@ impl Table {
     /// As [`open`](Table::open), but the page may be spilled; and returns `resident`, and nothing has
     /// changed, if there is no memory to note where the former window goes.
     pub(crate) fn try_open(&mut self, index: u64, resident: Resident, stay: Stay) -> Result<(), Resident> {
-        if let Some(Window { start, resident: former, stay: stayed }) = self.window.take()
+        if let Some(Window { start, resident: former, stay: stayed, wanted_at }) = self.window.take()
             && let Err(refused) = self.map.try_put(start >> self.shift, Page::Resident(former))
         {
             if let Page::Resident(former) = refused {
-                self.window = Some(Window { start, resident: former, stay: stayed });
+                self.window = Some(Window { start, resident: former, stay: stayed, wanted_at });
             }
             return Err(resident);
         }
@@ -341,7 +355,7 @@ impl Table {
     fn set_window(&mut self, index: u64, resident: Resident, stay: Stay) {
         debug_assert_eq!(self.locate(index), Location::Hole, "I1");
         let start = (index << self.shift) + resident.frame_start() as u64;
-        self.window = Some(Window { start, resident, stay });
+        self.window = Some(Window { start, resident, stay, wanted_at: 0 });
     }
 
     /// Takes the window out of the table, so that its bytes can be lent without the lock and are not
