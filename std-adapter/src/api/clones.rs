@@ -51,11 +51,12 @@ impl SpillBuffer {
     /// ```
     ///
     /// # Cost
-    /// - A first clone takes some microseconds, whatever the length.
-    /// - A clone of a buffer that was cloned before goes over its *runs*: pages that lie side by side and
-    ///   were written between the same two clones. There are at most as many runs as pages, however many
-    ///   clones were made. Each takes 24 bytes of memory, which are not charged.
-    /// - A cut goes over the runs that it cuts off.
+    /// - A clone takes some microseconds, and 5 to 10 ns more for each page that was written since the last
+    ///   clone: a million pages took 5 to 9 ms.
+    /// - A clone of a buffer that was cloned before goes over its *runs* too: pages that lie side by side and
+    ///   were written between the same two clones, and the gaps between such. There are at most twice as many
+    ///   runs as pages, however many clones were made. Each takes 24 bytes of memory, which are not charged.
+    /// - A cut goes over the runs that it cuts off, and frees what they took if no clone has them too.
     /// - A read takes as long as in a buffer that was never cloned, however many clones there are.
     ///
     /// A shared page that only one of the two still has, and that it has overwritten or cut off, is freed

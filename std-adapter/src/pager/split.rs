@@ -2,11 +2,11 @@
 //!
 //! Promises:
 //!
-//! - Nothing is moved or copied, in memory or in the store. The time follows the runs of pages that were
-//!   written since the last clone, and the runs of layers below them.
+//! - Nothing is moved or copied, in memory or in the store. The time follows the pages that were written
+//!   since the last clone, some nanoseconds each, and the runs of layers below them.
 //! - What may be refused comes before anything changes.
 //!
-//! Held by: `tests/tests/clones.rs`, `tests/tests/refused_allocations/`.
+//! Held by: the tests below, `tests/tests/clones.rs`, `tests/tests/refused_allocations/`.
 
 use crate::error::SpillError;
 use crate::pager::base::{Base, LayersBuilder, Source};
@@ -128,8 +128,7 @@ impl Pager {
 /// The ranges of bytes of pages that are no holes, in order. `None` if there is no memory for the list.
 fn ranges(table: &Table, page: u64) -> Option<Vec<Range<u64>>> {
     let mut ranges = Vec::<Range<u64>>::new();
-    let mut from = 0;
-    while let Some(index) = table.next_page(from) {
+    table.try_for_each_index(|index| {
         let (start, end) = (index * page, (index * page).saturating_add(page));
         match ranges.last_mut() {
             Some(last) if last.end == start => last.end = end,
@@ -138,7 +137,60 @@ fn ranges(table: &Table, page: u64) -> Option<Vec<Range<u64>>> {
                 ranges.push(start..end);
             }
         }
-        from = index + 1;
-    }
+        Some(())
+    })?;
     Some(ranges)
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+    use crate::disk::slots::Slot;
+    use crate::memory::frame_pool::FramePool;
+    use crate::pages::page::{Page, Stay};
+    use std::time::{Duration, Instant};
+
+    const PAGE: u64 = 4096;
+
+    fn table(pages: impl Iterator<Item = u64>, window: u64) -> Table {
+        let mut table = Table::new(4096);
+        table.open(window, Resident::fresh(FramePool::new(1 << 20, 4096).acquire(4096).unwrap()), Stay::Kept);
+        for index in pages {
+            table.put(index, Page::Spilled { slot: Slot::new(index * PAGE, PAGE), end: 4096 });
+        }
+        table
+    }
+
+    #[test]
+    fn pages_side_by_side_are_one_range_wherever_the_window_is() {
+        let far = 300; // in another leaf
+        for window in [0, 3, 7, 9, far - 1, far + 2, 9000] {
+            let pages = [1, 2, 4, 5, 6, far, far + 1];
+            let mut all: Vec<_> = pages.into_iter().chain([window]).collect();
+            all.sort_unstable();
+            let ranges = ranges(&table(pages.into_iter(), window), PAGE).unwrap();
+            assert!(ranges.windows(2).all(|two| two[0].end < two[1].start), "{ranges:?}");
+            let shown: Vec<_> =
+                ranges.iter().flat_map(|range| range.start / PAGE..range.end / PAGE).collect();
+            assert_eq!(shown, all);
+        }
+    }
+
+    /// Each page was looked up by its index, and what lies behind it: 46 ms for a million, where the
+    /// documentation said that a first clone takes some microseconds whatever the length.
+    #[test]
+    fn the_ranges_of_many_pages_take_one_pass_over_them() {
+        let table = table(0..300_000, 300_000);
+        let (mut pass, mut listed) = (Duration::MAX, Duration::MAX);
+        for _ in 0..5 {
+            let (begun, mut count) = (Instant::now(), 0_u64);
+            table.for_each(|index, _| count += std::hint::black_box(index));
+            pass = pass.min(begun.elapsed());
+            let begun = Instant::now();
+            assert_eq!(ranges(&table, PAGE).unwrap().len(), 1);
+            listed = listed.min(begun.elapsed());
+        }
+        assert!(listed < 5 * pass, "{listed:?}, and {pass:?} for a pass");
+    }
 }

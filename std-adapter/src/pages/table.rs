@@ -432,6 +432,19 @@ impl Table {
         others.into_iter().chain(window).min()
     }
 
+    /// Calls `visit` for the index of every page that is not a hole, in order, the window included, until it
+    /// returns `None`.
+    pub(crate) fn try_for_each_index(&self, mut visit: impl FnMut(u64) -> Option<()>) -> Option<()> {
+        let mut window = self.window_index();
+        self.map.pages(0).try_for_each(|(index, _)| {
+            if let Some(before) = window.take_if(|window| *window < index) {
+                visit(before)?;
+            }
+            visit(index)
+        })?;
+        window.map_or(Some(()), visit)
+    }
+
     /// The first page at or after `from` that is in transit.
     pub(crate) fn next_in_transit(&self, from: u64) -> Option<u64> {
         self.next_in_map(from, |page| matches!(page, View::InTransit(_)))
