@@ -57,6 +57,43 @@ fn readers_of_frozen_content_leave_each_other_their_windows() {
     }
 }
 
+/// A clone that had no frame for a whole page of what it shares read each piece of it from the store: 246,000
+/// calls for 500 x 60 kB by 100 bytes in turn, and 2,000 before they were cloned. In less memory each piece
+/// loaded a page for what is shared, so that 41 bytes came for each.
+#[test]
+fn clones_read_what_they_share_once_in_few_calls() {
+    let cases = [
+        (256 << 10, 30, 24_000, 10),
+        (256 << 10, 20, 24_000, 10),
+        (256 << 10, 60, 24_000, 100),
+        (1 << 20, 120, 24_000, 10),
+        (1 << 20, 60, 60_000, 64),
+        (2 << 20, 120, 60_000, 100),
+    ];
+    for (memory, count, len, piece) in cases {
+        let (pool, data) = (pool(memory), content(len));
+        let mut buffers: Vec<SpillBuffer> = (0..count).map(|_| pool.buffer()).collect();
+        write_in_turn(&mut buffers, &data, piece);
+        for _ in 0..2 {
+            buffers.iter_mut().for_each(|buffer| buffer.rewind().unwrap());
+            pass(&pool, &mut buffers, &data, piece);
+        }
+        let mut clones: Vec<_> = buffers.iter_mut().map(|buffer| buffer.try_clone().unwrap()).collect();
+        for number in 0..3 {
+            clones.iter_mut().for_each(|clone| clone.rewind().unwrap());
+            let before = pool.stats().io.reads;
+            let moved = pass(&pool, &mut clones, &data, piece);
+            let calls = pool.stats().io.reads - before;
+            let allowed = 8 * (count * len) as u64 / (memory / count).next_power_of_two() as u64;
+            let case = format!("{count} x {len} by {piece} in {memory}, pass {number}");
+            assert!(moved <= 1.1, "{case}: {moved}");
+            assert!(calls <= allowed, "{case}: {calls} calls of {allowed}");
+        }
+        clones.iter_mut().chain(&mut buffers).for_each(SpillBuffer::check_invariants);
+        pool.check_invariants();
+    }
+}
+
 #[test]
 fn readers_of_spools_leave_each_other_their_windows() {
     let (pool, data) = (pool(1 << 20), content(24_000));

@@ -122,7 +122,7 @@ fn a_readers_window_is_taken_while_it_reads() {
         let (content, _) = two_spilled_pages(4 * PAGE, 0);
         let mut reader = Reader::new(Arc::clone(&content.pool), u64::MAX);
         let mut bytes = [0; 3];
-        assert_eq!(reader.read(&content, 0, &mut bytes).unwrap(), 3);
+        assert_eq!(reader.read(&*content, 0, &mut bytes).unwrap(), 3);
         let (peer, pool) = (reader.peer().unwrap(), Arc::clone(&content.pool));
         let reclaimer = thread::spawn(move || {
             reclaim(&pool, &[peer], 1, false);
@@ -132,10 +132,10 @@ fn a_readers_window_is_taken_while_it_reads() {
         });
         let mut position = 3;
         if !reader.read_window(&mut position, &mut bytes) {
-            assert_eq!(reader.read(&content, 3, &mut bytes).unwrap(), 3);
+            assert_eq!(reader.read(&*content, 3, &mut bytes).unwrap(), 3);
         }
         assert_eq!(bytes, [1; 3]);
-        let lent = reader.lend(&content, 6).unwrap();
+        let lent = reader.lend(&*content, 6).unwrap();
         assert!(lent.iter().take(2).all(|byte| *byte == 1) && lent.len() >= 2);
         reclaimer.join().unwrap();
         drop(reader);

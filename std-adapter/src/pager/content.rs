@@ -34,6 +34,7 @@ use crate::pager::finished::FinishedPages;
 #[cfg(any(feature = "bytes", feature = "tokio"))]
 use crate::pager::lent_page::LentPages;
 use crate::pager::load::Load;
+use crate::pager::reader::Filling;
 use crate::pager::span::Source;
 use crate::pager::state::Pager;
 #[cfg(feature = "tokio")]
@@ -212,6 +213,7 @@ impl Content {
     pub(crate) fn new(mut pager: Pager, is_open: bool) -> Self {
         pager.end_loan();
         pager.leave_queue();
+        pager.leave_window_below();
         Content {
             pool: Arc::clone(&pager.pool),
             own: pager.own().cloned(),
@@ -439,5 +441,29 @@ impl Content {
             frame.map(|frame| pager.recycle_frame(frame)).is_some()
         });
         made.unwrap_or_default()
+    }
+}
+
+impl Filling for Content {
+    fn len(&self) -> u64 {
+        Content::len(self)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        Content::read_at(self, offset, buf)
+    }
+
+    fn make_room(&self, len: usize) -> bool {
+        Content::make_room(self, len, Leaving::Clean)
+    }
+
+    /// If it is in memory now and no thread has the content's lock.
+    fn address_of(&self, offset: u64) -> Option<usize> {
+        let mut state = self.try_state()?;
+        let is_sound = state.pager.check().is_ok();
+        let address = if is_sound { state.pager.table(|table| table.address_of(offset)) } else { None };
+        drop(state);
+        self.free_what_is_noted(); // by readers that found the lock taken
+        address
     }
 }

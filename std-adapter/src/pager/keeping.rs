@@ -97,6 +97,7 @@ impl Pager {
 
     /// Charges memory to the pool and to this buffer, or returns its owner.
     fn charge_given(&mut self, owner: Owner, charge: u64) -> Result<Arc<Given>, Owner> {
+        self.give_up_window_below();
         let memory = &self.usage().memory;
         let Ok(used) = memory.reserve(charge) else { return Err(owner) };
         // Not if others are held: as in `find_frame`.

@@ -40,6 +40,7 @@ pub(crate) mod ahead;
 pub(crate) mod along;
 pub(crate) mod audit;
 pub(crate) mod base;
+pub(crate) mod below;
 pub(crate) mod checked;
 pub(crate) mod content;
 #[cfg(any(feature = "bytes", feature = "tokio"))]

@@ -244,7 +244,7 @@ impl Pager {
     pub(crate) fn cut_base(&mut self, len: u64) {
         let Some(cold) = self.cold_if_any() else { return };
         if len == 0 {
-            cold.base = None;
+            (cold.base, cold.below) = (None, None);
         }
         if let Some(base) = &mut cold.base {
             base.cut(len);

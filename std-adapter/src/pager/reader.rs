@@ -23,8 +23,6 @@ use crate::foreign::drop_quietly;
 use crate::memory::copy::copy;
 use crate::memory::frame::Frame;
 use crate::memory::prefetch::prefetch;
-use crate::pager::base::Leaving;
-use crate::pager::content::Content;
 use crate::pager::loan::{LentCopy, Loan};
 use crate::pages::page::Stay;
 use crate::pages::resident::Resident;
@@ -48,6 +46,21 @@ const WINDOW_MAX: usize = 64 << 10;
 /// without a window less than one.
 const REFUSALS_MAX: u32 = 6;
 
+/// What a reader's window is filled from.
+pub(crate) trait Filling {
+    /// Bytes of the content.
+    fn len(&self) -> u64;
+
+    /// Reads into `buf` from `offset` on, as far as the content reaches.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError>;
+
+    /// Makes room for a frame of `len` bytes in a pool for one buffer, if clean pages can leave for it.
+    fn make_room(&self, len: usize) -> bool;
+
+    /// The address of the byte at `offset`, if that is known at once.
+    fn address_of(&self, offset: u64) -> Option<usize>;
+}
+
 /// A reader of shared content, without its position.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -56,6 +69,8 @@ pub(crate) struct Reader {
     own_table: Option<OwnTable>,
     /// The window ends here at the latest: what lies past it is not to be read.
     end: u64,
+    /// Bytes that the window may have at most.
+    most: usize,
     /// Added to a position in the window: the address of what the content has as far behind the window's end.
     /// Or of anything else: it is prefetched.
     ahead: u64,
@@ -77,12 +92,33 @@ impl Reader {
             pool,
             own_table: None,
             end,
+            most: usize::MAX,
             ahead: 0,
             last_end: 0,
             reach: FIRST_WINDOW_MAX,
             refusals: 0,
             unasked: 0,
             loan: Loan::default(),
+        }
+    }
+
+    /// From now on, reads up to `end`, and with `most` bytes of memory. The next read is a part of a pass
+    /// that has come to `position`.
+    pub(crate) fn go_on(&mut self, position: u64, end: u64, most: usize) {
+        (self.last_end, self.end, self.most) = (position, end, most);
+    }
+
+    /// Bytes of memory that the window takes.
+    pub(crate) fn memory_used(&self) -> u64 {
+        self.own_table.as_ref().map_or(0, |table| table.unlocked().usage.memory.used())
+    }
+
+    /// Gives the window's frame back.
+    pub(crate) fn give_up_window(&mut self) {
+        self.leave_lost();
+        self.end_loan();
+        if let Some(frame) = self.take_held() {
+            self.recycle(frame);
         }
     }
 
@@ -108,7 +144,7 @@ impl Reader {
     #[cold]
     pub(crate) fn read(
         &mut self,
-        content: &Content,
+        content: &impl Filling,
         offset: u64,
         buf: &mut [u8],
     ) -> Result<usize, SpillError> {
@@ -132,7 +168,7 @@ impl Reader {
     /// probably a part of a pass.
     fn read_past_window(
         &mut self,
-        content: &Content,
+        content: &impl Filling,
         offset: u64,
         buf: &mut [u8],
     ) -> Result<usize, SpillError> {
@@ -172,7 +208,7 @@ impl Reader {
     /// is too short for any.
     fn window_len(&self, most: usize) -> usize {
         let share = usize::try_from(self.pool.active_share()).unwrap_or(usize::MAX);
-        self.pool.frames.class_within(share.min(most))
+        self.pool.frames.class_within(share.min(most).min(self.most))
     }
 
     fn window_ends_at(&mut self, offset: u64) -> bool {
@@ -181,7 +217,7 @@ impl Reader {
 
     /// Moves the window to `offset`, if there is a frame for it and it does not lie there already. It gets
     /// longer if it ended there.
-    fn refill(&mut self, content: &Content, offset: u64) -> Result<(), SpillError> {
+    fn refill(&mut self, content: &impl Filling, offset: u64) -> Result<(), SpillError> {
         let (shift, page) = (self.pool.page_size.trailing_zeros(), self.pool.page_size);
         let (index, at) = (offset >> shift, low_bits(offset, shift));
         if self.has(offset) {
@@ -197,7 +233,7 @@ impl Reader {
             Ok(len) if len > 0 => {
                 // If the next is not in memory, the window itself: there is memory at least.
                 let here = frame.bytes().as_ptr().addr();
-                let next = address_of(content, offset + len as u64).unwrap_or(here);
+                let next = content.address_of(offset + len as u64).unwrap_or(here);
                 self.ahead = (next as u64).wrapping_sub(offset);
                 let mut copy = Resident::copy(frame, at);
                 copy.len = len;
@@ -220,7 +256,7 @@ impl Reader {
     }
 
     /// The frame of the window, which then is empty, or one of the pool. There may be none.
-    fn take_frame(&mut self, content: &Content) -> Option<Frame> {
+    fn take_frame(&mut self, content: &impl Filling) -> Option<Frame> {
         let len = self.window_len(self.reach);
         if self.own_table.is_none() && len > 0 {
             self.own_table = self.pool.open_table(); // maybe with the frame of a buffer that is gone
@@ -250,14 +286,14 @@ impl Reader {
     }
 
     /// A frame for a reader that has none.
-    fn request_frame(&mut self, content: &Content, len: usize) -> Option<Frame> {
+    fn request_frame(&mut self, content: &impl Filling, len: usize) -> Option<Frame> {
         if self.unasked > 0 {
             self.unasked -= 1;
             return None;
         }
         let mut frame = self.find_frame(len, Effort::Idle);
         let is_alone = self.pool.registry.is_none();
-        if frame.is_none() && is_alone && content.make_room(len, Leaving::Clean) {
+        if frame.is_none() && is_alone && content.make_room(len) {
             frame = self.find_frame(len, Effort::Idle);
         }
         if frame.is_some() {
@@ -321,7 +357,7 @@ impl Reader {
     ///
     /// What is lent again, with nothing in between, is what was lent before: a caller may have counted on it.
     /// Only a memory limit that was lowered meanwhile comes first.
-    pub(crate) fn lend(&mut self, content: &Content, offset: u64) -> Result<&[u8], SpillError> {
+    pub(crate) fn lend(&mut self, content: &impl Filling, offset: u64) -> Result<&[u8], SpillError> {
         let is_lent = self.loan.lent.is_some_and(|(from, _)| from == offset) && !self.pool.frames.is_over();
         if !is_lent {
             self.leave_lost();
@@ -384,26 +420,9 @@ impl Reader {
     }
 }
 
-/// The address of the byte at `offset`, if that is in memory now and no thread has the content's lock.
-fn address_of(content: &Content, offset: u64) -> Option<usize> {
-    let mut state = content.try_state()?;
-    let is_sound = state.pager.check().is_ok();
-    let address = if is_sound { state.pager.table(|table| table.address_of(offset)) } else { None };
-    drop(state);
-    content.free_what_is_noted(); // by readers that found the lock taken
-    address
-}
-
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.leave_lost();
-        self.end_loan();
-        if self.own_table.is_none() {
-            return;
-        }
-        if let Some(frame) = self.take_held() {
-            self.recycle(frame);
-        }
+        self.give_up_window();
         if let Some(table) = self.own_table.take() {
             self.pool.close_reader(&table);
         }
@@ -415,6 +434,7 @@ impl Drop for Reader {
 mod tests {
     use super::*;
     use crate::disk::memory_store::MemoryStore;
+    use crate::pager::content::Content;
     use crate::pager::state::Pager;
     use overspill_core::Medium;
 

@@ -60,8 +60,18 @@ impl Pager {
         }
         let (page, access) = self.access(offset, span, want)?;
         let source = self.source(page, span);
+        let in_base =
+            matches!(source, Source::Base).then(|| span.part.min(self.base_bytes(span.index) - span.at));
+        // Before a frame is sought for the page.
+        if let Some(part) = in_base
+            && self.read_window_below(offset, &mut buf[..part])
+        {
+            return Ok(part);
+        }
         if self.bring_to_read(source, span, access)? {
             self.visit_to_read(offset, &mut buf[..span.part], access.continues())
+        } else if let Some(part) = in_base.filter(|_| access.continues()) {
+            self.read_below(offset, &mut buf[..part])
         } else {
             self.read_past(source, offset, buf)
         }

@@ -160,6 +160,7 @@ impl Pager {
 
     /// A frame of at least `bytes` from the pool, charged to the buffer. Evicts no page of this buffer.
     pub(crate) fn find_frame(&mut self, bytes: usize, effort: Effort) -> Option<Frame> {
+        self.give_up_window_below();
         let class = self.pool.frames.class(bytes);
         // Refuse without a change of the budgets. A table that is not listed goes on: `note_holder` lists it.
         if effort <= Effort::Spare && !self.pool.may_spare(class) && self.pool.is_listed(self.own_table()) {

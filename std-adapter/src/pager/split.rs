@@ -95,6 +95,7 @@ impl Pager {
         let source = self.make_source(table);
         let mut base = builder.build(self.base(), source, &ranges, self.len);
         if let Some(cold) = self.cold_if_any() {
+            cold.below = None;
             cold.base = None; // so that the layers have their sources for themselves
             base.free_unseen();
             cold.base = Some(base.clone());

@@ -14,6 +14,7 @@ use crate::observe::events::Event;
 use crate::observe::stats::{BufferStats, ByteCounts, IoCounts};
 use crate::pager::base::Base;
 use crate::pager::loan::Loan;
+use crate::pager::reader::Reader;
 use crate::pager::span::Span;
 use crate::pager::wait_state::WaitState;
 use crate::pages::table::{Table, low_bits};
@@ -60,6 +61,8 @@ pub(crate) struct ColdState {
     pub(crate) failures: Option<TryBox<Vec<Event>>>,
     /// What it shares with its clones.
     pub(crate) base: Option<Base>,
+    /// Its window on that.
+    pub(crate) below: Option<TryBox<Reader>>,
 }
 
 impl Pager {
@@ -91,7 +94,7 @@ impl Pager {
     pub(crate) fn stats(&self) -> BufferStats {
         let usage = self.usage_if_any();
         BufferStats {
-            memory_used: usage.map_or(0, |usage| usage.memory.used()),
+            memory_used: usage.map_or(0, |usage| usage.memory.used()) + self.bytes_below(),
             disk_used: usage.map_or(0, |usage| usage.disk.used()),
             spills: usage.map_or(0, Usage::spills),
             requested: self.requested,
