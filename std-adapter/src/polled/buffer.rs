@@ -12,7 +12,7 @@
 //!   the next of its kind.
 //! - Each job is followed by progress: what it has made ready is pinned, or lies beside the pages.
 //!
-//! Nothing here knows a runtime: see [`Runtime`].
+//! Nothing here knows a runtime: see [`Poller`].
 //!
 //! Held by: `tests/tests/async_buffer/`.
 

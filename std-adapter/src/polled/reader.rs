@@ -10,7 +10,7 @@
 //!   dropped, with its errors.
 //! - Each job is followed by progress: what it has read lies [here](crate::polled::read_ahead).
 //!
-//! Nothing here knows a runtime: see [`Runtime`].
+//! Nothing here knows a runtime: see [`Poller`].
 //!
 //! Held by: `tests/tests/async_buffer/`.
 

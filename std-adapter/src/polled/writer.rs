@@ -13,7 +13,7 @@
 //! - Two jobs at most are followed by progress: where readers have taken the room that the first has made,
 //!   the second makes room in the [`tail`](crate::pager::tail), which is the writer's alone.
 //!
-//! Nothing here knows a runtime: see [`Runtime`].
+//! Nothing here knows a runtime: see [`Poller`].
 //!
 //! Held by: `tests/tests/async_buffer/`.
 
