@@ -262,7 +262,7 @@ impl Pager {
     }
 
     /// Evicts pages, the window last, while the pool uses more than its memory limit, which was lowered, and
-    /// this buffer more than its fair share. Nothing may be pinned or lent.
+    /// this buffer more than its fair share. No page may be pinned, and no window lent.
     #[inline]
     pub(crate) fn keep_limit(&mut self) {
         if self.pool.frames.is_over() && self.check().is_ok() {

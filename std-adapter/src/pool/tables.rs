@@ -61,7 +61,7 @@ pub(crate) fn close_buffer(leftover: Leftover) {
 }
 
 /// Keeps a table for the thread's next buffer, or returns it: if its place has something, or something speaks
-/// against it. Whoever lowers the flag, or begins to wait, recalls what is kept after that.
+/// against it. A thread that lowers the flag or begins to wait recalls what is kept, after that.
 #[inline]
 fn keep_by_thread(leftover: Leftover) -> Option<Leftover> {
     let seen = thread_cache::recalls(); // first
