@@ -240,4 +240,25 @@ mod tests {
             clone.check_invariants();
         }
     }
+
+    /// A table comes with the frame of the buffer that has left it, which may be longer than what the limit
+    /// has left for a window.
+    #[test]
+    fn a_frame_that_the_table_came_with_keeps_the_limit_too() {
+        const PAGE: usize = 16 << 10;
+        let builder = SpillPool::builder().memory(64 * PAGE).page_size(PAGE).store(MemoryStore::new());
+        let pool = builder.build().unwrap();
+        let mut model = bytes(3 * PAGE + 100, 0);
+        let mut buffer = pool.buffer_builder().memory(PAGE + 1500).build();
+        buffer.write_all(&model).unwrap();
+        let mut clone = buffer.try_clone().unwrap();
+        overwrite(&mut clone, &mut model, PAGE, &[7; 10]);
+        pool.buffer().write_all(&[1; PAGE]).unwrap();
+        clone.seek(SeekFrom::Start(2 * PAGE as u64)).unwrap();
+        for _ in 0..60 {
+            read_on(&mut clone, &model, 1);
+            assert!(clone.stats().memory_used <= PAGE as u64 + 1500, "{:?}", clone.stats());
+        }
+        assert!(clone.stats().memory_used > PAGE as u64, "it has a page, and reads by the window");
+    }
 }

@@ -264,8 +264,9 @@ impl Reader {
         let held = self.take_held();
         let first = len.min(FIRST_WINDOW_MAX);
         match held {
-            Some(frame) if self.pool.frames.is_over() || len == 0 => {
-                self.recycle(frame); // the limit was lowered
+            // A limit was lowered; or it came with the table.
+            Some(frame) if self.pool.frames.is_over() || len == 0 || frame.capacity() > self.most => {
+                self.recycle(frame);
                 None
             }
             Some(frame) if frame.capacity() >= len => Some(frame),
