@@ -85,6 +85,7 @@ impl Pager {
     }
 
     /// Gives back the frame of the window on the base, if that takes of what the buffer's own pages may have.
+    /// Those that wait are told at the end of the operation.
     #[inline]
     pub(crate) fn give_up_window_below(&mut self) {
         let is_bound = self.pool.registry.is_none()
@@ -115,14 +116,17 @@ mod tests {
         (0..len).map(|at| (at ^ (at >> 8) ^ salt).to_le_bytes()[0]).collect()
     }
 
+    /// `buffer` with `model` in it, which came in small pieces.
+    fn written(mut buffer: SpillBuffer, model: &[u8]) -> SpillBuffer {
+        model.chunks(1000).for_each(|piece| buffer.write_all(piece).unwrap());
+        buffer
+    }
+
     /// A clone of a buffer with `model`, and others in the same pool, which has little memory: so it reads by
     /// a window on its base.
     fn clone_in_little_memory(model: &[u8]) -> (SpillPool, SpillBuffer, Vec<SpillBuffer>) {
         let pool = SpillPool::builder().memory(4 * PAGE).store(MemoryStore::new()).build().unwrap();
-        let mut others: Vec<_> = (0..16).map(|_| pool.buffer()).collect();
-        for buffer in &mut others {
-            model.chunks(1000).for_each(|piece| buffer.write_all(piece).unwrap());
-        }
+        let mut others: Vec<_> = (0..16).map(|_| written(pool.buffer(), model)).collect();
         let mut clone = others[0].try_clone().unwrap();
         clone.rewind().unwrap();
         (pool, clone, others)
@@ -211,15 +215,8 @@ mod tests {
         for limit in [0, 100, 4096, 10_000, PAGE] {
             let pool = SpillPool::builder().memory(4 * PAGE).store(MemoryStore::new()).build().unwrap();
             let mut model = bytes(LEN, 0);
-            let _others: Vec<_> = (0..16)
-                .map(|_| {
-                    let mut buffer = pool.buffer();
-                    model.chunks(1000).for_each(|piece| buffer.write_all(piece).unwrap());
-                    buffer
-                })
-                .collect();
-            let mut buffer = pool.buffer_builder().memory(limit).build();
-            model.chunks(1000).for_each(|piece| buffer.write_all(piece).unwrap());
+            let _others: Vec<_> = (0..16).map(|_| written(pool.buffer(), &model)).collect();
+            let mut buffer = written(pool.buffer_builder().memory(limit).build(), &model);
             let mut clone = buffer.try_clone().unwrap();
             clone.rewind().unwrap();
             let mut most = 0;

@@ -113,12 +113,12 @@ impl Reader {
         self.own_table.as_ref().map_or(0, |table| table.unlocked().usage.memory.used())
     }
 
-    /// Gives the window's frame back.
+    /// Gives the window's frame back. Those that wait for memory are to be told after that.
     pub(crate) fn give_up_window(&mut self) {
         self.leave_lost();
         self.end_loan();
         if let Some(frame) = self.take_held() {
-            self.recycle(frame);
+            self.release(frame);
         }
     }
 
@@ -341,11 +341,15 @@ impl Reader {
     }
 
     fn recycle(&mut self, frame: Frame) {
+        self.release(frame);
+        self.pool.tell_waiters();
+    }
+
+    fn release(&self, frame: Frame) {
         if let Some(table) = &self.own_table {
             table.unlocked().usage.memory.release(frame.capacity() as u64);
         }
         self.pool.frames.recycle(frame);
-        self.pool.tell_waiters();
     }
 
     fn table<R>(&mut self, f: impl FnOnce(&mut Table) -> R) -> Option<R> {
@@ -424,6 +428,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.give_up_window();
+        self.pool.tell_waiters();
         if let Some(table) = self.own_table.take() {
             self.pool.close_reader(&table);
         }

@@ -92,10 +92,10 @@ impl Pager {
             close_buffer(Leftover { table: Some(table), pool: Arc::clone(&self.pool) });
             return Err(SpillError::OutOfMemory);
         }
+        self.leave_window_below(); // while all is in its place: it may wake tasks
         let source = self.make_source(table);
         let mut base = builder.build(self.base(), source, &ranges, self.len);
         if let Some(cold) = self.cold_if_any() {
-            cold.below = None;
             cold.base = None; // so that the layers have their sources for themselves
             base.free_unseen();
             cold.base = Some(base.clone());
