@@ -42,10 +42,9 @@ impl SpillPool {
     /// If all readers [read once](AsyncSpoolReader::once), the bytes that they have passed are freed
     /// meanwhile, in whole pages. Then a body of any length needs only as much room as the slowest reader
     /// lags behind and up to three pages, of 64 KiB by default, and the [`Collected`] body lacks the freed
-    /// part. While some reader does not read once, or there is none, a
-    /// body that is longer than the memory limit and the disk limit together is too long, with status 413. It
-    /// is refused only when the pool has no room for more of it; with status 503 if other content has most of
-    /// the room then.
+    /// part. While some reader does not read once, or there is none, a body that is longer than the memory
+    /// limit and the disk limit together is too long, with status 413. It is refused only when the pool has
+    /// no room for more of it; with status 503 if other content has most of the room then.
     ///
     /// It must be polled in a tokio runtime, like [`collect`](SpillPool::collect).
     ///

@@ -51,15 +51,11 @@ impl LentCopy {
         most: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, SpillError>,
     ) -> Result<Self, SpillError> {
-        let (long, mut bytes) = (most.min(COPY_MAX), Vec::new());
+        let long = most.min(COPY_MAX);
         let is_counted = long > SHORT && pool.copies.add(COPY_MAX as u64, COPIES_MAX);
-        let counted = is_counted.then(|| Arc::clone(pool));
+        let mut copy = LentCopy { bytes: Vec::new(), counted: is_counted.then(|| Arc::clone(pool)) };
         let len = if is_counted { long } else { long.min(SHORT) };
-        let is_allocated = bytes.try_reserve_exact(len).is_ok();
-        let mut copy = LentCopy { bytes, counted };
-        if !is_allocated {
-            return Err(SpillError::OutOfMemory);
-        }
+        copy.bytes.try_reserve_exact(len).map_err(|_| SpillError::OutOfMemory)?;
         copy.bytes.resize(len, 0);
         let len = read(&mut copy.bytes)?;
         copy.bytes.truncate(len);
