@@ -44,6 +44,35 @@ pub(crate) fn drop_quietly<T>(foreign: T) {
     let _ = contained(|| drop(foreign));
 }
 
+/// Moves `want` bytes by `step`, which is told how many are done and returns how many more are, at least one.
+/// What was done before an error is returned: the next call meets the error, if it still occurs.
+#[inline]
+pub(crate) fn as_far_as<E>(want: usize, mut step: impl FnMut(usize) -> Result<usize, E>) -> Result<usize, E> {
+    let mut done = 0;
+    while done < want {
+        let before = done;
+        done = with_rest(done, step(done))?;
+        if done == before {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// The `done` bytes of a call, and how many the `rest` of it has moved. An error of the rest is returned only
+/// if nothing is done.
+#[inline]
+pub(crate) fn with_rest<E>(done: usize, rest: Result<usize, E>) -> Result<usize, E> {
+    match rest {
+        Ok(rest) => Ok(done + rest),
+        Err(error) if done == 0 => Err(error),
+        Err(error) => {
+            drop_quietly(error);
+            Ok(done)
+        }
+    }
+}
+
 /// Wakers that are called in one go.
 const WAKERS_MAX: usize = 16;
 

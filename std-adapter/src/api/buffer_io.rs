@@ -9,7 +9,7 @@ use crate::api::buffer::SpillBuffer;
 use crate::api::text::read_line;
 use crate::api::transfers::read_rest;
 use crate::error::SpillError;
-use crate::foreign::drop_quietly;
+use crate::foreign::{drop_quietly, with_rest};
 use crate::pager::medium::{MediumError, Rest};
 use crate::pager::state::Pager;
 use overspill_core::{Cursor, InvalidSeek, WriteError};
@@ -146,18 +146,10 @@ impl Read for SpillBuffer {
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let mut done = 0;
         for buf in bufs {
-            match self.read_slow(buf) {
-                Ok(n) => {
-                    done += n;
-                    if n < buf.len() {
-                        break;
-                    }
-                }
-                Err(error) if done == 0 => return Err(error),
-                Err(error) => {
-                    drop_quietly(error); // the caller is to hear of what was done before it
-                    break;
-                }
+            let before = done;
+            done = with_rest(done, self.read_slow(buf))?;
+            if done - before < buf.len() {
+                break;
             }
         }
         Ok(done)

@@ -15,7 +15,7 @@
 //! Held by: the tests below, `tests/tests/async_buffer/`.
 
 use crate::error::SpillError;
-use crate::foreign::drop_quietly;
+use crate::foreign::{as_far_as, drop_quietly};
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::pager::span::{Access, Pinned, Source, Span};
@@ -176,17 +176,7 @@ impl Pager {
     pub(crate) fn read_past_frames(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let left = usize::try_from(self.len - offset).unwrap_or(usize::MAX);
         let want = buf.len().min(left);
-        let mut done = 0;
-        while done < want {
-            match self.peek(offset + done as u64, &mut buf[done..want]) {
-                Ok(n) => done += n,
-                Err(error) if done == 0 => return Err(error),
-                Err(error) => {
-                    drop_quietly(error);
-                    break;
-                }
-            }
-        }
+        let done = as_far_as(want, |done| self.peek(offset + done as u64, &mut buf[done..want]))?;
         self.last_end = offset + done as u64;
         Ok(done)
     }

@@ -13,7 +13,7 @@
 //! Held by: `tests/tests/checksums`, `tests/tests/spill_faults`.
 
 use crate::error::SpillError;
-use crate::foreign::drop_quietly;
+use crate::foreign::{as_far_as, drop_quietly};
 use crate::observe::counters::IoPath;
 use crate::pager::span::Span;
 use crate::pager::state::Pager;
@@ -83,18 +83,9 @@ impl Pager {
         if !self.has_sums() {
             return self.read_store(path, store_offset, buf).map(|()| buf.len());
         }
-        let mut done = 0;
-        while done < buf.len() {
-            match self.read_blocks(path, offset + done as u64, store_offset + done as u64, &mut buf[done..]) {
-                Ok(n) => done += n,
-                Err(error) if done == 0 => return Err(error),
-                Err(error) => {
-                    drop_quietly(error);
-                    break;
-                }
-            }
-        }
-        Ok(done)
+        as_far_as(buf.len(), |done| {
+            self.read_blocks(path, offset + done as u64, store_offset + done as u64, &mut buf[done..])
+        })
     }
 
     /// Reads the blocks that lie in `buf` whole; if there is none at its start, reads a part of one block.

@@ -26,7 +26,7 @@ use crate::disk::own_file::OwnFile;
 use crate::disk::store_access;
 use crate::disk::transfer;
 use crate::error::{SpillError, StoreOperation};
-use crate::foreign::{drop_quietly, hold_back};
+use crate::foreign::{as_far_as, hold_back};
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
 use crate::pager::base::{Base, Leaving};
@@ -336,18 +336,7 @@ impl Content {
     /// returned; the next call fails with it, if it still occurs.
     pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let want = buf.len().min(usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX));
-        let mut done = 0;
-        while done < want {
-            match self.read_some(offset + done as u64, &mut buf[done..want]) {
-                Ok(n) => done += n,
-                Err(error) if done == 0 => return Err(error),
-                Err(error) => {
-                    drop_quietly(error);
-                    break;
-                }
-            }
-        }
-        Ok(done)
+        as_far_as(want, |done| self.read_some(offset + done as u64, &mut buf[done..want]))
     }
 
     /// Reads at least one byte of `buf`, which is not empty and ends before the end of the content.

@@ -28,9 +28,9 @@ use crate::pager::content::{Content, State};
 use crate::pager::state::Pager;
 #[cfg(feature = "tokio")]
 use crate::pager::tail::TAIL_MAX;
-use crate::pager::waiting::{Attempt, block_until};
 #[cfg(feature = "tokio")]
-use crate::pager::waiting::{Blockage, Tried, Wait};
+use crate::pager::waiting::{Blockage, Wait};
+use crate::pager::waiting::{Tried, block_until};
 use crate::sync::{Ordering, fences};
 
 impl Content {
@@ -48,19 +48,18 @@ impl Content {
         drop(state);
         let mut wait = None;
         loop {
-            let attempt = self.locked(|state| {
+            let written = self.locked(|state| {
                 let end = state.pager.len;
-                let attempt = state.pager.attempt(&mut wait, |pager| pager.write_once(end, data));
-                if let Ok(Attempt::Done(taken)) = &attempt {
+                let written = state.pager.attempt(&mut wait, |pager| pager.write_once(end, data));
+                if let Ok(Tried::Done(taken)) = &written {
                     state.pager.requested.written += *taken as u64;
                 }
                 self.len.store(state.pager.len, Ordering::Release);
-                attempt
+                written
             })?;
-            match attempt? {
-                Attempt::Done(taken) => return Ok(taken),
-                Attempt::Again => {}
-                Attempt::Blocked(blockage) => {
+            match written? {
+                Tried::Done(taken) => return Ok(taken),
+                Tried::Blocked(blockage) => {
                     let ticket = self.with_pager(Pager::take_ticket)?;
                     let served = block_until(ticket.as_ref(), blockage);
                     self.with_pager(|pager| pager.return_ticket(ticket))?;
@@ -187,9 +186,9 @@ impl Content {
                     state.pager.keep_limit();
                     return Ok(Tried::Done(0));
                 }
-                let written = state.pager.with_ticket(ticket, |pager| {
-                    pager.attempt_without_wait(wait, |pager| pager.write_once(end, &bytes))
-                });
+                let written = state
+                    .pager
+                    .with_ticket(ticket, |pager| pager.attempt(wait, |pager| pager.write_once(end, &bytes)));
                 if let Ok(Tried::Done(taken)) = written {
                     state.pager.requested.written += taken as u64;
                     self.tail.advance(taken)?;
@@ -218,7 +217,7 @@ impl Content {
         self.locked(|state| {
             let end = state.pager.len;
             state.pager.with_ticket(ticket, |pager| {
-                pager.attempt_without_wait(wait, |pager| {
+                pager.attempt(wait, |pager| {
                     if pager.prepare_write(end, len)? && !beside {
                         Ok(end)
                     } else {

@@ -19,7 +19,7 @@
 
 use crate::disk::store_access;
 use crate::error::SpillError;
-use crate::foreign::drop_quietly;
+use crate::foreign::with_rest;
 use crate::memory::copy::copy;
 use crate::memory::frame::Frame;
 use crate::memory::prefetch::prefetch;
@@ -152,14 +152,7 @@ impl Reader {
         self.end_loan();
         let in_window = self.copy_window(offset, buf);
         let (at, rest) = (offset + in_window as u64, &mut buf[in_window..]);
-        let done = match self.read_past_window(content, at, rest) {
-            Ok(rest) => in_window + rest,
-            Err(error) if in_window == 0 => return Err(error),
-            Err(error) => {
-                drop_quietly(error);
-                in_window
-            }
-        };
+        let done = with_rest(in_window, self.read_past_window(content, at, rest))?;
         self.last_end = offset + done as u64;
         Ok(done)
     }
@@ -179,14 +172,7 @@ impl Reader {
             self.refill(content, offset)?;
             done = self.copy_window(offset, buf);
         }
-        match content.read_at(offset + done as u64, &mut buf[done..]) {
-            Ok(rest) => Ok(done + rest),
-            Err(error) if done == 0 => Err(error),
-            Err(error) => {
-                drop_quietly(error);
-                Ok(done)
-            }
-        }
+        with_rest(done, content.read_at(offset + done as u64, &mut buf[done..]))
     }
 
     /// Copies what the window has from `offset` on, and returns how much that is.

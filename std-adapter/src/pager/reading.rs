@@ -11,7 +11,7 @@
 
 use crate::disk::slots::Slot;
 use crate::error::SpillError;
-use crate::foreign::drop_quietly;
+use crate::foreign::{as_far_as, drop_quietly};
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
@@ -29,25 +29,16 @@ impl Pager {
 
     fn read_pages(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let want = buf.len().min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
-        if want > 0 {
-            self.try_table()?;
+        if want == 0 {
+            return Ok(0);
         }
-        let mut done = 0;
-        while done < want {
-            match self.read_some(offset + done as u64, &mut buf[done..want], want) {
-                Ok(n) => {
-                    done += n;
-                    self.last_end = offset + done as u64;
-                }
-                Err(error) if done == 0 => return Err(error),
-                // Return the bytes read so far. The next call fails with the error, if it still occurs.
-                Err(error) => {
-                    drop_quietly(error);
-                    self.last_end = offset + done as u64; // the part that has failed was noted
-                    break;
-                }
-            }
-        }
+        self.try_table()?;
+        let done = as_far_as(want, |done| {
+            let read = self.read_some(offset + done as u64, &mut buf[done..want], want)?;
+            self.last_end = offset + (done + read) as u64;
+            Ok::<_, SpillError>(read)
+        })?;
+        self.last_end = offset + done as u64; // a part that has failed was noted
         Ok(done)
     }
 

@@ -182,9 +182,10 @@ mod tests {
     /// documentation said that a first clone takes some microseconds whatever the length.
     #[test]
     fn the_ranges_of_many_pages_take_one_pass_over_them() {
-        let table = table(0..300_000, 300_000);
+        // So few that some of the passes are not interrupted, on a machine that has other work.
+        let table = table(0..20_000, 20_000);
         let (mut pass, mut listed) = (Duration::MAX, Duration::MAX);
-        for _ in 0..5 {
+        for _ in 0..100 {
             let (begun, mut count) = (Instant::now(), 0_u64);
             table.for_each(|index, _| count += std::hint::black_box(index));
             pass = pass.min(begun.elapsed());

@@ -53,20 +53,10 @@ impl Wait {
     }
 }
 
-/// What came of an attempt.
-pub(crate) enum Attempt<R> {
-    Done(R),
-    /// Room may have come free meanwhile: try again.
-    Again,
-    /// Wait until the [ticket](Pager::ticket) is served or woken, or time is up.
-    Blocked(Blockage),
-}
-
 /// What came of attempts that do not wait.
-#[cfg(feature = "tokio")]
 pub(crate) enum Tried<R> {
     Done(R),
-    /// The caller is to wait, as for [`Attempt::Blocked`].
+    /// Wait until the [ticket](Pager::ticket) is served or woken, or time is up.
     Blocked(Blockage),
 }
 
@@ -137,9 +127,8 @@ impl Pager {
         let mut wait = None;
         loop {
             match self.attempt(&mut wait, &mut attempt)? {
-                Attempt::Done(done) => return Ok(done),
-                Attempt::Again => {}
-                Attempt::Blocked(blockage) => {
+                Tried::Done(done) => return Ok(done),
+                Tried::Blocked(blockage) => {
                     if let Err(blockage) = block_until(self.ticket(), blockage) {
                         return Err(self.give_up(wait, blockage));
                     }
@@ -148,41 +137,26 @@ impl Pager {
         }
     }
 
-    /// Runs `attempt` once, and says what is to be done then. `wait` belongs to the call.
+    /// Runs `attempt` until it has succeeded or failed, or would wait. `wait` belongs to the call, and ends
+    /// with it.
     pub(crate) fn attempt<R>(
-        &mut self,
-        wait: &mut Option<Wait>,
-        attempt: impl FnOnce(&mut Self) -> Result<R, SpillError>,
-    ) -> Result<Attempt<R>, SpillError> {
-        match attempt(self) {
-            Ok(done) => {
-                self.leave_queue();
-                self.count_wait(*wait, false);
-                Ok(Attempt::Done(done))
-            }
-            Err(error) => self.await_room(error, wait).map_err(|error| self.fail(*wait, error)),
-        }
-    }
-
-    /// Runs `attempt` until it has succeeded or failed, or would wait.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn attempt_without_wait<R>(
         &mut self,
         wait: &mut Option<Wait>,
         mut attempt: impl FnMut(&mut Self) -> Result<R, SpillError>,
     ) -> Result<Tried<R>, SpillError> {
         loop {
-            match self.attempt(wait, &mut attempt) {
-                Ok(Attempt::Done(done)) => {
-                    *wait = None;
+            let error = match attempt(self) {
+                Ok(done) => {
+                    self.leave_queue();
+                    self.count_wait(wait.take(), false);
                     return Ok(Tried::Done(done));
                 }
-                Ok(Attempt::Again) => {}
-                Ok(Attempt::Blocked(blockage)) => return Ok(Tried::Blocked(blockage)),
-                Err(error) => {
-                    *wait = None;
-                    return Err(error);
-                }
+                Err(error) => error,
+            };
+            match self.await_room(error, wait) {
+                Ok(Some(blockage)) => return Ok(Tried::Blocked(blockage)),
+                Ok(None) => {}
+                Err(error) => return Err(self.fail(wait.take(), error)),
             }
         }
     }
@@ -245,18 +219,19 @@ impl Pager {
         }
     }
 
-    /// Takes a place in the queue, or says how long to wait there; or returns the error to fail with.
+    /// Takes a place in the queue, or says how long to wait there; or returns the error to fail with. `None`
+    /// if room may have come free meanwhile: to be tried again at once.
     #[cold]
-    fn await_room<R>(
+    fn await_room(
         &mut self,
         error: SpillError,
         wait: &mut Option<Wait>,
-    ) -> Result<Attempt<R>, SpillError> {
+    ) -> Result<Option<Blockage>, SpillError> {
         let SpillError::DiskLimit { requested, scope: DiskLimitScope::Pool, .. } = error else {
             return Err(error);
         };
         if self.pool.disk.quota().expire() {
-            return Ok(Attempt::Again);
+            return Ok(None);
         }
         let WhenFull::Wait { at_most } = self.when_full() else {
             self.note_requested(requested);
@@ -266,15 +241,14 @@ impl Pager {
         let is_new = self.enqueue(requested, this.deadline)?;
         let wait = *wait.insert(this);
         if is_new {
-            // Room freed before this ticket was in the queue did not wake it: try again at once.
-            return Ok(Attempt::Again);
+            return Ok(None); // room that was freed before this ticket was in the queue did not wake it
         }
         let blockage = Blockage { error, deadline: wait.deadline };
         // Check the deadline on every wake-up, or repeated wake-ups could postpone it for ever.
         if wait.is_over() {
             return Err(blockage.after(Some(wait)));
         }
-        Ok(Attempt::Blocked(blockage))
+        Ok(Some(blockage))
     }
 
     /// The policy in force: the buffer's own, or else the pool's; in a forked process, and on a thread that

@@ -21,7 +21,7 @@
 use crate::disk::slots::Slot;
 use crate::disk::store_access;
 use crate::error::SpillError;
-use crate::foreign::drop_quietly;
+use crate::foreign::{as_far_as, drop_quietly};
 use crate::memory::frame::Frame;
 use crate::observe::stats::SpillReason;
 use crate::pager::residency::Admitted;
@@ -68,20 +68,16 @@ impl Pager {
     }
 
     fn write_pages(&mut self, offset: u64, data: &[u8]) -> Result<usize, SpillError> {
-        let mut taken = 0;
-        while taken < data.len() {
-            match self.write_some(offset + taken as u64, &data[taken..], data.len()) {
-                Ok(n) => taken += n,
-                Err(error) if taken == 0 => return Err(error),
-                Err(error) => {
-                    drop_quietly(error);
-                    self.last_end = offset + taken as u64; // the part that has failed was noted
-                    break;
-                }
-            }
-            self.last_end = offset + taken as u64;
-            self.len = self.len.max(self.last_end);
+        if data.is_empty() {
+            return Ok(0);
         }
+        let taken = as_far_as(data.len(), |taken| {
+            let more = self.write_some(offset + taken as u64, &data[taken..], data.len())?;
+            self.last_end = offset + (taken + more) as u64;
+            self.len = self.len.max(self.last_end);
+            Ok::<_, SpillError>(more)
+        })?;
+        self.last_end = offset + taken as u64; // a part that has failed was noted
         Ok(taken)
     }
 

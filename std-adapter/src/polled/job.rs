@@ -82,7 +82,7 @@ impl Work {
                     return Ok(Outcome::Blocked(refused));
                 }
                 let pager = &mut self.buffer.pager;
-                let room = pager.attempt_without_wait(&mut self.wait, |pager| {
+                let room = pager.attempt(&mut self.wait, |pager| {
                     let room = pager.prepare_write(offset, len).and_then(|is_ready| {
                         if is_ready { Ok(offset) } else { pager.room_beside(offset, len, BESIDE_MAX) }
                     });
@@ -147,7 +147,7 @@ impl Work {
                 let written = pager.write_once(accepted.at, &accepted.bytes);
                 written.map_err(|error| pager.refusal_of_buffer(error))
             };
-            let written = pager.attempt_without_wait(&mut self.wait, write);
+            let written = pager.attempt(&mut self.wait, write);
             match written? {
                 Tried::Done(taken) => self.beside.accepted.advance(taken),
                 Tried::Blocked(refused) => return Ok(Tried::Blocked(refused)),
