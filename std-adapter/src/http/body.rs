@@ -16,7 +16,7 @@ use crate::api::buffer::SpillBuffer;
 use crate::api::frozen::Frozen;
 use crate::http::body_error::BodyError;
 use crate::polled::held::Held;
-use crate::polled::read_ahead::{Piece, ReadAhead, Source};
+use crate::polled::read_ahead::{Extent, Piece, ReadAhead};
 use crate::polled::runtime::Poller;
 use crate::sync::Arc;
 use crate::tokio::turn::poll_bytes;
@@ -171,26 +171,26 @@ impl SpillBody {
     }
 
     /// What may be read ahead, and where in its content this body's position 0 is.
-    fn source(&self) -> (Source, u64) {
+    fn extent(&self) -> (Extent, u64) {
         let frozen = self.frozen();
         let start = frozen.start;
-        (Source { shared: Arc::clone(&frozen.shared), end: start + frozen.len(), feed: None }, start)
+        (Extent { shared: Arc::clone(&frozen.shared), end: start + frozen.len(), feed: None }, start)
     }
 
     /// The next bytes, of which there are some.
     fn poll_data(&mut self, poller: Poller<'_>) -> Poll<io::Result<Bytes>> {
-        let (source, start) = self.source();
+        let (extent, start) = self.extent();
         let at = start + self.at;
         loop {
-            if let Some(piece) = self.ahead.take(&source, at, poller) {
+            if let Some(piece) = self.ahead.take(&extent, at, poller) {
                 return Poll::Ready(Ok(bytes(piece)));
             }
             if ready!(self.ahead.poll(poller))? {
                 continue;
             }
-            match source.resident_piece(at) {
+            match extent.resident_piece(at) {
                 Some(piece) => return Poll::Ready(Ok(bytes(piece?))),
-                None => self.ahead.start(&source, at)?,
+                None => self.ahead.start(&extent, at)?,
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::error::SpillError;
 use crate::foreign::{as_far_as, drop_quietly};
 use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
-use crate::pager::span::{Access, Pinned, Source, Span};
+use crate::pager::span::{Access, Origin, Pinned, Span};
 use crate::pager::state::Pager;
 use crate::pager::writing::Way;
 use crate::pages::page::{Location, Page};
@@ -160,11 +160,11 @@ impl Pager {
         continues: bool,
     ) -> Result<bool, SpillError> {
         let (page, access) = self.access_ahead(offset, span, len, continues)?;
-        let source = self.source(page, span);
-        if matches!(source, Source::Zeros) {
+        let origin = self.origin(page, span);
+        if matches!(origin, Origin::Zeros) {
             return Ok(true);
         }
-        if !self.bring_to_read(source, span, access)? {
+        if !self.bring_to_read(origin, span, access)? {
             return Ok(false);
         }
         let part = self.table(|table| table.resident(span.index).map(|page| page.part(span.at, span.part)));

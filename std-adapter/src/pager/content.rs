@@ -35,7 +35,7 @@ use crate::pager::finished::FinishedPages;
 use crate::pager::lent_page::LentPages;
 use crate::pager::load::Load;
 use crate::pager::reader::Filling;
-use crate::pager::span::Source;
+use crate::pager::span::Origin;
 use crate::pager::state::Pager;
 #[cfg(feature = "tokio")]
 use crate::pager::tail::Tail;
@@ -129,14 +129,14 @@ impl State {
         let out = &mut buf[..span.part];
         let (page, access) = self.pager.access(offset, span, want).inspect_err(|_| self.end_step())?;
         let pager = &mut self.pager;
-        let step = match pager.source(page, span) {
+        let step = match pager.origin(page, span) {
             // Before a frame is taken for a load.
-            Source::Slot { .. } if store_access::is_resident_only() => {
+            Origin::Slot { .. } if store_access::is_resident_only() => {
                 Err(store_access::refuse(StoreOperation::Read, offset, 0))
             }
-            Source::Slot { .. } if complete == 0 => pager.peek(offset, out).map(Step::Done),
-            Source::Slot { .. } if pager.has_sums() => pager.read_slow(offset, out).map(Step::Done),
-            Source::Slot { slot, end } => {
+            Origin::Slot { .. } if complete == 0 => pager.peek(offset, out).map(Step::Done),
+            Origin::Slot { .. } if pager.has_sums() => pager.read_slow(offset, out).map(Step::Done),
+            Origin::Slot { slot, end } => {
                 if self.loading.contains(&span.index) {
                     Ok(Step::Wait { index: span.index })
                 } else if self.loading.try_reserve(1).is_ok()
@@ -151,12 +151,12 @@ impl State {
                     Ok(Step::Direct { offset, len })
                 }
             }
-            Source::Base => Ok(Step::Base { len: span.part }),
-            Source::Zeros => {
+            Origin::Base => Ok(Step::Base { len: span.part }),
+            Origin::Zeros => {
                 out.fill(0);
                 Ok(Step::Done(span.part))
             }
-            Source::Memory => {
+            Origin::Memory => {
                 let is_long = complete.min(span.part) >= COPIED_ALONE_MIN;
                 let shared = pager.table(|table| {
                     if is_long { table.share(span.index) } else { table.shared_page(span.index) }

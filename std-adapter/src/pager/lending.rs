@@ -14,7 +14,7 @@
 
 use crate::error::SpillError;
 use crate::pager::loan::{COPY_MAX, LentCopy, Loan};
-use crate::pager::span::{Source, Span, ZEROS};
+use crate::pager::span::{Origin, Span, ZEROS};
 use crate::pager::state::Pager;
 use crate::pages::resident::Part;
 use crate::pages::table::Table;
@@ -66,12 +66,12 @@ impl Pager {
     /// Prepares bytes of `span` for lending. The page stays pinned until [`Pager::end_operation`].
     fn lend(&mut self, offset: u64, span: Span) -> Result<Chunk, SpillError> {
         let (page, access) = self.access(offset, span, 1)?;
-        let source = self.source(page, span);
-        if matches!(source, Source::Zeros) {
+        let origin = self.origin(page, span);
+        if matches!(origin, Origin::Zeros) {
             return Ok(Chunk::Zeros);
         }
-        if !self.bring_to_read(source, span, access.as_scan())? {
-            return self.lend_copy(span, |pager, room| pager.read_past(source, offset, room));
+        if !self.bring_to_read(origin, span, access.as_scan())? {
+            return self.lend_copy(span, |pager, room| pager.read_past(origin, offset, room));
         }
         if !self.table(|table| table.reserve_for_focus(span.index)) {
             return self.lend_copy(span, |pager, room| pager.read_memory(offset, room));

@@ -23,7 +23,7 @@ use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::pager::base::{Base, Leaving};
 use crate::pager::residency::Admitted;
-use crate::pager::span::{Access, Pinned, Source, Span};
+use crate::pager::span::{Access, Origin, Pinned, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, Page, Stay};
 use crate::pages::resident::Resident;
@@ -60,12 +60,12 @@ impl Pager {
     }
 
     /// Where the byte at `span` of the pinned page is.
-    pub(crate) fn source(&self, page: Pinned, span: Span) -> Source {
+    pub(crate) fn origin(&self, page: Pinned, span: Span) -> Origin {
         match page {
-            Pinned::Memory => Source::Memory,
-            Pinned::Slot { slot, end } if span.at < end => Source::Slot { slot, end },
-            Pinned::Hole if span.at < self.base_bytes(span.index) => Source::Base,
-            Pinned::Slot { .. } | Pinned::Hole => Source::Zeros,
+            Pinned::Memory => Origin::Memory,
+            Pinned::Slot { slot, end } if span.at < end => Origin::Slot { slot, end },
+            Pinned::Hole if span.at < self.base_bytes(span.index) => Origin::Base,
+            Pinned::Slot { .. } | Pinned::Hole => Origin::Zeros,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
 use crate::pager::residency::Admitted;
-use crate::pager::span::{Access, Source, Span};
+use crate::pager::span::{Access, Origin, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, Stay};
 use crate::pages::resident::{Part, Resident};
@@ -50,53 +50,53 @@ impl Pager {
             return Ok(span.part);
         }
         let (page, access) = self.access(offset, span, want)?;
-        let source = self.source(page, span);
+        let origin = self.origin(page, span);
         let in_base =
-            matches!(source, Source::Base).then(|| span.part.min(self.base_bytes(span.index) - span.at));
+            matches!(origin, Origin::Base).then(|| span.part.min(self.base_bytes(span.index) - span.at));
         // Before a frame is sought for the page.
         if let Some(part) = in_base
             && self.read_window_below(offset, &mut buf[..part])
         {
             return Ok(part);
         }
-        if self.bring_to_read(source, span, access)? {
+        if self.bring_to_read(origin, span, access)? {
             self.visit_to_read(offset, &mut buf[..span.part], access.continues())
         } else if let Some(part) = in_base.filter(|_| access.continues()) {
             self.read_below(offset, &mut buf[..part])
         } else {
-            self.read_past(source, offset, buf)
+            self.read_past(origin, offset, buf)
         }
     }
 
-    /// Brings what is read at `span` to memory, from its source, if it deserves a frame. Returns whether
+    /// Brings what is read at `span` to memory, from its `origin`, if it deserves a frame. Returns whether
     /// the page is there then.
     pub(crate) fn bring_to_read(
         &mut self,
-        source: Source,
+        origin: Origin,
         span: Span,
         access: Access,
     ) -> Result<bool, SpillError> {
-        match source {
-            Source::Memory => self.read_on(span, access),
-            Source::Slot { .. } => self.load(span, access),
-            Source::Base => self.copy_base_page(span, access),
-            Source::Zeros => Ok(false),
+        match origin {
+            Origin::Memory => self.read_on(span, access),
+            Origin::Slot { .. } => self.load(span, access),
+            Origin::Base => self.copy_base_page(span, access),
+            Origin::Zeros => Ok(false),
         }
     }
 
-    /// Reads at least one byte of `buf` past the frames, from the source of `offset`. A page that was
+    /// Reads at least one byte of `buf` past the frames, from the `origin` of `offset`. A page that was
     /// in memory has left it.
     pub(crate) fn read_past(
         &mut self,
-        source: Source,
+        origin: Origin,
         offset: u64,
         buf: &mut [u8],
     ) -> Result<usize, SpillError> {
         let part = self.span(offset, buf.len()).part;
-        match source {
-            Source::Memory | Source::Slot { .. } => self.read_direct(offset, buf),
-            Source::Base => self.read_base(offset, &mut buf[..part]),
-            Source::Zeros => {
+        match origin {
+            Origin::Memory | Origin::Slot { .. } => self.read_direct(offset, buf),
+            Origin::Base => self.read_base(offset, &mut buf[..part]),
+            Origin::Zeros => {
                 buf[..part].fill(0);
                 Ok(part)
             }
@@ -220,9 +220,9 @@ impl Pager {
     pub(crate) fn peek(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         let span = self.span(offset, buf.len());
         let out = &mut buf[..span.part];
-        let done = self.pin_settled(span.index).and_then(|page| match self.source(page, span) {
-            Source::Memory => self.read_memory(offset, out),
-            source => self.read_past(source, offset, out),
+        let done = self.pin_settled(span.index).and_then(|page| match self.origin(page, span) {
+            Origin::Memory => self.read_memory(offset, out),
+            origin => self.read_past(origin, offset, out),
         });
         self.end_operation();
         done

@@ -59,7 +59,7 @@ impl Pinned {
 
 /// Where the byte is that a read begins with.
 #[derive(Clone, Copy)]
-pub(crate) enum Source {
+pub(crate) enum Origin {
     /// The page is in memory. Of a segment, the byte may be in its slot.
     Memory,
     /// In a slot; see [`Pinned::Slot`].

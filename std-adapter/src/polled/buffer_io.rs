@@ -17,7 +17,7 @@ use std::io;
 use std::task::{Poll, ready};
 
 /// Where bytes to lend are.
-enum Source {
+enum Lendable {
     End,
     Beside,
     Zeros(usize),
@@ -155,23 +155,23 @@ impl Polled {
 
     /// Reads what is here. `None` if that is nothing, though there is more.
     fn read_here(&mut self, buf: &mut [u8]) -> Result<Option<usize>, SpillError> {
-        let source = self.source()?;
+        let source = self.lendable()?;
         let Some(buffer) = &mut self.home else { return Ok(None) };
         let len = match source {
             None => return Ok(None),
-            Some(Source::End) => 0,
-            Some(Source::Beside) => {
+            Some(Lendable::End) => 0,
+            Some(Lendable::Beside) => {
                 let here = self.beside.from(self.position);
                 let len = here.len().min(buf.len());
                 copy(&mut buf[..len], &here[..len]);
                 len
             }
-            Some(Source::Zeros(most)) => {
+            Some(Lendable::Zeros(most)) => {
                 let len = most.min(buf.len());
                 buf[..len].fill(0);
                 len
             }
-            Some(Source::Buffer(most)) => {
+            Some(Lendable::Buffer(most)) => {
                 let len = most.min(buf.len());
                 return buffer.pager.read_inline(self.position, &mut buf[..len]).transpose();
             }
@@ -181,17 +181,17 @@ impl Polled {
     }
 
     /// Where the bytes at the position are, and how many at most. `None` if a job has the buffer.
-    fn source(&self) -> Result<Option<Source>, SpillError> {
+    fn lendable(&self) -> Result<Option<Lendable>, SpillError> {
         let Some(buffer) = &self.home else { return Ok(None) };
         if self.position >= self.len() {
-            return Ok(Some(Source::End));
+            return Ok(Some(Lendable::End));
         }
         if !self.beside.from(self.position).is_empty() {
-            return Ok(Some(Source::Beside));
+            return Ok(Some(Lendable::Beside));
         }
         let most = self.beside.uncovered(self.position);
         let in_buffer = buffer.len() > self.position;
-        Ok(Some(if in_buffer { Source::Buffer(most) } else { Source::Zeros(most) }))
+        Ok(Some(if in_buffer { Lendable::Buffer(most) } else { Lendable::Zeros(most) }))
     }
 
     pub(crate) fn poll_fill_buf(&mut self, poller: Poller<'_>) -> Poll<io::Result<&[u8]>> {
@@ -200,12 +200,12 @@ impl Polled {
             if self.pay()? {
                 continue;
             }
-            match self.source()? {
+            match self.lendable()? {
                 None => {}
-                Some(Source::End) => return Poll::Ready(Ok(&[])),
-                Some(Source::Beside) => return Poll::Ready(Ok(self.beside.from(self.position))),
-                Some(Source::Zeros(most)) => return Poll::Ready(Ok(&ZEROS[..most.min(ZEROS.len())])),
-                Some(Source::Buffer(most)) => {
+                Some(Lendable::End) => return Poll::Ready(Ok(&[])),
+                Some(Lendable::Beside) => return Poll::Ready(Ok(self.beside.from(self.position))),
+                Some(Lendable::Zeros(most)) => return Poll::Ready(Ok(&ZEROS[..most.min(ZEROS.len())])),
+                Some(Lendable::Buffer(most)) => {
                     if self.is_pass() {
                         self.go_on(Pass::Reading, poller);
                     }
@@ -229,17 +229,17 @@ impl Polled {
     }
 
     pub(crate) fn consume(&mut self, n: usize) {
-        let source = self.source().ok().flatten();
+        let source = self.lendable().ok().flatten();
         if let Some(buffer) = &mut self.home {
             match source {
-                None | Some(Source::End) => {}
-                Some(Source::Beside) => {
+                None | Some(Lendable::End) => {}
+                Some(Lendable::Beside) => {
                     buffer.pager.requested.read += n.min(self.beside.from(self.position).len()) as u64;
                 }
-                Some(Source::Zeros(most)) => {
+                Some(Lendable::Zeros(most)) => {
                     buffer.pager.requested.read += n.min(most).min(ZEROS.len()) as u64;
                 }
-                Some(Source::Buffer(most)) => {
+                Some(Lendable::Buffer(most)) => {
                     buffer.pager.consume(self.position, n.min(most));
                     return self.advance(n);
                 }

@@ -12,7 +12,7 @@ use crate::api::spool_reader::SpoolReader;
 use crate::disk::store_access::without_store;
 use crate::error::SpillError;
 use crate::polled::held::Pooled;
-use crate::polled::read_ahead::Source;
+use crate::polled::read_ahead::Extent;
 use crate::polled::reader::View;
 use crate::polled::runtime::{Alarm, Poller};
 use crate::pool::state::PoolState;
@@ -91,8 +91,8 @@ impl SpoolReader {
     /// The next `left` bytes, which are written.
     pub(crate) fn view(&mut self, left: usize) -> View<'_> {
         let (shared, feed) = (Arc::clone(&self.shared), Some(Arc::clone(&self.feed)));
-        let source = Source { shared, end: self.at + left as u64, feed };
-        View { source, reader: &mut self.reader, at: &mut self.at }
+        let extent = Extent { shared, end: self.at + left as u64, feed };
+        View { extent, reader: &mut self.reader, at: &mut self.at }
     }
 
     /// What was lent at the position, with nothing in between.

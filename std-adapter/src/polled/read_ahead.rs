@@ -51,14 +51,14 @@ impl AsRef<[u8]> for Piece {
 
 /// Content to read, and where the part of it ends that may be read.
 #[derive(Clone)]
-pub(crate) struct Source {
+pub(crate) struct Extent {
     pub(crate) shared: Arc<Shared>,
     pub(crate) end: u64,
     /// Of a reader of a spool: what such readers pass or leave may be freed.
     pub(crate) feed: Option<Arc<Feed>>,
 }
 
-impl Source {
+impl Extent {
     /// Keeps what lies at `at` and behind it.
     fn keep(&self, at: u64) -> Option<Kept> {
         let (feed, page) = (self.feed.clone()?, self.shared.content.pool.page_size as u64);
@@ -90,7 +90,7 @@ impl Source {
 
 /// Where a job begins to read.
 struct Place {
-    source: Source,
+    extent: Extent,
     at: u64,
     is_awaited: Arc<AtomicBool>,
     /// Until it has read.
@@ -140,10 +140,10 @@ impl ReadAhead {
     }
 
     /// The next piece that a job has read, which begins at `at`.
-    pub(crate) fn take(&mut self, source: &Source, at: u64, poller: Poller<'_>) -> Option<Piece> {
+    pub(crate) fn take(&mut self, extent: &Extent, at: u64, poller: Poller<'_>) -> Option<Piece> {
         let piece = self.arrived.pieces.pop_front()?;
         if self.arrived.pieces.is_empty() && self.arrived.goes_on {
-            let _ = self.start(source, at + piece.as_ref().len() as u64); // else the next poll does
+            let _ = self.start(extent, at + piece.as_ref().len() as u64); // else the next poll does
             self.begin(poller);
         }
         Some(piece)
@@ -172,15 +172,15 @@ impl ReadAhead {
     }
 
     /// Queues a job that reads from `at` on, if there is anything.
-    pub(crate) fn start(&mut self, source: &Source, at: u64) -> io::Result<()> {
-        if at < source.end {
-            let offload = source.shared.content.pool.offload();
+    pub(crate) fn start(&mut self, extent: &Extent, at: u64) -> io::Result<()> {
+        if at < extent.end {
+            let offload = extent.shared.content.pool.offload();
             let is_awaited = self.is_awaited.take().or_else(|| try_arc(AtomicBool::new(false)));
             let is_awaited = is_awaited.ok_or(SpillError::OutOfMemory)?;
             is_awaited.store(false, Ordering::Relaxed);
             self.is_awaited = Some(Arc::clone(&is_awaited));
-            let (source, kept) = (source.clone(), source.keep(at));
-            let job = offload.submit(Place { source, at, is_awaited, kept }, Place::read_ahead);
+            let (extent, kept) = (extent.clone(), extent.keep(at));
+            let job = offload.submit(Place { extent, at, is_awaited, kept }, Place::read_ahead);
             self.reading = Some(job.map_err(|_| offload.refusal())?);
         }
         Ok(())
@@ -193,11 +193,11 @@ impl Place {
     fn read_ahead(&mut self) -> Result<Arrived, SpillError> {
         let _kept = self.kept.take();
         let (mut arrived, mut at) = (Arrived::default(), self.at);
-        let end = self.source.end.min(at.saturating_add(AHEAD_MAX));
+        let end = self.extent.end.min(at.saturating_add(AHEAD_MAX));
         while at < end {
-            let resident = self.source.resident_piece(at);
+            let resident = self.extent.resident_piece(at);
             arrived.goes_on |= resident.is_none();
-            match resident.unwrap_or_else(|| self.source.piece(at)) {
+            match resident.unwrap_or_else(|| self.extent.piece(at)) {
                 Ok(piece) => {
                     at += piece.as_ref().len() as u64;
                     let is_copied = matches!(piece, Piece::Copied(_));

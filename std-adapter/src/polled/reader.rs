@@ -18,7 +18,7 @@ use crate::api::frozen_reader::FrozenReader;
 use crate::disk::store_access::if_resident;
 use crate::memory::copy::copy;
 use crate::pager::reader::Reader;
-use crate::polled::read_ahead::{Piece, ReadAhead, Source};
+use crate::polled::read_ahead::{Extent, Piece, ReadAhead};
 use crate::polled::runtime::Poller;
 use crate::sync::Arc;
 use std::io;
@@ -26,7 +26,7 @@ use std::task::{Poll, ready};
 
 /// A reader, and what it may read.
 pub(crate) struct View<'a> {
-    pub(crate) source: Source,
+    pub(crate) extent: Extent,
     pub(crate) reader: &'a mut Reader,
     /// The position in the content.
     pub(crate) at: &'a mut u64,
@@ -35,8 +35,8 @@ pub(crate) struct View<'a> {
 /// For the async form.
 impl FrozenReader {
     pub(crate) fn view(&mut self) -> View<'_> {
-        let source = Source { shared: Arc::clone(&self.shared), end: self.end, feed: None };
-        View { source, reader: &mut self.reader, at: &mut self.at }
+        let extent = Extent { shared: Arc::clone(&self.shared), end: self.end, feed: None };
+        View { extent, reader: &mut self.reader, at: &mut self.at }
     }
 
     /// The position in the content.
@@ -54,12 +54,12 @@ impl FrozenReader {
 impl View<'_> {
     /// Bytes between the position and the end, as far as they can be counted.
     pub(crate) fn left(&self) -> usize {
-        usize::try_from(self.source.end.saturating_sub(*self.at)).unwrap_or(usize::MAX)
+        usize::try_from(self.extent.end.saturating_sub(*self.at)).unwrap_or(usize::MAX)
     }
 
     /// Reads what is in memory. `None` if that is nothing.
     fn read_inline(&mut self, buf: &mut [u8]) -> Option<io::Result<usize>> {
-        let read = if_resident(|| self.reader.read(&self.source.shared.content, *self.at, buf))?;
+        let read = if_resident(|| self.reader.read(&self.extent.shared.content, *self.at, buf))?;
         *self.at += *read.as_ref().unwrap_or(&0) as u64;
         Some(read.map_err(io::Error::from))
     }
@@ -119,7 +119,7 @@ impl PolledReader {
         if self.piece.take().is_some() {
             view.reader.skip_to(at);
         }
-        let Some(piece) = self.ahead.take(&view.source, at, poller) else { return 0 };
+        let Some(piece) = self.ahead.take(&view.extent, at, poller) else { return 0 };
         let len = piece.as_ref().len();
         self.next = at + len as u64;
         self.piece = Some((at, piece));
@@ -172,7 +172,7 @@ impl PolledReader {
             return Poll::Ready(Ok(()));
         }
         self.next = *view.at;
-        Poll::Ready(self.ahead.start(&view.source, *view.at))
+        Poll::Ready(self.ahead.start(&view.extent, *view.at))
     }
 
     /// Prepares bytes at the position to be lent: with nothing in between, [`at`](PolledReader::at) or
@@ -186,7 +186,7 @@ impl PolledReader {
                 return Poll::Ready(Ok(Lent::Ahead));
             }
             if self.ahead.is_idle() {
-                let (content, at) = (&view.source.shared.content, *view.at);
+                let (content, at) = (&view.extent.shared.content, *view.at);
                 if let Some(lent) = if_resident(|| view.reader.lend(content, at).map(drop)) {
                     return Poll::Ready(lent.map(|()| Lent::Window).map_err(io::Error::from));
                 }
