@@ -167,7 +167,8 @@ pub enum SpillError {
         len: u64,
     },
 
-    /// No temp file could be made in the directory. Kind: that of the source.
+    /// No temp file could be made in the directory. Kind: that of the source. If the disk has no room even
+    /// for an empty file, it is [`StoreFull`](SpillError::StoreFull) instead.
     ///
     /// Each later call that needs the file tries again.
     #[non_exhaustive]

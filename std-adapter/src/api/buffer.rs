@@ -67,7 +67,7 @@ pub(crate) const MEMORY_LIMIT_DEFAULT: usize = 8 << 20;
 /// Dropping a buffer, clearing it or cutting it costs some 20 to 40 ns for each page in the file: less than a
 /// millisecond for a gigabyte in pages of 64 KiB. If a buffer of a pool frees more than 2 MiB in the pool's
 /// store, that call makes no call of the store: the room below the disk limit is free at once, and the blocks
-/// go back to the file system 2 MiB at a time, with the next calls that spill or free anything of the pool.
+/// go back to the file system 2 MiB at a time, with the next calls that spill or free pages in the store.
 /// Until then they are [`disk_recycled`](crate::PoolStats::disk_recycled), are used for what is spilled next,
 /// and make no write fail: one that finds the disk full gives them back first. A pool that spills nothing
 /// more keeps them until [`SpillPool::trim`](crate::SpillPool::trim), which takes as long as the file system

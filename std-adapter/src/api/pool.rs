@@ -24,8 +24,8 @@ use std::fmt;
 ///
 /// The memory of all pages together never passes the memory limit, not for a moment; a limit that is lowered
 /// below what is used is kept as pages leave. Not charged to it are some 400 bytes for each buffer, 768 once
-/// it has spilled, some 2 kB for a spool with a reader, and 24 for each page that was written, 90 more while
-/// it is in memory, 130 more with checksums.
+/// it has spilled, some 2 kB for a spool with a reader, and 34 for each page of 64 KiB that was written, 90
+/// more while it is in memory, 130 more with checksums.
 ///
 /// ```
 /// use overspill::SpillPool;

@@ -29,8 +29,9 @@ const INTERRUPTED: Failure = Failure::Error(io::ErrorKind::Interrupted);
 /// a panic never reaches the store below.
 ///
 /// It opens before its first other call, as [`TempFileStore`](crate::TempFileStore) does. A failed
-/// [`Call::Open`] is a [`SpillError::Directory`](crate::SpillError::Directory), as there. Freed bytes are
-/// overwritten if the store below cannot free them.
+/// [`Call::Open`] is a [`SpillError::Directory`](crate::SpillError::Directory), as there, or if it comes of a
+/// full disk a [`SpillError::StoreFull`](crate::SpillError::StoreFull). Freed bytes are overwritten if the
+/// store below cannot free them.
 ///
 /// ```
 /// use overspill::testing::{Call, Failure, Fault, FaultStore};
@@ -101,10 +102,10 @@ impl State {
         if self.pauses > 0 {
             return (None, Duration::ZERO);
         }
-        let (calls_of_kind, calls) = (self.calls[call as usize], self.calls.iter().sum());
+        let before = self.calls;
         self.calls[call as usize] += 1;
         let faults = self.plan.faults.iter();
-        let mut failures = faults.filter_map(|fault| fault.failure_of(call, calls_of_kind, calls));
+        let mut failures = faults.filter_map(|fault| fault.failure_of(call, before));
         let failure = failures.find(|&failure| !(self.was_interrupted && failure == INTERRUPTED));
         self.was_interrupted = failure == Some(INTERRUPTED);
         self.failed += u64::from(failure.is_some());
@@ -401,7 +402,7 @@ mod tests {
 
     #[test]
     fn records_list_the_calls_in_order_and_freed_bytes_are_overwritten() {
-        let plan = FaultPlan::new().with(Fault::once(1, Failure::Short(2))).recording();
+        let plan = FaultPlan::new().with(Fault::once(0, Failure::Short(2))).recording();
         let (store, faults) = FaultStore::new(MemoryStore::new(), plan);
         assert_eq!(store.write_at(8, b"abcd").unwrap(), 2);
         store.discard(8, 2).unwrap();

@@ -18,8 +18,8 @@ use std::path::PathBuf;
 /// that it writes: `sort f | overspill -o f`.
 ///
 /// Input is kept in memory up to a limit, and beyond that in an unnamed temporary file. In addition to the
-/// limit, the process takes a few MiB, and 24 bytes for each page of the input: 0.4 MiB for a GiB where the
-/// limit is 1M or more, 6 MiB where it is 64K or less.
+/// limit, the process takes a few MiB, and 24 to 34 bytes for each page of the input: 0.5 MiB for a GiB where
+/// the limit is 1M or more, 6 MiB where it is 64K or less.
 #[derive(Debug, Parser)]
 #[command(name = "overspill", version, args_override_self = true, override_usage = USAGE, after_help = BRIEF, after_long_help = MANUAL)]
 pub(crate) struct Args {

@@ -5,8 +5,8 @@
 //! - No byte of output before the last byte of input.
 //! - A regular file named with `-o` is whole or untouched, whatever ends the process.
 //! - What can be known to fail is refused before any input is read.
-//! - Memory stays within the limit and a few MiB; nothing else grows with the input, except by 24 bytes for
-//!   each page of it, 64 KiB or less.
+//! - Memory stays within the limit and a few MiB; nothing else grows with the input, except by 34 bytes at
+//!   most for each page of it, of 64 KiB or less.
 //!
 //! The order: [`args`] parses the command line, [`target`] chooses where the output goes, [`soak`] reads the
 //! input, and [`pour`] writes it. An error is a [`failure`], printed in one line.
