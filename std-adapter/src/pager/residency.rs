@@ -6,7 +6,8 @@
 //!
 //! - a page that a sequential pass of small operations reaches. While the buffer holds less than its share,
 //!   it gets a frame of another buffer if there is a donor (see [`registry`](crate::pool::registry)), and
-//!   else that of the page that passed before it. So a long pass uses one frame and leaves the others alone;
+//!   else that of the page that it has passed. So a long pass uses one frame and leaves the others alone. One
+//!   that comes from elsewhere, since passes take turns, gets that of the coldest of a sample;
 //! - a page that was recently visited more than twice as often as the coldest of a sample of those in memory;
 //! - a page in memory that must grow, if the pool has no larger frame for it: it gets that of the coldest of
 //!   a sample.
@@ -131,13 +132,15 @@ impl Pager {
     }
 
     /// The page in memory to evict for an access to `span` like this, if there is one, and whether the new
-    /// page stays. While a window that is appended to takes turns with something else, it keeps its frame:
-    /// else each would read and write a whole one for each piece of the other.
+    /// page stays. A pass takes the frame of the window that it leaves, and not that of another pass, in which
+    /// this one's next operation would look like a pass in turn. While a window that is appended to takes
+    /// turns with something else, it keeps its frame even if there is no other. Else each would read, or
+    /// write, a good part of a page for each piece of the other.
     fn choose_victim(&mut self, span: Span, access: Access) -> Option<(u64, Stay)> {
         let offset = span.index * self.pool.page_size as u64 + span.at as u64;
         self.table(|table| {
             if access.sequential {
-                let passing = table.passing_index();
+                let passing = table.passing_index().filter(|_| table.window_ends_at(offset));
                 let victim = passing
                     .or_else(|| Some(table.coldest(Resident::has_frame)?.0))
                     .or_else(|| table.window_index())?;
