@@ -2,7 +2,7 @@
 //! frame, and moves its bytes once.
 #![allow(missing_docs)]
 
-use overspill::{SpillBuffer, SpillPool};
+use overspill::{MemoryStore, SpillBuffer, SpillPool};
 use std::io::Write;
 
 const LEN: u64 = 8 << 20;
@@ -48,11 +48,11 @@ fn all_turns() -> impl Iterator<Item = Turns> {
     pieces.flat_map(|piece| [1, 4, 64].map(|burst| Turns { piece, burst }))
 }
 
-/// Runs `pass` over a new buffer, and checks how much more than `asked` bytes, and in how many calls, it moves
-/// to and from the store.
+/// Runs `pass` over a new buffer, and checks how much more than `asked` bytes, and in how many calls, it
+/// moves to and from the store.
 fn check(what: &str, turns: Turns, asked: u64, mut pass: impl FnMut(&mut SpillBuffer)) {
     for memory in [256 << 10, 1 << 20] {
-        let pool = SpillPool::builder().memory(memory).build().unwrap();
+        let pool = SpillPool::builder().memory(memory).store(MemoryStore::new()).build().unwrap();
         let mut buffer = spilled(&pool);
         let before = pool.stats().io;
         pass(&mut buffer);

@@ -167,7 +167,10 @@ fn blocks_that_no_body_has_a_part_of_are_given_back() {
         assert!(held.disk_used + held.disk_recycled <= before);
         pool.trim();
         let trimmed = pool.stats();
-        assert_eq!((trimmed.disk_used, trimmed.disk_recycled), (held.disk_used, 0));
+        // Elsewhere only the end of a file can be given back.
+        let has_holes = cfg!(any(target_os = "linux", target_os = "android"));
+        let left = if has_holes { 0 } else { held.disk_recycled };
+        assert!(trimmed.disk_used == held.disk_used && trimmed.disk_recycled <= left, "{trimmed:?}");
         for (i, body) in bodies.iter_mut().enumerate() {
             assert!(content_of(body) == vec![(i * 10 + 9) as u8; len], "{i}");
         }

@@ -190,7 +190,7 @@ impl SpillBody {
             }
             match extent.resident_piece(at) {
                 Some(piece) => return Poll::Ready(Ok(bytes(piece?))),
-                None => self.ahead.start(&extent, at)?,
+                None => self.ahead.start(&extent, at, 1)?,
             }
         }
     }

@@ -8,8 +8,9 @@
 //! - No content changes, and neither does the length: an operation that waits and is dropped
 //!   has taken nothing.
 //! - A sequential pass moves up to [`AHEAD_MAX`] bytes with one job, and a quarter of the buffer's share at
-//!   most. Pages that it has filled leave in one call of the store. What was in memory before the pass stays,
-//!   but for as much as a job moves: cold pages, whose frames the pass then uses over and over.
+//!   most, once it comes from the beginning or has come through a whole page: before, its page. Pages that it
+//!   has filled leave in one call of the store. What was in memory before the pass stays, but for as much as
+//!   a job moves: cold pages, whose frames the pass then uses over and over.
 //! - Scattered accesses evict no page for one that they see once.
 //!
 //! Held by: the tests below, `tests/tests/async_buffer/`.
@@ -61,7 +62,7 @@ impl Pager {
         offset: u64,
         len: usize,
         make: fn(&mut Self, u64, Span, usize, bool) -> Result<bool, SpillError>,
-        go_on: fn(&mut Self, u64),
+        go_on: fn(&mut Self, u64) -> u64,
     ) -> Result<bool, SpillError> {
         self.try_table()?;
         let continues = offset == 0 || self.goes_on_at(offset);
@@ -73,8 +74,10 @@ impl Pager {
             }
             let made = make(pager, offset, span, len, continues);
             pager.last_end = last_end;
-            if continues && matches!(made, Ok(true)) {
-                go_on(pager, span.index + 1);
+            if continues && span.at == 0 && matches!(made, Ok(true)) {
+                let next = span.index + 1;
+                let next = if pager.is_long_pass(span.index) { go_on(pager, next) } else { next };
+                pager.note_ready(next);
             }
             made
         });
@@ -82,6 +85,26 @@ impl Pager {
             self.table(|table| table.pin(span.index));
         }
         made
+    }
+
+    /// Whether a pass that has come to the beginning of page `index` goes further than a page or two, as far
+    /// as that can be known: it comes from the beginning, or through all that was made ready for it. One that
+    /// began elsewhere may end soon.
+    fn is_long_pass(&mut self, index: u64) -> bool {
+        index == 0 || self.cold_if_any().is_none_or(|cold| cold.ready_to == index)
+    }
+
+    /// The same of a pass that is in page `index`: more than that page was made ready.
+    pub(crate) fn is_long_pass_in(&mut self, index: u64) -> bool {
+        let far = 2 + 2 * self.pages_ahead() as u64;
+        self.cold_if_any().is_none_or(|cold| (2..=far).contains(&cold.ready_to.saturating_sub(index)))
+    }
+
+    /// Notes that all before page `index` was made ready for a pass.
+    pub(crate) fn note_ready(&mut self, index: u64) {
+        if let Some(cold) = self.cold_if_any() {
+            cold.ready_to = index;
+        }
     }
 
     fn open_for_write(
@@ -219,31 +242,35 @@ impl Pager {
 
     // ---- ahead of a sequential pass
 
-    /// Opens the pages from `first` on that are holes, while there are frames for them.
-    fn open_ahead(&mut self, first: u64) {
+    /// Opens the pages from `first` on that are holes, while there are frames for them. Returns the first
+    /// that it leaves.
+    fn open_ahead(&mut self, first: u64) -> u64 {
         // The last page ends at 2^64.
         let last = u64::MAX >> self.pool.page_size.trailing_zeros();
         let end = first.saturating_add(self.pages_ahead() as u64).min(last.saturating_add(1));
         for index in first..end {
             if self.base_bytes(index) > 0 || self.table(|table| table.locate(index)) != Location::Hole {
-                return;
+                return index;
             }
-            let Some(frame) = self.find_ahead(index) else { return };
+            let Some(frame) = self.find_ahead(index) else { return index };
             let page = Page::Resident(Resident::fresh(frame));
             self.table(|table| table.put(index, page));
         }
+        end
     }
 
     /// Loads the pages from `first` on that are spilled, while there are frames for them: spare ones, and
     /// at the beginning of a pass those of cold pages. So a pass has as many as a job moves, and then
-    /// uses them over and over.
-    fn load_ahead(&mut self, first: u64) {
+    /// uses them over and over. Returns the first that it leaves.
+    fn load_ahead(&mut self, first: u64) -> u64 {
         let pages = first..first.saturating_add(self.pages_ahead() as u64);
         for index in pages.clone() {
-            let Location::Spilled { slot, end } = self.table(|table| table.locate(index)) else { return };
+            let Location::Spilled { slot, end } = self.table(|table| table.locate(index)) else {
+                return index;
+            };
             let frame = self.find_ahead(index);
             let Some(frame) = frame.or_else(|| self.frame_of_cold(first.saturating_sub(1)..pages.end)) else {
-                return;
+                return index;
             };
             let mut page = Resident::of_slot(frame, slot);
             let offset = index * self.pool.page_size as u64;
@@ -251,7 +278,7 @@ impl Pager {
             // What cannot be read is an error for those that read it.
             if !matches!(read, Ok(n) if n == end) {
                 self.recycle_frame(page.into_frame());
-                return;
+                return index;
             }
             page.len = end;
             self.table(|table| {
@@ -259,6 +286,7 @@ impl Pager {
                 table.put(index, Page::Resident(page));
             });
         }
+        pages.end
     }
 
     /// A frame for page `index`, whole and to spare, and memory to note it.

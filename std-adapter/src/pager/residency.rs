@@ -132,10 +132,10 @@ impl Pager {
     }
 
     /// The page in memory to evict for an access to `span` like this, if there is one, and whether the new
-    /// page stays. A pass takes the frame of the window that it leaves, and not that of another pass, in which
-    /// this one's next operation would look like a pass in turn. While a window that is appended to takes
-    /// turns with something else, it keeps its frame even if there is no other. Else each would read, or
-    /// write, a good part of a page for each piece of the other.
+    /// page stays. A pass takes the frame of the window that it leaves, and not that of another pass, in
+    /// which this one's next operation would look like a pass in turn. While a window that is appended to
+    /// takes turns with something else, it keeps its frame even if there is no other. Else each would read,
+    /// or write, a good part of a page for each piece of the other.
     fn choose_victim(&mut self, span: Span, access: Access) -> Option<(u64, Stay)> {
         let offset = span.index * self.pool.page_size as u64 + span.at as u64;
         self.table(|table| {

@@ -57,6 +57,9 @@ pub(crate) struct ColdState {
     pub(crate) wait_state: Option<TryBox<WaitState>>,
     /// Whether the buffer's own memory limit had no room for the frame that it last did not find.
     is_bound: bool,
+    /// The page behind those that were made ready for a pass.
+    #[cfg(feature = "tokio")]
+    pub(crate) ready_to: u64,
     /// Failures of the store in the current operation.
     pub(crate) failures: Option<TryBox<Vec<Event>>>,
     /// What it shares with its clones.

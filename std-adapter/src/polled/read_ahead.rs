@@ -8,7 +8,8 @@
 //!   Once as much is lent as may be, it is copies, which are not charged: one of at most [`COPIED_MAX`]
 //!   bytes, or [`COPIES_AHEAD_MAX`] bytes of them for a receiver that waits for the job. So those that stand
 //!   still hold little, and one that does not is served by few jobs.
-//! - The next job starts when the last piece is taken: so the store is read while the receiver is busy.
+//! - The next job starts when the last piece is taken: so the store is read while the receiver is busy. But
+//!   after a jump jobs read what is asked for, and then a little more, before they read ahead again.
 //!
 //! Held by: `tests/servers/tests/bodies.rs`, `tests/tests/async_buffer/`.
 
@@ -28,7 +29,8 @@ use std::task::{Poll, ready};
 /// The most bytes that a job reads ahead, in lent pages.
 const AHEAD_MAX: u64 = 256 << 10;
 
-/// The most bytes of a piece that is a copy.
+/// The least and the most bytes of a piece that is a copy.
+const COPIED_MIN: usize = 4 << 10;
 const COPIED_MAX: usize = 16 << 10;
 
 /// The most bytes of copies that a job makes.
@@ -69,17 +71,25 @@ impl Extent {
     /// The bytes at `at`, which is before the end, to the end of their page, or fewer if they are a copy.
     fn piece(&self, at: u64) -> Result<Piece, SpillError> {
         let content = &self.shared.content;
-        let page = content.pool.page_size as u64;
-        let len = usize::try_from((page - at % page).min(self.end - at)).unwrap_or(usize::MAX);
-        if let Some(part) = content.lend_part(at, len)? {
-            return Ok(Piece::Lent(part));
+        match content.lend_part(at, self.left_of_page(at))? {
+            Some(part) => Ok(Piece::Lent(part)),
+            None => self.copy(at, COPIED_MAX),
         }
-        let (mut copy, len) = (Vec::new(), len.min(COPIED_MAX));
+    }
+
+    /// A copy of up to `most` bytes at `at`, which is before the end, no further than their page.
+    fn copy(&self, at: u64, most: usize) -> Result<Piece, SpillError> {
+        let (mut copy, len) = (Vec::new(), self.left_of_page(at).min(most));
         copy.try_reserve_exact(len).map_err(|_| SpillError::OutOfMemory)?;
         copy.resize(len, 0);
-        let read = content.read_at(at, &mut copy)?;
+        let read = self.shared.content.read_at(at, &mut copy)?;
         copy.truncate(read);
         Ok(Piece::Copied(copy))
+    }
+
+    fn left_of_page(&self, at: u64) -> usize {
+        let page = self.shared.content.pool.page_size as u64;
+        usize::try_from((page - at % page).min(self.end - at)).unwrap_or(usize::MAX)
     }
 
     /// The same, if the store is not needed for it.
@@ -88,10 +98,48 @@ impl Extent {
     }
 }
 
+/// How far a job reads. A receiver that has come from elsewhere may go on elsewhere: a few bytes of each of a
+/// thousand places took a thousand times [`AHEAD_MAX`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reach {
+    /// Ahead of the receiver, and further before it asks.
+    #[default]
+    Ahead,
+    /// What is asked for: the receiver has come from elsewhere.
+    Jump,
+    /// What is asked for, or a longer copy: it went on behind that.
+    Longer,
+    /// What is asked for, in whole pages: it went on again.
+    Pages,
+}
+
+impl Reach {
+    /// That of the next job, if it goes on where this one has ended.
+    fn next(self) -> Reach {
+        match self {
+            Reach::Jump => Reach::Longer,
+            Reach::Longer => Reach::Pages,
+            Reach::Pages | Reach::Ahead => Reach::Ahead,
+        }
+    }
+
+    /// The length of the only piece that a job reads for `want` bytes, if that is a copy.
+    fn copied(self, want: usize) -> Option<usize> {
+        match self {
+            Reach::Jump if want <= COPIED_MAX => Some(want.max(COPIED_MIN)),
+            Reach::Longer if want <= COPIED_MAX => Some(COPIED_MAX),
+            _ => None,
+        }
+    }
+}
+
 /// Where a job begins to read.
 struct Place {
     extent: Extent,
     at: u64,
+    /// Bytes that were asked for there.
+    want: usize,
+    reach: Reach,
     is_awaited: Arc<AtomicBool>,
     /// Until it has read.
     kept: Option<Kept>,
@@ -119,7 +167,7 @@ impl Drop for Kept {
 #[derive(Default)]
 struct Arrived {
     pieces: VecDeque<Piece>,
-    /// Some of it came from the store, as what follows will.
+    /// Some of it came from the store, as what follows will, and that is to be read before it is asked for.
     goes_on: bool,
 }
 
@@ -129,11 +177,23 @@ struct Arrived {
 pub(crate) struct ReadAhead {
     reading: Option<Pending<Place, Result<Arrived, SpillError>>>,
     arrived: Arrived,
+    /// How far the next job reads.
+    reach: Reach,
     /// Whether the receiver waits for the job that is under way. Made with the first.
     is_awaited: Option<Arc<AtomicBool>>,
 }
 
 impl ReadAhead {
+    /// Of a receiver that has come from elsewhere.
+    pub(crate) fn after_jump() -> Self {
+        ReadAhead { reach: Reach::Jump, ..ReadAhead::default() }
+    }
+
+    /// Without what was read ahead and the job that is under way.
+    pub(crate) fn emptied(&self) -> Self {
+        ReadAhead { reach: self.reach, ..ReadAhead::default() }
+    }
+
     /// Whether nothing was read ahead, and nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
         self.reading.is_none() && self.arrived.pieces.is_empty()
@@ -143,7 +203,7 @@ impl ReadAhead {
     pub(crate) fn take(&mut self, extent: &Extent, at: u64, poller: Poller<'_>) -> Option<Piece> {
         let piece = self.arrived.pieces.pop_front()?;
         if self.arrived.pieces.is_empty() && self.arrived.goes_on {
-            let _ = self.start(extent, at + piece.as_ref().len() as u64); // else the next poll does
+            let _ = self.start(extent, at + piece.as_ref().len() as u64, COPIED_MAX); // else the next poll does
             self.begin(poller);
         }
         Some(piece)
@@ -171,17 +231,19 @@ impl ReadAhead {
         Poll::Ready(Ok(true))
     }
 
-    /// Queues a job that reads from `at` on, if there is anything.
-    pub(crate) fn start(&mut self, extent: &Extent, at: u64) -> io::Result<()> {
+    /// Queues a job that reads from `at` on, where `want` bytes are asked for, if there is anything.
+    pub(crate) fn start(&mut self, extent: &Extent, at: u64, want: usize) -> io::Result<()> {
         if at < extent.end {
             let offload = extent.shared.content.pool.offload();
             let is_awaited = self.is_awaited.take().or_else(|| try_arc(AtomicBool::new(false)));
             let is_awaited = is_awaited.ok_or(SpillError::OutOfMemory)?;
             is_awaited.store(false, Ordering::Relaxed);
             self.is_awaited = Some(Arc::clone(&is_awaited));
-            let (extent, kept) = (extent.clone(), extent.keep(at));
-            let job = offload.submit(Place { extent, at, is_awaited, kept }, Place::read_ahead);
+            let (extent, kept, reach) = (extent.clone(), extent.keep(at), self.reach);
+            let place = Place { extent, at, want, reach, is_awaited, kept };
+            let job = offload.submit(place, Place::read_ahead);
             self.reading = Some(job.map_err(|_| offload.refusal())?);
+            self.reach = reach.next();
         }
         Ok(())
     }
@@ -193,10 +255,16 @@ impl Place {
     fn read_ahead(&mut self) -> Result<Arrived, SpillError> {
         let _kept = self.kept.take();
         let (mut arrived, mut at) = (Arrived::default(), self.at);
-        let end = self.extent.end.min(at.saturating_add(AHEAD_MAX));
+        if let Some(len) = self.reach.copied(self.want) {
+            arrived.pieces.push_back(self.extent.copy(at, len)?);
+            return Ok(arrived);
+        }
+        let is_ahead = self.reach == Reach::Ahead;
+        let most = if is_ahead { AHEAD_MAX } else { AHEAD_MAX.min(self.want as u64) };
+        let end = self.extent.end.min(at.saturating_add(most));
         while at < end {
             let resident = self.extent.resident_piece(at);
-            arrived.goes_on |= resident.is_none();
+            arrived.goes_on |= is_ahead && resident.is_none();
             match resident.unwrap_or_else(|| self.extent.piece(at)) {
                 Ok(piece) => {
                     at += piece.as_ref().len() as u64;

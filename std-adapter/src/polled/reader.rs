@@ -102,7 +102,7 @@ impl PolledReader {
     /// After a seek to `at`: drops what was read ahead, and the job that reads on, unless that goes on there.
     pub(crate) fn moved_to(&mut self, at: u64) {
         if self.at(at).is_empty() && self.next != at {
-            *self = PolledReader::default();
+            *self = PolledReader { ahead: ReadAhead::after_jump(), ..PolledReader::default() };
         }
     }
 
@@ -113,7 +113,7 @@ impl PolledReader {
             return here;
         }
         if self.next != at {
-            *self = PolledReader { next: at, ..PolledReader::default() };
+            *self = PolledReader { piece: None, next: at, ahead: self.ahead.emptied() };
             return 0;
         }
         if self.piece.take().is_some() {
@@ -131,7 +131,7 @@ impl PolledReader {
         if view.left() == 0 || self.take(view, poller) > 0 || self.ahead.is_idle() {
             return Poll::Ready(Ok(()));
         }
-        self.poll_ahead(poller, view)
+        self.poll_ahead(poller, view, 1)
     }
 
     /// Reads at least one byte, unless the position is at the end or `buf` is empty.
@@ -159,20 +159,20 @@ impl PolledReader {
                 }
                 Some(Err(error)) if done == 0 => return Poll::Ready(Err(error)),
                 _ if done > 0 => break,
-                _ => ready!(self.poll_ahead(poller, view))?,
+                _ => ready!(self.poll_ahead(poller, view, want))?,
             }
         }
         Poll::Ready(Ok(done))
     }
 
-    /// Waits for a job that reads at the position, or starts one. Ready once it has read
+    /// Waits for a job that reads at the position, or starts one for `want` bytes. Ready once it has read
     /// something, or is to be polled.
-    fn poll_ahead(&mut self, poller: Poller<'_>, view: &View<'_>) -> Poll<io::Result<()>> {
+    fn poll_ahead(&mut self, poller: Poller<'_>, view: &View<'_>, want: usize) -> Poll<io::Result<()>> {
         if ready!(self.ahead.poll(poller))? {
             return Poll::Ready(Ok(()));
         }
         self.next = *view.at;
-        Poll::Ready(self.ahead.start(&view.extent, *view.at))
+        Poll::Ready(self.ahead.start(&view.extent, *view.at, want))
     }
 
     /// Prepares bytes at the position to be lent: with nothing in between, [`at`](PolledReader::at) or
@@ -191,7 +191,7 @@ impl PolledReader {
                     return Poll::Ready(lent.map(|()| Lent::Window).map_err(io::Error::from));
                 }
             }
-            ready!(self.poll_ahead(poller, view))?;
+            ready!(self.poll_ahead(poller, view, 1))?;
         }
     }
 }

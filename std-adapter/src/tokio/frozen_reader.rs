@@ -23,7 +23,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 ///   What was moved counts towards the task's [cooperative budget](tokio::task::coop): each 64 KiB counts as
 ///   one operation of tokio's own does, so a task that moves much lets others run.
 /// - No poll calls the store, or waits for a thread that does. The store is read by the
-///   [jobs](crate::AsyncSpillBuffer) of the pool, up to 256 KiB ahead of the reader.
+///   [jobs](crate::AsyncSpillBuffer) of the pool, up to 256 KiB ahead of the reader; after a seek the first
+///   ones read what is asked for, or 4, 16 and then 64 KiB if that is more.
 /// - An error goes to the read that needs the bytes, and the position stays. The next read tries again.
 ///
 /// # Cancel safety

@@ -15,6 +15,7 @@ mod dropped;
 mod ends;
 mod finish;
 mod gated;
+mod jumps;
 mod last_wakers;
 mod left;
 mod persist;
