@@ -76,8 +76,9 @@ impl Pager {
             pager.last_end = last_end;
             if continues && span.at == 0 && matches!(made, Ok(true)) {
                 let next = span.index + 1;
-                let next = if pager.is_long_pass(span.index) { go_on(pager, next) } else { next };
-                pager.note_ready(next);
+                let is_long = pager.is_long_pass(span.index) || pager.has_come_through(span.index);
+                let next = if is_long { go_on(pager, next) } else { next };
+                pager.note_ready(next, is_long);
             }
             made
         });
@@ -90,20 +91,20 @@ impl Pager {
     /// Whether a pass that has come to the beginning of page `index` goes further than a page or two, as far
     /// as that can be known: it comes from the beginning, or through all that was made ready for it. One that
     /// began elsewhere may end soon.
-    fn is_long_pass(&mut self, index: u64) -> bool {
+    fn has_come_through(&mut self, index: u64) -> bool {
         index == 0 || self.cold_if_any().is_none_or(|cold| cold.ready_to == index)
     }
 
-    /// The same of a pass that is in page `index`: more than that page was made ready.
-    pub(crate) fn is_long_pass_in(&mut self, index: u64) -> bool {
-        let far = 2 + 2 * self.pages_ahead() as u64;
-        self.cold_if_any().is_none_or(|cold| (2..=far).contains(&cold.ready_to.saturating_sub(index)))
+    /// Whether such a pass was seen near page `index`.
+    fn is_long_pass(&mut self, index: u64) -> bool {
+        let near = 2 + 2 * self.pages_ahead() as u64;
+        self.cold_if_any().is_none_or(|cold| cold.is_long_pass && cold.ready_to.abs_diff(index) <= near)
     }
 
-    /// Notes that all before page `index` was made ready for a pass.
-    pub(crate) fn note_ready(&mut self, index: u64) {
+    /// Notes that all before page `index` was made ready for a pass, and whether that is a long one.
+    pub(crate) fn note_ready(&mut self, index: u64, is_long: bool) {
         if let Some(cold) = self.cold_if_any() {
-            cold.ready_to = index;
+            (cold.ready_to, cold.is_long_pass) = (index, is_long);
         }
     }
 

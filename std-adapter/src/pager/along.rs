@@ -90,7 +90,7 @@ impl Pager {
             return None;
         }
         let most = self.pages_ahead() / 2;
-        if most < PAGES_MIN || !self.is_long_pass_in(index) {
+        if most < PAGES_MIN {
             return None;
         }
         self.end_loan();
@@ -116,7 +116,7 @@ impl Pager {
         let coming = self.find_coming(first..first.saturating_add(most as u64), most, clean);
         self.end_operation();
         if let Some(coming) = &coming {
-            self.note_ready(coming.end());
+            self.note_ready(coming.end(), true);
         }
         coming
     }
@@ -256,7 +256,6 @@ mod tests {
         buffer.spill().unwrap();
         buffer.rewind().unwrap();
         buffer.read_exact(&mut [0; PAGE]).unwrap();
-        buffer.pager.note_ready(2);
         let mut coming = buffer.pager.let_come(0, 1).unwrap();
         coming.run();
         assert_eq!((told.lock().unwrap().len(), pool.stats().io.errors), (0, 0));
@@ -277,7 +276,6 @@ mod tests {
             buffer.spill().unwrap();
             buffer.rewind().unwrap();
             buffer.read_exact(&mut [0; PAGE]).unwrap();
-            buffer.pager.note_ready(2);
         }
         let mut come = Vec::new();
         for (number, buffer) in buffers.iter_mut().enumerate() {

@@ -57,9 +57,11 @@ pub(crate) struct ColdState {
     pub(crate) wait_state: Option<TryBox<WaitState>>,
     /// Whether the buffer's own memory limit had no room for the frame that it last did not find.
     is_bound: bool,
-    /// The page behind those that were made ready for a pass.
+    /// The page behind those that were made ready for a pass, and whether that is a long one.
     #[cfg(feature = "tokio")]
     pub(crate) ready_to: u64,
+    #[cfg(feature = "tokio")]
+    pub(crate) is_long_pass: bool,
     /// Failures of the store in the current operation.
     pub(crate) failures: Option<TryBox<Vec<Event>>>,
     /// What it shares with its clones.

@@ -31,6 +31,10 @@ pub(crate) enum Pass {
     Writing,
 }
 
+/// A pass is probably long once it has come to so many pages, one behind the other, or to the second from the
+/// beginning.
+const LONG_PASS: u64 = 3;
+
 #[derive(Default)]
 pub(crate) struct Along {
     /// In the order in which they run.
@@ -39,6 +43,9 @@ pub(crate) struct Along {
     end: u64,
     /// The page of the operation that last looked what to begin.
     looked: u64,
+    /// Pages one behind the other in which operations looked, the last of them included. A pass that began
+    /// within a page may end in the next.
+    looked_in_row: u64,
     heir: Option<Arc<Heir>>,
 }
 
@@ -111,9 +118,12 @@ impl Along {
     /// has left, if it has entered another page.
     pub(crate) fn go_on(&mut self, pass: Pass, buffer: &mut SpillBuffer, position: u64, poller: Poller<'_>) {
         let index = position / buffer.pager.pool.page_size as u64;
-        if std::mem::replace(&mut self.looked, index) == index {
+        let looked = std::mem::replace(&mut self.looked, index);
+        if looked == index {
             return;
         }
+        let goes_on = looked + 1 == index;
+        self.looked_in_row = if goes_on { self.looked_in_row + 1 } else { u64::from(position == 0) + 1 };
         while let Some((moving, waker)) = self.jobs[0].as_mut().and_then(|(_, job)| job.take_if_done()) {
             moving.give_to(buffer);
             self.follow(poller);
@@ -125,6 +135,7 @@ impl Along {
         }
         let from = if self.is_moving() { self.end } else { 0 };
         let pages = match pass {
+            Pass::Reading if self.looked_in_row < LONG_PASS => None,
             Pass::Reading => buffer.pager.let_come(index, from).map(Pages::Coming),
             Pass::Writing => buffer.pager.let_go(index, position).map(Pages::Going),
         };
