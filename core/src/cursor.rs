@@ -255,6 +255,9 @@ impl<M: Medium + ?Sized> Cursor<M> {
         }
         let countable = usize::try_from(u64::MAX - self.position).unwrap_or(usize::MAX);
         let fits = data.get(..countable).unwrap_or(data);
+        if fits.is_empty() {
+            return Err(self.full(data)); // and no medium is asked for a gap of all its positions
+        }
         let end = self.medium.len();
         if self.position > end {
             self.medium.set_len(self.position).map_err(|error| self.refused(error, data))?;

@@ -4,7 +4,9 @@
 
 use crate::cursor::{Cursor, CursorError, InvalidSeek, WriteError};
 use crate::medium::{Medium, ReadMedium};
-use embedded_io::{BufRead, Error, ErrorKind, ErrorType, Read, ReadExactError, Seek, SeekFrom, Write};
+use embedded_io::{
+    BufRead, Error, ErrorKind, ErrorType, Read, ReadExactError, ReadReady, Seek, SeekFrom, Write, WriteReady,
+};
 
 /// `write_all` without a panic, even for an impossible count: the trait's provided method has two panics.
 /// `to` never takes 0 bytes of a slice that has some.
@@ -115,6 +117,22 @@ impl<M: Medium + ?Sized> Write for Cursor<M> {
     #[inline]
     fn flush(&mut self) -> Result<(), Self::Error> {
         Cursor::flush(self).map_err(CursorError::Medium)
+    }
+}
+
+/// A cursor waits for nothing.
+impl<M: ReadMedium + ?Sized> ReadReady for Cursor<M> {
+    #[inline]
+    fn read_ready(&mut self) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
+}
+
+/// A cursor waits for nothing.
+impl<M: Medium + ?Sized> WriteReady for Cursor<M> {
+    #[inline]
+    fn write_ready(&mut self) -> Result<bool, Self::Error> {
+        Ok(true)
     }
 }
 

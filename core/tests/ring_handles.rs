@@ -107,6 +107,20 @@ fn the_high_water_mark_is_the_most_there_ever_was() {
     assert_eq!((producer.high_water(), consumer.high_water()), (8, 8));
 }
 
+/// Where an interrupt handler and a task have the ends, nobody else could read the mark.
+#[test]
+fn the_high_water_mark_can_be_read_beside_the_ends() {
+    let ring = Ring::<8, HighWater>::new();
+    let (mut producer, consumer) = ring.try_split().unwrap();
+    let _ = producer.push_slice(b"abcde");
+    drop(consumer);
+    assert_eq!(ring.high_water(), 5);
+    let records = RecordRing::<Ring<8, HighWater>>::new();
+    let (mut producer, _consumer) = records.try_split().unwrap();
+    producer.push(b"abc").unwrap();
+    assert_eq!(records.high_water(), 4);
+}
+
 #[test]
 fn grants_say_how_long_they_are_and_change_nothing_until_committed() {
     let mut ring = Ring::<6>::new();

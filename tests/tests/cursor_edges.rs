@@ -115,6 +115,11 @@ fn a_write_stops_at_the_last_byte_that_can_be_counted() {
     assert_eq!((file.position(), file.len()), (u64::MAX, u64::MAX));
     assert_eq!(full(file.write(b"cde")), (u64::MAX, 3));
 
+    // It asked the medium for a gap of all positions before: an error of the medium's, or zeros for ever.
+    let mut vector = Cursor::new(Vec::new());
+    vector.set_position(u64::MAX);
+    assert_eq!(full(vector.write(b"x")), (u64::MAX, 1));
+
     file.set_position(u64::MAX - 1);
     assert_eq!(file.write(b"xyz"), Ok(1), "over what is there");
     assert_eq!(file.get_ref().written, [(u64::MAX - 2, b"ab".to_vec()), (u64::MAX - 1, b"x".to_vec())]);

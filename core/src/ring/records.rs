@@ -72,6 +72,16 @@ impl<'m, L: Layout> RecordRing<SliceRing<'m, L>> {
 }
 
 impl<R: AnyRing> RecordRing<R> {
+    /// The most bytes that were ever in the ring at once, lengths of records included, for a caller that owns
+    /// neither end. See [`HighWater`](super::HighWater).
+    #[must_use]
+    pub fn high_water(&self) -> usize
+    where
+        R::Layout: KeepsHighWater,
+    {
+        high_water(&self.ring)
+    }
+
     /// Splits the ring into its two ends, for as long as it is borrowed, as [`Ring::split`] does.
     pub fn split(&mut self) -> (RecordProducer<'_, R>, RecordConsumer<'_, R>) {
         let (write, read) = ends::split(&mut self.ring);

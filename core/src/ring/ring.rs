@@ -5,9 +5,9 @@
 
 use core::fmt;
 
-use super::any_ring::{AnyRing, Parts, Token};
+use super::any_ring::{AnyRing, Parts, Token, high_water};
 use super::consumer::Consumer;
-use super::layout::{Layout, Packed};
+use super::layout::{KeepsHighWater, Layout, Packed};
 use super::producer::Producer;
 use super::raw::ends;
 use super::raw::memory::{Borrowed, Bytes, Owned};
@@ -158,6 +158,16 @@ macro_rules! whole_ring {
             #[must_use]
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
+            }
+
+            /// The most bytes that were ever in the ring at once, for a caller that owns neither end. See
+            /// [`HighWater`](super::HighWater).
+            #[must_use]
+            pub fn high_water(&self) -> usize
+            where
+                L: KeepsHighWater,
+            {
+                high_water(self)
             }
 
             /// Splits the ring into its two ends, for as long as it is borrowed. What is in the ring stays in

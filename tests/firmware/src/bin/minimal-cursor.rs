@@ -43,7 +43,12 @@ fn main() -> ! {
             if let Some(both) = shared.try_split() {
                 ends(both, buf);
             }
-            black_box((shared.len(), records.try_split().is_some(), log.try_split().is_some()));
+            black_box((
+                shared.len(),
+                shared.high_water(),
+                records.try_split().is_some(),
+                log.try_split().is_some(),
+            ));
         }
         records(RECORDS.split(), buf);
         records(PADDED_RECORDS.split(), buf);
