@@ -233,7 +233,9 @@ impl SpillBuffer {
         self.pager.stats()
     }
 
-    /// Checks every invariant that can be checked without I/O. For tests.
+    /// Checks every invariant that can be checked without I/O. For tests, while no other handle has a job
+    /// under way over what the buffer shares with it: a page that is being loaded is charged, and in no table
+    /// yet.
     ///
     /// # Panics
     /// If one does not hold.
