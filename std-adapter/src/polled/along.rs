@@ -31,8 +31,8 @@ pub(crate) enum Pass {
     Writing,
 }
 
-/// A pass is probably long once it has come to so many pages, one behind the other, or to the second from the
-/// beginning.
+/// A pass is probably long once it has come to so many pages, one behind the other. One that began within a
+/// page may end in the next.
 const LONG_PASS: u64 = 3;
 
 #[derive(Default)]
@@ -42,9 +42,8 @@ pub(crate) struct Along {
     /// The end of the pages that come.
     end: u64,
     /// The page of the operation that last looked what to begin.
-    looked: u64,
-    /// Pages one behind the other in which operations looked, the last of them included. A pass that began
-    /// within a page may end in the next.
+    looked: Option<u64>,
+    /// Pages one behind the other in which operations looked, this one included.
     looked_in_row: u64,
     heir: Option<Arc<Heir>>,
 }
@@ -118,12 +117,12 @@ impl Along {
     /// has left, if it has entered another page.
     pub(crate) fn go_on(&mut self, pass: Pass, buffer: &mut SpillBuffer, position: u64, poller: Poller<'_>) {
         let index = position / buffer.pager.pool.page_size as u64;
-        let looked = std::mem::replace(&mut self.looked, index);
-        if looked == index {
+        let looked = self.looked.replace(index);
+        if looked == Some(index) {
             return;
         }
-        let goes_on = looked + 1 == index;
-        self.looked_in_row = if goes_on { self.looked_in_row + 1 } else { u64::from(position == 0) + 1 };
+        let goes_on = looked.and_then(|looked| looked.checked_add(1)) == Some(index);
+        self.looked_in_row = if goes_on { self.looked_in_row + 1 } else { 1 };
         while let Some((moving, waker)) = self.jobs[0].as_mut().and_then(|(_, job)| job.take_if_done()) {
             moving.give_to(buffer);
             self.follow(poller);
