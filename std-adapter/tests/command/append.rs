@@ -162,6 +162,55 @@ fn append_keeps_what_is_written_while_it_replaces() {
     }
 }
 
+/// A log that was rotated while it was replaced came back under its old name, with its content in both files
+/// and what another program had put there instead gone; and the status was 0.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_is_moved_while_it_is_replaced_is_an_error() {
+    if !may_trace("a_file_that_is_moved_while_it_is_replaced_is_an_error") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let log = dir.path().join("log");
+    for (change, is_told) in
+        [("mv log log.1", true), ("mv log log.1; echo new > log", true), ("rm log", false)]
+    {
+        fs::write(&log, "one\n").unwrap();
+        let script = "case $(stat -f -c %T .) in ext*|xfs|btrfs|tmpfs) ;; *) exit 77;; esac; rm -f trace log.1
+            echo two | strace -qq -o trace -e trace=fsync -e inject=fsync:delay_enter=1000000:when=1 $OVERSPILL -a -o log &
+            until grep -q fsync trace 2>/dev/null; do sleep 0.01; done; CHANGE; wait $!";
+        let output = shell(dir.path(), &script.replace("CHANGE", change));
+        if output.status.code() == Some(77) {
+            return skip("a_file_that_is_moved_while_it_is_replaced_is_an_error", "an unknown file system");
+        }
+        if is_told {
+            assert_refused(&output, &["another program moved log", "old content and the input"]);
+        } else {
+            assert_quiet_success(&output);
+        }
+        assert_eq!(fs::read_to_string(&log).unwrap(), "one\ntwo\n", "{change}");
+    }
+}
+
+/// What could not be added whole stayed in part, and the advice took the place of what had happened: after
+/// it, a second run added the input again.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_comes_late_and_does_not_fit_leaves_no_piece() {
+    if !may_trace("what_comes_late_and_does_not_fit_leaves_no_piece") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("log"), "one\n").unwrap();
+    let script = "(ulimit -f 1; head -c 1000 /dev/zero | tr '\\0' i |
+            exec strace -qq -o /dev/null -e trace=renameat,renameat2,rename \
+            -e inject=renameat,renameat2,rename:delay_enter=1000000 $OVERSPILL -a -o log) &
+        sleep 0.5; head -c 100 /dev/zero | tr '\\0' L >> log; wait $!";
+    let output = shell(dir.path(), script);
+    assert_refused(&output, &["cannot add", "old content and the input", "ulimit -f"]);
+    assert_eq!(fs::read(dir.path().join("log")).unwrap().len(), 4 + 1000);
+}
+
 /// Of several that made a file at once, one found no file when it opened it, and then one with its name: that
 /// was taken for a link that leads nowhere.
 #[test]

@@ -93,6 +93,7 @@ const TABLE: &[Entry] = &[
         "whether the process has threads",
     ),
     (&["statfs"], FORBIDDEN, Harmless, "a directory in RAM is not told from one on a disk"),
+    (&["fstatfs"], FORBIDDEN, Harmless, "a file that was moved while it was replaced is not told of"),
     (&["ioctl"], &["EPERM", "ENOSYS", "EINVAL"], Harmless, "a terminal is taken for none"),
     (&["poll", "ppoll"], &["EPERM", "ENOSYS", "EINVAL"], Harmless, "a stream is tried again after a pause"),
     (&["fallocate"], FORBIDDEN, Harmless, "freed blocks stay, and a file of a buffer's own is copied"),

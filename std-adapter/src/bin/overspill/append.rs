@@ -56,10 +56,14 @@ pub(crate) fn put(
         let len = content.buffer.len();
         soak.progress.writing(&file.user_path, len);
         let Content { buffer, old_len, identity } = content;
+        #[cfg(target_os = "linux")]
+        let names = locked.old.as_ref().map(OldContent::names);
         let held = Held { old: old_len, input: len - old_len };
         let put = if is_new { buffer.persist_noclobber(&file.path) } else { buffer.persist(&file.path) };
         match put {
             Ok(persisted) => {
+                #[cfg(target_os = "linux")]
+                check_replaced(locked.old.as_ref(), names, file)?;
                 locked.old.map_or(Ok(()), |old| add_late(old, old_len, file))?;
                 let durable = persisted.durable().map(|_| report);
                 return durable.map_err(|error| failure::spill_failure(&error, held, soak.dir));
@@ -84,6 +88,29 @@ pub(crate) fn put(
 const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Fails if the `old` file, which had so many `names`, has lost none by being replaced: then another program
+/// had moved it away before, and what had its name meanwhile is gone. Only where the file system is known to
+/// count so: NFS keeps a name for a file that is open.
+#[cfg(target_os = "linux")]
+fn check_replaced(old: Option<&OldContent>, names: Option<u64>, file: &FileTarget) -> Result<(), Failure> {
+    const EXT: i64 = 0xEF53;
+    const XFS: i64 = 0x5846_5342;
+    const BTRFS: i64 = 0x9123_683E;
+    const TMPFS: i64 = 0x0102_1994;
+    let (Some(old), Some(1..)) = (old, names) else { return Ok(()) };
+    // The type of `f_type` differs between architectures. The magic numbers fit in the low 32 bits of each.
+    #[allow(clippy::unnecessary_cast)]
+    let counts = rustix::fs::fstatfs(&old.file)
+        .is_ok_and(|found| [EXT, XFS, BTRFS, TMPFS].contains(&(found.f_type as i64 & 0xFFFF_FFFF)));
+    if !counts || names.is_some_and(|names| old.names() < names) {
+        return Ok(());
+    }
+    Err(Failure::message(format!(
+        "another program moved {} while it was replaced; {LATE}, and what that program put there instead is gone",
+        file.user_path.display()
+    )))
+}
+
 /// Adds to the file what was written to the `old` one after its first `old_len` bytes had been copied.
 fn add_late(old: OldContent, old_len: u64, file: &FileTarget) -> Result<(), Failure> {
     let Ok(now) = old.file.metadata() else { return Ok(()) };
@@ -91,12 +118,18 @@ fn add_late(old: OldContent, old_len: u64, file: &FileTarget) -> Result<(), Fail
         return Ok(());
     }
     let add = |mut old: File| {
-        let mut now = Locked::wait(&file.path)?.old.ok_or(ErrorKind::NotFound)?.file;
+        let gone = || io::Error::new(ErrorKind::NotFound, "it is not there any more");
+        let mut now = Locked::wait(&file.path)?.old.ok_or_else(gone)?.file;
         if !begin_alike(&mut old, &mut now, old_len)? {
             return Ok(false);
         }
         old.seek(SeekFrom::Start(old_len))?;
-        io::copy(&mut old, &mut now)?;
+        let len = now.metadata()?.len();
+        // It is open for appending, so the copy goes to its end.
+        if let Err(error) = io::copy(&mut old, &mut now) {
+            let _ = now.set_len(len); // no piece of it stays
+            return Err(error);
+        }
         // std has the drive empty its cache on Apple's systems, which SMB shares refuse.
         #[cfg(unix)]
         rustix::io::retry_on_intr(|| rustix::fs::fsync(&now))?;
@@ -106,7 +139,14 @@ fn add_late(old: OldContent, old_len: u64, file: &FileTarget) -> Result<(), Fail
     };
     let is_added = now.len() > old_len
         && add(old.file).map_err(|error| {
-            Failure::cannot("add what another program wrote meanwhile to", &file.user_path, &error, LATE)
+            let advice = match failure::remedy(&error) {
+                Some(remedy) => format!("{LATE}; before the next input, {remedy}"),
+                None => LATE.to_owned(),
+            };
+            let (path, reason) = (file.user_path.display(), failure::reason(&error));
+            Failure::message(format!(
+                "cannot add what another program wrote meanwhile to {path}: {reason}; {advice}"
+            ))
         })?;
     if is_added {
         return Ok(());
@@ -139,5 +179,7 @@ fn begin_alike(one: &mut File, other: &mut File, len: u64) -> io::Result<bool> {
 const LATE: &str = "the file has its old content and the input";
 
 fn cannot_lock(file: &FileTarget, error: &io::Error) -> Failure {
-    Failure::cannot("lock", &file.user_path, error, "nothing was written; use >> instead")
+    let is_other = matches!(error.kind(), ErrorKind::IsADirectory | ErrorKind::NotADirectory);
+    let advice = if is_other { "look what has its name" } else { "use >> instead" };
+    Failure::cannot("lock", &file.user_path, error, format!("nothing was written; {advice}"))
 }

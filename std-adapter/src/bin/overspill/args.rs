@@ -130,13 +130,15 @@ ENVIRONMENT
           on a disk and lets a file be made is used instead. --dir is used as it is.
 
 SIGNALS
-  Any signal that ends the process, SIGKILL too, leaves FILE as it was and nothing else on the
-  disk: neither the temporary file nor the new FILE has a name before it is complete. There are
-  two exceptions. A FILE that exists is replaced by a rename, for which the complete new file has
-  a hidden name, .overspill-*, beside FILE for some microseconds. Where the file system cannot
-  make a file without a name, as NFS cannot, the new file has such a name while it is written. A
-  signal that comes then may leave it, complete or not. The next command that replaces FILE removes
-  it; one that a living process works on stays, which is known by a lock on it.
+  Any signal that ends the process, SIGKILL too, leaves FILE as it was, or new and complete if it
+  comes while the directory of the new FILE is synced, and nothing else on the disk: neither the
+  temporary file nor the new FILE has a name before it is complete. With --append, what a plain >>
+  added to the old FILE right before it was replaced is lost with a signal during that sync.
+  There are two exceptions. A FILE that exists is replaced by a rename, for which the complete new
+  file has a hidden name, .overspill-*, beside FILE for some microseconds. Where the file system
+  cannot make a file without a name, as NFS cannot, the new file has such a name while it is
+  written. A signal that comes then may leave it, complete or not. The next command that replaces
+  FILE removes it; one that a living process works on stays, which is known by a lock on it.
   A write past the limit on the size of files (ulimit -f) is an error, not a signal.
 
 WINDOWS

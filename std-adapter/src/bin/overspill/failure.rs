@@ -128,7 +128,9 @@ pub(crate) fn spill_failure(error: &SpillError, held: Held, dir: Option<&Path>) 
         SpillError::StoreFull { source, .. } => format!(
             "no room left in {place} after {held}: {}; {}",
             reason(source),
-            remedy(source).unwrap_or("free some, or choose another place with --dir")
+            remedy(source).unwrap_or(
+                "free some, or choose another place with --dir; a file named with -o needs room where it is, too"
+            )
         ),
         SpillError::Store { operation, source, .. } => format!(
             "cannot {operation} the temporary file in {place} after {held}: {}; {}",

@@ -123,9 +123,13 @@ impl Target {
         }
         check_replaceable(user_path, &path, metadata)?;
         check_directory(user_path, &path)?;
-        let old = append.then(|| File::open(&path).and_then(OldContent::new)).transpose();
-        let old =
-            old.map_err(|error| Failure::cannot("read", user_path, &error, "--append needs to, to copy it"))?;
+        let old = match append.then(|| File::open(&path).and_then(OldContent::new)).transpose() {
+            // Another program has moved it away just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            old => old.map_err(|error| {
+                Failure::cannot("read", user_path, &error, "--append needs to, to copy it")
+            })?,
+        };
         Ok(Target::File(FileTarget { user_path: user_path.into(), path, append, old }))
     }
 
@@ -159,6 +163,13 @@ impl OldContent {
     pub(crate) fn new(file: File) -> io::Result<Self> {
         let identity = Identity::of(&file.metadata()?);
         Ok(OldContent { file, identity })
+    }
+
+    /// How many names the file has now; 0 if that cannot be known.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn names(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        self.file.metadata().map_or(0, |now| now.nlink())
     }
 
     /// Whether the file has the name `path` now.
