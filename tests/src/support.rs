@@ -1,15 +1,51 @@
 //! Small things that many tests need, each of them once.
 
-use overspill::{SpillBuffer, SpillError, SpillPool};
+use overspill::{SpillBuffer, SpillError, SpillPool, Store};
 use std::error::Error;
-use std::fs;
-use std::io::{self, Read, Seek, Write};
+use std::fs::{self, File};
+use std::io::{self, IoSlice, Read, Seek, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::Wake;
 use std::thread;
 use std::time::Duration;
+
+/// A store that accepts all bytes, forgets them, and reads as zeros.
+#[derive(Debug)]
+pub struct Nothing;
+
+#[deny(clippy::missing_trait_methods)]
+impl Store for Nothing {
+    fn read_at(&self, _offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        buf.fill(0);
+        Ok(buf.len())
+    }
+
+    fn write_at(&self, _offset: u64, data: &[u8]) -> io::Result<usize> {
+        Ok(data.len())
+    }
+
+    fn write_vectored_at(&self, _offset: u64, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(parts.iter().map(|part| part.len()).sum())
+    }
+
+    fn discard(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_len(&self, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn copy_to_file(&self, _offset: u64, _len: usize, _file: &File, _at: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn copy_from_file(&self, _offset: u64, _len: usize, _file: &File, _at: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
 
 /// A waker that counts its calls.
 #[derive(Debug, Default)]

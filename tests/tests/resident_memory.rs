@@ -5,10 +5,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "made-up sizes")]
 
-use overspill::{SpillBuffer, SpillPool, Store};
+use overspill::{SpillBuffer, SpillPool};
 use overspill_tests::bench::{peak_resident_kib, process_status};
-use overspill_tests::support::{Random, content_of};
-use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
+use overspill_tests::support::{Nothing, Random, content_of};
+use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -53,21 +53,6 @@ fn resident_memory_follows_the_charge() {
     alone("bodies_that_stay_spilled", PLAIN);
     alone("pages_that_stay_spilled", PLAIN);
     alone("pools_and_buffers_of_their_own", PLAIN);
-}
-
-/// A store that keeps nothing.
-#[derive(Debug)]
-struct Nothing;
-
-impl Store for Nothing {
-    fn read_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
-        buf.fill(0);
-        Ok(buf.len())
-    }
-
-    fn write_at(&self, _: u64, data: &[u8]) -> io::Result<usize> {
-        Ok(data.len())
-    }
 }
 
 /// Each was said to take 24 bytes, its entry in the table. But the file has two bits for each slot that

@@ -1,46 +1,10 @@
 //! What the tables of pages cost, over a store that keeps nothing: so what is resident is theirs.
 
 use crate::{KIB, MIB, at_most, resident_mib};
-use overspill::{SpillBuffer, SpillPool, Store};
+use overspill::{SpillBuffer, SpillPool};
 use overspill_tests::bench::timed;
-use std::fs::File;
-use std::io::{self, IoSlice, Seek, SeekFrom, Write};
-
-/// Accepts all bytes, forgets them, and reads as zeros.
-#[derive(Debug)]
-struct Nothing;
-
-#[deny(clippy::missing_trait_methods)]
-impl Store for Nothing {
-    fn read_at(&self, _offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        buf.fill(0);
-        Ok(buf.len())
-    }
-
-    fn write_at(&self, _offset: u64, data: &[u8]) -> io::Result<usize> {
-        Ok(data.len())
-    }
-
-    fn write_vectored_at(&self, _offset: u64, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(parts.iter().map(|part| part.len()).sum())
-    }
-
-    fn discard(&self, _offset: u64, _len: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn set_len(&self, _len: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn copy_to_file(&self, _offset: u64, _len: usize, _file: &File, _at: u64) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn copy_from_file(&self, _offset: u64, _len: usize, _file: &File, _at: u64) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
+use overspill_tests::support::Nothing;
+use std::io::{Seek, SeekFrom, Write};
 
 /// A pool that has its memory already, and a buffer that has used all of it.
 fn warm(page: usize) -> (SpillPool, SpillBuffer) {
