@@ -92,7 +92,7 @@ impl Extent {
         usize::try_from((page - at % page).min(self.end - at)).unwrap_or(usize::MAX)
     }
 
-    /// The same, if the store is not needed for it.
+    /// As [`piece`](Extent::piece), if the store is not needed for it.
     pub(crate) fn resident_piece(&self, at: u64) -> Option<Result<Piece, SpillError>> {
         if_resident(|| self.piece(at))
     }

@@ -99,10 +99,12 @@ impl PolledReader {
         from.and_then(|from| piece.as_ref().get(from..)).unwrap_or_default()
     }
 
-    /// After a seek to `at`: drops what was read ahead, and the job that reads on, unless that goes on there.
-    pub(crate) fn moved_to(&mut self, at: u64) {
-        if self.at(at).is_empty() && self.next != at {
-            *self = PolledReader { ahead: ReadAhead::after_jump(), ..PolledReader::default() };
+    /// After a seek from `before` to `at`: drops what was read ahead, and the job that reads on, unless that
+    /// goes on there. What begins at the beginning is probably a pass.
+    pub(crate) fn moved(&mut self, before: u64, at: u64) {
+        if before != at && self.at(at).is_empty() && self.next != at {
+            let ahead = if at == 0 { ReadAhead::default() } else { ReadAhead::after_jump() };
+            *self = PolledReader { ahead, ..PolledReader::default() };
         }
     }
 

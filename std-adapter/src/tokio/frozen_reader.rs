@@ -169,8 +169,9 @@ impl AsyncSeek for AsyncFrozenReader {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
         let AsyncFrozenReader { polled, reader, .. } = self.get_mut();
         let reader = reader.get_mut();
+        let before = reader.place();
         reader.seek(to)?;
-        polled.moved_to(reader.place());
+        polled.moved(before, reader.place());
         Ok(())
     }
 

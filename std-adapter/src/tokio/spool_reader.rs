@@ -214,9 +214,10 @@ impl AsyncSeek for AsyncSpoolReader {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
         let this = self.get_mut();
         this.seeking = None;
+        let before = this.position();
         match to {
             SeekFrom::End(offset) => this.seeking = Some(offset),
-            to => this.polled.moved_to(without_store(|| this.reader.get_mut().seek(to))?),
+            to => this.polled.moved(before, without_store(|| this.reader.get_mut().seek(to))?),
         }
         Ok(())
     }
@@ -224,10 +225,11 @@ impl AsyncSeek for AsyncSpoolReader {
     fn poll_complete(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<u64>> {
         let this = self.get_mut();
         if let Some(offset) = this.seeking {
+            let before = this.position();
             let (reader, waiting) = (this.reader.get_mut(), &mut this.waiting);
             let moved = ready!(reader.poll_seek_from_end(poller(context), waiting, offset));
             this.seeking = None;
-            this.polled.moved_to(moved?);
+            this.polled.moved(before, moved?);
         }
         Poll::Ready(Ok(this.position()))
     }
