@@ -106,3 +106,30 @@ fn reads_between_appends_have_a_frame() {
         });
     }
 }
+
+/// In a pool of a single frame each piece of one pass loaded its page into it, and the next of the other did
+/// so again: 3,500 bytes for each, by 100 of them in a page of 1 MiB.
+#[test]
+fn two_passes_that_have_one_frame_share_it() {
+    let page = 1 << 20;
+    for turns in all_turns() {
+        let pool =
+            SpillPool::builder().memory(page).page_size(page).store(MemoryStore::new()).build().unwrap();
+        let mut buffer = spilled(&pool);
+        let mut piece = vec![0; turns.piece];
+        let before = pool.stats().io;
+        turns.run(|half, at| buffer.read_exact_at(&mut piece, half * HALF + at).unwrap());
+        let moved = pool.stats().io.since(&before).read_bytes;
+        // A quarter of a page goes past the frame, and then it is loaded for the other half.
+        assert!(moved <= LEN * 7 / 2, "merge, {turns:?}: {moved} bytes for {LEN}");
+        let before = pool.stats().io;
+        turns.run(|half, at| match half {
+            0 => buffer.read_exact_at(&mut piece, at).unwrap(),
+            _ => buffer.write_all_at(&piece, HALF + at).unwrap(),
+        });
+        let io = pool.stats().io.since(&before);
+        let moved = io.read_bytes + io.written_bytes;
+        assert!(moved <= LEN * 9 / 2, "copy within, {turns:?}: {moved} bytes for {LEN}");
+        buffer.check_invariants();
+    }
+}

@@ -17,6 +17,7 @@ use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::pager::base::{Base, Leaving};
 use crate::pager::reader::{Filling, Reader};
+use crate::pager::span::Direction;
 use crate::pager::state::Pager;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
@@ -55,7 +56,12 @@ impl Pager {
 
     /// Reads at least one byte of `buf`, which is not empty, lies in the base and in one page, and is a part
     /// of a pass of small reads: through the window on the base if there is memory for one.
-    pub(crate) fn read_below(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+    pub(crate) fn read_below(
+        &mut self,
+        offset: u64,
+        buf: &mut [u8],
+        direction: Direction,
+    ) -> Result<usize, SpillError> {
         // A thread that must not read from the store would lose its window.
         if store_access::is_resident_only() {
             return self.read_base(offset, buf);
@@ -69,7 +75,8 @@ impl Pager {
         }
         match cold.below.as_deref_mut() {
             Some(below) => {
-                below.go_on(offset, base.len(), most);
+                let piece = offset..offset.saturating_add(buf.len() as u64);
+                below.go_on(piece, direction, base.len(), most);
                 below.read(&InBase { base, pool: &pool }, offset, buf)
             }
             None => base.read_at(offset, buf),

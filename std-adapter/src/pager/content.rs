@@ -30,6 +30,7 @@ use crate::foreign::{as_far_as, hold_back};
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
 use crate::pager::base::{Base, Leaving};
+use crate::pager::descent::Descent;
 use crate::pager::finished::FinishedPages;
 #[cfg(any(feature = "bytes", feature = "tokio"))]
 use crate::pager::lent_page::LentPages;
@@ -135,7 +136,7 @@ impl State {
                 Err(store_access::refuse(StoreOperation::Read, offset, 0))
             }
             Origin::Slot { .. } if complete == 0 => pager.peek(offset, out).map(Step::Done),
-            Origin::Slot { .. } if pager.has_sums() => pager.read_slow(offset, out).map(Step::Done),
+            Origin::Slot { .. } if pager.has_sums() => pager.read_shared(offset, out).map(Step::Done),
             Origin::Slot { slot, end } => {
                 if self.loading.contains(&span.index) {
                     Ok(Step::Wait { index: span.index })
@@ -214,6 +215,7 @@ impl Content {
         pager.end_loan();
         pager.leave_queue();
         pager.leave_window_below();
+        pager.set_descent(Descent::default());
         Content {
             pool: Arc::clone(&pager.pool),
             own: pager.own().cloned(),

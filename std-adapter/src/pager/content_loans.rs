@@ -11,7 +11,7 @@ use crate::pager::content::{Content, State};
 use crate::pager::lent_page::{LentPage, LentPart, begin_loan};
 use crate::pager::load::Load;
 use crate::pager::span::Pinned;
-use crate::pages::table::low_bits;
+use crate::pages::page::low_bits;
 use crate::sync::Arc;
 
 /// A loan of fewer bytes than its frame has, divided by this, is a copy.

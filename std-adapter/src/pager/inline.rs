@@ -60,9 +60,12 @@ impl Pager {
         operation: impl FnOnce(&mut Self) -> Result<R, SpillError>,
     ) -> Option<Result<R, SpillError>> {
         let last_end = if self.goes_on_at(offset) { offset } else { self.last_end };
+        let descent = self.descent();
         let result = if_resident(|| operation(self));
         if result.is_none() {
-            self.last_end = last_end; // the next attempt continues where this one would have
+            // The next attempt continues where this one would have.
+            self.last_end = last_end;
+            self.set_descent(descent);
         }
         result
     }

@@ -12,7 +12,7 @@
 //! `tests/tests/resident_memory.rs`.
 
 use crate::error::SpillError;
-use crate::pages::table::Window;
+use crate::pages::window::Window;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
 

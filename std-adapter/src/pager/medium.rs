@@ -21,7 +21,8 @@
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
 use crate::memory::copy::copy;
-use crate::pager::span::{Access, Pinned, Span};
+use crate::pager::descent::Descent;
+use crate::pager::span::{Access, Direction, Pinned, Span};
 use crate::pager::state::Pager;
 use crate::pages::table::Table;
 use overspill_core::{Medium, ReadMedium, embedded_io};
@@ -163,7 +164,47 @@ impl Pager {
             }
         };
         let is_small = want < self.pool.page_size / 2;
-        Ok((page, Access { sequential: continues || leaves_window, want, is_small, heat }))
+        // Of a segment, what comes next on the way down would lie before it.
+        let descends = || self.descends_at(offset) && self.segment_len() >= self.pool.page_size;
+        let direction = match continues || leaves_window {
+            true => Direction::Up,
+            false if !descends() => Direction::None,
+            false if span.part < want => Direction::Across,
+            false => Direction::Down,
+        };
+        Ok((page, Access { direction, want, is_small, heat }))
+    }
+
+    /// How far a pass downwards has come. Nothing is noted of a buffer that has never used the store.
+    pub(crate) fn descent(&self) -> Descent {
+        self.cold_ref().map_or_else(Descent::default, |cold| cold.descent)
+    }
+
+    pub(crate) fn set_descent(&mut self, descent: Descent) {
+        self.cold_if_any().into_iter().for_each(|cold| cold.descent = descent);
+    }
+
+    /// Notes a call that moves `len` bytes at `offset`, and misses the window.
+    pub(crate) fn note_descent(&mut self, offset: u64, len: usize) {
+        if self.cold_ref().is_none() {
+            return;
+        }
+        let range = offset..offset.saturating_add(len as u64);
+        let leaves_window = |table: &mut Table| table.window_begin_in(&range).is_some();
+        let leaves_window = self.own_table.as_mut().and_then(|table| table.try_with(leaves_window));
+        let mut descent = self.descent();
+        descent.note(range, leaves_window == Some(true));
+        self.set_descent(descent);
+    }
+
+    /// Notes a call at `offset` that is no step down.
+    pub(crate) fn leave_descent(&mut self, offset: u64) {
+        self.set_descent(Descent::none_at(offset));
+    }
+
+    /// Whether the call at `offset` was noted last, and is of a pass downwards.
+    pub(crate) fn descends_at(&self, offset: u64) -> bool {
+        self.descent().is_pass_at(offset)
     }
 
     /// Runs an operation outside the window. Before it, a loan ends, and a lowered memory limit is kept;

@@ -23,16 +23,19 @@ use crate::foreign::with_rest;
 use crate::memory::copy::copy;
 use crate::memory::frame::Frame;
 use crate::memory::prefetch::prefetch;
+use crate::pager::descent::Descent;
 use crate::pager::loan::{LentCopy, Loan};
-use crate::pages::page::Stay;
+use crate::pager::span::Direction;
+use crate::pages::page::{Stay, low_bits};
 use crate::pages::resident::Resident;
-use crate::pages::table::{Table, low_bits};
+use crate::pages::table::Table;
 use crate::pool::member::OwnTable;
 #[cfg(all(test, overspill_loom))]
 use crate::pool::member::PeerTable;
 use crate::pool::registry::Effort;
 use crate::pool::state::PoolState;
 use crate::sync::Arc;
+use std::ops::Range;
 
 /// The longest first window of a pass, in bytes. Each byte of a window is copied twice; what is copied first
 /// is still in the processor's cache then.
@@ -76,6 +79,7 @@ pub(crate) struct Reader {
     ahead: u64,
     /// The end of the last read that missed the window. A read that starts there is sequential.
     last_end: u64,
+    descent: Descent,
     /// How long the window may be that a pass comes to next, in bytes.
     reach: usize,
     /// Requests for a window that got none, since the last that got one. At most [`REFUSALS_MAX`].
@@ -95,6 +99,7 @@ impl Reader {
             most: usize::MAX,
             ahead: 0,
             last_end: 0,
+            descent: Descent::default(),
             reach: FIRST_WINDOW_MAX,
             refusals: 0,
             unasked: 0,
@@ -102,10 +107,14 @@ impl Reader {
         }
     }
 
-    /// From now on, reads up to `end`, and with `most` bytes of memory. The next read is a part of a pass
-    /// that has come to `position`.
-    pub(crate) fn go_on(&mut self, position: u64, end: u64, most: usize) {
-        (self.last_end, self.end, self.most) = (position, end, most);
+    /// From now on, reads up to `end`, and with `most` bytes of memory. The next read, of `piece`, is a part
+    /// of a pass.
+    pub(crate) fn go_on(&mut self, piece: Range<u64>, direction: Direction, end: u64, most: usize) {
+        match direction {
+            Direction::Down => (self.last_end, self.descent) = (u64::MAX, Descent::to(piece.end)),
+            _ => self.last_end = piece.start,
+        }
+        (self.end, self.most) = (end, most);
     }
 
     /// Bytes of memory that the window takes.
@@ -167,12 +176,39 @@ impl Reader {
     ) -> Result<usize, SpillError> {
         // A read at the beginning is probably the first of a pass.
         let continues = offset == self.last_end || offset == 0 || self.window_ends_at(offset);
+        let range = offset..offset.saturating_add(buf.len() as u64);
+        let begin = self.table(|table| table.window_begin_in(&range)).flatten();
+        let descends = self.descent.note(range.clone(), begin.is_some());
+        let is_small = buf.len() < self.window_len(FIRST_WINDOW_MAX) / 2 && !buf.is_empty();
         let mut done = 0;
-        if continues && buf.len() < self.window_len(FIRST_WINDOW_MAX) / 2 && !buf.is_empty() {
+        if continues && is_small {
             self.refill(content, offset)?;
             done = self.copy_window(offset, buf);
+        } else if descends && is_small && range.end <= content.len().min(self.end) {
+            done = self.read_down(content, range, begin, buf)?;
         }
         with_rest(done, content.read_at(offset + done as u64, &mut buf[done..]))
+    }
+
+    /// Fills `buf` with `range`, of which the window has what lies behind its `begin`, and moves the window
+    /// to before that. Returns 0 if there is no frame for it, or if not all of that lies in one page.
+    fn read_down(
+        &mut self,
+        content: &impl Filling,
+        range: Range<u64>,
+        begin: Option<u64>,
+        buf: &mut [u8],
+    ) -> Result<usize, SpillError> {
+        let mut below = buf.len();
+        if let Some(begin) = begin {
+            below -= usize::try_from(range.end - begin).unwrap_or(below);
+            if self.copy_window(begin, &mut buf[below..]) < buf.len() - below {
+                return Ok(0);
+            }
+        }
+        self.refill_down(content, range.start + below as u64, begin.is_some())?;
+        let is_there = self.copy_window(range.start, &mut buf[..below]) == below;
+        Ok(if is_there { buf.len() } else { 0 })
     }
 
     /// Copies what the window has from `offset` on, and returns how much that is.
@@ -205,25 +241,50 @@ impl Reader {
     /// longer if it ended there.
     fn refill(&mut self, content: &impl Filling, offset: u64) -> Result<(), SpillError> {
         let (shift, page) = (self.pool.page_size.trailing_zeros(), self.pool.page_size);
-        let (index, at) = (offset >> shift, low_bits(offset, shift));
+        let at = low_bits(offset, shift);
         if self.has(offset) {
             return Ok(());
         }
         let continues = self.window_ends_at(offset);
-        self.reach = if continues { WINDOW_MAX.min(2 * self.reach) } else { FIRST_WINDOW_MAX };
-        let Some(mut frame) = self.take_frame(content) else { return Ok(()) };
+        let Some(frame) = self.take_next_frame(content, continues) else { return Ok(()) };
         let left = usize::try_from(self.end.saturating_sub(offset)).unwrap_or(usize::MAX);
         let len = frame.capacity().min(page - at).min(self.reach).min(left);
-        let read = content.read_at(offset, frame.first_mut(len));
-        match read {
+        self.fill(content, frame, offset, len)
+    }
+
+    /// Moves the window to before `end`, if there is a frame for it. It gets longer if it began there.
+    fn refill_down(&mut self, content: &impl Filling, end: u64, continues: bool) -> Result<(), SpillError> {
+        let Some(last) = end.checked_sub(1) else { return Ok(()) };
+        let Some(frame) = self.take_next_frame(content, continues) else { return Ok(()) };
+        let in_page = low_bits(last, self.pool.page_size.trailing_zeros()) + 1;
+        let len = frame.capacity().min(in_page).min(self.reach);
+        self.fill(content, frame, end - len as u64, len)
+    }
+
+    /// A frame for the next window of a pass, which is a longer one if the pass `continues`.
+    fn take_next_frame(&mut self, content: &impl Filling, continues: bool) -> Option<Frame> {
+        self.reach = if continues { WINDOW_MAX.min(2 * self.reach) } else { FIRST_WINDOW_MAX };
+        self.take_frame(content)
+    }
+
+    /// Makes `frame` the window, with up to `len` bytes from `offset` on, which lie in one page.
+    fn fill(
+        &mut self,
+        content: &impl Filling,
+        mut frame: Frame,
+        offset: u64,
+        len: usize,
+    ) -> Result<(), SpillError> {
+        let shift = self.pool.page_size.trailing_zeros();
+        match content.read_at(offset, frame.first_mut(len)) {
             Ok(len) if len > 0 => {
                 // If the next is not in memory, the window itself: there is memory at least.
                 let here = frame.bytes().as_ptr().addr();
                 let next = content.address_of(offset + len as u64).unwrap_or(here);
                 self.ahead = (next as u64).wrapping_sub(offset);
-                let mut copy = Resident::copy(frame, at);
+                let mut copy = Resident::copy(frame, low_bits(offset, shift));
                 copy.len = len;
-                self.put_window(|table| table.open(index, copy, Stay::Kept));
+                self.put_window(|table| table.open(offset >> shift, copy, Stay::Kept));
                 Ok(())
             }
             Ok(_) => {
@@ -423,34 +484,4 @@ impl Drop for Reader {
 
 #[cfg(test)]
 #[cfg(not(overspill_loom))]
-mod tests {
-    use super::*;
-    use crate::disk::memory_store::MemoryStore;
-    use crate::pager::content::Content;
-    use crate::pager::state::Pager;
-    use overspill_core::Medium;
-
-    const PAGE: usize = 64;
-
-    /// Each window that other buffers took left an entry behind, for a page that nothing was ever put in, for
-    /// as long as the reader went on.
-    #[test]
-    fn a_window_that_was_taken_leaves_nothing_in_the_table() {
-        let pool = PoolState::new(8 * PAGE, u64::MAX, PAGE, Box::new(MemoryStore::new()), None);
-        let pool = Arc::new(pool);
-        let mut pager = Pager::new(&pool);
-        assert_eq!(pager.write_at(0, &[1; 64 * PAGE]).unwrap(), 64 * PAGE);
-        let (content, mut reader) = (Content::new(pager, false), Reader::new(Arc::clone(&pool), u64::MAX));
-        let mut taken = 0;
-        for at in (0..64 * PAGE as u64).step_by(4) {
-            assert_eq!(reader.read(&content, at, &mut [0; 4]).unwrap(), 4);
-            let had_window = reader.table(|table| table.window_index().is_some()) == Some(true);
-            pool.set_memory_limit(0);
-            pool.set_memory_limit(8 * PAGE as u64);
-            let has_window = reader.table(|table| table.window_index().is_some()) == Some(true);
-            taken += u32::from(had_window && !has_window);
-        }
-        assert!(taken > 32, "{taken}");
-        assert_eq!(reader.table(|table| table.map.is_empty()), Some(true));
-    }
-}
+mod tests;

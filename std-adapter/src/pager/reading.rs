@@ -16,7 +16,7 @@ use crate::memory::frame::Frame;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
 use crate::pager::residency::Admitted;
-use crate::pager::span::{Access, Origin, Span};
+use crate::pager::span::{Access, Direction, Origin, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, Stay};
 use crate::pages::resident::{Part, Resident};
@@ -24,11 +24,22 @@ use crate::pages::resident::{Part, Resident};
 impl Pager {
     #[cold]
     pub(crate) fn read_slow(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
+        self.note_descent(offset, self.readable(offset, buf.len()));
+        self.read_shared(offset, buf)
+    }
+
+    /// The same, where other handles read too: which way they go is not noted.
+    pub(crate) fn read_shared(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         self.operate(|pager| pager.read_pages(offset, buf))
     }
 
+    /// How many of `len` bytes at `offset` are content.
+    fn readable(&self, offset: u64, len: usize) -> usize {
+        len.min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX))
+    }
+
     fn read_pages(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
-        let want = buf.len().min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
+        let want = self.readable(offset, buf.len());
         if want == 0 {
             return Ok(0);
         }
@@ -62,7 +73,7 @@ impl Pager {
         if self.bring_to_read(origin, span, access)? {
             self.visit_to_read(offset, &mut buf[..span.part], access.continues())
         } else if let Some(part) = in_base.filter(|_| access.continues()) {
-            self.read_below(offset, &mut buf[..part])
+            self.read_below(offset, &mut buf[..part], access.direction)
         } else {
             self.read_past(origin, offset, buf)
         }
@@ -140,7 +151,8 @@ impl Pager {
             let is_short = access.want < page.frame.capacity();
             is_short && page.is_segment() && matches!(page.part(span.at, 1), Part::Slot(..))
         };
-        if access.continues()
+        if access.direction == Direction::Up
+            && access.is_small
             && self.table(|table| table.resident(span.index).is_some_and(ends_here))
             && let Ok(Some(frame)) = self.evict(span.index, SpillReason::Evicted).map_err(drop_quietly)
             && let Some(frame) = self.reusable(frame)
@@ -156,8 +168,13 @@ impl Pager {
         let Location::Spilled { end, .. } = self.table(|table| table.locate(span.index)) else {
             return Ok(false);
         };
-        // A write past the content needs a frame that has the whole page, and the gap as well.
-        let least = if span.at < end { self.shortest_segment() } else { span.at + 1 };
+        let least = match access.direction {
+            // A write past the content needs a frame that has the whole page, and the gap as well.
+            _ if span.at >= end => span.at + 1,
+            // What comes next lies before a segment.
+            Direction::Down => end,
+            _ => self.shortest_segment(),
+        };
         let Some(Admitted { frame, stay }) = self.admit(span, end, least, access) else { return Ok(false) };
         self.load_into(frame, span, stay)
     }

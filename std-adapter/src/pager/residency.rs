@@ -6,8 +6,9 @@
 //!
 //! - a page that a sequential pass of small operations reaches. While the buffer holds less than its share,
 //!   it gets a frame of another buffer if there is a donor (see [`registry`](crate::pool::registry)), and
-//!   else that of the page that it has passed. So a long pass uses one frame and leaves the others alone. One
-//!   that comes from elsewhere, since passes take turns, gets that of the coldest of a sample;
+//!   else that of the page that it has passed. So a long pass, up or down, uses one frame and leaves the
+//!   others alone. One that comes from elsewhere, since passes take turns, gets that of the coldest of a
+//!   sample, and if there is no other frame the window's, after a while;
 //! - a page that was recently visited more than twice as often as the coldest of a sample of those in memory;
 //! - a page in memory that must grow, if the pool has no larger frame for it: it gets that of the coldest of
 //!   a sample.
@@ -36,7 +37,7 @@ use crate::memory::page_frame::PageFrame;
 use crate::observe::events::Event;
 use crate::observe::stats::SpillReason;
 use crate::pager::base::Leaving;
-use crate::pager::span::{Access, Span};
+use crate::pager::span::{Access, Direction, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::{Page, Stay};
 use crate::pages::resident::Resident;
@@ -133,25 +134,29 @@ impl Pager {
 
     /// The page in memory to evict for an access to `span` like this, if there is one, and whether the new
     /// page stays. A pass takes the frame of the window that it leaves, and not that of another pass, in
-    /// which this one's next operation would look like a pass in turn. While a window that is appended to
-    /// takes turns with something else, it keeps its frame even if there is no other. Else each would read,
-    /// or write, a good part of a page for each piece of the other.
+    /// which this one's next operation would look like a pass in turn. While a window takes turns with
+    /// something else, it keeps its frame even if there is no other. Else each would read, or write, a good
+    /// part of a page for each piece of the other.
     fn choose_victim(&mut self, span: Span, access: Access) -> Option<(u64, Stay)> {
         let offset = span.index * self.pool.page_size as u64 + span.at as u64;
         self.table(|table| {
-            if access.sequential {
-                let passing = table.passing_index().filter(|_| table.window_ends_at(offset));
-                let victim = passing
-                    .or_else(|| Some(table.coldest(Resident::has_frame)?.0))
-                    .or_else(|| table.window_index())?;
-                let takes_turns = table.window_index() == Some(victim) && table.window_takes_turns(offset);
-                return (!takes_turns).then_some((victim, Stay::Passing));
-            }
-            if !access.is_hot() {
-                return None;
-            }
-            let (victim, heat) = table.coldest(Resident::has_frame)?;
-            (access.heat >= heat.saturating_mul(2).saturating_add(HOT)).then_some((victim, Stay::Kept))
+            let leaves_window = match access.direction {
+                Direction::Up => table.window_ends_at(offset),
+                // Unless the rest of the call is still to go there.
+                Direction::Down => table.window_index() == Some(span.index + 1) && span.part == access.want,
+                Direction::None | Direction::Across if access.is_hot() => {
+                    let (victim, heat) = table.coldest(Resident::has_frame)?;
+                    let is_hotter = access.heat >= heat.saturating_mul(2).saturating_add(HOT);
+                    return is_hotter.then_some((victim, Stay::Kept));
+                }
+                Direction::None | Direction::Across => return None,
+            };
+            let passed = table.passing_index().filter(|_| leaves_window);
+            let victim = passed.or_else(|| Some(table.coldest(Resident::has_frame)?.0)).or_else(|| {
+                let keeps_frame = !leaves_window && table.window_keeps_frame(offset, access.want);
+                table.window_index().filter(|_| !keeps_frame)
+            })?;
+            Some((victim, Stay::Passing))
         })
     }
 

@@ -18,7 +18,7 @@ use crate::disk::slots::Slot;
 use crate::error::SpillError;
 use crate::observe::counters::IoPath;
 use crate::observe::stats::SpillReason;
-use crate::pager::span::{Access, Span};
+use crate::pager::span::{Access, Direction, Span};
 use crate::pager::state::Pager;
 use crate::pages::page_map::Visited;
 use crate::pages::resident::Resident;
@@ -96,15 +96,15 @@ impl Pager {
     /// is to be done first.
     fn scattered(&self, offset: u64, len: usize) -> Option<Span> {
         let span = self.span(offset, len);
-        let is_content = offset.checked_add(len as u64).is_some_and(|end| end <= self.len);
-        let continues = offset == self.last_end || offset == 0;
-        let may_visit = is_content && !continues && !self.is_lent() && !self.pool.frames.is_over();
+        let end = offset.checked_add(len as u64).filter(|end| *end <= self.len)?;
+        let continues = offset == self.last_end || offset == 0 || self.descent().goes_on_to(end);
+        let may_visit = !continues && !self.is_lent() && !self.pool.frames.is_over();
         (may_visit && len > 0 && span.part == len).then_some(span)
     }
 
     /// Says where the bytes of `span`, at `offset`, are, after `f` on their page if that is in memory, whole,
-    /// and `is_sought`. `None`, and nothing has changed, if the page is the window, the window ends there, or
-    /// the page may get a frame.
+    /// and `is_sought`. `None`, and nothing has changed, if the page is the window, the window ends or
+    /// begins there, or the page may get a frame.
     fn visit_scattered(
         &mut self,
         offset: u64,
@@ -120,14 +120,15 @@ impl Pager {
         let left = own_memory.limit().saturating_sub(own_memory.used());
         let may_go_past = |end: usize, heat: u8| {
             let is_small = span.part < pool.page_size / 2;
-            let access = Access { sequential: false, want: span.part, is_small, heat };
+            let access = Access { direction: Direction::None, want: span.part, is_small, heat };
             let len = if span.index == 0 { pool.frames.class(end) } else { pool.page_size };
             let may_get_frame =
                 access.is_hot() || takes_from_base || left >= len as u64 && pool.may_spare(len);
             span.end() <= end && access.is_small && !may_get_frame
         };
+        let range = offset..offset + span.part as u64;
         let visited = own_table.try_with(|table| {
-            if table.window_ends_at(offset) {
+            if table.window_ends_at(offset) || table.window_begin_in(&range).is_some() {
                 return None;
             }
             let is_sought = |page: &Resident| !page.is_segment() && is_sought(page);
@@ -144,6 +145,7 @@ impl Pager {
     /// an error is no pass.
     fn advance_past(&mut self, position: &mut u64, span: Span, done: &Result<usize, SpillError>) -> u64 {
         self.last_end = position.saturating_add(*done.as_ref().unwrap_or(&span.part) as u64);
+        self.leave_descent(*position);
         let done = *done.as_ref().unwrap_or(&0) as u64;
         *position += done;
         self.tell_failures();

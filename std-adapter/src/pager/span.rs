@@ -70,11 +70,24 @@ pub(crate) enum Origin {
     Zeros,
 }
 
+/// Which way a pass goes that an access is a part of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// It is of no pass.
+    None,
+    /// It begins where the last one ended, or the window.
+    Up,
+    /// It ends where the last one began, or the window.
+    Down,
+    /// The same, but the rest of the call goes to the page above. So this page waits for the next call: else
+    /// each of the two would take the other's frame.
+    Across,
+}
+
 /// What decides whether a page deserves a frame: the kind of access, and how often the page was visited.
 #[derive(Clone, Copy)]
 pub(crate) struct Access {
-    /// It continues where the last one ended, or the window.
-    pub(crate) sequential: bool,
+    pub(crate) direction: Direction,
     /// Bytes of the whole call that it belongs to.
     pub(crate) want: usize,
     /// The call needs less than half of a page.
@@ -84,12 +97,12 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// As one of a sequential pass.
+    /// As one of a pass upwards.
     pub(crate) fn as_scan(self) -> Self {
-        Access { sequential: true, ..self }
+        Access { direction: Direction::Up, ..self }
     }
 
-    /// As one of a sequential pass in the smallest pieces, in pages of any size.
+    /// As one of a pass upwards in the smallest pieces, in pages of any size.
     #[cfg(feature = "tokio")]
     pub(crate) fn as_small_scan(self) -> Self {
         Access { want: 1, is_small: true, ..self.as_scan() }
@@ -98,6 +111,6 @@ impl Access {
     /// More small accesses to this page are likely, so it becomes the window. After a single visit it does
     /// not: moving the window costs more than the visit.
     pub(crate) fn continues(self) -> bool {
-        self.sequential && self.is_small
+        matches!(self.direction, Direction::Up | Direction::Down) && self.is_small
     }
 }

@@ -13,11 +13,13 @@ use crate::error::SpillError;
 use crate::observe::events::Event;
 use crate::observe::stats::{BufferStats, ByteCounts, IoCounts};
 use crate::pager::base::Base;
+use crate::pager::descent::Descent;
 use crate::pager::loan::Loan;
 use crate::pager::reader::Reader;
 use crate::pager::span::Span;
 use crate::pager::wait_state::WaitState;
-use crate::pages::table::{Table, low_bits};
+use crate::pages::page::low_bits;
+use crate::pages::table::Table;
 use crate::pages::usage::Usage;
 use crate::pool::leftover::{Leftover, PoolRef};
 use crate::pool::member::OwnTable;
@@ -55,6 +57,7 @@ pub(crate) struct ColdState {
     /// What the pool has counted of `requested`.
     told: ByteCounts,
     pub(crate) wait_state: Option<TryBox<WaitState>>,
+    pub(crate) descent: Descent,
     /// Whether the buffer's own memory limit had no room for the frame that it last did not find.
     is_bound: bool,
     /// The page behind those that were made ready for a pass, and whether that is a long one.

@@ -27,7 +27,7 @@ impl Pager {
         if self.base().is_some() {
             return false;
         }
-        let continues = offset == self.last_end || offset == 0;
+        let continues = offset == self.last_end || offset == 0 || self.descends_at(offset);
         let is_small = want < self.pool.page_size / 2;
         let read = self.table(|table| {
             let is_whole = |page: &Resident| !page.is_segment();

@@ -4,8 +4,8 @@
 
 use crate::memory::page_frame::PageFrame;
 use crate::pages::cut_off::CutOff;
-use crate::pages::page::{Location, Page};
-use crate::pages::table::{Table, low_bits};
+use crate::pages::page::{Location, Page, low_bits};
+use crate::pages::table::Table;
 
 impl Table {
     /// Removes the window and returns its page if that begins at or past `len`; otherwise returns a hole.

@@ -2,7 +2,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `table` | the page table: the window, and all operations on pages |
+//! | `table` | the page table, and all operations on pages |
+//! | `window` | the page that operations come to one after another |
 //! | `page_map` | the pages outside the window, by index |
 //! | `leaf` | the entries of 256 neighbouring pages in the page map |
 //! | `page` | the state of one page |
@@ -34,3 +35,4 @@ pub(crate) mod sums;
 pub(crate) mod table;
 pub(crate) mod transit;
 pub(crate) mod usage;
+pub(crate) mod window;

@@ -70,3 +70,21 @@ impl From<Outcome> for Page {
         }
     }
 }
+
+/// `offset` modulo a page of `1 << bits` bytes.
+#[expect(clippy::cast_possible_truncation, reason = "less than a page, which fits in memory")]
+pub(crate) fn low_bits(offset: u64, bits: u32) -> usize {
+    (offset & ((1 << bits) - 1)) as usize
+}
+
+#[cfg(test)]
+#[cfg(not(overspill_loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_modulo_a_page_is_less_than_one() {
+        assert_eq!([0, 7, 8, 13, u64::MAX].map(|offset| low_bits(offset, 3)), [0, 7, 0, 5, 7]);
+        assert_eq!(low_bits(5, 0), 0);
+    }
+}

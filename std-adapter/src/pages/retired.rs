@@ -7,7 +7,8 @@
 
 use crate::memory::ordered::Ordered;
 use crate::pages::page::Stay;
-use crate::pages::table::{Table, Window};
+use crate::pages::table::Table;
+use crate::pages::window::Window;
 
 /// The largest frame that a retired table keeps, in bytes. Such a frame stays charged, and a pool keeps few
 /// of them. With 8 KiB, a body of 10,000 to 60,000 bytes grew its frame anew each time, and took up to three
@@ -47,8 +48,7 @@ impl Table {
             return false;
         }
         let Some(resident) = self.map.remove_only_first() else { return false };
-        self.window =
-            Some(Window { start: resident.frame_start() as u64, resident, stay: Stay::Kept, wanted_at: 0 });
+        self.window = Some(Window::new(resident.frame_start() as u64, resident, Stay::Kept));
         true
     }
 

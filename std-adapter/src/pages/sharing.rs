@@ -9,9 +9,9 @@
 //!
 //! Held by: `tests/tests/frozen.rs`, `tests/tests/lent_bytes.rs`.
 
-use crate::pages::page::{Page, View};
+use crate::pages::page::{Page, View, low_bits};
 use crate::pages::resident::Resident;
-use crate::pages::table::{Table, low_bits};
+use crate::pages::table::Table;
 use crate::sync::{Arc, can_make_arc};
 
 /// Shared pages that are looked at for each page that is to leave.

@@ -47,27 +47,9 @@ use crate::pages::resident::Resident;
 use crate::pages::sought::Sought;
 use crate::pages::sums::Sums;
 use crate::pages::transit::{Outcome, Transit};
+use crate::pages::window::Window;
 use crate::sync::Arc;
-
-/// The page that the cursor stands on. Kept apart from the page map, so that a small operation needs no
-/// lookup.
-#[derive(Debug)]
-pub(crate) struct Window {
-    /// The position in the stream of the frame's first byte.
-    pub(super) start: u64,
-    pub(super) resident: Resident,
-    /// `Kept` at the latest once [`Table::focus`] has made the page the window again.
-    pub(super) stay: Stay,
-    /// How much content it had when something else wanted its frame last.
-    pub(super) wanted_at: u32,
-}
-
-impl Window {
-    /// See [`Resident::content_from`].
-    pub(crate) fn content_from(&self, at: usize) -> &[u8] {
-        self.resident.content_from(at)
-    }
-}
+use std::ops::Range;
 
 /// The pages of one buffer, by index. The owner changes it, and a reclaiming thread by `release_page` and
 /// `settle`.
@@ -189,23 +171,23 @@ impl Table {
     /// Whether the window's content, or its page, ends at `offset`: a pass in pieces that divide it leaves
     /// it there, and no operation outside the window has noted so.
     pub(crate) fn window_ends_at(&self, offset: u64) -> bool {
-        self.window.as_ref().is_some_and(|Window { start, resident, .. }| {
-            let is_next_page =
-                low_bits(offset, self.shift) == 0 && offset >> self.shift == (start >> self.shift) + 1;
-            is_next_page || offset == start + resident.len as u64
-        })
+        self.window.as_ref().is_some_and(|window| window.ends_at(offset, self.shift))
     }
 
-    /// Whether the window has grown since something else, at `offset`, wanted its frame last: then the two
-    /// take turns. A pass that leaves the window does not count, nor one that begins with the first byte.
-    pub(crate) fn window_takes_turns(&mut self, offset: u64) -> bool {
+    /// Where the window begins, if that is behind the first byte of `range`, or at its end: a pass downwards
+    /// in pieces as long comes to there.
+    pub(crate) fn window_begin_in(&self, range: &Range<u64>) -> Option<u64> {
+        let begin = self.window.as_ref()?.start;
+        (range.start < begin && begin <= range.end).then_some(begin)
+    }
+
+    /// Whether the window's frame is not for something else yet, at `offset`, that needs it for `want` bytes:
+    /// the two may take turns. A pass that leaves the window gets it, and one that begins with the first byte.
+    pub(crate) fn window_keeps_frame(&mut self, offset: u64, want: usize) -> bool {
         if offset == 0 || self.window_ends_at(offset) {
             return false;
         }
-        self.window.as_mut().is_some_and(|window| {
-            let len = u32::try_from(window.resident.len).unwrap_or(u32::MAX); // 16 MiB at most
-            window.resident.dirty && std::mem::replace(&mut window.wanted_at, len) != len
-        })
+        self.window.as_mut().is_some_and(|window| window.keeps_frame(want))
     }
 
     /// The index of the window's page, if a sequential pass loaded it.
@@ -339,11 +321,11 @@ impl Table {
     /// As [`open`](Table::open), but the page may be spilled; and returns `resident`, and nothing has
     /// changed, if there is no memory to note where the former window goes.
     pub(crate) fn try_open(&mut self, index: u64, resident: Resident, stay: Stay) -> Result<(), Resident> {
-        if let Some(Window { start, resident: former, stay: stayed, wanted_at }) = self.window.take()
+        if let Some(Window { start, resident: former, stay: stayed, .. }) = self.window.take()
             && let Err(refused) = self.map.try_put(start >> self.shift, Page::Resident(former))
         {
             if let Page::Resident(former) = refused {
-                self.window = Some(Window { start, resident: former, stay: stayed, wanted_at });
+                self.window = Some(Window::new(start, former, stayed));
             }
             return Err(resident);
         }
@@ -355,7 +337,7 @@ impl Table {
     fn set_window(&mut self, index: u64, resident: Resident, stay: Stay) {
         debug_assert_eq!(self.locate(index), Location::Hole, "I1");
         let start = (index << self.shift) + resident.frame_start() as u64;
-        self.window = Some(Window { start, resident, stay, wanted_at: 0 });
+        self.window = Some(Window::new(start, resident, stay));
     }
 
     /// Takes the window out of the table, so that its bytes can be lent without the lock and are not
@@ -482,12 +464,6 @@ impl Table {
 fn distance(start: u64, offset: u64, max: usize) -> Option<usize> {
     let distance = offset.wrapping_sub(start);
     (distance <= max as u64).then_some(distance as usize)
-}
-
-/// `offset` modulo a page of `1 << bits` bytes.
-#[expect(clippy::cast_possible_truncation, reason = "less than a page, which fits in memory")]
-pub(crate) fn low_bits(offset: u64, bits: u32) -> usize {
-    (offset & ((1 << bits) - 1)) as usize
 }
 
 #[cfg(test)]

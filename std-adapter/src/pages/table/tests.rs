@@ -408,12 +408,6 @@ fn for_each_visits_the_window_first_and_no_hole() {
     drop(carrier);
 }
 
-#[test]
-fn an_offset_modulo_a_page_is_less_than_one() {
-    assert_eq!([0, 7, 8, 13, u64::MAX].map(|offset| low_bits(offset, 3)), [0, 7, 0, 5, 7]);
-    assert_eq!(low_bits(5, 0), 0);
-}
-
 /// The frame of the first page was dropped with a body of more than one page, so the next body had to grow a
 /// new one. It must stay with the table.
 #[test]

@@ -1,0 +1,53 @@
+//! Passes downwards: calls each of which ends where the one before began, as where a log is read from its end
+//! on, or a file is filled from there.
+//!
+//! What a call does within the window leaves no trace. So a call that reaches from below into the window, or
+//! to its beginning, counts as well.
+//!
+//! Held by: `tests/tests/passes_down.rs`.
+
+use std::ops::Range;
+
+/// So many calls in a row make a pass. One does not: neighbours are often swapped, and the page of the lower
+/// one would then be loaded for it alone.
+const STEPS_MIN: u8 = 2;
+
+/// How far a handle has come on its way down.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Descent {
+    /// Where the last call began that missed the window.
+    begin: u64,
+    /// How many such calls in a row were steps down.
+    steps: u8,
+}
+
+impl Descent {
+    /// A pass that has come to `position`.
+    pub(crate) fn to(position: u64) -> Self {
+        Descent { begin: position, steps: STEPS_MIN }
+    }
+
+    /// No pass, after a call at `position`.
+    pub(crate) fn none_at(position: u64) -> Self {
+        Descent { begin: position, steps: 0 }
+    }
+
+    /// Notes a call that moves `range`, which misses the window or `leaves_window` downwards. Returns whether
+    /// it is of a pass.
+    pub(crate) fn note(&mut self, range: Range<u64>, leaves_window: bool) -> bool {
+        let is_step = leaves_window || self.goes_on_to(range.end);
+        self.steps = if is_step { self.steps.saturating_add(1) } else { 0 };
+        self.begin = range.start;
+        self.is_pass_at(range.start)
+    }
+
+    /// Whether a call that moves what lies before `end` would be a step down.
+    pub(crate) fn goes_on_to(self, end: u64) -> bool {
+        end == self.begin
+    }
+
+    /// Whether the call at `offset` was noted last, and is of a pass.
+    pub(crate) fn is_pass_at(self, offset: u64) -> bool {
+        self.steps >= STEPS_MIN && self.begin == offset
+    }
+}
