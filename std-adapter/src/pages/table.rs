@@ -182,7 +182,8 @@ impl Table {
     }
 
     /// Whether the window's frame is not for something else yet, at `offset`, that needs it for `want` bytes:
-    /// the two may take turns. A pass that leaves the window gets it, and one that begins with the first byte.
+    /// the two may take turns. A pass that leaves the window gets it, and one that begins with the first
+    /// byte.
     pub(crate) fn window_keeps_frame(&mut self, offset: u64, want: usize) -> bool {
         if offset == 0 || self.window_ends_at(offset) {
             return false;
