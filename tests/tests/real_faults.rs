@@ -224,6 +224,24 @@ fn a_name_is_durable_where_its_directory_cannot_be_read() {
     assert!(synced.contains("syncfs(") && synced.ends_with(" = 0"), "{log}");
 }
 
+/// A refused rename was taken for a refused link, which another way may help: everything was written and
+/// synced once or twice more, to fail again.
+#[test]
+fn a_name_that_cannot_be_replaced_is_refused_once() {
+    if !may_trace("a_name_that_cannot_be_replaced_is_refused_once") {
+        return;
+    }
+    let renames = "?rename,?renameat,?renameat2";
+    let inject = format!("inject={renames}:error=EPERM:when=1");
+    let log = traced("persist", &[&format!("trace=fsync,linkat,{renames}"), &inject], false);
+    // The second file of the scenario replaces the first.
+    let (before, after) = log.split_once("(INJECTED)").expect("a file is replaced");
+    let calls = |log: &str, name: &str| log.matches(name).count();
+    assert_eq!((calls(before, "fsync("), calls(before, "rename")), (3, 1), "{log}");
+    // The next attempt is the caller's.
+    assert_eq!((calls(after, "fsync("), calls(after, "rename")), (2, 1), "{log}");
+}
+
 /// A system tells once that it could not write a file's pages, and then takes them for written. The next
 /// attempt synced the same file again, and said that it was durable.
 #[test]

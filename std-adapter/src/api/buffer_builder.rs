@@ -6,7 +6,8 @@ use crate::api::buffer::SpillBuffer;
 use crate::api::pool::SpillPool;
 use crate::api::spool::SpoolWriter;
 use crate::api::spool_reader::SpoolReader;
-use crate::disk::atomic_file::parent;
+use crate::disk::name_sync::parent;
+use crate::disk::temp_file::resolved;
 use crate::pool::when_full::WhenFull;
 use std::path::{Path, PathBuf};
 
@@ -77,7 +78,8 @@ impl BufferBuilder<'_> {
     }
 
     /// Lets the buffer spill beside the file `path`, to an unnamed file that
-    /// [`persist`](SpillBuffer::persist) then only names, as [`SpillPool::buffer_for`] does.
+    /// [`persist`](SpillBuffer::persist) then only names, as [`SpillPool::buffer_for`] does. A relative path
+    /// is resolved now.
     ///
     /// The content of a [spool](BufferBuilder::spool) is persisted in this way as a buffer: by
     /// [`into_buffer`](crate::Frozen::into_buffer) of what `finish` returns.
@@ -97,7 +99,7 @@ impl BufferBuilder<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn file(mut self, path: impl AsRef<Path>) -> Self {
-        self.dir = Some(parent(path.as_ref()).to_owned());
+        self.dir = Some(resolved(parent(path.as_ref()).to_owned()));
         self
     }
 

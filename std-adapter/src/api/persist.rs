@@ -15,7 +15,8 @@
 use crate::api::buffer::SpillBuffer;
 use crate::api::persisted::Persisted;
 use crate::api::pool::SpillPool;
-use crate::disk::atomic_file::{AtomicFile, Existing, NameSync, parent};
+use crate::disk::atomic_file::{AtomicFile, Existing};
+use crate::disk::name_sync::{NameSync, parent};
 use crate::disk::temp_file::{self, NoTempFile};
 use crate::error::SpillError;
 use crate::error::text::write_sources;
@@ -65,10 +66,14 @@ impl SpillBuffer {
     /// | one whose group cannot be kept | for the new group and all others, only the rights that the old group and all others both had |
     /// | one whose list cannot be kept (such as those of NFS 4), or is not shown by the system | rights for the owner alone |
     /// | one with a list, on another system than Linux | no list, and what the mode says |
+    /// | one with other hard links, extended attributes or security labels | none of them: its other names keep the old content |
     /// | one with set-ID bits | those, if it had the owner and group of this process |
     /// | one on a system that cannot change modes | no permission that the old file did not have, or the call fails |
     /// | a symbolic link | the usual permissions: the link is replaced, and nothing is taken over from its target |
     /// | a directory, device, FIFO or socket | nothing: that is an error |
+    ///
+    /// What changes there while the content is written and synced counts as if it had been so before. The
+    /// last look comes some microseconds before the file gets its name.
     ///
     /// The call takes as long as the disk needs to write and sync what is not there yet, and cannot be
     /// interrupted. What bounds it is the length of the content: see
@@ -173,11 +178,11 @@ pub(crate) fn save(
     path: &Path,
     existing: Existing,
     position: u64,
-    put: impl FnOnce(&AtomicFile) -> Result<Option<File>, SpillError>,
+    put: impl FnOnce(&mut AtomicFile) -> Result<Option<File>, SpillError>,
     mut copy: impl FnMut(&File, &Path) -> Result<(), SpillError>,
 ) -> Result<Persisted, SpillError> {
     let failed = |source| target(path, source);
-    let target_file = AtomicFile::create(path, existing).map_err(failed)?;
+    let mut target_file = AtomicFile::create(path, existing).map_err(failed)?;
     let name = NameSync::open(path).map_err(failed)?;
     // `None` if the file has no name and cannot be linked.
     let mut commit_copy = |target_file: AtomicFile| {
@@ -185,7 +190,7 @@ pub(crate) fn save(
         seek_to(target_file.file(), position, path)?;
         target_file.commit().map_err(failed)
     };
-    let file = match put(&target_file)? {
+    let file = match put(&mut target_file)? {
         Some(file) => file,
         None => match commit_copy(target_file)? {
             Some(file) => file,
@@ -196,7 +201,7 @@ pub(crate) fn save(
             }
         },
     };
-    let synced = name.sync(&file);
+    let synced = name.sync(path, &file);
     Ok(Persisted::new(file, path, synced))
 }
 
@@ -204,7 +209,8 @@ impl SpillPool {
     /// Makes an empty buffer that is meant to be [persisted](SpillBuffer::persist) as `path`.
     ///
     /// It spills to an unnamed file of its own in the directory of `path`, each byte to its final place.
-    /// Persisting then writes only what is still in memory, and names the file: nothing is copied.
+    /// Persisting then writes only what is still in memory, and names the file. Nothing is copied, if the
+    /// disk limit has room for what is in memory. A relative path is resolved now.
     ///
     /// It can be persisted elsewhere, or not at all, like any other buffer. Its pages count against the
     /// memory limit and the disk limit of the pool; [`BufferBuilder::file`](crate::BufferBuilder::file) sets

@@ -11,7 +11,7 @@
 
 use crate::api::pool::SpillPool;
 use crate::disk::store::Store;
-use crate::disk::temp_file::{TempFileStore, non_empty};
+use crate::disk::temp_file::{TempFileStore, resolved};
 use crate::memory::machine;
 use crate::memory::size_class::PAGE_SIZE_MAX;
 use crate::observe::events::{Event, Listener, Listeners};
@@ -136,9 +136,9 @@ impl PoolBuilder {
     /// It is not accessed before the first byte is spilled. If it is unusable then, the error names it; each
     /// later spill tries it again. [`SpillBuffer::into_file`](crate::SpillBuffer::into_file) makes its file
     /// there too. If a [store](PoolBuilder::store) is set, the directory is used for `into_file` alone. An
-    /// empty path is the current directory.
+    /// empty path is the current directory. A relative one is resolved now, wherever the process goes later.
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.dir = Some(non_empty(dir.into(), "."));
+        self.dir = Some(resolved(dir.into()));
         self
     }
 

@@ -19,8 +19,9 @@
 //! | `own_file` | a file in which the content of one buffer lies in its final place |
 //! | `backing` | where a buffer's slots are: in the pool's store, or in its own file |
 //! | `atomic_file` | a file that gets its name when it is complete |
-//! | `acl` | the access control list that it takes over |
+//! | `take_over`, `acl` | what it takes over from the file that it replaces: mode, owner and group; access control list |
 //! | `hidden_name` | the name that it has before, and what was left under it |
+//! | `name_sync` | how its name is made durable |
 
 pub(crate) mod acl;
 pub(crate) mod atomic_file;
@@ -30,6 +31,7 @@ pub(crate) mod catch_unwind;
 pub(crate) mod hidden_name;
 pub(crate) mod kernel_copy;
 pub(crate) mod memory_store;
+pub(crate) mod name_sync;
 pub(crate) mod own_file;
 pub(crate) mod parts;
 pub(crate) mod quota;
@@ -39,6 +41,7 @@ pub(crate) mod spill_file;
 pub(crate) mod steps;
 pub(crate) mod store;
 pub(crate) mod store_access;
+pub(crate) mod take_over;
 pub(crate) mod temp_file;
 pub(crate) mod ticket_queue;
 pub(crate) mod transfer;

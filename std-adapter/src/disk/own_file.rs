@@ -52,6 +52,11 @@ impl OwnFile {
         }
     }
 
+    /// The file, if it was made.
+    pub(crate) fn made_file(&self) -> Option<&File> {
+        if self.store.is_made() { self.store.file().ok() } else { None }
+    }
+
     /// The length of a slot: always a page.
     pub(crate) fn slot_bytes(&self) -> u64 {
         self.page_size

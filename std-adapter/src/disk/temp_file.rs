@@ -111,10 +111,11 @@ impl TempFileStore {
     }
 
     /// A store in `dir`, which may be in RAM too. The directory need not exist before the first byte is
-    /// spilled. An empty path is the current directory.
+    /// spilled. An empty path is the current directory. A relative one is resolved now, wherever the process
+    /// goes later.
     #[must_use]
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
-        TempFileStore { dir: Some(non_empty(dir.into(), ".")), ..TempFileStore::new() }
+        TempFileStore { dir: Some(resolved(dir.into())), ..TempFileStore::new() }
     }
 
     /// The file, which is made now if there is none yet. For reading: a forked process reads its parent's.
@@ -283,6 +284,12 @@ pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
 /// `dir`, or `instead` of an empty path, which no call of the system takes for a directory.
 pub(crate) fn non_empty(dir: PathBuf, instead: &str) -> PathBuf {
     if dir.as_os_str().is_empty() { instead.into() } else { dir }
+}
+
+/// `dir`, as it is now: the process may change its current directory before the first byte is spilled.
+pub(crate) fn resolved(dir: PathBuf) -> PathBuf {
+    let dir = non_empty(dir, ".");
+    std::path::absolute(&dir).unwrap_or(dir)
 }
 
 /// An unnamed file in `dir`, or else where [`TempFileStore::new`] says; and its directory.

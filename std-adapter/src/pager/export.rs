@@ -82,12 +82,16 @@ impl Pager {
     /// at `position`. `None` if the buffer has no own file or it cannot be used; the caller copies then.
     pub(crate) fn put_own_file(
         &mut self,
-        target_file: &AtomicFile,
+        target_file: &mut AtomicFile,
         path: &Path,
         position: u64,
     ) -> Result<Option<File>, SpillError> {
         let failed = |source| target(path, source);
         let Some(own) = self.own().cloned() else { return Ok(None) };
+        // Elsewhere, all that is spilled here first would be moved once more.
+        if !own.made_file().is_some_and(|file| target_file.may_commit_as(file)) {
+            return Ok(None);
+        }
         // The pages in memory may not fit below the disk limit, which does not apply to the target: copy
         // instead.
         if self.spill().is_err() {
