@@ -150,8 +150,8 @@ fn a_directorys_name_is_refused_before_anything_is_written() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
-/// A relative directory was that of the first spill. So a server that goes to `/` after its start failed hours
-/// later, or spilled there.
+/// A relative directory was that of the first spill. So a server that goes to `/` after its start failed
+/// hours later, or spilled there.
 #[test]
 fn a_relative_directory_is_that_of_when_it_was_named() {
     let dir = tempfile::tempdir().unwrap();
