@@ -27,9 +27,11 @@ impl Descent {
         Descent { begin: position, steps: STEPS_MIN }
     }
 
-    /// No pass, after a call at `position`.
-    pub(crate) fn none_at(position: u64) -> Self {
-        Descent { begin: position, steps: 0 }
+    /// Notes a call at `position` that is no step down.
+    #[inline]
+    pub(crate) fn leave(&mut self, position: u64) {
+        self.begin = position;
+        self.steps = 0;
     }
 
     /// Notes a call that moves `range`, which misses the window or `leaves_window` downwards. Returns whether
@@ -42,12 +44,14 @@ impl Descent {
     }
 
     /// Whether a call that moves what lies before `end` would be a step down.
-    pub(crate) fn goes_on_to(self, end: u64) -> bool {
+    #[inline]
+    pub(crate) fn goes_on_to(&self, end: u64) -> bool {
         end == self.begin
     }
 
     /// Whether the call at `offset` was noted last, and is of a pass.
-    pub(crate) fn is_pass_at(self, offset: u64) -> bool {
+    #[inline]
+    pub(crate) fn is_pass_at(&self, offset: u64) -> bool {
         self.steps >= STEPS_MIN && self.begin == offset
     }
 }
