@@ -52,7 +52,9 @@ fn readers_of_frozen_content_leave_each_other_their_windows() {
         for number in 0..3 {
             let mut readers: Vec<_> = frozen.iter().map(|frozen| frozen.reader()).collect();
             let moved = pass(&pool, &mut readers, &data, piece);
-            assert!(moved <= 1.1, "{count} x {len} by {piece}, pass {number}: {moved}");
+            // The first windows are as long as the share of those that have begun, and make way for the
+            // others.
+            assert!(moved <= 1.1 + 2000.0 / len as f64, "{count} x {len} by {piece}, pass {number}: {moved}");
         }
     }
 }

@@ -15,6 +15,7 @@
 use crate::api::buffer::SpillBuffer;
 use crate::api::frozen::Frozen;
 use crate::http::body_error::BodyError;
+use crate::pager::shared::Counted;
 use crate::polled::held::Held;
 use crate::polled::read_ahead::{Extent, Piece, ReadAhead};
 use crate::polled::runtime::Poller;
@@ -69,6 +70,8 @@ use std::task::{Context, Poll, ready};
 pub struct SpillBody {
     /// Dropped before `frozen`, as it demands.
     ahead: ReadAhead,
+    /// Once it has found something that was not in memory. Dropped before `frozen`, too.
+    counted: Option<Counted>,
     frozen: Held<Frozen>,
     /// Where the next frame begins.
     at: u64,
@@ -96,7 +99,8 @@ impl Default for SpillBody {
 impl SpillBody {
     pub(crate) fn new(frozen: Frozen, trailers: Option<Arc<HeaderMap>>) -> Self {
         let trails = trailers.is_some();
-        SpillBody { ahead: ReadAhead::default(), frozen: Held::new(frozen), at: 0, trailers, trails }
+        let (ahead, frozen) = (ReadAhead::default(), Held::new(frozen));
+        SpillBody { ahead, counted: None, frozen, at: 0, trailers, trails }
     }
 
     /// A body of `bytes`, which may be a `Bytes`, a `Vec<u8>`, a `String`, or a static slice or `str`: for
@@ -163,7 +167,7 @@ impl SpillBody {
     /// Ends the body.
     fn end(&mut self) {
         (self.at, self.trails) = (self.frozen().len(), false);
-        self.ahead = ReadAhead::default();
+        (self.ahead, self.counted) = (ReadAhead::default(), None);
     }
 
     fn is_read(&self) -> bool {
@@ -190,7 +194,10 @@ impl SpillBody {
             }
             match extent.resident_piece(at) {
                 Some(piece) => return Poll::Ready(Ok(bytes(piece?))),
-                None => self.ahead.start(&extent, at, 1)?,
+                None => {
+                    self.counted.get_or_insert_with(|| Counted::new(Arc::clone(&extent.shared)));
+                    self.ahead.start(&extent, at, 1)?;
+                }
             }
         }
     }

@@ -334,6 +334,11 @@ impl Content {
         self.readers.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How many handles read.
+    pub(crate) fn readers(&self) -> usize {
+        self.readers.load(Ordering::Relaxed)
+    }
+
     /// Fills `buf` from `offset` on, as far as the content reaches. Bytes that were read before an error are
     /// returned; the next call fails with it, if it still occurs.
     pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
@@ -343,7 +348,7 @@ impl Content {
 
     /// Reads at least one byte of `buf`, which is not empty and ends before the end of the content.
     fn read_some(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
-        let readers = self.readers.load(Ordering::Relaxed);
+        let readers = self.readers();
         #[cfg(feature = "tokio")]
         match self.tail.read(offset, buf)? {
             0 => {}

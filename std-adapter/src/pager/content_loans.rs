@@ -45,11 +45,24 @@ impl Content {
     /// Lends the page of `offset` for `len` bytes there, which lie in it and end before the end of the
     /// content. `None` if they are to be copied.
     fn lend(&self, offset: u64, len: usize) -> Result<Option<Arc<LentPage>>, SpillError> {
-        let lent = self.locked_unless_busy(offset, |state| state.lend(offset, len))??;
-        if lent.is_some() || !self.load_page(offset)? {
+        let lend = |state: &mut State| state.lend_to_one_of(self.readers(), offset, len);
+        let lent = self.locked_unless_busy(offset, lend)??;
+        if lent.is_some() || !self.is_worth_a_load(offset, len) || !self.load_page(offset)? {
             return Ok(lent);
         }
-        self.locked_unless_busy(offset, |state| state.lend(offset, len))?
+        self.locked_unless_busy(offset, lend)?
+    }
+
+    /// Whether the page of `offset` is to be brought to memory for `len` bytes: if it can be lent then, or if
+    /// it will probably stay until all of it is copied, since there are two pages for each reader. Otherwise
+    /// copies come straight from the slot.
+    fn is_worth_a_load(&self, offset: u64, len: usize) -> bool {
+        let (pool, page) = (&self.pool, self.pool.page_size);
+        let left = self.len().saturating_sub(offset / page as u64 * page as u64);
+        let held = pool.frames.class(usize::try_from(left).unwrap_or(page).min(page));
+        let has_room = || pool.lent.get() + held as u64 <= pool.lent_max();
+        let will_stay = || 2 * (self.readers().max(1) * page) as u64 <= pool.active_share();
+        held / HELD_FOR_EACH_MAX <= len && (has_room() || will_stay())
     }
 
     /// Brings the page of `offset` to memory if it is spilled and there is a frame for it. Returns
@@ -74,6 +87,21 @@ impl Content {
 }
 
 impl State {
+    /// As [`lend`](State::lend), to one of so many `readers`.
+    fn lend_to_one_of(
+        &mut self,
+        readers: usize,
+        offset: u64,
+        len: usize,
+    ) -> Result<Option<Arc<LentPage>>, SpillError> {
+        let lent = self.lend(offset, len)?;
+        let span = self.pager.span(offset, len);
+        if readers > 1 && lent.is_some() && span.end() == self.pager.pool.page_size {
+            self.finished_pages.note_end(span.index, readers);
+        }
+        Ok(lent)
+    }
+
     fn lend(&mut self, offset: u64, len: usize) -> Result<Option<Arc<LentPage>>, SpillError> {
         self.check_kept(offset)?;
         let span = self.pager.span(offset, len);

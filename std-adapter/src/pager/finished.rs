@@ -23,7 +23,11 @@ const PAGES_MAX: usize = 1 << 12;
 const UNSHARED_MAX: u8 = 32;
 
 /// Then one page of so many gets one all the same, to notice when readers go along together.
-const PROBED: u8 = 16;
+const PROBED: usize = 16;
+
+/// Until then, a page gets one for so many bytes that went past the frames: those of the page, divided by
+/// this. Small reads at random would otherwise load a page each.
+const PAST_DIVISOR: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct FinishedPages {
@@ -36,8 +40,8 @@ pub(crate) struct FinishedPages {
     /// Pages that were to get a frame, less two for each that a reader came to after another. From 0
     /// to [`UNSHARED_MAX`].
     unshared: u8,
-    /// Pages that got none since the last of [`PROBED`].
-    unprobed: u8,
+    /// Bytes that went past the frames since a page got one.
+    gone_past: usize,
 }
 
 impl FinishedPages {
@@ -64,15 +68,18 @@ impl FinishedPages {
         }
     }
 
-    /// Counts a page of the store that several readers need, and says whether it is to have a frame
-    /// that is not to spare.
-    pub(crate) fn grant_frame(&mut self) -> bool {
-        if self.unshared < UNSHARED_MAX {
-            self.unshared += 1;
-            return true;
+    /// Counts `part` bytes of a page of the store, which has `page` bytes, that several readers need, and
+    /// says whether it is to have a frame that is not to spare.
+    pub(crate) fn grant_frame(&mut self, part: usize, page: usize) -> bool {
+        self.gone_past = self.gone_past.saturating_add(part);
+        let is_open = self.unshared < UNSHARED_MAX;
+        let due = if is_open { page / PAST_DIVISOR } else { page.saturating_mul(PROBED) };
+        if self.gone_past < due {
+            return false;
         }
-        self.unprobed = (self.unprobed + 1) % PROBED;
-        self.unprobed == 0
+        self.gone_past = 0;
+        self.unshared += u8::from(is_open);
+        true
     }
 
     /// Removes and returns the page that was finished last, of those that `may_leave`; or else the furthest
@@ -120,14 +127,23 @@ mod tests {
     #[test]
     fn pages_get_frames_while_readers_come_to_the_same() {
         let mut pages = FinishedPages::default();
-        let alone: Vec<_> = (0..100).filter(|_| pages.grant_frame()).collect();
+        let alone: Vec<_> = (0..100).filter(|_| pages.grant_frame(64, 64)).collect();
         assert_eq!((alone.len(), alone[31], alone[32], alone[33]), (36, 31, 47, 63));
         for index in 0..100 {
-            let has_frame = pages.grant_frame();
+            let has_frame = pages.grant_frame(64, 64);
             let readers = if has_frame { 3 } else { 0 };
             (0..readers).for_each(|_| pages.note_end(index, 3));
             assert!(has_frame || index < 16, "{index}");
         }
+    }
+
+    /// Each small read at random counted as a page that it came to: one of 16 loaded one.
+    #[test]
+    fn a_page_gets_a_frame_for_bytes_and_not_for_reads() {
+        let mut pages = FinishedPages::default();
+        let granted = |pages: &mut FinishedPages| (0..1600).filter(|_| pages.grant_frame(1, 64)).count();
+        assert_eq!(granted(&mut pages), 32 + (1600 - 32 * 4) / (16 * 64));
+        assert_eq!(granted(&mut pages), 1600 / (16 * 64) + 1);
     }
 
     #[test]

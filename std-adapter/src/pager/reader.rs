@@ -309,6 +309,7 @@ impl Reader {
             self.own_table = self.pool.open_table(); // maybe with the frame of a buffer that is gone
         }
         let held = self.take_held();
+        self.note_miss(len);
         let first = len.min(FIRST_WINDOW_MAX);
         match held {
             // A limit was lowered; or it came with the table.
@@ -353,6 +354,18 @@ impl Reader {
         frame
     }
 
+    /// Notes the need of a window of `len` bytes that others may have to give as a miss, also of a reader
+    /// that has one. Else readers that take each other's windows would all seem silent, and those that keep
+    /// theirs too: then some get none, of a share that seems to be large.
+    fn note_miss(&self, len: usize) {
+        if let Some(table) = &self.own_table
+            && !self.pool.may_spare(len)
+            && !store_access::is_resident_only()
+        {
+            self.pool.note_miss(table);
+        }
+    }
+
     /// The frame of the table's only page, which then is none.
     fn take_held(&mut self) -> Option<Frame> {
         let held = self.table(|table| {
@@ -364,13 +377,8 @@ impl Reader {
 
     /// A frame of `len` bytes from the pool, charged to this reader too.
     ///
-    /// The need of one that others may have to give is noted as a miss. Else readers that take each other's
-    /// windows would all seem silent, so that each has to give its window to the next.
     fn find_frame(&mut self, len: usize, effort: Effort) -> Option<Frame> {
         let table = self.own_table.as_ref()?;
-        if effort > Effort::Spare && !self.pool.may_spare(len) && !store_access::is_resident_only() {
-            self.pool.note_miss(table);
-        }
         let memory = &table.unlocked().usage.memory;
         memory.reserve(len as u64).ok()?;
         let is_noted = self.pool.note_holder(table);

@@ -60,6 +60,11 @@ impl Access {
         self.heat >= HOT && (self.heat.is_multiple_of(HOT) || self.heat == u8::MAX)
     }
 
+    /// The page is worth the frame of one of `heat`.
+    pub(crate) fn is_hotter_than(self, heat: u8) -> bool {
+        self.heat >= heat.saturating_mul(2).saturating_add(HOT)
+    }
+
     /// How much effort a frame for the page is worth. `fresh` says that none of its bytes are spilled. A
     /// large write of a fresh page is one write wherever it goes; reclaiming an idle buffer's frame for it
     /// would add a second one.
@@ -146,8 +151,7 @@ impl Pager {
                 Direction::Down => table.window_index() == Some(span.index + 1) && span.part == access.want,
                 Direction::None | Direction::Across if access.is_hot() => {
                     let (victim, heat) = table.coldest(Resident::has_frame)?;
-                    let is_hotter = access.heat >= heat.saturating_mul(2).saturating_add(HOT);
-                    return is_hotter.then_some((victim, Stay::Kept));
+                    return access.is_hotter_than(heat).then_some((victim, Stay::Kept));
                 }
                 Direction::None | Direction::Across => return None,
             };

@@ -81,6 +81,26 @@ impl Shared {
     }
 }
 
+/// Counts a handle among those that read the content, for as long as this exists.
+#[cfg(feature = "http-body")]
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Shared>);
+
+#[cfg(feature = "http-body")]
+impl Counted {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        shared.content.add_readers(1);
+        Counted(shared)
+    }
+}
+
+#[cfg(feature = "http-body")]
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.content.remove_reader();
+    }
+}
+
 /// Content that clones of a buffer have as their base.
 impl Source for Shared {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {

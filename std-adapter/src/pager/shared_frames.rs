@@ -10,6 +10,7 @@ use crate::pager::base::Leaving;
 use crate::pager::finished::FinishedPages;
 use crate::pager::span::{Access, Span};
 use crate::pager::state::Pager;
+use crate::pages::resident::Resident;
 use crate::pool::registry::Effort;
 
 impl Pager {
@@ -24,13 +25,13 @@ impl Pager {
     ) -> Option<Frame> {
         match readers {
             0 | 1 => self.admit(span, end, end, access).map(|admitted| admitted.frame),
-            _ => self.spare_to_share(end).or_else(|| {
-                if access.is_hot() || finished.grant_frame() {
-                    self.frame_of_others(end, finished)
-                } else {
-                    None
-                }
-            }),
+            _ => self
+                .spare_to_share(end)
+                .or_else(|| if access.is_hot() { self.frame_of_colder(end, access) } else { None })
+                .or_else(|| {
+                    let is_granted = finished.grant_frame(span.part, end);
+                    if is_granted { self.frame_of_others(end, finished) } else { None }
+                }),
         }
     }
 
@@ -45,6 +46,13 @@ impl Pager {
     /// One of memory that is to spare.
     fn spare_to_share(&mut self, end: usize) -> Option<Frame> {
         self.find_frame(self.pool.frames.class(end), self.effort_for_more())
+    }
+
+    /// One of the coldest of a sample of this content's pages, if the page that needs it is much hotter.
+    fn frame_of_colder(&mut self, end: usize, access: Access) -> Option<Frame> {
+        let (coldest, heat) = self.table(|table| table.coldest(Resident::has_frame))?;
+        let need = self.pool.frames.class(end);
+        if access.is_hotter_than(heat) { self.evict_for_frame(coldest, need, need) } else { None }
     }
 
     /// One of another page: of the first that all readers have finished, and so on.

@@ -232,6 +232,46 @@ async fn what_is_spilled_is_read_ahead_off_the_loop() {
     }
 }
 
+/// Sends all bodies, a frame of each in turn. Returns what was moved for it, but for the 32 pages that are
+/// loaded until it is known that they share nothing, for each byte that was sent.
+async fn moved_for(pool: &SpillPool, mut bodies: Vec<SpillBody>) -> f64 {
+    let (before, mut sent) = (pool.stats().io, 0);
+    let mut is_sending = true;
+    while std::mem::take(&mut is_sending) {
+        for body in &mut bodies {
+            if let Some(frame) = within(body.frame()).await {
+                sent += frame.unwrap().into_data().unwrap().len();
+                is_sending = true;
+            }
+        }
+    }
+    let io = pool.stats().io.since(&before);
+    let loaded = 32 * (pool.stats().memory_limit / 16).min(64 << 10);
+    (io.read_bytes + io.written_bytes).saturating_sub(loaded) as f64 / sent as f64
+}
+
+/// Each page was loaded for a copy of a quarter of it, and gone before the next: 3.7 bytes for one, and 20
+/// for ranges of 3,000 bytes. Those that are sent together share what is loaded.
+#[tokio::test]
+async fn many_bodies_at_different_places_move_their_bytes_once() {
+    const LEN: usize = 4 << 20;
+    for memory in [256 << 10, 1 << 20] {
+        let pool = SpillPool::builder().memory(memory).store(MemoryStore::new()).build().unwrap();
+        let frozen = frozen(&pool, &content(LEN));
+        for count in [10, 50] {
+            let apart = |number| frozen.slice((LEN / count * number) as u64..).body();
+            let moved = moved_for(&pool, (0..count).map(apart).collect()).await;
+            assert!(moved < 1.3, "{count} at different places, in {memory}: {moved}");
+            let moved = moved_for(&pool, vec![frozen.body(); count]).await;
+            assert!(moved < 0.5, "{count} together, in {memory}: {moved}");
+        }
+        let range = |number: usize| (number * 7919 * 4099 % (LEN - 3000)) as u64;
+        let ranges = (0..300).map(|number| frozen.slice(range(number)..range(number) + 3000).body());
+        let moved = moved_for(&pool, ranges.collect()).await;
+        assert!(moved < 1.3, "ranges, in {memory}: {moved}");
+    }
+}
+
 /// A poll that may not call the store took a page's memory for a load that it could not make, and waited for
 /// the content's lock to say so: it is held while a page is written.
 #[test]
