@@ -96,8 +96,10 @@ const WORDS: &[(&str, &[&str], &[&str], &str)] = &[
         &["std::fs", "tempfile::"],
         &[
             "disk/",
+            "pager/base.rs",
             "pager/export.rs",
             "pager/import.rs",
+            "pager/shared.rs",
             "pager/slot_io.rs",
             "api/frozen.rs",
             "api/persist.rs",
@@ -204,13 +206,11 @@ fn tree<'a>(mut code: &'a str, prefix: &mut Vec<String>, found: &mut Vec<Vec<Str
         let len = code.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '*')).unwrap_or(code.len());
         prefix.push(code[..len].to_owned());
         code = &code[len..];
-        match code.strip_prefix("::") {
-            Some(rest) => code = rest,
-            None => {
-                found.push(prefix.clone());
-                break;
-            }
-        }
+        let Some(rest) = code.strip_prefix("::") else {
+            found.push(prefix.clone());
+            break;
+        };
+        code = rest;
     }
     prefix.truncate(depth);
     code

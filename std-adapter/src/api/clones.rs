@@ -16,10 +16,10 @@ impl SpillBuffer {
     /// No byte is copied, neither in memory nor on the disk: both share the pages there are. A write to a
     /// shared page first copies it for the writer, unless it covers the whole page. While memory is spare,
     /// small sequential reads copy pages too, and otherwise a part of one at a time. A copy is charged as any
-    /// other page. Shared pages are the pool's, which counts them as one more buffer: they leave memory as
-    /// any others do, and [`stats`](SpillBuffer::stats) and [`is_spilled`](SpillBuffer::is_spilled) of the
-    /// two do not count them, nor what is read of them from the store, which only the pool's statistics have.
-    /// They are freed with the last that sees them.
+    /// other page. Shared pages are the pool's, which counts those that were written between the same two
+    /// clones as one more buffer: they leave memory as any others do, and [`stats`](SpillBuffer::stats) and
+    /// [`is_spilled`](SpillBuffer::is_spilled) of the two do not count them, nor what is read of them from
+    /// the store, which only the pool's statistics have. They are freed with the last that sees them.
     ///
     /// The clone is a buffer of the same pool, with the same limits of its own. Both count from 0: what they
     /// share counts towards no buffer's own limits, also once one of them is gone, and only the pool's limits
@@ -35,12 +35,9 @@ impl SpillBuffer {
     /// use overspill::SpillBuffer;
     /// use std::io::Write;
     ///
-    /// let mut page = SpillBuffer::new();
-    /// page.write_all(b"<h1>Hello, ")?;
-    /// let mut other = page.try_clone()?;
-    /// page.write_all(b"Ada")?;
-    /// other.write_all(b"Blaise")?;
-    /// assert_eq!((page.to_vec()?, other.to_vec()?), (b"<h1>Hello, Ada".to_vec(), b"<h1>Hello, Blaise".to_vec()));
+    /// let mut page = SpillBuffer::new(); page.write_all(b"<h1>Hello, ")?; let mut other = page.try_clone()?;
+    /// page.write_all(b"Ada")?; other.write_all(b"Blaise")?; assert_eq!((page.to_vec()?, other.to_vec()?),
+    /// (b"<h1>Hello, Ada".to_vec(), b"<h1>Hello, Blaise".to_vec()));
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
@@ -55,7 +52,8 @@ impl SpillBuffer {
     ///   clone: a million pages took 5 to 9 ms.
     /// - A clone of a buffer that was cloned before goes over its *runs* too: pages that lie side by side and
     ///   were written between the same two clones, and the gaps between such. There are at most twice as many
-    ///   runs as pages, however many clones were made. Each takes 24 bytes of memory, which are not charged.
+    ///   runs as pages, however many clones were made. Each takes 24 bytes of memory in each clone, which are
+    ///   not charged; and what was written between two clones takes 1 kB, as long as a clone sees any of it.
     /// - A cut goes over the runs that it cuts off, and frees what they took if no clone has them too.
     /// - A read takes as long as in a buffer that was never cloned, however many clones there are. While
     ///   memory is short, small reads in a row of what is shared bring as much of it at a time as the

@@ -33,7 +33,8 @@ impl SpillBuffer {
     /// buffer's position.
     ///
     /// Holes stay holes. The file is not synced. On Linux and Android the kernel copies what is spilled,
-    /// unless it has [checksums](crate::Checksums). The call takes 64 KiB of stack.
+    /// unless it has [checksums](crate::Checksums). Meanwhile up to 64 KiB of memory are in use that no limit
+    /// counts.
     ///
     /// # Windows
     /// The file has a name for as long as it is open, and no other process can open it. Holes
@@ -78,8 +79,8 @@ impl SpillBuffer {
     /// The call takes as long as the disk needs to write and sync what is not there yet, and cannot be
     /// interrupted. What bounds it is the length of the content: see
     /// [`BufferBuilder::disk`](crate::BufferBuilder::disk). A buffer that spills [beside its
-    /// file](SpillPool::buffer_for) has only what is in memory left to write. The call takes 64
-    /// KiB of stack.
+    /// file](SpillPool::buffer_for) has only what is in memory left to write. Meanwhile up to 64 KiB
+    /// of memory are in use that no limit counts.
     ///
     /// Where the platform can make unnamed files (Linux, on most file systems), the new file has no name
     /// until it is complete, and a killed process leaves nothing. In the microseconds in which an existing

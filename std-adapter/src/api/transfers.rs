@@ -9,14 +9,11 @@
 //! Held by: `tests/tests/transfers.rs`, `tests/tests/kernel_copies.rs`, `tests/tests/spill_model.rs`.
 
 use crate::api::buffer::{MEMORY_LIMIT_DEFAULT, SpillBuffer};
+use crate::memory::scratch::{BLOCK_MAX, with_block};
 use crate::pager::import::Import;
 use crate::pool::state::PAGE_SIZE_DEFAULT;
 use std::fs::File;
 use std::io::{self, BufRead, Seek, SeekFrom, Write};
-
-/// Bytes on the stack to read pieces of a file into, where they are not read into a frame.
-/// They are not charged.
-const IMPORT_BLOCK: usize = 64 << 10;
 
 /// Bytes that `read_to_end` reads at a time: few enough that they are still in the processor's cache between
 /// clearing and filling.
@@ -117,8 +114,8 @@ impl SpillBuffer {
         Ok(bytes)
     }
 
-    /// Writes the content from the position to the end to `target`, and moves the position to the end.
-    /// Returns the number of bytes written.
+    /// Writes the content from the position to the end to `target`, and moves the position to the end, unless
+    /// it lies past that. Returns the number of bytes written.
     ///
     /// Pages in memory are written from where they lie, without a copy; [`std::io::copy`] would copy them 8
     /// KiB at a time. What gets no memory is read 4 KiB at a time, and there `io::copy` makes fewer calls.
@@ -144,12 +141,14 @@ impl SpillBuffer {
 
     /// Writes the rest of `file`, from its position to its end, at the buffer's position, and overwrites what
     /// is there: it appends only at the end. Moves both positions behind it, and returns the number of bytes.
-    /// A gap before it becomes zeros, as in a write.
+    /// A gap before it becomes zeros, as in a write. Holes of the file are taken in as zeros that were
+    /// written: they take room.
     ///
     /// What has room in memory is read straight into it. What has none is copied to the temp file by the
     /// kernel, on Linux and Android; on other platforms, where the kernel refuses, and with
     /// [`Checksums`](crate::Checksums), it is read and written 64 KiB at a time. [`std::io::copy`] moves the
-    /// same bytes 8 KiB at a time, and copies each once more. This call takes 64 KiB of stack.
+    /// same bytes 8 KiB at a time, and copies each once more. Meanwhile 64 KiB of memory are in use that no
+    /// limit counts.
     ///
     /// ```
     /// use overspill::SpillBuffer;
@@ -176,14 +175,13 @@ impl SpillBuffer {
         let start = cursor.stream_position()?;
         let left = file.metadata().map_or(0, |found| found.len()).saturating_sub(start);
         let mut import = Import { file, at: start, left, by_store: !self.pager.has_sums() };
-        let imported = self.import(&mut import);
+        let imported = with_block(BLOCK_MAX, |block| self.import(&mut import, block));
         cursor.seek(SeekFrom::Start(import.at))?;
         imported.map(|()| import.at - start)
     }
 
-    /// Takes in the rest of a file.
-    fn import(&mut self, import: &mut Import<'_>) -> io::Result<()> {
-        let mut block = [0; IMPORT_BLOCK];
+    /// Takes in the rest of a file, through `block` where it is not read into a frame.
+    fn import(&mut self, import: &mut Import<'_>, block: &mut [u8]) -> io::Result<()> {
         loop {
             // A write fills the gap before it.
             if self.position <= self.len() {
@@ -193,7 +191,8 @@ impl SpillBuffer {
                     continue;
                 }
             }
-            let read = import.read(&mut block[..self.piece(import.by_store)])?;
+            let piece = self.piece(block.len(), import.by_store);
+            let read = import.read(&mut block[..piece])?;
             if read == 0 {
                 return Ok(());
             }
@@ -201,14 +200,14 @@ impl SpillBuffer {
         }
     }
 
-    /// Bytes of a piece to read and write: as many as end with a page, or with the first one, if what lies
-    /// behind it may have another way.
-    fn piece(&self, first_page: bool) -> usize {
+    /// Bytes of a piece to read and write, `most` at most: as many as end with a page, or with the first one,
+    /// if what lies behind it may have another way.
+    fn piece(&self, most: usize, first_page: bool) -> usize {
         let page = self.pager.pool.page_size;
         let to_end = page - usize::try_from(self.position % page as u64).unwrap_or(0);
-        match IMPORT_BLOCK.checked_sub(to_end) {
+        match most.checked_sub(to_end) {
             Some(rest) if !first_page => to_end + rest / page * page,
-            _ => to_end.min(IMPORT_BLOCK),
+            _ => to_end.min(most),
         }
     }
 }

@@ -16,6 +16,7 @@
 //! | `free_lists` | frames for recycling |
 //! | `frame_pool` | acquiring and recycling frames |
 //! | `copy` | copies between frames and callers |
+//! | `scratch` | memory to copy through |
 //! | `prefetch` | what is read soon, on its way to the processor's cache |
 //! | `ordered` | a map in order, whose growth may be refused |
 //! | `machine` | how much memory this process may use |
@@ -34,6 +35,7 @@ pub(crate) mod ordered;
 pub(crate) mod page_frame;
 pub(crate) mod pieces;
 pub(crate) mod prefetch;
+pub(crate) mod scratch;
 pub(crate) mod size_class;
 pub(crate) mod system;
 pub(crate) mod warm;

@@ -188,7 +188,9 @@ pub struct PoolStats {
     pub disk_high_water: u64,
     /// The disk limit, in bytes; `u64::MAX` for none.
     pub disk_limit: u64,
-    /// Live buffers, including frozen ones and what [clones](crate::SpillBuffer::try_clone) share.
+    /// Live buffers, including frozen ones. What [clones](crate::SpillBuffer::try_clone) share counts as one
+    /// more for each generation: what was written between two clones of one buffer, as long as any of it is
+    /// seen.
     pub buffers: usize,
     /// Pages whose bytes went to the store, by reason.
     pub spills: SpillCounts,

@@ -23,9 +23,6 @@ use std::ops::Range;
 /// The most pages that are moved in one call: a bit of [`Run::fresh`] for each.
 const RUN: u32 = u64::BITS;
 
-/// Bytes on the stack to copy a slot through when the pool has no spare frame.
-const COPY_BLOCK: usize = 4096;
-
 /// A run of pages that one write goes to: their slots are adjacent.
 pub(crate) struct Run {
     /// The index of the first page.
@@ -272,7 +269,7 @@ impl Pager {
     /// Copies `len` bytes from slot to slot, through a spare frame if the pool has one.
     fn copy_slot(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), SpillError> {
         let pool = Arc::clone(&self.pool);
-        pool.with_scratch::<COPY_BLOCK, _>(len, |room| self.copy_through(room, from, to, len))
+        pool.with_scratch(len, |room| self.copy_through(room, from, to, len))
     }
 
     fn copy_through(&mut self, room: &mut [u8], from: Slot, to: Slot, len: usize) -> Result<(), SpillError> {

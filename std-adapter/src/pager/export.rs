@@ -16,6 +16,8 @@ use crate::disk::atomic_file::AtomicFile;
 use crate::disk::backing::Backing;
 use crate::disk::{temp_file, transfer};
 use crate::error::SpillError;
+use crate::foreign::as_far_as;
+use crate::memory::scratch::{BLOCK_MAX, with_block};
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
 use crate::pager::content::Content;
@@ -26,10 +28,6 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-
-/// Bytes on the stack to copy pages through when the pool has no spare frame. They are not charged to the
-/// memory limit. 4 KiB would not be either, and would take sixteen times as many system calls.
-const COPY_BLOCK: usize = 64 << 10;
 
 /// The most bytes that the store copies in one call: the table is locked while a run is measured.
 const RUN_MAX: usize = 64 << 20;
@@ -162,7 +160,7 @@ impl Pager {
         self.try_table()?;
         let pool = Arc::clone(&self.pool);
         let read = |room: &mut [u8]| self.read_pieces(room, by_store, f);
-        let done = pool.with_scratch::<COPY_BLOCK, _>(pool.page_size, read);
+        let done = with_block(BLOCK_MAX, read);
         pool.tell_waiters();
         done
     }
@@ -191,23 +189,56 @@ impl Pager {
                     continue;
                 }
             }
-            let room = &mut room[..left.min(most)];
-            let n = self.peek(at, room)?;
+            // What the store may copy ends a piece.
+            let most = if by_store.is_some() { most.min(self.pool.page_size) } else { most };
+            let n = self.peek_run(at, &mut room[..left.min(most)])?;
             f(at, &room[..n])?;
             at += n as u64;
         }
         Ok(())
     }
 
+    /// Reads what lies at `at`, in as many pages as follow it without a hole. At least one byte.
+    fn peek_run(&mut self, at: u64, room: &mut [u8]) -> Result<usize, SpillError> {
+        as_far_as(room.len(), |done| {
+            let next = at + done as u64;
+            if done > 0 && self.next_data(next)? != Some(next) {
+                return Ok(0);
+            }
+            self.peek(next, &mut room[done..])
+        })
+    }
+
     /// Lets the store copy what is spilled at `at`, and at most `left` bytes, to the same place in `file`.
     /// Returns how many bytes, and whether it has refused none. No bytes are there if the page is in memory.
     fn copy_run(&mut self, at: u64, left: usize, file: &File) -> (usize, bool) {
+        let (offset, len) = self.settled_run(at, left.min(RUN_MAX));
+        let done = if len > 0 {
+            let copied = self.copy_store_to(offset, len, file, at);
+            (copied, copied == len)
+        } else {
+            let most = self.hole_from(at).min(left).min(RUN_MAX);
+            self.base().map_or((0, true), |base| base.copy_run(at, most, file))
+        };
+        self.tell_failures();
+        done
+    }
+
+    /// As [`run_in_store`](Pager::run_in_store), once the first page is in transit no more.
+    fn settled_run(&mut self, at: u64, most: usize) -> (u64, usize) {
         // Of a page that is lost in transit, the copy through memory says so.
         let _ = self.pin_settled(at >> self.pool.page_size.trailing_zeros());
-        let (offset, len) = self.run_in_store(at, left.min(RUN_MAX));
-        let copied = if len > 0 { self.copy_store_to(offset, len, file, at) } else { 0 };
+        let run = self.run_in_store(at, most);
         self.end_operation();
-        (copied, copied == len)
+        run
+    }
+
+    /// How many bytes from `at` on are none of the buffer's own, and so the base's if it has them.
+    fn hole_from(&mut self, at: u64) -> usize {
+        let page = self.pool.page_size as u64;
+        let next = self.own_table.as_mut().and_then(|table| table.with(|table| table.next_page(at / page)));
+        let end = next.map_or(u64::MAX, |index| index * page);
+        usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX)
     }
 }
 
@@ -222,8 +253,19 @@ impl Content {
     ) -> Result<(), SpillError> {
         self.locked(|state| state.check_kept(range.start))??;
         set_len(file, range.end - range.start, name)?;
+        let copy = |block: &mut [u8]| self.copy_through(block, range, file, name);
+        with_block(self.pool.page_size.min(BLOCK_MAX), copy)
+    }
+
+    /// As [`copy_range_to`](Content::copy_range_to), through `block`.
+    fn copy_through(
+        &self,
+        block: &mut [u8],
+        range: Range<u64>,
+        file: &File,
+        name: &Path,
+    ) -> Result<(), SpillError> {
         let page_size = self.pool.page_size as u64;
-        let block = &mut [0; COPY_BLOCK][..self.pool.page_size.min(COPY_BLOCK)];
         let (mut at, mut by_store) = (range.start, true);
         while at < range.end {
             let Some(from) = self.next_data(at)? else { break };
@@ -248,11 +290,11 @@ impl Content {
 
     /// Lets the store copy what is spilled at `from`, and at most `most` bytes, to `at` in `file`. Returns
     /// how many bytes, and whether it has refused none. No bytes are there if the page is in memory.
-    fn copy_run(&self, from: u64, most: usize, file: &File, at: u64) -> (usize, bool) {
+    pub(crate) fn copy_run(&self, from: u64, most: usize, file: &File, at: u64) -> (usize, bool) {
         let run = self.locked(|state| {
             // What is checked passes through memory.
             let most = if state.pager.has_sums() { 0 } else { most.min(state.complete_from(from)) };
-            if most == 0 { (0, 0) } else { state.pager.run_in_store(from, most) }
+            if most == 0 { (0, 0) } else { state.pager.settled_run(from, most) }
         });
         let (offset, len) = run.unwrap_or_default();
         if len == 0 {

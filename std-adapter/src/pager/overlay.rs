@@ -31,9 +31,6 @@ use crate::pages::table::Table;
 use crate::pool::registry::Effort;
 use crate::sync::Arc;
 
-/// Bytes on the stack to bring a page from the base to a slot through.
-const COPY_BLOCK: usize = 4096;
-
 /// Pages of the base that are evicted at most for one frame.
 const PAGES_BELOW_MAX: usize = 4;
 
@@ -203,7 +200,7 @@ impl Pager {
         let slot = self.allocate_to_grow(index, self.pool.page_size, len)?;
         let pool = Arc::clone(&self.pool);
         let copy = |room: &mut [u8]| self.copy_from_base(index, slot.offset, len, room);
-        if let Err(error) = pool.with_scratch::<COPY_BLOCK, _>(len, copy) {
+        if let Err(error) = pool.with_scratch(len, copy) {
             self.table(|table| table.sums.forget(index));
             self.free_slot(slot);
             return Err(error);

@@ -14,6 +14,7 @@ use crate::sync::fork::Lock;
 use crate::sync::{Arc, OnceLock, thread_number};
 use crate::try_box::TryBox;
 use std::array;
+use std::fs::File;
 use std::ops::Range;
 
 /// Readers for threads that read through one handle: a thread uses the one that its number falls on, so that
@@ -105,6 +106,10 @@ impl Drop for Counted {
 impl Source for Shared {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError> {
         self.content.read_at(offset, buf) // small reads have their window in the buffer above
+    }
+
+    fn copy_run(&self, from: u64, most: usize, file: &File) -> (usize, bool) {
+        self.content.copy_run(from, most, file, from)
     }
 
     fn next_data(&self, from: u64) -> Result<Option<u64>, SpillError> {

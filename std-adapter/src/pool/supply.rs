@@ -52,6 +52,7 @@ use crate::disk::quota::Ticket;
 use crate::disk::store_access;
 use crate::memory::frame::Frame;
 use crate::memory::page_frame::PageFrame;
+use crate::memory::scratch::with_block;
 use crate::observe::stats::SpillReason;
 use crate::pool::member::OwnTable;
 use crate::pool::reclaim::{Reclaimed, Take};
@@ -119,20 +120,17 @@ impl PoolState {
             .or_else(|| if self.drop_kept_tables() { self.frames.acquire(len) } else { None })
     }
 
-    /// Runs `f` with memory to copy `len` bytes of a page through: a frame to spare, or else `BLOCK` bytes on
-    /// the stack, which are not charged.
-    pub(crate) fn with_scratch<const BLOCK: usize, R>(
-        &self,
-        len: usize,
-        f: impl FnOnce(&mut [u8]) -> R,
-    ) -> R {
-        let mut frame = self.spare_frame(self.frames.class(len));
-        let mut block = [0; BLOCK];
-        let done = f(frame.as_mut().map_or(&mut block[..], |frame| frame.first_mut(frame.capacity())));
-        if let Some(frame) = frame {
+    /// Runs `f` with memory to copy `len` bytes through, which may be fewer: a frame to spare, if one has as
+    /// many, or else [a block](with_block) that is not charged.
+    pub(crate) fn with_scratch<R>(&self, len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
+        if len <= self.page_size
+            && let Some(mut frame) = self.spare_frame(self.frames.class(len))
+        {
+            let done = f(frame.first_mut(frame.capacity()));
             self.frames.recycle(frame);
+            return done;
         }
-        done
+        with_block(len, f)
     }
 
     /// A frame for `bytes` of a page of `requester`, which holds frames of `held` bytes. `None` if the

@@ -268,7 +268,7 @@ async fn many_bodies_at_different_places_move_their_bytes_once() {
         let range = |number: usize| (number * 7919 * 4099 % (LEN - 3000)) as u64;
         let ranges = (0..300).map(|number| frozen.slice(range(number)..range(number) + 3000).body());
         let moved = moved_for(&pool, ranges.collect()).await;
-        assert!(moved < 1.3, "ranges, in {memory}: {moved}");
+        assert!(moved < 1.6, "ranges, in {memory}: {moved}");
     }
 }
 
