@@ -175,11 +175,7 @@ impl Pager {
         Ok((page, Access { direction, want, is_small, heat }))
     }
 
-    /// How far a pass downwards has come. Nothing is noted of a buffer that has never used the store.
-    pub(crate) fn descent(&self) -> Descent {
-        self.cold_ref().map_or_else(Descent::default, |cold| cold.descent)
-    }
-
+    /// Nothing is noted of a buffer that has never used the store.
     pub(crate) fn set_descent(&mut self, descent: Descent) {
         self.cold_if_any().into_iter().for_each(|cold| cold.descent = descent);
     }
