@@ -141,8 +141,11 @@ impl SpillBuffer {
 
     /// Writes the rest of `file`, from its position to its end, at the buffer's position, and overwrites what
     /// is there: it appends only at the end. Moves both positions behind it, and returns the number of bytes.
-    /// A gap before it becomes zeros, as in a write. Holes of the file are taken in as zeros that were
-    /// written: they take room.
+    /// A gap before it becomes zeros, as in a write.
+    ///
+    /// A hole of the file, a range that was never written, takes no room here either, if it has 64 KiB and a
+    /// page, and reaches to the end of the content: on Linux and Android, where the file system can name its
+    /// holes. The zeros of other holes are written as any bytes.
     ///
     /// What has room in memory is read straight into it. What has none is copied to the temp file by the
     /// kernel, on Linux and Android; on other platforms, where the kernel refuses, and with
@@ -173,8 +176,7 @@ impl SpillBuffer {
     pub fn extend_from_file(&mut self, file: &File) -> io::Result<u64> {
         let mut cursor = file;
         let start = cursor.stream_position()?;
-        let left = file.metadata().map_or(0, |found| found.len()).saturating_sub(start);
-        let mut import = Import { file, at: start, left, by_store: !self.pager.has_sums() };
+        let mut import = Import::new(file, start, !self.pager.has_sums());
         let imported = with_block(BLOCK_MAX, |block| self.import(&mut import, block));
         cursor.seek(SeekFrom::Start(import.at))?;
         imported.map(|()| import.at - start)
@@ -183,6 +185,9 @@ impl SpillBuffer {
     /// Takes in the rest of a file, through `block` where it is not read into a frame.
     fn import(&mut self, import: &mut Import<'_>, block: &mut [u8]) -> io::Result<()> {
         loop {
+            if self.import_hole(import)? {
+                continue;
+            }
             // A write fills the gap before it.
             if self.position <= self.len() {
                 let taken = self.pager.import(self.position, import)?;
@@ -191,13 +196,31 @@ impl SpillBuffer {
                     continue;
                 }
             }
-            let piece = self.piece(block.len(), import.by_store);
+            let piece = import.step(self.piece(block.len(), import.by_store));
             let read = import.read(&mut block[..piece])?;
             if read == 0 {
                 return Ok(());
             }
-            import.advance(self.write(&block[..read])?);
+            import.advance(self.write(&block[..read])? as u64);
         }
+    }
+
+    /// Leaves a hole for one of the file, if that reaches to the end of the content. Otherwise it is read.
+    fn import_hole(&mut self, import: &mut Import<'_>) -> io::Result<bool> {
+        let hole = import.hole(self.pager.pool.page_size);
+        let end = self.position.saturating_add(hole);
+        if end == self.position || end < self.len() {
+            import.read_hole(hole);
+            return Ok(false);
+        }
+        // What is overwritten becomes zeros.
+        if self.position < self.len() {
+            self.set_len(self.position)?;
+        }
+        self.set_len(end)?;
+        import.advance(end - self.position);
+        self.position = end;
+        Ok(true)
     }
 
     /// Bytes of a piece to read and write, `most` at most: as many as end with a page, or with the first one,

@@ -9,6 +9,7 @@
 //! | `store_access` | whether this thread may call a store now |
 //! | `transfer` | whole reads and writes, counted |
 //! | `kernel_copy` | bytes from file to file, past the memory of the process |
+//! | `holes` | ranges of a file that were never written |
 //! | `slots` | which bytes of a store are free |
 //! | `parts` | slots of less than a block |
 //! | `bits` | a set of numbers whose room is requested before |
@@ -29,6 +30,7 @@ pub(crate) mod backing;
 pub(crate) mod bits;
 pub(crate) mod catch_unwind;
 pub(crate) mod hidden_name;
+pub(crate) mod holes;
 pub(crate) mod kernel_copy;
 pub(crate) mod memory_store;
 pub(crate) mod name_sync;

@@ -4,14 +4,15 @@
 //!
 //! - What gets a frame is read into that. What goes to the disk is copied there by the store, if it can: a
 //!   temp file lets the kernel do it.
+//! - A long hole of the file becomes one of the content, where that ended before it.
 //! - I3: what was counted as taken is in its place. Nothing else has changed.
 //! - No step waits for room, and none is needed: for what has no such way, a piece is read and written as any
 //!   other. So are pages that are in memory already, less than half a page, and whatever gets checksums on
 //!   its way to the disk.
 //!
-//! Held by: `tests/tests/kernel_copies.rs`.
+//! Held by: `tests/tests/kernel_copies.rs`, `tests/tests/sparse_files.rs`.
 
-use crate::disk::temp_file;
+use crate::disk::{holes, temp_file};
 use crate::pager::residency::Admitted;
 use crate::pager::span::{Pinned, Span};
 use crate::pager::state::Pager;
@@ -22,18 +23,59 @@ use std::io;
 /// The most bytes of one step.
 const STEP_MAX: usize = 4 << 20;
 
+/// The fewest bytes of a hole that is left out: those of shorter ones cost less than another step.
+const HOLE_MIN: u64 = 64 << 10;
+
 /// A file that is being imported.
 pub(crate) struct Import<'a> {
     pub(crate) file: &'a File,
     /// The offset in the file of the next byte.
     pub(crate) at: u64,
     /// Bytes that the file seems to have from there on.
-    pub(crate) left: u64,
+    left: u64,
+    /// What lies before this offset is to be read, be it data or a hole. Not before `at`.
+    data_end: u64,
     /// Whether the store may copy it: it has not refused yet, and nothing of it gets checksums.
     pub(crate) by_store: bool,
 }
 
-impl Import<'_> {
+impl<'a> Import<'a> {
+    /// The rest of a file from `at` on.
+    pub(crate) fn new(file: &'a File, at: u64, by_store: bool) -> Self {
+        let found = file.metadata().ok();
+        let left = found.as_ref().map_or(0, |found| found.len().saturating_sub(at));
+        let has_holes = found.as_ref().is_some_and(holes::may_have_holes);
+        Import { file, at, left, data_end: if has_holes { at } else { u64::MAX }, by_store }
+    }
+
+    /// Bytes of the hole in which the next byte lies. 0 if that has fewer than [`HOLE_MIN`], or than a page.
+    pub(crate) fn hole(&mut self, page_size: usize) -> u64 {
+        let least = HOLE_MIN.max(page_size as u64);
+        while self.data_end - self.at < STEP_MAX as u64 {
+            let next = holes::next_data(self.file, self.data_end);
+            let hole = next.map_or(0, |data| data - self.data_end);
+            if hole >= least {
+                return if self.data_end == self.at { hole } else { 0 };
+            }
+            let Some(end) = next.and_then(|data| holes::next_hole(self.file, data)) else {
+                self.data_end = u64::MAX;
+                break;
+            };
+            self.data_end = end;
+        }
+        0
+    }
+
+    /// Has the next `len` bytes read, also those in a hole.
+    pub(crate) fn read_hole(&mut self, len: u64) {
+        self.data_end = self.data_end.max(self.at.saturating_add(len));
+    }
+
+    /// The most bytes of the next step, which is to be of `most` at most.
+    pub(crate) fn step(&self, most: usize) -> usize {
+        usize::try_from(self.data_end - self.at).map_or(most, |data| data.min(most))
+    }
+
     /// Reads the next bytes into `buf`, and returns how many: 0 at the end of the file.
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
@@ -45,9 +87,10 @@ impl Import<'_> {
     }
 
     /// Moves on by `taken` bytes.
-    pub(crate) fn advance(&mut self, taken: usize) {
-        self.at += taken as u64;
-        self.left = self.left.saturating_sub(taken as u64);
+    pub(crate) fn advance(&mut self, taken: u64) {
+        self.at += taken;
+        self.left = self.left.saturating_sub(taken);
+        self.data_end = self.data_end.max(self.at);
     }
 }
 
@@ -61,9 +104,10 @@ impl Pager {
             return Ok(0);
         }
         self.try_table()?;
-        let taken = self.operate(|pager| pager.import_some(offset, most.min(STEP_MAX), import));
+        let most = import.step(most.min(STEP_MAX));
+        let taken = self.operate(|pager| pager.import_some(offset, most, import));
         if let Ok(taken @ 1..) = taken {
-            import.advance(taken);
+            import.advance(taken as u64);
             self.last_end = offset + taken as u64;
             self.len = self.len.max(self.last_end);
             self.requested.written += taken as u64;
