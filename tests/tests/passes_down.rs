@@ -87,8 +87,32 @@ fn a_pass_down_reads_each_byte_once() {
             buffer.read_exact_at(&mut piece, at).unwrap();
             assert_eq!(piece, content(at, config.piece), "{config:?} at {at}");
         }
-        config.check("a buffer", &pool, &before, config.hundredths(115), 2);
+        let calls = if config.checksums == Checksums::On { 2 } else { 1 };
+        config.check("a buffer", &pool, &before, config.hundredths(104), calls);
         buffer.check_invariants();
+    }
+}
+
+/// What a pass comes through was taken for what it leaves: it went through all the memory, and found nothing
+/// there the next time.
+#[test]
+fn a_pass_down_leaves_the_other_pages_in_memory() {
+    for piece in [100, 1000, 4096] {
+        let config = Config { memory: 4 << 20, checksums: Checksums::Off, piece };
+        let (pool, mut found) = (config.pool(), vec![0; piece]);
+        let mut buffer = config.filled(&pool);
+        for pass in 0..2 {
+            let before = pool.stats().io;
+            for at in config.offsets() {
+                buffer.read_exact_at(&mut found, at).unwrap();
+                assert_eq!(found, content(at, piece), "{at}");
+            }
+            let read = pool.stats().io.since(&before).read_bytes;
+            assert!(
+                read <= LEN / 100 * 55,
+                "pass {pass} by {piece}: {read} bytes, though half was in memory"
+            );
+        }
     }
 }
 
@@ -140,7 +164,7 @@ fn what_is_filled_from_its_end_is_written_once() {
         for at in config.offsets() {
             buffer.write_all_at(&content(at, config.piece), at).unwrap();
         }
-        config.check("a new buffer", &pool, &before, 105, 2);
+        config.check("a new buffer", &pool, &before, 101, 1);
         buffer.check_invariants();
         let end = LEN / config.piece as u64 * config.piece as u64;
         let mut read = Vec::new();
@@ -158,7 +182,7 @@ fn what_is_overwritten_downwards_is_moved_twice() {
         let mut buffer = config.filled(&pool);
         let before = pool.stats().io;
         config.offsets().for_each(|at| buffer.write_all_at(&new, at).unwrap());
-        config.check("an old buffer", &pool, &before, config.hundredths(230), 5);
+        config.check("an old buffer", &pool, &before, config.hundredths(201), 3);
         buffer.check_invariants();
         let mut read = Vec::new();
         buffer.rewind().unwrap();

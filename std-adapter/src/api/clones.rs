@@ -35,9 +35,12 @@ impl SpillBuffer {
     /// use overspill::SpillBuffer;
     /// use std::io::Write;
     ///
-    /// let mut page = SpillBuffer::new(); page.write_all(b"<h1>Hello, ")?; let mut other = page.try_clone()?;
-    /// page.write_all(b"Ada")?; other.write_all(b"Blaise")?; assert_eq!((page.to_vec()?, other.to_vec()?),
-    /// (b"<h1>Hello, Ada".to_vec(), b"<h1>Hello, Blaise".to_vec()));
+    /// let mut page = SpillBuffer::new();
+    /// page.write_all(b"<h1>Hello, ")?;
+    /// let mut other = page.try_clone()?;
+    /// page.write_all(b"Ada")?;
+    /// other.write_all(b"Blaise")?;
+    /// assert_eq!((page.to_vec()?, other.to_vec()?), (b"<h1>Hello, Ada".to_vec(), b"<h1>Hello, Blaise".to_vec()));
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///

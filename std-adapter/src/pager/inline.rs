@@ -12,7 +12,6 @@
 
 use crate::disk::store_access::if_resident;
 use crate::error::SpillError;
-use crate::pager::descent::Descent;
 use crate::pager::span::ZEROS;
 use crate::pager::state::Pager;
 use crate::pager::waiting::Wait;
@@ -61,12 +60,10 @@ impl Pager {
         operation: impl FnOnce(&mut Self) -> Result<R, SpillError>,
     ) -> Option<Result<R, SpillError>> {
         let last_end = if self.goes_on_at(offset) { offset } else { self.last_end };
-        let descent = self.cold_ref().map_or_else(Descent::default, |cold| cold.descent);
         let result = if_resident(|| operation(self));
         if result.is_none() {
             // The next attempt continues where this one would have.
             self.last_end = last_end;
-            self.set_descent(descent);
         }
         result
     }

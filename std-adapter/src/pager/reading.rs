@@ -172,7 +172,7 @@ impl Pager {
             // A write past the content needs a frame that has the whole page, and the gap as well.
             _ if span.at >= end => span.at + 1,
             // What comes next lies before a segment.
-            Direction::Down => end,
+            Direction::Down | Direction::Across => end,
             _ => self.shortest_segment(),
         };
         let Some(Admitted { frame, stay }) = self.admit(span, end, least, access) else { return Ok(false) };

@@ -6,9 +6,10 @@
 //!
 //! - a page that a sequential pass of small operations reaches. While the buffer holds less than its share,
 //!   it gets a frame of another buffer if there is a donor (see [`registry`](crate::pool::registry)), and
-//!   else that of the page that it has passed. So a long pass, up or down, uses one frame and leaves the
-//!   others alone. One that comes from elsewhere, since passes take turns, gets that of the coldest of a
-//!   sample, and if there is no other frame the window's, after a while;
+//!   else that of the page that it has passed. So a long pass, up or down, uses one frame, or two where calls
+//!   on the way down cross from page to page, and leaves the others alone. One that comes from elsewhere,
+//!   since passes take turns, gets that of the coldest of a sample, and if there is no other frame the
+//!   window's, after a while;
 //! - a page that was recently visited more than twice as often as the coldest of a sample of those in memory;
 //! - a page in memory that must grow, if the pool has no larger frame for it: it gets that of the coldest of
 //!   a sample.
@@ -147,13 +148,17 @@ impl Pager {
         self.table(|table| {
             let leaves_window = match access.direction {
                 Direction::Up => table.window_ends_at(offset),
-                // Unless the rest of the call is still to go there.
-                Direction::Down => table.window_index() == Some(span.index + 1) && span.part == access.want,
-                Direction::None | Direction::Across if access.is_hot() => {
+                Direction::Down => table.window_index() == Some(span.index + 1),
+                // Not the window, but what the pass has come through before that.
+                Direction::Across if table.is_cold(span.index + 2, HOT) => {
+                    return Some((span.index + 2, Stay::Passing));
+                }
+                Direction::Across => false,
+                Direction::None if access.is_hot() => {
                     let (victim, heat) = table.coldest(Resident::has_frame)?;
                     return access.is_hotter_than(heat).then_some((victim, Stay::Kept));
                 }
-                Direction::None | Direction::Across => return None,
+                Direction::None => return None,
             };
             let passed = table.passing_index().filter(|_| leaves_window);
             let victim = passed.or_else(|| Some(table.coldest(Resident::has_frame)?.0)).or_else(|| {

@@ -79,8 +79,7 @@ pub(crate) enum Direction {
     Up,
     /// It ends where the last one began, or the window.
     Down,
-    /// The same, but the rest of the call goes to the page above. So this page waits for the next call: else
-    /// each of the two would take the other's frame.
+    /// The same, but the rest of the call goes to the page above, which is to stay in memory until then.
     Across,
 }
 

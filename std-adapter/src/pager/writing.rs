@@ -26,7 +26,7 @@ use crate::memory::frame::Frame;
 use crate::observe::stats::SpillReason;
 use crate::pager::residency::Admitted;
 use crate::pager::slide::Slid;
-use crate::pager::span::{Access, Direction, Pinned, Span};
+use crate::pager::span::{Access, Pinned, Span};
 use crate::pager::state::Pager;
 use crate::pages::page::{Location, Stay};
 use crate::pages::resident::Resident;
@@ -88,11 +88,7 @@ impl Pager {
         if self.write_turn(offset, span, &data[..span.part]) {
             return Ok(span.part);
         }
-        let (page, mut access) = self.access(offset, span, want)?;
-        // What goes past a hole to its slot is the whole page: the frame of any other page costs no more.
-        if page == Pinned::Hole && access.direction == Direction::Across {
-            access.direction = Direction::Down;
-        }
+        let (page, access) = self.access(offset, span, want)?;
         let len = match self.make_way(page, span, access, span.covered(), data)? {
             Way::Frame(len) => len,
             Way::Along(len) => return Ok(len),

@@ -185,7 +185,6 @@ impl PageMap {
     }
 
     /// The heat of page `index`, which stays as it is; 0 if it has no entry.
-    #[cfg(feature = "tokio")]
     pub(crate) fn heat(&self, index: u64) -> u8 {
         let entry = self.leaves.as_ref().and_then(|leaves| leaves.leaf(index)?.get(offset_in_leaf(index)));
         entry.map_or(0, |entry| entry.heat)

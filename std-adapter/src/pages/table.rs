@@ -197,6 +197,15 @@ impl Table {
             .filter(|_| self.window.as_ref().is_some_and(|window| window.stay == Stay::Passing))
     }
 
+    /// Whether page `index` is in memory, outside the window, in a frame, and was visited fewer than `hot`
+    /// times.
+    pub(crate) fn is_cold(&mut self, index: u64, hot: u8) -> bool {
+        self.window_index() != Some(index)
+            && self.map.heat(index) < hot
+            && self.locate(index) == Location::Memory
+            && self.resident(index).is_some_and(|page| page.has_frame())
+    }
+
     pub(crate) fn locate(&self, index: u64) -> Location {
         if self.window_index() == Some(index) {
             return Location::Memory;

@@ -9,7 +9,8 @@
 //!   bytes, or [`COPIES_AHEAD_MAX`] bytes of them for a receiver that waits for the job. So those that stand
 //!   still hold little, and one that does not is served by few jobs.
 //! - The next job starts when the last piece is taken: so the store is read while the receiver is busy. But
-//!   after a jump jobs read what is asked for, and then a little more, before they read ahead again.
+//!   after a jump jobs read what is asked for, and then a little more, before they read ahead again; and on
+//!   the way down what lies before that, too.
 //!
 //! Held by: `tests/servers/tests/bodies.rs`, `tests/tests/async_buffer/`.
 
@@ -31,7 +32,7 @@ const AHEAD_MAX: u64 = 256 << 10;
 
 /// The least and the most bytes of a piece that is a copy.
 const COPIED_MIN: usize = 4 << 10;
-const COPIED_MAX: usize = 16 << 10;
+pub(crate) const COPIED_MAX: usize = 16 << 10;
 
 /// The most bytes of copies that a job makes.
 const COPIES_AHEAD_MAX: u64 = 64 << 10;
@@ -73,13 +74,19 @@ impl Extent {
         let content = &self.shared.content;
         match content.lend_part(at, self.left_of_page(at))? {
             Some(part) => Ok(Piece::Lent(part)),
-            None => self.copy(at, COPIED_MAX),
+            None => self.copy_in_page(at, COPIED_MAX),
         }
     }
 
     /// A copy of up to `most` bytes at `at`, which is before the end, no further than their page.
+    fn copy_in_page(&self, at: u64, most: usize) -> Result<Piece, SpillError> {
+        self.copy(at, self.left_of_page(at).min(most))
+    }
+
+    /// A copy of up to `most` bytes at `at`, which is before the end.
     fn copy(&self, at: u64, most: usize) -> Result<Piece, SpillError> {
-        let (mut copy, len) = (Vec::new(), self.left_of_page(at).min(most));
+        let left = usize::try_from(self.end - at).unwrap_or(usize::MAX);
+        let (mut copy, len) = (Vec::new(), left.min(most));
         copy.try_reserve_exact(len).map_err(|_| SpillError::OutOfMemory)?;
         copy.resize(len, 0);
         let read = self.shared.content.read_at(at, &mut copy)?;
@@ -111,13 +118,15 @@ enum Reach {
     Longer,
     /// What is asked for, in whole pages: it went on again.
     Pages,
+    /// What is asked for, and what lies before that, in one copy: it is on its way down.
+    Down,
 }
 
 impl Reach {
     /// That of the next job, if it goes on where this one has ended.
     fn next(self) -> Reach {
         match self {
-            Reach::Jump => Reach::Longer,
+            Reach::Jump | Reach::Down => Reach::Longer,
             Reach::Longer => Reach::Pages,
             Reach::Pages | Reach::Ahead => Reach::Ahead,
         }
@@ -128,6 +137,7 @@ impl Reach {
         match self {
             Reach::Jump if want <= COPIED_MAX => Some(want.max(COPIED_MIN)),
             Reach::Longer if want <= COPIED_MAX => Some(COPIED_MAX),
+            Reach::Down => Some(want),
             _ => None,
         }
     }
@@ -231,6 +241,17 @@ impl ReadAhead {
         Poll::Ready(Ok(true))
     }
 
+    /// Queues a job for a receiver on its way down, that asks for `want` bytes at `at`, which is before the
+    /// end. It reads what lies before them too, as far as one copy has it. Returns where that begins. It may
+    /// end, or fail, before what is asked for.
+    pub(crate) fn start_down(&mut self, extent: &Extent, at: u64, want: usize) -> io::Result<u64> {
+        let before = COPIED_MAX.saturating_sub(want);
+        let start = at.saturating_sub(before as u64);
+        self.reach = Reach::Down;
+        self.start(extent, start, want + usize::try_from(at - start).unwrap_or(before))?;
+        Ok(start)
+    }
+
     /// Queues a job that reads from `at` on, where `want` bytes are asked for, if there is anything.
     pub(crate) fn start(&mut self, extent: &Extent, at: u64, want: usize) -> io::Result<()> {
         if at < extent.end {
@@ -256,7 +277,9 @@ impl Place {
         let _kept = self.kept.take();
         let (mut arrived, mut at) = (Arrived::default(), self.at);
         if let Some(len) = self.reach.copied(self.want) {
-            arrived.pieces.push_back(self.extent.copy(at, len)?);
+            let is_down = self.reach == Reach::Down;
+            let copy = if is_down { self.extent.copy(at, len) } else { self.extent.copy_in_page(at, len) };
+            arrived.pieces.push_back(copy?);
             return Ok(arrived);
         }
         let is_ahead = self.reach == Reach::Ahead;

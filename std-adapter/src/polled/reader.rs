@@ -16,9 +16,11 @@
 
 use crate::api::frozen_reader::FrozenReader;
 use crate::disk::store_access::if_resident;
+use crate::foreign::drop_quietly;
 use crate::memory::copy::copy;
+use crate::pager::descent::Descent;
 use crate::pager::reader::Reader;
-use crate::polled::read_ahead::{Extent, Piece, ReadAhead};
+use crate::polled::read_ahead::{COPIED_MAX, Extent, Piece, ReadAhead};
 use crate::polled::runtime::Poller;
 use crate::sync::Arc;
 use std::io;
@@ -82,7 +84,10 @@ pub(crate) struct PolledReader {
     piece: Option<(u64, Piece)>,
     /// Where what comes after it begins.
     next: u64,
+    /// The position that it is for: where it begins, but in a pass downwards.
+    awaits: u64,
     ahead: ReadAhead,
+    descent: Descent,
 }
 
 impl PolledReader {
@@ -102,9 +107,11 @@ impl PolledReader {
     /// After a seek from `before` to `at`: drops what was read ahead, and the job that reads on, unless that
     /// goes on there. What begins at the beginning is probably a pass.
     pub(crate) fn moved(&mut self, before: u64, at: u64) {
-        if before != at && self.at(at).is_empty() && self.next != at {
+        if before != at && self.at(at).is_empty() && self.awaits != at {
             let ahead = if at == 0 { ReadAhead::default() } else { ReadAhead::after_jump() };
-            *self = PolledReader { ahead, ..PolledReader::default() };
+            // A pass downwards has come to the beginning of the piece.
+            let descent = self.piece.as_ref().map_or(self.descent, |(start, _)| self.descent.come_to(*start));
+            *self = PolledReader { ahead, descent, ..PolledReader::default() };
         }
     }
 
@@ -114,18 +121,24 @@ impl PolledReader {
         if here > 0 {
             return here;
         }
-        if self.next != at {
-            *self = PolledReader { piece: None, next: at, ahead: self.ahead.emptied() };
+        if self.awaits != at {
+            let (ahead, descent) = (self.ahead.emptied(), self.descent);
+            *self = PolledReader { piece: None, next: at, awaits: at, ahead, descent };
             return 0;
         }
         if self.piece.take().is_some() {
             view.reader.skip_to(at);
         }
         let Some(piece) = self.ahead.take(&view.extent, at, poller) else { return 0 };
-        let len = piece.as_ref().len();
-        self.next = at + len as u64;
-        self.piece = Some((at, piece));
-        len
+        let start = self.next;
+        self.next = start + piece.as_ref().len() as u64;
+        self.awaits = self.next;
+        self.piece = Some((start, piece));
+        let here = self.at(at).len();
+        if here == 0 {
+            self.descent.leave(at); // to be asked for by itself
+        }
+        here
     }
 
     /// Waits for the job that reads at the position, if one is under way.
@@ -170,11 +183,23 @@ impl PolledReader {
     /// Waits for a job that reads at the position, or starts one for `want` bytes. Ready once it has read
     /// something, or is to be polled.
     fn poll_ahead(&mut self, poller: Poller<'_>, view: &View<'_>, want: usize) -> Poll<io::Result<()>> {
-        if ready!(self.ahead.poll(poller))? {
-            return Poll::Ready(Ok(()));
+        let at = *view.at;
+        match ready!(self.ahead.poll(poller)) {
+            Ok(false) => {}
+            // What lies before `at` may be to blame.
+            Err(error) if self.next < self.awaits => {
+                drop_quietly(error);
+                self.descent.leave(at);
+            }
+            arrived => return Poll::Ready(arrived.map(drop)),
         }
-        self.next = *view.at;
-        Poll::Ready(self.ahead.start(&view.extent, *view.at, want))
+        (self.next, self.awaits) = (at, at);
+        let descends = self.descent.note_reaching(at..at.saturating_add(want as u64));
+        Poll::Ready(if descends && want <= COPIED_MAX / 2 {
+            self.ahead.start_down(&view.extent, at, want).map(|start| self.next = start)
+        } else {
+            self.ahead.start(&view.extent, at, want)
+        })
     }
 
     /// Prepares bytes at the position to be lent: with nothing in between, [`at`](PolledReader::at) or

@@ -11,6 +11,7 @@ mod cleared;
 mod closing;
 mod compat;
 mod disk;
+mod downwards;
 mod dropped;
 mod ends;
 mod finish;
