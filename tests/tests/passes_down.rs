@@ -1,9 +1,11 @@
 //! Passes downwards, as where a log is read from its end on, or a file is filled from there: each moves its
 //! bytes once, in calls as long as those of a pass upwards.
 #![allow(missing_docs)]
+#![allow(clippy::cast_possible_truncation, reason = "small sizes")]
 
-use overspill::{Checksums, IoCounts, MemoryStore, SpillBuffer, SpillPool};
-use std::io::{Read, Seek, SeekFrom, Write};
+use overspill::{Checksums, IoCounts, MemoryStore, SpillBuffer, SpillPool, Store};
+use overspill_tests::support::Random;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 const LEN: u64 = 8 << 20;
 
@@ -190,6 +192,96 @@ fn what_is_overwritten_downwards_is_moved_twice() {
         let end = LEN / config.piece as u64 * config.piece as u64;
         assert!((0..).zip(&read).all(|(at, byte)| *byte == if at < end { 255 } else { byte_at(at) }));
     }
+}
+
+/// Three of them loaded a page, as they do upwards: 166 bytes for one, and 330 in writes.
+#[test]
+fn a_record_of_a_few_pieces_is_no_pass_down() {
+    for memory in [256 << 10, 1 << 20] {
+        let config = Config { memory, checksums: Checksums::Off, piece: 100 };
+        let pool = config.pool();
+        let mut buffer = config.filled(&pool);
+        let frozen = config.filled(&pool).freeze();
+        let mut reader = frozen.reader();
+        let mut piece = vec![0; config.piece];
+        let check = |what: &str, run: &mut dyn FnMut(u64)| {
+            let (mut random, before) = (Random::new(3), pool.stats().io);
+            for _ in 0..1000 {
+                let at = random.below(LEN - 300);
+                [200, 100, 0].into_iter().for_each(|part| run(at + part));
+            }
+            let io = pool.stats().io.since(&before);
+            let moved = io.read_bytes + io.written_bytes;
+            assert!(moved <= 8 * 300_000, "{what} in {memory}: {moved} bytes for 300,000");
+        };
+        check("a reader", &mut |at| {
+            reader.seek(SeekFrom::Start(at)).unwrap();
+            reader.read_exact(&mut piece).unwrap();
+            assert_eq!(piece, content(at, 100), "{at}");
+        });
+        check("a buffer", &mut |at| {
+            buffer.read_exact_at(&mut piece, at).unwrap();
+            assert_eq!(piece, content(at, 100), "{at}");
+        });
+        check("writes", &mut |at| buffer.write_all_at(&content(at, 100), at).unwrap());
+        buffer.check_invariants();
+    }
+}
+
+/// A store of which the byte at this offset is another each time that it is read.
+#[derive(Debug)]
+struct Flipped(MemoryStore, u64);
+
+impl Store for Flipped {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read_at(offset, buf)?;
+        if let Some(byte) = self.1.checked_sub(offset).and_then(|at| buf[..read].get_mut(at as usize)) {
+            *byte ^= 1;
+        }
+        Ok(read)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        self.0.write_at(offset, data)
+    }
+}
+
+/// A window that began in it, for what lay behind it, failed the read of that.
+#[test]
+fn a_bad_block_below_is_no_error_of_what_is_read() {
+    (0..16).for_each(|block| look_beside_a_bad_block((64 << 10) + block * 4096));
+}
+
+fn look_beside_a_bad_block(bad: u64) {
+    // Each page where it is in the content.
+    let filled = || {
+        let builder = SpillPool::builder().memory(0).page_size(64 << 10).checksums(Checksums::On);
+        let pool = builder.store(Flipped(MemoryStore::new(), bad + 5)).build().unwrap();
+        let mut buffer = pool.buffer();
+        (0..LEN / 16).step_by(1 << 16).for_each(|at| buffer.write_all(&content(at, 1 << 16)).unwrap());
+        pool.set_memory_limit(1 << 20);
+        buffer
+    };
+    let check = |what: &str, read: &mut dyn FnMut(u64, &mut [u8]) -> io::Result<()>| {
+        let mut piece = [0; 1000];
+        for at in (64..129).rev().map(|piece| piece * 1000 + 1536) {
+            let is_bad = at < bad + 4096 && at + 1000 > bad;
+            let done = read(at, &mut piece);
+            assert_eq!(done.is_err(), is_bad, "{what} at {at}, {bad} is bad: {done:?}");
+            assert!(is_bad || piece[..] == content(at, 1000), "{what} at {at}, {bad} is bad");
+        }
+    };
+    let frozen = filled().freeze();
+    let mut reader = frozen.reader();
+    check("a reader", &mut |at, piece| {
+        reader.seek(SeekFrom::Start(at))?;
+        reader.read_exact(piece)
+    });
+    let mut buffer = filled();
+    let mut clone = buffer.try_clone().unwrap();
+    check("a clone", &mut |at, piece| clone.read_exact_at(piece, at));
+    let mut buffer = filled();
+    check("a buffer", &mut |at, piece| buffer.read_exact_at(piece, at));
 }
 
 /// One step down is no pass: the page below, or the window, was loaded for each pair, 6.8 bytes for one.

@@ -2,7 +2,8 @@
 //! frame, and moves its bytes once.
 #![allow(missing_docs)]
 
-use overspill::{MemoryStore, SpillBuffer, SpillPool};
+use overspill::{Checksums, MemoryStore, SpillBuffer, SpillPool};
+use overspill_tests::support::Random;
 use std::io::Write;
 
 const LEN: u64 = 8 << 20;
@@ -105,6 +106,26 @@ fn reads_between_appends_have_a_frame() {
             });
         });
     }
+}
+
+/// What goes past the frame for a while was counted by what was asked for: with checksums, of which each
+/// piece takes a whole block, a scan from anywhere read 38 bytes for one.
+#[test]
+fn what_goes_past_a_frame_counts_as_what_it_moves() {
+    let page = 64 << 10;
+    let builder = SpillPool::builder().memory(page).page_size(page).checksums(Checksums::On);
+    let pool = builder.store(MemoryStore::new()).build().unwrap();
+    let (mut buffer, mut random, mut piece) = (spilled(&pool), Random::new(5), [0; 100]);
+    let before = pool.stats().io;
+    for _ in 0..200 {
+        let from = random.below(LEN - 10_000);
+        for at in (from..).step_by(100).take(100) {
+            buffer.read_exact_at(&mut piece, at).unwrap();
+            assert_eq!((piece[0], piece[99]), (byte_at(at), byte_at(at + 99)));
+        }
+    }
+    let moved = pool.stats().io.since(&before).read_bytes;
+    assert!(moved <= 12 * 200 * 10_000, "{moved} bytes for {}", 200 * 10_000);
 }
 
 /// In a pool of a single frame each piece of one pass loaded its page into it, and the next of the other did

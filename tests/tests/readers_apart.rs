@@ -139,3 +139,44 @@ fn readers_that_follow_each_other_have_a_window_each() {
         assert!(io.reads <= asked as u64 / window, "{count} in {memory}: {} calls", io.reads);
     }
 }
+
+/// Memory of an idle buffer went to nobody, once some pages had been loaded that no second reader came to:
+/// the content stayed at 32 pages, and each read was a call.
+#[test]
+fn pages_that_are_read_often_get_the_memory_of_an_idle_buffer() {
+    let pool = pool(16 << 20);
+    let mut buffer = pool.buffer();
+    write(&mut buffer);
+    buffer.spill().unwrap();
+    let (shared, mut random) = (buffer.freeze(), Random::new(7));
+    let mut idle = pool.buffer();
+    (0..256).for_each(|_| idle.write_all(&[7; 64 << 10]).unwrap());
+    let (mut reader, _still) = (shared.reader(), shared.reader());
+    let mut piece = [0; 100];
+    let mut calls = || {
+        let before = pool.stats().io.reads;
+        for _ in 0..50_000 {
+            let at = random.below(LEN - 100);
+            reader.seek(SeekFrom::Start(at)).unwrap();
+            reader.read_exact(&mut piece).unwrap();
+            assert_eq!((piece[0], piece[99]), (byte_at(at), byte_at(at + 99)));
+        }
+        pool.stats().io.reads - before
+    };
+    let (first, second) = (calls(), calls());
+    assert!(second <= 500, "{first} calls for 50,000 reads, and {second} for as many more");
+}
+
+/// Pieces that were too small to be lent were a call each, also where they came one after another.
+#[test]
+fn small_pieces_in_turn_are_copied_from_pages_in_memory() {
+    let pool = pool(4 << 20);
+    let shared = frozen(&pool);
+    let before = pool.stats().io;
+    for at in (0..LEN).step_by(8 << 10) {
+        let bytes = shared.bytes_at(at, 8 << 10).unwrap();
+        assert!((at..).zip(&bytes).all(|(at, byte)| *byte == byte_at(at)), "{at}");
+    }
+    let io = pool.stats().io.since(&before);
+    assert!(io.reads <= LEN / (64 << 10) * 2 && io.read_bytes <= LEN, "{io:?}");
+}

@@ -260,6 +260,9 @@ impl Body for SpillBody {
         let next = match ready!(poll_bytes(context, |poller| self.poll_data(poller))) {
             Ok(bytes) => {
                 self.at += bytes.len() as u64;
+                if self.is_read() {
+                    self.counted = None; // a server may keep it for long
+                }
                 Ok(Frame::data(bytes))
             }
             Err(source) => {

@@ -65,6 +65,9 @@ pub(crate) struct Content {
     /// Where what every reader has consumed ends, noted by a reader that found the lock taken; 0 if there is
     /// nothing to free.
     pub(crate) noted_consumed: AtomicU64,
+    /// Where the last piece ended that was asked for to be lent.
+    #[cfg(any(feature = "bytes", feature = "tokio"))]
+    pub(crate) lent_to: AtomicU64,
     #[cfg(feature = "tokio")]
     pub(crate) tail: Tail,
 }
@@ -237,6 +240,8 @@ impl Content {
             readers: AtomicUsize::new(0),
             grows: is_open,
             noted_consumed: AtomicU64::new(0),
+            #[cfg(any(feature = "bytes", feature = "tokio"))]
+            lent_to: AtomicU64::new(0),
             #[cfg(feature = "tokio")]
             tail: Tail::default(),
         }

@@ -12,7 +12,7 @@ use crate::pager::lent_page::{LentPage, LentPart, begin_loan};
 use crate::pager::load::Load;
 use crate::pager::span::Pinned;
 use crate::pages::page::low_bits;
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 
 /// A loan of fewer bytes than its frame has, divided by this, is a copy.
 const HELD_FOR_EACH_MAX: usize = 4;
@@ -45,24 +45,26 @@ impl Content {
     /// Lends the page of `offset` for `len` bytes there, which lie in it and end before the end of the
     /// content. `None` if they are to be copied.
     fn lend(&self, offset: u64, len: usize) -> Result<Option<Arc<LentPage>>, SpillError> {
+        let goes_on = self.lent_to.swap(offset + len as u64, Ordering::Relaxed) == offset;
         let lend = |state: &mut State| state.lend_to_one_of(self.readers(), offset, len);
         let lent = self.locked_unless_busy(offset, lend)??;
-        if lent.is_some() || !self.is_worth_a_load(offset, len) || !self.load_page(offset)? {
+        if lent.is_some() || !self.is_worth_a_load(offset, len, goes_on) || !self.load_page(offset)? {
             return Ok(lent);
         }
         self.locked_unless_busy(offset, lend)?
     }
 
-    /// Whether the page of `offset` is to be brought to memory for `len` bytes: if it can be lent then, or if
-    /// it will probably stay until all of it is copied, since there are two pages for each reader. Otherwise
-    /// copies come straight from the slot.
-    fn is_worth_a_load(&self, offset: u64, len: usize) -> bool {
+    /// Whether the page of `offset` is to be brought to memory for `len` bytes, that `goes_on` where the last
+    /// ones ended: if it can be lent then, or if it will probably stay until all of it is copied, since there
+    /// are two pages for each reader. Otherwise copies come straight from the slot.
+    fn is_worth_a_load(&self, offset: u64, len: usize, goes_on: bool) -> bool {
         let (pool, page) = (&self.pool, self.pool.page_size);
         let left = self.len().saturating_sub(offset / page as u64 * page as u64);
         let held = pool.frames.class(usize::try_from(left).unwrap_or(page).min(page));
         let has_room = || pool.lent.get() + held as u64 <= pool.lent_max();
-        let will_stay = || 2 * (self.readers().max(1) * page) as u64 <= pool.active_share();
-        held / HELD_FOR_EACH_MAX <= len && (has_room() || will_stay())
+        let will_stay = || 2 * self.readers().max(1) as u64 * page as u64 <= pool.active_share();
+        let is_enough = held / HELD_FOR_EACH_MAX <= len;
+        is_enough && has_room() || (is_enough || goes_on) && will_stay()
     }
 
     /// Brings the page of `offset` to memory if it is spilled and there is a frame for it. Returns

@@ -1,5 +1,5 @@
-//! Passes downwards: calls each of which ends where the one before began, as where a log is read from its end
-//! on, or a file is filled from there.
+//! Passes downwards: calls each of which reaches from below to where the one before began, as where a log is
+//! read from its end on, or a file is filled from there.
 //!
 //! What a call does within the window leaves no trace. So a call that reaches from below into the window, or
 //! to its beginning, counts as well.
@@ -8,9 +8,13 @@
 
 use std::ops::Range;
 
-/// So many calls in a row make a pass. One does not: neighbours are often swapped, and the page of the lower
+/// So many steps in a row make a pass. One does not: neighbours are often swapped, and the page of the lower
 /// one would then be loaded for it alone.
 const STEPS_MIN: u8 = 2;
+
+/// And they are of so many bytes. A record that is read in a few small pieces, the last one first, is not
+/// worth a page: of 64 KiB that would be 200 bytes for one.
+const BYTES_MIN: u64 = 4 << 10;
 
 /// How far a handle has come on its way down.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,36 +25,38 @@ pub(crate) struct Descent {
     end: u64,
     /// How many such calls in a row were steps down.
     steps: u8,
+    /// Bytes that these have come past, or have moved if that was more.
+    passed: u64,
 }
 
 impl Descent {
     /// A pass that has come to `position`.
     pub(crate) fn to(position: u64) -> Self {
-        Descent { begin: position, end: position, steps: STEPS_MIN }
+        Descent { begin: position, end: position, steps: STEPS_MIN, passed: BYTES_MIN }
     }
 
     /// Notes a call at `position` that is no step down.
     #[inline]
     pub(crate) fn leave(&mut self, position: u64) {
-        *self = Descent { begin: position, end: position, steps: 0 };
+        *self = Descent { begin: position, end: position, steps: 0, passed: 0 };
     }
 
-    /// Notes a call that moves `range`, which misses the window or `leaves_window` downwards. Returns whether
-    /// it is of a pass. One that is made again, since it could not be served before, is noted once.
-    pub(crate) fn note(&mut self, range: Range<u64>, leaves_window: bool) -> bool {
+    /// Notes a call for `range`, which misses the window or `leaves_window` downwards, and moves so many
+    /// bytes if it gets no page. Returns whether it is of a pass. One that is made again, since it could not
+    /// be served before, is noted once.
+    pub(crate) fn note(&mut self, range: Range<u64>, leaves_window: bool, moves: usize) -> bool {
         if range != (self.begin..self.end) {
-            let is_step = leaves_window || self.goes_on_to(range.end);
-            let steps = if is_step { self.steps.saturating_add(1) } else { 0 };
-            *self = Descent { begin: range.start, end: range.end, steps };
+            let is_step = self.is_reached_by(&range) || leaves_window && range.start < self.begin;
+            let (steps, passed) = match is_step {
+                true => {
+                    let passed = self.begin.saturating_sub(range.start).max(moves as u64);
+                    (self.steps.saturating_add(1), self.passed.saturating_add(passed))
+                }
+                false => (0, 0),
+            };
+            *self = Descent { begin: range.start, end: range.end, steps, passed };
         }
         self.is_pass_at(range.start)
-    }
-
-    /// As [`note`](Descent::note), where what the last call has left behind reaches to where that began.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn note_reaching(&mut self, range: Range<u64>) -> bool {
-        let reaches = range.contains(&self.begin);
-        self.note(range, reaches)
     }
 
     /// The same, and it has come to `position`.
@@ -59,15 +65,15 @@ impl Descent {
         Descent { begin: position, end: position, ..self }
     }
 
-    /// Whether a call that moves what lies before `end` would be a step down.
+    /// Whether a call for `range` would be a step down.
     #[inline]
-    pub(crate) fn goes_on_to(&self, end: u64) -> bool {
-        end == self.begin
+    pub(crate) fn is_reached_by(&self, range: &Range<u64>) -> bool {
+        range.start < self.begin && self.begin <= range.end
     }
 
     /// Whether the call at `offset` was noted last, and is of a pass.
     #[inline]
     pub(crate) fn is_pass_at(&self, offset: u64) -> bool {
-        self.steps >= STEPS_MIN && self.begin == offset
+        self.steps >= STEPS_MIN && self.passed >= BYTES_MIN && self.begin == offset
     }
 }

@@ -21,7 +21,6 @@
 use crate::disk::store_access;
 use crate::error::{SpillError, StoreOperation};
 use crate::memory::copy::copy;
-use crate::pager::descent::Descent;
 use crate::pager::span::{Access, Direction, Pinned, Span};
 use crate::pager::state::Pager;
 use crate::pages::table::Table;
@@ -173,44 +172,6 @@ impl Pager {
             false => Direction::Down,
         };
         Ok((page, Access { direction, want, is_small, heat }))
-    }
-
-    /// Nothing is noted of a buffer that has never used the store.
-    pub(crate) fn set_descent(&mut self, descent: Descent) {
-        self.cold_if_any().into_iter().for_each(|cold| cold.descent = descent);
-    }
-
-    /// Notes a call that moves `len` bytes at `offset`, and misses the window.
-    pub(crate) fn note_descent(&mut self, offset: u64, len: usize) {
-        if self.cold_ref().is_none() {
-            return;
-        }
-        let range = offset..offset.saturating_add(len as u64);
-        let leaves_window = |table: &mut Table| table.window_begin_in(&range).is_some();
-        let leaves_window = self.own_table.as_mut().and_then(|table| table.try_with(leaves_window));
-        if let Some(cold) = self.cold_if_any() {
-            cold.descent.note(range, leaves_window == Some(true));
-        }
-    }
-
-    /// Whether a call that moves what lies before `end` would be a step down.
-    ///
-    /// Looks at one field, where it lies: a copy of both would wait for the call before, and for what that
-    /// has copied, since the processor cannot take it from the two stores to them. Random reads took 60 ns
-    /// longer so.
-    #[inline]
-    pub(crate) fn would_descend_to(&self, end: u64) -> bool {
-        self.cold_ref().is_some_and(|cold| cold.descent.goes_on_to(end))
-    }
-
-    /// Notes a call at `offset` that is no step down.
-    pub(crate) fn leave_descent(&mut self, offset: u64) {
-        self.cold_if_any().into_iter().for_each(|cold| cold.descent.leave(offset));
-    }
-
-    /// Whether the call at `offset` was noted last, and is of a pass downwards.
-    pub(crate) fn descends_at(&self, offset: u64) -> bool {
-        self.cold_ref().is_some_and(|cold| cold.descent.is_pass_at(offset))
     }
 
     /// Runs an operation outside the window. Before it, a loan ends, and a lowered memory limit is kept;

@@ -6,7 +6,7 @@
 //! | `state` | the buffer's table, pool, length and statistics |
 //! | `medium` | small operations in the window; the pager as a medium |
 //! | `reading`, `writing` | operations outside the window |
-//! | `descent` | passes downwards |
+//! | `descent`, `descending` | passes downwards |
 //! | `scattered` | small operations on resident pages outside the window |
 //! | `turning` | the step of a pass to its next page, while all is in memory |
 //! | `segments`, `slide` | frames that are shorter than their pages, while memory is short |
@@ -46,6 +46,7 @@ pub(crate) mod checked;
 pub(crate) mod content;
 #[cfg(any(feature = "bytes", feature = "tokio"))]
 pub(crate) mod content_loans;
+pub(crate) mod descending;
 pub(crate) mod descent;
 pub(crate) mod direct;
 pub(crate) mod export;

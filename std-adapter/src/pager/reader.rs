@@ -19,7 +19,7 @@
 
 use crate::disk::store_access;
 use crate::error::SpillError;
-use crate::foreign::with_rest;
+use crate::foreign::{drop_quietly, with_rest};
 use crate::memory::copy::copy;
 use crate::memory::frame::Frame;
 use crate::memory::prefetch::prefetch;
@@ -178,7 +178,8 @@ impl Reader {
         let continues = offset == self.last_end || offset == 0 || self.window_ends_at(offset);
         let range = offset..offset.saturating_add(buf.len() as u64);
         let begin = self.table(|table| table.window_begin_in(&range)).flatten();
-        let descends = self.descent.note(range.clone(), begin.is_some());
+        let moves = self.pool.bytes_moved_for(buf.len());
+        let descends = self.descent.note(range.clone(), begin.is_some(), moves);
         let is_small = buf.len() < self.window_len(FIRST_WINDOW_MAX) / 2 && !buf.is_empty();
         let mut done = 0;
         if continues && is_small {
@@ -191,7 +192,8 @@ impl Reader {
     }
 
     /// Fills `buf` with `range`, of which the window has what lies behind its `begin`, and moves the window
-    /// to before that. Returns 0 if there is no frame for it, or if not all of that lies in one page.
+    /// to before that. Returns 0 if there is no frame for it, if it cannot be read, or if not all of that
+    /// lies in one page.
     fn read_down(
         &mut self,
         content: &impl Filling,
@@ -206,7 +208,11 @@ impl Reader {
                 return Ok(0);
             }
         }
-        self.refill_down(content, range.start + below as u64, begin.is_some())?;
+        // The read, which may not need what lies below it, is to go past the window.
+        let refilled = self.refill_down(content, range.start + below as u64, begin.is_some());
+        if refilled.map_err(drop_quietly).is_err() {
+            return Ok(0);
+        }
         let is_there = self.copy_window(range.start, &mut buf[..below]) == below;
         Ok(if is_there { buf.len() } else { 0 })
     }
@@ -376,7 +382,6 @@ impl Reader {
     }
 
     /// A frame of `len` bytes from the pool, charged to this reader too.
-    ///
     fn find_frame(&mut self, len: usize, effort: Effort) -> Option<Frame> {
         let table = self.own_table.as_ref()?;
         let memory = &table.unlocked().usage.memory;

@@ -145,6 +145,7 @@ impl Pager {
     /// part of a page for each piece of the other.
     fn choose_victim(&mut self, span: Span, access: Access) -> Option<(u64, Stay)> {
         let offset = span.index * self.pool.page_size as u64 + span.at as u64;
+        let goes_past = self.pool.bytes_moved_for(access.want);
         self.table(|table| {
             let leaves_window = match access.direction {
                 Direction::Up => table.window_ends_at(offset),
@@ -162,7 +163,7 @@ impl Pager {
             };
             let passed = table.passing_index().filter(|_| leaves_window);
             let victim = passed.or_else(|| Some(table.coldest(Resident::has_frame)?.0)).or_else(|| {
-                let keeps_frame = !leaves_window && table.window_keeps_frame(offset, access.want);
+                let keeps_frame = !leaves_window && table.window_keeps_frame(offset, goes_past);
                 table.window_index().filter(|_| !keeps_frame)
             })?;
             Some((victim, Stay::Passing))

@@ -98,7 +98,7 @@ impl Pager {
     fn scattered(&self, offset: u64, len: usize) -> Option<Span> {
         let span = self.span(offset, len);
         let end = offset.checked_add(len as u64).filter(|end| *end <= self.len)?;
-        let continues = offset == self.last_end || offset == 0 || self.would_descend_to(end);
+        let continues = offset == self.last_end || offset == 0 || self.would_descend(&(offset..end));
         let may_visit = !continues && !self.is_lent() && !self.pool.frames.is_over();
         (may_visit && len > 0 && span.part == len).then_some(span)
     }

@@ -27,7 +27,7 @@ impl Pager {
             0 | 1 => self.admit(span, end, end, access).map(|admitted| admitted.frame),
             _ => self
                 .spare_to_share(end)
-                .or_else(|| if access.is_hot() { self.frame_of_colder(end, access) } else { None })
+                .or_else(|| if access.is_hot() { self.frame_for_hot(end, access) } else { None })
                 .or_else(|| {
                     let is_granted = finished.grant_frame(span.part, end);
                     if is_granted { self.frame_of_others(end, finished) } else { None }
@@ -48,11 +48,15 @@ impl Pager {
         self.find_frame(self.pool.frames.class(end), self.effort_for_more())
     }
 
-    /// One of the coldest of a sample of this content's pages, if the page that needs it is much hotter.
-    fn frame_of_colder(&mut self, end: usize, access: Access) -> Option<Frame> {
-        let (coldest, heat) = self.table(|table| table.coldest(Resident::has_frame))?;
+    /// One of an idle buffer, within the share; or of the coldest of a sample of this content's pages, if the
+    /// page that needs it is much hotter.
+    fn frame_for_hot(&mut self, end: usize, access: Access) -> Option<Frame> {
         let need = self.pool.frames.class(end);
-        if access.is_hotter_than(heat) { self.evict_for_frame(coldest, need, need) } else { None }
+        self.pool.note_miss(self.own_table());
+        self.find_in_share(need, 0, Effort::Idle).or_else(|| {
+            let (coldest, heat) = self.table(|table| table.coldest(Resident::has_frame))?;
+            if access.is_hotter_than(heat) { self.evict_for_frame(coldest, need, need) } else { None }
+        })
     }
 
     /// One of another page: of the first that all readers have finished, and so on.

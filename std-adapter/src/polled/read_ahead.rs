@@ -31,7 +31,7 @@ use std::task::{Poll, ready};
 const AHEAD_MAX: u64 = 256 << 10;
 
 /// The least and the most bytes of a piece that is a copy.
-const COPIED_MIN: usize = 4 << 10;
+pub(crate) const COPIED_MIN: usize = 4 << 10;
 pub(crate) const COPIED_MAX: usize = 16 << 10;
 
 /// The most bytes of copies that a job makes.

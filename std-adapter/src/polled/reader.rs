@@ -20,7 +20,7 @@ use crate::foreign::drop_quietly;
 use crate::memory::copy::copy;
 use crate::pager::descent::Descent;
 use crate::pager::reader::Reader;
-use crate::polled::read_ahead::{COPIED_MAX, Extent, Piece, ReadAhead};
+use crate::polled::read_ahead::{COPIED_MAX, COPIED_MIN, Extent, Piece, ReadAhead};
 use crate::polled::runtime::Poller;
 use crate::sync::Arc;
 use std::io;
@@ -194,7 +194,7 @@ impl PolledReader {
             arrived => return Poll::Ready(arrived.map(drop)),
         }
         (self.next, self.awaits) = (at, at);
-        let descends = self.descent.note_reaching(at..at.saturating_add(want as u64));
+        let descends = self.descent.note(at..at.saturating_add(want as u64), false, want.max(COPIED_MIN));
         Poll::Ready(if descends && want <= COPIED_MAX / 2 {
             self.ahead.start_down(&view.extent, at, want).map(|start| self.next = start)
         } else {

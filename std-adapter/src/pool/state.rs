@@ -11,7 +11,7 @@ use crate::memory::frame_pool::FramePool;
 use crate::memory::lent::LentBytes;
 use crate::observe::counters::Counters;
 use crate::observe::events::Listeners;
-use crate::pages::sums::Checksums;
+use crate::pages::sums::{BLOCK, Checksums};
 #[cfg(feature = "tokio")]
 use crate::pool::offload::Offload;
 use crate::pool::registry::Registry;
@@ -74,6 +74,15 @@ pub(crate) struct PoolState {
 }
 
 impl PoolState {
+    /// Bytes that the store moves for a small call for `len` that goes past the frames: a block at least, if
+    /// there are checksums.
+    pub(crate) fn bytes_moved_for(&self, len: usize) -> usize {
+        match self.checksums {
+            Checksums::On => len.max(BLOCK.min(self.page_size)),
+            Checksums::Off => len,
+        }
+    }
+
     pub(crate) fn new(
         memory: usize,
         disk: u64,
