@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 #![cfg(any(target_os = "linux", target_os = "android"))]
 
-use overspill::{SpillBuffer, SpillPool, Store, TempFileStore};
+use overspill::{SpillPool, Store, TempFileStore};
 use overspill_tests::ops::pattern;
 use overspill_tests::support::content_of;
 use std::fs::File;
@@ -36,19 +36,20 @@ impl Store for Counted {
     }
 }
 
-/// Persists `buffer`, and checks that the file has `content`. Returns how many bytes were read for it, and in
-/// how many copies the rest came.
-fn persist(store: &Counted, buffer: SpillBuffer, content: &[u8]) -> (usize, usize) {
+/// Makes a file, and checks that it has `content`. Returns how many bytes were read for it, and in how many
+/// copies the rest came.
+fn counts(store: &Counted, content: &[u8], make: impl FnOnce() -> File) -> (usize, usize) {
     store.read.store(0, Ordering::Relaxed);
     store.copies.store(0, Ordering::Relaxed);
-    let mut file = buffer.into_file().unwrap();
+    let mut file = make();
     let counts = (store.read.load(Ordering::Relaxed), store.copies.load(Ordering::Relaxed));
     assert!(content_of(&mut file) == content);
     counts
 }
 
 /// What a buffer shared, with clones that were gone too, was read and written by the page: 4,096 reads and as
-/// many writes for 16 MiB without memory, in place of one copy.
+/// many writes for 16 MiB without memory, in place of one copy. What a frozen clone, or a part of one, shared
+/// still was, when buffers were mended.
 #[test]
 fn what_clones_share_is_copied_by_the_kernel() {
     for memory in [0, 64 << 10, 1 << 20] {
@@ -76,9 +77,17 @@ fn what_clones_share_is_copied_by_the_kernel() {
         for (what, buffer, content) in
             [("first", buffer, content), ("clone", clone, cloned), ("second", second, changed)]
         {
-            let (read, copies) = persist(&store, buffer, &content);
-            assert!(read <= 200_000, "{what} in {memory}: {read} bytes are read");
-            assert!(copies <= 40, "{what} in {memory}: {copies} copies");
+            let check = |how: &str, (read, copies): (usize, usize)| {
+                assert!(read <= 200_000, "{what} {how} in {memory}: {read} bytes are read");
+                assert!(copies <= 40, "{what} {how} in {memory}: {copies} copies");
+            };
+            let frozen = buffer.freeze();
+            check("frozen", counts(&store, &content, || frozen.to_file().unwrap()));
+            let part = 5000..content.len() as u64 - 70_000;
+            let of_part = &content[5000..][..content.len() - 75_000];
+            check("in part", counts(&store, of_part, || frozen.slice(part).to_file().unwrap()));
+            let buffer = frozen.into_buffer().unwrap();
+            check("thawed", counts(&store, &content, || buffer.into_file().unwrap()));
         }
     }
 }

@@ -147,7 +147,41 @@ fn a_directorys_name_is_refused_before_anything_is_written() {
         let refused = buffer.persist(dir.path().join(name)).unwrap_err();
         assert_eq!(refused.error().kind(), ErrorKind::IsADirectory, "{name}");
     }
+    let refused = buffer_with(|| panic!("it is read")).persist("").unwrap_err();
+    assert_eq!(refused.error().kind(), ErrorKind::NotFound);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    for name in ["sub", "sub/", "sub/.", "sub/.."] {
+        let buffer = buffer_with(|| panic!("it is read"));
+        let refused = buffer.persist_noclobber(dir.path().join(name)).unwrap_err();
+        assert_eq!(refused.error().kind(), ErrorKind::AlreadyExists, "{name}");
+    }
+}
+
+/// Where a name could not be replaced, the file kept the lock that it had had under its hidden name: whoever
+/// got it under another name could not lock it as long as the process had it open.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_is_handed_out_is_not_locked() {
+    use rustix::fs::{FlockOperation, flock};
+    use rustix::mount::{mount_bind, unmount};
+    let dir = tempfile::tempdir().unwrap();
+    let (target, other) = (dir.path().join("target"), dir.path().join("other"));
+    fs::write(&target, "old").unwrap();
+    fs::write(dir.path().join("mounted"), "mounted").unwrap();
+    // A name that something is mounted on is not replaced.
+    if mount_bind(dir.path().join("mounted"), &target).is_err() {
+        return skip("a_file_that_is_handed_out_is_not_locked", "nothing can be mounted");
+    }
+    let pool = SpillPool::builder().memory(0).build().unwrap();
+    let mut buffer = pool.buffer_for(&target);
+    buffer.write_all(&[7; 10_000]).unwrap();
+    let refused = buffer.persist(&target);
+    unmount(&target, rustix::mount::UnmountFlags::empty()).unwrap();
+    let persisted = refused.unwrap_err().into_buffer().persist(&other).unwrap();
+    let opened = fs::File::open(&other).unwrap();
+    flock(&opened, FlockOperation::NonBlockingLockExclusive).unwrap();
+    drop(persisted);
 }
 
 /// A relative directory was that of the first spill. So a server that goes to `/` after its start failed
@@ -181,7 +215,9 @@ fn nothing_is_left_in_a_directory_that_is_append_only() {
     use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("target");
+    let link = dir.path().join("link");
     fs::write(&target, "old").unwrap();
+    std::os::unix::fs::symlink("elsewhere", &link).unwrap();
     let opened = fs::File::open(dir.path()).unwrap();
     let set = |is_fixed| {
         let flags = ioctl_getflags(&opened)?;
@@ -192,10 +228,17 @@ fn nothing_is_left_in_a_directory_that_is_append_only() {
         return skip("nothing_is_left_in_a_directory_that_is_append_only", "it cannot be marked");
     }
     let pool = SpillPool::builder().memory(0).build().unwrap();
-    let refused = [pool.buffer(), pool.buffer_for(&target)].map(|mut buffer| {
-        buffer.write_all(&[7; 10_000]).unwrap();
-        buffer.persist(&target).map(drop).map_err(|refused| refused.into_error())
-    });
+    let taken = [&target, &link].into_iter();
+    let buffers = taken.flat_map(|name| [pool.buffer(), pool.buffer_for(name)].map(|buffer| (name, buffer)));
+    let mut refused: Vec<_> = buffers
+        .map(|(name, mut buffer)| {
+            buffer.write_all(&[7; 10_000]).unwrap();
+            buffer.persist(name).map(drop).map_err(|refused| refused.into_error())
+        })
+        .collect();
+    let (late, path) = (dir.path().join("late"), dir.path().join("late"));
+    let meanwhile = buffer_with(move || fs::write(path, "first").unwrap()).persist(late);
+    refused.push(meanwhile.map(drop).map_err(|refused| refused.into_error()));
     let made = pool.buffer().persist(dir.path().join("new")).map(drop);
     set(false).unwrap();
     for refused in refused {
@@ -206,5 +249,5 @@ fn nothing_is_left_in_a_directory_that_is_append_only() {
     let mut names: Vec<_> =
         fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["new", "target"]);
+    assert_eq!(names, ["late", "link", "new", "target"]);
 }

@@ -73,8 +73,9 @@ impl SpillBuffer {
     /// | a symbolic link | the usual permissions: the link is replaced, and nothing is taken over from its target |
     /// | a directory, device, FIFO or socket | nothing: that is an error |
     ///
-    /// What changes there while the content is written and synced counts as if it had been so before. The
-    /// last look comes some microseconds before the file gets its name.
+    /// What changes there while the content is written and synced counts as if it had been so before, but for
+    /// a file that is removed or becomes a link: what it granted stays taken over. The last look comes some
+    /// microseconds before the file gets its name.
     ///
     /// The call takes as long as the disk needs to write and sync what is not there yet, and cannot be
     /// interrupted. What bounds it is the length of the content: see

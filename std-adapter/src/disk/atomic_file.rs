@@ -46,11 +46,14 @@ pub(crate) struct AtomicFile {
     existing: Existing,
     /// What it was when it was made.
     made: Metadata,
-    /// The file that it replaces.
-    replaced: Option<Metadata>,
+    /// The file that it replaces, and the list of that.
+    replaced: Option<(Metadata, Acl)>,
     /// What it has taken over from that, besides the owner.
     permissions: Option<Permissions>,
 }
+
+/// How often a file is synced again, since what it replaces has changed meanwhile.
+const SYNCS_MAX: usize = 16;
 
 /// What happens to an existing file of the requested name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,34 +88,36 @@ impl AtomicFile {
         existing: Existing,
         make: fn(&Path, u32) -> io::Result<Kind>,
     ) -> io::Result<Self> {
-        check_name(path)?;
         let found = look(path)?;
-        if existing == Existing::Kept && found.is_some() {
+        let is_taken = found.is_some();
+        if existing == Existing::Kept && is_taken {
             return Err(already_exists()); // early, before anything is written
+        }
+        check_name(path)?;
+        if is_taken {
+            check_renames(parent(path))?;
         }
         let replaced = replaced(found)?;
         hidden_name::remove_left_over(parent(path), path);
         // With no right from the beginning that the replaced file does not grant: it has neither its
         // group nor its list yet.
         let mode = replaced.as_ref().map_or(USUAL_MODE, |found| mode_of(found) & 0o600);
-        if replaced.is_some() {
-            check_renames(parent(path))?;
-        }
         let kind = make(path, mode)?;
         let made = kind.file().metadata()?;
         let mut file =
             AtomicFile { path: path.to_owned(), kind, existing, made, replaced: None, permissions: None };
         if let Some(replaced) = replaced {
-            file.take_over(replaced)?;
+            let acl = Acl::of_path(path);
+            file.take_over(replaced, acl)?;
         }
         Ok(file)
     }
 
-    /// Takes over what `replaced` grants.
-    fn take_over(&mut self, replaced: Metadata) -> io::Result<()> {
-        copy_metadata(&replaced, &Acl::of_path(&self.path), &self.made, self.kind.file())?;
+    /// Takes over what `replaced`, which has the list `acl`, grants.
+    fn take_over(&mut self, replaced: Metadata, acl: Acl) -> io::Result<()> {
+        copy_metadata(&replaced, &acl, &self.made, self.kind.file())?;
         self.permissions = Some(self.kind.file().metadata()?.permissions());
-        self.replaced = Some(replaced);
+        self.replaced = Some((replaced, acl));
         Ok(())
     }
 
@@ -123,12 +128,14 @@ impl AtomicFile {
         if self.existing == Existing::Kept && found.is_some() {
             return Err(already_exists());
         }
-        let Some(now) = replaced(found)?.filter(|now| !is_unchanged(self.replaced.as_ref(), now)) else {
+        let Some(now) = replaced(found)? else { return Ok(false) };
+        let acl = Acl::of_path(&self.path);
+        if self.replaced.as_ref().is_some_and(|(before, had)| is_unchanged(before, &now) && *had == acl) {
             return Ok(false);
-        };
+        }
         // For nobody but both owners, until it has all of it.
         set_permissions(self.kind.file(), only_owner(&now))?;
-        self.take_over(now)?;
+        self.take_over(now, acl)?;
         Ok(true)
     }
 
@@ -143,8 +150,10 @@ impl AtomicFile {
             // Writing to it, by anybody but root, has cleared the set-ID bits.
             set_permissions(self.kind.file(), permissions)?;
         }
+        let mut syncs = 1..SYNCS_MAX;
         sync(self.kind.file())?;
-        if self.look_again()? {
+        while self.look_again()? {
+            syncs.next().ok_or_else(changes_all_the_time)?;
             sync(self.kind.file())?;
         }
         match self.kind {
@@ -165,12 +174,17 @@ impl AtomicFile {
     }
 
     /// Syncs `file`, which is complete and has no name, and gives it the name instead, with this file's mode
-    /// and owner. `None` if `file` cannot be linked there, for example from another file system. Without
-    /// `Some` no name has changed, and `file` is a temp file as before, with mode 0600 (I7).
-    pub(crate) fn commit_as(&mut self, file: &File) -> io::Result<Option<()>> {
+    /// and owner. `None` if `file` cannot be linked there, for example from another mount. Without `Some` no
+    /// name has changed, and `file` is a temp file as before, with mode 0600 (I7). Calls `note_unsynced` if
+    /// it cannot be synced.
+    pub(crate) fn commit_as(
+        &mut self,
+        file: &File,
+        note_unsynced: impl Fn(&io::Error),
+    ) -> io::Result<Option<()>> {
         #[cfg(target_os = "linux")]
         {
-            let committed = self.try_commit_as(file);
+            let committed = self.try_commit_as(file, note_unsynced);
             if !matches!(committed, Ok(Some(()))) {
                 use std::os::unix::fs::PermissionsExt;
                 let _ = file.set_permissions(std::fs::Permissions::from_mode(0o600));
@@ -179,36 +193,33 @@ impl AtomicFile {
         }
         #[cfg(not(target_os = "linux"))]
         {
-            let _ = file;
+            let _ = (file, note_unsynced);
             Ok(None)
         }
     }
 
     #[cfg(target_os = "linux")]
-    fn try_commit_as(&mut self, file: &File) -> io::Result<Option<()>> {
+    fn try_commit_as(&mut self, file: &File, note_unsynced: impl Fn(&io::Error)) -> io::Result<Option<()>> {
         let made = file.metadata()?;
-        // The temp file grants less than the target's file: copy to that if it cannot have the same mode.
-        if !self.give_to(file, &made)? {
-            return Ok(None);
-        }
-        sync(file)?;
-        if self.look_again()? {
-            set_permissions(file, only_owner(&self.file().metadata()?))?;
+        for _ in 0..SYNCS_MAX {
+            // The temp file grants less than the target's file: copy to that if it cannot have the same mode.
             if !self.give_to(file, &made)? {
                 return Ok(None);
             }
-            sync(file)?;
-        }
-        match link_as(file, &self.path, self.existing) {
-            Err(Refused::Link(error))
-                if self.existing == Existing::Kept && error.kind() == io::ErrorKind::AlreadyExists =>
-            {
-                Err(error)
+            sync(file).inspect_err(&note_unsynced)?;
+            if !self.look_again()? {
+                return match link_as(file, &self.path, self.existing) {
+                    // It may be on another mount of the same file system.
+                    Err(Refused::Link(error)) if is_link_refused(&error) || is_of_other_mount(&error) => {
+                        Ok(None)
+                    }
+                    Err(Refused::Link(error) | Refused::Rename(error)) => Err(error),
+                    Ok(()) => Ok(Some(())),
+                };
             }
-            Err(Refused::Link(_)) => Ok(None),
-            Err(Refused::Rename(error)) => Err(error),
-            Ok(()) => Ok(Some(())),
+            set_permissions(file, only_owner(&self.file().metadata()?))?;
         }
+        Err(changes_all_the_time())
     }
 
     /// Gives what this file grants to `file`, which was `made` by this process. Returns whether all of it.
@@ -302,10 +313,13 @@ fn link_as(file: &File, path: &Path, existing: Existing) -> Result<(), Refused> 
     let link = |name: &Path| linkat(CWD, &descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW);
     match link(path) {
         Err(rustix::io::Errno::EXIST) if existing == Existing::Replaced => {
+            check_renames(parent(path)).map_err(Refused::Rename)?;
             let linked = hidden_name::link(file, parent(path), path, |name| Ok(link(name)?));
-            linked.map_err(Refused::Link)?.persist(path).map_err(|refused| Refused::Rename(refused.error))?;
-            hidden_name::unlock(file);
-            Ok(())
+            let renamed = linked
+                .map_err(Refused::Link)
+                .and_then(|linked| linked.persist(path).map_err(|refused| Refused::Rename(refused.error)));
+            hidden_name::unlock(file); // which its owner may keep, or go on with
+            renamed.map(drop)
         }
         linked => linked.map_err(|error| Refused::Link(error.into())),
     }
@@ -319,9 +333,25 @@ fn is_link_refused(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| refusals.contains(&errno))
 }
 
-/// A path that ends in a separator, or in a dot behind one, is a directory's: no file can have it.
+/// Whether a file was to be linked from one mount to another.
+#[cfg(target_os = "linux")]
+fn is_of_other_mount(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::CrossesDevices
+}
+
+/// An error for a file that never was the same before a sync and after it.
+fn changes_all_the_time() -> io::Error {
+    let text = "what it is to replace changes its mode, its owner or itself all the time; try again";
+    io::Error::new(io::ErrorKind::ResourceBusy, text)
+}
+
+/// A path that ends in a separator, or in a dot behind one, is a directory's: no file can have it. Nor can
+/// one have the empty path.
 fn check_name(path: &Path) -> io::Result<()> {
     let name = path.as_os_str().to_string_lossy();
+    if name.is_empty() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     let rest = name.strip_suffix('.').filter(|rest| !rest.is_empty()).unwrap_or(&name);
     if rest.ends_with(std::path::is_separator) { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(()) }
 }
@@ -370,7 +400,7 @@ mod tests {
         let own = crate::disk::temp_file::unnamed_file(dir.path()).unwrap();
         assert!(target_file.may_commit_as(&own));
         set_mode(0o600);
-        target_file.commit_as(&own).unwrap().unwrap();
+        target_file.commit_as(&own, |_| ()).unwrap().unwrap();
         let named = std::fs::metadata(&path).unwrap();
         assert_eq!((mode_of(&named) & 0o777, named.len()), (0o600, 0));
     }

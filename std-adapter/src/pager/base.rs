@@ -44,14 +44,22 @@ pub(crate) enum Leaving {
     Any,
 }
 
+/// What the store has copied to a file by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StoreCopy {
+    pub(crate) bytes: usize,
+    /// It has refused some: they are to be read and written.
+    pub(crate) is_refused: bool,
+}
+
 /// Complete content that buffers have as their base.
 pub(crate) trait Source: Debug + Send + Sync {
     /// Reads into `buf` from `offset` on, as far as the content reaches.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, SpillError>;
 
-    /// Lets the store copy what is spilled at `from`, and at most `most` bytes, to the same place in `file`.
-    /// Returns how many bytes, and whether it has refused none. None are there if the page is in memory.
-    fn copy_run(&self, from: u64, most: usize, file: &File) -> (usize, bool);
+    /// Lets the store copy what is spilled at `from`, and at most `most` bytes, to `at` in `file`: nothing if
+    /// the page is in memory.
+    fn copy_run(&self, from: u64, most: usize, file: &File, at: u64) -> StoreCopy;
 
     /// Where the first page begins, at or after `from`, that is no hole, or `from` if that lies in one.
     fn next_data(&self, from: u64) -> Result<Option<u64>, SpillError>;
@@ -252,13 +260,13 @@ impl Base {
     }
 
     /// See [`Source::copy_run`]. `offset` may lie past the end.
-    pub(crate) fn copy_run(&self, offset: u64, most: usize, file: &File) -> (usize, bool) {
+    pub(crate) fn copy_run(&self, offset: u64, most: usize, file: &File, at: u64) -> StoreCopy {
         let (end, source) = self.layers.run_at(offset);
         let left = end.min(self.len).saturating_sub(offset);
         let most = most.min(usize::try_from(left).unwrap_or(usize::MAX));
         match source {
-            Some(number) if most > 0 => self.layers.sources[number].copy_run(offset, most, file),
-            _ => (0, true),
+            Some(number) if most > 0 => self.layers.sources[number].copy_run(offset, most, file, at),
+            _ => StoreCopy::default(),
         }
     }
 

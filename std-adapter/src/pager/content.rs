@@ -52,7 +52,7 @@ pub(crate) struct Content {
     /// The file that the pages are in instead of the pool's store, if they are.
     own: Option<Arc<OwnFile>>,
     /// What lies below the pages, and is read without the lock.
-    base: Option<Base>,
+    pub(crate) base: Option<Base>,
     /// Bytes of content. Written with the state locked, once they are there.
     pub(crate) len: AtomicU64,
     pub(crate) state: Lock<State>,

@@ -20,6 +20,7 @@ use crate::foreign::as_far_as;
 use crate::memory::scratch::{BLOCK_MAX, with_block};
 use crate::observe::counters::IoPath;
 use crate::observe::stats::IoCounts;
+use crate::pager::base::StoreCopy;
 use crate::pager::content::Content;
 use crate::pager::state::Pager;
 use crate::sync::Arc;
@@ -86,7 +87,7 @@ impl Pager {
     ) -> Result<Option<File>, SpillError> {
         let failed = |source| target(path, source);
         let Some(own) = self.own().cloned() else { return Ok(None) };
-        // Elsewhere, all that is spilled here first would be moved once more.
+        // To another file system it is copied, and what is in memory need not be spilled first.
         if !own.made_file().is_some_and(|file| target_file.may_commit_as(file)) {
             return Ok(None);
         }
@@ -106,11 +107,7 @@ impl Pager {
         let Some(file) = finished else { return Ok(None) };
         let handed_over = file.try_clone().map_err(failed)?;
         seek_to(&handed_over, position, path)?;
-        let committed = target_file.commit_as(file).inspect_err(|error| {
-            if error.kind() != io::ErrorKind::AlreadyExists {
-                own.note_unsynced();
-            }
-        });
+        let committed = target_file.commit_as(file, |_| own.note_unsynced());
         if committed.map_err(failed)?.is_none() {
             return Ok(None);
         }
@@ -182,10 +179,10 @@ impl Pager {
                 break;
             }
             if let Some(file) = by_store {
-                let (copied, is_done) = self.copy_run(at, left, file);
-                by_store = by_store.filter(|_| is_done);
-                at += copied as u64;
-                if copied > 0 {
+                let copied = self.copy_run(at, left, file);
+                by_store = by_store.filter(|_| !copied.is_refused);
+                at += copied.bytes as u64;
+                if copied.bytes > 0 {
                     continue;
                 }
             }
@@ -209,19 +206,19 @@ impl Pager {
         })
     }
 
-    /// Lets the store copy what is spilled at `at`, and at most `left` bytes, to the same place in `file`.
-    /// Returns how many bytes, and whether it has refused none. No bytes are there if the page is in memory.
-    fn copy_run(&mut self, at: u64, left: usize, file: &File) -> (usize, bool) {
+    /// Lets the store copy what is spilled at `at`, and at most `left` bytes, to the same place in `file`:
+    /// nothing if the page is in memory.
+    fn copy_run(&mut self, at: u64, left: usize, file: &File) -> StoreCopy {
         let (offset, len) = self.settled_run(at, left.min(RUN_MAX));
-        let done = if len > 0 {
-            let copied = self.copy_store_to(offset, len, file, at);
-            (copied, copied == len)
+        let copied = if len > 0 {
+            let bytes = self.copy_store_to(offset, len, file, at);
+            StoreCopy { bytes, is_refused: bytes < len }
         } else {
             let most = self.hole_from(at).min(left).min(RUN_MAX);
-            self.base().map_or((0, true), |base| base.copy_run(at, most, file))
+            self.base().map(|base| base.copy_run(at, most, file, at)).unwrap_or_default()
         };
         self.tell_failures();
-        done
+        copied
     }
 
     /// As [`run_in_store`](Pager::run_in_store), once the first page is in transit no more.
@@ -271,10 +268,10 @@ impl Content {
             let Some(from) = self.next_data(at)? else { break };
             if by_store {
                 let left = usize::try_from(range.end.saturating_sub(from)).unwrap_or(usize::MAX);
-                let (copied, is_done) = self.copy_run(from, left.min(RUN_MAX), file, from - range.start);
-                by_store = is_done;
-                if copied > 0 {
-                    at = from + copied as u64;
+                let copied = self.copy_run(from, left.min(RUN_MAX), file, from - range.start);
+                by_store = !copied.is_refused;
+                if copied.bytes > 0 {
+                    at = from + copied.bytes as u64;
                     continue;
                 }
             }
@@ -288,22 +285,23 @@ impl Content {
         Ok(())
     }
 
-    /// Lets the store copy what is spilled at `from`, and at most `most` bytes, to `at` in `file`. Returns
-    /// how many bytes, and whether it has refused none. No bytes are there if the page is in memory.
-    pub(crate) fn copy_run(&self, from: u64, most: usize, file: &File, at: u64) -> (usize, bool) {
+    /// Lets the store copy what is spilled at `from`, and at most `most` bytes, to `at` in `file`: nothing if
+    /// the page is in memory.
+    pub(crate) fn copy_run(&self, from: u64, most: usize, file: &File, at: u64) -> StoreCopy {
         let run = self.locked(|state| {
             // What is checked passes through memory.
             let most = if state.pager.has_sums() { 0 } else { most.min(state.complete_from(from)) };
-            if most == 0 { (0, 0) } else { state.pager.settled_run(from, most) }
+            let (offset, len) = if most > 0 { state.pager.settled_run(from, most) } else { (0, 0) };
+            (offset, len, state.pager.hole_from(from).min(most))
         });
-        let (offset, len) = run.unwrap_or_default();
+        let (offset, len, below) = run.unwrap_or_default();
         if len == 0 {
-            return (0, true);
+            return self.base.as_ref().map(|base| base.copy_run(from, below, file, at)).unwrap_or_default();
         }
         let mut counts = IoCounts::default();
-        let copied = transfer::copy_to_file(&self.backing(), offset, len, file, at, &mut counts);
+        let bytes = transfer::copy_to_file(&self.backing(), offset, len, file, at, &mut counts);
         let _ = self.with_pager(|pager| pager.count_io(IoPath::Direct, counts));
-        (copied, copied == len)
+        StoreCopy { bytes, is_refused: bytes < len }
     }
 }
 

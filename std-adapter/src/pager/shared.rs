@@ -5,7 +5,7 @@
 use crate::disk::store_access;
 use crate::error::SpillError;
 use crate::foreign::hold_back;
-use crate::pager::base::{Leaving, Source};
+use crate::pager::base::{Leaving, Source, StoreCopy};
 use crate::pager::content::Content;
 use crate::pager::reader::Reader;
 use crate::pager::state::Pager;
@@ -108,8 +108,8 @@ impl Source for Shared {
         self.content.read_at(offset, buf) // small reads have their window in the buffer above
     }
 
-    fn copy_run(&self, from: u64, most: usize, file: &File) -> (usize, bool) {
-        self.content.copy_run(from, most, file, from)
+    fn copy_run(&self, from: u64, most: usize, file: &File, at: u64) -> StoreCopy {
+        self.content.copy_run(from, most, file, at)
     }
 
     fn next_data(&self, from: u64) -> Result<Option<u64>, SpillError> {

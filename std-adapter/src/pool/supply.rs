@@ -120,12 +120,10 @@ impl PoolState {
             .or_else(|| if self.drop_kept_tables() { self.frames.acquire(len) } else { None })
     }
 
-    /// Runs `f` with memory to copy `len` bytes through, which may be fewer: a frame to spare, if one has as
-    /// many, or else [a block](with_block) that is not charged.
+    /// Runs `f` with memory to copy `len` bytes of a page through: a frame to spare, or else [a
+    /// block](with_block) that is not charged, and may have fewer.
     pub(crate) fn with_scratch<R>(&self, len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
-        if len <= self.page_size
-            && let Some(mut frame) = self.spare_frame(self.frames.class(len))
-        {
+        if let Some(mut frame) = self.spare_frame(self.frames.class(len)) {
             let done = f(frame.first_mut(frame.capacity()));
             self.frames.recycle(frame);
             return done;

@@ -20,8 +20,8 @@ impl Source for Arc<Noting> {
         unreachable!("nobody reads")
     }
 
-    fn copy_run(&self, _: u64, _: usize, _: &File) -> (usize, bool) {
-        (0, false)
+    fn copy_run(&self, _: u64, _: usize, _: &File, _: u64) -> StoreCopy {
+        StoreCopy::default()
     }
 
     fn next_data(&self, _: u64) -> Result<Option<u64>, SpillError> {
