@@ -143,9 +143,9 @@ impl SpillBuffer {
     /// is there: it appends only at the end. Moves both positions behind it, and returns the number of bytes.
     /// A gap before it becomes zeros, as in a write.
     ///
-    /// A hole of the file, a range that was never written, takes no room here either, if it has 64 KiB and a
-    /// page, and reaches to the end of the content: on Linux and Android, where the file system can name its
-    /// holes. The zeros of other holes are written as any bytes.
+    /// A hole of the file, a range that was never written, takes no room here either, if it is no shorter
+    /// than a page and 64 KiB, and no content stays behind it: on Linux and Android, where the file system
+    /// can name its holes. The zeros of other holes are written as any bytes.
     ///
     /// What has room in memory is read straight into it. What has none is copied to the temp file by the
     /// kernel, on Linux and Android; on other platforms, where the kernel refuses, and with

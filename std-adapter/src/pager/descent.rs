@@ -35,10 +35,11 @@ impl Descent {
         Descent { begin: position, end: position, steps: STEPS_MIN, passed: BYTES_MIN }
     }
 
-    /// Notes a call at `position` that is no step down.
+    /// Notes a call at `position` that is no step down. Leaves what counts only beside steps: each random
+    /// access comes here.
     #[inline]
     pub(crate) fn leave(&mut self, position: u64) {
-        *self = Descent { begin: position, end: position, steps: 0, passed: 0 };
+        (self.begin, self.steps) = (position, 0);
     }
 
     /// Notes a call for `range`, which misses the window or `leaves_window` downwards, and moves so many
@@ -47,14 +48,11 @@ impl Descent {
     pub(crate) fn note(&mut self, range: Range<u64>, leaves_window: bool, moves: usize) -> bool {
         if range != (self.begin..self.end) {
             let is_step = self.is_reached_by(&range) || leaves_window && range.start < self.begin;
-            let (steps, passed) = match is_step {
-                true => {
-                    let passed = self.begin.saturating_sub(range.start).max(moves as u64);
-                    (self.steps.saturating_add(1), self.passed.saturating_add(passed))
-                }
-                false => (0, 0),
-            };
-            *self = Descent { begin: range.start, end: range.end, steps, passed };
+            let before = if self.steps > 0 { self.passed } else { 0 };
+            let step = self.begin.saturating_sub(range.start).max(moves as u64);
+            let steps = if is_step { self.steps.saturating_add(1) } else { 0 };
+            *self =
+                Descent { begin: range.start, end: range.end, steps, passed: before.saturating_add(step) };
         }
         self.is_pass_at(range.start)
     }

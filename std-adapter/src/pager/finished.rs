@@ -18,16 +18,15 @@ use std::collections::VecDeque;
 /// Pages that are remembered, of each kind.
 const PAGES_MAX: usize = 1 << 12;
 
-/// Once so many pages got a frame for several readers and no second one came to them, further
-/// pages get none.
+/// A page gets a frame once so many bytes have gone past the frames: as many as it has, divided by this. By
+/// small reads at random, each would load one otherwise.
+const PAST_DIVISOR: usize = 16;
+
+/// Once so many pages have got a frame for several readers and no second one came to them, it takes more.
 const UNSHARED_MAX: u8 = 32;
 
-/// Then one page of so many gets one all the same, to notice when readers go along together.
+/// Then a page gets one for so many times the bytes that it has, to notice when readers go along together.
 const PROBED: usize = 16;
-
-/// Until then, a page gets one for so many bytes that went past the frames: those of the page, divided by
-/// this. Small reads at random would otherwise load a page each.
-const PAST_DIVISOR: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct FinishedPages {
@@ -68,12 +67,12 @@ impl FinishedPages {
         }
     }
 
-    /// Counts `part` bytes of a page of the store, which has `page` bytes, that several readers need, and
-    /// says whether it is to have a frame that is not to spare.
-    pub(crate) fn grant_frame(&mut self, part: usize, page: usize) -> bool {
+    /// Counts `part` bytes of a page in the store, which has `end` bytes, that several readers need, and says
+    /// whether it is to have a frame that is not to spare.
+    pub(crate) fn grant_frame(&mut self, part: usize, end: usize) -> bool {
         self.gone_past = self.gone_past.saturating_add(part);
         let is_open = self.unshared < UNSHARED_MAX;
-        let due = if is_open { page / PAST_DIVISOR } else { page.saturating_mul(PROBED) };
+        let due = if is_open { end / PAST_DIVISOR } else { end.saturating_mul(PROBED) };
         if self.gone_past < due {
             return false;
         }
