@@ -35,6 +35,10 @@ pub(crate) const AHEAD_MAX: usize = 1 << 20;
 /// The most pages of one job.
 const PAGES_MAX: usize = 64;
 
+/// A pass between whose operations so many came elsewhere takes turns with another, and what is made ready
+/// ahead of the one would leave for the other before it is used.
+const JUMPS_MIN: u8 = 4;
+
 /// A page is tried so often: its frame may have to be evicted before it can be opened again as a segment.
 const TRIES: usize = 3;
 
@@ -76,16 +80,28 @@ impl Pager {
             pager.last_end = last_end;
             if continues && span.at == 0 && matches!(made, Ok(true)) {
                 let next = span.index + 1;
-                let is_long = pager.is_long_pass(span.index) || pager.has_come_through(span.index);
+                let is_long = !pager.takes_turns()
+                    && (pager.is_long_pass(span.index) || pager.has_come_through(span.index));
                 let next = if is_long { go_on(pager, next) } else { next };
                 pager.note_ready(next, is_long);
             }
             made
         });
         if matches!(made, Ok(true)) {
-            self.table(|table| table.pin(span.index));
+            self.table(|table| {
+                table.pin(span.index);
+                // While passes take turns, the next one to need a frame would take it before it is used.
+                if let Some(passed) = span.index.checked_sub(1).filter(|_| continues) {
+                    table.map.inherit_heat(passed, span.index);
+                }
+            });
         }
         made
+    }
+
+    /// Whether operations elsewhere came between those of the pass since the last job.
+    fn takes_turns(&mut self) -> bool {
+        self.cold_if_any().is_some_and(|cold| std::mem::take(&mut cold.jumps) >= JUMPS_MIN)
     }
 
     /// Whether a pass that has come to the beginning of page `index` goes further than a page or two, as far

@@ -4,7 +4,7 @@
 //! What a call does within the window leaves no trace. So a call that reaches from below into the window, or
 //! to its beginning, counts as well.
 //!
-//! Held by: `tests/tests/passes_down.rs`, `tests/tests/async_buffer/downwards.rs`.
+//! Held by: `tests/tests/passes_down.rs`, `tests/tests/async_buffer/passes.rs`.
 
 use std::ops::Range;
 

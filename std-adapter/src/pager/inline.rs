@@ -59,7 +59,11 @@ impl Pager {
         offset: u64,
         operation: impl FnOnce(&mut Self) -> Result<R, SpillError>,
     ) -> Option<Result<R, SpillError>> {
-        let last_end = if self.goes_on_at(offset) { offset } else { self.last_end };
+        let goes_on = offset == 0 || self.goes_on_at(offset);
+        if !goes_on && let Some(cold) = self.cold_if_any() {
+            cold.jumps = cold.jumps.saturating_add(1);
+        }
+        let last_end = if goes_on { offset } else { self.last_end };
         let result = if_resident(|| operation(self));
         if result.is_none() {
             // The next attempt continues where this one would have.

@@ -65,6 +65,9 @@ pub(crate) struct ColdState {
     pub(crate) ready_to: u64,
     #[cfg(feature = "tokio")]
     pub(crate) is_long_pass: bool,
+    /// Operations on an event loop, since a job was done for the last, that went on nowhere. At most 255.
+    #[cfg(feature = "tokio")]
+    pub(crate) jumps: u8,
     /// Failures of the store in the current operation.
     pub(crate) failures: Option<TryBox<Vec<Event>>>,
     /// What it shares with its clones.

@@ -190,6 +190,15 @@ impl PageMap {
         entry.map_or(0, |entry| entry.heat)
     }
 
+    /// Makes page `index` as hot as page `from`, if that is hotter.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn inherit_heat(&mut self, from: u64, index: u64) {
+        let heat = self.heat(from);
+        if let Some(entry) = self.leaves.as_mut().and_then(|leaves| leaves.entry_mut(index)) {
+            entry.heat = entry.heat.max(heat);
+        }
+    }
+
     /// Counts an access to page `index` as [`touch`](PageMap::touch) does, and returns the page, if it is
     /// resident and `is_sought`, or spilled and with the end of its content and its heat `may_go_past`.
     /// `None`, and nothing has changed, also when it is time to halve all heat.

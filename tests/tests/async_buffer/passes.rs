@@ -1,4 +1,4 @@
-//! Passes downwards: each moves its bytes about once, as it does with blocking calls.
+//! Passes downwards, and two passes in turn: each moves its bytes about once, as it does with blocking calls.
 
 use crate::subject::runtime;
 use overspill::{IoCounts, MemoryStore, SpillBuffer, SpillPool, Store};
@@ -101,6 +101,45 @@ fn what_is_written_downwards_is_written_once() {
                 assert!(found[..end] == content[..end], "{case}");
             });
         }
+    }
+}
+
+/// Each of two passes in turn read pages ahead, which left for the other's before they were used: 3.5 bytes
+/// for one. And so did the page that it had just come to, while those that it had passed seemed to be in use:
+/// 5.9 where one of the two was written.
+#[test]
+fn what_two_passes_come_to_in_turn_is_loaded_once() {
+    let content = pattern(4, LEN);
+    for (memory, piece) in [(256 << 10, 100), (256 << 10, 1000), (1 << 20, 1000)] {
+        runtime(1).block_on(async {
+            let pool = pool(memory);
+            let mut buffer = filled(&pool, &content).into_async();
+            let (before, mut found) = (pool.stats().io, vec![0; piece]);
+            for number in 0..LEN / 2 / piece {
+                for at in [number * piece, LEN / 2 + number * piece] {
+                    buffer.seek(SeekFrom::Start(at as u64)).await.unwrap();
+                    buffer.read_exact(&mut found).await.unwrap();
+                    assert!(found == content[at..][..piece], "{at}");
+                }
+            }
+            let io = pool.stats().io.since(&before);
+            let moved = io.read_bytes + io.written_bytes;
+            assert!(moved <= LEN as u64 / 100 * 150, "merge by {piece} bytes in {memory}: {io:?}");
+
+            let before = pool.stats().io;
+            for at in (0..LEN / 2 / piece).map(|number| number * piece) {
+                buffer.seek(SeekFrom::Start(at as u64)).await.unwrap();
+                buffer.read_exact(&mut found).await.unwrap();
+                buffer.seek(SeekFrom::Start((LEN / 2 + at) as u64)).await.unwrap();
+                buffer.write_all(&found).await.unwrap();
+            }
+            let io = pool.stats().io.since(&before);
+            let moved = io.read_bytes + io.written_bytes;
+            assert!(moved <= LEN as u64 / 100 * 170, "copy by {piece} bytes in {memory}: {io:?}");
+            let found = buffer.into_inner().await.unwrap().to_vec().unwrap();
+            let copied = LEN / 2 / piece * piece;
+            assert!(found[LEN / 2..][..copied] == content[..copied]);
+        });
     }
 }
 
