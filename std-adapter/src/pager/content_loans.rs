@@ -64,7 +64,7 @@ impl Content {
         let has_room = || pool.lent.get() + held as u64 <= pool.lent_max();
         let will_stay = || 2 * self.readers().max(1) as u64 * page as u64 <= pool.active_share();
         let is_enough = held / HELD_FOR_EACH_MAX <= len;
-        is_enough && has_room() || (is_enough || goes_on) && will_stay()
+        (is_enough && has_room()) || ((is_enough || goes_on) && will_stay())
     }
 
     /// Brings the page of `offset` to memory if it is spilled and there is a frame for it. Returns

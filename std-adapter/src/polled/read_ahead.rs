@@ -137,7 +137,7 @@ impl Reach {
         match self {
             Reach::Jump if want <= COPIED_MAX => Some(want.max(COPIED_MIN)),
             Reach::Longer if want <= COPIED_MAX => Some(COPIED_MAX),
-            Reach::Down => Some(want),
+            Reach::Down => Some(want.min(COPIED_MAX)),
             _ => None,
         }
     }

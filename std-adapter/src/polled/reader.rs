@@ -84,7 +84,7 @@ pub(crate) struct PolledReader {
     piece: Option<(u64, Piece)>,
     /// Where what comes after it begins.
     next: u64,
-    /// The position that it is for: where it begins, but in a pass downwards.
+    /// The position that what comes is for: where it begins, or in a pass downwards a place in it.
     awaits: u64,
     ahead: ReadAhead,
     descent: Descent,
