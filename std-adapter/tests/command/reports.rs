@@ -83,7 +83,9 @@ fn what_is_in_memory_and_on_disk_is_counted_in_bytes_of_content() {
     fs::write(dir.path().join("old"), noise(100_001)).unwrap();
     let numbers = |args: &[&str], input: &[u8]| {
         let output = soak(dir.path(), &[args, &["--json"]].concat(), input);
-        let reported: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?} of {} bytes: {:?}: {said}", input.len(), output.status);
+        let reported: serde_json::Value = serde_json::from_str(&said).unwrap();
         ["memory_bytes", "disk_bytes", "output_bytes", "spill_written_bytes", "memory_high_water_bytes"]
             .map(|name| reported[name].as_u64().unwrap())
     };
