@@ -8,7 +8,6 @@ use overspill_tests::support::content_of;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::process::Command;
 use std::sync::Mutex;
-use tokio::io::AsyncWriteExt;
 
 /// One test forks at a time: the others' threads would hold locks that a child waits for.
 static ALONE: Mutex<()> = Mutex::new(());

@@ -30,6 +30,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 /// - What touches memory alone is done by the poll itself, up to 1 MiB, without an allocation or a switch of
 ///   tasks. What was moved counts towards the task's [cooperative budget](tokio::task::coop): each 64 KiB
 ///   counts as one operation of tokio's own does, so a task that moves much lets others run.
+/// - Its own [`read_exact`](AsyncSpillBuffer::read_exact) and [`write_all`](AsyncSpillBuffer::write_all) cost
+///   small pieces in memory about what they cost of a `SpillBuffer`. Those of tokio's traits, which generic
+///   code calls, cost up to twice as much.
 /// - No poll calls the store: *jobs* do. A job is the part of an operation that needs the store, or a call
 ///   that [`run`](AsyncSpillBuffer::run) was given. Jobs run on the blocking threads of the runtime that
 ///   polls, at most four of each pool at once, whatever the number of buffers, and move a megabyte at a time
@@ -85,7 +88,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 ///
 /// ```
 /// use overspill::SpillPool;
-/// use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+/// use tokio::io::AsyncSeekExt;
 ///
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
 /// # runtime.block_on(async {
@@ -106,8 +109,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct AsyncSpillBuffer {
-    polled: Polled,
-    turns: Turns,
+    pub(super) polled: Polled,
+    pub(super) turns: Turns,
 }
 
 impl SpillBuffer {

@@ -3,7 +3,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `buffer` | a buffer |
+//! | `buffer`, `whole` | a buffer, and its own calls for small pieces |
 //! | `persist` | a buffer on its way to a name |
 //! | `frozen_reader` | a reader of frozen content |
 //! | `spool_reader`, `spool_writer` | the ends of a spool |
@@ -19,3 +19,4 @@ pub(crate) mod spool_reader;
 pub(crate) mod spool_writer;
 pub(crate) mod turn;
 pub(crate) mod vectored;
+pub(crate) mod whole;

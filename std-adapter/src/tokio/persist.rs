@@ -27,7 +27,6 @@ impl AsyncSpillBuffer {
     ///
     /// ```
     /// use overspill::SpillPool;
-    /// use tokio::io::AsyncWriteExt;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

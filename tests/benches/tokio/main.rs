@@ -6,7 +6,7 @@
 
 mod stalls;
 
-use overspill::{SpillBuffer, SpillPool};
+use overspill::{AsyncSpillBuffer, SpillBuffer, SpillPool};
 use overspill_tests::bench::{
     Contender, Row, alternate, arguments, bytes, print_write_read, read_chunks, timed, write_chunks,
 };
@@ -43,36 +43,48 @@ fn buffer(memory: usize) -> SpillBuffer {
     SpillPool::builder().memory(memory).build().unwrap().buffer()
 }
 
-/// Writes and then reads `len` bytes in pieces.
-async fn write_read(
-    mut file: impl AsyncWriteExt + AsyncReadExt + AsyncSeekExt + Unpin,
-    len: usize,
-    piece: usize,
-) -> [Duration; 2] {
-    let data = bytes(MIB);
-    let mut pieces = data.chunks(piece).cycle();
-    let began = Instant::now();
-    for _ in 0..len / piece {
-        file.write_all(pieces.next().unwrap()).await.unwrap();
-    }
-    file.flush().await.unwrap();
-    let written = began.elapsed();
-    file.rewind().await.unwrap();
-    let (mut room, began) = (vec![0; piece], Instant::now());
-    for _ in 0..len / piece {
-        file.read_exact(&mut room).await.unwrap();
-    }
-    [written, began.elapsed()]
+/// Writes and then reads `len` bytes in pieces, by the calls that a file of this type has.
+macro_rules! write_read {
+    ($file:ident, $len:ident, $piece:ident) => {{
+        let data = bytes(MIB);
+        let mut pieces = data.chunks($piece).cycle();
+        let began = Instant::now();
+        for _ in 0..$len / $piece {
+            $file.write_all(pieces.next().unwrap()).await.unwrap();
+        }
+        $file.flush().await.unwrap();
+        let written = began.elapsed();
+        $file.rewind().await.unwrap();
+        let (mut room, began) = (vec![0; $piece], Instant::now());
+        for _ in 0..$len / $piece {
+            $file.read_exact(&mut room).await.unwrap();
+        }
+        [written, began.elapsed()]
+    }};
+}
+
+/// A program that has the type before it.
+async fn write_read(mut file: AsyncSpillBuffer, len: usize, piece: usize) -> [Duration; 2] {
+    write_read!(file, len, piece)
+}
+
+/// A library, which takes any type: all its calls are those of tokio's traits.
+async fn write_read_any<F>(mut file: F, len: usize, piece: usize) -> [Duration; 2]
+where
+    F: AsyncWriteExt + AsyncReadExt + AsyncSeekExt + Unpin,
+{
+    write_read!(file, len, piece)
 }
 
 fn compare(case: &str, memory: usize, len: usize, piece: usize, [of_file, of_blocking]: [f64; 2]) {
     let runtime = runtime();
     let ours = || runtime.block_on(write_read(buffer(memory).into_async(), len, piece));
+    let traits = || runtime.block_on(write_read_any(buffer(memory).into_async(), len, piece));
     let file = || {
         // A call of a file costs a switch of tasks: fewer of them, if they are small.
         let (len, times) = if piece < KIB { (len / 64, 64) } else { (len, 1) };
         let file = tokio::fs::File::from_std(tempfile::tempfile().unwrap());
-        runtime.block_on(write_read(file, len, piece)).map(|time| time * times)
+        runtime.block_on(write_read_any(file, len, piece)).map(|time| time * times)
     };
     let blocking = || {
         let mut buffer = buffer(memory);
@@ -83,11 +95,13 @@ fn compare(case: &str, memory: usize, len: usize, piece: usize, [of_file, of_blo
     };
     let mut contenders = [
         Contender::new("async", ours),
+        Contender::new("tokio's traits", traits),
         Contender::new("tokio::fs::File", file),
         Contender::new("blocking", blocking),
     ];
     let times = alternate(5, &mut contenders);
-    let (ours, file, blocking) = (times[0], times[1], times[2]);
+    let [ours, traits, file, blocking] = [times[0], times[1], times[2], times[3]];
     print_write_read(case, "tokio::fs::File", ours, file, of_file);
     print_write_read(case, "the blocking calls", ours, blocking, of_blocking);
+    print_write_read(case, "tokio's traits", ours, traits, 1.0);
 }

@@ -9,7 +9,6 @@ use overspill_servers::server::{listen, serve};
 use overspill_servers::time_limit::within;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 

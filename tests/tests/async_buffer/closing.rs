@@ -4,7 +4,6 @@ use overspill::{SpillBuffer, SpillPool};
 use overspill_tests::linux::open_files;
 use std::path::Path;
 use std::sync::mpsc;
-use tokio::io::AsyncWriteExt;
 use tokio::runtime::Builder;
 use tokio::task::spawn_blocking;
 

@@ -28,6 +28,7 @@ mod spools;
 mod subject;
 mod turning;
 mod turns;
+mod whole;
 
 use overspill::Checksums;
 use overspill::testing::Failure;

@@ -6,7 +6,7 @@ use overspill_tests::ops::pattern;
 use std::io::{self, SeekFrom, Write};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt};
 
 const LEN: usize = 4 << 20;
 const PIECES: [usize; 3] = [100, 1000, 2048];

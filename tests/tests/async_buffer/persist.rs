@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::runtime::Builder;
 
 const LEN: usize = 10 * PAGE + 77;
