@@ -70,9 +70,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 /// ```
 pub struct AsyncFrozenReader {
     /// Dropped before the reader.
-    polled: PolledReader,
-    turns: Turns,
-    reader: Held<FrozenReader>,
+    pub(super) polled: PolledReader,
+    pub(super) turns: Turns,
+    pub(super) reader: Held<FrozenReader>,
 }
 
 impl FrozenReader {

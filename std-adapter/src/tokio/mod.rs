@@ -3,10 +3,11 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `buffer`, `whole` | a buffer, and its own calls for small pieces |
+//! | `buffer` | a buffer |
 //! | `persist` | a buffer on its way to a name |
 //! | `frozen_reader` | a reader of frozen content |
 //! | `spool_reader`, `spool_writer` | the ends of a spool |
+//! | `whole` | calls for small pieces that the handles have of their own |
 //! | `vectored` | how several slices are written |
 //! | `turn` | how a task lets others run |
 //! | `runtime` | how a job gets a thread, and a wait its end |

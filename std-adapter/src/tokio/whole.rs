@@ -1,4 +1,6 @@
-//! The buffer's own `read_exact` and `write_all`, for small pieces.
+//! Calls for small pieces that handles have of their own: `read_exact`, and `write_all` of a buffer.
+//!
+//! Through tokio's traits they take up to twice the time, in futures that the compiler does not see through.
 //!
 //! Promises:
 //!
@@ -8,13 +10,12 @@
 //! Held by: `tests/tests/async_buffer/whole.rs`.
 
 use crate::tokio::buffer::AsyncSpillBuffer;
+use crate::tokio::frozen_reader::AsyncFrozenReader;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The calls for small pieces. Through tokio's traits they take twice the time, in futures that the compiler
-/// does not see through.
 impl AsyncSpillBuffer {
     /// Reads as many bytes as `buf` has, and returns their number.
     ///
@@ -54,20 +55,7 @@ impl AsyncSpillBuffer {
             self.turns.served(buf.len());
             return Ok(buf.len());
         }
-        self.read_exact_slow(buf).await
-    }
-
-    #[cold]
-    async fn read_exact_slow(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut buf = ReadBuf::new(buf);
-        while buf.remaining() > 0 {
-            let before = buf.remaining();
-            poll_fn(|context| Pin::new(&mut *self).poll_read(context, &mut buf)).await?;
-            if buf.remaining() == before {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        Ok(buf.filled().len())
+        read_exact_slow(self, buf).await
     }
 
     /// Writes all of `data`.
@@ -101,4 +89,41 @@ impl AsyncSpillBuffer {
         }
         Ok(())
     }
+}
+
+impl AsyncFrozenReader {
+    /// Reads as many bytes as `buf` has, and returns their number.
+    ///
+    /// It does what the method of tokio's `AsyncReadExt` does, and costs less where `buf` is short, as
+    /// [that of a buffer](AsyncSpillBuffer::read_exact) does.
+    ///
+    /// # Errors
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the content ends before `buf` is full; what there
+    /// was has been read. Otherwise those of a read of a [`FrozenReader`](crate::FrozenReader).
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, a part may have been read; [`position`](AsyncFrozenReader::position) tells
+    /// how much.
+    #[inline]
+    pub async fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.turns.may_serve(buf.len()) && self.polled.is_idle() && self.reader.get_mut().read_window(buf)
+        {
+            self.turns.served(buf.len());
+            return Ok(buf.len());
+        }
+        read_exact_slow(self, buf).await
+    }
+}
+
+#[cold]
+async fn read_exact_slow(reader: &mut (impl AsyncRead + Unpin), buf: &mut [u8]) -> io::Result<usize> {
+    let mut buf = ReadBuf::new(buf);
+    while buf.remaining() > 0 {
+        let before = buf.remaining();
+        poll_fn(|context| Pin::new(&mut *reader).poll_read(context, &mut buf)).await?;
+        if buf.remaining() == before {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(buf.filled().len())
 }

@@ -1,4 +1,4 @@
-//! The buffer's own `read_exact` and `write_all`: do they do what tokio's do?
+//! The handles' own `read_exact` and `write_all`: do they do what tokio's do?
 #![allow(clippy::cast_possible_truncation, reason = "made-up bytes and small sizes")]
 
 use super::gated::Gated;
@@ -48,6 +48,22 @@ fn they_move_what_the_traits_move() {
                     assert!(piece == model[range.clone()], "{range:?} of {memory} bytes of memory");
                 }
             }
+            let mut reader = buffer.into_inner().await.unwrap().freeze().reader().into_async();
+            for call in 0..1000 {
+                let at = random.index(model.len() - 2 * PAGE);
+                let range = at..at + random.index([70, 2 * PAGE, 10][call % 3]);
+                let mut piece = vec![1; range.len()];
+                reader.seek(SeekFrom::Start(at as u64)).await.unwrap();
+                let read = match call % 2 {
+                    0 => reader.read_exact(&mut piece).await,
+                    _ => AsyncReadExt::read_exact(&mut reader, &mut piece).await,
+                };
+                assert_eq!((read.unwrap(), reader.position()), (range.len(), range.end as u64));
+                assert!(piece == model[range.clone()], "{range:?} frozen, of {memory} bytes of memory");
+            }
+            reader.seek(SeekFrom::End(-2)).await.unwrap();
+            assert_eq!(reader.read_exact(&mut [0; 3]).await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+            assert_eq!(reader.position(), model.len() as u64);
         }
     });
 }
