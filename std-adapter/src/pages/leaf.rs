@@ -90,6 +90,10 @@ impl Leaf {
         self.entries.is_empty()
     }
 
+    pub(crate) fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+
     /// The position of the entry at offset `at`, or where it is to be inserted.
     fn position(&self, at: u8) -> Result<usize, usize> {
         // The guess is right in a leaf without gaps, as most are; and what is not there is most often the

@@ -1,7 +1,8 @@
 //! The pages of one buffer outside its window, by index: a sparse array in leaves, with the resident pages
 //! beside it.
 //!
-//! - A buffer whose only page is the window usually has no leaf, and so no allocation here.
+//! - A buffer whose only page is the window usually has no leaf, and so no allocation here but one that a
+//!   buffer before it may have left.
 //! - A page without an entry takes no memory, a spilled one 24 bytes, and a resident one some 110.
 //! - Each page has a heat: the number of recent accesses that the window alone could not serve.
 //! - A search for a cold page takes constant time, and finds one if any of those that it looks at
@@ -28,13 +29,18 @@ const SAMPLE_PAGES: usize = 8;
 /// holds all that it may.
 const LOOKED_AT_MAX: usize = 8 * SAMPLE_PAGES;
 
+/// Pages for which an emptied map keeps room: 2 kB at most. A body of 100 kB has two pages, and room for them
+/// that was allocated anew was a twentieth of what it costs.
+const PAGES_KEPT: usize = 16;
+
 /// Room that a vector of resident pages always keeps.
 const ROOM_KEPT: usize = 64;
 
 /// Pages by index. A page without an entry is a hole or the window.
 #[derive(Debug, Default)]
 pub(crate) struct PageMap {
-    /// `None` while there are no entries. Boxed, so that a table without leaves is small.
+    /// `None` while there are no entries, or room of a former buffer. Boxed, so that a table without leaves
+    /// is small.
     leaves: Option<TryBox<Leaves>>,
 }
 
@@ -70,7 +76,7 @@ impl PageMap {
     /// Whether there are no entries, not even of holes: no page was put here since the last entry was cut
     /// off.
     pub(crate) fn is_empty(&self) -> bool {
-        self.leaves.is_none()
+        self.leaves.as_ref().is_none_or(|leaves| leaves.is_empty())
     }
 
     /// How many entries there are, of holes too.
@@ -93,12 +99,18 @@ impl PageMap {
         leaves.resident.get_mut(at).map(|in_memory| &mut in_memory.page)
     }
 
-    /// Removes the first page if it is in memory and there is no other entry. The map is empty then.
+    /// Removes the first page if it is in memory and there is no other entry. The map is empty then, and as
+    /// it is for another buffer; a little room may be left.
     pub(crate) fn remove_only_first(&mut self) -> Option<Resident> {
         let leaves = self.leaves.as_mut().filter(|leaves| leaves.further.is_empty())?;
         let [Entry { at: 0, state: State::Resident(_), .. }] = leaves.first.from(0) else { return None };
         let first = leaves.resident.pop()?;
-        self.leaves = None;
+        if leaves.is_small() {
+            leaves.first.pop(0);
+            (leaves.hand, leaves.until_cooling) = (0, 0);
+        } else {
+            self.leaves = None;
+        }
         Some(first.page)
     }
 
@@ -290,13 +302,22 @@ impl PageMap {
 
     /// Frees the leaves if they have no entry.
     fn free_if_empty(&mut self) {
-        if self.leaves.as_ref().is_some_and(|leaves| leaves.first.is_empty() && leaves.further.is_empty()) {
+        if self.leaves.as_ref().is_some_and(|leaves| leaves.is_empty()) {
             self.leaves = None;
         }
     }
 }
 
 impl Leaves {
+    /// Whether there is little room, so that it may wait for the next buffer.
+    fn is_small(&self) -> bool {
+        self.first.capacity().max(self.resident.capacity()) <= PAGES_KEPT
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.further.is_empty()
+    }
+
     fn leaf(&self, index: u64) -> Option<&Leaf> {
         if index < LEAF_PAGES { Some(&self.first) } else { self.further.get(index / LEAF_PAGES) }
     }

@@ -106,6 +106,28 @@ fn a_page_map_agrees_with_a_btree_map() {
     assert_eq!((map.touch(0), map.coldest(None, |_| true)), (0, None));
 }
 
+/// Room for the entries of a few pages was freed with each body, and allocated anew for the next one.
+#[test]
+fn the_room_of_few_pages_waits_for_another_buffer_without_their_heat() {
+    let frames = FramePool::new(1 << 20, 8);
+    for (pages, is_kept) in [(1, true), (PAGES_KEPT as u64, true), (PAGES_KEPT as u64 + 1, false)] {
+        let mut map = PageMap::default();
+        for index in 0..pages {
+            map.put(index, marked(&frames, index));
+            map.touch(index);
+        }
+        while map.cut_last(1, &mut CutOff::default()).is_some() {}
+        let first = map.remove_only_first().unwrap();
+        assert_eq!(mark_of_bytes(first.content()), 0);
+        assert!(map.is_empty() && map.leaves.is_some() == is_kept, "{pages} pages");
+        assert!(map.page(0).is_none() && map.remove_only_first().is_none());
+
+        map.put(1, marked(&frames, 7));
+        assert_eq!((map.heat(0), map.touch(1)), (0, 1), "{pages} pages");
+        assert_eq!(map.coldest(None, |_| true), Some((1, 1)));
+    }
+}
+
 #[test]
 fn the_coldest_of_the_next_few_is_found_and_searches_go_on_in_turn() {
     let frames = FramePool::new(1 << 20, 8);
