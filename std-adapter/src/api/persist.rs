@@ -112,8 +112,8 @@ impl SpillBuffer {
     /// # Errors
     /// If the file cannot be made, written, synced or renamed, if it cannot be as long as the content or at
     /// the buffer's position (file systems limit both; no file is longer than `i64::MAX`), or if a page
-    /// cannot be read back. No name has changed then, and the error holds the buffer, with all its bytes, to
-    /// be used on.
+    /// cannot be read back; of kind `ResourceBusy` if the mode or owner of an existing file changes all the
+    /// time. No name has changed then, and the error holds the buffer, with all its bytes, to be used on.
     pub fn persist(self, path: impl AsRef<Path>) -> Result<Persisted, PersistError> {
         self.persist_over(path.as_ref(), Existing::Replaced)
     }

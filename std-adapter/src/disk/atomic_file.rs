@@ -184,9 +184,13 @@ impl AtomicFile {
     ) -> io::Result<Option<()>> {
         #[cfg(target_os = "linux")]
         {
-            let committed = self.try_commit_as(file, note_unsynced);
+            use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+            let made = file.metadata()?;
+            let committed = self.try_commit_as(file, &made, note_unsynced);
             if !matches!(committed, Ok(Some(()))) {
-                use std::os::unix::fs::PermissionsExt;
+                // The owner too, or the next target is taken for one of another owner.
+                let _ = fchown(file, Some(made.uid()), Some(made.gid()));
+                let _ = Acl::None.give_to(file);
                 let _ = file.set_permissions(std::fs::Permissions::from_mode(0o600));
             }
             committed
@@ -199,11 +203,15 @@ impl AtomicFile {
     }
 
     #[cfg(target_os = "linux")]
-    fn try_commit_as(&mut self, file: &File, note_unsynced: impl Fn(&io::Error)) -> io::Result<Option<()>> {
-        let made = file.metadata()?;
+    fn try_commit_as(
+        &mut self,
+        file: &File,
+        made: &Metadata,
+        note_unsynced: impl Fn(&io::Error),
+    ) -> io::Result<Option<()>> {
         for _ in 0..SYNCS_MAX {
             // The temp file grants less than the target's file: copy to that if it cannot have the same mode.
-            if !self.give_to(file, &made)? {
+            if !self.give_to(file, made)? {
                 return Ok(None);
             }
             sync(file).inspect_err(&note_unsynced)?;

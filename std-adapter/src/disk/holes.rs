@@ -32,9 +32,10 @@ pub(crate) fn next_data(file: &File, at: u64) -> Option<u64> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         use rustix::fs::{SeekFrom, seek};
+        let len = file.metadata().ok()?.len(); // first: what is appended after the look at it is in no hole
         match seek(file, SeekFrom::Data(at)) {
             // None up to the end, or the end lies before.
-            Err(rustix::io::Errno::NXIO) => Some(file.metadata().ok()?.len().max(at)),
+            Err(rustix::io::Errno::NXIO) => Some(len.max(at)),
             found => found.ok().filter(|&data| data >= at),
         }
     }

@@ -434,7 +434,7 @@ impl Reader {
                 Some(window) => window.content_from(at).len(),
                 None => {
                     let left = content.len().min(self.end).saturating_sub(offset);
-                    let most = usize::try_from(left).unwrap_or(usize::MAX);
+                    let most = (self.pool.page_size - at).min(usize::try_from(left).unwrap_or(usize::MAX));
                     let copy = LentCopy::read(&self.pool, most, |room| content.read_at(offset, room))?;
                     self.loan.copy.insert(copy).len()
                 }

@@ -247,7 +247,7 @@ impl ReadAhead {
     pub(crate) fn start_down(&mut self, extent: &Extent, at: u64, want: usize) -> io::Result<u64> {
         let before = COPIED_MAX.saturating_sub(want);
         let start = at.saturating_sub(before as u64);
-        self.reach = Reach::Down;
+        self.reach = if start < at { Reach::Down } else { Reach::Jump };
         self.start(extent, start, want + usize::try_from(at - start).unwrap_or(before))?;
         Ok(start)
     }

@@ -202,5 +202,31 @@ fn what_lies_below_a_piece_may_be_bad() {
     }
 }
 
+/// At position 0 nothing lies below; but what was asked for was still read in one copy of two pages, and for
+/// a bad second one the first failed too. A blocking reader without a window lent two pages so.
+#[test]
+fn the_page_before_a_bad_one_is_read() {
+    const PAGE: usize = 4 << 10;
+    let store = Arc::new(Bad { store: MemoryStore::new(), bad: Mutex::new(0..0) });
+    let pool = SpillPool::builder().memory(0).page_size(PAGE).store(Arc::clone(&store)).build().unwrap();
+    let frozen = filled(&pool, &pattern(3, 16 * PAGE)).freeze();
+    *store.bad.lock().unwrap() = PAGE as u64..2 * PAGE as u64;
+    runtime(1).block_on(async {
+        let mut piece = vec![0; 2 * PAGE];
+        let mut reader = frozen.reader().into_async();
+        for page in (2..8).rev() {
+            reader.seek(SeekFrom::Start(page * PAGE as u64)).await.unwrap();
+            reader.read_exact(&mut piece[..PAGE]).await.unwrap();
+        }
+        for _ in 0..3 {
+            reader.rewind().await.unwrap();
+            assert_eq!(reader.read(&mut piece).await.unwrap(), PAGE);
+        }
+    });
+    let mut reader = frozen.reader();
+    std::io::Seek::seek(&mut reader, SeekFrom::Start(PAGE as u64 - 100)).unwrap();
+    assert_eq!(std::io::BufRead::fill_buf(&mut reader).unwrap().len(), 100);
+}
+
 trait Reader: AsyncRead + AsyncSeek + Unpin {}
 impl<T: AsyncRead + AsyncSeek + Unpin> Reader for T {}
